@@ -1,0 +1,100 @@
+"""What can go wrong between Atrium and a model server.
+
+`code` belongs to a closed list that the run maps to its own reasons. What the server said goes to
+`message_for_operators` only, cut and with keys taken out: it may quote prompts, hosts or secrets.
+"""
+
+from __future__ import annotations
+
+import re
+
+SECRETS = re.compile(r"(?i)\b(?:sk|pk|key|api|token)[-_][\w*.-]{8,}|bearer\s+[^\s\"']+|AIza[\w-]{20,}")
+LONGEST_MESSAGE = 500
+
+
+def redact(text: str, *secrets: str) -> str:
+    """Take out `secrets` and whatever looks like a key, control characters and excess length."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "[key]")
+    text = SECRETS.sub("[key]", text)
+    text = "".join(c if c.isprintable() else " " for c in text[: LONGEST_MESSAGE * 4])
+    return " ".join(text.split())[:LONGEST_MESSAGE]
+
+
+class UpstreamError(Exception):
+    """The model server did not answer as it should."""
+
+    code = "upstream_error"
+    retryable = False
+
+    def __init__(
+        self,
+        message_for_operators: str = "",
+        *,
+        code: str | None = None,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+        http_status: int | None = None,
+        after_first_content: bool = False,
+    ) -> None:
+        super().__init__(message_for_operators or (self.__doc__ or ""))
+        self.message_for_operators = message_for_operators or (self.__doc__ or "")
+        self.code = code or type(self).code
+        self.retryable = type(self).retryable if retryable is None else retryable
+        self.retry_after = retry_after
+        """Seconds the server asked to wait, or None."""
+        self.http_status = http_status
+        self.after_first_content = after_first_content
+
+
+class UpstreamRateLimited(UpstreamError):
+    """The model server asks for fewer requests."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The model server cannot be reached or does not work at the moment."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class UpstreamTimeout(UpstreamError):
+    """The model server did not answer in time."""
+
+    code = "timeout"
+    retryable = True
+
+
+class UpstreamRefused(UpstreamError):
+    """The model server refused the request."""
+
+    code = "refused"
+
+
+class ContextTooLong(UpstreamRefused):
+    """The request is longer than the model can read."""
+
+    code = "context_too_long"
+
+
+class ContentRefused(UpstreamRefused):
+    """The model server's content filter refused the request."""
+
+    code = "content_refused"
+
+
+class StreamBroken(UpstreamError):
+    """The answer broke off or could not be read."""
+
+    code = "stream_broken"
+    retryable = True
+
+
+class ConversationLost(UpstreamError):
+    """The conversation kept by the model server is gone or no longer usable."""
+
+    code = "conversation_lost"

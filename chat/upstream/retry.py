@@ -1,0 +1,150 @@
+"""The one retry policy for model requests; the client library's own retries are off.
+
+Repeats happen only before the first content of an answer: afterwards a repeat would mix two
+answers in one message, so the error goes to the caller, who starts a new step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from time import monotonic
+
+from chat.upstream.base import CONTENT_EVENTS, Event, ModelRequest, Upstream, UsageReported
+from chat.upstream.breaker import Breaker
+from chat.upstream.errors import StreamBroken, UpstreamError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """Waits in seconds: full jitter below base * 2^n, at most `cap`.
+
+    A `Retry-After` of up to `max_retry_after` is waited for; a longer one ends the tries.
+    Answers that break before any content are repeated `broken_repeats` times only.
+    """
+
+    tries: int = 5
+    base: float = 0.5
+    cap: float = 20.0
+    max_retry_after: float = 60.0
+    broken_repeats: int = 1
+
+    def delay_after(self, attempt: int, error: UpstreamError, *, jitter: float) -> float | None:
+        """Seconds to wait after failed attempt number `attempt` (from 1), or None to give up.
+
+        `jitter` is a number in [0, 1).
+        """
+        if not error.retryable or error.after_first_content or attempt >= self.tries:
+            return None
+        if isinstance(error, StreamBroken) and attempt > self.broken_repeats:
+            return None
+        delay = jitter * min(self.cap, self.base * 2.0**attempt)
+        if error.retry_after is None:
+            return delay
+        if error.retry_after > self.max_retry_after:
+            return None
+        return max(delay, error.retry_after)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Where time and chance come from; tests give their own."""
+
+    clock: Callable[[], float] = monotonic
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    jitter: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedAttempt:
+    """`delay` is the wait before the next attempt in seconds, None when there is none.
+
+    `usage` is what the server reported for the attempt before it failed.
+    """
+
+    number: int
+    error: UpstreamError
+    delay: float | None
+    usage: UsageReported | None = None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    number: int
+    content: bool = False
+    usage: UsageReported | None = field(default=None)
+
+    def note(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, CONTENT_EVENTS):
+                self.content = True
+            elif isinstance(event, UsageReported):
+                self.usage = event
+
+
+async def stream_with_retries(
+    upstream: Upstream,
+    request: ModelRequest,
+    *,
+    policy: RetryPolicy,
+    deadline: float,
+    breaker: Breaker | None = None,
+    on_failed_attempt: Callable[[FailedAttempt], Awaitable[None]] | None = None,
+    timing: Timing | None = None,
+) -> AsyncGenerator[list[Event], None]:
+    """Yield the event lists of the first attempt that gets as far as content.
+
+    `deadline` is in seconds of `time.monotonic` (or of `timing.clock`): no attempt starts and no
+    wait ends after it; a stream under way is the caller's to cut. `on_failed_attempt` is awaited
+    for every failed attempt, the last one included. Raises UpstreamError.
+    """
+    timing = timing or Timing()
+    number = 0
+    while True:
+        number += 1
+        if breaker is not None:
+            breaker.admit()
+        attempt = _Attempt(number)
+        try:
+            async with aclosing(_attempt(upstream, request, attempt, breaker)) as stream:
+                async for events in stream:
+                    yield events
+            return
+        except UpstreamError as error:
+            error.after_first_content = error.after_first_content or attempt.content
+            delay = policy.delay_after(number, error, jitter=timing.jitter())
+            if delay is not None and timing.clock() + delay >= deadline:
+                delay = None
+            if on_failed_attempt is not None:
+                failed = FailedAttempt(
+                    number=number, error=error, delay=delay, usage=attempt.usage
+                )
+                await on_failed_attempt(failed)
+            if delay is None:
+                raise
+        await timing.sleep(delay)
+
+
+async def _attempt(
+    upstream: Upstream, request: ModelRequest, attempt: _Attempt, breaker: Breaker | None
+) -> AsyncGenerator[list[Event], None]:
+    """One attempt, with its outcome told to the breaker."""
+    try:
+        async with aclosing(upstream.stream(request)) as stream:
+            async for events in stream:
+                if not attempt.content:
+                    attempt.note(events)
+                yield events
+    except UpstreamError as error:
+        if breaker is not None:
+            breaker.failed(error)
+        raise
+    except BaseException:
+        if breaker is not None:
+            breaker.abandoned()
+        raise
+    if breaker is not None:
+        breaker.succeeded()
