@@ -1,0 +1,125 @@
+// One websocket with back-off, frame acknowledgements and a heartbeat. Knows nothing of chats.
+
+const BACK_OFF = [300, 800, 1600, 3200, 6400, 12000];
+const HEARTBEAT = 25000;
+const ANSWER_WITHIN = 15000;
+const FINAL = { 4001: "signed-out", 4003: "company-changed" };
+
+export class SocketError extends Error {
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class Socket extends EventTarget {
+  #url;
+  #socket = null;
+  #pending = new Map();
+  #next = 1;
+  #failures = 0;
+  #retry = null;
+  #heartbeat = null;
+  #stopped = false;
+
+  constructor(url) {
+    super();
+    this.#url = url;
+    addEventListener("online", () => this.#soon(0));
+    addEventListener("offline", () => this.#socket?.close());
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "visible" && !this.open) this.#soon(0);
+    });
+  }
+
+  get open() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  connect() {
+    clearTimeout(this.#retry);
+    if (this.#stopped || (this.#socket && this.#socket.readyState <= WebSocket.OPEN)) return;
+    const socket = new WebSocket(this.#url);
+    this.#socket = socket;
+    socket.onopen = () => this.#opened();
+    socket.onmessage = (event) => this.#received(JSON.parse(event.data));
+    socket.onclose = (event) => {
+      if (this.#socket === socket) this.#closed(event.code);
+    };
+  }
+
+  stop() {
+    this.#stopped = true;
+    clearTimeout(this.#retry);
+    this.#socket?.close();
+  }
+
+  /** Send a frame; resolves with the ack, rejects with SocketError. */
+  send(frame) {
+    if (!this.open) return Promise.reject(new SocketError("disconnected", ""));
+    const id = String(this.#next++);
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      this.#socket.send(JSON.stringify({ ...frame, id }));
+    });
+  }
+
+  #opened() {
+    this.#heartbeat = setInterval(() => this.#ping(), HEARTBEAT);
+    this.dispatchEvent(new CustomEvent("open"));
+  }
+
+  async #ping() {
+    const socket = this.#socket;
+    const late = setTimeout(() => this.#abandon(socket), ANSWER_WITHIN);
+    await this.send({ type: "ping" }).catch(() => {});
+    clearTimeout(late);
+  }
+
+  // A dead path may take minutes to report itself closed: do not wait for it.
+  #abandon(socket) {
+    if (this.#socket !== socket) return;
+    socket.close();
+    this.#closed(1006);
+  }
+
+  #received(frame) {
+    this.#failures = 0;
+    if (frame.type === "event") {
+      this.dispatchEvent(new CustomEvent("event", { detail: frame }));
+      return;
+    }
+    const waiting = this.#pending.get(frame.id);
+    if (!waiting) return;
+    this.#pending.delete(frame.id);
+    if (frame.type === "ack") waiting.resolve(frame);
+    else waiting.reject(new SocketError(frame.error.code, frame.error.message));
+  }
+
+  #closed(code) {
+    clearInterval(this.#heartbeat);
+    this.#socket = null;
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { reject } of pending) reject(new SocketError("disconnected", ""));
+    const final = FINAL[code];
+    if (final) {
+      this.#stopped = true;
+      document.dispatchEvent(new CustomEvent(`atrium:${final}`));
+      return;
+    }
+    this.#failures += 1;
+    this.dispatchEvent(new CustomEvent("closed", { detail: { code, failures: this.#failures } }));
+    this.#soon(code === 4008 ? 0 : this.#delay(code));
+  }
+
+  #delay(code) {
+    const base = code === 4029 ? 12000 : BACK_OFF[Math.min(this.#failures - 1, BACK_OFF.length - 1)];
+    return base * (0.75 + Math.random() / 2);
+  }
+
+  #soon(delay) {
+    clearTimeout(this.#retry);
+    if (!this.#stopped) this.#retry = setTimeout(() => this.connect(), delay);
+  }
+}

@@ -1,0 +1,34 @@
+// Short notices at the edge of the page, with at most one action. They wait while read.
+import { el } from "./dom.js";
+import { t } from "./page-data.js";
+
+const stack = document.getElementById("toasts");
+const STAYS = 9000;
+
+/** Show `text`; `action` is {label, run}. */
+export function toast(text, action = null) {
+  let timer = null;
+  const close = () => {
+    clearTimeout(timer);
+    node.remove();
+  };
+  const start = () => {
+    timer = setTimeout(close, STAYS);
+  };
+  const act = () => {
+    close();
+    action.run();
+  };
+  const node = el(
+    "div",
+    { class: "toast", on: { pointerenter: () => clearTimeout(timer), pointerleave: start } },
+    el("span", {}, text),
+    action && el("button", { type: "button", class: "toast-action", on: { click: act } }, action.label),
+    el("button", { type: "button", class: "toast-close", "aria-label": t("close"), on: { click: close } }, "×"),
+  );
+  node.addEventListener("focusin", () => clearTimeout(timer));
+  node.addEventListener("focusout", start);
+  stack.append(node);
+  start();
+  return close;
+}
