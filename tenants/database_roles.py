@@ -1,0 +1,71 @@
+"""The three database roles and what a database of Atrium starts with, as SQL.
+
+Used for the embedded cluster and printed by `manage.py db roles` for any other server.
+"""
+
+from __future__ import annotations
+
+OWNER, APP, DOORS = "atrium_owner", "atrium_app", "atrium_doors"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def role_statements(*, owner_password: str, app_password: str) -> list[str]:
+    """Return the statements that make the roles; they may be run again."""
+    weak = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOREPLICATION"
+    return [
+        *(
+            f"DO $do$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $do$"
+            for role in (OWNER, APP, DOORS)
+        ),
+        f"ALTER ROLE {OWNER} LOGIN {weak} PASSWORD {_quoted(owner_password)}",
+        f"ALTER ROLE {APP} LOGIN {weak} NOINHERIT PASSWORD {_quoted(app_password)}",
+        f"ALTER ROLE {DOORS} NOLOGIN {weak}",
+        f"GRANT {DOORS} TO {OWNER}",
+    ]
+
+
+def access_statements(database: str) -> list[str]:
+    """Return who may connect; access rights of a database are not copied from its template."""
+    return [
+        f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC',
+        f'GRANT CONNECT ON DATABASE "{database}" TO {APP}',
+    ]
+
+
+def content_statements() -> list[str]:
+    """Return what a superuser runs once inside a new database."""
+    defaults = f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER}"
+    return [
+        "CREATE EXTENSION IF NOT EXISTS vector",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        f"GRANT USAGE, CREATE ON SCHEMA public TO {OWNER}",
+        f"GRANT USAGE ON SCHEMA public TO {APP}, {DOORS}",
+        f"{defaults} IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {APP}",
+        f"{defaults} IN SCHEMA public GRANT USAGE ON SEQUENCES TO {APP}",
+        # EXECUTE is PUBLIC's by default, and only a default for all schemas can take it away.
+        f"{defaults} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+        f"{defaults} IN SCHEMA public GRANT EXECUTE ON FUNCTIONS TO {APP}",
+        f"ALTER DEFAULT PRIVILEGES FOR ROLE {DOORS} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+        f"CREATE SCHEMA IF NOT EXISTS doors AUTHORIZATION {DOORS}",
+        f"GRANT USAGE ON SCHEMA doors TO {APP}",
+    ]
+
+
+def roles_sql(database: str = "atrium") -> str:
+    """Return a psql script that prepares another PostgreSQL server, run there by a superuser."""
+    roles = role_statements(
+        owner_password="REPLACE-THE-OWNER-PASSWORD",
+        app_password="REPLACE-THE-APP-PASSWORD",
+    )
+    lines = [
+        "-- Roles and database of Atrium. Replace both passwords; run with psql as a superuser.",
+        *(f"{statement};" for statement in roles),
+        f"CREATE DATABASE \"{database}\" OWNER {OWNER} TEMPLATE template0 ENCODING 'UTF8';",
+        *(f"{statement};" for statement in access_statements(database)),
+        f'\\connect "{database}"',
+        *(f"{statement};" for statement in content_statements()),
+    ]
+    return "\n".join(lines) + "\n"

