@@ -174,7 +174,7 @@ class Upstream(Protocol):
     async def list_models(self) -> list[str]: ...
 
     async def probe(self, *, model: str | None = None) -> Capabilities:
-        """Find out what the server supports with a few tiny requests; `model` defaults to its first."""
+        """Find out by a few tiny requests what is supported; `model` defaults to the first."""
         ...
 
     async def warm_up(self) -> None:

@@ -1,4 +1,4 @@
-"""Stops asking a model server that keeps failing, and lets one request through to see if it is back."""
+"""Stops asking a model server that keeps failing; lets one request through to see if it is back."""
 
 from __future__ import annotations
 

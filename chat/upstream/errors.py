@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-SECRETS = re.compile(r"(?i)\b(?:sk|pk|key|api|token)[-_][\w*.-]{8,}|bearer\s+[^\s\"']+|AIza[\w-]{20,}")
+SECRETS = re.compile(
+    r"(?i)\b(?:sk|pk|key|api|token)[-_][\w*.-]{8,}|bearer\s+[^\s\"']+|AIza[\w-]{20,}"
+)
 LONGEST_MESSAGE = 500
 
 

@@ -20,7 +20,7 @@ from chat.upstream.errors import StreamBroken, UpstreamError
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """Waits in seconds: full jitter below base * 2^n, at most `cap`.
+    """Waits in seconds: full jitter below base * 2^(n-1), at most `cap`.
 
     A `Retry-After` of up to `max_retry_after` is waited for; a longer one ends the tries.
     Answers that break before any content are repeated `broken_repeats` times only.
@@ -41,7 +41,7 @@ class RetryPolicy:
             return None
         if isinstance(error, StreamBroken) and attempt > self.broken_repeats:
             return None
-        delay = jitter * min(self.cap, self.base * 2.0**attempt)
+        delay = jitter * min(self.cap, self.base * 2.0 ** (attempt - 1))
         if error.retry_after is None:
             return delay
         if error.retry_after > self.max_retry_after:
@@ -119,9 +119,7 @@ async def stream_with_retries(
             if delay is not None and timing.clock() + delay >= deadline:
                 delay = None
             if on_failed_attempt is not None:
-                failed = FailedAttempt(
-                    number=number, error=error, delay=delay, usage=attempt.usage
-                )
+                failed = FailedAttempt(number=number, error=error, delay=delay, usage=attempt.usage)
                 await on_failed_attempt(failed)
             if delay is None:
                 raise

@@ -1,0 +1,217 @@
+"""From the bytes of one answer to events; the two wire formats subclass `AnswerParser`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from chat.upstream.base import (
+    CONTENT_EVENTS,
+    Event,
+    Finished,
+    FinishReason,
+    RefusalDelta,
+    TextDelta,
+    ToolArgumentsDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from chat.upstream.classify import stream_error
+from chat.upstream.errors import StreamBroken, UpstreamError
+from chat.upstream.sse import DONE, EventSplitter, TextCleaner, decode
+
+
+class Call:
+    """A tool call under way. `text` is the arguments so far."""
+
+    __slots__ = ("complete", "index", "key", "name", "server_id", "text")
+
+    def __init__(self, index: int, server_id: str, name: str, key: object) -> None:
+        self.index = index
+        self.server_id = server_id
+        self.name = name
+        self.key = key
+        self.text = ""
+        self.complete = False
+
+    def is_whole(self) -> bool:
+        try:
+            return isinstance(orjson.loads(self.text), dict)
+        except orjson.JSONDecodeError:
+            return False
+
+
+class AnswerParser:
+    """`feed` never raises: it gives the events that came before an error and keeps it in `error`.
+
+    `finished` is set with the `Finished` event; `content_seen` once any content was given.
+    """
+
+    def __init__(self, *, secret: str = "") -> None:
+        self.error: UpstreamError | None = None
+        self.finished = False
+        self.content_seen = False
+        self.calls: list[Call] = []
+        self.refused = False
+        self._secret = secret
+        self._splitter = EventSplitter()
+        self._text_cleaner = TextCleaner()
+        self._arguments_cleaner = TextCleaner()
+        self._whole: bytearray | None = None
+
+    def expect(self, content_type: str) -> None:
+        """Take note of the reply's content type: some gateways answer unstreamed JSON."""
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind == "application/json":
+            self._whole = bytearray()
+        elif kind in ("text/html", "application/xhtml+xml"):
+            self.error = StreamBroken("The server answered a web page: is the base URL right?")
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        if self._whole is not None:
+            self._whole += chunk
+            return []
+        if self.error is not None:
+            return []
+        out: list[Event] = []
+        try:
+            for data, is_error in self._splitter.feed(chunk):
+                self._take(data, is_error, out)
+        except UpstreamError as error:
+            self.error = error
+        return self._noted(out)
+
+    def end(self) -> list[Event]:
+        """The reply ended. Sets `error` where the answer is not whole."""
+        out: list[Event] = []
+        if self.error is None:
+            try:
+                self._end(out)
+            except UpstreamError as error:
+                self.error = error
+        return self._noted(out)
+
+    def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Turn one event of the wire format into events. Raises UpstreamError."""
+        raise NotImplementedError
+
+    def take_whole(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Turn an unstreamed answer into events. Raises UpstreamError."""
+        raise NotImplementedError
+
+    def take_done(self, out: list[Event]) -> None:
+        """The `[DONE]` mark came."""
+
+    def take_end(self, out: list[Event]) -> None:
+        """The reply ended after whole events only; add `Finished` if the answer is whole."""
+
+    def _end(self, out: list[Event]) -> None:
+        if self._whole is not None:
+            self.take_whole(_object(decode(bytes(self._whole))), out)
+        else:
+            for data, is_error in self._splitter.end():
+                self._take(data, is_error, out)
+            if not self.finished:
+                self.take_end(out)
+        if not self.finished:
+            raise StreamBroken("The answer ended without its final event.")
+
+    def _take(self, data: bytes, is_error: bool, out: list[Event]) -> None:
+        if self.finished or not data:
+            return
+        if data.startswith(DONE):
+            self.take_done(out)
+            return
+        payload = decode(data)
+        if is_error:
+            raise stream_error(payload, secret=self._secret)
+        if isinstance(payload, dict):
+            if payload.get("error"):
+                raise stream_error(payload, secret=self._secret)
+            self.take_payload(payload, out)
+
+    def _noted(self, out: list[Event]) -> list[Event]:
+        if not self.content_seen and any(isinstance(e, CONTENT_EVENTS) for e in out):
+            self.content_seen = True
+        return out
+
+    def text(self, value: object, out: list[Event]) -> None:
+        if isinstance(value, list):
+            value = "".join(str(p.get("text") or "") for p in value if isinstance(p, dict))
+        if value and isinstance(value, str) and (text := self._text_cleaner.clean(value)):
+            out.append(TextDelta(text))
+
+    def refusal(self, value: object, out: list[Event]) -> None:
+        if value and isinstance(value, str) and (text := self._text_cleaner.clean(value)):
+            self.refused = True
+            out.append(RefusalDelta(text))
+
+    def start_call(self, server_id: object, name: object, key: object, out: list[Event]) -> Call:
+        call = Call(len(self.calls), str(server_id or ""), str(name or ""), key)
+        self.calls.append(call)
+        if call.name:
+            out.append(ToolCallStarted(call.index, call.server_id, call.name))
+        return call
+
+    def name_call(self, call: Call, name: str, out: list[Event]) -> None:
+        """A server that sends the name late: what was held back follows it."""
+        call.name = name
+        out.append(ToolCallStarted(call.index, call.server_id, name))
+        if call.text:
+            out.append(ToolArgumentsDelta(call.index, call.text))
+
+    def arguments(self, call: Call, value: object, out: list[Event]) -> None:
+        if isinstance(value, (dict, list)):
+            value = orjson.dumps(value).decode()
+        if value and isinstance(value, str) and (text := self._arguments_cleaner.clean(value)):
+            call.text += text
+            if call.name:
+                out.append(ToolArgumentsDelta(call.index, text))
+
+    def finish(
+        self, reason: FinishReason, out: list[Event], *, conversation: str | None = None
+    ) -> None:
+        """Add `Finished`; "stop" after tool calls, and the reverse, are put right."""
+        for call in self.calls:
+            if not call.name:
+                self.name_call(call, "unnamed", out)
+        if reason in ("stop", "tool_calls"):
+            reason = "tool_calls" if self.calls else "stop"
+        self.finished = True
+        out.append(Finished(reason, conversation))
+
+
+def usage_event(usage: object) -> UsageReported | None:
+    """Usage in either spelling, None where there is none to read."""
+    if not isinstance(usage, dict):
+        return None
+    given = _count(usage, "input_tokens", "prompt_tokens")
+    made = _count(usage, "output_tokens", "completion_tokens")
+    if given is None and made is None:
+        return None
+    of_input = usage.get("input_tokens_details") or usage.get("prompt_tokens_details")
+    of_output = usage.get("output_tokens_details") or usage.get("completion_tokens_details")
+    return UsageReported(
+        given or 0,
+        made or 0,
+        _count(of_input, "cached_tokens") or 0,
+        _count(of_output, "reasoning_tokens") or 0,
+    )
+
+
+def _count(source: object, *names: str) -> int | None:
+    if isinstance(source, dict):
+        for name in names:
+            value = source.get(name)
+            if isinstance(value, int) and 0 <= value < 2**31:
+                return value
+    return None
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise StreamBroken("The answer is JSON of another shape.")
+    if value.get("error"):
+        raise stream_error(value)
+    return value

@@ -1,0 +1,207 @@
+"""Adapter for the Chat Completions wire format, which nearly every server speaks. Stateless."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat.upstream.answer import AnswerParser, Call, usage_event
+from chat.upstream.base import (
+    Event,
+    FinishReason,
+    FunctionCall,
+    FunctionOutput,
+    InputMessage,
+    Item,
+    ModelRequest,
+    Part,
+    TextPart,
+    ToolSpec,
+    UsageReported,
+)
+from chat.upstream.errors import StreamBroken
+from chat.upstream.http import HttpUpstream
+
+REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "length": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+}
+
+
+class ChatCompletionsUpstream(HttpUpstream):
+    path = "/chat/completions"
+
+    def body(self, request: ModelRequest) -> dict[str, Any]:
+        if request.conversation is not None:
+            raise ValueError("Chat Completions servers keep no conversations.")
+        openai = self._endpoint.is_openai
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": messages(request),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if request.tools:
+            body["tools"] = [_tool(tool) for tool in request.tools]
+            if request.tool_choice != "auto":
+                body["tool_choice"] = request.tool_choice
+            if not request.parallel_tool_calls:
+                body["parallel_tool_calls"] = False
+        sent = {
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "reasoning_effort": request.reasoning_effort,
+            # Other servers know the older name only, OpenAI's newer models the newer one.
+            "max_completion_tokens" if openai else "max_tokens": request.max_output_tokens,
+            # Strict gateways answer 400 to fields they do not know.
+            "safety_identifier": request.safety_id if openai else None,
+        }
+        body |= {name: value for name, value in sent.items() if value is not None}
+        if isinstance(request.response_format, dict):
+            body["response_format"] = request.response_format
+        if openai:
+            body["store"] = False
+        return body
+
+    def parser(self, request: ModelRequest) -> AnswerParser:
+        return ChatParser(secret=self._endpoint.api_key)
+
+
+class ChatParser(AnswerParser):
+    def __init__(self, *, secret: str = "") -> None:
+        super().__init__(secret=secret)
+        self._reason: FinishReason | None = None
+        self._usage: UsageReported | None = None
+        self._anything = False
+
+    def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
+        if payload.get("usage"):
+            self._usage = usage_event(payload["usage"]) or self._usage
+        choices = payload.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            return
+        choice = choices[0]
+        if choice.get("index"):
+            return
+        delta = choice.get("delta") or choice.get("message")
+        if isinstance(delta, dict):
+            self._take_delta(delta, out)
+        if reason := choice.get("finish_reason"):
+            self._reason = REASONS.get(str(reason).lower(), "stop")
+
+    def take_whole(self, payload: dict[str, Any], out: list[Event]) -> None:
+        self.take_payload(payload, out)
+        self.take_end(out)
+
+    def take_done(self, out: list[Event]) -> None:
+        if self._reason is None and not self._anything:
+            raise StreamBroken("The answer ended before it began.")
+        self._finish(self._reason or "stop", out)
+
+    def take_end(self, out: list[Event]) -> None:
+        # Some servers leave out [DONE]; a finish reason is as good.
+        if self._reason is not None:
+            self._finish(self._reason, out)
+
+    def _finish(self, reason: FinishReason, out: list[Event]) -> None:
+        if self._usage is not None:
+            out.append(self._usage)
+        self.finish(reason, out)
+
+    def _take_delta(self, delta: dict[str, Any], out: list[Event]) -> None:
+        if content := delta.get("content"):
+            self._anything = True
+            self.text(content, out)
+        if refusal := delta.get("refusal"):
+            self._anything = True
+            self.refusal(refusal, out)
+        calls = delta.get("tool_calls")
+        if isinstance(calls, list):
+            for part in calls:
+                if isinstance(part, dict):
+                    self._anything = True
+                    self._take_call(part, out)
+
+    def _take_call(self, part: dict[str, Any], out: list[Event]) -> None:
+        function = part.get("function")
+        if not isinstance(function, dict):
+            return
+        server_id, name = part.get("id") or "", function.get("name") or ""
+        call = self._known_call(part.get("index"), server_id, name)
+        if call is None:
+            call = self.start_call(server_id, name, part.get("index"), out)
+        elif name and not call.name:
+            self.name_call(call, str(name), out)
+        self.arguments(call, function.get("arguments"), out)
+
+    def _known_call(self, index: object, server_id: object, name: object) -> Call | None:
+        """The call that a part continues, or None for a new one.
+
+        Servers leave the index out or repeat 0 for every call, and leave ids empty or repeat them.
+        A part with a name begins a new call if its id differs or the call before is whole.
+        """
+        if index is None:
+            call = self.calls[-1] if self.calls else None
+        else:
+            call = next((c for c in reversed(self.calls) if c.key == index), None)
+        if call is None:
+            return None
+        other_id = bool(server_id and call.server_id and server_id != call.server_id)
+        if (other_id and (name or index is None)) or (name and call.name and call.is_whole()):
+            return None
+        return call
+
+
+def messages(request: ModelRequest) -> list[dict[str, Any]]:
+    """The request's items as chat messages; calls that belong together share one message."""
+    found: list[dict[str, Any]] = []
+    if request.instructions:
+        found.append({"role": "system", "content": request.instructions})
+    for item in request.items:
+        _add(item, found)
+    return found
+
+
+def _add(item: Item, found: list[dict[str, Any]]) -> None:
+    match item:
+        case InputMessage():
+            found.append({"role": item.role, "content": _content(item.parts)})
+        case FunctionCall():
+            call = {
+                "id": item.call_id,
+                "type": "function",
+                "function": {"name": item.name, "arguments": item.arguments},
+            }
+            if found and found[-1]["role"] == "assistant":
+                found[-1].setdefault("tool_calls", []).append(call)
+            else:
+                found.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        case FunctionOutput():
+            found.append({"role": "tool", "tool_call_id": item.call_id, "content": item.output})
+
+
+def _content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
+    texts = [part.text for part in parts if isinstance(part, TextPart)]
+    if len(texts) == len(parts):
+        return "\n\n".join(texts)
+    return [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextPart)
+        else {"type": "image_url", "image_url": {"url": part.url, "detail": part.detail}}
+        for part in parts
+    ]
+
+
+def _tool(tool: ToolSpec) -> dict[str, Any]:
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+    }
+    if tool.strict:
+        function["strict"] = True
+    return {"type": "function", "function": function}

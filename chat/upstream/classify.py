@@ -1,0 +1,143 @@
+"""From a server's refusal to the error it means. Servers agree on HTTP status, on little else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from chat.upstream.errors import (
+    ContentRefused,
+    ContextTooLong,
+    ConversationLost,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamRefused,
+    UpstreamUnavailable,
+    redact,
+)
+
+TOO_LONG = re.compile(
+    r"context.?(length|size|window)|maximum context|too many (input )?tokens|prompt is too long"
+    r"|input is too long|input.?tokens exceed|string_above_max_length"
+    r"|exceeds? the (model|available)",
+    re.IGNORECASE,
+)
+FILTERED = re.compile(
+    r"content_filter|content_policy|content management policy|safety_violation", re.IGNORECASE
+)
+CONVERSATION = re.compile(r"conversation", re.IGNORECASE)
+# A kept conversation that ends in a call without output takes no further input.
+DANGLING_CALL = re.compile(r"no tool output found|no tool call found", re.IGNORECASE)
+CODES = {401: "authentication_failed", 403: "authentication_failed", 404: "not_found"}
+OVERLOADED = {408, 409, 425, 498, 499}
+
+
+def status_error(
+    status: int,
+    body: object,
+    headers: Mapping[str, str],
+    *,
+    secret: str = "",
+) -> UpstreamError:
+    """The error for a reply with an HTTP status other than 2xx. `body` is parsed JSON or text."""
+    code, message = error_words(body)
+    said = redact(f"HTTP {status} {code} {message}", secret)
+    wait = retry_after(headers)
+    if status == 429:
+        if "insufficient_quota" in code:
+            return UpstreamRateLimited(
+                said, code="quota_exceeded", retryable=False, http_status=status
+            )
+        return UpstreamRateLimited(said, retry_after=wait, http_status=status)
+    if status >= 500 or status in OVERLOADED:
+        return UpstreamUnavailable(said, retry_after=wait, http_status=status)
+    kind = refusal_kind(f"{code} {message}", too_long=status == 413)
+    named = CODES.get(status) if kind is UpstreamRefused else None
+    return kind(said, code=named, http_status=status)
+
+
+def refusal_kind(words: str, *, too_long: bool = False) -> type[UpstreamError]:
+    if too_long or TOO_LONG.search(words):
+        return ContextTooLong
+    if FILTERED.search(words):
+        return ContentRefused
+    return UpstreamRefused
+
+
+def stream_error(error: object, *, secret: str = "") -> UpstreamError:
+    """The error for an error event inside a stream; `error` is its JSON value."""
+    code, message = error_words(error)
+    said = redact(f"In the stream: {code} {message}", secret)
+    words = f"{code} {message}"
+    kind = refusal_kind(words)
+    if kind is not UpstreamRefused:
+        return kind(said)
+    if "insufficient_quota" in code:
+        return UpstreamRateLimited(said, code="quota_exceeded", retryable=False)
+    if "rate_limit" in code or code == "429":
+        return UpstreamRateLimited(said)
+    if code.startswith(("invalid_", "image_", "unsupported_", "authentication", "permission")):
+        return UpstreamRefused(said)
+    if code.isdecimal() and 400 <= int(code) < 500 and int(code) not in OVERLOADED:
+        return UpstreamRefused(said)
+    return UpstreamUnavailable(said)
+
+
+def conversation_error(error: UpstreamError) -> UpstreamError:
+    """`error` of a request that named a kept conversation; ConversationLost where it means that."""
+    if type(error) is not UpstreamRefused:
+        return error
+    said = error.message_for_operators
+    gone = error.http_status == 404 and "model" not in said.lower()
+    unusable = error.http_status == 400 and (
+        DANGLING_CALL.search(said) or (CONVERSATION.search(said) and "not" in said)
+    )
+    if gone or unusable:
+        return ConversationLost(said, http_status=error.http_status)
+    return error
+
+
+def error_words(body: object) -> tuple[str, str]:
+    """(code, message) of an error body, whichever of the usual shapes it has."""
+    if isinstance(body, list) and body:
+        body = body[0]
+    if isinstance(body, str):
+        return "", body
+    if not isinstance(body, dict):
+        return "", ""
+    error: Any = body.get("error", body)
+    if isinstance(error, str):
+        return "", error
+    if not isinstance(error, dict):
+        return "", ""
+    codes = [str(error[key]) for key in ("code", "type", "status") if error.get(key)]
+    message = error.get("message") or error.get("detail") or ""
+    return " ".join(codes), str(message)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from `retry-after-ms` or `Retry-After` (number or date), None where unreadable."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if not value:
+            continue
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            seconds = _seconds_until(value)
+        if 0 <= seconds < 86_400:
+            return seconds
+    return None
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return -1.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,157 @@
+"""What the adapters for HTTP servers share: options, the reading loop, models and probing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from chat.upstream.answer import AnswerParser
+from chat.upstream.base import Capabilities, Event, ModelRequest
+from chat.upstream.classify import conversation_error
+from chat.upstream.errors import StreamBroken, UpstreamError
+from chat.upstream.rescue import ToolCallRescue
+from chat.upstream.transport import OPENAI, Endpoint, Timeouts, load_sdk
+
+# How long to wait for the end of the reply after the answer is whole, so that the connection
+# can be used again instead of being closed.
+DRAIN_SECONDS = 0.05
+
+
+class HttpUpstream:
+    """An OpenAI-compatible server. Subclasses say path, request body and how to parse.
+
+    Options: `base_url`, `api_key`, `organization`, `project`, `headers`; timeouts in seconds
+    `connect_timeout`, `first_byte_timeout`, `idle_timeout`; `max_connections` per process and
+    event loop; `rescue_tool_calls` for servers that leave tool calls as JSON in the text.
+    Raises ValueError for a base URL that is none.
+    """
+
+    path: ClassVar[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        base_url: str = OPENAI,
+        api_key: str = "",
+        organization: str | None = None,
+        project: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        connect_timeout: float = 5.0,
+        first_byte_timeout: float = 60.0,
+        idle_timeout: float = 45.0,
+        max_connections: int = 500,
+        rescue_tool_calls: bool = False,
+    ) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"Upstream {name}: {base_url!r} is no http or https address.")
+        self._name = name
+        self._endpoint = Endpoint(
+            base_url=base_url.rstrip("/"),
+            api_key=api_key,
+            organization=organization,
+            project=project,
+            headers=tuple(sorted((headers or {}).items())),
+            max_connections=max_connections,
+        )
+        self._timeouts = Timeouts(
+            connect=connect_timeout, first_byte=first_byte_timeout, idle=idle_timeout
+        )
+        self._rescue = rescue_tool_calls
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def body(self, request: ModelRequest) -> dict[str, Any]:
+        """The JSON body of the request."""
+        raise NotImplementedError
+
+    def parser(self, request: ModelRequest) -> AnswerParser:
+        raise NotImplementedError
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Event], None]:
+        """See `base.Upstream.stream`."""
+        parser = self.parser(request)
+        rescue = ToolCallRescue(request.tools) if self._rescue and request.tools else None
+        try:
+            async for events in self._parsed(request, parser):
+                if rescue is not None:
+                    events = rescue.pass_on(events)
+                if events:
+                    yield events
+        except UpstreamError as error:
+            error.after_first_content = parser.content_seen
+            raise (conversation_error(error) if request.conversation else error) from error
+
+    async def _parsed(
+        self, request: ModelRequest, parser: AnswerParser
+    ) -> AsyncGenerator[list[Event], None]:
+        await load_sdk()
+        from chat.upstream import sdk
+
+        client = sdk.client_for(self._endpoint, self)
+        opened = sdk.post_stream(
+            client, self._endpoint, self._timeouts, self.path, self.body(request)
+        )
+        async with opened as (content_type, reads):
+            parser.expect(content_type)
+            async for chunk in reads:
+                if events := parser.feed(chunk):
+                    yield events
+                if parser.error is not None:
+                    raise parser.error
+                if parser.finished:
+                    break
+            else:
+                if events := parser.end():
+                    yield events
+                if parser.error is not None:
+                    raise parser.error
+                return
+            with suppress(TimeoutError, UpstreamError):
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    async for _ in reads:
+                        pass
+
+    async def list_models(self) -> list[str]:
+        """Model ids, sorted. Raises UpstreamError."""
+        answer = await self._call("GET", "/models")
+        data = answer.get("data") or answer.get("models") or []
+        found = {str(m.get("id") or m.get("name")) for m in data if isinstance(m, dict)}
+        return sorted(found)
+
+    async def probe(self, *, model: str | None = None) -> Capabilities:
+        """See `base.Upstream.probe`; costs up to three answers of a few tokens."""
+        from chat.upstream.probe import probe
+
+        await load_sdk()
+        return await probe(self.list_models, self._call, model=model)
+
+    async def warm_up(self) -> None:
+        await load_sdk()
+        from chat.upstream import sdk
+
+        sdk.client_for(self._endpoint, self)
+
+    async def aclose(self) -> None:
+        await load_sdk()
+        from chat.upstream import sdk
+
+        await sdk.release(self._endpoint, self)
+
+    async def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        await load_sdk()
+        from chat.upstream import sdk
+
+        client = sdk.client_for(self._endpoint, self)
+        return await sdk.call(client, self._endpoint, self._timeouts, method, path, body)
+
+
+__all__ = ["HttpUpstream", "StreamBroken"]

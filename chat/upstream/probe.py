@@ -1,0 +1,93 @@
+"""Finds out what a server supports: reading its claims is not enough, so it is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from chat.upstream.base import Capabilities
+from chat.upstream.errors import UpstreamError
+
+Call = Callable[[str, str, dict[str, Any] | None], Awaitable[dict[str, Any]]]
+QUESTION = "Call the function atrium_probe with word set to hello."
+PARAMETERS = {
+    "type": "object",
+    "properties": {"word": {"type": "string"}},
+    "required": ["word"],
+    "additionalProperties": False,
+}
+FUNCTION = {"name": "atrium_probe", "description": "Answers the probe.", "parameters": PARAMETERS}
+MOST_TOKENS = 64
+
+
+async def probe(
+    list_models: Callable[[], Awaitable[list[str]]], call: Call, *, model: str | None
+) -> Capabilities:
+    """Raises nothing: what went wrong is in `problem`."""
+    problem: str | None = None
+    models: list[str] = []
+    try:
+        models = await list_models()
+    except UpstreamError as error:
+        problem = f"The list of models: {error.message_for_operators}"
+    chosen = model or (models[0] if models else None)
+    if chosen is None:
+        return Capabilities(problem=problem or "The server lists no model: name one.")
+    responses, tools_a, said_a = await _try_responses(call, chosen)
+    chat, tools_b, said_b = await _try_chat(call, chosen)
+    if not responses and not chat:
+        problem = said_a or said_b or problem
+    return Capabilities(
+        models=tuple(models),
+        responses=responses,
+        chat_completions=chat,
+        tools=tools_a or tools_b,
+        conversations=responses and await _try_conversations(call),
+        problem=problem,
+    )
+
+
+async def _try_responses(call: Call, model: str) -> tuple[bool, bool, str | None]:
+    body = {
+        "model": model,
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": QUESTION}]}],
+        "tools": [{"type": "function", **FUNCTION, "strict": False}],
+        "max_output_tokens": MOST_TOKENS,
+        "store": False,
+    }
+    try:
+        answer = await call("POST", "/responses", body)
+    except UpstreamError as error:
+        return False, False, error.message_for_operators
+    output = answer.get("output")
+    if not isinstance(output, list):
+        return False, False, "/responses answered JSON of another shape."
+    called = any(isinstance(i, dict) and i.get("type") == "function_call" for i in output)
+    return True, called, None
+
+
+async def _try_chat(call: Call, model: str) -> tuple[bool, bool, str | None]:
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": QUESTION}],
+        "tools": [{"type": "function", "function": FUNCTION}],
+    }
+    try:
+        answer = await call("POST", "/chat/completions", body)
+    except UpstreamError as error:
+        return False, False, error.message_for_operators
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return False, False, "/chat/completions answered JSON of another shape."
+    return True, bool((choices[0].get("message") or {}).get("tool_calls")), None
+
+
+async def _try_conversations(call: Call) -> bool:
+    try:
+        made = await call("POST", "/conversations", {})
+        if not isinstance(made.get("id"), str):
+            return False
+        await call("DELETE", f"/conversations/{made['id']}", None)
+    except UpstreamError:
+        return False
+    return True

@@ -1,0 +1,133 @@
+"""Opt-in rescue of tool calls that a server left as JSON in the text.
+
+Text is held back from the first sign of such JSON on and given out after all where it turns out
+to be none, so an answer that merely shows JSON arrives whole, only later.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from chat.upstream.base import (
+    Event,
+    Finished,
+    TextDelta,
+    ToolArgumentsDelta,
+    ToolCallStarted,
+    ToolSpec,
+)
+
+TAGS = ("<tool_call>", "<function_call>", "[TOOL_CALLS]", "<|python_tag|>")
+OPENINGS = ("{", "[", "```")
+WRAPPING = re.compile(
+    r"</?(?:tool_call|function_call)>|\[/?TOOL_CALLS\]|<\|python_tag\|>|```(?:json|tool_call)?"
+)
+
+
+class ToolCallRescue:
+    """Feed every event list through `pass_on`; `tools` are the ones offered."""
+
+    def __init__(self, tools: tuple[ToolSpec, ...]) -> None:
+        self._names = {tool.name for tool in tools}
+        self._held = ""
+        self._holding = False
+        self._text_given = False
+        self._real_calls = False
+
+    def pass_on(self, events: list[Event]) -> list[Event]:
+        out: list[Event] = []
+        for event in events:
+            match event:
+                case TextDelta(text):
+                    self._take_text(text, out)
+                case ToolCallStarted():
+                    self._real_calls = True
+                    self._flush(out)
+                    out.append(event)
+                case Finished():
+                    self._finish(event, out)
+                case _:
+                    out.append(event)
+        return out
+
+    def _take_text(self, text: str, out: list[Event]) -> None:
+        self._held += text
+        if self._holding or self._real_calls:
+            if self._real_calls:
+                self._flush(out)
+            return
+        start = self._sign()
+        if start is None:
+            self._flush(out)
+            return
+        before, self._held = self._held[:start], self._held[start:]
+        self._give(before, out)
+        self._holding = self._held.startswith(TAGS) or (
+            not self._text_given and self._held.lstrip().startswith(OPENINGS)
+        )
+
+    def _sign(self) -> int | None:
+        """Where held text begins that may be a call, or the beginning of a tag."""
+        held = self._held
+        if not self._text_given and (not held.strip() or held.lstrip().startswith(OPENINGS)):
+            return 0
+        found = [at for tag in TAGS if (at := held.find(tag)) >= 0]
+        if found:
+            return min(found)
+        for tag in TAGS:
+            for length in range(min(len(tag) - 1, len(held)), 0, -1):
+                if held.endswith(tag[:length]):
+                    return len(held) - length
+        return None
+
+    def _finish(self, event: Finished, out: list[Event]) -> None:
+        calls = [] if self._real_calls or event.reason == "length" else self._calls()
+        if not calls:
+            self._flush(out)
+            out.append(event)
+            return
+        self._held = ""
+        for index, (name, arguments) in enumerate(calls):
+            out.append(ToolCallStarted(index, "", name))
+            out.append(ToolArgumentsDelta(index, arguments))
+        out.append(Finished("tool_calls", event.conversation))
+
+    def _calls(self) -> list[tuple[str, str]]:
+        """(name, arguments) of every call in the held text; none if any of it is something else."""
+        calls: list[tuple[str, str]] = []
+        for piece in filter(None, map(str.strip, WRAPPING.split(self._held))):
+            try:
+                value = orjson.loads(piece)
+            except orjson.JSONDecodeError:
+                return []
+            for entry in value if isinstance(value, list) else [value]:
+                call = self._call(entry)
+                if call is None:
+                    return []
+                calls.append(call)
+        return calls
+
+    def _call(self, entry: Any) -> tuple[str, str] | None:
+        if not isinstance(entry, dict):
+            return None
+        entry = entry.get("function") if isinstance(entry.get("function"), dict) else entry
+        name = entry.get("name")
+        arguments = entry.get("arguments", entry.get("parameters", {}))
+        if name not in self._names:
+            return None
+        if isinstance(arguments, dict):
+            return str(name), orjson.dumps(arguments).decode()
+        return (str(name), arguments) if isinstance(arguments, str) else None
+
+    def _flush(self, out: list[Event]) -> None:
+        self._give(self._held, out)
+        self._held = ""
+        self._holding = False
+
+    def _give(self, text: str, out: list[Event]) -> None:
+        if text:
+            self._text_given = self._text_given or bool(text.strip())
+            out.append(TextDelta(text))

@@ -1,0 +1,263 @@
+"""Adapter for the Responses wire format: stateless, or on a conversation that the server keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat.upstream.answer import AnswerParser, Call, usage_event
+from chat.upstream.base import (
+    Event,
+    FinishReason,
+    FunctionCall,
+    FunctionOutput,
+    InputMessage,
+    Item,
+    ModelRequest,
+    Part,
+    TextPart,
+    ToolSpec,
+)
+from chat.upstream.classify import conversation_error, stream_error
+from chat.upstream.errors import ConversationLost, UpstreamError, UpstreamUnavailable
+from chat.upstream.http import HttpUpstream
+
+
+class ResponsesUpstream(HttpUpstream):
+    path = "/responses"
+
+    def body(self, request: ModelRequest) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": request.model,
+            "input": [_item(item) for item in request.items],
+            "stream": True,
+        }
+        if request.conversation is None:
+            body["store"] = False
+        else:
+            body["conversation"] = request.conversation
+        if request.tools:
+            body["tools"] = [_tool(tool) for tool in request.tools]
+            if request.tool_choice != "auto":
+                body["tool_choice"] = _tool_choice(request.tool_choice)
+            if not request.parallel_tool_calls:
+                body["parallel_tool_calls"] = False
+        sent = {
+            "instructions": request.instructions,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "max_output_tokens": request.max_output_tokens,
+            "reasoning": _wrapped("effort", request.reasoning_effort),
+            "text": _wrapped("format", _format(request.response_format)),
+            "safety_identifier": request.safety_id if self._endpoint.is_openai else None,
+        }
+        body |= {name: value for name, value in sent.items() if value is not None}
+        if self._endpoint.is_openai:
+            # Padding against traffic analysis that more than doubles the bytes of a stream.
+            body["stream_options"] = {"include_obfuscation": False}
+        return body
+
+    def parser(self, request: ModelRequest) -> AnswerParser:
+        return ResponsesParser(
+            secret=self._endpoint.api_key, max_output_tokens=request.max_output_tokens
+        )
+
+    async def create_conversation(self) -> str:
+        """Raises UpstreamError, also where the server has no conversations."""
+        answer = await self._call("POST", "/conversations", {})
+        if not isinstance(answer.get("id"), str):
+            raise UpstreamUnavailable("A new conversation has no id.", retryable=False)
+        return str(answer["id"])
+
+    async def delete_conversation(self, conversation: str) -> None:
+        """Delete it on the server; one that is already gone is no error. Raises UpstreamError."""
+        try:
+            await self._call("DELETE", f"/conversations/{conversation}")
+        except UpstreamError as error:
+            if not isinstance(conversation_error(error), ConversationLost):
+                raise
+
+
+class ResponsesParser(AnswerParser):
+    """Items are told apart by id, else by output index, else by order: llama.cpp sends no index."""
+
+    def __init__(self, *, secret: str = "", max_output_tokens: int | None = None) -> None:
+        super().__init__(secret=secret)
+        self._max_output_tokens = max_output_tokens
+        self._part: object = None
+        self._streamed_parts: set[object] = set()
+
+    def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
+        match payload.get("type"):
+            case "response.output_text.delta":
+                self._begin_part(payload, out)
+                self.text(payload.get("delta"), out)
+            case "response.output_text.done":
+                if _part_key(payload) not in self._streamed_parts:
+                    self._begin_part(payload, out)
+                    self.text(payload.get("text"), out)
+            case "response.refusal.delta":
+                self._begin_part(payload, out)
+                self.refusal(payload.get("delta"), out)
+            case "response.refusal.done":
+                if _part_key(payload) not in self._streamed_parts:
+                    self._begin_part(payload, out)
+                    self.refusal(payload.get("refusal"), out)
+            case "response.output_item.added" | "response.output_item.done" as kind:
+                self._take_item(payload, kind.endswith("done"), out)
+            case "response.function_call_arguments.delta":
+                if call := self._call_of(payload):
+                    self.arguments(call, payload.get("delta"), out)
+            case "response.function_call_arguments.done":
+                if call := self._call_of(payload):
+                    self._complete(call, payload.get("arguments"), out)
+            case "response.completed" | "response.incomplete" | "response.failed":
+                self._take_final(payload.get("response"), out)
+            case "error":
+                raise stream_error(payload, secret=self._secret)
+
+    def take_whole(self, payload: dict[str, Any], out: list[Event]) -> None:
+        self._take_final(payload, out)
+
+    def _begin_part(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Answers in several parts read as paragraphs."""
+        key = _part_key(payload)
+        if key == self._part:
+            return
+        if self._streamed_parts and key not in self._streamed_parts:
+            self.text("\n\n", out)
+        self._part = key
+        self._streamed_parts.add(key)
+
+    def _take_item(self, payload: dict[str, Any], done: bool, out: list[Event]) -> None:
+        item = payload.get("item")
+        if not isinstance(item, dict) or item.get("type") != "function_call":
+            return
+        key = item.get("id") or payload.get("output_index")
+        call = self._find(key) if done else None
+        if call is None and done and key is None and self.calls and not self.calls[-1].complete:
+            call = self.calls[-1]
+        if call is None:
+            if key is not None and self._find(key) is not None and not done:
+                return
+            call = self.start_call(item.get("call_id"), item.get("name"), key, out)
+        if done:
+            self._complete(call, item.get("arguments"), out)
+
+    def _call_of(self, payload: dict[str, Any]) -> Call | None:
+        for key in (payload.get("item_id"), payload.get("output_index")):
+            if key is not None and (call := self._find(key)):
+                return call
+        return self.calls[-1] if self.calls else None
+
+    def _find(self, key: object) -> Call | None:
+        return next((call for call in reversed(self.calls) if call.key == key), None)
+
+    def _complete(self, call: Call, arguments: object, out: list[Event]) -> None:
+        if not call.text:
+            self.arguments(call, arguments, out)
+        call.complete = True
+
+    def _take_final(self, response: object, out: list[Event]) -> None:
+        if not isinstance(response, dict):
+            response = {}
+        status = response.get("status")
+        if status == "failed" or response.get("error"):
+            raise stream_error(response.get("error") or {}, secret=self._secret)
+        if not self._streamed_parts and not self.calls:
+            self._take_output(response.get("output"), out)
+        usage = usage_event(response.get("usage"))
+        if usage is not None:
+            out.append(usage)
+        conversation = response.get("conversation")
+        kept = conversation.get("id") if isinstance(conversation, dict) else conversation
+        reason = _reason(response)
+        # llama.cpp calls an answer that was cut at the limit completed.
+        limit = self._max_output_tokens
+        if reason == "stop" and usage and limit and usage.output_tokens >= limit:
+            reason = "length"
+        self.finish(reason, out, conversation=kept if isinstance(kept, str) else None)
+
+    def _take_output(self, output: object, out: list[Event]) -> None:
+        """The answer from the final event, of a server that streamed none of it."""
+        for number, item in enumerate(output if isinstance(output, list) else []):
+            if not isinstance(item, dict):
+                continue
+            if item.get("type") == "function_call":
+                self._take_item({"item": item, "output_index": number}, True, out)
+            for place, part in enumerate(item.get("content") or []):
+                if isinstance(part, dict):
+                    where = {"item_id": number, "content_index": place}
+                    self._begin_part(where, out)
+                    self.text(part.get("text"), out)
+                    self.refusal(part.get("refusal"), out)
+
+
+def _part_key(payload: dict[str, Any]) -> tuple[object, object]:
+    item = payload.get("item_id") or payload.get("output_index")
+    return (item, payload.get("content_index") or 0)
+
+
+def _reason(response: dict[str, Any]) -> FinishReason:
+    details = response.get("incomplete_details")
+    why = details.get("reason") if isinstance(details, dict) else None
+    if why == "content_filter":
+        return "content_filter"
+    if why or response.get("status") == "incomplete":
+        return "length"
+    return "stop"
+
+
+def _item(item: Item) -> dict[str, Any]:
+    match item:
+        case InputMessage():
+            content = [_part(part, item.role) for part in item.parts]
+            return {"type": "message", "role": item.role, "content": content}
+        case FunctionCall():
+            return {
+                "type": "function_call",
+                "call_id": item.call_id,
+                "name": item.name,
+                "arguments": item.arguments,
+            }
+        case FunctionOutput():
+            return {
+                "type": "function_call_output",
+                "call_id": item.call_id,
+                "output": item.output,
+            }
+
+
+def _part(part: Part, role: str) -> dict[str, Any]:
+    if not isinstance(part, TextPart):
+        return {"type": "input_image", "image_url": part.url, "detail": part.detail}
+    if role == "assistant":
+        return {"type": "output_text", "text": part.text, "annotations": []}
+    return {"type": "input_text", "text": part.text}
+
+
+def _tool(tool: ToolSpec) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": tool.strict,
+    }
+
+
+def _tool_choice(choice: str | dict[str, Any]) -> str | dict[str, Any]:
+    if isinstance(choice, str):
+        return choice
+    return {"type": "function", "name": choice["function"]["name"]}
+
+
+def _format(response_format: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    if not isinstance(response_format, dict):
+        return None
+    if response_format.get("type") != "json_schema":
+        return {"type": response_format["type"]}
+    return {"type": "json_schema"} | dict(response_format["json_schema"])
+
+
+def _wrapped(name: str, value: object) -> dict[str, Any] | None:
+    return None if value is None else {name: value}

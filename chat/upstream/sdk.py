@@ -1,0 +1,206 @@
+"""The `openai` client as a carrier of bytes: one connection pool per server, key and event loop.
+
+Importing this module costs over a second, so adapters load it through `transport.load_sdk`.
+Replies are read as bytes over the client's aiohttp transport and parsed by hand: its typed events
+cost over a hundred microseconds each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import httpx2
+import openai
+import orjson
+from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient, Omit
+
+from chat.upstream.classify import status_error
+from chat.upstream.errors import (
+    StreamBroken,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+    redact,
+)
+from chat.upstream.transport import Endpoint, Timeouts
+
+# Reset connections surface as any of these, depending on the moment.
+NETWORK_ERRORS = (httpx2.TransportError, aiohttp.ClientError, OSError)
+
+
+@dataclass(slots=True)
+class _Shared:
+    client: AsyncOpenAI
+    users: set[int] = field(default_factory=set)
+
+
+_lock = Lock()
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Endpoint, _Shared]] = (
+    WeakKeyDictionary()
+)
+
+
+def client_for(endpoint: Endpoint, user: object) -> AsyncOpenAI:
+    """The client of the running loop; `user` keeps it open until `release`."""
+    loop = asyncio.get_running_loop()
+    with _lock:
+        by_endpoint = _clients.setdefault(loop, {})
+        shared = by_endpoint.get(endpoint)
+        if shared is None:
+            shared = by_endpoint[endpoint] = _Shared(_make_client(endpoint))
+        shared.users.add(id(user))
+        return shared.client
+
+
+async def release(endpoint: Endpoint, user: object) -> None:
+    """Give up the client of the running loop; the last user closes its connections."""
+    with _lock:
+        by_endpoint = _clients.get(asyncio.get_running_loop(), {})
+        shared = by_endpoint.get(endpoint)
+        if shared is None:
+            return
+        shared.users.discard(id(user))
+        if shared.users:
+            return
+        del by_endpoint[endpoint]
+    await shared.client.close()
+
+
+def _make_client(endpoint: Endpoint) -> AsyncOpenAI:
+    headers: dict[str, Any] = dict(endpoint.headers)
+    if not endpoint.api_key:
+        headers["Authorization"] = Omit()
+    return AsyncOpenAI(
+        api_key=endpoint.api_key or "none",
+        organization=endpoint.organization,
+        project=endpoint.project,
+        base_url=endpoint.base_url,
+        max_retries=0,
+        default_headers=headers,
+        http_client=DefaultAioHttpClient(
+            limits=httpx2.Limits(
+                max_connections=endpoint.max_connections,
+                max_keepalive_connections=endpoint.max_connections,
+                keepalive_expiry=endpoint.keepalive,
+            ),
+            follow_redirects=False,
+            trust_env=False,
+        ),
+    )
+
+
+@asynccontextmanager
+async def post_stream(
+    client: AsyncOpenAI, endpoint: Endpoint, timeouts: Timeouts, path: str, body: dict[str, Any]
+) -> AsyncGenerator[tuple[str, AsyncGenerator[bytes, None]], None]:
+    """Give (content type, reads) of a streaming POST; leaving closes the connection unless read out.
+
+    Raises UpstreamError, also from the reads.
+    """
+    try:
+        async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
+            response = await client.post(
+                path,
+                cast_to=httpx2.Response,
+                content=orjson.dumps(body),
+                options={
+                    "headers": {"Content-Type": "application/json", "Accept": "text/event-stream"},
+                    "timeout": _sdk_timeout(timeouts),
+                },
+                stream=True,
+                stream_cls=AsyncStream[Any],
+            )
+    except (TimeoutError, openai.OpenAIError, *NETWORK_ERRORS) as error:
+        raise request_error(error, endpoint) from error
+    reply = cast(httpx2.Response, response)
+    reads = _reads(reply, timeouts)
+    try:
+        yield reply.headers.get("content-type", ""), reads
+    finally:
+        await reads.aclose()
+        await reply.aclose()
+
+
+async def _reads(reply: httpx2.Response, timeouts: Timeouts) -> AsyncGenerator[bytes, None]:
+    chunks = reply.aiter_bytes()
+    wait = timeouts.first_byte
+    while True:
+        try:
+            async with asyncio.timeout(wait):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except (TimeoutError, httpx2.ReadTimeout) as error:
+            raise UpstreamTimeout(f"No byte of the answer for {wait:g} s.") from error
+        except (httpx2.DecodingError, *NETWORK_ERRORS) as error:
+            raise StreamBroken(f"The answer broke off: {type(error).__name__}.") from error
+        wait = timeouts.idle
+        yield chunk
+
+
+async def call(
+    client: AsyncOpenAI,
+    endpoint: Endpoint,
+    timeouts: Timeouts,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A plain JSON request. Raises UpstreamError."""
+    send = {"GET": client.get, "POST": client.post, "DELETE": client.delete}[method]
+    options: dict[str, Any] = {"options": {"timeout": _sdk_timeout(timeouts)}}
+    if body is not None:
+        options["body"] = body
+    try:
+        async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
+            reply = cast(httpx2.Response, await send(path, cast_to=httpx2.Response, **options))
+    except (TimeoutError, openai.OpenAIError, *NETWORK_ERRORS) as error:
+        raise request_error(error, endpoint) from error
+    try:
+        answer = orjson.loads(reply.content)
+    except orjson.JSONDecodeError as error:
+        raise UpstreamUnavailable(
+            f"{path} answered something that is not JSON: is the base URL right?",
+            http_status=reply.status_code,
+            retryable=False,
+        ) from error
+    if not isinstance(answer, dict):
+        raise UpstreamUnavailable(f"{path} answered JSON of another shape.", retryable=False)
+    return answer
+
+
+def _sdk_timeout(timeouts: Timeouts) -> httpx2.Timeout:
+    # The transport's own read limit is only a backstop: first byte and idle are told apart here.
+    longest = max(timeouts.first_byte, timeouts.idle) + 5
+    return httpx2.Timeout(
+        connect=timeouts.connect, read=longest, write=longest, pool=timeouts.first_byte
+    )
+
+
+def request_error(error: BaseException, endpoint: Endpoint) -> UpstreamError:
+    """The UpstreamError for what the client raised before the answer began."""
+    if isinstance(error, openai.APIStatusError):
+        return status_error(
+            error.status_code, error.body, error.response.headers, secret=endpoint.api_key
+        )
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__
+    last = chain[-1]
+    said = redact(f"{type(last).__name__}: {last}", endpoint.api_key)
+    # The transport reports reset connections as "connect timeout"; the last cause tells the truth.
+    if isinstance(last, TimeoutError):
+        return UpstreamTimeout(said if str(last) else "No answer in time.")
+    if isinstance(last, (httpx2.UnsupportedProtocol, httpx2.InvalidURL, aiohttp.InvalidURL)):
+        return UpstreamRefused(said)
+    return UpstreamUnavailable(said)

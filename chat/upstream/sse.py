@@ -1,0 +1,125 @@
+"""Server-sent events from network reads, split by hand: this runs for every token."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from chat.upstream.errors import StreamBroken
+
+MOST_BYTES_PER_EVENT = 16 * 1024 * 1024
+DONE = b"[DONE]"
+
+
+class EventSplitter:
+    """Turns reads of any size into the `data` of whole events; comments and ids are dropped.
+
+    `event: error` is the one event name that matters, because some servers say it nowhere else:
+    such data is returned with True beside it.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._held_return = False
+        self._started = False
+
+    def feed(self, chunk: bytes) -> list[tuple[bytes, bool]]:
+        """Return (data, is error) of the events that became whole. Raises StreamBroken."""
+        if not self._started and chunk:
+            self._started = True
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf")
+        if self._held_return or b"\r" in chunk:
+            chunk = self._plain_newlines(chunk)
+        buffer = self._buffer
+        search_from = max(0, len(buffer) - 1)
+        buffer += chunk
+        end = buffer.find(b"\n\n", search_from)
+        if end < 0:
+            if len(buffer) > MOST_BYTES_PER_EVENT:
+                raise StreamBroken("One event of the stream is larger than 16 MiB.")
+            return []
+        events: list[tuple[bytes, bool]] = []
+        start = 0
+        while end >= 0:
+            _take(bytes(buffer[start:end]), events)
+            start = end + 2
+            end = buffer.find(b"\n\n", start)
+        del buffer[:start]
+        return events
+
+    def end(self) -> list[tuple[bytes, bool]]:
+        """Return the last event where the server forgot the empty line after it."""
+        events: list[tuple[bytes, bool]] = []
+        _take(bytes(self._buffer), events)
+        self._buffer.clear()
+        return events
+
+    def _plain_newlines(self, chunk: bytes) -> bytes:
+        if self._held_return:
+            chunk = b"\r" + chunk
+        self._held_return = chunk.endswith(b"\r")
+        if self._held_return:
+            chunk = chunk[:-1]
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _take(block: bytes, events: list[tuple[bytes, bool]]) -> None:
+    if block.startswith(b"data: ") and b"\n" not in block:
+        events.append((block[6:], False))
+        return
+    data: list[bytes] = []
+    is_error = False
+    for line in block.split(b"\n"):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event" and value == b"error":
+            is_error = True
+    if data:
+        events.append((b"\n".join(data), is_error))
+
+
+def decode(data: bytes) -> Any:
+    """Parse one event's JSON. Raises StreamBroken.
+
+    orjson refuses lone surrogates, which servers send when they cut an emoji between two deltas;
+    the slow parser takes them and `Surrogates` joins the halves.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise StreamBroken("The stream holds an event that is not JSON.") from error
+
+
+class TextCleaner:
+    """Makes delta text storable: joins surrogate halves across deltas, replaces NUL and stray halves."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def clean(self, text: str) -> str:
+        if self._half:
+            text = self._half + text
+            self._half = ""
+        elif text.isascii() and "\x00" not in text:
+            return text
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            self._half = text[-1]
+            text = text[:-1]
+        return storable(text)
+
+
+def storable(text: str) -> str:
+    """Replace what PostgreSQL cannot store (NUL, lone surrogates) with U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace("\x00", "\ufffd")

@@ -1,0 +1,44 @@
+"""Where a model server is and how long to wait for it; loads the client library off the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+
+OPENAI = "https://api.openai.com/v1"
+SDK = "chat.upstream.sdk"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """What tells one connection pool from another; equal endpoints share a pool per loop."""
+
+    base_url: str = OPENAI
+    api_key: str = ""
+    organization: str | None = None
+    project: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    max_connections: int = 500
+    keepalive: float = 20.0
+
+    @property
+    def is_openai(self) -> bool:
+        return self.base_url.startswith("https://api.openai.com/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """Seconds. `idle` is the longest pause between two reads once an answer has begun."""
+
+    connect: float = 5.0
+    first_byte: float = 60.0
+    idle: float = 45.0
+
+
+async def load_sdk() -> None:
+    """Import `chat.upstream.sdk` in a thread, so that the loop goes on meanwhile."""
+    module = sys.modules.get(SDK)
+    if module is None or getattr(module.__spec__, "_initializing", False):
+        await asyncio.to_thread(import_module, SDK)
