@@ -46,8 +46,6 @@ from tenants.postgres_programs import (
     server_account,
 )
 
-__all__ = ["MAIN", "Cluster", "EmbeddedError", "ensure_running", "locate", "running"]
-
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 SUPERUSER = "atrium_superuser"
@@ -153,7 +151,8 @@ class Cluster:
                 return
         raise EmbeddedError(f"The database in {self.data_dir} does not stop: see {self._log}.")
 
-    def _start(self, *, durable: bool) -> None:
+    def start(self, *, durable: bool = True) -> None:
+        """Start the server and wait until it answers; a running server is left as it is."""
         if self._postmaster() is not None:
             return
         # The number in a stale file may by now belong to a process that is no database.
@@ -229,10 +228,11 @@ class Cluster:
         if MAIN not in present:
             self.create_database(MAIN)
         self.execute(access_statements(MAIN))
-        self._write(self._prepared, "")
+        self._write(self.prepared, "")
 
     @property
-    def _prepared(self) -> Path:
+    def prepared(self) -> Path:
+        """The mark of a cluster that has its roles and databases."""
         return self.home / "prepared"
 
 
@@ -248,8 +248,8 @@ def ensure_running(data_dir: Path | str, *, durable: bool = True) -> Cluster:
         cluster = _opened(place)
         if not (cluster.data / "PG_VERSION").exists():
             cluster._initialise()
-        cluster._start(durable=durable)
-        if not cluster._prepared.exists():
+        cluster.start(durable=durable)
+        if not cluster.prepared.exists():
             cluster._prepare_databases()
         return cluster
 
@@ -260,6 +260,14 @@ def locate(data_dir: Path | str) -> Cluster | None:
     if not (place / "postgres" / "data" / "PG_VERSION").exists():
         return None
     return _opened(place)
+
+
+def open_any_major(data_dir: Path | str) -> Cluster | None:
+    """Like `locate`, with the programs of whichever version made the files."""
+    place = Path(data_dir).resolve()
+    if not (place / "postgres" / "data" / "PG_VERSION").exists():
+        return None
+    return _opened(place, any_major=True)
 
 
 @contextmanager
@@ -324,14 +332,15 @@ def _opened(data_dir: Path, *, any_major: bool = False) -> Cluster:
 
 def _passwords(path: Path) -> dict[str, str]:
     """Return the roles' passwords, made at the first call."""
-    try:
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
+    if path.exists():
         kept: dict[str, str] = json.loads(path.read_text())
         return kept
     made = {role: secrets.token_urlsafe(24) for role in (SUPERUSER, OWNER, APP)}
-    with os.fdopen(fd, "w") as file:
+    partial = path.with_name(f".{path.name}")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         json.dump(made, file)
+    partial.rename(path)
     return made
 
 

@@ -1,0 +1,80 @@
+"""Everything a person, a program or a model can do wrong in chat."""
+
+from __future__ import annotations
+
+from tenants.errors import AtriumError
+
+
+class ChatError(AtriumError):
+    """That did not work."""
+
+    code = "chat_error"
+
+
+class InvalidInput(ChatError):
+    """This value cannot be used."""
+
+    code = "invalid_value"
+
+
+class InvalidJson(ChatError):
+    """This is not well-formed JSON."""
+
+    code = "invalid_json"
+
+
+class NotFound(ChatError):
+    """There is nothing with this id."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class NotAllowed(ChatError):
+    """Your role does not allow this."""
+
+    code = "not_allowed"
+    http_status = 403
+
+
+class ThreadBusy(ChatError):
+    """The assistant is still answering: wait for it or stop it first."""
+
+    code = "thread_busy"
+
+
+class RunFinished(ChatError):
+    """This answer has already ended."""
+
+    code = "run_finished"
+
+
+class NothingToDecide(ChatError):
+    """There is nothing to approve any more."""
+
+    code = "nothing_to_decide"
+
+
+class ApprovalChanged(ChatError):
+    """What was to be approved has changed: look at it again."""
+
+    code = "approval_changed"
+
+
+class AssistantDisabled(ChatError):
+    """This assistant is switched off: choose another."""
+
+    code = "assistant_disabled"
+
+
+class ThreadFull(ChatError):
+    """This chat has reached its last message: start a new one."""
+
+    code = "thread_full"
+
+
+class TooManySockets(ChatError):
+    """Too many open windows: close one."""
+
+    code = "too_many_sockets"
+    http_status = 429

@@ -1,0 +1,83 @@
+"""The second wall around the tables of chat, and the doors of recovery and revocation."""
+
+from __future__ import annotations
+
+from django.db import migrations
+
+from tenants.walls import DOORS, DoorFunction, TenantWall
+
+
+class Migration(migrations.Migration):
+    dependencies = [("chat", "0002_initial"), ("tenants", "0002_walls")]
+
+    operations = [
+        TenantWall("assistant"),
+        TenantWall("thread", door_columns=("id", "tenant_id", "deleted_at")),
+        TenantWall("message"),
+        TenantWall("threadmapping"),
+        TenantWall(
+            "run",
+            door_columns=(
+                "id", "tenant_id", "thread_id", "status", "owner", "expires_at",
+                "cancel_requested_at",
+            ),
+        ),
+        TenantWall("runstep"),
+        TenantWall("toolcall"),
+        TenantWall("usage"),
+        TenantWall("price"),
+        TenantWall("tenantpolicy"),
+        migrations.RunSQL(
+            f"GRANT SELECT ON chat_process TO {DOORS}", migrations.RunSQL.noop
+        ),
+        # Runs nobody executes any more, or whose time is over.
+        DoorFunction(
+            "lapsed_runs(lapse_seconds double precision, most integer)",
+            returns="TABLE (run_id varchar, tenant_id uuid)",
+            body="SELECT r.id, r.tenant_id FROM chat_run r "
+            "LEFT JOIN chat_process p ON p.id = r.owner "
+            "WHERE r.status IN ('queued', 'in_progress', 'requires_action', 'cancelling') AND ("
+            "r.expires_at < now() OR (r.status <> 'requires_action' AND "
+            "(p.id IS NULL OR p.beat_at < now() - make_interval(secs => lapse_seconds)))) "
+            "ORDER BY r.expires_at LIMIT most",
+        ),
+        # One question every two seconds: what of these is over?
+        DoorFunction(
+            "watch(memberships uuid[], keys uuid[], sign_ins text[], runs text[])",
+            returns="TABLE (kind text, id text, at timestamptz)",
+            body="""
+            SELECT 'membership', wanted::text, NULL::timestamptz FROM unnest(memberships) wanted
+            WHERE NOT EXISTS (
+                SELECT FROM tenants_membership m
+                JOIN tenants_tenant t ON t.id = m.tenant_id
+                LEFT JOIN tenants_user u ON u.id = m.user_id
+                WHERE m.id = wanted AND m.disabled_at IS NULL AND m.removed_at IS NULL
+                AND t.suspended_at IS NULL AND COALESCE(u.is_active, true))
+            UNION ALL
+            SELECT 'signed_out', m.id::text, m.signed_out_at FROM tenants_membership m
+            WHERE m.id = ANY (memberships) AND m.signed_out_at IS NOT NULL
+            UNION ALL
+            SELECT 'key', wanted::text, NULL FROM unnest(keys) wanted
+            WHERE NOT EXISTS (
+                SELECT FROM tenants_apikey k WHERE k.id = wanted AND k.revoked_at IS NULL
+                AND (k.expires_at IS NULL OR k.expires_at > now()))
+            UNION ALL
+            SELECT 'sign_in', wanted, NULL FROM unnest(sign_ins) wanted
+            WHERE NOT EXISTS (
+                SELECT FROM django_session s
+                WHERE s.session_key = wanted AND s.expire_date > now())
+            UNION ALL
+            SELECT 'cancel', r.id, r.cancel_requested_at FROM chat_run r
+            JOIN chat_thread t ON t.id = r.thread_id
+            WHERE r.id = ANY (runs) AND (r.status = 'cancelling' OR t.deleted_at IS NOT NULL)
+            """,
+        ),
+        # Threads whose undo is over.
+        DoorFunction(
+            "deleted_threads(keep_seconds double precision, most integer)",
+            returns="TABLE (thread_id varchar, tenant_id uuid)",
+            body="SELECT t.id, t.tenant_id FROM chat_thread t WHERE t.deleted_at IS NOT NULL "
+            "AND t.deleted_at < now() - make_interval(secs => keep_seconds) "
+            "ORDER BY t.deleted_at LIMIT most",
+        ),
+    ]

@@ -1,0 +1,270 @@
+"""Runs, their steps and tool calls, and the processes that execute them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from chat import ids
+from chat.models.assistants import Assistant
+from chat.models.threads import Message, Thread
+from tenants.access import Principal
+from tenants.constraints import tenant_constraints
+from tenants.managers import TenantManager, TenantModel, TenantQuerySet
+from tenants.models import ApiKey, Membership
+
+
+class RunStatus(models.TextChoices):
+    """As the Assistants API has them; edges live in chat.runs.lifecycle."""
+
+    QUEUED = "queued", _("waiting")
+    IN_PROGRESS = "in_progress", _("answering")
+    REQUIRES_ACTION = "requires_action", _("waiting for somebody")
+    CANCELLING = "cancelling", _("stopping")
+    CANCELLED = "cancelled", _("stopped")
+    COMPLETED = "completed", _("complete")
+    INCOMPLETE = "incomplete", _("cut short")
+    FAILED = "failed", _("failed")
+    EXPIRED = "expired", _("ran out of time")
+
+
+ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")
+
+
+class StepStatus(models.TextChoices):
+    """As the Assistants API has them."""
+
+    IN_PROGRESS = "in_progress", _("running")
+    COMPLETED = "completed", _("complete")
+    FAILED = "failed", _("failed")
+    CANCELLED = "cancelled", _("stopped")
+    EXPIRED = "expired", _("ran out of time")
+
+
+class RunQuerySet(TenantQuerySet["Run"]):
+    """Runs of the tenant in scope."""
+
+    def active(self) -> RunQuerySet:
+        """Return those that have not ended."""
+        return self.filter(status__in=ACTIVE)
+
+    def for_principal(self, principal: Principal) -> RunQuerySet:
+        """Return the runs of the principal's own threads."""
+        return self.filter(
+            thread__member_id=principal.membership_id, thread__deleted_at=None
+        )
+
+
+class Run(TenantModel):
+    """One answer in the making. The row is the truth; tasks, queues and sockets are wake-ups.
+
+    `member` and `key` are its principal, fixed at creation. `owner` names the
+    process that executes it and `token` grows with each claim: a write that
+    names a lapsed token changes nothing (fencing).
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.run_id, editable=False)
+    thread = models.ForeignKey(
+        Thread, on_delete=models.DO_NOTHING, db_constraint=False, related_name="runs"
+    )
+    assistant = models.ForeignKey(
+        Assistant, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    # What a caller named; it stays when the assistant is deleted.
+    assistant_ref = models.CharField(max_length=40)
+    member = models.ForeignKey(
+        Membership, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    key = models.ForeignKey(
+        ApiKey, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    status = models.CharField(max_length=16, choices=RunStatus.choices, default=RunStatus.QUEUED)
+    # Why it ended as it did: chat.runs.lifecycle.Reason, empty while active or completed.
+    reason = models.CharField(max_length=32, blank=True)
+    state = models.BigIntegerField(default=0)
+
+    model = models.CharField(max_length=256)
+    upstream = models.CharField(max_length=64)
+    instructions = models.TextField(blank=True)
+    tools = models.JSONField(default=list)
+    metadata = models.JSONField(default=dict)
+    temperature = models.FloatField(null=True)
+    top_p = models.FloatField(null=True)
+    reasoning_effort = models.CharField(max_length=10, blank=True)
+    response_format = models.JSONField(null=True)
+    max_prompt_tokens = models.IntegerField(null=True)
+    max_completion_tokens = models.IntegerField(null=True)
+    truncation_strategy = models.JSONField(default=dict)
+    tool_choice = models.JSONField(null=True)
+    parallel_tool_calls = models.BooleanField(default=True)
+
+    # The newest message the run answers; later ones belong to later runs.
+    through_position = models.BigIntegerField(default=0)
+    rounds = models.IntegerField(default=0)
+    prompt_tokens = models.BigIntegerField(default=0)
+    completion_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField()
+    cancel_requested_at = models.DateTimeField(null=True)
+
+    owner = models.UUIDField(null=True)
+    token = models.BigIntegerField(default=0)
+    takeovers = models.IntegerField(default=0)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(RunQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("answer")
+        verbose_name_plural = _("answers")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints(
+                "run", thread="CASCADE", assistant="SET NULL", member="NO ACTION", key="SET NULL"
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "thread"],
+                condition=models.Q(status__in=ACTIVE),
+                name="run_one_active_per_thread",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=RunStatus.values), name="run_status_known"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["tenant", "thread", "-created_at", "-id"], name="run_newest"),
+            models.Index(
+                fields=["owner"], condition=models.Q(status__in=ACTIVE), name="run_active_owner"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def is_active(self) -> bool:
+        """True until it has ended."""
+        return self.status in ACTIVE
+
+
+class RunStep(TenantModel):
+    """What happened within a run: a message written, or tools called. `index` orders them."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.step_id, editable=False)
+    run = models.ForeignKey(
+        Run, on_delete=models.DO_NOTHING, db_constraint=False, related_name="steps"
+    )
+    message = models.ForeignKey(
+        Message, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    index = models.IntegerField()
+    type = models.CharField(max_length=20)
+    status = models.CharField(
+        max_length=12, choices=StepStatus.choices, default=StepStatus.IN_PROGRESS
+    )
+    error_code = models.CharField(max_length=32, blank=True)
+    error_message = models.TextField(blank=True)
+    prompt_tokens = models.BigIntegerField(default=0)
+    completion_tokens = models.BigIntegerField(default=0)
+    # What was sent to the model server: ids and sizes for the trace, never text twice.
+    sent = models.JSONField(default=dict)
+    metadata = models.JSONField(default=dict)
+    created_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("step", run="CASCADE", message="SET NULL"),
+            models.UniqueConstraint(fields=["tenant", "run", "index"], name="step_one_per_index"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class CallStatus(models.TextChoices):
+    """What became of a tool call."""
+
+    PROPOSED = "proposed", _("asked for")
+    WAITING = "waiting", _("waiting for approval")
+    APPROVED = "approved", _("approved")
+    DECLINED = "declined", _("declined")
+    STARTED = "started", _("running")
+    COMPLETED = "completed", _("complete")
+    FAILED = "failed", _("failed")
+    REFUSED = "refused", _("refused")
+    OUTCOME_UNKNOWN = "outcome_unknown", _("outcome unknown")
+    CANCELLED = "cancelled", _("stopped")
+
+
+class ToolCall(TenantModel):
+    """The ledger: a call is committed as started before it runs and ended after.
+
+    `arguments` is what the model sent, `bound` what the tool was given.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.call_id, editable=False)
+    run = models.ForeignKey(
+        Run, on_delete=models.DO_NOTHING, db_constraint=False, related_name="calls"
+    )
+    step = models.ForeignKey(
+        RunStep, on_delete=models.DO_NOTHING, db_constraint=False, related_name="calls"
+    )
+    round = models.IntegerField()
+    index = models.IntegerField()
+    server_call_id = models.CharField(max_length=200, blank=True)
+    name = models.CharField(max_length=128)
+    version = models.CharField(max_length=32, blank=True)
+    effect = models.CharField(max_length=20, blank=True)
+    arguments = models.TextField(blank=True)
+    arguments_hash = models.CharField(max_length=64, blank=True)
+    bound = models.JSONField(null=True)
+    status = models.CharField(
+        max_length=16, choices=CallStatus.choices, default=CallStatus.PROPOSED
+    )
+    output = models.TextField(null=True)
+    error_code = models.CharField(max_length=32, blank=True)
+    decided_by = models.UUIDField(null=True)
+    approval_expires_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("tool call")
+        verbose_name_plural = _("tool calls")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("call", run="CASCADE", step="CASCADE"),
+            models.UniqueConstraint(
+                fields=["tenant", "run", "round", "index"], name="call_one_per_place"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id}"
+
+    @property
+    def duration_ms(self) -> int | None:
+        """Return how long it ran in milliseconds, None before its end."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return round((self.ended_at - self.started_at).total_seconds() * 1000)
+
+
+class Process(models.Model):
+    """A server process and its heartbeat. Outside the wall: it holds nobody's data."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    started_at = models.DateTimeField(default=timezone.now)
+    beat_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return str(self.id)

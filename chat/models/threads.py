@@ -1,0 +1,216 @@
+"""Threads, their messages, and where a model server keeps a copy."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from chat import ids
+from chat.models.assistants import Assistant
+from tenants.access import Principal
+from tenants.constraints import tenant_constraints
+from tenants.managers import TenantManager, TenantModel, TenantQuerySet
+from tenants.models import Membership
+
+
+class ThreadQuerySet(TenantQuerySet["Thread"]):
+    """Threads of the tenant in scope."""
+
+    def present(self) -> ThreadQuerySet:
+        """Leave out the deleted."""
+        return self.filter(deleted_at=None)
+
+    def for_principal(self, principal: Principal) -> ThreadQuerySet:
+        """Return the principal's own threads; roles do not widen this."""
+        return self.present().filter(member_id=principal.membership_id)
+
+    def readable_by(self, principal: Principal) -> ThreadQuerySet:
+        """Return what the admin pages may show: all where the tenant decided so, else own."""
+        if principal.is_admin and principal.tenant.admins_read_threads:
+            return self.present()
+        return self.for_principal(principal)
+
+    def locked(self) -> ThreadQuerySet:
+        """Lock for adding to it. Plain FOR UPDATE would block inserts of children elsewhere."""
+        return self.select_for_update(no_key=True)
+
+    def restorable(self) -> ThreadQuerySet:
+        """Return the deleted ones that are still kept for undo."""
+        return self.exclude(deleted_at=None)
+
+    def newest_first(self, *, after: Thread | None = None) -> ThreadQuerySet:
+        """Order by last activity; `after` continues behind that thread."""
+        rows = self.order_by("-updated_at", "-id")
+        if after is None:
+            return rows
+        same = models.Q(updated_at=after.updated_at, id__lt=after.id)
+        return rows.filter(models.Q(updated_at__lte=after.updated_at)).filter(
+            models.Q(updated_at__lt=after.updated_at) | same
+        )
+
+
+class Thread(TenantModel):
+    """One person's chat. Not bound to an assistant: any of the tenant's may run on it."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.thread_id, editable=False)
+    member = models.ForeignKey(
+        Membership, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    title = models.CharField(_("title"), max_length=200, blank=True)
+    titled_by_person = models.BooleanField(default=False)
+    metadata = models.JSONField(default=dict, blank=True)
+    tool_resources = models.JSONField(default=dict, blank=True)
+    last_position = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    updated_at = models.DateTimeField(_("last activity"), default=timezone.now)
+    deleted_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(ThreadQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("chat")
+        verbose_name_plural = _("chats")
+        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+            "thread", member="NO ACTION"
+        )
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["tenant", "member", "-updated_at", "-id"],
+                condition=models.Q(deleted_at=None),
+                name="thread_newest",
+            ),
+            models.Index(
+                fields=["deleted_at"],
+                condition=models.Q(deleted_at__isnull=False),
+                name="thread_deleted",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or self.id
+
+    def kept_until(self, keep: timedelta) -> Any:
+        """Return when a deleted thread is erased for good."""
+        return self.deleted_at + keep if self.deleted_at else None
+
+
+class MessageStatus(models.TextChoices):
+    """As the Assistants API has them."""
+
+    IN_PROGRESS = "in_progress", _("being written")
+    INCOMPLETE = "incomplete", _("cut short")
+    COMPLETED = "completed", _("complete")
+
+
+class MessageQuerySet(TenantQuerySet["Message"]):
+    """Messages of the tenant in scope."""
+
+    def for_principal(self, principal: Principal) -> MessageQuerySet:
+        """Return the messages of the principal's own threads."""
+        return self.filter(
+            thread__member_id=principal.membership_id, thread__deleted_at=None
+        )
+
+    def placed(self) -> MessageQuerySet:
+        """Leave out the queued, which have no place in the thread yet."""
+        return self.filter(position__isnull=False)
+
+    def queued(self) -> MessageQuerySet:
+        """Return what waits for the active run to end, oldest first."""
+        return self.filter(position=None).order_by("created_at", "id")
+
+
+class Message(TenantModel):
+    """Ordered content parts by one side. `position` is its place, null while queued.
+
+    `content` is a list of {"type": "text", "text": {"value", "annotations"}},
+    {"type": "image_file" | "image_url" | "refusal", …}: the wire's own parts.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.message_id, editable=False)
+    thread = models.ForeignKey(
+        Thread, on_delete=models.DO_NOTHING, db_constraint=False, related_name="messages"
+    )
+    position = models.BigIntegerField(null=True)
+    role = models.CharField(max_length=10)
+    status = models.CharField(
+        max_length=12, choices=MessageStatus.choices, default=MessageStatus.COMPLETED
+    )
+    content = models.JSONField(default=list)
+    attachments = models.JSONField(default=list)
+    metadata = models.JSONField(default=dict)
+    # The assistant that wrote it, or that the person addressed.
+    assistant = models.ForeignKey(
+        Assistant, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    # Which run wrote it; no key, so that history outlives runs and vice versa.
+    run_ref = models.CharField(max_length=40, blank=True)
+    client_id = models.CharField(max_length=64, null=True)
+    incomplete_reason = models.CharField(max_length=20, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    completed_at = models.DateTimeField(null=True)
+    incomplete_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(MessageQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("message", thread="CASCADE", assistant="SET NULL"),
+            models.UniqueConstraint(
+                fields=["tenant", "thread", "position"], name="message_one_per_position"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(role__in=["user", "assistant"]), name="message_role_known"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            # A repeated send names its client id without knowing which thread took the first.
+            models.Index(
+                fields=["tenant", "client_id"],
+                condition=models.Q(client_id__isnull=False),
+                name="message_client_id",
+            ),
+            models.Index(
+                fields=["tenant", "thread", "created_at"],
+                condition=models.Q(position=None),
+                name="message_queued",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+    def text(self) -> str:
+        """Return its text parts, joined by blank lines."""
+        parts = [part["text"]["value"] for part in self.content if part["type"] == "text"]
+        return "\n\n".join(parts)
+
+
+class ThreadMapping(TenantModel):
+    """A thread as a conversation that a model server keeps, and how far it knows it."""
+
+    id = models.BigAutoField(primary_key=True)
+    thread = models.ForeignKey(
+        Thread, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    upstream = models.CharField(max_length=64)
+    external_id = models.CharField(max_length=200)
+    synced_through = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("mapping", thread="CASCADE"),
+            models.UniqueConstraint(
+                fields=["tenant", "thread", "upstream"], name="mapping_one_per_upstream"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.thread_id} at {self.upstream}"

@@ -1,0 +1,123 @@
+"""What was used, at which price, and a tenant's own limits."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from chat.models.runs import Run
+from tenants.access import Principal
+from tenants.constraints import tenant_constraints
+from tenants.managers import TenantManager, TenantModel, TenantQuerySet
+from tenants.models import Membership
+
+
+class UsageQuerySet(TenantQuerySet["Usage"]):
+    """Usage of the tenant in scope."""
+
+    def for_principal(self, principal: Principal) -> UsageQuerySet:
+        """Admins see the tenant's usage, members their own."""
+        return self.all() if principal.is_admin else self.filter(member_id=principal.membership_id)
+
+
+class Usage(TenantModel):
+    """One quantity of one upstream call. `outcome` keeps failed attempts apart.
+
+    `price` is per `unit` in `currency`, null where no source knows it.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    member = models.ForeignKey(
+        Membership, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    run = models.ForeignKey(
+        Run, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    call = models.CharField(max_length=40)
+    outcome = models.CharField(max_length=10, default="used")
+    model = models.CharField(max_length=256)
+    kind = models.CharField(max_length=32)
+    quantity = models.DecimalField(max_digits=20, decimal_places=6)
+    unit = models.CharField(max_length=16)
+    price = models.DecimalField(max_digits=20, decimal_places=12, null=True)
+    currency = models.CharField(max_length=3, blank=True)
+    price_source = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(UsageQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("usage")
+        verbose_name_plural = _("usage")
+        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+            "usage", member="NO ACTION", run="SET NULL"
+        )
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["tenant", "created_at"], name="usage_by_time"),
+            models.Index(fields=["tenant", "run"], name="usage_by_run"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} {self.kind}"
+
+
+class Price(TenantModel):
+    """A tenant's own price for a model: it wins over the public table."""
+
+    id = models.BigAutoField(primary_key=True)
+    model = models.CharField(_("model"), max_length=256)
+    kind = models.CharField(
+        _("for"),
+        max_length=32,
+        choices=[("input_tokens", _("input tokens")), ("output_tokens", _("output tokens"))],
+    )
+    price = models.DecimalField(
+        _("price per million tokens"), max_digits=20, decimal_places=6,
+        validators=[MinValueValidator(0)],
+    )
+    currency = models.CharField(_("currency"), max_length=3, default="USD")
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("price")
+        verbose_name_plural = _("prices")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("price"),
+            models.UniqueConstraint(fields=["tenant", "model", "kind"], name="price_one_per_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.kind}"
+
+
+class TenantPolicy(TenantModel):
+    """A tenant's limits on one answer; empty means the installation's."""
+
+    id = models.BigAutoField(primary_key=True)
+    max_tokens_per_run = models.BigIntegerField(
+        _("tokens per answer"), null=True, blank=True, validators=[MinValueValidator(1)],
+        help_text=_("An answer that needs more is cut short and says so."),
+    )
+    max_cost_per_run = models.DecimalField(
+        _("cost per answer"), max_digits=12, decimal_places=4, null=True, blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=_("In US dollars, by the known prices."),
+    )
+    approval_tools = models.JSONField(
+        _("tools that need approval"), default=list, blank=True,
+        help_text=_("Besides those that destroy something, which always ask."),
+    )
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("limits")
+        verbose_name_plural = _("limits")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("policy"),
+            models.UniqueConstraint(fields=["tenant"], name="policy_one_per_tenant"),
+        ]
+
+    def __str__(self) -> str:
+        return "limits"

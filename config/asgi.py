@@ -1,0 +1,30 @@
+"""The ASGI application: HTTP, websockets, and the worker in the lifespan."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+http = get_asgi_application()
+
+from chat.runs.lifespan import Lifespan  # noqa: E402  (models need the app registry)
+from chat.web.consumers import ChatConsumer  # noqa: E402
+from config.body_limit import BodyLimit  # noqa: E402
+from tenants.asgi import PrincipalSocketMiddleware  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": BodyLimit(http, limit=settings.BODY_LIMIT),
+        "websocket": AllowedHostsOriginValidator(
+            PrincipalSocketMiddleware(URLRouter([path("ws/", ChatConsumer.as_asgi())]))
+        ),
+        "lifespan": Lifespan(),
+    }
+)

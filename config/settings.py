@@ -1,0 +1,309 @@
+"""Environment in, Django names out. The only settings module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+from environs import Env, EnvError
+
+from config.logs import configure_logging
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Env()
+
+
+def read(kind: str, name: str, default: Any, *, least: float | None = None) -> Any:
+    """Read one variable; `least` bounds a number from below.
+
+    Raises:
+        ImproperlyConfigured: naming the variable, for a value that cannot work.
+    """
+    try:
+        value = getattr(env, kind)(name, default)
+    except (EnvError, ValueError) as error:
+        raise ImproperlyConfigured(f"{name} cannot be used: {error}") from None
+    if least is not None and value < least:
+        raise ImproperlyConfigured(f"{name} must be at least {least}.")
+    return value
+
+
+DEBUG = read("bool", "DEBUG", False)
+LOG_LEVEL = read("str", "LOG_LEVEL", "INFO").upper()
+DATA_DIR = Path(read("str", "ATRIUM_DATA_DIR", str(BASE_DIR / ".data"))).expanduser()
+SECRET_KEY = read("str", "SECRET_KEY", "") or "unsafe-only-for-commands-that-serve-nobody"
+FIELD_ENCRYPTION_KEYS = read("list", "FIELD_ENCRYPTION_KEYS", [])
+SALT_KEY = FIELD_ENCRYPTION_KEYS or ["unsafe-only-for-commands-that-serve-nobody"]
+
+PUBLIC_URL = read("str", "PUBLIC_URL", "").rstrip("/")
+_public = urlsplit(PUBLIC_URL)
+if PUBLIC_URL and (_public.scheme not in ("http", "https") or not _public.hostname):
+    raise ImproperlyConfigured("PUBLIC_URL must look like https://chat.example.com.")
+ALLOWED_HOSTS = read("list", "ALLOWED_HOSTS", []) or ["localhost", "127.0.0.1", "[::1]"]
+if _public.hostname and _public.hostname not in ALLOWED_HOSTS:
+    ALLOWED_HOSTS.append(_public.hostname)
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+TRUSTED_PROXIES = read("list", "TRUSTED_PROXIES", [])
+REDIS_URL = read("str", "REDIS_URL", "")
+
+INSTALLED_APPS = [
+    "tenants",
+    "chat",
+    "chat.demo",
+    "unfold",
+    "django.contrib.admin.apps.SimpleAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "csp",
+    "django_structlog",
+    "procrastinate.contrib.django",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "tenants.middleware.PrincipalMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "tenants.context.principal",
+            ],
+        },
+    }
+]
+
+# Database: DATABASE_URL is the application's role; the owner's appears for migrations only.
+DATABASE_THREADS = read("int", "ATRIUM_DATABASE_THREADS", 4, least=1)
+
+
+def database(variable: str, *, pool: bool) -> dict[str, Any]:
+    """Return Django's settings for the PostgreSQL address in `variable`.
+
+    Raises:
+        ImproperlyConfigured: for an address that is not PostgreSQL's.
+    """
+    try:
+        parsed: dict[str, Any] = dict(dj_database_url.parse(read("str", variable, "")))
+    except ValueError:
+        raise ImproperlyConfigured(f"{variable} is not a database address.") from None
+    if parsed.get("ENGINE") != "django.db.backends.postgresql":
+        raise ImproperlyConfigured(f"{variable} must begin with postgresql://.")
+    if pool:
+        size = DATABASE_THREADS + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
+        options = {"min_size": 1, "max_size": size, "timeout": 10, "max_idle": 60}
+        parsed["OPTIONS"] = {**parsed.get("OPTIONS", {}), "pool": options}
+    return parsed
+
+
+DATABASES: dict[str, Any] = {}
+if read("str", "DATABASE_URL", ""):
+    DATABASES["default"] = database("DATABASE_URL", pool=True)
+else:
+    # `up`, `db` and the tests fill this in; anything else fails with a sentence.
+    DATABASES["default"] = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "atrium",
+        "OPTIONS": {},
+    }
+if read("str", "MIGRATION_DATABASE_URL", ""):
+    DATABASES["owner"] = database("MIGRATION_DATABASE_URL", pool=False)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Admin changes write the tenant's audit trail; Django's log table is never made.
+MIGRATION_MODULES = {"admin": None}
+
+if REDIS_URL:
+    CHANNEL_LAYERS: dict[str, Any] = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [REDIS_URL]},
+        }
+    }
+    CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    }
+else:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# Sign-in
+AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+ACCOUNT_ADAPTER = "tenants.accounts.ClosedAccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_USER_DISPLAY = "tenants.accounts.display_name"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+USERSESSIONS_TRACK_ACTIVITY = True
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
+
+EMAIL_URL = read("str", "EMAIL_URL", "")
+if EMAIL_URL:
+    _email = read("dj_email_url", "EMAIL_URL", "")
+    globals().update({name: value for name, value in _email.items() if name.startswith("EMAIL_")})
+    EMAIL_BACKEND = _email["EMAIL_BACKEND"]
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+DEFAULT_FROM_EMAIL = read("str", "DEFAULT_FROM_EMAIL", "atrium@localhost")
+
+# Transport
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_SSL_REDIRECT = False
+SECURE_HSTS_SECONDS = 31_536_000 if _public.scheme == "https" else 0
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "manifest-src": ["'self'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+BODY_LIMIT = read("int", "ATRIUM_BODY_BYTES", 1_048_576, least=1024)
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English"))]
+TIME_ZONE = "UTC"
+USE_I18N = USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = Path(read("str", "ATRIUM_STATIC_DIR", str(DATA_DIR / "static")))
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+MEDIA_ROOT = DATA_DIR / "files"
+
+LOGGING_CONFIG = None
+configure_logging(LOG_LEVEL)
+DJANGO_STRUCTLOG_USER_ID_FIELD = "pk"
+
+# Admin's look
+UNFOLD = {"SITE_TITLE": "Atrium", "SITE_HEADER": "Atrium", "SHOW_HISTORY": False}
+
+_openai_configured = bool(
+    read("str", "OPENAI_API_KEY", "") or read("str", "OPENAI_BASE_URL", "")
+)
+_UPSTREAM_TIMES = {
+    "connect_timeout": read("float", "ATRIUM_UPSTREAM_CONNECT_SECONDS", 5, least=0.01),
+    "first_byte_timeout": read("float", "ATRIUM_UPSTREAM_FIRST_BYTE_SECONDS", 60, least=0.01),
+    "idle_timeout": read("float", "ATRIUM_UPSTREAM_IDLE_SECONDS", 45, least=0.01),
+}
+# Model servers by name, in the CACHES idiom; assistants name one.
+UPSTREAMS: dict[str, dict[str, Any]] = {
+    "demo": {
+        "BACKEND": "chat.upstream.scripted.ScriptedUpstream",
+        "MODEL": "demo-scripted",
+        "OPTIONS": {"tokens_per_second": read("float", "ATRIUM_DEMO_TOKENS_PER_SECOND", 40.0)},
+    }
+}
+if _openai_configured:
+    _wire = read("str", "ATRIUM_UPSTREAM_API", "responses")
+    if _wire not in ("responses", "chat_completions"):
+        raise ImproperlyConfigured("ATRIUM_UPSTREAM_API must be responses or chat_completions.")
+    UPSTREAMS["default"] = {
+        "BACKEND": {
+            "responses": "chat.upstream.responses.ResponsesUpstream",
+            "chat_completions": "chat.upstream.chat_completions.ChatCompletionsUpstream",
+        }[_wire],
+        "MODEL": read("str", "ATRIUM_MODEL", "gpt-4.1-mini"),
+        "OPTIONS": {
+            "base_url": read("str", "OPENAI_BASE_URL", "") or None,
+            "api_key": read("str", "OPENAI_API_KEY", "") or "none",
+            "rescue_tool_calls": read("bool", "ATRIUM_RESCUE_TOOL_CALLS", False),
+            **_UPSTREAM_TIMES,
+        },
+        "CONVERSATIONS": read("bool", "ATRIUM_UPSTREAM_CONVERSATIONS", False),
+    }
+
+CHAT = {
+    "UPSTREAMS": UPSTREAMS,
+    "DEFAULT_UPSTREAM": "default" if _openai_configured else "demo",
+    "RUN_SECONDS": read("float", "ATRIUM_RUN_SECONDS", 600, least=1),
+    "APPROVAL_SECONDS": read("float", "ATRIUM_APPROVAL_SECONDS", 86_400, least=1),
+    "MAX_ROUNDS": read("int", "ATRIUM_MAX_ROUNDS", 10, least=1),
+    "MAX_TOOL_CALLS": read("int", "ATRIUM_MAX_TOOL_CALLS", 25, least=1),
+    "MAX_SAME_CALLS": read("int", "ATRIUM_MAX_SAME_CALLS", 3, least=2),
+    "TOOL_SECONDS": read("float", "ATRIUM_TOOL_SECONDS", 30, least=0.1),
+    "TOOL_OUTPUT_BYTES": read("int", "ATRIUM_TOOL_OUTPUT_BYTES", 65_536, least=256),
+    "TOOL_ARGUMENT_BYTES": read("int", "ATRIUM_TOOL_ARGUMENT_BYTES", 65_536, least=256),
+    "PARALLEL_TOOLS": read("int", "ATRIUM_PARALLEL_TOOLS", 4, least=1),
+    "PROMPT_TOKENS": read("int", "ATRIUM_PROMPT_TOKENS", 24_000, least=256),
+    "MESSAGE_CHARACTERS": read("int", "ATRIUM_MESSAGE_CHARACTERS", 256_000, least=1),
+    "INSTRUCTION_CHARACTERS": 256_000,
+    "MESSAGES_PER_THREAD": read("int", "ATRIUM_MESSAGES_PER_THREAD", 100_000, least=2),
+    "MAX_RUNS": read("int", "ATRIUM_MAX_RUNS", 250, least=1),
+    "HEARTBEAT_SECONDS": read("float", "ATRIUM_HEARTBEAT_SECONDS", 5, least=0.1),
+    "LAPSE_SECONDS": read("float", "ATRIUM_LAPSE_SECONDS", 15, least=0.3),
+    "WATCH_SECONDS": read("float", "ATRIUM_WATCH_SECONDS", 2, least=0.05),
+    "PARTIAL_SECONDS": read("float", "ATRIUM_PARTIAL_SECONDS", 1, least=0.05),
+    "DRAIN_SECONDS": read("float", "ATRIUM_DRAIN_SECONDS", 10, least=0),
+    "MAX_TAKEOVERS": read("int", "ATRIUM_MAX_TAKEOVERS", 3, least=1),
+    "UPSTREAM_TRIES": read("int", "ATRIUM_UPSTREAM_TRIES", 5, least=1),
+    "UPSTREAM_BACKOFF_SECONDS": read("float", "ATRIUM_UPSTREAM_BACKOFF_SECONDS", 0.5, least=0),
+    "SOCKETS_PER_USER": read("int", "ATRIUM_SOCKETS_PER_USER", 20, least=1),
+    "FRAME_BYTES": read("int", "ATRIUM_FRAME_BYTES", 65_536, least=1024),
+    "SLOW_SECONDS": read("float", "ATRIUM_SLOW_SECONDS", 30, least=0.1),
+    "UNDO_SECONDS": read("float", "ATRIUM_UNDO_SECONDS", 300, least=1),
+    "JSON_DEPTH": 32,
+}

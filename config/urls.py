@@ -1,0 +1,22 @@
+"""Addresses: the chat page, the admin, sign-in, health."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+from chat.admin.site import site
+from config.health import healthz, readyz
+
+urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+    path("admin/", site.urls),
+    path("accounts/", include("tenants.account_urls")),
+    path("", include("tenants.urls")),
+    path("", include("chat.web.urls")),
+]
+
+handler400 = "tenants.error_pages.bad_request"
+handler403 = "tenants.error_pages.permission_denied"
+handler404 = "tenants.error_pages.page_not_found"
+handler500 = "tenants.error_pages.server_error"

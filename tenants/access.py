@@ -1,0 +1,198 @@
+"""The access decision: a signed-in user or an API key becomes a Principal, or nothing does."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from tenants.db import call_door
+from tenants.errors import AccessDenied, NotAllowed
+from tenants.models import ApiKey, Membership, Role, Tenant
+from tenants.scope import tenant_scope
+
+if TYPE_CHECKING:
+    from django.contrib.sessions.backends.base import SessionBase
+
+    from tenants.models import User
+
+KEY_PREFIX = "atr_"
+SESSION_MEMBERSHIP = "membership"
+SESSION_OPERATED_TENANT = "operated_tenant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """Who acts, for which tenant. Made here only; nothing a model or user sends changes it.
+
+    `membership` is None for an operator inside a tenant; `key` is set for programs.
+    """
+
+    tenant: Tenant
+    membership: Membership | None
+    role: str
+    key: ApiKey | None = None
+    operator: User | None = None
+
+    @property
+    def tenant_id(self) -> UUID:
+        """The tenant's id."""
+        return self.tenant.pk
+
+    @property
+    def membership_id(self) -> UUID | None:
+        """The membership's id, None for an operator."""
+        return self.membership.pk if self.membership else None
+
+    @property
+    def is_admin(self) -> bool:
+        """True for admins and owners (and an operator inside the tenant)."""
+        return self.role in (Role.ADMIN, Role.OWNER)
+
+    @property
+    def is_owner(self) -> bool:
+        """True for owners (and an operator inside the tenant)."""
+        return self.role == Role.OWNER
+
+    @property
+    def label(self) -> str:
+        """Who this is, for the audit trail."""
+        if self.operator is not None:
+            return f"operator {self.operator.email}"
+        name = self.membership.name if self.membership else "?"
+        return f"{name} (key {self.key.prefix}…)" if self.key else name
+
+    def require(self, role: str) -> None:
+        """Do nothing for `role` or more.
+
+        Raises:
+            NotAllowed: for less.
+        """
+        allowed = {Role.ADMIN: self.is_admin, Role.OWNER: self.is_owner}.get(Role(role), True)
+        if not allowed:
+            raise NotAllowed()
+
+
+def hash_secret(secret: str) -> str:
+    """Return the hex SHA-256 of a high-entropy secret: what is kept of keys and invitations."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def memberships_of(user: User) -> list[Membership]:
+    """Return the memberships `user` may choose from, with their tenants, by tenant name.
+
+    Must run outside any scope and transaction: each tenant is read in its own.
+    """
+    rows = call_door("memberships_of", user.pk)
+    found = []
+    for membership_id, tenant_id in rows:
+        with tenant_scope(tenant_id), transaction.atomic():
+            membership = _active_membership(membership_id)
+            if membership is not None and membership.tenant.suspended_at is None:
+                found.append(membership)
+    return sorted(found, key=lambda membership: membership.tenant.name)
+
+
+def choose_membership(session: SessionBase, membership: Membership) -> None:
+    """Make `membership` the one this sign-in acts for, until an explicit switch."""
+    session.pop(SESSION_OPERATED_TENANT, None)
+    session[SESSION_MEMBERSHIP] = {
+        "id": str(membership.pk),
+        "tenant": str(membership.tenant_id),
+        "at": timezone.now().isoformat(),
+    }
+
+
+def principal_for_session(user: Any, session: SessionBase) -> Principal | None:
+    """Return the principal of a signed-in browser, None where it has no membership now.
+
+    Checked against the database each time: a suspended tenant, a removed or
+    disabled membership or a sign-out by an admin ends access at once.
+    """
+    if not user.is_authenticated or not user.is_active:
+        return None
+    operated = session.get(SESSION_OPERATED_TENANT)
+    if operated and user.is_superuser:
+        return _operator_principal(user, UUID(operated))
+    chosen = session.get(SESSION_MEMBERSHIP)
+    if not chosen:
+        return None
+    tenant_id, since = UUID(chosen["tenant"]), parse_datetime(chosen["at"])
+    with tenant_scope(tenant_id), transaction.atomic():
+        membership = _active_membership(UUID(chosen["id"]))
+    if membership is None or membership.user_id != user.pk:
+        return None
+    return _principal(membership, since=since)
+
+
+def principal_for_key(secret: str) -> Principal:
+    """Return the principal of an API key's secret.
+
+    Raises:
+        AccessDenied: for an unknown, revoked or expired key, a membership that
+            is gone, or a suspended tenant; the reason is not told.
+    """
+    rows = call_door("tenant_of_key", hash_secret(secret)) if secret.startswith(KEY_PREFIX) else []
+    for key_id, tenant_id in rows:
+        with tenant_scope(tenant_id), transaction.atomic():
+            now = timezone.now()
+            key = ApiKey.objects.usable(now).select_related("membership__tenant").filter(pk=key_id).first()
+            if key is None or not key.membership.is_active or key.membership.tenant.suspended_at:
+                break
+            if key.last_used_at is None or (now - key.last_used_at).total_seconds() > 60:
+                ApiKey.objects.filter(pk=key_id).update(last_used_at=now)
+        membership = key.membership
+        return Principal(
+            tenant=membership.tenant, membership=membership, role=membership.role, key=key
+        )
+    raise AccessDenied("This API key is not valid.")
+
+
+def principal_for_run(tenant_id: UUID, membership_id: UUID, key_id: UUID | None) -> Principal | None:
+    """Return the stored principal of a run as it stands now, None where access has ended.
+
+    Must run inside the tenant's scope and a transaction.
+    """
+    membership = _active_membership(membership_id)
+    if membership is None or membership.tenant_id != tenant_id:
+        return None
+    if membership.tenant.suspended_at or (membership.user and not membership.user.is_active):
+        return None
+    key = None
+    if key_id is not None:
+        key = ApiKey.objects.usable(timezone.now()).filter(pk=key_id).first()
+        if key is None:
+            return None
+    return Principal(tenant=membership.tenant, membership=membership, role=membership.role, key=key)
+
+
+def _active_membership(membership_id: UUID) -> Membership | None:
+    found: Membership | None = (
+        Membership.objects.active()
+        .select_related("tenant", "user")
+        .filter(pk=membership_id)
+        .first()
+    )
+    return found
+
+
+def _principal(membership: Membership, *, since: datetime | None) -> Principal | None:
+    if membership.tenant.suspended_at is not None or since is None:
+        return None
+    if membership.signed_out_at is not None and membership.signed_out_at > since:
+        return None
+    return Principal(tenant=membership.tenant, membership=membership, role=membership.role)
+
+
+def _operator_principal(user: User, tenant_id: UUID) -> Principal | None:
+    with tenant_scope(tenant_id), transaction.atomic():
+        tenant = Tenant.objects.filter(pk=tenant_id).first()
+    if tenant is None:
+        return None
+    return Principal(tenant=tenant, membership=None, role=Role.OWNER, operator=user)

@@ -1,0 +1,59 @@
+"""Websocket adapter of the access decision."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http.cookies import CookieError, SimpleCookie
+from importlib import import_module
+from typing import Any
+from urllib.parse import parse_qs
+
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.http import HttpRequest
+
+from tenants.access import Principal, principal_for_session
+from tenants.db import in_db
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class PrincipalSocketMiddleware:
+    """Put `principal`, `sign_in` (session key) and `asserted_membership` into the scope."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Decide once, at the handshake; the watcher takes it from there."""
+        session_key = _session_key(scope)
+        principal = await in_db(_decide, session_key) if session_key else None
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        scope = {
+            **scope,
+            "principal": principal,
+            "sign_in": session_key,
+            "asserted_membership": query.get("membership", [None])[0],
+        }
+        await self.app(scope, receive, send)
+
+
+def _session_key(scope: Scope) -> str | None:
+    cookies: SimpleCookie = SimpleCookie()
+    for name, value in scope.get("headers", []):
+        if name == b"cookie":
+            try:
+                cookies.load(value.decode("latin-1"))
+            except CookieError:
+                return None
+    morsel = cookies.get(settings.SESSION_COOKIE_NAME)
+    return morsel.value if morsel else None
+
+
+def _decide(session_key: str) -> Principal | None:
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    return principal_for_session(get_user(request), request.session)

@@ -1,0 +1,119 @@
+"""System checks: no tenant model without both walls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.core.checks import CheckMessage, Error
+from django.db import DatabaseError, connections, models
+
+from tenants.constraints import TenantForeignKey, TenantKey
+from tenants.managers import TenantManager, TenantModel
+from tenants.walls import APP
+
+# Tables outside the wall, each with its reason. They hold no tenant content.
+OUTSIDE_THE_WALL = {
+    "account_emailaddress": "addresses of users, who may be in several tenants",
+    "account_emailconfirmation": "links sent to addresses",
+    "auth_group": "unused; Django's own",
+    "auth_group_permissions": "unused; Django's own",
+    "auth_permission": "names of models",
+    "chat_process": "heartbeats of server processes",
+    "django_content_type": "names of models",
+    "django_migrations": "names of migrations",
+    "django_session": "sign-ins: signed ids only",
+    "mfa_authenticator": "second factors of users",
+    "procrastinate_events": "job history: ids only",
+    "procrastinate_jobs": "jobs: ids only",
+    "procrastinate_periodic_defers": "job schedule",
+    "procrastinate_workers": "worker heartbeats",
+    "tenants_user": "people: e-mail, password hash and flags only",
+    "tenants_user_groups": "unused; Django's own",
+    "tenants_user_user_permissions": "unused; Django's own",
+    "usersessions_usersession": "where a user is signed in",
+}
+
+
+def tenant_models() -> list[type[TenantModel]]:
+    """Return every concrete tenant model of the project."""
+    return [model for model in apps.get_models() if issubclass(model, TenantModel)]
+
+
+def check_tenant_models(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Hold each model with a tenant column to the first wall and composite keys."""
+    errors: list[CheckMessage] = []
+    for model in apps.get_models():
+        if any(field.related_model is _tenant() for field in model._meta.get_fields() if field.concrete):
+            errors.extend(_errors_of(model))
+    return errors
+
+
+def _tenant() -> type[models.Model]:
+    return apps.get_model("tenants", "Tenant")
+
+
+def _errors_of(model: type[models.Model]) -> Iterator[CheckMessage]:
+    label = model._meta.label
+    if not issubclass(model, TenantModel):
+        yield Error(f"{label} has a tenant but is no TenantModel.", id="tenants.E001", obj=model)
+        return
+    for manager in (model._default_manager, model._base_manager):
+        if not isinstance(manager, TenantManager):
+            yield Error(f"{label} can be read outside the scope.", id="tenants.E002", obj=model)
+    constraints = model._meta.constraints
+    if not any(isinstance(constraint, TenantKey) for constraint in constraints):
+        yield Error(f"{label} lacks its tenant key.", id="tenants.E003", obj=model)
+    composite = {c.field for c in constraints if isinstance(c, TenantForeignKey)}
+    for field in model._meta.concrete_fields:
+        related = field.related_model
+        if isinstance(related, type) and issubclass(related, TenantModel) and field.name not in composite:
+            yield Error(f"{label}.{field.name} lacks its composite key.", id="tenants.E004", obj=model)
+
+
+def check_walls(
+    app_configs: Sequence[AppConfig] | None = None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """Ask PostgreSQL: forced row-level security everywhere, and a role that cannot step over it."""
+    if "default" not in (databases or ()):
+        return []
+    try:
+        return [*_role_errors(), *_table_errors()]
+    except DatabaseError as error:
+        return [Error(f"The walls could not be checked: {error}", id="tenants.E010")]
+
+
+def _role_errors() -> Iterator[CheckMessage]:
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT rolsuper OR rolbypassrls, "
+            "EXISTS (SELECT FROM pg_class WHERE relowner = r.oid), "
+            "EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid) "
+            "FROM pg_roles r WHERE rolname = current_user"
+        )
+        too_strong, owns, member = cursor.fetchone()
+    if too_strong or owns or member:
+        yield Error(
+            "The application's database role is too strong: row-level security does not bind it.",
+            hint=f"DATABASE_URL must name {APP}: no superuser, no BYPASSRLS, owner of nothing.",
+            id="tenants.E011",
+        )
+
+
+def _table_errors() -> Iterator[CheckMessage]:
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AND EXISTS "
+            "(SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'tenant_wall') "
+            "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'm')"
+        )
+        walled = dict(cursor.fetchall())
+    for table, has_wall in walled.items():
+        if not has_wall and table not in OUTSIDE_THE_WALL:
+            yield Error(f"Table {table} stands outside the wall.", id="tenants.E012")

@@ -1,0 +1,111 @@
+"""How queries reach PostgreSQL: the tenant setting of each transaction, and `in_db`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from psycopg.pq import TransactionStatus
+
+from tenants.scope import TenantScopeError, scoped_tenant_id
+from tenants.walls import SETTING
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_executor: ThreadPoolExecutor | None = None
+
+
+class TenantSetting:
+    """Execute wrapper that tells row-level security the tenant, once per transaction.
+
+    The setting is transaction-local: it is gone after COMMIT and ROLLBACK, so
+    a pooled connection never carries a tenant over.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+        self.sent: UUID | None = None
+
+    def __call__(
+        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        """Send the setting first where this transaction has not seen it.
+
+        Raises:
+            TenantScopeError: when the transaction already belongs to another tenant.
+        """
+        if self.connection.in_atomic_block:
+            self._send(execute, context)
+        if isinstance(sql, str) and sql.startswith("ROLLBACK TO SAVEPOINT"):
+            # A setting made inside the savepoint goes with it; send it again.
+            self.sent = None
+        return execute(sql, params, many, context)
+
+    def _send(self, execute: Callable[..., Any], context: Any) -> None:
+        raw: Any = self.connection.connection
+        status = raw.info.transaction_status
+        if status == TransactionStatus.IDLE:
+            self.sent = None
+        tenant_id = scoped_tenant_id()
+        if tenant_id is None or status == TransactionStatus.INERROR:
+            return
+        if self.sent is None:
+            execute(f"SELECT set_config('{SETTING}', %s, true)", [str(tenant_id)], False, context)
+            self.sent = tenant_id
+        elif self.sent != tenant_id:
+            raise TenantScopeError("One transaction cannot serve two tenants.")
+
+
+def install_tenant_setting(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    """Wrap a new connection once (receiver of `connection_created`)."""
+    if connection.alias != "owner" and not any(
+        isinstance(wrapper, TenantSetting) for wrapper in connection.execute_wrappers
+    ):
+        connection.execute_wrappers.append(TenantSetting(connection))
+
+
+def connect_signals() -> None:
+    """Install the wrapper on every connection from now on."""
+    connection_created.connect(install_tenant_setting, dispatch_uid="tenants.db")
+
+
+def _run_and_give_back(fn: Callable[[], T]) -> T:
+    try:
+        return fn()
+    finally:
+        for connection in connections.all(initialized_only=True):
+            connection.close()
+
+
+async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `fn` in the database executor with this context, and return what it returns.
+
+    The one way from async code to the database: asgiref would put all calls
+    outside a request on one thread. The connection goes back to the pool when
+    `fn` ends. A cancelled caller does not stop `fn`; its transaction finishes.
+    """
+    global _executor
+    if _executor is None:
+        _executor = ThreadPoolExecutor(settings.DATABASE_THREADS, thread_name_prefix="in_db")
+    context = contextvars.copy_context()
+    call = partial(context.run, _run_and_give_back, partial(fn, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_executor, call)
+
+
+def call_door(name: str, *args: Any) -> list[tuple[Any, ...]]:
+    """Call the door function `name` (schema `doors`) and return its rows."""
+    placeholders = ", ".join(["%s"] * len(args))
+    with connections["default"].cursor() as cursor:
+        # The name is ours; arguments travel as parameters.
+        cursor.execute(f"SELECT * FROM doors.{name}({placeholders})", args)  # noqa: S608
+        return list(cursor.fetchall())

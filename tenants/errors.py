@@ -1,0 +1,57 @@
+"""The root of every error a person or a program can cause; `chat.errors` builds on it."""
+
+from __future__ import annotations
+
+
+class AtriumError(Exception):
+    """Something went wrong."""
+
+    code = "error"
+    http_status = 400
+    retryable = False
+
+    def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().split("\n")[0]
+        self.param = param
+        super().__init__(self.message)
+
+
+class NotFound(AtriumError):
+    """There is nothing with this id."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class NotAllowed(AtriumError):
+    """Your role does not allow this."""
+
+    code = "not_allowed"
+    http_status = 403
+
+
+class Invalid(AtriumError):
+    """This value cannot be used."""
+
+    code = "invalid"
+
+
+class AccessDenied(AtriumError):
+    """Sign in to go on."""
+
+    code = "access_denied"
+    http_status = 401
+
+
+class LastOwner(AtriumError):
+    """A company needs at least one owner: make somebody else an owner first."""
+
+    code = "last_owner"
+    http_status = 409
+
+
+class InvitationGone(AtriumError):
+    """This invitation was used, withdrawn or has expired: ask for a new one."""
+
+    code = "invitation_gone"
+    http_status = 410

@@ -1,0 +1,103 @@
+"""What a checkout needs to run without any configuration: data folder, secrets, database.
+
+`manage.py` enters `environment` before Django reads its settings. Variables that are set
+already always win.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from tenants import embedded
+from tenants.embedded import EmbeddedError
+from tenants.postgres_programs import default_data_dir
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+_WITHOUT_DATABASE = frozenset(
+    {"", "collectstatic", "db", "diffsettings", "findstatic", "help", "version"}
+)
+
+
+@contextmanager
+def environment(arguments: Sequence[str]) -> Iterator[None]:
+    """Fill in the variables that a management command lacks, and lend it the database.
+
+    `arguments` are those after `manage.py`. Raises EmbeddedError with one sentence.
+    """
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    if {"--help", "-h", "--version"} & set(arguments):
+        command = ""
+    data_dir = Path(os.environ.get("ATRIUM_DATA_DIR") or default_data_dir(CHECKOUT))
+    data_dir = data_dir.expanduser().resolve()
+    os.environ["ATRIUM_DATA_DIR"] = str(data_dir)
+    own_server = not os.environ.get("DATABASE_URL")
+    with ExitStack() as stack:
+        if command == "up":
+            stack.enter_context(serving(data_dir))
+        _fill_in_secrets(data_dir, make=command == "up" or (own_server and bool(command)))
+        if own_server and command not in _WITHOUT_DATABASE:
+            cluster = stack.enter_context(embedded.running(data_dir))
+            os.environ["DATABASE_URL"] = cluster.app_url()
+            os.environ["MIGRATION_DATABASE_URL"] = cluster.owner_url()
+        yield
+
+
+@contextmanager
+def serving(data_dir: Path) -> Iterator[IO[str]]:
+    """Be the only process that serves from the data folder, or that replaces its database.
+
+    Yields the lock file, in which `up` leaves its address. Raises EmbeddedError.
+    """
+    data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    with (data_dir / "up.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            where = f" on {address}" if (address := file.read().strip()) else ""
+            raise EmbeddedError(
+                f"Atrium runs from {data_dir} already{where}: stop it first, or name another "
+                "folder in ATRIUM_DATA_DIR."
+            ) from None
+        file.truncate(0)
+        yield file
+        file.truncate(0)
+
+
+def announce(data_dir: Path, address: str) -> None:
+    """Leave the address for whoever finds the lock taken; only under `serving`."""
+    (data_dir / "up.lock").write_text(address)
+
+
+def _fill_in_secrets(data_dir: Path, *, make: bool) -> None:
+    names = ("SECRET_KEY", "FIELD_ENCRYPTION_KEYS")
+    if all(os.environ.get(name) for name in names):
+        return
+    path = data_dir / "secrets.json"
+    if make and not path.exists():
+        data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        _write_once(path, {name: secrets.token_urlsafe(48) for name in names})
+    if path.exists():
+        kept: dict[str, str] = json.loads(path.read_text())
+        for name in names:
+            os.environ[name] = os.environ.get(name) or kept[name]
+
+
+def _write_once(path: Path, values: dict[str, str]) -> None:
+    """Write a file of mode 0600 whole or not at all; the first of several writers wins."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        json.dump(values, file)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink()

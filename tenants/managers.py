@@ -1,0 +1,107 @@
+"""First wall: tenant models answer for the tenant in scope and raise without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from uuid import UUID
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.expressions import Expression
+
+from tenants.scope import TenantScopeError, current_tenant_id
+
+if TYPE_CHECKING:
+    from django.db.models.sql.compiler import SQLCompiler
+
+M = TypeVar("M", bound="TenantModel", covariant=True)
+
+
+class CurrentTenant(Expression):
+    """The tenant in scope when the SQL is made, not when the query is built.
+
+    ModelForms and FilterSets build their querysets at import time, so the
+    check has to wait until the query runs.
+    """
+
+    output_field = models.UUIDField()
+
+    def as_sql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> tuple[str, tuple[UUID, ...]]:
+        tenant_id = current_tenant_id()
+        if not connection.in_atomic_block:
+            # Row-level security reads a transaction-local setting: outside a
+            # transaction every table would look empty instead of failing.
+            raise TenantScopeError("Tenant data was asked for outside a transaction.")
+        return "%s::uuid", (tenant_id,)
+
+
+class TenantQuerySet(models.QuerySet[M]):
+    """Rows of the tenant in scope; new rows are stamped with it."""
+
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        """Stamp each row like `TenantModel.save`, then insert them.
+
+        Raises:
+            TenantScopeError: without a scope, or for a row of another tenant.
+        """
+        rows = list(objs)
+        for row in rows:
+            row.stamp_tenant()
+        return super().bulk_create(rows, *args, **kwargs)
+
+
+class TenantManager(models.Manager.from_queryset(TenantQuerySet)):  # type: ignore[misc]
+    """Adds the tenant's condition to every queryset, relations and refreshes included."""
+
+    def get_queryset(self) -> TenantQuerySet[Any]:
+        """Return the rows of whichever tenant is in scope when they are read."""
+        queryset: TenantQuerySet[Any] = super().get_queryset()
+        return queryset.filter(tenant_id=CurrentTenant())
+
+    @classmethod
+    def of(cls, queryset_class: type[models.QuerySet[Any]]) -> Self:
+        """Return a manager with the methods of `queryset_class`, a TenantQuerySet."""
+        manager: Self = cls.from_queryset(queryset_class)()
+        return manager
+
+
+class TenantModel(models.Model):
+    """A row that belongs to one tenant.
+
+    Subclasses inherit Meta, list `*tenant_constraints(...)` in their
+    constraints, and stand behind `tenants.walls.TenantWall` in a migration;
+    a system check holds them to all three.
+    """
+
+    tenant = models.ForeignKey(
+        "tenants.Tenant", on_delete=models.PROTECT, editable=False, db_index=False, related_name="+"
+    )
+
+    objects: ClassVar[TenantManager] = TenantManager()
+
+    class Meta:
+        abstract = True
+        base_manager_name = "objects"
+        default_manager_name = "objects"
+
+    def stamp_tenant(self) -> None:
+        """Give a new row the tenant in scope.
+
+        Raises:
+            TenantScopeError: without a scope, or when the row is another tenant's.
+        """
+        tenant_id = current_tenant_id()
+        if self.tenant_id is None:
+            self.tenant_id = tenant_id
+        elif self.tenant_id != tenant_id:
+            raise TenantScopeError("A row of another tenant cannot be saved in this scope.")
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save within the tenant in scope; see `stamp_tenant` for what it raises."""
+        self.stamp_tenant()
+        super().save(*args, **kwargs)
+
+

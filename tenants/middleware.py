@@ -1,0 +1,69 @@
+"""HTTP adapter of the access decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+
+from tenants.access import Principal, principal_for_key, principal_for_session
+from tenants.errors import AccessDenied
+from tenants.scope import tenant_scope
+
+MEMBERSHIP_HEADER = "X-Atrium-Membership"
+
+
+class PrincipalMiddleware:
+    """Set `request.principal` (None where there is none) and enter its tenant's scope."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Decide, compare what the page was made for, then serve in scope."""
+        try:
+            principal = self._decide(request)
+        except AccessDenied as error:
+            return error_response(error.code, error.message, status=error.http_status)
+        request.principal = principal  # type: ignore[attr-defined]
+        if principal is None:
+            return self.get_response(request)
+        asserted = request.headers.get(MEMBERSHIP_HEADER)
+        if asserted is not None and asserted != str(principal.membership_id):
+            return error_response(
+                "company_changed", _("You changed company: reload the page."), status=409
+            )
+        with tenant_scope(principal.tenant_id), localised(principal):
+            return self.get_response(request)
+
+    def _decide(self, request: HttpRequest) -> Principal | None:
+        scheme, _sep, secret = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            # A key never falls back to a cookie that happens to travel along.
+            return principal_for_key(secret.strip())
+        return principal_for_session(request.user, request.session)
+
+
+class localised:  # noqa: N801
+    """The reader's language and zone, for as long as the request lasts."""
+
+    def __init__(self, principal: Principal) -> None:
+        membership = principal.membership
+        self.language = translation.override(membership.language if membership else "en")
+        self.zone = timezone.override(membership.zone if membership else "UTC")
+
+    def __enter__(self) -> None:
+        self.language.__enter__()
+        self.zone.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.zone.__exit__(*error)  # type: ignore[arg-type]
+        self.language.__exit__(*error)  # type: ignore[arg-type]
+
+
+def error_response(code: str, message: str, *, status: int, param: str | None = None) -> JsonResponse:
+    """Return the one shape of an error in JSON."""
+    body = {"error": {"code": code, "message": message, "param": param}}
+    return JsonResponse(body, status=status)

@@ -1,0 +1,296 @@
+"""Who may come in: tenants, people, their memberships, invitations, keys, and the audit trail."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from tenants.constraints import tenant_constraints
+from tenants.managers import CurrentTenant, TenantManager, TenantModel, TenantQuerySet
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tenants.access import Principal
+
+
+class Role(models.TextChoices):
+    """What a membership may do; each role includes the ones before it."""
+
+    MEMBER = "member", _("Member")
+    ADMIN = "admin", _("Admin")
+    OWNER = "owner", _("Owner")
+
+
+class OwnTenantManager(models.Manager["Tenant"]):
+    """Tenant's own table: only the row of the tenant in scope."""
+
+    def get_queryset(self) -> models.QuerySet[Tenant]:
+        """Return the tenant in scope and no other."""
+        return super().get_queryset().filter(id=CurrentTenant())
+
+
+class Tenant(models.Model):
+    """A company. Its own row stands behind the second wall too."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    slug = models.SlugField(_("short name"), max_length=50, unique=True)
+    name = models.CharField(
+        _("name"), max_length=100, help_text=_("Shown at the top of every page to your people.")
+    )
+    color = models.CharField(
+        _("colour"),
+        max_length=7,
+        default="#2563eb",
+        validators=[RegexValidator(r"^#[0-9a-fA-F]{6}\Z", _("Use the form #2563eb."))],
+        help_text=_("Buttons and links take this colour; its contrast is corrected where needed."),
+    )
+    admins_read_threads = models.BooleanField(
+        _("admins may read members' chats"),
+        default=False,
+        help_text=_("Off: nobody but its owner reads a chat. A change is recorded, and members are told."),
+    )
+    admins_read_threads_since = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects: ClassVar[OwnTenantManager] = OwnTenantManager()
+
+    class Meta:
+        verbose_name = _("company")
+        verbose_name_plural = _("companies")
+        base_manager_name = "objects"
+        default_manager_name = "objects"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UserManager(BaseUserManager["User"]):
+    """Users sign in by e-mail, compared without case."""
+
+    def create_user(self, email: str, password: str | None = None, **flags: Any) -> User:
+        """Insert a user; without a password they can only set one through a reset link."""
+        user = self.model(email=self.normalize_email(email).lower(), **flags)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **flags: Any) -> User:
+        """Insert a platform operator."""
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **flags)
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        """Find by e-mail without case."""
+        return self.get(email__iexact=username)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person who signs in. What a tenant sees of them lives on Membership."""
+
+    email = models.EmailField(_("e-mail address"), unique=True)
+    is_staff = models.BooleanField(default=False)
+    is_active = models.BooleanField(default=True)
+    date_joined = models.DateTimeField(default=timezone.now)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        verbose_name = _("account")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(Lower("email"), name="user_email_without_case")
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class MembershipQuerySet(TenantQuerySet["Membership"]):
+    """Memberships of the tenant in scope."""
+
+    def active(self) -> MembershipQuerySet:
+        """Leave out the disabled and the removed."""
+        return self.filter(disabled_at=None, removed_at=None)
+
+    def for_principal(self, principal: Principal) -> MembershipQuerySet:
+        """Return what `principal` may name: admins everybody, members themselves."""
+        present = self.filter(removed_at=None)
+        if principal.is_admin:
+            return present
+        return present.filter(pk=principal.membership_id)
+
+
+class Membership(TenantModel):
+    """One person in one tenant. External people (made by a program) have no user."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, editable=False, related_name="+"
+    )
+    external_id = models.CharField(max_length=200, null=True, editable=False)
+    role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.MEMBER)
+    name = models.CharField(_("name"), max_length=100)
+    email = models.EmailField(_("e-mail address"), blank=True, editable=False)
+    language = models.CharField(_("language"), max_length=10, default="en")
+    zone = models.CharField(_("time zone"), max_length=50, default="UTC")
+    created_at = models.DateTimeField(_("joined"), default=timezone.now, editable=False)
+    disabled_at = models.DateTimeField(null=True, editable=False)
+    removed_at = models.DateTimeField(null=True, editable=False)
+    signed_out_at = models.DateTimeField(null=True, editable=False)
+    notices_seen_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(MembershipQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("member")
+        verbose_name_plural = _("members")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("membership"),
+            models.UniqueConstraint(fields=["tenant", "user"], name="membership_one_per_user"),
+            models.UniqueConstraint(
+                fields=["tenant", "external_id"], name="membership_one_per_external_id"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(user__isnull=False) | models.Q(external_id__isnull=False),
+                name="membership_is_somebody",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_active(self) -> bool:
+        """True while this membership opens doors."""
+        return self.disabled_at is None and self.removed_at is None
+
+
+class InvitationQuerySet(TenantQuerySet["Invitation"]):
+    """Invitations of the tenant in scope."""
+
+    def open(self) -> InvitationQuerySet:
+        """Leave out the accepted, the withdrawn and the expired."""
+        return self.filter(accepted_at=None, withdrawn_at=None, expires_at__gt=timezone.now())
+
+    def for_principal(self, principal: Principal) -> InvitationQuerySet:
+        """Admins see all invitations, members none."""
+        return self.all() if principal.is_admin else self.none()
+
+
+class Invitation(TenantModel):
+    """An open door for one address, by a link whose secret is kept as a hash only."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    email = models.EmailField(_("e-mail address"))
+    role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.MEMBER)
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    invited_by = models.ForeignKey(
+        Membership, on_delete=models.DO_NOTHING, db_constraint=False, null=True, editable=False,
+        related_name="+",
+    )
+    created_at = models.DateTimeField(_("sent"), default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(_("valid until"), editable=False)
+    accepted_at = models.DateTimeField(_("accepted"), null=True, editable=False)
+    withdrawn_at = models.DateTimeField(_("withdrawn"), null=True, editable=False)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(InvitationQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("invitation")
+        verbose_name_plural = _("invitations")
+        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+            "invitation", invited_by="SET NULL"
+        )
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class ApiKeyQuerySet(TenantQuerySet["ApiKey"]):
+    """Keys of the tenant in scope."""
+
+    def usable(self, now: datetime) -> ApiKeyQuerySet:
+        """Leave out the revoked and the expired."""
+        unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=now)
+        return self.filter(unexpired, revoked_at=None)
+
+    def for_principal(self, principal: Principal) -> ApiKeyQuerySet:
+        """Owners see every key of the tenant, others their own."""
+        if principal.is_owner:
+            return self.all()
+        return self.filter(membership_id=principal.membership_id)
+
+
+class ApiKey(TenantModel):
+    """A program's credential. The secret is shown once; only its SHA-256 is kept."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    membership = models.ForeignKey(
+        Membership, on_delete=models.DO_NOTHING, db_constraint=False, editable=False,
+        related_name="+",
+    )
+    name = models.CharField(_("name"), max_length=100, help_text=_("Which program uses it."))
+    prefix = models.CharField(_("begins with"), max_length=16, editable=False)
+    secret_hash = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = models.JSONField(_("scopes"), default=list, editable=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(_("valid until"), null=True, blank=True)
+    last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, editable=False)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(ApiKeyQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+            "apikey", membership="CASCADE"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+
+class AuditQuerySet(TenantQuerySet["AuditEvent"]):
+    """Audit events of the tenant in scope."""
+
+    def for_principal(self, principal: Principal) -> AuditQuerySet:
+        """Admins read the trail, members do not."""
+        return self.all() if principal.is_admin else self.none()
+
+
+class AuditEvent(TenantModel):
+    """Something that was done. The application's role can insert these and nothing else."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    created_at = models.DateTimeField(_("when"), default=timezone.now)
+    actor_id = models.UUIDField(null=True)
+    actor = models.CharField(_("who"), max_length=200)
+    action = models.CharField(_("what"), max_length=64)
+    subject = models.CharField(_("on"), max_length=200, blank=True)
+    data = models.JSONField(_("details"), default=dict)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(AuditQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("audit event")
+        verbose_name_plural = _("audit log")
+        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints("audit")
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["tenant", "-created_at"], name="audit_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.subject}"

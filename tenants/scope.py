@@ -1,0 +1,46 @@
+"""The tenant of the work at hand, kept in a ContextVar: the first wall stands on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from uuid import UUID
+
+
+class TenantScopeError(RuntimeError):
+    """Tenant data was touched without a tenant, without a transaction, or with another tenant."""
+
+
+_tenant_id: ContextVar[UUID | None] = ContextVar("atrium_tenant_id", default=None)
+
+
+@contextmanager
+def tenant_scope(tenant_id: UUID) -> Iterator[None]:
+    """Make `tenant_id` the tenant of every query in this context.
+
+    Scopes nest, but inside one open transaction the tenant may not change
+    (`tenants.db` raises TenantScopeError).
+    """
+    token = _tenant_id.set(tenant_id)
+    try:
+        yield
+    finally:
+        _tenant_id.reset(token)
+
+
+def scoped_tenant_id() -> UUID | None:
+    """Return the tenant in scope, None outside any scope."""
+    return _tenant_id.get()
+
+
+def current_tenant_id() -> UUID:
+    """Return the tenant in scope.
+
+    Raises:
+        TenantScopeError: outside any scope; there is no default tenant.
+    """
+    tenant_id = _tenant_id.get()
+    if tenant_id is None:
+        raise TenantScopeError("Tenant data was asked for outside any tenant's scope.")
+    return tenant_id

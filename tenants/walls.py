@@ -1,0 +1,148 @@
+"""Second wall, as migration operations: row-level security and the doors through it.
+
+Role names are fixed: the cluster's set-up (`manage.py db roles`) makes them.
+"""
+
+from __future__ import annotations
+
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+
+OWNER, APP, DOORS = "atrium_owner", "atrium_app", "atrium_doors"
+SETTING = "atrium.tenant_id"
+CURRENT_TENANT_SQL = f"NULLIF(current_setting('{SETTING}', true), '')::uuid"
+
+
+class TenantWall(Operation):
+    """Enable and force row-level security on a model's table.
+
+    `append_only` also takes UPDATE and DELETE from the application's role.
+    `door_columns` are the columns that door functions may read (and no others).
+    """
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(
+        self,
+        model_name: str,
+        *,
+        column: str = "tenant_id",
+        append_only: bool = False,
+        door_columns: tuple[str, ...] = (),
+    ) -> None:
+        self.model_name = model_name
+        self.column = column
+        self.append_only = append_only
+        self.door_columns = door_columns
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Walls change no model."""
+
+    def _table(self, app_label: str, state: ProjectState) -> str:
+        model = state.apps.get_model(app_label, self.model_name)
+        return model._meta.db_table
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        """Put the wall up."""
+        table = self._table(app_label, to_state)
+        own = f"{self.column} = {CURRENT_TENANT_SQL}"
+        statements = [
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+            f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+            f"CREATE POLICY tenant_wall ON {table} TO {APP} USING ({own}) WITH CHECK ({own})",
+            # Data migrations run as the owner, who is bound by FORCE like anybody.
+            f"CREATE POLICY owner_migrates ON {table} TO {OWNER} USING (true) WITH CHECK (true)",
+        ]
+        if self.append_only:
+            statements.append(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {APP}")
+        if self.door_columns:
+            columns = ", ".join(self.door_columns)
+            statements += [
+                f"GRANT SELECT ({columns}) ON {table} TO {DOORS}",
+                f"CREATE POLICY doors_read ON {table} FOR SELECT TO {DOORS} USING (true)",
+            ]
+        for statement in statements:
+            schema_editor.execute(statement)
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        """Leave the wall up: the table is dropped next, and a table without one is a leak."""
+
+    def describe(self) -> str:
+        """Return the line that `migrate` prints."""
+        return f"Row-level security on {self.model_name}"
+
+
+class DoorFunction(Operation):
+    """A SECURITY DEFINER function in schema `doors`, run as the doors role.
+
+    `signature` is e.g. "memberships_of(wanted bigint)", `returns` e.g.
+    "TABLE (membership_id uuid, tenant_id uuid)"; `body` is one SQL query.
+    """
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(self, signature: str, *, returns: str, body: str) -> None:
+        self.signature = signature
+        self.returns = returns
+        self.body = body
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Doors change no model."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        """Cut the door, hand it to the doors role, and let only the application use it."""
+        name = f"doors.{self.signature}"
+        for statement in (
+            f"SET LOCAL ROLE {DOORS}",
+            f"CREATE OR REPLACE FUNCTION {name} RETURNS {self.returns} LANGUAGE sql STABLE "
+            "SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp "
+            f"AS $door$ {self.body} $door$",
+            f"REVOKE ALL ON FUNCTION {self._bare()} FROM PUBLIC",
+            f"GRANT EXECUTE ON FUNCTION {self._bare()} TO {APP}",
+            "RESET ROLE",
+        ):
+            schema_editor.execute(statement)
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        """Brick the door up."""
+        schema_editor.execute(f"SET LOCAL ROLE {DOORS}")
+        schema_editor.execute(f"DROP FUNCTION {self._bare()}")
+        schema_editor.execute("RESET ROLE")
+
+    def _bare(self) -> str:
+        """Return name(types): argument names and defaults mean nothing to GRANT and DROP."""
+        name, _, arguments = self.signature.partition("(")
+        types = [argument.split(" ", 1)[1] for argument in arguments.rstrip(")").split(", ") if argument]
+        return f"doors.{name}({', '.join(types)})"
+
+    def describe(self) -> str:
+        """Return the line that `migrate` prints."""
+        return f"Door {self.signature}"
+
