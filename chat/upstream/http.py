@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from chat.upstream.answer import AnswerParser
 from chat.upstream.base import Capabilities, Event, ModelRequest
 from chat.upstream.classify import conversation_error
-from chat.upstream.errors import StreamBroken, UpstreamError
+from chat.upstream.errors import UpstreamError
+from chat.upstream.probe import probe
 from chat.upstream.rescue import ToolCallRescue
 from chat.upstream.transport import OPENAI, Endpoint, Timeouts, load_sdk
 
@@ -127,9 +128,6 @@ class HttpUpstream:
 
     async def probe(self, *, model: str | None = None) -> Capabilities:
         """See `base.Upstream.probe`; costs up to three answers of a few tokens."""
-        from chat.upstream.probe import probe
-
-        await load_sdk()
         return await probe(self.list_models, self._call, model=model)
 
     async def warm_up(self) -> None:
@@ -152,6 +150,3 @@ class HttpUpstream:
 
         client = sdk.client_for(self._endpoint, self)
         return await sdk.call(client, self._endpoint, self._timeouts, method, path, body)
-
-
-__all__ = ["HttpUpstream", "StreamBroken"]

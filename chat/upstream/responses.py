@@ -87,33 +87,44 @@ class ResponsesParser(AnswerParser):
         self._streamed_parts: set[object] = set()
 
     def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
-        match payload.get("type"):
-            case "response.output_text.delta":
-                self._begin_part(payload, out)
-                self.text(payload.get("delta"), out)
-            case "response.output_text.done":
-                if _part_key(payload) not in self._streamed_parts:
-                    self._begin_part(payload, out)
-                    self.text(payload.get("text"), out)
-            case "response.refusal.delta":
-                self._begin_part(payload, out)
-                self.refusal(payload.get("delta"), out)
-            case "response.refusal.done":
-                if _part_key(payload) not in self._streamed_parts:
-                    self._begin_part(payload, out)
-                    self.refusal(payload.get("refusal"), out)
-            case "response.output_item.added" | "response.output_item.done" as kind:
-                self._take_item(payload, kind.endswith("done"), out)
-            case "response.function_call_arguments.delta":
-                if call := self._call_of(payload):
-                    self.arguments(call, payload.get("delta"), out)
-            case "response.function_call_arguments.done":
-                if call := self._call_of(payload):
-                    self._complete(call, payload.get("arguments"), out)
-            case "response.completed" | "response.incomplete" | "response.failed":
-                self._take_final(payload.get("response"), out)
-            case "error":
-                raise stream_error(payload, secret=self._secret)
+        take = TAKERS.get(str(payload.get("type")))
+        if take is not None:
+            take(self, payload, out)
+
+    def take_text(self, payload: dict[str, Any], out: list[Event]) -> None:
+        self._begin_part(payload, out)
+        self.text(payload.get("delta"), out)
+
+    def take_text_done(self, payload: dict[str, Any], out: list[Event]) -> None:
+        if _part_key(payload) not in self._streamed_parts:
+            self._begin_part(payload, out)
+            self.text(payload.get("text"), out)
+
+    def take_refusal(self, payload: dict[str, Any], out: list[Event]) -> None:
+        self._begin_part(payload, out)
+        self.refusal(payload.get("delta"), out)
+
+    def take_refusal_done(self, payload: dict[str, Any], out: list[Event]) -> None:
+        if _part_key(payload) not in self._streamed_parts:
+            self._begin_part(payload, out)
+            self.refusal(payload.get("refusal"), out)
+
+    def take_item(self, payload: dict[str, Any], out: list[Event]) -> None:
+        self._take_item(payload, payload["type"] == "response.output_item.done", out)
+
+    def take_arguments(self, payload: dict[str, Any], out: list[Event]) -> None:
+        if call := self._call_of(payload):
+            self.arguments(call, payload.get("delta"), out)
+
+    def take_arguments_done(self, payload: dict[str, Any], out: list[Event]) -> None:
+        if call := self._call_of(payload):
+            self._complete(call, payload.get("arguments"), out)
+
+    def take_final(self, payload: dict[str, Any], out: list[Event]) -> None:
+        self._take_final(payload.get("response"), out)
+
+    def take_error(self, payload: dict[str, Any], out: list[Event]) -> None:
+        raise stream_error(payload, secret=self._secret)
 
     def take_whole(self, payload: dict[str, Any], out: list[Event]) -> None:
         self._take_final(payload, out)
@@ -190,6 +201,22 @@ class ResponsesParser(AnswerParser):
                     self._begin_part(where, out)
                     self.text(part.get("text"), out)
                     self.refusal(part.get("refusal"), out)
+
+
+TAKERS = {
+    "response.output_text.delta": ResponsesParser.take_text,
+    "response.output_text.done": ResponsesParser.take_text_done,
+    "response.refusal.delta": ResponsesParser.take_refusal,
+    "response.refusal.done": ResponsesParser.take_refusal_done,
+    "response.output_item.added": ResponsesParser.take_item,
+    "response.output_item.done": ResponsesParser.take_item,
+    "response.function_call_arguments.delta": ResponsesParser.take_arguments,
+    "response.function_call_arguments.done": ResponsesParser.take_arguments_done,
+    "response.completed": ResponsesParser.take_final,
+    "response.incomplete": ResponsesParser.take_final,
+    "response.failed": ResponsesParser.take_final,
+    "error": ResponsesParser.take_error,
+}
 
 
 def _part_key(payload: dict[str, Any]) -> tuple[object, object]:

@@ -20,6 +20,7 @@ import httpx2
 import openai
 import orjson
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient, Omit
+from openai._models import FinalRequestOptions
 
 from chat.upstream.classify import status_error
 from chat.upstream.errors import (
@@ -101,7 +102,7 @@ def _make_client(endpoint: Endpoint) -> AsyncOpenAI:
 async def post_stream(
     client: AsyncOpenAI, endpoint: Endpoint, timeouts: Timeouts, path: str, body: dict[str, Any]
 ) -> AsyncGenerator[tuple[str, AsyncGenerator[bytes, None]], None]:
-    """Give (content type, reads) of a streaming POST; leaving closes the connection unless read out.
+    """Give (content type, reads) of a streaming POST; leaving closes what was not read out.
 
     Raises UpstreamError, also from the reads.
     """
@@ -155,13 +156,12 @@ async def call(
     body: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A plain JSON request. Raises UpstreamError."""
-    send = {"GET": client.get, "POST": client.post, "DELETE": client.delete}[method]
-    options: dict[str, Any] = {"options": {"timeout": _sdk_timeout(timeouts)}}
-    if body is not None:
-        options["body"] = body
+    send = FinalRequestOptions.construct(
+        method=method, url=path, json_data=body, timeout=_sdk_timeout(timeouts)
+    )
     try:
         async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
-            reply = cast(httpx2.Response, await send(path, cast_to=httpx2.Response, **options))
+            reply = await client.request(httpx2.Response, send)
     except (TimeoutError, openai.OpenAIError, *NETWORK_ERRORS) as error:
         raise request_error(error, endpoint) from error
     try:

@@ -99,7 +99,7 @@ def decode(data: bytes) -> Any:
 
 
 class TextCleaner:
-    """Makes delta text storable: joins surrogate halves across deltas, replaces NUL and stray halves."""
+    """Makes deltas storable: joins surrogate halves, replaces NUL and stray halves."""
 
     def __init__(self) -> None:
         self._half = ""
