@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 
 
 def main() -> None:
@@ -16,12 +18,20 @@ def main() -> None:
 
     from tenants.local import EmbeddedError, environment
 
+    signal.signal(signal.SIGTERM, _leave)
     try:
         with environment(sys.argv[1:]):
             settings.INSTALLED_APPS  # noqa: B018 - a setting that cannot work speaks up here
             execute_from_command_line(sys.argv)
     except (EmbeddedError, ImproperlyConfigured) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End in order, so that whoever started the database also stops it."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,83 @@
+# Everything from a clean clone with Python 3.11 to 3.14, pip, git and make.
+#   make up ARGS="--no-demo"     make test ARGS="-k wall"     make up PYTHON=python3.12
+.DEFAULT_GOAL := up
+.PHONY: up test check lock clean packages packages-dev
+.ONESHELL:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+JOBS ?= 2
+ARGS ?=
+IN := .venv/bin/python
+COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+
+# $(1): the requirements file; $(2): the files whose packages are in afterwards.
+# .venv/installed holds their checksums, so that a later start has nothing to do.
+define install
+hash=$$(cksum < $(1))
+if [ -x $(IN) ] && grep -qs "^$$hash$$" .venv/installed; then exit 0; fi
+if ! $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'; then
+	echo "Atrium needs Python 3.11 to 3.14: name one with make PYTHON=python3.11." >&2
+	exit 1
+fi
+uv=$$(command -v uv || true)
+if [ ! -x $(IN) ]; then
+	echo "Making the environment in .venv…"
+	rm -rf .venv
+	if [ -n "$$uv" ]; then
+		"$$uv" venv --quiet --python "$$(command -v $(PYTHON))" .venv
+	elif $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then
+		$(PYTHON) -m venv .venv
+	elif $(PYTHON) -c 'import venv' 2>/dev/null && $(PYTHON) -m pip --help | grep -q -- --python; then
+		$(PYTHON) -m venv --without-pip .venv
+	else
+		echo "This Python cannot make environments: install python3-venv or uv, then run make again." >&2
+		exit 1
+	fi
+fi
+echo "Installing the packages of $(1)…"
+if [ -n "$$uv" ]; then
+	"$$uv" pip install --quiet --python $(IN) --require-hashes -r $(1)
+elif $(IN) -m pip --version >/dev/null 2>&1; then
+	$(IN) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
+else
+	$(PYTHON) -m pip --python $(IN) install --quiet --disable-pip-version-check --require-hashes -r $(1)
+fi
+for file in $(2); do cksum < "$$file"; done > .venv/installed
+endef
+
+up: packages
+	exec $(IN) manage.py up $(ARGS)
+
+test: packages-dev
+	exec $(IN) -m pytest -n $(JOBS) $(ARGS)
+
+# What CI checks beyond the tests.
+check: packages-dev
+	export PATH="$$PWD/.venv/bin:$$PATH" ATRIUM_DATA_DIR="$${ATRIUM_DATA_DIR:-$$PWD/.data/check}"
+	ruff format --check --quiet .
+	ruff check --quiet .
+	git ls-files -z '*.html' | xargs -0 -r djade --target-version 5.2 --check
+	mypy
+	lint-imports --no-logo
+	python manage.py makemigrations --check --dry-run
+	PUBLIC_URL=https://atrium.example python manage.py check --deploy --fail-level WARNING
+	bandit --quiet --recursive --configfile pyproject.toml config tenants chat manage.py
+
+# Renew the pinned, hashed requirements; the second file holds the first, at the same versions.
+lock: packages-dev
+	export PATH="$$PWD/.venv/bin:$$PATH"
+	$(COMPILE) --upgrade --output-file requirements.txt
+	$(COMPILE) --upgrade --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+packages:
+	@$(call install,requirements.txt,requirements.txt)
+
+packages-dev:
+	@$(call install,requirements-dev.txt,requirements.txt requirements-dev.txt)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

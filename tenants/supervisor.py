@@ -1,0 +1,219 @@
+"""What `manage.py up` does once the environment stands: prepare, serve, stop cleanly.
+
+The server is a child process with the application's credentials only. It is restarted when
+it dies by itself, told to end when this process does (even by SIGKILL), and drained first at
+Ctrl-C and SIGTERM; the database goes last, with the environment of `tenants.local`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import http.client
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.checks import Tags, run_checks
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+
+READY_SECONDS = 60
+STEADY_SECONDS = 60
+LONGEST_PAUSE = 30.0
+MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
+_SERVER_DIES_WITH_US = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def migrate(say: Callable[[str], None]) -> None:
+    """Bring the tables up to date; quick when they are. Raises CommandError."""
+    alias = "owner" if "owner" in connections.settings else "default"
+    executor = MigrationExecutor(connections[alias])
+    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if waiting:
+        if alias != "owner":
+            raise CommandError(
+                f"{len(waiting)} migrations wait: set MIGRATION_DATABASE_URL to the owner's one."
+            )
+        say("Preparing the tables…")
+        call_command("migrate", verbosity=0, interactive=False)
+    connections[alias].close()
+
+
+def check_walls() -> None:
+    """Refuse to serve when a table or a role is not as the tenants need it."""
+    found = run_checks(tags=[Tags.models, Tags.database], databases=["default"])
+    serious = [message for message in found if message.is_serious()]
+    if serious:
+        raise CommandError(" ".join(message.msg for message in serious))
+
+
+def collect_static(say: Callable[[str], None]) -> None:
+    """Collect the static files when one of them changed since the last time."""
+    if settings.DEBUG:
+        return
+    root = Path(settings.STATIC_ROOT)
+    stamp = root.parent / f"{root.name}.listing"
+    digest = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
+    for finder in get_finders():
+        for name, storage in finder.list([]):
+            status = Path(storage.path(name)).stat()
+            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    if stamp.exists() and root.exists() and stamp.read_text() == digest.hexdigest():
+        return
+    say("Collecting the static files…")
+    call_command("collectstatic", verbosity=0, interactive=False)
+    stamp.write_text(digest.hexdigest())
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raise CommandError when nobody could listen there."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CommandError(f"Port {port} is in use: name another with --port.") from None
+        raise CommandError(f"Nobody can listen on {host}:{port}: {error.strerror}.") from None
+
+
+def find_model_servers(*, except_port: int) -> list[str]:
+    """Return a line for each model server on this machine that lists its models."""
+    places = {name: port for name, port in MODEL_SERVERS.items() if port != except_port}
+    with ThreadPoolExecutor(len(places)) as pool:
+        return [
+            line for line in pool.map(_ask_for_models, *zip(*places.items(), strict=True)) if line
+        ]
+
+
+def _ask_for_models(name: str, port: int) -> str | None:
+    address = f"http://127.0.0.1:{port}/v1"
+    try:
+        with urllib.request.urlopen(f"{address}/models", timeout=0.5) as answer:  # nosec B310
+            listed = json.load(answer)["data"]
+            models = [str(model["id"]) for model in listed]
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+        return None
+    if not models:
+        return None
+    return f"{name} at {address} with {', '.join(models[:5])}"
+
+
+@dataclass(kw_only=True)
+class Supervisor:
+    """Keeps one server process running until it is told to stop."""
+
+    host: str
+    port: int
+    say: Callable[[str], None]
+    stopping: bool = False
+    child: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def run(self, *, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGINT, SIGTERM or SIGHUP. Raises CommandError when it never came up."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        pause = 1.0
+        first = True
+        while not self.stopping:
+            began = time.monotonic()
+            self.child = self._spawn()
+            if self.stopping:  # the signal came while the child was being made
+                self._tell(signal.SIGTERM)
+            if first and self._becomes_ready():
+                first = False
+                on_ready()
+            status = self.child.wait()
+            if self.stopping:
+                return
+            if first:
+                raise CommandError("The server did not start: its last words are above.")
+            pause = 1.0 if time.monotonic() - began > STEADY_SECONDS else pause
+            self.say(f"The server ended by itself (status {status}); again in {pause:.0f} s.")
+            self._sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        seconds = max(1, math.ceil(settings.CHAT["DRAIN_SECONDS"]))
+        command = [sys.executable, "-m", "uvicorn", "config.asgi:application"]
+        command += ["--host", self.host, "--port", str(self.port), "--ws", "websockets"]
+        command += ["--ws-per-message-deflate", "false", "--no-server-header", "--lifespan", "on"]
+        command += ["--no-access-log", "--log-level", "warning"]
+        command += ["--timeout-graceful-shutdown", str(seconds)]
+        credentials = {k: v for k, v in os.environ.items() if k != "MIGRATION_DATABASE_URL"}
+        return subprocess.Popen(
+            command,
+            cwd=settings.BASE_DIR,
+            env=credentials,
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C reaches us, and we decide about the child
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+    def _becomes_ready(self) -> bool:
+        """Wait for the first answer; False when the child ended or never answers."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and not self.stopping:
+            if self.child is None or self.child.poll() is not None:
+                return False
+            if answers(self.host, self.port):
+                return True
+            time.sleep(0.03)
+        if not self.stopping:
+            self._tell(signal.SIGTERM)
+        return False
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Drain at the first signal; end at once at the second."""
+        self._tell(signal.SIGKILL if self.stopping else signal.SIGTERM)
+        self.stopping = True
+
+    def _tell(self, number: int) -> None:
+        if self.child is not None and self.child.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.child.pid, number)
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.stopping and time.monotonic() < end:
+            time.sleep(0.1)
+
+
+def answers(host: str, port: int) -> bool:
+    """Tell whether /healthz answers 200 there."""
+    place = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # nosec B104
+    name = str(settings.ALLOWED_HOSTS[0]).lstrip(".")
+    connection = http.client.HTTPConnection(place, port, timeout=2)
+    try:
+        connection.request(
+            "GET", "/healthz", headers={"Host": "localhost" if name == "*" else name}
+        )
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_SERVER_DIES_WITH_US, signal.SIGTERM)
