@@ -6,6 +6,7 @@ export class Follow {
   #jump;
   #following = true;
   #height = 0;
+  #top = 0;
 
   constructor(area, content, jump) {
     this.#area = area;
@@ -23,9 +24,16 @@ export class Follow {
     return this.#area.scrollHeight - this.#area.clientHeight - this.#area.scrollTop;
   }
 
-  // Growth also moves the end away: only the reader's own scrolling changes the mind.
+  // Growing text never moves the view upwards: going up is the reader's doing.
   #noticed() {
-    if (this.#area.scrollHeight === this.#height) this.#following = this.#distance < NEAR;
+    const { scrollTop, scrollHeight } = this.#area;
+    if (scrollTop < this.#top - 1 && scrollHeight >= this.#height) this.#following = false;
+    else if (this.#distance < NEAR) this.#following = true;
+    this.#measure();
+  }
+
+  #measure() {
+    this.#top = this.#area.scrollTop;
     this.#height = this.#area.scrollHeight;
     this.#jump.hidden = this.#distance < NEAR * 2;
   }
@@ -33,8 +41,7 @@ export class Follow {
   /** After contents grew or shrank. */
   settle() {
     if (this.#following) this.#area.scrollTop = this.#area.scrollHeight;
-    this.#height = this.#area.scrollHeight;
-    this.#jump.hidden = this.#distance < NEAR * 2;
+    this.#measure();
   }
 
   toEnd() {
@@ -47,6 +54,6 @@ export class Follow {
     const before = this.#area.scrollHeight - this.#area.scrollTop;
     change();
     this.#area.scrollTop = this.#area.scrollHeight - before;
-    this.#height = this.#area.scrollHeight;
+    this.#measure();
   }
 }

@@ -1,0 +1,123 @@
+// One answer: who gives it, its text and steps in order, what it waits for, how it ended.
+import { Approvals } from "./approvals.js";
+import { textOf } from "./conversation.js";
+import { arrange, el, icon, setText } from "./dom.js";
+import { Markdown } from "./markdown.js";
+import { t } from "./page-data.js";
+import { StepView } from "./steps.js";
+
+class TextView {
+  constructor() {
+    this.node = el("div", { class: "prose" });
+    this.markdown = new Markdown(this.node);
+    this.shown = "";
+  }
+
+  update(message) {
+    const text = textOf(message);
+    const growing = message.status === "in_progress";
+    // A retold answer starts from nothing: what is on screen stays until it is overtaken.
+    if (growing && text.length < this.shown.length && this.shown.startsWith(text)) return;
+    if (!text.startsWith(this.shown)) {
+      this.node.replaceChildren();
+      this.markdown = new Markdown(this.node);
+    }
+    this.shown = text;
+    this.markdown.update(text, !growing);
+  }
+}
+
+const ENDED = { cancelled: "answer_stopped", incomplete: "answer_cut", failed: "answer_failed", expired: "answer_late" };
+
+function ending(run) {
+  const key = ENDED[run?.status];
+  if (!key) return null;
+  if (run.status === "cancelled") return t(key);
+  return run.atrium?.sentence || t(key);
+}
+
+function activity(run, pieces) {
+  if (run?.status === "queued") return t("starting");
+  if (run?.status === "cancelling") return t("stopping");
+  if (run?.status !== "in_progress") return null;
+  const last = pieces.at(-1);
+  if (last?.kind === "text" && textOf(last.message) !== "") return null;
+  if (last?.kind === "tools" && last.step.status === "in_progress") return null;
+  return t("thinking");
+}
+
+export class AnswerView {
+  constructor({ decide, retry }) {
+    this.name = el("h2", { class: "answer-name" });
+    this.badge = el("span", { class: "badge", hidden: true }, t("demonstration"));
+    this.body = el("div", { class: "answer-body" });
+    this.approvals = new Approvals(decide);
+    this.busy = el("p", { class: "busy", hidden: true }, el("span", { class: "busy-dot" }), el("span", {}));
+    this.end = el("div", { class: "ending", hidden: true });
+    this.again = el("button", { type: "button", class: "button", on: { click: () => retry(this.run) } },
+      icon("again"), t("try_again"));
+    this.actions = el("div", { class: "actions", hidden: true },
+      el("button", { type: "button", class: "quiet-button", "data-copy": "answer" }, icon("copy"),
+        el("span", {}, t("copy"))));
+    this.node = el("article", { class: "answer" },
+      el("div", { class: "answer-head" }, this.name, this.badge),
+      this.body, this.approvals.node, this.busy, this.end, this.actions);
+    this.views = new Map();
+    this.run = null;
+    this.text = "";
+  }
+
+  /** `entry` and `conversation` as in conversation.js; `last` allows another try. */
+  update(entry, conversation, last) {
+    const run = entry.run ? (conversation.runs.get(entry.run) ?? null) : null;
+    const pieces = conversation.pieces(entry);
+    this.run = run;
+    this.#head(run, pieces, entry);
+    this.#pieces(pieces);
+    this.approvals.update(run);
+    const doing = activity(run, pieces);
+    this.busy.hidden = doing === null;
+    setText(this.busy.lastElementChild, doing ?? "");
+    this.#ended(run, last);
+    this.text = pieces.filter((piece) => piece.kind === "text").map((piece) => textOf(piece.message)).join("\n\n");
+    this.actions.hidden = this.text === "" || doing !== null || run?.status === "in_progress";
+  }
+
+  #head(run, pieces, entry) {
+    const message = pieces.findLast((piece) => piece.kind === "text")?.message ?? entry.lone;
+    const assistant = message?.atrium?.assistant ?? run?.atrium?.assistant ?? null;
+    setText(this.name, assistant?.name ?? t("assistant"));
+    this.badge.hidden = !assistant?.demonstration;
+  }
+
+  #pieces(pieces) {
+    const nodes = [];
+    for (const piece of pieces) {
+      const key = piece.kind === "tools" ? piece.step.id : piece.message.id;
+      if (!this.views.has(key)) this.views.set(key, piece.kind === "tools" ? new StepView() : new TextView());
+      const view = this.views.get(key);
+      view.update(piece.kind === "tools" ? piece.step : piece.message);
+      nodes.push(view.node);
+    }
+    // Steps of a retold answer come back one by one: keep the old ones until something is there.
+    if (nodes.length > 0 || this.run?.status !== "in_progress") arrange(this.body, nodes);
+  }
+
+  #ended(run, last) {
+    const sentence = ending(run);
+    this.end.hidden = sentence === null;
+    if (sentence === null) return;
+    const bad = run.status === "failed" || run.status === "expired";
+    this.end.dataset.kind = bad ? "bad" : "quiet";
+    const line = el("p", {}, bad ? icon("alert") : "", sentence);
+    const parts = last && run.status !== "completed" ? [line, this.again] : [line];
+    if (this.end.textContent !== parts.map((part) => part.textContent).join("")) this.end.replaceChildren(...parts);
+  }
+
+  /** The finished answer in words, for a screen reader. */
+  get spoken() {
+    const parts = [...this.body.querySelectorAll(".prose")].map((prose) => prose.innerText);
+    if (!this.end.hidden) parts.push(this.end.firstElementChild.textContent);
+    return parts.join("\n").trim();
+  }
+}

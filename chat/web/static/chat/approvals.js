@@ -1,0 +1,55 @@
+// The assistant wants to change something: exact values, and what each button does.
+import { arrange, el, icon } from "./dom.js";
+import { t } from "./page-data.js";
+import { argumentList } from "./steps.js";
+
+function card(approval, decide) {
+  const label = approval.label || approval.name;
+  const title = `approval-${approval.call_id}`;
+  const problem = el("p", { class: "approval-problem", role: "alert" });
+  const buttons = [];
+  const answer = async (decision) => {
+    for (const button of buttons) button.disabled = true;
+    problem.textContent = "";
+    try {
+      await decide(approval, decision);
+    } catch (error) {
+      for (const button of buttons) button.disabled = false;
+      problem.textContent = error.message || t("not_delivered");
+    }
+  };
+  buttons.push(
+    el("button", { type: "button", class: "button primary", on: { click: () => answer("approve") } },
+      t("approve", { label })),
+    el("button", { type: "button", class: "button", on: { click: () => answer("decline") } }, t("decline")),
+  );
+  return el(
+    "section",
+    { class: "approval", "aria-labelledby": title },
+    el("h3", { id: title }, icon("hand"), t("approval_title", { label })),
+    el("p", {}, t("approval_text")),
+    argumentList(approval.arguments),
+    el("div", { class: "approval-buttons" }, ...buttons),
+    problem,
+  );
+}
+
+/** Cards of one answer, kept while the same decision is open. */
+export class Approvals {
+  constructor(decide) {
+    this.decide = decide;
+    this.node = el("div", { class: "approvals" });
+    this.cards = new Map();
+  }
+
+  update(run) {
+    const open = run?.status === "requires_action" ? (run.atrium?.approvals ?? []) : [];
+    const wanted = new Map();
+    for (const approval of open) {
+      const key = `${approval.call_id}:${approval.arguments_hash}`;
+      wanted.set(key, this.cards.get(key) ?? card(approval, (each, word) => this.decide(run, each, word)));
+    }
+    this.cards = wanted;
+    arrange(this.node, [...wanted.values()]);
+  }
+}

@@ -1,0 +1,54 @@
+// Who answers next: a menu with each assistant's name and what it can do.
+import { el, icon, setText } from "./dom.js";
+import { attachMenu } from "./menu.js";
+import { data, t } from "./page-data.js";
+
+const button = document.getElementById("assistant-button");
+const label = document.getElementById("assistant-name");
+const badge = document.getElementById("assistant-badge");
+const menu = document.getElementById("assistant-menu");
+
+export class AssistantChoice {
+  #chosen = null;
+  #onChange;
+  #menu;
+
+  constructor(onChange) {
+    this.#onChange = onChange;
+    this.#menu = attachMenu(button, menu, { onOpen: () => this.#fill() });
+  }
+
+  get chosen() {
+    return this.#chosen;
+  }
+
+  /** Choose by id; the first one where that is gone. */
+  choose(id) {
+    this.#chosen = data.assistants.find((each) => each.id === id) ?? data.assistants[0] ?? null;
+    button.hidden = this.#chosen === null;
+    setText(label, this.#chosen?.name ?? "");
+    badge.hidden = !this.#chosen?.demonstration;
+    this.#onChange(this.#chosen);
+  }
+
+  #fill() {
+    menu.replaceChildren(...data.assistants.map((assistant) => this.#item(assistant)));
+  }
+
+  #item(assistant) {
+    const chosen = assistant === this.#chosen;
+    const pick = () => {
+      this.choose(assistant.id);
+      this.#menu.close();
+    };
+    return el(
+      "button",
+      { type: "button", role: "menuitemradio", "aria-checked": String(chosen), on: { click: pick } },
+      el("span", { class: "menu-check" }, chosen ? icon("check") : ""),
+      el("span", { class: "menu-text" },
+        el("span", { class: "menu-name" }, assistant.name,
+          assistant.demonstration ? el("span", { class: "badge" }, t("demonstration")) : ""),
+        assistant.description ? el("span", { class: "menu-hint" }, assistant.description) : ""),
+    );
+  }
+}

@@ -1,0 +1,101 @@
+// The box at the bottom: growing text, send that becomes stop, keys.
+import { keepDraft, readDraft } from "./drafts.js";
+import { t } from "./page-data.js";
+
+const form = document.getElementById("composer");
+const box = document.getElementById("message");
+const send = document.getElementById("send");
+const stop = document.getElementById("stop");
+const LONG = 256000;
+
+export class Composer {
+  #thread = null;
+  #timer = null;
+  #onSend;
+
+  constructor({ onSend, onStop }) {
+    this.#onSend = onSend;
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
+    });
+    stop.addEventListener("click", onStop);
+    box.addEventListener("keydown", (event) => this.#key(event));
+    box.addEventListener("input", () => this.#typed());
+    addEventListener("pagehide", () => this.#keep());
+  }
+
+  /** Turn to another chat: its draft comes, the old one is kept. */
+  open(thread) {
+    this.#keep();
+    this.#thread = thread;
+    box.value = readDraft(thread);
+    this.#typed({ store: false });
+  }
+
+  /** A new chat got its id while it was being written in. */
+  named(thread) {
+    keepDraft(this.#thread, "");
+    this.#thread = thread;
+    this.#keep();
+  }
+
+  setBusy(busy) {
+    const stopping = stop.contains(document.activeElement);
+    stop.hidden = !busy;
+    box.placeholder = busy ? t("placeholder_busy") : t("placeholder");
+    if (!busy && stopping) box.focus();
+    this.#button();
+  }
+
+  focus() {
+    box.focus({ preventScroll: true });
+  }
+
+  /** Give text back to the box, unless something else was typed meanwhile. */
+  giveBack(text) {
+    if (box.value.trim() === "") box.value = text;
+    this.#typed();
+    this.focus();
+  }
+
+  #submit() {
+    const text = box.value.trim();
+    if (text === "" || text.length > LONG) return;
+    if (!this.#onSend(text)) return;
+    box.value = "";
+    this.#typed();
+    this.focus();
+  }
+
+  #key(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    // On touch keyboards Enter is the only way to a new line.
+    if (matchMedia("(hover: none) and (pointer: coarse)").matches && !event.ctrlKey) return;
+    event.preventDefault();
+    this.#submit();
+  }
+
+  #typed({ store = true } = {}) {
+    box.rows = 1;
+    box.classList.add("measuring");
+    const lines = Math.round(box.scrollHeight / parseFloat(getComputedStyle(box).lineHeight));
+    box.classList.remove("measuring");
+    box.rows = Math.min(Math.max(lines, 1), 10);
+    this.#button();
+    if (!store) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#keep(), 250);
+  }
+
+  #button() {
+    const empty = box.value.trim() === "";
+    send.disabled = empty;
+    send.hidden = empty && !stop.hidden;
+  }
+
+  #keep() {
+    clearTimeout(this.#timer);
+    keepDraft(this.#thread, box.value);
+  }
+}

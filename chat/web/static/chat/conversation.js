@@ -1,0 +1,239 @@
+// The state of one chat: stored messages, what is growing, and what this page still has to send.
+// Pure data; transcript.js draws it.
+
+const ACTIVE = new Set(["queued", "in_progress", "requires_action", "cancelling"]);
+
+export const isActive = (run) => Boolean(run) && ACTIVE.has(run.status);
+
+export function textOf(message) {
+  return message.content.map((part) => part.text?.value ?? part.refusal ?? "").join("\n\n");
+}
+
+const codePoints = (text) => [...text].length;
+const hasText = (message) => message.content.some((part) => (part.text?.value ?? part.refusal ?? "") !== "");
+
+export class Conversation {
+  constructor(thread = null) {
+    this.thread = thread;
+    this.messages = new Map();
+    this.runs = new Map();
+    this.steps = new Map();
+    this.queued = new Map();
+    this.pending = [];
+    this.hasMore = false;
+    this.states = new Map();
+    this.places = new Map();
+  }
+
+  get id() {
+    return this.thread?.id ?? null;
+  }
+
+  get activeRun() {
+    for (const run of this.runs.values()) if (isActive(run)) return run;
+    return null;
+  }
+
+  get oldest() {
+    return this.messages.keys().next().value ?? null;
+  }
+
+  get empty() {
+    return this.messages.size === 0 && this.pending.length === 0 && this.runs.size === 0;
+  }
+
+  /** A page of stored history; `older` puts it above what is here. */
+  load(page, { older = false } = {}) {
+    const known = this.messages;
+    this.messages = new Map();
+    if (!older) for (const message of known.values()) this.messages.set(message.id, message);
+    for (const message of page.data) this.#putMessage(message);
+    if (older) for (const message of known.values()) this.messages.set(message.id, message);
+    if (older || known.size === 0) this.hasMore = page.has_more;
+    for (const [id, steps] of Object.entries(page.steps)) for (const step of steps) this.#putStep(id, step);
+    for (const [run, message] of Object.entries(page.after)) this.places.set(run, message);
+    for (const run of Object.values(page.runs)) this.#putRun(run);
+    if (older) return;
+    if (page.active_run) this.#putRun(page.active_run);
+    const queued = page.queued.filter((message) => !this.messages.has(message.id));
+    this.queued = new Map(queued.map((message) => [message.id, message]));
+    for (const message of queued) this.#arrived(message);
+  }
+
+  /** Where this page stands in the running answer, for a subscription that goes on. */
+  cursor() {
+    const run = [...this.runs.values()].findLast((each) => isActive(each) && this.states.has(each.id));
+    if (!run) return null;
+    const items = [];
+    for (const message of this.messages.values()) {
+      if (message.run_id !== run.id) continue;
+      message.content.forEach((part, index) => {
+        const field = part.type === "refusal" ? "refusal" : "text";
+        items.push([message.id, index, field, codePoints(part.text?.value ?? part.refusal ?? "")]);
+      });
+    }
+    return { run: run.id, state: this.states.get(run.id), items };
+  }
+
+  /** The server is about to tell this run from its start: what a stored copy had told is dropped. */
+  retell(run) {
+    for (const message of [...this.messages.values()]) {
+      if (message.run_id === run.id) this.messages.delete(message.id);
+    }
+    this.steps.delete(run.id);
+    this.states.delete(run.id);
+    this.runs.set(run.id, run);
+  }
+
+  /** Take one event frame; returns the name of what changed, or null when it was known. */
+  apply({ run, state, event, data }) {
+    if (event.endsWith(".delta")) {
+      this.states.set(run, Math.max(state ?? 0, this.states.get(run) ?? 0));
+      return event === "thread.message.delta" ? this.#grow(data) : this.#growStep(run, data);
+    }
+    const known = run !== null && state !== undefined && state <= (this.states.get(run) ?? 0);
+    if (known && !(data.object === "thread.message" && hasText(data))) return null;
+    if (run && state !== undefined && !known) this.states.set(run, state);
+    if (event.startsWith("thread.run.step.")) return this.#putStep(run, data);
+    if (event.startsWith("thread.run.")) return this.#putRun(data);
+    if (event.startsWith("thread.message.")) return this.#putMessage(data);
+    return this.#extension(event, data);
+  }
+
+  #extension(event, data) {
+    if (event === "atrium.message.queued") this.putQueued(data);
+    else if (event === "atrium.message.withdrawn") this.queued.delete(data.id);
+    else return null;
+    return "queue";
+  }
+
+  #putMessage(message) {
+    const known = this.messages.get(message.id);
+    const growing = message.status === "in_progress";
+    if (known && growing && known.status !== "in_progress") return null;
+    const ahead = known && growing && textOf(known).length > textOf(message).length;
+    this.messages.set(message.id, ahead ? { ...message, content: known.content } : message);
+    if (!message.atrium?.queued) this.queued.delete(message.id);
+    this.#arrived(message);
+    return "message";
+  }
+
+  #arrived(message) {
+    const client = message.atrium?.client_id;
+    if (client) this.pending = this.pending.filter((entry) => entry.client_id !== client);
+  }
+
+  putQueued(message) {
+    this.queued.set(message.id, message);
+    this.#arrived(message);
+  }
+
+  /** The answer to message.create: a repeat may arrive after its event. */
+  putSent({ message, run, queued, thread }) {
+    this.thread = thread;
+    if (queued) this.putQueued(message);
+    else if (!this.messages.has(message.id)) this.#putMessage(message);
+    else this.#arrived(message);
+    if (run && !this.runs.has(run.id)) this.#putRun(run);
+  }
+
+  #putRun(run) {
+    const known = this.runs.get(run.id);
+    if (known && !isActive(known) && isActive(run)) return null;
+    if (!known && !this.places.has(run.id)) this.#place(run.id);
+    this.runs.set(run.id, run);
+    return "run";
+  }
+
+  #place(run) {
+    const last = [...this.messages.values()].findLast((message) => message.role === "user");
+    if (last) this.places.set(run, last.id);
+  }
+
+  #putStep(run, step) {
+    if (!this.steps.has(run)) this.steps.set(run, new Map());
+    const steps = this.steps.get(run);
+    const known = steps.get(step.id);
+    if (known && known.status !== "in_progress" && step.status === "in_progress") return null;
+    steps.set(step.id, step);
+    return "step";
+  }
+
+  #grow({ id, delta }) {
+    const message = this.messages.get(id);
+    if (!message) return null;
+    for (const { index, type, text, refusal } of delta.content ?? []) {
+      const part = (message.content[index] ??=
+        type === "refusal" ? { type, refusal: "" } : { type: "text", text: { value: "", annotations: [] } });
+      if (part.type === "refusal") part.refusal += refusal ?? "";
+      else part.text.value += text?.value ?? "";
+    }
+    return "delta";
+  }
+
+  #growStep(run, { id, delta }) {
+    const calls = this.steps.get(run)?.get(id)?.step_details?.tool_calls;
+    for (const { index, function: part } of delta.step_details?.tool_calls ?? []) {
+      const call = calls?.[index];
+      if (call?.function && part?.arguments) call.function.arguments += part.arguments;
+    }
+    return "step";
+  }
+
+  /** What is shown, in order: own messages and answers, then what is still being sent. */
+  entries() {
+    const list = [];
+    const answers = new Set();
+    for (const message of this.messages.values()) {
+      if (message.role === "user") {
+        list.push({ key: message.atrium?.client_id ?? message.id, kind: "own", message });
+      } else {
+        const key = message.run_id ?? message.id;
+        if (!answers.has(key)) list.push({ key, kind: "answer", run: message.run_id, lone: message });
+        answers.add(key);
+      }
+    }
+    for (const run of this.runs.values()) if (!answers.has(run.id)) this.#insert(list, run);
+    for (const entry of this.pending) list.push({ key: entry.client_id, kind: "pending", entry });
+    return list;
+  }
+
+  // A run that wrote nothing stands below the message it was asked with, in the order of tries.
+  #insert(list, run) {
+    const after = this.places.get(run.id);
+    let place = after ? list.findIndex((entry) => entry.message?.id === after) : list.length - 1;
+    if (after && place === -1) return;
+    const tries = [...this.runs.keys()];
+    const mine = tries.indexOf(run.id);
+    const earlier = (entry) => entry?.kind === "answer" && entry.run && tries.indexOf(entry.run) < mine;
+    while (earlier(list[place + 1])) place += 1;
+    list.splice(place + 1, 0, { key: run.id, kind: "answer", run: run.id, lone: null });
+  }
+
+  /** The pieces of one answer in the order they were made. */
+  pieces(entry) {
+    const messages = [...this.messages.values()].filter(
+      (message) => message.role === "assistant" && message.run_id === entry.run && entry.run,
+    );
+    if (!entry.run) return [{ kind: "text", message: entry.lone }];
+    const given = new Map(messages.map((message) => [message.id, message]));
+    const pieces = [];
+    for (const step of this.steps.get(entry.run)?.values() ?? []) {
+      const id = step.step_details?.message_creation?.message_id;
+      if (step.type === "tool_calls") pieces.push({ kind: "tools", step });
+      else if (given.has(id)) pieces.push({ kind: "text", message: given.get(id) });
+      given.delete(id);
+    }
+    for (const message of given.values()) pieces.push({ kind: "text", message });
+    return pieces.filter((piece, index) => !this.#repeated(piece, pieces.slice(index + 1)));
+  }
+
+  // A step cut off by a restart was told again in a later message.
+  #repeated(piece, later) {
+    return (
+      piece.kind === "text" &&
+      piece.message.status === "incomplete" &&
+      later.some((other) => other.kind === "text")
+    );
+  }
+}

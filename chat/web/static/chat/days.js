@@ -1,0 +1,20 @@
+// Groups of the chat list by the day of the last activity.
+import { data, locale, t } from "./page-data.js";
+
+const zone = data.person.zone || undefined;
+const dayOf = new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" });
+const monthOf = new Intl.DateTimeFormat(locale, { timeZone: zone, month: "long", year: "numeric" });
+const DAY = 86400000;
+
+const number = (date) => Math.floor(Date.parse(`${dayOf.format(date)}T00:00:00Z`) / DAY);
+
+/** The heading under which `seconds` (Unix) stands now. */
+export function dayGroup(seconds) {
+  const date = new Date(seconds * 1000);
+  const ago = number(new Date()) - number(date);
+  if (ago <= 0) return t("today");
+  if (ago === 1) return t("yesterday");
+  if (ago < 7) return t("last_week");
+  if (ago < 30) return t("last_month");
+  return monthOf.format(date);
+}

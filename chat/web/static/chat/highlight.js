@@ -1,0 +1,35 @@
+// Colours for code. The library is fetched when the first code block appears.
+const COSTLY = 6000;
+let library = null;
+let loading = null;
+
+function colour(code, language) {
+  const known = library.getLanguage(language);
+  if (!known || code.dataset.lit) return;
+  const source = code.textContent;
+  // The library escapes the source; its output holds only spans with hljs- classes.
+  code.innerHTML = library.highlight(source, { language, ignoreIllegals: true }).value;
+  code.dataset.lit = "yes";
+}
+
+function load() {
+  loading ??= import("./vendor/highlight.js").then(
+    ({ hljs }) => {
+      library = hljs;
+      for (const code of document.querySelectorAll("code[data-language]:not([data-lit])")) {
+        colour(code, code.dataset.language);
+      }
+    },
+    () => {
+      loading = null;
+    },
+  );
+}
+
+/** Colour `code` now, or as soon as the library is here. */
+export function highlight(code, language, open) {
+  if (!language) return;
+  code.dataset.language = language;
+  if (library === null) load();
+  else if (!open || code.textContent.length < COSTLY) colour(code, language);
+}

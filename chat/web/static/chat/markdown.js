@@ -1,0 +1,94 @@
+// Growing Markdown: finished blocks stay as they are, only the last open block is drawn again.
+import { morphdom, remend } from "./vendor/markdown.js";
+import { decorate } from "./decorate.js";
+import { el } from "./dom.js";
+import { lex, toHtml } from "./grammar.js";
+
+// A formula's measures are inline styles set by script; copying them as an attribute is not allowed.
+const formulasWhole = {
+  onBeforeElUpdated(from, to) {
+    if (!to.classList.contains("math")) return true;
+    from.replaceWith(to);
+    return false;
+  },
+};
+
+function lastBlock(tokens) {
+  let at = tokens.length - 1;
+  while (at > 0 && tokens[at].type === "space") at -= 1;
+  return at;
+}
+
+export class Markdown {
+  #root;
+  #settled = 0;
+  #level = 2;
+  #open = null;
+  #shown = null;
+
+  constructor(root) {
+    this.#root = root;
+  }
+
+  /** Show `text`; `final` says that nothing follows. */
+  update(text, final = true) {
+    const source = text.replace(/\r\n?/g, "\n");
+    if (this.#shown === source + final) return;
+    this.#shown = source + final;
+    if (final && /^ {0,3}\[[^\]\n]+\]:/m.test(source)) this.#restart();
+    const tail = source.slice(this.#settled);
+    const tokens = lex(tail);
+    const open = final ? tokens.length : lastBlock(tokens);
+    let at = 0;
+    for (const token of tokens.slice(0, open)) {
+      this.#settle(token);
+      at += token.raw.length;
+    }
+    this.#settled += at;
+    if (final) this.#dropOpen();
+    else this.#drawOpen(tail.slice(at));
+  }
+
+  // Link definitions at the end change blocks that were settled before them.
+  #restart() {
+    this.#root.replaceChildren();
+    this.#settled = 0;
+    this.#level = 2;
+    this.#open = null;
+  }
+
+  #draw(block, tokens, open) {
+    const { fragment, level } = decorate(toHtml(tokens), { level: this.#level, open });
+    const wanted = el("div", { class: "block" });
+    wanted.append(fragment);
+    morphdom(block, wanted, formulasWhole);
+    return level;
+  }
+
+  #block() {
+    if (this.#open === null) {
+      this.#open = el("div", { class: "block" });
+      this.#root.append(this.#open);
+    }
+    return this.#open;
+  }
+
+  #settle(token) {
+    if (token.type === "space" || token.type === "def") return;
+    this.#level = this.#draw(this.#block(), [token], false);
+    this.#open = null;
+  }
+
+  #drawOpen(source) {
+    if (source.trim() === "") {
+      this.#dropOpen();
+      return;
+    }
+    this.#draw(this.#block(), lex(remend(source)), true);
+  }
+
+  #dropOpen() {
+    this.#open?.remove();
+    this.#open = null;
+  }
+}

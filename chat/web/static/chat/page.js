@@ -1,0 +1,209 @@
+// The chat page: one open chat, the list beside it, the box below, one socket.
+import { attachAccount } from "./account.js";
+import { AssistantChoice } from "./assistants.js";
+import { connectionDown, connectionUp } from "./banner.js";
+import { Composer } from "./composer.js";
+import { Conversation } from "./conversation.js";
+import { coverPage } from "./dialogs.js";
+import { attachDrawer, closeDrawer } from "./drawer.js";
+import { attachHeader, drawHeader } from "./header.js";
+import { get } from "./http.js";
+import { data, t } from "./page-data.js";
+import { drawQueue } from "./queue.js";
+import { Sender } from "./sender.js";
+import { attachShortcuts } from "./shortcuts.js";
+import { Socket } from "./socket.js";
+import { Subscription } from "./subscription.js";
+import { ThreadList } from "./threads.js";
+import { toast } from "./toast.js";
+import { Transcript } from "./transcript.js";
+import { drawWelcome } from "./welcome.js";
+
+const wide = matchMedia("(min-width: 54rem)");
+const socket = new Socket(new URL(data.urls.socket, location.href.replace(/^http/, "ws")).href);
+let conversation = new Conversation();
+let opening = 0;
+
+const sender = new Sender(socket, { onChange: changed, onSent: sent });
+const subscription = new Subscription(socket, {
+  onEvent: (frame) => {
+    if (conversation.apply(frame) !== null) changed(conversation);
+  },
+  onThread: threadChanged,
+  onGone: (id) => {
+    threads.remove(id);
+    if (id === conversation.id) open(null);
+  },
+  onRenewed: changed,
+});
+const transcript = new Transcript({
+  decide: (run, approval, decision) => {
+    const { call_id: call, arguments_hash: hash } = approval;
+    return socket.send({ type: "tool.decide", run: run.id, call, decision, arguments_hash: hash });
+  },
+  retry: () => tell({ type: "run.retry", thread: conversation.id, assistant: choice.chosen?.id }),
+  resend: (entry) => sender.again(entry),
+  discard: (entry) => {
+    sender.discard(entry);
+    composer.giveBack(entry.content);
+  },
+});
+const composer = new Composer({ onSend: ask, onStop: stop });
+const choice = new AssistantChoice(() => drawAround());
+const threads = new ThreadList({
+  open: (id) => open(id),
+  onRenamed: threadChanged,
+  onRemoved: (thread) => {
+    if (thread.id === conversation.id) open(null);
+  },
+});
+
+async function tell(frame) {
+  try {
+    return await socket.send(frame);
+  } catch (error) {
+    toast(error.message || t("not_delivered"));
+    return null;
+  }
+}
+
+function ask(text) {
+  if (!choice.chosen) return false;
+  sender.send(conversation, choice.chosen.id, text);
+  transcript.follow.toEnd();
+  return true;
+}
+
+function stop() {
+  const run = conversation.activeRun;
+  if (run && run.status !== "cancelling") tell({ type: "run.cancel", run: run.id });
+}
+
+function withdraw(message) {
+  tell({ type: "message.delete_queued", message: message.id }).then((ack) => {
+    if (ack === null) return;
+    conversation.queued.delete(message.id);
+    changed(conversation);
+    composer.giveBack(message.content.map((part) => part.text?.value ?? "").join("\n\n"));
+  });
+}
+
+function sent(home, ack) {
+  threads.put(ack.thread);
+  if (home === null || home !== conversation) {
+    subscription.leave(ack.thread.id);
+    return;
+  }
+  const isNew = home.id === null;
+  home.putSent(ack);
+  if (isNew) {
+    history.replaceState(null, "", data.urls.chat + home.id);
+    composer.named(home.id);
+    threads.select(home.id);
+    subscription.joined(home);
+  }
+  changed(home);
+}
+
+function threadChanged(thread) {
+  threads.put(thread);
+  if (thread.id !== conversation.id) return;
+  conversation.thread = thread;
+  drawHeader(thread);
+}
+
+function changed(which) {
+  if (which !== conversation) return;
+  transcript.changed();
+  drawAround();
+}
+
+function drawAround() {
+  composer.setBusy(conversation.activeRun !== null);
+  drawQueue([...conversation.queued.values()], withdraw);
+  drawWelcome(conversation.empty, choice.chosen, ask);
+  drawHeader(conversation.thread);
+}
+
+function show(next) {
+  conversation = next;
+  subscription.turnTo(next);
+  threads.select(next.id);
+  composer.open(next.id);
+  transcript.show(next);
+  const last = [...next.messages.values()].findLast((message) => message.atrium?.assistant);
+  choice.choose(last?.atrium.assistant.id ?? data.assistants[0]?.id);
+  sender.adopt(next);
+}
+
+async function open(id, { push = true, focus = true } = {}) {
+  const turn = ++opening;
+  closeDrawer();
+  let next = new Conversation();
+  if (id !== null) {
+    threads.select(id);
+    try {
+      const page = await get(`${data.urls.threads}/${id}/messages`);
+      next = new Conversation(page.thread);
+      next.load(page);
+    } catch (error) {
+      if (turn !== opening) return;
+      threads.select(conversation.id);
+      toast(error.status === 404 ? t("chat_gone") : t("not_opened"));
+      return;
+    }
+  }
+  if (turn !== opening) return;
+  if (push) history.pushState(null, "", id === null ? data.urls.home : data.urls.chat + id);
+  show(next);
+  if (focus && wide.matches) composer.focus();
+}
+
+function shownByAddress() {
+  const { pathname } = location;
+  return pathname.startsWith(data.urls.chat) ? pathname.slice(data.urls.chat.length) : null;
+}
+
+function start() {
+  attachAccount();
+  attachDrawer();
+  attachHeader({
+    current: () => conversation.thread,
+    rename: (thread) => threads.rename(thread),
+    remove: (thread) => threads.delete(thread),
+  });
+  attachShortcuts({ newChat: () => open(null), focusBox: () => composer.focus(), stop });
+  document.getElementById("new-chat").addEventListener("click", (event) => {
+    event.preventDefault();
+    open(null);
+  });
+  addEventListener("popstate", () => {
+    const id = shownByAddress();
+    if (id !== conversation.id) open(id, { push: false });
+  });
+  socket.addEventListener("open", () => {
+    connectionUp();
+    subscription.renew();
+    sender.flush();
+  });
+  socket.addEventListener("closed", ({ detail }) => {
+    connectionDown(detail.code);
+    subscription.lost();
+    // A refused handshake has no code: an ordinary request tells why.
+    if (detail.failures === 2) get(`${data.urls.threads}`).catch(() => {});
+  });
+  document.addEventListener("atrium:signed-out", () => lost("signed_out", data.urls.sign_in));
+  document.addEventListener("atrium:company-changed", () => lost("company_changed", data.urls.home));
+  const first = new Conversation(data.opened?.thread ?? null);
+  if (data.opened) first.load(data.opened);
+  show(first);
+  if (wide.matches) composer.focus();
+  socket.connect();
+}
+
+function lost(kind, address) {
+  socket.stop();
+  coverPage(kind, address);
+}
+
+start();

@@ -1,0 +1,17 @@
+// Messages that wait until the answer in progress has ended, above the box.
+import { textOf } from "./conversation.js";
+import { el, icon } from "./dom.js";
+import { t } from "./page-data.js";
+
+const place = document.getElementById("queue");
+
+/** Draw the waiting messages; `withdraw(message)` takes one back. */
+export function drawQueue(messages, withdraw) {
+  place.hidden = messages.length === 0;
+  const rows = messages.map((message) =>
+    el("li", {}, icon("clock"),
+      el("span", { class: "queue-text" }, textOf(message)),
+      el("button", { type: "button", class: "quiet-button", on: { click: () => withdraw(message) } },
+        t("withdraw"))));
+  place.replaceChildren(el("p", { class: "queue-title" }, t("waiting")), el("ul", {}, ...rows));
+}

@@ -1,0 +1,105 @@
+// Sends messages one after the other and keeps each until the server has taken it.
+import { drop, newClientId, put, waiting } from "./outbox.js";
+import { t } from "./page-data.js";
+
+const SLOW = 1500;
+
+export class Sender {
+  #socket;
+  #onChange;
+  #onSent;
+  #flying = null;
+  #homes = new Map();
+
+  /** `onSent(conversation or null, ack)` is told about each accepted message. */
+  constructor(socket, { onChange, onSent }) {
+    this.#socket = socket;
+    this.#onChange = onChange;
+    this.#onSent = onSent;
+  }
+
+  send(conversation, assistant, content) {
+    const entry = {
+      client_id: newClientId(), thread: conversation.id, assistant, content, busy: "queue", failed: null,
+    };
+    this.#join(conversation, entry);
+    put(entry);
+    setTimeout(() => {
+      entry.slow = true;
+      this.#onChange(conversation);
+    }, SLOW);
+    this.flush();
+  }
+
+  /** Give a chat that was just opened what an earlier page did not get sent. */
+  adopt(conversation) {
+    for (const entry of waiting()) {
+      if (entry.thread !== conversation.id || this.#homes.has(entry.client_id)) continue;
+      this.#join(conversation, entry);
+    }
+    this.flush();
+  }
+
+  again(entry) {
+    entry.failed = null;
+    put(entry);
+    this.#onChange(this.#homes.get(entry.client_id));
+    this.flush();
+  }
+
+  discard(entry) {
+    drop(entry.client_id);
+    const home = this.#homes.get(entry.client_id);
+    home.pending = home.pending.filter((other) => other !== entry);
+    this.#onChange(home);
+  }
+
+  async flush() {
+    if (this.#flying || !this.#socket.open) return;
+    const next = waiting().find((entry) => !entry.failed);
+    if (!next) return;
+    this.#flying = next.client_id;
+    try {
+      await this.#deliver(next);
+    } catch (error) {
+      if (error.code === "disconnected") return;
+      this.#refused(next, error);
+    } finally {
+      this.#flying = null;
+    }
+    this.flush();
+  }
+
+  async #deliver({ client_id, thread, assistant, content, busy }) {
+    const ack = await this.#socket.send({ type: "message.create", thread, client_id, assistant, content, busy });
+    drop(client_id);
+    const home = this.#homes.get(client_id) ?? null;
+    this.#homes.delete(client_id);
+    if (thread === null) this.#named(home, ack.thread.id);
+    this.#onSent(home, ack);
+  }
+
+  // The first message made the chat: those behind it belong there too.
+  #named(home, thread) {
+    if (home === null) return;
+    for (const entry of waiting()) {
+      if (entry.thread === null && this.#homes.get(entry.client_id) === home) put({ ...entry, thread });
+    }
+    for (const entry of home.pending) entry.thread = thread;
+  }
+
+  #refused(next, error) {
+    const home = this.#homes.get(next.client_id);
+    const shown = home?.pending.find((entry) => entry.client_id === next.client_id);
+    const failed = error.message || t("not_sent");
+    if (shown) shown.failed = failed;
+    put({ ...next, failed });
+    if (home) this.#onChange(home);
+  }
+
+  #join(conversation, entry) {
+    this.#homes.set(entry.client_id, conversation);
+    conversation.pending.push(entry);
+    this.#onChange(conversation);
+  }
+}

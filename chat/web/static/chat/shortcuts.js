@@ -1,0 +1,19 @@
+// Keys that work anywhere on the page.
+
+const typing = (node) => node.matches?.("input, textarea, select, [contenteditable]");
+
+/** `actions`: newChat, focusBox, stop (returns whether there was something to stop). */
+export function attachShortcuts({ newChat, focusBox, stop }) {
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    if ((event.ctrlKey || event.metaKey) && event.shiftKey && event.key.toLowerCase() === "o") {
+      event.preventDefault();
+      newChat();
+    } else if (event.key === "/" && !typing(event.target) && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      focusBox();
+    } else if (event.key === "Escape" && !document.body.classList.contains("drawer-open")) {
+      stop();
+    }
+  });
+}

@@ -1,0 +1,118 @@
+// What an assistant did besides writing: one quiet line each, which folds out.
+import { el, icon, setText } from "./dom.js";
+import { t } from "./page-data.js";
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function shown(value) {
+  return typeof value === "object" && value !== null ? JSON.stringify(value, null, 2) : String(value ?? "–");
+}
+
+const readable = (name) => {
+  const words = name.replaceAll("_", " ").trim();
+  return words.charAt(0).toLocaleUpperCase() + words.slice(1);
+};
+
+/** Names and exact values of a call, as a definition list. */
+export function argumentList(values) {
+  const list = el("dl", { class: "facts" });
+  for (const [name, value] of Object.entries(values ?? {})) {
+    list.append(el("dt", {}, readable(name)), el("dd", {}, shown(value)));
+  }
+  return list;
+}
+
+function output(call) {
+  const text = call.function?.output;
+  if (text === null || text === undefined) return null;
+  const value = parsed(text);
+  const pretty = value === null ? text : JSON.stringify(value, null, 2);
+  return el("pre", { class: "result", tabindex: "0", role: "group", "aria-label": t("result") }, pretty);
+}
+
+const STATES = {
+  started: "step_working",
+  in_progress: "step_working",
+  waiting: "step_waiting",
+  awaiting_approval: "step_waiting",
+  requires_approval: "step_waiting",
+  declined: "step_declined",
+  failed: "step_failed",
+  refused: "step_failed",
+  error: "step_failed",
+  outcome_unknown: "step_unknown",
+  cancelled: "step_cancelled",
+  expired: "step_cancelled",
+};
+
+function stateKey(call, step) {
+  const own = STATES[call.atrium?.status];
+  if (own && step.status === "in_progress") return own;
+  if (own && own !== "step_working") return own;
+  return { in_progress: "step_working", failed: "step_failed", cancelled: "step_cancelled", expired: "step_cancelled" }[
+    step.status
+  ] ?? "step_done";
+}
+
+const SIGNS = { step_working: "dots", step_waiting: "hand", step_done: "check" };
+
+function details(call) {
+  const body = el("div", { class: "step-body" });
+  const values = parsed(call.function?.arguments || "{}");
+  if (values && Object.keys(values).length > 0) {
+    body.append(el("p", { class: "step-caption" }, t("asked_with")), argumentList(values));
+  }
+  const result = output(call);
+  if (result) body.append(el("p", { class: "step-caption" }, t("result")), result);
+  if (!body.hasChildNodes()) body.append(el("p", { class: "step-caption" }, t("no_details")));
+  return body;
+}
+
+class StepLine {
+  constructor() {
+    this.sign = el("span", { class: "step-sign" });
+    this.label = el("span", { class: "step-label" });
+    this.state = el("span", { class: "step-state" });
+    this.fold = icon("chevron");
+    this.node = el("details", { class: "step" }, el("summary", {}, this.sign, this.label, this.state, this.fold));
+    this.seen = "";
+  }
+
+  update(call, step) {
+    const seen = JSON.stringify([call, step.status]);
+    if (seen === this.seen) return;
+    this.seen = seen;
+    const key = stateKey(call, step);
+    this.node.dataset.state = key;
+    this.sign.replaceChildren(icon(SIGNS[key] ?? "alert"));
+    setText(this.label, call.atrium?.label || readable(call.function?.name ?? call.type));
+    setText(this.state, key === "step_done" ? "" : t(key));
+    this.node.querySelector(".step-body")?.remove();
+    this.node.append(details(call));
+  }
+}
+
+/** The lines of one step that called tools. */
+export class StepView {
+  constructor() {
+    this.node = el("div", { class: "steps" });
+    this.lines = [];
+  }
+
+  update(step) {
+    const calls = step.step_details?.tool_calls ?? [];
+    calls.forEach((call, index) => {
+      if (!this.lines[index]) {
+        this.lines[index] = new StepLine();
+        this.node.append(this.lines[index].node);
+      }
+      this.lines[index].update(call, step);
+    });
+  }
+}

@@ -1,0 +1,82 @@
+// Keeps the page subscribed to the open chat: events it lacks come first, then live ones.
+import { get } from "./http.js";
+import { data } from "./page-data.js";
+
+export class Subscription {
+  #socket;
+  #on;
+  #conversation = null;
+  #live = false;
+  #turn = 0;
+
+  /** `on`: onEvent(frame), onThread(thread), onGone(id), onRenewed(conversation). */
+  constructor(socket, on) {
+    this.#socket = socket;
+    this.#on = on;
+    socket.addEventListener("event", ({ detail }) => this.#received(detail));
+  }
+
+  /** Leave the former chat and follow this one. */
+  turnTo(conversation) {
+    const former = this.#conversation?.id ?? null;
+    this.#conversation = conversation;
+    this.#live = false;
+    if (former !== null && former !== conversation.id) this.leave(former);
+    this.#subscribe({ refresh: false });
+  }
+
+  /** The server subscribed us when it made the chat. */
+  joined(conversation) {
+    if (conversation === this.#conversation) this.#live = true;
+  }
+
+  leave(id) {
+    this.#socket.send({ type: "unsubscribe", thread: id }).catch(() => {});
+  }
+
+  lost() {
+    this.#live = false;
+  }
+
+  renew() {
+    this.#subscribe({ refresh: true });
+  }
+
+  async #subscribe({ refresh }) {
+    const conversation = this.#conversation;
+    if (!conversation?.id || !this.#socket.open) return;
+    const turn = ++this.#turn;
+    const cursor = conversation.cursor();
+    let ack;
+    try {
+      ack = await this.#socket.send({ type: "subscribe", thread: conversation.id, ...(cursor && { cursor }) });
+    } catch (error) {
+      if (error.code === "not_found" && turn === this.#turn) this.#on.onGone(conversation.id);
+      return;
+    }
+    if (turn !== this.#turn || conversation !== this.#conversation) return;
+    this.#live = true;
+    const active = ack.active_run;
+    const believed = conversation.activeRun;
+    if (active && active.id !== cursor?.run) conversation.retell(active);
+    this.#on.onThread(ack.thread);
+    this.#on.onRenewed(conversation);
+    if (refresh || (believed && believed.id !== active?.id)) await this.#refresh(conversation);
+  }
+
+  // What ended while nobody listened is in the stored history.
+  async #refresh(conversation) {
+    try {
+      conversation.load(await get(`${data.urls.threads}/${conversation.id}/messages`));
+    } catch {
+      return;
+    }
+    this.#on.onRenewed(conversation);
+  }
+
+  #received(frame) {
+    if (frame.event === "atrium.thread.updated") this.#on.onThread(frame.data);
+    else if (frame.event === "atrium.thread.deleted") this.#on.onGone(frame.thread);
+    else if (this.#live && frame.thread === this.#conversation.id) this.#on.onEvent(frame);
+  }
+}

@@ -1,0 +1,169 @@
+// The list of chats: newest first, by day, paged; open, rename, delete with undo.
+import { dayGroup } from "./days.js";
+import { askTitle } from "./dialogs.js";
+import { arrange, el, icon, setText } from "./dom.js";
+import { get, post } from "./http.js";
+import { attachMenu } from "./menu.js";
+import { data, t } from "./page-data.js";
+import { toast } from "./toast.js";
+
+const place = document.getElementById("threads");
+const more = document.getElementById("more-threads");
+const none = document.getElementById("no-threads");
+
+export const titleOf = (thread) => thread?.atrium.title || t("new_chat");
+
+export class ThreadList {
+  #threads = new Map();
+  #rows = new Map();
+  #groups = new Map();
+  #current = null;
+  #hasMore = false;
+  #open;
+  #onRemoved;
+  #onRenamed;
+
+  constructor({ open, onRemoved, onRenamed }) {
+    this.#open = open;
+    this.#onRemoved = onRemoved;
+    this.#onRenamed = onRenamed;
+    this.#take(data.threads);
+    more.addEventListener("click", () => this.#next());
+    new IntersectionObserver((seen) => seen[0].isIntersecting && this.#next(), {
+      root: place.parentElement, rootMargin: "0px 0px 200px 0px",
+    }).observe(more);
+  }
+
+  /** Insert or renew a chat. */
+  put(thread) {
+    this.#threads.set(thread.id, thread);
+    this.#draw();
+  }
+
+  remove(id) {
+    this.#threads.delete(id);
+    this.#rows.delete(id);
+    this.#draw();
+  }
+
+  select(id) {
+    this.#current = id;
+    this.#draw();
+  }
+
+  async rename(thread) {
+    const title = await askTitle(titleOf(thread));
+    if (title === null || title === titleOf(thread)) return;
+    try {
+      const renamed = await post(`${data.urls.threads}/${thread.id}/rename`, { title });
+      this.put(renamed);
+      this.#onRenamed(renamed);
+    } catch (error) {
+      toast(error.message || t("not_done"));
+    }
+  }
+
+  async delete(thread) {
+    try {
+      await post(`${data.urls.threads}/${thread.id}/delete`);
+    } catch (error) {
+      toast(error.message || t("not_done"));
+      return;
+    }
+    this.remove(thread.id);
+    this.#onRemoved(thread);
+    toast(t("deleted", { title: titleOf(thread) }), { label: t("undo"), run: () => this.#restore(thread) });
+  }
+
+  async #restore(thread) {
+    try {
+      const restored = await post(`${data.urls.threads}/${thread.id}/restore`);
+      this.put(restored);
+      this.#open(restored.id);
+    } catch (error) {
+      toast(error.message || t("not_done"));
+    }
+  }
+
+  #take(page) {
+    for (const thread of page.data) this.#threads.set(thread.id, thread);
+    this.#hasMore = page.has_more;
+    this.#draw();
+  }
+
+  async #next() {
+    if (!this.#hasMore || more.disabled) return;
+    more.disabled = true;
+    try {
+      const after = encodeURIComponent(this.#ordered().at(-1).id);
+      this.#take(await get(`${data.urls.threads}?after=${after}`));
+    } catch {
+      // The button stays; pressing it tries again.
+    } finally {
+      more.disabled = false;
+    }
+  }
+
+  #ordered() {
+    return [...this.#threads.values()].sort(
+      (a, b) => b.atrium.updated_at - a.atrium.updated_at || (a.id < b.id ? 1 : -1),
+    );
+  }
+
+  #draw() {
+    const groups = new Map();
+    for (const thread of this.#ordered()) {
+      const name = dayGroup(thread.atrium.updated_at);
+      if (!groups.has(name)) groups.set(name, []);
+      groups.get(name).push(this.#row(thread));
+    }
+    arrange(place, [...groups].map(([name, rows]) => this.#group(name, rows)));
+    none.hidden = this.#threads.size > 0;
+    more.hidden = !this.#hasMore;
+  }
+
+  #group(name, rows) {
+    let group = this.#groups.get(name);
+    if (!group) {
+      group = el("section", { class: "day" }, el("h2", {}, name), el("ul", {}));
+      this.#groups.set(name, group);
+    }
+    arrange(group.lastElementChild, rows);
+    return group;
+  }
+
+  #row(thread) {
+    const row = this.#rows.get(thread.id) ?? this.#newRow(thread.id);
+    const link = row.firstElementChild;
+    setText(link, titleOf(thread));
+    link.title = titleOf(thread);
+    row.querySelector(".row-menu-button").setAttribute("aria-label", t("chat_actions", { title: titleOf(thread) }));
+    if (thread.id === this.#current) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+    return row;
+  }
+
+  #newRow(id) {
+    const link = el("a", { href: `${data.urls.chat}${id}`, on: { click: (event) => this.#followed(event, id) } });
+    const button = el("button", { type: "button", class: "row-menu-button" }, icon("more"));
+    const menu = el("div", { class: "menu row-menu", hidden: true },
+      el("button", { type: "button", role: "menuitem", "data-do": "rename" }, icon("pencil"), t("rename")),
+      el("button", { type: "button", role: "menuitem", "data-do": "delete", class: "risky" }, icon("bin"), t("delete")));
+    const row = el("li", {}, link, button, menu);
+    const control = attachMenu(button, menu);
+    menu.addEventListener("click", (event) => {
+      const action = event.target.closest("[data-do]")?.dataset.do;
+      if (!action) return;
+      control.close(action === "rename");
+      this[action](this.#threads.get(id));
+    });
+    this.#rows.set(id, row);
+    return row;
+  }
+
+  #followed(event, id) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+    event.preventDefault();
+    this.#open(id);
+  }
+}
