@@ -18,8 +18,14 @@ class Conf:
 
     def upstream(self, name: str) -> dict[str, Any]:
         """Return the settings of the model server `name`, the default one for ""."""
-        config: dict[str, Any] = self.upstreams[name or self.default_upstream]
-        return config
+        known: dict[str, dict[str, Any]] = self.upstreams
+        # A server that was taken out of the settings leaves its assistants to the default one.
+        return known.get(name or self.default_upstream) or known[self.default_upstream]
+
+    def is_demonstration(self, upstream: str) -> bool:
+        """Tell whether the scripted provider answers there, which is no language model."""
+        backend: str = self.upstream(upstream)["BACKEND"]
+        return backend.endswith(".ScriptedUpstream")
 
 
 conf = Conf()

@@ -149,7 +149,9 @@ class Message(TenantModel):
     )
     # Which run wrote it; no key, so that history outlives runs and vice versa.
     run_ref = models.CharField(max_length=40, blank=True)
+    # The sender's own id for it, so that a repeated send is the same message.
     client_id = models.CharField(max_length=64, null=True)
+    sender = models.UUIDField(null=True)
     incomplete_reason = models.CharField(max_length=20, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     completed_at = models.DateTimeField(null=True)
@@ -165,17 +167,14 @@ class Message(TenantModel):
             models.UniqueConstraint(
                 fields=["tenant", "thread", "position"], name="message_one_per_position"
             ),
+            models.UniqueConstraint(
+                fields=["tenant", "sender", "client_id"], name="message_once_per_client_id"
+            ),
             models.CheckConstraint(
                 condition=models.Q(role__in=["user", "assistant"]), name="message_role_known"
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [
-            # A repeated send names its client id without knowing which thread took the first.
-            models.Index(
-                fields=["tenant", "client_id"],
-                condition=models.Q(client_id__isnull=False),
-                name="message_client_id",
-            ),
             models.Index(
                 fields=["tenant", "thread", "created_at"],
                 condition=models.Q(position=None),

@@ -8,7 +8,7 @@ from tenants.walls import DOORS, DoorFunction, TenantWall
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0002_initial"), ("tenants", "0002_walls")]
+    dependencies = [("chat", "0001_tables")]
 
     operations = [
         TenantWall("assistant"),
@@ -18,7 +18,12 @@ class Migration(migrations.Migration):
         TenantWall(
             "run",
             door_columns=(
-                "id", "tenant_id", "thread_id", "status", "owner", "expires_at",
+                "id",
+                "tenant_id",
+                "thread_id",
+                "status",
+                "owner",
+                "expires_at",
                 "cancel_requested_at",
             ),
         ),
@@ -27,9 +32,7 @@ class Migration(migrations.Migration):
         TenantWall("usage"),
         TenantWall("price"),
         TenantWall("tenantpolicy"),
-        migrations.RunSQL(
-            f"GRANT SELECT ON chat_process TO {DOORS}", migrations.RunSQL.noop
-        ),
+        migrations.RunSQL(f"GRANT SELECT ON chat_process TO {DOORS}", migrations.RunSQL.noop),
         # Runs nobody executes any more, or whose time is over.
         DoorFunction(
             "lapsed_runs(lapse_seconds double precision, most integer)",
