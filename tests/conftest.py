@@ -1,0 +1,101 @@
+"""What every test stands on: database, two-tenant world, coroutine tests, a server process."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.test import TransactionTestCase
+from pytest_django import DjangoDbBlocker
+
+from tests.database import HEARTBEATS, TestDatabase, test_database
+from tests.server import Server, serve
+from tests.world import World, build_world
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settings that differ under test: cheap passwords, static files as they lie."""
+    settings.PASSWORD_HASHERS = ["tests.passwords.OneRound", *settings.PASSWORD_HASHERS]
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+    settings.WHITENOISE_AUTOREFRESH = True
+    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run coroutine tests; the database is reached through `in_db` there."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    async_to_sync(pyfuncitem.obj)(**{name: pyfuncitem.funcargs[name] for name in names})
+    return True
+
+
+@pytest.fixture(scope="session")
+def database(
+    request: pytest.FixtureRequest, django_test_environment: None
+) -> Iterator[TestDatabase]:
+    """The test database of this process."""
+    blocker: DjangoDbBlocker = request.getfixturevalue("django_db_blocker")
+    with blocker.unblock():
+        with test_database(os.environ.get("PYTEST_XDIST_WORKER", "main")) as made:
+            yield made
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(database: TestDatabase) -> Iterator[None]:
+    """Transactional tests are cleaned by the owner: the application's role may not TRUNCATE."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: database.clean())
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def committed(transactional_db: None) -> None:
+    """A test whose writes are committed, for other connections and both tenants to see.
+
+    A test inside one transaction can serve one tenant only, as in production.
+    """
+
+
+@pytest.fixture(scope="session")
+def _world_as_built(
+    database: TestDatabase, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> World:
+    with django_db_blocker.unblock():
+        database.clean()
+        world = build_world()
+        database.remember()
+        database.clean()
+    return world
+
+
+@pytest.fixture
+def world(_world_as_built: World, committed: None, database: TestDatabase) -> World:
+    """Two tenants, acme and globex, with the same roles and the same kinds of rows in each."""
+    database.restore()
+    return copy.deepcopy(_world_as_built)
+
+
+@pytest.fixture(scope="session")
+def _server(database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    database.kept.update(HEARTBEATS)
+    with serve(database, tmp_path_factory.mktemp("server")) as server:
+        yield server
+    database.kept.difference_update(HEARTBEATS)
+
+
+@pytest.fixture
+def server(world: World, _server: Server) -> Server:
+    """A real server process on the test database, beside the world."""
+    return _server

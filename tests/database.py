@@ -1,0 +1,197 @@
+"""The test database: one migrated template, a copy per test process, cleaned as the owner.
+
+The suite's own connection is the application's role: as anybody stronger it would prove
+nothing about row-level security.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+from django.apps import apps
+from django.core.management import call_command
+from django.db import connections
+from psycopg import sql
+
+from tenants import constraints, database_roles, embedded, walls
+from tenants.postgres_programs import default_data_dir
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+# Rows that `migrate` makes, and that a test may rely on.
+MADE_BY_MIGRATE = ("django_migrations", "django_content_type", "auth_permission")
+# A server process writes these once, at its start.
+HEARTBEATS = ("chat_process", "procrastinate_workers")
+
+
+def data_dir() -> Path:
+    """Return the folder of the suite's cluster."""
+    named = os.environ.get("ATRIUM_TEST_DATA_DIR")
+    return Path(named) if named else default_data_dir(CHECKOUT) / "test"
+
+
+def django_settings(url: str) -> dict[str, Any]:
+    """Return Django's settings for one connection without a pool."""
+    parts = urlsplit(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/"),
+        "USER": parts.username,
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.query.removeprefix("host=")),
+    }
+
+
+@dataclass(kw_only=True)
+class TestDatabase:
+    """One database of the cluster, and the owner's connection that cleans it."""
+
+    __test__ = False
+
+    cluster: embedded.Cluster
+    name: str
+    owner: psycopg.Connection[tuple[Any, ...]]
+    kept: set[str] = field(default_factory=lambda: set(MADE_BY_MIGRATE))
+
+    @property
+    def app_url(self) -> str:
+        """The application role's address, for a server process."""
+        return self.cluster.app_url(self.name)
+
+    def tables(self) -> list[str]:
+        """Return the tables a test may fill."""
+        rows = self.owner.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+            "AND relkind = 'r' ORDER BY relname"
+        ).fetchall()
+        return [name for (name,) in rows if name not in self.kept]
+
+    def clean(self) -> None:
+        """Empty every table that has rows, and every one that points at it."""
+        with self.owner.transaction():
+            filled = [table for table in self.tables() if self._has_rows(table)]
+            for table in filled:
+                # TRUNCATE makes new files for each table; these hold a handful of rows.
+                self.owner.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+
+    def _has_rows(self, table: str) -> bool:
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(table))
+        row = self.owner.execute(query).fetchone()
+        return bool(row and row[0])
+
+    def remember(self) -> None:
+        """Keep what the tables hold now, for `restore`."""
+        with self.owner.transaction():
+            self.owner.execute("DROP SCHEMA IF EXISTS kept CASCADE")
+            self.owner.execute("CREATE SCHEMA kept")
+            for table in self.tables():
+                if self._has_rows(table):
+                    self.owner.execute(
+                        sql.SQL("CREATE TABLE kept.{0} AS TABLE public.{0}").format(
+                            sql.Identifier(table)
+                        )
+                    )
+
+    def restore(self) -> None:
+        """Fill the empty tables with what `remember` kept; foreign keys are deferred."""
+        rows = self.owner.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'kept'::regnamespace "
+            "AND relkind = 'r'"
+        ).fetchall()
+        with self.owner.transaction():
+            for (table,) in rows:
+                self.owner.execute(
+                    sql.SQL(
+                        "INSERT INTO public.{0} OVERRIDING SYSTEM VALUE SELECT * FROM kept.{0}"
+                    ).format(sql.Identifier(table))
+                )
+
+
+@contextmanager
+def test_database(worker: str) -> Iterator[TestDatabase]:
+    """Lend a fresh database to this test process, with alias `default` connected as the app."""
+    with embedded.running(data_dir(), durable=False) as cluster:
+        template = _template(cluster)
+        name = f"test_{worker}_{os.getpid()}"
+        cluster.drop_database(name)
+        cluster.create_database(name, template)
+        _connect_default(cluster.app_url(name))
+        owner = psycopg.connect(cluster.owner_url(name), autocommit=True)
+        # A transaction that somebody left open should fail the test, not hang it.
+        owner.execute("SET lock_timeout = '10s'")
+        try:
+            yield TestDatabase(cluster=cluster, name=name, owner=owner)
+        finally:
+            owner.close()
+            connections.close_all()
+            cluster.drop_database(name)
+
+
+test_database.__test__ = False  # type: ignore[attr-defined]
+
+
+def _connect_default(url: str) -> None:
+    connection = connections["default"]
+    connection.close()
+    connection.settings_dict.update({"OPTIONS": {}, **django_settings(url)})
+
+
+def _template(cluster: embedded.Cluster) -> str:
+    """Return the name of a migrated database, made once for each state of the migrations."""
+    name = f"test_template_{_state_of_migrations()}"
+    with (cluster.data_dir / "template.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        present = _databases(cluster)
+        if name not in present:
+            _drop_leftovers(cluster, present)
+            cluster.drop_database(f"{name}_unfinished")
+            cluster.create_database(f"{name}_unfinished")
+            _migrate(cluster.owner_url(f"{name}_unfinished"))
+            cluster.execute([f'ALTER DATABASE "{name}_unfinished" RENAME TO "{name}"'])
+    return name
+
+
+def _migrate(url: str) -> None:
+    template = {**connections["default"].settings_dict, "OPTIONS": {}, **django_settings(url)}
+    connections.settings["owner"] = template
+    try:
+        call_command("migrate", database="owner", verbosity=0, interactive=False)
+    finally:
+        connections["owner"].close()
+        del connections["owner"]
+        del connections.settings["owner"]
+
+
+def _databases(cluster: embedded.Cluster) -> list[str]:
+    with cluster.superuser_connect() as connection:
+        rows = connection.execute("SELECT datname FROM pg_database").fetchall()
+    return [name for (name,) in rows]
+
+
+def _drop_leftovers(cluster: embedded.Cluster, present: list[str]) -> None:
+    """Drop old templates and what killed test processes left behind."""
+    for name in present:
+        pid = name.rpartition("_")[2]
+        if name.startswith("test_template_") or (
+            name.startswith("test_") and pid.isdigit() and not Path(f"/proc/{pid}").exists()
+        ):
+            cluster.drop_database(name)
+
+
+def _state_of_migrations() -> str:
+    digest = hashlib.sha256()
+    sources = [Path(module.__file__) for module in (walls, constraints, database_roles)]
+    for app in apps.get_app_configs():
+        sources += sorted((Path(app.path) / "migrations").glob("*.py"))
+        digest.update(app.label.encode())
+    for source in sources:
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,127 @@
+"""A real server process on the test database."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from tests.database import CHECKOUT, TestDatabase
+
+START_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where it answers and what it logs. `process` may be signalled by crash tests."""
+
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        """The address of its pages, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def socket_url(self) -> str:
+        """The address of its websocket."""
+        return f"ws://127.0.0.1:{self.port}/ws/"
+
+    def logged(self) -> str:
+        """Return everything it has written to its log."""
+        return self.log.read_text()
+
+
+@contextmanager
+def serve(
+    database: TestDatabase, folder: Path, *, environment: dict[str, str] | None = None
+) -> Iterator[Server]:
+    """Start a server, wait until it answers, and stop it at the end.
+
+    `folder` takes its data and its log; `environment` adds variables.
+    """
+    env = {**_environment(database, folder), **(environment or {})}
+    _collect_static(env)
+    log = folder / "server.log"
+    port = _free_port()
+    command = [
+        *(sys.executable, "-m", "uvicorn", "config.asgi:application"),
+        *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
+        *("--ws", "websockets", "--ws-per-message-deflate", "false"),
+        *("--timeout-graceful-shutdown", "3"),
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=CHECKOUT, env=env, stdout=output, stderr=subprocess.STDOUT
+        )
+        server = Server(port=port, log=log, process=process)
+        try:
+            _wait_until_ready(server)
+            yield server
+        finally:
+            _stop(process)
+
+
+def _environment(database: TestDatabase, folder: Path) -> dict[str, str]:
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ATRIUM_", "OPENAI_", "DATABASE_", "MIGRATION_"))
+    }
+    return {
+        **inherited,
+        "DATABASE_URL": database.app_url,
+        "SECRET_KEY": settings.SECRET_KEY,
+        "ATRIUM_DATA_DIR": str(folder),
+        "ATRIUM_STATIC_DIR": str(database.cluster.data_dir / "static"),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+    }
+
+
+def _collect_static(env: dict[str, str]) -> None:
+    code = (
+        "import django; django.setup(); "
+        "from tenants.supervisor import collect_static; collect_static(lambda line: None)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, env=env, check=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(server: Server) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{server.url}/healthz", timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.05)
+    raise AssertionError(f"The server did not start:\n{server.logged()[-4000:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,272 @@
+"""The embedded PostgreSQL on real clusters of its own, below a folder that any account reaches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tenants import backup, embedded, postgres_programs
+from tenants.embedded import Cluster, EmbeddedError, ensure_running
+from tenants.local import serving
+
+
+def execute(url: str, statement: str) -> list[tuple[object, ...]]:
+    """Run one statement in a connection of its own and return its rows, if it has any."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def kill(cluster: Cluster) -> None:
+    """End the server as a crash would, and wait until its last process is gone."""
+    pid = int((cluster.data / "postmaster.pid").read_text().split("\n", 1)[0])
+    os.kill(pid, signal.SIGKILL)
+    while cluster.is_running():
+        os.sched_yield()
+
+
+def dispose(data_dir: Path) -> None:
+    """Stop whatever runs below the folder and remove it."""
+    cluster = embedded.open_any_major(data_dir)
+    if cluster is not None:
+        cluster.stop()
+        shutil.rmtree(cluster.socket_dir, ignore_errors=True)
+    shutil.rmtree(data_dir)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A folder outside pytest's private one, which the server's account could not enter."""
+    folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
+    folder.chmod(0o711)
+    yield folder
+    dispose(folder)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A running cluster that the tests of this module share."""
+    folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
+    folder.chmod(0o711)
+    yield ensure_running(folder, durable=False)
+    dispose(folder)
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[str]:
+    """A fresh database's name."""
+    cluster.create_database("test_embedded")
+    yield "test_embedded"
+    cluster.drop_database("test_embedded")
+
+
+class TestHardening:
+    def test_app_and_owner_are_weak(self, cluster: Cluster) -> None:
+        rows = execute(
+            cluster.url(embedded.SUPERUSER, "postgres"),
+            "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname LIKE 'atrium_%' AND NOT "
+            "(rolsuper OR rolbypassrls OR rolcreatedb OR rolcreaterole) ORDER BY rolname",
+        )
+        assert rows == [("atrium_app", True), ("atrium_doors", False), ("atrium_owner", True)]
+
+    @pytest.mark.parametrize("kind", ["TABLE", "TEMP TABLE"])
+    def test_app_creates_no_table(self, cluster: Cluster, database: str, kind: str) -> None:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(cluster.app_url(database), f"CREATE {kind} mine (id int)")
+
+    def test_app_writes_rows_of_the_owners_tables(self, cluster: Cluster, database: str) -> None:
+        execute(cluster.owner_url(database), "CREATE TABLE note (id serial, words text)")
+        execute(cluster.app_url(database), "INSERT INTO note (words) VALUES ('kept')")
+        assert execute(cluster.app_url(database), "SELECT words FROM note") == [("kept",)]
+
+    def test_app_truncates_nothing(self, cluster: Cluster, database: str) -> None:
+        execute(cluster.owner_url(database), "CREATE TABLE note (id int)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(cluster.app_url(database), "TRUNCATE note")
+
+    def test_new_functions_of_doors_are_closed(self, cluster: Cluster, database: str) -> None:
+        make = "CREATE FUNCTION doors.ask() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+        execute(cluster.owner_url(database), f"BEGIN; SET LOCAL ROLE atrium_doors; {make}; COMMIT")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(cluster.app_url(database), "SELECT doors.ask()")
+
+    def test_vector_is_there(self, cluster: Cluster, database: str) -> None:
+        assert execute(cluster.app_url(database), "SELECT '[1,2]'::vector <-> '[1,3]'") == [(1.0,)]
+
+    def test_superuser_needs_its_password(self, cluster: Cluster) -> None:
+        address = f"postgresql://{embedded.SUPERUSER}:guess@/postgres?host={cluster.socket_dir}"
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            execute(address, "SELECT 1")
+
+    def test_app_sees_no_other_database(self, cluster: Cluster) -> None:
+        with pytest.raises(psycopg.OperationalError, match="permission denied"):
+            execute(cluster.app_url("postgres"), "SELECT 1")
+
+    def test_no_network_address(self, cluster: Cluster) -> None:
+        address = cluster.url(embedded.SUPERUSER, "postgres")
+        assert execute(address, "SHOW listen_addresses") == [("",)]
+
+    def test_files_are_private(self, cluster: Cluster) -> None:
+        places = (cluster.home, cluster.socket_dir, cluster.data_dir / "database.json")
+        modes = [stat.S_IMODE(place.stat().st_mode) for place in places]
+        assert modes == [0o700, 0o700, 0o600]
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts the server as another account")
+    def test_private_folder_is_never_opened(self, data_dir: Path) -> None:
+        home = data_dir / "home"
+        home.mkdir(mode=0o700)
+        with pytest.raises(EmbeddedError, match="opens no private folder"):
+            ensure_running(home / "data")
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts the server as another account")
+    def test_private_checkout_keeps_data_outside(self, data_dir: Path) -> None:
+        home = data_dir / "home"
+        home.mkdir(mode=0o700)
+        assert postgres_programs.default_data_dir(home).parent == Path("/var/lib/atrium")
+
+    def test_unreachable_programs_are_copied(
+        self, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(postgres_programs, "reachable", lambda path, account: False)
+        account = postgres_programs.server_account()
+        programs = postgres_programs.packaged_programs(data_dir, account)
+        programs.run("pg_dump", "--version")
+        assert programs.folder.is_relative_to(data_dir)
+
+
+class TestLife:
+    def test_running_server_is_used(self, cluster: Cluster) -> None:
+        before = (cluster.data / "postmaster.pid").read_text()
+        ensure_running(cluster.data_dir)
+        assert (cluster.data / "postmaster.pid").read_text() == before
+
+    def test_rows_survive_a_crash(self, data_dir: Path) -> None:
+        cluster = ensure_running(data_dir)
+        execute(cluster.owner_url(), "CREATE TABLE note AS SELECT 'kept' AS words")
+        kill(cluster)
+        ensure_running(data_dir)
+        assert execute(cluster.owner_url(), "SELECT words FROM note") == [("kept",)]
+
+    def test_stale_file_naming_another_process(self, data_dir: Path) -> None:
+        cluster = ensure_running(data_dir, durable=False)
+        text = (cluster.data / "postmaster.pid").read_text()
+        cluster.stop()
+        (cluster.data / "postmaster.pid").write_text(f"{os.getpid()}\n{text.partition(chr(10))[2]}")
+        ensure_running(data_dir, durable=False)
+        assert execute(cluster.app_url(), "SELECT 1") == [(1,)]
+
+    def test_interrupted_set_up_is_finished(self, data_dir: Path) -> None:
+        cluster = ensure_running(data_dir, durable=False)
+        cluster.drop_database(embedded.MAIN)
+        cluster.prepared.unlink()
+        cluster.stop()
+        ensure_running(data_dir, durable=False)
+        assert execute(cluster.app_url(), "SELECT 1") == [(1,)]
+
+    def test_other_major_is_one_sentence(self, data_dir: Path) -> None:
+        files = data_dir / "postgres" / "data"
+        files.mkdir(parents=True)
+        (files / "PG_VERSION").write_text("16\n")
+        with pytest.raises(EmbeddedError, match="made by PostgreSQL 16"):
+            ensure_running(data_dir)
+
+    def test_unknown_major_is_one_sentence(self, data_dir: Path) -> None:
+        account = postgres_programs.server_account()
+        with pytest.raises(EmbeddedError, match="PostgreSQL 9, which Atrium does not carry"):
+            postgres_programs.packaged_programs(data_dir, account, major=9)
+
+    def test_long_path_has_its_socket_elsewhere(self, data_dir: Path) -> None:
+        cluster = ensure_running(data_dir / ("long" * 20), durable=False)
+        answer = execute(cluster.app_url(), "SELECT 1")
+        dispose(cluster.data_dir)
+        assert answer == [(1,)]
+
+    def test_last_user_stops_the_server(self, data_dir: Path) -> None:
+        with embedded.running(data_dir, durable=False) as cluster:
+            with embedded.running(data_dir, durable=False):
+                pass
+            assert cluster.is_running()
+        assert not cluster.is_running()
+
+    def test_started_by_hand_it_stays(self, data_dir: Path) -> None:
+        with embedded.running(data_dir, durable=False) as cluster:
+            embedded.keep_running(cluster, keep=True)
+        assert cluster.is_running()
+
+    def test_foreign_socket_folder_is_refused(self, data_dir: Path) -> None:
+        home = data_dir / "postgres"
+        home.mkdir()
+        postgres_programs.server_account().give(home)
+        (home / "run").mkdir(mode=0o755)
+        with pytest.raises(EmbeddedError, match="is not ours"):
+            ensure_running(data_dir)
+
+
+class TestBackup:
+    def test_restore_brings_the_rows_back(self, data_dir: Path, tmp_path: Path) -> None:
+        cluster = ensure_running(data_dir, durable=False)
+        execute(cluster.owner_url(), "CREATE TABLE note AS SELECT 'kept' AS words")
+        backup.backup(cluster, tmp_path / "rows")
+        execute(cluster.owner_url(), "UPDATE note SET words = 'lost'")
+        backup.restore(cluster, tmp_path / "rows")
+        assert execute(cluster.app_url(), "SELECT words FROM note") == [("kept",)]
+
+    def test_restored_database_keeps_its_rules(self, data_dir: Path, tmp_path: Path) -> None:
+        cluster = ensure_running(data_dir, durable=False)
+        backup.backup(cluster, tmp_path / "rows")
+        backup.restore(cluster, tmp_path / "rows")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(cluster.app_url(), "CREATE TEMP TABLE mine (id int)")
+
+    def test_backup_is_private(self, cluster: Cluster, tmp_path: Path) -> None:
+        backup.backup(cluster, tmp_path / "rows")
+        assert stat.S_IMODE((tmp_path / "rows").stat().st_mode) == 0o600
+
+    def test_backup_overwrites_nothing(self, cluster: Cluster, tmp_path: Path) -> None:
+        (tmp_path / "rows").write_text("mine")
+        with pytest.raises(EmbeddedError, match="exists already"):
+            backup.backup(cluster, tmp_path / "rows")
+
+    def test_restore_waits_for_nobody(self, cluster: Cluster, tmp_path: Path) -> None:
+        backup.backup(cluster, tmp_path / "rows")
+        with (
+            psycopg.connect(cluster.app_url()),
+            pytest.raises(EmbeddedError, match="in use: stop Atrium"),
+        ):
+            backup.restore(cluster, tmp_path / "rows")
+
+    def test_broken_file_changes_nothing(self, data_dir: Path, tmp_path: Path) -> None:
+        cluster = ensure_running(data_dir, durable=False)
+        execute(cluster.owner_url(), "CREATE TABLE note AS SELECT 'kept' AS words")
+        (tmp_path / "rows").write_text("no backup at all")
+        with pytest.raises(EmbeddedError, match="pg_restore failed"):
+            backup.restore(cluster, tmp_path / "rows")
+        assert execute(cluster.owner_url(), "SELECT words FROM note") == [("kept",)]
+
+    def test_upgrade_keeps_the_rows(self, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as older:
+            older.setattr(embedded, "MAJOR", 16)
+            old = ensure_running(data_dir, durable=False)
+        execute(old.owner_url(), "CREATE TABLE note AS SELECT 'kept' AS words")
+        old.stop()
+        backup.upgrade(data_dir)
+        new = ensure_running(data_dir, durable=False)
+        assert new.programs.major == postgres_programs.MAJOR
+        assert execute(new.owner_url(), "SELECT words FROM note") == [("kept",)]
+
+    def test_only_one_serves(self, data_dir: Path) -> None:
+        with (
+            serving(data_dir),
+            pytest.raises(EmbeddedError, match=r"runs from .* already"),
+            serving(data_dir),
+        ):
+            pass
