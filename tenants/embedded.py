@@ -52,6 +52,7 @@ SUPERUSER = "atrium_superuser"
 MAIN, TEMPLATE = "atrium", "atrium_template"
 START_SECONDS = 120
 STOP_SECONDS = 30
+ORPHAN_SECONDS = 10
 _SOCKET_NAME = ".s.PGSQL.5432"
 _LONGEST_SOCKET_PATH = 103  # the shorter limit of Linux (107) and macOS (103)
 
@@ -155,16 +156,38 @@ class Cluster:
         """Start the server and wait until it answers; a running server is left as it is."""
         if self._postmaster() is not None:
             return
-        # The number in a stale file may by now belong to a process that is no database.
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        crashed = self._clear_stale_file()
         self._configure(durable=durable)
+        # The children of a killed server need a moment to notice; until then it refuses.
+        deadline = time.monotonic() + (ORPHAN_SECONDS if crashed else 0)
+        while not self._try_start():
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"The database does not start: see {self._log}.")
+            time.sleep(0.1)
+
+    def _clear_stale_file(self) -> bool:
+        """Tell whether a killed server left its file, and remove one that would mislead.
+
+        PostgreSQL sees to a file whose process is gone; it refuses where the number belongs
+        to another process by now, even to one that is no database.
+        """
+        file = self.data / "postmaster.pid"
+        if not file.exists():
+            return False
+        number = file.read_text().split("\n", 1)[0]
+        if number.isdigit() and _is_alive(int(number)):
+            file.unlink()
+        return True
+
+    def _try_start(self) -> bool:
         try:
             self.programs.run(
                 *("pg_ctl", "start", "-w", "-s", "-t", str(START_SECONDS)),
                 *("-D", self.data, "-l", self._log),
             )
-        except EmbeddedError as error:
-            raise EmbeddedError(f"The database does not start: see {self._log}.") from error
+        except EmbeddedError:
+            return False
+        return True
 
     @property
     def _log(self) -> Path:
@@ -193,7 +216,7 @@ class Cluster:
             return None
         return pid if _is_postgres(pid) else None
 
-    def _initialise(self) -> None:
+    def _initialise(self, *, durable: bool) -> None:
         """Make the files of a new cluster; an interrupted attempt leaves nothing behind."""
         partial = self.home / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -204,6 +227,7 @@ class Cluster:
                 *("initdb", "-D", partial, "-U", SUPERUSER, "--pwfile", password),
                 *("--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums"),
                 *("--no-instructions", *_locale(self.programs.major)),
+                *(() if durable else ("--no-sync",)),
             )
         finally:
             password.unlink()
@@ -247,7 +271,7 @@ def ensure_running(data_dir: Path | str, *, durable: bool = True) -> Cluster:
     with _locked(place):
         cluster = _opened(place)
         if not (cluster.data / "PG_VERSION").exists():
-            cluster._initialise()
+            cluster._initialise(durable=durable)
         cluster.start(durable=durable)
         if not cluster.prepared.exists():
             cluster._prepare_databases()
@@ -368,21 +392,28 @@ def _locale(major: int) -> tuple[str, ...]:
     return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 
 
-def _is_postgres(pid: int) -> bool:
-    """Tell whether a live process (no zombie) with this id is a PostgreSQL server."""
+def _is_alive(pid: int) -> bool:
+    """Tell whether a process has this id; a zombie counts."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    status = Path(f"/proc/{pid}/stat")
+    return True
+
+
+def _is_postgres(pid: int) -> bool:
+    """Tell whether a live process (no zombie) with this id is a PostgreSQL server."""
+    if not _is_alive(pid):
+        return False
     if not Path("/proc/self/stat").exists():  # no /proc: trust the number
         return True
     try:
-        name, _, rest = status.read_text().partition("(")[2].rpartition(")")
+        status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+    name, _, rest = status.partition("(")[2].rpartition(")")
     return name == "postgres" and not rest.strip().startswith("Z")
 
 
