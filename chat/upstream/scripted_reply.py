@@ -1,0 +1,275 @@
+"""What the demonstration provider answers: rules over the offered tools, no own knowledge."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from chat.upstream.base import (
+    FunctionCall,
+    FunctionOutput,
+    InputMessage,
+    Item,
+    ModelRequest,
+    TextPart,
+    ToolSpec,
+)
+from chat.upstream.scripted_arguments import Filled, fill, words_of
+from chat.upstream.scripted_words import describe_output, humanised, listing
+
+NOT_A_MODEL = "I am a demonstration that follows fixed rules, not a language model"
+ASKING = "I still need"
+ANY_CASE = re.IGNORECASE
+GREETING = re.compile(r"^\W*(?:hi|hello|hey|good (?:morning|day|evening)|greetings)\b", ANY_CASE)
+HELP = re.compile(
+    r"\b(?:help|what can you do|who are you|how do you work|what do you do)\b", ANY_CASE
+)
+NEVER_MIND = re.compile(
+    r"^\W*(?:never ?mind|forget it|no|nothing|leave it)\b[\s\w,]*[.!]*$", ANY_CASE
+)
+THANKS = re.compile(
+    r"^\W*(?:thanks|thank you|great|perfect|ok|okay|cheers)\b[\s\w,]*[.!]*$", ANY_CASE
+)
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+READ = _set(
+    "get where status track find look read fetch check when detail show tell see is has what how "
+    "did will arrive open"
+)
+LIST = _set("list show all overview see browse view what which my have latest recent")
+SEARCH = _set("search find look earlier before said mentioned remember")
+CHANGE = _set(
+    "update change set edit modify move rename correct redirect send put make switch deliver ship "
+    "replace"
+)
+CREATE = _set("create add make new book place open register start write submit")
+REMOVE = _set("cancel delete remove stop void withdraw drop annul")
+MEANINGS = {
+    "get": READ, "read": READ, "fetch": READ, "show": READ, "find": READ | SEARCH, "check": READ,
+    "track": READ, "retrieve": READ, "list": LIST, "search": SEARCH, "look": SEARCH,
+    "update": CHANGE, "change": CHANGE, "set": CHANGE, "edit": CHANGE, "move": CHANGE,
+    "rename": CHANGE, "create": CREATE, "add": CREATE, "new": CREATE, "book": CREATE,
+    "cancel": REMOVE, "delete": REMOVE, "remove": REMOVE, "stop": REMOVE,
+}  # fmt: skip
+READING = READ | LIST | SEARCH
+WRITING = CHANGE | CREATE | REMOVE
+STOP_WORDS = _set(
+    "a an and any are as at be by can could do does for from has have how i if in into is it its "
+    "me my new not of on one or our please that the their them this to us want was we were what "
+    "when where which who will with would you your only given returns return"
+)
+ENOUGH = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """Either text to say or calls to make."""
+
+    text: str = ""
+    calls: tuple[Call, ...] = ()
+
+
+def reply_to(request: ModelRequest) -> Reply:
+    """The next step of the demonstration for this request. Deterministic."""
+    turn = _turn(request.items)
+    outputs = [item for item in turn if isinstance(item, FunctionOutput)]
+    if outputs:
+        return Reply(text=_answer_from(outputs, turn))
+    text = last_user_text(request.items)
+    tools = () if request.tool_choice == "none" else request.tools
+    if not tools:
+        return Reply(text=_without_tools(text, offered=bool(request.tools)))
+    forced = _forced(request)
+    if forced is None and (GREETING.match(text) and len(text.split()) <= 4):
+        return Reply(text=f"Hello! {_abilities(tools)}")
+    asked = _question_before(request.items)
+    if asked is not None and NEVER_MIND.match(text):
+        return Reply(text="All right, I leave it at that. Nothing was changed.")
+    chosen = _choose(tools, text, asked=asked, earlier=_earlier(request.items), forced=forced)
+    if chosen is None:
+        return Reply(text=_lost(text, tools))
+    tool, filled = chosen
+    if filled.missing:
+        return Reply(text=_ask(tool, filled.missing))
+    return Reply(calls=_calls(tool, filled, parallel=request.parallel_tool_calls))
+
+
+def last_user_text(items: Iterable[Item]) -> str:
+    for item in reversed(tuple(items)):
+        if isinstance(item, InputMessage) and item.role == "user":
+            return _text(item)
+    return ""
+
+
+def _text(message: InputMessage) -> str:
+    return "\n".join(part.text for part in message.parts if isinstance(part, TextPart)).strip()
+
+
+def _turn(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """The items after the last message of the person."""
+    for at in range(len(items) - 1, -1, -1):
+        item = items[at]
+        if isinstance(item, InputMessage) and item.role == "user":
+            return items[at + 1 :]
+    return items
+
+
+def _answer_from(outputs: list[FunctionOutput], turn: tuple[Item, ...]) -> str:
+    names = {item.call_id: item.name for item in turn if isinstance(item, FunctionCall)}
+    said = [describe_output(names.get(o.call_id, ""), o.output) for o in outputs]
+    return "\n\n".join(dict.fromkeys(said))
+
+
+def _question_before(items: tuple[Item, ...]) -> str | None:
+    """What the person wanted when we asked back, if the last message answers a question of ours."""
+    messages = [item for item in items if isinstance(item, InputMessage)]
+    wants: list[str] = []
+    for at in range(len(messages) - 2, 0, -2):
+        mine, theirs = messages[at], messages[at - 1]
+        if mine.role != "assistant" or theirs.role != "user" or ASKING not in _text(mine):
+            break
+        wants.insert(0, _text(theirs))
+    return "\n".join(wants) or None
+
+
+def _earlier(items: tuple[Item, ...]) -> dict[str, Any]:
+    """Arguments of calls made earlier in the thread, the newest first."""
+    found: dict[str, Any] = {}
+    for item in items:
+        if isinstance(item, FunctionCall):
+            try:
+                given = json.loads(item.arguments)
+            except ValueError:
+                continue
+            found |= given if isinstance(given, dict) else {}
+    return found
+
+
+def _forced(request: ModelRequest) -> str | None:
+    choice = request.tool_choice
+    if isinstance(choice, dict):
+        return str(choice.get("function", {}).get("name", ""))
+    return "" if choice == "required" else None
+
+
+def _choose(
+    tools: tuple[ToolSpec, ...],
+    text: str,
+    *,
+    asked: str | None,
+    earlier: dict[str, Any],
+    forced: str | None,
+) -> tuple[ToolSpec, Filled] | None:
+    """The best tool and its arguments. A new wish is preferred to an answer to our question."""
+    if forced:
+        tools = tuple(tool for tool in tools if tool.name == forced) or tools
+    ranked = _ranked(tools, text, None, earlier)
+    if asked is not None and (not ranked or ranked[0][0] < ENOUGH + 2):
+        ranked = _ranked(tools, asked, text, earlier) or ranked
+    if not ranked or (forced is None and ranked[0][0] < ENOUGH):
+        return None
+    return ranked[0][1], ranked[0][2]
+
+
+def _ranked(
+    tools: tuple[ToolSpec, ...], text: str, reply: str | None, earlier: dict[str, Any]
+) -> list[tuple[float, ToolSpec, Filled]]:
+    found = []
+    for tool in tools:
+        filled = fill(tool.parameters, text, reply=reply, earlier=earlier, verbs=WRITING | READING)
+        found.append((_score(tool, text, filled), tool, filled))
+    return sorted(found, key=lambda entry: -entry[0])
+
+
+def _score(tool: ToolSpec, text: str, filled: Filled) -> float:
+    said = words_of(text)
+    stems = {_stem(word) for word in said}
+    verb, *nouns = words_of(tool.name) or [""]
+    meaning = MEANINGS.get(verb)
+    if meaning is None:
+        nouns, meaning = [verb, *nouns], frozenset({verb})
+    writes = meaning in (CHANGE, CREATE, REMOVE)
+    verbs = {word for word in said if word in meaning}
+    if writes and not verbs and verb not in stems:
+        return -1.0
+    score = 3.0 if verbs else 0.0
+    topic = sum(3.0 if noun in said else 2.0 for noun in nouns if _stem(noun) in stems)
+    about = {_stem(word) for word in words_of(tool.description)} - STOP_WORDS
+    overlap = len(about & (stems - STOP_WORDS - meaning))
+    filled_required = [n for n in tool.parameters.get("required") or () if n in filled.arguments]
+    if not topic and overlap < 2 and not filled_required:
+        return 0.0
+    score += topic + min(2.0, 0.4 * overlap) + 2.0 * len(filled_required)
+    score += 0.5 * (len(filled.arguments) - len(filled_required)) - 1.0 * len(filled.missing)
+    # A change that was asked for in so many words goes before reading.
+    return score + (1.5 if writes and verb in said else 0.0)
+
+
+def _stem(word: str) -> str:
+    for ending in ("ies", "ing", "ed", "es", "s"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)] + ("y" if ending == "ies" else "")
+    return word
+
+
+def _calls(tool: ToolSpec, filled: Filled, *, parallel: bool) -> tuple[Call, ...]:
+    numbers = [n for n, v in filled.arguments.items() if isinstance(v, int) and v in filled.several]
+    writes = MEANINGS.get(words_of(tool.name)[0]) in (CHANGE, CREATE, REMOVE)
+    if parallel and not writes and len(numbers) == 1 and 1 < len(filled.several) <= 5:
+        chosen = [filled.arguments | {numbers[0]: value} for value in filled.several]
+    else:
+        chosen = [filled.arguments]
+    return tuple(Call(name=tool.name, arguments=json.dumps(a, ensure_ascii=False)) for a in chosen)
+
+
+def _ask(tool: ToolSpec, missing: list[str]) -> str:
+    wanted = listing([f"the **{' '.join(words_of(name))}**" for name in missing])
+    question = "What is it?" if len(missing) == 1 else "Could you give me both?"
+    if len(missing) > 2:
+        question = "Could you give me those?"
+    return f"To {humanised(tool.name)} {ASKING} {wanted}. {question}"
+
+
+def _abilities(tools: tuple[ToolSpec, ...]) -> str:
+    lines = [f"- **{humanised(t.name).capitalize()}**: {_first_sentence(t)}" for t in tools]
+    return f"{NOT_A_MODEL}. Here is what I can do:\n\n" + "\n".join(lines)
+
+
+def _first_sentence(tool: ToolSpec) -> str:
+    first = re.split(r"(?<=[.!?])\s|\n\s*\n", " ".join(tool.description.split()) or tool.name)[0]
+    return first if first.endswith((".", "!", "?")) else f"{first}."
+
+
+def _lost(text: str, tools: tuple[ToolSpec, ...]) -> str:
+    if THANKS.match(text):
+        return "You are welcome. Is there anything else I can look up for you?"
+    if HELP.search(text):
+        return _abilities(tools)
+    return f"I could not match that to anything I can do. {_abilities(tools)}"
+
+
+def _without_tools(text: str, *, offered: bool) -> str:
+    why = "I may not use a tool for this answer" if offered else "I have no tools here"
+    quoted = "\n".join(f"> {line}" for line in text[:600].splitlines()) or "> (nothing)"
+    count = len(text.split())
+    words = "1 word" if count == 1 else f"{count} words"
+    return (
+        f"{NOT_A_MODEL}, and {why}, so I cannot answer this myself. You wrote {words}:\n\n"
+        f"{quoted}\n\n"
+        "Everything around the answer is real: it was stored, streamed and metered as it would be "
+        "with a language model. Once an administrator connects one, the same message gets a real "
+        "answer."
+    )

@@ -1,0 +1,266 @@
+"""Puts a tool's output into words: sentences for one object, a table for a list."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import date, datetime
+from typing import Any
+
+from chat.upstream.scripted_arguments import words_of
+
+MOST_ROWS = 50
+MOST_COLUMNS = 6
+MOST_DEPTH = 4
+STATUS = ("status", "state")
+NAMING = ("name", "title", "label", "product", "description", "sku", "id")
+AMOUNT = ("quantity", "qty", "count")
+DONE_VERBS = {"update", "change", "set", "edit", "cancel", "delete", "remove", "create", "add"}
+IDENTIFIER = re.compile(r"[a-z]+(?:_[a-z]+)+")
+ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+ISO_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}")
+DECLINED = re.compile(r"declin|denied|rejected|not[_ ]approved|disapprov", re.IGNORECASE)
+UNKNOWN = re.compile(r"outcome[_ ]unknown", re.IGNORECASE)
+EXPIRED = re.compile(r"expired", re.IGNORECASE)
+MISSING = re.compile(r"not[_ ]found|no such|does not exist|unknown", re.IGNORECASE)
+
+
+def describe_output(tool: str, output: str) -> str:
+    """Markdown for a person, from the exact text a tool gave to the model."""
+    try:
+        value = json.loads(output)
+    except (ValueError, RecursionError):
+        value = output
+    if (problem := _problem(value)) is not None:
+        return _apology(tool, *problem)
+    words = words_of(tool)
+    noun = " ".join(words[1:]) or "result"
+    if isinstance(value, dict):
+        noun, value, notes = _unwrapped(noun, value)
+    else:
+        notes = {}
+    if isinstance(value, list):
+        return _list(noun, value, notes)
+    if isinstance(value, dict):
+        done = "Done. " if words and words[0] in DONE_VERBS else ""
+        return done + _object(noun, value)
+    return _plain(value) if value not in (None, "", True) else "That is done."
+
+
+def humanised(name: str) -> str:
+    """ "get_order" as a person would say it."""
+    verb, *rest = words_of(name) or ["do it"]
+    first = {"get": "look up", "list": "list"}.get(verb, verb)
+    plural = bool(rest) and rest[-1].endswith("s") and not rest[-1].endswith("ss")
+    article = "" if not rest else ("your " if plural else _article(rest[0]))
+    return f"{first} {article}{' '.join(rest)}".strip()
+
+
+def listing(parts: list[str]) -> str:
+    """ "a, b and c"."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _article(word: str) -> str:
+    return "an " if word[:1] in "aeiou" else "a "
+
+
+def _problem(value: Any) -> tuple[str, str] | None:
+    """(code, message) where the output tells of a failure."""
+    if isinstance(value, dict):
+        error = value.get("error")
+        if isinstance(error, dict):
+            return str(error.get("code") or ""), str(error.get("message") or "")
+        if isinstance(error, str) and error:
+            return str(value.get("code") or ""), str(value.get("message") or error)
+        decision = str(value.get("decision") or value.get("approval") or "")
+        if DECLINED.search(decision):
+            return "declined", ""
+    if isinstance(value, str) and re.match(r"\s*(?:error|tool error)\b", value, re.IGNORECASE):
+        return "", value
+    return None
+
+
+def _apology(tool: str, code: str, message: str) -> str:
+    wish = humanised(tool) if tool else "do that"
+    said = f"{code} {message}"
+    if DECLINED.search(said):
+        return f"You declined, so I did not {wish}. Nothing was changed."
+    if UNKNOWN.search(said):
+        return (
+            f"I tried to {wish}, but I cannot tell whether it took effect. "
+            "Please check before trying again."
+        )
+    if EXPIRED.search(said):
+        return "The time to approve this ran out, so nothing was changed."
+    detail = message.strip().rstrip(".")
+    if MISSING.search(said):
+        reason = f": {detail}" if detail else ""
+        return f"I could not find that{reason}. Please check the number and try again."
+    reason = f": {detail}" if detail else ""
+    return f"I could not {wish}{reason}. Please check what you asked for and try again."
+
+
+def _unwrapped(noun: str, value: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:
+    """Look into {"order": {...}} and {"orders": [...], "has_more": true}."""
+    inner = [k for k, v in value.items() if isinstance(v, (dict, list))]
+    if len(value) == 1 and inner:
+        return " ".join(words_of(inner[0])), value[inner[0]], {}
+    lists = [k for k in inner if isinstance(value[k], list)]
+    scalars = {k: v for k, v in value.items() if k not in inner}
+    marks = {"has_more", "total", "count", "next", "more", "object", "truncated"}
+    if len(inner) == len(lists) == 1 and set(scalars) <= marks:
+        return " ".join(words_of(lists[0])), value[lists[0]], scalars
+    return noun, value, {}
+
+
+def _object(noun: str, value: dict[str, Any]) -> str:
+    singular = noun.removesuffix("s") if not noun.endswith("ss") else noun
+    key, name = _identity(value, singular)
+    subject = f"{words_of(key)[0].capitalize()} **{name}**" if key else "Here is what I found"
+    if key and (key in NAMING):
+        subject = f"**{name}**"
+    status = next((k for k in STATUS if isinstance(value.get(k), str)), None)
+    lead = f"{subject} is **{_spoken(value[status])}**." if status else f"{subject}:"
+    skipped = {key, status, "object", "currency" if _has_money(value) else None}
+    lines = [
+        f"- **{_label(k)}:** {_inline(v, value.get('currency') if _is_money(k) else None)}"
+        for k, v in value.items()
+        if k not in skipped and v not in (None, "", [], {})
+    ]
+    return lead + ("\n\n" + "\n".join(lines) if lines else "")
+
+
+def _identity(value: dict[str, Any], singular: str) -> tuple[str | None, str]:
+    named = [
+        k
+        for k in value
+        if k not in STATUS and words_of(k)[-1:] in (["number"], ["id"], ["reference"], ["code"])
+    ]
+    mine = [k for k in named if set(words_of(k)) & set(words_of(singular)) and len(words_of(k)) > 1]
+    mine = mine or [k for k in named if len(words_of(k)) > 1][:1]
+    for key in (*mine, *(k for k in NAMING if k in value), *(k for k in ("number",) if k in value)):
+        if isinstance(value[key], (str, int)):
+            return key, _plain(value[key])
+    return None, ""
+
+
+def _list(noun: str, values: list[Any], notes: dict[str, Any]) -> str:
+    plural = noun if noun.endswith("s") else f"{noun}s"
+    if not values:
+        return f"I found no {plural}."
+    count = f"{len(values)} {plural}" if len(values) != 1 else f"one {plural[:-1]}"
+    lead = f"I found {count}:"
+    shown = values[:MOST_ROWS]
+    if all(isinstance(value, dict) for value in shown):
+        body = _table(shown)
+    else:
+        body = "\n".join(f"- {_inline(value, None)}" for value in shown)
+    more = len(values) > MOST_ROWS or notes.get("has_more") or notes.get("truncated")
+    return f"{lead}\n\n{body}" + (f"\n\nThere are more {plural} than shown here." if more else "")
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    keys = list(dict.fromkeys(k for row in rows for k in row if k != "object"))
+    if any(_has_money(row) for row in rows):
+        keys = [k for k in keys if k != "currency"]
+    keys = [k for k in keys if any(row.get(k) not in (None, "", [], {}) for row in rows)]
+    # What takes much room goes last, where it is cut first.
+    keys.sort(key=lambda k: isinstance(rows[0].get(k), (list, dict)))
+    keys = keys[:MOST_COLUMNS]
+    head = "| " + " | ".join(_label(k) for k in keys) + " |"
+    rule = "| " + " | ".join("---" for _ in keys) + " |"
+    body = [
+        "| "
+        + " | ".join(
+            _inline(row.get(k), row.get("currency") if _is_money(k) else None) for k in keys
+        )
+        + " |"
+        for row in rows
+    ]
+    return "\n".join((head, rule, *body))
+
+
+def _label(key: str) -> str:
+    words = words_of(key)
+    if len(words) > 1 and words[-1] in ("at", "on"):
+        words = words[:-1]
+    return " ".join(words).capitalize()
+
+
+def _inline(value: Any, currency: Any, depth: int = 0) -> str:
+    """One value on one line."""
+    if depth > MOST_DEPTH:
+        return "…"
+    if isinstance(value, dict):
+        return _inline_object(value, depth)
+    if isinstance(value, list):
+        return "; ".join(_inline(v, None, depth + 1) for v in value[:MOST_ROWS]) or "none"
+    said = _plain(value)
+    return f"{said} {_plain(currency)}" if currency and said else said
+
+
+def _inline_object(value: dict[str, Any], depth: int) -> str:
+    amount = next((k for k in AMOUNT if isinstance(value.get(k), (int, float))), None)
+    name = next((k for k in NAMING if isinstance(value.get(k), (str, int))), None)
+    if name is not None:
+        said = _plain(value[name])
+        return f"{_plain(value[amount])} \u00d7 {said}" if amount else said
+    if set(value) == {"amount", "currency"}:
+        return f"{_plain(value['amount'])} {_plain(value['currency'])}"
+    return ", ".join(
+        f"{_label(k).lower()} {_inline(v, None, depth + 1)}"
+        for k, v in value.items()
+        if v not in (None, "", [], {})
+    )
+
+
+def _plain(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            spoken = " ".join(value.split("_")) if IDENTIFIER.fullmatch(value) else value
+            return _escaped(_when(spoken.strip()))
+    return str(value)
+
+
+def _when(text: str) -> str:
+    """ISO dates the way people write them."""
+    try:
+        if ISO_DATE.fullmatch(text):
+            return _day(date.fromisoformat(text))
+        if ISO_MOMENT.match(text):
+            moment = datetime.fromisoformat(text)
+            return f"{_day(moment.date())}, {moment:%H:%M}"
+    except ValueError:
+        pass
+    return text
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B %Y}"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([|<*\[\]`\\])", r"\\\1", " ".join(text.split()))
+
+
+def _spoken(status: str) -> str:
+    return _escaped(" ".join(words_of(status)))
+
+
+def _is_money(key: str) -> bool:
+    return bool({"total", "price", "amount", "cost", "subtotal"} & set(words_of(key)))
+
+
+def _has_money(value: dict[str, Any]) -> bool:
+    return "currency" in value and any(_is_money(k) for k in value)
+
+
+def estimated_tokens(texts: Iterable[str]) -> int:
+    """About four characters a token, as is usual for English."""
+    return sum(-(-len(text) // 4) for text in texts)
