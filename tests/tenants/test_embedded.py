@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,23 @@ def data_dir() -> Iterator[Path]:
     folder.chmod(0o711)
     yield folder
     dispose(folder)
+
+
+@pytest.fixture(scope="module")
+def blank() -> Iterator[Path]:
+    """A data folder with a stopped cluster, to be copied."""
+    folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
+    folder.chmod(0o711)
+    ensure_running(folder, durable=False).stop()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def made(data_dir: Path, blank: Path) -> Path:
+    """A data folder of this test's own, whose cluster is stopped."""
+    subprocess.run(["cp", "-a", f"{blank}/.", str(data_dir)], check=True)
+    return data_dir
 
 
 @pytest.fixture(scope="module")
@@ -149,27 +167,27 @@ class TestLife:
         ensure_running(cluster.data_dir)
         assert (cluster.data / "postmaster.pid").read_text() == before
 
-    def test_rows_survive_a_crash(self, data_dir: Path) -> None:
-        cluster = ensure_running(data_dir)
+    def test_rows_survive_a_crash(self, made: Path) -> None:
+        cluster = ensure_running(made)
         execute(cluster.owner_url(), "CREATE TABLE note AS SELECT 'kept' AS words")
         kill(cluster)
-        ensure_running(data_dir)
+        ensure_running(made)
         assert execute(cluster.owner_url(), "SELECT words FROM note") == [("kept",)]
 
-    def test_stale_file_naming_another_process(self, data_dir: Path) -> None:
-        cluster = ensure_running(data_dir, durable=False)
+    def test_stale_file_naming_another_process(self, made: Path) -> None:
+        cluster = ensure_running(made, durable=False)
         text = (cluster.data / "postmaster.pid").read_text()
         cluster.stop()
         (cluster.data / "postmaster.pid").write_text(f"{os.getpid()}\n{text.partition(chr(10))[2]}")
-        ensure_running(data_dir, durable=False)
+        ensure_running(made, durable=False)
         assert execute(cluster.app_url(), "SELECT 1") == [(1,)]
 
-    def test_interrupted_set_up_is_finished(self, data_dir: Path) -> None:
-        cluster = ensure_running(data_dir, durable=False)
+    def test_interrupted_set_up_is_finished(self, made: Path) -> None:
+        cluster = ensure_running(made, durable=False)
         cluster.drop_database(embedded.MAIN)
         cluster.prepared.unlink()
         cluster.stop()
-        ensure_running(data_dir, durable=False)
+        ensure_running(made, durable=False)
         assert execute(cluster.app_url(), "SELECT 1") == [(1,)]
 
     def test_other_major_is_one_sentence(self, data_dir: Path) -> None:
@@ -190,15 +208,15 @@ class TestLife:
         dispose(cluster.data_dir)
         assert answer == [(1,)]
 
-    def test_last_user_stops_the_server(self, data_dir: Path) -> None:
-        with embedded.running(data_dir, durable=False) as cluster:
-            with embedded.running(data_dir, durable=False):
+    def test_last_user_stops_the_server(self, made: Path) -> None:
+        with embedded.running(made, durable=False) as cluster:
+            with embedded.running(made, durable=False):
                 pass
             assert cluster.is_running()
         assert not cluster.is_running()
 
-    def test_started_by_hand_it_stays(self, data_dir: Path) -> None:
-        with embedded.running(data_dir, durable=False) as cluster:
+    def test_started_by_hand_it_stays(self, made: Path) -> None:
+        with embedded.running(made, durable=False) as cluster:
             embedded.keep_running(cluster, keep=True)
         assert cluster.is_running()
 
@@ -212,16 +230,16 @@ class TestLife:
 
 
 class TestBackup:
-    def test_restore_brings_the_rows_back(self, data_dir: Path, tmp_path: Path) -> None:
-        cluster = ensure_running(data_dir, durable=False)
+    def test_restore_brings_the_rows_back(self, made: Path, tmp_path: Path) -> None:
+        cluster = ensure_running(made, durable=False)
         execute(cluster.owner_url(), "CREATE TABLE note AS SELECT 'kept' AS words")
         backup.backup(cluster, tmp_path / "rows")
         execute(cluster.owner_url(), "UPDATE note SET words = 'lost'")
         backup.restore(cluster, tmp_path / "rows")
         assert execute(cluster.app_url(), "SELECT words FROM note") == [("kept",)]
 
-    def test_restored_database_keeps_its_rules(self, data_dir: Path, tmp_path: Path) -> None:
-        cluster = ensure_running(data_dir, durable=False)
+    def test_restored_database_keeps_its_rules(self, made: Path, tmp_path: Path) -> None:
+        cluster = ensure_running(made, durable=False)
         backup.backup(cluster, tmp_path / "rows")
         backup.restore(cluster, tmp_path / "rows")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -244,8 +262,8 @@ class TestBackup:
         ):
             backup.restore(cluster, tmp_path / "rows")
 
-    def test_broken_file_changes_nothing(self, data_dir: Path, tmp_path: Path) -> None:
-        cluster = ensure_running(data_dir, durable=False)
+    def test_broken_file_changes_nothing(self, made: Path, tmp_path: Path) -> None:
+        cluster = ensure_running(made, durable=False)
         execute(cluster.owner_url(), "CREATE TABLE note AS SELECT 'kept' AS words")
         (tmp_path / "rows").write_text("no backup at all")
         with pytest.raises(EmbeddedError, match="pg_restore failed"):
