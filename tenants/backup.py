@@ -18,11 +18,10 @@ from tenants.embedded import (
     MAIN,
     SUPERUSER,
     Cluster,
-    EmbeddedError,
     ensure_running,
     open_any_major,
 )
-from tenants.postgres_programs import MAJOR, packaged_programs
+from tenants.postgres_programs import MAJOR, EmbeddedError, packaged_programs
 
 _INCOMING, _OUTGOING = "atrium_restoring", "atrium_replaced"
 

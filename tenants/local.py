@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from tenants import embedded
-from tenants.embedded import EmbeddedError
-from tenants.postgres_programs import default_data_dir
+from tenants.postgres_programs import EmbeddedError, default_data_dir
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _WITHOUT_DATABASE = frozenset(

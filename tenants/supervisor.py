@@ -126,7 +126,7 @@ class Supervisor:
     host: str
     port: int
     say: Callable[[str], None]
-    stopping: bool = False
+    signals: int = 0
     child: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
@@ -135,16 +135,16 @@ class Supervisor:
             signal.signal(number, self._stop)
         pause = 1.0
         first = True
-        while not self.stopping:
+        while not self._stopping():
             began = time.monotonic()
             self.child = self._spawn()
-            if self.stopping:  # the signal came while the child was being made
+            if self._stopping():  # the signal came while the child was being made
                 self._tell(signal.SIGTERM)
             if first and self._becomes_ready():
                 first = False
                 on_ready()
             status = self.child.wait()
-            if self.stopping:
+            if self._stopping():
                 return
             if first:
                 raise CommandError("The server did not start: its last words are above.")
@@ -173,20 +173,23 @@ class Supervisor:
     def _becomes_ready(self) -> bool:
         """Wait for the first answer; False when the child ended or never answers."""
         deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline and not self.stopping:
+        while time.monotonic() < deadline and not self._stopping():
             if self.child is None or self.child.poll() is not None:
                 return False
             if answers(self.host, self.port):
                 return True
             time.sleep(0.03)
-        if not self.stopping:
+        if not self._stopping():
             self._tell(signal.SIGTERM)
         return False
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Drain at the first signal; end at once at the second."""
-        self._tell(signal.SIGKILL if self.stopping else signal.SIGTERM)
-        self.stopping = True
+        self.signals += 1
+        self._tell(signal.SIGTERM if self.signals == 1 else signal.SIGKILL)
+
+    def _stopping(self) -> bool:
+        return self.signals > 0
 
     def _tell(self, number: int) -> None:
         if self.child is not None and self.child.returncode is None:
@@ -195,7 +198,7 @@ class Supervisor:
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while not self.stopping and time.monotonic() < end:
+        while not self._stopping() and time.monotonic() < end:
             time.sleep(0.1)
 
 

@@ -15,8 +15,9 @@ import psycopg
 import pytest
 
 from tenants import backup, embedded, postgres_programs
-from tenants.embedded import Cluster, EmbeddedError, ensure_running
+from tenants.embedded import Cluster, ensure_running
 from tenants.local import serving
+from tenants.postgres_programs import EmbeddedError
 
 
 def execute(url: str, statement: str) -> list[tuple[object, ...]]:

@@ -12,7 +12,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tenants import backup, embedded
 from tenants.database_roles import APP, OWNER, roles_sql
-from tenants.local import EmbeddedError, serving
+from tenants.local import serving
+from tenants.postgres_programs import EmbeddedError
 
 _ROLES = {"app": APP, "owner": OWNER, "superuser": embedded.SUPERUSER}
 
