@@ -53,6 +53,7 @@ REDIS_URL = read("str", "REDIS_URL", "")
 INSTALLED_APPS = [
     "tenants",
     "chat",
+    "chat.web",
     "chat.demo",
     "unfold",
     "django.contrib.admin.apps.SimpleAdminConfig",
@@ -102,6 +103,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "tenants.context.principal",
+                "chat.web.context.theme",
             ],
         },
     }
@@ -230,7 +232,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = Path(read("str", "ATRIUM_STATIC_DIR", str(DATA_DIR / "static")))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "chat.web.assets.ModuleStorage"},
 }
 MEDIA_ROOT = DATA_DIR / "files"
 

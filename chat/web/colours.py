@@ -1,0 +1,63 @@
+"""From a company's colour to an accent that is readable in both schemes.
+
+Contrast as in WCAG 2.2: (lighter + 0.05) / (darker + 0.05) of relative luminance.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+
+# The least favourable grounds that the accent is read on, and the contrast it has to reach.
+LIGHT_GROUND = "#eaeae6"
+DARK_GROUND = "#34363b"
+READABLE = 4.6
+STEP = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accent:
+    """One colour for the light scheme and one for the dark scheme, both `#rrggbb`."""
+
+    light: str
+    dark: str
+
+
+def channels(colour: str) -> tuple[float, float, float]:
+    """Return red, green and blue of `#rrggbb`, each 0 to 1."""
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return red, green, blue
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance, 0 (black) to 1 (white)."""
+    linear = [
+        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+        for value in channels(colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours, 1 to 21."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def accent_of(colour: str) -> Accent:
+    """Return the accent nearest to `colour` that is readable in each scheme."""
+    return Accent(
+        light=_shifted(colour, ground=LIGHT_GROUND, step=-STEP),
+        dark=_shifted(colour, ground=DARK_GROUND, step=STEP),
+    )
+
+
+def _shifted(colour: str, *, ground: str, step: float) -> str:
+    """Make `colour` darker or lighter until it stands out from `ground`; hue stays."""
+    hue, lightness, saturation = colorsys.rgb_to_hls(*channels(colour))
+    found = colour.lower()
+    while contrast(found, ground) < READABLE and 0 <= lightness <= 1:
+        lightness += step
+        red, green, blue = colorsys.hls_to_rgb(hue, min(max(lightness, 0), 1), saturation)
+        found = f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+    return found

@@ -1,0 +1,61 @@
+"""What the page's scripts get with the page, and the company's colour for every page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.middleware.csrf import get_token
+from django.templatetags.static import static
+from django.urls import reverse
+
+from chat.models import Assistant
+from chat.web.words import WORDS
+from chat.wire import WireObject, assistant_label
+from tenants.access import Principal
+
+
+def theme(request: HttpRequest) -> dict[str, Any]:
+    """Give templates `theme_url`, the style sheet with the company's colour."""
+    principal: Principal | None = getattr(request, "principal", None)
+    if principal is None:
+        return {}
+    return {"theme_url": reverse("theme", args=[principal.tenant.color.lstrip("#").lower()])}
+
+
+def offered_assistants() -> list[WireObject]:
+    """Return the assistants people may choose, the default one first."""
+    return [
+        {**assistant_label(assistant), "suggested_prompts": assistant.suggested_prompts}
+        for assistant in Assistant.objects.offered()
+    ]
+
+
+def page_data(
+    request: HttpRequest,
+    principal: Principal,
+    *,
+    threads: WireObject,
+    opened: WireObject | None,
+) -> dict[str, Any]:
+    """Return what `page-data.js` reads; `opened` is the history of the chat in the address."""
+    membership = principal.membership
+    assert membership is not None  # nosec B101 - pages are for members only
+    return {
+        "membership": str(membership.pk),
+        "csrf": get_token(request),
+        "company": {"name": principal.tenant.name},
+        "person": {"name": membership.name, "zone": membership.zone},
+        "urls": {
+            "home": reverse("chat"),
+            "chat": "/threads/",
+            "threads": "/page/threads",
+            "socket": f"/ws/?membership={membership.pk}",
+            "sign_in": "/accounts/login/",
+            "math_css": static("chat/vendor/math.css"),
+        },
+        "assistants": offered_assistants(),
+        "threads": threads,
+        "opened": opened,
+        "words": {key: str(text) for key, text in WORDS.items()},
+    }

@@ -1,0 +1,123 @@
+"""What the page lists: chats by last activity, and the history of one with its steps."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Q
+
+from chat import ids, wire
+from chat.errors import NotFound
+from chat.models import Message, Run, RunStep, Thread, ToolCall
+from tenants.access import Principal
+
+THREADS = 30
+MESSAGES = 40
+
+
+def find_thread(principal: Principal, thread_id: str) -> Thread:
+    """Return the principal's own thread.
+
+    Raises:
+        NotFound: for an unknown id and for somebody else's alike.
+    """
+    thread: Thread | None = None
+    if ids.is_id(thread_id, "thread_"):
+        thread = Thread.objects.for_principal(principal).filter(pk=thread_id).first()
+    if thread is None:
+        raise NotFound()
+    return thread
+
+
+def thread_page(principal: Principal, *, after: str | None = None) -> dict[str, Any]:
+    """Return {data, has_more}: chats by last activity, behind the chat `after`.
+
+    Raises:
+        NotFound: for an unknown `after`.
+    """
+    behind = find_thread(principal, after) if after else None
+    rows = Thread.objects.for_principal(principal).newest_first(after=behind)[: THREADS + 1]
+    threads = [wire.thread_object(thread) for thread in rows]
+    return {"data": threads[:THREADS], "has_more": len(threads) > THREADS}
+
+
+def message_page(
+    principal: Principal, thread_id: str, *, before: str | None = None
+) -> dict[str, Any]:
+    """Return one page of a chat's history, oldest first, with everything drawn beside it.
+
+    Keys: thread, data, runs {id: run}, steps {run id: [step]}, after {run id: message id
+    below which a run without text stands}, has_more, queued, active_run.
+
+    Raises:
+        NotFound: for an unknown thread or `before`.
+    """
+    thread = find_thread(principal, thread_id)
+    messages, has_more = _messages(thread, before)
+    runs = _runs(thread, messages)
+    calls = _calls(runs)
+    active = next((run for run in runs if run.is_active), None)
+    waiting = thread.messages.queued().select_related("assistant") if before is None else []
+    return {
+        "thread": wire.thread_object(thread),
+        "data": [wire.message_object(message) for message in messages],
+        "runs": {run.id: wire.run_object(run, calls=calls[run.id]) for run in runs},
+        "steps": _steps(runs, calls),
+        "after": _places(runs, messages),
+        "has_more": has_more,
+        "queued": [wire.message_object(message) for message in waiting],
+        "active_run": wire.run_object(active, calls=calls[active.id]) if active else None,
+    }
+
+
+def _messages(thread: Thread, before: str | None) -> tuple[list[Message], bool]:
+    rows = thread.messages.placed().select_related("assistant").order_by("-position")
+    if before is not None:
+        known = ids.is_id(before, "msg_")
+        limit = rows.filter(pk=before).values_list("position", flat=True).first() if known else None
+        if limit is None:
+            raise NotFound()
+        rows = rows.filter(position__lt=limit)
+    found = list(rows[: MESSAGES + 1])
+    return found[:MESSAGES][::-1], len(found) > MESSAGES
+
+
+def _runs(thread: Thread, messages: Sequence[Message]) -> list[Run]:
+    """Return the runs that wrote or answered one of `messages`, in the order of their start."""
+    if not messages:
+        return []
+    named = Q(pk__in={message.run_ref for message in messages if message.run_ref})
+    span = (messages[0].position, messages[-1].position)
+    since = min(message.created_at for message in messages)
+    answered = Q(through_position__range=span, created_at__gte=since)
+    rows = thread.runs.filter(named | answered).select_related("assistant")
+    return list(rows.order_by("created_at", "id"))
+
+
+def _calls(runs: Sequence[Run]) -> dict[str, list[ToolCall]]:
+    found: dict[str, list[ToolCall]] = defaultdict(list)
+    rows = ToolCall.objects.filter(run__in=[run.pk for run in runs])
+    for call in rows.order_by("run_id", "round", "index"):
+        found[call.run_id].append(call)
+    return found
+
+
+def _steps(runs: Sequence[Run], calls: dict[str, list[ToolCall]]) -> dict[str, Any]:
+    by_id = {run.pk: run for run in runs}
+    found: dict[str, Any] = defaultdict(list)
+    rows = RunStep.objects.filter(run__in=list(by_id)).order_by("run_id", "index")
+    for step in rows:
+        own = [call for call in calls[step.run_id] if call.step_id == step.pk]
+        found[step.run_id].append(wire.step_object(step, run=by_id[step.run_id], calls=own))
+    return dict(found)
+
+
+def _places(runs: Sequence[Run], messages: Sequence[Message]) -> dict[str, str]:
+    places: dict[str, str] = {}
+    for run in runs:
+        for message in messages:
+            if message.role == "user" and (message.position or 0) <= run.through_position:
+                places[run.pk] = message.pk
+    return places

@@ -1,0 +1,112 @@
+"""The JSON edge of the page: who may call, what comes in, how errors leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest, JsonResponse
+from django.utils.translation import gettext as _
+
+from chat.errors import InvalidInput, NotAllowed
+from chat.json_input import parse_json_object
+from tenants.access import Principal
+from tenants.errors import AtriumError
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], JsonResponse]
+Endpoint = Callable[Concatenate[HttpRequest, Principal, P], dict[str, Any]]
+
+
+class SignedOut(AtriumError):
+    """Sign in to go on."""
+
+    code = "signed_out"
+    http_status = 401
+
+
+class WrongMethod(AtriumError):
+    """This address does not take this method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+def error_response(error: AtriumError) -> JsonResponse:
+    """Return the page's one shape of an error."""
+    body = {"code": error.code, "message": _(error.message), "param": error.param}
+    return JsonResponse({"error": body}, status=error.http_status)
+
+
+def page_principal(request: HttpRequest) -> Principal:
+    """Return who calls.
+
+    Raises:
+        SignedOut: without a principal.
+        NotAllowed: for an operator inside a company and for programs: neither has chats here.
+    """
+    principal: Principal | None = getattr(request, "principal", None)
+    if principal is None:
+        raise SignedOut()
+    if principal.membership is None or principal.key is not None:
+        raise NotAllowed()
+    return principal
+
+
+def reads(endpoint: Endpoint[P]) -> View[P]:
+    """Serve GET with `endpoint`, inside one transaction."""
+    return _edge("GET", endpoint, atomic=True)
+
+
+def acts(endpoint: Endpoint[P]) -> View[P]:
+    """Serve POST with `endpoint`; its action owns the transaction."""
+    return _edge("POST", endpoint, atomic=False)
+
+
+def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
+    @wraps(endpoint)
+    def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> JsonResponse:
+        try:
+            principal = page_principal(request)
+            if request.method != method:
+                raise WrongMethod()
+            if not atomic:
+                return JsonResponse(endpoint(request, principal, *args, **kwargs))
+            with transaction.atomic():
+                return JsonResponse(endpoint(request, principal, *args, **kwargs))
+        except AtriumError as error:
+            return error_response(error)
+
+    return view
+
+
+def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
+    """Return the request's JSON object, which must have exactly `fields` of these types.
+
+    Raises:
+        InvalidJson: for anything but one well-formed object.
+        InvalidInput: naming the first field that is missing, unknown or of another type.
+    """
+    values = parse_json_object(request.body or b"{}", max_bytes=settings.BODY_LIMIT)
+    for name in values:
+        if name not in fields:
+            raise InvalidInput(_("There is no such field."), param=name)
+    for name, kind in fields.items():
+        if not isinstance(values.get(name), kind):
+            raise InvalidInput(_("This field is missing or of the wrong kind."), param=name)
+    return values
+
+
+def query_of(request: HttpRequest, name: str) -> str | None:
+    """Return the only query parameter the address takes, None when it is absent.
+
+    Raises:
+        InvalidInput: naming any other parameter.
+    """
+    for given in request.GET:
+        if given != name:
+            raise InvalidInput(_("There is no such parameter."), param=given)
+    return request.GET.get(name) or None

@@ -1,0 +1,19 @@
+"""Addresses of the chat page."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from chat.web import views
+
+urlpatterns = [
+    path("", views.chat_page, name="chat"),
+    path("threads/<str:thread_id>", views.chat_page, name="chat_thread"),
+    re_path(r"^page/theme/(?P<colour>[0-9a-f]{6})\.css$", views.theme, name="theme"),
+    path("page/assistants", views.list_assistants, name="page_assistants"),
+    path("page/threads", views.list_threads, name="page_threads"),
+    path("page/threads/<str:thread_id>/messages", views.list_messages, name="page_messages"),
+    path("page/threads/<str:thread_id>/rename", views.rename, name="page_rename"),
+    path("page/threads/<str:thread_id>/delete", views.delete, name="page_delete"),
+    path("page/threads/<str:thread_id>/restore", views.restore, name="page_restore"),
+]

@@ -1,0 +1,129 @@
+"""The chat page and its JSON: each view parses, calls one action or reads, and renders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import cache_control, never_cache
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_GET, require_safe
+
+from chat import wire
+from chat.actions.threads import delete_thread, rename_thread, restore_thread
+from chat.errors import NotFound
+from chat.web.assets import MODULES, STYLE_SHEETS
+from chat.web.colours import accent_of
+from chat.web.context import offered_assistants, page_data
+from chat.web.history import find_thread, message_page, thread_page
+from chat.web.http import acts, body_of, query_of, reads
+from tenants.access import Principal, memberships_of
+
+YEAR = 31_536_000
+
+
+@require_safe
+@never_cache
+@ensure_csrf_cookie
+def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpResponse:
+    """Render the page with its first contents, so that nothing has to be fetched to read."""
+    principal: Principal | None = getattr(request, "principal", None)
+    if principal is None or principal.membership is None or principal.key is not None:
+        return _elsewhere(request, principal)
+    others = [
+        membership
+        for membership in memberships_of(principal.membership.user)
+        if membership.pk != principal.membership_id
+    ]
+    with transaction.atomic():
+        try:
+            opened = message_page(principal, thread_id) if thread_id else None
+        except NotFound:
+            raise Http404 from None
+        threads = thread_page(principal)
+        data = page_data(request, principal, threads=threads, opened=opened)
+    return render(
+        request,
+        "chat/page.html",
+        {
+            "page_data": data,
+            "page_title": _title(principal, opened),
+            "other_memberships": others,
+            "company_initial": principal.tenant.name[:1].upper(),
+            "person_name": principal.membership.name,
+            "person_initial": principal.membership.name[:1].upper(),
+            "modules": MODULES,
+            "sheets": STYLE_SHEETS,
+        },
+    )
+
+
+def _elsewhere(request: HttpRequest, principal: Principal | None) -> HttpResponse:
+    """Send those without chats to where they can go on."""
+    if principal is not None:
+        return HttpResponseRedirect("/admin/")
+    if request.user.is_authenticated:
+        return HttpResponseRedirect("/no-company/")
+    return HttpResponseRedirect(reverse("account_login"))
+
+
+def _title(principal: Principal, opened: dict[str, Any] | None) -> str:
+    title = opened["thread"]["atrium"]["title"] if opened else ""
+    return f"{title} – {principal.tenant.name}" if title else principal.tenant.name
+
+
+@require_GET
+@cache_control(public=True, max_age=YEAR, immutable=True)
+def theme(request: HttpRequest, colour: str) -> HttpResponse:
+    """Serve the accent of a colour (six hex digits) in both schemes; the same for everybody."""
+    accent = accent_of(f"#{colour}")
+    css = f":root{{--accent-light:{accent.light};--accent-dark:{accent.dark}}}\n"
+    return HttpResponse(css, content_type="text/css; charset=utf-8")
+
+
+@reads
+def list_threads(request: HttpRequest, principal: Principal) -> dict[str, Any]:
+    """Return a page of chats, newest first."""
+    return thread_page(principal, after=query_of(request, "after"))
+
+
+@reads
+def list_messages(request: HttpRequest, principal: Principal, thread_id: str) -> dict[str, Any]:
+    """Return a page of a chat's history."""
+    return message_page(principal, thread_id, before=query_of(request, "before"))
+
+
+@reads
+def list_assistants(request: HttpRequest, principal: Principal) -> dict[str, Any]:
+    """Return the assistants people may choose."""
+    query_of(request, "")
+    return {"data": offered_assistants()}
+
+
+@acts
+def rename(request: HttpRequest, principal: Principal, thread_id: str) -> dict[str, Any]:
+    """Give a chat another title."""
+    title = body_of(request, {"title": str})["title"]
+    with transaction.atomic():
+        thread = find_thread(principal, thread_id)
+    return wire.thread_object(rename_thread(principal, thread, title=title))
+
+
+@acts
+def delete(request: HttpRequest, principal: Principal, thread_id: str) -> dict[str, Any]:
+    """Delete a chat; it can be restored for a while."""
+    body_of(request, {})
+    with transaction.atomic():
+        thread = find_thread(principal, thread_id)
+    delete_thread(principal, thread)
+    return {"id": thread_id, "object": "thread.deleted", "deleted": True}
+
+
+@acts
+def restore(request: HttpRequest, principal: Principal, thread_id: str) -> dict[str, Any]:
+    """Undo a deletion."""
+    body_of(request, {})
+    return wire.thread_object(restore_thread(principal, thread_id))
