@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from tenants.db import call_door
-from tenants.errors import AccessDenied, NotAllowed
+from tenants.errors import AccessDenied, NotAllowed, NotFound
 from tenants.models import ApiKey, Membership, Role, Tenant
 from tenants.scope import tenant_scope
 
@@ -31,7 +31,8 @@ SESSION_OPERATED_TENANT = "operated_tenant"
 class Principal:
     """Who acts, for which tenant. Made here only; nothing a model or user sends changes it.
 
-    `membership` is None for an operator inside a tenant; `key` is set for programs.
+    `membership` is None for an operator inside a tenant and for the command line; `key` is
+    set for programs.
     """
 
     tenant: Tenant
@@ -65,7 +66,7 @@ class Principal:
         """Who this is, for the audit trail."""
         if self.operator is not None:
             return f"operator {self.operator.email}"
-        name = self.membership.name if self.membership else "?"
+        name = self.membership.name if self.membership else "command line"
         return f"{name} (key {self.key.prefix}…)" if self.key else name
 
     def require(self, role: str) -> None:
@@ -119,7 +120,7 @@ def principal_for_session(user: Any, session: SessionBase) -> Principal | None:
         return None
     operated = session.get(SESSION_OPERATED_TENANT)
     if operated and user.is_superuser:
-        return _operator_principal(user, UUID(operated))
+        return operator_principal(user, UUID(operated))
     chosen = session.get(SESSION_MEMBERSHIP)
     if not chosen:
         return None
@@ -172,6 +173,27 @@ def principal_for_run(tenant_id: UUID, membership_id: UUID, key_id: UUID | None)
     return Principal(tenant=membership.tenant, membership=membership, role=membership.role, key=key)
 
 
+def operator_principal(user: User, tenant_id: UUID) -> Principal | None:
+    """Return the principal of an operator inside a tenant, None where there is no such tenant."""
+    with tenant_scope(tenant_id), transaction.atomic():
+        tenant = Tenant.objects.filter(pk=tenant_id).first()
+    if tenant is None:
+        return None
+    return Principal(tenant=tenant, membership=None, role=Role.OWNER, operator=user)
+
+
+def console_principal(slug: str) -> Principal:
+    """Return the principal of whoever may run management commands, inside one tenant.
+
+    Raises:
+        NotFound: when no tenant has this short name.
+    """
+    for (tenant_id,) in call_door("tenant_of_slug", slug):
+        with tenant_scope(tenant_id), transaction.atomic():
+            return Principal(tenant=Tenant.objects.get(), membership=None, role=Role.OWNER)
+    raise NotFound(f"There is no company with the short name {slug}.")
+
+
 def _active_membership(membership_id: UUID) -> Membership | None:
     found: Membership | None = (
         Membership.objects.active()
@@ -188,11 +210,3 @@ def _principal(membership: Membership, *, since: datetime | None) -> Principal |
     if membership.signed_out_at is not None and membership.signed_out_at > since:
         return None
     return Principal(tenant=membership.tenant, membership=membership, role=membership.role)
-
-
-def _operator_principal(user: User, tenant_id: UUID) -> Principal | None:
-    with tenant_scope(tenant_id), transaction.atomic():
-        tenant = Tenant.objects.filter(pk=tenant_id).first()
-    if tenant is None:
-        return None
-    return Principal(tenant=tenant, membership=None, role=Role.OWNER, operator=user)

@@ -55,3 +55,17 @@ class InvitationGone(AtriumError):
 
     code = "invitation_gone"
     http_status = 410
+
+
+class WrongAccount(AtriumError):
+    """This invitation is for another address: sign out, then open its link again."""
+
+    code = "wrong_account"
+    http_status = 409
+
+
+class SignInFirst(AtriumError):
+    """This did not work. If you have an account with this address, sign in first."""
+
+    code = "sign_in_first"
+    http_status = 409

@@ -124,6 +124,14 @@ class MembershipQuerySet(TenantQuerySet["Membership"]):
         """Leave out the disabled and the removed."""
         return self.filter(disabled_at=None, removed_at=None)
 
+    def owners_locked(self) -> MembershipQuerySet:
+        """Lock the owners who can act, in the order of their keys.
+
+        Of two people who take each other's ownership away, the second waits here and
+        then finds only the one who is left.
+        """
+        return self.active().filter(role=Role.OWNER).order_by("pk").select_for_update()
+
     def for_principal(self, principal: Principal) -> MembershipQuerySet:
         """Return what `principal` may name: admins everybody, members themselves."""
         present = self.filter(removed_at=None)

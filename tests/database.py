@@ -188,7 +188,7 @@ def _drop_leftovers(cluster: embedded.Cluster, present: list[str]) -> None:
 
 def _state_of_migrations() -> str:
     digest = hashlib.sha256()
-    sources = [Path(module.__file__) for module in (walls, constraints, database_roles)]
+    sources = [Path(str(module.__file__)) for module in (walls, constraints, database_roles)]
     for app in apps.get_app_configs():
         sources += sorted((Path(app.path) / "migrations").glob("*.py"))
         digest.update(app.label.encode())

@@ -97,7 +97,7 @@ class Company:
 
 class _Scope(transaction.Atomic):
     def __init__(self, tenant: Tenant) -> None:
-        super().__init__(None, savepoint=True, durable=False)  # type: ignore[arg-type]
+        super().__init__(None, savepoint=True, durable=False)
         self._tenant_scope = tenant_scope(tenant.pk)
 
     def __enter__(self) -> None:

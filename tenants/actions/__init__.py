@@ -1,0 +1,61 @@
+"""Every write to the tables of `tenants` that people or programs ask for.
+
+Each is one transaction in its tenant's scope, checks who asks, writes the audit trail and
+raises an AtriumError. `principal` is who asks; an operator is a superuser outside tenants.
+"""
+
+from __future__ import annotations
+
+from tenants.actions.companies import (
+    create_tenant,
+    enter_tenant,
+    leave_tenant,
+    resume_tenant,
+    suspend_tenant,
+    update_tenant_settings,
+)
+from tenants.actions.invitations import (
+    accept_invitation,
+    find_invitation,
+    invite,
+    withdraw_invitation,
+)
+from tenants.actions.keys import KEY_SCOPES, create_api_key, revoke_api_key
+from tenants.actions.people import (
+    change_role,
+    disable_member,
+    enable_member,
+    join,
+    mark_notices_seen,
+    remove_member,
+    sign_out_member,
+    update_profile,
+)
+from tenants.actions.users import create_operator, make_reset_link, remove_second_factor
+
+__all__ = [
+    "KEY_SCOPES",
+    "accept_invitation",
+    "change_role",
+    "create_api_key",
+    "create_operator",
+    "create_tenant",
+    "disable_member",
+    "enable_member",
+    "enter_tenant",
+    "find_invitation",
+    "invite",
+    "join",
+    "leave_tenant",
+    "make_reset_link",
+    "mark_notices_seen",
+    "remove_member",
+    "remove_second_factor",
+    "resume_tenant",
+    "revoke_api_key",
+    "sign_out_member",
+    "suspend_tenant",
+    "update_profile",
+    "update_tenant_settings",
+    "withdraw_invitation",
+]

@@ -1,0 +1,148 @@
+"""Tenants: made, set up, suspended, and entered by the operator."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from tenants import audit
+from tenants.access import SESSION_OPERATED_TENANT, Principal, operator_principal
+from tenants.clean import clean_color, clean_slug, clean_text
+from tenants.errors import Invalid, NotAllowed, NotFound
+from tenants.models import Role, Tenant
+from tenants.scope import tenant_scope
+
+if TYPE_CHECKING:
+    from django.contrib.sessions.backends.base import SessionBase
+
+    from tenants.models import User
+
+
+def create_tenant(
+    operator: User | None, slug: str, *, name: str, color: str | None = None
+) -> Tenant:
+    """Make a company; `operator` is None on the command line.
+
+    Raises:
+        Invalid: for a short name that is malformed or taken, an empty name, a bad colour.
+    """
+    tenant = Tenant(
+        id=uuid.uuid4(),
+        slug=clean_slug(slug),
+        name=clean_text(name, param="name", most=100),
+    )
+    if color is not None:
+        tenant.color = clean_color(color)
+    actor = Principal(tenant=tenant, membership=None, role=Role.OWNER, operator=operator)
+    try:
+        with tenant_scope(tenant.pk), transaction.atomic():
+            tenant.save(force_insert=True)
+            audit.record(actor, "tenant.created", tenant.slug)
+    except IntegrityError:
+        message = _("There is a company with the short name %s already.") % tenant.slug
+        raise Invalid(message, param="slug") from None
+    return tenant
+
+
+def update_tenant_settings(
+    principal: Principal,
+    *,
+    name: str | None = None,
+    color: str | None = None,
+    admins_read_threads: bool | None = None,
+) -> Tenant:
+    """Change the company's settings; what is None stays.
+
+    Letting admins read members' chats stamps the moment, so that members are told.
+
+    Raises:
+        NotAllowed: for members. Invalid: for a bad name or colour.
+    """
+    principal.require(Role.ADMIN)
+    changed: dict[str, object] = {}
+    if name is not None:
+        changed["name"] = clean_text(name, param="name", most=100)
+    if color is not None:
+        changed["color"] = clean_color(color)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        tenant = Tenant.objects.select_for_update(no_key=True).get()
+        if admins_read_threads is not None and admins_read_threads != tenant.admins_read_threads:
+            changed["admins_read_threads"] = admins_read_threads
+            tenant.admins_read_threads_since = timezone.now()
+        changed = {key: value for key, value in changed.items() if getattr(tenant, key) != value}
+        for key, value in changed.items():
+            setattr(tenant, key, value)
+        if changed:
+            tenant.save()
+            audit.record(principal, "tenant.changed", tenant.slug, **changed)
+    return tenant
+
+
+def suspend_tenant(operator: User, tenant_id: UUID) -> Tenant:
+    """Close a company's doors: nobody of it gets in, nothing is deleted.
+
+    Raises:
+        NotAllowed: for anybody but the operator. NotFound: for an unknown id.
+    """
+    return _set_suspended(operator, tenant_id, suspended=True)
+
+
+def resume_tenant(operator: User, tenant_id: UUID) -> Tenant:
+    """Open a suspended company again; raises like `suspend_tenant`."""
+    return _set_suspended(operator, tenant_id, suspended=False)
+
+
+def enter_tenant(operator: User, session: SessionBase, tenant_id: UUID) -> Principal:
+    """Let the operator act inside a company, on its record, until `leave_tenant`.
+
+    Raises:
+        NotAllowed: for anybody but the operator. NotFound: for an unknown id.
+    """
+    principal = _operator_inside(operator, tenant_id)
+    with tenant_scope(tenant_id), transaction.atomic():
+        audit.record(principal, "operator.entered", principal.tenant.slug)
+    session[SESSION_OPERATED_TENANT] = str(tenant_id)
+    session.cycle_key()
+    return principal
+
+
+def leave_tenant(operator: User, session: SessionBase) -> None:
+    """End what `enter_tenant` began; outside any company it does nothing.
+
+    Raises:
+        NotAllowed: for anybody but the operator.
+    """
+    entered = session.pop(SESSION_OPERATED_TENANT, None)
+    if entered is None:
+        return
+    # The sockets of the company just left are closed with the old key.
+    session.cycle_key()
+    principal = _operator_inside(operator, UUID(entered))
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        audit.record(principal, "operator.left", principal.tenant.slug)
+
+
+def _operator_inside(operator: User, tenant_id: UUID) -> Principal:
+    if not operator.is_active or not operator.is_superuser:
+        raise NotAllowed
+    principal = operator_principal(operator, tenant_id)
+    if principal is None:
+        raise NotFound
+    return principal
+
+
+def _set_suspended(operator: User, tenant_id: UUID, *, suspended: bool) -> Tenant:
+    principal = _operator_inside(operator, tenant_id)
+    with tenant_scope(tenant_id), transaction.atomic():
+        tenant = Tenant.objects.select_for_update(no_key=True).get()
+        if (tenant.suspended_at is not None) != suspended:
+            tenant.suspended_at = timezone.now() if suspended else None
+            tenant.save(update_fields=["suspended_at"])
+            action = "tenant.suspended" if suspended else "tenant.resumed"
+            audit.record(principal, action, tenant.slug)
+    return tenant

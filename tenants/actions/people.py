@@ -1,0 +1,178 @@
+"""Memberships: joining, roles, shutting out, and one's own profile."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from tenants import audit
+from tenants.access import Principal
+from tenants.clean import (
+    clean_choice,
+    clean_email_address,
+    clean_language,
+    clean_password,
+    clean_text,
+    clean_zone,
+)
+from tenants.errors import Invalid, LastOwner, NotAllowed, NotFound
+from tenants.models import Membership, Role, User
+from tenants.scope import tenant_scope
+
+
+def join(
+    principal: Principal,
+    email: str,
+    *,
+    role: str = Role.MEMBER,
+    name: str | None = None,
+    password: str | None = None,
+) -> tuple[Membership, bool]:
+    """Take a person into the company at once, and tell whether their account is new.
+
+    For the operator and the command line; admins invite. An account that exists keeps its
+    password. Without `password` a new account gets one through a reset link.
+
+    Raises:
+        NotAllowed: for members and admins of the company. Invalid: for a bad address,
+        role, name or password, or somebody who is a member already.
+    """
+    if principal.membership is not None:
+        raise NotAllowed
+    address = clean_email_address(email)
+    role = clean_choice(role, Role.values, param="role")
+    name = clean_text(name or address.partition("@")[0], param="name", most=100)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        user, created = find_or_create_user(address, password)
+        membership = add_membership(user, role=role, name=name)
+        audit.record(principal, "member.joined", name, member=str(membership.pk), role=role)
+    return membership, created
+
+
+def find_or_create_user(address: str, password: str | None) -> tuple[User, bool]:
+    """Return the account of a clean address, made where there is none; within a transaction."""
+    found = User.objects.filter(email__iexact=address).first()
+    if found is not None:
+        return found, False
+    if password is not None:
+        password = clean_password(password, user=User(email=address))
+    try:
+        with transaction.atomic():
+            return User.objects.create_user(address, password), True
+    except IntegrityError:
+        return User.objects.get(email__iexact=address), False
+
+
+def add_membership(user: User, *, role: str, name: str) -> Membership:
+    """Make `user` a member, or once more one; within the tenant's transaction.
+
+    Raises:
+        Invalid: for somebody who is a member already.
+    """
+    # The lock on the account makes two joins of one person wait for each other.
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    former: Membership | None = Membership.objects.filter(user=user).first()
+    if former is None:
+        made: Membership = Membership.objects.create(
+            user=user, role=role, name=name, email=user.email
+        )
+        return made
+    if former.removed_at is None:
+        raise Invalid(_("%s is a member already.") % user.email, param="email")
+    former.role, former.name, former.email = role, name, user.email
+    former.removed_at = former.disabled_at = None
+    former.created_at = timezone.now()
+    former.save()
+    return former
+
+
+def change_role(principal: Principal, member_id: UUID, *, role: str) -> Membership:
+    """Give a member another role.
+
+    Raises:
+        NotAllowed: for members; for admins where an owner is or would be concerned.
+        NotFound, Invalid, LastOwner.
+    """
+    role = clean_choice(role, Role.values, param="role")
+    if role == Role.OWNER:
+        principal.require(Role.OWNER)
+    return _change_member(principal, member_id, "member.role", role=role)
+
+
+def disable_member(principal: Principal, member_id: UUID) -> Membership:
+    """Shut a member out of this company, until enabled; raises like `change_role`."""
+    return _change_member(principal, member_id, "member.disabled", disabled_at=timezone.now())
+
+
+def enable_member(principal: Principal, member_id: UUID) -> Membership:
+    """Let a disabled member in again; raises like `change_role`."""
+    return _change_member(principal, member_id, "member.enabled", disabled_at=None)
+
+
+def remove_member(principal: Principal, member_id: UUID) -> Membership:
+    """End a membership; the chats stay kept. Raises like `change_role`."""
+    now = timezone.now()
+    return _change_member(principal, member_id, "member.removed", removed_at=now, signed_out_at=now)
+
+
+def sign_out_member(principal: Principal, member_id: UUID) -> Membership:
+    """End a member's sign-ins for this company only; raises like `change_role`."""
+    return _change_member(principal, member_id, "member.signed_out", signed_out_at=timezone.now())
+
+
+def update_profile(principal: Principal, *, name: str, language: str, zone: str) -> Membership:
+    """Change what one's own company sees of one.
+
+    Raises:
+        NotAllowed: without a membership. Invalid: for a bad name, language or zone.
+    """
+    if principal.membership is None:
+        raise NotAllowed
+    changed = {
+        "name": clean_text(name, param="name", most=100),
+        "language": clean_language(language),
+        "zone": clean_zone(zone),
+    }
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        Membership.objects.filter(pk=principal.membership_id).update(**changed)
+        found: Membership = Membership.objects.get(pk=principal.membership_id)
+        return found
+
+
+def mark_notices_seen(principal: Principal) -> None:
+    """Remember that a member has read what the company told them; no audit, no effect on others."""
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        Membership.objects.filter(pk=principal.membership_id).update(notices_seen_at=timezone.now())
+
+
+def _change_member(
+    principal: Principal, member_id: UUID, action: str, **changes: Any
+) -> Membership:
+    """Apply `changes` to one member, under the lock that keeps the last owner."""
+    principal.require(Role.ADMIN)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        owners = list(Membership.objects.all().owners_locked())
+        found = Membership.objects.all().for_principal(principal).select_for_update()
+        member: Membership | None = found.filter(pk=member_id).first()
+        if member is None:
+            raise NotFound
+        if member.role == Role.OWNER:
+            principal.require(Role.OWNER)
+        if _takes_ownership(changes) and owners == [member]:
+            raise LastOwner
+        for name, value in changes.items():
+            setattr(member, name, value)
+        member.save(update_fields=list(changes))
+        details = {"role": changes["role"]} if "role" in changes else {}
+        audit.record(principal, action, member.name, member=str(member.pk), **details)
+    return member
+
+
+def _takes_ownership(changes: dict[str, Any]) -> bool:
+    if "role" in changes:
+        return bool(changes["role"] != Role.OWNER)
+    return bool(changes.get("disabled_at") or changes.get("removed_at"))

@@ -1,0 +1,74 @@
+"""Accounts: what only their owner or the operator changes."""
+
+from __future__ import annotations
+
+import structlog
+from allauth.account import app_settings
+from allauth.account.utils import user_pk_to_url_str
+from allauth.mfa.models import Authenticator
+from django.db import transaction
+from django.urls import reverse
+
+from tenants.actions.people import find_or_create_user
+from tenants.clean import clean_email_address
+from tenants.errors import NotAllowed, NotFound
+from tenants.models import User
+
+log = structlog.get_logger(__name__)
+
+
+def create_operator(email: str, *, password: str | None = None) -> tuple[User, bool]:
+    """Make the account of `email` a platform operator, and tell whether it is new.
+
+    For the command line. An account that exists keeps its password.
+
+    Raises:
+        Invalid: for a bad address or password.
+    """
+    address = clean_email_address(email)
+    with transaction.atomic():
+        user, created = find_or_create_user(address, password)
+        user.is_staff = user.is_superuser = True
+        user.save(update_fields=["is_staff", "is_superuser"])
+    log.info("operator.made", user_id=user.pk)
+    return user, created
+
+
+def make_reset_link(operator: User | None, email: str, *, base_url: str) -> str:
+    """Return a link with which the owner of `email` sets a new password, once.
+
+    `operator` is None on the command line; `base_url` is the address of this installation.
+
+    Raises:
+        NotAllowed: for anybody but the operator. Invalid, NotFound: for the address.
+    """
+    user = _account(operator, email)
+    token = app_settings.PASSWORD_RESET_TOKEN_GENERATOR().make_token(user)
+    path = reverse(
+        "account_reset_password_from_key",
+        kwargs={"uidb36": user_pk_to_url_str(user), "key": token},
+    )
+    log.info("operator.reset_link", user_id=user.pk, operator_id=operator.pk if operator else None)
+    return base_url.rstrip("/") + path
+
+
+def remove_second_factor(operator: User | None, email: str) -> None:
+    """Take the second factor off an account whose owner has lost it; raises like the link."""
+    user = _account(operator, email)
+    with transaction.atomic():
+        Authenticator.objects.filter(user=user).delete()
+    log.info(
+        "operator.second_factor_removed",
+        user_id=user.pk,
+        operator_id=operator.pk if operator else None,
+    )
+
+
+def _account(operator: User | None, email: str) -> User:
+    if operator is not None and not (operator.is_active and operator.is_superuser):
+        raise NotAllowed
+    address = clean_email_address(email)
+    user = User.objects.filter(email__iexact=address).first()
+    if user is None:
+        raise NotFound("There is no account with this address.", param="email")
+    return user
