@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import psycopg
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.checks import Tags, run_checks
@@ -40,6 +41,17 @@ STEADY_SECONDS = 60
 LONGEST_PAUSE = 30.0
 MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 _SERVER_DIES_WITH_US = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def reach_databases() -> None:
+    """Raise CommandError naming the first variable whose server does not answer."""
+    for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
+        if address := os.environ.get(name):
+            try:
+                psycopg.connect(address, connect_timeout=5).close()
+            except psycopg.OperationalError as error:
+                words = str(error).strip().splitlines()[0]
+                raise CommandError(f"{name} does not answer: {words}") from None
 
 
 def migrate(say: Callable[[str], None]) -> None:

@@ -146,7 +146,7 @@ class TestRequirements:
     @pytest.fixture(params=["requirements.txt", "requirements-dev.txt"])
     def text(self, request: pytest.FixtureRequest) -> str:
         """One requirements file's text."""
-        return (ROOT / request.param).read_text()
+        return (ROOT / str(request.param)).read_text()
 
     def test_every_package_is_pinned_and_hashed(self, text: str) -> None:
         entries = re.split(r"\n(?=\S)", text.strip())

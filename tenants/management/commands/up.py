@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, connections
+from django.db import connections
 
 from tenants.local import announce
 from tenants.supervisor import (
@@ -21,6 +21,7 @@ from tenants.supervisor import (
     collect_static,
     find_model_servers,
     migrate,
+    reach_databases,
     refuse_taken_port,
 )
 
@@ -44,7 +45,7 @@ class Command(BaseCommand):
         host: str = options["host"]
         port = options["port"] or _port_from_environment()
         data_dir = Path(settings.DATA_DIR)
-        demo = not options["no_demo"] and "load_demo" in get_commands()
+        demo = not options["no_demo"]
         if not _is_loopback(host):
             self._refuse_demonstration(host, data_dir, asked=demo)
         refuse_taken_port(host, port)
@@ -74,15 +75,13 @@ class Command(BaseCommand):
     def _prepare(self, data_dir: Path, *, demo: bool) -> str:
         """Ready the database and the files; return the demonstration's sign-ins."""
         printed = StringIO()
+        reach_databases()
         try:
             migrate(self._say)
             check_walls()
-            if demo:
+            if demo and "load_demo" in get_commands():
                 call_command("load_demo", stdout=printed)
                 (data_dir / "demo.loaded").touch()
-        except OperationalError as error:
-            words = str(error).strip().splitlines()[0]
-            raise CommandError(f"DATABASE_URL does not answer: {words}") from None
         finally:
             connections.close_all()
         collect_static(self._say)

@@ -1,0 +1,256 @@
+"""`manage.py` and `up` as real processes on a data folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from tenants import embedded, supervisor
+from tenants.local import announce, serving
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "SECRET_KEY", "FIELD_ENCRYPTION_KEYS", "PORT")
+
+
+def manage(data_dir: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one management command to its end."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=environment(data_dir, **variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def environment(data_dir: Path, **variables: str) -> dict[str, str]:
+    """Return this process's environment without Atrium's own variables, plus `variables`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in OURS and not name.startswith(("ATRIUM_", "OPENAI_", "PYTEST_"))
+    }
+    return {**kept, "ATRIUM_DATA_DIR": str(data_dir), "PYTHONWARNINGS": "error", **variables}
+
+
+def free_port() -> int:
+    """Return a port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def data_dir() -> Iterator[Path]:
+    """One data folder for this module; the database in it is made by the first command."""
+    folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
+    folder.chmod(0o711)
+    yield folder
+    if (cluster := embedded.locate(folder)) is not None:
+        cluster.stop()
+    shutil.rmtree(folder)
+
+
+def refusal(data_dir: Path, *arguments: str, **variables: str) -> str:
+    """Return the one sentence with which a command ends; fail when it ends otherwise."""
+    result = manage(data_dir, *arguments, **variables)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    return result.stderr
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("variables", "named"),
+        [
+            ({"PORT": "eighty"}, "PORT"),
+            ({"DATABASE_URL": "mysql://somewhere/atrium"}, "DATABASE_URL"),
+            ({"PUBLIC_URL": "chat.example.com"}, "PUBLIC_URL"),
+            ({"ATRIUM_RUN_SECONDS": "soon"}, "ATRIUM_RUN_SECONDS"),
+            ({"DEBUG": "perhaps"}, "DEBUG"),
+        ],
+    )
+    def test_value_that_cannot_work(
+        self, data_dir: Path, variables: dict[str, str], named: str
+    ) -> None:
+        assert named in refusal(data_dir, "up", **variables)
+
+    def test_database_that_does_not_answer(self, data_dir: Path) -> None:
+        address = f"postgresql://atrium_app:x@127.0.0.1:{free_port()}/atrium"
+        said = refusal(data_dir, "up", "--port", str(free_port()), DATABASE_URL=address)
+        assert "DATABASE_URL" in said
+
+    def test_second_up(self, data_dir: Path) -> None:
+        with serving(data_dir):
+            announce(data_dir, "http://127.0.0.1:8000")
+            assert "already on http://127.0.0.1:8000" in refusal(data_dir, "up")
+
+    def test_port_in_use(self, data_dir: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            assert f"Port {port} is in use" in refusal(data_dir, "up", "--port", str(port))
+
+    def test_demonstration_off_loopback(self, data_dir: Path) -> None:
+        assert "--no-demo" in refusal(data_dir, "up", "--host", "0.0.0.0")
+
+    def test_demonstration_loaded_before(self, tmp_path: Path) -> None:
+        (tmp_path / "demo.loaded").touch()
+        database = {"DATABASE_URL": "postgresql://nobody@127.0.0.1/none"}
+        said = refusal(tmp_path, "up", "--host", "0.0.0.0", "--no-demo", **database)
+        assert "public passwords" in said
+
+    def test_db_of_another_server(self, data_dir: Path) -> None:
+        said = refusal(data_dir, "db", "stop", DATABASE_URL="postgresql://nobody@127.0.0.1/none")
+        assert "embedded one only" in said
+
+    def test_restore_while_serving(self, data_dir: Path) -> None:
+        with serving(data_dir):
+            assert "stop it first" in refusal(data_dir, "db", "restore", "rows.backup")
+
+
+class TestDatabaseCommands:
+    def test_json_is_one_object(self, data_dir: Path) -> None:
+        answers = [
+            json.loads(manage(data_dir, "db", thing, "--json").stdout)
+            for thing in ("start", "url", "stop")
+        ]
+        assert [answer["running"] for answer in answers] == [True, True, False]
+
+    def test_roles_name_no_kept_password(self, data_dir: Path) -> None:
+        manage(data_dir, "db", "start")
+        manage(data_dir, "db", "stop")
+        printed = manage(data_dir, "db", "roles").stdout
+        passwords = json.loads((data_dir / "database.json").read_text()).values()
+        assert "CREATE ROLE atrium_app" in printed
+        assert not [password for password in passwords if password in printed]
+
+
+class TestSecrets:
+    def test_made_once_and_private(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "private").mkdir()
+        variables = {"DATABASE_URL": "mysql://nowhere"}  # up stops there, after the secrets
+        manage(tmp_path / "private", "up", **variables)
+        file = tmp_path / "private" / "secrets.json"
+        before = file.read_text()
+        manage(tmp_path / "private", "up", **variables)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert file.read_text() == before
+
+    def test_commands_on_another_server_make_none(self, tmp_path: Path) -> None:
+        manage(tmp_path, "check", DATABASE_URL="mysql://nowhere")
+        assert not (tmp_path / "secrets.json").exists()
+
+
+class Listing(BaseHTTPRequestHandler):
+    """A model server that lists one model."""
+
+    def do_GET(self) -> None:
+        """Answer /v1/models."""
+        self.send_response(200 if self.path == "/v1/models" else 404)
+        self.end_headers()
+        self.wfile.write(b'{"data": [{"id": "small-model"}]}')
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Say nothing."""
+
+
+class TestModelServers:
+    def test_listing_server_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with ThreadingHTTPServer(("127.0.0.1", 0), Listing) as server:
+            Thread(target=server.serve_forever, daemon=True).start()
+            places = {"Ollama": server.server_port, "vLLM": free_port()}
+            monkeypatch.setattr(supervisor, "MODEL_SERVERS", places)
+            found = supervisor.find_model_servers(except_port=0)
+            server.shutdown()
+        assert found == [f"Ollama at http://127.0.0.1:{places['Ollama']}/v1 with small-model"]
+
+
+@pytest.mark.slow
+class TestUp:
+    def start(self, data_dir: Path, port: int) -> subprocess.Popen[str]:
+        """Start `up` and return it once it printed its address."""
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "up", "--no-demo", "--port", str(port)],
+            cwd=ROOT,
+            env=environment(data_dir),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdout is not None
+        read: list[str] = []
+        for line in process.stdout:
+            read.append(line)
+            if "Atrium is ready" in line:
+                return process
+        raise AssertionError("".join(read))
+
+    def healthy(self, port: int) -> bool:
+        """Tell whether the server answers."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+            return bool(answer.status == 200)
+
+    @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+    def test_serves_and_stops_cleanly(self, data_dir: Path, how: signal.Signals) -> None:
+        port = free_port()
+        with self.start(data_dir, port) as process:
+            assert self.healthy(port)
+            process.send_signal(how)
+            assert process.wait(30) == 0
+        cluster = embedded.locate(data_dir)
+        assert cluster is not None
+        assert not cluster.is_running()
+
+    def test_restarts_a_server_that_died(self, data_dir: Path) -> None:
+        port = free_port()
+        with self.start(data_dir, port) as process:
+            os.kill(server_of(process.pid), signal.SIGKILL)
+            assert process.stdout is not None
+            assert any("ended by itself" in line for line in process.stdout)
+            before = process.poll()
+            process.terminate()
+            assert (before, process.wait(30)) == (None, 0)
+
+    def test_killed_supervisor_takes_the_server_along(self, data_dir: Path) -> None:
+        port = free_port()
+        with self.start(data_dir, port) as process:
+            process.kill()
+            process.wait(10)
+            assert process.stdout is not None
+            process.stdout.read()  # ends when the server, too, has closed its output
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            pass
+        assert manage(data_dir, "db", "stop").returncode == 0
+
+    def test_server_knows_no_owner(self, data_dir: Path) -> None:
+        port = free_port()
+        with self.start(data_dir, port) as process:
+            variables = Path(f"/proc/{server_of(process.pid)}/environ").read_bytes()
+            process.terminate()
+            process.wait(30)
+        assert b"DATABASE_URL=postgresql://atrium_app" in variables
+        assert b"atrium_owner" not in variables
+
+
+def server_of(supervisor_pid: int) -> int:
+    """Return the process id of the server below an `up`."""
+    children = Path(f"/proc/{supervisor_pid}/task/{supervisor_pid}/children").read_text().split()
+    return int(children[0])
