@@ -1,6 +1,6 @@
 // One answer: who gives it, its text and steps in order, what it waits for, how it ended.
 import { Approvals } from "./approvals.js";
-import { textOf } from "./conversation.js";
+import { isActive, textOf } from "./conversation.js";
 import { arrange, el, icon, setText } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { t } from "./page-data.js";
@@ -80,7 +80,7 @@ export class AnswerView {
     setText(this.busy.lastElementChild, doing ?? "");
     this.#ended(run, last);
     this.text = pieces.filter((piece) => piece.kind === "text").map((piece) => textOf(piece.message)).join("\n\n");
-    this.actions.hidden = this.text === "" || doing !== null || run?.status === "in_progress";
+    this.actions.hidden = this.text === "" || isActive(run);
   }
 
   #head(run, pieces, entry) {

@@ -42,23 +42,26 @@ function tableBlock(table) {
   scroller.append(table);
 }
 
-// The answer's own heading is level 2; a level is never skipped below it.
-function levelled(fragment, level) {
-  let last = level;
+export const NO_HEADINGS = { top: 6, last: 2 };
+
+// The answer's own heading is level 2; the model's begin at 3 and never skip a level.
+function levelled(fragment, { top, last }) {
   for (const heading of [...fragment.querySelectorAll("h1,h2,h3,h4,h5,h6")]) {
-    last = Math.min(Number(heading.localName[1]) + 2, last + 1, 6);
+    const depth = Number(heading.localName[1]);
+    top = Math.min(top, depth);
+    last = Math.min(3 + depth - top, last + 1, 6);
     const same = document.createElement(`h${last}`);
     same.append(...heading.childNodes);
     heading.replaceWith(same);
   }
-  return last;
+  return { top, last };
 }
 
 /**
- * Returns {fragment, level}: safe, decorated elements of `html` and the last heading level.
+ * Returns {fragment, headings}: safe, decorated elements of `html` and where headings stand now.
  * `open` says that more text is coming, so costly work may wait.
  */
-export function decorate(html, { level = 2, open = false } = {}) {
+export function decorate(html, { headings = NO_HEADINGS, open = false } = {}) {
   const fragment = DOMPurify.sanitize(html, ALLOWED);
   for (const link of fragment.querySelectorAll("a")) {
     link.target = "_blank";
@@ -67,5 +70,5 @@ export function decorate(html, { level = 2, open = false } = {}) {
   for (const pre of [...fragment.querySelectorAll("pre")]) codeBlock(pre, open);
   for (const table of [...fragment.querySelectorAll("table")]) tableBlock(table);
   for (const code of [...fragment.querySelectorAll("code.math-inline, code.math-block")]) typeset(code);
-  return { fragment, level: levelled(fragment, level) };
+  return { fragment, headings: levelled(fragment, headings) };
 }

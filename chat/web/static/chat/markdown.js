@@ -1,6 +1,6 @@
 // Growing Markdown: finished blocks stay as they are, only the last open block is drawn again.
 import { morphdom, remend } from "./vendor/markdown.js";
-import { decorate } from "./decorate.js";
+import { decorate, NO_HEADINGS } from "./decorate.js";
 import { el } from "./dom.js";
 import { lex, toHtml } from "./grammar.js";
 
@@ -22,7 +22,7 @@ function lastBlock(tokens) {
 export class Markdown {
   #root;
   #settled = 0;
-  #level = 2;
+  #headings = NO_HEADINGS;
   #open = null;
   #shown = null;
 
@@ -53,16 +53,16 @@ export class Markdown {
   #restart() {
     this.#root.replaceChildren();
     this.#settled = 0;
-    this.#level = 2;
+    this.#headings = NO_HEADINGS;
     this.#open = null;
   }
 
   #draw(block, tokens, open) {
-    const { fragment, level } = decorate(toHtml(tokens), { level: this.#level, open });
+    const { fragment, headings } = decorate(toHtml(tokens), { headings: this.#headings, open });
     const wanted = el("div", { class: "block" });
     wanted.append(fragment);
     morphdom(block, wanted, formulasWhole);
-    return level;
+    return headings;
   }
 
   #block() {
@@ -75,7 +75,7 @@ export class Markdown {
 
   #settle(token) {
     if (token.type === "space" || token.type === "def") return;
-    this.#level = this.#draw(this.#block(), [token], false);
+    this.#headings = this.#draw(this.#block(), [token], false);
     this.#open = null;
   }
 
