@@ -1,0 +1,103 @@
+"""JSON from outside, read strictly: what PostgreSQL or Python would choke on is refused here."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from chat.errors import InvalidJson
+
+MAX_DEPTH = 32
+_LARGEST = 2**63 - 1
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # an open one runs to the end
+_BRACKET = re.compile(r"[\[\]{}]")
+_UNUSABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def parse_json_object(
+    raw: bytes | str, *, max_bytes: int, max_depth: int = MAX_DEPTH
+) -> dict[str, Any]:
+    """Return the JSON object in `raw`, e.g. a request body, a frame or a tool's arguments.
+
+    Raises:
+        InvalidJson: for anything else, and for duplicate keys, NaN and infinities,
+            numbers beyond 64 bits or the range of floats, NUL, lone surrogates,
+            invalid UTF-8, or more bytes or depth than allowed.
+    """
+    text = _text(raw, max_bytes)
+    if _depth(text) > max_depth:
+        raise InvalidJson(f"This JSON is nested deeper than {max_depth} levels.")
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_number,
+            parse_constant=_refuse_constant,
+        )
+    except json.JSONDecodeError as error:
+        raise InvalidJson(
+            f"This is not well-formed JSON: {error.msg} at character {error.pos}."
+        ) from None
+    if not isinstance(value, dict):
+        raise InvalidJson("A JSON object is expected.")
+    _refuse_unusable_text(value)
+    return value
+
+
+def _text(raw: bytes | str, max_bytes: int) -> str:
+    try:
+        data = raw.encode() if isinstance(raw, str) else raw
+        if len(data) > max_bytes:
+            raise InvalidJson(f"This is longer than {max_bytes} bytes.")
+        return data.decode()
+    except UnicodeError:
+        raise InvalidJson("This is not valid UTF-8.") from None
+
+
+def _depth(text: str) -> int:
+    # Counted before parsing: the parser recurses, and a deep text would exhaust its stack.
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise InvalidJson("A key appears twice in one object.")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or abs(value := int(digits)) > _LARGEST:
+        raise InvalidJson("A whole number is too large.")
+    return value
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise InvalidJson("A number is too large.")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidJson(f"{name} is not a JSON value.")
+
+
+def _refuse_unusable_text(value: object) -> None:
+    if isinstance(value, str):
+        if _UNUSABLE.search(value):
+            raise InvalidJson("A text holds a NUL or half of a surrogate pair.")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_unusable_text(key)
+            _refuse_unusable_text(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_unusable_text(item)
