@@ -41,6 +41,7 @@ from tenants.postgres_programs import (
     Account,
     EmbeddedError,
     Programs,
+    make_data_dir,
     packaged_programs,
     reachable,
     server_account,
@@ -267,7 +268,7 @@ def ensure_running(data_dir: Path | str, *, durable: bool = True) -> Cluster:
     nothing waits for the disk, and a power cut may destroy the files. Raises EmbeddedError.
     """
     place = Path(data_dir).resolve()
-    place.mkdir(mode=0o711, parents=True, exist_ok=True)
+    make_data_dir(place)
     with _locked(place):
         cluster = _opened(place)
         if not (cluster.data / "PG_VERSION").exists():
@@ -298,7 +299,7 @@ def open_any_major(data_dir: Path | str) -> Cluster | None:
 def running(data_dir: Path | str, *, durable: bool = True) -> Iterator[Cluster]:
     """Use the cluster; the last process that leaves stops it, unless `keep_running` was asked."""
     place = Path(data_dir).resolve()
-    place.mkdir(mode=0o711, parents=True, exist_ok=True)
+    make_data_dir(place)
     with (place / "database.users").open("a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
         cluster = ensure_running(place, durable=durable)

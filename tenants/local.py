@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from tenants import embedded
-from tenants.postgres_programs import EmbeddedError, default_data_dir
+from tenants.postgres_programs import EmbeddedError, default_data_dir, make_data_dir
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _WITHOUT_DATABASE = frozenset(
@@ -54,7 +54,7 @@ def serving(data_dir: Path) -> Iterator[IO[str]]:
 
     Yields the lock file, in which `up` leaves its address. Raises EmbeddedError.
     """
-    data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    make_data_dir(data_dir)
     with (data_dir / "up.lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +81,7 @@ def _fill_in_secrets(data_dir: Path, *, make: bool) -> None:
         return
     path = data_dir / "secrets.json"
     if make and not path.exists():
-        data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        make_data_dir(data_dir)
         _write_once(path, {name: secrets.token_urlsafe(48) for name in names})
     if path.exists():
         kept: dict[str, str] = json.loads(path.read_text())

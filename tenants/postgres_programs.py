@@ -114,6 +114,14 @@ def _may_enter(folder: Path, account: Account) -> bool:
     return bool(status.st_mode & stat.S_IXOTH)
 
 
+def make_data_dir(data_dir: Path) -> None:
+    """Make the folder and what is missing above it, so that the server's account gets through."""
+    for folder in (*reversed(data_dir.parents), data_dir):
+        if not folder.exists():
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o711)  # whatever the umask says
+
+
 def default_data_dir(checkout: Path) -> Path:
     """Return `.data` in the checkout, or for root with a private checkout a place outside it."""
     inside = checkout / ".data"
