@@ -63,7 +63,9 @@ class localised:  # noqa: N801
         self.language.__exit__(*error)  # type: ignore[arg-type]
 
 
-def error_response(code: str, message: str, *, status: int, param: str | None = None) -> JsonResponse:
+def error_response(
+    code: str, message: str, *, status: int, param: str | None = None
+) -> JsonResponse:
     """Return the one shape of an error in JSON."""
     body = {"error": {"code": code, "message": message, "param": param}}
     return JsonResponse(body, status=status)

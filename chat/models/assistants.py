@@ -54,7 +54,9 @@ class Assistant(TenantModel):
         validators=[MaxLengthValidator(256_000)],
         help_text=_("Goes to the model ahead of every chat: tone, rules, what to refuse."),
     )
-    model = models.CharField(_("model"), max_length=256, help_text=_("Which language model answers."))
+    model = models.CharField(
+        _("model"), max_length=256, help_text=_("Which language model answers.")
+    )
     upstream = models.CharField(
         _("model server"),
         max_length=64,
@@ -94,7 +96,9 @@ class Assistant(TenantModel):
         help_text=_("What happens when somebody writes before the answer has ended."),
     )
     enabled = models.BooleanField(
-        _("enabled"), default=True, help_text=_("Off: nobody can choose it; its chats stay readable.")
+        _("enabled"),
+        default=True,
+        help_text=_("Off: nobody can choose it; its chats stay readable."),
     )
     is_default = models.BooleanField(
         _("default"), default=False, help_text=_("New chats begin with this one.")

@@ -14,32 +14,52 @@ class Reason(models.TextChoices):
     THREAD_DELETED = "thread_deleted", _("The chat was deleted.")
     ACCESS_ENDED = "access_ended", _("Your access ended while this was being answered.")
     DEADLINE = "deadline", _("This took longer than an answer may take. Try again.")
-    APPROVAL_EXPIRED = "approval_expired", _("Nobody approved this in time. Ask again if it is still needed.")
-    UPSTREAM_UNAVAILABLE = "upstream_unavailable", _(
-        "The model server cannot be reached at the moment. Try again in a minute."
+    APPROVAL_EXPIRED = (
+        "approval_expired",
+        _("Nobody approved this in time. Ask again if it is still needed."),
+    )
+    UPSTREAM_UNAVAILABLE = (
+        "upstream_unavailable",
+        _("The model server cannot be reached at the moment. Try again in a minute."),
     )
     UPSTREAM_TIMEOUT = "upstream_timeout", _("The model server did not answer in time. Try again.")
-    UPSTREAM_RATE_LIMITED = "upstream_rate_limited", _(
-        "The model server is busy. Try again in a minute."
+    UPSTREAM_RATE_LIMITED = (
+        "upstream_rate_limited",
+        _("The model server is busy. Try again in a minute."),
     )
-    UPSTREAM_REFUSED = "upstream_refused", _(
-        "The model server refused the request. Tell your admin: the assistant's settings need a look."
+    UPSTREAM_REFUSED = (
+        "upstream_refused",
+        _(
+            "The model server refused the request. Tell your admin: the assistant's settings need a look."
+        ),
     )
     STREAM_BROKEN = "stream_broken", _("The answer broke off. Try again.")
-    CONTENT_REFUSED = "content_refused", _(
-        "The model server's content filter refused this message. Put it in other words."
+    CONTENT_REFUSED = (
+        "content_refused",
+        _("The model server's content filter refused this message. Put it in other words."),
     )
     CONTENT_FILTER = "content_filter", _("The content filter cut this answer short.")
-    CONTEXT_TOO_LONG = "context_too_long", _(
-        "This message is longer than the model can read. Send it in parts."
+    CONTEXT_TOO_LONG = (
+        "context_too_long",
+        _("This message is longer than the model can read. Send it in parts."),
     )
-    MAX_COMPLETION_TOKENS = "max_completion_tokens", _(
-        "The answer reached its greatest length. Write “go on” for the rest."
+    MAX_COMPLETION_TOKENS = (
+        "max_completion_tokens",
+        _("The answer reached its greatest length. Write “go on” for the rest."),
     )
     MAX_PROMPT_TOKENS = "max_prompt_tokens", _("The chat is longer than this answer may read.")
     BUDGET = "budget", _("This answer reached your company's limit for one answer.")
-    LOOP = "loop", _("The assistant kept repeating the same step, so it was stopped. Try other words.")
-    TOO_MANY_ROUNDS = "too_many_rounds", _("The assistant needed too many steps. Ask for less at once.")
-    TOO_MANY_CALLS = "too_many_calls", _("The assistant needed too many steps. Ask for less at once.")
+    LOOP = (
+        "loop",
+        _("The assistant kept repeating the same step, so it was stopped. Try other words."),
+    )
+    TOO_MANY_ROUNDS = (
+        "too_many_rounds",
+        _("The assistant needed too many steps. Ask for less at once."),
+    )
+    TOO_MANY_CALLS = (
+        "too_many_calls",
+        _("The assistant needed too many steps. Ask for less at once."),
+    )
     POISON = "poison", _("This answer failed several times. Try other words.")
     SERVER_ERROR = "server_error", _("Something went wrong on our side. Try again.")

@@ -54,9 +54,7 @@ class RunQuerySet(TenantQuerySet["Run"]):
 
     def for_principal(self, principal: Principal) -> RunQuerySet:
         """Return the runs of the principal's own threads."""
-        return self.filter(
-            thread__member_id=principal.membership_id, thread__deleted_at=None
-        )
+        return self.filter(thread__member_id=principal.membership_id, thread__deleted_at=None)
 
 
 class Run(TenantModel):

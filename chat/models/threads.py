@@ -111,9 +111,7 @@ class MessageQuerySet(TenantQuerySet["Message"]):
 
     def for_principal(self, principal: Principal) -> MessageQuerySet:
         """Return the messages of the principal's own threads."""
-        return self.filter(
-            thread__member_id=principal.membership_id, thread__deleted_at=None
-        )
+        return self.filter(thread__member_id=principal.membership_id, thread__deleted_at=None)
 
     def placed(self) -> MessageQuerySet:
         """Leave out the queued, which have no place in the thread yet."""

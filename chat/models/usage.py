@@ -76,7 +76,9 @@ class Price(TenantModel):
         choices=[("input_tokens", _("input tokens")), ("output_tokens", _("output tokens"))],
     )
     price = models.DecimalField(
-        _("price per million tokens"), max_digits=20, decimal_places=6,
+        _("price per million tokens"),
+        max_digits=20,
+        decimal_places=6,
         validators=[MinValueValidator(0)],
     )
     currency = models.CharField(_("currency"), max_length=3, default="USD")
@@ -98,16 +100,25 @@ class TenantPolicy(TenantModel):
 
     id = models.BigAutoField(primary_key=True)
     max_tokens_per_run = models.BigIntegerField(
-        _("tokens per answer"), null=True, blank=True, validators=[MinValueValidator(1)],
+        _("tokens per answer"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
         help_text=_("An answer that needs more is cut short and says so."),
     )
     max_cost_per_run = models.DecimalField(
-        _("cost per answer"), max_digits=12, decimal_places=4, null=True, blank=True,
+        _("cost per answer"),
+        max_digits=12,
+        decimal_places=4,
+        null=True,
+        blank=True,
         validators=[MinValueValidator(0)],
         help_text=_("In US dollars, by the known prices."),
     )
     approval_tools = models.JSONField(
-        _("tools that need approval"), default=list, blank=True,
+        _("tools that need approval"),
+        default=list,
+        blank=True,
         help_text=_("Besides those that destroy something, which always ask."),
     )
 

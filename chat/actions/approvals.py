@@ -1,0 +1,110 @@
+"""Approve or decline a tool call that waits for a person."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from chat.conf import conf
+from chat.errors import ApprovalChanged, InvalidInput, NotFound, NothingToDecide
+from chat.models import Run, RunStatus, ToolCall
+from chat.models.runs import CallStatus
+from chat.runs.launch import launch
+from chat.runs.lifecycle import advance
+from chat.runs.worker import worker
+from chat.tools import dispatch, registry
+from tenants import audit
+from tenants.access import Principal
+from tenants.scope import tenant_scope
+
+DECISIONS = ("approve", "decline")
+
+
+def decide_call(
+    principal: Principal, run_id: str, call_id: str, *, decision: str, arguments_hash: str
+) -> Run:
+    """Approve or decline one waiting call; the run goes on when none waits any more.
+
+    `arguments_hash` is that of the arguments the approver saw.
+
+    Raises:
+        NotFound: for an unknown run or call.
+        InvalidInput: for another decision than "approve" or "decline".
+        NothingToDecide: when the call does not wait, or its time is over.
+        ApprovalChanged: when arguments or tool are not what was shown.
+    """
+    if decision not in DECISIONS:
+        raise InvalidInput("A decision is approve or decline.", param="decision")
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        run = _waiting_run(principal, run_id)
+        call = ToolCall.objects.filter(run=run, pk=call_id).select_for_update().first()
+        if call is None:
+            raise NotFound(f"No call found with id '{call_id}'.", param="call")
+        if call.status != CallStatus.WAITING:
+            raise NothingToDecide()
+        if decision == "approve":
+            tool = registry.find(call.name)
+            if not dispatch.approval_is_valid(
+                call, tool, arguments_hash=arguments_hash, now=timezone.now()
+            ):
+                raise ApprovalChanged()
+        _decide(principal, call, decision)
+        _continue_if_decided(run)
+        return run
+
+
+def _waiting_run(principal: Principal, run_id: str) -> Run:
+    run: Run | None = (
+        Run.objects.for_principal(principal)
+        .select_related("assistant")
+        .select_for_update(of=("self",), no_key=True)
+        .filter(pk=run_id)
+        .first()
+    )
+    if run is None:
+        raise NotFound(f"No run found with id '{run_id}'.", param="run")
+    if run.status != RunStatus.REQUIRES_ACTION:
+        raise NothingToDecide()
+    return run
+
+
+def decline_waiting(principal: Principal, run: Run) -> None:
+    """Decline every waiting call of a run, in the caller's transaction; the run goes on."""
+    for call in ToolCall.objects.filter(run=run, status=CallStatus.WAITING).select_for_update():
+        _decide(principal, call, "decline")
+    _continue_if_decided(run)
+
+
+def _decide(principal: Principal, call: ToolCall, decision: str) -> None:
+    call.decided_by = principal.membership_id
+    if decision == "approve":
+        call.status = CallStatus.APPROVED
+    else:
+        dispatch.decline(call)
+    call.save(update_fields=["status", "output", "error_code", "decided_by", "ended_at"])
+    audit.record(
+        principal,
+        f"tool.{call.status}",
+        call.pk,
+        run=call.run_id,
+        tool=call.name,
+        arguments_hash=call.arguments_hash,
+    )
+
+
+def _continue_if_decided(run: Run) -> None:
+    pending = (CallStatus.WAITING, CallStatus.PROPOSED)
+    if ToolCall.objects.filter(run=run, status__in=pending).exists():
+        return
+    owner = worker.claim_owner
+    run.expires_at = timezone.now() + timedelta(seconds=conf.run_seconds)
+    moved = advance(
+        run.pk, RunStatus.QUEUED, owner=owner, token=run.token + 1, expires_at=run.expires_at
+    )
+    if not moved:
+        raise NothingToDecide()
+    run.status, run.owner, run.token = RunStatus.QUEUED, owner, run.token + 1
+    run.state += 1
+    launch(run, resumed=True)

@@ -1,0 +1,219 @@
+"""Send a message, or withdraw one that waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from chat import wire
+from chat.actions.approvals import decline_waiting
+from chat.actions.runs import request_cancel
+from chat.conf import conf
+from chat.errors import AssistantDisabled, InvalidInput, NotFound, ThreadBusy, ThreadFull
+from chat.models import Assistant, Message, Run, RunStatus, Thread
+from chat.models.assistants import BusyPolicy
+from chat.models.reasons import Reason
+from chat.runs.launch import launch
+from chat.runs.start import insert_run
+from chat.runs.turn import Ending
+from chat.runs.worker import worker
+from tenants.access import Principal
+from tenants.scope import tenant_scope
+
+TITLE_CHARACTERS = 60
+INTERRUPTED = Ending(
+    status=RunStatus.CANCELLED, reason=Reason.INTERRUPTED, message_reason="run_cancelled"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """An accepted message. `run` is None while it is queued."""
+
+    thread: Thread
+    message: Message
+    run: Run | None
+
+
+def create_message(
+    principal: Principal,
+    thread_id: str | None,
+    *,
+    assistant_id: str,
+    text: str,
+    client_id: str,
+    busy: str = BusyPolicy.QUEUE,
+) -> Sent:
+    """Store a member's message and start its answer; a repeated `client_id` is the same message.
+
+    Without `thread_id` a new thread is made. While an answer is under way
+    `busy` decides: "reject", "queue" or "interrupt" (stop it, then answer this).
+
+    Raises:
+        NotFound: for an unknown thread or assistant.
+        AssistantDisabled, ThreadFull, InvalidInput: as they say.
+        ThreadBusy: with "reject", while an answer is under way.
+    """
+    check_text(text)
+    if principal.membership_id is None:
+        raise NotFound()
+    with tenant_scope(principal.tenant_id):
+        try:
+            with transaction.atomic():
+                sent = _repeated(principal, client_id)
+                return sent or _create(principal, thread_id, assistant_id, text, client_id, busy)
+        except IntegrityError:
+            # The same message arrived twice at once, or another answer began: look again.
+            with transaction.atomic():
+                sent = _repeated(principal, client_id)
+            if sent is None:
+                raise ThreadBusy() from None
+            return sent
+
+
+def check_text(text: str) -> None:
+    """Refuse what no chat can hold.
+
+    Raises:
+        InvalidInput: for empty or too long text.
+    """
+    if not text.strip():
+        raise InvalidInput("Write something first.", param="content")
+    if len(text) > conf.message_characters:
+        raise InvalidInput(
+            f"A message has at most {conf.message_characters:,} characters.", param="content"
+        )
+
+
+def _repeated(principal: Principal, client_id: str) -> Sent | None:
+    message = (
+        Message.objects.for_principal(principal)
+        .select_related("thread", "assistant")
+        .filter(sender=principal.membership_id, client_id=client_id)
+        .first()
+    )
+    if message is None:
+        return None
+    run = (
+        Run.objects.filter(thread_id=message.thread_id, through_position=message.position)
+        .select_related("assistant")
+        .first()
+    )
+    return Sent(thread=message.thread, message=message, run=run)
+
+
+def _create(
+    principal: Principal,
+    thread_id: str | None,
+    assistant_id: str,
+    text: str,
+    client_id: str,
+    busy: str,
+) -> Sent:
+    thread = _thread(principal, thread_id, text)
+    assistant = Assistant.objects.filter(pk=assistant_id).first()
+    if assistant is None:
+        raise NotFound(f"No assistant found with id '{assistant_id}'.", param="assistant")
+    if not assistant.enabled:
+        raise AssistantDisabled()
+    if thread.last_position >= conf.messages_per_thread:
+        raise ThreadFull()
+    message = Message(
+        thread=thread,
+        role="user",
+        assistant=assistant,
+        content=[wire.text_part(text)],
+        client_id=client_id,
+        sender=principal.membership_id,
+    )
+    active = None
+    if thread_id is not None:
+        active = Run.objects.active().filter(thread=thread).select_related("assistant").first()
+    if active is not None:
+        return _while_busy(principal, thread, message, active, busy)
+    return _answer(principal, thread, message, assistant)
+
+
+def _thread(principal: Principal, thread_id: str | None, text: str) -> Thread:
+    """Return the locked thread, or a new one titled by its first words."""
+    if thread_id is None:
+        thread = Thread(member=principal.membership, title=title_of(text))
+        thread.save(force_insert=True)
+        return thread
+    found: Thread | None = (
+        Thread.objects.for_principal(principal).locked().filter(pk=thread_id).first()
+    )
+    if found is None:
+        raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
+    if not found.title:
+        found.title = title_of(text)
+    return found
+
+
+def title_of(text: str) -> str:
+    """Return the first words of a message, cut at a word's end."""
+    words = " ".join(text.split())
+    if len(words) <= TITLE_CHARACTERS:
+        return words
+    return words[:TITLE_CHARACTERS].rsplit(" ", 1)[0].rstrip(",;:.") + "…"
+
+
+def _answer(principal: Principal, thread: Thread, message: Message, assistant: Assistant) -> Sent:
+    thread.last_position += 1
+    thread.updated_at = message.created_at = message.completed_at = timezone.now()
+    message.position = thread.last_position
+    message.save(force_insert=True)
+    thread.save(update_fields=["title", "last_position", "updated_at"])
+    assert principal.membership_id is not None
+    run = insert_run(
+        thread,
+        assistant=assistant,
+        member_id=principal.membership_id,
+        key_id=principal.key.pk if principal.key else None,
+        owner=worker.claim_owner,
+    )
+    launch(run, message=message)
+    return Sent(thread=thread, message=message, run=run)
+
+
+def _while_busy(
+    principal: Principal, thread: Thread, message: Message, active: Run, busy: str
+) -> Sent:
+    if busy == BusyPolicy.REJECT:
+        raise ThreadBusy(f"Can't add messages to {thread.pk} while a run {active.pk} is active.")
+    message.save(force_insert=True)
+    thread.updated_at = timezone.now()
+    thread.save(update_fields=["title", "updated_at"])
+    tell(principal.tenant_id, thread.pk, "atrium.message.queued", wire.message_object(message))
+    if busy == BusyPolicy.INTERRUPT:
+        request_cancel(active, INTERRUPTED)
+    elif active.status == RunStatus.REQUIRES_ACTION:
+        # Whoever writes on instead of approving has declined.
+        decline_waiting(principal, active)
+    message.refresh_from_db(fields=["position"])
+    return Sent(thread=thread, message=message, run=None)
+
+
+def delete_queued_message(principal: Principal, message_id: str) -> None:
+    """Withdraw a message that still waits.
+
+    Raises:
+        NotFound: for an unknown message, or one that is being answered already.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        messages = Message.objects.for_principal(principal).queued()
+        message = messages.select_for_update(of=("self",)).filter(pk=message_id).first()
+        if message is None:
+            raise NotFound(f"No waiting message found with id '{message_id}'.", param="message")
+        data = {"id": message.pk, "client_id": message.client_id}
+        Message.objects.filter(pk=message.pk).delete()
+        tell(principal.tenant_id, message.thread_id, "atrium.message.withdrawn", data)
+
+
+def tell(tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
+    """Tell the thread's readers once the transaction is committed."""
+    transaction.on_commit(lambda: worker.notify(tenant_id, thread_id, event, data))

@@ -1,0 +1,105 @@
+"""Stop an answer, or ask for one again."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from chat.errors import AssistantDisabled, NotFound, RunFinished, ThreadBusy
+from chat.models import Assistant, Run, RunStatus, Thread
+from chat.runs import recovery
+from chat.runs.launch import announce_row, launch, submit_on_commit
+from chat.runs.lifecycle import advance
+from chat.runs.start import insert_run
+from chat.runs.turn import CANCELLED, Ending
+from chat.runs.worker import worker
+from tenants.access import Principal
+from tenants.scope import tenant_scope
+
+
+def cancel_run(principal: Principal, run_id: str) -> Run:
+    """Stop a run; what was written so far is kept.
+
+    Raises:
+        NotFound: for an unknown run.
+        RunFinished: when it has ended already.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        run = _locked_run(principal, run_id)
+        if not run.is_active:
+            raise RunFinished(f"Cannot cancel run with status '{run.status}'.")
+        request_cancel(run, CANCELLED)
+        return run
+
+
+def _locked_run(principal: Principal, run_id: str) -> Run:
+    run: Run | None = (
+        Run.objects.for_principal(principal)
+        .select_related("assistant")
+        .select_for_update(of=("self",), no_key=True)
+        .filter(pk=run_id)
+        .first()
+    )
+    if run is None:
+        raise NotFound(f"No run found with id '{run_id}'.", param="run")
+    return run
+
+
+def request_cancel(run: Run, ending: Ending) -> None:
+    """Bring an active run towards `ending`, in the caller's transaction.
+
+    A run that a process executes goes to cancelling, and that process ends it;
+    one that waits for somebody ends here and now.
+    """
+    if run.owner is None:
+        following = recovery.end_row(run, ending, owner=worker.claim_owner)
+        announce_row(run)
+        submit_on_commit(following)
+        return
+    if run.status != RunStatus.CANCELLING and advance(
+        run.pk, RunStatus.CANCELLING, cancel_requested_at=timezone.now()
+    ):
+        run.status = RunStatus.CANCELLING
+        announce_row(run)
+    transaction.on_commit(lambda: worker.end_run(run.pk, ending))
+
+
+def retry_run(principal: Principal, thread_id: str, *, assistant_id: str | None = None) -> Run:
+    """Answer the thread's last message again, after an answer that failed or was stopped.
+
+    Raises:
+        NotFound: for an unknown thread or assistant, or an empty thread.
+        ThreadBusy: while an answer is under way.
+        AssistantDisabled: when its assistant is switched off.
+    """
+    with tenant_scope(principal.tenant_id):
+        try:
+            with transaction.atomic():
+                return _retry(principal, thread_id, assistant_id)
+        except IntegrityError:
+            raise ThreadBusy() from None
+
+
+def _retry(principal: Principal, thread_id: str, assistant_id: str | None) -> Run:
+    thread = Thread.objects.for_principal(principal).locked().filter(pk=thread_id).first()
+    last = Run.objects.filter(thread_id=thread_id).order_by("-created_at", "-id").first()
+    if thread is None or last is None:
+        raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
+    wanted = assistant_id or last.assistant_id
+    assistant = Assistant.objects.filter(pk=wanted).first()
+    if assistant is None:
+        raise NotFound(f"No assistant found with id '{wanted}'.", param="assistant")
+    if not assistant.enabled:
+        raise AssistantDisabled()
+    thread.updated_at = timezone.now()
+    thread.save(update_fields=["updated_at"])
+    assert principal.membership_id is not None
+    run = insert_run(
+        thread,
+        assistant=assistant,
+        member_id=principal.membership_id,
+        key_id=principal.key.pk if principal.key else None,
+        owner=worker.claim_owner,
+    )
+    launch(run)
+    return run

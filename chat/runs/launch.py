@@ -1,0 +1,43 @@
+"""Hand committed runs to whatever executes them, and tell readers of rows that changed."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from procrastinate.contrib.django import app as jobs
+
+from chat import wire
+from chat.models import Message, Run
+from chat.runs import records
+from chat.runs.turn import Started
+from chat.runs.worker import worker
+
+
+def launch(run: Run, *, message: Message | None = None, resumed: bool = False) -> None:
+    """Execute a new run once the caller's transaction is committed.
+
+    Claimed for this process: as a task here. Unclaimed (no loop, or at its
+    limit): as a job, deferred in the same transaction.
+    """
+    started = records.started(run, message=message, resumed=resumed)
+    if started is None:
+        defer(run)
+    submit_on_commit(started)
+
+
+def defer(run: Run) -> None:
+    """Leave the run to any worker process, within the caller's transaction."""
+    task = jobs.configure_task("chat.tasks.execute_run", queue="runs")
+    task.defer(tenant_id=str(run.tenant_id), run_id=run.pk)
+
+
+def submit_on_commit(started: Started | None) -> None:
+    """Execute a run claimed for this process after the commit; None does nothing."""
+    if started is not None:
+        transaction.on_commit(lambda: worker.submit(started))
+
+
+def announce_row(run: Run) -> None:
+    """Tell readers, after the commit, the status that a row was given without a task."""
+    event, data = f"thread.run.{run.status}", wire.run_object(run)
+    tenant_id, thread_id = run.tenant_id, run.thread_id
+    transaction.on_commit(lambda: worker.notify(tenant_id, thread_id, event, data))

@@ -1,0 +1,81 @@
+"""What tokens cost: a tenant's own prices first, then the public table that ships offline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+from genai_prices import Usage as PublicUsage
+from genai_prices import calc_price
+
+from chat.models import Price, Run, Usage
+from chat.runs.turn import Spent
+
+MILLION = Decimal(1_000_000)
+
+
+def usage_rows(run: Run, spent: Iterable[Spent]) -> list[Usage]:
+    """Return the rows of each upstream call, priced, not yet inserted."""
+    calls = list(spent)
+    if not calls:
+        return []
+    own = {(p.model, p.kind): p for p in Price.objects.filter(model__in={c.model for c in calls})}
+    return [row for call in calls for row in _rows(run, call, own)]
+
+
+def _rows(run: Run, call: Spent, own: dict[tuple[str, str], Price]) -> Iterator[Usage]:
+    quantities = {
+        "input_tokens": call.usage.input_tokens,
+        "output_tokens": call.usage.output_tokens,
+    }
+    public = public_prices(call)
+    for kind, quantity in quantities.items():
+        price, currency, source = None, "", ""
+        if (call.model, kind) in own:
+            row = own[call.model, kind]
+            price, currency, source = row.price / MILLION, row.currency, "tenant"
+        elif kind in public:
+            price, currency, source = public[kind], "USD", "genai-prices"
+        yield Usage(
+            member_id=run.member_id,
+            run=run,
+            call=call.call,
+            outcome=call.outcome,
+            model=call.model,
+            kind=kind,
+            quantity=quantity,
+            unit="token",
+            price=price,
+            currency=currency,
+            price_source=source,
+        )
+
+
+def public_prices(call: Spent) -> dict[str, Decimal]:
+    """Return US dollars per token by kind, averaged over cached and fresh; empty when unknown."""
+    usage = call.usage
+    try:
+        found = calc_price(
+            PublicUsage(
+                input_tokens=usage.input_tokens,
+                cache_read_tokens=usage.cached_tokens,
+                output_tokens=usage.output_tokens,
+            ),
+            call.model,
+        )
+    except (LookupError, ValueError):
+        return {}
+    prices = {}
+    if usage.input_tokens:
+        prices["input_tokens"] = Decimal(found.input_price) / usage.input_tokens
+    if usage.output_tokens:
+        prices["output_tokens"] = Decimal(found.output_price) / usage.output_tokens
+    return prices
+
+
+def cost_of(rows: Iterable[Usage]) -> Decimal:
+    """Return the US dollars of the rows whose price is known."""
+    return sum(
+        (row.price * row.quantity for row in rows if row.price and row.currency == "USD"),
+        Decimal(0),
+    )

@@ -1,0 +1,375 @@
+"""The database phases of a run: each function is one transaction in the run's tenant.
+
+Every write names the claim; one that has lapsed raises ClaimLapsed and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from chat import wire
+from chat.conf import conf
+from chat.models import (
+    Assistant,
+    Message,
+    Run,
+    RunStatus,
+    RunStep,
+    StepStatus,
+    TenantPolicy,
+    Thread,
+    ThreadMapping,
+    ToolCall,
+    Usage,
+)
+from chat.models.reasons import Reason
+from chat.models.runs import CallStatus
+from chat.runs import pricing
+from chat.runs.claims import Claim, ClaimLapsed, fenced_update
+from chat.runs.lifecycle import advance
+from chat.runs.prompt import Prompt, build_prompt
+from chat.runs.start import insert_run
+from chat.runs.turn import Announcement, Draft, Ending, Spent, Started, Turn, failed, incomplete
+from chat.tools import dispatch
+from tenants.access import Principal, principal_for_run
+from tenants.scope import tenant_scope
+
+# Room for the events that follow a stored state number, so that it never falls
+# behind what a reader was told.
+STATE_MARGIN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A claimed run, ready for its first round here."""
+
+    run: Run
+    position: int
+    index: int
+    calls: tuple[ToolCall, ...]
+    open_step: RunStep | None
+    mapping: ThreadMapping | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What one model round needs."""
+
+    principal: Principal
+    prompt: Prompt
+    tokens_left: int | None
+
+
+def load(claim: Claim) -> Loaded:
+    """Read a claimed run and move it from queued to in progress."""
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        run = (
+            Run.objects.active()
+            .select_related("thread", "assistant")
+            .filter(pk=claim.run_id, owner=claim.owner, token=claim.token)
+            .first()
+        )
+        if run is None:
+            raise ClaimLapsed(claim.run_id)
+        if run.status == RunStatus.QUEUED:
+            started = run.started_at or timezone.now()
+            if not advance(run.pk, RunStatus.IN_PROGRESS, claim=claim, started_at=started):
+                raise ClaimLapsed(claim.run_id)
+            run.status, run.started_at = RunStatus.IN_PROGRESS, started
+        fresh = run.token == 1 and run.rounds == 0
+        steps = [] if fresh else list(RunStep.objects.filter(run=run).order_by("index"))
+        calls = [] if fresh else list(ToolCall.objects.filter(run=run).order_by("round", "index"))
+        still_open = [step for step in steps if step.status == StepStatus.IN_PROGRESS]
+        return Loaded(
+            run=run,
+            position=run.thread.last_position + 1,
+            index=len(steps),
+            calls=tuple(calls),
+            open_step=still_open[-1] if still_open else None,
+            mapping=ThreadMapping.objects.filter(thread=run.thread, upstream=run.upstream).first()
+            if conf.upstream(run.upstream).get("CONVERSATIONS")
+            else None,
+        )
+
+
+def principal_of(claim: Claim, run: Run) -> Principal | None:
+    """Return the run's stored principal as it stands now, None where access has ended."""
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        return principal_for_run(claim.tenant_id, run.member_id, run.key_id)
+
+
+def begin_round(turn: Turn, *, synced_through: int | None) -> Round | Ending:
+    """Check the run's principal and limits as they are now, and build its prompt."""
+    claim, run = turn.claim, turn.run
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        principal = principal_for_run(claim.tenant_id, run.member_id, run.key_id)
+        if principal is None:
+            return failed(Reason.ACCESS_ENDED)
+        if turn.open_step is not None:
+            fenced_update(claim, rounds=turn.rounds)
+            turn.open_step.status = StepStatus.COMPLETED
+            turn.open_step.ended_at = timezone.now()
+            turn.open_step.save(update_fields=["status", "ended_at"])
+        policy = TenantPolicy.objects.first()
+        over = _over_limit(turn, policy)
+        if over is not None:
+            return over
+        prompt = build_prompt(run, synced_through=synced_through)
+        left = _tokens_left(turn, policy)
+        if run.max_prompt_tokens and _prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
+            return incomplete(Reason.MAX_PROMPT_TOKENS)
+        return Round(principal=principal, prompt=prompt, tokens_left=left)
+
+
+def _prompt_tokens(turn: Turn) -> int:
+    return turn.run.prompt_tokens + sum(spent.usage.input_tokens for spent in turn.spent)
+
+
+def _completion_tokens(turn: Turn) -> int:
+    return turn.run.completion_tokens + sum(spent.usage.output_tokens for spent in turn.spent)
+
+
+def _over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
+    if turn.rounds >= conf.max_rounds:
+        return failed(Reason.TOO_MANY_ROUNDS)
+    if policy is None:
+        return None
+    used = _prompt_tokens(turn) + _completion_tokens(turn)
+    if policy.max_tokens_per_run and used >= policy.max_tokens_per_run:
+        return incomplete(Reason.BUDGET)
+    if policy.max_cost_per_run is not None and turn.spent:
+        if pricing.cost_of(pricing.usage_rows(turn.run, turn.spent)) >= policy.max_cost_per_run:
+            return incomplete(Reason.BUDGET)
+    return None
+
+
+def _tokens_left(turn: Turn, policy: TenantPolicy | None) -> int | None:
+    """Return how many tokens the next answer may have, None without a limit."""
+    bounds = []
+    if turn.run.max_completion_tokens:
+        bounds.append(turn.run.max_completion_tokens - _completion_tokens(turn))
+    if policy is not None and policy.max_tokens_per_run:
+        used = _prompt_tokens(turn) + _completion_tokens(turn)
+        bounds.append(policy.max_tokens_per_run - used)
+    return max(1, min(bounds)) if bounds else None
+
+
+def save_partial(claim: Claim, draft: Draft, state: int) -> None:
+    """Store what was written so far, without waiting for the disk."""
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = off")
+        fenced_update(claim, state=state + STATE_MARGIN)
+        store_draft(draft)
+
+
+def store_draft(draft: Draft) -> None:
+    """Insert or update the draft's message and step, and give the thread its place."""
+    Message.objects.bulk_create(
+        [draft.message],
+        update_conflicts=True,
+        unique_fields=["id"],
+        update_fields=["content", "status", "incomplete_reason", "completed_at", "incomplete_at"],
+    )
+    RunStep.objects.bulk_create(
+        [draft.step],
+        update_conflicts=True,
+        unique_fields=["id"],
+        update_fields=["status", "ended_at", "prompt_tokens", "completion_tokens", "sent"],
+    )
+    Thread.objects.filter(pk=draft.message.thread_id).update(last_position=draft.message.position)
+
+
+def close_draft(turn: Turn, draft: Draft, *, superseded: bool = False) -> None:
+    """Store a finished draft in mid-run: before tools, or when its step is to be repeated."""
+    now = timezone.now()
+    reason = "run_failed" if superseded else ""
+    status = StepStatus.FAILED if superseded else StepStatus.COMPLETED
+    draft.settle(now, message_reason=reason, step_status=status)
+    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        fenced_update(turn.claim, state=turn.live.state + STATE_MARGIN)
+        store_draft(draft)
+
+
+def store_spent(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:
+    """Insert usage rows and return the run's new totals; failed attempts are not in them."""
+    Usage.objects.bulk_create(pricing.usage_rows(run, spent))
+    used = [one.usage for one in spent if one.outcome == "used"]
+    run.prompt_tokens += sum(usage.input_tokens for usage in used)
+    run.completion_tokens += sum(usage.output_tokens for usage in used)
+    run.cached_tokens += sum(usage.cached_tokens for usage in used)
+    return {
+        "prompt_tokens": run.prompt_tokens,
+        "completion_tokens": run.completion_tokens,
+        "cached_tokens": run.cached_tokens,
+    }
+
+
+def record_calls(
+    turn: Turn, principal: Principal, proposed: Sequence[dispatch.ProposedCall]
+) -> list[ToolCall]:
+    """Commit the answer's text, its tool step and the ledger rows, before any call runs."""
+    run, now = turn.run, timezone.now()
+    step = RunStep(run=run, index=turn.next_index, type="tool_calls", created_at=now)
+    turn.next_index += 1
+    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        totals = store_spent(run, turn.spent)
+        turn.spent.clear()
+        fenced_update(
+            turn.claim, rounds=turn.rounds, state=turn.live.state + STATE_MARGIN, **totals
+        )
+        if turn.draft is not None:
+            turn.draft.settle(now, message_reason="", step_status=StepStatus.COMPLETED)
+            store_draft(turn.draft)
+        step.save(force_insert=True)
+        calls = dispatch.prepare(
+            dispatch.CallContext(principal=principal, run=run, step=step), proposed
+        )
+    turn.open_step = step
+    return calls
+
+
+def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
+    """Let the run wait for somebody: no process holds it meanwhile."""
+    claim = turn.claim
+    deadline = max(call.approval_expires_at or turn.run.expires_at for call in waiting)
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        totals = store_spent(turn.run, turn.spent)
+        turn.spent.clear()
+        moved = advance(
+            claim.run_id,
+            RunStatus.REQUIRES_ACTION,
+            claim=claim,
+            owner=None,
+            expires_at=deadline,
+            rounds=turn.rounds,
+            state=turn.live.state + STATE_MARGIN,
+            **totals,
+        )
+        if not moved:
+            raise ClaimLapsed(claim.run_id)
+    turn.run.status, turn.run.expires_at = RunStatus.REQUIRES_ACTION, deadline
+
+
+def finish(turn: Turn, ending: Ending) -> Started | None:
+    """Write message, steps, usage and final status, and start the next queued message.
+
+    One transaction; returns the next run, claimed for this process, if any.
+    """
+    claim, run, now = turn.claim, turn.run, timezone.now()
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        thread = Thread.objects.locked().get(pk=run.thread_id)
+        totals = store_spent(run, turn.spent)
+        moved = advance(
+            claim.run_id,
+            ending.status,
+            claim=claim,
+            reason=ending.reason or "",
+            ended_at=now,
+            rounds=turn.rounds,
+            state=turn.live.state + STATE_MARGIN,
+            **totals,
+        )
+        if not moved:
+            raise ClaimLapsed(claim.run_id)
+        run.status, run.reason, run.ended_at = ending.status, ending.reason or "", now
+        if turn.draft is not None:
+            turn.draft.settle(
+                now, message_reason=ending.message_reason, step_status=ending.step_status
+            )
+            store_draft(turn.draft)
+            thread.last_position = turn.draft.message.position or thread.last_position
+        if turn.open_step is not None:
+            close_steps(run.pk, ending, now)
+        _sync_mapping(turn, ending, thread.last_position)
+        return start_next_queued(thread, owner=claim.owner)
+
+
+def close_steps(run_id: str, ending: Ending, now: datetime) -> None:
+    """Close whatever a run left open: messages, steps and tool calls.
+
+    A started call whose tool does more than read has an unknown outcome.
+    """
+    Message.objects.filter(run_ref=run_id, status="in_progress").update(
+        status="incomplete",
+        incomplete_reason=ending.message_reason or "run_failed",
+        incomplete_at=now,
+    )
+    RunStep.objects.filter(run_id=run_id, status=StepStatus.IN_PROGRESS).update(
+        status=ending.step_status, ended_at=now
+    )
+    calls = ToolCall.objects.filter(run_id=run_id, ended_at=None)
+    calls.filter(status=CallStatus.STARTED).exclude(effect="read").update(
+        status=CallStatus.OUTCOME_UNKNOWN, ended_at=now
+    )
+    calls.update(status=CallStatus.CANCELLED, ended_at=now)
+
+
+def _sync_mapping(turn: Turn, ending: Ending, position: int) -> None:
+    if turn.conversation is None:
+        return
+    mappings = ThreadMapping.objects.filter(
+        thread_id=turn.run.thread_id, upstream=turn.run.upstream
+    )
+    if ending.status != RunStatus.COMPLETED:
+        # What the server kept of a cut answer is not what the thread shows: rebuild next time.
+        mappings.delete()
+        return
+    ThreadMapping.objects.update_or_create(
+        thread_id=turn.run.thread_id,
+        upstream=turn.run.upstream,
+        defaults={"external_id": turn.conversation, "synced_through": position},
+    )
+
+
+def start_next_queued(thread: Thread, *, owner: UUID | None) -> Started | None:
+    """Place the oldest queued message of a locked thread and start its run.
+
+    Every queued message gets its place; several in a row are answered by one
+    run each, in their order.
+    """
+    message = Message.objects.queued().filter(thread=thread).select_for_update(of=("self",)).first()
+    if message is None or thread.deleted_at is not None:
+        return None
+    assistant = (
+        Assistant.objects.filter(pk=message.assistant_id, enabled=True).first()
+        or Assistant.objects.offered().first()
+    )
+    thread.last_position += 1
+    message.position = thread.last_position
+    message.created_at = timezone.now()
+    message.save(update_fields=["position", "created_at"])
+    thread.updated_at = message.created_at
+    thread.save(update_fields=["last_position", "updated_at"])
+    if assistant is None or message.sender is None:
+        return None
+    message.assistant = assistant
+    run = insert_run(thread, assistant=assistant, member_id=message.sender, owner=owner)
+    return started(run, message=message)
+
+
+def started(run: Run, *, message: Message | None = None, resumed: bool = False) -> Started | None:
+    """Return a claimed run with what its readers are told first; None when unclaimed."""
+    announce: list[Announcement] = []
+    if message is not None:
+        announce.append(("thread.message.created", wire.message_object(message)))
+    rendered = wire.run_object(run)
+    if not resumed:
+        announce.append(("thread.run.created", rendered))
+    announce.append(("thread.run.queued", rendered))
+    if run.owner is None:
+        return None
+    return Started(
+        claim=Claim.of(run),
+        thread_id=run.thread_id,
+        state=run.state,
+        seconds_left=(run.expires_at - timezone.now()).total_seconds(),
+        announce=tuple(announce),
+    )

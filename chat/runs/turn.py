@@ -1,0 +1,197 @@
+"""What the loop holds of one run while it executes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from chat import ids, wire
+from chat.models import (
+    Assistant,
+    Message,
+    MessageStatus,
+    Run,
+    RunStatus,
+    RunStep,
+    StepStatus,
+    ToolCall,
+)
+from chat.models.reasons import Reason
+from chat.runs.claims import Claim
+from chat.runs.live import LiveRun
+from chat.upstream.base import UsageReported
+
+Announcement = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A claimed run on its way to the loop, with what its readers are told first."""
+
+    claim: Claim
+    thread_id: str
+    state: int
+    seconds_left: float
+    announce: tuple[Announcement, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a run ends, and what becomes of the message and step that are open then."""
+
+    status: RunStatus
+    reason: Reason | None = None
+    message_reason: str = ""
+
+    @property
+    def step_status(self) -> StepStatus:
+        """The status of a step that was open."""
+        return {
+            RunStatus.COMPLETED: StepStatus.COMPLETED,
+            RunStatus.INCOMPLETE: StepStatus.COMPLETED,
+            RunStatus.FAILED: StepStatus.FAILED,
+            RunStatus.EXPIRED: StepStatus.EXPIRED,
+        }.get(self.status, StepStatus.CANCELLED)
+
+
+COMPLETED = Ending(status=RunStatus.COMPLETED)
+CANCELLED = Ending(
+    status=RunStatus.CANCELLED, reason=Reason.STOPPED, message_reason="run_cancelled"
+)
+EXPIRED = Ending(status=RunStatus.EXPIRED, reason=Reason.DEADLINE, message_reason="run_expired")
+
+
+def failed(reason: Reason) -> Ending:
+    """Return the ending of a failed run."""
+    return Ending(status=RunStatus.FAILED, reason=reason, message_reason="run_failed")
+
+
+def incomplete(reason: Reason) -> Ending:
+    """Return the ending of a run that was cut short by a limit."""
+    cut = "content_filter" if reason == Reason.CONTENT_FILTER else "max_tokens"
+    return Ending(status=RunStatus.INCOMPLETE, reason=reason, message_reason=cut)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Tokens of one upstream call; `outcome` is "used" or "failed"."""
+
+    model: str
+    usage: UsageReported
+    outcome: str = "used"
+    call: str = field(default_factory=lambda: ids.new_id("up_"))
+
+
+@dataclass(kw_only=True)
+class Draft:
+    """The assistant message that is being written, and its step."""
+
+    message: Message
+    step: RunStep
+    pieces: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    saved_length: int = 0
+
+    @classmethod
+    def begin(cls, run: Run, assistant: Assistant | None, *, position: int, index: int) -> Draft:
+        """Return an empty draft at that place of the thread and of the run."""
+        now = timezone.now()
+        message = Message(
+            tenant_id=run.tenant_id,
+            thread_id=run.thread_id,
+            assistant=assistant,
+            run_ref=run.pk,
+            role="assistant",
+            status=MessageStatus.IN_PROGRESS,
+            position=position,
+            created_at=now,
+        )
+        step = RunStep(
+            tenant_id=run.tenant_id,
+            run=run,
+            message=message,
+            index=index,
+            type="message_creation",
+            created_at=now,
+        )
+        return cls(message=message, step=step)
+
+    def settle(self, now: datetime, *, message_reason: str, step_status: StepStatus) -> None:
+        """Close message and step; an empty reason means complete."""
+        self.fill()
+        self.message.incomplete_reason = message_reason
+        if message_reason:
+            self.message.status = MessageStatus.INCOMPLETE
+            self.message.incomplete_at = now
+        else:
+            self.message.status = MessageStatus.COMPLETED
+            self.message.completed_at = now
+        self.step.status = step_status
+        self.step.ended_at = now
+
+    def fill(self) -> None:
+        """Put what was written so far into the message's content."""
+        content = [wire.text_part("".join(self.pieces))] if self.pieces or not self.refusal else []
+        if self.refusal:
+            content.append({"type": "refusal", "refusal": "".join(self.refusal)})
+        self.message.content = content
+
+
+@dataclass(kw_only=True)
+class Turn:
+    """One execution of a run by this process."""
+
+    claim: Claim
+    live: LiveRun
+    run: Run
+    labels: dict[str, str]
+    deadline: float
+    next_position: int
+    next_index: int
+    draft: Draft | None = None
+    open_step: RunStep | None = None
+    spent: list[Spent] = field(default_factory=list)
+    rounds: int = 0
+    calls_made: int = 0
+    same_calls: Counter[str] = field(default_factory=Counter)
+    repeats: int = 0
+    # A server-kept conversation and the last position it knows.
+    conversation: str | None = None
+    synced_through: int | None = None
+    # The calls of the open tool step, and those whose outputs the model has not seen.
+    step_calls: list[ToolCall] = field(default_factory=list)
+    answered: list[ToolCall] = field(default_factory=list)
+    # When the next partial copy is due, in seconds of time.monotonic.
+    next_save: float = 0
+    saving: asyncio.Task[None] | None = None
+
+    def open_draft(self) -> Draft:
+        """Return the draft, begun and announced on first use."""
+        if self.draft is None:
+            self.draft = Draft.begin(
+                self.run, self.run.assistant, position=self.next_position, index=self.next_index
+            )
+            self.next_position += 1
+            self.next_index += 1
+            self._announce(self.draft)
+        return self.draft
+
+    def _announce(self, draft: Draft) -> None:
+        step = wire.step_object(draft.step, run=self.run)
+        self.live.publish("thread.run.step.created", step)
+        self.live.publish("thread.run.step.in_progress", step)
+        message = wire.message_object(draft.message)
+        self.live.publish("thread.message.created", message)
+        self.live.publish("thread.message.in_progress", message)
+
+    def publish_settled(self, draft: Draft) -> None:
+        """Tell readers that the draft is closed and stored."""
+        message = wire.message_object(draft.message)
+        self.live.publish(f"thread.message.{draft.message.status}", message)
+        step = wire.step_object(draft.step, run=self.run)
+        self.live.publish(f"thread.run.step.{draft.step.status}", step)

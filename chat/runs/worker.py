@@ -1,0 +1,229 @@
+"""The process's worker: executes runs as tasks, beats, watches, and takes over what was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError
+
+from chat.conf import conf
+from chat.models.reasons import Reason
+from chat.runs import loop, recovery
+from chat.runs.claims import ClaimLapsed
+from chat.runs.live import LiveRun, hub
+from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
+from chat.upstream.errors import UpstreamError
+from tenants.db import in_db
+
+log = structlog.get_logger(__name__)
+
+ACCESS_ENDED = failed(Reason.ACCESS_ENDED)
+SERVER_ERROR = failed(Reason.SERVER_ERROR)
+
+
+@dataclass(kw_only=True)
+class RunTask:
+    """A run under way here. `stop` says how it is to end; None hands it over."""
+
+    started: Started
+    task: asyncio.Task[None] | None = None
+    stop: Ending | None = None
+    stopping: bool = False
+    concluding: bool = False
+
+    def end(self, ending: Ending | None) -> None:
+        """Cut the run short, once, unless its end is being written already."""
+        if not self.stopping and not self.concluding and self.task is not None:
+            self.stopping, self.stop = True, ending
+            self.task.cancel()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Watched:
+    """Something open that revocation closes: a socket or a stream."""
+
+    membership: UUID | None
+    key: UUID | None
+    sign_in: str | None
+    since: datetime
+    close: Callable[[], None]
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """One per process. `claim_owner` is the id that runs name as their owner."""
+
+    process_id: UUID = field(default_factory=uuid.uuid4)
+    runs: dict[str, RunTask] = field(default_factory=dict)
+    watched: set[Watched] = field(default_factory=set)
+    draining: bool = False
+    event_loop: asyncio.AbstractEventLoop | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def claim_owner(self) -> UUID | None:
+        """The id to claim a new run with; None while this process can take no more."""
+        if self.event_loop is None or self.draining or len(self.runs) >= conf.max_runs:
+            return None
+        return self.process_id
+
+    async def start(self) -> None:
+        """Register the process and begin to beat, watch and recover."""
+        self.event_loop = asyncio.get_running_loop()
+        await in_db(recovery.beat, self.process_id)
+        for period, work in (
+            (conf.heartbeat_seconds, self._beat),
+            (conf.watch_seconds, self._watch),
+            (conf.heartbeat_seconds, self._recover),
+        ):
+            self._tasks.append(asyncio.create_task(self._repeat(period, work)))
+
+    async def drain(self) -> None:
+        """Take no more runs, give those under way some time, then hand them over."""
+        self.draining = True
+        tasks = [run.task for run in self.runs.values() if run.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=conf.drain_seconds)
+        for run in list(self.runs.values()):
+            run.end(None)
+        left = [run.task for run in self.runs.values() if run.task is not None]
+        if left:
+            await asyncio.wait(left, timeout=conf.drain_seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await in_db(recovery.leave, self.process_id)
+        self.event_loop = None
+
+    def submit(self, started: Started) -> None:
+        """Execute a run claimed for this process; callable from any thread."""
+        if self.event_loop is not None:
+            self.event_loop.call_soon_threadsafe(self._begin, started)
+
+    def end_run(self, run_id: str, ending: Ending = CANCELLED) -> None:
+        """Cut a run short if it is under way here; callable from any thread."""
+        if self.event_loop is not None:
+            self.event_loop.call_soon_threadsafe(self._end, run_id, ending)
+
+    def notify(self, tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
+        """Tell a thread's readers in this process; callable from any thread."""
+        if self.event_loop is not None:
+            self.event_loop.call_soon_threadsafe(hub.notify, tenant_id, thread_id, event, data)
+
+    def _begin(self, started: Started) -> None:
+        run = RunTask(started=started)
+        self.runs[started.claim.run_id] = run
+        run.task = asyncio.create_task(self._execute(run))
+
+    def _end(self, run_id: str, ending: Ending) -> None:
+        run = self.runs.get(run_id)
+        if run is not None:
+            run.end(ending)
+
+    async def _execute(self, run: RunTask) -> None:
+        started = run.started
+        claim = started.claim
+        structlog.contextvars.bind_contextvars(run_id=claim.run_id, tenant_id=str(claim.tenant_id))
+        live = LiveRun(claim.tenant_id, started.thread_id, claim.run_id, state=started.state)
+        for event, data in started.announce:
+            live.publish(event, data)
+        following = None
+        timer = asyncio.get_running_loop().call_later(
+            max(0.0, started.seconds_left), run.end, EXPIRED
+        )
+        try:
+            following = await self._execute_live(run, live)
+        except ClaimLapsed:
+            log.warning("claim_lapsed")
+        except asyncio.CancelledError:
+            log.info("run_handed_over")
+            await in_db(recovery.release, claim)
+        except Exception:
+            # The row still names this process; recovery takes the run from there.
+            log.exception("run_not_concluded")
+        finally:
+            timer.cancel()
+            self.runs.pop(claim.run_id, None)
+            live.end()
+        if following is not None:
+            self._begin(following)
+
+    async def _execute_live(self, run: RunTask, live: LiveRun) -> Started | None:
+        turn: Turn | None = None
+        try:
+            turn = await loop.begin(run.started, live)
+            ending = await loop.rounds(turn)
+        except asyncio.CancelledError:
+            if run.stop is None:
+                raise
+            ending = run.stop
+        except UpstreamError as error:
+            log.warning("upstream_failed", code=error.code, detail=error.message_for_operators)
+            ending = loop.ending_of_error(error)
+        except (ClaimLapsed, DatabaseError):
+            raise
+        except Exception:
+            log.exception("run_failed")
+            ending = SERVER_ERROR
+        if ending is None:
+            return None
+        run.concluding = True
+        if turn is None:
+            ended = await in_db(recovery.end_unloaded, run.started.claim, ending)
+            if ended is None:
+                return None
+            live.publish(f"thread.run.{ending.status}", ended.rendered)
+            return ended.following
+        return await loop.conclude(turn, ending)
+
+    async def _repeat(self, period: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Exception:
+                # The database may be away for a moment: the next beat tries again.
+                log.exception("worker_beat_failed", work=work.__name__)
+            await asyncio.sleep(period)
+
+    async def _beat(self) -> None:
+        await in_db(recovery.beat, self.process_id)
+
+    async def _recover(self) -> None:
+        if not self.draining:
+            for started in await in_db(recovery.take_over_lapsed, self.process_id):
+                if started.claim.run_id not in self.runs:
+                    self._begin(started)
+
+    async def _watch(self) -> None:
+        """Ask once what of all that is open here is over, and close it."""
+        if not self.watched and not self.runs:
+            return
+        watched = list(self.watched)
+        gone = await in_db(
+            recovery.what_is_over,
+            memberships={w.membership for w in watched if w.membership},
+            keys={w.key for w in watched if w.key},
+            sign_ins={w.sign_in for w in watched if w.sign_in},
+            runs=set(self.runs),
+        )
+        for one in watched:
+            if gone.closes(one.membership, one.key, one.sign_in, one.since):
+                one.close()
+        for run_id in gone.cancelled:
+            self._end(run_id, CANCELLED)
+
+    def watch(self, watched: Watched) -> Callable[[], None]:
+        """Have `watched` closed when its access ends; call the result to stop watching."""
+        self.watched.add(watched)
+        return lambda: self.watched.discard(watched)
+
+
+worker = Worker()

@@ -1,0 +1,63 @@
+"""Background jobs. Arguments are ids only; each job checks them against the rows."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import transaction
+from procrastinate.contrib.django import app
+
+from chat.conf import conf
+from chat.models import Run, Thread, ThreadMapping
+from chat.runs import recovery, upstreams
+from chat.runs.worker import worker
+from chat.upstream.base import KeepsConversations
+from tenants.db import call_door, in_db
+from tenants.scope import tenant_scope
+
+
+@app.task(queue="runs")
+async def execute_run(tenant_id: str, run_id: str) -> None:
+    """Take a run that no process holds; a worker process joins the beating ones first."""
+    if worker.event_loop is None:
+        await worker.start()
+    started = await in_db(_claim, UUID(tenant_id), run_id)
+    if started is not None:
+        worker.submit(started)
+
+
+def _claim(tenant_id: UUID, run_id: str) -> recovery.Started | None:
+    with tenant_scope(tenant_id):
+        return recovery.take_over(run_id, worker.process_id)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="runs", queueing_lock="recover_runs")
+async def recover_runs(timestamp: int) -> None:
+    """Find runs whose claim lapsed and start them again: the backstop of the workers' own look."""
+    if worker.event_loop is None:
+        await worker.start()
+    for started in await in_db(recovery.take_over_lapsed, worker.process_id):
+        worker.submit(started)
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(queue="upkeep", queueing_lock="erase_deleted_threads")
+async def erase_deleted_threads(timestamp: int) -> None:
+    """Erase threads whose undo is over, here and where a model server keeps a copy."""
+    for thread_id, tenant_id in await in_db(call_door, "deleted_threads", conf.undo_seconds, 100):
+        for upstream, conversation in await in_db(_erase, tenant_id, thread_id):
+            server = upstreams.upstream_named(upstream)
+            if isinstance(server, KeepsConversations):
+                await server.delete_conversation(conversation)
+
+
+def _erase(tenant_id: UUID, thread_id: str) -> list[tuple[str, str]]:
+    with tenant_scope(tenant_id), transaction.atomic():
+        thread = Thread.objects.restorable().locked().filter(pk=thread_id).first()
+        if thread is None or Run.objects.active().filter(thread=thread).exists():
+            return []
+        kept = ThreadMapping.objects.filter(thread=thread).values_list("upstream", "external_id")
+        mappings = list(kept)
+        Thread.objects.filter(pk=thread_id).delete()
+    return mappings

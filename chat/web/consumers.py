@@ -1,0 +1,253 @@
+"""The websocket of the chat page: parse a frame, call one action, push what happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.utils import timezone
+
+from chat import wire
+from chat.actions.approvals import decide_call
+from chat.actions.messages import create_message, delete_queued_message
+from chat.actions.runs import cancel_run, retry_run
+from chat.conf import conf
+from chat.models.assistants import BusyPolicy
+from chat.runs.live import Cursor, Subscriber, hub
+from chat.runs.worker import Watched, worker
+from chat.web.frames import parse_frame, request_id
+from chat.web.stored import StoredThread, read_thread
+from tenants.access import Principal
+from tenants.db import in_db
+from tenants.errors import AtriumError
+
+log = structlog.get_logger(__name__)
+
+SIGN_IN_AGAIN, COMPANY_CHANGED, TOO_SLOW, TOO_MANY = 4001, 4003, 4008, 4029
+MOST_SUBSCRIPTIONS = 50
+
+_open_sockets: Counter[UUID] = Counter()
+
+
+class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """One browser tab. Its principal was decided at the handshake; the watcher ends it."""
+
+    principal: Principal | None = None
+    membership_id: UUID | None = None
+
+    async def connect(self) -> None:
+        """Accept, or accept and close with the code that says why."""
+        self.pumps: dict[str, asyncio.Task[None]] = {}
+        self.subscribers: dict[str, Subscriber] = {}
+        self.sending_since: float | None = None
+        self.unwatch: Callable[[], None] = lambda: None
+        await self.accept()
+        principal: Principal | None = self.scope["principal"]
+        asserted = self.scope["asserted_membership"]
+        if principal is None or principal.membership_id is None:
+            await self.close(code=SIGN_IN_AGAIN)
+        elif asserted is not None and asserted != str(principal.membership_id):
+            await self.close(code=COMPANY_CHANGED)
+        elif _open_sockets[principal.membership_id] >= conf.sockets_per_user:
+            await self.close(code=TOO_MANY)
+        else:
+            self._open(principal, principal.membership_id)
+
+    def _open(self, principal: Principal, membership_id: UUID) -> None:
+        self.principal, self.membership_id = principal, membership_id
+        _open_sockets[membership_id] += 1
+        self.unwatch = worker.watch(
+            Watched(
+                membership=membership_id,
+                key=None,
+                sign_in=self.scope["sign_in"],
+                since=timezone.now(),
+                close=self._access_ended,
+            )
+        )
+
+    def _access_ended(self) -> None:
+        self.principal = None
+        self.closing = asyncio.create_task(self.close(code=SIGN_IN_AGAIN))
+
+    async def disconnect(self, code: int) -> None:
+        """Stop reading; runs go on without their readers."""
+        self.unwatch()
+        for thread in list(self.subscribers):
+            await self._drop(thread)
+        if self.membership_id is not None:
+            _open_sockets[self.membership_id] -= 1
+            if not _open_sockets[self.membership_id]:
+                del _open_sockets[self.membership_id]
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Answer one frame with an ack or an error; the socket stays either way."""
+        if self.principal is None:
+            return
+        try:
+            frame = parse_frame(text_data)
+            answer, afterwards = await self._dispatch(frame)
+        except AtriumError as error:
+            await self._answer(
+                {"type": "error", "id": request_id(text_data), "error": _error_body(error)}
+            )
+            return
+        await self._answer({"type": "ack", "id": frame["id"], **answer})
+        if afterwards is not None:
+            afterwards()
+
+    async def _dispatch(
+        self, frame: dict[str, Any]
+    ) -> tuple[dict[str, Any], Callable[[], None] | None]:
+        answer = await ACTIONS[frame["type"]](self, frame)
+        return answer if isinstance(answer, tuple) else (answer, None)
+
+    async def _answer(self, body: dict[str, Any]) -> None:
+        await self.send(text_data=orjson.dumps(body).decode())
+
+    @property
+    def _principal(self) -> Principal:
+        assert self.principal is not None
+        return self.principal
+
+    async def subscribe(self, frame: dict[str, Any]) -> Any:
+        """Read a thread from where the client is."""
+        return await self._subscribe(frame["thread"], cursor=frame["cursor"])
+
+    async def _subscribe(
+        self, thread: str, *, cursor: Cursor | None, run_id: str | None = None
+    ) -> tuple[dict[str, Any], Callable[[], None]]:
+        # The reader is placed before the rows are read, so nothing falls between.
+        await self._drop(thread)
+        subscriber = hub.subscribe(self._principal.tenant_id, thread)
+        try:
+            stored = await in_db(
+                read_thread, self._principal, thread, run_id=cursor.run if cursor else run_id
+            )
+        except BaseException:
+            subscriber.close()
+            raise
+        if len(self.subscribers) >= MOST_SUBSCRIPTIONS:
+            await self._drop(next(iter(self.subscribers)))
+        self._place(subscriber, stored, cursor)
+        self.subscribers[thread] = subscriber
+
+        def pump() -> None:
+            self.pumps[thread] = asyncio.create_task(self._pump(subscriber))
+
+        return {"thread": stored.thread, "active_run": stored.active_run}, pump
+
+    def _place(self, subscriber: Subscriber, stored: StoredThread, cursor: Cursor | None) -> None:
+        live = subscriber.channel.active_run
+        subscriber.resume(cursor)
+        missing = [entry for entry in stored.events if entry.run != live]
+        subscriber.first = [*missing, *subscriber.first]
+        if missing:
+            subscriber.wake.set()
+
+    async def unsubscribe(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Stop reading a thread."""
+        await self._drop(frame["thread"])
+        return {}
+
+    async def _drop(self, thread: str) -> None:
+        pump = self.pumps.pop(thread, None)
+        if pump is not None:
+            pump.cancel()
+            with suppress(asyncio.CancelledError):
+                await pump
+        subscriber = self.subscribers.pop(thread, None)
+        if subscriber is not None:
+            subscriber.close()
+
+    async def _pump(self, subscriber: Subscriber) -> None:
+        """Send what is new; a reader that is slow gets it in wider frames, then loses the socket."""
+        while True:
+            for frame in await subscriber.frames():
+                # A write under way is never cancelled: it would tear the stream.
+                write = asyncio.ensure_future(self.send(text_data=frame))
+                done, _pending = await asyncio.wait({write}, timeout=conf.slow_seconds)
+                if not done:
+                    log.info("slow_reader_closed", seconds=conf.slow_seconds, at=monotonic())
+                    self.closing = asyncio.create_task(self.close(code=TOO_SLOW))
+                    return
+
+    async def create_message(self, frame: dict[str, Any]) -> Any:
+        """Send a message; a new thread is subscribed at once."""
+        sent = await in_db(
+            create_message,
+            self._principal,
+            frame["thread"],
+            assistant_id=frame["assistant"],
+            text=frame["content"],
+            client_id=frame["client_id"],
+            busy=frame["busy"] or BusyPolicy.QUEUE,
+        )
+        answer = {
+            "thread": wire.thread_object(sent.thread),
+            "message": wire.message_object(sent.message),
+            "run": wire.run_object(sent.run) if sent.run else None,
+            "queued": sent.message.position is None,
+        }
+        if sent.thread.pk in self.subscribers:
+            return answer
+        run_id = sent.run.pk if sent.run else None
+        _thread, pump = await self._subscribe(sent.thread.pk, cursor=None, run_id=run_id)
+        return answer, pump
+
+    async def delete_queued(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Withdraw a waiting message."""
+        await in_db(delete_queued_message, self._principal, frame["message"])
+        return {}
+
+    async def cancel(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Stop an answer."""
+        run = await in_db(cancel_run, self._principal, frame["run"])
+        return {"run": wire.run_object(run)}
+
+    async def retry(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Answer the last message again."""
+        run = await in_db(
+            retry_run, self._principal, frame["thread"], assistant_id=frame["assistant"]
+        )
+        return {"run": wire.run_object(run)}
+
+    async def decide(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Approve or decline a tool call."""
+        run = await in_db(
+            decide_call,
+            self._principal,
+            frame["run"],
+            frame["call"],
+            decision=frame["decision"],
+            arguments_hash=frame["arguments_hash"],
+        )
+        return {"run": wire.run_object(run)}
+
+    async def ping(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Answer that the socket lives."""
+        return {}
+
+
+ACTIONS: dict[str, Callable[[ChatConsumer, dict[str, Any]], Awaitable[Any]]] = {
+    "subscribe": ChatConsumer.subscribe,
+    "unsubscribe": ChatConsumer.unsubscribe,
+    "message.create": ChatConsumer.create_message,
+    "message.delete_queued": ChatConsumer.delete_queued,
+    "run.cancel": ChatConsumer.cancel,
+    "run.retry": ChatConsumer.retry,
+    "tool.decide": ChatConsumer.decide,
+    "ping": ChatConsumer.ping,
+}
+
+
+def _error_body(error: AtriumError) -> dict[str, Any]:
+    return {"code": error.code, "message": str(error.message), "param": error.param}

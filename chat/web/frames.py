@@ -1,0 +1,145 @@
+"""The frames a browser may send, and the strict check of each (docs/websocket.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chat.conf import conf
+from chat.errors import ChatError, InvalidInput
+from chat.ids import is_id
+from chat.json_input import parse_json_object
+from chat.models.assistants import BusyPolicy
+from chat.runs.live import Cursor
+
+Check = Callable[[Any, str], Any]
+MOST_ITEMS = 100
+
+
+def parse_frame(text: str | None) -> dict[str, Any]:
+    """Return a checked frame: known type, exactly its fields, each of its form.
+
+    Raises:
+        InvalidJson, InvalidInput: naming the field; the socket stays open.
+    """
+    if text is None:
+        raise InvalidInput("Frames are text.", param="type")
+    frame = parse_json_object(text, max_bytes=conf.frame_bytes, max_depth=conf.json_depth)
+    kind = frame.get("type")
+    if not isinstance(kind, str) or kind not in FRAMES:
+        raise InvalidInput(f"Unknown frame type; known are {', '.join(FRAMES)}.", param="type")
+    fields = FRAMES[kind]
+    for name in frame:
+        if name != "type" and name not in fields:
+            raise InvalidInput(f"Unknown field '{name}'.", param=name)
+    return {
+        "type": kind,
+        **{name: check(frame.get(name), name) for name, check in fields.items()},
+    }
+
+
+def request_id(text: str | None) -> str | None:
+    """Return the id of a frame that was refused, where it can be read."""
+    try:
+        value = parse_json_object(text or "", max_bytes=conf.frame_bytes).get("id")
+    except ChatError:
+        return None
+    return value if isinstance(value, str) and len(value) <= 64 else None
+
+
+def short_text(value: Any, name: str) -> str:
+    """Require text of 1 to 64 characters."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 64:
+        raise InvalidInput(f"'{name}' must be text of 1 to 64 characters.", param=name)
+    return value
+
+
+def identifier(prefix: str) -> Check:
+    """Require an id with `prefix`."""
+
+    def check(value: Any, name: str) -> str:
+        if not is_id(value, prefix):
+            raise InvalidInput(f"'{name}' must be an id that begins with '{prefix}'.", param=name)
+        return str(value)
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    """Allow null or a missing field."""
+
+    def checked(value: Any, name: str) -> Any:
+        return None if value is None else check(value, name)
+
+    return checked
+
+
+def text(value: Any, name: str) -> str:
+    """Require text; its length is the action's matter."""
+    if not isinstance(value, str):
+        raise InvalidInput(f"'{name}' must be text.", param=name)
+    return value
+
+
+def one_of(*choices: str) -> Check:
+    """Require one of `choices`."""
+
+    def check(value: Any, name: str) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise InvalidInput(f"'{name}' must be one of {', '.join(choices)}.", param=name)
+        return value
+
+    return check
+
+
+def cursor(value: Any, name: str) -> Cursor:
+    """Require {"run", "state", "items": [[item id, part, field, offset], …]}."""
+    if not isinstance(value, dict) or set(value) != {"run", "state", "items"}:
+        raise InvalidInput("A cursor has run, state and items.", param=name)
+    items = value["items"]
+    if not isinstance(items, list) or len(items) > MOST_ITEMS:
+        raise InvalidInput(f"A cursor has at most {MOST_ITEMS} items.", param=name)
+    return Cursor(
+        run=identifier("run_")(value["run"], name),
+        state=_count(value["state"], name),
+        offsets=dict(_offset(item, name) for item in items),
+    )
+
+
+def _offset(item: Any, name: str) -> tuple[str, int]:
+    if not isinstance(item, list) or len(item) != 4 or item[1:3] != [0, "text"]:
+        raise InvalidInput("A cursor's item is [message id, 0, 'text', offset].", param=name)
+    return identifier("msg_")(item[0], name), _count(item[3], name)
+
+
+def _count(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
+        raise InvalidInput(f"'{name}' holds a number that is no count.", param=name)
+    return value
+
+
+_THREAD, _RUN = identifier("thread_"), identifier("run_")
+
+FRAMES: dict[str, dict[str, Check]] = {
+    "subscribe": {"id": short_text, "thread": _THREAD, "cursor": optional(cursor)},
+    "unsubscribe": {"id": short_text, "thread": _THREAD},
+    "message.create": {
+        "id": short_text,
+        "thread": optional(_THREAD),
+        "client_id": short_text,
+        "assistant": identifier("asst_"),
+        "content": text,
+        "busy": optional(one_of(*BusyPolicy.values)),
+    },
+    "message.delete_queued": {"id": short_text, "message": identifier("msg_")},
+    "run.cancel": {"id": short_text, "run": _RUN},
+    "run.retry": {"id": short_text, "thread": _THREAD, "assistant": optional(identifier("asst_"))},
+    "tool.decide": {
+        "id": short_text,
+        "run": _RUN,
+        "call": identifier("call_"),
+        "decision": one_of("approve", "decline"),
+        "arguments_hash": short_text,
+    },
+    "ping": {"id": short_text},
+}
