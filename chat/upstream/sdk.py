@@ -19,7 +19,7 @@ import aiohttp
 import httpx2
 import openai
 import orjson
-from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient, Omit
+from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 from openai._models import FinalRequestOptions
 
 from chat.upstream.classify import status_error
@@ -76,16 +76,14 @@ async def release(endpoint: Endpoint, user: object) -> None:
 
 
 def _make_client(endpoint: Endpoint) -> AsyncOpenAI:
-    headers: dict[str, Any] = dict(endpoint.headers)
-    if not endpoint.api_key:
-        headers["Authorization"] = Omit()
     return AsyncOpenAI(
+        # The client insists on a key; servers without keys ignore it.
         api_key=endpoint.api_key or "none",
         organization=endpoint.organization,
         project=endpoint.project,
         base_url=endpoint.base_url,
         max_retries=0,
-        default_headers=headers,
+        default_headers=dict(endpoint.headers),
         http_client=DefaultAioHttpClient(
             limits=httpx2.Limits(
                 max_connections=endpoint.max_connections,
@@ -106,28 +104,42 @@ async def post_stream(
 
     Raises UpstreamError, also from the reads.
     """
+    content = orjson.dumps(body)
     try:
         async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
-            response = await client.post(
-                path,
-                cast_to=httpx2.Response,
-                content=orjson.dumps(body),
-                options={
-                    "headers": {"Content-Type": "application/json", "Accept": "text/event-stream"},
-                    "timeout": _sdk_timeout(timeouts),
-                },
-                stream=True,
-                stream_cls=AsyncStream[Any],
-            )
+            try:
+                reply = await _post(client, timeouts, path, content)
+            except openai.APIConnectionError as error:
+                if not isinstance(_chain(error)[-1], aiohttp.ClientConnectionResetError):
+                    raise
+                # The server closed a kept connection just before it was used again (llama.cpp
+                # does after every reply): nothing was sent, so this is no second try.
+                reply = await _post(client, timeouts, path, content)
     except (TimeoutError, openai.OpenAIError, *NETWORK_ERRORS) as error:
         raise request_error(error, endpoint) from error
-    reply = cast(httpx2.Response, response)
     reads = _reads(reply, timeouts)
     try:
         yield reply.headers.get("content-type", ""), reads
     finally:
         await reads.aclose()
         await reply.aclose()
+
+
+async def _post(
+    client: AsyncOpenAI, timeouts: Timeouts, path: str, content: bytes
+) -> httpx2.Response:
+    response = await client.post(
+        path,
+        cast_to=httpx2.Response,
+        content=content,
+        options={
+            "headers": {"Content-Type": "application/json", "Accept": "text/event-stream"},
+            "timeout": _sdk_timeout(timeouts),
+        },
+        stream=True,
+        stream_cls=AsyncStream[Any],
+    )
+    return cast(httpx2.Response, response)
 
 
 async def _reads(reply: httpx2.Response, timeouts: Timeouts) -> AsyncGenerator[bytes, None]:
@@ -191,16 +203,20 @@ def request_error(error: BaseException, endpoint: Endpoint) -> UpstreamError:
         return status_error(
             error.status_code, error.body, error.response.headers, secret=endpoint.api_key
         )
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__
+    chain = _chain(error)
     last = chain[-1]
     said = redact(f"{type(last).__name__}: {last}", endpoint.api_key)
     # The transport reports reset connections as "connect timeout"; the last cause tells the truth.
-    if isinstance(last, TimeoutError):
-        return UpstreamTimeout(said if str(last) else "No answer in time.")
+    if any(isinstance(cause, TimeoutError) for cause in chain):
+        return UpstreamTimeout("The server cannot be reached or does not answer in time.")
     if isinstance(last, (httpx2.UnsupportedProtocol, httpx2.InvalidURL, aiohttp.InvalidURL)):
         return UpstreamRefused(said)
     return UpstreamUnavailable(said)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and its causes: client and transport each wrap one in a less telling one."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    return chain

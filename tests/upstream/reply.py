@@ -29,7 +29,7 @@ async def send_answer(
         await asyncio.sleep(answer.delay)
     if answer.reset:
         _reset(request)
-        raise ConnectionResetError
+        return web.Response()
     if answer.stall:
         await asyncio.sleep(NEVER)
     if answer.status != 200 or answer.body is not None:
@@ -82,7 +82,6 @@ async def _write(
         # A moment for the bytes to arrive: a reset throws away what was not read.
         await asyncio.sleep(0.05)
         _reset(request)
-        raise ConnectionResetError
 
 
 async def _write_frame(response: web.StreamResponse, data: bytes, size: int | None) -> None:

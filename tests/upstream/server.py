@@ -43,6 +43,7 @@ class Received:
     path: str
     headers: dict[str, str]
     body: Any
+    peer: tuple[str, int]
     left: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
 
@@ -61,6 +62,7 @@ class ScriptedServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._first_dialect = dialect
+        self._came = threading.Condition()
         self.reset()
 
     def reset(self) -> None:
@@ -95,6 +97,12 @@ class ScriptedServer:
 
     def model_requests(self) -> list[Received]:
         return [r for r in self.requests if r.path in PATHS]
+
+    def wait_for_requests(self, count: int = 1, timeout: float = 10.0) -> None:
+        """Block until that many model requests have come."""
+        with self._came:
+            came = self._came.wait_for(lambda: len(self.model_requests()) >= count, timeout)
+        assert came, f"{count} model requests did not come in {timeout} s"
 
     def start(self, port: int = 0) -> None:
         started = threading.Event()
@@ -141,8 +149,11 @@ class ScriptedServer:
     async def _record(self, request: web.Request) -> Received:
         body = await request.json() if request.can_read_body else None
         headers = {name.lower(): value for name, value in request.headers.items()}
-        received = Received(request.method, request.path, headers, body)
-        self.requests.append(received)
+        peer = request.transport.get_extra_info("peername") if request.transport else ("", 0)
+        received = Received(request.method, request.path, headers, body, tuple(peer))
+        with self._came:
+            self.requests.append(received)
+            self._came.notify_all()
         return received
 
     async def _model_request(self, request: web.Request) -> web.StreamResponse:
