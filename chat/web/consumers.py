@@ -169,7 +169,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             subscriber.close()
 
     async def _pump(self, subscriber: Subscriber) -> None:
-        """Send what is new; a reader that is slow gets it in wider frames, then loses the socket."""
+        """Send what is new; a slow reader gets wider frames, then loses the socket."""
         while True:
             for frame in await subscriber.frames():
                 # A write under way is never cancelled: it would tear the stream.

@@ -11,10 +11,22 @@ from django.db.models import Q
 from chat import ids, wire
 from chat.errors import NotFound
 from chat.models import Message, Run, RunStep, Thread, ToolCall
+from chat.tools import registry
 from tenants.access import Principal
 
 THREADS = 30
 MESSAGES = 40
+
+
+def thread_form(value: str) -> str:
+    """Return `value` when it has the form of a thread's id; PostgreSQL refuses some texts.
+
+    Raises:
+        NotFound: for any other text.
+    """
+    if not ids.is_id(value, "thread_"):
+        raise NotFound()
+    return value
 
 
 def find_thread(principal: Principal, thread_id: str) -> Thread:
@@ -23,9 +35,8 @@ def find_thread(principal: Principal, thread_id: str) -> Thread:
     Raises:
         NotFound: for an unknown id and for somebody else's alike.
     """
-    thread: Thread | None = None
-    if ids.is_id(thread_id, "thread_"):
-        thread = Thread.objects.for_principal(principal).filter(pk=thread_id).first()
+    threads = Thread.objects.for_principal(principal).filter(pk=thread_form(thread_id))
+    thread: Thread | None = threads.first()
     if thread is None:
         raise NotFound()
     return thread
@@ -63,13 +74,17 @@ def message_page(
     return {
         "thread": wire.thread_object(thread),
         "data": [wire.message_object(message) for message in messages],
-        "runs": {run.id: wire.run_object(run, calls=calls[run.id]) for run in runs},
+        "runs": {run.id: _run(run, calls) for run in runs},
         "steps": _steps(runs, calls),
         "after": _places(runs, messages),
         "has_more": has_more,
         "queued": [wire.message_object(message) for message in waiting],
-        "active_run": wire.run_object(active, calls=calls[active.id]) if active else None,
+        "active_run": _run(active, calls) if active else None,
     }
+
+
+def _run(run: Run, calls: dict[str, list[ToolCall]]) -> wire.WireObject:
+    return wire.run_object(run, calls=calls[run.id], labels=registry.labels())
 
 
 def _messages(thread: Thread, before: str | None) -> tuple[list[Message], bool]:
@@ -110,7 +125,8 @@ def _steps(runs: Sequence[Run], calls: dict[str, list[ToolCall]]) -> dict[str, A
     rows = RunStep.objects.filter(run__in=list(by_id)).order_by("run_id", "index")
     for step in rows:
         own = [call for call in calls[step.run_id] if call.step_id == step.pk]
-        found[step.run_id].append(wire.step_object(step, run=by_id[step.run_id], calls=own))
+        run = by_id[step.run_id]
+        found[run.pk].append(wire.step_object(step, run=run, calls=own, labels=registry.labels()))
     return dict(found)
 
 

@@ -21,14 +21,14 @@ View = Callable[Concatenate[HttpRequest, P], JsonResponse]
 Endpoint = Callable[Concatenate[HttpRequest, Principal, P], dict[str, Any]]
 
 
-class SignedOut(AtriumError):
+class SignedOutError(AtriumError):
     """Sign in to go on."""
 
     code = "signed_out"
     http_status = 401
 
 
-class WrongMethod(AtriumError):
+class WrongMethodError(AtriumError):
     """This address does not take this method."""
 
     code = "method_not_allowed"
@@ -45,12 +45,12 @@ def page_principal(request: HttpRequest) -> Principal:
     """Return who calls.
 
     Raises:
-        SignedOut: without a principal.
+        SignedOutError: without a principal.
         NotAllowed: for an operator inside a company and for programs: neither has chats here.
     """
     principal: Principal | None = getattr(request, "principal", None)
     if principal is None:
-        raise SignedOut()
+        raise SignedOutError()
     if principal.membership is None or principal.key is not None:
         raise NotAllowed()
     return principal
@@ -72,7 +72,7 @@ def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
         try:
             principal = page_principal(request)
             if request.method != method:
-                raise WrongMethod()
+                raise WrongMethodError()
             if not atomic:
                 return JsonResponse(endpoint(request, principal, *args, **kwargs))
             with transaction.atomic():

@@ -18,7 +18,7 @@ from chat.errors import NotFound
 from chat.web.assets import MODULES, STYLE_SHEETS
 from chat.web.colours import accent_of
 from chat.web.context import offered_assistants, page_data
-from chat.web.history import find_thread, message_page, thread_page
+from chat.web.history import message_page, thread_form, thread_page
 from chat.web.http import acts, body_of, query_of, reads
 from tenants.access import Principal, memberships_of
 
@@ -72,7 +72,7 @@ def _elsewhere(request: HttpRequest, principal: Principal | None) -> HttpRespons
 
 def _title(principal: Principal, opened: dict[str, Any] | None) -> str:
     title = opened["thread"]["atrium"]["title"] if opened else ""
-    return f"{title} – {principal.tenant.name}" if title else principal.tenant.name
+    return f"{title} · {principal.tenant.name}" if title else principal.tenant.name
 
 
 @require_GET
@@ -107,18 +107,14 @@ def list_assistants(request: HttpRequest, principal: Principal) -> dict[str, Any
 def rename(request: HttpRequest, principal: Principal, thread_id: str) -> dict[str, Any]:
     """Give a chat another title."""
     title = body_of(request, {"title": str})["title"]
-    with transaction.atomic():
-        thread = find_thread(principal, thread_id)
-    return wire.thread_object(rename_thread(principal, thread, title=title))
+    return wire.thread_object(rename_thread(principal, thread_form(thread_id), title=title))
 
 
 @acts
 def delete(request: HttpRequest, principal: Principal, thread_id: str) -> dict[str, Any]:
     """Delete a chat; it can be restored for a while."""
     body_of(request, {})
-    with transaction.atomic():
-        thread = find_thread(principal, thread_id)
-    delete_thread(principal, thread)
+    delete_thread(principal, thread_form(thread_id))
     return {"id": thread_id, "object": "thread.deleted", "deleted": True}
 
 
@@ -126,4 +122,4 @@ def delete(request: HttpRequest, principal: Principal, thread_id: str) -> dict[s
 def restore(request: HttpRequest, principal: Principal, thread_id: str) -> dict[str, Any]:
     """Undo a deletion."""
     body_of(request, {})
-    return wire.thread_object(restore_thread(principal, thread_id))
+    return wire.thread_object(restore_thread(principal, thread_form(thread_id)))

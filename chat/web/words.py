@@ -22,7 +22,7 @@ WORDS = {
     # Answers
     "you_said": _("You wrote"),
     "assistant": _("Assistant"),
-    "demonstration": _("Demonstration – not a language model"),
+    "demonstration": _("Demonstration, not a language model"),
     "starting": _("Starting …"),
     "thinking": _("Working on it …"),
     "stopping": _("Stopping …"),

@@ -107,7 +107,7 @@ def check() -> int:
         path for path in recorded.keys() | present.keys() if recorded.get(path) != present.get(path)
     )
     for path in changed:
-        print(f"differs from the manifest: {path}", file=sys.stderr)
+        sys.stderr.write(f"differs from the manifest: {path}\n")
     return 1 if changed else 0
 
 

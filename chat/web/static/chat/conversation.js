@@ -91,7 +91,7 @@ export class Conversation {
       this.states.set(run, Math.max(state ?? 0, this.states.get(run) ?? 0));
       return event === "thread.message.delta" ? this.#grow(data) : this.#growStep(run, data);
     }
-    const known = run !== null && state !== undefined && state <= (this.states.get(run) ?? 0);
+    const known = run !== null && state !== undefined && state <= (this.states.get(run) ?? -1);
     if (known && !(data.object === "thread.message" && hasText(data))) return null;
     if (run && state !== undefined && !known) this.states.set(run, state);
     if (event.startsWith("thread.run.step.")) return this.#putStep(run, data);

@@ -23,5 +23,5 @@ export function attachHeader({ current, rename, remove }) {
 export function drawHeader(thread) {
   setText(title, titleOf(thread));
   button.hidden = thread === null;
-  document.title = thread === null ? data.company.name : `${titleOf(thread)} – ${data.company.name}`;
+  document.title = thread === null ? data.company.name : `${titleOf(thread)} · ${data.company.name}`;
 }

@@ -8,6 +8,7 @@ export class Subscription {
   #conversation = null;
   #live = false;
   #turn = 0;
+  #everLost = false;
 
   /** `on`: onEvent(frame), onThread(thread), onGone(id), onRenewed(conversation). */
   constructor(socket, on) {
@@ -36,10 +37,13 @@ export class Subscription {
 
   lost() {
     this.#live = false;
+    this.#everLost = true;
   }
 
+  /** The line is up: for the first time, or again. */
   renew() {
-    this.#subscribe({ refresh: true });
+    this.#subscribe({ refresh: this.#everLost });
+    this.#everLost = false;
   }
 
   async #subscribe({ refresh }) {
@@ -59,9 +63,11 @@ export class Subscription {
     const active = ack.active_run;
     const believed = conversation.activeRun;
     if (active && active.id !== cursor?.run) conversation.retell(active);
+    const stale = ack.thread.atrium.updated_at !== conversation.thread.atrium.updated_at;
+    const ended = believed && believed.id !== active?.id;
     this.#on.onThread(ack.thread);
     this.#on.onRenewed(conversation);
-    if (refresh || (believed && believed.id !== active?.id)) await this.#refresh(conversation);
+    if (refresh || stale || ended) await this.#refresh(conversation);
   }
 
   // What ended while nobody listened is in the stored history.
