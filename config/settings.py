@@ -184,9 +184,25 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_USER_DISPLAY = "tenants.accounts.display_name"
+ACCOUNT_FORMS = {
+    "login": "tenants.forms.SignInForm",
+    "reset_password": "tenants.forms.ResetForm",
+    "reset_password_from_key": "tenants.forms.NewPasswordForm",
+    "change_password": "tenants.forms.ChangePasswordForm",
+    "reauthenticate": "tenants.forms.ConfirmForm",
+}
+MFA_ADAPTER = "tenants.second_factor.SealedAdapter"
+MFA_FORMS = {
+    "authenticate": "tenants.forms.CodeForm",
+    "reauthenticate": "tenants.forms.ConfirmCodeForm",
+    "activate_totp": "tenants.forms.ActivateForm",
+}
+MFA_TOTP_ISSUER = "Atrium"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 USERSESSIONS_TRACK_ACTIVITY = True
+SESSION_ENGINE = "tenants.sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
@@ -206,6 +222,7 @@ SECURE_SSL_REDIRECT = False
 SECURE_HSTS_SECONDS = 31_536_000 if _public.scheme == "https" else 0
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "tenants.error_pages.csrf_failure"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],
@@ -243,9 +260,7 @@ DJANGO_STRUCTLOG_USER_ID_FIELD = "pk"
 # Admin's look
 UNFOLD = {"SITE_TITLE": "Atrium", "SITE_HEADER": "Atrium", "SHOW_HISTORY": False}
 
-_openai_configured = bool(
-    read("str", "OPENAI_API_KEY", "") or read("str", "OPENAI_BASE_URL", "")
-)
+_openai_configured = bool(read("str", "OPENAI_API_KEY", "") or read("str", "OPENAI_BASE_URL", ""))
 _UPSTREAM_TIMES = {
     "connect_timeout": read("float", "ATRIUM_UPSTREAM_CONNECT_SECONDS", 5, least=0.01),
     "first_byte_timeout": read("float", "ATRIUM_UPSTREAM_FIRST_BYTE_SECONDS", 60, least=0.01),

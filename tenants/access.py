@@ -143,7 +143,12 @@ def principal_for_key(secret: str) -> Principal:
     for key_id, tenant_id in rows:
         with tenant_scope(tenant_id), transaction.atomic():
             now = timezone.now()
-            key = ApiKey.objects.usable(now).select_related("membership__tenant").filter(pk=key_id).first()
+            key = (
+                ApiKey.objects.usable(now)
+                .select_related("membership__tenant")
+                .filter(pk=key_id)
+                .first()
+            )
             if key is None or not key.membership.is_active or key.membership.tenant.suspended_at:
                 break
             if key.last_used_at is None or (now - key.last_used_at).total_seconds() > 60:
@@ -155,7 +160,9 @@ def principal_for_key(secret: str) -> Principal:
     raise AccessDenied("This API key is not valid.")
 
 
-def principal_for_run(tenant_id: UUID, membership_id: UUID, key_id: UUID | None) -> Principal | None:
+def principal_for_run(
+    tenant_id: UUID, membership_id: UUID, key_id: UUID | None
+) -> Principal | None:
     """Return the stored principal of a run as it stands now, None where access has ended.
 
     Must run inside the tenant's scope and a transaction.

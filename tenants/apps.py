@@ -14,8 +14,9 @@ class TenantsConfig(AppConfig):
 
     def ready(self) -> None:
         """Put the second wall's setting on each connection and its checks in place."""
-        from tenants import checks, db
+        from tenants import accounts, checks, db
 
         db.connect_signals()
+        accounts.connect_signals()
         register(checks.check_tenant_models, Tags.models)
         register(checks.check_walls, Tags.database)

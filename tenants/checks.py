@@ -47,7 +47,9 @@ def check_tenant_models(
     """Hold each model with a tenant column to the first wall and composite keys."""
     errors: list[CheckMessage] = []
     for model in apps.get_models():
-        if any(field.related_model is _tenant() for field in model._meta.get_fields() if field.concrete):
+        if any(
+            field.related_model is _tenant() for field in model._meta.get_fields() if field.concrete
+        ):
             errors.extend(_errors_of(model))
     return errors
 
@@ -70,8 +72,14 @@ def _errors_of(model: type[models.Model]) -> Iterator[CheckMessage]:
     composite = {c.field for c in constraints if isinstance(c, TenantForeignKey)}
     for field in model._meta.concrete_fields:
         related = field.related_model
-        if isinstance(related, type) and issubclass(related, TenantModel) and field.name not in composite:
-            yield Error(f"{label}.{field.name} lacks its composite key.", id="tenants.E004", obj=model)
+        if (
+            isinstance(related, type)
+            and issubclass(related, TenantModel)
+            and field.name not in composite
+        ):
+            yield Error(
+                f"{label}.{field.name} lacks its composite key.", id="tenants.E004", obj=model
+            )
 
 
 def check_walls(

@@ -1,7 +1,83 @@
+"""Errors as pages, or as JSON where a program asks."""
+
 from __future__ import annotations
+
 from typing import Any
+
 from django.http import HttpRequest, HttpResponse
-def bad_request(request: HttpRequest, exception: Any = None) -> HttpResponse: return HttpResponse("bad", status=400)
-def permission_denied(request: HttpRequest, exception: Any = None) -> HttpResponse: return HttpResponse("no", status=403)
-def page_not_found(request: HttpRequest, exception: Any = None) -> HttpResponse: return HttpResponse("nf", status=404)
-def server_error(request: HttpRequest) -> HttpResponse: return HttpResponse("err", status=500)
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+
+from tenants.errors import AtriumError
+from tenants.middleware import error_response
+
+JSON_PATHS = ("/page/", "/v1/")
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Tell whether the asker is a program: by its address, or by what it accepts."""
+    if request.path.startswith(JSON_PATHS):
+        return True
+    accepted = request.headers.get("Accept", "")
+    return "application/json" in accepted and "text/html" not in accepted
+
+
+def answer_error(request: HttpRequest, error: AtriumError) -> HttpResponse:
+    """Return an action's refusal as a page or as JSON."""
+    return _answer(request, error.code, error.message, error.http_status, param=error.param)
+
+
+def bad_request(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    """Answer what cannot be read."""
+    return _answer(request, "bad_request", _("This request cannot be understood."), 400)
+
+
+def permission_denied(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    """Answer what is not theirs to do."""
+    return _answer(request, "not_allowed", _("You may not see this page."), 403)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a form whose token is missing or old."""
+    message = _("This form is out of date: go back, reload the page, and send it again.")
+    return _answer(request, "csrf_failed", message, 403)
+
+
+def page_not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    """Answer an address with nothing behind it, or nothing for this person."""
+    return _answer(request, "not_found", _("There is nothing at this address."), 404)
+
+
+def too_many_requests(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    """Answer somebody who tries too often."""
+    message = _("That was too often: wait a few minutes, then try again.")
+    return _answer(request, "too_many_requests", message, 429)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer our own failure; without the request's context, which may be what failed."""
+    message = _("Something went wrong on our side. It has been recorded; try again later.")
+    if wants_json(request):
+        return error_response("server_error", message, status=500)
+    return HttpResponse(render_to_string("tenants/error.html", _shown(500, message)), status=500)
+
+
+def _answer(
+    request: HttpRequest, code: str, message: str, status: int, *, param: str | None = None
+) -> HttpResponse:
+    if wants_json(request):
+        return error_response(code, message, status=status, param=param)
+    return render(request, "tenants/error.html", _shown(status, message), status=status)
+
+
+def _shown(status: int, message: str) -> dict[str, Any]:
+    titles = {
+        400: _("That did not work"),
+        403: _("Not allowed"),
+        404: _("Not found"),
+        410: _("No longer valid"),
+        429: _("Too many tries"),
+        500: _("Our mistake"),
+    }
+    return {"title": titles.get(status, titles[400]), "message": message}

@@ -103,5 +103,3 @@ class TenantModel(models.Model):
         """Save within the tenant in scope; see `stamp_tenant` for what it raises."""
         self.stamp_tenant()
         super().save(*args, **kwargs)
-
-

@@ -56,7 +56,9 @@ class Tenant(models.Model):
     admins_read_threads = models.BooleanField(
         _("admins may read members' chats"),
         default=False,
-        help_text=_("Off: nobody but its owner reads a chat. A change is recorded, and members are told."),
+        help_text=_(
+            "Off: nobody but its owner reads a chat. A change is recorded, and members are told."
+        ),
     )
     admins_read_threads_since = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -205,7 +207,11 @@ class Invitation(TenantModel):
     role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.MEMBER)
     token_hash = models.CharField(max_length=64, unique=True, editable=False)
     invited_by = models.ForeignKey(
-        Membership, on_delete=models.DO_NOTHING, db_constraint=False, null=True, editable=False,
+        Membership,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        null=True,
+        editable=False,
         related_name="+",
     )
     created_at = models.DateTimeField(_("sent"), default=timezone.now, editable=False)
@@ -246,7 +252,10 @@ class ApiKey(TenantModel):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     membership = models.ForeignKey(
-        Membership, on_delete=models.DO_NOTHING, db_constraint=False, editable=False,
+        Membership,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        editable=False,
         related_name="+",
     )
     name = models.CharField(_("name"), max_length=100, help_text=_("Which program uses it."))

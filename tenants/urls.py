@@ -1,3 +1,16 @@
+"""Addresses around signing in."""
+
 from __future__ import annotations
-from typing import Any
-urlpatterns: list[Any] = []
+
+from django.urls import path
+
+from tenants import views
+
+urlpatterns = [
+    path("companies/", views.companies, name="companies"),
+    path("switch/", views.switch, name="switch"),
+    path("no-company/", views.no_company, name="no_company"),
+    path("profile/", views.profile, name="profile"),
+    path("notices/seen/", views.notices_seen, name="notices_seen"),
+    path("invitations/<str:token>/", views.invitation, name="invitation"),
+]

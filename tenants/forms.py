@@ -1,0 +1,141 @@
+"""Forms of the account pages. allauth's own repeat each label as a placeholder: not here."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import available_timezones
+
+from allauth.account import forms as account_forms
+from allauth.mfa.base import forms as mfa_forms
+from allauth.mfa.totp.forms import ActivateTOTPForm
+from django import forms
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+from tenants.errors import AtriumError
+
+
+class WithoutPlaceholders:
+    """Mixin that leaves the labels to say what a field is."""
+
+    fields: dict[str, forms.Field]
+    labels: dict[str, Any] = {}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            field.widget.attrs.pop("placeholder", None)
+            field.label = self.labels.get(name, field.label)
+
+
+class SignInForm(WithoutPlaceholders, account_forms.LoginForm):  # type: ignore[misc]
+    """E-mail address and password."""
+
+    labels = {"login": _("E-mail address"), "remember": _("Stay signed in on this device")}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password"].help_text = ""
+
+
+class ResetForm(WithoutPlaceholders, account_forms.ResetPasswordForm):  # type: ignore[misc]
+    """The address that gets a link."""
+
+    labels = {"email": _("E-mail address")}
+
+
+class NewPasswordForm(WithoutPlaceholders, account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
+    """A new password, by the link."""
+
+    labels = {"password1": _("New password"), "password2": _("New password again")}
+
+
+class ChangePasswordForm(WithoutPlaceholders, account_forms.ChangePasswordForm):  # type: ignore[misc]
+    """The old password and a new one."""
+
+    labels = {
+        "oldpassword": _("Present password"),
+        "password1": _("New password"),
+        "password2": _("New password again"),
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["oldpassword"].help_text = ""
+
+
+class ConfirmForm(WithoutPlaceholders, account_forms.ReauthenticateForm):  # type: ignore[misc]
+    """The password once more."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password"].help_text = ""
+
+
+class CodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
+    """A code at sign-in."""
+
+    labels = {"code": _("Code from your app, or a recovery code")}
+
+
+class ConfirmCodeForm(WithoutPlaceholders, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
+    """A code once more."""
+
+    labels = {"code": _("Code from your app, or a recovery code")}
+
+
+class ActivateForm(WithoutPlaceholders, ActivateTOTPForm):  # type: ignore[misc]
+    """The first code of a new authenticator."""
+
+    labels = {"code": _("The six digits your app shows")}
+
+
+def zone_choices() -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the time zones, grouped by their first part."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name in sorted(available_timezones()):
+        region, _sep, place = name.partition("/")
+        if place and region not in ("Etc", "SystemV", "posix", "right"):
+            groups.setdefault(region, []).append((name, place.replace("_", " ")))
+    return [(str(_("Universal")), [("UTC", "UTC")]), *sorted(groups.items())]
+
+
+class ProfileForm(forms.Form):
+    """What one company sees of a person."""
+
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+        help_text=_("Your colleagues and the assistants see this name."),
+    )
+    language = forms.ChoiceField(label=_("Language"), choices=lambda: settings.LANGUAGES)
+    zone = forms.ChoiceField(
+        label=_("Time zone"),
+        choices=zone_choices,
+        help_text=_("Times on every page are shown in it."),
+    )
+
+
+class JoinForm(forms.Form):
+    """Accept an invitation with an account that is there already."""
+
+    name = forms.CharField(
+        label=_("Your name"), max_length=100, widget=forms.TextInput(attrs={"autocomplete": "name"})
+    )
+
+
+class NewAccountForm(JoinForm):
+    """Accept an invitation with a new account."""
+
+    password = forms.CharField(
+        label=_("Choose a password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=_("At least eight characters, and not a common one."),
+    )
+
+
+def show_error(form: forms.Form, error: AtriumError) -> None:
+    """Put an action's refusal where it belongs in the form."""
+    form.add_error(error.param if error.param in form.fields else None, error.message)
