@@ -10,7 +10,6 @@ export function textOf(message) {
 }
 
 const codePoints = (text) => [...text].length;
-const hasText = (message) => message.content.some((part) => (part.text?.value ?? part.refusal ?? "") !== "");
 
 export class Conversation {
   constructor(thread = null) {
@@ -67,10 +66,8 @@ export class Conversation {
     const items = [];
     for (const message of this.messages.values()) {
       if (message.run_id !== run.id) continue;
-      message.content.forEach((part, index) => {
-        const field = part.type === "refusal" ? "refusal" : "text";
-        items.push([message.id, index, field, codePoints(part.text?.value ?? part.refusal ?? "")]);
-      });
+      const text = message.content[0]?.text?.value;
+      if (text !== undefined) items.push([message.id, 0, "text", codePoints(text)]);
     }
     return { run: run.id, state: this.states.get(run.id), items };
   }
@@ -85,15 +82,16 @@ export class Conversation {
     this.runs.set(run.id, run);
   }
 
-  /** Take one event frame; returns the name of what changed, or null when it was known. */
+  /**
+   * Take one event frame; returns the name of what changed, or null when nothing did. Stored
+   * events may repeat what is here already: taking one twice is taking it once.
+   */
   apply({ run, state, event, data }) {
     if (event.endsWith(".delta")) {
-      this.states.set(run, Math.max(state ?? 0, this.states.get(run) ?? 0));
+      this.states.set(run, state);
       return event === "thread.message.delta" ? this.#grow(data) : this.#growStep(run, data);
     }
-    const known = run !== null && state !== undefined && state <= (this.states.get(run) ?? -1);
-    if (known && !(data.object === "thread.message" && hasText(data))) return null;
-    if (run && state !== undefined && !known) this.states.set(run, state);
+    if (run) this.states.set(run, state);
     if (event.startsWith("thread.run.step.")) return this.#putStep(run, data);
     if (event.startsWith("thread.run.")) return this.#putRun(data);
     if (event.startsWith("thread.message.")) return this.#putMessage(data);

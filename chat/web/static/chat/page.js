@@ -190,8 +190,9 @@ function start() {
     connectionDown(detail.code);
     subscription.lost();
     // A refused handshake has no code: an ordinary request tells why.
-    if (detail.failures === 2) get(`${data.urls.threads}`).catch(() => {});
+    if (detail.failures === 2) get(data.urls.threads).catch(() => {});
   });
+  socket.addEventListener("ended", ({ detail }) => accessEnded(detail.code));
   document.addEventListener("atrium:signed-out", () => lost("signed_out", data.urls.sign_in));
   document.addEventListener("atrium:company-changed", () => lost("company_changed", data.urls.home));
   const first = new Conversation(data.opened?.thread ?? null);
@@ -199,6 +200,20 @@ function start() {
   show(first);
   if (wide.matches) composer.focus();
   socket.connect();
+}
+
+// Signed out, or in another company now? An ordinary request tells; http.js then covers the page.
+async function accessEnded(code) {
+  subscription.lost();
+  if (code === 4003) {
+    lost("company_changed", data.urls.home);
+    return;
+  }
+  const fine = await get(data.urls.threads).then(
+    () => true,
+    (error) => error.status !== 401 && error.status !== 409,
+  );
+  if (fine) socket.later();
 }
 
 function lost(kind, address) {

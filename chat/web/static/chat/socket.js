@@ -3,7 +3,7 @@
 const BACK_OFF = [300, 800, 1600, 3200, 6400, 12000];
 const HEARTBEAT = 25000;
 const ANSWER_WITHIN = 15000;
-const FINAL = { 4001: "signed-out", 4003: "company-changed" };
+const ENDED = new Set([4001, 4003]);
 
 export class SocketError extends Error {
   constructor(code, message) {
@@ -46,6 +46,12 @@ export class Socket extends EventTarget {
     socket.onclose = (event) => {
       if (this.#socket === socket) this.#closed(event.code);
     };
+  }
+
+  /** Connect again after a while, as after a failure. */
+  later() {
+    this.#failures += 1;
+    this.#soon(this.#delay(1006));
   }
 
   stop() {
@@ -102,10 +108,8 @@ export class Socket extends EventTarget {
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     for (const { reject } of pending) reject(new SocketError("disconnected", ""));
-    const final = FINAL[code];
-    if (final) {
-      this.#stopped = true;
-      document.dispatchEvent(new CustomEvent(`atrium:${final}`));
+    if (ENDED.has(code)) {
+      this.dispatchEvent(new CustomEvent("ended", { detail: { code } }));
       return;
     }
     this.#failures += 1;

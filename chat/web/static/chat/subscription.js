@@ -46,16 +46,19 @@ export class Subscription {
     this.#everLost = false;
   }
 
-  async #subscribe({ refresh }) {
+  async #subscribe({ refresh, whole = false }) {
     const conversation = this.#conversation;
     if (!conversation?.id || !this.#socket.open) return;
     const turn = ++this.#turn;
-    const cursor = conversation.cursor();
+    const cursor = whole ? null : conversation.cursor();
     let ack;
     try {
       ack = await this.#socket.send({ type: "subscribe", thread: conversation.id, ...(cursor && { cursor }) });
     } catch (error) {
-      if (error.code === "not_found" && turn === this.#turn) this.#on.onGone(conversation.id);
+      if (turn !== this.#turn || error.code === "disconnected") return;
+      if (error.code === "not_found") this.#on.onGone(conversation.id);
+      // A place the server does not take: have everything told again.
+      else if (cursor) await this.#subscribe({ refresh: true, whole: true });
       return;
     }
     if (turn !== this.#turn || conversation !== this.#conversation) return;

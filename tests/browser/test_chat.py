@@ -1,0 +1,204 @@
+"""A chat from the first question to the last: streaming, stopping, waiting, trying again."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+from tests.browser.steps import answers, ask, chat_action, last_text, wait_until_idle
+from tests.upstream.server import ScriptedServer
+from tests.world import World
+
+WORDS = tuple(f"word{number} " for number in range(60))
+
+
+def test_an_answer_streams_into_a_new_chat(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=("Hello ", "**there**", "."))
+    page = visit(world.acme, "alice")
+    ask(page, "Good morning")
+    expect(last_text(page)).to_have_text("Hello there.")
+    expect(page.locator("#title")).to_have_text("Good morning")
+    assert "/threads/thread_" in page.url
+    expect(page.locator("#threads [aria-current=page]")).to_have_text("Good morning")
+
+
+def test_the_own_message_is_on_screen_in_the_same_frame(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=("Yes.",), delay=0.3)
+    page = visit(world.acme, "alice")
+    expect(page.locator("#welcome")).to_be_visible()
+    shown = page.evaluate(
+        """async () => {
+            const box = document.getElementById("message");
+            box.value = "At once?";
+            box.dispatchEvent(new Event("input"));
+            document.getElementById("composer").requestSubmit();
+            await new Promise((done) => requestAnimationFrame(done));
+            return document.querySelector("article.own .own-text")?.textContent;
+        }"""
+    )
+    assert shown == "At once?"
+    expect(last_text(page)).to_have_text("Yes.")
+
+
+def test_a_reload_in_mid_answer_shows_the_text_once(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=WORDS, pace=0.03)
+    page = visit(world.acme, "alice")
+    ask(page, "Count")
+    expect(last_text(page)).to_contain_text("word5 ")
+    page.reload()
+    expect(last_text(page)).to_contain_text("word59")
+    wait_until_idle(page)
+    assert last_text(page).inner_text().split() == [word.strip() for word in WORDS]
+    assert answers(page).count() == 1
+
+
+def test_a_lost_line_is_resumed_with_nothing_lost_or_doubled(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=(*WORDS[:30], "smile😀 ", *WORDS[30:]), pace=0.03)
+    page = visit(world.acme, "alice")
+    ask(page, "Count")
+    expect(last_text(page)).to_contain_text("😀")
+    page.evaluate("window.dispatchEvent(new Event('offline'))")
+    wait_until_idle(page)
+    wanted = [*WORDS[:30], "smile😀", *WORDS[30:]]
+    assert last_text(page).inner_text().split() == [word.strip() for word in wanted]
+
+
+def test_a_stopped_answer_keeps_its_text_and_says_so(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=WORDS, pace=0.1)
+    page = visit(world.acme, "alice")
+    ask(page, "Count")
+    expect(last_text(page)).to_contain_text("word3 ")
+    page.keyboard.press("Escape")
+    expect(answers(page).last.locator(".ending")).to_contain_text("You stopped this answer.")
+    expect(last_text(page)).to_contain_text("word3 ")
+    page.reload()
+    expect(answers(page).last.locator(".ending")).to_contain_text("You stopped this answer.")
+
+
+def test_a_message_waits_until_the_answer_is_finished(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=WORDS, pace=0.04)
+    model.expect(say=("Second answer.",))
+    page = visit(world.acme, "alice")
+    ask(page, "First")
+    expect(last_text(page)).to_contain_text("word1 ")
+    ask(page, "Second")
+    expect(page.locator("#queue")).to_contain_text("Second")
+    expect(last_text(page)).to_have_text("Second answer.")
+    expect(page.locator("#queue")).to_be_hidden()
+    expect(page.locator(".own-text")).to_have_text(["First", "Second"])
+
+
+def test_a_waiting_message_can_be_taken_back(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=WORDS, pace=0.04)
+    page = visit(world.acme, "alice")
+    ask(page, "First")
+    expect(last_text(page)).to_contain_text("word1 ")
+    ask(page, "Second thoughts")
+    page.locator("#queue").get_by_role("button", name="Take back").click()
+    expect(page.locator("#queue")).to_be_hidden()
+    expect(page.get_by_label("Message", exact=True)).to_have_value("Second thoughts")
+    wait_until_idle(page)
+    assert page.locator(".own-text").all_inner_texts() == ["First"]
+
+
+def test_a_failed_answer_says_why_and_can_be_tried_again(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(status=500, body='{"error": {"message": "secret trouble"}}')
+    model.expect(say=("Now it works.",))
+    page = visit(world.acme, "alice")
+    ask(page, "Hello")
+    ending = answers(page).last.locator(".ending")
+    expect(ending).to_be_visible()
+    assert "secret trouble" not in page.content()
+    ending.get_by_role("button", name="Try again").click()
+    expect(last_text(page)).to_have_text("Now it works.")
+    assert page.locator(".own-text").count() == 1
+
+
+def test_a_finished_answer_is_announced_once(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=WORDS[:10], pace=0.02)
+    page = visit(world.acme, "alice")
+    page.evaluate(
+        """() => {
+            window.heard = [];
+            const region = document.getElementById("announcer");
+            new MutationObserver(() => region.textContent && window.heard.push(region.textContent))
+                .observe(region, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    ask(page, "Count")
+    page.wait_for_function("window.heard.length > 0")
+    wait_until_idle(page)
+    assert page.evaluate("window.heard") == ["".join(WORDS[:10]).strip()]
+
+
+def test_a_draft_survives_a_reload_and_belongs_to_its_chat(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice")
+    page.get_by_label("Message", exact=True).fill("Half a thou")
+    page.reload()
+    expect(page.get_by_label("Message", exact=True)).to_have_value("Half a thou")
+    page.locator("#threads a").first.click()
+    expect(page.get_by_label("Message", exact=True)).to_have_value("")
+    page.go_back()
+    expect(page.get_by_label("Message", exact=True)).to_have_value("Half a thou")
+
+
+def test_a_message_sent_without_a_line_goes_out_later(
+    world: World, model: ScriptedServer, visit: Visit, watch: object
+) -> None:
+    model.expect(say=("Here I am.",))
+    page = visit(world.acme, "alice")
+    expect(page.locator("#welcome")).to_be_visible()
+    page.add_init_script("")
+    page.evaluate("window.dispatchEvent(new Event('offline'))")
+    ask(page, "Are you there?")
+    expect(page.locator(".own-text")).to_have_text("Are you there?")
+    expect(last_text(page)).to_have_text("Here I am.")
+    assert page.locator(".own-text").count() == 1
+
+
+def test_renaming_changes_list_and_title(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice", f"/threads/{world.acme.threads['alice'].pk}")
+    chat_action(page, "Rename")
+    page.get_by_label("Title").fill("Lamps")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#title")).to_have_text("Lamps")
+    page.reload()
+    expect(page.locator("#threads a")).to_have_text("Lamps")
+
+
+def test_a_deleted_chat_comes_back_with_undo(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice", f"/threads/{world.acme.threads['alice'].pk}")
+    chat_action(page, "Delete")
+    expect(page.locator("#threads a")).to_have_count(0)
+    expect(page.locator("#welcome")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#threads a")).to_have_count(1)
+    expect(page.locator(".own-text")).to_contain_text("CANARY-ACME-ALICE-USER")
+
+
+def test_back_and_forward_move_between_chats(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice")
+    page.locator("#threads a").first.click()
+    expect(page.locator(".own-text")).to_contain_text("CANARY-ACME-ALICE-USER")
+    page.go_back()
+    expect(page.locator("#welcome")).to_be_visible()
+    page.go_forward()
+    expect(page.locator(".own-text")).to_contain_text("CANARY-ACME-ALICE-USER")
