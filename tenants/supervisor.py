@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import http.client
 import json
@@ -35,6 +36,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
+
+from tenants.postgres_programs import make_data_dir
 
 READY_SECONDS = 60
 STEADY_SECONDS = 60
@@ -65,7 +68,7 @@ def migrate(say: Callable[[str], None]) -> None:
                 f"{len(waiting)} migrations wait: set MIGRATION_DATABASE_URL to the owner's one."
             )
         say("Preparing the tables…")
-        call_command("migrate", verbosity=0, interactive=False)
+        call_command("migrate", database=alias, verbosity=0, interactive=False)
     connections[alias].close()
 
 
@@ -82,17 +85,26 @@ def collect_static(say: Callable[[str], None]) -> None:
     if settings.DEBUG:
         return
     root = Path(settings.STATIC_ROOT)
-    stamp = root.parent / f"{root.name}.listing"
+    stamp = root.with_name(f"{root.name}.listing")
+    make_data_dir(root.parent)
+    with stamp.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        listing = _static_listing()
+        if root.exists() and stamp.exists() and stamp.read_text() == listing:
+            return
+        say("Collecting the static files…")
+        call_command("collectstatic", verbosity=0, interactive=False)
+        stamp.write_text(listing)
+
+
+def _static_listing() -> str:
+    """Return a digest of every static file's name, size and time."""
     digest = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
     for finder in get_finders():
         for name, storage in finder.list([]):
             status = Path(storage.path(name)).stat()
             digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    if stamp.exists() and root.exists() and stamp.read_text() == digest.hexdigest():
-        return
-    say("Collecting the static files…")
-    call_command("collectstatic", verbosity=0, interactive=False)
-    stamp.write_text(digest.hexdigest())
+    return digest.hexdigest()
 
 
 def refuse_taken_port(host: str, port: int) -> None:
@@ -107,6 +119,18 @@ def refuse_taken_port(host: str, port: int) -> None:
         if error.errno == errno.EADDRINUSE:
             raise CommandError(f"Port {port} is in use: name another with --port.") from None
         raise CommandError(f"Nobody can listen on {host}:{port}: {error.strerror}.") from None
+
+
+def server_command(host: str, port: int) -> list[str]:
+    """Return the command line of the server process."""
+    seconds = max(1, math.ceil(settings.CHAT["DRAIN_SECONDS"]))
+    return [
+        *(sys.executable, "-m", "uvicorn", "config.asgi:application"),
+        *("--host", host, "--port", str(port), "--lifespan", "on"),
+        *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
+        *("--timeout-graceful-shutdown", str(seconds)),
+        *("--log-level", "warning", "--no-access-log", "--no-server-header"),
+    ]
 
 
 def find_model_servers(*, except_port: int) -> list[str]:
@@ -166,15 +190,9 @@ class Supervisor:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        seconds = max(1, math.ceil(settings.CHAT["DRAIN_SECONDS"]))
-        command = [sys.executable, "-m", "uvicorn", "config.asgi:application"]
-        command += ["--host", self.host, "--port", str(self.port), "--ws", "websockets"]
-        command += ["--ws-per-message-deflate", "false", "--no-server-header", "--lifespan", "on"]
-        command += ["--no-access-log", "--log-level", "warning"]
-        command += ["--timeout-graceful-shutdown", str(seconds)]
         credentials = {k: v for k, v in os.environ.items() if k != "MIGRATION_DATABASE_URL"}
         return subprocess.Popen(
-            command,
+            server_command(self.host, self.port),
             cwd=settings.BASE_DIR,
             env=credentials,
             stdin=subprocess.DEVNULL,

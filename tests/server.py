@@ -59,7 +59,7 @@ def serve(
     command = [
         *(sys.executable, "-m", "uvicorn", "config.asgi:application"),
         *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
-        *("--ws", "websockets", "--ws-per-message-deflate", "false"),
+        *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
         *("--timeout-graceful-shutdown", "3"),
     ]
     with log.open("wb") as output:
