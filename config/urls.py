@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from chat.admin.site import site
+from chat.admin import site
 from config.health import healthz, readyz
 
 urlpatterns = [
@@ -19,4 +19,5 @@ urlpatterns = [
 handler400 = "tenants.error_pages.bad_request"
 handler403 = "tenants.error_pages.permission_denied"
 handler404 = "tenants.error_pages.page_not_found"
+handler429 = "tenants.error_pages.too_many_requests"
 handler500 = "tenants.error_pages.server_error"

@@ -1,0 +1,62 @@
+"""Checks of single values that every action shares."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from chat.errors import InvalidInput
+
+# What PostgreSQL or JSON cannot hold.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean_text(value: Any, *, param: str, limit: int, required: bool = False) -> str:
+    """Return `value` without white space around it.
+
+    Raises:
+        InvalidInput: for anything but text, more than `limit` characters, NUL
+            and lone surrogates, and for nothing where something is `required`.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(_("This must be text."), param=param)
+    text = value.strip()
+    if _UNSTORABLE.search(text):
+        raise InvalidInput(_("This holds a character that cannot be stored."), param=param)
+    if len(text) > limit:
+        raise InvalidInput(
+            _("This may have at most {limit} characters.").format(limit=limit), param=param
+        )
+    if required and not text:
+        raise InvalidInput(_("This is needed."), param=param)
+    return text
+
+
+def clean_flag(value: Any, *, param: str) -> bool:
+    """Return `value`, a boolean; raises InvalidInput for anything else."""
+    if not isinstance(value, bool):
+        raise InvalidInput(_("This must be on or off."), param=param)
+    return value
+
+
+def clean_number(value: Any, *, param: str, least: float, most: float) -> float | None:
+    """Return `value` between `least` and `most`, or None for None; else raises InvalidInput."""
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not least <= value <= most:
+        raise InvalidInput(
+            _("This must be a number from {least} to {most}.").format(least=least, most=most),
+            param=param,
+        )
+    return float(value)
+
+
+def clean_choice(value: Any, *, param: str, choices: tuple[str, ...]) -> str:
+    """Return `value`, one of `choices`; raises InvalidInput for anything else."""
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidInput(_("Choose one of what is offered."), param=param)
+    return value

@@ -1,0 +1,105 @@
+"""A tenant's own limits and prices."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from chat.actions.fields import clean_choice, clean_text
+from chat.errors import InvalidInput, NotFound
+from chat.models import Price, TenantPolicy
+from chat.tools import registry
+from tenants import audit
+from tenants.access import Principal
+from tenants.models import Role, Tenant
+
+KINDS = ("input_tokens", "output_tokens")
+_CURRENCY = re.compile(r"[A-Z]{3}\Z")
+
+
+def update_limits(
+    principal: Principal,
+    *,
+    max_tokens_per_run: int | None,
+    max_cost_per_run: Decimal | None,
+    approval_tools: list[str],
+) -> TenantPolicy:
+    """Set the tenant's limits on one answer; None leaves one to the installation.
+
+    Raises:
+        NotAllowed: for anybody but owners.
+        InvalidInput: naming the field in `param`.
+    """
+    principal.require(Role.OWNER)
+    if max_tokens_per_run is not None and not 1 <= max_tokens_per_run < 2**63:
+        raise InvalidInput(_("This must be at least 1."), param="max_tokens_per_run")
+    if max_cost_per_run is not None:
+        _check_money(max_cost_per_run, param="max_cost_per_run", below=Decimal(10) ** 8)
+    for name in approval_tools:
+        if registry.find(name) is None:
+            raise InvalidInput(_("There is no tool of this name."), param="approval_tools")
+    values: dict[str, Any] = {
+        "max_tokens_per_run": max_tokens_per_run,
+        "max_cost_per_run": max_cost_per_run,
+        "approval_tools": sorted(set(approval_tools)),
+    }
+    with transaction.atomic():
+        Tenant.objects.select_for_update(no_key=True).get()
+        policy: TenantPolicy
+        policy, _made = TenantPolicy.objects.update_or_create(defaults=values)
+        audit.record(
+            principal,
+            "limits.changed",
+            **{**values, "max_cost_per_run": str(max_cost_per_run) if max_cost_per_run else None},
+        )
+    return policy
+
+
+def set_price(
+    principal: Principal, *, model: str, kind: str, price: Decimal, currency: str
+) -> Price:
+    """Set what a million tokens of `model` cost the tenant, in place of an earlier price.
+
+    Raises:
+        NotAllowed: for anybody but owners.
+        InvalidInput: naming the field in `param`.
+    """
+    principal.require(Role.OWNER)
+    model = clean_text(model, param="model", limit=256, required=True)
+    kind = clean_choice(kind, param="kind", choices=KINDS)
+    _check_money(price, param="price", below=Decimal(10) ** 14)
+    if not _CURRENCY.match(currency):
+        raise InvalidInput(_("Use three capital letters, as in USD."), param="currency")
+    with transaction.atomic():
+        Tenant.objects.select_for_update(no_key=True).get()
+        row: Price
+        row, _made = Price.objects.update_or_create(
+            model=model, kind=kind, defaults={"price": price, "currency": currency}
+        )
+        audit.record(principal, "price.set", model, kind=kind, price=str(price), currency=currency)
+    return row
+
+
+def delete_price(principal: Principal, price: Price) -> None:
+    """Forget the tenant's own price; the public table counts again.
+
+    Raises:
+        NotAllowed: for anybody but owners.
+        NotFound: when it is gone already.
+    """
+    principal.require(Role.OWNER)
+    with transaction.atomic():
+        row = Price.objects.select_for_update(no_key=True).filter(pk=price.pk).first()
+        if row is None:
+            raise NotFound(_("This price is gone already."))
+        audit.record(principal, "price.deleted", row.model, kind=row.kind)
+        row.delete()
+
+
+def _check_money(amount: Decimal, *, param: str, below: Decimal) -> None:
+    if not amount.is_finite() or not 0 <= amount < below:
+        raise InvalidInput(_("This must be an amount from 0 up."), param=param)

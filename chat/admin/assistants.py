@@ -1,0 +1,267 @@
+"""Assistants: who they are, what they do, with which tools, and who may use them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.db import models
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.decorators import display
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from chat.actions.assistants import (
+    EFFORTS,
+    create_assistant,
+    delete_assistant,
+    set_default_assistant,
+    update_assistant,
+)
+from chat.admin.models_offered import (
+    models_offered,
+    server_choices,
+    server_label,
+    test_connection,
+)
+from chat.admin.tool_choice import ToolChoiceField, registered_names
+from chat.conf import conf
+from chat.errors import ChatError
+from chat.models import Assistant, Run
+from tenants.access import Principal
+from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, site
+from tenants.models import Role
+
+COUNTED_DAYS = 30
+
+
+class ConnectionFailed(ChatError):
+    """The model server did not answer."""
+
+    code = "connection_failed"
+
+
+class SuggestingInput(UnfoldAdminTextInputWidget):  # type: ignore[misc]
+    """A text input that offers known values and takes any other."""
+
+    template_name = "admin/widgets/suggesting.html"
+    suggestions: ClassVar[list[str]] = []
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        """Add the list that the input names."""
+        context: dict[str, Any] = super().get_context(name, value, attrs)
+        context["widget"]["attrs"]["list"] = f"{name}-offered"
+        return {**context, "list_id": f"{name}-offered", "suggestions": self.suggestions}
+
+
+class AssistantForm(TenantForm):
+    """Fields as a person thinks of them; tools by their label, prompts one per line."""
+
+    upstream = forms.ChoiceField(
+        label=gettext_lazy("Model server"),
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text=gettext_lazy(
+            "Where the model runs. The operator of this installation adds more."
+        ),
+    )
+    model = forms.CharField(
+        label=gettext_lazy("Model"),
+        max_length=256,
+        widget=SuggestingInput,
+        help_text=gettext_lazy(
+            "Which model of that server answers. After a connection test, its models are offered."
+        ),
+    )
+    tools = ToolChoiceField(
+        label=gettext_lazy("Tools"),
+        required=False,
+        help_text=gettext_lazy(
+            "What it may look up or do by itself, always with the rights of the person who asks."
+        ),
+    )
+    suggested_prompts = forms.CharField(
+        label=gettext_lazy("Suggested prompts"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
+        help_text=gettext_lazy(
+            "One per line, at most 12. Shown in an empty chat; one click sends them."
+        ),
+    )
+    reasoning_effort = forms.ChoiceField(
+        label=gettext_lazy("Reasoning effort"),
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        choices=[(value, value or gettext_lazy("The model's own")) for value in EFFORTS],
+        help_text=gettext_lazy("How long it may think first. Models without this ignore it."),
+    )
+
+    class Meta:
+        model = Assistant
+        fields = (
+            "name",
+            "description",
+            "instructions",
+            "upstream",
+            "model",
+            "tools",
+            "suggested_prompts",
+            "temperature",
+            "top_p",
+            "reasoning_effort",
+            "busy_policy",
+            "enabled",
+            "is_default",
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].required = True
+        upstream: Any = self.fields["upstream"]
+        upstream.choices = server_choices()
+        self.fields["model"].widget.suggestions = models_offered()
+        if self.instance.pk:
+            self.initial["tools"] = registered_names(self.instance.function_names())
+            self.initial["suggested_prompts"] = "\n".join(self.instance.suggested_prompts)
+
+    def clean_suggested_prompts(self) -> list[str]:
+        """Split the lines; the action limits them."""
+        text: str = self.cleaned_data["suggested_prompts"]
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+@admin.register(Assistant, site=site)
+class AssistantAdmin(TenantScopedAdmin):
+    """Which assistants there are, which are used, and which fail."""
+
+    group = Group.ASSISTANTS
+    icon = "smart_toy"
+    may_add = may_change = may_delete = Role.ADMIN
+    form = AssistantForm
+    list_display = ("title", "answering", "shows_enabled", "shows_default", "answers", "failures")
+    list_filter = ("enabled",)
+    search_fields = ("name", "description", "model")
+    ordering = ("name", "id")
+    fieldsets = (
+        (gettext_lazy("Who is it"), {"fields": ("name", "description")}),
+        (gettext_lazy("What it does"), {"fields": ("instructions", "upstream", "model")}),
+        (gettext_lazy("Tools"), {"fields": ("tools",)}),
+        (gettext_lazy("Suggested prompts"), {"fields": ("suggested_prompts",)}),
+        (
+            gettext_lazy("How it answers"),
+            {"fields": ("temperature", "top_p", "reasoning_effort", "busy_policy")},
+        ),
+        (gettext_lazy("Who may use it"), {"fields": ("enabled", "is_default")}),
+    )
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Count its answers of the last days beside each assistant."""
+        since = timezone.now() - timedelta(days=COUNTED_DAYS)
+        runs = Run.objects.filter(assistant=OuterRef("pk"), created_at__gte=since).order_by()
+        counted = runs.values("assistant")
+        queryset: models.QuerySet[Any] = Assistant.objects.for_principal(principal).annotate(
+            answers_lately=Coalesce(Subquery(counted.annotate(n=Count("pk")).values("n")[:1]), 0),
+            failures_lately=Coalesce(
+                Subquery(
+                    counted.annotate(n=Count("pk", filter=Q(status="failed"))).values("n")[:1]
+                ),
+                0,
+            ),
+        )
+        return queryset
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Begin with the model of the installation's own server."""
+        return {"model": conf.upstream("")["MODEL"]}
+
+    def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Assistant:
+        """Add or change."""
+        fields = dict(form.cleaned_data)
+        if change:
+            return update_assistant(principal, row, **fields)
+        return create_assistant(principal, **fields)
+
+    def erase(self, principal: Principal, row: Any) -> None:
+        """Delete; chats stay."""
+        delete_assistant(principal, row)
+
+    @display(description=gettext_lazy("name"), ordering="name")
+    def title(self, row: Assistant) -> str:
+        """Name, and what it can do."""
+        return format_html(
+            '<span class="font-semibold">{}</span><span class="admin-under">{}</span>',
+            row.name or row.pk,
+            row.description,
+        )
+
+    @display(description=gettext_lazy("model"), ordering="model")
+    def answering(self, row: Assistant) -> str:
+        """Model, and where it runs."""
+        return (
+            format_html(
+                '{}<span class="admin-under">{}</span>', row.model, server_label(row.upstream or "")
+            )
+            if row.upstream
+            else row.model
+        )
+
+    @display(description=gettext_lazy("enabled"), boolean=True, ordering="enabled")
+    def shows_enabled(self, row: Assistant) -> bool:
+        """Whether people may choose it."""
+        return row.enabled
+
+    @display(description=gettext_lazy("default"), label=True)
+    def shows_default(self, row: Assistant) -> str:
+        """Whether new chats begin with it."""
+        return _("default") if row.is_default else ""
+
+    @display(description=gettext_lazy("answers, 30 days"), ordering="answers_lately")
+    def answers(self, row: Any) -> int:
+        """How much it is used."""
+        return int(row.answers_lately)
+
+    @display(description=gettext_lazy("failed, 30 days"), ordering="failures_lately")
+    def failures(self, row: Any) -> int:
+        """How often it failed."""
+        return int(row.failures_lately)
+
+    @staticmethod
+    def make_default(principal: Principal, row: Assistant) -> str:
+        """Press “Make default”."""
+        set_default_assistant(principal, row)
+        return _("New chats begin with {name} now.").format(name=row.name)
+
+    @staticmethod
+    def try_connection(principal: Principal, row: Assistant) -> str:
+        """Press “Test the connection”."""
+        works, sentence = test_connection(row.upstream, row.model)
+        if not works:
+            raise ConnectionFailed(sentence)
+        return sentence
+
+    buttons = (
+        Button(
+            name="test",
+            label=gettext_lazy("Test the connection"),
+            says=gettext_lazy("Asks the model server whether it answers with this model."),
+            do=try_connection,
+        ),
+        Button(
+            name="default",
+            label=gettext_lazy("Make default"),
+            says=gettext_lazy("New chats of everybody begin with this assistant."),
+            do=make_default,
+            shown=lambda principal, row: row.enabled and not row.is_default,
+        ),
+    )

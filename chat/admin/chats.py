@@ -1,0 +1,138 @@
+"""Chats and messages, read-only, where their owner or the company's setting allows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.text import Truncator
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import display
+from unfold.paginator import InfinitePaginator
+
+from chat.models import Message, Run, Thread
+from tenants.access import Principal
+from tenants.admin import Group, TenantScopedAdmin, site
+
+TRANSCRIPT_MESSAGES = 200
+
+
+def run_address(run_id: str) -> str:
+    """Return where the trace of a run is."""
+    return reverse("admin:chat_run_change", args=[admin.utils.quote(run_id)])
+
+
+class ReadableOnly(TenantScopedAdmin):
+    """Says above the list whose chats are in it."""
+
+    list_before_template = "admin/chat/readable.html"
+    paginator = InfinitePaginator
+    group = Group.CHATS
+
+
+@admin.register(Thread, site=site)
+class ThreadAdmin(ReadableOnly):
+    """Chats by last activity."""
+
+    icon = "forum"
+    list_display = ("shows_title", "shows_member", "created_at", "updated_at")
+    search_fields = ("title",)
+    ordering = ("-updated_at", "-id")
+    fields = ("shows_title", "shows_member", "created_at", "updated_at", "transcript")
+    readonly_fields = fields
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return the chats this person may read."""
+        rows: models.QuerySet[Any] = Thread.objects.readable_by(principal)
+        return rows.select_related("member")
+
+    @display(description=_("title"), ordering="title")
+    def shows_title(self, row: Thread) -> str:
+        """Title, which the first words make where nobody gave one."""
+        return str(row)
+
+    @display(description=_("member"))
+    def shows_member(self, row: Thread) -> str:
+        """Whose chat it is."""
+        return row.member.name
+
+    @display(description=_("messages"))
+    def transcript(self, row: Thread) -> str:
+        """The newest messages, oldest first, with their answers' traces."""
+        newest = row.messages.order_by(models.F("position").desc(nulls_first=True), "-id")
+        messages = list(newest.select_related("assistant")[:TRANSCRIPT_MESSAGES])
+        runs = {
+            run.pk: run_address(run.pk)
+            for run in Run.objects.filter(pk__in={message.run_ref for message in messages})
+        }
+        shown = [
+            {"message": message, "text": message.text(), "trace": runs.get(message.run_ref)}
+            for message in reversed(messages)
+        ]
+        context = {"shown": shown, "cut": len(messages) == TRANSCRIPT_MESSAGES}
+        return render_to_string("admin/chat/transcript.html", context)
+
+
+@admin.register(Message, site=site)
+class MessageAdmin(ReadableOnly):
+    """Messages by time."""
+
+    icon = "chat_bubble"
+    list_display = ("opening", "role", "shows_member", "shows_thread", "status", "created_at")
+    list_filter = ("role", "status")
+    ordering = ("-created_at", "-id")
+    fields = (
+        "shows_thread",
+        "shows_member",
+        "role",
+        "status",
+        "shows_text",
+        "created_at",
+        "shows_trace",
+    )
+    readonly_fields = fields
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return the messages of the chats this person may read."""
+        threads = Thread.objects.readable_by(principal)
+        rows: models.QuerySet[Any] = Message.objects.filter(thread__in=threads)
+        return rows.select_related("thread__member")
+
+    @display(description=_("text"))
+    def opening(self, row: Message) -> str:
+        """First words."""
+        return Truncator(row.text()).chars(90) or "…"
+
+    @display(description=_("text"))
+    def shows_text(self, row: Message) -> str:
+        """The whole text as it was written."""
+        return format_html('<div class="admin-text">{}</div>', row.text())
+
+    @display(description=_("member"))
+    def shows_member(self, row: Message) -> str:
+        """Whose chat it is in."""
+        return row.thread.member.name
+
+    @display(description=_("chat"))
+    def shows_thread(self, row: Message) -> str:
+        """The chat it is in."""
+        address = reverse("admin:chat_thread_change", args=[admin.utils.quote(row.thread_id)])
+        return format_html('<a class="admin-link" href="{}">{}</a>', address, row.thread)
+
+    @display(description=_("how it was made"))
+    def shows_trace(self, row: Message) -> str:
+        """The trace of the answer."""
+        if not row.run_ref:
+            return ""
+        return format_html(
+            '<a class="admin-link" href="{}">{}</a>', run_address(row.run_ref), row.run_ref
+        )
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        """Offer no search: it would read every message of the company."""
+        return ()

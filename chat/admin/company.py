@@ -1,0 +1,86 @@
+"""The company's own settings: one form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminSelectWidget
+
+from chat.actions.assistants import set_default_assistant
+from chat.admin.one_row import OneRowAdmin
+from chat.models import Assistant
+from tenants.access import Principal
+from tenants.actions import update_tenant_settings
+from tenants.admin import Group, TenantForm, site
+from tenants.models import Role, Tenant
+
+
+class CompanyForm(TenantForm):
+    """Name, colour, first assistant, and who reads chats."""
+
+    default_assistant = forms.ChoiceField(
+        label=gettext_lazy("Default assistant"),
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text=gettext_lazy("New chats begin with this one; people can choose another."),
+    )
+
+    class Meta:
+        model = Tenant
+        fields = ("name", "color", "admins_read_threads")
+        widgets = {"color": UnfoldAdminColorInputWidget(attrs={"type": "color"})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        assistants = list(Assistant.objects.all().offered())
+        field: Any = self.fields["default_assistant"]
+        field.choices = [("", _("None chosen")), *((row.pk, row.name) for row in assistants)]
+        field.initial = next((row.pk for row in assistants if row.is_default), "")
+
+
+@admin.register(Tenant, site=site)
+class CompanyAdmin(OneRowAdmin):
+    """How the company looks, and what its admins may read."""
+
+    group = Group.COMPANY
+    icon = "domain"
+    menu = gettext_lazy("Company settings")
+    may_change = Role.ADMIN
+    form = CompanyForm
+    fieldsets = (
+        (gettext_lazy("How it looks to your people"), {"fields": ("name", "color")}),
+        (gettext_lazy("Where chats begin"), {"fields": ("default_assistant",)}),
+        (
+            gettext_lazy("Privacy"),
+            {
+                "fields": ("admins_read_threads",),
+                "description": gettext_lazy(
+                    "Chats belong to the people who write them. Turning this on lets every admin "
+                    "and owner read all chats here, past ones too. It is recorded in the audit "
+                    "log, and every member is told."
+                ),
+            },
+        ),
+    )
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return the company's own row."""
+        return Tenant.objects.all()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Companies are made by the operator."""
+        return False
+
+    def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Tenant:
+        """Change the settings, and the default assistant where another was chosen."""
+        fields = dict(form.cleaned_data)
+        chosen = fields.pop("default_assistant")
+        if chosen and "default_assistant" in form.changed_data:
+            set_default_assistant(principal, Assistant.objects.get(pk=chosen))
+        return update_tenant_settings(principal, **fields)

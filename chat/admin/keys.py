@@ -1,0 +1,181 @@
+"""API keys: made, shown once, revoked."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
+
+from chat.admin.shown_once import shown_once
+from tenants.access import Principal
+from tenants.actions import create_api_key, revoke_api_key
+from tenants.actions.keys import DEFAULT_SCOPES
+from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, site
+from tenants.models import ApiKey, Membership, Role
+
+STATUS_LABELS = {"usable": "success", "revoked": "danger"}
+SCOPES = [
+    ("read", gettext_lazy("Read: chats, answers and assistants of the member it acts for")),
+    ("write", gettext_lazy("Write: send messages, start and stop answers")),
+    ("admin", gettext_lazy("Administer: assistants and files, if the member may")),
+]
+VALIDITY = [
+    ("", gettext_lazy("until revoked")),
+    ("30", gettext_lazy("30 days")),
+    ("90", gettext_lazy("90 days")),
+    ("365", gettext_lazy("one year")),
+]
+
+
+class KeyForm(TenantForm):
+    """Asks for whom, for what, and for how long."""
+
+    member_id = forms.TypedChoiceField(
+        label=gettext_lazy("Acts for"),
+        coerce=UUID,
+        widget=UnfoldAdminSelectWidget,
+        help_text=gettext_lazy(
+            "The program can do what this member can do, and stops when their access ends."
+        ),
+    )
+    scopes = forms.MultipleChoiceField(
+        label=gettext_lazy("May"),
+        choices=SCOPES,
+        initial=list(DEFAULT_SCOPES),
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+    valid_for = forms.ChoiceField(
+        label=gettext_lazy("Valid"),
+        choices=VALIDITY,
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text=gettext_lazy("A key that nobody needs any more should end by itself."),
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("name",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        member: Any = self.fields["member_id"]
+        members = Membership.objects.all().active().order_by("name", "id")
+        if not self.principal.is_owner:
+            members = members.filter(pk=self.principal.membership_id)
+        member.choices = [(str(row.pk), row.name) for row in members]
+        member.initial = str(self.principal.membership_id or "")
+
+
+@admin.register(ApiKey, site=site)
+class ApiKeyAdmin(TenantScopedAdmin):
+    """Which programs may come in: owners see all keys, admins their own."""
+
+    group = Group.PEOPLE
+    icon = "key"
+    may_add = Role.ADMIN
+    trail_key = "key"
+    list_display = (
+        "name",
+        "prefix",
+        "shows_member",
+        "shows_status",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+    )
+    ordering = ("-created_at", "-id")
+    fields = list_display
+    readonly_fields = list_display
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return the keys this person may see."""
+        rows: models.QuerySet[Any] = ApiKey.objects.for_principal(principal)
+        return rows.select_related("membership")
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """Ask only when one is made."""
+        return super().get_form(
+            request, obj, change=change, **({} if obj else {"form": KeyForm}), **kwargs
+        )
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Ask for little; show the rest afterwards."""
+        return self.list_display if obj else ("name", "member_id", "scopes", "valid_for")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Nothing of a key can be changed."""
+        return self.list_display if obj else ()
+
+    def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> ApiKey:
+        """Make it; the secret travels on the row to the page that shows it once."""
+        days = form.cleaned_data["valid_for"]
+        until: datetime | None = timezone.now() + timedelta(days=int(days)) if days else None
+        key, secret = create_api_key(
+            principal,
+            name=form.cleaned_data["name"],
+            member_id=form.cleaned_data["member_id"],
+            scopes=form.cleaned_data["scopes"],
+            expires_at=until,
+        )
+        key.secret = secret  # type: ignore[attr-defined]
+        return key
+
+    def response_add(
+        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
+    ) -> HttpResponseBase:
+        """Show the secret, once."""
+        return shown_once(
+            request,
+            title=_("Key {name}").format(name=obj.name),
+            says=_(
+                "Copy this key into the program now. It is shown only here; if it gets lost, "
+                "revoke it and make another."
+            ),
+            secret=obj.secret,
+            onward=reverse("admin:tenants_apikey_changelist"),
+        )
+
+    @display(description=gettext_lazy("acts for"))
+    def shows_member(self, row: ApiKey) -> str:
+        """Whose rights it has."""
+        return row.membership.name
+
+    @display(description=gettext_lazy("status"), label=STATUS_LABELS)
+    def shows_status(self, row: ApiKey) -> tuple[str, str]:
+        """Whether it opens doors."""
+        if row.revoked_at:
+            return "revoked", _("revoked")
+        if row.expires_at and row.expires_at <= timezone.now():
+            return "expired", _("expired")
+        return "usable", _("usable")
+
+    @staticmethod
+    def revoke(principal: Principal, row: ApiKey) -> str:
+        """Press “Revoke”."""
+        revoke_api_key(principal, row.pk)
+        return _("{name} no longer opens anything.").format(name=row.name)
+
+    buttons = (
+        Button(
+            name="revoke",
+            label=gettext_lazy("Revoke"),
+            says=gettext_lazy("Programs with this key are shut out at once, for good."),
+            do=revoke,
+            shown=lambda principal, row: row.revoked_at is None,
+            danger=True,
+        ),
+    )

@@ -1,0 +1,86 @@
+"""Limits on one answer, and the company's own prices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from chat.actions.settings import delete_price, set_price, update_limits
+from chat.admin.one_row import OneRowAdmin
+from chat.admin.tool_choice import ToolChoiceField, registered_names
+from chat.models import Price, TenantPolicy
+from tenants.access import Principal
+from tenants.admin import Group, TenantForm, TenantScopedAdmin, site
+from tenants.models import Role
+
+
+class LimitsForm(TenantForm):
+    """Empty fields leave a limit to the installation."""
+
+    approval_tools = ToolChoiceField(
+        label=_("Ask before using"),
+        required=False,
+        help_text=_(
+            "The chat waits until the person approves the exact arguments. Tools that delete or "
+            "cancel always ask."
+        ),
+    )
+
+    class Meta:
+        model = TenantPolicy
+        fields = ("max_tokens_per_run", "max_cost_per_run", "approval_tools")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["approval_tools"] = registered_names(self.instance.approval_tools)
+
+
+@admin.register(TenantPolicy, site=site)
+class TenantPolicyAdmin(OneRowAdmin):
+    """What one answer may use. Owners set it, admins see it."""
+
+    group = Group.COMPANY
+    icon = "speed"
+    menu = _("Limits")
+    may_add = may_change = Role.OWNER
+    form = LimitsForm
+    fieldsets = (
+        (_("How much one answer may use"), {"fields": ("max_tokens_per_run", "max_cost_per_run")}),
+        (_("What needs a person's approval"), {"fields": ("approval_tools",)}),
+    )
+
+    def write(
+        self, principal: Principal, row: Any, form: forms.Form, *, change: bool
+    ) -> TenantPolicy:
+        """Set them."""
+        return update_limits(principal, **form.cleaned_data)
+
+
+@admin.register(Price, site=site)
+class PriceAdmin(TenantScopedAdmin):
+    """Prices that win over the public table."""
+
+    group = Group.COMPANY
+    icon = "sell"
+    menu = _("Prices")
+    may_add = may_change = may_delete = Role.OWNER
+    list_display = ("model", "kind", "price", "currency")
+    ordering = ("model", "kind")
+    fields = ("model", "kind", "price", "currency")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """A price of another model is another price."""
+        return ("model", "kind") if obj else ()
+
+    def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Price:
+        """Set it."""
+        fields = {"model": row.model, "kind": row.kind, **form.cleaned_data}
+        return set_price(principal, **fields)
+
+    def erase(self, principal: Principal, row: Any) -> None:
+        """Forget it."""
+        delete_price(principal, row)

@@ -1,0 +1,86 @@
+"""Which model servers and models an admin may choose from, and the test of a connection."""
+
+from __future__ import annotations
+
+from asgiref.sync import async_to_sync
+from django.core.cache import cache
+from django.utils.translation import gettext as _
+
+from chat.conf import conf
+from chat.models import Assistant
+from chat.upstream import build
+from chat.upstream.base import Capabilities, UpstreamConfig
+from chat.upstream.errors import UpstreamError
+
+REMEMBER_SECONDS = 24 * 3600
+OFFERED_AT_MOST = 200
+
+
+def server_choices() -> list[tuple[str, str]]:
+    """Return the model servers as a form's choices; "" is the installation's own."""
+    own = server_label(conf.default_upstream)
+    choices = [("", _("The installation's own: {server}").format(server=own))]
+    return [*choices, *((name, server_label(name)) for name in conf.upstreams)]
+
+
+def server_label(name: str) -> str:
+    """Return how people read a server's name."""
+    if conf.is_demonstration(name):
+        return _("{name} (demonstration, not a language model)").format(name=name)
+    return name
+
+
+def models_offered() -> list[str]:
+    """Return the models known by name: configured, in use here, found by a connection test."""
+    known = {config["MODEL"] for config in conf.upstreams.values()}
+    known |= set(Assistant.objects.values_list("model", flat=True)[:OFFERED_AT_MOST])
+    for name in conf.upstreams:
+        known |= set(cache.get(_cache_key(name)) or ())
+    return sorted(known - {""})[:OFFERED_AT_MOST]
+
+
+def test_connection(server: str, model: str) -> tuple[bool, str]:
+    """Ask a model server what it supports; return whether it works, and a sentence.
+
+    Sends a few tiny requests and takes as long as the server does: hold no
+    transaction meanwhile.
+    """
+    name = server if server in conf.upstreams else conf.default_upstream
+    try:
+        found = async_to_sync(_probe)(name, model)
+    except UpstreamError as error:
+        return False, _("{server} does not answer: {code}.").format(server=name, code=error.code)
+    cache.set(_cache_key(name), found.models[:OFFERED_AT_MOST], REMEMBER_SECONDS)
+    if found.problem:
+        return False, _("{server} answers, with a problem: {problem}").format(
+            server=name, problem=found.problem
+        )
+    return True, _sentence(name, model, found)
+
+
+test_connection.__test__ = False  # type: ignore[attr-defined]
+
+
+async def _probe(name: str, model: str) -> Capabilities:
+    config = conf.upstream(name)
+    upstream = build(
+        UpstreamConfig(name=name, kind=config["BACKEND"], options=config.get("OPTIONS", {}))
+    )
+    try:
+        return await upstream.probe(model=model)
+    finally:
+        await upstream.aclose()
+
+
+def _sentence(name: str, model: str, found: Capabilities) -> str:
+    if found.models and model not in found.models:
+        return _("{server} answers, but does not list the model {model}.").format(
+            server=name, model=model
+        )
+    tools = _("It can use tools.") if found.tools else _("It cannot use tools.")
+    return _("{server} answers with {model}.").format(server=name, model=model) + " " + tools
+
+
+def _cache_key(name: str) -> str:
+    # What a server of the installation offers is the same for every tenant.
+    return f"models-offered:{name}"

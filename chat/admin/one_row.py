@@ -1,0 +1,33 @@
+"""Settings of which a company has one row: a form without a list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin.utils import quote
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+
+from tenants.admin import TenantScopedAdmin
+
+
+class OneRowAdmin(TenantScopedAdmin):
+    """Opens the row at once, or the form that makes it."""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """Go where the row is; who may not make one sees an empty list."""
+        row = self.get_queryset(request).first()
+        page = f"admin:{self.opts.app_label}_{self.opts.model_name}"
+        if row is not None:
+            return redirect(f"{page}_change", quote(row.pk))
+        if self.has_add_permission(request):
+            return redirect(f"{page}_add")
+        response: HttpResponseBase = super().changelist_view(request, extra_context)
+        return response
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Make the first row only."""
+        return super().has_add_permission(request) and not self.model.objects.exists()

@@ -1,0 +1,68 @@
+"""The first page: is it used, does it fail, what does it cost."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, F, Q, Sum
+from django.urls import reverse
+from django.utils import timezone
+
+from chat.models import Assistant, Run, Usage
+from chat.models.reasons import Reason
+from tenants.access import Principal
+from tenants.admin import site
+
+UNWELL = ("failed", "expired", "incomplete")
+
+
+def overview(principal: Principal) -> dict[str, Any]:
+    """Return the context of the first page for the tenant in scope."""
+    now = timezone.localtime()
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    week = now - timedelta(days=7)
+    answers = Run.objects.filter(created_at__gte=min(today, week)).aggregate(
+        today=Count("pk", filter=Q(created_at__gte=today)),
+        week=Count("pk", filter=Q(created_at__gte=week)),
+        failed_today=Count("pk", filter=Q(created_at__gte=today, status="failed")),
+        failed=Count("pk", filter=Q(created_at__gte=week, status="failed")),
+        people=Count("member", filter=Q(created_at__gte=week), distinct=True),
+    )
+    return {
+        "answers": answers,
+        "failures": _failures(week),
+        "used": _used(today.replace(day=1)),
+        "month": today,
+        "assistants": Assistant.objects.filter(enabled=True).count(),
+        "runs_address": reverse("admin:chat_run_changelist"),
+        "add_assistant_address": reverse("admin:chat_assistant_add"),
+    }
+
+
+def _failures(since: datetime) -> list[dict[str, Any]]:
+    """Return the reasons of the week, most frequent first."""
+    rows = (
+        Run.objects.filter(created_at__gte=since, status__in=UNWELL)
+        .values("reason")
+        .annotate(count=Count("pk"))
+        .order_by("-count")[:8]
+    )
+    return [{"count": row["count"], "sentence": _label(row["reason"])} for row in rows]
+
+
+def _label(reason: str) -> str:
+    return str(Reason(reason).label) if reason in Reason.values else reason
+
+
+def _used(since: datetime) -> list[dict[str, Any]]:
+    """Return the month's sums by kind and currency."""
+    return list(
+        Usage.objects.filter(created_at__gte=since)
+        .values("kind", "currency")
+        .annotate(used=Sum("quantity"), cost=Sum(F("quantity") * F("price")))
+        .order_by("kind", "currency")
+    )
+
+
+site.overview = overview

@@ -1,0 +1,245 @@
+"""Members and invitations of the company. Nobody sees accounts: people are memberships here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.db import models
+from django.db.models import Max, OuterRef, Subquery
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.decorators import display
+
+from chat.admin.shown_once import shown_once
+from chat.models import Thread
+from tenants.access import Principal
+from tenants.actions import (
+    change_role,
+    disable_member,
+    enable_member,
+    invite,
+    remove_member,
+    sign_out_member,
+    withdraw_invitation,
+)
+from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, site
+from tenants.models import Invitation, Membership, Role
+
+STATUS_LABELS = {"active": "success", "disabled": "warning"}
+INVITATION_LABELS = {"open": "info", "accepted": "success"}
+
+
+def invitation_link(token: str) -> str:
+    """Return the path of an invitation's page."""
+    return f"/invitations/{token}/"
+
+
+def absolute(request: HttpRequest, path: str) -> str:
+    """Return an address that works outside this browser."""
+    return settings.PUBLIC_URL + path if settings.PUBLIC_URL else request.build_absolute_uri(path)
+
+
+class RoleForm(TenantForm):
+    """Offers the roles that this person may give."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        role: Any = self.fields.get("role")
+        if role is None:
+            return
+        role.help_text = _(
+            "Members chat. Admins also manage assistants, members and invitations. Owners also "
+            "manage keys of others, limits and prices."
+        )
+        if not self.principal.is_owner and self.instance.role != Role.OWNER:
+            role.choices = [choice for choice in Role.choices if choice[0] != Role.OWNER]
+
+
+@admin.register(Membership, site=site)
+class MembershipAdmin(TenantScopedAdmin):
+    """Who is here, and when they were last."""
+
+    group = Group.PEOPLE
+    icon = "group"
+    may_change = may_delete = Role.ADMIN
+    trail_key = "member"
+    form = RoleForm
+    list_display = ("name", "email", "role", "shows_status", "created_at", "last_chat")
+    list_filter = ("role",)
+    search_fields = ("name", "email")
+    ordering = ("name", "id")
+    fields = ("name", "email", "shows_status", "created_at", "role")
+    readonly_fields = ("name", "email", "shows_status", "created_at")
+    delete_confirmation_template = "admin/chat/remove_member.html"
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return the present members, with the time of their newest chat."""
+        newest = (
+            Thread.objects.filter(member=OuterRef("pk"))
+            .order_by()
+            .values("member")
+            .annotate(newest=Max("updated_at"))
+        )
+        queryset: models.QuerySet[Any] = Membership.objects.for_principal(principal).annotate(
+            chatted_at=Subquery(newest.values("newest")[:1])
+        )
+        return queryset
+
+    def write(
+        self, principal: Principal, row: Any, form: forms.Form, *, change: bool
+    ) -> Membership:
+        """Give the role."""
+        return change_role(principal, row.pk, role=form.cleaned_data["role"])
+
+    def erase(self, principal: Principal, row: Any) -> None:
+        """End the membership."""
+        remove_member(principal, row.pk)
+
+    @display(description=gettext_lazy("status"), label=STATUS_LABELS)
+    def shows_status(self, row: Membership) -> tuple[str, str]:
+        """Whether they may come in."""
+        return ("active", _("active")) if row.is_active else ("disabled", _("disabled"))
+
+    @display(description=gettext_lazy("last chat"), ordering="chatted_at")
+    def last_chat(self, row: Any) -> Any:
+        """When they last wrote here; what they do elsewhere is nobody's business."""
+        return row.chatted_at
+
+    @staticmethod
+    def disable(principal: Principal, row: Membership) -> str:
+        """Press “Disable”."""
+        disable_member(principal, row.pk)
+        return _("{name} cannot come in any more.").format(name=row.name)
+
+    @staticmethod
+    def enable(principal: Principal, row: Membership) -> str:
+        """Press “Enable”."""
+        enable_member(principal, row.pk)
+        return _("{name} can come in again.").format(name=row.name)
+
+    @staticmethod
+    def sign_out(principal: Principal, row: Membership) -> str:
+        """Press “Sign out”."""
+        sign_out_member(principal, row.pk)
+        return _("{name} is signed out of this company everywhere.").format(name=row.name)
+
+    buttons = (
+        Button(
+            name="sign-out",
+            label=gettext_lazy("Sign out"),
+            says=gettext_lazy(
+                "Ends their sign-ins for this company on every device; they can sign in again."
+            ),
+            do=sign_out,
+            shown=lambda principal, row: row.is_active,
+        ),
+        Button(
+            name="disable",
+            label=gettext_lazy("Disable"),
+            says=gettext_lazy("They cannot come in until you enable them. Their chats are kept."),
+            do=disable,
+            shown=lambda principal, row: row.is_active,
+            danger=True,
+        ),
+        Button(
+            name="enable",
+            label=gettext_lazy("Enable"),
+            says=gettext_lazy("They can come in again, with the chats they had."),
+            do=enable,
+            shown=lambda principal, row: not row.is_active,
+        ),
+    )
+
+
+@admin.register(Invitation, site=site)
+class InvitationAdmin(TenantScopedAdmin):
+    """Who was invited, and what became of it."""
+
+    group = Group.PEOPLE
+    icon = "mail"
+    may_add = Role.ADMIN
+    trail_key = "invitation"
+    form = RoleForm
+    list_display = ("email", "role", "shows_status", "created_at", "expires_at", "shows_inviter")
+    search_fields = ("email",)
+    ordering = ("-created_at", "-id")
+    fields = ("email", "role")
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return the company's invitations."""
+        rows: models.QuerySet[Any] = Invitation.objects.for_principal(principal)
+        return rows.select_related("invited_by")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Ask for address and role; show the rest afterwards."""
+        return self.list_display if obj else ("email", "role")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Nothing of a sent invitation can be changed."""
+        return self.list_display if obj else ()
+
+    def write(
+        self, principal: Principal, row: Any, form: forms.Form, *, change: bool
+    ) -> Invitation:
+        """Invite; the token travels on the row to the page that shows it once."""
+        invitation, token = invite(
+            principal, form.cleaned_data["email"], role=form.cleaned_data["role"]
+        )
+        invitation.token = token  # type: ignore[attr-defined]
+        return invitation
+
+    def response_add(
+        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
+    ) -> HttpResponseBase:
+        """Show the link, once."""
+        return shown_once(
+            request,
+            title=_("Invitation for {address}").format(address=obj.email),
+            says=_(
+                "Send this link to them. It works once, for seven days, and is shown only here: "
+                "if it gets lost, invite them again."
+            ),
+            secret=absolute(request, invitation_link(obj.token)),
+            onward=reverse("admin:tenants_invitation_changelist"),
+        )
+
+    @display(description=gettext_lazy("status"), label=INVITATION_LABELS)
+    def shows_status(self, row: Invitation) -> tuple[str, str]:
+        """What became of it."""
+        if row.accepted_at:
+            return "accepted", _("accepted")
+        if row.withdrawn_at:
+            return "withdrawn", _("withdrawn")
+        if row.expires_at <= timezone.now():
+            return "expired", _("expired")
+        return "open", _("open")
+
+    @display(description=gettext_lazy("invited by"))
+    def shows_inviter(self, row: Invitation) -> str:
+        """Who invited."""
+        return format_html("{}", row.invited_by.name if row.invited_by else _("operator"))
+
+    @staticmethod
+    def withdraw(principal: Principal, row: Invitation) -> str:
+        """Press “Withdraw”."""
+        withdraw_invitation(principal, row.pk)
+        return _("The link for {address} no longer works.").format(address=row.email)
+
+    buttons = (
+        Button(
+            name="withdraw",
+            label=gettext_lazy("Withdraw"),
+            says=gettext_lazy("The link stops working at once."),
+            do=withdraw,
+            shown=lambda principal, row: not (row.accepted_at or row.withdrawn_at),
+            danger=True,
+        ),
+    )

@@ -1,0 +1,200 @@
+"""The operator's pages: companies, going inside one, and links for lost passwords."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
+from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidget
+
+from chat.admin.people import absolute, invitation_link
+from chat.admin.shown_once import shown_once
+from tenants.access import operator_principal
+from tenants.actions import (
+    create_tenant,
+    enter_tenant,
+    invite,
+    leave_tenant,
+    make_reset_link,
+    resume_tenant,
+    suspend_tenant,
+)
+from tenants.admin import ExtraPage, Group, is_operator, site
+from tenants.db import call_door
+from tenants.errors import AtriumError
+from tenants.models import Role, User
+
+COLUMNS = ("id", "slug", "name", "created_at", "suspended_at", "members")
+
+
+class CompanyForm(forms.Form):
+    """A new company and its first owner."""
+
+    name = forms.CharField(
+        label=gettext_lazy("Name"), max_length=100, widget=UnfoldAdminTextInputWidget
+    )
+    slug = forms.CharField(
+        label=gettext_lazy("Short name"),
+        max_length=50,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("Small letters, digits and hyphens; for commands and logs."),
+    )
+    email = forms.EmailField(
+        label=gettext_lazy("First owner's e-mail address"),
+        required=False,
+        widget=UnfoldAdminEmailInputWidget,
+        help_text=gettext_lazy("You get a link to send them."),
+    )
+
+
+class ResetForm(forms.Form):
+    """Whose password was lost."""
+
+    email = forms.EmailField(
+        label=gettext_lazy("E-mail address"), widget=UnfoldAdminEmailInputWidget
+    )
+
+
+def companies(request: HttpRequest) -> HttpResponseBase:
+    """List the companies by name: names and counts, nothing of what is inside."""
+    return _page(request, CompanyForm(), ResetForm(prefix="reset"))
+
+
+@require_POST
+def add_company(request: HttpRequest) -> HttpResponseBase:
+    """Make a company, and an invitation for its first owner where one is named."""
+    form = CompanyForm(request.POST)
+    if not form.is_valid():
+        return _page(request, form, ResetForm(prefix="reset"))
+    fields = form.cleaned_data
+    operator = _operator(request)
+    try:
+        tenant = create_tenant(operator, fields["slug"], name=fields["name"])
+    except AtriumError as error:
+        form.add_error(error.param if error.param in form.fields else None, error.message)
+        return _page(request, form, ResetForm(prefix="reset"))
+    if not fields["email"]:
+        messages.success(request, _("{name} is there.").format(name=tenant.name))
+        return redirect("admin:companies")
+    principal = operator_principal(operator, tenant.pk)
+    if principal is None:
+        raise PermissionDenied
+    _invitation, token = invite(principal, fields["email"], role=Role.OWNER)
+    return shown_once(
+        request,
+        title=_("First owner of {company}").format(company=tenant.name),
+        says=_("Send this link to {address}. It is shown only here and works once.").format(
+            address=fields["email"]
+        ),
+        secret=absolute(request, invitation_link(token)),
+        onward=reverse("admin:companies"),
+    )
+
+
+@require_POST
+def change_company(request: HttpRequest, company: UUID, verb: str) -> HttpResponseBase:
+    """Suspend, resume or enter a company."""
+    operator = _operator(request)
+    try:
+        if verb == "enter":
+            enter_tenant(operator, request.session, company)
+            return redirect("admin:index")
+        act, sentence = {
+            "suspend": (suspend_tenant, _("{name} is suspended: nobody of it gets in.")),
+            "resume": (resume_tenant, _("{name} is open again.")),
+        }[verb]
+        messages.success(request, sentence.format(name=act(operator, company).name))
+    except AtriumError as error:
+        messages.error(request, error.message)
+    return redirect("admin:companies")
+
+
+@require_POST
+def leave(request: HttpRequest) -> HttpResponseBase:
+    """Go outside again."""
+    leave_tenant(_operator(request), request.session)
+    return redirect("admin:companies")
+
+
+@require_POST
+def reset_link(request: HttpRequest) -> HttpResponseBase:
+    """Make a link with which somebody sets a new password."""
+    form = ResetForm(request.POST, prefix="reset")
+    if not form.is_valid():
+        return _page(request, CompanyForm(), form)
+    base = settings.PUBLIC_URL or request.build_absolute_uri("/")
+    try:
+        link = make_reset_link(_operator(request), form.cleaned_data["email"], base_url=base)
+    except AtriumError as error:
+        form.add_error("email", error.message)
+        return _page(request, CompanyForm(), form)
+    return shown_once(
+        request,
+        title=_("New password for {address}").format(address=form.cleaned_data["email"]),
+        says=_("Send this link to its owner only: whoever opens it sets the password. Works once."),
+        secret=link,
+        onward=reverse("admin:companies"),
+    )
+
+
+def _operator(request: HttpRequest) -> User:
+    user: Any = request.user
+    if not isinstance(user, User):
+        raise PermissionDenied
+    return user
+
+
+def _page(request: HttpRequest, form: CompanyForm, reset: ResetForm) -> HttpResponseBase:
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in call_door("operator_tenants")]
+    context = {
+        **site.each_context(request),
+        "title": _("Companies"),
+        "companies": rows,
+        "form": form,
+        "reset": reset,
+    }
+    return TemplateResponse(request, "admin/companies.html", context)
+
+
+for _path, _name, _view in (
+    ("companies/add/", "companies_add", add_company),
+    ("companies/leave/", "companies_leave", leave),
+    ("companies/reset-link/", "companies_reset_link", reset_link),
+):
+    site.add_page(
+        ExtraPage(path=_path, name=_name, view=_view, allowed=is_operator, transactional=False)
+    )
+for _verb in ("suspend", "resume", "enter"):
+    site.add_page(
+        ExtraPage(
+            path=f"companies/<uuid:company>/{_verb}/",
+            name=f"companies_{_verb}",
+            view=lambda request, company, verb=_verb: change_company(request, company, verb),
+            allowed=is_operator,
+            transactional=False,
+        )
+    )
+site.add_page(
+    ExtraPage(
+        path="companies/",
+        name="companies",
+        view=companies,
+        allowed=is_operator,
+        title=gettext_lazy("Companies"),
+        icon="apartment",
+        group=Group.PLATFORM,
+        transactional=False,
+    )
+)

@@ -1,0 +1,183 @@
+"""Answers: what became of each, and the trace of how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.decorators import display
+from unfold.paginator import InfinitePaginator
+
+from chat.models import Run, RunStep, Thread, ToolCall, Usage
+from chat.models.reasons import Reason
+from tenants.access import Principal
+from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+
+LABELS = {
+    "completed": "success",
+    "failed": "danger",
+    "expired": "danger",
+    "incomplete": "warning",
+    "requires_action": "warning",
+    "in_progress": "info",
+}
+
+
+def seconds_between(start: datetime | None, end: datetime | None) -> str:
+    """Return a duration with its unit, "" while one end is missing."""
+    if start is None or end is None:
+        return ""
+    return _("{seconds} s").format(seconds=f"{(end - start).total_seconds():.1f}")
+
+
+def money(rows: Iterable[Usage]) -> str:
+    """Return what the rows cost, by currency; says so where a price is unknown."""
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    unknown = False
+    for row in rows:
+        if row.price is None:
+            unknown = True
+        else:
+            sums[row.currency] += row.price * row.quantity
+    parts = [f"{amount:.4f} {currency}" for currency, amount in sorted(sums.items())]
+    if unknown:
+        parts.append(_("price unknown"))
+    return " + ".join(parts)
+
+
+def sentence_of(run: Run) -> str:
+    """Return why it ended as it did, in words."""
+    return str(Reason(run.reason).label) if run.reason in Reason.values else run.reason
+
+
+@admin.register(Run, site=site)
+class RunAdmin(TenantScopedAdmin):
+    """Answers by time. What a person wrote shows only to who may read the chat."""
+
+    group = Group.CHATS
+    icon = "bolt"
+    paginator = InfinitePaginator
+    list_display = (
+        "created_at",
+        "shows_assistant",
+        "shows_member",
+        "shows_status",
+        "why",
+        "tokens",
+        "took",
+    )
+    list_filter = ("status", "model")
+    ordering = ("-created_at", "-id")
+    fields = (
+        "shows_status",
+        "why",
+        "shows_assistant",
+        "shows_member",
+        "shows_thread",
+        "model",
+        "upstream",
+        "created_at",
+        "started_at",
+        "took",
+        "tokens",
+        "cost",
+    )
+    readonly_fields = fields
+    change_form_outer_after_template = "admin/chat/trace.html"
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return every answer of the company: that it was given is no secret from its admins."""
+        rows: models.QuerySet[Any] = Run.objects.all()
+        return rows.select_related("assistant", "member", "thread")
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponseBase:
+        """Add the trace below the summary."""
+        run = self.get_object(request, admin.utils.unquote(object_id)) if object_id else None
+        principal = principal_of(request)
+        if run is None or principal is None:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        readable = Thread.objects.readable_by(principal).filter(pk=run.thread_id).exists()
+        context = {"readable": readable, "steps": trace_of(run), "run": run}
+        return super().changeform_view(
+            request, object_id, form_url, {**(extra_context or {}), **context}
+        )
+
+    @display(description=gettext_lazy("assistant"))
+    def shows_assistant(self, row: Run) -> str:
+        """Who answered."""
+        return str(row.assistant) if row.assistant else _("deleted")
+
+    @display(description=gettext_lazy("member"))
+    def shows_member(self, row: Run) -> str:
+        """Who asked."""
+        return row.member.name
+
+    @display(description=gettext_lazy("chat"))
+    def shows_thread(self, row: Run) -> str:
+        """Its chat; the chat's own page decides who may read it."""
+        address = reverse("admin:chat_thread_change", args=[admin.utils.quote(row.thread_id)])
+        return format_html('<a class="admin-link" href="{}">{}</a>', address, row.thread_id)
+
+    @display(description=gettext_lazy("outcome"), label=LABELS)
+    def shows_status(self, row: Run) -> tuple[str, str]:
+        """What became of it."""
+        return row.status, str(row.get_status_display())
+
+    @display(description=gettext_lazy("why"))
+    def why(self, row: Run) -> str:
+        """Why it ended so."""
+        return sentence_of(row)
+
+    @display(description=gettext_lazy("tokens in / out"))
+    def tokens(self, row: Run) -> str:
+        """How much was read and written."""
+        return f"{row.prompt_tokens} / {row.completion_tokens}"
+
+    @display(description=gettext_lazy("took"))
+    def took(self, row: Run) -> str:
+        """Seconds from start to end."""
+        return seconds_between(row.started_at, row.ended_at)
+
+    @display(description=gettext_lazy("cost"))
+    def cost(self, row: Run) -> str:
+        """By the prices of that day."""
+        return money(Usage.objects.filter(run=row))
+
+
+def trace_of(run: Run) -> list[dict[str, Any]]:
+    """Return the run's steps in order, each with its tool calls, time and money."""
+    usage: dict[str, list[Usage]] = defaultdict(list)
+    for row in Usage.objects.filter(run=run):
+        usage[row.call].append(row)
+    calls: dict[str, list[ToolCall]] = defaultdict(list)
+    for call in run.calls.order_by("round", "index"):
+        call.given = "" if call.bound is None else json.dumps(call.bound, ensure_ascii=False)
+        calls[call.step_id].append(call)
+    return [
+        {
+            "step": step,
+            "took": seconds_between(step.created_at, step.ended_at),
+            "cost": money(usage[step.pk]) if usage[step.pk] else "",
+            "sent": sorted(step.sent.items()),
+            "calls": calls[step.pk],
+        }
+        for step in RunStep.objects.filter(run=run).order_by("index")
+    ]

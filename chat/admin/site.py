@@ -1,3 +1,0 @@
-from __future__ import annotations
-from unfold.sites import UnfoldAdminSite
-site = UnfoldAdminSite()

@@ -1,0 +1,50 @@
+"""Tools as checkboxes: what each does, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from chat.tools import registry
+
+EFFECTS = {
+    "read": _("Only reads."),
+    "write_idempotent": _("Changes something; doing it twice does no harm."),
+    "write_once": _("Changes something."),
+    "destructive": _("Deletes or cancels something: asks the person first, every time."),
+}
+
+
+class ToolChoiceField(forms.MultipleChoiceField):
+    """Registered tools, read when the form is made: apps may add theirs at any time."""
+
+    widget = UnfoldAdminCheckboxSelectMultipleWidget
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=tool_choices, **kwargs)
+
+
+def tool_choices() -> list[tuple[str, Any]]:
+    """Return every registered tool with its label and its effect in words."""
+    return [
+        (
+            tool.name,
+            format_html(
+                '<strong>{}</strong> <code>{}</code> <span class="admin-under">{}</span>',
+                tool.label,
+                tool.name,
+                EFFECTS[tool.effect.value],
+            ),
+        )
+        for tool in registry.all_tools()
+    ]
+
+
+def registered_names(names: Iterable[str]) -> list[str]:
+    """Return those of `names` that are registered here."""
+    return [name for name in names if registry.find(name) is not None]

@@ -1,0 +1,44 @@
+"""The audit log, which nobody can change."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.db import models
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import display
+from unfold.paginator import InfinitePaginator
+
+from tenants.access import Principal
+from tenants.admin import Group, TenantScopedAdmin, site
+from tenants.models import AuditEvent
+
+
+@admin.register(AuditEvent, site=site)
+class AuditEventAdmin(TenantScopedAdmin):
+    """Who did what and when."""
+
+    group = Group.COMPANY
+    icon = "history"
+    menu = _("Audit log")
+    paginator = InfinitePaginator
+    list_display = ("created_at", "actor", "action", "subject")
+    search_fields = ("actor", "action", "subject")
+    search_help_text = _("Who, what, or on what")
+    ordering = ("-created_at", "-id")
+    fields = ("created_at", "actor", "action", "subject", "details")
+    readonly_fields = fields
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return the trail, for admins."""
+        rows: models.QuerySet[Any] = AuditEvent.objects.for_principal(principal)
+        return rows
+
+    @display(description=_("details"))
+    def details(self, row: AuditEvent) -> str:
+        """Ids and settings; secrets and texts are never in it."""
+        text = json.dumps(row.data, indent=2, ensure_ascii=False, default=str)
+        return format_html('<pre class="admin-code" tabindex="0">{}</pre>', text)

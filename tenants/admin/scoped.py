@@ -1,0 +1,318 @@
+"""The base of every admin page that shows a tenant's rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import models, transaction
+from django.http import Http404, HttpRequest, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from unfold.admin import ModelAdmin
+
+from tenants.access import Principal
+from tenants.admin.site import Group, is_admin, is_owner, principal_of
+from tenants.errors import AtriumError
+from tenants.models import AuditEvent, Role
+
+
+class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Shows what an action refused, and notices that somebody else saved meanwhile.
+
+    `principal` and `refusal` are set on the class made for each request.
+    """
+
+    principal: ClassVar[Principal]
+    refusal: ClassVar[AtriumError | None] = None
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["seen"].initial = self._now = self._state_of(self.instance)
+
+    def clean(self) -> dict[str, Any]:
+        """Add what the action refused, and refuse to overwrite what was not seen."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        seen = cleaned.pop("seen", "")
+        if self.refusal is not None:
+            param = self.refusal.param
+            self.add_error(param if param in self.fields else None, self.refusal.message)
+        elif self._now and seen and seen != self._now:
+            raise ValidationError(
+                _("Somebody else changed this meanwhile. Open it again to see what it is now.")
+            )
+        return cleaned
+
+    def _post_clean(self) -> None:
+        """Leave the row alone: the action reads it under a lock and checks it."""
+
+    @staticmethod
+    def _state_of(row: models.Model) -> str:
+        if row._state.adding:
+            return ""
+        values = [repr(getattr(row, field.attname)) for field in row._meta.concrete_fields]
+        return hashlib.sha256("\n".join(values).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Button:
+    """Something to do with one row, beyond editing it. `says` tells what will happen.
+
+    `do(principal, row)` returns the sentence shown afterwards; it owns its transactions.
+    """
+
+    name: str
+    label: Any
+    says: Any
+    do: Callable[[Principal, Any], str]
+    shown: Callable[[Principal, Any], bool] = lambda principal, row: True
+    danger: bool = False
+
+
+class TenantScopedAdmin(ModelAdmin):  # type: ignore[misc]
+    """Rows of the tenant in scope, for its admins. Writes go through `write` and `erase`.
+
+    Nothing can be added, changed or deleted unless a subclass says who may.
+    """
+
+    group: ClassVar[Group]
+    icon: ClassVar[str] = "circle"
+    menu: ClassVar[Any] = ""
+    form = TenantForm
+    may_see: ClassVar[Role] = Role.ADMIN
+    may_add: ClassVar[Role | None] = None
+    may_change: ClassVar[Role | None] = None
+    may_delete: ClassVar[Role | None] = None
+    may_press: ClassVar[Role] = Role.ADMIN
+    # Where the audit trail keeps this row's id, beside its subject.
+    trail_key: ClassVar[str] = "id"
+    buttons: ClassVar[tuple[Button, ...]] = ()
+    actions = None
+    show_full_result_count = False
+    list_per_page = 50
+    save_as = False
+    change_form_before_template = "admin/seen.html"
+    change_form_outer_after_template = "admin/buttons.html"
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return the rows `principal` may see here."""
+        queryset: models.QuerySet[Any] = self.model.objects.all()
+        return queryset
+
+    def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Any:
+        """Call the action that adds or changes; return the row it made or changed."""
+        raise PermissionDenied
+
+    def erase(self, principal: Principal, row: Any) -> None:
+        """Call the action that deletes."""
+        raise PermissionDenied
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """Return what this person may see, in the page's order."""
+        principal = principal_of(request)
+        if principal is None:
+            raise PermissionDenied
+        queryset = self.visible(principal)
+        ordering = self.get_ordering(request)
+        return queryset.order_by(*ordering) if ordering else queryset
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """Return the row with this id, None for an id that is foreign, unknown or no id."""
+        if from_field is not None:
+            return None
+        if isinstance(self.model._meta.pk, models.UUIDField):
+            try:
+                UUID(object_id)
+            except ValueError:
+                return None
+        elif isinstance(self.model._meta.pk, models.AutoField) and not object_id.isdecimal():
+            return None
+        return super().get_object(request, object_id)
+
+    def _is(self, request: HttpRequest, role: Role | None) -> bool:
+        if role is None:
+            return False
+        return is_owner(request) if role == Role.OWNER else is_admin(request)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Show it in the menu to those who may see its rows."""
+        return self._is(request, self.may_see)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """By role."""
+        return self._is(request, self.may_see)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """By role."""
+        return self._is(request, self.may_add)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """By role."""
+        return self._is(request, self.may_change)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """By role."""
+        return self._is(request, self.may_delete)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Allow the filters on the page only: a column that is not shown answers nothing."""
+        filters = self.get_list_filter(request) if request else self.list_filter
+        names = {getattr(one, "parameter_name", one) for one in filters}
+        return lookup.split("__")[0] in names and super().lookup_allowed(lookup, value, request)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """Return the form class of this request."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        known = {
+            "principal": principal_of(request),
+            "refusal": getattr(request, "refusal", None),
+            "__module__": form.__module__,
+        }
+        return type(form)(form.__name__, (form,), known)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponseBase:
+        """Show or save a row; what the action refuses becomes an error of the form."""
+        context = {**(extra_context or {}), "row_buttons": self._buttons(request, object_id)}
+        try:
+            response: HttpResponseBase = super().changeform_view(
+                request, object_id, form_url, context
+            )
+        except AtriumError as error:
+            request.refusal = error  # type: ignore[attr-defined]
+            response = super().changeform_view(request, object_id, form_url, context)
+        return response
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save through the action."""
+        principal = principal_of(request)
+        assert principal is not None
+        row = self.write(principal, obj, form, change=change)
+        obj.__dict__.update(row.__dict__)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Leave relations to the action."""
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Delete through the action."""
+        principal = principal_of(request)
+        assert principal is not None
+        self.erase(principal, obj)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """Ask, then delete; what the action refuses is said on the row's page."""
+        try:
+            response: HttpResponseBase = super().delete_view(request, object_id, extra_context)
+        except AtriumError as error:
+            messages.error(request, error.message)
+            response = redirect(self._address("change", object_id))
+        return response
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[Any, int], set[str], list[str]]:
+        """Name the row itself: what else goes with it, the action's database rules decide."""
+        names = [str(row) for row in objs]
+        return names, {self.opts.verbose_name_plural: len(names)}, set(), []
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """Show the audit trail of one row."""
+        row = self.get_object(request, unquote(object_id))
+        principal = principal_of(request)
+        if row is None or principal is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        named = models.Q(subject=str(row.pk)) | models.Q(**{f"data__{self.trail_key}": str(row.pk)})
+        events = AuditEvent.objects.for_principal(principal).filter(named)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(row),
+            "opts": self.opts,
+            "events": events.order_by("-created_at")[:200],
+        }
+        return TemplateResponse(request, "admin/trail.html", context)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
+        """Write nothing: actions write the audit trail, Django's log has no table."""
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:
+        """Write nothing, as `log_addition`."""
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:
+        """Write nothing, as `log_addition`."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the buttons' address; a button owns its transactions."""
+        info = self.opts.app_label, self.opts.model_name
+        press = self.admin_site.admin_view(self.press, transactional=False)
+        buttons = path("<path:object_id>/do/<slug:name>/", press, name="{}_{}_do".format(*info))
+        return [buttons, *super().get_urls()]
+
+    def press(self, request: HttpRequest, object_id: str, name: str) -> HttpResponseBase:
+        """Do what the button `name` says with one row."""
+        button = next((button for button in self.buttons if button.name == name), None)
+        if button is None:
+            raise Http404
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        principal = principal_of(request)
+        if principal is None or not self._is(request, self.may_press):
+            raise PermissionDenied
+        with transaction.atomic():
+            row = self.get_object(request, unquote(object_id))
+        if row is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        try:
+            messages.success(request, button.do(principal, row))
+        except AtriumError as error:
+            messages.error(request, error.message)
+        return redirect(self._address("change", object_id))
+
+    def _address(self, page: str, object_id: str) -> str:
+        return reverse(
+            f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=[object_id]
+        )
+
+    def _buttons(self, request: HttpRequest, object_id: str | None) -> list[dict[str, Any]]:
+        principal = principal_of(request)
+        if principal is None or not self.buttons or not self._is(request, self.may_press):
+            return []
+        row = self.get_object(request, unquote(object_id)) if object_id else None
+        if row is None:
+            return []
+        return [
+            {
+                "label": button.label,
+                "says": button.says,
+                "danger": button.danger,
+                "url": reverse(
+                    f"admin:{self.opts.app_label}_{self.opts.model_name}_do",
+                    args=[quote(row.pk), button.name],
+                ),
+            }
+            for button in self.buttons
+            if button.shown(principal, row)
+        ]

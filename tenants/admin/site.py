@@ -1,0 +1,233 @@
+"""The admin site: who may come in, how a page is served, and the menu.
+
+A page is a registered model or an `ExtraPage`; both stand in the menu by group.
+Rights come from the request's principal alone: nobody has Django permissions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import models, transaction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import SimpleTemplateResponse
+from django.templatetags.static import static
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.cache import never_cache
+from unfold.sites import UnfoldAdminSite
+
+from tenants.access import Principal
+
+View = Callable[..., HttpResponseBase]
+# Alpine evaluates expressions and unfold writes style elements; nothing else is loosened.
+CSP_ADDITION = {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]}
+# Django's own pages that have no place here: passwords and sign-in are allauth's.
+LEFT_OUT = {"password_change", "password_change_done", "search", "view_on_site"}
+
+
+class Group(models.TextChoices):
+    """The menu's groups, in its order."""
+
+    ASSISTANTS = "assistants", gettext_lazy("Assistants")
+    CHATS = "chats", gettext_lazy("What happened")
+    PEOPLE = "people", gettext_lazy("People and keys")
+    COMPANY = "company", gettext_lazy("Company")
+    PLATFORM = "platform", gettext_lazy("Platform")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraPage:
+    """A page without a model. `allowed` decides about both the page and its menu entry.
+
+    A view that is not `transactional` opens its own transactions: it works for
+    several tenants, or waits for another server. `icon` "" leaves it out of the menu.
+    """
+
+    path: str
+    name: str
+    view: View
+    allowed: Callable[[HttpRequest], bool]
+    title: Any = ""
+    icon: str = ""
+    group: Group = Group.COMPANY
+    transactional: bool = True
+
+
+def principal_of(request: HttpRequest) -> Principal | None:
+    """Return who is signed in for which tenant; keys open no admin page."""
+    principal: Principal | None = getattr(request, "principal", None)
+    return None if principal is None or principal.key is not None else principal
+
+
+def is_admin(request: HttpRequest) -> bool:
+    """Tell whether the request is an admin's, an owner's, or an operator's inside a tenant."""
+    principal = principal_of(request)
+    return principal is not None and principal.is_admin
+
+
+def is_owner(request: HttpRequest) -> bool:
+    """Tell whether the request is an owner's, or an operator's inside a tenant."""
+    principal = principal_of(request)
+    return principal is not None and principal.is_owner
+
+
+def is_operator(request: HttpRequest) -> bool:
+    """Tell whether the signed-in person operates the platform."""
+    user: Any = request.user
+    return bool(user.is_authenticated and user.is_active and user.is_superuser)
+
+
+class AtriumAdminSite(UnfoldAdminSite):  # type: ignore[misc]
+    """Serves each page in one transaction, rendering included: tenant queries need one."""
+
+    index_title = gettext_lazy("Overview")
+    index_template = "admin/overview.html"
+    enable_nav_sidebar = True
+
+    def __init__(self, name: str = "admin") -> None:
+        super().__init__(name)
+        self.pages: list[ExtraPage] = []
+        self.overview: Callable[[Principal], dict[str, Any]] = lambda principal: {}
+
+    def add_page(self, page: ExtraPage) -> None:
+        """Put a page without a model on the site; call before the URLs are read."""
+        self.pages.append(page)
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Admins and owners of the tenant at hand, and operators."""
+        return is_admin(request) or is_operator(request)
+
+    def admin_view(
+        self, view: View, cacheable: bool = False, *, transactional: bool = True
+    ) -> View:
+        """Wrap a view: who may come in, its transaction, its content security policy."""
+
+        def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return redirect_to_login(request.get_full_path())
+            if not self.has_permission(request):
+                raise PermissionDenied
+            if "\x00" in request.path_info or _has_nul(request):
+                raise BadRequest("A character that cannot be stored.")
+            if not transactional:
+                response = _rendered(view(request, *args, **kwargs))
+            else:
+                with transaction.atomic():
+                    response = _rendered(view(request, *args, **kwargs))
+            response._csp_update = CSP_ADDITION  # type: ignore[attr-defined]
+            return response
+
+        return inner if cacheable else never_cache(inner)
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        """Return the pages' addresses and Django's own without those left out."""
+        own = [
+            path(
+                page.path,
+                self.admin_view(_only(page), transactional=page.transactional),
+                name=page.name,
+            )
+            for page in self.pages
+        ]
+        theirs = super().get_urls()
+        return own + [url for url in theirs if getattr(url, "name", None) not in LEFT_OUT]
+
+    def login(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Leave signing in to allauth: its rate limits and second factor count here too."""
+        target = request.GET.get("next") or reverse("admin:index")
+        response: HttpResponse = redirect_to_login(target)
+        return response
+
+    def logout(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Leave signing out to allauth, which asks first."""
+        return redirect("account_logout")
+
+    def index(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Answer how the tenant is doing; an operator outside tenants gets their list."""
+        principal = principal_of(request)
+        if principal is None or not principal.is_admin:
+            return redirect("admin:companies")
+        response: HttpResponse = super().index(request, self.overview(principal))
+        return response
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Add the company's name, and the banner of an operator inside it."""
+        principal = principal_of(request)
+        context: dict[str, Any] = super().each_context(request)
+        company = principal.tenant.name if principal else _("Platform")
+        return {
+            **context,
+            "styles": [static("tenants/admin.css")],
+            "scripts": [static("tenants/admin.js")],
+            "site_title": _("{company} · Atrium").format(company=company),
+            "site_header": company,
+            "site_subheader": _("Administration"),
+            "operated_company": company if principal and principal.operator else "",
+            "may_chat": principal is not None and principal.membership is not None,
+        }
+
+    def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
+        """Return the menu: the overview, then what this person may open, by group."""
+        entries: dict[Group, list[dict[str, Any]]] = {group: [] for group in Group}
+        for page in self.pages:
+            if page.icon and page.allowed(request):
+                link = reverse(f"admin:{page.name}")
+                entries[page.group].append(_entry(request, page.title, page.icon, link))
+        for model, page in self._registry.items():
+            if page.has_module_permission(request):
+                link = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+                title = page.menu or model._meta.verbose_name_plural
+                entries[page.group].append(_entry(request, title, page.icon, link))
+        overview = _entry(request, self.index_title, "home", reverse("admin:index"))
+        overview["active"] = request.path == overview["link"]
+        groups: list[dict[str, Any]] = [
+            {"title": group.label, "items": items} for group, items in entries.items() if items
+        ]
+        return [{"items": [overview]}, *groups] if is_admin(request) else groups
+
+
+def _entry(request: HttpRequest, title: Any, icon: str, link: str) -> dict[str, Any]:
+    text = str(title)
+    return {
+        "title": text[:1].upper() + text[1:],
+        "icon": icon,
+        "link": link,
+        "active": request.path.startswith(link),
+        "has_permission": True,
+    }
+
+
+def _rendered(response: HttpResponseBase) -> HttpResponseBase:
+    if isinstance(response, SimpleTemplateResponse):
+        response.render()
+    return response
+
+
+def _has_nul(request: HttpRequest) -> bool:
+    return any("\x00" in value for _name, values in request.GET.lists() for value in values)
+
+
+def _only(page: ExtraPage) -> View:
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not page.allowed(request):
+            raise PermissionDenied
+        return page.view(request, *args, **kwargs)
+
+    return guarded
+
+
+site = AtriumAdminSite()
