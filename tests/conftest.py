@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.core.cache import cache
 from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
 from tests.database import HEARTBEATS, TestDatabase, test_database
 from tests.server import Server, serve
 from tests.world import World, build_world
+
+pytest_plugins = ["tests.upstream.fixtures"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,6 +61,12 @@ def django_db_setup(database: TestDatabase) -> Iterator[None]:
     patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: database.clean())
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _no_memory_of_other_tests() -> None:
+    """Rate limits count in the cache."""
+    cache.clear()
 
 
 @pytest.fixture
