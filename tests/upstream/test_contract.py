@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from chat.upstream.base import FunctionCall, FunctionOutput, ModelRequest, UsageReported
 from chat.upstream.errors import (
-    ContentRefused,
-    ContextTooLong,
-    StreamBroken,
-    UpstreamError,
-    UpstreamRateLimited,
     UpstreamRefused,
-    UpstreamTimeout,
-    UpstreamUnavailable,
 )
-from chat.upstream.http import HttpUpstream
-from tests.upstream.chats import ADAPTERS, KEY, WEATHER, Ask, asker, asking, hear, message
+from tests.upstream.chats import ADAPTERS, WEATHER, Ask, asking, hear, message
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
 
 EMOJI = "Grüße \U0001f600 日本"
-
-
-@pytest.fixture(params=sorted(ADAPTERS))
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def ask(kind: str, upstream_server: ScriptedServer) -> Ask:
-    def make(**options: Any) -> HttpUpstream:
-        given = {"base_url": upstream_server.base_url, "api_key": KEY} | options
-        return ADAPTERS[kind]("test", **given)
-
-    return asker(make)
 
 
 def test_text_comes_in_order_and_whole(ask: Ask, upstream_server: ScriptedServer) -> None:
@@ -183,188 +160,6 @@ def test_answer_cut_at_our_limit_is_not_whole(ask: Ask, upstream_server: Scripte
     upstream_server.dialect = "llamacpp"
     upstream_server.expect(say="Half a", finish="length", usage=[5, 16, 0, 0])
     assert ask(asking(max_output_tokens=16)).reason == "length"
-
-
-SECRET_ERROR = '{"error": {"message": "Bad key sk-test-0123456789abcdef", "code": "bad"}}'
-OUTER: list[tuple[str, dict[str, Any], type[UpstreamError], str]] = [
-    ("400", {"status": 400, "body": SECRET_ERROR}, UpstreamRefused, "refused"),
-    ("401", {"status": 401, "body": SECRET_ERROR}, UpstreamRefused, "authentication_failed"),
-    ("403", {"status": 403, "body": SECRET_ERROR}, UpstreamRefused, "authentication_failed"),
-    ("404", {"status": 404, "body": SECRET_ERROR}, UpstreamRefused, "not_found"),
-    ("redirect", {"status": 302, "headers": {"Location": "/x"}}, UpstreamRefused, "refused"),
-    ("413", {"status": 413}, ContextTooLong, "context_too_long"),
-    (
-        "context",
-        {"status": 400, "body": '{"error": {"code": "context_length_exceeded", "message": ""}}'},
-        ContextTooLong,
-        "context_too_long",
-    ),
-    (
-        "context-llamacpp",
-        {
-            "status": 400,
-            "body": '{"error": {"code": 400, "message": "request (9 tokens) exceeds the available '
-            'context size (4 tokens)", "type": "exceed_context_size_error"}}',
-        },
-        ContextTooLong,
-        "context_too_long",
-    ),
-    (
-        "filter",
-        {"status": 400, "body": '{"error": {"code": "content_filter", "message": "No."}}'},
-        ContentRefused,
-        "content_refused",
-    ),
-    ("429", {"status": 429, "body": "{}"}, UpstreamRateLimited, "rate_limited"),
-    (
-        "quota",
-        {"status": 429, "body": '{"error": {"code": "insufficient_quota", "message": ""}}'},
-        UpstreamRateLimited,
-        "quota_exceeded",
-    ),
-    ("500", {"status": 500, "body": "{}"}, UpstreamUnavailable, "unavailable"),
-    (
-        "502-html",
-        {"status": 502, "body": "<html>Bad gateway</html>", "content_type": "text/html"},
-        UpstreamUnavailable,
-        "unavailable",
-    ),
-    ("503", {"status": 503}, UpstreamUnavailable, "unavailable"),
-    ("reset", {"reset": True}, UpstreamUnavailable, "unavailable"),
-    ("stall", {"stall": True}, UpstreamTimeout, "timeout"),
-    (
-        "html-200",
-        {"body": "<html>Log in</html>", "content_type": "text/html"},
-        StreamBroken,
-        "stream_broken",
-    ),
-    ("empty-200", {"malformed": ""}, StreamBroken, "stream_broken"),
-    ("not-sse", {"malformed": "hello\n\n"}, StreamBroken, "stream_broken"),
-    ("not-utf-8", {"malformed": 'data: {"a": "\xff"}\n\n'}, StreamBroken, "stream_broken"),
-    ("not-json", {"broken_after": 0, "say": "x"}, StreamBroken, "stream_broken"),
-    ("no-answer", {"final": False}, StreamBroken, "stream_broken"),
-    ("error-event", {"error": {"code": "x", "message": "m"}}, UpstreamUnavailable, "unavailable"),
-    (
-        "error-rate",
-        {"error": {"code": "rate_limit_exceeded", "message": "m"}},
-        UpstreamRateLimited,
-        "rate_limited",
-    ),
-    (
-        "error-context",
-        {"error": {"code": "context_length_exceeded", "message": "m"}},
-        ContextTooLong,
-        "context_too_long",
-    ),
-    (
-        "error-refused",
-        {"error": {"code": "invalid_prompt", "message": "m"}},
-        UpstreamRefused,
-        "refused",
-    ),
-    (
-        "sse-error-name",
-        {"malformed": 'event: error\ndata: {"message": "m"}\n\n'},
-        UpstreamUnavailable,
-        "unavailable",
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    ("fields", "error", "code"), [case[1:] for case in OUTER], ids=[case[0] for case in OUTER]
-)
-def test_failure_before_any_content(
-    ask: Ask,
-    upstream_server: ScriptedServer,
-    fields: dict[str, Any],
-    error: type[UpstreamError],
-    code: str,
-) -> None:
-    upstream_server.expect(**fields)
-    heard = ask(connect_timeout=0.5, first_byte_timeout=0.3)
-    assert heard.error is not None
-    assert (type(heard.error), heard.error.code) == (error, code)
-    assert not heard.error.after_first_content
-    assert KEY not in heard.error.message_for_operators
-
-
-INNER: list[tuple[str, dict[str, Any], type[UpstreamError]]] = [
-    ("no-final", {"final": False}, StreamBroken),
-    ("not-json", {"broken_after": 2}, StreamBroken),
-    ("reset", {"reset_after": 1200}, StreamBroken),
-    ("clean-end", {"end_after": 1200}, StreamBroken),
-    ("stall", {"stall_after": 2}, UpstreamTimeout),
-    ("error-event", {"error": {"code": "server_error", "message": "m"}}, UpstreamUnavailable),
-]
-
-
-@pytest.mark.parametrize(
-    ("fields", "error"), [case[1:] for case in INNER], ids=[case[0] for case in INNER]
-)
-def test_failure_after_the_first_content(
-    ask: Ask, upstream_server: ScriptedServer, fields: dict[str, Any], error: type[UpstreamError]
-) -> None:
-    upstream_server.expect(say=("He", "llo", " you") * 5, **fields)
-    heard = ask(idle_timeout=0.3)
-    assert type(heard.error) is error
-    assert heard.text.startswith("He")
-    assert heard.finished is None
-    assert heard.error is not None
-    assert heard.error.after_first_content
-
-
-def test_retry_after_is_passed_on(ask: Ask, upstream_server: ScriptedServer) -> None:
-    upstream_server.expect(status=429, headers={"Retry-After": "7"})
-    heard = ask()
-    assert heard.error is not None
-    assert (heard.error.retry_after, heard.error.retryable) == (7.0, True)
-
-
-def test_nobody_listens(kind: str) -> None:
-    heard = asker(lambda: ADAPTERS[kind]("test", base_url="http://127.0.0.1:9/v1"))()
-    assert type(heard.error) is UpstreamUnavailable
-
-
-def test_the_client_does_not_retry_by_itself(ask: Ask, upstream_server: ScriptedServer) -> None:
-    upstream_server.expect(status=503, headers={"x-should-retry": "true"})
-    ask()
-    assert len(upstream_server.model_requests()) == 1
-
-
-def leave_early(kind: str, server: ScriptedServer, how: str) -> None:
-    async def leave() -> None:
-        upstream = ADAPTERS[kind]("test", base_url=server.base_url)
-        stream = upstream.stream(asking())
-        if how == "close":
-            async with aclosing(stream):
-                await anext(stream)
-        else:
-            task = asyncio.create_task(hear(upstream, asking()))
-            await asyncio.to_thread(server.wait_for_requests)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        left = server.model_requests()[0].left
-        assert await asyncio.to_thread(left.wait, 5)
-        await upstream.aclose()
-
-    asyncio.run(leave())
-
-
-def test_closing_the_stream_closes_the_connection(
-    kind: str, upstream_server: ScriptedServer
-) -> None:
-    upstream_server.expect(say=("a", "b"), stall_after=1)
-    leave_early(kind, upstream_server, "close")
-
-
-@pytest.mark.parametrize("fields", [{"stall": True}, {"say": ("a", "b"), "stall_after": 1}])
-def test_cancelling_closes_the_connection(
-    kind: str, upstream_server: ScriptedServer, fields: dict[str, Any]
-) -> None:
-    upstream_server.expect(**fields)
-    leave_early(kind, upstream_server, "cancel")
 
 
 def test_the_connection_is_used_again(kind: str, upstream_server: ScriptedServer) -> None:
