@@ -205,12 +205,15 @@ async def request_for(turn: Turn, plan: records.Round) -> ModelRequest:
             )
         elif turn.synced_through is not None:
             items = prompt.new_items
-    names = registry.offered_names(run.tools, dropped=prompt.dropped)
+    tools = registry.specs(run.tools)
+    if not prompt.dropped:
+        # Nothing to find yet: everything that was said is in the prompt.
+        tools = tuple(tool for tool in tools if tool.name != "search_thread")
     return ModelRequest(
         model=run.model,
         items=items,
         instructions=run.instructions or None,
-        tools=registry.specs(run.tools, names),
+        tools=tools,
         tool_choice="auto" if run.tool_choice is None else run.tool_choice,
         parallel_tool_calls=run.parallel_tool_calls,
         temperature=run.temperature,

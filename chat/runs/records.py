@@ -144,10 +144,11 @@ def _over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
     used = _prompt_tokens(turn) + _completion_tokens(turn)
     if policy.max_tokens_per_run and used >= policy.max_tokens_per_run:
         return incomplete(Reason.BUDGET)
-    if policy.max_cost_per_run is not None and turn.spent:
-        if pricing.cost_of(pricing.usage_rows(turn.run, turn.spent)) >= policy.max_cost_per_run:
-            return incomplete(Reason.BUDGET)
-    return None
+    if policy.max_cost_per_run is None:
+        return None
+    cost = pricing.cost_of(pricing.usage_rows(turn.run, turn.spent))
+    cost += pricing.cost_of(Usage.objects.filter(run=turn.run, outcome="used"))
+    return incomplete(Reason.BUDGET) if cost >= policy.max_cost_per_run else None
 
 
 def _tokens_left(turn: Turn, policy: TenantPolicy | None) -> int | None:

@@ -1,0 +1,136 @@
+"""Live delivery: every reader ends with the same text, wherever it begins and however slow it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat.runs.live import Cursor, LiveRun, hub, lacking, merged
+
+TENANT = uuid4()
+
+
+@pytest.fixture(autouse=True)
+def empty_hub() -> Iterator[None]:
+    hub.channels.clear()
+    yield
+    hub.channels.clear()
+
+
+def texts(frames: list[str]) -> str:
+    """Return the delta text of frames, joined."""
+    found = ""
+    for frame in map(json.loads, frames):
+        if frame["event"] == "thread.message.delta":
+            found += frame["data"]["delta"]["content"][0]["text"]["value"]
+    return found
+
+
+async def test_a_reader_that_keeps_up_shares_the_encoded_frame() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    first, second = hub.subscribe(TENANT, "thread_1"), hub.subscribe(TENANT, "thread_1")
+    run.text("msg_1", "Hel")
+    [one], [two] = await first.frames(), await second.frames()
+    assert one is two
+
+
+async def test_a_slow_reader_gets_wider_frames() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    reader = hub.subscribe(TENANT, "thread_1")
+    for piece in ("a", "b", "c"):
+        run.text("msg_1", piece)
+    run.publish("thread.message.completed", {"id": "msg_1"})
+    frames = await reader.frames()
+    assert len(frames) == 2
+    assert texts(frames) == "abc"
+
+
+async def test_state_numbers_grow_with_events_and_not_with_text() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=4)
+    reader = hub.subscribe(TENANT, "thread_1")
+    run.publish("thread.message.created", {})
+    run.text("msg_1", "x")
+    run.publish("thread.message.completed", {})
+    states = [json.loads(frame)["state"] for frame in await reader.frames()]
+    assert states == [5, 5, 6]
+
+
+async def test_another_tenants_channel_of_the_same_thread_hears_nothing() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    stranger = hub.subscribe(uuid4(), "thread_1")
+    run.text("msg_1", "secret")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(stranger.frames(), 0.01)
+
+
+async def test_the_log_is_forgotten_when_the_run_is_over_and_read() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    reader = hub.subscribe(TENANT, "thread_1")
+    run.text("msg_1", "x")
+    await reader.frames()
+    run.end()
+    assert reader.channel.log == []
+    reader.close()
+    assert hub.channels == {}
+
+
+async def test_a_reader_that_comes_late_gets_the_run_from_its_start() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    run.publish("thread.message.created", {"id": "msg_1"})
+    run.text("msg_1", "Hello")
+    reader = hub.subscribe(TENANT, "thread_1")
+    assert reader.resume(None)
+    frames = await reader.frames()
+    assert json.loads(frames[0])["event"] == "thread.message.created"
+    assert texts(frames) == "Hello"
+
+
+PIECES = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["msg_1", "msg_2"]), st.text(min_size=1, max_size=5)),
+        st.none(),
+    ),
+    max_size=30,
+)
+
+
+@given(PIECES, st.data())
+def test_resuming_anywhere_yields_exactly_the_rest(
+    script: list[tuple[str, str] | None], data: st.DataObject
+) -> None:
+    hub.channels.clear()
+    run = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    for step in script:
+        if step is None:
+            run.publish("thread.run.step.created", {})
+        else:
+            run.text(*step)
+    whole = all_texts(run.channel.log)
+    cut = data.draw(st.integers(0, len(run.channel.log)))
+    seen = run.channel.log[:cut]
+    have = all_texts(seen)
+    # Part of the last text may be all that arrived.
+    offsets = {item: data.draw(st.integers(0, len(text))) for item, text in have.items()}
+    state = max((entry.state for entry in seen), default=0)
+    rest = list(merged(list(lacking(run.channel.log, Cursor("run_1", state, offsets)))))
+    for item, text in whole.items():
+        got = have.get(item, "")[: offsets.get(item, 0)]
+        assert got + all_texts(rest).get(item, "") == text
+    events = [entry.state for entry in rest if entry.text is None]
+    assert events == list(range(state + 1, run.state + 1))
+
+
+def all_texts(entries: Any) -> dict[str, str]:
+    """Return each item's text in `entries`."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        if entry.text is not None:
+            found[entry.item] = found.get(entry.item, "") + entry.text
+    return found
