@@ -30,6 +30,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 MADE_BY_MIGRATE = ("django_migrations", "django_content_type", "auth_permission")
 # A server process writes these once, at its start.
 HEARTBEATS = ("chat_process", "procrastinate_workers")
+CLEANING_TRIES = 5
 
 
 def data_dir() -> Path:
@@ -76,6 +77,16 @@ class TestDatabase:
 
     def clean(self) -> None:
         """Empty every table that has rows, and every one that points at it."""
+        for _attempt in range(CLEANING_TRIES - 1):
+            try:
+                self._empty()
+            except psycopg.errors.DeadlockDetected:
+                # A server process was still writing the end of an answer.
+                continue
+            return
+        self._empty()
+
+    def _empty(self) -> None:
         with self.owner.transaction():
             filled = [table for table in self.tables() if self._has_rows(table)]
             for table in filled:
