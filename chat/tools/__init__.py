@@ -1,0 +1,11 @@
+"""The trust boundary between what a model writes and what a tenant owns.
+
+Autodiscovery imports this package as the `tools` of the chat app: the built-in
+tools are named here.
+"""
+
+from __future__ import annotations
+
+from chat.tools import search_thread
+
+__all__ = ["search_thread"]

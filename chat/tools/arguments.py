@@ -1,0 +1,100 @@
+"""From the exact text a model sent to checked arguments. Nothing is coerced."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jsonschema
+from jsonschema import Draft202012Validator
+
+from chat.conf import conf
+from chat.errors import InvalidJson
+from chat.json_input import parse_json_object
+from chat.tools.base import Tool, ToolError
+from chat.tools.reserved import reserved_in
+
+_SECRET = re.compile(r"pass|secret|token|key|credential|auth|pin\b|cvv|iban", re.IGNORECASE)
+_LONGEST_COPY, _DEEPEST_COPY, _MOST_COPIED = 200, 6, 50
+
+# A JSON number 1.0 is no whole number here, and a boolean is no number.
+_TYPES = Draft202012Validator.TYPE_CHECKER.redefine(
+    "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+)
+_Validator = jsonschema.validators.extend(Draft202012Validator, type_checker=_TYPES)
+
+
+class ReservedArgument(ToolError):
+    """The model tried to say who is asking; `names` are the keys it used."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        super().__init__(
+            "reserved_argument",
+            "The call is refused: who is asking is never an argument. Leave it out.",
+        )
+
+
+def parse_arguments(tool: Tool, raw: str) -> dict[str, Any]:
+    """Return the arguments of a call, valid by the tool's schema.
+
+    Raises:
+        ReservedArgument: when one names the caller or a credential.
+        ToolError: "invalid_arguments", with a sentence the model can act on.
+    """
+    try:
+        # Some servers send nothing for a tool without parameters.
+        parsed = parse_json_object(
+            raw if raw.strip() else "{}",
+            max_bytes=conf.tool_argument_bytes,
+            max_depth=conf.json_depth,
+        )
+    except InvalidJson as error:
+        raise ToolError("invalid_arguments", error.message) from None
+    bound = {each.name for each in tool.parameters if each.bound is not None}
+    reserved = sorted({*reserved_in(parsed), *(bound & parsed.keys())})
+    if reserved:
+        raise ReservedArgument(reserved)
+    found = jsonschema.exceptions.best_match(_Validator(tool.schema).iter_errors(parsed))
+    if found is not None:
+        raise ToolError("invalid_arguments", _sentence(found))
+    return parsed
+
+
+def redacted(value: Any, depth: int = 0) -> Any:
+    """Return a copy for the audit trail: secrets hidden, long texts and lists cut."""
+    if isinstance(value, dict):
+        if depth >= _DEEPEST_COPY:
+            return "…"
+        return {
+            _cut(key): "[hidden]" if _SECRET.search(key) else redacted(item, depth + 1)
+            for key, item in list(value.items())[:_MOST_COPIED]
+        }
+    if isinstance(value, list):
+        if depth >= _DEEPEST_COPY:
+            return "…"
+        return [redacted(item, depth + 1) for item in value[:_MOST_COPIED]]
+    return _cut(value) if isinstance(value, str) else value
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_COPY else text[:_LONGEST_COPY] + "…"
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    where = ".".join(str(step) for step in error.absolute_path) or "arguments"
+    rule, wanted = str(error.validator), error.validator_value
+    if rule == "required":
+        return f"{where}: {error.message.rsplit(' is a required', 1)[0].strip()} is missing."
+    if rule == "additionalProperties":
+        known = ", ".join(sorted(error.schema["properties"])) or "none"
+        return f"{where}: there is something unknown in it; known here: {known}."
+    if rule == "type":
+        return f"{where}: this must be of type {wanted}."
+    if rule == "enum":
+        return f"{where}: this must be one of {', '.join(map(str, wanted))}."
+    if rule in ("minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems"):
+        return f"{where}: this must keep to {rule} {wanted}."
+    if rule == "pattern":
+        return f"{where}: this must have the form {wanted}."
+    return f"{where}: this does not fit the schema."

@@ -1,0 +1,80 @@
+"""What a tool's function is called with: ids become rows, bound parameters the caller's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from chat.tools.base import Parameter, Tool, ToolContext, ToolError
+
+NOT_FOUND = "There is nothing with this id."
+
+
+def bind(tool: Tool, arguments: dict[str, Any], context: ToolContext) -> dict[str, Any]:
+    """Return the keyword arguments of the tool's function.
+
+    Must run inside the tenant's scope and a transaction. Every id is resolved
+    before the tool has any effect.
+
+    Raises:
+        ToolError: "not_found" for an id that is not the principal's to name,
+            or "invalid_arguments" for a value its type cannot take.
+    """
+    values: dict[str, Any] = {}
+    for each in tool.parameters:
+        if each.bound is not None:
+            values[each.name] = each.bound.fill(context)
+        elif each.name in arguments:
+            built = each.build(arguments[each.name])
+            values[each.name] = built if each.by_id is None else _resolved(each, built, context)
+    return values
+
+
+def _resolved(each: Parameter, value: Any, context: ToolContext) -> Any:
+    if value is None:
+        return None
+    wanted = value if each.many else [value]
+    rows = _rows(each, wanted, context)
+    found = [rows.get(str(one)) for one in wanted]
+    if any(row is None for row in found):
+        raise ToolError("not_found", NOT_FOUND)
+    return found if each.many else found[0]
+
+
+def _rows(each: Parameter, wanted: Sequence[Any], context: ToolContext) -> dict[str, models.Model]:
+    assert each.model is not None
+    assert each.by_id is not None
+    lookup = each.by_id.lookup
+    manager: Any = each.model._default_manager
+    visible = manager.all().for_principal(context.principal)
+    try:
+        rows = list(visible.filter(**{f"{lookup}__in": wanted}))
+    except (ValueError, ValidationError):  # not even the form of an id
+        return {}
+    return {str(getattr(row, lookup)): row for row in rows}
+
+
+def plain(value: Any) -> Any:
+    """Return a bound value for the trace: rows as their ids, the rest as JSON has it."""
+    if isinstance(value, models.Model):
+        return {"object": value._meta.label, "id": str(value.pk)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str | bool | int | float | None):
+        return value
+    if isinstance(value, date | Decimal):
+        return str(value)
+    return type(value).__name__

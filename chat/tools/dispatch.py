@@ -1,0 +1,357 @@
+"""The one door to tools: a proposed call is decided and recorded, then executed and ended.
+
+`prepare` runs in the transaction that stores the model's answer; what it
+marks as started is committed before `execute_all` calls anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db import connection, transaction
+from django.utils import timezone
+
+from chat.conf import conf
+from chat.models import TenantPolicy, ToolCall
+from chat.models.runs import CallStatus
+from chat.tools import ledger, registry
+from chat.tools.arguments import ReservedArgument, parse_arguments
+from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError
+from chat.tools.binding import bind, plain
+from chat.tools.ledger import CallContext, CallLapsed, Outcome, decline
+from chat.tools.outputs import SENTENCES, output_text, storable
+from tenants.db import in_db
+from tenants.scope import tenant_scope
+
+__all__ = [
+    "CallContext",
+    "ProposedCall",
+    "approval_is_valid",
+    "decline",
+    "execute",
+    "execute_all",
+    "prepare",
+    "recover",
+    "resume_all",
+]
+
+log = structlog.get_logger(__name__)
+
+_ENDED = frozenset(
+    {
+        CallStatus.COMPLETED,
+        CallStatus.FAILED,
+        CallStatus.REFUSED,
+        CallStatus.DECLINED,
+        CallStatus.OUTCOME_UNKNOWN,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposedCall:
+    """What the model sent. `server_call_id` may be empty or repeated: it is never trusted."""
+
+    round: int
+    index: int
+    server_call_id: str
+    name: str
+    arguments: str
+
+    def with_arguments(self, arguments: str) -> ProposedCall:
+        """Return it with the whole text of its arguments."""
+        return replace(self, arguments=arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rules:
+    """What a run may call, and what its tenant wants to be asked about."""
+
+    enabled: frozenset[str]
+    approval: frozenset[str]
+
+
+def prepare(ctx: CallContext, calls: Sequence[ProposedCall]) -> list[ToolCall]:
+    """Insert a ledger row with its decision for each call, in the order given.
+
+    Must run inside the tenant's scope and a transaction. The rows come back
+    `started` (execute them after the commit), `waiting` for approval,
+    `proposed` (a function of the client's own), or ended: `refused`, or a
+    replay that carries the stored result.
+    """
+    listed = TenantPolicy.objects.values_list("approval_tools", flat=True).first()
+    rules = _Rules(enabled=registry.enabled_names(ctx.run.tools), approval=frozenset(listed or ()))
+    known = _earlier_calls(ctx, calls)
+    rows: list[ToolCall] = []
+    notes: list[tuple[ToolCall, str, list[str]]] = []
+    for proposed in calls:
+        row = _row(ctx, proposed)
+        identity = (row.server_call_id, row.name, row.arguments_hash)
+        earlier = known.get(identity) if row.server_call_id else None
+        if earlier is None:
+            decision, names = _decide(row, proposed, rules)
+            known[identity] = row
+        else:
+            decision, names = _repeat(row, earlier), []
+        rows.append(row)
+        notes.append((row, decision, names))
+    ToolCall.objects.bulk_create(rows)
+    for row, decision, names in notes:
+        ledger.attempted(ctx.principal, row, decision)
+        if names:
+            ledger.refused_identity(ctx.principal, row, names)
+    return rows
+
+
+def _earlier_calls(
+    ctx: CallContext, calls: Sequence[ProposedCall]
+) -> dict[tuple[str, str, str], ToolCall]:
+    server_ids = {storable(call.server_call_id, most=200) for call in calls} - {""}
+    rows = ToolCall.objects.filter(run=ctx.run, server_call_id__in=server_ids)
+    return {(row.server_call_id, row.name, row.arguments_hash): row for row in rows}
+
+
+def _row(ctx: CallContext, proposed: ProposedCall) -> ToolCall:
+    return ToolCall(
+        run=ctx.run,
+        step=ctx.step,
+        round=proposed.round,
+        index=proposed.index,
+        server_call_id=storable(proposed.server_call_id, most=200),
+        name=storable(proposed.name, most=128),
+        arguments=storable(proposed.arguments, most=conf.tool_argument_bytes),
+        arguments_hash=ledger.arguments_hash(proposed.arguments),
+    )
+
+
+def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, list[str]]:
+    """Fill in the row's status; return the decision and the reserved names sent, if any."""
+    tool = registry.find(proposed.name)
+    if proposed.name not in rules.enabled:
+        return _refuse(row, Outcome.of_code("unknown_tool", CallStatus.REFUSED)), []
+    if tool is None:
+        return "client", []  # stays proposed: its caller answers it
+    row.version, row.effect = tool.version, tool.effect
+    try:
+        parse_arguments(tool, proposed.arguments)
+    except ToolError as error:
+        names = error.names if isinstance(error, ReservedArgument) else []
+        return _refuse(row, Outcome.of_error(error, CallStatus.REFUSED)), names
+    now = timezone.now()
+    if tool.effect == Effect.DESTRUCTIVE or tool.needs_approval or tool.name in rules.approval:
+        row.status = CallStatus.WAITING
+        row.approval_expires_at = now + timedelta(seconds=conf.approval_seconds)
+        return "waiting", []
+    row.status, row.started_at = CallStatus.STARTED, now
+    return "started", []
+
+
+def _refuse(row: ToolCall, outcome: Outcome) -> str:
+    row.status, row.ended_at = outcome.status, timezone.now()
+    row.output, row.error_code = outcome.output, outcome.error_code
+    return "refused"
+
+
+def _repeat(row: ToolCall, earlier: ToolCall) -> str:
+    """Answer a repeated call with the stored result: it never runs twice."""
+    row.version, row.effect = earlier.version, earlier.effect
+    if earlier.status not in _ENDED:
+        return _refuse(row, Outcome.of_code("duplicate_call", CallStatus.REFUSED))
+    row.status, row.ended_at = earlier.status, timezone.now()
+    row.output, row.error_code, row.bound = earlier.output, earlier.error_code, earlier.bound
+    return "replayed"
+
+
+def approval_is_valid(
+    call: ToolCall, tool: Tool | None, *, arguments_hash: str, now: datetime
+) -> bool:
+    """Tell whether an approval fits: same tool version, same arguments, still in time."""
+    return (
+        tool is not None
+        and call.status == CallStatus.WAITING
+        and call.version == tool.version
+        and call.arguments_hash == arguments_hash
+        and call.approval_expires_at is not None
+        and now < call.approval_expires_at
+    )
+
+
+async def execute_all(ctx: CallContext, calls: Sequence[ToolCall]) -> list[ToolCall]:
+    """Execute what is started or approved, a few at a time; return all rows in their order."""
+    return await _each(calls, lambda call: execute(ctx, call))
+
+
+async def resume_all(ctx: CallContext, calls: Sequence[ToolCall]) -> list[ToolCall]:
+    """Go on with an open step after approval or after a take-over: see `recover`."""
+    return await _each(calls, lambda call: recover(ctx, call))
+
+
+async def _each(
+    calls: Sequence[ToolCall], run: Callable[[ToolCall], Awaitable[ToolCall]]
+) -> list[ToolCall]:
+    room = asyncio.Semaphore(conf.parallel_tools)
+
+    async def one(call: ToolCall) -> ToolCall:
+        async with room:
+            return await run(call)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(call)) for call in calls]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def recover(ctx: CallContext, call: ToolCall) -> ToolCall:
+    """Settle a call of a run that was taken over; approved ones are executed now.
+
+    A started read or idempotent write is repeated under the same idempotency
+    key; of anything else the outcome is unknown, and it is never repeated.
+    """
+    if call.status == CallStatus.STARTED and call.effect not in REPEATABLE:
+        outcome = Outcome.of_code("outcome_unknown", CallStatus.OUTCOME_UNKNOWN)
+        return await in_db(_end, ctx, call, outcome)
+    return await execute(ctx, call)
+
+
+async def execute(ctx: CallContext, call: ToolCall) -> ToolCall:
+    """Run one started or approved call and return its row as it ended.
+
+    Rows of any other status come back as they are. Whatever the tool raises
+    becomes an output for the model; details go to the log only.
+    """
+    tool = registry.find(call.name)
+    if call.status == CallStatus.APPROVED:
+        call = await in_db(_start_approved, ctx, call)
+    if call.status != CallStatus.STARTED:
+        return call
+    if tool is None or not _is_unchanged(tool, call):
+        return await in_db(_end, ctx, call, Outcome.of_code("approval_void", CallStatus.REFUSED))
+    clock = asyncio.timeout(_seconds(tool))
+    try:
+        async with clock:
+            return await _run(ctx, tool, call)
+    except asyncio.CancelledError:
+        await in_db(_end, ctx, call, _interrupted(tool, "cancelled"), stopping=True)
+        raise
+    except CallLapsed:
+        return await in_db(_reread, ctx, call)
+    except ToolError as error:
+        outcome = Outcome.of_error(error)
+    except Exception as error:  # noqa: BLE001 - a tool's mistake must not end the run
+        outcome = _mistake(tool, call, error, timed_out=clock.expired())
+    return await in_db(_end, ctx, call, outcome)
+
+
+def _seconds(tool: Tool) -> float:
+    return min(tool.timeout or conf.tool_seconds, registry.LONGEST_SECONDS)
+
+
+def _is_unchanged(tool: Tool, call: ToolCall) -> bool:
+    return tool.version == call.version and (
+        ledger.arguments_hash(call.arguments) == call.arguments_hash
+    )
+
+
+async def _run(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
+    if not tool.is_async:
+        return await in_db(_run_in_transaction, ctx, tool, call)
+    context, values = await in_db(_bind, ctx, tool, call)
+    with tenant_scope(ctx.run.tenant_id):
+        result = await tool.function(context, **values)
+    return await in_db(_end, ctx, call, _completed(tool, values, result), strict=True)
+
+
+def _run_in_transaction(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
+    """Commit a plain tool's effect and the end of its call together, or neither.
+
+    A call that was given up meanwhile ends in CallLapsed, which rolls both back.
+    """
+    with tenant_scope(ctx.run.tenant_id), transaction.atomic():
+        _limit_statements(_seconds(tool))
+        context, values = _bind_here(ctx, tool, call)
+        result = tool.function(context, **values)
+        return ledger.end(ctx, call, _completed(tool, values, result))
+
+
+def _limit_statements(seconds: float) -> None:
+    # The thread cannot be stopped from outside; its waiting for PostgreSQL can.
+    with connection.cursor() as cursor:
+        limit = str(round(seconds * 1000) + 500)
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [limit])
+
+
+def _bind(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContext, dict[str, Any]]:
+    with tenant_scope(ctx.run.tenant_id), transaction.atomic():
+        return _bind_here(ctx, tool, call)
+
+
+def _bind_here(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContext, dict[str, Any]]:
+    context = ledger.current_context(ctx, call)
+    if context is None:
+        raise ToolError("access_ended", SENTENCES["access_ended"])
+    return context, bind(tool, parse_arguments(tool, call.arguments), context)
+
+
+def _completed(tool: Tool, values: dict[str, Any], result: Any) -> Outcome:
+    output = output_text(result, untrusted=tool.untrusted_output)
+    return Outcome(status=CallStatus.COMPLETED, output=output, bound=plain(values))
+
+
+def _interrupted(tool: Tool, code: str) -> Outcome:
+    """Return the ending of a call that was stopped half way.
+
+    A plain tool's transaction is rolled back, so nothing happened; what an
+    async one did outside the database nobody knows.
+    """
+    if tool.is_async and tool.effect not in REPEATABLE:
+        return Outcome.of_code("outcome_unknown", CallStatus.OUTCOME_UNKNOWN)
+    status = CallStatus.CANCELLED if code == "cancelled" else CallStatus.FAILED
+    return Outcome.of_code(code, status)
+
+
+def _mistake(tool: Tool, call: ToolCall, error: Exception, *, timed_out: bool) -> Outcome:
+    if timed_out:
+        log.warning("tool_timed_out", tool=tool.name, call=call.pk)
+        return _interrupted(tool, "timeout")
+    # Neither the error's own words nor its arguments: both may quote what people wrote.
+    frames = [f"{at.filename}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__)]
+    log.error(
+        "tool_failed", tool=tool.name, call=call.pk, error=type(error).__qualname__, frames=frames
+    )
+    return Outcome.of_code("tool_failed")
+
+
+def _start_approved(ctx: CallContext, call: ToolCall) -> ToolCall:
+    with tenant_scope(ctx.run.tenant_id), transaction.atomic():
+        return ledger.start_approved(ctx, call)
+
+
+def _end(
+    ctx: CallContext,
+    call: ToolCall,
+    outcome: Outcome,
+    *,
+    stopping: bool = False,
+    strict: bool = False,
+) -> ToolCall:
+    """End a call in its own transaction; one that ended already comes back as stored."""
+    with tenant_scope(ctx.run.tenant_id), transaction.atomic():
+        try:
+            return ledger.end(ctx, call, outcome, stopping=stopping)
+        except CallLapsed:
+            if strict:
+                raise
+            return ledger.reread(call)
+
+
+def _reread(ctx: CallContext, call: ToolCall) -> ToolCall:
+    with tenant_scope(ctx.run.tenant_id), transaction.atomic():
+        return ledger.reread(call)

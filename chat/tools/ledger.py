@@ -1,0 +1,173 @@
+"""The ledger of tool calls: every change is a compare-and-set with its audit event."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from chat.conf import conf
+from chat.errors import InvalidJson
+from chat.json_input import parse_json_object
+from chat.models import Run, RunStatus, RunStep, ToolCall
+from chat.models.runs import CallStatus
+from chat.tools.arguments import redacted
+from chat.tools.base import ToolContext, ToolError
+from chat.tools.outputs import error_text
+from tenants import audit
+from tenants.access import Principal, principal_for_run
+
+
+class CallLapsed(Exception):
+    """Somebody else ended the call or took its run over: nothing of it may be kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallContext:
+    """Whose calls these are: the run (its token is the claim's), its open tool step."""
+
+    principal: Principal
+    run: Run
+    step: RunStep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a call ended. `bound` is what the tool was given, None when it was not called."""
+
+    status: CallStatus
+    output: str
+    error_code: str = ""
+    bound: dict[str, Any] | None = None
+
+    @classmethod
+    def of_code(cls, code: str, status: CallStatus = CallStatus.FAILED) -> Outcome:
+        """Return the ending with the fixed sentence of `code`."""
+        return cls(status=status, output=error_text(code), error_code=code)
+
+    @classmethod
+    def of_error(cls, error: ToolError, status: CallStatus = CallStatus.FAILED) -> Outcome:
+        """Return the ending with the tool's own code and sentence."""
+        output = error_text(error.code, error.message)
+        return cls(status=status, output=output, error_code=error.code[:32])
+
+
+def arguments_hash(raw: str) -> str:
+    """Return the hex SHA-256 of the exact text a model sent."""
+    return hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def attempted(principal: Principal, call: ToolCall, decision: str) -> None:
+    """Record what was asked for and decided, in the transaction of the ledger row."""
+    try:
+        most = conf.tool_argument_bytes
+        copy = redacted(parse_json_object(call.arguments or "{}", max_bytes=most))
+    except InvalidJson:
+        copy = {"unreadable_characters": len(call.arguments)}
+    audit.record(
+        principal,
+        "tool.attempted",
+        call.pk,
+        run=call.run_id,
+        tool=call.name,
+        version=call.version,
+        effect=call.effect,
+        decision=decision,
+        arguments_hash=call.arguments_hash,
+        arguments=copy,
+    )
+
+
+def refused_identity(principal: Principal, call: ToolCall, names: Sequence[str]) -> None:
+    """Record the security event of a model that tried to say who is asking."""
+    audit.record(
+        principal,
+        "security.reserved_argument",
+        call.pk,
+        run=call.run_id,
+        tool=call.name,
+        names=[name[:64] for name in names[:20]],
+    )
+
+
+def current_context(ctx: CallContext, call: ToolCall) -> ToolContext | None:
+    """Return what the tool is given, None when the run's principal has lost access."""
+    principal = principal_for_run(ctx.run.tenant_id, ctx.run.member_id, ctx.run.key_id)
+    if principal is None:
+        return None
+    key = hashlib.sha256(f"{call.run_id}:{call.pk}".encode()).hexdigest()
+    return ToolContext(
+        principal=principal,
+        thread=ctx.run.thread,
+        run=ctx.run,
+        call_id=call.pk,
+        idempotency_key=key,
+    )
+
+
+def start_approved(ctx: CallContext, call: ToolCall) -> ToolCall:
+    """Commit an approved call as started; one that somebody else took is read anew."""
+    now = timezone.now()
+    rows = _claimed(ctx, call, CallStatus.APPROVED)
+    if rows.update(status=CallStatus.STARTED, started_at=now) != 1:
+        return reread(call)
+    call.status, call.started_at = CallStatus.STARTED, now
+    return call
+
+
+def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = False) -> ToolCall:
+    """End a started call and record it; `stopping` also works while its run is being ended.
+
+    Raises:
+        CallLapsed: when it has ended already, or this process lost the run.
+    """
+    now = timezone.now()
+    changes: dict[str, Any] = {
+        "status": outcome.status,
+        "output": outcome.output,
+        "error_code": outcome.error_code,
+        "bound": outcome.bound,
+        "ended_at": now,
+    }
+    if stopping:
+        rows = ToolCall.objects.filter(pk=call.pk, status=CallStatus.STARTED)
+    else:
+        rows = _claimed(ctx, call, CallStatus.STARTED)
+    if rows.update(**changes) != 1:
+        raise CallLapsed(call.pk)
+    for name, value in changes.items():
+        setattr(call, name, value)
+    audit.record(
+        ctx.principal,
+        "tool.ended",
+        call.pk,
+        run=call.run_id,
+        tool=call.name,
+        outcome=str(outcome.status),
+        code=outcome.error_code,
+        duration_ms=call.duration_ms,
+    )
+    return call
+
+
+def reread(call: ToolCall) -> ToolCall:
+    """Return the row as it is stored now."""
+    found: ToolCall = ToolCall.objects.get(pk=call.pk)
+    return found
+
+
+def decline(call: ToolCall) -> None:
+    """Fill in a declined call; the caller saves it."""
+    call.status = CallStatus.DECLINED
+    call.output = error_text("declined")
+    call.error_code = "declined"
+    call.ended_at = timezone.now()
+
+
+def _claimed(ctx: CallContext, call: ToolCall, status: CallStatus) -> Any:
+    """Return the row while it has `status` and its run is still ours and goes on."""
+    running = {"run__status": RunStatus.IN_PROGRESS, "run__token": ctx.run.token}
+    return ToolCall.objects.filter(pk=call.pk, status=status, **running)

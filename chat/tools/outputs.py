@@ -1,0 +1,103 @@
+"""What goes back to the model: results as text, and a fixed sentence for everything else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from django.utils.functional import Promise
+
+from chat.conf import conf
+from chat.tools.base import ToolError
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CUT_MARK = "\n[cut here: the whole output has {size} bytes]"
+
+# Code to sentence, told to the model. Codes are stable; admins see them in the trace.
+SENTENCES = {
+    "access_ended": "The call is refused: the person's access has ended.",
+    "approval_void": "The call is refused: the tool has changed since it was approved.",
+    "binary_output": "The tool returned binary data, which cannot be shown here.",
+    "cancelled": "The call was stopped before it ended; nothing was changed by it.",
+    "declined": "The person declined this call. Nothing was changed. Do not try it again unasked.",
+    "duplicate_call": "The same call was made twice in one answer: see the result of the first.",
+    "outcome_unknown": (
+        "The call was interrupted and it is unknown whether it took effect. "
+        "Say so, and do not repeat it without being asked."
+    ),
+    "timeout": "The tool took too long and was stopped.",
+    "tool_failed": "The tool did not work this time.",
+    "unknown_tool": "There is no tool of this name here.",
+}
+
+
+def error_text(code: str, message: str | None = None) -> str:
+    """Return the output of a call that has no result, as JSON."""
+    text = SENTENCES[code] if message is None else message
+    return json.dumps({"error": {"code": code, "message": text}}, ensure_ascii=False)
+
+
+def output_text(result: Any, *, untrusted: bool = False) -> str:
+    """Return a tool's result as the text the model is given.
+
+    Texts stay texts, everything else becomes JSON; control characters are
+    stripped and what is too long is cut, with a mark.
+
+    Raises:
+        ToolError: "binary_output" for bytes.
+        TypeError: for what has no JSON form; the tool is broken.
+    """
+    if untrusted:
+        result = {"untrusted_content": result}
+    plain = _plain(result)
+    text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+    return _cut(text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str | Promise):
+        return _clean(str(value))
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise ToolError("binary_output", SENTENCES["binary_output"])
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {_clean(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    raise TypeError(f"A tool cannot return {type(value).__name__}.")
+
+
+def _clean(text: str) -> str:
+    whole = text.encode("utf-8", "replace").decode()  # lone surrogates have no bytes
+    return _CONTROL.sub("", whole)
+
+
+def _cut(text: str) -> str:
+    data = text.encode()
+    most = conf.tool_output_bytes
+    if len(data) <= most:
+        return text
+    mark = _CUT_MARK.format(size=len(data))
+    return data[: most - len(mark.encode())].decode("utf-8", "ignore") + mark
+
+
+def storable(text: str, *, most: int) -> str:
+    """Return what the model sent in a form PostgreSQL takes: at most `most` characters."""
+    return text[:most].encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

@@ -1,0 +1,153 @@
+"""All tools of the installation, by name. Installed apps fill it from their `tools.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from django.utils.functional import Promise
+
+from chat.tools.base import Effect, Tool
+from chat.tools.schema import UnusableTool, closed_object, parameter
+from chat.upstream.base import ToolSpec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LONGEST_SECONDS = 120.0
+_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}\Z")
+_ARGUMENT_LINE = re.compile(r"\s+(\w+): (.+)")
+
+TOOLS: dict[str, Tool] = {}
+
+
+def tool(
+    *,
+    label: str | Promise,
+    effect: Effect = Effect.WRITE_ONCE,
+    needs_approval: bool = False,
+    untrusted_output: bool = False,
+    always: bool = False,
+    timeout: float | None = None,
+) -> Callable[[F], F]:
+    """Register a function as a tool; name, description and schema are read from it.
+
+    `label` is what people see. See `chat.tools.base.Tool` for the rest.
+
+    Raises:
+        UnusableTool: at import, for a taken name, a reserved parameter or a type without schema.
+    """
+
+    def register(function: F) -> F:
+        made = make_tool(
+            function,
+            label=label,
+            effect=effect,
+            needs_approval=needs_approval,
+            untrusted_output=untrusted_output,
+            always=always,
+            timeout=timeout,
+        )
+        if made.name in TOOLS:
+            raise UnusableTool(f"There is a tool {made.name!r} already.")
+        TOOLS[made.name] = made
+        return function
+
+    return register
+
+
+def make_tool(
+    function: Callable[..., Any],
+    *,
+    label: str | Promise = "",
+    effect: Effect = Effect.WRITE_ONCE,
+    needs_approval: bool = False,
+    untrusted_output: bool = False,
+    always: bool = False,
+    timeout: float | None = None,
+) -> Tool:
+    """Return `function` as a Tool without registering it; raises what `tool` raises."""
+    name = function.__name__
+    if not _NAME.match(name):
+        raise UnusableTool(f"{name!r} cannot be a tool's name.")
+    if timeout is not None and not 0 < timeout <= LONGEST_SECONDS:
+        raise UnusableTool(f"{name}: a timeout lies between 0 and {LONGEST_SECONDS:.0f} s.")
+    description, notes = _documentation(function)
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters, properties, required = [], {}, []
+    for each in _parameters_after_context(function):
+        if each.name not in hints:
+            raise UnusableTool(f"{name}: parameter {each.name} has no type.")
+        made, schema = parameter(each.name, hints[each.name], notes.get(each.name, ""))
+        parameters.append(made)
+        if schema is not None:
+            properties[each.name] = schema
+            if each.default is inspect.Parameter.empty:
+                required.append(each.name)
+    schema = closed_object(properties, required)
+    return Tool(
+        name=name,
+        description=description,
+        label=label or name,
+        effect=Effect(effect),
+        function=function,
+        parameters=tuple(parameters),
+        schema=schema,
+        version=_version(function, schema, effect),
+        needs_approval=needs_approval,
+        untrusted_output=untrusted_output,
+        always=always,
+        timeout=timeout,
+        is_async=inspect.iscoroutinefunction(function),
+    )
+
+
+def find(name: str) -> Tool | None:
+    """Return the tool of exactly this name, None without one."""
+    return TOOLS.get(name)
+
+
+def all_tools() -> list[Tool]:
+    """Return the tools an admin can switch on, by name."""
+    return [TOOLS[name] for name in sorted(TOOLS) if not TOOLS[name].always]
+
+
+def enabled_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
+    """Return the functions a run may call: those in its wire tools, and those always there."""
+    switched_on = {item["function"]["name"] for item in run_tools if item["type"] == "function"}
+    return frozenset(switched_on | {made.name for made in TOOLS.values() if made.always})
+
+
+def offered_names(run_tools: Iterable[dict[str, Any]], *, dropped: bool) -> tuple[str, ...]:
+    """Return the functions to tell a model server of, in their order.
+
+    `dropped` says that older messages did not fit the prompt: the tools that
+    are always there come along then.
+    """
+    names = [item["function"]["name"] for item in run_tools if item["type"] == "function"]
+    extra = [made.name for made in TOOLS.values() if made.always] if dropped else []
+    return tuple(dict.fromkeys([*names, *extra]))
+
+
+def specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[ToolSpec, ...]:
+    """Return the named functions as a model server is told of them.
+
+    A registered tool is described by its own code, a client's function by the
+    client's definition in the run's wire tools; other names are left out.
+    """
+    client = {
+        item["function"]["name"]: item["function"]
+        for item in run_tools
+        if item["type"] == "function"
+    }
+    found = []
+    for name in names:
+        if name in TOOLS:
+            found.append(_spec(TOOLS[name]))
+        elif name in client:
+            found.append(_client_spec(client[name]))
+    return tuple(found)

@@ -1,0 +1,192 @@
+"""From a parameter's annotation to its JSON schema, and from a valid argument to its value."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from django.db import models
+
+from chat.tools.base import Bound, ById, Limits, Parameter, ToolError
+from chat.tools.reserved import is_reserved
+
+Schema = dict[str, Any]
+Build = Callable[[Any], Any]
+
+_MOST_ITEMS = 100
+_DATE = r"^\d{4}-\d{2}-\d{2}$"
+_DECIMAL = r"^-?\d{1,18}(\.\d{1,9})?$"
+
+
+class UnusableTool(TypeError):
+    """A tool's signature cannot be offered to a model; raised at import."""
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _date(value: str) -> date:
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise ToolError("invalid_arguments", f"{value} is not a day of the calendar.") from None
+
+
+_PLAIN: dict[Any, tuple[Schema, Build]] = {
+    str: ({"type": "string"}, _as_is),
+    int: ({"type": "integer"}, _as_is),
+    float: ({"type": "number"}, float),
+    bool: ({"type": "boolean"}, _as_is),
+    # Money as text: a JSON number would pass through binary fractions.
+    Decimal: ({"type": "string", "pattern": _DECIMAL}, Decimal),
+    date: ({"type": "string", "format": "date", "pattern": _DATE}, _date),
+}
+
+
+def parameter(name: str, annotation: Any, description: str) -> tuple[Parameter, Schema | None]:
+    """Return a parameter and its schema, None for one bound to the caller.
+
+    Raises:
+        UnusableTool: for a type without a schema, or a reserved name.
+    """
+    marks, _inner = _unwrapped(annotation)
+    bound = next((mark for mark in marks if isinstance(mark, Bound)), None)
+    if bound is not None:
+        return Parameter(name=name, build=_as_is, bound=bound), None
+    if is_reserved(name):
+        raise UnusableTool(f"A model must not choose {name!r}: declare it Bound or rename it.")
+    schema, build = _schema(annotation)
+    if description and "description" not in schema:
+        schema = {**schema, "description": description}
+    model, by_id, many = _row(annotation)
+    return Parameter(name=name, build=build, model=model, by_id=by_id, many=many), schema
+
+
+def _unwrapped(annotation: Any) -> tuple[tuple[Any, ...], Any]:
+    if typing.get_origin(annotation) is typing.Annotated:
+        return annotation.__metadata__, annotation.__origin__
+    return (), annotation
+
+
+def _row(annotation: Any) -> tuple[type[models.Model] | None, ById | None, bool]:
+    """Return which model a parameter's ids name, if any, and whether it takes a list."""
+    marks, inner = _unwrapped(annotation)
+    by_id = next((mark for mark in marks if isinstance(mark, ById)), None)
+    if by_id is not None:
+        return inner, by_id, False
+    options = [kind for kind in typing.get_args(inner) if kind is not types.NoneType]
+    if len(options) == 1 and typing.get_origin(inner) in (list, typing.Union, types.UnionType):
+        model, by_id, many = _row(options[0])
+        return model, by_id, many or typing.get_origin(inner) is list
+    return None, None, False
+
+
+def _schema(annotation: Any) -> tuple[Schema, Build]:
+    marks, inner = _unwrapped(annotation)
+    by_id = next((mark for mark in marks if isinstance(mark, ById)), None)
+    schema, build = _id_schema(inner, by_id) if by_id else _bare_schema(inner)
+    for mark in marks:
+        if isinstance(mark, Limits):
+            schema = {**schema, **_bounds(schema, mark)}
+        elif isinstance(mark, str):
+            schema = {**schema, "description": mark}
+    return schema, build
+
+
+def _bare_schema(annotation: Any) -> tuple[Schema, Build]:
+    if annotation in _PLAIN:
+        schema, build = _PLAIN[annotation]
+        return dict(schema), build
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return _choice(list(typing.get_args(annotation))), _as_is
+    if origin is list:
+        return _list(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        return _optional(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return _choice([member.value for member in annotation]), annotation
+    if dataclasses.is_dataclass(annotation) or typing.is_typeddict(annotation):
+        return _object(annotation)
+    raise UnusableTool(f"There is no JSON schema for {annotation!r}.")
+
+
+def _choice(values: list[Any]) -> Schema:
+    kinds = {type(value) for value in values}
+    if not kinds <= {str} and not kinds <= {int}:
+        raise UnusableTool("Choices must be all texts or all whole numbers.")
+    return {"type": "string" if kinds == {str} else "integer", "enum": values}
+
+
+def _list(item: Any) -> tuple[Schema, Build]:
+    schema, build = _schema(item)
+    return (
+        {"type": "array", "items": schema, "maxItems": _MOST_ITEMS},
+        lambda values: [build(value) for value in values],
+    )
+
+
+def _optional(annotation: Any) -> tuple[Schema, Build]:
+    options = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
+    if len(options) != 1 or len(typing.get_args(annotation)) != 2:
+        raise UnusableTool(f"{annotation!r}: only X | None can be chosen from.")
+    schema, build = _schema(options[0])
+    return (
+        {"anyOf": [schema, {"type": "null"}]},
+        lambda value: None if value is None else build(value),
+    )
+
+
+def _object(annotation: Any) -> tuple[Schema, Build]:
+    hints = typing.get_type_hints(annotation, include_extras=True)
+    if dataclasses.is_dataclass(annotation):
+        required = [
+            each.name
+            for each in dataclasses.fields(annotation)
+            if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+        ]
+        make: Callable[..., Any] = typing.cast("Callable[..., Any]", annotation)
+    else:
+        required = sorted(annotation.__required_keys__)
+        make = dict
+    for name in hints:
+        if is_reserved(name):
+            raise UnusableTool(f"A model must not choose {name!r}: rename it.")
+        if _row(hints[name])[0] is not None:
+            raise UnusableTool(f"{name}: ids belong among the tool's own parameters.")
+    parts = {name: _schema(kind) for name, kind in hints.items()}
+    return (
+        closed_object({name: schema for name, (schema, _) in parts.items()}, required),
+        lambda value: make(**{name: parts[name][1](item) for name, item in value.items()}),
+    )
+
+
+def _id_schema(model: type[models.Model], by_id: ById) -> tuple[Schema, Build]:
+    if not hasattr(model._default_manager.all(), "for_principal"):
+        raise UnusableTool(f"{model.__name__} has no for_principal: its ids cannot be arguments.")
+    column = model._meta.pk if by_id.lookup == "pk" else model._meta.get_field(by_id.lookup)
+    return {"type": "integer" if isinstance(column, models.IntegerField) else "string"}, _as_is
+
+
+def _bounds(schema: Schema, limits: Limits) -> Schema:
+    names = {"string": ("minLength", "maxLength"), "array": ("minItems", "maxItems")}
+    least, most = names.get(schema.get("type", ""), ("minimum", "maximum"))
+    found = {least: limits.least, most: limits.most}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def closed_object(properties: Schema, required: list[str]) -> Schema:
+    """Return the schema of an object with these properties and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }

@@ -1,0 +1,72 @@
+"""Finds what no longer fits the prompt: older messages of the same thread."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from chat.models import Message
+from chat.tools.base import Effect, Limits, ToolContext
+from chat.tools.registry import tool
+
+_MOST_FOUND, _MOST_WORDS = 10, 8
+_BEFORE, _AFTER = 120, 280
+
+
+class ContentText(models.Func):
+    """The text parts of a message's content, as one text."""
+
+    function = "jsonb_path_query_array"
+    template = "%(function)s(%(expressions)s, '$[*].text.value')::text"
+    output_field = models.TextField()
+
+
+@tool(effect=Effect.READ, label=_("Search earlier messages"), always=True)
+def search_thread(ctx: ToolContext, words: Annotated[str, Limits(1, 200)]) -> dict[str, Any]:
+    """Find earlier messages of this chat that are no longer shown to you.
+
+    Args:
+        words: A few words that the message contains, in any order.
+    """
+    wanted = list(dict.fromkeys(words.split()))[:_MOST_WORDS]
+    found = (
+        Message.objects.for_principal(ctx.principal)
+        .placed()
+        .filter(thread=ctx.thread, position__lt=ctx.run.through_position)
+        .annotate(words_found=_count_of(wanted))
+        .filter(words_found__gt=0)
+        .order_by("-words_found", "-position")[:_MOST_FOUND]
+    )
+    return {
+        "messages": [
+            {
+                "id": message.pk,
+                "role": message.role,
+                "date": message.created_at.date(),
+                "excerpt": _excerpt(message.text(), wanted),
+            }
+            for message in found
+        ]
+    }
+
+
+def _count_of(wanted: list[str]) -> models.Expression:
+    text = ContentText(models.F("content"))
+    count: Any = models.Value(0)
+    for word in wanted:
+        contained = models.Q(models.lookups.IContains(text, word))
+        count = count + models.Case(models.When(contained, then=1), default=0)
+    expression: models.Expression = models.ExpressionWrapper(
+        count, output_field=models.IntegerField()
+    )
+    return expression
+
+
+def _excerpt(text: str, wanted: list[str]) -> str:
+    low = text.lower()
+    places = [place for word in wanted if (place := low.find(word.lower())) >= 0]
+    start = max(0, min(places, default=0) - _BEFORE)
+    end = start + _BEFORE + _AFTER
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
