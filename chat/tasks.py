@@ -10,6 +10,7 @@ from procrastinate.contrib.django import app
 from chat.conf import conf
 from chat.models import Run, Thread, ThreadMapping
 from chat.runs import recovery, upstreams
+from chat.runs.turn import Started
 from chat.runs.worker import worker
 from chat.upstream.base import KeepsConversations
 from tenants.db import call_door, in_db
@@ -26,7 +27,7 @@ async def execute_run(tenant_id: str, run_id: str) -> None:
         worker.submit(started)
 
 
-def _claim(tenant_id: UUID, run_id: str) -> recovery.Started | None:
+def _claim(tenant_id: UUID, run_id: str) -> Started | None:
     with tenant_scope(tenant_id):
         return recovery.take_over(run_id, worker.process_id)
 

@@ -47,7 +47,7 @@ class Lifespan:
 
 async def run_jobs() -> None:
     """Work off procrastinate's jobs in this process; signals are the server's to handle."""
-    app = jobs.with_connector(jobs.connector.get_worker_connector())
+    app = jobs.with_connector(jobs.connector.get_worker_connector())  # type: ignore[attr-defined]
     async with app.open_async():
         await app.run_worker_async(
             install_signal_handlers=False,

@@ -100,6 +100,7 @@ async def begin(started: Started, live: LiveRun) -> Turn:
 
 async def resume_calls(turn: Turn, calls: list[ToolCall]) -> None:
     """Run what was approved meanwhile, and settle what a dead process left."""
+    assert turn.open_step is not None
     turn.conversation = None  # it lacks what happened here: built anew
     principal = await in_db(records.principal_of, turn.claim, turn.run)
     if principal is None:
@@ -205,15 +206,12 @@ async def request_for(turn: Turn, plan: records.Round) -> ModelRequest:
             )
         elif turn.synced_through is not None:
             items = prompt.new_items
-    tools = registry.specs(run.tools)
-    if not prompt.dropped:
-        # Nothing to find yet: everything that was said is in the prompt.
-        tools = tuple(tool for tool in tools if tool.name != "search_thread")
+    names = registry.offered_names(run.tools, dropped=prompt.dropped)
     return ModelRequest(
         model=run.model,
         items=items,
         instructions=run.instructions or None,
-        tools=tools,
+        tools=registry.specs(run.tools, names),
         tool_choice="auto" if run.tool_choice is None else run.tool_choice,
         parallel_tool_calls=run.parallel_tool_calls,
         temperature=run.temperature,
@@ -324,6 +322,7 @@ async def tool_step(
         turn.publish_settled(draft)
     publish_step(turn, calls, "created")
     publish_step(turn, calls, "in_progress")
+    assert turn.open_step is not None
     context = dispatch.CallContext(principal=principal, run=turn.run, step=turn.open_step)
     calls = await dispatch.execute_all(context, calls)
     turn.step_calls = calls

@@ -100,6 +100,8 @@ def _is_lapsed(run: Run) -> bool:
     if run.status == RunStatus.REQUIRES_ACTION:
         return False
     alive_since = now - timedelta(seconds=conf.lapse_seconds)
+    if run.owner is None:
+        return True
     return not Process.objects.filter(id=run.owner, beat_at__gte=alive_since).exists()
 
 
