@@ -16,9 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("config", "tenants", "chat", "tests")
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 60
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 TOP_LEVEL = {
     *("manage.py", "pyproject.toml", "README.md", "Makefile", "LICENSE", "CHANGELOG.md"),
-    *("config", "chat", "tenants", "tests", "docs", "requirements.txt", "requirements-dev.txt"),
+    *("config", "chat", "tenants", "tests", "docs", *REQUIREMENTS),
     *("compose.yaml", ".gitignore", ".ci"),
 }
 # Loops that must survive whatever a run, a job or a tool throws at them.
@@ -143,7 +144,7 @@ def test_the_contracts_notice_a_forbidden_import(tmp_path: Path) -> None:
 
 
 class TestRequirements:
-    @pytest.fixture(params=["requirements.txt", "requirements-dev.txt"])
+    @pytest.fixture(params=[*REQUIREMENTS, "tests/upstream/local-requirements.txt"])
     def text(self, request: pytest.FixtureRequest) -> str:
         """One requirements file's text."""
         return (ROOT / str(request.param)).read_text()
