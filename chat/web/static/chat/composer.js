@@ -9,7 +9,7 @@ const stop = document.getElementById("stop");
 const LONG = 256000;
 
 export class Composer {
-  #thread = null;
+  #thread = undefined; // until the first chat is opened
   #timer = null;
   #onSend;
 
@@ -96,6 +96,6 @@ export class Composer {
 
   #keep() {
     clearTimeout(this.#timer);
-    keepDraft(this.#thread, box.value);
+    if (this.#thread !== undefined) keepDraft(this.#thread, box.value);
   }
 }

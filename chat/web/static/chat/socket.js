@@ -26,7 +26,7 @@ export class Socket extends EventTarget {
     super();
     this.#url = url;
     addEventListener("online", () => this.#soon(0));
-    addEventListener("offline", () => this.#socket?.close());
+    addEventListener("offline", () => this.open && this.#socket.close());
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible" && !this.open) this.#soon(0);
     });

@@ -1,0 +1,217 @@
+"""Every state of the page: accessible, usable by keys alone, no wider than its window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Response, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.steps import answers, ask, chat_action, last_text, wait_until_idle
+from tests.upstream.server import ScriptedServer
+from tests.world import World
+
+AXE = (Path(__file__).parent / "axe.min.js").read_text()
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+RICH = (
+    "# Head\n\nText with `code` and a [link](https://example.com/).\n\n"
+    "| a | b |\n|--|--:|\n| 1 | 2 |\n\n```sql\nSELECT 1 -- c\n```\n\n> quoted\n\n- one\n"
+)
+
+
+def empty(page: Page, model: ScriptedServer) -> None:
+    expect(page.locator("#welcome-prompts button").first).to_be_visible()
+
+
+def answered(page: Page, model: ScriptedServer) -> None:
+    model.expect(say=(RICH,))
+    ask(page, "Everything")
+    wait_until_idle(page)
+    expect(page.locator(".hljs-keyword").first).to_be_visible()
+
+
+def failed(page: Page, model: ScriptedServer) -> None:
+    model.expect(status=500, body="{}")
+    ask(page, "Fail")
+    expect(answers(page).last.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def step_open(page: Page, model: ScriptedServer) -> None:
+    page.get_by_label("Show chats").click() if page.locator("#open-side").is_visible() else None
+    page.locator("#threads a").first.click()
+    page.locator(".step summary").click()
+    expect(page.locator(".step-body")).to_be_visible()
+
+
+def account_open(page: Page, model: ScriptedServer) -> None:
+    page.get_by_label("Show chats").click() if page.locator("#open-side").is_visible() else None
+    page.locator("#account-button").click()
+    expect(page.locator("#account-menu")).to_be_visible()
+
+
+def assistants_open(page: Page, model: ScriptedServer) -> None:
+    page.locator("#assistant-button").click()
+    expect(page.locator("#assistant-menu")).to_be_visible()
+
+
+def renaming(page: Page, model: ScriptedServer) -> None:
+    step_open(page, model)
+    chat_action(page, "Rename")
+    expect(page.get_by_label("Title", exact=True)).to_be_focused()
+
+
+STATES: list[Callable[[Page, ScriptedServer], None]] = [
+    empty,
+    answered,
+    failed,
+    step_open,
+    account_open,
+    assistants_open,
+    renaming,
+]
+
+
+def findings(page: Page) -> list[str]:
+    """Return axe's findings, each as rule and element."""
+    # The page's policy allows no injected script; a debugger's evaluation is not one.
+    page.evaluate(AXE)
+    result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{found['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for found in result["violations"]
+        for node in found["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing(
+    world: World,
+    model: ScriptedServer,
+    visit: Visit,
+    state: Callable[[Page, ScriptedServer], None],
+    scheme: str,
+) -> None:
+    page = visit(world.acme, "alice", color_scheme=scheme)
+    state(page, model)
+    assert findings(page) == []
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing_on_a_phone(
+    world: World,
+    model: ScriptedServer,
+    visit: Visit,
+    state: Callable[[Page, ScriptedServer], None],
+) -> None:
+    page = visit(world.acme, "alice", **PHONE)
+    state(page, model)
+    assert findings(page) == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 2560])
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_scrolls_sideways(
+    world: World,
+    model: ScriptedServer,
+    visit: Visit,
+    state: Callable[[Page, ScriptedServer], None],
+    width: int,
+) -> None:
+    page = visit(world.acme, "alice", viewport={"width": width, "height": 800})
+    state(page, model)
+    for area in ("document.documentElement", "document.getElementById('transcript')"):
+        assert page.evaluate(f"{area}.scrollWidth - {area}.clientWidth") <= 0, area
+
+
+def test_on_a_phone_the_chats_are_a_drawer(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice", **PHONE)
+    expect(page.locator("#threads a").first).to_be_hidden()
+    page.get_by_label("Show chats").tap()
+    page.locator("#threads a").first.tap()
+    expect(page.locator("#threads a").first).to_be_hidden()
+    expect(page.locator(".own-text")).to_contain_text("CANARY-ACME-ALICE-USER")
+
+
+def test_keys_alone_do_everything(world: World, model: ScriptedServer, visit: Visit) -> None:
+    model.expect(say=("Answer.",))
+    page = visit(world.acme, "alice")
+    expect(page.locator("#welcome")).to_be_visible()
+    page.keyboard.type("By keys")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("only")
+    page.keyboard.press("Enter")
+    expect(last_text(page)).to_have_text("Answer.")
+    expect(page.locator(".own-text")).to_have_text("By keys\nonly")
+    page.keyboard.press("Control+Shift+O")
+    expect(page.locator("#welcome")).to_be_visible()
+    page.locator("#threads a").first.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()
+
+
+def test_the_menus_follow_the_keyboard_pattern(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice")
+    page.locator("#account-button").focus()
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_role("menuitem", name="Sign out")).to_be_focused()
+    page.keyboard.press("Home")
+    expect(page.get_by_role("menuitem", name="Profile")).to_be_focused()
+    page.keyboard.press("s")
+    page.keyboard.press("Escape")
+    expect(page.locator("#account-menu")).to_be_hidden()
+    expect(page.locator("#account-button")).to_be_focused()
+
+
+def test_the_chosen_scheme_holds_from_the_first_paint(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice", color_scheme="light")
+    page.locator("#account-button").click()
+    page.get_by_role("menuitemradio", name="Dark").click()
+    page.reload(wait_until="commit")
+    assert page.evaluate("document.documentElement.dataset.scheme") == "dark"
+    expect(page.locator("#message")).to_be_visible()
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(27, 28, 31)"
+
+
+def test_the_reader_keeps_their_place_while_text_grows(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=tuple(f"Line {number}.\n\n" for number in range(120)), pace=0.02)
+    page = visit(world.acme, "alice")
+    ask(page, "A long one")
+    expect(last_text(page)).to_contain_text("Line 40.")
+    page.locator("#transcript").hover()
+    page.mouse.wheel(0, -400)
+    page.wait_for_timeout(100)
+    place = page.evaluate("document.getElementById('transcript').scrollTop")
+    expect(last_text(page)).to_contain_text("Line 80.")
+    assert page.evaluate("document.getElementById('transcript').scrollTop") == place
+    page.get_by_role("button", name="Latest").click()
+    expect(last_text(page)).to_contain_text("Line 119.")
+    end = "const a = document.getElementById('transcript'); a.scrollHeight - a.clientHeight"
+    wait_until_idle(page)
+    assert page.evaluate(f"() => {{ {end.replace('; ', '; return ')} - a.scrollTop }}") < 2
+
+
+def test_the_first_load_is_small(world: World, visit: Visit) -> None:
+    sizes: list[int] = []
+    page = visit(world.acme, "alice")
+
+    def count(response: Response) -> None:
+        sizes.append(response.request.sizes()["responseBodySize"])
+
+    page.on("response", count)
+    page.context.clear_cookies(name="unused")
+    page.reload(wait_until="networkidle")
+    transferred = page.evaluate(
+        "performance.getEntries().reduce((sum, each) => sum + (each.encodedBodySize || 0), 0)"
+    )
+    assert 20_000 < transferred < 150_000

