@@ -4,9 +4,6 @@
 `message_for_operators` only, cut and with keys taken out: it may quote prompts, hosts or secrets.
 """
 
-# The names say what happened; a suffix would only make them longer.
-# ruff: noqa: N818
-
 from __future__ import annotations
 
 import re

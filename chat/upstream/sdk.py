@@ -31,6 +31,7 @@ from chat.upstream.errors import (
     UpstreamUnavailable,
     redact,
 )
+from chat.upstream.patience import Patience
 from chat.upstream.transport import Endpoint, Timeouts
 
 # Reset connections surface as any of these, depending on the moment.
@@ -145,18 +146,20 @@ async def _post(
 async def _reads(reply: httpx2.Response, timeouts: Timeouts) -> AsyncGenerator[bytes, None]:
     chunks = reply.aiter_bytes()
     wait = timeouts.first_byte
-    while True:
-        try:
-            async with asyncio.timeout(wait):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return
-        except (TimeoutError, httpx2.ReadTimeout) as error:
-            raise UpstreamTimeout(f"No byte of the answer for {wait:g} s.") from error
-        except (httpx2.DecodingError, *NETWORK_ERRORS) as error:
-            raise StreamBroken(f"The answer broke off: {type(error).__name__}.") from error
-        wait = timeouts.idle
-        yield chunk
+    patience = Patience()
+    try:
+        while True:
+            chunk = await patience.wait(anext(chunks), wait)
+            wait = timeouts.idle
+            yield chunk
+    except StopAsyncIteration:
+        return
+    except TimeoutError as error:
+        raise UpstreamTimeout(f"No byte of the answer for {wait:g} s.") from error
+    except (httpx2.DecodingError, *NETWORK_ERRORS) as error:
+        raise StreamBroken(f"The answer broke off: {type(error).__name__}.") from error
+    finally:
+        patience.close()
 
 
 async def call(
@@ -190,11 +193,9 @@ async def call(
 
 
 def _sdk_timeout(timeouts: Timeouts) -> httpx2.Timeout:
-    # The transport's own read limit is only a backstop: first byte and idle are told apart here.
-    longest = max(timeouts.first_byte, timeouts.idle) + 5
-    return httpx2.Timeout(
-        connect=timeouts.connect, read=longest, write=longest, pool=timeouts.first_byte
-    )
+    # Waits for bytes are limited here, where first byte and idle are told apart; the transport
+    # would arm a timer of its own for every read.
+    return httpx2.Timeout(connect=timeouts.connect, read=None, write=None, pool=timeouts.first_byte)
 
 
 def request_error(error: BaseException, endpoint: Endpoint) -> UpstreamError:
