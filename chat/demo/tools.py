@@ -1,0 +1,115 @@
+"""What the order desk can do. The company and the person come from the run, never from here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from django.utils.translation import gettext_lazy as _
+
+from chat.demo.models import Order, OrderLine, OrderStatus
+from chat.tools.base import Effect, Limits, ToolContext, ToolError
+from chat.tools.registry import tool
+
+Status = Literal["placed", "packed", "shipped", "delivered", "cancelled"]
+CURRENCY = "USD"
+MOST_LISTED = 50
+
+
+@tool(effect=Effect.READ, label=_("Look through the orders"))
+def list_orders(ctx: ToolContext, status: Status | None = None) -> dict[str, Any]:
+    """List the orders of the person you talk to, newest first.
+
+    Args:
+        status: Only orders with this status; leave it out for all.
+    """
+    orders = Order.objects.for_principal(ctx.principal).order_by("-number")
+    if status is not None:
+        orders = orders.filter(status=status)
+    found = list(orders[: MOST_LISTED + 1])
+    shown = [
+        {
+            "order_number": order.number,
+            "status": order.status,
+            "ordered_on": order.ordered_on,
+            "expected_delivery": order.expected_on,
+        }
+        for order in found[:MOST_LISTED]
+    ]
+    return {"orders": shown, "has_more": len(found) > MOST_LISTED}
+
+
+@tool(effect=Effect.READ, label=_("Look up an order"))
+def get_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
+    """Look up one order: where it is, what is in it, who brings it and when.
+
+    Args:
+        order_number: The number of the order, such as 1042.
+    """
+    order = Order.objects.for_principal(ctx.principal).filter(number=order_number).first()
+    return described(_present(order, order_number))
+
+
+@tool(effect=Effect.WRITE_ONCE, label=_("Change the delivery address"))
+def update_delivery_address(
+    ctx: ToolContext, order_number: int, address: Annotated[str, Limits(5, 200)]
+) -> dict[str, Any]:
+    """Change where an order is delivered to, as long as it has not been shipped.
+
+    Args:
+        order_number: The number of the order, such as 1042.
+        address: The whole new address: street and number, town, postcode.
+    """
+    order = _changeable(ctx, order_number)
+    order.delivery_address = " ".join(address.split())
+    order.save(update_fields=["delivery_address"])
+    return described(order)
+
+
+@tool(effect=Effect.DESTRUCTIVE, label=_("Cancel an order"))
+def cancel_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
+    """Cancel an order for good, as long as it has not been shipped.
+
+    Args:
+        order_number: The number of the order, such as 1042.
+    """
+    order = _changeable(ctx, order_number)
+    order.status = OrderStatus.CANCELLED
+    order.expected_on = None
+    order.save(update_fields=["status", "expected_on"])
+    return described(order)
+
+
+def described(order: Order) -> dict[str, Any]:
+    """Return an order as the model is told of it."""
+    lines = list(OrderLine.objects.filter(order=order).order_by("pk"))
+    return {
+        "order_number": order.number,
+        "status": order.status,
+        "items": [
+            {"quantity": line.quantity, "name": line.name, "price": line.price} for line in lines
+        ],
+        "total": sum(line.total for line in lines),
+        "currency": CURRENCY,
+        "ordered_on": order.ordered_on,
+        "carrier": order.carrier,
+        "tracking_number": order.tracking_number,
+        "expected_delivery": order.expected_on,
+        "delivery_address": order.delivery_address,
+    }
+
+
+def _changeable(ctx: ToolContext, order_number: int) -> Order:
+    orders = Order.objects.for_principal(ctx.principal).locked()
+    order = _present(orders.filter(number=order_number).first(), order_number)
+    if not order.can_change:
+        raise ToolError(
+            "too_late",
+            f"Order {order_number} is {order.status} already and cannot be changed any more",
+        )
+    return order
+
+
+def _present(order: Order | None, order_number: int) -> Order:
+    if order is None:
+        raise ToolError("not_found", f"There is no order {order_number}")
+    return order
