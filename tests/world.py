@@ -18,7 +18,7 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
-from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall, Usage
+from chat.models import Assistant, Message, Run, RunStep, Thread, ThreadMapping, ToolCall, Usage
 from tenants import audit
 from tenants.access import Principal, choose_membership, hash_secret
 from tenants.models import ApiKey, Invitation, Membership, Role, Tenant, User
@@ -241,6 +241,9 @@ def _build_thread(company: Company, name: str, mark: str) -> None:
             completed_at=timezone.now(),
         )
     _build_trace(run, mark)
+    ThreadMapping.objects.create(
+        thread=thread, upstream="elsewhere", external_id=f"{mark}-CONVERSATION"
+    )
     company.threads[name], company.runs[name] = thread, run
 
 
