@@ -200,7 +200,7 @@ class AssistantAdmin(TenantScopedAdmin):
     def title(self, row: Assistant) -> str:
         """Name, and what it can do."""
         return format_html(
-            '<span class="font-semibold">{}</span><span class="admin-under">{}</span>',
+            '<div><span class="font-semibold">{}</span><span class="admin-under">{}</span></div>',
             row.name or row.pk,
             row.description,
         )
@@ -210,7 +210,9 @@ class AssistantAdmin(TenantScopedAdmin):
         """Model, and where it runs."""
         return (
             format_html(
-                '{}<span class="admin-under">{}</span>', row.model, server_label(row.upstream or "")
+                '<div>{}<span class="admin-under">{}</span></div>',
+                row.model,
+                server_label(row.upstream or ""),
             )
             if row.upstream
             else row.model

@@ -50,7 +50,7 @@ class KeyForm(TenantForm):
             "The program can do what this member can do, and stops when their access ends."
         ),
     )
-    scopes = forms.MultipleChoiceField(
+    rights = forms.MultipleChoiceField(
         label=gettext_lazy("May"),
         choices=SCOPES,
         initial=list(DEFAULT_SCOPES),
@@ -84,6 +84,7 @@ class ApiKeyAdmin(TenantScopedAdmin):
 
     group = Group.PEOPLE
     icon = "key"
+    place = 1
     may_add = Role.ADMIN
     trail_key = "key"
     list_display = (
@@ -95,9 +96,17 @@ class ApiKeyAdmin(TenantScopedAdmin):
         "last_used_at",
         "expires_at",
     )
+    shown = (
+        "name",
+        "prefix",
+        "shows_member",
+        "status_text",
+        "shows_scopes",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+    )
     ordering = ("-created_at", "-id")
-    fields = list_display
-    readonly_fields = list_display
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the keys this person may see."""
@@ -114,11 +123,11 @@ class ApiKeyAdmin(TenantScopedAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Ask for little; show the rest afterwards."""
-        return self.list_display if obj else ("name", "member_id", "scopes", "valid_for")
+        return self.shown if obj else ("name", "member_id", "rights", "valid_for")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Nothing of a key can be changed."""
-        return self.list_display if obj else ()
+        return self.shown if obj else ()
 
     def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> ApiKey:
         """Make it; the secret travels on the row to the page that shows it once."""
@@ -128,7 +137,7 @@ class ApiKeyAdmin(TenantScopedAdmin):
             principal,
             name=form.cleaned_data["name"],
             member_id=form.cleaned_data["member_id"],
-            scopes=form.cleaned_data["scopes"],
+            scopes=form.cleaned_data["rights"],
             expires_at=until,
         )
         key.secret = secret  # type: ignore[attr-defined]
@@ -162,6 +171,16 @@ class ApiKeyAdmin(TenantScopedAdmin):
         if row.expires_at and row.expires_at <= timezone.now():
             return "expired", _("expired")
         return "usable", _("usable")
+
+    @display(description=gettext_lazy("status"))
+    def status_text(self, row: ApiKey) -> str:
+        """Whether it opens doors, on its own page."""
+        return self.shows_status(row)[1]
+
+    @display(description=gettext_lazy("may"))
+    def shows_scopes(self, row: ApiKey) -> str:
+        """What it is good for."""
+        return ", ".join(row.scopes)
 
     @staticmethod
     def revoke(principal: Principal, row: ApiKey) -> str:

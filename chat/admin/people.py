@@ -76,8 +76,8 @@ class MembershipAdmin(TenantScopedAdmin):
     list_filter = ("role",)
     search_fields = ("name", "email")
     ordering = ("name", "id")
-    fields = ("name", "email", "shows_status", "created_at", "role")
-    readonly_fields = ("name", "email", "shows_status", "created_at")
+    fields = ("name", "email", "status_text", "created_at", "role")
+    readonly_fields = ("name", "email", "status_text", "created_at")
     delete_confirmation_template = "admin/chat/remove_member.html"
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
@@ -107,6 +107,11 @@ class MembershipAdmin(TenantScopedAdmin):
     def shows_status(self, row: Membership) -> tuple[str, str]:
         """Whether they may come in."""
         return ("active", _("active")) if row.is_active else ("disabled", _("disabled"))
+
+    @display(description=gettext_lazy("status"))
+    def status_text(self, row: Membership) -> str:
+        """Whether they may come in, on their own page."""
+        return self.shows_status(row)[1]
 
     @display(description=gettext_lazy("last chat"), ordering="chatted_at")
     def last_chat(self, row: Any) -> Any:
@@ -171,7 +176,7 @@ class InvitationAdmin(TenantScopedAdmin):
     list_display = ("email", "role", "shows_status", "created_at", "expires_at", "shows_inviter")
     search_fields = ("email",)
     ordering = ("-created_at", "-id")
-    fields = ("email", "role")
+    shown = ("email", "role", "status_text", "created_at", "expires_at", "shows_inviter")
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the company's invitations."""
@@ -180,11 +185,11 @@ class InvitationAdmin(TenantScopedAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Ask for address and role; show the rest afterwards."""
-        return self.list_display if obj else ("email", "role")
+        return self.shown if obj else ("email", "role")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Nothing of a sent invitation can be changed."""
-        return self.list_display if obj else ()
+        return self.shown if obj else ()
 
     def write(
         self, principal: Principal, row: Any, form: forms.Form, *, change: bool
@@ -221,6 +226,11 @@ class InvitationAdmin(TenantScopedAdmin):
         if row.expires_at <= timezone.now():
             return "expired", _("expired")
         return "open", _("open")
+
+    @display(description=gettext_lazy("status"))
+    def status_text(self, row: Invitation) -> str:
+        """What became of it, on its own page."""
+        return self.shows_status(row)[1]
 
     @display(description=gettext_lazy("invited by"))
     def shows_inviter(self, row: Invitation) -> str:

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
+from chat.admin.models_offered import server_label
 from chat.models import Run, RunStep, Thread, ToolCall, Usage
 from chat.models.reasons import Reason
 from tenants.access import Principal
@@ -39,7 +40,7 @@ def seconds_between(start: datetime | None, end: datetime | None) -> str:
     """Return a duration with its unit, "" while one end is missing."""
     if start is None or end is None:
         return ""
-    return _("{seconds} s").format(seconds=f"{(end - start).total_seconds():.1f}")
+    return _("{seconds} s").format(seconds=f"{max(0.0, (end - start).total_seconds()):.1f}")
 
 
 def money(rows: Iterable[Usage]) -> str:
@@ -70,7 +71,7 @@ class RunAdmin(TenantScopedAdmin):
     icon = "bolt"
     paginator = InfinitePaginator
     list_display = (
-        "created_at",
+        "asked_at",
         "shows_assistant",
         "shows_member",
         "shows_status",
@@ -81,15 +82,13 @@ class RunAdmin(TenantScopedAdmin):
     list_filter = ("status", "model")
     ordering = ("-created_at", "-id")
     fields = (
-        "shows_status",
+        "outcome",
         "why",
         "shows_assistant",
         "shows_member",
         "shows_thread",
-        "model",
-        "upstream",
-        "created_at",
-        "started_at",
+        "shows_model",
+        "asked_at",
         "took",
         "tokens",
         "cost",
@@ -140,6 +139,21 @@ class RunAdmin(TenantScopedAdmin):
     def shows_status(self, row: Run) -> tuple[str, str]:
         """What became of it."""
         return row.status, str(row.get_status_display())
+
+    @display(description=gettext_lazy("outcome"))
+    def outcome(self, row: Run) -> str:
+        """What became of it, on its own page."""
+        return str(row.get_status_display())
+
+    @display(description=gettext_lazy("asked"), ordering="created_at")
+    def asked_at(self, row: Run) -> datetime:
+        """When it was asked for."""
+        return row.created_at
+
+    @display(description=gettext_lazy("model"))
+    def shows_model(self, row: Run) -> str:
+        """Which model answered, and where."""
+        return _("{model} at {server}").format(model=row.model, server=server_label(row.upstream))
 
     @display(description=gettext_lazy("why"))
     def why(self, row: Run) -> str:

@@ -89,6 +89,8 @@ class TenantScopedAdmin(ModelAdmin):  # type: ignore[misc]
     group: ClassVar[Group]
     icon: ClassVar[str] = "circle"
     menu: ClassVar[Any] = ""
+    # Among the pages of its group; equal ones stand in the order of registration.
+    place: ClassVar[int] = 0
     form = TenantForm
     may_see: ClassVar[Role] = Role.ADMIN
     may_add: ClassVar[Role | None] = None
@@ -193,7 +195,11 @@ class TenantScopedAdmin(ModelAdmin):  # type: ignore[misc]
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponseBase:
         """Show or save a row; what the action refuses becomes an error of the form."""
-        context = {**(extra_context or {}), "row_buttons": self._buttons(request, object_id)}
+        context = {
+            "show_save_and_add_another": False,
+            "row_buttons": self._buttons(request, object_id),
+            **(extra_context or {}),
+        }
         try:
             response: HttpResponseBase = super().changeform_view(
                 request, object_id, form_url, context

@@ -22,6 +22,7 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
+from unfold.dataclasses import Favicon
 from unfold.sites import UnfoldAdminSite
 
 from tenants.access import Principal
@@ -31,6 +32,20 @@ View = Callable[..., HttpResponseBase]
 CSP_ADDITION = {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]}
 # Django's own pages that have no place here: passwords and sign-in are allauth's.
 LEFT_OUT = {"password_change", "password_change_done", "search", "view_on_site"}
+# The theme's own accent is violet; this is the blue of the chat page's tokens.
+PRIMARY = {
+    "50": "#eef3fe",
+    "100": "#dde7fd",
+    "200": "#c0d2fb",
+    "300": "#9bb8f8",
+    "400": "#93b4ff",
+    "500": "#7ba2ff",
+    "600": "#2258d6",
+    "700": "#1c49b3",
+    "800": "#193f96",
+    "900": "#17367d",
+    "950": "#10224e",
+}
 
 
 class Group(models.TextChoices):
@@ -164,6 +179,12 @@ class AtriumAdminSite(UnfoldAdminSite):  # type: ignore[misc]
         response: HttpResponse = super().index(request, self.overview(principal))
         return response
 
+    def app_index(
+        self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Have no page by Django app: the menu's groups are the person's."""
+        return redirect("admin:index")
+
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Add the company's name, and the banner of an operator inside it."""
         principal = principal_of(request)
@@ -171,8 +192,12 @@ class AtriumAdminSite(UnfoldAdminSite):  # type: ignore[misc]
         company = principal.tenant.name if principal else _("Platform")
         return {
             **context,
+            "colors": {**context["colors"], "primary": PRIMARY},
             "styles": [static("tenants/admin.css")],
             "scripts": [static("tenants/admin.js")],
+            "site_favicons": [
+                Favicon(href=static("tenants/icon.svg"), rel="icon", type="image/svg+xml")
+            ],
             "site_title": _("{company} · Atrium").format(company=company),
             "site_header": company,
             "site_subheader": _("Administration"),
@@ -187,7 +212,7 @@ class AtriumAdminSite(UnfoldAdminSite):  # type: ignore[misc]
             if page.icon and page.allowed(request):
                 link = reverse(f"admin:{page.name}")
                 entries[page.group].append(_entry(request, page.title, page.icon, link))
-        for model, page in self._registry.items():
+        for model, page in sorted(self._registry.items(), key=lambda item: item[1].place):
             if page.has_module_permission(request):
                 link = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
                 title = page.menu or model._meta.verbose_name_plural
