@@ -112,7 +112,9 @@ def test_page_of_the_former_company_is_told(world: World) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "company_changed")
 
 
-@pytest.mark.parametrize("wanted", ["", "not-an-id", "\x00", "00000000-0000-0000-0000-000000000000"])
+@pytest.mark.parametrize(
+    "wanted", ["", "not-an-id", "\x00", "00000000-0000-0000-0000-000000000000"]
+)
 def test_switch_to_nothing_is_not_found(world: World, wanted: str) -> None:
     assert world.acme.client("pat").post("/switch/", {"membership": wanted}).status_code == 404
 
@@ -171,9 +173,7 @@ def test_forgotten_password_is_set_through_the_mailed_link(
     assert chosen(sign_in("alice@acme.example", "fresh-grape-77")) is not None
 
 
-def test_unknown_address_gets_no_mail_and_the_same_answer(
-    world: World, settings: Settings
-) -> None:
+def test_unknown_address_gets_no_mail_and_the_same_answer(world: World, settings: Settings) -> None:
     settings.EMAIL_URL = "smtp://mail.example"
     answers = [
         Client().post("/accounts/password/reset/", {"email": address})["Location"]
