@@ -1,0 +1,72 @@
+"""A server process whose model server is the scripted test upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from chat.models import Assistant
+from tests.database import HEARTBEATS, TestDatabase
+from tests.server import Server, serve
+from tests.upstream.server import ScriptedServer
+from tests.world import Company, World
+
+QUICK = {
+    "OPENAI_API_KEY": "sk-canary-upstream-key-000000000000",
+    "ATRIUM_MODEL": "test-model",
+    "ATRIUM_UPSTREAM_BACKOFF_SECONDS": "0.01",
+    "ATRIUM_UPSTREAM_FIRST_BYTE_SECONDS": "2",
+    "ATRIUM_UPSTREAM_IDLE_SECONDS": "2",
+    "ATRIUM_WATCH_SECONDS": "0.2",
+    "ATRIUM_PARTIAL_SECONDS": "0.1",
+    "ATRIUM_HEARTBEAT_SECONDS": "0.5",
+    "ATRIUM_LAPSE_SECONDS": "2",
+    "ATRIUM_PROMPT_TOKENS": "600",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelServer:
+    """Atrium's server, the scripted model behind it, and an assistant of each tenant on it."""
+
+    server: Server
+    upstream: ScriptedServer
+    acme: str
+    globex: str
+
+
+@pytest.fixture(scope="session")
+def _model_server(
+    database: TestDatabase,
+    _upstream_process: ScriptedServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    database.kept.update(HEARTBEATS)
+    environment = {**QUICK, "OPENAI_BASE_URL": _upstream_process.base_url}
+    folder = tmp_path_factory.mktemp("model_server")
+    with serve(database, folder, environment=environment) as server:
+        yield server
+    database.kept.difference_update(HEARTBEATS)
+
+
+@pytest.fixture
+def model(world: World, _model_server: Server, upstream_server: ScriptedServer) -> ModelServer:
+    """The scripted model behind a real server; unexpected and unfetched answers fail the test."""
+    return ModelServer(
+        server=_model_server,
+        upstream=upstream_server,
+        acme=make_assistant(world.acme),
+        globex=make_assistant(world.globex),
+    )
+
+
+def make_assistant(company: Company, **fields: object) -> str:
+    """Make an assistant on the scripted model and return its id."""
+    with company.scope():
+        return str(
+            Assistant.objects.create(
+                name="Scripted", model="test-model", **fields  # type: ignore[arg-type]
+            ).pk
+        )
