@@ -1,0 +1,75 @@
+"""The demonstration's assistants."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from django.db import transaction
+
+from chat.actions import assistants as actions
+from chat.conf import conf
+from chat.models import Assistant
+from tenants.access import Principal
+from tenants.scope import tenant_scope
+
+SCRIPTED, CONNECTED = "demo", "default"
+TOOLS = ("list_orders", "get_order", "update_delivery_address", "cancel_order")
+PROMPTS = (
+    "Where is my order 1042?",
+    "Show my orders",
+    "Change the delivery address of order 1044 to 5 Elm Street, Springfield",
+    "Cancel order 1043",
+)
+DESK_INSTRUCTIONS = (
+    "You are the order desk of {company}, which sells outdoor gear. Look orders up with the "
+    "tools and answer from what they return: status, contents, carrier, tracking number and "
+    "expected day. Never guess. An order that has been shipped cannot be changed. Be brief, "
+    "friendly and concrete."
+)
+WRITER_INSTRUCTIONS = (
+    "You help people at {company} to write: e-mails, product texts, announcements. Ask for the "
+    "reader and the purpose where they are not clear, then write plainly and warmly, in short "
+    "sentences. Offer one version, and a shorter one when the text is long."
+)
+
+
+def wanted_assistants(company: str) -> list[dict[str, Any]]:
+    """Return the fields of each assistant a company should have, the default one last.
+
+    Those on a real model server are there only where one is connected.
+    """
+    desk = {
+        "description": "Finds, changes and cancels your orders.",
+        "instructions": DESK_INSTRUCTIONS.format(company=company),
+        "tools": list(TOOLS),
+        "suggested_prompts": list(PROMPTS),
+    }
+    scripted = {"name": "Order desk", "model": conf.upstream(SCRIPTED)["MODEL"]}
+    wanted = [{**desk, **scripted, "upstream": SCRIPTED}]
+    if CONNECTED in conf.upstreams:
+        real = {"model": conf.upstream(CONNECTED)["MODEL"], "upstream": CONNECTED}
+        writer = {
+            "name": "Writing partner",
+            "description": "Drafts and polishes e-mails and product texts with you.",
+            "instructions": WRITER_INSTRUCTIONS.format(company=company),
+            "suggested_prompts": [
+                "Write a friendly e-mail about a late delivery",
+                "Describe a two-person tent in three sentences",
+            ],
+        }
+        wanted += [{**writer, **real}, {**desk, **real, "name": "Order desk, live"}]
+    return wanted
+
+
+def make_assistants(principal: Principal, *, made_before: Collection[str]) -> None:
+    """Make the company's assistants that were never made; the last one becomes the default.
+
+    `made_before` are names that an admin may have changed or deleted since.
+    """
+    wanted = wanted_assistants(principal.tenant.name)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        taken = {*made_before, *Assistant.objects.values_list("name", flat=True)}
+        for fields in wanted:
+            if fields["name"] not in taken:
+                actions.create_assistant(principal, is_default=fields is wanted[-1], **fields)

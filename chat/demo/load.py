@@ -1,0 +1,172 @@
+"""Fills the demonstration companies once, and remembers their sign-ins in the data folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.hashers import make_password
+from django.db import transaction
+from django.utils import timezone
+
+from chat.demo.assistants import make_assistants, wanted_assistants
+from chat.demo.companies import COMPANIES, DemoCompany, DemoOrder
+from chat.demo.models import Contact, Customer, Order, OrderLine
+from tenants.access import Principal
+from tenants.actions.companies import create_tenant
+from tenants.actions.people import join
+from tenants.db import call_door
+from tenants.models import Membership, Role, Tenant, User
+from tenants.scope import tenant_scope
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignIn:
+    """What a newcomer needs to get in."""
+
+    email: str
+    password: str
+    name: str
+    company: str
+    role: str
+
+
+@dataclass(kw_only=True)
+class _Record:
+    """What was loaded: one password for all, tenant ids by slug, names of assistants."""
+
+    password: str
+    companies: dict[str, str] = field(default_factory=dict)
+    assistants: list[str] = field(default_factory=list)
+
+
+def load() -> bool:
+    """Make what is missing of the demonstration; return whether anything was.
+
+    Loaded already, it costs one small file and one question per company.
+    """
+    record = _read() or _Record(password=f"outdoor-{secrets.token_hex(5)}")
+    ids = {company.slug: _tenant_id(company.slug) for company in COMPANIES}
+    present = {slug: str(found) for slug, found in ids.items() if found is not None}
+    names = [fields["name"] for fields in wanted_assistants("")]
+    if present != record.companies or len(present) < len(COMPANIES):
+        record.companies, record.assistants = {}, []
+    elif set(names) <= set(record.assistants):
+        return False
+    # Written first: whatever interrupts the rest, the password in the database is known.
+    _write(record)
+    for company in COMPANIES:
+        tenant = _ensure_company(company, ids[company.slug], record.assistants)
+        record.companies[company.slug] = str(tenant.pk)
+    emails = [person.email for company in COMPANIES for person in company.people]
+    # One slow hash for all of them.
+    User.objects.filter(email__in=emails).update(password=make_password(record.password))
+    record.assistants = [*record.assistants, *(n for n in names if n not in record.assistants)]
+    _write(record)
+    return True
+
+
+def sign_ins() -> list[SignIn]:
+    """Return who can sign in and how, members first; empty before `load`."""
+    record = _read()
+    if record is None:
+        return []
+    return [
+        SignIn(
+            email=person.email,
+            password=record.password,
+            name=person.name,
+            company=company.name,
+            role=person.role,
+        )
+        for company in COMPANIES
+        for person in company.people
+    ]
+
+
+def _path() -> Path:
+    return Path(settings.DATA_DIR) / "demo.json"
+
+
+def _read() -> _Record | None:
+    try:
+        kept: dict[str, Any] = json.loads(_path().read_text())
+        return _Record(**kept)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):  # cut off or foreign: load anew
+        return None
+
+
+def _write(record: _Record) -> None:
+    path = _path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
+        json.dump(asdict(record), file)
+    partial.replace(path)
+
+
+def _tenant_id(slug: str) -> UUID | None:
+    rows = call_door("tenant_of_slug", slug)
+    return rows[0][0] if rows else None
+
+
+def _ensure_company(company: DemoCompany, found: UUID | None, made_before: list[str]) -> Tenant:
+    if found is None:
+        tenant = create_tenant(None, company.slug, name=company.name, color=company.color)
+    else:
+        with tenant_scope(found), transaction.atomic():
+            tenant = Tenant.objects.get()
+    principal = Principal(tenant=tenant, membership=None, role=Role.OWNER)
+    _ensure_people(principal, company)
+    make_assistants(principal, made_before=made_before)
+    with tenant_scope(tenant.pk), transaction.atomic():
+        if not Customer.objects.exists():
+            _fill(company, timezone.localdate())
+    return tenant
+
+
+def _ensure_people(principal: Principal, company: DemoCompany) -> None:
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        known = set(Membership.objects.values_list("email", flat=True))
+    for person in company.people:
+        if person.email not in known:
+            join(principal, person.email, role=person.role, name=person.name)
+
+
+def _fill(company: DemoCompany, today: date) -> None:
+    """Insert customers, orders and contacts, in the company's scope and transaction."""
+    customers = Customer.objects.bulk_create(Customer(name=name) for name in company.customers)
+    Contact.objects.bulk_create(
+        Contact(customer=customers[0], member=member)
+        for member in Membership.objects.filter(role=Role.MEMBER, removed_at=None)
+    )
+    for given in company.orders:
+        order = _order(given, customers[given.customer], today)
+        order.save(force_insert=True)
+        OrderLine.objects.bulk_create(
+            OrderLine(order=order, name=name, quantity=quantity, price=price)
+            for name, quantity, price in given.lines
+        )
+
+
+def _order(given: DemoOrder, customer: Customer, today: date) -> Order:
+    expected = given.expected_in_days
+    return Order(
+        number=given.number,
+        customer=customer,
+        status=given.status,
+        ordered_on=today - timedelta(days=given.ordered_days_ago),
+        expected_on=None if expected is None else today + timedelta(days=expected),
+        carrier=given.carrier,
+        tracking_number=given.tracking_number,
+        delivery_address=given.address,
+    )

@@ -1,0 +1,47 @@
+"""`manage.py load_demo`: the demonstration companies and their sign-ins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError
+
+from chat.demo.load import SignIn, load, sign_ins
+
+
+class Command(BaseCommand):
+    """Loads what is missing and prints who can sign in."""
+
+    help = "Loads the two demonstration companies and prints their sign-ins."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options."""
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Load and print."""
+        try:
+            loaded = load()
+        except ProgrammingError:
+            raise CommandError("The tables are not there yet: run manage.py migrate.") from None
+        people = sign_ins()
+        if options["json"]:
+            listed = [asdict(person) for person in people]
+            self.stdout.write(json.dumps({"loaded": loaded, "sign_ins": listed}))
+        else:
+            self.stdout.write(as_text(people))
+
+
+def as_text(people: list[SignIn]) -> str:
+    """Return the sign-ins for a person to read, company by company."""
+    width = max(len(person.email) for person in people)
+    lines = [f"Demonstration sign-ins, all with the password {people[0].password}"]
+    for company, members in groupby(people, key=lambda person: person.company):
+        lines += ["", f"  {company}"]
+        lines += [f"    {person.email:<{width}}  {person.role}" for person in members]
+    return "\n".join(lines)
