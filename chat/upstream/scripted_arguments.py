@@ -23,7 +23,10 @@ ABOUT = re.compile(
     r"\b(?:about|for|regarding|saying|named|called)\s+(?P<value>.+?)[\s.!?]*$", ANY_CASE
 )
 FILLERS = re.compile(r"^(?:(?:it|that|is|to|the new one|should be|please|at)\b[\s:,]*)+", ANY_CASE)
-QUERY_NAMES = {"query", "search", "text", "question", "topic", "keywords", "phrase", "term"}
+ARTICLE = re.compile(r"^(?:the|a|an|my|our)\s+(?=\S)", ANY_CASE)
+QUERY_NAMES = {
+    *("query", "search", "text", "question", "topic", "words", "keywords", "phrase", "term")
+}
 CODE_NAMES = {"id", "code", "reference", "number", "sku", "tracking"}
 COUNT_NAMES = {"limit", "count", "top", "max", "first", "last", "size"}
 POINTING = re.compile(r"\b(?:it|that|this|them|those|same|one)\b", ANY_CASE)
@@ -247,7 +250,8 @@ def _after_to(text: str, verbs: frozenset[str]) -> tuple[str | None, str | None]
 
 def _query(text: str) -> str:
     found = ABOUT.search(text)
-    return (found.group("value") if found else text).strip(" .!?")[:500]
+    wanted = (found.group("value") if found else text).strip(" .!?")
+    return ARTICLE.sub("", wanted)[:500]
 
 
 def _take_reply(found: Filled, properties: dict[str, Any], reply: str) -> None:

@@ -215,7 +215,7 @@ def _score(tool: ToolSpec, text: str, filled: Filled) -> float:
     score += topic + min(2.0, 0.4 * overlap) + 2.0 * len(filled_required)
     score += 0.5 * (len(filled.arguments) - len(filled_required)) - 1.0 * len(filled.missing)
     # A change that was asked for in so many words goes before reading.
-    return score + (1.5 if writes and verb in said else 0.0)
+    return score + (2.5 if writes and verb in said else 0.0)
 
 
 def _stem(word: str) -> str:
@@ -244,13 +244,15 @@ def _ask(tool: ToolSpec, missing: list[str]) -> str:
 
 
 def _abilities(tools: tuple[ToolSpec, ...]) -> str:
-    lines = [f"- **{humanised(t.name).capitalize()}**: {_first_sentence(t)}" for t in tools]
+    lines = [_ability(tool) for tool in tools]
     return f"{NOT_A_MODEL}. Here is what I can do:\n\n" + "\n".join(lines)
 
 
-def _first_sentence(tool: ToolSpec) -> str:
-    first = re.split(r"(?<=[.!?])\s|\n\s*\n", " ".join(tool.description.split()) or tool.name)[0]
-    return first if first.endswith((".", "!", "?")) else f"{first}."
+def _ability(tool: ToolSpec) -> str:
+    """One line without the tool's description, which is written for models."""
+    wanted = [" ".join(words_of(name)) for name in tool.parameters.get("required") or ()]
+    needs = f": tell me the {listing(wanted)}" if wanted else ""
+    return f"- **{humanised(tool.name).capitalize()}**{needs}"
 
 
 def _lost(text: str, tools: tuple[ToolSpec, ...]) -> str:

@@ -23,6 +23,7 @@ ISO_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}")
 DECLINED = re.compile(r"declin|denied|rejected|not[_ ]approved|disapprov", re.IGNORECASE)
 UNKNOWN = re.compile(r"outcome[_ ]unknown", re.IGNORECASE)
 EXPIRED = re.compile(r"expired", re.IGNORECASE)
+PASSING = {"timeout", "tool_failed", "cancelled"}
 MISSING = re.compile(r"not[_ ]found|no such|does not exist|unknown", re.IGNORECASE)
 
 
@@ -32,6 +33,8 @@ def describe_output(tool: str, output: str) -> str:
         value = json.loads(output)
     except (ValueError, RecursionError):
         value = output
+        if output.lstrip().startswith(("{", "[")):
+            return "The answer is too long to show here. Could you ask for less at once?"
     if (problem := _problem(value)) is not None:
         return _apology(tool, *problem)
     words = words_of(tool)
@@ -51,6 +54,8 @@ def describe_output(tool: str, output: str) -> str:
 def humanised(name: str) -> str:
     """ "get_order" as a person would say it."""
     verb, *rest = words_of(name) or ["do it"]
+    if rest == ["thread"]:
+        return f"{verb} this chat"
     first = {"get": "look up", "list": "list"}.get(verb, verb)
     plural = bool(rest) and rest[-1].endswith("s") and not rest[-1].endswith("ss")
     article = "" if not rest else ("your " if plural else _article(rest[0]))
@@ -86,7 +91,7 @@ def _apology(tool: str, code: str, message: str) -> str:
     wish = humanised(tool) if tool else "do that"
     said = f"{code} {message}"
     if DECLINED.search(said):
-        return f"You declined, so I did not {wish}. Nothing was changed."
+        return "You declined, so nothing was changed."
     if UNKNOWN.search(said):
         return (
             f"I tried to {wish}, but I cannot tell whether it took effect. "
@@ -94,16 +99,19 @@ def _apology(tool: str, code: str, message: str) -> str:
         )
     if EXPIRED.search(said):
         return "The time to approve this ran out, so nothing was changed."
-    detail = message.strip().rstrip(".")
+    detail = _escaped(message).rstrip(".")
+    if code in PASSING or not detail:
+        return f"Sorry, I could not {wish} just now. Please try again in a moment."
     if MISSING.search(said):
-        reason = f": {detail}" if detail else ""
-        return f"I could not find that{reason}. Please check the number and try again."
-    reason = f": {detail}" if detail else ""
-    return f"I could not {wish}{reason}. Please check what you asked for and try again."
+        return f"{detail[0].upper()}{detail[1:]}. Please check what you wrote and try again."
+    return f"Sorry, that did not work. {detail[0].upper()}{detail[1:]}."
 
 
 def _unwrapped(noun: str, value: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:
     """Look into {"order": {...}} and {"orders": [...], "has_more": true}."""
+    if set(value) == {"untrusted_content"}:
+        inside = value["untrusted_content"]
+        return _unwrapped(noun, inside) if isinstance(inside, dict) else (noun, inside, {})
     inner = [k for k, v in value.items() if isinstance(v, (dict, list))]
     if len(value) == 1 and inner:
         return " ".join(words_of(inner[0])), value[inner[0]], {}

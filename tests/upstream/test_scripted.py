@@ -101,7 +101,7 @@ def test_wishes_reach_the_tool(text: str, name: str, arguments: dict[str, Any]) 
             "book_appointment",
             {"date": "2026-12-01", "email": "ann@example.org"},
         ),
-        ("Search articles about back pain", "search_articles", {"query": "back pain"}),
+        ("Search articles about the back pain", "search_articles", {"query": "back pain"}),
         ("Show me invoice INV-77", "get_invoice", {"invoice_id": "INV-77"}),
     ],
 )
@@ -120,6 +120,7 @@ def test_several_things_are_looked_up_at_once() -> None:
 
 def test_nothing_is_changed_in_bulk() -> None:
     assert len(called("Cancel orders 7 and 8")) == 1
+    assert "**order number**" in hears("Cancel all my orders").text
 
 
 def test_it_asks_for_what_is_missing_and_takes_the_reply() -> None:
@@ -206,13 +207,19 @@ def test_an_empty_list_is_said() -> None:
     ("code", "words"),
     [
         ("declined", "You declined"),
-        ("not_found", "could not find"),
+        ("not_found", "There is no order 9."),
         ("outcome_unknown", "cannot tell whether"),
-        ("timeout", "could not look up an order"),
+        ("timeout", "could not look up an order just now"),
     ],
 )
 def test_failures_become_a_sentence(code: str, words: str) -> None:
-    assert words in answer("get_order", {"error": {"code": code, "message": ""}})
+    assert words in answer("get_order", {"error": {"code": code, "message": "There is no order 9"}})
+
+
+def test_the_reason_a_tool_gives_is_passed_on() -> None:
+    error = {"code": "too_late", "message": "Order 7 is shipped already"}
+    said = answer("cancel_order", {"error": error})
+    assert said == "Sorry, that did not work. Order 7 is shipped already."
 
 
 def test_a_done_deed_is_said() -> None:
