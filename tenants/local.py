@@ -15,13 +15,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from tenants import embedded
+from tenants import embedded, standby
 from tenants.postgres_programs import EmbeddedError, default_data_dir, make_data_dir
+from tenants.standby import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 _WITHOUT_DATABASE = frozenset(
     {"", "collectstatic", "db", "diffsettings", "findstatic", "help", "version"}
 )
+
+_WITHOUT_OWNER = frozenset({"procrastinate", "runserver"})  # they serve
 
 
 @contextmanager
@@ -44,7 +46,10 @@ def environment(arguments: Sequence[str]) -> Iterator[None]:
         if own_server and command not in _WITHOUT_DATABASE:
             cluster = stack.enter_context(embedded.running(data_dir))
             os.environ["DATABASE_URL"] = cluster.app_url()
-            os.environ["MIGRATION_DATABASE_URL"] = cluster.owner_url()
+            if command not in _WITHOUT_OWNER:
+                os.environ["MIGRATION_DATABASE_URL"] = cluster.owner_url()
+        if command == "up":
+            stack.enter_context(standby.early())
         yield
 
 

@@ -7,7 +7,6 @@ Ctrl-C and SIGTERM; the database goes last, with the environment of `tenants.loc
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import hashlib
@@ -18,7 +17,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -37,13 +35,13 @@ from django.core.management.base import CommandError
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
+from tenants import standby
 from tenants.postgres_programs import make_data_dir
 
 READY_SECONDS = 60
 STEADY_SECONDS = 60
 LONGEST_PAUSE = 30.0
 MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
-_SERVER_DIES_WITH_US = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def reach_databases() -> None:
@@ -94,6 +92,7 @@ def collect_static(say: Callable[[str], None]) -> None:
             return
         say("Collecting the static files…")
         call_command("collectstatic", verbosity=0, interactive=False)
+        standby.discard()  # it knows the files of before
         stamp.write_text(listing)
 
 
@@ -121,12 +120,11 @@ def refuse_taken_port(host: str, port: int) -> None:
         raise CommandError(f"Nobody can listen on {host}:{port}: {error.strerror}.") from None
 
 
-def server_command(host: str, port: int) -> list[str]:
-    """Return the command line of the server process."""
+def server_arguments(host: str, port: int) -> list[str]:
+    """Return uvicorn's arguments for the server process."""
     seconds = max(1, math.ceil(settings.CHAT["DRAIN_SECONDS"]))
     return [
-        *(sys.executable, "-m", "uvicorn", "config.asgi:application"),
-        *("--host", host, "--port", str(port), "--lifespan", "on"),
+        *("config.asgi:application", "--host", host, "--port", str(port), "--lifespan", "on"),
         *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
         *("--timeout-graceful-shutdown", str(seconds)),
         *("--log-level", "warning", "--no-access-log", "--no-server-header"),
@@ -163,7 +161,7 @@ class Supervisor:
     port: int
     say: Callable[[str], None]
     signals: int = 0
-    child: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    child: subprocess.Popen[str] | None = field(default=None, init=False)
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP. Raises CommandError when it never came up."""
@@ -189,16 +187,10 @@ class Supervisor:
             self._sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        credentials = {k: v for k, v in os.environ.items() if k != "MIGRATION_DATABASE_URL"}
-        return subprocess.Popen(
-            server_command(self.host, self.port),
-            cwd=settings.BASE_DIR,
-            env=credentials,
-            stdin=subprocess.DEVNULL,
-            process_group=0,  # Ctrl-C reaches us, and we decide about the child
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )
+    def _spawn(self) -> subprocess.Popen[str]:
+        child = standby.take()
+        standby.serve(child, server_arguments(self.host, self.port))
+        return child
 
     def _becomes_ready(self) -> bool:
         """Wait for the first answer; False when the child ended or never answers."""
@@ -246,7 +238,3 @@ def answers(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_SERVER_DIES_WITH_US, signal.SIGTERM)

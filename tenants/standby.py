@@ -1,0 +1,102 @@
+"""A server process that imports the application before it is told to serve.
+
+`manage.py up` starts it first of all and prepares the tables meanwhile: importing takes as
+long as everything else together. `python -m tenants.standby` reads one line from its standard
+input, uvicorn's arguments as JSON, and ends where there is none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+
+from django.core.exceptions import ImproperlyConfigured
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_early: list[subprocess.Popen[str]] = []
+
+
+def spawn() -> subprocess.Popen[str]:
+    """Start a process that waits, with the application's credentials only.
+
+    It ends when this process does, even by SIGKILL.
+    """
+    credentials = {k: v for k, v in os.environ.items() if k != "MIGRATION_DATABASE_URL"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tenants.standby"],
+        cwd=CHECKOUT,
+        env=credentials,
+        stdin=subprocess.PIPE,
+        text=True,
+        process_group=0,  # Ctrl-C reaches the parent, which decides about this one
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+
+
+@contextmanager
+def early() -> Iterator[None]:
+    """Have a process import while the caller does other things; `take` hands it over."""
+    _early.append(spawn())
+    try:
+        yield
+    finally:
+        discard()
+
+
+def take() -> subprocess.Popen[str]:
+    """Return the process that imported early, or a new one."""
+    return _early.pop() if _early else spawn()
+
+
+def discard() -> None:
+    """End the early process: what it imported is out of date, or nobody took it."""
+    while _early:
+        process = _early.pop()
+        process.kill()
+        process.communicate()
+
+
+def serve(process: subprocess.Popen[str], arguments: list[str]) -> None:
+    """Tell a waiting process to run uvicorn with these arguments."""
+    assert process.stdin is not None
+    try:
+        process.stdin.write(f"{json.dumps(arguments)}\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        pass  # it died meanwhile, which its parent learns by waiting for it
+
+
+def main() -> None:
+    """Import, wait for the word, serve."""
+    signal.signal(signal.SIGTERM, _leave)
+    uvicorn = import_module("uvicorn")
+    try:
+        import_module("config.asgi")
+        import_module("django.urls").get_resolver().url_patterns  # noqa: B018 - loads them
+    except ImproperlyConfigured:
+        sys.exit(1)  # the parent read the same settings and says so
+    line = sys.stdin.readline()
+    if line:
+        uvicorn.main(args=json.loads(line), prog_name="uvicorn")
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
