@@ -97,12 +97,21 @@ class Watch:
 
     origin: str
     problems: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
 
     def page(self, page: Page) -> None:
         """Watch a page from its start."""
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         page.on("request", self._request)
+
+    def unexpected(self) -> list[str]:
+        """Return what was seen and not allowed."""
+        return [
+            problem
+            for problem in self.problems
+            if not any(allowed in problem for allowed in self.allowed)
+        ]
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -144,4 +153,4 @@ def visit(chromium: Browser, site: Server, watch: Watch) -> Iterator[Visit]:
     yield open_page
     for context in contexts:
         context.close()
-    assert watch.problems == []
+    assert watch.unexpected() == []

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, Page, expect
 
+ENDED = ".actions:not([hidden]), .ending:not([hidden])"
+
 expect.set_options(timeout=15_000)
 
 
 def ask(page: Page, text: str) -> None:
     """Type a message and send it."""
     page.get_by_label("Message", exact=True).fill(text)
-    page.get_by_label("Message", exact=True).press("Enter")
+    page.locator("#send").click()
 
 
 def answers(page: Page) -> Locator:
@@ -26,7 +28,7 @@ def last_text(page: Page) -> Locator:
 def wait_until_idle(page: Page) -> None:
     """Wait until no answer is under way."""
     expect(page.locator("#stop")).to_be_hidden()
-    expect(answers(page).last.locator(".actions, .ending").first).to_be_attached()
+    expect(answers(page).last.locator(ENDED).first).to_be_attached()
 
 
 def chat_action(page: Page, action: str) -> None:

@@ -23,7 +23,7 @@ export function attachCopy(area, textFor) {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
     const code = button.closest(".code-block")?.querySelector("code");
-    await write(code ? code.textContent : textFor(button));
+    await write(code ? code.textContent.replace(/\n$/, "") : textFor(button));
     const label = button.querySelector("span");
     setText(label, t("copied"));
     setTimeout(() => setText(label, t("copy")), 1600);

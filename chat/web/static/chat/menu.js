@@ -43,7 +43,9 @@ export function attachMenu(button, menu, { onOpen = () => {} } = {}) {
     document.addEventListener("pointerdown", outside, true);
     const items = reachable(menu);
     for (const item of items) item.tabIndex = -1;
-    (menu.querySelector('[aria-checked="true"]') ?? items.at(at))?.focus();
+    const choice = items.every((item) => item.getAttribute("role") === "menuitemradio");
+    const checked = items.find((item) => item.getAttribute("aria-checked") === "true");
+    ((choice && checked) || items.at(at))?.focus();
   }
 
   button.addEventListener("click", () => (menu.hidden ? open() : close()));

@@ -1,6 +1,7 @@
 // Browser storage under a prefix of the membership; switched-off storage is not an error.
 import { data } from "./page-data.js";
 
+let forgotten = false;
 const prefix = `atrium.${data.membership}.`;
 
 function attempt(action) {
@@ -14,7 +15,7 @@ function attempt(action) {
 function keyed(area) {
   return {
     read: (key) => attempt(() => JSON.parse(area().getItem(prefix + key))),
-    write: (key, value) => attempt(() => area().setItem(prefix + key, JSON.stringify(value))),
+    write: (key, value) => forgotten || attempt(() => area().setItem(prefix + key, JSON.stringify(value))),
     remove: (key) => attempt(() => area().removeItem(prefix + key)),
     clear() {
       attempt(() => {
@@ -27,8 +28,9 @@ function keyed(area) {
 export const lasting = keyed(() => localStorage);
 export const perTab = keyed(() => sessionStorage);
 
-/** Leave nothing of this person behind on a shared machine. */
+/** Leave nothing of this person behind on a shared machine, from now until the page is left. */
 export function forgetPerson() {
+  forgotten = true;
   lasting.clear();
   perTab.clear();
 }
