@@ -151,3 +151,47 @@ def specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[To
         elif name in client:
             found.append(_client_spec(client[name]))
     return tuple(found)
+
+
+def labels() -> dict[str, str]:
+    """Return what people see of each tool, by name, in the language at hand."""
+    return {name: str(made.label) for name, made in TOOLS.items()}
+
+
+def _spec(made: Tool) -> ToolSpec:
+    return ToolSpec(name=made.name, description=made.description, parameters=made.schema)
+
+
+def _client_spec(function: dict[str, Any]) -> ToolSpec:
+    return ToolSpec(
+        name=function["name"],
+        description=function.get("description") or "",
+        parameters=function.get("parameters") or closed_object({}, []),
+        strict=bool(function.get("strict")),
+    )
+
+
+def _parameters_after_context(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    found = [*inspect.signature(function).parameters.values()]
+    if not found or found[0].name != "ctx":
+        raise UnusableTool(f"{function.__name__}: the first parameter of a tool is ctx.")
+    rest = found[1:]
+    if any(each.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD for each in rest):
+        raise UnusableTool(f"{function.__name__}: a tool's parameters are plain named ones.")
+    return rest
+
+
+def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """Return the description and the notes on parameters ("Args:", one line each)."""
+    text, _, arguments = (inspect.getdoc(function) or "").partition("\nArgs:\n")
+    if not text.strip():
+        raise UnusableTool(f"{function.__name__}: the docstring tells the model what it does.")
+    notes = (_ARGUMENT_LINE.match(line) for line in arguments.splitlines())
+    return text.strip(), {note[1]: note[2].strip() for note in notes if note}
+
+
+def _version(function: Callable[..., Any], schema: dict[str, Any], effect: Effect) -> str:
+    digest = hashlib.sha256(json.dumps(schema, sort_keys=True).encode())
+    digest.update(str(effect).encode())
+    digest.update(inspect.getsource(function).encode())
+    return digest.hexdigest()[:32]
