@@ -12,12 +12,13 @@ SECRETS = re.compile(
     r"(?i)\b(?:sk|pk|key|api|token)[-_][\w*.-]{8,}|bearer\s+[^\s\"']+|AIza[\w-]{20,}"
 )
 LONGEST_MESSAGE = 500
+SHORTEST_SECRET = 8
 
 
 def redact(text: str, *secrets: str) -> str:
     """Take out `secrets` and whatever looks like a key, control characters and excess length."""
     for secret in secrets:
-        if secret:
+        if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, "[key]")
     text = SECRETS.sub("[key]", text)
     text = "".join(c if c.isprintable() else " " for c in text[: LONGEST_MESSAGE * 4])

@@ -24,7 +24,7 @@ DRAIN_SECONDS = 0.05
 class HttpUpstream:
     """An OpenAI-compatible server. Subclasses say path, request body and how to parse.
 
-    Options: `base_url`, `api_key`, `organization`, `project`, `headers`; timeouts in seconds
+    Options: `base_url` (None: OpenAI's), `api_key`, `organization`, `project`, `headers`; in seconds
     `connect_timeout`, `first_byte_timeout`, `idle_timeout`; `max_connections` per process and
     event loop; `rescue_tool_calls` for servers that leave tool calls as JSON in the text.
     Raises ValueError for a base URL that is none.
@@ -36,7 +36,7 @@ class HttpUpstream:
         self,
         name: str,
         *,
-        base_url: str = OPENAI,
+        base_url: str | None = None,
         api_key: str = "",
         organization: str | None = None,
         project: str | None = None,
@@ -47,6 +47,7 @@ class HttpUpstream:
         max_connections: int = 500,
         rescue_tool_calls: bool = False,
     ) -> None:
+        base_url = base_url or OPENAI
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"Upstream {name}: {base_url!r} is no http or https address.")
@@ -87,7 +88,10 @@ class HttpUpstream:
                     yield events
         except UpstreamError as error:
             error.after_first_content = parser.content_seen
-            raise (conversation_error(error) if request.conversation else error) from error
+            meant = conversation_error(error) if request.conversation else error
+            if meant is error:
+                raise
+            raise meant from error
 
     async def _parsed(
         self, request: ModelRequest, parser: AnswerParser

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from dataclasses import dataclass
 from importlib import import_module
+from urllib.parse import urlsplit
 
 OPENAI = "https://api.openai.com/v1"
 SDK = "chat.upstream.sdk"
@@ -25,7 +26,8 @@ class Endpoint:
 
     @property
     def is_openai(self) -> bool:
-        return self.base_url.startswith("https://api.openai.com/")
+        host = urlsplit(self.base_url).hostname or ""
+        return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
 @dataclass(frozen=True, kw_only=True)
