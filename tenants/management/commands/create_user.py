@@ -1,0 +1,57 @@
+"""`manage.py create_user EMAIL --tenant SLUG --role ROLE`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from tenants.access import console_principal
+from tenants.accounts import base_url
+from tenants.actions import join, make_reset_link
+from tenants.json_output import JsonCommand
+from tenants.models import Role
+
+
+class Command(JsonCommand):
+    """Takes a person into a company, with an account that is there already or a new one."""
+
+    help = "Takes a person into a company; an account that exists keeps its password."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options."""
+        parser.add_argument("email", metavar="EMAIL")
+        parser.add_argument("--tenant", required=True, metavar="SLUG")
+        parser.add_argument("--role", choices=Role.values, default=Role.MEMBER.value)
+        parser.add_argument("--name", help="as colleagues see it; the address without its end")
+        parser.add_argument(
+            "--password", help="of a new account; without it a link to set one is printed"
+        )
+
+    def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
+        """Take them in."""
+        principal = console_principal(options["tenant"])
+        membership, created = join(
+            principal,
+            options["email"],
+            role=options["role"],
+            name=options["name"],
+            password=options["password"],
+        )
+        found = {
+            "id": str(membership.pk),
+            "email": membership.email,
+            "name": membership.name,
+            "tenant": principal.tenant.slug,
+            "role": membership.role,
+            "created": created,
+        }
+        line = f"{membership.email} is {membership.role} of {principal.tenant.name}."
+        if created and options["password"] is None:
+            found["password_link"] = make_reset_link(
+                None, membership.email, base_url=base_url(None)
+            )
+            line += f"\nTo set a password: {found['password_link']}"
+        elif not created:
+            line += " The account was there already and keeps its password."
+        return found, line
