@@ -24,9 +24,9 @@ DRAIN_SECONDS = 0.05
 class HttpUpstream:
     """An OpenAI-compatible server. Subclasses say path, request body and how to parse.
 
-    Options: `base_url` (None: OpenAI's), `api_key`, `organization`, `project`, `headers`; in seconds
-    `connect_timeout`, `first_byte_timeout`, `idle_timeout`; `max_connections` per process and
-    event loop; `rescue_tool_calls` for servers that leave tool calls as JSON in the text.
+    Options: `base_url` (OpenAI's by default), `api_key`, `organization`, `project`, `headers`; in
+    seconds `connect_timeout`, `first_byte_timeout`, `idle_timeout`; `max_connections` per process
+    and event loop; `rescue_tool_calls` for servers that leave tool calls as JSON in the text.
     Raises ValueError for a base URL that is none.
     """
 
