@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -49,6 +50,8 @@ def environment(arguments: Sequence[str]) -> Iterator[None]:
             if command not in _WITHOUT_OWNER:
                 os.environ["MIGRATION_DATABASE_URL"] = cluster.owner_url()
         if command == "up":
+            if sys.stdout.isatty():  # a person reads: no line for each request
+                os.environ.setdefault("LOG_LEVEL", "WARNING")
             stack.enter_context(standby.early())
         yield
 

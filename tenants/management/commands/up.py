@@ -63,12 +63,12 @@ class Command(BaseCommand):
     def _refuse_demonstration(self, host: str, data_dir: Path, *, asked: bool) -> None:
         if asked:
             raise CommandError(
-                f"The demonstration's passwords are public, so it is not served on {host}: "
+                f"The demonstration's passwords are printed, so it is not served on {host}: "
                 "add --no-demo."
             )
         if (data_dir / "demo.loaded").exists():
             raise CommandError(
-                f"{data_dir} holds the demonstration companies with their public passwords: "
+                f"{data_dir} holds the demonstration companies with their printed passwords: "
                 f"serve {host} from another ATRIUM_DATA_DIR."
             )
 
