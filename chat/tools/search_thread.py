@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from django.db import models
@@ -30,7 +31,9 @@ def search_thread(ctx: ToolContext, words: Annotated[str, Limits(1, 200)]) -> di
     Args:
         words: A few words that the message contains, in any order.
     """
-    wanted = list(dict.fromkeys(words.split()))[:_MOST_WORDS]
+    # Marks alone would match the quotes and commas of the stored JSON.
+    wanted = [word for word in dict.fromkeys(words.split()) if any(map(str.isalnum, word))]
+    wanted = wanted[:_MOST_WORDS]
     found = (
         Message.objects.for_principal(ctx.principal)
         .placed()
@@ -56,7 +59,8 @@ def _count_of(wanted: list[str]) -> models.Expression:
     text = ContentText(models.F("content"))
     count: Any = models.Value(0)
     for word in wanted:
-        contained = models.Q(models.lookups.IContains(text, word))
+        as_stored = json.dumps(word, ensure_ascii=False)[1:-1]
+        contained = models.Q(models.lookups.IContains(text, as_stored))
         count = count + models.Case(models.When(contained, then=1), default=0)
     expression: models.Expression = models.ExpressionWrapper(
         count, output_field=models.IntegerField()
