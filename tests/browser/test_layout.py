@@ -180,14 +180,14 @@ def test_the_reader_keeps_their_place_while_text_grows(
     expect(last_text(page)).to_contain_text("Line 40.")
     page.locator("#transcript").hover()
     page.mouse.wheel(0, -400)
-    page.wait_for_timeout(100)
+    expect(page.locator("#jump")).to_be_visible()
     place = page.evaluate("document.getElementById('transcript').scrollTop")
     expect(last_text(page)).to_contain_text("Line 80.")
     assert page.evaluate("document.getElementById('transcript').scrollTop") == place
     page.get_by_role("button", name="Latest").click()
     expect(last_text(page)).to_contain_text("Line 119.")
     wait_until_idle(page)
-    page.wait_for_timeout(100)
+    expect(page.locator("#jump")).to_be_hidden()
     assert (
         page.evaluate(
             "() => { const a = document.getElementById('transcript');"

@@ -1,0 +1,128 @@
+"""The demonstration's order desk on the page: both companies at once, and approvals."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from chat.demo.models import Contact, Customer, Order, OrderLine
+from tests.browser.conftest import Visit
+from tests.browser.steps import answers, ask, last_text, wait_until_idle
+from tests.world import Company, World
+
+TOOLS = ("list_orders", "get_order", "update_delivery_address", "cancel_order")
+
+
+@pytest.fixture
+def shops(world: World) -> World:
+    """Both companies with an order 1042 of their first member, and the scripted order desk."""
+    for company in (world.acme, world.globex):
+        with company.scope():
+            company.assistant.tools = [
+                {"type": "function", "function": {"name": name}} for name in TOOLS
+            ]
+            company.assistant.save()
+            _order(company)
+    return world
+
+
+def _order(company: Company) -> None:
+    customer = Customer.objects.create(name=f"{company.canary}CUSTOMER")
+    Contact.objects.create(customer=customer, member=company.people[company.member_names[0]])
+    today = timezone.localdate()
+    order = Order.objects.create(
+        number=1042,
+        customer=customer,
+        status="placed",
+        ordered_on=today,
+        expected_on=today + timedelta(days=3),
+        carrier=f"{company.canary}CARRIER",
+        delivery_address=f"{company.canary}STREET 1",
+    )
+    OrderLine.objects.create(
+        order=order, name=f"{company.canary}TENT", quantity=2, price=Decimal("79.00")
+    )
+
+
+def status_of_order(company: Company) -> str:
+    """Return where order 1042 is now."""
+    with company.scope():
+        order: Order = Order.objects.get(number=1042)
+        return str(order.status)
+
+
+def ask_to_cancel(page: Page) -> None:
+    """Ask for the cancellation and wait for the card."""
+    ask(page, "Cancel order 1042")
+    expect(page.locator(".approval")).to_be_visible()
+
+
+def test_the_same_question_is_answered_from_the_own_company_at_the_same_time(
+    shops: World, visit: Visit
+) -> None:
+    acme, globex = visit(shops.acme, "alice"), visit(shops.globex, "gina")
+    for page in (acme, globex):
+        ask(page, "Where is my order 1042?")
+    expect(last_text(acme)).to_contain_text("CANARY-ACME-CARRIER")
+    expect(last_text(globex)).to_contain_text("CANARY-GLOBEX-CARRIER")
+    for page in (acme, globex):
+        wait_until_idle(page)
+    assert "CANARY-GLOBEX" not in acme.content()
+    assert "CANARY-ACME" not in globex.content()
+
+
+def test_a_step_folds_out_to_what_was_asked_and_found(shops: World, visit: Visit) -> None:
+    page = visit(shops.acme, "alice")
+    ask(page, "Where is my order 1042?")
+    wait_until_idle(page)
+    step = page.locator(".step").first
+    expect(step).to_contain_text("Look up an order")
+    step.locator("summary").click()
+    expect(step.locator("dd")).to_have_text("1042")
+    expect(step.locator(".result")).to_contain_text("CANARY-ACME-TENT")
+
+
+def test_approving_does_exactly_what_the_card_shows(shops: World, visit: Visit) -> None:
+    page = visit(shops.acme, "alice")
+    ask_to_cancel(page)
+    expect(page.locator(".approval dd")).to_have_text("1042")
+    assert status_of_order(shops.acme) == "placed"
+    page.get_by_role("button", name="Approve: Cancel an order").click()
+    expect(page.locator(".approval")).to_be_hidden()
+    wait_until_idle(page)
+    assert (status_of_order(shops.acme), status_of_order(shops.globex)) == ("cancelled", "placed")
+
+
+def test_declining_changes_nothing_and_the_answer_goes_on(shops: World, visit: Visit) -> None:
+    page = visit(shops.acme, "alice")
+    ask_to_cancel(page)
+    page.get_by_role("button", name="Decline").click()
+    expect(page.locator(".approval")).to_be_hidden()
+    wait_until_idle(page)
+    expect(page.locator(".step").first).to_contain_text("declined")
+    expect(last_text(page)).not_to_be_empty()
+    assert status_of_order(shops.acme) == "placed"
+
+
+def test_a_card_is_still_there_after_a_reload(shops: World, visit: Visit) -> None:
+    page = visit(shops.acme, "alice")
+    ask_to_cancel(page)
+    page.reload()
+    page.get_by_role("button", name="Approve: Cancel an order").click()
+    wait_until_idle(page)
+    assert status_of_order(shops.acme) == "cancelled"
+
+
+def test_writing_on_instead_of_deciding_declines(shops: World, visit: Visit) -> None:
+    page = visit(shops.acme, "alice")
+    ask_to_cancel(page)
+    ask(page, "Where is my order 1042?")
+    expect(page.locator(".approval")).to_be_hidden()
+    expect(answers(page)).to_have_count(2)
+    expect(last_text(page)).to_contain_text("CANARY-ACME-CARRIER")
+    wait_until_idle(page)
+    assert status_of_order(shops.acme) == "placed"
