@@ -43,7 +43,7 @@ class JsonCommand(BaseCommand):
         self.stdout.write(json.dumps(found) if options["json"] else line)
 
     def _refuse(self, message: str) -> NoReturn:
-        if self._called_from_command_line:
+        if getattr(self, "_called_from_command_line", False):
             self.stderr.write(message)
             sys.exit(1)
         raise CommandError(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.views import LoginView, PasswordResetView
@@ -37,17 +37,16 @@ from tenants.errors import AtriumError, InvitationGone, NotAllowed, NotFound, Wr
 from tenants.forms import JoinForm, NewAccountForm, ProfileForm, show_error
 from tenants.models import Membership, User
 
-P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+View = Callable[..., HttpResponse]
 
 
-def answers_errors(view: View[P]) -> View[P]:
+def answers_errors(view: View) -> View:
     """Answer an AtriumError that a view lets through."""
 
     @wraps(view)
-    def answered(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def answered(request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:
-            return view(request, *args, **kwargs)
+            return view(request, **kwargs)
         except AtriumError as error:
             return answer_error(request, error)
 

@@ -73,7 +73,7 @@ def test_seen_notice_is_remembered(world: World) -> None:
 def code_for(secret: str) -> str:
     padded = secret + "=" * (-len(secret) % 8)
     assert base64.b32decode(padded)
-    return format_hotp_value(hotp_value(secret, int(time.time()) // 30))
+    return str(format_hotp_value(hotp_value(secret, int(time.time()) // 30)))
 
 
 def with_second_factor() -> tuple[Client, str]:

@@ -212,7 +212,7 @@ def doors(database: TestDatabase) -> list[tuple[str, str, bool, str, str]]:
             " array_to_string(p.proconfig, ','),"
             " pg_get_function_result(p.oid) FROM pg_proc p"
             " WHERE p.pronamespace = 'doors'::regnamespace"
-        ).fetchall()  # type: ignore[return-value]
+        ).fetchall()
 
 
 def test_doors_belong_to_the_doors_role_and_fix_their_search_path(
