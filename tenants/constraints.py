@@ -39,7 +39,7 @@ class TenantForeignKey(models.BaseConstraint):
         self.create_sql(model, schema_editor)
         return ""
 
-    def create_sql(
+    def create_sql(  # type: ignore[override]
         self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
     ) -> None:
         """Add the key at the end of the migration, when every table and tenant key is there."""
@@ -47,7 +47,8 @@ class TenantForeignKey(models.BaseConstraint):
         quote = schema_editor.quote_name
         field: Any = model._meta.get_field(self.field)
         target = field.related_model
-        columns = [model._meta.get_field("tenant").column, field.column]
+        tenant: Any = model._meta.get_field("tenant")
+        columns = [tenant.column, field.column]
         action = self.on_delete
         if action == "SET NULL":
             action = f"SET NULL ({quote(field.column)})"
@@ -69,7 +70,7 @@ class TenantForeignKey(models.BaseConstraint):
         )
         schema_editor.deferred_sql.append(statement)
 
-    def remove_sql(
+    def remove_sql(  # type: ignore[override]
         self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
     ) -> Statement:
         """Return the ALTER TABLE that drops the key."""

@@ -29,7 +29,7 @@ class CurrentTenant(Expression):
 
     def as_sql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
-    ) -> tuple[str, tuple[UUID, ...]]:
+    ) -> tuple[str, tuple[Any, ...]]:
         tenant_id = current_tenant_id()
         if not connection.in_atomic_block:
             # Row-level security reads a transaction-local setting: outside a
@@ -94,9 +94,10 @@ class TenantModel(models.Model):
             TenantScopeError: without a scope, or when the row is another tenant's.
         """
         tenant_id = current_tenant_id()
-        if self.tenant_id is None:
+        own: UUID | None = self.tenant_id
+        if own is None:
             self.tenant_id = tenant_id
-        elif self.tenant_id != tenant_id:
+        elif own != tenant_id:
             raise TenantScopeError("A row of another tenant cannot be saved in this scope.")
 
     def save(self, *args: Any, **kwargs: Any) -> None:

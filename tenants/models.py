@@ -139,7 +139,7 @@ class MembershipQuerySet(TenantQuerySet["Membership"]):
         present = self.filter(removed_at=None)
         if principal.is_admin:
             return present
-        return present.filter(pk=principal.membership_id)
+        return present.filter(pk__in=[principal.membership_id])
 
 
 class Membership(TenantModel):
@@ -244,7 +244,7 @@ class ApiKeyQuerySet(TenantQuerySet["ApiKey"]):
         """Owners see every key of the tenant, others their own."""
         if principal.is_owner:
             return self.all()
-        return self.filter(membership_id=principal.membership_id)
+        return self.filter(membership_id__in=[principal.membership_id])
 
 
 class ApiKey(TenantModel):

@@ -42,7 +42,7 @@ class TenantWall(Operation):
 
     def _table(self, app_label: str, state: ProjectState) -> str:
         model = state.apps.get_model(app_label, self.model_name)
-        return model._meta.db_table
+        return str(model._meta.db_table)
 
     def database_forwards(
         self,
@@ -139,10 +139,11 @@ class DoorFunction(Operation):
     def _bare(self) -> str:
         """Return name(types): argument names and defaults mean nothing to GRANT and DROP."""
         name, _, arguments = self.signature.partition("(")
-        types = [argument.split(" ", 1)[1] for argument in arguments.rstrip(")").split(", ") if argument]
+        types = [
+            argument.split(" ", 1)[1] for argument in arguments.rstrip(")").split(", ") if argument
+        ]
         return f"doors.{name}({', '.join(types)})"
 
     def describe(self) -> str:
         """Return the line that `migrate` prints."""
         return f"Door {self.signature}"
-
