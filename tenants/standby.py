@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -79,8 +80,11 @@ def serve(process: subprocess.Popen[str], arguments: list[str]) -> None:
 def main() -> None:
     """Import, wait for the word, serve."""
     signal.signal(signal.SIGTERM, _leave)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     uvicorn = import_module("uvicorn")
     try:
+        # Its static files are collected before it serves, but a missing folder is a warning.
+        Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
         import_module("config.asgi")
         import_module("django.urls").get_resolver().url_patterns  # noqa: B018 - loads them
     except ImproperlyConfigured:
