@@ -12,7 +12,7 @@ import pytest
 
 from chat.models import Run, Thread
 from chat.tools import registry
-from chat.tools.base import Bound, ById, Effect, Limits, ObjectId, ToolContext
+from chat.tools.base import Bound, Effect, Limits, ObjectId, ToolContext
 from chat.tools.registry import TOOLS, make_tool, tool
 from chat.tools.reserved import is_reserved
 from chat.tools.schema import UnusableTool
@@ -176,15 +176,6 @@ def test_a_signature_that_cannot_be_offered_fails(function: Any) -> None:
         make_tool(function)
 
 
-def test_ids_of_models_without_a_rule_cannot_be_arguments() -> None:
-    def read(ctx: ToolContext, row: Annotated[Tenant, ById("slug")]) -> None:
-        """Name a company."""
-
-    read.__annotations__["row"] = Annotated[Tenant, ById("slug")]
-    with pytest.raises(UnusableTool, match="for_principal"):
-        make_tool(read)
-
-
 def test_a_longer_timeout_than_allowed_fails() -> None:
     with pytest.raises(UnusableTool, match="timeout"):
         make_tool(everything, timeout=121)
@@ -217,7 +208,7 @@ def test_admins_choose_among_all_but_the_built_in() -> None:
 
 def test_a_client_s_function_is_described_by_the_client() -> None:
     mine = {"name": "mine", "description": "My own.", "parameters": {"type": "object"}}
-    run_tools = [
+    run_tools: list[dict[str, Any]] = [
         {"type": "function", "function": mine},
         {"type": "function", "function": {"name": "get_order", "description": "Forged."}},
         {"type": "code_interpreter"},

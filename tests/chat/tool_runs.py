@@ -18,7 +18,7 @@ from tests.world import Company
 
 def open_run(company: Company, name: str, *tools: str, client: tuple[str, ...] = ()) -> CallContext:
     """Return the context of a run of this person whose assistant has these tools."""
-    described = [{"name": each} for each in tools]
+    described: list[dict[str, Any]] = [{"name": each} for each in tools]
     described += [{"name": each, "parameters": {"type": "object"}} for each in client]
     with company.scope():
         run = Run.objects.create(
@@ -57,7 +57,8 @@ def prepare(company: Company, ctx: CallContext, *calls: ProposedCall) -> list[To
 
 def perform(company: Company, ctx: CallContext, *calls: ProposedCall) -> list[ToolCall]:
     """Decide, record and execute."""
-    return phase(dispatch.execute_all)(ctx, prepare(company, ctx, *calls))
+    rows: list[ToolCall] = phase(dispatch.execute_all)(ctx, prepare(company, ctx, *calls))
+    return rows
 
 
 def perform_one(company: Company, ctx: CallContext, name: str, arguments: str = "{}") -> ToolCall:
