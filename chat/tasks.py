@@ -45,20 +45,24 @@ async def recover_runs(timestamp: int) -> None:
 @app.periodic(cron="*/5 * * * *")
 @app.task(queue="upkeep", queueing_lock="erase_deleted_threads")
 async def erase_deleted_threads(timestamp: int) -> None:
-    """Erase threads whose undo is over, here and where a model server keeps a copy."""
+    """Erase threads whose undo is over, first where a model server keeps a copy, then here."""
     for thread_id, tenant_id in await in_db(call_door, "deleted_threads", conf.undo_seconds, 100):
-        for upstream, conversation in await in_db(_erase, tenant_id, thread_id):
+        for upstream, conversation in await in_db(_copies, tenant_id, thread_id):
             server = upstreams.upstream_named(upstream)
             if isinstance(server, KeepsConversations):
                 await server.delete_conversation(conversation)
+        await in_db(_erase, tenant_id, thread_id)
 
 
-def _erase(tenant_id: UUID, thread_id: str) -> list[tuple[str, str]]:
+def _copies(tenant_id: UUID, thread_id: str) -> list[tuple[str, str]]:
+    with tenant_scope(tenant_id), transaction.atomic():
+        kept = ThreadMapping.objects.filter(thread_id=thread_id)
+        return list(kept.values_list("upstream", "external_id"))
+
+
+def _erase(tenant_id: UUID, thread_id: str) -> None:
+    """Delete a thread with all it holds, unless it was restored or still has a run."""
     with tenant_scope(tenant_id), transaction.atomic():
         thread = Thread.objects.restorable().locked().filter(pk=thread_id).first()
-        if thread is None or Run.objects.active().filter(thread=thread).exists():
-            return []
-        kept = ThreadMapping.objects.filter(thread=thread).values_list("upstream", "external_id")
-        mappings = list(kept)
-        Thread.objects.filter(pk=thread_id).delete()
-    return mappings
+        if thread is not None and not Run.objects.active().filter(thread=thread).exists():
+            Thread.objects.filter(pk=thread_id).delete()

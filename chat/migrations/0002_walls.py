@@ -21,6 +21,8 @@ class Migration(migrations.Migration):
                 "id",
                 "tenant_id",
                 "thread_id",
+                "member_id",
+                "key_id",
                 "status",
                 "owner",
                 "expires_at",
@@ -73,6 +75,18 @@ class Migration(migrations.Migration):
             SELECT 'cancel', r.id, r.cancel_requested_at FROM chat_run r
             JOIN chat_thread t ON t.id = r.thread_id
             WHERE r.id = ANY (runs) AND (r.status = 'cancelling' OR t.deleted_at IS NOT NULL)
+            UNION ALL
+            SELECT 'revoked', r.id, NULL FROM chat_run r
+            WHERE r.id = ANY (runs) AND (
+                NOT EXISTS (
+                    SELECT FROM tenants_membership m
+                    JOIN tenants_tenant t ON t.id = m.tenant_id
+                    LEFT JOIN tenants_user u ON u.id = m.user_id
+                    WHERE m.id = r.member_id AND m.disabled_at IS NULL AND m.removed_at IS NULL
+                    AND t.suspended_at IS NULL AND COALESCE(u.is_active, true))
+                OR EXISTS (
+                    SELECT FROM tenants_apikey k WHERE k.id = r.key_id
+                    AND (k.revoked_at IS NOT NULL OR k.expires_at <= now())))
             """,
         ),
         # Threads whose undo is over.

@@ -8,10 +8,12 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
+from django.db import DatabaseError
 from procrastinate.contrib.django import app as jobs
 
 from chat.runs import upstreams
 from chat.runs.worker import worker
+from chat.upstream.errors import UpstreamError
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +33,7 @@ class Lifespan:
             await upstreams.warm_up()
             await worker.start()
             queue = asyncio.create_task(run_jobs())
-        except Exception as error:
+        except (DatabaseError, UpstreamError, OSError, ValueError) as error:
             log.exception("start_failed")
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return

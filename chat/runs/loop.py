@@ -212,11 +212,21 @@ async def request_for(turn: Turn, plan: records.Round) -> ModelRequest:
         elif turn.synced_through is not None:
             items = prompt.new_items
     names = registry.offered_names(run.tools, dropped=prompt.dropped)
+    tools = registry.specs(run.tools, names)
+    turn.sent = {
+        "round": turn.rounds,
+        "model": run.model,
+        "items": len(items),
+        "estimated_tokens": prompt.tokens,
+        "older_left_out": prompt.dropped,
+        "tools": [tool.name for tool in tools],
+        "conversation": turn.conversation,
+    }
     return ModelRequest(
         model=run.model,
         items=items,
         instructions=run.instructions or None,
-        tools=registry.specs(run.tools, names),
+        tools=tools,
         tool_choice="auto" if run.tool_choice is None else run.tool_choice,
         parallel_tool_calls=run.parallel_tool_calls,
         temperature=run.temperature,
@@ -255,6 +265,7 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
                 write_text(turn, text)
     if answer.usage is not None:
         turn.spent.append(Spent(model=request.model, usage=answer.usage))
+        turn.usage = answer.usage
     if turn.draft is None and not answer.calls:
         raise StreamBroken("The answer was empty.", after_first_content=True)
     turn.answered = []

@@ -218,7 +218,10 @@ def record_calls(
 ) -> list[ToolCall]:
     """Commit the answer's text, its tool step and the ledger rows, before any call runs."""
     run, now = turn.run, timezone.now()
-    step = RunStep(run=run, index=turn.next_index, type="tool_calls", created_at=now)
+    step = RunStep(
+        run=run, index=turn.next_index, type="tool_calls", sent=turn.sent, created_at=now
+    )
+    turn.count_tokens(step)
     turn.next_index += 1
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
         totals = store_spent(run, turn.spent)
@@ -282,6 +285,7 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
             raise ClaimLapsed(claim.run_id)
         run.status, run.reason, run.ended_at = ending.status, ending.reason or "", now
         if turn.draft is not None:
+            turn.count_tokens(turn.draft.step)
             turn.draft.settle(
                 now, message_reason=ending.message_reason, step_status=ending.step_status
             )

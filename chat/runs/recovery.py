@@ -180,6 +180,7 @@ class Over:
     keys: frozenset[UUID] = frozenset()
     sign_ins: frozenset[str] = frozenset()
     cancelled: frozenset[str] = frozenset()
+    revoked: frozenset[str] = frozenset()
     signed_out: dict[UUID, datetime] = field(default_factory=dict)
 
     def closes(
@@ -205,7 +206,7 @@ def what_is_over(
         "membership": set(),
         "key": set(),
         "sign_in": set(),
-        "cancel": set(),
+        "cancel": set(), "revoked": set(),
     }
     signed_out = {}
     for kind, one, at in rows:
@@ -218,5 +219,6 @@ def what_is_over(
         keys=frozenset(map(UUID, ids["key"])),
         sign_ins=frozenset(ids["sign_in"]),
         cancelled=frozenset(ids["cancel"]),
+        revoked=frozenset(ids["revoked"]),
         signed_out=signed_out,
     )

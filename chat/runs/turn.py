@@ -160,6 +160,9 @@ class Turn:
     calls_made: int = 0
     same_calls: Counter[str] = field(default_factory=Counter)
     repeats: int = 0
+    # What the last request held, for the trace: sizes and names, never text.
+    sent: dict[str, Any] = field(default_factory=dict)
+    usage: UsageReported | None = None
     # A server-kept conversation and the last position it knows.
     conversation: str | None = None
     synced_through: int | None = None
@@ -176,10 +179,18 @@ class Turn:
             self.draft = Draft.begin(
                 self.run, self.run.assistant, position=self.next_position, index=self.next_index
             )
+            self.draft.step.sent = self.sent
             self.next_position += 1
             self.next_index += 1
             self._announce(self.draft)
         return self.draft
+
+    def count_tokens(self, step: RunStep) -> None:
+        """Note on a step what its model request used, once."""
+        if self.usage is not None:
+            step.prompt_tokens = self.usage.input_tokens
+            step.completion_tokens = self.usage.output_tokens
+            self.usage = None
 
     def _announce(self, draft: Draft) -> None:
         step = wire.step_object(draft.step, run=self.run)

@@ -217,6 +217,8 @@ class Worker:
         for one in watched:
             if gone.closes(one.membership, one.key, one.sign_in, one.since):
                 one.close()
+        for run_id in gone.revoked:
+            self._end(run_id, ACCESS_ENDED)
         for run_id in gone.cancelled:
             self._end(run_id, CANCELLED)
 
