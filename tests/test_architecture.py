@@ -65,6 +65,8 @@ def test_sizes(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_every_signature_is_typed(path: Path) -> None:
     for function in functions(path):
+        if label(path).startswith("tests/") and _is_untyped_on_purpose(path, function):
+            continue
         arguments = function.args
         named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         starred = [one for one in (arguments.vararg, arguments.kwarg) if one is not None]
@@ -75,6 +77,11 @@ def test_every_signature_is_typed(path: Path) -> None:
         ]
         assert not untyped, f"{label(path)}: {function.name}({', '.join(untyped)})"
         assert function.returns is not None, f"{label(path)}: {function.name} returns what?"
+
+
+def _is_untyped_on_purpose(path: Path, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    line = path.read_text().splitlines()[function.lineno - 1]
+    return "# type: ignore[no-untyped-def]" in line
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=label)
