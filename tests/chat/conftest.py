@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,28 @@ def model(world: World, _model_server: Server, upstream_server: ScriptedServer) 
         acme=make_assistant(world.acme),
         globex=make_assistant(world.globex),
     )
+
+
+@pytest.fixture
+def conversing(
+    world: World,
+    database: TestDatabase,
+    upstream_server: ScriptedServer,
+    tmp_path: Path,
+) -> Iterator[ModelServer]:
+    """The same, with threads mapped to conversations that the model server keeps."""
+    environment = {
+        **QUICK,
+        "OPENAI_BASE_URL": upstream_server.base_url,
+        "ATRIUM_UPSTREAM_CONVERSATIONS": "true",
+    }
+    with serve(database, tmp_path, environment=environment) as server:
+        yield ModelServer(
+            server=server,
+            upstream=upstream_server,
+            acme=make_assistant(world.acme),
+            globex=make_assistant(world.globex),
+        )
 
 
 def make_assistant(company: Company, **fields: object) -> str:

@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from chat.models import Message, Run, Usage
+from tenants.actions import disable_member
 from tenants.db import in_db
 from tests.chat.conftest import ModelServer
 from tests.socket_client import ChatSocket, Frame, chat_socket
@@ -234,3 +236,54 @@ async def test_a_long_thread_keeps_its_first_and_newest_messages(
     assert "question 7" in body
     assert "question 2" not in body
     assert "search_thread" in body
+
+
+async def test_disabling_a_member_stops_their_answer_and_closes_their_socket(
+    model: ModelServer, world: World
+) -> None:
+    async with chat_socket(model.server, world.acme, "alice") as socket:
+        sent = await paced(model, socket, *("word ",) * 100)
+        await in_db(disable_member, world.acme.principal("adam"), world.acme.alice.pk)
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.until_ended("never")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4001
+    run = await in_db(stored_run, world.acme, sent["run"]["id"])
+    while run.status == "in_progress":
+        run = await in_db(stored_run, world.acme, sent["run"]["id"])
+    assert (run.status, run.reason) == ("failed", "access_ended")
+
+
+async def test_a_kept_conversation_gets_only_what_is_new(
+    conversing: ModelServer, world: World
+) -> None:
+    upstream = conversing.upstream
+    async with chat_socket(conversing.server, world.acme, "alice") as socket:
+        upstream.expect(say=("One",))
+        sent = await socket.say("first question", assistant=conversing.acme)
+        await socket.until_ended(sent["run"]["id"])
+        upstream.expect(say=("Two",))
+        thread = sent["thread"]["id"]
+        again = await socket.say("second question", assistant=conversing.acme, thread=thread)
+        await socket.until_ended(again["run"]["id"])
+        body = str(upstream.model_requests()[-1].body)
+        assert "second question" in body
+        assert "first question" not in body
+
+
+async def test_a_lost_conversation_is_rebuilt_from_the_rows(
+    conversing: ModelServer, world: World
+) -> None:
+    upstream = conversing.upstream
+    async with chat_socket(conversing.server, world.acme, "alice") as socket:
+        upstream.expect(say=("One",))
+        sent = await socket.say("first question", assistant=conversing.acme)
+        await socket.until_ended(sent["run"]["id"])
+        upstream.conversations.clear()
+        upstream.fallback = Answer(say=("Two",))
+        thread = sent["thread"]["id"]
+        again = await socket.say("second question", assistant=conversing.acme, thread=thread)
+        run = await socket.until_ended(again["run"]["id"])
+        body = str(upstream.model_requests()[-1].body)
+    assert run["status"] == "completed"
+    assert "first question" in body

@@ -1,0 +1,316 @@
+"""The admin's pages: what they say, what they write, and who may read what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.utils import quote
+from django.test import Client
+
+from chat.models import Assistant, Run, Thread
+from chat.upstream.base import Capabilities
+from tenants.actions import update_tenant_settings
+from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Role, Tenant
+from tests.world import Company, World
+
+ASSISTANTS = "/admin/chat/assistant/"
+
+
+@pytest.fixture
+def acme(world: World) -> Company:
+    return world.acme
+
+
+@pytest.fixture
+def admin(acme: Company) -> Client:
+    return acme.client("adam")
+
+
+@pytest.fixture
+def owner(acme: Company) -> Client:
+    return acme.client("olga")
+
+
+def assistant_data(**changes: str) -> dict[str, str]:
+    return {
+        "name": "Returns desk",
+        "description": "",
+        "instructions": "Be kind.",
+        "upstream": "demo",
+        "model": "demo-scripted",
+        "suggested_prompts": "How do I return a tent?\n\n  What is the deadline?  ",
+        "busy_policy": "queue",
+        "enabled": "on",
+        **changes,
+    }
+
+
+def page_of(row: Any, page: str = "change") -> str:
+    label = row._meta
+    return f"/admin/{label.app_label}/{label.model_name}/{quote(row.pk)}/{page}/"
+
+
+def test_an_assistant_is_added_through_the_form(acme: Company, admin: Client) -> None:
+    response = admin.post(f"{ASSISTANTS}add/", assistant_data())
+    assert response.status_code == 302
+    with acme.scope():
+        made = Assistant.objects.get(name="Returns desk")
+        assert AuditEvent.objects.filter(action="assistant.created", subject=made.pk).exists()
+    assert made.suggested_prompts == ["How do I return a tent?", "What is the deadline?"]
+
+
+def test_what_the_action_refuses_stands_at_its_field(acme: Company, admin: Client) -> None:
+    data = assistant_data(suggested_prompts="x" * 301)
+    response = admin.post(f"{ASSISTANTS}add/", data)
+    assert response.status_code == 200
+    assert response.context["adminform"].form.errors["suggested_prompts"]
+    with acme.scope():
+        assert not Assistant.objects.filter(name="Returns desk").exists()
+
+
+def test_somebody_elses_change_is_not_overwritten(acme: Company, admin: Client) -> None:
+    page = admin.get(page_of(acme.assistant))
+    seen = page.context["adminform"].form["seen"].initial
+    with acme.scope():
+        Assistant.objects.update(description="changed meanwhile")
+    response = admin.post(page_of(acme.assistant), {**assistant_data(), "seen": seen})
+    assert "Somebody else changed this" in response.content.decode()
+    with acme.scope():
+        assert Assistant.objects.get().description == "changed meanwhile"
+
+
+def test_an_assistant_is_deleted_through_the_action(acme: Company, admin: Client) -> None:
+    admin.post(page_of(acme.assistant, "delete"), {"post": "yes"})
+    with acme.scope():
+        assert not Assistant.objects.exists()
+        assert AuditEvent.objects.filter(action="assistant.deleted").exists()
+
+
+def test_the_demonstration_is_named_as_no_language_model(admin: Client) -> None:
+    text = admin.get(f"{ASSISTANTS}add/").content.decode()
+    assert "demonstration, not a language model" in text
+
+
+def test_a_connection_test_says_what_it_found(
+    acme: Company, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def probe(name: str, model: str) -> Capabilities:
+        return Capabilities(models=("demo-scripted", "another-model"), tools=True)
+
+    monkeypatch.setattr("chat.admin.models_offered._probe", probe)
+    response = admin.post(page_of(acme.assistant, "do/test"), follow=True)
+    assert "demo answers with demo-scripted. It can use tools." in response.content.decode()
+    assert "another-model" in response.content.decode()
+
+
+def test_the_real_demonstration_answers_the_test(acme: Company, admin: Client) -> None:
+    response = admin.post(page_of(acme.assistant, "do/test"), follow=True)
+    assert "demo answers with demo-scripted" in response.content.decode()
+
+
+def test_lists_count_answers_and_failures(acme: Company, admin: Client) -> None:
+    with acme.scope():
+        Run.objects.filter(thread=acme.threads["bob"]).update(status="failed")
+    text = admin.get(ASSISTANTS).content.decode()
+    counts = re.findall(r"field-(?:answers|failures)[^>]*>\s*(\d+)", text)
+    assert counts == ["2", "1"]
+
+
+def test_admins_do_not_read_members_chats_by_default(acme: Company, owner: Client) -> None:
+    for page in ("thread", "message"):
+        text = owner.get(f"/admin/chat/{page}/").content.decode()
+        assert f"{acme.canary}ALICE-" not in text
+        assert "Admins may not read" in text
+    hidden = owner.get(page_of(acme.threads["alice"]), follow=True).content.decode()
+    assert f"{acme.canary}ALICE-" not in hidden
+
+
+def test_the_trace_hides_what_was_written_by_default(acme: Company, owner: Client) -> None:
+    text = owner.get(page_of(acme.runs["alice"])).content.decode()
+    assert "get_order" in text
+    assert "ARGUMENT" not in text
+    assert "OUTPUT" not in text
+
+
+@pytest.fixture
+def readable(acme: Company) -> None:
+    with acme.scope():
+        update_tenant_settings(acme.principal("olga"), admins_read_threads=True)
+
+
+def test_admins_read_chats_where_the_company_says_so(
+    acme: Company, owner: Client, readable: None
+) -> None:
+    text = owner.get(page_of(acme.threads["alice"])).content.decode()
+    assert f"{acme.canary}ALICE-USER" in text
+    assert f"{acme.canary}ALICE-ASSISTANT" in text
+
+
+def test_the_trace_shows_arguments_before_and_after_binding(
+    acme: Company, owner: Client, readable: None
+) -> None:
+    text = owner.get(page_of(acme.runs["alice"])).content.decode()
+    assert text.count(f"{acme.canary}ALICE-ARGUMENT") == 2
+    assert f"{acme.canary}ALICE-OUTPUT" in text
+
+
+def test_deleted_chats_are_not_shown(acme: Company, owner: Client, readable: None) -> None:
+    with acme.scope():
+        Thread.objects.update(deleted_at=acme.threads["alice"].created_at)
+    assert f"{acme.canary}ALICE-" not in owner.get("/admin/chat/thread/").content.decode()
+
+
+def test_an_admin_changes_a_role(acme: Company, admin: Client) -> None:
+    admin.post(page_of(acme.alice), {"role": "admin"})
+    with acme.scope():
+        assert Membership.objects.get(pk=acme.alice.pk).role == Role.ADMIN
+
+
+def test_an_admin_cannot_make_an_owner(acme: Company, admin: Client) -> None:
+    response = admin.post(page_of(acme.alice), {"role": "owner"})
+    assert response.status_code == 200
+    with acme.scope():
+        assert Membership.objects.get(pk=acme.alice.pk).role == Role.MEMBER
+
+
+def test_the_last_owner_stays(acme: Company, owner: Client) -> None:
+    response = owner.post(page_of(acme.olga), {"role": "member"})
+    assert "at least one owner" in response.content.decode()
+    response = owner.post(page_of(acme.olga, "delete"), {"post": "yes"}, follow=True)
+    assert "at least one owner" in response.content.decode()
+    with acme.scope():
+        assert Membership.objects.get(pk=acme.olga.pk).removed_at is None
+
+
+@pytest.mark.parametrize(
+    ("button", "is_done"),
+    [
+        ("disable", lambda member: member.disabled_at is not None),
+        ("sign-out", lambda member: member.signed_out_at is not None),
+    ],
+)
+def test_buttons_do_what_they_say(
+    acme: Company, admin: Client, button: str, is_done: Callable[[Membership], bool]
+) -> None:
+    admin.post(page_of(acme.alice, f"do/{button}"))
+    with acme.scope():
+        assert is_done(Membership.objects.get(pk=acme.alice.pk))
+
+
+def test_buttons_do_nothing_by_get(acme: Company, admin: Client) -> None:
+    assert admin.get(page_of(acme.alice, "do/disable")).status_code == 405
+
+
+def test_removing_a_member_keeps_their_chats(acme: Company, admin: Client) -> None:
+    admin.post(page_of(acme.alice, "delete"), {"post": "yes"})
+    with acme.scope():
+        assert Membership.objects.get(pk=acme.alice.pk).removed_at is not None
+        assert Thread.objects.filter(pk=acme.threads["alice"].pk).exists()
+
+
+def test_an_invitations_link_is_shown_once(acme: Company, admin: Client) -> None:
+    data = {"email": "new@acme.example", "role": "member"}
+    response = admin.post("/admin/tenants/invitation/add/", data)
+    link = re.search(r"/invitations/[\w-]+/", response.content.decode())
+    assert link is not None
+    assert "no-store" in response["Cache-Control"]
+    with acme.scope():
+        made = Invitation.objects.get(email="new@acme.example")
+    again = admin.get(page_of(made)).content.decode()
+    assert link[0] not in again
+
+
+def test_a_keys_secret_is_shown_once(acme: Company, owner: Client) -> None:
+    data = {"name": "Import", "member_id": str(acme.bob.pk), "rights": ["read"], "valid_for": "30"}
+    response = owner.post("/admin/tenants/apikey/add/", data)
+    secret = re.search(r"atr_\w{40,}", response.content.decode())
+    assert secret is not None
+    with acme.scope():
+        key = ApiKey.objects.get(name="Import")
+    assert (key.membership_id, key.scopes) == (acme.bob.pk, ["read"])
+    assert secret[0] not in owner.get(page_of(key)).content.decode()
+
+
+def test_admins_make_keys_for_themselves_only(acme: Company, admin: Client) -> None:
+    data = {"name": "Import", "member_id": str(acme.bob.pk), "rights": ["read"], "valid_for": ""}
+    assert admin.post("/admin/tenants/apikey/add/", data).status_code == 200
+    with acme.scope():
+        assert not ApiKey.objects.filter(name="Import").exists()
+
+
+def test_company_settings_are_one_form(acme: Company, admin: Client) -> None:
+    response = admin.get("/admin/tenants/tenant/", follow=True)
+    assert response.redirect_chain[-1][0] == page_of(acme.tenant)
+    data = {"name": "Acme Outdoor", "color": "#aa5500", "default_assistant": acme.assistant.pk}
+    admin.post(page_of(acme.tenant), data)
+    with acme.scope():
+        tenant = Tenant.objects.get()
+    assert (tenant.name, tenant.color) == ("Acme Outdoor", "#aa5500")
+
+
+def test_limits_are_set_by_owners_only(acme: Company, admin: Client, owner: Client) -> None:
+    assert admin.get("/admin/chat/tenantpolicy/add/").status_code == 403
+    owner.post("/admin/chat/tenantpolicy/add/", {"max_tokens_per_run": "9000"})
+    text = owner.get("/admin/chat/tenantpolicy/", follow=True).content.decode()
+    assert 'value="9000"' in text
+
+
+def test_the_overview_counts_answers_and_says_why_some_failed(acme: Company, admin: Client) -> None:
+    with acme.scope():
+        Run.objects.filter(thread=acme.threads["bob"]).update(
+            status="failed", reason="upstream_timeout"
+        )
+    response = admin.get("/admin/")
+    assert response.context["answers"]["today"] == 2
+    assert response.context["answers"]["failed"] == 1
+    assert "The model server did not answer in time" in response.content.decode()
+
+
+def test_the_audit_log_shows_what_was_done(acme: Company, admin: Client) -> None:
+    admin.post(page_of(acme.alice, "do/disable"))
+    text = admin.get("/admin/tenants/auditevent/").content.decode()
+    assert "member.disabled" in text
+    assert "member.disabled" in admin.get(page_of(acme.alice, "history")).content.decode()
+
+
+def test_markup_in_names_is_text(acme: Company, admin: Client, readable: None) -> None:
+    with acme.scope():
+        Assistant.objects.update(name="<img src=x onerror=alert(1)>", description="<script>")
+        Thread.objects.update(title="<script>alert(1)</script>")
+    for url in (ASSISTANTS, "/admin/chat/thread/", page_of(acme.threads["alice"])):
+        text = admin.get(url).content.decode()
+        assert "<img src=x" not in text
+        assert "<script>alert" not in text
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["?q=%00", "?status__exact=%00", "?p=99999999999999999999", "?o=x.y", "?nonsense=1", "?e=1"],
+)
+def test_odd_questions_are_no_server_error(admin: Client, question: str) -> None:
+    for page in ("chat/run", "chat/assistant", "tenants/auditevent"):
+        assert admin.get(f"/admin/{page}/{question}").status_code < 500
+
+
+@pytest.mark.parametrize("odd", ["%00", "x" * 3000, "..", "1e400", "9" * 5000])
+def test_odd_ids_are_no_server_error(admin: Client, odd: str) -> None:
+    for page in ("chat/run", "chat/usage", "tenants/membership"):
+        assert admin.get(f"/admin/{page}/{odd}/change/", follow=True).status_code < 500
+
+
+def test_only_the_admin_is_allowed_eval_and_inline_styles(admin: Client) -> None:
+    policy = admin.get("/admin/")["Content-Security-Policy"]
+    directives = {part.split()[0]: part.split()[1:] for part in policy.split("; ")}
+    assert sorted(directives["script-src"]) == ["'self'", "'unsafe-eval'"]
+    assert sorted(directives["style-src"]) == ["'self'", "'unsafe-inline'"]
+    assert directives["default-src"] == ["'none'"]
+
+
+def test_no_page_has_an_inline_script(admin: Client, acme: Company) -> None:
+    for url in ("/admin/", ASSISTANTS, page_of(acme.assistant), page_of(acme.runs["bob"])):
+        text = admin.get(url).content.decode()
+        assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+        assert not re.search(r"\son(click|load|error|change)=", text)
