@@ -42,7 +42,7 @@ def create_assistant(principal: Principal, *, name: str, model: str, **fields: A
             _clear_default()
         elif cleaned.get("enabled", True):
             cleaned["is_default"] = not Assistant.objects.filter(is_default=True).exists()
-        assistant = Assistant.objects.create(**cleaned)
+        assistant: Assistant = Assistant.objects.create(**cleaned)
         audit.record(principal, "assistant.created", assistant.pk, name=assistant.name)
     return assistant
 

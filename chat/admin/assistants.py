@@ -52,7 +52,7 @@ class ConnectionFailed(ChatError):
     code = "connection_failed"
 
 
-class SuggestingInput(UnfoldAdminTextInputWidget):  # type: ignore[misc]
+class SuggestingInput(UnfoldAdminTextInputWidget):
     """A text input that offers known values and takes any other."""
 
     template_name = "admin/widgets/suggesting.html"

@@ -175,7 +175,8 @@ class ApiKeyAdmin(TenantScopedAdmin):
     @display(description=gettext_lazy("status"))
     def status_text(self, row: ApiKey) -> str:
         """Whether it opens doors, on its own page."""
-        return self.shows_status(row)[1]
+        _kind, words = self.shows_status(row)
+        return str(words)
 
     @display(description=gettext_lazy("may"))
     def shows_scopes(self, row: ApiKey) -> str:

@@ -28,6 +28,19 @@ class OneRowAdmin(TenantScopedAdmin):
         response: HttpResponseBase = super().changelist_view(request, extra_context)
         return response
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponseBase:
+        """Head the page with its place in the menu: there is no list to name."""
+        context = {"heading": self.menu, "show_save_and_continue": False}
+        return super().changeform_view(
+            request, object_id, form_url, {**(extra_context or {}), **context}
+        )
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Make the first row only."""
         return super().has_add_permission(request) and not self.model.objects.exists()

@@ -111,7 +111,8 @@ class MembershipAdmin(TenantScopedAdmin):
     @display(description=gettext_lazy("status"))
     def status_text(self, row: Membership) -> str:
         """Whether they may come in, on their own page."""
-        return self.shows_status(row)[1]
+        _kind, words = self.shows_status(row)
+        return str(words)
 
     @display(description=gettext_lazy("last chat"), ordering="chatted_at")
     def last_chat(self, row: Any) -> Any:
@@ -230,7 +231,8 @@ class InvitationAdmin(TenantScopedAdmin):
     @display(description=gettext_lazy("status"))
     def status_text(self, row: Invitation) -> str:
         """What became of it, on its own page."""
-        return self.shows_status(row)[1]
+        _kind, words = self.shows_status(row)
+        return str(words)
 
     @display(description=gettext_lazy("invited by"))
     def shows_inviter(self, row: Invitation) -> str:

@@ -21,7 +21,7 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
 from chat.admin.models_offered import server_label
-from chat.models import Run, RunStep, Thread, ToolCall, Usage
+from chat.models import Run, RunStep, Thread, Usage
 from chat.models.reasons import Reason
 from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
@@ -88,7 +88,7 @@ class RunAdmin(TenantScopedAdmin):
         "shows_member",
         "shows_thread",
         "shows_model",
-        "asked_at",
+        "created_at",
         "took",
         "tokens",
         "cost",
@@ -181,10 +181,10 @@ def trace_of(run: Run) -> list[dict[str, Any]]:
     usage: dict[str, list[Usage]] = defaultdict(list)
     for row in Usage.objects.filter(run=run):
         usage[row.call].append(row)
-    calls: dict[str, list[ToolCall]] = defaultdict(list)
+    calls: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for call in run.calls.order_by("round", "index"):
-        call.given = "" if call.bound is None else json.dumps(call.bound, ensure_ascii=False)
-        calls[call.step_id].append(call)
+        given = "" if call.bound is None else json.dumps(call.bound, ensure_ascii=False)
+        calls[call.step_id].append({"call": call, "given": given})
     return [
         {
             "step": step,

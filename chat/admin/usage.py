@@ -10,6 +10,7 @@ from django.db.models import F, Sum
 from django.db.models.functions import TruncMonth
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,6 +23,10 @@ from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
 
 MONTHS = 12
+KINDS = {
+    "input_tokens": gettext_lazy("tokens read"),
+    "output_tokens": gettext_lazy("tokens written"),
+}
 
 
 def by_month(rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
@@ -98,8 +103,8 @@ class UsageAdmin(TenantScopedAdmin):
     @display(description=gettext_lazy("used"), ordering="quantity")
     def amount(self, row: Usage) -> str:
         """Quantity with its unit."""
-        kind = row.kind.replace("_", " ")
-        return f"{row.quantity.normalize():f} {kind}"
+        quantity = number_format(row.quantity.normalize(), force_grouping=True)
+        return f"{quantity} {KINDS.get(row.kind, row.kind)}"
 
     @display(description=gettext_lazy("price"))
     def shows_price(self, row: Usage) -> str:

@@ -27,7 +27,7 @@ from tenants.errors import AtriumError
 from tenants.models import AuditEvent, Role
 
 
-class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
+class TenantForm(forms.ModelForm):
     """Shows what an action refused, and notices that somebody else saved meanwhile.
 
     `principal` and `refusal` are set on the class made for each request.
@@ -80,7 +80,7 @@ class Button:
     danger: bool = False
 
 
-class TenantScopedAdmin(ModelAdmin):  # type: ignore[misc]
+class TenantScopedAdmin(ModelAdmin):
     """Rows of the tenant in scope, for its admins. Writes go through `write` and `erase`.
 
     Nothing can be added, changed or deleted unless a subclass says who may.
@@ -250,7 +250,7 @@ class TenantScopedAdmin(ModelAdmin):  # type: ignore[misc]
         row = self.get_object(request, unquote(object_id))
         principal = principal_of(request)
         if row is None or principal is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self._gone(request, object_id)
         named = models.Q(subject=str(row.pk)) | models.Q(**{f"data__{self.trail_key}": str(row.pk)})
         events = AuditEvent.objects.for_principal(principal).filter(named)
         context = {
@@ -290,12 +290,18 @@ class TenantScopedAdmin(ModelAdmin):  # type: ignore[misc]
         with transaction.atomic():
             row = self.get_object(request, unquote(object_id))
         if row is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self._gone(request, object_id)
         try:
             messages.success(request, button.do(principal, row))
         except AtriumError as error:
             messages.error(request, error.message)
         return redirect(self._address("change", object_id))
+
+    def _gone(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        response: HttpResponseBase = self._get_obj_does_not_exist_redirect(
+            request, self.opts, object_id
+        )
+        return response
 
     def _address(self, page: str, object_id: str) -> str:
         return reverse(

@@ -100,7 +100,7 @@ def is_operator(request: HttpRequest) -> bool:
     return bool(user.is_authenticated and user.is_active and user.is_superuser)
 
 
-class AtriumAdminSite(UnfoldAdminSite):  # type: ignore[misc]
+class AtriumAdminSite(UnfoldAdminSite):
     """Serves each page in one transaction, rendering included: tenant queries need one."""
 
     index_title = gettext_lazy("Overview")

@@ -9,6 +9,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -157,15 +158,16 @@ def _operator(request: HttpRequest) -> User:
 
 
 def _page(request: HttpRequest, form: CompanyForm, reset: ResetForm) -> HttpResponseBase:
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in call_door("operator_tenants")]
-    context = {
-        **site.each_context(request),
-        "title": _("Companies"),
-        "companies": rows,
-        "form": form,
-        "reset": reset,
-    }
-    return TemplateResponse(request, "admin/companies.html", context)
+    with transaction.atomic():
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in call_door("operator_tenants")]
+        context = {
+            **site.each_context(request),
+            "title": _("Companies"),
+            "companies": rows,
+            "form": form,
+            "reset": reset,
+        }
+        return TemplateResponse(request, "admin/companies.html", context).render()
 
 
 for _path, _name, _view in (
