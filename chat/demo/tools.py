@@ -13,6 +13,7 @@ from chat.tools.registry import tool
 Status = Literal["placed", "packed", "shipped", "delivered", "cancelled"]
 CURRENCY = "USD"
 MOST_LISTED = 50
+SHORTEST_ADDRESS = 5
 
 
 @tool(effect=Effect.READ, label=_("Look through the orders"))
@@ -51,7 +52,7 @@ def get_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
 
 @tool(effect=Effect.WRITE_ONCE, label=_("Change the delivery address"))
 def update_delivery_address(
-    ctx: ToolContext, order_number: int, address: Annotated[str, Limits(5, 200)]
+    ctx: ToolContext, order_number: int, address: Annotated[str, Limits(SHORTEST_ADDRESS, 200)]
 ) -> dict[str, Any]:
     """Change where an order is delivered to, as long as it has not been shipped.
 
@@ -59,8 +60,11 @@ def update_delivery_address(
         order_number: The number of the order, such as 1042.
         address: The whole new address: street and number, town, postcode.
     """
+    whole = " ".join(address.split())
+    if len(whole) < SHORTEST_ADDRESS:
+        raise ToolError("invalid_arguments", "This is not a whole address")
     order = _changeable(ctx, order_number)
-    order.delivery_address = " ".join(address.split())
+    order.delivery_address = whole
     order.save(update_fields=["delivery_address"])
     return described(order)
 

@@ -112,6 +112,8 @@ def prepare(ctx: CallContext, calls: Sequence[ProposedCall]) -> list[ToolCall]:
 def _earlier_calls(
     ctx: CallContext, calls: Sequence[ProposedCall]
 ) -> dict[tuple[str, str, str], ToolCall]:
+    if ctx.step.index == 0:
+        return {}  # the first step of its run repeats nothing
     server_ids = {storable(call.server_call_id, most=200) for call in calls} - {""}
     rows = ToolCall.objects.filter(run=ctx.run, server_call_id__in=server_ids)
     return {(row.server_call_id, row.name, row.arguments_hash): row for row in rows}
@@ -233,7 +235,8 @@ async def execute(ctx: CallContext, call: ToolCall) -> ToolCall:
     if call.status != CallStatus.STARTED:
         return call
     if tool is None or not _is_unchanged(tool, call):
-        return await in_db(_end, ctx, call, Outcome.of_code("approval_void", CallStatus.REFUSED))
+        code = "tool_changed" if call.approval_expires_at is None else "approval_void"
+        return await in_db(_end, ctx, call, Outcome.of_code(code, CallStatus.REFUSED))
     clock = asyncio.timeout(_seconds(tool))
     try:
         async with clock:

@@ -17,6 +17,7 @@ from chat.conf import conf
 from chat.tools.base import ToolError
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_LONGEST_SENTENCE = 2000
 _CUT_MARK = "\n[cut here: the whole output has {size} bytes]"
 
 # Code to sentence, told to the model. Codes are stable; admins see them in the trace.
@@ -32,6 +33,7 @@ SENTENCES = {
         "Say so, and do not repeat it without being asked."
     ),
     "timeout": "The tool took too long and was stopped.",
+    "tool_changed": "The tool was changed while the call was under way; it did not run.",
     "tool_failed": "The tool did not work this time.",
     "unknown_tool": "There is no tool of this name here.",
 }
@@ -39,7 +41,7 @@ SENTENCES = {
 
 def error_text(code: str, message: str | None = None) -> str:
     """Return the output of a call that has no result, as JSON."""
-    text = SENTENCES[code] if message is None else message
+    text = SENTENCES[code] if message is None else _clean(message)[:_LONGEST_SENTENCE]
     return json.dumps({"error": {"code": code, "message": text}}, ensure_ascii=False)
 
 

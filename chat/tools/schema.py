@@ -70,6 +70,8 @@ def parameter(name: str, annotation: Any, description: str) -> tuple[Parameter, 
 
 
 def _unwrapped(annotation: Any) -> tuple[tuple[Any, ...], Any]:
+    if typing.get_origin(annotation) in (typing.Required, typing.NotRequired):
+        return _unwrapped(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) is typing.Annotated:
         return annotation.__metadata__, annotation.__origin__
     return (), annotation
@@ -154,7 +156,7 @@ def _object(annotation: Any) -> tuple[Schema, Build]:
         ]
         make: Callable[..., Any] = typing.cast("Callable[..., Any]", annotation)
     else:
-        required = sorted(annotation.__required_keys__)
+        required = [name for name in hints if _is_required(annotation, name, hints[name])]
         make = dict
     for name in hints:
         if is_reserved(name):
@@ -166,6 +168,14 @@ def _object(annotation: Any) -> tuple[Schema, Build]:
         closed_object({name: schema for name, (schema, _) in parts.items()}, required),
         lambda value: make(**{name: parts[name][1](item) for name, item in value.items()}),
     )
+
+
+def _is_required(typed_dict: Any, name: str, hint: Any) -> bool:
+    # Annotations kept as text hide NotRequired from the class itself.
+    origin = typing.get_origin(hint)
+    if origin in (typing.Required, typing.NotRequired):
+        return origin is typing.Required
+    return name in typed_dict.__required_keys__
 
 
 def _id_schema(model: type[models.Model], by_id: ById) -> tuple[Schema, Build]:

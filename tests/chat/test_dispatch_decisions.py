@@ -221,6 +221,14 @@ def test_an_approval_is_void_when_tool_or_arguments_changed(
     assert (ended.status, ended.error_code, ran) == ("refused", "approval_void", [])
 
 
+def test_a_started_call_does_not_run_in_a_changed_tool(world: World, ran: Ran) -> None:
+    ctx = open_run(world.acme, "alice", *ALL)
+    (row,) = prepare(world.acme, ctx, call("do_read"))
+    row.version = "0" * 32
+    ended = phase(dispatch.recover)(ctx, row)
+    assert (ended.status, ended.error_code, ran) == ("refused", "tool_changed", [])
+
+
 def test_an_approval_fits_only_what_was_shown(world: World, ran: Ran) -> None:
     ctx = open_run(world.acme, "alice", *ALL)
     (row,) = prepare(world.acme, ctx, call("do_destructive"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 
@@ -32,7 +32,7 @@ class Box:
 
 class Address(TypedDict):
     street: str
-    lines: list[str]
+    lines: NotRequired[list[str]]
 
 
 def everything(
@@ -79,7 +79,7 @@ def test_every_object_of_a_schema_is_closed() -> None:
     schema = make_tool(everything).schema
     parts = [schema, schema["properties"]["box"], schema["properties"]["address"]]
     assert [part["additionalProperties"] for part in parts] == [False, False, False]
-    assert parts[1]["required"] == ["width"]
+    assert [part["required"] for part in parts[1:]] == [["width"], ["street"]]
 
 
 def test_bound_parameters_are_not_shown() -> None:

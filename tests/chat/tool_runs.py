@@ -34,7 +34,7 @@ def open_run(company: Company, name: str, *tools: str, client: tuple[str, ...] =
             tools=[{"type": "function", "function": each} for each in described],
             expires_at=timezone.now() + timedelta(minutes=10),
         )
-        step = RunStep.objects.create(run=run, index=0, type="tool_calls")
+        step = RunStep.objects.create(run=run, index=1, type="tool_calls")
     return CallContext(principal=company.principal(name), run=run, step=step)
 
 
