@@ -11,6 +11,7 @@ from django.db.models import Q
 from chat import ids, wire
 from chat.errors import NotFound
 from chat.models import Message, Run, RunStep, Thread, ToolCall
+from chat.models.threads import MessageQuerySet
 from chat.tools import registry
 from tenants.access import Principal
 
@@ -70,7 +71,7 @@ def message_page(
     runs = _runs(thread, messages)
     calls = _calls(runs)
     active = next((run for run in runs if run.is_active), None)
-    waiting = thread.messages.queued().select_related("assistant") if before is None else []
+    waiting = _messages_of(thread).queued().select_related("assistant")
     return {
         "thread": wire.thread_object(thread),
         "data": [wire.message_object(message) for message in messages],
@@ -78,7 +79,7 @@ def message_page(
         "steps": _steps(runs, calls),
         "after": _places(runs, messages),
         "has_more": has_more,
-        "queued": [wire.message_object(message) for message in waiting],
+        "queued": [wire.message_object(message) for message in waiting] if not before else [],
         "active_run": _run(active, calls) if active else None,
     }
 
@@ -87,8 +88,13 @@ def _run(run: Run, calls: dict[str, list[ToolCall]]) -> wire.WireObject:
     return wire.run_object(run, calls=calls[run.id], labels=registry.labels())
 
 
+def _messages_of(thread: Thread) -> MessageQuerySet:
+    rows: MessageQuerySet = Message.objects.filter(thread=thread)
+    return rows
+
+
 def _messages(thread: Thread, before: str | None) -> tuple[list[Message], bool]:
-    rows = thread.messages.placed().select_related("assistant").order_by("-position")
+    rows = _messages_of(thread).placed().select_related("assistant").order_by("-position")
     if before is not None:
         known = ids.is_id(before, "msg_")
         limit = rows.filter(pk=before).values_list("position", flat=True).first() if known else None
@@ -107,7 +113,7 @@ def _runs(thread: Thread, messages: Sequence[Message]) -> list[Run]:
     span = (messages[0].position, messages[-1].position)
     since = min(message.created_at for message in messages)
     answered = Q(through_position__range=span, created_at__gte=since)
-    rows = thread.runs.filter(named | answered).select_related("assistant")
+    rows = Run.objects.filter(named | answered, thread=thread).select_related("assistant")
     return list(rows.order_by("created_at", "id"))
 
 

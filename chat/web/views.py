@@ -21,6 +21,7 @@ from chat.web.context import offered_assistants, page_data
 from chat.web.history import message_page, thread_form, thread_page
 from chat.web.http import acts, body_of, query_of, reads
 from tenants.access import Principal, memberships_of
+from tenants.models import Membership
 
 YEAR = 31_536_000
 
@@ -33,11 +34,7 @@ def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpRespons
     principal: Principal | None = getattr(request, "principal", None)
     if principal is None or principal.membership is None or principal.key is not None:
         return _elsewhere(request, principal)
-    others = [
-        membership
-        for membership in memberships_of(principal.membership.user)
-        if membership.pk != principal.membership_id
-    ]
+    others = _other_memberships(principal.membership)
     with transaction.atomic():
         try:
             opened = message_page(principal, thread_id) if thread_id else None
@@ -59,6 +56,13 @@ def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpRespons
             "sheets": STYLE_SHEETS,
         },
     )
+
+
+def _other_memberships(own: Membership) -> list[Membership]:
+    """Return where else this person may work; each company is read in its own scope."""
+    if own.user is None:
+        return []
+    return [membership for membership in memberships_of(own.user) if membership.pk != own.pk]
 
 
 def _elsewhere(request: HttpRequest, principal: Principal | None) -> HttpResponse:

@@ -143,8 +143,10 @@ def visit(chromium: Browser, site: Server, watch: Watch) -> Iterator[Visit]:
         )
         context.set_default_timeout(TIMEOUT)
         contexts.append(context)
-        cookie = {"name": settings.SESSION_COOKIE_NAME, "value": company.session_key(name)}
-        context.add_cookies([{**cookie, "url": site.url}])
+        session = company.session_key(name)
+        context.add_cookies(
+            [{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": site.url}]
+        )
         page = context.new_page()
         watch.page(page)
         page.goto(site.url + path)

@@ -73,6 +73,17 @@ def too_wide(page: Page) -> list[str]:
     ]
 
 
+def deleted(page: Page, model: ScriptedServer) -> None:
+    step_open(page, model)
+    chat_action(page, "Delete")
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+
+
+def signed_out(page: Page, model: ScriptedServer) -> None:
+    page.evaluate("document.dispatchEvent(new CustomEvent('atrium:signed-out'))")
+    expect(page.get_by_role("dialog")).to_contain_text("You are signed out")
+
+
 STATES: list[Callable[[Page, ScriptedServer], None]] = [
     empty,
     answered,
@@ -81,6 +92,8 @@ STATES: list[Callable[[Page, ScriptedServer], None]] = [
     account_open,
     assistants_open,
     renaming,
+    deleted,
+    signed_out,
 ]
 
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from chat.demo.models import Contact, Customer, Order, OrderLine
 from tests.browser.conftest import Visit
 from tests.browser.steps import answers, ask, last_text, wait_until_idle
+from tests.browser.test_layout import findings
 from tests.world import Company, World
 
 TOOLS = ("list_orders", "get_order", "update_delivery_address", "cancel_order")
@@ -90,6 +91,7 @@ def test_approving_does_exactly_what_the_card_shows(shops: World, visit: Visit) 
     page = visit(shops.acme, "alice")
     ask_to_cancel(page)
     expect(page.locator(".approval dd")).to_have_text("1042")
+    assert findings(page) == []
     assert status_of_order(shops.acme) == "placed"
     page.get_by_role("button", name="Approve: Cancel an order").click()
     expect(page.locator(".approval")).to_be_hidden()

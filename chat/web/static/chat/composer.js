@@ -28,8 +28,10 @@ export class Composer {
   /** Turn to another chat: its draft comes, the old one is kept. */
   open(thread) {
     this.#keep();
+    // Whoever typed before the scripts were here keeps what they typed.
+    const early = this.#thread === undefined ? box.value : "";
     this.#thread = thread;
-    box.value = readDraft(thread);
+    box.value = early || readDraft(thread);
     this.#typed({ store: false });
   }
 

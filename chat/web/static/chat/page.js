@@ -37,11 +37,15 @@ const subscription = new Subscription(socket, {
   onRenewed: changed,
 });
 const transcript = new Transcript({
-  decide: (run, approval, decision) => {
+  decide: async (run, approval, decision) => {
     const { call_id: call, arguments_hash: hash } = approval;
-    return socket.send({ type: "tool.decide", run: run.id, call, decision, arguments_hash: hash });
+    await socket.send({ type: "tool.decide", run: run.id, call, decision, arguments_hash: hash });
+    keepFocus();
   },
-  retry: () => tell({ type: "run.retry", thread: conversation.id, assistant: choice.chosen?.id }),
+  retry: async () => {
+    await tell({ type: "run.retry", thread: conversation.id, assistant: choice.chosen?.id });
+    keepFocus();
+  },
   resend: (entry) => sender.again(entry),
   discard: (entry) => {
     sender.discard(entry);
@@ -57,6 +61,12 @@ const threads = new ThreadList({
     if (thread.id === conversation.id) open(null);
   },
 });
+
+// The button that was pressed goes away. A phone's keyboard should not come up for that.
+function keepFocus() {
+  if (wide.matches) composer.focus();
+  else document.getElementById("transcript").focus({ preventScroll: true });
+}
 
 async function tell(frame) {
   try {

@@ -57,7 +57,8 @@ export class Socket extends EventTarget {
   stop() {
     this.#stopped = true;
     clearTimeout(this.#retry);
-    this.#socket?.close();
+    if (this.open) this.#socket.close();
+    else if (this.#socket) this.#socket.onopen = (event) => event.target.close();
   }
 
   /** Send a frame; resolves with the ack, rejects with SocketError. */

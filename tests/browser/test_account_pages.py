@@ -1,0 +1,59 @@
+"""The pages around signing in: accessible, no wider than their window, usable by keys alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+from tests.world import PASSWORD, World
+
+AXE = (Path(__file__).parent / "axe.min.js").read_text()
+SIGNED_OUT = ["/accounts/login/", "/accounts/password/reset/"]
+SIGNED_IN = [
+    "/profile/",
+    "/companies/",
+    "/accounts/password/change/",
+    "/accounts/second-factor/",
+    "/accounts/second-factor/app/on/",
+    "/accounts/sign-ins/",
+    "/accounts/logout/",
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", [*SIGNED_IN, *SIGNED_OUT, "invitation"])
+def test_page_has_no_axe_finding_and_fits(
+    world: World, visit: Visit, path: str, scheme: Literal["light", "dark"]
+) -> None:
+    if path == "invitation":
+        path = f"/invitations/{world.acme.invitation_token}/"
+    viewport = {"width": 320, "height": 700}
+    page = visit(world.acme, "pat", "/profile/", viewport=viewport, color_scheme=scheme)
+    if path not in SIGNED_IN:
+        page.context.clear_cookies()
+    page.goto(page.url.partition("/profile/")[0] + path)
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run().then(found => found.violations.map(one => one.id))")
+    assert found == []
+
+
+def test_signing_in_and_choosing_takes_keys_alone(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "pat", "/profile/")
+    page.context.clear_cookies()
+    page.goto(page.url.partition("/profile/")[0] + "/accounts/login/")
+    page.get_by_label("E-mail address").focus()
+    page.keyboard.type("pat@both.example")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Choose a company")).to_be_visible()
+    page.get_by_role("button", name="Globex").focus()
+    page.keyboard.press("Enter")
+    expect(page).not_to_have_url("/companies/")
+    page.goto(page.url.split("/companies")[0].rstrip("/") + "/profile/")
+    expect(page.get_by_role("heading", name="In Globex")).to_be_visible()
