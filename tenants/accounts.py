@@ -14,6 +14,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext_lazy as _
 
 from tenants.access import choose_membership, memberships_of, principal_for_session
 from tenants.models import Membership, User
@@ -23,6 +24,15 @@ SESSION_SIGNED_IN = "signed_in_at"
 
 class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Nobody signs up but through an invitation."""
+
+    error_messages = {
+        **DefaultAccountAdapter.error_messages,
+        "account_inactive": _("This account is closed."),
+        "email_password_mismatch": _("The e-mail address or the password is not right."),
+        "incorrect_password": _("This is not your password."),
+        "too_many_login_attempts": _("Too many failed tries: wait a few minutes."),
+        "rate_limited": _("That was too often: wait a few minutes."),
+    }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Refuse: allauth's own page would be open."""

@@ -14,28 +14,29 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants.errors import AtriumError
 
+PASSWORD_RULE = _("At least eight characters, and not a common one.")
+
 
 class WithoutPlaceholders:
-    """Mixin that leaves the labels to say what a field is."""
+    """Mixin that leaves it to labels and helps to say what a field is."""
 
     fields: dict[str, forms.Field]
     labels: dict[str, Any] = {}
+    helps: dict[str, Any] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
             field.widget.attrs.pop("placeholder", None)
             field.label = self.labels.get(name, field.label)
+            field.help_text = self.helps.get(name, field.help_text)
 
 
 class SignInForm(WithoutPlaceholders, account_forms.LoginForm):  # type: ignore[misc]
     """E-mail address and password."""
 
     labels = {"login": _("E-mail address"), "remember": _("Stay signed in on this device")}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["password"].help_text = ""
+    helps = {"password": ""}
 
 
 class ResetForm(WithoutPlaceholders, account_forms.ResetPasswordForm):  # type: ignore[misc]
@@ -48,6 +49,7 @@ class NewPasswordForm(WithoutPlaceholders, account_forms.ResetPasswordKeyForm): 
     """A new password, by the link."""
 
     labels = {"password1": _("New password"), "password2": _("New password again")}
+    helps = {"password1": PASSWORD_RULE}
 
 
 class ChangePasswordForm(WithoutPlaceholders, account_forms.ChangePasswordForm):  # type: ignore[misc]
@@ -58,18 +60,13 @@ class ChangePasswordForm(WithoutPlaceholders, account_forms.ChangePasswordForm):
         "password1": _("New password"),
         "password2": _("New password again"),
     }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["oldpassword"].help_text = ""
+    helps = {"oldpassword": "", "password1": PASSWORD_RULE}
 
 
 class ConfirmForm(WithoutPlaceholders, account_forms.ReauthenticateForm):  # type: ignore[misc]
     """The password once more."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["password"].help_text = ""
+    helps = {"password": ""}
 
 
 class CodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
@@ -132,7 +129,7 @@ class NewAccountForm(JoinForm):
         label=_("Choose a password"),
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text=_("At least eight characters, and not a common one."),
+        help_text=PASSWORD_RULE,
     )
 
 
