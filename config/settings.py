@@ -220,6 +220,8 @@ DEFAULT_FROM_EMAIL = read("str", "DEFAULT_FROM_EMAIL", "atrium@localhost")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_SSL_REDIRECT = False
 SECURE_HSTS_SECONDS = 31_536_000 if _public.scheme == "https" else 0
+# The proxy redirects to TLS; whether subdomains follow is for the domain's owner to say.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "tenants.error_pages.csrf_failure"

@@ -107,5 +107,5 @@ def call_door(name: str, *args: Any) -> list[tuple[Any, ...]]:
     placeholders = ", ".join(["%s"] * len(args))
     with connections["default"].cursor() as cursor:
         # The name is ours; arguments travel as parameters.
-        cursor.execute(f"SELECT * FROM doors.{name}({placeholders})", args)
+        cursor.execute(f"SELECT * FROM doors.{name}({placeholders})", args)  # nosec B608
         return list(cursor.fetchall())
