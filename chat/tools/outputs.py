@@ -25,7 +25,7 @@ SENTENCES = {
     "access_ended": "The call is refused: the person's access has ended.",
     "approval_void": "The call is refused: the tool has changed since it was approved.",
     "binary_output": "The tool returned binary data, which cannot be shown here.",
-    "cancelled": "The call was stopped before it ended; nothing was changed by it.",
+    "cancelled": "The call was stopped before it ended.",
     "declined": "The person declined this call. Nothing was changed. Do not try it again unasked.",
     "duplicate_call": "The same call was made twice in one answer: see the result of the first.",
     "outcome_unknown": (

@@ -36,7 +36,11 @@ def tool(
 ) -> Callable[[F], F]:
     """Register a function as a tool; name, description and schema are read from it.
 
-    `label` is what people see. See `chat.tools.base.Tool` for the rest.
+    A plain function runs in the database executor, in the tenant's scope and in
+    one transaction, which commits together with the end of its call: it should
+    touch nothing but the database. An async function may reach out, and opens
+    `ctx.scope()` within `in_db` for its rows. `label` is what people see; see
+    `chat.tools.base.Tool` for the rest.
 
     Raises:
         UnusableTool: at import, for a taken name, a reserved parameter or a type without schema.

@@ -122,6 +122,11 @@ def test_an_address_changes_until_the_order_is_shipped(orders: World) -> None:
     assert late["error"]["code"] == "too_late"
 
 
+def test_blanks_are_no_address(orders: World) -> None:
+    found = ask(orders.acme, "alice", "update_delivery_address", order_number=1042, address=" " * 9)
+    assert found["error"]["code"] == "invalid_arguments"
+
+
 def approved(company: Company, ctx: CallContext, number: int) -> ToolCall:
     """Propose to cancel an order, approve, and go on."""
     arguments = json.dumps({"order_number": number})
