@@ -10,7 +10,6 @@ from procrastinate.contrib.django import app
 from chat.conf import conf
 from chat.models import Run, Thread, ThreadMapping
 from chat.runs import recovery, upstreams
-from chat.runs.turn import Started
 from chat.runs.worker import worker
 from chat.upstream.base import KeepsConversations
 from tenants.db import call_door, in_db
@@ -22,12 +21,12 @@ async def execute_run(tenant_id: str, run_id: str) -> None:
     """Take a run that no process holds; a worker process joins the beating ones first."""
     if worker.event_loop is None:
         await worker.start()
-    started = await in_db(_claim, UUID(tenant_id), run_id)
-    if started is not None:
-        worker.submit(started)
+    taken = await in_db(_claim, UUID(tenant_id), run_id)
+    if taken is not None:
+        worker.take(taken)
 
 
-def _claim(tenant_id: UUID, run_id: str) -> Started | None:
+def _claim(tenant_id: UUID, run_id: str) -> recovery.Taken | None:
     with tenant_scope(tenant_id):
         return recovery.take_over(run_id, worker.process_id)
 
@@ -38,8 +37,9 @@ async def recover_runs(timestamp: int) -> None:
     """Find runs whose claim lapsed and start them again: the backstop of the workers' own look."""
     if worker.event_loop is None:
         await worker.start()
-    for started in await in_db(recovery.take_over_lapsed, worker.process_id):
-        worker.submit(started)
+    executing = frozenset(worker.runs)
+    for taken in await in_db(recovery.take_over_lapsed, worker.process_id, executing):
+        worker.take(taken)
 
 
 @app.periodic(cron="*/5 * * * *")

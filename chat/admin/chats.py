@@ -64,7 +64,9 @@ class ThreadAdmin(ReadableOnly):
     @display(description=_("messages"))
     def transcript(self, row: Thread) -> str:
         """The newest messages, oldest first, with their answers' traces."""
-        newest = row.messages.order_by(models.F("position").desc(nulls_first=True), "-id")
+        newest = Message.objects.filter(thread=row).order_by(
+            models.F("position").desc(nulls_first=True), "-id"
+        )
         messages = list(newest.select_related("assistant")[:TRANSCRIPT_MESSAGES])
         runs = {
             run.pk: run_address(run.pk)

@@ -596,7 +596,7 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(
                 db_constraint=False,
                 on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="runs",
+                related_name="+",
                 to="chat.thread",
             ),
         ),
@@ -606,7 +606,7 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(
                 db_constraint=False,
                 on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="messages",
+                related_name="+",
                 to="chat.thread",
             ),
         ),

@@ -67,7 +67,7 @@ class Run(TenantModel):
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.run_id, editable=False)
     thread = models.ForeignKey(
-        Thread, on_delete=models.DO_NOTHING, db_constraint=False, related_name="runs"
+        Thread, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
     assistant = models.ForeignKey(
         Assistant, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"

@@ -131,7 +131,7 @@ class Message(TenantModel):
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.message_id, editable=False)
     thread = models.ForeignKey(
-        Thread, on_delete=models.DO_NOTHING, db_constraint=False, related_name="messages"
+        Thread, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
     position = models.BigIntegerField(null=True)
     role = models.CharField(max_length=10)

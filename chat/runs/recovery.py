@@ -49,10 +49,28 @@ def release(claim: Claim) -> None:
         )
 
 
-def take_over_lapsed(process_id: UUID) -> list[Started]:
-    """Claim or end the runs that nobody executes any more, and return those claimed."""
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What became of a lapsed run: claimed (`started`), or ended, with the next one started.
+
+    `ended` is the wire object its readers are told.
+    """
+
+    tenant_id: UUID
+    thread_id: str
+    started: Started | None
+    ended: dict[str, Any] | None = None
+
+
+def take_over_lapsed(process_id: UUID, executing: Collection[str]) -> list[Taken]:
+    """Claim or end the runs that nobody executes any more.
+
+    Runs under way in this process (`executing`) are not lost, however late its heartbeat is.
+    """
     found = []
     for run_id, tenant_id in call_door("lapsed_runs", conf.lapse_seconds, TAKE_OVER_AT_ONCE):
+        if run_id in executing:
+            continue
         with tenant_scope(tenant_id):
             taken = take_over(run_id, process_id)
         if taken is not None:
@@ -60,10 +78,10 @@ def take_over_lapsed(process_id: UUID) -> list[Started]:
     return found
 
 
-def take_over(run_id: str, process_id: UUID) -> Started | None:
+def take_over(run_id: str, process_id: UUID) -> Taken | None:
     """Claim one lapsed run for this process, or end it where it has no future.
 
-    Must run in the tenant's scope. None when it was ended or is not lapsed any more.
+    Must run in the tenant's scope. None when it is not lapsed any more.
     """
     with transaction.atomic():
         run = (
@@ -77,7 +95,13 @@ def take_over(run_id: str, process_id: UUID) -> Started | None:
             return None
         ending = _ending_of_lapsed(run)
         if ending is not None:
-            return end_row(run, ending, owner=process_id)
+            following = end_row(run, ending, owner=process_id)
+            return Taken(
+                tenant_id=run.tenant_id,
+                thread_id=run.thread_id,
+                started=following,
+                ended=wire.run_object(run),
+            )
         _close_interrupted_step(run)
         run.owner, run.token = process_id, run.token + 1
         run.takeovers += 1
@@ -85,12 +109,13 @@ def take_over(run_id: str, process_id: UUID) -> Started | None:
         run.state += 1000
         run.save(update_fields=["owner", "token", "takeovers", "state"])
         log.warning("run_taken_over", run_id=run.pk, takeovers=run.takeovers)
-        return Started(
+        started = Started(
             claim=Claim.of(run),
             thread_id=run.thread_id,
             state=run.state,
             seconds_left=(run.expires_at - timezone.now()).total_seconds(),
         )
+        return Taken(tenant_id=run.tenant_id, thread_id=run.thread_id, started=started)
 
 
 def _is_lapsed(run: Run) -> bool:
@@ -206,7 +231,8 @@ def what_is_over(
         "membership": set(),
         "key": set(),
         "sign_in": set(),
-        "cancel": set(), "revoked": set(),
+        "cancel": set(),
+        "revoked": set(),
     }
     signed_out = {}
     for kind, one, at in rows:

@@ -198,9 +198,17 @@ class Worker:
 
     async def _recover(self) -> None:
         if not self.draining:
-            for started in await in_db(recovery.take_over_lapsed, self.process_id):
-                if started.claim.run_id not in self.runs:
-                    self._begin(started)
+            executing = frozenset(self.runs)
+            for taken in await in_db(recovery.take_over_lapsed, self.process_id, executing):
+                self.take(taken)
+
+    def take(self, taken: recovery.Taken) -> None:
+        """Tell readers of a lapsed run that was ended, and execute what was claimed."""
+        if taken.ended is not None:
+            event = f"thread.run.{taken.ended['status']}"
+            hub.notify(taken.tenant_id, taken.thread_id, event, taken.ended)
+        if taken.started is not None and taken.started.claim.run_id not in self.runs:
+            self._begin(taken.started)
 
     async def _watch(self) -> None:
         """Ask once what of all that is open here is over, and close it."""

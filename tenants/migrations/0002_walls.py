@@ -19,13 +19,25 @@ class Migration(migrations.Migration):
         TenantWall(
             "membership",
             door_columns=(
-                "id", "tenant_id", "user_id", "disabled_at", "removed_at", "signed_out_at",
+                "id",
+                "tenant_id",
+                "user_id",
+                "disabled_at",
+                "removed_at",
+                "signed_out_at",
             ),
         ),
         TenantWall("invitation", door_columns=("id", "tenant_id", "token_hash")),
         TenantWall(
             "apikey",
-            door_columns=("id", "tenant_id", "membership_id", "secret_hash", "revoked_at", "expires_at"),
+            door_columns=(
+                "id",
+                "tenant_id",
+                "membership_id",
+                "secret_hash",
+                "revoked_at",
+                "expires_at",
+            ),
         ),
         TenantWall("auditevent", append_only=True),
         migrations.RunSQL(

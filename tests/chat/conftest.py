@@ -88,8 +88,4 @@ def conversing(
 def make_assistant(company: Company, **fields: object) -> str:
     """Make an assistant on the scripted model and return its id."""
     with company.scope():
-        return str(
-            Assistant.objects.create(
-                name="Scripted", model="test-model", **fields  # type: ignore[arg-type]
-            ).pk
-        )
+        return str(Assistant.objects.create(name="Scripted", model="test-model", **fields).pk)

@@ -1,4 +1,4 @@
-"""Live delivery: every reader ends with the same text, wherever it begins and however slow it is."""
+"""Live delivery: every reader ends with the same text, wherever it begins, however slow it is."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ def stored_messages(company: Company, thread: str) -> list[Message]:
 
 def stored_run(company: Company, run: str) -> Run:
     with company.scope():
-        return Run.objects.get(pk=run)
+        found: Run = Run.objects.get(pk=run)
+        return found
 
 
 async def answered(model: ModelServer, world: World, *answers: Answer) -> tuple[Frame, Frame]:
@@ -122,7 +123,7 @@ async def test_stop_keeps_what_was_written(model: ModelServer, world: World) -> 
 
 
 async def test_stopping_twice_says_that_it_is_over(model: ModelServer, world: World) -> None:
-    sent, run = await answered(model, world, Answer(say=("done",)))
+    _sent, run = await answered(model, world, Answer(say=("done",)))
     async with chat_socket(model.server, world.acme, "alice") as socket:
         refused = await socket.ask("run.cancel", run=run["id"])
     assert refused["error"]["code"] == "run_finished"
