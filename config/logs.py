@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 import logging.config
+import re
+from typing import Any
 
 import structlog
+
+# Whoever holds one of these addresses may join a company or set a password.
+_SECRET_PATH = re.compile(r"(/invitations/|/password/reset/key/)[^/\s\"']+")
+# What PostgreSQL tells of a refused row is the row.
+_DETAIL = re.compile(r"DETAIL:.*?(?=\n\nThe above|\n\nDuring|\Z)", re.DOTALL)
+
+
+def hide_secrets(logger: Any, name: str, event: Any) -> Any:
+    """Take secret addresses and rows out of a line (a structlog processor)."""
+    for key in ("event", "request", "path"):
+        if isinstance(event.get(key), str):
+            event[key] = _SECRET_PATH.sub(r"\1…", event[key])
+    if isinstance(event.get("exception"), str):
+        event["exception"] = _DETAIL.sub("DETAIL: …", event["exception"])
+    return event
+
 
 _SHARED = [
     structlog.contextvars.merge_contextvars,
@@ -26,6 +44,7 @@ def configure_logging(level: str) -> None:
                     "processors": [
                         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                         structlog.processors.format_exc_info,
+                        hide_secrets,
                         structlog.processors.JSONRenderer(),
                     ],
                     "foreign_pre_chain": _SHARED,

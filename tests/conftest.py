@@ -16,6 +16,7 @@ from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
 from tests.database import HEARTBEATS, TestDatabase, test_database
+from tests.log_scan import scanned_log
 from tests.server import Server, serve
 from tests.world import World, build_world
 
@@ -67,6 +68,13 @@ def django_db_setup(database: TestDatabase) -> Iterator[None]:
 def _no_memory_of_other_tests() -> None:
     """Rate limits count in the cache."""
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log() -> Iterator[None]:
+    """Whatever a test does, its log holds no canary and no password."""
+    with scanned_log():
+        yield
 
 
 @pytest.fixture

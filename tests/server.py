@@ -17,6 +17,7 @@ from pathlib import Path
 from django.conf import settings
 
 from tests.database import CHECKOUT, TestDatabase
+from tests.log_scan import forbidden_in
 
 START_SECONDS = 60
 
@@ -72,6 +73,7 @@ def serve(
             yield server
         finally:
             _stop(process)
+        assert forbidden_in(server.logged()) == [], "The server's log holds what people wrote."
 
 
 def _environment(database: TestDatabase, folder: Path) -> dict[str, str]:

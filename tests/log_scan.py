@@ -1,0 +1,50 @@
+"""No test may make the application log what people wrote, who they are, or a secret."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from tests.world import PASSWORD
+
+FORBIDDEN = ("CANARY-", PASSWORD)
+
+
+class Lines(logging.Handler):
+    """Keeps each line as the real handler would write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line."""
+        self.lines.append(self.format(record))
+
+
+@contextmanager
+def scanned_log(*forbidden: str) -> Iterator[list[str]]:
+    """Lend the lines logged in the block, and fail at its end when one holds what it may not."""
+    root = logging.getLogger()
+    formatters = [
+        handler.formatter
+        for handler in root.handlers
+        if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter)
+    ]
+    scan = Lines()
+    scan.setFormatter(formatters[0])
+    root.addHandler(scan)
+    try:
+        yield scan.lines
+    finally:
+        root.removeHandler(scan)
+    assert forbidden_in("\n".join(scan.lines), *forbidden) == []
+
+
+def forbidden_in(text: str, *forbidden: str) -> list[str]:
+    """Return the lines that hold one of the words; by default what no log may hold."""
+    words = forbidden or FORBIDDEN
+    return [line for line in text.splitlines() if any(word in line for word in words)]
