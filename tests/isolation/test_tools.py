@@ -1,119 +1,102 @@
-"""Every registered tool, with what belongs to the other tenant in every argument."""
+"""Every registered tool, with arguments that mean another company's or person's rows.
+
+Tools and parameters come from the registry; a parameter without a recipe fails the test.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.apps import apps
-from django.utils import timezone
 
-from chat.demo.models import Contact, Customer, Order
-from chat.tools import dispatch, registry
+from chat.demo.models import Order
+from chat.models import ToolCall
 from chat.tools.registry import TOOLS
-from tenants.managers import TenantModel
-from tests.chat.tool_runs import audited, call, open_run, phase, prepare
-from tests.world import Company, World
+from tests.chat.tool_runs import open_run, perform_one
+from tests.database import TestDatabase
+from tests.isolation.rows import ORDERS, Rows, blotted, contents
+from tests.world import World
 
-FOREIGN_NUMBER, UNKNOWN_NUMBER = 7001, 7002
-# What a tool needs to be called at all, by parameter; one that is missing here fails the test.
-FITTING: dict[str, dict[str, Any]] = {
-    "search_thread": {"words": "tent"},
+NOBODYS = 987_654
+# Arguments of a call that works, by parameter; what another's row may be put in.
+RECIPES: dict[str, dict[str, Any]] = {
     "list_orders": {"status": "placed"},
-    "get_order": {"order_number": 1},
-    "update_delivery_address": {"order_number": 1, "address": "5 Elm Street"},
-    "cancel_order": {"order_number": 1},
+    "get_order": {"order_number": 1001},
+    "update_delivery_address": {"order_number": 1001, "address": "12 New Street, Springfield"},
+    "cancel_order": {"order_number": 1001},
+    "search_thread": {"words": "FINISHED"},
 }
+# Orders that only others have: a colleague's, and one of the other company.
+OTHERS = (ORDERS["acme"]["bob"], ORDERS["globex"]["hugo"])
+IDENTITIES = ("tenant_id", "tenant", "customer_id", "member_id", "user", "company", "id")
 
 
-@pytest.fixture
-def shops(world: World) -> World:
-    """An order of globex with a number that acme does not have."""
-    with world.globex.scope():
-        customer = Customer.objects.create(name=f"{world.globex.canary}CUSTOMER")
-        Contact.objects.create(customer=customer, member=world.globex.gina)
-        Order.objects.create(
-            number=FOREIGN_NUMBER,
-            customer=customer,
-            status="placed",
-            ordered_on=timezone.localdate(),
-            delivery_address=f"{world.globex.canary}ADDRESS",
-        )
-    return world
+def call(world: World, name: str, arguments: dict[str, Any]) -> ToolCall:
+    run = open_run(world.acme, "alice", *RECIPES)
+    try:
+        return perform_one(world.acme, run, name, json.dumps(arguments))
+    finally:
+        with world.acme.scope():
+            type(run.run).objects.filter(pk=run.run.pk).update(status="completed")
 
 
-def foreign_texts(world: World) -> dict[str, str]:
-    """Return what a model might know of globex, and an unknown thing of the same form."""
-    other = world.globex
-    return {
-        other.tenant.slug: "nowhere",
-        str(other.tenant.pk): "00000000-0000-4000-8000-000000000000",
-        other.tenant.name: "Nobody",
-        other.threads["gina"].pk: "thread_" + "0" * 24,
-        other.runs["gina"].pk: "run_" + "0" * 24,
-        other.assistant.pk: "asst_" + "0" * 24,
-        str(other.gina.pk): "00000000-0000-4000-8000-000000000001",
-        "gina@globex.example": "nobody@nowhere.example",
-        f"{other.canary}CUSTOMER": "Nobody's",
-    }
+def test_every_tool_and_parameter_has_a_recipe() -> None:
+    found = {tool.name: set(tool.schema["properties"]) for tool in TOOLS.values()}
+    assert found == {name: set(recipe) for name, recipe in RECIPES.items()}
 
 
-def attempts(world: World, name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield arguments that name something of globex, and the same with something unknown."""
-    fitting = FITTING[name]
-    for parameter in TOOLS[name].schema["properties"]:
-        if isinstance(fitting[parameter], int):
-            yield {**fitting, parameter: FOREIGN_NUMBER}, {**fitting, parameter: UNKNOWN_NUMBER}
-        for foreign, unknown in foreign_texts(world).items():
-            yield {**fitting, parameter: foreign}, {**fitting, parameter: unknown}
-    for extra in ("tenant_id", "organization", "user_id", "role", "x"):
-        for foreign, unknown in foreign_texts(world).items():
-            yield {**fitting, extra: foreign}, {**fitting, extra: unknown}
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_recipes_reach_rows(rows: Rows, name: str) -> None:
+    row = call(rows.world, name, RECIPES[name])
+    assert row.status == ("waiting" if name == "cancel_order" else "completed"), row.output
+    if name not in ("cancel_order", "search_thread"):
+        assert "1001" in (row.output or "")
 
 
-def everything_of(company: Company) -> dict[str, list[Any]]:
-    """Return all rows of a tenant."""
-    with company.scope():
-        return {
-            model._meta.label: sorted(map(repr, model._default_manager.values_list()))
-            for model in apps.get_models()
-            if issubclass(model, TenantModel)
-        }
+@pytest.mark.parametrize("name", [name for name in RECIPES if "order_number" in RECIPES[name]])
+def test_numbers_of_others_orders_are_unknown(
+    rows: Rows, walls: str, database: TestDatabase, name: str
+) -> None:
+    before = contents(database)["demo_order"]
+    outputs = []
+    for number in (NOBODYS, *OTHERS):
+        row = call(rows.world, name, {**RECIPES[name], "order_number": number})
+        outputs.append((row.status, row.error_code, blotted(row.output or "", str(number))))
+    assert set(outputs) == {outputs[0]}
+    assert contents(database)["demo_order"] == before
 
 
-def test_every_tool_has_a_recipe() -> None:
-    for name, tool in TOOLS.items():
-        assert FITTING.get(name, {}).keys() == tool.schema["properties"].keys(), name
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_output_holds_anything_of_another_company(rows: Rows, walls: str, name: str) -> None:
+    output = call(rows.world, name, RECIPES[name]).output or ""
+    assert rows.world.globex.canary not in output
+    assert not any(str(number) in output for number in OTHERS)
 
 
-@pytest.mark.parametrize("name", sorted(FITTING))
-def test_naming_what_is_foreign_is_naming_nothing(shops: World, name: str) -> None:
-    names = [each.name for each in registry.all_tools()]
-    ctx = open_run(shops.acme, "adam", *names)
-    before = everything_of(shops.globex)
-    pairs = list(attempts(shops, name))
-    proposed = [
-        call(name, json.dumps(arguments), index=index)
-        for index, arguments in enumerate(each for pair in pairs for each in pair)
-    ]
-    rows = prepare(shops.acme, ctx, *proposed)
-    for row in rows:  # as if somebody had approved what waits
-        row.status = "approved" if row.status == "waiting" else row.status
-    with shops.acme.scope():
-        type(rows[0]).objects.bulk_update(rows, ["status"])
-    ended = phase(dispatch.execute_all)(ctx, rows)
-    for (foreign, unknown), seen, plain in zip(pairs, ended[::2], ended[1::2], strict=True):
-        assert (seen.status, seen.error_code) == (plain.status, plain.error_code)
-        assert _masked(seen.output, foreign) == _masked(plain.output, unknown)
-        assert shops.globex.canary not in _masked(seen.output, foreign)
-    assert everything_of(shops.globex) == before
-    assert "tool.attempted" in audited(shops.acme, ended[0])
+def test_search_finds_only_the_own_chat(rows: Rows, walls: str) -> None:
+    for words in (rows.world.globex.canary, "GINA BOB", "CANARY TEXT"):
+        output = json.loads(call(rows.world, "search_thread", {"words": words}).output or "")
+        text = json.dumps(output)
+        assert rows.world.globex.canary not in text
+        assert "BOB" not in text
 
 
-def _masked(output: str, arguments: dict[str, Any]) -> str:
-    """Take out what the model itself had written."""
-    for value in arguments.values():
-        output = output.replace(json.dumps(value, ensure_ascii=False).strip('"'), "…")
-    return output
+@pytest.mark.parametrize("name", RECIPES)
+def test_naming_another_company_is_refused_like_naming_nobody(rows: Rows, name: str) -> None:
+    theirs = str(rows.world.globex.tenant.pk)
+    for identity in IDENTITIES:
+        outcomes = []
+        for value in (theirs, "nobody"):
+            row = call(rows.world, name, {**RECIPES[name], identity: value})
+            outcomes.append((row.status, row.error_code, row.output))
+        assert outcomes[0] == outcomes[1]
+        assert outcomes[0][0] == "refused"
+
+
+def test_both_companies_change_their_own_order_of_the_same_number(rows: Rows) -> None:
+    call(rows.world, "update_delivery_address", RECIPES["update_delivery_address"])
+    for company, changed in ((rows.world.acme, True), (rows.world.globex, False)):
+        with company.scope():
+            address = Order.objects.get(number=1001).delivery_address
+        assert address.startswith("12 New Street") is changed

@@ -1,0 +1,53 @@
+"""The world with a row of every kind, under both walls and under the second one alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import models
+
+from tenants.managers import TenantManager, TenantModel
+from tenants.models import OwnTenantManager
+from tests.isolation.rows import Rows, build_rows
+from tests.world import World
+
+BOTH, SECOND_ALONE = "both walls", "row-level security alone"
+
+
+@pytest.fixture
+def rows(world: World) -> Rows:
+    """Ids of everything, of everybody."""
+    return build_rows(world)
+
+
+def take_first_wall_away(patch: pytest.MonkeyPatch) -> None:
+    """Leave managers without the tenant's condition, and rows without the check at saving."""
+
+    def unscoped(manager: Any) -> Any:
+        return manager._queryset_class(model=manager.model, using=manager._db)
+
+    patch.setattr(TenantManager, "get_queryset", unscoped)
+    patch.setattr(OwnTenantManager, "get_queryset", unscoped)
+
+    stamp = TenantModel.stamp_tenant
+
+    def stamp_new_rows_only(row: Any) -> None:
+        if row.tenant_id is None:
+            stamp(row)
+
+    patch.setattr(TenantModel, "stamp_tenant", stamp_new_rows_only)
+
+
+@pytest.fixture(params=[BOTH, SECOND_ALONE])
+def walls(request: pytest.FixtureRequest, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which walls stand; each test of the matrix runs under both."""
+    if request.param == SECOND_ALONE:
+        take_first_wall_away(monkeypatch)
+        for model in (m for m in TenantModel.__subclasses__() if not m._meta.abstract):
+            assert "tenant_id" not in str(_condition(model))
+    return str(request.param)
+
+
+def _condition(model: type[models.Model]) -> object:
+    return model._default_manager.all().query.where
