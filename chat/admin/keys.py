@@ -25,7 +25,7 @@ from tenants.actions.keys import DEFAULT_SCOPES
 from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, site
 from tenants.models import ApiKey, Membership, Role
 
-STATUS_LABELS = {"usable": "success", "revoked": "danger"}
+STATUS_LABELS = {"usable": "success", "revoked": "danger", "expired": "default"}
 SCOPES = [
     ("read", gettext_lazy("Read: chats, answers and assistants of the member it acts for")),
     ("write", gettext_lazy("Write: send messages, start and stop answers")),

@@ -34,7 +34,12 @@ from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, site
 from tenants.models import Invitation, Membership, Role
 
 STATUS_LABELS = {"active": "success", "disabled": "warning"}
-INVITATION_LABELS = {"open": "info", "accepted": "success"}
+INVITATION_LABELS = {
+    "open": "info",
+    "accepted": "success",
+    "withdrawn": "default",
+    "expired": "default",
+}
 
 
 def invitation_link(token: str) -> str:
@@ -78,6 +83,7 @@ class MembershipAdmin(TenantScopedAdmin):
     ordering = ("name", "id")
     fields = ("name", "email", "status_text", "created_at", "role")
     readonly_fields = ("name", "email", "status_text", "created_at")
+    delete_word = gettext_lazy("Remove from the company")
     delete_confirmation_template = "admin/chat/remove_member.html"
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:

@@ -33,6 +33,9 @@ LABELS = {
     "incomplete": "warning",
     "requires_action": "warning",
     "in_progress": "info",
+    "queued": "default",
+    "cancelling": "default",
+    "cancelled": "default",
 }
 
 
@@ -79,7 +82,7 @@ class RunAdmin(TenantScopedAdmin):
         "tokens",
         "took",
     )
-    list_filter = ("status", "model")
+    list_filter = ("status", "created_at")
     ordering = ("-created_at", "-id")
     fields = (
         "outcome",

@@ -26,6 +26,7 @@ class AuditEventAdmin(TenantScopedAdmin):
     menu = _("Audit log")
     paginator = InfinitePaginator
     list_display = ("created_at", "actor", "action", "subject")
+    list_filter = ("created_at",)
     search_fields = ("actor", "action", "subject")
     search_help_text = _("Who, what, or on what")
     ordering = ("-created_at", "-id")

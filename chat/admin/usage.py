@@ -56,7 +56,7 @@ class UsageAdmin(TenantScopedAdmin):
         "cost",
         "outcome",
     )
-    list_filter = ("kind", "outcome", "model")
+    list_filter = ("created_at",)
     ordering = ("-created_at", "-id")
     fields = (
         "created_at",

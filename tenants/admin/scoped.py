@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models, transaction
@@ -89,6 +90,7 @@ class TenantScopedAdmin(ModelAdmin):
     group: ClassVar[Group]
     icon: ClassVar[str] = "circle"
     menu: ClassVar[Any] = ""
+    delete_word: ClassVar[Any] = ""
     # Among the pages of its group; equal ones stand in the order of registration.
     place: ClassVar[int] = 0
     form = TenantForm
@@ -102,6 +104,8 @@ class TenantScopedAdmin(ModelAdmin):
     buttons: ClassVar[tuple[Button, ...]] = ()
     actions = None
     show_full_result_count = False
+    # Counting each filter's rows would read the whole table on every visit.
+    show_facets = ShowFacets.NEVER
     list_per_page = 50
     save_as = False
     change_form_before_template = "admin/seen.html"
@@ -197,6 +201,8 @@ class TenantScopedAdmin(ModelAdmin):
         """Show or save a row; what the action refuses becomes an error of the form."""
         context = {
             "show_save_and_add_another": False,
+            "delete_word": self.delete_word,
+            "trail_address": self._trail_address(object_id),
             "row_buttons": self._buttons(request, object_id),
             **(extra_context or {}),
         }
@@ -296,6 +302,11 @@ class TenantScopedAdmin(ModelAdmin):
         except AtriumError as error:
             messages.error(request, error.message)
         return redirect(self._address("change", object_id))
+
+    def _trail_address(self, object_id: str | None) -> str:
+        """Return where the row's audit trail is, "" for rows that no action changes."""
+        is_written = self.may_change or self.may_delete or self.buttons
+        return self._address("history", object_id) if object_id and is_written else ""
 
     def _gone(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         response: HttpResponseBase = self._get_obj_does_not_exist_redirect(
