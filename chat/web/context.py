@@ -9,6 +9,7 @@ from django.middleware.csrf import get_token
 from django.templatetags.static import static
 from django.urls import reverse
 
+from chat.conf import conf
 from chat.models import Assistant
 from chat.web.words import WORDS
 from chat.wire import WireObject, assistant_label
@@ -44,6 +45,7 @@ def page_data(
     return {
         "membership": str(membership.pk),
         "csrf": get_token(request),
+        "limits": {"characters": conf.message_characters, "bytes": conf.frame_bytes},
         "company": {"name": principal.tenant.name},
         "person": {"name": membership.name, "zone": membership.zone},
         "urls": {

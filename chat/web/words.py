@@ -15,6 +15,7 @@ WORDS = {
     "not_done": _("That did not work. Try again in a moment."),
     "send_again": _("Send again"),
     "discard": _("Take back"),
+    "too_long": _("This message is too long. Send it in parts."),
     "waiting": _("Waiting until this answer is finished"),
     "withdraw": _("Take back"),
     "placeholder": _("Write a message"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
+from chat.models import Assistant, Thread
 from tests.browser.conftest import Visit
 from tests.browser.steps import answers, ask, chat_action, last_text, wait_until_idle
 from tests.upstream.server import ScriptedServer
@@ -171,6 +172,50 @@ def test_a_message_sent_without_a_line_goes_out_later(
     expect(page.locator(".own-text")).to_have_text("Are you there?")
     expect(last_text(page)).to_have_text("Here I am.")
     assert page.locator(".own-text").count() == 1
+
+
+def test_a_message_on_its_way_survives_a_reload(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=("Here I am.",))
+    page = visit(world.acme, "alice")
+    expect(page.locator("#welcome")).to_be_visible()
+    page.evaluate("window.dispatchEvent(new Event('offline'))")
+    ask(page, "Are you there?")
+    page.reload()
+    expect(last_text(page)).to_have_text("Here I am.")
+    expect(page.locator(".own-text")).to_have_text(["Are you there?"])
+
+
+def test_a_refused_message_can_be_taken_back(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice")
+    expect(page.locator("#welcome")).to_be_visible()
+    with world.acme.scope():
+        Assistant.objects.update(enabled=False)
+    ask(page, "Anybody?")
+    expect(page.locator(".own-note")).to_contain_text("switched off")
+    page.get_by_role("button", name="Take back").click()
+    expect(page.get_by_label("Message", exact=True)).to_have_value("Anybody?")
+    expect(page.locator(".own-text")).to_have_count(0)
+
+
+def test_a_message_that_is_too_long_stays_in_the_box(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice")
+    expect(page.locator("#welcome")).to_be_visible()
+    ask(page, "x" * 70_000)
+    expect(page.locator(".toast")).to_contain_text("too long")
+    expect(page.locator(".own-text")).to_have_count(0)
+
+
+def test_more_chats_come_as_the_list_is_scrolled(world: World, visit: Visit) -> None:
+    with world.acme.scope():
+        for number in range(40):
+            Thread.objects.create(member=world.acme.alice, title=f"Chat {number}")
+    page = visit(world.acme, "alice")
+    expect(page.locator("#threads a")).to_have_count(30)
+    page.locator("#threads a").last.scroll_into_view_if_needed()
+    expect(page.locator("#threads a")).to_have_count(41)
+    expect(page.locator("#more-threads")).to_be_hidden()
 
 
 def test_renaming_changes_list_and_title(world: World, visit: Visit) -> None:

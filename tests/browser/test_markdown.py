@@ -32,22 +32,47 @@ ATTACKS = [
 ]
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_markup_of_a_model_is_inert(
-    world: World, model: ScriptedServer, visit: Visit, attack: str
-) -> None:
-    model.expect(say=(*attack.partition("="), "\n\nThe end."))
+BAD = "script, img, iframe, style, form, input, object, svg:not(.icon), [onerror], [onload]"
+# Draws a text with the page's own code as it would grow, and returns its places.
+DRAW = """async ([text, size]) => {
+    const links = [...document.querySelectorAll("link[rel=modulepreload]")];
+    const { href } = links.find((link) => /chat.markdown[.]/.test(link.href));
+    const { Markdown } = await import(href);
+    const place = document.createElement("div");
+    place.className = "prose attack";
+    document.getElementById("messages").append(place);
+    const markdown = new Markdown(place);
+    for (let end = size; end < text.length; end += size) markdown.update(text.slice(0, end), false);
+    markdown.update(text, true);
+    for (const link of place.querySelectorAll("a")) link.dispatchEvent(new Event("mouseover"));
+    return [...place.querySelectorAll("a")].map((link) => link.protocol);
+}"""
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_markup_of_a_model_is_inert(world: World, visit: Visit, size: int) -> None:
     page = visit(world.acme, "alice")
-    ask(page, "Say it")
-    expect(last_text(page)).to_contain_text("The end.")
+    expect(page.locator("#welcome")).to_be_visible()
+    for attack in ATTACKS:
+        protocols = page.evaluate(DRAW, [f"{attack}\n\nThe end.", size])
+        assert set(protocols) <= {"https:"}, attack
+        assert page.locator(".attack").locator(BAD).count() == 0, attack
+        assert page.locator(".attack [style]:not(.katex *)").count() == 0, attack
+        assert page.evaluate("window.hit") is None, attack
+    expect(page.locator(".attack").last).to_contain_text("The end.")
+
+
+def test_an_attack_through_the_whole_way_is_inert(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=tuple(f"{attack}\n\n" for attack in ATTACKS[:9]))
+    page = visit(world.acme, "alice")
+    ask(page, "<img src=x onerror=window.hit=1>")
     wait_until_idle(page)
-    for link in page.locator(".prose a").all():
-        link.hover()
-    bad = "script, img, iframe, style, form, input, object, svg:not(.icon), [onerror], [onload]"
-    assert last_text(page).locator(bad).count() == 0
-    assert last_text(page).locator("[style]:not(.katex *)").count() == 0
-    hrefs = page.eval_on_selector_all(".prose a", "links => links.map(link => link.protocol)")
-    assert set(hrefs) <= {"https:"}
+    assert page.locator("#messages").locator(BAD).count() == 0
+    page.reload()
+    expect(last_text(page)).to_contain_text("window.hit='img'")
+    assert page.locator("#messages").locator(BAD).count() == 0
     assert page.evaluate("window.hit") is None
 
 

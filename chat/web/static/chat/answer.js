@@ -1,6 +1,7 @@
 // One answer: who gives it, its text and steps in order, what it waits for, how it ended.
 import { Approvals } from "./approvals.js";
 import { isActive, textOf } from "./conversation.js";
+import { moment } from "./days.js";
 import { arrange, el, icon, setText } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { t } from "./page-data.js";
@@ -58,7 +59,8 @@ export class AnswerView {
       icon("again"), t("try_again"));
     this.actions = el("div", { class: "actions", hidden: true },
       el("button", { type: "button", class: "quiet-button", "data-copy": "answer" }, icon("copy"),
-        el("span", {}, t("copy"))));
+        el("span", {}, t("copy"))),
+      (this.when = el("time", {})));
     this.node = el("article", { class: "answer" },
       el("div", { class: "answer-head" }, this.name, this.badge),
       this.body, this.approvals.node, this.busy, this.end, this.actions);
@@ -80,6 +82,8 @@ export class AnswerView {
     setText(this.busy.lastElementChild, doing ?? "");
     this.#ended(run, last);
     this.text = pieces.filter((piece) => piece.kind === "text").map((piece) => textOf(piece.message)).join("\n\n");
+    const told = pieces.findLast((piece) => piece.kind === "text")?.message;
+    if (told) setText(this.when, moment(told.created_at));
     this.actions.hidden = this.text === "" || isActive(run);
   }
 

@@ -1,12 +1,19 @@
 // The box at the bottom: growing text, send that becomes stop, keys.
 import { keepDraft, readDraft } from "./drafts.js";
-import { t } from "./page-data.js";
+import { data, t } from "./page-data.js";
+import { toast } from "./toast.js";
 
 const form = document.getElementById("composer");
 const box = document.getElementById("message");
 const send = document.getElementById("send");
 const stop = document.getElementById("stop");
-const LONG = 256000;
+// What travels around the text of a message, in bytes.
+const ENVELOPE = 1000;
+
+function tooLong(text) {
+  const bytes = new TextEncoder().encode(JSON.stringify(text)).length;
+  return text.length > data.limits.characters || bytes > data.limits.bytes - ENVELOPE;
+}
 
 export class Composer {
   #thread = undefined; // until the first chat is opened
@@ -63,7 +70,11 @@ export class Composer {
 
   #submit() {
     const text = box.value.trim();
-    if (text === "" || text.length > LONG) return;
+    if (text === "") return;
+    if (tooLong(text)) {
+      toast(t("too_long"));
+      return;
+    }
     if (!this.#onSend(text)) return;
     box.value = "";
     this.#typed();

@@ -12,6 +12,8 @@ export function textOf(message) {
 const codePoints = (text) => [...text].length;
 
 export class Conversation {
+  #written = new Map(); // run id -> its messages
+
   constructor(thread = null) {
     this.thread = thread;
     this.messages = new Map();
@@ -181,12 +183,15 @@ export class Conversation {
   /** What is shown, in order: own messages and answers, then what is still being sent. */
   entries() {
     const list = [];
+    this.#written = new Map();
     const answers = new Set();
     for (const message of this.messages.values()) {
       if (message.role === "user") {
         list.push({ key: message.atrium?.client_id ?? message.id, kind: "own", message });
       } else {
         const key = message.run_id ?? message.id;
+        if (!this.#written.has(key)) this.#written.set(key, []);
+        this.#written.get(key).push(message);
         if (!answers.has(key)) list.push({ key, kind: "answer", run: message.run_id, lone: message });
         answers.add(key);
       }
@@ -208,12 +213,10 @@ export class Conversation {
     list.splice(place + 1, 0, { key: run.id, kind: "answer", run: run.id, lone: null });
   }
 
-  /** The pieces of one answer in the order they were made. */
+  /** The pieces of one answer of the last `entries()`, in the order they were made. */
   pieces(entry) {
-    const messages = [...this.messages.values()].filter(
-      (message) => message.role === "assistant" && message.run_id === entry.run && entry.run,
-    );
     if (!entry.run) return [{ kind: "text", message: entry.lone }];
+    const messages = this.#written.get(entry.run) ?? [];
     const given = new Map(messages.map((message) => [message.id, message]));
     const pieces = [];
     for (const step of this.steps.get(entry.run)?.values() ?? []) {

@@ -4,9 +4,13 @@ import { data, locale, t } from "./page-data.js";
 const zone = data.person.zone || undefined;
 const dayOf = new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" });
 const monthOf = new Intl.DateTimeFormat(locale, { timeZone: zone, month: "long", year: "numeric" });
+const momentOf = new Intl.DateTimeFormat(locale, { timeZone: zone, dateStyle: "medium", timeStyle: "short" });
 const DAY = 86400000;
 
 const number = (date) => Math.floor(Date.parse(`${dayOf.format(date)}T00:00:00Z`) / DAY);
+
+/** Date and time of `seconds` (Unix) in the reader's zone. */
+export const moment = (seconds) => momentOf.format(new Date(seconds * 1000));
 
 /** The heading under which `seconds` (Unix) stands now. */
 export function dayGroup(seconds) {

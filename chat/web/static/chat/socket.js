@@ -96,9 +96,11 @@ export class Socket extends EventTarget {
       this.dispatchEvent(new CustomEvent("event", { detail: frame }));
       return;
     }
-    const waiting = this.#pending.get(frame.id);
+    // A frame too broken to read its id is answered in turn, without one.
+    const id = frame.id ?? this.#pending.keys().next().value;
+    const waiting = this.#pending.get(id);
     if (!waiting) return;
-    this.#pending.delete(frame.id);
+    this.#pending.delete(id);
     if (frame.type === "ack") waiting.resolve(frame);
     else waiting.reject(new SocketError(frame.error.code, frame.error.message));
   }

@@ -81,12 +81,13 @@ class StepLine {
     this.state = el("span", { class: "step-state" });
     this.fold = icon("chevron");
     this.node = el("details", { class: "step" }, el("summary", {}, this.sign, this.label, this.state, this.fold));
-    this.seen = "";
+    this.seen = [];
   }
 
   update(call, step) {
-    const seen = JSON.stringify([call, step.status]);
-    if (seen === this.seen) return;
+    // Objects are replaced when they change; only arguments grow in place.
+    const seen = [call, call.function?.arguments.length, step.status];
+    if (seen.every((value, index) => value === this.seen[index])) return;
     this.seen = seen;
     const key = stateKey(call, step);
     this.node.dataset.state = key;

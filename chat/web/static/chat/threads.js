@@ -19,6 +19,7 @@ export class ThreadList {
   #groups = new Map();
   #current = null;
   #hasMore = false;
+  #last = null; // the last chat in the server's order, which is finer than seconds
   #open;
   #onRemoved;
   #onRenamed;
@@ -36,13 +37,16 @@ export class ThreadList {
 
   /** Insert or renew a chat. */
   put(thread) {
-    this.#threads.set(thread.id, thread);
+    const known = this.#threads.get(thread.id);
+    if (known) this.#threads.set(thread.id, thread);
+    else this.#threads = new Map([[thread.id, thread], ...this.#threads]);
     this.#draw();
   }
 
   remove(id) {
     this.#threads.delete(id);
     this.#rows.delete(id);
+    if (id === this.#last) this.#last = this.#ordered().at(-1)?.id ?? null;
     this.#draw();
   }
 
@@ -87,15 +91,16 @@ export class ThreadList {
 
   #take(page) {
     for (const thread of page.data) this.#threads.set(thread.id, thread);
+    this.#last = page.data.at(-1)?.id ?? this.#last;
     this.#hasMore = page.has_more;
     this.#draw();
   }
 
   async #next() {
-    if (!this.#hasMore || more.disabled) return;
+    if (!this.#hasMore || more.disabled || this.#last === null) return;
     more.disabled = true;
     try {
-      const after = encodeURIComponent(this.#ordered().at(-1).id);
+      const after = encodeURIComponent(this.#last);
       this.#take(await get(`${data.urls.threads}?after=${after}`));
     } catch {
       // The button stays; pressing it tries again.
@@ -104,10 +109,9 @@ export class ThreadList {
     }
   }
 
+  // Within one second the order they came in stays.
   #ordered() {
-    return [...this.#threads.values()].sort(
-      (a, b) => b.atrium.updated_at - a.atrium.updated_at || (a.id < b.id ? 1 : -1),
-    );
+    return [...this.#threads.values()].sort((a, b) => b.atrium.updated_at - a.atrium.updated_at);
   }
 
   #draw() {
