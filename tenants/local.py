@@ -52,7 +52,8 @@ def environment(arguments: Sequence[str]) -> Iterator[None]:
         if command == "up":
             if sys.stdout.isatty():  # a person reads: no line for each request
                 os.environ.setdefault("LOG_LEVEL", "WARNING")
-            stack.enter_context(standby.early())
+            if Path(os.environ.get("ATRIUM_STATIC_DIR") or data_dir / "static").is_dir():
+                stack.enter_context(standby.early())  # the first start has files to make first
         yield
 
 

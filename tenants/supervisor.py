@@ -38,7 +38,7 @@ from django.db.migrations.executor import MigrationExecutor
 from tenants import standby
 from tenants.postgres_programs import make_data_dir
 
-READY_SECONDS = 60
+READY_SECONDS = 120
 STEADY_SECONDS = 60
 LONGEST_PAUSE = 30.0
 MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}

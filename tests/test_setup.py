@@ -19,8 +19,9 @@ from threading import Thread
 
 import pytest
 
-from tenants import embedded, supervisor
+from tenants import embedded, standby, supervisor
 from tenants.local import announce, serving
+from tests.database import data_dir as suite_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "SECRET_KEY", "FIELD_ENCRYPTION_KEYS", "PORT")
@@ -188,7 +189,7 @@ class TestUp:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "up", "--no-demo", "--port", str(port)],
             cwd=ROOT,
-            env=environment(data_dir),
+            env=environment(data_dir, ATRIUM_STATIC_DIR=str(suite_dir() / "static")),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -238,14 +239,15 @@ class TestUp:
             pass
         assert manage(data_dir, "db", "stop").returncode == 0
 
-    def test_server_knows_no_owner(self, data_dir: Path) -> None:
-        port = free_port()
-        with self.start(data_dir, port) as process:
-            variables = Path(f"/proc/{server_of(process.pid)}/environ").read_bytes()
-            process.terminate()
-            process.wait(30)
-        assert b"DATABASE_URL=postgresql://atrium_app" in variables
-        assert b"atrium_owner" not in variables
+
+def test_server_knows_no_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIGRATION_DATABASE_URL", "postgresql://atrium_owner@/atrium")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://atrium_app@/atrium")
+    with standby.spawn() as process:
+        variables = Path(f"/proc/{process.pid}/environ").read_bytes()
+        process.kill()
+    assert b"DATABASE_URL=postgresql://atrium_app" in variables
+    assert b"atrium_owner" not in variables
 
 
 def server_of(supervisor_pid: int) -> int:
