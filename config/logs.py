@@ -2,38 +2,85 @@
 
 from __future__ import annotations
 
+import logging
 import logging.config
 import re
+import sys
+import traceback
+from types import TracebackType
 from typing import Any
 
 import structlog
 
+OWN = ("chat", "config", "tenants", "django_structlog")
 # Whoever holds one of these addresses may join a company or set a password.
 _SECRET_PATH = re.compile(r"(/invitations/|/password/reset/key/)[^/\s\"']+")
-# What PostgreSQL tells of a refused row is the row.
-_DETAIL = re.compile(r"DETAIL:.*?(?=\n\nThe above|\n\nDuring|\Z)", re.DOTALL)
+# What people search for stands behind the question mark.
+_QUERY = re.compile(r"\?\S*")
 
 
 def hide_secrets(logger: Any, name: str, event: Any) -> Any:
-    """Take secret addresses and rows out of a line (a structlog processor)."""
+    """Take secret addresses and queries out of a line (a structlog processor)."""
     for key in ("event", "request", "path"):
         if isinstance(event.get(key), str):
             event[key] = _SECRET_PATH.sub(r"\1…", event[key])
-    if isinstance(event.get("exception"), str):
-        event["exception"] = _DETAIL.sub("DETAIL: …", event["exception"])
+    for key in ("request", "path"):
+        if isinstance(event.get(key), str):
+            event[key] = _QUERY.sub("", event[key])
     return event
 
 
-_SHARED = [
+def describe_errors(logger: Any, name: str, event: Any) -> Any:
+    """Put an error's types and places into `exception` (a structlog processor).
+
+    Never its words: a database error quotes the row, a parser's the text.
+    """
+    given = event.pop("exc_info", None)
+    error = given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["exception"] = "\n".join(_causes(error))
+    event.pop("stack_info", None)
+    return event
+
+
+def _causes(error: BaseException | None) -> list[str]:
+    lines: list[str] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        state = getattr(error, "sqlstate", None)
+        lines.append(f"{type(error).__module__}.{type(error).__qualname__} {state or ''}".rstrip())
+        lines += _places(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    return lines
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    return [f"  {at.filename}:{at.lineno} {at.name}" for at in traceback.extract_tb(trace)]
+
+
+def _exc_info(logger: Any, name: str, event: Any) -> Any:
+    """Fetch the error that `exception()` means, before the line leaves its thread."""
+    if event.get("exc_info") is True:
+        event["exc_info"] = sys.exc_info()
+    return event
+
+
+_SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _exc_info,
 ]
 
 
 def configure_logging(level: str) -> None:
-    """Send every logger's lines, at `level` and above, to standard error as JSON."""
+    """Send every logger's lines to standard error as JSON.
+
+    `level` is for our own. Libraries stay at INFO or above: below it they quote
+    what passes through them, such as SQL, frames, cookies and prompts.
+    """
     logging.config.dictConfig(
         {
             "version": 1,
@@ -43,7 +90,7 @@ def configure_logging(level: str) -> None:
                     "()": structlog.stdlib.ProcessorFormatter,
                     "processors": [
                         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                        structlog.processors.format_exc_info,
+                        describe_errors,
                         hide_secrets,
                         structlog.processors.JSONRenderer(),
                     ],
@@ -51,14 +98,14 @@ def configure_logging(level: str) -> None:
                 }
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-            "root": {"handlers": ["stderr"], "level": level},
+            "root": {"handlers": ["stderr"], "level": _at_least(level, logging.INFO)},
             "loggers": {
-                # SQL and model traffic hold people's text: never logged, at any level.
-                "django.db.backends": {"level": "INFO"},
-                "openai": {"level": "WARNING"},
-                "httpx": {"level": "WARNING"},
-                "procrastinate": {"level": "WARNING"},
-                "uvicorn.access": {"level": "WARNING"},
+                **{name: {"level": level} for name in OWN},
+                **{name: {"level": _at_least(level, least)} for name, least in _LEAST.items()},
+                # The server's own handler would print errors with their words.
+                "uvicorn": {"handlers": [], "propagate": True},
+                "uvicorn.error": {"level": _at_least(level, logging.INFO), "propagate": True},
+                "uvicorn.access": {"handlers": [], "level": logging.WARNING, "propagate": True},
             },
         }
     )
@@ -71,3 +118,16 @@ def configure_logging(level: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+# Each request has a line of its own already; a failed one has it with the error.
+_LEAST = {
+    "django.request": logging.CRITICAL,
+    "openai": logging.WARNING,
+    "httpx": logging.WARNING,
+    "procrastinate": logging.WARNING,
+}
+
+
+def _at_least(level: str, least: int) -> int:
+    return max(logging.getLevelNamesMapping().get(level, logging.INFO), least)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,8 +84,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
-    "tenants.middleware.PrincipalMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
+    "tenants.middleware.PrincipalMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -258,6 +259,9 @@ MEDIA_ROOT = DATA_DIR / "files"
 LOGGING_CONFIG = None
 configure_logging(LOG_LEVEL)
 DJANGO_STRUCTLOG_USER_ID_FIELD = "pk"
+# One line a request. The address would be whatever the asker writes into X-Forwarded-For.
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 
 # Admin's look
 UNFOLD = {"SITE_TITLE": "Atrium", "SITE_HEADER": "Atrium", "SHOW_HISTORY": False}

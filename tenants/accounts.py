@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import structlog
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import password_changed, password_reset, password_set
 from allauth.usersessions.models import UserSession
@@ -16,9 +15,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
-from django_structlog.signals import bind_extra_request_metadata
 
-from tenants.access import Principal, choose_membership, memberships_of, principal_for_session
+from tenants.access import choose_membership, memberships_of, principal_for_session
 from tenants.models import Membership, User
 
 SESSION_SIGNED_IN = "signed_in_at"
@@ -102,19 +100,8 @@ def end_other_sign_ins(*, request: HttpRequest, user: User, **kwargs: Any) -> No
             sign_in.end()
 
 
-def name_tenant_in_log(*, request: HttpRequest, **kwargs: Any) -> None:
-    """Bind who asks, as ids, to every line that is logged while the request lasts."""
-    principal: Principal | None = getattr(request, "principal", None)
-    if principal is not None:
-        structlog.contextvars.bind_contextvars(
-            tenant_id=str(principal.tenant_id),
-            membership_id=str(principal.membership_id) if principal.membership_id else None,
-        )
-
-
 def connect_signals() -> None:
-    """Listen to sign-ins, new passwords and requests."""
-    bind_extra_request_metadata.connect(name_tenant_in_log, dispatch_uid="tenants.log")
+    """Listen to sign-ins and new passwords."""
     user_logged_in.connect(remember_sign_in, dispatch_uid="tenants.remember_sign_in")
     for signal in (password_changed, password_set, password_reset):
         signal.connect(end_other_sign_ins, dispatch_uid="tenants.end_other_sign_ins")

@@ -7,13 +7,16 @@ from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs
+from uuid import uuid4
 
+import structlog
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.http import HttpRequest
 
 from tenants.access import Principal, principal_for_session
 from tenants.db import in_db
+from tenants.middleware import log_ids
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -31,6 +34,9 @@ class PrincipalSocketMiddleware:
         """Decide once, at the handshake; the watcher takes it from there."""
         session_key = _session_key(scope)
         principal = await in_db(_decide, session_key) if session_key else None
+        structlog.contextvars.bind_contextvars(request_id=str(uuid4()))
+        if principal is not None:
+            structlog.contextvars.bind_contextvars(**log_ids(principal))
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         scope = {
             **scope,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
@@ -30,6 +31,7 @@ class PrincipalMiddleware:
         request.principal = principal  # type: ignore[attr-defined]
         if principal is None:
             return self.get_response(request)
+        structlog.contextvars.bind_contextvars(**log_ids(principal))
         asserted = request.headers.get(MEMBERSHIP_HEADER)
         if asserted is not None and asserted != str(principal.membership_id):
             return error_response(
@@ -44,6 +46,12 @@ class PrincipalMiddleware:
             # A key never falls back to a cookie that happens to travel along.
             return principal_for_key(secret.strip())
         return principal_for_session(request.user, request.session)
+
+
+def log_ids(principal: Principal) -> dict[str, str]:
+    """Return what each line that is logged for a principal carries."""
+    ids = {"tenant_id": principal.tenant_id, "membership_id": principal.membership_id}
+    return {name: str(value) for name, value in ids.items() if value is not None}
 
 
 class localised:  # noqa: N801

@@ -366,6 +366,17 @@ def ending_of_error(error: UpstreamError) -> Ending:
     return failed(UPSTREAM_REASONS.get(error.code, Reason.SERVER_ERROR))
 
 
+def loggable(error: UpstreamError) -> dict[str, Any]:
+    """Return what may be logged of an error: its words only where they are about our access.
+
+    What a model server says of a request it cannot use may quote the request.
+    """
+    found = {"code": error.code, "http_status": error.http_status}
+    if error.http_status in (401, 403, 404):
+        found["detail"] = error.message_for_operators
+    return found
+
+
 async def conclude(turn: Turn, ending: Ending) -> Started | None:
     """Store how the run ended, then tell its readers; return the next queued run.
 

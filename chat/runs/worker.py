@@ -160,13 +160,14 @@ class Worker:
         turn: Turn | None = None
         try:
             turn = await loop.begin(run.started, live)
+            structlog.contextvars.bind_contextvars(membership_id=str(turn.run.member_id))
             ending = await loop.rounds(turn)
         except asyncio.CancelledError:
             if run.stop is None:
                 raise
             ending = run.stop
         except UpstreamError as error:
-            log.warning("upstream_failed", code=error.code, detail=error.message_for_operators)
+            log.warning("upstream_failed", **loop.loggable(error))
             ending = loop.ending_of_error(error)
         except (ClaimLapsed, DatabaseError):
             raise
@@ -182,7 +183,9 @@ class Worker:
                 return None
             live.publish(f"thread.run.{ending.status}", ended.rendered)
             return ended.following
-        return await loop.conclude(turn, ending)
+        following = await loop.conclude(turn, ending)
+        log.info("run_ended", status=turn.run.status, reason=turn.run.reason, rounds=turn.rounds)
+        return following
 
     async def _repeat(self, period: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
