@@ -43,6 +43,7 @@ MODULES = tuple(
         "own",
         "page",
         "page-data",
+        "problems",
         "queue",
         "scroll",
         "sender",

@@ -48,6 +48,7 @@ def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpRespons
         {
             "page_data": data,
             "page_title": _title(principal, opened),
+            "heading": opened["thread"]["atrium"]["title"] if opened else "",
             "other_memberships": others,
             "company_initial": principal.tenant.name[:1].upper(),
             "person_name": principal.membership.name,

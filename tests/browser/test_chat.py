@@ -187,6 +187,36 @@ def test_a_message_on_its_way_survives_a_reload(
     expect(page.locator(".own-text")).to_have_text(["Are you there?"])
 
 
+def test_two_windows_of_one_chat_show_the_same(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    path = f"/threads/{world.acme.threads['alice'].pk}"
+    first, second = visit(world.acme, "alice", path), visit(world.acme, "alice", path)
+    expect(second.locator(".own-text")).to_have_count(1)
+    model.expect(say=WORDS[:20], pace=0.02)
+    ask(first, "Both?")
+    for page in (first, second):
+        expect(page.locator(".own-text").last).to_have_text("Both?")
+        expect(last_text(page)).to_contain_text("word19")
+        wait_until_idle(page)
+        assert answers(page).count() == 2
+
+
+def test_another_assistant_can_be_chosen(world: World, model: ScriptedServer, visit: Visit) -> None:
+    with world.acme.scope():
+        Assistant.objects.create(
+            name="Poet", description="Writes verses.", model="test-model", upstream="default"
+        )
+    model.expect(say=("A rose.",))
+    page = visit(world.acme, "alice")
+    page.locator("#assistant-button").click()
+    page.get_by_role("menuitemradio", name="Poet").click()
+    expect(page.locator("#welcome-name")).to_have_text("Poet")
+    ask(page, "A verse")
+    expect(last_text(page)).to_have_text("A rose.")
+    expect(answers(page).last.locator(".answer-name")).to_have_text("Poet")
+
+
 def test_a_refused_message_can_be_taken_back(world: World, visit: Visit) -> None:
     page = visit(world.acme, "alice")
     expect(page.locator("#welcome")).to_be_visible()

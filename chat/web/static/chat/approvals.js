@@ -1,6 +1,7 @@
 // The assistant wants to change something: exact values, and what each button does.
 import { arrange, el, icon } from "./dom.js";
 import { t } from "./page-data.js";
+import { sentence } from "./problems.js";
 import { argumentList } from "./steps.js";
 
 function card(approval, decide) {
@@ -15,7 +16,7 @@ function card(approval, decide) {
       await decide(approval, decision);
     } catch (error) {
       for (const button of buttons) button.disabled = false;
-      problem.textContent = error.message || t("not_delivered");
+      problem.textContent = sentence(error, "not_done");
     }
   };
   buttons.push(

@@ -6,6 +6,7 @@ import { data, t } from "./page-data.js";
 const button = document.getElementById("assistant-button");
 const label = document.getElementById("assistant-name");
 const badge = document.getElementById("assistant-badge");
+const box = document.getElementById("message");
 const menu = document.getElementById("assistant-menu");
 
 export class AssistantChoice {
@@ -25,7 +26,7 @@ export class AssistantChoice {
   /** Choose by id; the first one where that is gone. */
   choose(id) {
     this.#chosen = data.assistants.find((each) => each.id === id) ?? data.assistants[0] ?? null;
-    button.hidden = this.#chosen === null;
+    button.hidden = box.disabled = this.#chosen === null;
     setText(label, this.#chosen?.name ?? "");
     badge.hidden = !this.#chosen?.demonstration;
     this.#onChange(this.#chosen);

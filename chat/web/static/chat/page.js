@@ -9,6 +9,7 @@ import { attachDrawer, closeDrawer } from "./drawer.js";
 import { attachHeader, drawHeader } from "./header.js";
 import { get } from "./http.js";
 import { data, t } from "./page-data.js";
+import { sentence } from "./problems.js";
 import { drawQueue } from "./queue.js";
 import { Sender } from "./sender.js";
 import { attachShortcuts } from "./shortcuts.js";
@@ -72,7 +73,7 @@ async function tell(frame) {
   try {
     return await socket.send(frame);
   } catch (error) {
-    toast(error.message || t("not_delivered"));
+    toast(sentence(error, "not_done"));
     return null;
   }
 }
@@ -159,7 +160,7 @@ async function open(id, { push = true, focus = true } = {}) {
     } catch (error) {
       if (turn !== opening) return;
       threads.select(conversation.id);
-      toast(error.status === 404 ? t("chat_gone") : t("not_opened"));
+      toast(sentence(error, "not_opened"));
       return;
     }
   }

@@ -1,6 +1,6 @@
 // Sends messages one after the other and keeps each until the server has taken it.
 import { drop, newClientId, put, waiting } from "./outbox.js";
-import { t } from "./page-data.js";
+import { sentence } from "./problems.js";
 
 const SLOW = 1500;
 
@@ -91,7 +91,7 @@ export class Sender {
   #refused(next, error) {
     const home = this.#homes.get(next.client_id);
     const shown = home?.pending.find((entry) => entry.client_id === next.client_id);
-    const failed = error.message || t("not_sent");
+    const failed = sentence(error, "not_sent");
     if (shown) shown.failed = failed;
     put({ ...next, failed });
     if (home) this.#onChange(home);

@@ -5,6 +5,7 @@ import { arrange, el, icon, setText } from "./dom.js";
 import { get, post } from "./http.js";
 import { attachMenu } from "./menu.js";
 import { data, t } from "./page-data.js";
+import { sentence } from "./problems.js";
 import { toast } from "./toast.js";
 
 const place = document.getElementById("threads");
@@ -63,7 +64,7 @@ export class ThreadList {
       this.put(renamed);
       this.#onRenamed(renamed);
     } catch (error) {
-      toast(error.message || t("not_done"));
+      toast(sentence(error, "not_done"));
     }
   }
 
@@ -71,7 +72,7 @@ export class ThreadList {
     try {
       await post(`${data.urls.threads}/${thread.id}/delete`);
     } catch (error) {
-      toast(error.message || t("not_done"));
+      toast(sentence(error, "not_done"));
       return;
     }
     this.remove(thread.id);
@@ -85,7 +86,7 @@ export class ThreadList {
       this.put(restored);
       this.#open(restored.id);
     } catch (error) {
-      toast(error.message || t("not_done"));
+      toast(sentence(error, "not_done"));
     }
   }
 
