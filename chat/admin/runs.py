@@ -38,6 +38,17 @@ LABELS = {
     "cancelled": "default",
 }
 
+# What chat.runs writes about a request to a model server, in words.
+SENT = {
+    "round": gettext_lazy("round"),
+    "model": gettext_lazy("model"),
+    "items": gettext_lazy("messages and tool results"),
+    "estimated_tokens": gettext_lazy("tokens, estimated"),
+    "older_left_out": gettext_lazy("older messages left out"),
+    "tools": gettext_lazy("tools offered"),
+    "conversation": gettext_lazy("conversation kept there"),
+}
+
 
 def seconds_between(start: datetime | None, end: datetime | None) -> str:
     """Return a duration with its unit, "" while one end is missing."""
@@ -179,6 +190,15 @@ class RunAdmin(TenantScopedAdmin):
         return money(Usage.objects.filter(run=row))
 
 
+def in_words(value: Any) -> str:
+    """Return a value of the trace as people write it."""
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value) or _("none")
+    if value is None or isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return str(value)
+
+
 def trace_of(run: Run) -> list[dict[str, Any]]:
     """Return the run's steps in order, each with its tool calls, time and money."""
     usage: dict[str, list[Usage]] = defaultdict(list)
@@ -193,7 +213,7 @@ def trace_of(run: Run) -> list[dict[str, Any]]:
             "step": step,
             "took": seconds_between(step.created_at, step.ended_at),
             "cost": money(usage[step.pk]) if usage[step.pk] else "",
-            "sent": sorted(step.sent.items()),
+            "sent": [(SENT.get(name, name), in_words(value)) for name, value in step.sent.items()],
             "calls": calls[step.pk],
         }
         for step in RunStep.objects.filter(run=run).order_by("index")

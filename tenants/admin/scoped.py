@@ -55,6 +55,10 @@ class TenantForm(forms.ModelForm):
             )
         return cleaned
 
+    def is_multipart(self) -> bool:
+        """Post as multipart: percent-encoding would triple long texts beyond the body's limit."""
+        return True
+
     def _post_clean(self) -> None:
         """Leave the row alone: the action reads it under a lock and checks it."""
 

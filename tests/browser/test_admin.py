@@ -1,0 +1,111 @@
+"""The admin in a real browser: accessible, within its policy, no wider than its window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from django.contrib.admin.utils import quote
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit
+from tests.world import Company, World
+
+AXE = (Path(__file__).parent / "axe.min.js").read_text()
+WIDTHS = (320, 1280)
+
+
+def pages_of(company: Company) -> list[str]:
+    return [
+        "",
+        "chat/assistant/",
+        "chat/assistant/add/",
+        f"chat/assistant/{quote(company.assistant.pk)}/change/",
+        "chat/run/",
+        f"chat/run/{quote(company.runs['alice'].pk)}/change/",
+        "chat/usage/",
+        "chat/tenantpolicy/add/",
+        "tenants/membership/",
+        f"tenants/membership/{company.alice.pk}/change/",
+        f"tenants/membership/{company.alice.pk}/delete/",
+        "tenants/apikey/add/",
+        f"tenants/tenant/{company.tenant.pk}/change/",
+        "tenants/auditevent/",
+    ]
+
+
+def findings(page: Page) -> list[str]:
+    page.evaluate(AXE)
+    found: list[str] = page.evaluate("axe.run().then(found => found.violations.map(one => one.id))")
+    return found
+
+
+def is_too_wide(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_pages_have_no_axe_finding_and_fit(
+    world: World, visit: Visit, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    page = visit(
+        world.acme,
+        "olga",
+        "/admin/",
+        viewport={"width": width, "height": 800},
+        color_scheme=scheme,
+    )
+    start = page.url
+    wrong = {}
+    for path in pages_of(world.acme):
+        page.goto(start + path)
+        expect(page.locator("main h1")).to_be_visible()
+        if found := [*findings(page), *(["too wide"] if is_too_wide(page) else [])]:
+            wrong[path] = found
+    assert wrong == {}
+
+
+def test_an_assistant_is_made_and_its_connection_tested(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "adam", "/admin/chat/assistant/")
+    page.get_by_role("link", name="Add assistant").click()
+    page.get_by_label("Name").fill("Returns desk")
+    page.get_by_label("Model server").select_option("demo")
+    page.get_by_label("Model*").fill("demo-scripted")
+    page.get_by_label("Look up an order").check()
+    page.get_by_role("button", name="Save and stay").click()
+    page.get_by_role("button", name="Test the connection").click()
+    expect(page.get_by_text("demo answers with demo-scripted.")).to_be_visible()
+    with world.acme.scope():
+        made = world.acme.assistant.__class__.objects.get(name="Returns desk")
+    assert made.function_names() == ["get_order"]
+
+
+def test_the_menu_and_the_filters_open_by_keys(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "adam", "/admin/chat/run/", viewport={"width": 390, "height": 844})
+    page.get_by_role("button", name="Open the menu").press("Enter")
+    expect(page.get_by_role("link", name="Audit log")).to_be_visible()
+    assert findings(page) == []
+    page.get_by_role("button", name="Close the menu").press("Enter")
+    page.get_by_role("button", name="Filters").press("Enter")
+    expect(page.get_by_role("link", name="failed")).to_be_visible()
+    assert findings(page) == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="failed")).to_be_hidden()
+
+
+def test_an_invitations_link_can_be_copied(world: World, visit: Visit) -> None:
+    page = visit(
+        world.acme,
+        "adam",
+        "/admin/tenants/invitation/add/",
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    page.get_by_label("E-mail address").fill("new@acme.example")
+    page.get_by_role("button", name="Save").last.click()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert "/invitations/" in copied
+    assert findings(page) == []
