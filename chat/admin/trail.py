@@ -16,6 +16,8 @@ from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, site
 from tenants.models import AuditEvent
 
+HIDDEN = "…"
+
 
 @admin.register(AuditEvent, site=site)
 class AuditEventAdmin(TenantScopedAdmin):
@@ -34,12 +36,18 @@ class AuditEventAdmin(TenantScopedAdmin):
     readonly_fields = fields
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Return the trail, for admins."""
+        """Return the trail, each event with whether what a tool was given may be shown."""
         rows: models.QuerySet[Any] = AuditEvent.objects.for_principal(principal)
+        may_read = models.Q(models.Value(principal.tenant.admins_read_threads))
+        if principal.membership_id is not None:
+            may_read |= models.Q(actor_id=principal.membership_id)
+        readable = models.ExpressionWrapper(may_read, output_field=models.BooleanField())
+        rows = rows.annotate(may_read=readable)
         return rows
 
     @display(description=_("details"))
-    def details(self, row: AuditEvent) -> str:
-        """Ids and settings; secrets and texts are never in it."""
-        text = json.dumps(row.data, indent=2, ensure_ascii=False, default=str)
+    def details(self, row: Any) -> str:
+        """Ids and settings. A tool's arguments are part of a chat and as private as it."""
+        hidden = {} if row.may_read or "arguments" not in row.data else {"arguments": HIDDEN}
+        text = json.dumps({**row.data, **hidden}, indent=2, ensure_ascii=False, default=str)
         return format_html('<pre class="admin-code" tabindex="0">{}</pre>', text)

@@ -10,8 +10,9 @@ import pytest
 from django.contrib.admin.utils import quote
 from django.test import Client
 
-from chat.models import Assistant, Run, Thread
+from chat.models import Assistant, Run, RunStep, Thread
 from chat.upstream.base import Capabilities
+from tenants import audit
 from tenants.actions import update_tenant_settings
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Role, Tenant
 from tests.world import Company, World
@@ -274,6 +275,28 @@ def test_the_audit_log_shows_what_was_done(acme: Company, admin: Client) -> None
     text = admin.get("/admin/tenants/auditevent/").content.decode()
     assert "member.disabled" in text
     assert "member.disabled" in admin.get(page_of(acme.alice, "history")).content.decode()
+
+
+@pytest.mark.parametrize("may_read", [False, True])
+def test_a_tools_arguments_in_the_log_are_as_private_as_the_chat(
+    acme: Company, owner: Client, may_read: bool
+) -> None:
+    with acme.scope():
+        update_tenant_settings(acme.principal("olga"), admins_read_threads=may_read)
+        audit.record(acme.principal("alice"), "tool.attempted", arguments={"to": "Elm Street 5"})
+        event = AuditEvent.objects.get(action="tool.attempted")
+    text = owner.get(page_of(event)).content.decode()
+    assert ("Elm Street 5" in text) == may_read
+
+
+def test_the_trace_says_what_was_sent(acme: Company, owner: Client) -> None:
+    with acme.scope():
+        RunStep.objects.filter(run=acme.runs["alice"]).update(
+            sent={"older_left_out": True, "tools": ["get_order", "list_orders"]}
+        )
+    text = owner.get(page_of(acme.runs["alice"])).content.decode()
+    assert "older messages left out</dt><dd>yes" in re.sub(r">\s+<", "><", text)
+    assert "get_order, list_orders" in text
 
 
 def test_markup_in_names_is_text(acme: Company, admin: Client, readable: None) -> None:
