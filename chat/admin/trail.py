@@ -42,8 +42,8 @@ class AuditEventAdmin(TenantScopedAdmin):
         if principal.membership_id is not None:
             may_read |= models.Q(actor_id=principal.membership_id)
         readable = models.ExpressionWrapper(may_read, output_field=models.BooleanField())
-        rows = rows.annotate(may_read=readable)
-        return rows
+        marked: models.QuerySet[Any] = rows.annotate(may_read=readable)
+        return marked
 
     @display(description=_("details"))
     def details(self, row: Any) -> str:

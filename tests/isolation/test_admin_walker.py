@@ -21,9 +21,8 @@ import chat.admin  # noqa: F401 - registers the pages
 from chat.ids import new_id
 from chat.models import Price, TenantPolicy
 from tenants.admin import TenantScopedAdmin, site
-from tenants.managers import TenantManager
-from tenants.models import OwnTenantManager
 from tests.database import TestDatabase
+from tests.isolation.conftest import take_first_wall_away
 from tests.world import Company, World
 
 PAGES = list(site._registry.values())
@@ -206,8 +205,7 @@ def test_row_level_security_alone_holds(
 ) -> None:
     own = str(rows_of(page, walked.acme)[0].pk)
     foreign = str(rows_of(page, walked.globex)[0].pk)
-    for manager in (TenantManager, OwnTenantManager):
-        monkeypatch.setattr(manager, "get_queryset", models.Manager.get_queryset)
+    take_first_wall_away(monkeypatch)
     urls = [address(page), address(page, "add"), *row_addresses(page, own)]
     for url in [*urls, *row_addresses(page, foreign)]:
         response = owner.get(url, follow=True)
