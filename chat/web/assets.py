@@ -32,6 +32,7 @@ MODULES = tuple(
         "dom",
         "drafts",
         "drawer",
+        "facts",
         "grammar",
         "header",
         "highlight",

@@ -10,9 +10,12 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from chat.demo.models import Contact, Customer, Order, OrderLine
+from chat.models import TenantPolicy
 from tests.browser.conftest import Visit
 from tests.browser.steps import answers, ask, last_text, wait_until_idle
 from tests.browser.test_layout import findings
+from tests.upstream.script import Answer, Call
+from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
 
 TOOLS = ("list_orders", "get_order", "update_delivery_address", "cancel_order")
@@ -83,8 +86,9 @@ def test_a_step_folds_out_to_what_was_asked_and_found(shops: World, visit: Visit
     step = page.locator(".step").first
     expect(step).to_contain_text("Look up an order")
     step.locator("summary").click()
-    expect(step.locator("dd")).to_have_text("1042")
-    expect(step.locator(".result")).to_contain_text("CANARY-ACME-TENT")
+    expect(step.locator("dl").first.locator("dd")).to_have_text("1042")
+    expect(step.locator("td", has_text="CANARY-ACME-TENT")).to_be_visible()
+    assert findings(page) == []
 
 
 def test_approving_does_exactly_what_the_card_shows(shops: World, visit: Visit) -> None:
@@ -117,6 +121,24 @@ def test_a_card_is_still_there_after_a_reload(shops: World, visit: Visit) -> Non
     page.get_by_role("button", name="Approve: Cancel an order").click()
     wait_until_idle(page)
     assert status_of_order(shops.acme) == "cancelled"
+
+
+def test_a_card_hides_nothing_of_a_value(shops: World, visit: Visit, model: ScriptedServer) -> None:
+    arguments = '{"order_number": 1042, "address": "1 Elm\\u202e Street\\u200b <b>"}'
+    with shops.acme.scope():
+        TenantPolicy.objects.update_or_create(
+            defaults={"approval_tools": ["update_delivery_address"]}
+        )
+    call = Call(name="update_delivery_address", arguments=arguments)
+    model.expect(Answer(calls=(call,)))
+    model.expect(say=("As you wish.",))
+    page = visit(shops.acme, "alice")
+    ask(page, "Send it to Elm Street")
+    shown = page.locator(".approval dd")
+    expect(shown).to_have_text(["1042", "1 Elm\\u202e Street\\u200b <b>"])
+    page.get_by_role("button", name="Decline").click()
+    expect(last_text(page)).to_have_text("As you wish.")
+    wait_until_idle(page)
 
 
 def test_writing_on_instead_of_deciding_declines(shops: World, visit: Visit) -> None:

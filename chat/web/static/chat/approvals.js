@@ -1,8 +1,8 @@
 // The assistant wants to change something: exact values, and what each button does.
 import { arrange, el, icon } from "./dom.js";
+import { factList } from "./facts.js";
 import { t } from "./page-data.js";
 import { sentence } from "./problems.js";
-import { argumentList } from "./steps.js";
 
 function card(approval, decide) {
   const label = approval.label || approval.name;
@@ -29,7 +29,7 @@ function card(approval, decide) {
     { class: "approval", "aria-labelledby": title },
     el("h3", { id: title }, icon("hand"), t("approval_title", { label })),
     el("p", {}, t("approval_text")),
-    argumentList(approval.arguments),
+    factList(typeof approval.arguments === "string" ? { value: approval.arguments } : approval.arguments),
     el("div", { class: "approval-buttons" }, ...buttons),
     problem,
   );

@@ -13,6 +13,13 @@ const formulasWhole = {
   },
 };
 
+// A table is drawn from its head on, not as text with bars until its second line is complete.
+function begunTable(source) {
+  if (/^\|[^\n]*$/.test(source)) return "";
+  const head = /^(\|[^\n]*\|)[ \t]*\n[|:\- \t]*$/.exec(source)?.[1];
+  return head ? `${head}\n${"|---".repeat(head.split("|").length - 2)}|` : source;
+}
+
 function lastBlock(tokens) {
   let at = tokens.length - 1;
   while (at > 0 && tokens[at].type === "space") at -= 1;
@@ -79,7 +86,8 @@ export class Markdown {
     this.#open = null;
   }
 
-  #drawOpen(source) {
+  #drawOpen(tail) {
+    const source = begunTable(tail);
     if (source.trim() === "") {
       this.#dropOpen();
       return;

@@ -1,5 +1,6 @@
 // What an assistant did besides writing: one quiet line each, which folds out.
 import { el, icon, setText } from "./dom.js";
+import { factList, readable } from "./facts.js";
 import { t } from "./page-data.js";
 
 function parsed(text) {
@@ -10,45 +11,27 @@ function parsed(text) {
   }
 }
 
-function shown(value) {
-  return typeof value === "object" && value !== null ? JSON.stringify(value, null, 2) : String(value ?? "–");
-}
-
-const readable = (name) => {
-  const words = name.replaceAll("_", " ").trim();
-  return words.charAt(0).toLocaleUpperCase() + words.slice(1);
-};
-
-/** Names and exact values of a call, as a definition list. */
-export function argumentList(values) {
-  const list = el("dl", { class: "facts" });
-  for (const [name, value] of Object.entries(values ?? {})) {
-    list.append(el("dt", {}, readable(name)), el("dd", {}, shown(value)));
-  }
-  return list;
-}
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 function output(call) {
   const text = call.function?.output;
   if (text === null || text === undefined) return null;
   const value = parsed(text);
+  if (isObject(value)) return factList(value);
   const pretty = value === null ? text : JSON.stringify(value, null, 2);
   return el("pre", { class: "result", tabindex: "0", role: "group", "aria-label": t("result") }, pretty);
 }
 
 const STATES = {
-  started: "step_working",
-  in_progress: "step_working",
+  proposed: "step_waiting",
   waiting: "step_waiting",
-  awaiting_approval: "step_waiting",
-  requires_approval: "step_waiting",
+  approved: "step_working",
+  started: "step_working",
   declined: "step_declined",
   failed: "step_failed",
   refused: "step_failed",
-  error: "step_failed",
   outcome_unknown: "step_unknown",
   cancelled: "step_cancelled",
-  expired: "step_cancelled",
 };
 
 function stateKey(call, step) {
@@ -65,8 +48,8 @@ const SIGNS = { step_working: "dots", step_waiting: "hand", step_done: "check" }
 function details(call) {
   const body = el("div", { class: "step-body" });
   const values = parsed(call.function?.arguments || "{}");
-  if (values && Object.keys(values).length > 0) {
-    body.append(el("p", { class: "step-caption" }, t("asked_with")), argumentList(values));
+  if (isObject(values) && Object.keys(values).length > 0) {
+    body.append(el("p", { class: "step-caption" }, t("asked_with")), factList(values));
   }
   const result = output(call);
   if (result) body.append(el("p", { class: "step-caption" }, t("result")), result);

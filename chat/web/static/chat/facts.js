@@ -1,0 +1,47 @@
+// Values of a tool call laid out for people: names and values, lists of things as a table.
+import { el } from "./dom.js";
+
+const isScalar = (value) => value === null || typeof value !== "object";
+const isFlat = (value) => !isScalar(value) && !Array.isArray(value) && Object.values(value).every(isScalar);
+const MOST_ROWS = 100;
+
+const readable = (name) => {
+  const words = name.replaceAll("_", " ").trim();
+  return words.charAt(0).toLocaleUpperCase() + words.slice(1);
+};
+
+export { readable };
+
+function table(rows) {
+  const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const head = el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, readable(name))));
+  const body = rows.slice(0, MOST_ROWS).map((row) =>
+    el("tr", {}, ...names.map((name) => el("td", {}, name in row ? plain(row[name]) : ""))));
+  const whole = el("table", { class: "facts-table" }, el("thead", {}, head), el("tbody", {}, ...body));
+  return el("div", { class: "table-scroll", tabindex: "0", role: "group", "aria-label": names.map(readable).join(", ") }, whole);
+}
+
+// Characters that show nothing or turn the reading order could make a value look like another.
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]/g;
+
+/** The text of a scalar with nothing hidden in it. */
+function plain(value) {
+  if (value === "") return '""';
+  return String(value ?? "–").replace(HIDDEN, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+function shown(value) {
+  if (isScalar(value)) return plain(value);
+  if (Array.isArray(value) && value.length > 0 && value.every(isFlat)) return table(value);
+  if (isFlat(value)) return factList(value);
+  return plain(JSON.stringify(value, null, 2));
+}
+
+/** Names and exact values as a definition list. */
+export function factList(values) {
+  const list = el("dl", { class: "facts" });
+  for (const [name, value] of Object.entries(values)) {
+    list.append(el("dt", {}, plain(readable(name))), el("dd", {}, shown(value)));
+  }
+  return list;
+}
