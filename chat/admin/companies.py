@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidget
 
+from chat.admin.invitation_mail import mail_invitation
 from chat.admin.people import absolute, invitation_link
 from chat.admin.shown_once import shown_once
 from tenants.access import operator_principal
@@ -93,13 +94,15 @@ def add_company(request: HttpRequest) -> HttpResponseBase:
     if principal is None:
         raise PermissionDenied
     _invitation, token = invite(principal, fields["email"], role=Role.OWNER)
+    link = absolute(request, invitation_link(token))
+    says = _("Send this link to {address}. It is shown only here and works once.").format(
+        address=fields["email"]
+    )
     return shown_once(
         request,
         title=_("First owner of {company}").format(company=tenant.name),
-        says=_("Send this link to {address}. It is shown only here and works once.").format(
-            address=fields["email"]
-        ),
-        secret=absolute(request, invitation_link(token)),
+        says=f"{says} {mail_invitation(tenant, fields['email'], link)}",
+        secret=link,
         onward=reverse("admin:companies"),
     )
 

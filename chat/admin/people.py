@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 
+from chat.admin.invitation_mail import mail_invitation
 from chat.admin.shown_once import shown_once
 from chat.models import Thread
 from tenants.access import Principal
@@ -30,7 +31,7 @@ from tenants.actions import (
     sign_out_member,
     withdraw_invitation,
 )
-from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, site
+from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, principal_of, site
 from tenants.models import Invitation, Membership, Role
 
 STATUS_LABELS = {"active": "success", "disabled": "warning"}
@@ -212,14 +213,18 @@ class InvitationAdmin(TenantScopedAdmin):
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponseBase:
         """Show the link, once."""
+        principal = principal_of(request)
+        assert principal is not None
+        link = absolute(request, invitation_link(obj.token))
+        says = _(
+            "Send this link to them. It works once, for seven days, and is shown only here: "
+            "if it gets lost, invite them again."
+        )
         return shown_once(
             request,
             title=_("Invitation for {address}").format(address=obj.email),
-            says=_(
-                "Send this link to them. It works once, for seven days, and is shown only here: "
-                "if it gets lost, invite them again."
-            ),
-            secret=absolute(request, invitation_link(obj.token)),
+            says=f"{says} {mail_invitation(principal.tenant, obj.email, link)}",
+            secret=link,
             onward=reverse("admin:tenants_invitation_changelist"),
         )
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.utils import quote
+from django.core.mail import EmailMessage
 from django.test import Client
+from pytest_django import Settings
 
 from chat.models import Assistant, Run, RunStep, Thread
 from chat.upstream.base import Capabilities
@@ -222,6 +224,24 @@ def test_an_invitations_link_is_shown_once(acme: Company, admin: Client) -> None
         made = Invitation.objects.get(email="new@acme.example")
     again = admin.get(page_of(made)).content.decode()
     assert link[0] not in again
+
+
+def test_an_invitation_is_mailed_where_mail_is_set_up(
+    admin: Client, settings: Settings, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.EMAIL_URL = "smtp://mail.example"
+    data = {"email": "new@acme.example", "role": "member"}
+    page = admin.post("/admin/tenants/invitation/add/", data).content.decode()
+    link = re.search(r"http\S+/invitations/[\w-]+/", page)
+    assert link is not None
+    (mail,) = mailoutbox
+    assert mail.to == ["new@acme.example"]
+    assert link[0] in mail.body
+
+
+def test_nothing_is_mailed_otherwise(admin: Client, mailoutbox: list[EmailMessage]) -> None:
+    admin.post("/admin/tenants/invitation/add/", {"email": "new@acme.example", "role": "member"})
+    assert mailoutbox == []
 
 
 def test_a_keys_secret_is_shown_once(acme: Company, owner: Client) -> None:

@@ -1,0 +1,28 @@
+"""Invitations by mail, where the installation can send any; the link is shown in any case."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from tenants.models import Tenant
+
+
+def mail_invitation(company: Tenant, address: str, link: str) -> str:
+    """Mail the link once the invitation is committed; return the sentence that says so, or ""."""
+    if not settings.EMAIL_URL:
+        return ""
+    subject = _("Invitation to {company}").format(company=company.name)
+    text = _(
+        "You are invited to {company}.\n\n{link}\n\n"
+        "The link works once, for seven days. If you did not expect it, ignore it."
+    ).format(company=company.name, link=link)
+    # Robust: a mail server that is down is logged, and the link on the page still works.
+    transaction.on_commit(
+        partial(send_mail, " ".join(subject.split()), text, None, [address]), robust=True
+    )
+    return _("It is also on its way to {address} by mail.").format(address=address)
