@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from environs import Env, EnvError
 
 from config.logs import configure_logging
+from config.mail import mail_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -209,12 +210,10 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
 
 EMAIL_URL = read("str", "EMAIL_URL", "")
-if EMAIL_URL:
-    _email = read("dj_email_url", "EMAIL_URL", "")
-    globals().update({name: value for name, value in _email.items() if name.startswith("EMAIL_")})
-    EMAIL_BACKEND = _email["EMAIL_BACKEND"]
-else:
-    EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+try:
+    globals().update(mail_settings(EMAIL_URL))
+except ValueError as error:
+    raise ImproperlyConfigured(f"EMAIL_URL cannot be used: {error}") from None
 DEFAULT_FROM_EMAIL = read("str", "DEFAULT_FROM_EMAIL", "atrium@localhost")
 
 # Transport
