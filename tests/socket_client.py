@@ -18,7 +18,7 @@ from tests.server import Server
 from tests.world import Company
 
 Frame = dict[str, Any]
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 @dataclass(kw_only=True)

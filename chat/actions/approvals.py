@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from chat.actions.runs import locked_run
 from chat.conf import conf
 from chat.errors import ApprovalChanged, InvalidInput, NotFound, NothingToDecide
 from chat.models import Run, RunStatus, ToolCall
@@ -38,7 +39,9 @@ def decide_call(
     if decision not in DECISIONS:
         raise InvalidInput("A decision is approve or decline.", param="decision")
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        run = _waiting_run(principal, run_id)
+        run = locked_run(principal, run_id)
+        if run.status != RunStatus.REQUIRES_ACTION:
+            raise NothingToDecide()
         call = ToolCall.objects.filter(run=run, pk=call_id).select_for_update().first()
         if call is None:
             raise NotFound(f"No call found with id '{call_id}'.", param="call")
@@ -53,21 +56,6 @@ def decide_call(
         _decide(principal, call, decision)
         _continue_if_decided(run)
         return run
-
-
-def _waiting_run(principal: Principal, run_id: str) -> Run:
-    run: Run | None = (
-        Run.objects.for_principal(principal)
-        .select_related("assistant")
-        .select_for_update(of=("self",), no_key=True)
-        .filter(pk=run_id)
-        .first()
-    )
-    if run is None:
-        raise NotFound(f"No run found with id '{run_id}'.", param="run")
-    if run.status != RunStatus.REQUIRES_ACTION:
-        raise NothingToDecide()
-    return run
 
 
 def decline_waiting(principal: Principal, run: Run) -> None:

@@ -22,9 +22,11 @@ from chat.runs.start import insert_run
 from chat.runs.turn import Ending
 from chat.runs.worker import worker
 from tenants.access import Principal
+from tenants.errors import AtriumError
 from tenants.scope import tenant_scope
 
 TITLE_CHARACTERS = 60
+ATTEMPTS = 3
 INTERRUPTED = Ending(
     status=RunStatus.CANCELLED, reason=Reason.INTERRUPTED, message_reason="run_cancelled"
 )
@@ -62,17 +64,20 @@ def create_message(
     if principal.membership_id is None:
         raise NotFound()
     with tenant_scope(principal.tenant_id):
-        try:
-            with transaction.atomic():
+        for _attempt in range(ATTEMPTS):
+            try:
+                with transaction.atomic():
+                    return _create(principal, thread_id, assistant_id, text, client_id, busy)
+            except IntegrityError:
+                # The same message came before, or another answer began meanwhile.
                 sent = _repeated(principal, client_id)
-                return sent or _create(principal, thread_id, assistant_id, text, client_id, busy)
-        except IntegrityError:
-            # The same message arrived twice at once, or another answer began: look again.
-            with transaction.atomic():
+            except AtriumError:
                 sent = _repeated(principal, client_id)
-            if sent is None:
-                raise ThreadBusy() from None
-            return sent
+                if sent is None:
+                    raise
+            if sent is not None:
+                return sent
+    raise ThreadBusy()
 
 
 def check_text(text: str) -> None:
@@ -89,6 +94,7 @@ def check_text(text: str) -> None:
         )
 
 
+@transaction.atomic
 def _repeated(principal: Principal, client_id: str) -> Sent | None:
     message = (
         Message.objects.for_principal(principal)

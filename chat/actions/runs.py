@@ -25,20 +25,27 @@ def cancel_run(principal: Principal, run_id: str) -> Run:
         RunFinished: when it has ended already.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        run = _locked_run(principal, run_id)
+        run = locked_run(principal, run_id)
         if not run.is_active:
             raise RunFinished(f"Cannot cancel run with status '{run.status}'.")
         request_cancel(run, CANCELLED)
         return run
 
 
-def _locked_run(principal: Principal, run_id: str) -> Run:
+def locked_run(principal: Principal, run_id: str) -> Run:
+    """Return a run of the principal with its thread and then itself locked.
+
+    Everything that changes runs locks in this order.
+
+    Raises:
+        NotFound: for an unknown run.
+    """
+    runs = Run.objects.for_principal(principal).filter(pk=run_id)
+    thread_id = runs.values_list("thread_id", flat=True).first()
+    if thread_id is not None:
+        Thread.objects.locked().filter(pk=thread_id).first()
     run: Run | None = (
-        Run.objects.for_principal(principal)
-        .select_related("assistant")
-        .select_for_update(of=("self",), no_key=True)
-        .filter(pk=run_id)
-        .first()
+        runs.select_related("assistant").select_for_update(of=("self",), no_key=True).first()
     )
     if run is None:
         raise NotFound(f"No run found with id '{run_id}'.", param="run")

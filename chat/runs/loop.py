@@ -130,6 +130,7 @@ async def rounds(turn: Turn) -> Ending | None:
             publish_step(turn, turn.step_calls, "completed")
             turn.open_step, turn.answered, turn.step_calls = None, turn.step_calls, []
         turn.rounds += 1
+        turn.run.rounds = turn.rounds
         answer = await model_step(turn, plan)
         if answer is None:
             continue

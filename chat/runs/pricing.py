@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from genai_prices import Usage as PublicUsage
-from genai_prices import calc_price
-
 from chat.models import Price, Run, Usage
+from chat.runs import terms
 from chat.runs.turn import Spent
 
 MILLION = Decimal(1_000_000)
@@ -19,7 +17,7 @@ def usage_rows(run: Run, spent: Iterable[Spent]) -> list[Usage]:
     calls = list(spent)
     if not calls:
         return []
-    own = {(p.model, p.kind): p for p in Price.objects.filter(model__in={c.model for c in calls})}
+    own = terms.prices()
     return [row for call in calls for row in _rows(run, call, own)]
 
 
@@ -53,6 +51,11 @@ def _rows(run: Run, call: Spent, own: dict[tuple[str, str], Price]) -> Iterator[
 
 def public_prices(call: Spent) -> dict[str, Decimal]:
     """Return US dollars per token by kind, averaged over cached and fresh; empty when unknown."""
+    # The table takes half a second to load: a server without priced models never pays it,
+    # one with them pays after its first answer is out.
+    from genai_prices import Usage as PublicUsage
+    from genai_prices import calc_price
+
     usage = call.usage
     try:
         found = calc_price(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chat.conf import conf
-from chat.models import Message, Run, RunStep, ToolCall
+from chat.models import Message, Run, ToolCall
 from chat.models.runs import CallStatus
 from chat.upstream.base import (
     FunctionCall,
@@ -102,69 +102,74 @@ def build_prompt(run: Run, *, synced_through: int | None = None) -> Prompt:
 
 def newest_units(run: Run) -> Iterator[Unit]:
     """Yield the thread's units from the newest back, the run's own tool rounds first."""
-    own = _run_units(run.pk, [])
     rows = (
         Message.objects.placed()
         .filter(thread_id=run.thread_id)
         .order_by("-position")
         .defer("metadata", "attachments")
     )
+    seen: set[str] = set()
     below: int | None = None
     while True:
         chunk = list((rows if below is None else rows.filter(position__lt=below))[:CHUNK])
-        if below is None and not any(message.run_ref == run.pk for message in chunk):
-            yield from own
-        yield from reversed(list(_units(chunk)))
+        own = run.pk if below is None and run.rounds else None
+        yield from reversed(list(_units(chunk, own=own, seen=seen)))
         if len(chunk) < CHUNK:
             return
         below = chunk[-1].position
 
 
-def _units(newest_first: Sequence[Message]) -> Iterator[Unit]:
-    """Yield units from old to new: user messages, and runs with their calls in step order."""
-    by_run: dict[str, list[Message]] = {}
+def _units(newest_first: Sequence[Message], *, own: str | None, seen: set[str]) -> Iterator[Unit]:
+    """Yield units from old to new: user messages, and runs with what they said and called.
+
+    `own` is the run under way, which may have called tools without a word;
+    `seen` holds the runs that newer chunks told of whole.
+    """
+    by_run: dict[str, list[Message]] = {} if own is None else {own: []}
     for message in reversed(newest_first):
-        if message.run_ref:
+        if message.run_ref and message.run_ref not in seen:
             by_run.setdefault(message.run_ref, []).append(message)
-    steps = _steps_of(list(by_run))
-    done: set[str] = set()
+    calls = _calls_of(list(by_run))
+    told: set[str] = set()
     for message in reversed(newest_first):
-        if not message.run_ref:
+        reference = message.run_ref
+        if not reference:
             yield Unit(message.position or 0, (_input_message(message),))
-        elif message.run_ref not in done:
-            done.add(message.run_ref)
-            items = _run_items(steps.get(message.run_ref, []), by_run[message.run_ref])
-            if items:
-                yield Unit(by_run[message.run_ref][-1].position or 0, items)
+        elif reference in by_run and reference not in told:
+            told.add(reference)
+            yield from _run_unit(by_run[reference], calls.get(reference, []))
+    if own is not None and own not in told:
+        yield from _run_unit([], calls.get(own, []))
+    seen.update(by_run)
 
 
-def _run_units(run_id: str, messages: Sequence[Message]) -> list[Unit]:
-    items = _run_items(_steps_of([run_id]).get(run_id, []), messages)
-    return [Unit(2**62, items)] if items else []
-
-
-def _steps_of(run_ids: Sequence[str]) -> dict[str, list[RunStep]]:
-    """Return the steps of the runs with their calls, in order; one query, two with calls."""
-    steps: dict[str, list[RunStep]] = {}
+def _calls_of(run_ids: Sequence[str]) -> dict[str, list[ToolCall]]:
+    """Return the tool calls of the runs, in order."""
+    calls: dict[str, list[ToolCall]] = {}
     if run_ids:
-        rows = RunStep.objects.filter(run_id__in=run_ids).order_by("run_id", "index")
-        for step in rows.prefetch_related("calls"):
-            steps.setdefault(step.run_id, []).append(step)
-    return steps
+        for call in ToolCall.objects.filter(run_id__in=run_ids).order_by("round", "index"):
+            calls.setdefault(call.run_id, []).append(call)
+    return calls
 
 
-def _run_items(steps: Sequence[RunStep], messages: Sequence[Message]) -> tuple[Item, ...]:
-    by_id = {message.pk: message for message in messages}
-    items: list[Item] = []
-    for step in steps:
-        if step.type == "tool_calls":
-            items.extend(_call_items(sorted(step.calls.all(), key=lambda call: call.index)))
-        elif step.message_id in by_id and step.status != "failed":
-            # A failed step was repeated by a later one: its text is not part of the talk.
-            items.append(_input_message(by_id[step.message_id]))
-    if not steps:
-        items.extend(_input_message(message) for message in messages)
-    return tuple(items)
+def _run_unit(messages: Sequence[Message], calls: Sequence[ToolCall]) -> Iterator[Unit]:
+    """Yield the unit of a run: each round's text, then its calls and their outputs."""
+    rounds: dict[int, list[ToolCall]] = {}
+    for call in calls:
+        rounds.setdefault(call.round, []).append(call)
+    # A step that broke off was repeated by a later one: its text is not part of the talk.
+    said = [m for m in messages if m.incomplete_reason != "run_failed"]
+    moments: list[tuple[Any, int, tuple[Item, ...]]] = [
+        (message.created_at, 0, (_input_message(message),)) for message in said
+    ]
+    moments += [
+        (group[0].created_at, 1, tuple(_call_items(group))) for group in rounds.values()
+    ]
+    moments.sort(key=lambda moment: moment[:2])
+    items = tuple(item for moment in moments for item in moment[2])
+    if items:
+        last = messages[-1].position if messages else None
+        yield Unit(2**62 if last is None else last, items)
 
 
 def _call_items(calls: Sequence[ToolCall]) -> Iterator[Item]:

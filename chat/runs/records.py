@@ -31,7 +31,7 @@ from chat.models import (
 )
 from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
-from chat.runs import pricing
+from chat.runs import pricing, terms
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
 from chat.runs.lifecycle import advance
 from chat.runs.prompt import Prompt, build_prompt
@@ -117,7 +117,7 @@ def begin_round(turn: Turn, *, synced_through: int | None) -> Round | Ending:
             turn.open_step.status = StepStatus.COMPLETED
             turn.open_step.ended_at = timezone.now()
             turn.open_step.save(update_fields=["status", "ended_at"])
-        policy = TenantPolicy.objects.first()
+        policy = terms.policy()
         over = _over_limit(turn, policy)
         if over is not None:
             return over
@@ -167,12 +167,13 @@ def save_partial(claim: Claim, draft: Draft, state: int) -> None:
     with tenant_scope(claim.tenant_id), transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = off")
+        take_place(draft)
         fenced_update(claim, state=state + STATE_MARGIN)
         store_draft(draft)
 
 
 def store_draft(draft: Draft) -> None:
-    """Insert or update the draft's message and step, and give the thread its place."""
+    """Insert or update the draft's message and step; its thread has given it the place."""
     Message.objects.bulk_create(
         [draft.message],
         update_conflicts=True,
@@ -185,6 +186,10 @@ def store_draft(draft: Draft) -> None:
         unique_fields=["id"],
         update_fields=["status", "ended_at", "prompt_tokens", "completion_tokens", "sent"],
     )
+
+
+def take_place(draft: Draft) -> None:
+    """Move the thread's last position to the draft's."""
     Thread.objects.filter(pk=draft.message.thread_id).update(last_position=draft.message.position)
 
 
@@ -195,6 +200,7 @@ def close_draft(turn: Turn, draft: Draft, *, superseded: bool = False) -> None:
     status = StepStatus.FAILED if superseded else StepStatus.COMPLETED
     draft.settle(now, message_reason=reason, step_status=status)
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        take_place(draft)
         fenced_update(turn.claim, state=turn.live.state + STATE_MARGIN)
         store_draft(draft)
 
@@ -224,6 +230,8 @@ def record_calls(
     turn.count_tokens(step)
     turn.next_index += 1
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        if turn.draft is not None:
+            take_place(turn.draft)
         totals = store_spent(run, turn.spent)
         turn.spent.clear()
         fenced_update(
@@ -269,7 +277,8 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
     """
     claim, run, now = turn.claim, turn.run, timezone.now()
     with tenant_scope(claim.tenant_id), transaction.atomic():
-        thread = Thread.objects.locked().get(pk=run.thread_id)
+        # The thread first: everybody locks in this order.
+        position = _lock_thread(turn)
         totals = store_spent(run, turn.spent)
         moved = advance(
             claim.run_id,
@@ -290,11 +299,20 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
                 now, message_reason=ending.message_reason, step_status=ending.step_status
             )
             store_draft(turn.draft)
-            thread.last_position = turn.draft.message.position or thread.last_position
         if turn.open_step is not None:
             close_steps(run.pk, ending, now)
-        _sync_mapping(turn, ending, thread.last_position)
-        return start_next_queued(thread, owner=claim.owner)
+        _sync_mapping(turn, ending, position)
+        return start_next_queued(run.thread_id, owner=claim.owner)
+
+
+def _lock_thread(turn: Turn) -> int:
+    """Lock the run's thread by giving the draft its place, and return the last position."""
+    threads = Thread.objects.filter(pk=turn.run.thread_id)
+    if turn.draft is not None and turn.draft.message.position is not None:
+        threads.update(last_position=turn.draft.message.position)
+        return turn.draft.message.position
+    thread: Thread = threads.locked().get()
+    return thread.last_position
 
 
 def close_steps(run_id: str, ending: Ending, now: datetime) -> None:
@@ -334,15 +352,20 @@ def _sync_mapping(turn: Turn, ending: Ending, position: int) -> None:
     )
 
 
-def start_next_queued(thread: Thread, *, owner: UUID | None) -> Started | None:
+def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
     """Place the oldest queued message of a locked thread and start its run.
 
-    Every queued message gets its place; several in a row are answered by one
-    run each, in their order.
+    Several in a row are answered by one run each, in their order.
     """
-    message = Message.objects.queued().filter(thread=thread).select_for_update(of=("self",)).first()
-    if message is None or thread.deleted_at is not None:
+    message = (
+        Message.objects.queued()
+        .filter(thread_id=thread_id, thread__deleted_at=None)
+        .select_for_update(of=("self",))
+        .first()
+    )
+    if message is None:
         return None
+    thread = Thread.objects.locked().get(pk=thread_id)
     assistant = (
         Assistant.objects.filter(pk=message.assistant_id, enabled=True).first()
         or Assistant.objects.offered().first()

@@ -84,13 +84,7 @@ def take_over(run_id: str, process_id: UUID) -> Taken | None:
     Must run in the tenant's scope. None when it is not lapsed any more.
     """
     with transaction.atomic():
-        run = (
-            Run.objects.active()
-            .select_related("thread", "assistant")
-            .select_for_update(of=("self",), no_key=True)
-            .filter(pk=run_id)
-            .first()
-        )
+        run = _locked(run_id)
         if run is None or not _is_lapsed(run):
             return None
         ending = _ending_of_lapsed(run)
@@ -116,6 +110,22 @@ def take_over(run_id: str, process_id: UUID) -> Taken | None:
             seconds_left=(run.expires_at - timezone.now()).total_seconds(),
         )
         return Taken(tenant_id=run.tenant_id, thread_id=run.thread_id, started=started)
+
+
+def _locked(run_id: str) -> Run | None:
+    """Lock thread, then run: the order everybody locks in."""
+    thread_id = Run.objects.filter(pk=run_id).values_list("thread_id", flat=True).first()
+    if thread_id is None:
+        return None
+    Thread.objects.locked().filter(pk=thread_id).first()
+    found: Run | None = (
+        Run.objects.active()
+        .select_related("thread", "assistant")
+        .select_for_update(of=("self",), no_key=True)
+        .filter(pk=run_id)
+        .first()
+    )
+    return found
 
 
 def _is_lapsed(run: Run) -> bool:
@@ -163,7 +173,7 @@ def end_row(run: Run, ending: Ending, *, owner: UUID | None) -> Started | None:
     Must run in the tenant's scope and a transaction.
     """
     now = timezone.now()
-    thread = Thread.objects.locked().get(pk=run.thread_id)
+    Thread.objects.locked().get(pk=run.thread_id)
     status = ending.status
     if status == RunStatus.CANCELLED and run.status == RunStatus.IN_PROGRESS:
         advance(run.pk, RunStatus.CANCELLING)
@@ -171,7 +181,7 @@ def end_row(run: Run, ending: Ending, *, owner: UUID | None) -> Started | None:
         return None
     run.status, run.reason, run.ended_at = status, ending.reason or "", now
     records.close_steps(run.pk, ending, now)
-    return records.start_next_queued(thread, owner=owner)
+    return records.start_next_queued(run.thread_id, owner=owner)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,7 @@ class Worker:
     async def start(self) -> None:
         """Register the process and begin to beat, watch and recover."""
         self.event_loop = asyncio.get_running_loop()
+        self.draining = False
         await in_db(recovery.beat, self.process_id)
         for period, work in (
             (conf.heartbeat_seconds, self._beat),

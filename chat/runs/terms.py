@@ -1,0 +1,57 @@
+"""A tenant's limits and own prices, as they were at most ten seconds ago.
+
+They are read in every turn and change once a month.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from uuid import UUID
+
+from chat.models import Price, TenantPolicy
+from tenants.scope import current_tenant_id
+
+FRESH_SECONDS = 10.0
+MOST_TENANTS = 10_000
+
+Prices = dict[tuple[str, str], Price]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What was read, and when in seconds of time.monotonic."""
+
+    policy: TenantPolicy | None
+    prices: Prices
+    at: float
+
+
+_known: dict[UUID, Terms] = {}
+
+
+def policy() -> TenantPolicy | None:
+    """Return the limits of the tenant in scope, None where it set none."""
+    return _terms().policy
+
+
+def prices() -> Prices:
+    """Return the prices of the tenant in scope, by model and kind."""
+    return _terms().prices
+
+
+def forget() -> None:
+    """Read anew at the next turn."""
+    _known.clear()
+
+
+def _terms() -> Terms:
+    tenant_id = current_tenant_id()
+    known = _known.get(tenant_id)
+    if known is None or monotonic() - known.at > FRESH_SECONDS:
+        own = {(price.model, price.kind): price for price in Price.objects.all()}
+        known = Terms(TenantPolicy.objects.first(), own, monotonic())
+        if len(_known) >= MOST_TENANTS:
+            _known.clear()
+        _known[tenant_id] = known
+    return known

@@ -1,0 +1,101 @@
+"""What a turn costs the database: statements, durable commits, and no write for a token."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import settings
+from django.db.backends.signals import connection_created
+
+from chat.actions.messages import Sent, create_message
+from chat.conf import conf
+from chat.runs import upstreams
+from chat.runs.live import hub
+from chat.runs.worker import worker
+from tenants.db import in_db
+from tests.world import Company, World
+
+FREE = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK", "SELECT set_config")
+
+
+class Statements(list[str]):
+    """The statements of all connections, without transaction control."""
+
+    def __call__(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if not sql.startswith(FREE):
+            self.append(sql)
+        return execute(sql, *rest)
+
+
+@contextmanager
+def counted() -> Iterator[Statements]:
+    statements = Statements()
+
+    def install(connection: Any, **kwargs: Any) -> None:
+        if statements not in connection.execute_wrappers:
+            connection.execute_wrappers.append(statements)
+
+    connection_created.connect(install, weak=False, dispatch_uid="test_cost")
+    try:
+        yield statements
+    finally:
+        connection_created.disconnect(dispatch_uid="test_cost")
+
+
+@asynccontextmanager
+async def working(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Run this process's worker, quietly: its beats are not part of a turn."""
+    for name in ("HEARTBEAT_SECONDS", "WATCH_SECONDS"):
+        monkeypatch.setitem(settings.CHAT, name, 3600.0)
+    monkeypatch.setitem(conf.upstreams["demo"]["OPTIONS"], "tokens_per_second", 0)
+    await worker.start()
+    try:
+        yield
+    finally:
+        await worker.drain()
+        await upstreams.close_all()
+
+
+async def turn(company: Company, text: str, thread: str | None = None) -> Sent:
+    """Send a message and wait for its answer's end."""
+    sent = await in_db(
+        create_message,
+        company.principal("alice"),
+        thread,
+        assistant_id=company.assistant.pk,
+        text=text,
+        client_id=str(uuid4()),
+    )
+    assert sent.run is not None
+    while True:
+        run = worker.runs.get(sent.run.pk)
+        if run is None or run.task is None:
+            return sent
+        await run.task
+
+
+async def test_a_plain_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(monkeypatch):
+        first = await turn(world.acme, "hello")
+        with counted() as statements:
+            await turn(world.acme, "hello again", first.thread.pk)
+            made = list(statements)
+    assert len(made) <= 17, "\n".join(made)
+    assert hub.channels == {}
+
+
+async def test_more_words_are_not_more_writes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    async with working(monkeypatch):
+        first = await turn(world.acme, "hello")
+        for text in ("short", "long " * 2000):
+            with counted() as statements:
+                await turn(world.acme, text, first.thread.pk)
+                counts.append(len(statements))
+    assert counts[0] == counts[1]
