@@ -1,6 +1,6 @@
 // One websocket with back-off, frame acknowledgements and a heartbeat. Knows nothing of chats.
 
-const BACK_OFF = [300, 800, 1600, 3200, 6400, 12000];
+const BACK_OFF = [300, 800, 1600, 3000, 6000];
 const HEARTBEAT = 25000;
 const ANSWER_WITHIN = 15000;
 const ENDED = new Set([4001, 4003]);
