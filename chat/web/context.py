@@ -51,7 +51,8 @@ def page_data(
         "urls": {
             "home": reverse("chat"),
             "chat": "/threads/",
-            "threads": "/page/threads",
+            "threads": reverse("page_threads"),
+            "assistants": reverse("page_assistants"),
             "socket": f"/ws/?membership={membership.pk}",
             "sign_in": "/accounts/login/",
             "math_css": static("chat/vendor/math.css"),

@@ -35,6 +35,13 @@ class WrongMethodError(AtriumError):
     http_status = 405
 
 
+class WrongTypeError(AtriumError):
+    """The body must be JSON in UTF-8: application/json."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+
+
 def error_response(error: AtriumError) -> JsonResponse:
     """Return the page's one shape of an error."""
     body = {"code": error.code, "message": _(error.message), "param": error.param}
@@ -87,9 +94,14 @@ def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
     """Return the request's JSON object, which must have exactly `fields` of these types.
 
     Raises:
+        WrongTypeError: for a body that says it is something else than JSON.
         InvalidJson: for anything but one well-formed object.
         InvalidInput: naming the first field that is missing, unknown or of another type.
     """
+    charset = (request.content_params or {}).get("charset", "utf-8")
+    if request.body and (request.content_type, charset.lower()) != ("application/json", "utf-8"):
+        # A form of another site can send any text, but not this type unasked.
+        raise WrongTypeError()
     values = parse_json_object(request.body or b"{}", max_bytes=settings.BODY_LIMIT)
     for name in values:
         if name not in fields:
@@ -104,9 +116,11 @@ def query_of(request: HttpRequest, name: str) -> str | None:
     """Return the only query parameter the address takes, None when it is absent.
 
     Raises:
-        InvalidInput: naming any other parameter.
+        InvalidInput: naming any other parameter, or this one when it is repeated.
     """
-    for given in request.GET:
+    for given, values in request.GET.lists():
         if given != name:
             raise InvalidInput(_("There is no such parameter."), param=given)
+        if len(values) > 1:
+            raise InvalidInput(_("This parameter is given more than once."), param=given)
     return request.GET.get(name) or None

@@ -50,6 +50,7 @@ WORDS = {
     # Approval
     "approval_title": _("{label}?"),
     "approval_text": _("The assistant asks to do exactly this. Nothing happens until you decide."),
+    "approval_until": _("It waits for you until {time}."),
     "approve": _("Approve: {label}"),
     "decline": _("Decline"),
     # Chats

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from chat.models import Assistant, Thread
+from chat.models import Assistant, Message, Thread
+from chat.wire import text_part
 from tests.browser.conftest import Visit
 from tests.browser.steps import answers, ask, chat_action, last_text, wait_until_idle
 from tests.upstream.server import ScriptedServer
@@ -95,6 +96,8 @@ def test_a_message_waits_until_the_answer_is_finished(
     ask(page, "First")
     expect(last_text(page)).to_contain_text("word1 ")
     ask(page, "Second")
+    expect(page.locator("#queue")).to_contain_text("Second")
+    page.reload()
     expect(page.locator("#queue")).to_contain_text("Second")
     expect(last_text(page)).to_have_text("Second answer.")
     expect(page.locator("#queue")).to_be_hidden()
@@ -246,6 +249,34 @@ def test_more_chats_come_as_the_list_is_scrolled(world: World, visit: Visit) -> 
     page.locator("#threads a").last.scroll_into_view_if_needed()
     expect(page.locator("#threads a")).to_have_count(41)
     expect(page.locator("#more-threads")).to_be_hidden()
+
+
+def test_older_messages_come_as_the_chat_is_scrolled_up(world: World, visit: Visit) -> None:
+    thread = world.acme.threads["bob"]
+    with world.acme.scope():
+        for position in range(3, 101):
+            Message.objects.create(
+                thread=thread, position=position, role="user", content=[text_part(f"No {position}")]
+            )
+    page = visit(world.acme, "bob", f"/threads/{thread.pk}")
+    expect(page.locator(".own-text").last).to_be_in_viewport()
+    assert page.locator(".own-text").count() == 40
+    page.locator("#transcript").hover()
+    while page.locator(".own-text").count() < 99:
+        count = page.locator(".own-text").count()
+        page.mouse.wheel(0, -10_000)
+        expect(page.locator(".own-text").nth(count)).to_be_attached()
+    texts = page.locator(".own-text").all_inner_texts()
+    assert texts[1:] == [f"No {position}" for position in range(3, 101)]
+
+
+def test_a_new_assistant_is_offered_without_a_reload(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice")
+    expect(page.locator("#welcome")).to_be_visible()
+    with world.acme.scope():
+        Assistant.objects.create(name="Poet", model="demo-scripted", upstream="demo")
+    page.locator("#assistant-button").click()
+    expect(page.get_by_role("menuitemradio", name="Poet")).to_be_visible()
 
 
 def test_renaming_changes_list_and_title(world: World, visit: Visit) -> None:

@@ -1,8 +1,13 @@
 // The assistant wants to change something: exact values, and what each button does.
+import { moment } from "./days.js";
 import { arrange, el, icon } from "./dom.js";
 import { factList } from "./facts.js";
 import { t } from "./page-data.js";
 import { sentence } from "./problems.js";
+
+function until({ expires_at: end }) {
+  return end ? el("p", { class: "hint" }, t("approval_until", { time: moment(end) })) : null;
+}
 
 function card(approval, decide) {
   const label = approval.label || approval.name;
@@ -30,6 +35,7 @@ function card(approval, decide) {
     el("h3", { id: title }, icon("hand"), t("approval_title", { label })),
     el("p", {}, t("approval_text")),
     factList(typeof approval.arguments === "string" ? { value: approval.arguments } : approval.arguments),
+    until(approval),
     el("div", { class: "approval-buttons" }, ...buttons),
     problem,
   );

@@ -1,5 +1,6 @@
 // Who answers next: a menu with each assistant's name and what it can do.
 import { el, icon, setText } from "./dom.js";
+import { get } from "./http.js";
 import { attachMenu } from "./menu.js";
 import { data, t } from "./page-data.js";
 
@@ -34,6 +35,18 @@ export class AssistantChoice {
 
   #fill() {
     menu.replaceChildren(...data.assistants.map((assistant) => this.#item(assistant)));
+    this.#renew();
+  }
+
+  // An admin may have changed the choice since the page was loaded.
+  async #renew() {
+    const now = await get(data.urls.assistants).catch(() => null);
+    if (now === null || JSON.stringify(now.data) === JSON.stringify(data.assistants)) return;
+    data.assistants = now.data;
+    const inside = menu.contains(document.activeElement);
+    this.choose(this.#chosen?.id);
+    menu.replaceChildren(...data.assistants.map((assistant) => this.#item(assistant)));
+    if (inside) menu.querySelector('[aria-checked="true"]')?.focus();
   }
 
   #item(assistant) {
@@ -44,7 +57,7 @@ export class AssistantChoice {
     };
     return el(
       "button",
-      { type: "button", role: "menuitemradio", "aria-checked": String(chosen), on: { click: pick } },
+      { type: "button", role: "menuitemradio", tabindex: "-1", "aria-checked": String(chosen), on: { click: pick } },
       el("span", { class: "menu-check" }, chosen ? icon("check") : ""),
       el("span", { class: "menu-text" },
         el("span", { class: "menu-name" }, assistant.name,
