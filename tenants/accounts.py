@@ -38,6 +38,13 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Refuse: allauth's own page would be open."""
         return False
 
+    def is_safe_url(self, url: str) -> bool:
+        """Refuse what is no address at all, besides what leads away."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:
+            return False
+
     def get_login_redirect_url(self, request: HttpRequest) -> str:
         """Return where somebody lands who asked for no page in particular."""
         return landing_page(request)
