@@ -11,6 +11,5 @@ urlpatterns = [
     path("switch/", views.switch, name="switch"),
     path("no-company/", views.no_company, name="no_company"),
     path("profile/", views.profile, name="profile"),
-    path("notices/seen/", views.notices_seen, name="notices_seen"),
     path("invitations/<str:token>/", views.invitation, name="invitation"),
 ]

@@ -29,7 +29,6 @@ from tenants.accounts import landing_page, must_sign_in_again
 from tenants.actions import (
     accept_invitation,
     find_invitation,
-    mark_notices_seen,
     update_profile,
 )
 from tenants.error_pages import answer_error, wants_json
@@ -158,18 +157,6 @@ def profile(request: HttpRequest) -> HttpResponse:
         "second_factor": Authenticator.objects.filter(user=_user(request)).exists(),
     }
     return render(request, "tenants/profile.html", shown, status=_status_of(form))
-
-
-@require_POST
-@never_cache
-@answers_errors
-def notices_seen(request: HttpRequest) -> HttpResponse:
-    """Remember that the company's notice was read."""
-    principal = principal_of(request)
-    if principal is None:
-        raise NotAllowed
-    mark_notices_seen(principal)
-    return HttpResponse(status=204)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -143,12 +143,6 @@ def update_profile(principal: Principal, *, name: str, language: str, zone: str)
         return found
 
 
-def mark_notices_seen(principal: Principal) -> None:
-    """Remember that a member has read what the company told them; no audit, no effect on others."""
-    with tenant_scope(principal.tenant_id), transaction.atomic():
-        Membership.objects.filter(pk=principal.membership_id).update(notices_seen_at=timezone.now())
-
-
 def _change_member(
     principal: Principal, member_id: UUID, action: str, **changes: Any
 ) -> Membership:

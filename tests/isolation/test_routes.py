@@ -113,7 +113,6 @@ RECIPES: dict[str, tuple[Ask, ...]] = {
     ),
     "no-company/": plain("/no-company/"),
     "profile/": (*plain("/profile/"), Ask(url="/profile/", kind="membership", headers=MEMBERSHIP)),
-    "notices/seen/": (Ask(url="/notices/seen/"),),
     # The token of an invitation is a credential: only its row's id is an id.
     "invitations/<str:token>/": (Ask(url="/invitations/{id}/", kind="invitation"),),
     "": (Ask(url="/"), Ask(url="/", kind="membership", headers=MEMBERSHIP)),

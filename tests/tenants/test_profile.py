@@ -63,13 +63,6 @@ def test_signed_out_visitor_is_sent_to_sign_in(world: World) -> None:
     assert Client().get("/profile/")["Location"] == "/accounts/login/?next=/profile/"
 
 
-def test_seen_notice_is_remembered(world: World) -> None:
-    before = world.acme.alice.notices_seen_at
-    assert world.acme.client("alice").post("/notices/seen/").status_code == 204
-    with world.acme.scope():
-        assert Membership.objects.get(pk=world.acme.alice.pk).notices_seen_at > before
-
-
 def code_for(secret: str) -> str:
     padded = secret + "=" * (-len(secret) % 8)
     assert base64.b32decode(padded)
