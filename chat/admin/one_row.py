@@ -28,6 +28,15 @@ class OneRowAdmin(TenantScopedAdmin):
         response: HttpResponseBase = super().changelist_view(request, extra_context)
         return response
 
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """Go to the row where somebody has made it already."""
+        if self.has_view_permission(request) and self.get_queryset(request).exists():
+            return self.changelist_view(request)
+        response: HttpResponseBase = super().add_view(request, form_url, extra_context)
+        return response
+
     def changeform_view(
         self,
         request: HttpRequest,
