@@ -49,8 +49,8 @@ class BodyLimit:
 
     async def _refuse(self, send: Send) -> None:
         text = f"The request body is larger than {self.limit} bytes."
-        error = {"message": text, "type": "invalid_request_error", "param": None}
-        body = json.dumps({"error": {**error, "code": "body_too_large"}}).encode()
+        error = {"code": "body_too_large", "message": text, "param": None}
+        body = json.dumps({"error": error}).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": 413, "headers": headers})

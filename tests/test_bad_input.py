@@ -69,7 +69,9 @@ def test_bad_json_changes_nothing(world: World, database: TestDatabase, action: 
     client = world.acme.client("alice")
     bodies = bad_bodies(JSON_ADDRESSES[action] or "title")
     for raw in bodies.values():
-        assert_one_error(client.post(thread_url(world, action), raw, content_type=JSON))
+        response = client.post(thread_url(world, action), raw, content_type=JSON)
+        assert_one_error(response)
+        assert response.json()["error"]["code"] == "invalid_json", raw[:100]
     assert contents(database) == before
 
 

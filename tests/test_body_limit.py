@@ -1,0 +1,145 @@
+"""Bodies beyond the limit, on a real server: announced, not announced, and announced falsely."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.database import TestDatabase
+from tests.isolation.rows import contents
+from tests.server import Server
+from tests.world import World
+
+LIMIT = 1_048_576
+PIECE = b"x" * 65_536
+
+
+@pytest.fixture
+def cookie(world: World) -> str:
+    return f"sessionid={world.acme.session_key('alice')}; csrftoken={'c' * 32}"
+
+
+def url(world: World) -> str:
+    return f"/page/threads/{world.acme.threads['alice'].pk}/rename"
+
+
+def exchange(server: Server, head: list[str], pieces: Iterator[bytes] | list[bytes]) -> bytes:
+    """Send a request byte by byte as told; return what comes back before the server closes."""
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as connection:
+        connection.sendall("\r\n".join([*head, "", ""]).encode("latin-1"))
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+        except ConnectionError:
+            pass  # refused before all of it was sent
+        return received(connection)
+
+
+def received(connection: socket.socket) -> bytes:
+    found = b""
+    try:
+        while chunk := connection.recv(65_536):
+            found += chunk
+    except (ConnectionError, TimeoutError):
+        pass
+    return found
+
+
+def head(world: World, cookie: str, *more: str) -> list[str]:
+    return [
+        f"POST {url(world)} HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Connection: close",
+        f"Cookie: {cookie}",
+        f"X-CSRFToken: {'c' * 32}",
+        "Content-Type: application/json",
+        *more,
+    ]
+
+
+def chunked(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
+    yield b"0\r\n\r\n"
+
+
+def too_much() -> Iterator[bytes]:
+    for _piece in range(LIMIT // len(PIECE) + 1):
+        yield PIECE
+
+
+def assert_refused(answer: bytes, status: int = 413) -> None:
+    first, _, rest = answer.partition(b"\r\n")
+    assert first.startswith(f"HTTP/1.1 {status}".encode()), answer[:300]
+    if status == 413:
+        error = json.loads(rest.partition(b"\r\n\r\n")[2])["error"]
+        assert (error["code"], error["param"]) == ("body_too_large", None)
+        assert str(LIMIT) in error["message"]
+
+
+def test_an_announced_body_is_refused_unread(
+    world: World, server: Server, cookie: str, database: TestDatabase
+) -> None:
+    before = contents(database)
+    answer = exchange(server, head(world, cookie, f"Content-Length: {LIMIT + 1}"), [])
+    assert_refused(answer)
+    assert contents(database) == before
+
+
+def test_an_unannounced_body_is_refused_on_the_way(
+    world: World, server: Server, cookie: str, database: TestDatabase
+) -> None:
+    before = contents(database)
+    sent = head(world, cookie, "Transfer-Encoding: chunked")
+    assert_refused(exchange(server, sent, chunked(too_much())))
+    assert contents(database) == before
+
+
+def test_a_body_of_exactly_the_limit_is_read(world: World, server: Server, cookie: str) -> None:
+    body = b'{"title": "' + b"x" * (LIMIT - 13) + b'"}'
+    assert len(body) == LIMIT
+    answer = exchange(server, head(world, cookie, f"Content-Length: {LIMIT}"), [body])
+    assert answer.startswith(b"HTTP/1.1 400"), answer[:300]
+    assert b'"param": "title"' in answer
+
+
+@pytest.mark.parametrize("length", ["-1", "1e9", "9" * 30, "9" * 5000, "0x10", "1, 1", "\xb2"])
+def test_lengths_that_are_no_numbers_are_refused(
+    world: World, server: Server, cookie: str, length: str
+) -> None:
+    answer = exchange(server, head(world, cookie, f"Content-Length: {length}"), [b"{}"])
+    assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 413"), answer[:300]
+
+
+def test_a_body_longer_than_announced_is_cut(
+    world: World, server: Server, cookie: str, database: TestDatabase
+) -> None:
+    before = contents(database)
+    sent = head(world, cookie, "Content-Length: 2")
+    answer = exchange(server, sent, [b"{}" + PIECE])
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert contents(database) == before
+
+
+def test_a_body_that_never_comes_whole_changes_nothing(
+    world: World, server: Server, cookie: str, database: TestDatabase
+) -> None:
+    before = contents(database)
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as connection:
+        lines = head(world, cookie, "Content-Length: 100")
+        connection.sendall("\r\n".join([*lines, "", '{"title": "Half']).encode())
+        connection.shutdown(socket.SHUT_WR)
+        received(connection)
+    assert contents(database) == before
+
+
+def test_the_server_goes_on(world: World, server: Server, cookie: str) -> None:
+    exchange(server, head(world, cookie, f"Content-Length: {LIMIT + 1}"), [])
+    body = b'{"title": "Still here"}'
+    answer = exchange(server, head(world, cookie, f"Content-Length: {len(body)}"), [body])
+    assert answer.startswith(b"HTTP/1.1 200"), answer[:300]
+    assert "Traceback" not in server.logged()
