@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from django.core.mail import EmailMessage
 from django.test import Client
 from pytest_django import Settings
 
-from chat.models import Assistant, Run, RunStep, Thread
+from chat.models import Assistant, Run, RunStep, Thread, Usage
 from chat.upstream.base import Capabilities
 from tenants import audit
 from tenants.actions import update_tenant_settings
@@ -295,6 +296,27 @@ def test_the_audit_log_shows_what_was_done(acme: Company, admin: Client) -> None
     text = admin.get("/admin/tenants/auditevent/").content.decode()
     assert "member.disabled" in text
     assert "member.disabled" in admin.get(page_of(acme.alice, "history")).content.decode()
+
+
+def test_the_trace_tells_failed_requests_and_their_cost(acme: Company, owner: Client) -> None:
+    run = acme.runs["alice"]
+    with acme.scope():
+        for call, outcome in (("one", "failed"), ("two", "used")):
+            Usage.objects.create(
+                member=acme.alice,
+                run=run,
+                call=call,
+                outcome=outcome,
+                model="m",
+                kind="output_tokens",
+                quantity=1000,
+                unit="token",
+                price=Decimal("0.000002"),
+                currency="USD",
+            )
+    requests = owner.get(page_of(run)).context["requests"]
+    assert [request["failed"] for request in requests] == [False, True, False]
+    assert requests[2]["cost"] == "0.0020 USD"
 
 
 @pytest.mark.parametrize("may_read", [False, True])
