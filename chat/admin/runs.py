@@ -128,7 +128,7 @@ class RunAdmin(TenantScopedAdmin):
         if run is None or principal is None:
             return super().changeform_view(request, object_id, form_url, extra_context)
         readable = Thread.objects.readable_by(principal).filter(pk=run.thread_id).exists()
-        context = {"readable": readable, "steps": trace_of(run), "run": run}
+        context = {"readable": readable, "steps": trace_of(run), "requests": requests_of(run)}
         return super().changeform_view(
             request, object_id, form_url, {**(extra_context or {}), **context}
         )
@@ -200,10 +200,7 @@ def in_words(value: Any) -> str:
 
 
 def trace_of(run: Run) -> list[dict[str, Any]]:
-    """Return the run's steps in order, each with its tool calls, time and money."""
-    usage: dict[str, list[Usage]] = defaultdict(list)
-    for row in Usage.objects.filter(run=run):
-        usage[row.call].append(row)
+    """Return the run's steps in order, each with its time and tool calls."""
     calls: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for call in run.calls.order_by("round", "index"):
         given = "" if call.bound is None else json.dumps(call.bound, ensure_ascii=False)
@@ -212,9 +209,24 @@ def trace_of(run: Run) -> list[dict[str, Any]]:
         {
             "step": step,
             "took": seconds_between(step.created_at, step.ended_at),
-            "cost": money(usage[step.pk]) if usage[step.pk] else "",
             "sent": [(SENT.get(name, name), in_words(value)) for name, value in step.sent.items()],
             "calls": calls[step.pk],
         }
         for step in RunStep.objects.filter(run=run).order_by("index")
+    ]
+
+
+def requests_of(run: Run) -> list[dict[str, Any]]:
+    """Return the requests to the model server in order, failed ones too, with their cost."""
+    usage: dict[str, list[Usage]] = defaultdict(list)
+    for row in Usage.objects.filter(run=run).order_by("id"):
+        usage[row.call].append(row)
+    return [
+        {
+            "model": rows[0].model,
+            "failed": rows[0].outcome != "used",
+            "used": {row.kind: row.quantity for row in rows},
+            "cost": money(rows),
+        }
+        for rows in usage.values()
     ]
