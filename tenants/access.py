@@ -136,8 +136,8 @@ def principal_for_key(secret: str) -> Principal:
     """Return the principal of an API key's secret.
 
     Raises:
-        AccessDenied: for an unknown, revoked or expired key, a membership that
-            is gone, or a suspended tenant; the reason is not told.
+        AccessDenied: for an unknown, revoked or expired key, a membership or an
+            account that is gone, or a suspended tenant; the reason is not told.
     """
     rows = call_door("tenant_of_key", hash_secret(secret)) if secret.startswith(KEY_PREFIX) else []
     for key_id, tenant_id in rows:
@@ -145,11 +145,11 @@ def principal_for_key(secret: str) -> Principal:
             now = timezone.now()
             key = (
                 ApiKey.objects.usable(now)
-                .select_related("membership__tenant")
+                .select_related("membership__tenant", "membership__user")
                 .filter(pk=key_id)
                 .first()
             )
-            if key is None or not key.membership.is_active or key.membership.tenant.suspended_at:
+            if key is None or not _opens(key.membership):
                 break
             if key.last_used_at is None or (now - key.last_used_at).total_seconds() > 60:
                 ApiKey.objects.filter(pk=key_id).update(last_used_at=now)
@@ -168,9 +168,7 @@ def principal_for_run(
     Must run inside the tenant's scope and a transaction.
     """
     membership = _active_membership(membership_id)
-    if membership is None or membership.tenant_id != tenant_id:
-        return None
-    if membership.tenant.suspended_at or (membership.user and not membership.user.is_active):
+    if membership is None or membership.tenant_id != tenant_id or not _opens(membership):
         return None
     key = None
     if key_id is not None:
@@ -199,6 +197,13 @@ def console_principal(slug: str) -> Principal:
         with tenant_scope(tenant_id), transaction.atomic():
             return Principal(tenant=Tenant.objects.get(), membership=None, role=Role.OWNER)
     raise NotFound(f"There is no company with the short name {slug}.")
+
+
+def _opens(membership: Membership) -> bool:
+    """Tell whether programs and runs may act for a member: the same for every credential."""
+    if not membership.is_active or membership.tenant.suspended_at is not None:
+        return False
+    return membership.user is None or membership.user.is_active
 
 
 def _active_membership(membership_id: UUID) -> Membership | None:

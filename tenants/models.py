@@ -92,7 +92,8 @@ class UserManager(BaseUserManager["User"]):
 
     def get_by_natural_key(self, username: str | None) -> User:
         """Find by e-mail without case."""
-        return self.get(email__iexact=username)
+        # Stored in lower case. PostgreSQL's own folding would take "ı" for "i".
+        return self.get(email=(username or "").lower())
 
 
 class User(AbstractBaseUser, PermissionsMixin):

@@ -50,7 +50,7 @@ def invite(principal: Principal, email: str, *, role: str = Role.MEMBER) -> tupl
     token = secrets.token_urlsafe(32)
     now = timezone.now()
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        if Membership.objects.filter(email__iexact=address, removed_at=None).exists():
+        if Membership.objects.filter(email=address, removed_at=None).exists():
             raise Invalid(_("This person is a member already."), param="email")
         Invitation.objects.all().open().filter(email=address).update(withdrawn_at=now)
         invitation: Invitation = Invitation.objects.create(
@@ -133,7 +133,7 @@ def accept_invitation(
 
 
 def _new_user(address: str, password: str | None) -> User:
-    if User.objects.filter(email__iexact=address).exists():
+    if User.objects.filter(email=address).exists():
         raise SignInFirst
     try:
         with transaction.atomic():

@@ -55,7 +55,7 @@ def join(
 
 def find_or_create_user(address: str, password: str | None) -> tuple[User, bool]:
     """Return the account of a clean address, made where there is none; within a transaction."""
-    found = User.objects.filter(email__iexact=address).first()
+    found = User.objects.filter(email=address).first()
     if found is not None:
         return found, False
     if password is not None:
@@ -64,7 +64,7 @@ def find_or_create_user(address: str, password: str | None) -> tuple[User, bool]
         with transaction.atomic():
             return User.objects.create_user(address, password), True
     except IntegrityError:
-        return User.objects.get(email__iexact=address), False
+        return User.objects.get(email=address), False
 
 
 def add_membership(user: User, *, role: str, name: str) -> Membership:

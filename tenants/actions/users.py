@@ -68,7 +68,7 @@ def _account(operator: User | None, email: str) -> User:
     if operator is not None and not (operator.is_active and operator.is_superuser):
         raise NotAllowed
     address = clean_email_address(email)
-    user = User.objects.filter(email__iexact=address).first()
+    user = User.objects.filter(email=address).first()
     if user is None:
         raise NotFound("There is no account with this address.", param="email")
     return user

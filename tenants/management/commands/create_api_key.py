@@ -56,7 +56,7 @@ def _member(principal: Principal, email: str) -> Membership:
     address = clean_email_address(email, param="user")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         found: Membership | None = (
-            Membership.objects.all().active().filter(user__email__iexact=address).first()
+            Membership.objects.all().active().filter(user__email=address).first()
         )
     if found is None:
         raise NotFound(f"{address} is no active member of {principal.tenant.slug}.")
