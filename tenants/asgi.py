@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.http import HttpRequest
+from django.utils import timezone
 
 from tenants.access import Principal, principal_for_session
 from tenants.db import in_db
@@ -25,7 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class PrincipalSocketMiddleware:
-    """Put `principal`, `sign_in` (session key) and `asserted_membership` into the scope."""
+    """Put `principal`, `sign_in` (session key), `since`, `asserted_membership` into the scope."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -33,6 +34,8 @@ class PrincipalSocketMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Decide once, at the handshake; the watcher takes it from there."""
         session_key = _session_key(scope)
+        # Before the decision: an end that falls between it and the watcher's first look counts.
+        since = timezone.now()
         principal = await in_db(_decide, session_key) if session_key else None
         structlog.contextvars.bind_contextvars(request_id=str(uuid4()))
         if principal is not None:
@@ -42,6 +45,7 @@ class PrincipalSocketMiddleware:
             **scope,
             "principal": principal,
             "sign_in": session_key,
+            "since": since,
             "asserted_membership": query.get("membership", [None])[0],
         }
         await self.app(scope, receive, send)

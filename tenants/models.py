@@ -92,7 +92,7 @@ class UserManager(BaseUserManager["User"]):
 
     def get_by_natural_key(self, username: str | None) -> User:
         """Find by e-mail without case."""
-        # Stored in lower case. PostgreSQL's own folding would take "ı" for "i".
+        # Stored in lower case. PostgreSQL's own folding takes a dotless i for an i.
         return self.get(email=(username or "").lower())
 
 

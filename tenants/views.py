@@ -16,6 +16,7 @@ from django.contrib.auth import login, logout
 from django.contrib.auth.decorators import login_required
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.middleware.csrf import rotate_token
 from django.shortcuts import render
 from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -116,8 +117,7 @@ def switch(request: HttpRequest) -> HttpResponse:
         messages.warning(request, _("This company asks you to sign in again."))
         return HttpResponseRedirect("/accounts/login/")
     choose_membership(request.session, found[0])
-    # Sockets of the former membership are known by the key of this sign-in.
-    request.session.cycle_key()
+    renew_sign_in(request)
     if wants_json(request):
         return JsonResponse({"membership": str(found[0].pk)})
     return HttpResponseRedirect(_safe_next(request, request.POST.get("next", "")) or "/")
@@ -206,7 +206,17 @@ def _enter(request: HttpRequest, membership: Membership, *, signs_in: bool) -> N
         login(request, membership.user, backend=settings.AUTHENTICATION_BACKENDS[0])
         record_authentication(request, membership.user, method="password")
     choose_membership(request.session, membership)
+    renew_sign_in(request)
+
+
+def renew_sign_in(request: HttpRequest) -> None:
+    """After a change of company, end the sockets and the forms of the former one.
+
+    Sockets are known by the sign-in's key. A form that was filled in for the former company
+    must not be carried out in the new one: its token is void.
+    """
     request.session.cycle_key()
+    rotate_token(request)
 
 
 def _saved(principal: Principal, form: Form) -> bool:

@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.middleware.csrf import rotate_token
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -114,6 +115,7 @@ def change_company(request: HttpRequest, company: UUID, verb: str) -> HttpRespon
     try:
         if verb == "enter":
             enter_tenant(operator, request.session, company)
+            rotate_token(request)  # forms of where one was before must not act here
             return redirect("admin:index")
         act, sentence = {
             "suspend": (suspend_tenant, _("{name} is suspended: nobody of it gets in.")),
@@ -129,6 +131,7 @@ def change_company(request: HttpRequest, company: UUID, verb: str) -> HttpRespon
 def leave(request: HttpRequest) -> HttpResponseBase:
     """Go outside again."""
     leave_tenant(_operator(request), request.session)
+    rotate_token(request)
     return redirect("admin:companies")
 
 

@@ -20,7 +20,7 @@ from tenants.clean import (
     clean_zone,
 )
 from tenants.errors import Invalid, LastOwner, NotAllowed, NotFound
-from tenants.models import Membership, Role, User
+from tenants.models import Invitation, Membership, Role, User
 from tenants.scope import tenant_scope
 
 
@@ -161,9 +161,20 @@ def _change_member(
         for name, value in changes.items():
             setattr(member, name, value)
         member.save(update_fields=list(changes))
+        _withdraw_invitations_beyond(member)
         details = {"role": changes["role"]} if "role" in changes else {}
         audit.record(principal, action, member.name, member=str(member.pk), **details)
     return member
+
+
+def _withdraw_invitations_beyond(member: Membership) -> None:
+    """Withdraw what a member could not offer any more: nobody keeps a way back in."""
+    made = Invitation.objects.all().open().filter(invited_by=member)
+    if member.is_active and member.role == Role.ADMIN:
+        made = made.filter(role=Role.OWNER)
+    elif member.is_active and member.role == Role.OWNER:
+        return
+    made.update(withdrawn_at=timezone.now())
 
 
 def _takes_ownership(changes: dict[str, Any]) -> bool:

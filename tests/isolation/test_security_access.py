@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
+from django.conf import settings
 from django.test import Client
 
-from tenants.access import principal_for_key
-from tenants.actions import invite, make_reset_link
-from tenants.errors import AccessDenied, NotFound
+from tenants.access import Principal, principal_for_key
+from tenants.actions import (
+    change_role,
+    disable_member,
+    find_invitation,
+    invite,
+    make_reset_link,
+    remove_member,
+)
+from tenants.errors import AccessDenied, InvitationGone, NotFound
 from tenants.models import Membership, User
 from tests.world import World
 
@@ -37,3 +48,58 @@ def test_address_that_looks_alike_gets_an_account_of_its_own(world: World) -> No
     with world.globex.scope():
         joined = Membership.objects.get(email=LOOKS_ALIKE)
     assert joined.user_id != world.acme.alice.user_id
+
+
+def _token_of(page: bytes) -> str:
+    found = re.search(rb'name="csrfmiddlewaretoken" value="(\w+)"', page)
+    assert found is not None
+    return found[1].decode()
+
+
+def _strict_client(world: World, name: str) -> Client:
+    client = Client(enforce_csrf_checks=True)
+    client.cookies[settings.SESSION_COOKIE_NAME] = world.acme.session_key(name)
+    return client
+
+
+def test_form_of_the_former_company_does_nothing_in_the_new_one(world: World) -> None:
+    tab = _strict_client(world, "pat")
+    token = _token_of(tab.get("/profile/").content)
+    tab.post("/switch/", {"membership": str(world.globex.pat.pk), "csrfmiddlewaretoken": token})
+    form = {"name": "Other", "language": "en", "zone": "UTC", "csrfmiddlewaretoken": token}
+    assert tab.post("/profile/", form).status_code == 403
+    with world.globex.scope():
+        assert Membership.objects.get(pk=world.globex.pat.pk).name == world.globex.pat.name
+
+
+def test_operators_form_of_one_company_does_nothing_in_another(world: World) -> None:
+    tab = Client(enforce_csrf_checks=True)
+    tab.cookies = world.operator_client().cookies
+    token = _token_of(tab.get("/admin/companies/").content)
+    enter = "/admin/companies/{}/enter/"
+    first = tab.post(enter.format(world.acme.tenant.pk), {"csrfmiddlewaretoken": token})
+    second = tab.post(enter.format(world.globex.tenant.pk), {"csrfmiddlewaretoken": token})
+    assert (first.status_code, second.status_code) == (302, 403)
+
+
+@pytest.mark.parametrize("verb", [disable_member, remove_member])
+def test_leaver_keeps_no_invitation_to_come_back_by(
+    world: World, verb: Callable[..., Membership]
+) -> None:
+    _row, token = invite(world.acme.principal("adam"), "adam-again@acme.example", role="admin")
+    verb(world.acme.principal("olga"), world.acme.adam.pk)
+    with pytest.raises(InvitationGone):
+        find_invitation(token)
+
+
+def test_former_owner_keeps_no_invitation_of_an_owner(world: World) -> None:
+    change_role(world.acme.principal("olga"), world.acme.adam.pk, role="owner")
+    with world.acme.scope():
+        adam = Membership.objects.get(pk=world.acme.adam.pk)
+    owner = Principal(tenant=world.acme.tenant, membership=adam, role="owner")
+    _row, as_owner = invite(owner, "one@acme.example", role="owner")
+    _row, as_member = invite(owner, "two@acme.example")
+    change_role(world.acme.principal("olga"), adam.pk, role="admin")
+    with pytest.raises(InvitationGone):
+        find_invitation(as_owner)
+    assert find_invitation(as_member).email == "two@acme.example"
