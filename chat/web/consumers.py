@@ -13,7 +13,6 @@ from uuid import UUID
 import orjson
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.utils import timezone
 
 from chat import wire
 from chat.actions.approvals import decide_call
@@ -69,7 +68,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 membership=membership_id,
                 key=None,
                 sign_in=self.scope["sign_in"],
-                since=timezone.now(),
+                since=self.scope["since"],
                 close=self._access_ended,
             )
         )
