@@ -1,15 +1,12 @@
-"""Addresses: the chat page, the admin, sign-in, health."""
+"""Addresses: the chat page, the admin, sign-in. Health is answered before (config.health)."""
 
 from __future__ import annotations
 
 from django.urls import include, path
 
 from chat.admin import site
-from config.health import healthz, readyz
 
 urlpatterns = [
-    path("healthz", healthz, name="healthz"),
-    path("readyz", readyz, name="readyz"),
     path("admin/", site.urls),
     path("accounts/", include("tenants.account_urls")),
     path("", include("tenants.urls")),

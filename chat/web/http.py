@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, JsonResponse
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
 
 from chat.errors import InvalidInput, NotAllowed
 from chat.json_input import parse_json_object
@@ -87,7 +88,7 @@ def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
         except AtriumError as error:
             return error_response(error)
 
-    return view
+    return never_cache(view)
 
 
 def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:

@@ -58,12 +58,16 @@ def plain(url: str) -> tuple[Ask, ...]:
     return (Ask(url=url), Ask(url=url, method="post"))
 
 
+def _message(*, thread: str = "null", assistant: str = "{own assistant}") -> str:
+    return (
+        f'{{"thread": {thread}, "client_id": "1", "assistant": "{assistant}", "content": "hi"}}'
+    )
+
+
 MEMBERSHIP = {"X-Atrium-Membership": "{id}"}
 THREADS = "/page/threads/{id}/"
 
 RECIPES: dict[str, tuple[Ask, ...]] = {
-    "healthz": plain("/healthz"),
-    "readyz": plain("/readyz"),
     "accounts/login/": (
         *plain("/accounts/login/"),
         Ask(
@@ -125,6 +129,14 @@ RECIPES: dict[str, tuple[Ask, ...]] = {
     "page/assistants": (
         *plain("/page/assistants"),
         Ask(url="/page/assistants", kind="membership", headers=MEMBERSHIP),
+    ),
+    "page/messages": tuple(
+        page("/page/messages", kind=kind, method="post", json=body)
+        for kind, body in (
+            ("thread", _message(thread='"{id}"')),
+            ("deleted_thread", _message(thread='"{id}"')),
+            ("assistant", _message(assistant="{id}")),
+        )
     ),
     "page/threads": (
         page("/page/threads"),
