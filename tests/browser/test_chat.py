@@ -90,7 +90,7 @@ def test_a_stopped_answer_keeps_its_text_and_says_so(
 def test_a_message_waits_until_the_answer_is_finished(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    model.expect(say=WORDS, pace=0.04)
+    model.expect(say=WORDS, pace=0.1)
     model.expect(say=("Second answer.",))
     page = visit(world.acme, "alice")
     ask(page, "First")
@@ -107,7 +107,7 @@ def test_a_message_waits_until_the_answer_is_finished(
 def test_a_waiting_message_can_be_taken_back(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    model.expect(say=WORDS, pace=0.04)
+    model.expect(say=WORDS, pace=0.3)
     page = visit(world.acme, "alice")
     ask(page, "First")
     expect(last_text(page)).to_contain_text("word1 ")
@@ -115,6 +115,7 @@ def test_a_waiting_message_can_be_taken_back(
     page.locator("#queue").get_by_role("button", name="Take back").click()
     expect(page.locator("#queue")).to_be_hidden()
     expect(page.get_by_label("Message", exact=True)).to_have_value("Second thoughts")
+    page.locator("#stop").click()
     wait_until_idle(page)
     assert page.locator(".own-text").all_inner_texts() == ["First"]
 
@@ -151,6 +152,13 @@ def test_a_finished_answer_is_announced_once(
     expect(page.locator("#announcer")).to_have_text("".join(WORDS[:10]).strip())
     wait_until_idle(page)
     assert len(page.evaluate("window.heard")) == 1
+
+
+def test_a_failure_is_announced(world: World, model: ScriptedServer, visit: Visit) -> None:
+    model.expect(status=500, body="{}")
+    page = visit(world.acme, "alice")
+    ask(page, "Hello")
+    expect(page.locator("#announcer")).to_contain_text("model server")
 
 
 def test_a_draft_survives_a_reload_and_belongs_to_its_chat(world: World, visit: Visit) -> None:

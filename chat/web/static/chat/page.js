@@ -14,12 +14,15 @@ import { drawQueue } from "./queue.js";
 import { Sender } from "./sender.js";
 import { attachShortcuts } from "./shortcuts.js";
 import { Socket } from "./socket.js";
+import { perTab } from "./storage.js";
 import { Subscription } from "./subscription.js";
 import { ThreadList } from "./threads.js";
 import { toast } from "./toast.js";
 import { Transcript } from "./transcript.js";
 import { drawWelcome } from "./welcome.js";
 
+// The chat this page made last: a reload that crossed its making still goes there.
+const MADE = "made";
 const wide = matchMedia("(min-width: 54rem)");
 const socket = new Socket(new URL(data.urls.socket, location.href.replace(/^http/, "ws")).href);
 let conversation = new Conversation();
@@ -109,6 +112,7 @@ function sent(home, ack) {
   home.putSent(ack);
   if (isNew) {
     history.replaceState(null, "", data.urls.chat + home.id);
+    perTab.write(MADE, home.id);
     composer.named(home.id);
     threads.select(home.id);
     subscription.joined(home);
@@ -149,6 +153,7 @@ function show(next) {
 
 async function open(id, { push = true, focus = true } = {}) {
   const turn = ++opening;
+  perTab.remove(MADE);
   closeDrawer();
   let next = new Conversation();
   if (id !== null) {
@@ -210,6 +215,8 @@ function start() {
   if (data.opened) first.load(data.opened);
   show(first);
   if (wide.matches) composer.focus();
+  const made = perTab.read(MADE);
+  if (made && first.id === null && performance.getEntriesByType("navigation")[0]?.type === "reload") open(made);
   socket.connect();
 }
 

@@ -1,8 +1,10 @@
 // Sends messages one after the other and keeps each until the server has taken it.
+import { post } from "./http.js";
 import { drop, newClientId, put, waiting } from "./outbox.js";
 import { sentence } from "./problems.js";
 
 const SLOW = 1500;
+const LONGEST_FRAME = 60000;
 
 export class Sender {
   #socket;
@@ -71,12 +73,22 @@ export class Sender {
   }
 
   async #deliver({ client_id, thread, assistant, content, busy }) {
-    const ack = await this.#socket.send({ type: "message.create", thread, client_id, assistant, content, busy });
+    const ack = await this.#hand({ thread, client_id, assistant, content, busy });
     drop(client_id);
     const home = this.#homes.get(client_id) ?? null;
     this.#homes.delete(client_id);
     if (thread === null) this.#named(home, ack.thread.id);
     this.#onSent(home, ack);
+  }
+
+  // What does not fit into a frame goes over HTTP; the socket then follows the new chat.
+  async #hand(message) {
+    if (new TextEncoder().encode(JSON.stringify(message)).length < LONGEST_FRAME) {
+      return this.#socket.send({ type: "message.create", ...message });
+    }
+    const ack = await post("/page/messages", message);
+    if (message.thread === null) await this.#socket.send({ type: "subscribe", thread: ack.thread.id });
+    return ack;
   }
 
   // The first message made the chat: those behind it belong there too.

@@ -19,7 +19,7 @@ export class Transcript {
   #conversation = null;
   #due = false;
   #loading = false;
-  #watched = null;
+  #told = new Set();
 
   /** `actions`: decide, retry, resend, discard. */
   constructor(actions) {
@@ -36,7 +36,8 @@ export class Transcript {
   show(conversation) {
     this.#conversation = conversation;
     this.#views.clear();
-    this.#watched = conversation.activeRun?.id ?? null;
+    this.#told.clear();
+    this.#untold(conversation);
     list.replaceChildren();
     this.#draw();
     this.follow.toEnd();
@@ -73,19 +74,24 @@ export class Transcript {
     return view;
   }
 
-  // Once per answer: when the run that was seen running has ended, or waits for a decision.
+  // Once for each answer that has ended or asks for a decision, and was not here from the start.
   #speak(conversation) {
-    const active = conversation.activeRun;
-    const before = this.#watched;
-    if (active && active.status !== "requires_action") {
-      this.#watched = active.id;
-      if (before === null || before === active.id) return;
+    for (const view of this.#untold(conversation)) {
+      announce(view.spoken || view.approvals.node.innerText);
     }
-    const run = before === null ? null : conversation.runs.get(before);
-    if (!run || (isActive(run) && run.status !== "requires_action")) return;
-    const view = [...this.#views.values()].find((each) => each.run?.id === run.id);
-    if (view) announce(view.spoken || (run.atrium?.approvals?.length ? view.approvals.node.innerText : ""));
-    this.#watched = active && active.id !== before ? active.id : null;
+  }
+
+  #untold(conversation) {
+    const views = new Map([...this.#views.values()].map((view) => [view.run?.id, view]));
+    const found = [];
+    for (const run of conversation.runs.values()) {
+      const asks = run.status === "requires_action";
+      const key = asks ? `${run.id} ${run.atrium?.approvals.map((each) => each.call_id)}` : run.id;
+      if ((isActive(run) && !asks) || this.#told.has(key)) continue;
+      this.#told.add(key);
+      if (views.has(run.id)) found.push(views.get(run.id));
+    }
+    return found;
   }
 
   async #older() {
@@ -96,6 +102,7 @@ export class Transcript {
       const before = encodeURIComponent(conversation.oldest);
       const page = await get(`${data.urls.threads}/${conversation.id}/messages?before=${before}`);
       conversation.load(page, { older: true });
+      this.#untold(conversation);
       if (conversation === this.#conversation) this.follow.keepPlace(() => this.#draw());
     } catch {
       // The button stays; pressing it tries again.
