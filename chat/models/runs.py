@@ -137,6 +137,7 @@ class Run(TenantModel):
         ]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["tenant", "thread", "-created_at", "-id"], name="run_newest"),
+            models.Index(fields=["tenant", "-created_at"], name="run_by_time"),
             models.Index(
                 fields=["owner"], condition=models.Q(status__in=ACTIVE), name="run_active_owner"
             ),

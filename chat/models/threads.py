@@ -173,6 +173,7 @@ class Message(TenantModel):
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["tenant", "-created_at"], name="message_by_time"),
             models.Index(
                 fields=["tenant", "thread", "created_at"],
                 condition=models.Q(position=None),

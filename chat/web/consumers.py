@@ -22,6 +22,7 @@ from chat.conf import conf
 from chat.models.assistants import BusyPolicy
 from chat.runs.live import Cursor, Subscriber, hub
 from chat.runs.worker import Watched, worker
+from chat.web.answers import sent_answer
 from chat.web.frames import parse_frame, request_id
 from chat.web.stored import StoredThread, read_thread
 from tenants.access import Principal
@@ -190,12 +191,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             client_id=frame["client_id"],
             busy=frame["busy"] or BusyPolicy.QUEUE,
         )
-        answer = {
-            "thread": wire.thread_object(sent.thread),
-            "message": wire.message_object(sent.message),
-            "run": wire.run_object(sent.run) if sent.run else None,
-            "queued": sent.message.position is None,
-        }
+        answer = sent_answer(sent)
         if sent.thread.pk in self.subscribers:
             return answer
         run_id = sent.run.pk if sent.run else None

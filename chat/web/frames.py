@@ -28,14 +28,20 @@ def parse_frame(text: str | None) -> dict[str, Any]:
     kind = frame.get("type")
     if not isinstance(kind, str) or kind not in FRAMES:
         raise InvalidInput(f"Unknown frame type; known are {', '.join(FRAMES)}.", param="type")
-    fields = FRAMES[kind]
-    for name in frame:
-        if name != "type" and name not in fields:
+    del frame["type"]
+    return {"type": kind, **checked_fields(frame, FRAMES[kind])}
+
+
+def checked_fields(values: dict[str, Any], fields: dict[str, Check]) -> dict[str, Any]:
+    """Return exactly `fields`, each checked.
+
+    Raises:
+        InvalidInput: naming a field that is unknown or not of its form.
+    """
+    for name in values:
+        if name not in fields:
             raise InvalidInput(f"Unknown field '{name}'.", param=name)
-    return {
-        "type": kind,
-        **{name: check(frame.get(name), name) for name, check in fields.items()},
-    }
+    return {name: check(values.get(name), name) for name, check in fields.items()}
 
 
 def request_id(text: str | None) -> str | None:
@@ -120,17 +126,18 @@ def _count(value: Any, name: str) -> int:
 
 _THREAD, _RUN = identifier("thread_"), identifier("run_")
 
+MESSAGE: dict[str, Check] = {
+    "thread": optional(_THREAD),
+    "client_id": short_text,
+    "assistant": identifier("asst_"),
+    "content": text,
+    "busy": optional(one_of(*BusyPolicy.values)),
+}
+
 FRAMES: dict[str, dict[str, Check]] = {
     "subscribe": {"id": short_text, "thread": _THREAD, "cursor": optional(cursor)},
     "unsubscribe": {"id": short_text, "thread": _THREAD},
-    "message.create": {
-        "id": short_text,
-        "thread": optional(_THREAD),
-        "client_id": short_text,
-        "assistant": identifier("asst_"),
-        "content": text,
-        "busy": optional(one_of(*BusyPolicy.values)),
-    },
+    "message.create": {"id": short_text, **MESSAGE},
     "message.delete_queued": {"id": short_text, "message": identifier("msg_")},
     "run.cancel": {"id": short_text, "run": _RUN},
     "run.retry": {"id": short_text, "thread": _THREAD, "assistant": optional(identifier("asst_"))},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -13,11 +14,16 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_safe
 
 from chat import wire
+from chat.actions.messages import create_message
 from chat.actions.threads import delete_thread, rename_thread, restore_thread
 from chat.errors import NotFound
+from chat.json_input import parse_json_object
+from chat.models.assistants import BusyPolicy
+from chat.web.answers import sent_answer
 from chat.web.assets import MODULES, STYLE_SHEETS
 from chat.web.colours import accent_of
 from chat.web.context import offered_assistants, page_data
+from chat.web.frames import MESSAGE, checked_fields
 from chat.web.history import message_page, thread_form, thread_page
 from chat.web.http import acts, body_of, query_of, reads
 from tenants.access import Principal, memberships_of
@@ -106,6 +112,22 @@ def list_assistants(request: HttpRequest, principal: Principal) -> dict[str, Any
     """Return the assistants people may choose."""
     query_of(request, "")
     return {"data": offered_assistants()}
+
+
+@acts
+def send_message(request: HttpRequest, principal: Principal) -> dict[str, Any]:
+    """Take a message that is too long for a frame of the socket."""
+    body = parse_json_object(request.body, max_bytes=settings.BODY_LIMIT)
+    fields = checked_fields(body, MESSAGE)
+    sent = create_message(
+        principal,
+        fields["thread"],
+        assistant_id=fields["assistant"],
+        text=fields["content"],
+        client_id=fields["client_id"],
+        busy=fields["busy"] or BusyPolicy.QUEUE,
+    )
+    return sent_answer(sent)
 
 
 @acts

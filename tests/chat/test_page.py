@@ -15,6 +15,7 @@ from chat.models import Thread
 from chat.web.assets import MODULES
 from chat.web.colours import DARK_GROUND, LIGHT_GROUND, READABLE, accent_of, contrast
 from chat.web.words import WORDS
+from tenants.actions.companies import update_tenant_settings
 from tests.database import CHECKOUT
 from tests.world import World
 
@@ -105,6 +106,13 @@ def test_bad_input_is_one_clear_error(world: World, body: bytes) -> None:
     assert set(answer.json()["error"]) == {"code", "message", "param"}
     with world.acme.scope():
         assert Thread.objects.get(pk=thread.pk).title == thread.title
+
+
+def test_members_are_told_who_reads_their_chats(world: World) -> None:
+    client = world.acme.client("alice")
+    assert "Only you can read your chats." in client.get("/").content.decode()
+    update_tenant_settings(world.acme.principal("olga"), admins_read_threads=True)
+    assert "the admins of your company can read your chats." in client.get("/").content.decode()
 
 
 def test_unknown_parameters_are_refused(world: World) -> None:

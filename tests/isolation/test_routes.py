@@ -59,9 +59,7 @@ def plain(url: str) -> tuple[Ask, ...]:
 
 
 def _message(*, thread: str = "null", assistant: str = "{own assistant}") -> str:
-    return (
-        f'{{"thread": {thread}, "client_id": "1", "assistant": "{assistant}", "content": "hi"}}'
-    )
+    return f'{{"thread": {thread}, "client_id": "{{id}}", "assistant": "{assistant}", "content": "hi"}}'
 
 
 MEMBERSHIP = {"X-Atrium-Membership": "{id}"}
@@ -208,7 +206,8 @@ def client(rows: Rows, person: str) -> Client:
 
 def seen(client: Client, ask: Ask, rows: Rows, person: str, row_id: str, *ids: str) -> Any:
     """Return everything of an answer that may be compared; globex's marks must not be in it."""
-    ask = Ask(**{**vars(ask), "url": own(ask.url, rows, person)})
+    filled = {"url": own(ask.url, rows, person), "json": own(ask.json, rows, person)}
+    ask = Ask(**{**vars(ask), **filled})
     response = ask.send(Client() if ask.signed_out else client, row_id)
     body = blotted(b"".join(response).decode(), *ids)
     headers = str(response.headers)
@@ -226,8 +225,11 @@ def without_own_names(text: str, rows: Rows, person: str) -> str:
     return text
 
 
-def own(url: str, rows: Rows, person: str) -> str:
-    return url.replace("{own thread}", rows.of["acme"][person]["thread"])
+def own(text: str, rows: Rows, person: str) -> str:
+    mine = rows.of["acme"][person]
+    for kind in ("thread", "assistant"):
+        text = text.replace(f"{{own {kind}}}", str(mine[kind]))
+    return text
 
 
 def test_ids_of_others_answer_like_unknown_ones(
