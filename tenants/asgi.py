@@ -25,6 +25,26 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+class SameOrigin:
+    """Refuse handshakes from pages of another origin, its port counting, as Django does forms.
+
+    Cookies know no ports: the page of another program on this host would bring ours along.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on what comes from our own pages, close anything else."""
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        origin = headers.get(b"origin", "").lower()
+        own = origin.partition("://")[2] == headers.get(b"host", "").lower() != ""
+        if own or origin in settings.CSRF_TRUSTED_ORIGINS:
+            await self.app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+
 class PrincipalSocketMiddleware:
     """Put `principal`, `sign_in` (session key), `since`, `asserted_membership` into the scope."""
 

@@ -41,6 +41,7 @@ from tenants.postgres_programs import make_data_dir
 READY_SECONDS = 120
 STEADY_SECONDS = 60
 LONGEST_PAUSE = 30.0
+LARGEST_FRAME = 1_048_576
 MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 
 
@@ -121,9 +122,16 @@ def refuse_taken_port(host: str, port: int) -> None:
 
 
 def server_arguments(host: str, port: int) -> list[str]:
-    """Return uvicorn's arguments for the server process."""
+    """Return uvicorn's arguments for the server process.
+
+    Forwarded addresses are believed from TRUSTED_PROXIES only: sign-in limits count by address.
+    """
     seconds = max(1, math.ceil(settings.CHAT["DRAIN_SECONDS"]))
+    trusted = ",".join(settings.TRUSTED_PROXIES)
     return [
+        *(("--forwarded-allow-ips", trusted) if trusted else ("--no-proxy-headers",)),
+        # Frames a little too large get an answer (FRAME_BYTES); beyond this the socket is closed.
+        *("--ws-max-size", str(max(LARGEST_FRAME, 2 * settings.CHAT["FRAME_BYTES"]))),
         *("config.asgi:application", "--host", host, "--port", str(port), "--lifespan", "on"),
         *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
         *("--timeout-graceful-shutdown", str(seconds)),

@@ -1,4 +1,4 @@
-"""Invitations by mail, where the installation can send any; the link is shown in any case."""
+"""Invitations by mail, where the installation can send any."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def mail_invitation(company: Tenant, address: str, link: str) -> str:
         "You are invited to {company}.\n\n{link}\n\n"
         "The link works once, for seven days. If you did not expect it, ignore it."
     ).format(company=company.name, link=link)
-    # Robust: a mail server that is down is logged, and the link on the page still works.
+    # Robust: a mail server that is down is logged; inviting again makes another link.
     transaction.on_commit(
         partial(send_mail, " ".join(subject.split()), text, None, [address]), robust=True
     )
-    return _("It is also on its way to {address} by mail.").format(address=address)
+    return _("The link is on its way to {address} by mail.").format(address=address)

@@ -6,11 +6,12 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import models
 from django.db.models import Max, OuterRef, Subquery
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -212,10 +213,18 @@ class InvitationAdmin(TenantScopedAdmin):
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponseBase:
-        """Show the link, once."""
+        """Mail the link; where no mail can be sent, and for the operator, show it once.
+
+        Whoever holds the link passes for the person invited. An admin of one company
+        shall not make accounts in other people's names where a mail can find the person.
+        """
         principal = principal_of(request)
         assert principal is not None
         link = absolute(request, invitation_link(obj.token))
+        onward = reverse("admin:tenants_invitation_changelist")
+        if settings.EMAIL_URL and principal.operator is None:
+            messages.success(request, mail_invitation(principal.tenant, obj.email, link))
+            return redirect(onward)
         says = _(
             "Send this link to them. It works once, for seven days, and is shown only here: "
             "if it gets lost, invite them again."
@@ -225,7 +234,7 @@ class InvitationAdmin(TenantScopedAdmin):
             title=_("Invitation for {address}").format(address=obj.email),
             says=f"{says} {mail_invitation(principal.tenant, obj.email, link)}",
             secret=link,
-            onward=reverse("admin:tenants_invitation_changelist"),
+            onward=onward,
         )
 
     @display(description=gettext_lazy("status"), label=INVITATION_LABELS)

@@ -1,0 +1,90 @@
+"""Attacks on the edges: other origins, forged addresses, walls with a hole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.testing import ApplicationCommunicator
+from pytest_django import Settings
+
+from tenants.asgi import SameOrigin
+from tenants.checks import check_walls
+from tenants.supervisor import server_arguments
+from tests.database import TestDatabase
+from tests.world import World
+
+HOST = b"127.0.0.1:8000"
+
+
+async def _accepts(scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+    await send({"type": "websocket.accept"})
+
+
+async def handshake(*headers: tuple[bytes, bytes]) -> str:
+    scope = {"type": "websocket", "path": "/ws/", "headers": [(b"host", HOST), *headers]}
+    communicator: Any = ApplicationCommunicator(  # type: ignore[no-untyped-call]
+        SameOrigin(_accepts), scope
+    )
+    answer = await communicator.receive_output(timeout=5)
+    return str(answer["type"])
+
+
+async def test_own_page_opens_a_socket() -> None:
+    assert await handshake((b"origin", b"http://127.0.0.1:8000")) == "websocket.accept"
+
+
+@pytest.mark.parametrize(
+    "origin", [b"http://127.0.0.1:3000", b"http://localhost:8000", b"null", b"https://evil.example"]
+)
+async def test_page_of_another_origin_opens_none(origin: bytes) -> None:
+    assert await handshake((b"origin", origin)) == "websocket.close"
+
+
+async def test_handshake_without_an_origin_opens_none() -> None:
+    assert await handshake() == "websocket.close"
+
+
+async def test_public_address_opens_a_socket_behind_a_proxy(settings: Settings) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://chat.example.com"]
+    assert await handshake((b"origin", b"https://chat.example.com")) == "websocket.accept"
+
+
+def test_forwarded_addresses_are_believed_from_nobody_by_default(settings: Settings) -> None:
+    settings.TRUSTED_PROXIES = []
+    assert "--no-proxy-headers" in server_arguments("127.0.0.1", 8000)
+
+
+def test_forwarded_addresses_are_believed_from_the_proxies(settings: Settings) -> None:
+    settings.TRUSTED_PROXIES = ["10.0.0.5", "10.1.0.0/16"]
+    arguments = server_arguments("127.0.0.1", 8000)
+    assert arguments[arguments.index("--forwarded-allow-ips") + 1] == "10.0.0.5,10.1.0.0/16"
+
+
+HOLES = {
+    "policy": (
+        "CREATE POLICY all_of_it ON tenants_apikey TO atrium_app USING (true)",
+        "DROP POLICY all_of_it ON tenants_apikey",
+    ),
+    "policy for everybody": (
+        "CREATE POLICY all_of_it ON tenants_apikey USING (true)",
+        "DROP POLICY all_of_it ON tenants_apikey",
+    ),
+    "view": (
+        "CREATE VIEW all_keys AS SELECT * FROM tenants_apikey",
+        "DROP VIEW all_keys",
+    ),
+}
+
+
+@pytest.fixture(params=HOLES)
+def hole(request: pytest.FixtureRequest, world: World, database: TestDatabase) -> Iterator[None]:
+    make, mend = HOLES[request.param]
+    database.owner.execute(make)
+    yield
+    database.owner.execute(mend)
+
+
+def test_check_finds_a_hole_in_a_wall_that_stands(hole: None) -> None:
+    assert [message.id for message in check_walls(databases=["default"])] == ["tenants.E012"]
