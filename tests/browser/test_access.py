@@ -20,11 +20,14 @@ def test_signed_out_people_are_sent_to_sign_in(chromium: Browser, site: Server) 
 
 
 def test_a_switch_of_company_in_one_tab_ends_the_other(
-    world: World, visit: Visit, watch: Watch
+    world: World, model: ScriptedServer, visit: Visit, watch: Watch
 ) -> None:
     watch.allowed.append("status of 409")
+    model.expect(say=("Still ", *["going "] * 40, "on."), pace=0.2)
     first = visit(world.acme, "pat")
     expect(first.locator(".company")).to_contain_text("CANARY-ACME-COMPANY")
+    ask(first, "Go on")
+    expect(last_text(first)).to_contain_text("going")
     second = first.context.new_page()
     second.goto(first.url)
     second.locator("#account-button").click()

@@ -33,7 +33,6 @@ const ENDED = { cancelled: "answer_stopped", incomplete: "answer_cut", failed: "
 function ending(run) {
   const key = ENDED[run?.status];
   if (!key) return null;
-  if (run.status === "cancelled") return t(key);
   return run.atrium?.sentence || t(key);
 }
 

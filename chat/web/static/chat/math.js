@@ -9,7 +9,7 @@ function draw(code) {
   const place = document.createElement("span");
   place.className = block ? "math math-display" : "math";
   library.render(code.textContent, place, {
-    displayMode: block, throwOnError: false, trust: false, maxExpand: 200, maxSize: 20,
+    displayMode: block, throwOnError: false, trust: false, strict: "ignore", maxExpand: 200, maxSize: 20,
   });
   if (block) {
     place.tabIndex = 0;
