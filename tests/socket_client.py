@@ -44,7 +44,9 @@ class ChatSocket:
             await self._read()
         return self._answers.pop(key)
 
-    async def say(self, text: str, *, assistant: str, thread: str | None = None, **more: Any) -> Frame:
+    async def say(
+        self, text: str, *, assistant: str, thread: str | None = None, **more: Any
+    ) -> Frame:
         """Send a message and return the answer."""
         more.setdefault("client_id", str(uuid.uuid4()))
         return await self.ask(
@@ -69,9 +71,11 @@ class ChatSocket:
         """Return the terminal run object of `run`."""
         ends = {"completed", "failed", "cancelled", "incomplete", "expired"}
         frame = await self.until(
-            lambda frame: frame["data"].get("object") == "thread.run"
-            and frame["data"]["id"] == run
-            and frame["data"]["status"] in ends
+            lambda frame: (
+                frame["data"].get("object") == "thread.run"
+                and frame["data"]["id"] == run
+                and frame["data"]["status"] in ends
+            )
         )
         data: Frame = frame["data"]
         return data

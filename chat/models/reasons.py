@@ -29,9 +29,7 @@ class Reason(models.TextChoices):
     )
     UPSTREAM_REFUSED = (
         "upstream_refused",
-        _(
-            "The model server refused the request. Tell your admin: its settings need a look."
-        ),
+        _("The model server refused the request. Tell your admin: its settings need a look."),
     )
     STREAM_BROKEN = "stream_broken", _("The answer broke off. Try again.")
     CONTENT_REFUSED = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
+from chat.conf import conf
 from chat.models import Price, Run, Usage
 from chat.runs import terms
 from chat.runs.turn import Spent
@@ -26,12 +27,14 @@ def _rows(run: Run, call: Spent, own: dict[tuple[str, str], Price]) -> Iterator[
         "input_tokens": call.usage.input_tokens,
         "output_tokens": call.usage.output_tokens,
     }
-    public = public_prices(call)
+    public = {} if conf.is_demonstration(run.upstream) else public_prices(call)
     for kind, quantity in quantities.items():
         price, currency, source = None, "", ""
         if (call.model, kind) in own:
             row = own[call.model, kind]
             price, currency, source = row.price / MILLION, row.currency, "tenant"
+        elif conf.is_demonstration(run.upstream):
+            price, currency, source = Decimal(0), "USD", "demonstration"
         elif kind in public:
             price, currency, source = public[kind], "USD", "genai-prices"
         yield Usage(

@@ -162,9 +162,7 @@ def _run_unit(messages: Sequence[Message], calls: Sequence[ToolCall]) -> Iterato
     moments: list[tuple[Any, int, tuple[Item, ...]]] = [
         (message.created_at, 0, (_input_message(message),)) for message in said
     ]
-    moments += [
-        (group[0].created_at, 1, tuple(_call_items(group))) for group in rounds.values()
-    ]
+    moments += [(group[0].created_at, 1, tuple(_call_items(group))) for group in rounds.values()]
     moments.sort(key=lambda moment: moment[:2])
     items = tuple(item for moment in moments for item in moment[2])
     if items:
