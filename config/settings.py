@@ -129,7 +129,8 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
     if parsed.get("ENGINE") != "django.db.backends.postgresql":
         raise ImproperlyConfigured(f"{variable} must begin with postgresql://.")
     if pool:
-        size = DATABASE_THREADS + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
+        # One lane of threads for work, one for tools, and one thread for heartbeats.
+        size = 2 * DATABASE_THREADS + 1 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
         options = {"min_size": 1, "max_size": size, "timeout": 10, "max_idle": 60}
         parsed["OPTIONS"] = {**parsed.get("OPTIONS", {}), "pool": options}
     return parsed

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -22,7 +23,16 @@ from tenants.walls import SETTING
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_executor: ThreadPoolExecutor | None = None
+
+class Lane(Enum):
+    """Threads of their own: one company's slow tools hold up neither others nor heartbeats."""
+
+    WORK = "in_db"
+    TOOLS = "tools"
+    WATCH = "watch"
+
+
+_executors: dict[Lane, ThreadPoolExecutor] = {}
 
 
 class TenantSetting:
@@ -94,12 +104,17 @@ async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     outside a request on one thread. The connection goes back to the pool when
     `fn` ends. A cancelled caller does not stop `fn`; its transaction finishes.
     """
-    global _executor
-    if _executor is None:
-        _executor = ThreadPoolExecutor(settings.DATABASE_THREADS, thread_name_prefix="in_db")
+    return await in_lane(Lane.WORK, fn, *args, **kwargs)
+
+
+async def in_lane(lane: Lane, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do as `in_db`, on the threads of `lane`."""
+    if lane not in _executors:
+        threads = 1 if lane is Lane.WATCH else settings.DATABASE_THREADS
+        _executors[lane] = ThreadPoolExecutor(threads, thread_name_prefix=lane.value)
     context = contextvars.copy_context()
     call = partial(context.run, _run_and_give_back, partial(fn, *args, **kwargs))
-    return await asyncio.get_running_loop().run_in_executor(_executor, call)
+    return await asyncio.get_running_loop().run_in_executor(_executors[lane], call)
 
 
 def call_door(name: str, *args: Any) -> list[tuple[Any, ...]]:

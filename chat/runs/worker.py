@@ -20,7 +20,7 @@ from chat.runs.claims import ClaimLapsed
 from chat.runs.live import LiveRun, hub
 from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
 from chat.upstream.errors import UpstreamError
-from tenants.db import in_db
+from tenants.db import Lane, in_db, in_lane
 
 log = structlog.get_logger(__name__)
 
@@ -198,7 +198,7 @@ class Worker:
             await asyncio.sleep(period)
 
     async def _beat(self) -> None:
-        await in_db(recovery.beat, self.process_id)
+        await in_lane(Lane.WATCH, recovery.beat, self.process_id)
 
     async def _recover(self) -> None:
         if not self.draining:
@@ -219,7 +219,8 @@ class Worker:
         if not self.watched and not self.runs:
             return
         watched = list(self.watched)
-        gone = await in_db(
+        gone = await in_lane(
+            Lane.WATCH,
             recovery.what_is_over,
             memberships={w.membership for w in watched if w.membership},
             keys={w.key for w in watched if w.key},

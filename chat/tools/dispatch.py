@@ -26,7 +26,7 @@ from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError
 from chat.tools.binding import bind, plain
 from chat.tools.ledger import CallContext, CallLapsed, Outcome, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
-from tenants.db import in_db
+from tenants.db import Lane, in_db, in_lane
 from tenants.scope import tenant_scope
 
 __all__ = [
@@ -265,7 +265,7 @@ def _is_unchanged(tool: Tool, call: ToolCall) -> bool:
 
 async def _run(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
     if not tool.is_async:
-        return await in_db(_run_in_transaction, ctx, tool, call)
+        return await in_lane(Lane.TOOLS, _run_in_transaction, ctx, tool, call)
     context, values = await in_db(_bind, ctx, tool, call)
     with tenant_scope(ctx.run.tenant_id):
         result = await tool.function(context, **values)
