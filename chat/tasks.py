@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import structlog
 from django.db import transaction
 from procrastinate.contrib.django import app
 
@@ -12,8 +13,11 @@ from chat.models import Run, Thread, ThreadMapping
 from chat.runs import recovery, upstreams
 from chat.runs.worker import worker
 from chat.upstream.base import KeepsConversations
+from chat.upstream.errors import UpstreamError
 from tenants.db import call_door, in_db
 from tenants.scope import tenant_scope
+
+log = structlog.get_logger(__name__)
 
 
 @app.task(queue="runs")
@@ -47,11 +51,20 @@ async def recover_runs(timestamp: int) -> None:
 async def erase_deleted_threads(timestamp: int) -> None:
     """Erase threads whose undo is over, first where a model server keeps a copy, then here."""
     for thread_id, tenant_id in await in_db(call_door, "deleted_threads", conf.undo_seconds, 100):
-        for upstream, conversation in await in_db(_copies, tenant_id, thread_id):
-            server = upstreams.upstream_named(upstream)
-            if isinstance(server, KeepsConversations):
-                await server.delete_conversation(conversation)
-        await in_db(_erase, tenant_id, thread_id)
+        try:
+            await _delete_copies(tenant_id, thread_id)
+        except UpstreamError as error:
+            # The next round tries again; the threads of others do not wait for this server.
+            log.warning("copy_not_deleted", tenant_id=str(tenant_id), code=error.code)
+        else:
+            await in_db(_erase, tenant_id, thread_id)
+
+
+async def _delete_copies(tenant_id: UUID, thread_id: str) -> None:
+    for upstream, conversation in await in_db(_copies, tenant_id, thread_id):
+        server = upstreams.upstream_named(upstream)
+        if isinstance(server, KeepsConversations):
+            await server.delete_conversation(conversation)
 
 
 def _copies(tenant_id: UUID, thread_id: str) -> list[tuple[str, str]]:
