@@ -235,7 +235,7 @@ def test_an_invitation_is_mailed_where_mail_is_set_up(
     page = admin.post("/admin/tenants/invitation/add/", data).content.decode()
     (mail,) = mailoutbox
     assert mail.to == ["new@acme.example"]
-    assert re.search(r"http\S+/invitations/[\w-]+/", mail.body)
+    assert re.search(r"http\S+/invitations/[\w-]+/", str(mail.body))
     # Whoever has the link passes for the person invited: it goes to the mailbox alone.
     assert "/invitations/" not in page.replace("/admin/tenants/invitation", "")
 
