@@ -10,8 +10,13 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import path
 
+if settings.UNSAFE_KEY in (settings.SECRET_KEY, *settings.SALT_KEY):
+    raise ImproperlyConfigured(
+        "SECRET_KEY and FIELD_ENCRYPTION_KEYS must be set to serve: long random texts, kept secret."
+    )
 http = get_asgi_application()
 
 from chat.runs.lifespan import Lifespan  # noqa: E402  (models need the app registry)

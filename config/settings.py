@@ -37,9 +37,11 @@ def read(kind: str, name: str, default: Any, *, least: float | None = None) -> A
 DEBUG = read("bool", "DEBUG", False)
 LOG_LEVEL = read("str", "LOG_LEVEL", "INFO").upper()
 DATA_DIR = Path(read("str", "ATRIUM_DATA_DIR", str(BASE_DIR / ".data"))).expanduser()
-SECRET_KEY = read("str", "SECRET_KEY", "") or "unsafe-only-for-commands-that-serve-nobody"
+# Only commands that serve nobody get by with it; config.asgi refuses.
+UNSAFE_KEY = "unsafe-only-for-commands-that-serve-nobody"
+SECRET_KEY = read("str", "SECRET_KEY", "") or UNSAFE_KEY
 FIELD_ENCRYPTION_KEYS = read("list", "FIELD_ENCRYPTION_KEYS", [])
-SALT_KEY = FIELD_ENCRYPTION_KEYS or ["unsafe-only-for-commands-that-serve-nobody"]
+SALT_KEY = FIELD_ENCRYPTION_KEYS or [UNSAFE_KEY]
 
 PUBLIC_URL = read("str", "PUBLIC_URL", "").rstrip("/")
 _public = urlsplit(PUBLIC_URL)

@@ -25,6 +25,7 @@ pytest_plugins = ["tests.upstream.fixtures"]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settings that differ under test: cheap passwords, static files as they lie."""
+    settings.SECRET_KEY, settings.SALT_KEY = "x" * 50, ["y" * 50]
     settings.PASSWORD_HASHERS = ["tests.passwords.OneRound", *settings.PASSWORD_HASHERS]
     settings.STORAGES = {
         **settings.STORAGES,

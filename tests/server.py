@@ -86,6 +86,7 @@ def _environment(database: TestDatabase, folder: Path) -> dict[str, str]:
         **inherited,
         "DATABASE_URL": database.app_url,
         "SECRET_KEY": settings.SECRET_KEY,
+        "FIELD_ENCRYPTION_KEYS": ",".join(settings.SALT_KEY),
         "ATRIUM_DATA_DIR": str(folder),
         "ATRIUM_STATIC_DIR": str(database.cluster.data_dir / "static"),
         "DJANGO_SETTINGS_MODULE": "config.settings",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ from pytest_django import Settings
 
 from tenants.asgi import SameOrigin
 from tenants.checks import check_walls
+from tenants.standby import CHECKOUT
 from tenants.supervisor import server_arguments
 from tests.database import TestDatabase
 from tests.world import World
@@ -88,3 +91,15 @@ def hole(request: pytest.FixtureRequest, world: World, database: TestDatabase) -
 
 def test_check_finds_a_hole_in_a_wall_that_stands(hole: None) -> None:
     assert [message.id for message in check_walls(databases=["default"])] == ["tenants.E012"]
+
+
+@pytest.mark.parametrize("given", [{}, {"SECRET_KEY": "x" * 50}])
+def test_nothing_is_served_with_keys_that_everybody_knows(given: dict[str, str]) -> None:
+    started = subprocess.run(
+        [sys.executable, "-c", "import config.asgi"],
+        cwd=CHECKOUT,
+        env={"DJANGO_SETTINGS_MODULE": "config.settings", **given},
+        capture_output=True,
+    )
+    assert started.returncode != 0
+    assert b"must be set to serve" in started.stderr
