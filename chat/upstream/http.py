@@ -132,7 +132,9 @@ class HttpUpstream:
 
     async def probe(self, *, model: str | None = None) -> Capabilities:
         """See `base.Upstream.probe`; costs up to three answers of a few tokens."""
-        return await probe(self.list_models, self._call, model=model)
+        return await probe(
+            self.list_models, self._call, model=model, is_openai=self._endpoint.is_openai
+        )
 
     async def warm_up(self) -> None:
         await load_sdk()

@@ -21,7 +21,11 @@ MOST_TOKENS = 64
 
 
 async def probe(
-    list_models: Callable[[], Awaitable[list[str]]], call: Call, *, model: str | None
+    list_models: Callable[[], Awaitable[list[str]]],
+    call: Call,
+    *,
+    model: str | None,
+    is_openai: bool,
 ) -> Capabilities:
     """Raises nothing: what went wrong is in `problem`."""
     problem: str | None = None
@@ -34,7 +38,7 @@ async def probe(
     if chosen is None:
         return Capabilities(problem=problem or "The server lists no model: name one.")
     responses, tools_a, said_a = await _try_responses(call, chosen)
-    chat, tools_b, said_b = await _try_chat(call, chosen)
+    chat, tools_b, said_b = await _try_chat(call, chosen, is_openai=is_openai)
     if not responses and not chat:
         problem = said_a or said_b or problem
     return Capabilities(
@@ -66,10 +70,12 @@ async def _try_responses(call: Call, model: str) -> tuple[bool, bool, str | None
     return True, called, None
 
 
-async def _try_chat(call: Call, model: str) -> tuple[bool, bool, str | None]:
+async def _try_chat(call: Call, model: str, *, is_openai: bool) -> tuple[bool, bool, str | None]:
     body = {
         "model": model,
         "messages": [{"role": "user", "content": QUESTION}],
+        # Each knows one name; without a limit a small model may ramble until the timeout.
+        "max_completion_tokens" if is_openai else "max_tokens": MOST_TOKENS,
         "tools": [{"type": "function", "function": FUNCTION}],
     }
     try:

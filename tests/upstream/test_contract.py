@@ -13,7 +13,7 @@ from chat.upstream.errors import (
 )
 from tests.upstream.chats import ADAPTERS, WEATHER, Ask, asking, hear, message
 from tests.upstream.script import Answer, Call
-from tests.upstream.server import ScriptedServer
+from tests.upstream.server import PATHS, ScriptedServer
 
 EMOJI = "Grüße \U0001f600 日本"
 
@@ -311,6 +311,22 @@ def test_probe(
         return seen.responses, seen.chat_completions, seen.tools, seen.conversations
 
     assert asyncio.run(probe()) == found
+
+
+def test_the_probe_asks_for_short_answers(kind: str, upstream_server: ScriptedServer) -> None:
+    upstream_server.fallback = Answer(calls=(Call(name="atrium_probe"),))
+
+    async def probe() -> None:
+        upstream = ADAPTERS[kind]("test", base_url=upstream_server.base_url)
+        try:
+            await upstream.probe()
+        finally:
+            await upstream.aclose()
+
+    asyncio.run(probe())
+    asked = [one.body for one in upstream_server.requests if one.path in PATHS]
+    assert len(asked) == 2
+    assert all({"max_output_tokens", "max_tokens"} & body.keys() for body in asked)
 
 
 def test_the_test_upstream_tells_of_unexpected_requests(
