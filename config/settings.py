@@ -168,6 +168,8 @@ else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
+PROCRASTINATE_WORKER_DEFAULTS = {"concurrency": read("int", "ATRIUM_WORKER_JOBS", 50, least=1)}
+
 # Sign-in
 AUTH_USER_MODEL = "tenants.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]

@@ -31,6 +31,7 @@ class Lifespan:
         await receive()
         try:
             await upstreams.warm_up()
+            worker.in_server = True
             await worker.start()
             queue = asyncio.create_task(run_jobs())
         except (DatabaseError, UpstreamError, OSError, ValueError) as error:

@@ -98,7 +98,8 @@ def take_over(run_id: str, process_id: UUID) -> Taken | None:
             )
         _close_interrupted_step(run)
         run.owner, run.token = process_id, run.token + 1
-        run.takeovers += 1
+        # A run that nobody had begun is no sign of one that kills its process.
+        run.takeovers += 1 if run.started_at else 0
         # Readers may have been told more state numbers than were stored.
         run.state += 1000
         run.save(update_fields=["owner", "token", "takeovers", "state"])

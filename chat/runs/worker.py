@@ -64,6 +64,8 @@ class Worker:
     runs: dict[str, RunTask] = field(default_factory=dict)
     watched: set[Watched] = field(default_factory=set)
     draining: bool = False
+    # A server goes on between jobs; a worker process ends with its last one.
+    in_server: bool = False
     event_loop: asyncio.AbstractEventLoop | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -103,6 +105,12 @@ class Worker:
         self._tasks.clear()
         await in_db(recovery.leave, self.process_id)
         self.event_loop = None
+
+    async def finished(self, run_id: str) -> None:
+        """Wait until a run that is under way here has ended."""
+        run = self.runs.get(run_id)
+        if run is not None and run.task is not None:
+            await asyncio.wait({run.task})
 
     def submit(self, started: Started) -> None:
         """Execute a run claimed for this process; callable from any thread."""
