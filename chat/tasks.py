@@ -26,9 +26,8 @@ async def execute_run(tenant_id: str, run_id: str) -> None:
     if worker.event_loop is None:
         await worker.start()
     taken = await in_db(_claim, UUID(tenant_id), run_id)
-    if taken is None:
-        return
-    worker.take(taken)
+    if taken is not None:
+        worker.take(taken)
     if not worker.in_server:
         # A worker process ends when its jobs have: the run is this job's work.
         await worker.finished(run_id)
