@@ -160,7 +160,6 @@ class Membership(TenantModel):
     disabled_at = models.DateTimeField(null=True, editable=False)
     removed_at = models.DateTimeField(null=True, editable=False)
     signed_out_at = models.DateTimeField(null=True, editable=False)
-    notices_seen_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects: ClassVar[TenantManager] = TenantManager.of(MembershipQuerySet)
 

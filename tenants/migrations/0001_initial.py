@@ -176,10 +176,6 @@ class Migration(migrations.Migration):
                 ("removed_at", models.DateTimeField(editable=False, null=True)),
                 ("signed_out_at", models.DateTimeField(editable=False, null=True)),
                 (
-                    "notices_seen_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
-                ),
-                (
                     "user",
                     models.ForeignKey(
                         editable=False,
