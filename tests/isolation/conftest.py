@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from django.db import models
 
-from tenants.managers import TenantManager, TenantModel
+from tenants.access import Principal
+from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import OwnTenantManager
 from tests.isolation.rows import Rows, build_rows
 from tests.world import World
 
 BOTH, SECOND_ALONE = "both walls", "row-level security alone"
+# Not even the person is compared: what another company's row is safe by then is PostgreSQL.
+NOTHING_ELSE = "row-level security and nobody's condition"
 
 
 @pytest.fixture
@@ -39,10 +42,24 @@ def take_first_wall_away(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TenantModel, "stamp_tenant", stamp_new_rows_only)
 
 
-@pytest.fixture(params=[BOTH, SECOND_ALONE])
+def take_persons_away(patch: pytest.MonkeyPatch) -> None:
+    """Let every query for a principal return whatever PostgreSQL lets through."""
+
+    def everything(queryset: Any, _principal: Principal) -> Any:
+        return queryset.all()
+
+    for kind in TenantQuerySet.__subclasses__():
+        if "for_principal" in vars(kind):
+            patch.setattr(kind, "for_principal", everything)
+
+
+@pytest.fixture(params=[BOTH, SECOND_ALONE, NOTHING_ELSE])
 def walls(request: pytest.FixtureRequest, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which walls stand; each test of the matrix runs under both."""
-    if request.param == SECOND_ALONE:
+    """Which walls stand; each test of the matrix runs under each of these."""
+    if request.param == NOTHING_ELSE:
+        take_persons_away(monkeypatch)
+        rows.colleagues = False
+    if request.param != BOTH:
         take_first_wall_away(monkeypatch)
         for model in (m for m in TenantModel.__subclasses__() if not m._meta.abstract):
             assert "tenant_id" not in str(_condition(model))

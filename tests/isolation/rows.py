@@ -28,16 +28,19 @@ ASKED_FOR = ("gina", "bob", "pat")
 CSRF = re.compile(r'(name="csrfmiddlewaretoken" value="|"csrf": ")[^"]+')
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Rows:
     """What each person's ids are: `of["acme"]["alice"]["thread"]`."""
 
     world: World
     of: dict[str, dict[str, Ids]]
+    # Whether those of other people in the same company are to be tried too.
+    colleagues: bool = True
 
     def others(self, person: str, kind: str) -> Iterator[str]:
         """Yield the ids of this kind that `person`, acting for acme, may not use."""
-        for slug, people in self.of.items():
+        tried = self.of if self.colleagues else {"globex": self.of["globex"]}
+        for slug, people in tried.items():
             for name, ids in people.items():
                 own = slug == "acme" and (name == person or kind in SHARED)
                 # Somebody in two companies may name the other membership to switch to it.

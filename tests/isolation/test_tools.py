@@ -28,9 +28,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "cancel_order": {"order_number": 1001},
     "search_thread": {"words": "FINISHED"},
 }
-# Orders that only others have: a colleague's, and one of the other company.
-OTHERS = (ORDERS["acme"]["bob"], ORDERS["globex"]["hugo"])
 IDENTITIES = ("tenant_id", "tenant", "customer_id", "member_id", "user", "company", "id")
+
+
+def others_orders(rows: Rows) -> list[int]:
+    """Return the orders that only others have: of the other company, and a colleague's."""
+    colleagues = [ORDERS["acme"]["bob"]] if rows.colleagues else []
+    return [ORDERS["globex"]["hugo"], *colleagues]
 
 
 def call(world: World, name: str, arguments: dict[str, Any]) -> ToolCall:
@@ -62,7 +66,7 @@ def test_numbers_of_others_orders_are_unknown(
 ) -> None:
     before = contents(database)["demo_order"]
     outputs = []
-    for number in (NOBODYS, *OTHERS):
+    for number in (NOBODYS, *others_orders(rows)):
         row = call(rows.world, name, {**RECIPES[name], "order_number": number})
         outputs.append((row.status, row.error_code, blotted(row.output or "", str(number))))
     assert set(outputs) == {outputs[0]}
@@ -73,7 +77,7 @@ def test_numbers_of_others_orders_are_unknown(
 def test_no_output_holds_anything_of_another_company(rows: Rows, walls: str, name: str) -> None:
     output = call(rows.world, name, RECIPES[name]).output or ""
     assert rows.world.globex.canary not in output
-    assert not any(str(number) in output for number in OTHERS)
+    assert not any(str(number) in output for number in others_orders(rows))
 
 
 def test_search_finds_only_the_own_chat(rows: Rows, walls: str) -> None:
@@ -81,7 +85,7 @@ def test_search_finds_only_the_own_chat(rows: Rows, walls: str) -> None:
         output = json.loads(call(rows.world, "search_thread", {"words": words}).output or "")
         text = json.dumps(output)
         assert rows.world.globex.canary not in text
-        assert "BOB" not in text
+        assert "BOB" not in text or not rows.colleagues
 
 
 @pytest.mark.parametrize("name", RECIPES)
