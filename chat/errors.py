@@ -73,8 +73,9 @@ class ThreadFull(ChatError):
     code = "thread_full"
 
 
-class TooManySockets(ChatError):
-    """Too many open windows: close one."""
+class Unavailable(ChatError):
+    """This cannot be done right now: try again in a moment."""
 
-    code = "too_many_sockets"
-    http_status = 429
+    code = "unavailable"
+    http_status = 503
+    retryable = True

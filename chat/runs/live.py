@@ -115,7 +115,9 @@ class Subscriber:
         if run is None:
             return False
         have = cursor if cursor and cursor.run == run else Cursor(run=run, state=-1)
-        self.first = list(lacking(self.channel.log, have))
+        # What another run, or none, said since this reader came is not in the active run's part.
+        others = [entry for entry in self.channel.since(self.position) if entry.run != run]
+        self.first = [*others, *lacking(self.channel.log, have)]
         self.position = self.channel.end
         self.wake.set()
         return True

@@ -6,19 +6,20 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from time import monotonic
 from typing import Any
 from uuid import UUID
 
 import orjson
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DatabaseError
 
 from chat import wire
 from chat.actions.approvals import decide_call
 from chat.actions.messages import create_message, delete_queued_message
 from chat.actions.runs import cancel_run, retry_run
 from chat.conf import conf
+from chat.errors import Unavailable
 from chat.models.assistants import BusyPolicy
 from chat.runs.live import Cursor, Subscriber, hub
 from chat.runs.worker import Watched, worker
@@ -40,15 +41,25 @@ _open_sockets: Counter[UUID] = Counter()
 class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """One browser tab. Its principal was decided at the handshake; the watcher ends it."""
 
-    principal: Principal | None = None
-    membership_id: UUID | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self.principal: Principal | None = None
+        self.counted: UUID | None = None
+        self.access_ended = False
+        self.pumps: dict[str, asyncio.Task[None]] = {}
+        self.subscribers: dict[str, Subscriber] = {}
+        self.unwatch: Callable[[], None] = lambda: None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one socket. Whatever ends it, nothing of it stays behind."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # A socket that ends by an error is never told that it was disconnected.
+            await self._let_go()
 
     async def connect(self) -> None:
         """Accept, or accept and close with the code that says why."""
-        self.pumps: dict[str, asyncio.Task[None]] = {}
-        self.subscribers: dict[str, Subscriber] = {}
-        self.sending_since: float | None = None
-        self.unwatch: Callable[[], None] = lambda: None
         await self.accept()
         principal: Principal | None = self.scope["principal"]
         asserted = self.scope["asserted_membership"]
@@ -62,7 +73,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._open(principal, principal.membership_id)
 
     def _open(self, principal: Principal, membership_id: UUID) -> None:
-        self.principal, self.membership_id = principal, membership_id
+        self.principal, self.counted = principal, membership_id
         _open_sockets[membership_id] += 1
         self.unwatch = worker.watch(
             Watched(
@@ -75,30 +86,36 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         )
 
     def _access_ended(self) -> None:
-        self.principal = None
+        self.access_ended = True
         self.closing = asyncio.create_task(self.close(code=SIGN_IN_AGAIN))
 
     async def disconnect(self, code: int) -> None:
         """Stop reading; runs go on without their readers."""
+        await self._let_go()
+
+    async def _let_go(self) -> None:
         self.unwatch()
+        if self.counted is not None:
+            _open_sockets[self.counted] -= 1
+            if not _open_sockets[self.counted]:
+                del _open_sockets[self.counted]
+            self.counted = None
         for thread in list(self.subscribers):
             await self._drop(thread)
-        if self.membership_id is not None:
-            _open_sockets[self.membership_id] -= 1
-            if not _open_sockets[self.membership_id]:
-                del _open_sockets[self.membership_id]
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Answer one frame with an ack or an error; the socket stays either way."""
-        if self.principal is None:
+        if self.principal is None or self.access_ended:
             return
         try:
             frame = parse_frame(text_data)
             answer, afterwards = await self._dispatch(frame)
         except AtriumError as error:
-            await self._answer(
-                {"type": "error", "id": request_id(text_data), "error": _error_body(error)}
-            )
+            await self._refuse(text_data, error)
+            return
+        except DatabaseError:
+            log.exception("frame_not_served")
+            await self._refuse(text_data, Unavailable())
             return
         await self._answer({"type": "ack", "id": frame["id"], **answer})
         if afterwards is not None:
@@ -109,6 +126,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     ) -> tuple[dict[str, Any], Callable[[], None] | None]:
         answer = await ACTIONS[frame["type"]](self, frame)
         return answer if isinstance(answer, tuple) else (answer, None)
+
+    async def _refuse(self, text_data: str | None, error: AtriumError) -> None:
+        body = {"code": error.code, "message": str(error.message), "param": error.param}
+        await self._answer({"type": "error", "id": request_id(text_data), "error": body})
 
     async def _answer(self, body: dict[str, Any]) -> None:
         await self.send(text_data=orjson.dumps(body).decode())
@@ -176,9 +197,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 write = asyncio.ensure_future(self.send(text_data=frame))
                 done, _pending = await asyncio.wait({write}, timeout=conf.slow_seconds)
                 if not done:
-                    log.info("slow_reader_closed", seconds=conf.slow_seconds, at=monotonic())
+                    log.info("slow_reader_closed", seconds=conf.slow_seconds)
                     self.closing = asyncio.create_task(self.close(code=TOO_SLOW))
                     return
+                if write.exception() is not None:
+                    return  # the socket is gone; its end is on the way
 
     async def create_message(self, frame: dict[str, Any]) -> Any:
         """Send a message; a new thread is subscribed at once."""
@@ -242,7 +265,3 @@ ACTIONS: dict[str, Callable[[ChatConsumer, dict[str, Any]], Awaitable[Any]]] = {
     "tool.decide": ChatConsumer.decide,
     "ping": ChatConsumer.ping,
 }
-
-
-def _error_body(error: AtriumError) -> dict[str, Any]:
-    return {"code": error.code, "message": str(error.message), "param": error.param}

@@ -92,6 +92,17 @@ async def test_a_reader_that_comes_late_gets_the_run_from_its_start() -> None:
     assert texts(frames) == "Hello"
 
 
+async def test_what_happened_while_a_reader_was_placed_is_not_skipped() -> None:
+    before = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    reader = hub.subscribe(TENANT, "thread_1")
+    before.publish("thread.run.completed", {"id": "run_1"})
+    before.end()
+    LiveRun(TENANT, "thread_1", "run_2", state=0).publish("thread.run.created", {"id": "run_2"})
+    assert reader.resume(None)
+    events = [json.loads(frame)["event"] for frame in await reader.frames()]
+    assert events == ["thread.run.completed", "thread.run.created"]
+
+
 PIECES = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["msg_1", "msg_2"]), st.text(min_size=1, max_size=5)),

@@ -1,0 +1,101 @@
+"""The websocket consumer in this process: what is left of a socket, and of a failed frame."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from asgiref.testing import ApplicationCommunicator
+from django.db import OperationalError
+from django.utils import timezone
+
+from chat.runs.live import hub
+from chat.runs.worker import worker
+from chat.web import consumers
+from tenants.access import Principal
+from tests.world import World
+
+THREAD = "thread_" + "a" * 24
+
+
+@pytest.fixture
+def alice(world: World) -> Principal:
+    return world.acme.principal("alice")
+
+
+@asynccontextmanager
+async def opened(alice: Principal) -> AsyncIterator[Any]:
+    """Open a socket of alice's, and leave nothing of its task behind."""
+    scope = {
+        "type": "websocket",
+        "principal": alice,
+        "sign_in": "a-session",
+        "since": timezone.now(),
+        "asserted_membership": None,
+    }
+    socket = ApplicationCommunicator(  # type: ignore[no-untyped-call]
+        consumers.ChatConsumer.as_asgi(), scope
+    )
+    await socket.send_input({"type": "websocket.connect"})
+    assert (await socket.receive_output())["type"] == "websocket.accept"
+    yield socket
+    socket.stop(exceptions=False)
+
+
+@pytest.fixture
+def failing_database(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Let every phase of the consumer fail with the given error."""
+
+    def fail_with(error: Exception) -> None:
+        async def fail(*args: object, **kwargs: object) -> None:
+            raise error
+
+        monkeypatch.setattr(consumers, "in_db", fail)
+
+    return fail_with
+
+
+async def test_a_database_that_is_away_is_an_error_frame(
+    alice: Principal, failing_database: Callable[[Exception], None]
+) -> None:
+    failing_database(OperationalError("the server closed the connection"))
+    async with opened(alice) as socket:
+        frame = {"type": "subscribe", "id": "1", "thread": THREAD}
+        await socket.send_input({"type": "websocket.receive", "text": json.dumps(frame)})
+        answer = json.loads((await socket.receive_output())["text"])
+        assert (answer["id"], answer["error"]["code"]) == ("1", "unavailable")
+        ping = {"type": "ping", "id": "2"}
+        await socket.send_input({"type": "websocket.receive", "text": json.dumps(ping)})
+        assert json.loads((await socket.receive_output())["text"])["type"] == "ack"
+        await socket.send_input({"type": "websocket.disconnect", "code": 1000})
+        await socket.wait()
+
+
+async def test_nothing_stays_of_a_socket_that_ended_by_an_error(
+    alice: Principal, failing_database: Callable[[Exception], None]
+) -> None:
+    failing_database(RuntimeError("a mistake of ours"))
+    async with opened(alice) as socket:
+        assert (len(worker.watched), sum(consumers._open_sockets.values())) == (1, 1)
+        frame = {"type": "subscribe", "id": "1", "thread": THREAD}
+        await socket.send_input({"type": "websocket.receive", "text": json.dumps(frame)})
+        with pytest.raises(RuntimeError):
+            await socket.wait()
+    assert (worker.watched, dict(consumers._open_sockets), hub.channels) == (set(), {}, {})
+
+
+async def test_a_socket_whose_access_ended_takes_no_more_frames(alice: Principal) -> None:
+    async with opened(alice) as socket:
+        [watched] = worker.watched
+        watched.close()
+        closed = await socket.receive_output()
+        assert (closed["type"], closed["code"]) == ("websocket.close", consumers.SIGN_IN_AGAIN)
+        ping = {"type": "ping", "id": "1"}
+        await socket.send_input({"type": "websocket.receive", "text": json.dumps(ping)})
+        assert await socket.receive_nothing(timeout=0.05)
+        await socket.send_input({"type": "websocket.disconnect", "code": 1000})
+        await asyncio.wait_for(socket.wait(), 5)
