@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.templatetags.static import static
@@ -45,7 +46,11 @@ def page_data(
     return {
         "membership": str(membership.pk),
         "csrf": get_token(request),
-        "limits": {"characters": conf.message_characters, "bytes": conf.frame_bytes},
+        "limits": {
+            "characters": conf.message_characters,
+            "bytes": settings.BODY_LIMIT,
+            "frame": conf.frame_bytes,
+        },
         "company": {"name": principal.tenant.name},
         "person": {"name": membership.name, "zone": membership.zone},
         "urls": {

@@ -243,7 +243,8 @@ def test_a_refused_message_can_be_taken_back(world: World, visit: Visit) -> None
 def test_a_message_that_is_too_long_stays_in_the_box(world: World, visit: Visit) -> None:
     page = visit(world.acme, "alice")
     expect(page.locator("#welcome")).to_be_visible()
-    ask(page, "x" * 70_000)
+    page.locator("#message").fill("x" * 260_000)
+    page.locator("#send").click()
     expect(page.locator(".toast")).to_contain_text("too long")
     expect(page.locator(".own-text")).to_have_count(0)
 
@@ -315,3 +316,14 @@ def test_back_and_forward_move_between_chats(world: World, visit: Visit) -> None
     expect(page.locator("#welcome")).to_be_visible()
     page.go_forward()
     expect(page.locator(".own-text")).to_contain_text("CANARY-ACME-ALICE-USER")
+
+
+def test_a_message_longer_than_a_frame_is_sent_all_the_same(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.expect(say=("That was long.",))
+    page = visit(world.acme, "alice")
+    page.locator("#message").fill("word " * 30_000)
+    page.locator("#send").click()
+    expect(last_text(page)).to_have_text("That was long.")
+    expect(page.locator("#threads [aria-current=page]")).to_be_visible()

@@ -1,10 +1,12 @@
 // Sends messages one after the other and keeps each until the server has taken it.
 import { post } from "./http.js";
 import { drop, newClientId, put, waiting } from "./outbox.js";
+import { data } from "./page-data.js";
 import { sentence } from "./problems.js";
 
 const SLOW = 1500;
-const LONGEST_FRAME = 60000;
+// What the id and type add to a frame.
+const ENVELOPE = 200;
 
 export class Sender {
   #socket;
@@ -83,7 +85,7 @@ export class Sender {
 
   // What does not fit into a frame goes over HTTP; the socket then follows the new chat.
   async #hand(message) {
-    if (new TextEncoder().encode(JSON.stringify(message)).length < LONGEST_FRAME) {
+    if (new TextEncoder().encode(JSON.stringify(message)).length < data.limits.frame - ENVELOPE) {
       return this.#socket.send({ type: "message.create", ...message });
     }
     const ack = await post("/page/messages", message);
