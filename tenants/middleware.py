@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone, translation
+from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 
 from tenants.access import Principal, principal_for_key, principal_for_session
@@ -23,6 +24,14 @@ class PrincipalMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Serve, and let no cache keep what the signed-in get, unless the view says otherwise."""
+        response = self._serve(request)
+        asks_as_somebody = request.user.is_authenticated or "Authorization" in request.headers
+        if asks_as_somebody and not response.has_header("Cache-Control"):
+            add_never_cache_headers(response)
+        return response
+
+    def _serve(self, request: HttpRequest) -> HttpResponse:
         """Decide, compare what the page was made for, then serve in scope."""
         try:
             principal = self._decide(request)

@@ -103,3 +103,35 @@ def test_former_owner_keeps_no_invitation_of_an_owner(world: World) -> None:
     with pytest.raises(InvitationGone):
         find_invitation(as_owner)
     assert find_invitation(as_member).email == "two@acme.example"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/profile/",
+        "/companies/",
+        "/page/threads",
+        "/page/assistants",
+        "/admin/",
+        "/accounts/logout/",
+        "/accounts/password/change/",
+        "/accounts/second-factor/",
+        "/accounts/sign-ins/",
+        "/nothing-here",
+    ],
+)
+def test_no_cache_keeps_what_the_signed_in_get(world: World, path: str) -> None:
+    answer = world.acme.client("adam").get(path)
+    assert {"no-store", "private"} <= set(answer["Cache-Control"].split(", "))
+
+
+def test_no_cache_keeps_what_a_program_gets(world: World) -> None:
+    secret = world.acme.key_secrets["alice"]
+    answer = Client().get("/page/threads", headers={"Authorization": f"Bearer {secret}"})
+    assert "no-store" in answer["Cache-Control"]
+
+
+def test_style_sheet_of_a_colour_may_be_kept_by_every_cache(world: World) -> None:
+    answer = world.acme.client("adam").get("/page/theme/2563eb.css")
+    assert "public" in answer["Cache-Control"]
