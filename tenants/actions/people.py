@@ -20,7 +20,7 @@ from tenants.clean import (
     clean_zone,
 )
 from tenants.errors import Invalid, LastOwner, NotAllowed, NotFound
-from tenants.models import Invitation, Membership, Role, User
+from tenants.models import ApiKey, Invitation, Membership, Role, User
 from tenants.scope import tenant_scope
 
 
@@ -114,7 +114,7 @@ def enable_member(principal: Principal, member_id: UUID) -> Membership:
 
 
 def remove_member(principal: Principal, member_id: UUID) -> Membership:
-    """End a membership; the chats stay kept. Raises like `change_role`."""
+    """End a membership and its keys for good; the chats stay kept. Raises like `change_role`."""
     now = timezone.now()
     return _change_member(principal, member_id, "member.removed", removed_at=now, signed_out_at=now)
 
@@ -162,6 +162,10 @@ def _change_member(
             setattr(member, name, value)
         member.save(update_fields=list(changes))
         _withdraw_invitations_beyond(member)
+        if member.removed_at is not None:
+            # Whoever comes back one day does not bring forgotten keys back to life.
+            keys = ApiKey.objects.filter(membership=member, revoked_at=None)
+            keys.update(revoked_at=member.removed_at)
         details = {"role": changes["role"]} if "role" in changes else {}
         audit.record(principal, action, member.name, member=str(member.pk), **details)
     return member

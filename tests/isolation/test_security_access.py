@@ -11,6 +11,7 @@ from django.test import Client
 
 from tenants.access import Principal, principal_for_key
 from tenants.actions import (
+    accept_invitation,
     change_role,
     disable_member,
     find_invitation,
@@ -90,6 +91,15 @@ def test_leaver_keeps_no_invitation_to_come_back_by(
     verb(world.acme.principal("olga"), world.acme.adam.pk)
     with pytest.raises(InvitationGone):
         find_invitation(token)
+
+
+def test_keys_of_a_removed_member_stay_dead_when_they_come_back(world: World) -> None:
+    olga = world.acme.principal("olga")
+    remove_member(olga, world.acme.alice.pk)
+    _row, token = invite(olga, "alice@acme.example")
+    accept_invitation(token, user=world.acme.alice.user, name="Alice")
+    with pytest.raises(AccessDenied):
+        principal_for_key(world.acme.key_secrets["alice"])
 
 
 def test_former_owner_keeps_no_invitation_of_an_owner(world: World) -> None:
