@@ -125,6 +125,7 @@ _LEAST = {
     "django.request": logging.CRITICAL,
     "openai": logging.WARNING,
     "httpx": logging.WARNING,
+    "httpx2": logging.WARNING,
     "procrastinate": logging.WARNING,
 }
 
