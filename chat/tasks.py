@@ -10,7 +10,7 @@ from procrastinate.contrib.django import app
 
 from chat.conf import conf
 from chat.models import Run, Thread, ThreadMapping
-from chat.runs import recovery, upstreams
+from chat.runs import upstreams
 from chat.runs.worker import worker
 from chat.upstream.base import KeepsConversations
 from chat.upstream.errors import UpstreamError
@@ -23,30 +23,24 @@ log = structlog.get_logger(__name__)
 @app.task(queue="runs")
 async def execute_run(tenant_id: str, run_id: str) -> None:
     """Take a run that no process holds; a worker process joins the beating ones first."""
-    if worker.event_loop is None:
-        await worker.start()
-    taken = await in_db(_claim, UUID(tenant_id), run_id)
-    if taken is not None:
-        worker.take(taken)
+    await _join()
+    await worker.take_over(UUID(tenant_id), run_id)
     if not worker.in_server:
         # A worker process ends when its jobs have: the run is this job's work.
         await worker.finished(run_id)
 
 
-def _claim(tenant_id: UUID, run_id: str) -> recovery.Taken | None:
-    with tenant_scope(tenant_id):
-        return recovery.take_over(run_id, worker.process_id)
+async def _join() -> None:
+    if worker.event_loop is None and not worker.draining:
+        await worker.start()
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue="runs", queueing_lock="recover_runs")
 async def recover_runs(timestamp: int) -> None:
     """Find runs whose claim lapsed and start them again: the backstop of the workers' own look."""
-    if worker.event_loop is None:
-        await worker.start()
-    executing = frozenset(worker.runs)
-    for taken in await in_db(recovery.take_over_lapsed, worker.process_id, executing):
-        worker.take(taken)
+    await _join()
+    await worker.recover()
 
 
 @app.periodic(cron="*/5 * * * *")

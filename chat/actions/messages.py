@@ -107,6 +107,7 @@ def _repeated(principal: Principal, client_id: str) -> Sent | None:
     run = (
         Run.objects.filter(thread_id=message.thread_id, through_position=message.position)
         .select_related("assistant")
+        .order_by("created_at")
         .first()
     )
     return Sent(thread=message.thread, message=message, run=run)

@@ -14,7 +14,10 @@ from chat.conf import conf
 from chat.errors import InvalidInput, NotFound
 from chat.models import Run, RunStatus, Thread
 from chat.models.reasons import Reason
+from chat.runs.launch import submit_on_commit
+from chat.runs.records import start_next_queued
 from chat.runs.turn import Ending
+from chat.runs.worker import worker
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
@@ -60,7 +63,7 @@ def delete_thread(principal: Principal, thread_id: str) -> Thread:
 
 
 def restore_thread(principal: Principal, thread_id: str) -> Thread:
-    """Undo a deletion.
+    """Undo a deletion; a message that waited when it was deleted is answered now.
 
     Raises:
         NotFound: when the thread is unknown or erased already.
@@ -75,6 +78,9 @@ def restore_thread(principal: Principal, thread_id: str) -> Thread:
             raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
         thread.deleted_at = None
         thread.save(update_fields=["deleted_at"])
+        if not Run.objects.active().filter(thread=thread).exists():
+            # What waited behind the stopped answer would wait for ever.
+            submit_on_commit(start_next_queued(thread.pk, owner=worker.claim_owner))
         return thread
 
 

@@ -71,7 +71,12 @@ class Channel:
         self.log: list[Entry] = []
         self.base = 0  # sequence number of log[0]
         self.subscribers: set[Subscriber] = set()
-        self.active_run: str | None = None
+        self.writer: LiveRun | None = None
+
+    @property
+    def active_run(self) -> str | None:
+        """The id of the run that this process executes on the thread."""
+        return self.writer.run_id if self.writer else None
 
     @property
     def end(self) -> int:
@@ -230,7 +235,7 @@ class LiveRun:
         self.run_id = run_id
         self.state = state
         self.channel = hub.channel(tenant_id, thread_id)
-        self.channel.active_run = run_id
+        self.channel.writer = self
 
     def publish(self, event: str, data: dict[str, Any]) -> None:
         """Publish a change of state: the run's state number grows by one."""
@@ -243,8 +248,8 @@ class LiveRun:
 
     def end(self) -> None:
         """Nothing more comes from this run in this process."""
-        if self.channel.active_run == self.run_id:
-            self.channel.active_run = None
+        if self.channel.writer is self:
+            self.channel.writer = None
         self.channel.trim()
         hub.drop_if_idle(self.channel)
 

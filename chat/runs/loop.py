@@ -7,12 +7,14 @@ token causes a database write: partial text is stored about once a second.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
+from django.db import DatabaseError
 
 from chat import wire
 from chat.conf import conf
@@ -38,6 +40,9 @@ from chat.upstream.errors import ConversationLost, StreamBroken, UpstreamError
 from chat.upstream.retry import FailedAttempt, RetryPolicy, stream_with_retries
 from tenants.access import Principal
 from tenants.db import in_db
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -122,8 +127,11 @@ async def rounds(turn: Turn) -> Ending | None:
         UpstreamError: when the model server failed for good.
         ClaimLapsed: when another process took over.
     """
+    # A process that died while calls ran may have left others that still need somebody.
+    if await must_wait(turn):
+        return None
     while True:
-        plan = await in_db(records.begin_round, turn, synced_through=turn.synced_through)
+        plan = await phase(records.begin_round, turn, synced_through=turn.synced_through)
         if isinstance(plan, Ending):
             return plan
         if turn.open_step is not None:
@@ -192,7 +200,7 @@ async def model_step(turn: Turn, plan: records.Round) -> Answer | None:
         if turn.draft is not None:
             draft, turn.draft = turn.draft, None
             await settle_saving(turn)
-            await in_db(records.close_draft, turn, draft, superseded=True)
+            await phase(records.close_draft, turn, draft, superseded=True)
             turn.publish_settled(draft)
         return None
 
@@ -310,6 +318,8 @@ def write_text(turn: Turn, text: str) -> None:
     if turn.next_save == 0:
         turn.next_save = now + conf.partial_seconds
     elif turn.saving is None or turn.saving.done():
+        if turn.saving is not None:
+            look_at_saved(turn.saving)
         turn.next_save = now + conf.partial_seconds
         draft.fill()
         turn.saving = asyncio.create_task(
@@ -324,8 +334,37 @@ async def settle_saving(turn: Turn) -> None:
         ClaimLapsed: when it found out that another process took over.
     """
     if turn.saving is not None:
+        await asyncio.wait({turn.saving})
         saving, turn.saving = turn.saving, None
-        await asyncio.shield(saving)
+        look_at_saved(saving)
+
+
+def look_at_saved(saving: asyncio.Task[None]) -> None:
+    """Go on without a partial copy that failed: the whole text is stored at the end.
+
+    Raises:
+        ClaimLapsed: when it found out that another process took over.
+    """
+    error = saving.exception()
+    if isinstance(error, DatabaseError):
+        log.warning("partial_copy_failed", error=type(error).__qualname__)
+    elif error is not None:
+        raise error
+
+
+async def phase(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do as `in_db`, but a cancelled caller waits until `fn` is done.
+
+    What follows a cancellation writes the same rows of the same turn.
+    """
+    work = asyncio.ensure_future(in_db(fn, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        if not work.cancelled() and work.exception() is not None:
+            log.info("phase_failed_while_stopped", error=type(work.exception()).__qualname__)
+        raise
 
 
 async def tool_step(
@@ -333,7 +372,7 @@ async def tool_step(
 ) -> bool:
     """Record the calls, run those that may run, and return whether the run has to wait."""
     await settle_saving(turn)
-    calls = await in_db(records.record_calls, turn, principal, proposed)
+    calls = await phase(records.record_calls, turn, principal, proposed)
     if turn.draft is not None:
         draft, turn.draft = turn.draft, None
         turn.publish_settled(draft)
@@ -341,12 +380,17 @@ async def tool_step(
     publish_step(turn, calls, "in_progress")
     assert turn.open_step is not None
     context = dispatch.CallContext(principal=principal, run=turn.run, step=turn.open_step)
-    calls = await dispatch.execute_all(context, calls)
-    turn.step_calls = calls
+    turn.step_calls = await dispatch.execute_all(context, calls)
+    return await must_wait(turn)
+
+
+async def must_wait(turn: Turn) -> bool:
+    """Let the run wait where a call of its open step needs somebody; return whether it does."""
+    calls = turn.step_calls
     waiting = [c for c in calls if c.status in (CallStatus.WAITING, CallStatus.PROPOSED)]
     if not waiting:
         return False
-    await in_db(records.require_action, turn, waiting)
+    await phase(records.require_action, turn, waiting)
     publish_step(turn, calls, "in_progress")
     turn.live.publish(
         "thread.run.requires_action", wire.run_object(turn.run, calls=calls, labels=turn.labels)

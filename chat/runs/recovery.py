@@ -19,7 +19,7 @@ from chat.models.reasons import Reason
 from chat.runs import records
 from chat.runs.claims import Claim
 from chat.runs.lifecycle import advance
-from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, failed
+from chat.runs.turn import CANCELLED, EXPIRED, Announcement, Ending, Started, failed
 from tenants.db import call_door
 from tenants.scope import tenant_scope
 
@@ -62,55 +62,64 @@ class Taken:
     ended: dict[str, Any] | None = None
 
 
-def take_over_lapsed(process_id: UUID, executing: Collection[str]) -> list[Taken]:
-    """Claim or end the runs that nobody executes any more.
+def lapsed_runs() -> list[tuple[str, UUID]]:
+    """Return id and tenant of runs that nobody seems to execute, those due first."""
+    return [
+        (run_id, tenant_id)
+        for run_id, tenant_id in call_door("lapsed_runs", conf.lapse_seconds, TAKE_OVER_AT_ONCE)
+    ]
 
-    Runs under way in this process (`executing`) are not lost, however late its heartbeat is.
+
+def take_over(tenant_id: UUID, run_id: str, *, owner: UUID | None) -> Taken | None:
+    """Claim one lapsed run for the process `owner`, or end it where it has no future.
+
+    None when it is not lapsed any more, or when it could go on but `owner` is
+    None: a process that takes no more runs leaves it to others.
     """
-    found = []
-    for run_id, tenant_id in call_door("lapsed_runs", conf.lapse_seconds, TAKE_OVER_AT_ONCE):
-        if run_id in executing:
-            continue
-        with tenant_scope(tenant_id):
-            taken = take_over(run_id, process_id)
-        if taken is not None:
-            found.append(taken)
-    return found
-
-
-def take_over(run_id: str, process_id: UUID) -> Taken | None:
-    """Claim one lapsed run for this process, or end it where it has no future.
-
-    Must run in the tenant's scope. None when it is not lapsed any more.
-    """
-    with transaction.atomic():
+    with tenant_scope(tenant_id), transaction.atomic():
         run = _locked(run_id)
         if run is None or not _is_lapsed(run):
             return None
         ending = _ending_of_lapsed(run)
         if ending is not None:
-            following = end_row(run, ending, owner=process_id)
+            following = end_row(run, ending, owner=owner)
             return Taken(
-                tenant_id=run.tenant_id,
+                tenant_id=tenant_id,
                 thread_id=run.thread_id,
                 started=following,
                 ended=wire.run_object(run),
             )
-        _close_interrupted_step(run)
-        run.owner, run.token = process_id, run.token + 1
-        # A run that nobody had begun is no sign of one that kills its process.
-        run.takeovers += 1 if run.started_at else 0
-        # Readers may have been told more state numbers than were stored.
-        run.state += 1000
-        run.save(update_fields=["owner", "token", "takeovers", "state"])
-        log.warning("run_taken_over", run_id=run.pk, takeovers=run.takeovers)
-        started = Started(
-            claim=Claim.of(run),
-            thread_id=run.thread_id,
-            state=run.state,
-            seconds_left=(run.expires_at - timezone.now()).total_seconds(),
-        )
-        return Taken(tenant_id=run.tenant_id, thread_id=run.thread_id, started=started)
+        if owner is None:
+            return None
+        started = _claim_anew(run, owner) if run.token else _claim_first(run, owner)
+        return Taken(tenant_id=tenant_id, thread_id=run.thread_id, started=started)
+
+
+def _claim_first(run: Run, owner: UUID) -> Started | None:
+    """Claim a run that no process had yet: its readers have been told nothing of it."""
+    run.owner, run.token = owner, 1
+    run.save(update_fields=["owner", "token"])
+    asked = Message.objects.select_related("assistant").filter(
+        thread_id=run.thread_id, position=run.through_position, role="user"
+    )
+    return records.started(run, message=asked.first())
+
+
+def _claim_anew(run: Run, owner: UUID) -> Started:
+    told = _close_interrupted_step(run)
+    run.owner, run.token = owner, run.token + 1
+    run.takeovers += 1
+    # Readers may have been told more state numbers than were stored.
+    run.state += 1000
+    run.save(update_fields=["owner", "token", "takeovers", "state"])
+    log.warning("run_taken_over", run_id=run.pk, takeovers=run.takeovers)
+    return Started(
+        claim=Claim.of(run),
+        thread_id=run.thread_id,
+        state=run.state,
+        seconds_left=(run.expires_at - timezone.now()).total_seconds(),
+        announce=told,
+    )
 
 
 def _locked(run_id: str) -> Run | None:
@@ -157,15 +166,23 @@ def _ending_of_lapsed(run: Run) -> Ending | None:
     return None
 
 
-def _close_interrupted_step(run: Run) -> None:
-    """The interrupted model step is repeated as a new one; its text leaves the prompt."""
+def _close_interrupted_step(run: Run) -> tuple[Announcement, ...]:
+    """Close what is to be repeated as a new step, and return what readers are told of it.
+
+    Its text leaves the prompt.
+    """
     now = timezone.now()
     RunStep.objects.filter(run=run, type="message_creation", status=StepStatus.IN_PROGRESS).update(
         status=StepStatus.FAILED, ended_at=now
     )
-    Message.objects.filter(run_ref=run.pk, status="in_progress").update(
-        status="incomplete", incomplete_reason="run_failed", incomplete_at=now
-    )
+    told: list[Announcement] = []
+    cut = Message.objects.filter(run_ref=run.pk, status="in_progress").select_related("assistant")
+    for message in cut:
+        message.status, message.incomplete_at = "incomplete", now
+        message.incomplete_reason = "run_failed"
+        message.save(update_fields=["status", "incomplete_reason", "incomplete_at"])
+        told.append(("thread.message.incomplete", wire.message_object(message)))
+    return tuple(told)
 
 
 def end_row(run: Run, ending: Ending, *, owner: UUID | None) -> Started | None:
@@ -196,13 +213,8 @@ class Ended:
 def end_unloaded(claim: Claim, ending: Ending) -> Ended | None:
     """End a claimed run whose execution never got as far as loading it."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
-        run = (
-            Run.objects.active()
-            .select_related("assistant")
-            .filter(pk=claim.run_id, owner=claim.owner, token=claim.token)
-            .first()
-        )
-        if run is None:
+        run = _locked(claim.run_id)
+        if run is None or (run.owner, run.token) != (claim.owner, claim.token):
             return None
         following = end_row(run, ending, owner=claim.owner)
         return Ended(rendered=wire.run_object(run), following=following)

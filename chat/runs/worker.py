@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from chat.conf import conf
 from chat.models.reasons import Reason
 from chat.runs import loop, recovery
-from chat.runs.claims import ClaimLapsed
+from chat.runs.claims import Claim, ClaimLapsed
 from chat.runs.live import LiveRun, hub
 from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
 from chat.upstream.errors import UpstreamError
@@ -34,6 +34,7 @@ class RunTask:
 
     started: Started
     task: asyncio.Task[None] | None = None
+    begun: bool = False
     stop: Ending | None = None
     stopping: bool = False
     concluding: bool = False
@@ -42,7 +43,19 @@ class RunTask:
         """Cut the run short, once, unless its end is being written already."""
         if not self.stopping and not self.concluding and self.task is not None:
             self.stopping, self.stop = True, ending
-            self.task.cancel()
+            # A task cancelled before its first step would not even tidy up: it looks itself.
+            if self.begun:
+                self.task.cancel()
+
+    def begin(self) -> None:
+        """Note that the task has begun.
+
+        Raises:
+            CancelledError: when the run was cut short before.
+        """
+        self.begun = True
+        if self.stopping:
+            raise asyncio.CancelledError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +81,8 @@ class Worker:
     in_server: bool = False
     event_loop: asyncio.AbstractEventLoop | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    # What ended here without a word in its row, and could not be given back yet.
+    _abandoned: set[Claim] = field(default_factory=set)
 
     @property
     def claim_owner(self) -> UUID | None:
@@ -84,7 +99,7 @@ class Worker:
         for period, work in (
             (conf.heartbeat_seconds, self._beat),
             (conf.watch_seconds, self._watch),
-            (conf.heartbeat_seconds, self._recover),
+            (conf.heartbeat_seconds, self.recover),
         ):
             self._tasks.append(asyncio.create_task(self._repeat(period, work)))
 
@@ -103,7 +118,8 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        await in_db(recovery.leave, self.process_id)
+        # In the lane of the heartbeats, so that none comes after it.
+        await in_lane(Lane.WATCH, recovery.leave, self.process_id)
         self.event_loop = None
 
     async def finished(self, run_id: str) -> None:
@@ -154,20 +170,24 @@ class Worker:
             log.warning("claim_lapsed")
         except asyncio.CancelledError:
             log.info("run_handed_over")
-            await in_db(recovery.release, claim)
+            self._abandoned.add(claim)
         except Exception:
-            # The row still names this process; recovery takes the run from there.
             log.exception("run_not_concluded")
+            self._abandoned.add(claim)
         finally:
             timer.cancel()
-            self.runs.pop(claim.run_id, None)
+            if self.runs.get(claim.run_id) is run:
+                del self.runs[claim.run_id]
             live.end()
+        if claim in self._abandoned:
+            await self._give_back(claim)
         if following is not None:
             self._begin(following)
 
     async def _execute_live(self, run: RunTask, live: LiveRun) -> Started | None:
         turn: Turn | None = None
         try:
+            run.begin()
             turn = await loop.begin(run.started, live)
             structlog.contextvars.bind_contextvars(membership_id=str(turn.run.member_id))
             ending = await loop.rounds(turn)
@@ -208,14 +228,34 @@ class Worker:
     async def _beat(self) -> None:
         await in_lane(Lane.WATCH, recovery.beat, self.process_id)
 
-    async def _recover(self) -> None:
-        if not self.draining:
-            executing = frozenset(self.runs)
-            for taken in await in_db(recovery.take_over_lapsed, self.process_id, executing):
-                self.take(taken)
+    async def _give_back(self, claim: Claim) -> None:
+        """Let another process take the run at once, or this one at its next look.
 
-    def take(self, taken: recovery.Taken) -> None:
-        """Tell readers of a lapsed run that was ended, and execute what was claimed."""
+        While the row names a living process, nobody else would.
+        """
+        try:
+            await in_db(recovery.release, claim)
+        except DatabaseError:
+            log.exception("run_not_given_back")
+        else:
+            self._abandoned.discard(claim)
+
+    async def recover(self) -> None:
+        """Give back what could not be concluded here, and take over what nobody executes."""
+        for claim in list(self._abandoned):
+            await self._give_back(claim)
+        if self.draining:
+            return
+        for run_id, tenant_id in await in_db(recovery.lapsed_runs):
+            # One under way here is not lost, however late our heartbeat is.
+            if run_id not in self.runs:
+                await self.take_over(tenant_id, run_id)
+
+    async def take_over(self, tenant_id: UUID, run_id: str) -> None:
+        """Execute or end one lapsed run; one that can go on waits while there is no room here."""
+        taken = await in_db(recovery.take_over, tenant_id, run_id, owner=self.claim_owner)
+        if taken is None:
+            return
         if taken.ended is not None:
             event = f"thread.run.{taken.ended['status']}"
             hub.notify(taken.tenant_id, taken.thread_id, event, taken.ended)

@@ -37,7 +37,7 @@ async def opened(alice: Principal) -> AsyncIterator[Any]:
         "since": timezone.now(),
         "asserted_membership": None,
     }
-    socket = ApplicationCommunicator(  # type: ignore[no-untyped-call]
+    socket: Any = ApplicationCommunicator(  # type: ignore[no-untyped-call]
         consumers.ChatConsumer.as_asgi(), scope
     )
     await socket.send_input({"type": "websocket.connect"})

@@ -1,0 +1,182 @@
+"""The worker of this process: no run is lost where its end cannot be written, none begun twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from chat.actions.messages import create_message
+from chat.models import Process, Run, RunStep, ToolCall
+from chat.runs import loop, recovery
+from chat.runs.live import hub
+from chat.runs.turn import CANCELLED
+from chat.runs.worker import Worker
+from tenants.db import in_db
+from tests.world import Company, World
+
+
+@pytest.fixture(autouse=True)
+def empty_hub() -> Iterator[None]:
+    hub.channels.clear()
+    yield
+    hub.channels.clear()
+
+
+@pytest.fixture
+def run(world: World) -> Run:
+    """A run that was accepted where no loop runs: nobody has claimed it."""
+    sent = create_message(
+        world.acme.principal("alice"),
+        None,
+        assistant_id=world.acme.assistant.pk,
+        text="Hello",
+        client_id=str(uuid4()),
+    )
+    assert sent.run is not None
+    return sent.run
+
+
+def stored(company: Company, run: Run) -> Run:
+    with company.scope():
+        found: Run = Run.objects.get(pk=run.pk)
+        return found
+
+
+def change(company: Company, run: Run, **fields: object) -> None:
+    with company.scope():
+        Run.objects.filter(pk=run.pk).update(**fields)
+
+
+def claim(run: Run, owner: UUID) -> recovery.Taken:
+    """Claim `run` for a living process."""
+    Process.objects.get_or_create(id=owner)
+    taken = recovery.take_over(run.tenant_id, run.pk, owner=owner)
+    assert taken is not None
+    return taken
+
+
+async def test_a_run_that_cannot_be_concluded_is_given_back(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: object) -> None:
+        raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(loop, "begin", fail)
+    worker = Worker()
+    taken = await in_db(claim, run, worker.process_id)
+    assert taken.started is not None
+    worker._begin(taken.started)
+    await worker.finished(run.pk)
+    assert (await in_db(stored, world.acme, run)).owner is None
+    assert worker.runs == {}
+
+
+async def test_what_could_not_be_given_back_is_at_the_next_look(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: object) -> None:
+        raise OperationalError("the server closed the connection")
+
+    def fail_too(claim: object) -> None:
+        raise OperationalError("it is still away")
+
+    monkeypatch.setattr(loop, "begin", fail)
+    worker = Worker()
+    taken = await in_db(claim, run, worker.process_id)
+    assert taken.started is not None
+    with monkeypatch.context() as away:
+        away.setattr(recovery, "release", fail_too)
+        worker._begin(taken.started)
+        await worker.finished(run.pk)
+    assert (await in_db(stored, world.acme, run)).owner == worker.process_id
+    worker.draining = True  # takes nothing over, so that what was given back shows
+    await worker.recover()
+    assert (await in_db(stored, world.acme, run)).owner is None
+
+
+async def test_a_run_stopped_before_its_first_step_ends(world: World, run: Run) -> None:
+    worker = Worker()
+    taken = await in_db(claim, run, worker.process_id)
+    assert taken.started is not None
+    worker._begin(taken.started)
+    worker._end(run.pk, CANCELLED)
+    await asyncio.wait_for(worker.finished(run.pk), 10)
+    assert (await in_db(stored, world.acme, run)).status == "cancelled"
+    assert worker.runs == {}
+
+
+async def test_the_first_claim_tells_readers_of_message_and_run(world: World, run: Run) -> None:
+    reader = hub.subscribe(run.tenant_id, run.thread_id)
+    worker = Worker()
+    taken = await in_db(claim, run, worker.process_id)
+    assert taken.started is not None
+    worker._begin(taken.started)
+    worker._end(run.pk, CANCELLED)
+    await worker.finished(run.pk)
+    events = [json.loads(frame)["event"] for frame in await reader.frames()]
+    assert events == [
+        "thread.message.created",
+        "thread.run.created",
+        "thread.run.queued",
+        "thread.run.cancelled",
+    ]
+
+
+def test_the_first_claim_is_no_take_over(world: World, run: Run) -> None:
+    claim(run, uuid4())
+    assert stored(world.acme, run).takeovers == 0
+
+
+def test_a_full_or_draining_process_leaves_a_run_to_others(world: World, run: Run) -> None:
+    assert recovery.take_over(run.tenant_id, run.pk, owner=None) is None
+    assert stored(world.acme, run).status == "queued"
+
+
+def test_a_full_process_still_ends_what_is_overdue(world: World, run: Run) -> None:
+    change(world.acme, run, expires_at=timezone.now() - timedelta(seconds=1))
+    taken = recovery.take_over(run.tenant_id, run.pk, owner=None)
+    assert taken is not None
+    assert stored(world.acme, run).status == "expired"
+
+
+def test_a_process_that_lost_a_run_does_not_end_it(world: World, run: Run) -> None:
+    lost = claim(run, uuid4()).started
+    assert lost is not None
+    change(world.acme, run, owner=uuid4(), token=2)
+    assert recovery.end_unloaded(lost.claim, CANCELLED) is None
+    assert stored(world.acme, run).status == "queued"
+
+
+def leave_calls(company: Company, run: Run) -> None:
+    """Leave what a process leaves that dies while one call runs and another waits for approval."""
+    with company.scope():
+        step = RunStep.objects.create(run=run, index=0, type="tool_calls")
+        for index, status in enumerate(("completed", "waiting")):
+            ToolCall.objects.create(
+                run=run,
+                step=step,
+                round=1,
+                index=index,
+                name="cancel_order",
+                status=status,
+                approval_expires_at=timezone.now() + timedelta(hours=1),
+            )
+
+
+async def test_a_call_that_waits_outlives_the_process_that_asked(world: World, run: Run) -> None:
+    await in_db(claim, run, uuid4())
+    await in_db(leave_calls, world.acme, run)
+    await in_db(change, world.acme, run, status="in_progress", rounds=1, owner=None)
+    worker = Worker()
+    taken = await in_db(claim, run, worker.process_id)
+    assert taken.started is not None
+    worker._begin(taken.started)
+    await asyncio.wait_for(worker.finished(run.pk), 10)
+    assert (await in_db(stored, world.acme, run)).status == "requires_action"
