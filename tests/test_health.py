@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,10 +20,19 @@ from tests.world import World
 
 
 @pytest.fixture
-def beating(committed: None) -> Process:
+def now(committed: None, monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """A moment at which no other server of the suite has given a heartbeat."""
+    moment = timezone.now() + timedelta(days=1)
+    monkeypatch.setattr("config.health.timezone.now", lambda: moment)
+    return moment
+
+
+@pytest.fixture
+def beating(now: datetime) -> Iterator[Process]:
     """A worker that has just given its heartbeat."""
-    process: Process = Process.objects.create()
-    return process
+    process: Process = Process.objects.create(beat_at=now)
+    yield process
+    Process.objects.filter(pk=process.pk).delete()
 
 
 def ready() -> tuple[int, dict[str, Any]]:
@@ -43,12 +53,12 @@ def test_ready_when_everything_is_there(beating: Process) -> None:
     assert ready() == (200, expected())
 
 
-def test_not_ready_without_a_worker(committed: None) -> None:
+def test_not_ready_without_a_worker(now: datetime) -> None:
     assert ready() == (503, expected(worker=False))
 
 
-def test_not_ready_when_the_heartbeat_is_old(beating: Process) -> None:
-    since = timezone.now() - timedelta(seconds=conf.lapse_seconds + 1)
+def test_not_ready_when_the_heartbeat_is_old(beating: Process, now: datetime) -> None:
+    since = now - timedelta(seconds=conf.lapse_seconds + 1)
     Process.objects.filter(pk=beating.pk).update(beat_at=since)
     assert ready() == (503, expected(worker=False))
 
@@ -61,8 +71,10 @@ def test_not_ready_with_migrations_missing(
 
 
 @pytest.fixture
-def without_database(beating: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django.db.backends.utils.CursorWrapper._execute", refuse)
+def without_database(beating: Process) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django.db.backends.utils.CursorWrapper._execute", refuse)
+        yield
 
 
 def test_not_ready_without_a_database_and_no_reason_given(without_database: None) -> None:

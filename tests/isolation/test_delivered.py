@@ -36,7 +36,6 @@ def scripted_server(
     environment = {**QUICK, "OPENAI_BASE_URL": _upstream_process.base_url}
     with serve(database, tmp_path_factory.mktemp("delivered"), environment=environment) as server:
         yield server
-    database.kept.difference_update(HEARTBEATS)
 
 
 @pytest.fixture

@@ -59,7 +59,8 @@ def plain(url: str) -> tuple[Ask, ...]:
 
 
 def _message(*, thread: str = "null", assistant: str = "{own assistant}") -> str:
-    return f'{{"thread": {thread}, "client_id": "{{id}}", "assistant": "{assistant}", "content": "hi"}}'
+    asked = f'"client_id": "{{id}}", "assistant": "{assistant}", "content": "hi"'
+    return f'{{"thread": {thread}, {asked}}}'
 
 
 MEMBERSHIP = {"X-Atrium-Membership": "{id}"}
