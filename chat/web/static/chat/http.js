@@ -13,12 +13,17 @@ function announceLoss(status, code) {
   if (code === "company_changed") document.dispatchEvent(new CustomEvent("atrium:company-changed"));
 }
 
+// Signing in or changing company in another tab renews the token; X-Atrium-Membership says whose page this is.
+function token() {
+  return /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie)?.[1] ?? data.csrf;
+}
+
 /** Send JSON and return the parsed answer; throws HttpError (status 0 when unreachable). */
 export async function request(method, url, body) {
   const headers = { Accept: "application/json", "X-Atrium-Membership": data.membership };
   if (method !== "GET") {
     headers["Content-Type"] = "application/json";
-    headers["X-CSRFToken"] = data.csrf;
+    headers["X-CSRFToken"] = token();
   }
   let response;
   try {
