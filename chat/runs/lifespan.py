@@ -10,12 +10,15 @@ from typing import Any
 import structlog
 from django.db import DatabaseError
 from procrastinate.contrib.django import app as jobs
+from procrastinate.exceptions import ProcrastinateException
 
 from chat.runs import upstreams
 from chat.runs.worker import worker
 from chat.upstream.errors import UpstreamError
 
 log = structlog.get_logger(__name__)
+
+QUEUE_PAUSE = 5.0  # seconds before the job queue is joined again
 
 
 class Lifespan:
@@ -49,7 +52,18 @@ class Lifespan:
 
 
 async def run_jobs() -> None:
-    """Work off procrastinate's jobs in this process; signals are the server's to handle."""
+    """Work off jobs until cancelled, also after the database was away."""
+    while True:
+        try:
+            await work_off()
+        except (ProcrastinateException, OSError):
+            # The queue's own worker ends with the first error of its connection.
+            log.exception("job_queue_interrupted")
+        await asyncio.sleep(QUEUE_PAUSE)
+
+
+async def work_off() -> None:
+    """Run procrastinate's worker in this process; signals are the server's to handle."""
     app = jobs.with_connector(jobs.connector.get_worker_connector())  # type: ignore[attr-defined]
     async with app.open_async():
         await app.run_worker_async(

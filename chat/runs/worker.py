@@ -118,8 +118,12 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        # In the lane of the heartbeats, so that none comes after it.
-        await in_lane(Lane.WATCH, recovery.leave, self.process_id)
+        try:
+            # In the lane of the heartbeats, so that none comes after it.
+            await in_lane(Lane.WATCH, recovery.leave, self.process_id)
+        except DatabaseError:
+            # Without a database to tell, the heartbeat lapses by itself.
+            log.exception("worker_left_untold")
         self.event_loop = None
 
     async def finished(self, run_id: str) -> None:

@@ -1,0 +1,34 @@
+"""What lives as long as the server process."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from procrastinate.exceptions import ConnectorException
+
+from chat.runs import lifespan
+
+
+async def test_the_job_queue_goes_on_after_the_database_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    joined: list[str] = []
+    again = asyncio.Event()
+
+    async def work_off() -> None:
+        joined.append("joined")
+        if len(joined) == 1:
+            raise ConnectorException
+        again.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(lifespan, "work_off", work_off)
+    monkeypatch.setattr(lifespan, "QUEUE_PAUSE", 0)
+    queue = asyncio.create_task(lifespan.run_jobs())
+    await asyncio.wait_for(again.wait(), 5)
+    queue.cancel()
+    with suppress(asyncio.CancelledError):
+        await queue
+    assert joined == ["joined", "joined"]
