@@ -1,7 +1,7 @@
 # Everything from a clean clone with Python 3.11 to 3.14, pip, git and make.
 #   make up ARGS="--no-demo"     make test ARGS="-k wall"     make up PYTHON=python3.12
 .DEFAULT_GOAL := up
-.PHONY: up test test-local check format lock clean packages packages-dev
+.PHONY: up test test-local bench check format lock clean packages packages-dev
 .ONESHELL:
 .SILENT:
 SHELL := /bin/bash
@@ -67,6 +67,11 @@ test-local: packages-dev
 		echo "$$hash" > .venv-local/installed
 	fi
 	ATRIUM_LOCAL_PYTHON=$(LOCAL) exec $(IN) -m pytest -m local $(ARGS)
+
+# Figures beside their goals (docs/performance.md); under four minutes on a quiet machine.
+#   make bench ARGS="--rounds 5 --seconds 20"
+bench: packages-dev
+	exec $(IN) -m tests.benchmarks $(ARGS)
 
 # What CI checks beyond the tests.
 check: packages-dev

@@ -1,0 +1,146 @@
+"""What is measured, one round at a time. Times in milliseconds, CPU in microseconds a token."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import aiohttp
+
+from tests.benchmarks.stand import Atrium, Stand
+from tests.benchmarks.streams import Arrivals, Chat, chat, plain_stream, set_pace
+from tests.benchmarks.usage import Watched
+
+RATE = 50.0
+ON_TIME_MS = 80.0
+FILLING = 200  # sockets that use up the memory which the start left free
+Stream = Callable[[Arrivals], Awaitable[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Everything a measurement needs."""
+
+    stand: Stand
+    atrium: Atrium
+    cookie: str
+    client: aiohttp.ClientSession
+
+    async def open_chats(self, stack: AsyncExitStack, count: int) -> list[Chat]:
+        """Open that many sockets, which `stack` closes."""
+        return [
+            await stack.enter_async_context(
+                chat(self.client, self.atrium.url, self.cookie, self.stand.assistant)
+            )
+            for _ in range(count)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What many streams at once came to."""
+
+    delays_ms: list[float]
+    faults: Counter[str]
+    cpu_us: float
+
+    @property
+    def on_time(self) -> float:
+        """The part of the tokens that came in time, from 0 to 1."""
+        return sum(delay <= ON_TIME_MS for delay in self.delays_ms) / len(self.delays_ms)
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """Return the value below which `part` of them lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+async def first_tokens(bench: Bench, turns: int) -> dict[str, list[float]]:
+    """Times to the first token, through Atrium and straight, by turns."""
+    await set_pace(bench.client, bench.stand.upstream, tokens=3, rate=1000.0)
+    direct = f"{bench.stand.upstream}/v1/responses"
+    times: dict[str, list[float]] = {"atrium": [], "direct": []}
+    async with AsyncExitStack() as stack:
+        [one] = await bench.open_chats(stack, 1)
+        await one.turn(Arrivals())  # makes the thread
+        await plain_stream(bench.client, direct, Arrivals())
+        for _ in range(turns):
+            times["direct"].append(1000 * await plain_stream(bench.client, direct, Arrivals()))
+            times["atrium"].append(1000 * await one.turn(Arrivals()))
+    return times
+
+
+async def first_turns(bench: Bench) -> float:
+    """Time to the first token of the server's first turn, over the one of a warm turn."""
+    await set_pace(bench.client, bench.stand.upstream, tokens=3, rate=1000.0)
+    async with AsyncExitStack() as stack:
+        [one] = await bench.open_chats(stack, 1)
+        first = await one.turn(Arrivals())
+        warm = [await one.turn(Arrivals()) for _ in range(9)]
+    return first / median(warm)
+
+
+async def load_on_atrium(bench: Bench, *, streams: int, seconds: float) -> Load:
+    """Many chats at once, each with its own socket and thread."""
+    await set_pace(bench.client, bench.stand.upstream, tokens=1, rate=RATE)
+    async with AsyncExitStack() as stack:
+        chats = await bench.open_chats(stack, streams)
+        for one in chats:
+            await one.turn(Arrivals())  # makes the thread
+        turns = [one.turn for one in chats]
+        return await _load(bench, turns, bench.atrium.process, seconds)
+
+
+async def load_on_relay(bench: Bench, *, streams: int, seconds: float) -> Load:
+    """As many streams through the relay."""
+
+    async def read(arrivals: Arrivals) -> None:
+        await plain_stream(bench.client, bench.stand.relay, arrivals)
+
+    return await _load(bench, [read] * streams, bench.stand.relay_process, seconds)
+
+
+async def _load(bench: Bench, streams: Sequence[Stream], process: Watched, seconds: float) -> Load:
+    tokens = int(seconds * RATE)
+    await set_pace(bench.client, bench.stand.upstream, tokens=tokens, rate=RATE)
+    arrivals = [Arrivals() for _ in streams]
+
+    async def begin(number: int) -> None:
+        await asyncio.sleep(number / len(streams))
+        await streams[number](arrivals[number])
+
+    def so_far() -> tuple[int, float]:
+        return sum(len(one.numbers) for one in arrivals), process.cpu_seconds()
+
+    async with asyncio.TaskGroup() as group:
+        readers = [group.create_task(begin(number)) for number in range(len(streams))]
+        # CPU is read while every stream flows: what a turn costs at its two ends is no relaying.
+        for one in arrivals:
+            await one.flows.wait()
+        tokens_before, cpu_before = so_far()
+        await asyncio.wait(readers, return_when=asyncio.FIRST_COMPLETED)
+        tokens_after, cpu_after = so_far()
+    if tokens_after == tokens_before:
+        raise RuntimeError("The first stream ended before the last began: try more --seconds.")
+    return Load(
+        delays_ms=[delay / 1e6 for one in arrivals for delay in one.delays],
+        faults=sum((one.faults(tokens) for one in arrivals), Counter()),
+        cpu_us=1e6 * (cpu_after - cpu_before) / (tokens_after - tokens_before),
+    )
+
+
+async def idle_socket_kib(bench: Bench, sockets: int) -> float:
+    """Memory of one socket on which nothing happens, in KiB."""
+    async with AsyncExitStack() as stack:
+        await bench.open_chats(stack, FILLING)
+        before = bench.atrium.process.memory_bytes()
+        await bench.open_chats(stack, sockets)
+        await asyncio.sleep(1)
+        after = bench.atrium.process.memory_bytes()
+    return float(after - before) / sockets / 1024

@@ -1,0 +1,179 @@
+"""Everything under test as processes of their own: PostgreSQL, test upstream, relay, Atrium."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tenants import local, standby
+from tests.benchmarks.usage import Watched
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+EMAIL, PASSWORD = "bench@bench.example", "correct-horse-42"
+START_SECONDS = 60
+OURS = ("ATRIUM_", "OPENAI_", "DATABASE_", "MIGRATION_", "REDIS_", "PUBLIC_", "ALLOWED_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stand:
+    """Where things listen, which processes they are, and who is signed in."""
+
+    data_dir: Path
+    upstream: str
+    relay: str
+    relay_process: Watched
+    assistant: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Atrium:
+    """A running server process and the seconds from its start to its first answer."""
+
+    url: str
+    process: Watched
+    start_seconds: float
+
+
+@contextmanager
+def stand() -> Iterator[Stand]:
+    """Lend a durable database with a company in it, the upstream and the relay."""
+    data_dir = Path(tempfile.gettempdir()) / f"atrium-bench-{os.getpid()}"
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, data_dir, ignore_errors=True)
+        port, relay_port = free_port(), free_port()
+        upstream = f"http://127.0.0.1:{port}"
+        _set_environment(data_dir, upstream)
+        stack.enter_context(local.environment(["bench"]))
+        stack.enter_context(_module("tests.upstream.server", port, "--free"))
+        relay = stack.enter_context(
+            _module("tests.benchmarks.relay", relay_port, "--to", f"{upstream}/v1/responses")
+        )
+        yield Stand(
+            data_dir=data_dir,
+            upstream=upstream,
+            relay=f"http://127.0.0.1:{relay_port}/",
+            relay_process=relay,
+            assistant=_fill_database(),
+        )
+
+
+@contextmanager
+def atrium() -> Iterator[Atrium]:
+    """Start a server as `manage.py up` does and wait for its first answer."""
+    from tenants.supervisor import server_arguments
+
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    began = time.monotonic()
+    process = standby.spawn()
+    standby.serve(process, server_arguments("127.0.0.1", port))
+    try:
+        _wait_for(f"{url}/healthz", process)
+        seconds = time.monotonic() - began
+        yield Atrium(url=url, process=Watched(process.pid), start_seconds=seconds)
+    finally:
+        _stop(process)
+
+
+async def sign_in(url: str) -> str:
+    """Sign in through the page and return the Cookie header."""
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as client:
+        async with client.get(f"{url}/accounts/login/") as page:
+            page.raise_for_status()
+        token = next(cookie.value for cookie in jar if cookie.key == "csrftoken")
+        form = {"login": EMAIL, "password": PASSWORD, "csrfmiddlewaretoken": token}
+        async with client.post(
+            f"{url}/accounts/login/", data=form, headers={"Referer": url}, allow_redirects=False
+        ) as answer:
+            if answer.status != 302:
+                raise RuntimeError(f"Signing in was answered with {answer.status}.")
+        return "; ".join(f"{cookie.key}={cookie.value}" for cookie in jar)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _set_environment(data_dir: Path, upstream: str) -> None:
+    """Settings as in production; only the sockets of one person are not limited to a few."""
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        del os.environ[name]
+    os.environ.update(
+        ATRIUM_DATA_DIR=str(data_dir),
+        ATRIUM_SOCKETS_PER_USER="5000",
+        OPENAI_BASE_URL=f"{upstream}/v1",
+        ATRIUM_MODEL="test-model",
+        LOG_LEVEL="WARNING",
+        DJANGO_SETTINGS_MODULE="config.settings",
+    )
+
+
+def _fill_database() -> str:
+    _manage("migrate", "--verbosity", "0")
+    _manage("create_tenant", "bench", "--name", "Bench", "--json")
+    _manage("create_user", EMAIL, "--tenant", "bench", "--password", PASSWORD, "--json")
+    named = ("--tenant", "bench", "--name", "Bench", "--model", "test-model", "--json")
+    made: dict[str, Any] = json.loads(_manage("create_assistant", *named))
+    _manage("collectstatic", "--no-input", "--verbosity", "0")
+    return str(made["id"])
+
+
+def _manage(*arguments: str) -> str:
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.run(
+        command, cwd=CHECKOUT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+@contextmanager
+def _module(name: str, port: int, *arguments: str) -> Iterator[Watched]:
+    command = [sys.executable, "-m", name, "--port", str(port), *arguments]
+    process = subprocess.Popen(command, cwd=CHECKOUT, text=True)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/", process)
+        yield Watched(process.pid)
+    finally:
+        _stop(process)
+
+
+def _wait_for(url: str, process: subprocess.Popen[str]) -> None:
+    """Wait until anything answers there. Raises RuntimeError when the process ended."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except urllib.error.HTTPError:
+            return  # an answer, if only that there is nothing at this path
+        except OSError:
+            time.sleep(0.02)
+    raise RuntimeError(f"Nothing answers at {url}.")
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
