@@ -20,7 +20,7 @@ from tests.world import PASSWORD, World
 
 JSON = "application/json"
 # The addresses that take JSON, with the field each knows ("" where it takes none).
-JSON_ADDRESSES = {"rename": "title", "delete": "", "restore": ""}
+JSON_ADDRESSES = {"rename": "title", "delete": "", "restore": "", "send": "content"}
 # The addresses that take forms, with what a sound form holds.
 FORMS: dict[str, dict[str, str]] = {
     "/accounts/login/": {"login": "alice@acme.example", "password": PASSWORD},
@@ -50,6 +50,8 @@ TEXTS = (
 
 
 def thread_url(world: World, action: str) -> str:
+    if action == "send":
+        return "/page/messages"
     return f"/page/threads/{world.acme.threads['alice'].pk}/{action}"
 
 
@@ -87,6 +89,24 @@ def test_wrong_fields_change_nothing(world: World, database: TestDatabase, actio
     assert contents(database) == before
 
 
+def sound_message(world: World) -> dict[str, Any]:
+    thread, assistant = world.acme.threads["alice"].pk, world.acme.assistant.pk
+    return {"thread": thread, "assistant": assistant, "content": "x", "client_id": "c"}
+
+
+def test_wrong_fields_of_a_message_change_nothing(world: World, database: TestDatabase) -> None:
+    before = contents(database)
+    client = world.acme.client("alice")
+    for field in ("thread", "assistant", "content", "client_id", "busy"):
+        free = field in ("content", "client_id")
+        for value in (v for v in WRONG_VALUES if not free or not isinstance(v, str) or not v):
+            if value is None and field in ("thread", "busy"):
+                continue  # a new chat, and what is usual
+            body = {**sound_message(world), field: value}
+            assert_one_error(client.post("/page/messages", body, content_type=JSON))
+    assert contents(database) == before
+
+
 def test_bodies_of_another_kind_change_nothing(world: World, database: TestDatabase) -> None:
     before = contents(database)
     client = world.acme.client("alice")
@@ -95,6 +115,8 @@ def test_bodies_of_another_kind_change_nothing(world: World, database: TestDatab
     assert_one_error(client.post(url, "title=x", content_type="application/x-www-form-urlencoded"))
     for kind in ("text/plain", "application/json; charset=utf-16", "", "x" * 500, "\xff"):
         assert_one_error(client.post(url, b'{"title": "Hidden"}', content_type=kind))
+        message = json.dumps(sound_message(world)).encode()
+        assert_one_error(client.post("/page/messages", message, content_type=kind))
     assert contents(database) == before
 
 
@@ -107,7 +129,7 @@ def test_ids_of_wrong_form_are_unknown(world: World, database: TestDatabase) -> 
             assert_one_error(client.get(url))
         url = f"{thread_url(world, 'messages')}?before={form}"
         assert_one_error(client.get(url))
-        for action in JSON_ADDRESSES:
+        for action in set(JSON_ADDRESSES) - {"send"}:
             body = {"title": "x"} if action == "rename" else {}
             url = f"/page/threads/{form}/{action}"
             assert_one_error(client.post(url, body, content_type=JSON))

@@ -91,19 +91,28 @@ def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
     return never_cache(view)
 
 
-def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
-    """Return the request's JSON object, which must have exactly `fields` of these types.
+def json_of(request: HttpRequest) -> dict[str, Any]:
+    """Return the request's JSON object; no body is an empty one.
 
     Raises:
         WrongTypeError: for a body that says it is something else than JSON.
         InvalidJson: for anything but one well-formed object.
-        InvalidInput: naming the first field that is missing, unknown or of another type.
     """
     charset = (request.content_params or {}).get("charset", "utf-8")
     if request.body and (request.content_type, charset.lower()) != ("application/json", "utf-8"):
         # A form of another site can send any text, but not this type unasked.
         raise WrongTypeError()
-    values = parse_json_object(request.body or b"{}", max_bytes=settings.BODY_LIMIT)
+    return parse_json_object(request.body or b"{}", max_bytes=settings.BODY_LIMIT)
+
+
+def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
+    """Return the request's JSON object, which must have exactly `fields` of these types.
+
+    Raises:
+        WrongTypeError, InvalidJson: as `json_of` does.
+        InvalidInput: naming the first field that is missing, unknown or of another type.
+    """
+    values = json_of(request)
     for name in values:
         if name not in fields:
             raise InvalidInput(_("There is no such field."), param=name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -17,7 +16,6 @@ from chat import wire
 from chat.actions.messages import create_message
 from chat.actions.threads import delete_thread, rename_thread, restore_thread
 from chat.errors import NotFound
-from chat.json_input import parse_json_object
 from chat.models.assistants import BusyPolicy
 from chat.web.answers import sent_answer
 from chat.web.assets import MODULES, STYLE_SHEETS
@@ -25,7 +23,7 @@ from chat.web.colours import accent_of
 from chat.web.context import offered_assistants, page_data
 from chat.web.frames import MESSAGE, checked_fields
 from chat.web.history import message_page, thread_form, thread_page
-from chat.web.http import acts, body_of, query_of, reads
+from chat.web.http import acts, body_of, json_of, query_of, reads
 from tenants.access import Principal, memberships_of
 from tenants.models import Membership
 
@@ -117,8 +115,7 @@ def list_assistants(request: HttpRequest, principal: Principal) -> dict[str, Any
 @acts
 def send_message(request: HttpRequest, principal: Principal) -> dict[str, Any]:
     """Take a message that is too long for a frame of the socket."""
-    body = parse_json_object(request.body, max_bytes=settings.BODY_LIMIT)
-    fields = checked_fields(body, MESSAGE)
+    fields = checked_fields(json_of(request), MESSAGE)
     sent = create_message(
         principal,
         fields["thread"],
