@@ -5,6 +5,7 @@ import { data } from "./page-data.js";
 import { sentence } from "./problems.js";
 
 const SLOW = 1500;
+const AGAIN = 2000;
 // What the id and type add to a frame.
 const ENVELOPE = 200;
 
@@ -67,6 +68,10 @@ export class Sender {
       await this.#deliver(next);
     } catch (error) {
       if (error.code === "disconnected") return;
+      if (error.code === "unavailable") {
+        setTimeout(() => this.flush(), AGAIN);
+        return;
+      }
       this.#refused(next, error);
     } finally {
       this.#flying = null;

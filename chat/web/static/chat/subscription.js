@@ -2,6 +2,8 @@
 import { get } from "./http.js";
 import { data } from "./page-data.js";
 
+const AGAIN = 2000;
+
 export class Subscription {
   #socket;
   #on;
@@ -57,6 +59,8 @@ export class Subscription {
     } catch (error) {
       if (turn !== this.#turn || error.code === "disconnected") return;
       if (error.code === "not_found") this.#on.onGone(conversation.id);
+      // The server cannot read just now: the line is up, so nothing else would ask again.
+      else if (error.code === "unavailable") setTimeout(() => turn === this.#turn && this.#subscribe({ refresh, whole }), AGAIN);
       // A place the server does not take: have everything told again.
       else if (cursor) await this.#subscribe({ refresh: true, whole: true });
       return;
