@@ -117,6 +117,7 @@ def note_load(figures: Figures, streams: int, ours: Load, relay: Load) -> None:
     if streams == 50:
         figures.add("50 chats, delay p50", median(ours.delays_ms))
         figures.add("50 chats, delay p99", quantile(ours.delays_ms, 0.99))
+        figures.add("50 chats, delay p99 while all flow", quantile(ours.flowing_ms, 0.99))
         figures.add("50 chats, relay's delay p50", median(relay.delays_ms))
         figures.add("50 chats, relay's delay p99", quantile(relay.delays_ms, 0.99))
     else:

@@ -18,6 +18,7 @@ from tests.benchmarks.usage import Watched
 
 RATE = 50.0
 ON_TIME_MS = 80.0
+AT_ONCE = 10
 FILLING = 200  # sockets that use up the memory which the start left free
 Stream = Callable[[Arrivals], Awaitable[Any]]
 
@@ -43,9 +44,10 @@ class Bench:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What many streams at once came to."""
+    """What many streams at once came to; `flowing_ms` are the delays while all of them flowed."""
 
     delays_ms: list[float]
+    flowing_ms: list[float]
     faults: Counter[str]
     cpu_us: float
 
@@ -91,8 +93,9 @@ async def load_on_atrium(bench: Bench, *, streams: int, seconds: float) -> Load:
     await set_pace(bench.client, bench.stand.upstream, tokens=1, rate=RATE)
     async with AsyncExitStack() as stack:
         chats = await bench.open_chats(stack, streams)
-        for one in chats:
-            await one.turn(Arrivals())  # makes the thread
+        for start in range(0, streams, AT_ONCE):
+            begun = chats[start : start + AT_ONCE]
+            await asyncio.gather(*(one.turn(Arrivals()) for one in begun))  # makes the threads
         turns = [one.turn for one in chats]
         return await _load(bench, turns, bench.atrium.process, seconds)
 
@@ -115,23 +118,28 @@ async def _load(bench: Bench, streams: Sequence[Stream], process: Watched, secon
         await asyncio.sleep(number / len(streams))
         await streams[number](arrivals[number])
 
-    def so_far() -> tuple[int, float]:
-        return sum(len(one.numbers) for one in arrivals), process.cpu_seconds()
+    def so_far() -> tuple[list[int], float]:
+        return [len(one.numbers) for one in arrivals], process.cpu_seconds()
 
     async with asyncio.TaskGroup() as group:
         readers = [group.create_task(begin(number)) for number in range(len(streams))]
         # CPU is read while every stream flows: what a turn costs at its two ends is no relaying.
         for one in arrivals:
             await one.flows.wait()
-        tokens_before, cpu_before = so_far()
+        before, cpu_before = so_far()
         await asyncio.wait(readers, return_when=asyncio.FIRST_COMPLETED)
-        tokens_after, cpu_after = so_far()
-    if tokens_after == tokens_before:
+        after, cpu_after = so_far()
+    if sum(after) == sum(before):
         raise RuntimeError("The first stream ended before the last began: try more --seconds.")
     return Load(
         delays_ms=[delay / 1e6 for one in arrivals for delay in one.delays],
+        flowing_ms=[
+            delay / 1e6
+            for one, first, last in zip(arrivals, before, after, strict=True)
+            for delay in one.delays[first:last]
+        ],
         faults=sum((one.faults(tokens) for one in arrivals), Counter()),
-        cpu_us=1e6 * (cpu_after - cpu_before) / (tokens_after - tokens_before),
+        cpu_us=1e6 * (cpu_after - cpu_before) / (sum(after) - sum(before)),
     )
 
 
