@@ -277,12 +277,12 @@ def text_part(value: str) -> WireObject:
     return {"type": "text", "text": {"value": value, "annotations": []}}
 
 
-def message_delta(message_id: str, text: str, *, index: int = 0) -> WireObject:
-    """Return a `thread.message.delta` object."""
+def message_delta(message_id: str, text: str) -> WireObject:
+    """Return the `thread.message.delta` object of a piece of text."""
     return {
         "id": message_id,
         "object": "thread.message.delta",
-        "delta": {"content": [{"index": index, "type": "text", "text": {"value": text}}]},
+        "delta": {"content": [{"index": 0, "type": "text", "text": {"value": text}}]},
     }
 
 

@@ -48,12 +48,13 @@ def create_message(
     assistant_id: str,
     text: str,
     client_id: str,
-    busy: str = BusyPolicy.QUEUE,
+    busy: str | None = None,
 ) -> Sent:
     """Store a member's message and start its answer; a repeated `client_id` is the same message.
 
     Without `thread_id` a new thread is made. While an answer is under way
-    `busy` decides: "reject", "queue" or "interrupt" (stop it, then answer this).
+    `busy` decides: "reject", "queue" or "interrupt" (stop it, then answer this);
+    None is as the assistant has it.
 
     Raises:
         NotFound: for an unknown thread or assistant.
@@ -119,7 +120,7 @@ def _create(
     assistant_id: str,
     text: str,
     client_id: str,
-    busy: str,
+    busy: str | None,
 ) -> Sent:
     thread = _thread(principal, thread_id, text)
     assistant = Assistant.objects.filter(pk=assistant_id).first()
@@ -141,7 +142,7 @@ def _create(
     if thread_id is not None:
         active = Run.objects.active().filter(thread=thread).select_related("assistant").first()
     if active is not None:
-        return _while_busy(principal, thread, message, active, busy)
+        return _while_busy(principal, thread, message, active, busy or assistant.busy_policy)
     return _answer(principal, thread, message, assistant)
 
 

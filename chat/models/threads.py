@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
@@ -92,10 +91,6 @@ class Thread(TenantModel):
 
     def __str__(self) -> str:
         return self.title or self.id
-
-    def kept_until(self, keep: timedelta) -> Any:
-        """Return when a deleted thread is erased for good."""
-        return self.deleted_at + keep if self.deleted_at else None
 
 
 class MessageStatus(models.TextChoices):

@@ -16,6 +16,8 @@ from uuid import UUID
 
 import orjson
 
+from chat import wire
+
 Key = tuple[UUID, str]
 
 
@@ -171,8 +173,7 @@ def _joined(pieces: Sequence[Entry]) -> Entry:
 
 def text_entry(run: str, state: int, message_id: str, text: str) -> Entry:
     """Return a `thread.message.delta` of `text`."""
-    part = {"index": 0, "type": "text", "text": {"value": text}}
-    data = {"id": message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
+    data = wire.message_delta(message_id, text)
     return Entry(run, state, "thread.message.delta", data, item=message_id, text=text)
 
 

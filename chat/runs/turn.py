@@ -95,7 +95,6 @@ class Draft:
     step: RunStep
     pieces: list[str] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
-    saved_length: int = 0
 
     @classmethod
     def begin(cls, run: Run, assistant: Assistant | None, *, position: int, index: int) -> Draft:

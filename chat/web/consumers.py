@@ -20,7 +20,6 @@ from chat.actions.messages import create_message, delete_queued_message
 from chat.actions.runs import cancel_run, retry_run
 from chat.conf import conf
 from chat.errors import Unavailable
-from chat.models.assistants import BusyPolicy
 from chat.runs.live import Cursor, Subscriber, hub
 from chat.runs.worker import Watched, worker
 from chat.web.answers import sent_answer
@@ -212,7 +211,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             assistant_id=frame["assistant"],
             text=frame["content"],
             client_id=frame["client_id"],
-            busy=frame["busy"] or BusyPolicy.QUEUE,
+            busy=frame["busy"],
         )
         answer = sent_answer(sent)
         if sent.thread.pk in self.subscribers:

@@ -16,7 +16,6 @@ from chat import wire
 from chat.actions.messages import create_message
 from chat.actions.threads import delete_thread, rename_thread, restore_thread
 from chat.errors import NotFound
-from chat.models.assistants import BusyPolicy
 from chat.web.answers import sent_answer
 from chat.web.assets import MODULES, STYLE_SHEETS
 from chat.web.colours import accent_of
@@ -122,7 +121,7 @@ def send_message(request: HttpRequest, principal: Principal) -> dict[str, Any]:
         assistant_id=fields["assistant"],
         text=fields["content"],
         client_id=fields["client_id"],
-        busy=fields["busy"] or BusyPolicy.QUEUE,
+        busy=fields["busy"],
     )
     return sent_answer(sent)
 

@@ -25,7 +25,7 @@ export class Sender {
 
   send(conversation, assistant, content) {
     const entry = {
-      client_id: newClientId(), thread: conversation.id, assistant, content, busy: "queue", failed: null,
+      client_id: newClientId(), thread: conversation.id, assistant, content, busy: null, failed: null,
     };
     this.#join(conversation, entry);
     put(entry);
