@@ -20,6 +20,8 @@ from tests.database import CHECKOUT, TestDatabase
 from tests.log_scan import forbidden_in
 
 START_SECONDS = 60
+# The servers of this test process, for tests in which no other may take a run over.
+RUNNING: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +70,12 @@ def serve(
             command, cwd=CHECKOUT, env=env, stdout=output, stderr=subprocess.STDOUT
         )
         server = Server(port=port, log=log, process=process)
+        RUNNING.append(process)
         try:
             _wait_until_ready(server)
             yield server
         finally:
+            RUNNING.remove(process)
             _stop(process)
         assert forbidden_in(server.logged()) == [], "The server's log holds what people wrote."
 

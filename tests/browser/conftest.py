@@ -71,7 +71,6 @@ def _site(
     database.kept.update(HEARTBEATS)
     with serve(database, tmp_path_factory.mktemp("site"), environment=environment) as server:
         yield server
-    database.kept.difference_update(HEARTBEATS)
 
 
 @pytest.fixture

@@ -49,7 +49,6 @@ def _model_server(
     folder = tmp_path_factory.mktemp("model_server")
     with serve(database, folder, environment=environment) as server:
         yield server
-    database.kept.difference_update(HEARTBEATS)
 
 
 @pytest.fixture

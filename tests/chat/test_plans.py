@@ -18,14 +18,12 @@ from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
 from tests.world import Company, World
 
 HOT: dict[str, Callable[[Company], QuerySet[Any]]] = {
-    "thread list": lambda acme: (
-        Thread.objects.for_principal(acme.principal("alice")).newest_first()[:31]
-    ),
-    "thread list, next page": lambda acme: (
-        Thread.objects.for_principal(acme.principal("alice")).newest_first(
-            after=acme.threads["alice"]
-        )[:31]
-    ),
+    "thread list": lambda acme: Thread.objects.for_principal(
+        acme.principal("alice")
+    ).newest_first()[:31],
+    "thread list, next page": lambda acme: Thread.objects.for_principal(
+        acme.principal("alice")
+    ).newest_first(after=acme.threads["alice"])[:31],
     "thread by id": lambda acme: Thread.objects.for_principal(acme.principal("alice")).filter(
         pk=acme.threads["alice"].pk
     ),
@@ -40,9 +38,7 @@ HOT: dict[str, Callable[[Company], QuerySet[Any]]] = {
         .order_by("position")[:1]
     ),
     "queued messages": lambda acme: Message.objects.queued().filter(thread=acme.threads["alice"]),
-    "repeated message": lambda acme: Message.objects.filter(
-        sender=acme.alice.pk, client_id="x"
-    ),
+    "repeated message": lambda acme: Message.objects.filter(sender=acme.alice.pk, client_id="x"),
     "active run": lambda acme: Run.objects.active().filter(thread=acme.threads["alice"]),
     "steps of runs": lambda acme: RunStep.objects.filter(run_id__in=[acme.runs["alice"].pk]),
     "calls of runs": lambda acme: ToolCall.objects.filter(run_id__in=[acme.runs["alice"].pk]),
