@@ -94,7 +94,11 @@ export class Sender {
       return this.#socket.send({ type: "message.create", ...message });
     }
     const ack = await post("/page/messages", message);
-    if (message.thread === null) await this.#socket.send({ type: "subscribe", thread: ack.thread.id });
+    if (message.thread === null) {
+      // From the run's start: a quick answer may have ended already.
+      const cursor = ack.run && { run: ack.run.id, state: 0, items: [] };
+      await this.#socket.send({ type: "subscribe", thread: ack.thread.id, cursor });
+    }
     return ack;
   }
 
