@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from chat.models import Assistant
 from tests.database import HEARTBEATS, TestDatabase
-from tests.server import Server, serve
+from tests.server import RUNNING, Server, serve
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
 
@@ -36,6 +37,17 @@ class ModelServer:
     upstream: ScriptedServer
     acme: str
     globex: str
+
+
+@pytest.fixture
+def alone(world: World) -> Iterator[None]:
+    """Freeze the other servers on this database: they would take over runs that nobody holds."""
+    frozen = list(RUNNING)
+    for process in frozen:
+        process.send_signal(signal.SIGSTOP)
+    yield
+    for process in frozen:
+        process.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture(scope="session")

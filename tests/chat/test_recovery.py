@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,12 @@ from tenants.db import in_db
 from tests.chat.conftest import QUICK, make_assistant
 from tests.chat.test_run_tools import calling, make_desk
 from tests.database import TestDatabase
-from tests.server import RUNNING, serve
+from tests.server import serve
 from tests.socket_client import chat_socket
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
 
-
-@pytest.fixture(autouse=True)
-def alone(world: World) -> Iterator[None]:
-    """Freeze the other servers on this database: they would take the lost run over."""
-    frozen = list(RUNNING)
-    for process in frozen:
-        process.send_signal(signal.SIGSTOP)
-    yield
-    for process in frozen:
-        process.send_signal(signal.SIGCONT)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def messages_of(company: Company, thread: str) -> list[Message]:
