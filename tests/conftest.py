@@ -17,7 +17,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests.database import HEARTBEATS, TestDatabase, test_database
 from tests.log_scan import scanned_log
-from tests.server import Server, serve
+from tests.server import RUNNING, Server, only, serve
 from tests.world import World, build_world
 
 pytest_plugins = ["tests.upstream.fixtures"]
@@ -105,10 +105,17 @@ def world(_world_as_built: World, committed: None, database: TestDatabase) -> Wo
     return copy.deepcopy(_world_as_built)
 
 
+@pytest.fixture(autouse=True)
+def only_its_servers(request: pytest.FixtureRequest) -> None:
+    """Let no server but those the test uses touch its database."""
+    if RUNNING:
+        only(request.fixturenames, request.getfixturevalue("database"))
+
+
 @pytest.fixture(scope="session")
 def _server(database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     database.kept.update(HEARTBEATS)
-    with serve(database, tmp_path_factory.mktemp("server")) as server:
+    with serve(database, tmp_path_factory.mktemp("server"), fixture="_server") as server:
         yield server
 
 

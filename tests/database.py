@@ -75,6 +75,14 @@ class TestDatabase:
         ).fetchall()
         return [name for (name,) in rows if name not in self.kept]
 
+    def is_used(self) -> bool:
+        """Tell whether another connection has a statement or a transaction under way."""
+        row = self.owner.execute(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND state <> 'idle')"
+        ).fetchone()
+        return bool(row and row[0])
+
     def clean(self) -> None:
         """Empty every table that has rows, and every one that points at it."""
         for _attempt in range(CLEANING_TRIES - 1):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +21,21 @@ from tests.database import CHECKOUT, TestDatabase
 from tests.log_scan import forbidden_in
 
 START_SECONDS = 60
-# The servers of this test process, for tests in which no other may take a run over.
-RUNNING: list[subprocess.Popen[bytes]] = []
+# The servers of this test process; those that a test does not use are frozen for as long.
+RUNNING: list[Server] = []
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """Where it answers and what it logs. `process` may be signalled by crash tests."""
+    """Where it answers and what it logs. `process` may be signalled by crash tests.
+
+    `fixture` names the fixture that keeps it over several tests, if one does.
+    """
 
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    fixture: str = ""
 
     @property
     def url(self) -> str:
@@ -49,11 +54,16 @@ class Server:
 
 @contextmanager
 def serve(
-    database: TestDatabase, folder: Path, *, environment: dict[str, str] | None = None
+    database: TestDatabase,
+    folder: Path,
+    *,
+    environment: dict[str, str] | None = None,
+    fixture: str = "",
 ) -> Iterator[Server]:
     """Start a server, wait until it answers, and stop it at the end.
 
-    `folder` takes its data and its log; `environment` adds variables.
+    `folder` takes its data and its log; `environment` adds variables; `fixture`
+    names the fixture that keeps it over several tests.
     """
     env = {**_environment(database, folder), **(environment or {})}
     _collect_static(env)
@@ -69,15 +79,40 @@ def serve(
         process = subprocess.Popen(
             command, cwd=CHECKOUT, env=env, stdout=output, stderr=subprocess.STDOUT
         )
-        server = Server(port=port, log=log, process=process)
-        RUNNING.append(process)
+        server = Server(port=port, log=log, process=process, fixture=fixture)
+        RUNNING.append(server)
         try:
             _wait_until_ready(server)
             yield server
         finally:
-            RUNNING.remove(process)
+            RUNNING.remove(server)
+            _FROZEN.discard(process.pid)
+            process.send_signal(signal.SIGCONT)
             _stop(process)
         assert forbidden_in(server.logged()) == [], "The server's log holds what people wrote."
+
+
+_FROZEN: set[int] = set()
+
+
+def only(fixtures: Collection[str], database: TestDatabase) -> None:
+    """Freeze the kept servers of other fixtures, which would take over a test's unheld runs.
+
+    A server that used the database at that moment is let go on and stopped a
+    little later: a frozen transaction would block everybody.
+    """
+    for server in RUNNING:
+        process, wanted = server.process, not server.fixture or server.fixture in fixtures
+        if wanted and process.pid in _FROZEN:
+            process.send_signal(signal.SIGCONT)
+            _FROZEN.discard(process.pid)
+        elif not wanted and process.pid not in _FROZEN:
+            process.send_signal(signal.SIGSTOP)
+            while database.is_used():
+                process.send_signal(signal.SIGCONT)
+                time.sleep(0.02)
+                process.send_signal(signal.SIGSTOP)
+            _FROZEN.add(process.pid)
 
 
 def _environment(database: TestDatabase, folder: Path) -> dict[str, str]:

@@ -43,7 +43,7 @@ def logging_server(
         "LOG_LEVEL": request.param,
     }
     folder = tmp_path_factory.mktemp(f"log_{request.param}")
-    with serve(database, folder, environment=environment) as server:
+    with serve(database, folder, environment=environment, fixture="logging_server") as server:
         yield server
 
 

@@ -69,7 +69,9 @@ def _site(
         "ATRIUM_UPSTREAM_TRIES": "1",
     }
     database.kept.update(HEARTBEATS)
-    with serve(database, tmp_path_factory.mktemp("site"), environment=environment) as server:
+    with serve(
+        database, tmp_path_factory.mktemp("site"), environment=environment, fixture="_site"
+    ) as server:
         yield server
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from chat.models import Assistant
 from tests.database import HEARTBEATS, TestDatabase
-from tests.server import RUNNING, Server, serve
+from tests.server import Server, serve
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
 
@@ -39,17 +38,6 @@ class ModelServer:
     globex: str
 
 
-@pytest.fixture
-def alone(world: World) -> Iterator[None]:
-    """Freeze the other servers on this database: they would take over runs that nobody holds."""
-    frozen = list(RUNNING)
-    for process in frozen:
-        process.send_signal(signal.SIGSTOP)
-    yield
-    for process in frozen:
-        process.send_signal(signal.SIGCONT)
-
-
 @pytest.fixture(scope="session")
 def _model_server(
     database: TestDatabase,
@@ -59,7 +47,7 @@ def _model_server(
     database.kept.update(HEARTBEATS)
     environment = {**QUICK, "OPENAI_BASE_URL": _upstream_process.base_url}
     folder = tmp_path_factory.mktemp("model_server")
-    with serve(database, folder, environment=environment) as server:
+    with serve(database, folder, environment=environment, fixture="_model_server") as server:
         yield server
 
 

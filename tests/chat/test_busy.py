@@ -11,8 +11,6 @@ from chat.errors import ThreadBusy
 from chat.models import Assistant, Run
 from tests.world import World
 
-pytestmark = pytest.mark.usefixtures("alone")
-
 
 def say(world: World, *, thread: str | None = None, busy: str | None = None) -> Sent:
     return create_message(

@@ -18,8 +18,6 @@ from tests.socket_client import chat_socket
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
 
-pytestmark = pytest.mark.usefixtures("alone")
-
 
 def messages_of(company: Company, thread: str) -> list[Message]:
     with company.scope():

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-import pytest
-
 from chat.actions.messages import Sent, create_message
 from chat.actions.threads import delete_thread, restore_thread
 from chat.models import Message, Run
 from tests.world import World
-
-pytestmark = pytest.mark.usefixtures("alone")
 
 
 def say(world: World, text: str, *, thread: str | None = None) -> Sent:

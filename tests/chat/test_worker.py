@@ -21,8 +21,6 @@ from chat.runs.worker import Worker
 from tenants.db import in_db
 from tests.world import Company, World
 
-pytestmark = pytest.mark.usefixtures("alone")
-
 
 @pytest.fixture(autouse=True)
 def empty_hub() -> Iterator[None]:

@@ -34,7 +34,12 @@ def scripted_server(
 ) -> Iterator[Server]:
     database.kept.update(HEARTBEATS)
     environment = {**QUICK, "OPENAI_BASE_URL": _upstream_process.base_url}
-    with serve(database, tmp_path_factory.mktemp("delivered"), environment=environment) as server:
+    with serve(
+        database,
+        tmp_path_factory.mktemp("delivered"),
+        environment=environment,
+        fixture="scripted_server",
+    ) as server:
         yield server
 
 
