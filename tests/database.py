@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,7 @@ class TestDatabase:
     name: str
     owner: psycopg.Connection[tuple[Any, ...]]
     kept: set[str] = field(default_factory=lambda: set(MADE_BY_MIGRATE))
+    let_go: Callable[[], None] = lambda: None
 
     @property
     def app_url(self) -> str:
@@ -88,8 +89,10 @@ class TestDatabase:
         for _attempt in range(CLEANING_TRIES - 1):
             try:
                 self._empty()
-            except psycopg.errors.DeadlockDetected:
-                # A server process was still writing the end of an answer.
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable):
+                # A server process was still writing the end of an answer, or was
+                # frozen with a statement on its way.
+                self.let_go()
                 continue
             return
         self._empty()

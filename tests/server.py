@@ -107,12 +107,31 @@ def only(fixtures: Collection[str], database: TestDatabase) -> None:
             process.send_signal(signal.SIGCONT)
             _FROZEN.discard(process.pid)
         elif not wanted and process.pid not in _FROZEN:
-            process.send_signal(signal.SIGSTOP)
-            while database.is_used():
-                process.send_signal(signal.SIGCONT)
-                time.sleep(0.02)
-                process.send_signal(signal.SIGSTOP)
-            _FROZEN.add(process.pid)
+            _freeze(process, database)
+    database.let_go = _thaw
+
+
+def _freeze(process: subprocess.Popen[bytes], database: TestDatabase) -> None:
+    process.send_signal(signal.SIGSTOP)
+    while any(_is_used_in_a_moment(database) for _look in range(2)):
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.02)
+        process.send_signal(signal.SIGSTOP)
+    _FROZEN.add(process.pid)
+
+
+def _is_used_in_a_moment(database: TestDatabase) -> bool:
+    # What the process sent just before may still be on its way to PostgreSQL.
+    time.sleep(0.03)
+    return database.is_used()
+
+
+def _thaw() -> None:
+    """Let every server go on; the next test freezes those it does not use."""
+    for server in RUNNING:
+        if server.process.pid in _FROZEN:
+            server.process.send_signal(signal.SIGCONT)
+    _FROZEN.clear()
 
 
 def _environment(database: TestDatabase, folder: Path) -> dict[str, str]:
