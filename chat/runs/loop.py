@@ -200,7 +200,7 @@ async def model_step(turn: Turn, plan: records.Round) -> Answer | None:
         if turn.draft is not None:
             draft, turn.draft = turn.draft, None
             await settle_saving(turn)
-            await phase(records.close_draft, turn, draft, superseded=True)
+            await phase(records.supersede_draft, turn, draft)
             turn.publish_settled(draft)
         return None
 

@@ -193,12 +193,9 @@ def take_place(draft: Draft) -> None:
     Thread.objects.filter(pk=draft.message.thread_id).update(last_position=draft.message.position)
 
 
-def close_draft(turn: Turn, draft: Draft, *, superseded: bool = False) -> None:
-    """Store a finished draft in mid-run: before tools, or when its step is to be repeated."""
-    now = timezone.now()
-    reason = "run_failed" if superseded else ""
-    status = StepStatus.FAILED if superseded else StepStatus.COMPLETED
-    draft.settle(now, message_reason=reason, step_status=status)
+def supersede_draft(turn: Turn, draft: Draft) -> None:
+    """Close a draft that broke off and whose step is to be repeated as a new one."""
+    draft.settle(timezone.now(), message_reason="run_failed", step_status=StepStatus.FAILED)
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
         take_place(draft)
         fenced_update(turn.claim, state=turn.live.state + STATE_MARGIN)
