@@ -16,6 +16,7 @@ from chat.errors import InvalidInput, NotAllowed
 from chat.json_input import parse_json_object
 from tenants.access import Principal
 from tenants.errors import AtriumError
+from tenants.middleware import error_response
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], JsonResponse]
@@ -43,10 +44,9 @@ class WrongTypeError(AtriumError):
     http_status = 415
 
 
-def error_response(error: AtriumError) -> JsonResponse:
-    """Return the page's one shape of an error."""
-    body = {"code": error.code, "message": _(error.message), "param": error.param}
-    return JsonResponse({"error": body}, status=error.http_status)
+def answer_to(error: AtriumError) -> JsonResponse:
+    """Return an error in the reader's words."""
+    return error_response(error.code, _(error.message), status=error.http_status, param=error.param)
 
 
 def page_principal(request: HttpRequest) -> Principal:
@@ -86,7 +86,7 @@ def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
             with transaction.atomic():
                 return JsonResponse(endpoint(request, principal, *args, **kwargs))
         except AtriumError as error:
-            return error_response(error)
+            return answer_to(error)
 
     return never_cache(view)
 
