@@ -109,7 +109,7 @@ def world(_world_as_built: World, committed: None, database: TestDatabase) -> Wo
 def only_its_servers(request: pytest.FixtureRequest) -> None:
     """Let no server but those the test uses touch its database."""
     if RUNNING:
-        only(request.fixturenames, request.getfixturevalue("database"))
+        only(request.fixturenames)
 
 
 @pytest.fixture(scope="session")

@@ -79,8 +79,9 @@ def serve(
         process = subprocess.Popen(
             command, cwd=CHECKOUT, env=env, stdout=output, stderr=subprocess.STDOUT
         )
-        server = Server(port=port, log=log, process=process, fixture=fixture)
+        server = Server(port=port, log=log, process=process, database=database, fixture=fixture)
         RUNNING.append(server)
+        database.let_go = _thaw
         try:
             _wait_until_ready(server)
             yield server
@@ -95,7 +96,7 @@ def serve(
 _FROZEN: set[int] = set()
 
 
-def only(fixtures: Collection[str], database: TestDatabase) -> None:
+def only(fixtures: Collection[str]) -> None:
     """Freeze the kept servers of other fixtures, which would take over a test's unheld runs.
 
     A server that used the database at that moment is let go on and stopped a
@@ -107,8 +108,7 @@ def only(fixtures: Collection[str], database: TestDatabase) -> None:
             process.send_signal(signal.SIGCONT)
             _FROZEN.discard(process.pid)
         elif not wanted and process.pid not in _FROZEN:
-            _freeze(process, database)
-    database.let_go = _thaw
+            _freeze(process, server.database)
 
 
 def _freeze(process: subprocess.Popen[bytes], database: TestDatabase) -> None:

@@ -80,7 +80,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def database(cluster: Cluster) -> Iterator[str]:
+def fresh(cluster: Cluster) -> Iterator[str]:
     """A fresh database's name."""
     cluster.create_database("test_embedded")
     yield "test_embedded"
@@ -97,28 +97,28 @@ class TestHardening:
         assert rows == [("atrium_app", True), ("atrium_doors", False), ("atrium_owner", True)]
 
     @pytest.mark.parametrize("kind", ["TABLE", "TEMP TABLE"])
-    def test_app_creates_no_table(self, cluster: Cluster, database: str, kind: str) -> None:
+    def test_app_creates_no_table(self, cluster: Cluster, fresh: str, kind: str) -> None:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            execute(cluster.app_url(database), f"CREATE {kind} mine (id int)")
+            execute(cluster.app_url(fresh), f"CREATE {kind} mine (id int)")
 
-    def test_app_writes_rows_of_the_owners_tables(self, cluster: Cluster, database: str) -> None:
-        execute(cluster.owner_url(database), "CREATE TABLE note (id serial, words text)")
-        execute(cluster.app_url(database), "INSERT INTO note (words) VALUES ('kept')")
-        assert execute(cluster.app_url(database), "SELECT words FROM note") == [("kept",)]
+    def test_app_writes_rows_of_the_owners_tables(self, cluster: Cluster, fresh: str) -> None:
+        execute(cluster.owner_url(fresh), "CREATE TABLE note (id serial, words text)")
+        execute(cluster.app_url(fresh), "INSERT INTO note (words) VALUES ('kept')")
+        assert execute(cluster.app_url(fresh), "SELECT words FROM note") == [("kept",)]
 
-    def test_app_truncates_nothing(self, cluster: Cluster, database: str) -> None:
-        execute(cluster.owner_url(database), "CREATE TABLE note (id int)")
+    def test_app_truncates_nothing(self, cluster: Cluster, fresh: str) -> None:
+        execute(cluster.owner_url(fresh), "CREATE TABLE note (id int)")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            execute(cluster.app_url(database), "TRUNCATE note")
+            execute(cluster.app_url(fresh), "TRUNCATE note")
 
-    def test_new_functions_of_doors_are_closed(self, cluster: Cluster, database: str) -> None:
+    def test_new_functions_of_doors_are_closed(self, cluster: Cluster, fresh: str) -> None:
         make = "CREATE FUNCTION doors.ask() RETURNS int LANGUAGE sql AS 'SELECT 1'"
-        execute(cluster.owner_url(database), f"BEGIN; SET LOCAL ROLE atrium_doors; {make}; COMMIT")
+        execute(cluster.owner_url(fresh), f"BEGIN; SET LOCAL ROLE atrium_doors; {make}; COMMIT")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            execute(cluster.app_url(database), "SELECT doors.ask()")
+            execute(cluster.app_url(fresh), "SELECT doors.ask()")
 
-    def test_vector_is_there(self, cluster: Cluster, database: str) -> None:
-        assert execute(cluster.app_url(database), "SELECT '[1,2]'::vector <-> '[1,3]'") == [(1.0,)]
+    def test_vector_is_there(self, cluster: Cluster, fresh: str) -> None:
+        assert execute(cluster.app_url(fresh), "SELECT '[1,2]'::vector <-> '[1,3]'") == [(1.0,)]
 
     def test_superuser_needs_its_password(self, cluster: Cluster) -> None:
         address = f"postgresql://{embedded.SUPERUSER}:guess@/postgres?host={cluster.socket_dir}"
