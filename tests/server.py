@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
@@ -35,6 +35,7 @@ class Server:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    database: TestDatabase = field(repr=False)
     fixture: str = ""
 
     @property
