@@ -49,6 +49,12 @@ class RunFinished(ChatError):
     code = "run_finished"
 
 
+class RunNotWaiting(ChatError):
+    """This answer does not wait for anything."""
+
+    code = "run_not_waiting"
+
+
 class NothingToDecide(ChatError):
     """There is nothing to approve any more."""
 

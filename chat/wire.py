@@ -14,7 +14,7 @@ from typing import Any
 from chat.conf import conf
 from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
 from chat.models.reasons import Reason
-from chat.models.runs import CallStatus
+from chat.models.runs import PENDING, CallStatus
 
 WireObject = dict[str, Any]
 
@@ -118,7 +118,7 @@ def run_object(
     `calls` are those that wait for somebody; `labels` names tools for people.
     """
     reason = Reason(run.reason) if run.reason else None
-    waiting = [call for call in calls if call.status in (CallStatus.WAITING, CallStatus.PROPOSED)]
+    waiting = [call for call in calls if call.status in PENDING]
     sentence = str(reason.label) if reason else None
     failed = run.status == "failed" and reason is not None
     incomplete = INCOMPLETE_REASONS.get(reason) if reason and run.status == "incomplete" else None

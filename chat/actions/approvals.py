@@ -11,7 +11,7 @@ from chat.actions.runs import locked_run
 from chat.conf import conf
 from chat.errors import ApprovalChanged, InvalidInput, NotFound, NothingToDecide
 from chat.models import Run, RunStatus, ToolCall
-from chat.models.runs import CallStatus
+from chat.models.runs import PENDING, CallStatus
 from chat.runs.launch import launch
 from chat.runs.lifecycle import advance
 from chat.runs.worker import worker
@@ -47,27 +47,29 @@ def decide_call(
             raise NotFound(f"No call found with id '{call_id}'.", param="call")
         if call.status != CallStatus.WAITING:
             raise NothingToDecide()
-        if decision == "approve":
-            tool = registry.find(call.name)
-            if not dispatch.approval_is_valid(
-                call, tool, arguments_hash=arguments_hash, now=timezone.now()
-            ):
-                raise ApprovalChanged()
-        _decide(principal, call, decision)
-        _continue_if_decided(run)
+        decide(principal, call, decision, arguments_hash=arguments_hash)
+        continue_if_answered(run)
         return run
 
 
 def decline_waiting(principal: Principal, run: Run) -> None:
     """Decline every waiting call of a run, in the caller's transaction; the run goes on."""
     for call in ToolCall.objects.filter(run=run, status=CallStatus.WAITING).select_for_update():
-        _decide(principal, call, "decline")
-    _continue_if_decided(run)
+        decide(principal, call, "decline", arguments_hash=call.arguments_hash)
+    continue_if_answered(run)
 
 
-def _decide(principal: Principal, call: ToolCall, decision: str) -> None:
+def decide(principal: Principal, call: ToolCall, decision: str, *, arguments_hash: str) -> None:
+    """Write the decision on a locked waiting call, in the caller's transaction.
+
+    Raises:
+        ApprovalChanged: when the approved arguments or tool are not what was shown.
+    """
     call.decided_by = principal.membership_id
     if decision == "approve":
+        tool, now = registry.find(call.name), timezone.now()
+        if not dispatch.approval_is_valid(call, tool, arguments_hash=arguments_hash, now=now):
+            raise ApprovalChanged()
         call.status = CallStatus.APPROVED
     else:
         dispatch.decline(call)
@@ -82,12 +84,20 @@ def _decide(principal: Principal, call: ToolCall, decision: str) -> None:
     )
 
 
-def _continue_if_decided(run: Run) -> None:
-    pending = (CallStatus.WAITING, CallStatus.PROPOSED)
-    if ToolCall.objects.filter(run=run, status__in=pending).exists():
+def continue_if_answered(run: Run) -> None:
+    """Let a locked run go on once none of its calls needs anybody, in the caller's transaction.
+
+    Waiting for a person is not working time: the run gets a new deadline after
+    it. A program answers within the run's own.
+
+    Raises:
+        NothingToDecide: when the run does not wait any more.
+    """
+    if ToolCall.objects.filter(run=run, status__in=PENDING).exists():
         return
     owner = worker.claim_owner
-    run.expires_at = timezone.now() + timedelta(seconds=conf.run_seconds)
+    if ToolCall.objects.filter(run=run, ended_at=None).exclude(approval_expires_at=None).exists():
+        run.expires_at = timezone.now() + timedelta(seconds=conf.run_seconds)
     moved = advance(
         run.pk, RunStatus.QUEUED, owner=owner, token=run.token + 1, expires_at=run.expires_at
     )

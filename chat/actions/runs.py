@@ -17,32 +17,37 @@ from tenants.access import Principal
 from tenants.scope import tenant_scope
 
 
-def cancel_run(principal: Principal, run_id: str) -> Run:
+def cancel_run(principal: Principal, run_id: str, *, thread_id: str | None = None) -> Run:
     """Stop a run; what was written so far is kept.
 
     Raises:
-        NotFound: for an unknown run.
+        NotFound: for an unknown thread or run.
         RunFinished: when it has ended already.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        run = locked_run(principal, run_id)
+        run = locked_run(principal, run_id, thread_id=thread_id)
         if not run.is_active:
             raise RunFinished(f"Cannot cancel run with status '{run.status}'.")
         request_cancel(run, CANCELLED)
         return run
 
 
-def locked_run(principal: Principal, run_id: str) -> Run:
-    """Return a run of the principal with its thread and then itself locked.
+def locked_run(principal: Principal, run_id: str, *, thread_id: str | None = None) -> Run:
+    """Return a run of the principal (of that thread) with its thread and then itself locked.
 
     Everything that changes runs locks in this order.
 
     Raises:
-        NotFound: for an unknown run.
+        NotFound: for an unknown thread or run.
     """
     runs = Run.objects.for_principal(principal).filter(pk=run_id)
-    thread_id = runs.values_list("thread_id", flat=True).first()
     if thread_id is not None:
+        threads = Thread.objects.for_principal(principal)
+        if threads.locked().filter(pk=thread_id).first() is None:
+            raise NotFound(f"No thread found with id '{thread_id}'.", param="thread_id")
+        runs = runs.filter(thread_id=thread_id)
+    else:
+        thread_id = runs.values_list("thread_id", flat=True).first()
         Thread.objects.locked().filter(pk=thread_id).first()
     run: Run | None = (
         runs.select_related("assistant").select_for_update(of=("self",), no_key=True).first()

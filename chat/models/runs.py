@@ -193,6 +193,7 @@ class CallStatus(models.TextChoices):
     """What became of a tool call."""
 
     PROPOSED = "proposed", _("asked for")
+    AWAITING_OUTPUT = "awaiting_output", _("waiting for a program")
     WAITING = "waiting", _("waiting for approval")
     APPROVED = "approved", _("approved")
     DECLINED = "declined", _("declined")
@@ -202,6 +203,10 @@ class CallStatus(models.TextChoices):
     REFUSED = "refused", _("refused")
     OUTCOME_UNKNOWN = "outcome_unknown", _("outcome unknown")
     CANCELLED = "cancelled", _("stopped")
+
+
+# Calls that need somebody: a program's output, or a person's approval.
+PENDING = (CallStatus.AWAITING_OUTPUT, CallStatus.WAITING)
 
 
 class ToolCall(TenantModel):
@@ -226,9 +231,7 @@ class ToolCall(TenantModel):
     arguments = models.TextField(blank=True)
     arguments_hash = models.CharField(max_length=64, blank=True)
     bound = models.JSONField(null=True)
-    status = models.CharField(
-        max_length=16, choices=CallStatus.choices, default=CallStatus.PROPOSED
-    )
+    status = models.CharField(max_length=16, choices=CallStatus.choices)
     output = models.TextField(null=True)
     error_code = models.CharField(max_length=32, blank=True)
     decided_by = models.UUIDField(null=True)

@@ -24,7 +24,7 @@ from chat.tools import ledger, registry
 from chat.tools.arguments import ReservedArgument, parse_arguments
 from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError
 from chat.tools.binding import bind, plain
-from chat.tools.ledger import CallContext, CallLapsed, Outcome, decline
+from chat.tools.ledger import CallContext, CallLapsed, Outcome, answer, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
 from tenants.db import Lane, in_db, in_lane
 from tenants.scope import tenant_scope
@@ -32,6 +32,7 @@ from tenants.scope import tenant_scope
 __all__ = [
     "CallContext",
     "ProposedCall",
+    "answer",
     "approval_is_valid",
     "decline",
     "execute",
@@ -82,8 +83,8 @@ def prepare(ctx: CallContext, calls: Sequence[ProposedCall]) -> list[ToolCall]:
 
     Must run inside the tenant's scope and a transaction. The rows come back
     `started` (execute them after the commit), `waiting` for approval,
-    `proposed` (a function of the client's own), or ended: `refused`, or a
-    replay that carries the stored result.
+    `awaiting_output` (a function of the program's own), or ended: `refused`,
+    or a replay that carries the stored result.
     """
     listed = TenantPolicy.objects.values_list("approval_tools", flat=True).first()
     rules = _Rules(enabled=registry.enabled_names(ctx.run.tools), approval=frozenset(listed or ()))
@@ -138,7 +139,7 @@ def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, 
     if proposed.name not in rules.enabled:
         return _refuse(row, Outcome.of_code("unknown_tool", CallStatus.REFUSED)), []
     if tool is None:
-        return "client", []  # stays proposed: its caller answers it
+        return _leave_to_program(row, proposed), []
     row.version, row.effect = tool.version, tool.effect
     try:
         parse_arguments(tool, proposed.arguments)
@@ -152,6 +153,15 @@ def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, 
         return "waiting", []
     row.status, row.started_at = CallStatus.STARTED, now
     return "started", []
+
+
+def _leave_to_program(row: ToolCall, proposed: ProposedCall) -> str:
+    if row.arguments != proposed.arguments:  # too long, or with what no JSON text may hold
+        return _refuse(row, Outcome.of_code("invalid_arguments", CallStatus.REFUSED))
+    # Some servers send nothing for a function without parameters; programs parse JSON.
+    row.arguments = row.arguments if row.arguments.strip() else "{}"
+    row.status = CallStatus.AWAITING_OUTPUT
+    return "client"
 
 
 def _refuse(row: ToolCall, outcome: Outcome) -> str:

@@ -16,7 +16,7 @@ from chat.models import Run, RunStatus, RunStep, ToolCall
 from chat.models.runs import CallStatus
 from chat.tools.arguments import redacted
 from chat.tools.base import ToolContext, ToolError
-from chat.tools.outputs import error_text
+from chat.tools.outputs import error_text, output_text
 from tenants import audit
 from tenants.access import Principal, principal_for_run
 
@@ -165,6 +165,22 @@ def decline(call: ToolCall) -> None:
     call.output = error_text("declined")
     call.error_code = "declined"
     call.ended_at = timezone.now()
+
+
+def answer(principal: Principal, call: ToolCall, output: str) -> None:
+    """End a call of a program's own function with what it returned, and record it."""
+    call.status, call.output = CallStatus.COMPLETED, output_text(output)
+    call.ended_at = timezone.now()
+    call.save(update_fields=["status", "output", "ended_at"])
+    audit.record(
+        principal,
+        "tool.ended",
+        call.pk,
+        run=call.run_id,
+        tool=call.name,
+        outcome=str(call.status),
+        code="",
+    )
 
 
 def _claimed(ctx: CallContext, call: ToolCall, status: CallStatus) -> Any:

@@ -27,6 +27,7 @@ SENTENCES = {
     "binary_output": "The tool returned binary data, which cannot be shown here.",
     "cancelled": "The call was stopped before it ended.",
     "declined": "The person declined this call. Nothing was changed. Do not try it again unasked.",
+    "invalid_arguments": "The arguments are longer than a call may have, or cannot be stored.",
     "duplicate_call": "The same call was made twice in one answer: see the result of the first.",
     "outcome_unknown": (
         "The call was interrupted and it is unknown whether it took effect. "

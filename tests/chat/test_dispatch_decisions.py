@@ -88,7 +88,7 @@ def test_unknown_and_switched_off_tools_get_the_same_answer(world: World, ran: R
 def test_a_client_s_own_function_is_left_to_the_client(world: World) -> None:
     ctx = open_run(world.acme, "alice", client=("open_door",))
     row = perform_one(world.acme, ctx, "open_door", "not even JSON")
-    assert (row.status, row.output) == ("proposed", None)
+    assert (row.status, row.output) == ("awaiting_output", None)
 
 
 def test_bad_arguments_are_refused_before_anything_runs(world: World, ran: Ran) -> None:
