@@ -40,8 +40,10 @@ def test_a_switch_of_company_in_one_tab_ends_the_other(
 
 
 def test_after_a_switch_nothing_can_be_sent_from_the_old_page(
-    world: World, model: ScriptedServer, visit: Visit
+    world: World, model: ScriptedServer, visit: Visit, watch: Watch
 ) -> None:
+    # A request that the old page had under way is refused.
+    watch.allowed.append("status of 409")
     model.expect(say=("Hello from Globex.",))
     page = visit(world.acme, "pat")
     page.locator("#account-button").click()
