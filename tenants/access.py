@@ -11,9 +11,10 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
 
 from tenants.db import call_door
-from tenants.errors import AccessDenied, NotAllowed, NotFound
+from tenants.errors import KeyRefused, NotAllowed, NotFound
 from tenants.models import ApiKey, Membership, Role, Tenant
 from tenants.scope import tenant_scope
 
@@ -62,12 +63,21 @@ class Principal:
         return self.role == Role.OWNER
 
     @property
+    def is_command_line(self) -> bool:
+        """True for whoever may run management commands."""
+        return self.membership is None and self.operator is None
+
+    @property
     def label(self) -> str:
         """Who this is, for the audit trail."""
         if self.operator is not None:
             return f"operator {self.operator.email}"
         name = self.membership.name if self.membership else "command line"
         return f"{name} (key {self.key.prefix}…)" if self.key else name
+
+    def may(self, scope: str) -> bool:
+        """Tell whether the key's scopes include this one; without a key there is no narrowing."""
+        return self.key is None or scope in self.key.scopes
 
     def require(self, role: str) -> None:
         """Do nothing for `role` or more.
@@ -136,7 +146,7 @@ def principal_for_key(secret: str) -> Principal:
     """Return the principal of an API key's secret.
 
     Raises:
-        AccessDenied: for an unknown, revoked or expired key, a membership or an
+        KeyRefused: for an unknown, revoked or expired key, a membership or an
             account that is gone, or a suspended tenant; the reason is not told.
     """
     rows = call_door("tenant_of_key", hash_secret(secret)) if secret.startswith(KEY_PREFIX) else []
@@ -157,7 +167,20 @@ def principal_for_key(secret: str) -> Principal:
         return Principal(
             tenant=membership.tenant, membership=membership, role=membership.role, key=key
         )
-    raise AccessDenied("This API key is not valid.")
+    raise KeyRefused
+
+
+def principal_for_external(principal: Principal, membership: Membership) -> Principal:
+    """Return the principal of a user whom a program names; its key stays the credential.
+
+    Raises:
+        NotAllowed: for a user who was shut out.
+    """
+    if membership.sponsor_id != principal.membership_id or not membership.is_active:
+        raise NotAllowed(_("This user was shut out by an admin of the company."))
+    return Principal(
+        tenant=principal.tenant, membership=membership, role=membership.role, key=principal.key
+    )
 
 
 def principal_for_run(
@@ -173,7 +196,7 @@ def principal_for_run(
     key = None
     if key_id is not None:
         key = ApiKey.objects.usable(timezone.now()).filter(pk=key_id).first()
-        if key is None:
+        if key is None or key.membership_id not in (membership.pk, membership.sponsor_id):
             return None
     return Principal(tenant=membership.tenant, membership=membership, role=membership.role, key=key)
 
@@ -201,15 +224,19 @@ def console_principal(slug: str) -> Principal:
 
 def _opens(membership: Membership) -> bool:
     """Tell whether programs and runs may act for a member: the same for every credential."""
-    if not membership.is_active or membership.tenant.suspended_at is not None:
+    if membership.tenant.suspended_at is not None or not _is_present(membership):
         return False
-    return membership.user is None or membership.user.is_active
+    return membership.sponsor is None or _is_present(membership.sponsor)
+
+
+def _is_present(membership: Membership) -> bool:
+    return membership.is_active and (membership.user is None or membership.user.is_active)
 
 
 def _active_membership(membership_id: UUID) -> Membership | None:
     found: Membership | None = (
         Membership.objects.active()
-        .select_related("tenant", "user")
+        .select_related("tenant", "user", "sponsor__user")
         .filter(pk=membership_id)
         .first()
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+_INVALID = "invalid_request_error"
+
 
 class AtriumError(Exception):
     """Something went wrong."""
@@ -14,6 +18,12 @@ class AtriumError(Exception):
         self.message = message or (type(self).__doc__ or "").strip().split("\n")[0]
         self.param = param
         super().__init__(self.message)
+
+
+def error_body(code: str | None, message: str, *, status: int, param: str | None = None) -> Any:
+    """Return the one shape of an error in JSON, as the Assistants API has it."""
+    kind = {429: "requests"}.get(status, "server_error" if status >= 500 else _INVALID)
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 class NotFound(AtriumError):
@@ -41,6 +51,18 @@ class AccessDenied(AtriumError):
 
     code = "access_denied"
     http_status = 401
+
+
+class KeyRefused(AccessDenied):
+    """This API key is not valid."""
+
+    code = "invalid_api_key"
+
+
+class BeyondKey(NotAllowed):
+    """This API key does not have the scope for this."""
+
+    code = "permission_denied"
 
 
 class LastOwner(AtriumError):

@@ -11,7 +11,9 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 
 from tenants.access import Principal, principal_for_key, principal_for_session
-from tenants.errors import AccessDenied
+from tenants.actions import act_for_user
+from tenants.actions.external import USER_HEADER
+from tenants.errors import AtriumError, error_body
 from tenants.scope import tenant_scope
 
 MEMBERSHIP_HEADER = "X-Atrium-Membership"
@@ -35,8 +37,10 @@ class PrincipalMiddleware:
         """Decide, compare what the page was made for, then serve in scope."""
         try:
             principal = self._decide(request)
-        except AccessDenied as error:
-            return error_response(error.code, error.message, status=error.http_status)
+        except AtriumError as error:
+            return error_response(
+                error.code, error.message, status=error.http_status, param=error.param
+            )
         request.principal = principal  # type: ignore[attr-defined]
         if principal is None:
             return self.get_response(request)
@@ -53,7 +57,9 @@ class PrincipalMiddleware:
         scheme, _sep, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             # A key never falls back to a cookie that happens to travel along.
-            return principal_for_key(secret.strip())
+            principal = principal_for_key(secret.strip())
+            user = request.headers.get(USER_HEADER)
+            return principal if user is None else act_for_user(principal, user)
         return principal_for_session(request.user, request.session)
 
 
@@ -81,8 +87,7 @@ class localised:  # noqa: N801
 
 
 def error_response(
-    code: str, message: str, *, status: int, param: str | None = None
+    code: str | None, message: str, *, status: int, param: str | None = None
 ) -> JsonResponse:
     """Return the one shape of an error in JSON."""
-    body = {"error": {"code": code, "message": message, "param": param}}
-    return JsonResponse(body, status=status)
+    return JsonResponse(error_body(code, message, status=status, param=param), status=status)

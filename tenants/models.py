@@ -30,6 +30,18 @@ class Role(models.TextChoices):
     OWNER = "owner", _("Owner")
 
 
+# A key's scope: its program may name users of its own, each with their own chats.
+ACT_FOR_USERS = "act_for_users"
+
+
+class MemberKind(models.TextChoices):
+    """Who a membership stands for; the last two do not sign in."""
+
+    PERSON = "person", _("Person")
+    PROGRAM = "program", _("Program")
+    EXTERNAL = "external", _("External user")
+
+
 class OwnTenantManager(models.Manager["Tenant"]):
     """Tenant's own table: only the row of the tenant in scope."""
 
@@ -120,6 +132,17 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.email
 
 
+def _is_somebody() -> models.Q:
+    """Return what each kind of membership names: an account, nobody, or somebody's user."""
+    alone = models.Q(sponsor__isnull=True, external_id__isnull=True)
+    sponsored = models.Q(sponsor__isnull=False, external_id__isnull=False)
+    return (
+        models.Q(alone, kind=MemberKind.PERSON, user__isnull=False)
+        | models.Q(alone, kind=MemberKind.PROGRAM, user__isnull=True)
+        | models.Q(sponsored, kind=MemberKind.EXTERNAL, user__isnull=True)
+    )
+
+
 class MembershipQuerySet(TenantQuerySet["Membership"]):
     """Memberships of the tenant in scope."""
 
@@ -144,13 +167,33 @@ class MembershipQuerySet(TenantQuerySet["Membership"]):
 
 
 class Membership(TenantModel):
-    """One person in one tenant. External people (made by a program) have no user."""
+    """One person in one tenant, a program, or a user of a program.
+
+    An external user is known by the id that the program gives them (`external_id`) and comes
+    in through its keys only: `sponsor` is whose keys those are.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(
+        _("kind"),
+        max_length=10,
+        choices=MemberKind.choices,
+        default=MemberKind.PERSON,
+        editable=False,
+    )
     user = models.ForeignKey(
         User, on_delete=models.PROTECT, null=True, editable=False, related_name="+"
     )
     external_id = models.CharField(max_length=200, null=True, editable=False)
+    sponsor = models.ForeignKey(
+        "self",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        editable=False,
+        related_name="+",
+    )
     role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.MEMBER)
     name = models.CharField(_("name"), max_length=100)
     email = models.EmailField(_("e-mail address"), blank=True, editable=False)
@@ -167,14 +210,17 @@ class Membership(TenantModel):
         verbose_name = _("member")
         verbose_name_plural = _("members")
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            *tenant_constraints("membership"),
+            *tenant_constraints("membership", sponsor="CASCADE"),
             models.UniqueConstraint(fields=["tenant", "user"], name="membership_one_per_user"),
             models.UniqueConstraint(
-                fields=["tenant", "external_id"], name="membership_one_per_external_id"
+                fields=["tenant", "sponsor", "external_id"], name="membership_one_per_external_id"
             ),
+            models.CheckConstraint(condition=_is_somebody(), name="membership_is_somebody"),
             models.CheckConstraint(
-                condition=models.Q(user__isnull=False) | models.Q(external_id__isnull=False),
-                name="membership_is_somebody",
+                condition=models.Q(kind=MemberKind.PERSON)
+                | models.Q(kind=MemberKind.PROGRAM, role__in=[Role.MEMBER, Role.ADMIN])
+                | models.Q(kind=MemberKind.EXTERNAL, role=Role.MEMBER),
+                name="membership_role_fits_kind",
             ),
         ]
 
@@ -241,10 +287,13 @@ class ApiKeyQuerySet(TenantQuerySet["ApiKey"]):
         return self.filter(unexpired, revoked_at=None)
 
     def for_principal(self, principal: Principal) -> ApiKeyQuerySet:
-        """Owners see every key of the tenant, others their own."""
+        """Owners see every key of the tenant, admins their own and the programs', others theirs."""
         if principal.is_owner:
             return self.all()
-        return self.filter(membership_id__in=[principal.membership_id])
+        own = models.Q(membership_id__in=[principal.membership_id])
+        if principal.is_admin:
+            own |= models.Q(membership__kind=MemberKind.PROGRAM)
+        return self.filter(own)
 
 
 class ApiKey(TenantModel):

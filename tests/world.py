@@ -203,6 +203,7 @@ def _build_doors(company: Company, mark: str) -> None:
             name=f"{mark}KEY",
             prefix=secret[:12],
             secret_hash=hash_secret(secret),
+            scopes=["read", "write", "admin"],
         )
 
 

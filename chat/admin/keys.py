@@ -23,14 +23,19 @@ from tenants.access import Principal
 from tenants.actions import create_api_key, revoke_api_key
 from tenants.actions.keys import DEFAULT_SCOPES
 from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, site
-from tenants.models import ApiKey, Membership, Role
+from tenants.models import ApiKey, MemberKind, Membership, Role
 
 STATUS_LABELS = {"usable": "success", "revoked": "danger", "expired": "default"}
 SCOPES = [
     ("read", gettext_lazy("Read: chats, answers and assistants of the member it acts for")),
     ("write", gettext_lazy("Write: send messages, start and stop answers")),
     ("admin", gettext_lazy("Administer: assistants and files, if the member may")),
+    (
+        "act_for_users",
+        gettext_lazy("Act for users of the program, each with chats of their own"),
+    ),
 ]
+NEW_PROGRAM = "new"
 VALIDITY = [
     ("", gettext_lazy("until revoked")),
     ("30", gettext_lazy("30 days")),
@@ -44,10 +49,13 @@ class KeyForm(TenantForm):
 
     member_id = forms.TypedChoiceField(
         label=gettext_lazy("Acts for"),
-        coerce=UUID,
+        coerce=lambda chosen: None if chosen == NEW_PROGRAM else UUID(chosen),
+        empty_value=None,
+        required=False,
         widget=UnfoldAdminSelectWidget,
         help_text=gettext_lazy(
-            "The program can do what this member can do, and stops when their access ends."
+            "Whoever has the key reads and writes these chats. A program has its own, apart from "
+            "everybody's; a new one is called like its key."
         ),
     )
     rights = forms.MultipleChoiceField(
@@ -71,16 +79,19 @@ class KeyForm(TenantForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         member: Any = self.fields["member_id"]
-        members = Membership.objects.all().active().order_by("name", "id")
-        if not self.principal.is_owner:
-            members = members.filter(pk=self.principal.membership_id)
-        member.choices = [(str(row.pk), row.name) for row in members]
-        member.initial = str(self.principal.membership_id or "")
+        programs = Membership.objects.all().active().filter(kind=MemberKind.PROGRAM)
+        own = self.principal.membership
+        member.choices = [
+            *([(str(own.pk), own.name)] if own else []),
+            (NEW_PROGRAM, _("a new program")),
+            *((str(row.pk), row.name) for row in programs.order_by("name", "id")),
+        ]
+        member.initial = member.choices[0][0]
 
 
 @admin.register(ApiKey, site=site)
 class ApiKeyAdmin(TenantScopedAdmin):
-    """Which programs may come in: owners see all keys, admins their own."""
+    """Which programs may come in: owners see all keys, admins their own and the programs'."""
 
     group = Group.PEOPLE
     icon = "key"
@@ -137,6 +148,7 @@ class ApiKeyAdmin(TenantScopedAdmin):
             principal,
             name=form.cleaned_data["name"],
             member_id=form.cleaned_data["member_id"],
+            program=None if form.cleaned_data["member_id"] else form.cleaned_data["name"],
             scopes=form.cleaned_data["rights"],
             expires_at=until,
         )

@@ -33,7 +33,7 @@ from tenants.actions import (
     withdraw_invitation,
 )
 from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, principal_of, site
-from tenants.models import Invitation, Membership, Role
+from tenants.models import Invitation, MemberKind, Membership, Role
 
 STATUS_LABELS = {"active": "success", "disabled": "warning"}
 INVITATION_LABELS = {
@@ -70,6 +70,28 @@ class RoleForm(TenantForm):
             role.choices = [choice for choice in Role.choices if choice[0] != Role.OWNER]
 
 
+class KindFilter(admin.SimpleListFilter):
+    """Shows people and programs, unless the users of programs are asked for."""
+
+    title = gettext_lazy("kind")
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return what may be asked for beside the usual."""
+        return list(MemberKind.choices)
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
+        """Return the kind that was asked for; without one all but external users."""
+        if self.value() in MemberKind.values:
+            return queryset.filter(kind=self.value())
+        return queryset.exclude(kind=MemberKind.EXTERNAL)
+
+    def choices(self, changelist: Any) -> Any:
+        """Return the choices, the usual ones first, under their own name."""
+        for place, choice in enumerate(super().choices(changelist)):
+            yield {**choice, "display": _("People and programs")} if place == 0 else choice
+
+
 @admin.register(Membership, site=site)
 class MembershipAdmin(TenantScopedAdmin):
     """Who is here, and when they were last."""
@@ -79,12 +101,12 @@ class MembershipAdmin(TenantScopedAdmin):
     may_change = may_delete = Role.ADMIN
     trail_key = "member"
     form = RoleForm
-    list_display = ("name", "email", "role", "shows_status", "created_at", "last_chat")
-    list_filter = ("role",)
+    list_display = ("name", "kind", "email", "role", "shows_status", "created_at", "last_chat")
+    list_filter = (KindFilter, "role")
     search_fields = ("name", "email")
     ordering = ("name", "id")
-    fields = ("name", "email", "status_text", "created_at", "role")
-    readonly_fields = ("name", "email", "status_text", "created_at")
+    fields = ("name", "kind", "email", "shows_sponsor", "status_text", "created_at", "role")
+    readonly_fields = fields[:-1]
     delete_word = gettext_lazy("Remove from the company")
     delete_confirmation_template = "admin/chat/remove_member.html"
 
@@ -115,6 +137,11 @@ class MembershipAdmin(TenantScopedAdmin):
     def shows_status(self, row: Membership) -> tuple[str, str]:
         """Whether they may come in."""
         return ("active", _("active")) if row.is_active else ("disabled", _("disabled"))
+
+    @display(description=gettext_lazy("user of"))
+    def shows_sponsor(self, row: Membership) -> str:
+        """Through whose keys an external user comes in."""
+        return row.sponsor.name if row.sponsor else ""
 
     @display(description=gettext_lazy("status"))
     def status_text(self, row: Membership) -> str:

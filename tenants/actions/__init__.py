@@ -14,6 +14,7 @@ from tenants.actions.companies import (
     suspend_tenant,
     update_tenant_settings,
 )
+from tenants.actions.external import act_for_user
 from tenants.actions.invitations import (
     accept_invitation,
     find_invitation,
@@ -35,6 +36,7 @@ from tenants.actions.users import create_operator, make_reset_link, remove_secon
 __all__ = [
     "KEY_SCOPES",
     "accept_invitation",
+    "act_for_user",
     "change_role",
     "create_api_key",
     "create_operator",

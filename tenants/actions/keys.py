@@ -17,11 +17,12 @@ from tenants import audit
 from tenants.access import KEY_PREFIX, Principal, hash_secret
 from tenants.clean import clean_text
 from tenants.errors import Invalid, NotAllowed, NotFound
-from tenants.models import ApiKey, Membership
+from tenants.models import ACT_FOR_USERS, ApiKey, MemberKind, Membership, Role
 from tenants.scope import tenant_scope
 
-KEY_SCOPES = ("read", "write", "admin")
-DEFAULT_SCOPES = ("read", "write")
+KEY_SCOPES = ("read", "write", "admin", ACT_FOR_USERS)
+# All that the member may do themselves: programs written for another server know no scopes.
+DEFAULT_SCOPES = ("read", "write", "admin")
 _ALPHABET = string.digits + string.ascii_letters
 _SHOWN = 8
 _SECRET = 40
@@ -33,13 +34,16 @@ def create_api_key(
     *,
     name: str,
     member_id: UUID | None = None,
+    program: str | None = None,
     scopes: Iterable[str] = DEFAULT_SCOPES,
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key that acts as a member, and return it with its secret, which is kept nowhere.
+    """Make a key and return it with its secret, which is kept nowhere.
 
-    `member_id` names whom the key acts for; owners may name anybody, others themselves.
-    A key can do what its member can do, narrowed by `scopes`.
+    A key acts as oneself, as a program that is there (`member_id`) or as a new one (named
+    `program`): whoever holds a key reads the chats of whom it acts for, so nobody makes one
+    for another person; the command line, which reads everything anyway, may. It can do what
+    they can do, narrowed by `scopes`; a new program is an admin where the key has that scope.
 
     Raises:
         NotAllowed, NotFound, and Invalid: for a bad name, scope or date.
@@ -48,16 +52,16 @@ def create_api_key(
     kept = clean_scopes(scopes)
     if expires_at is not None and expires_at <= timezone.now():
         raise Invalid(_("This moment has passed."), param="expires_at")
-    owner_id = member_id or principal.membership_id
-    if owner_id is None:
-        raise Invalid(_("Name the member whom the key acts for."), param="member")
-    if owner_id != principal.membership_id and not principal.is_owner:
+    if principal.key is not None:
         raise NotAllowed
     secret = new_secret()
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        member: Membership | None = Membership.objects.all().active().filter(pk=owner_id).first()
-        if member is None:
-            raise NotFound
+        if program is not None:
+            member = _new_program(principal, program, kept)
+        else:
+            member = _acting_member(principal, member_id or principal.membership_id)
+        if ACT_FOR_USERS in kept and member.kind == MemberKind.PERSON and member.role == "member":
+            raise NotAllowed(_("Only admins and programs may act for users."), param="scopes")
         key: ApiKey = ApiKey.objects.create(
             membership=member,
             name=name,
@@ -66,12 +70,40 @@ def create_api_key(
             scopes=kept,
             expires_at=expires_at,
         )
-        audit.record(principal, "key.created", name, key=str(key.pk), member=str(owner_id))
+        audit.record(principal, "key.created", name, key=str(key.pk), member=str(member.pk))
     return key, secret
 
 
+def _new_program(principal: Principal, name: str, scopes: list[str]) -> Membership:
+    principal.require(Role.ADMIN)
+    made: Membership = Membership.objects.create(
+        kind=MemberKind.PROGRAM,
+        name=clean_text(name, param="program", most=100),
+        role=Role.ADMIN if "admin" in scopes else Role.MEMBER,
+    )
+    audit.record(principal, "program.created", made.name, member=str(made.pk))
+    return made
+
+
+def _acting_member(principal: Principal, member_id: UUID | None) -> Membership:
+    """Return whom a key may act for: oneself, or for admins a program."""
+    if member_id is None:
+        raise Invalid(_("Name the program that the key acts for."), param="member")
+    visible = Membership.objects.all().for_principal(principal).active()
+    member: Membership | None = (
+        visible.exclude(kind=MemberKind.EXTERNAL).filter(pk=member_id).first()
+    )
+    if member is None:
+        raise NotFound
+    if member.pk == principal.membership_id or principal.is_command_line:
+        return member
+    if member.kind != MemberKind.PROGRAM:
+        raise NotAllowed(_("A key for a person is made by themselves."), param="member")
+    return member
+
+
 def revoke_api_key(principal: Principal, key_id: UUID) -> ApiKey:
-    """End a key for good; owners any key of the company, others their own.
+    """End a key for good; owners any of the company, admins also programs', others their own.
 
     Raises:
         NotFound: for a key that is not theirs to see.

@@ -20,7 +20,7 @@ from tenants.clean import (
     clean_zone,
 )
 from tenants.errors import Invalid, LastOwner, NotAllowed, NotFound
-from tenants.models import ApiKey, Invitation, Membership, Role, User
+from tenants.models import ACT_FOR_USERS, ApiKey, Invitation, MemberKind, Membership, Role, User
 from tenants.scope import tenant_scope
 
 
@@ -158,14 +158,12 @@ def _change_member(
             principal.require(Role.OWNER)
         if _takes_ownership(changes) and owners == [member]:
             raise LastOwner
+        _check_role_fits(member, changes)
         for name, value in changes.items():
             setattr(member, name, value)
         member.save(update_fields=list(changes))
         _withdraw_invitations_beyond(member)
-        if member.removed_at is not None:
-            # Whoever comes back one day does not bring forgotten keys back to life.
-            keys = ApiKey.objects.filter(membership=member, revoked_at=None)
-            keys.update(revoked_at=member.removed_at)
+        _revoke_keys_beyond(member)
         details = {"role": changes["role"]} if "role" in changes else {}
         audit.record(principal, action, member.name, member=str(member.pk), **details)
     return member
@@ -179,6 +177,27 @@ def _withdraw_invitations_beyond(member: Membership) -> None:
     elif member.is_active and member.role == Role.OWNER:
         return
     made.update(withdrawn_at=timezone.now())
+
+
+def _revoke_keys_beyond(member: Membership) -> None:
+    """Revoke the keys that a member could not make any more."""
+    keys = ApiKey.objects.filter(membership=member, revoked_at=None)
+    if member.removed_at is None:
+        if member.kind == MemberKind.PROGRAM or member.role != Role.MEMBER:
+            return
+        keys = keys.filter(scopes__contains=[ACT_FOR_USERS])
+    # Whoever comes back one day does not bring forgotten keys back to life.
+    keys.update(revoked_at=timezone.now())
+
+
+def _check_role_fits(member: Membership, changes: dict[str, Any]) -> None:
+    fits = {
+        MemberKind.PERSON: Role.values,
+        MemberKind.PROGRAM: [Role.MEMBER, Role.ADMIN],
+        MemberKind.EXTERNAL: [Role.MEMBER],
+    }[MemberKind(member.kind)]
+    if changes.get("role", member.role) not in fits:
+        raise Invalid(_("Only people can have this role."), param="role")
 
 
 def _takes_ownership(changes: dict[str, Any]) -> bool:

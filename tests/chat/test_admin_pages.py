@@ -16,7 +16,8 @@ from pytest_django import Settings
 from chat.models import Assistant, Run, RunStep, Thread, Usage
 from chat.upstream.base import Capabilities
 from tenants import audit
-from tenants.actions import update_tenant_settings
+from tenants.access import principal_for_key
+from tenants.actions import act_for_user, create_api_key, update_tenant_settings
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Role, Tenant
 from tests.world import Company, World
 
@@ -245,22 +246,53 @@ def test_nothing_is_mailed_otherwise(admin: Client, mailoutbox: list[EmailMessag
     assert mailoutbox == []
 
 
+def key_form(**changes: object) -> dict[str, object]:
+    return {"name": "Import", "member_id": "new", "rights": ["read"], "valid_for": "30", **changes}
+
+
 def test_a_keys_secret_is_shown_once(acme: Company, owner: Client) -> None:
-    data = {"name": "Import", "member_id": str(acme.bob.pk), "rights": ["read"], "valid_for": "30"}
-    response = owner.post("/admin/tenants/apikey/add/", data)
+    response = owner.post("/admin/tenants/apikey/add/", key_form())
     secret = re.search(r"atr_\w{40,}", response.content.decode())
     assert secret is not None
     with acme.scope():
-        key = ApiKey.objects.get(name="Import")
-    assert (key.membership_id, key.scopes) == (acme.bob.pk, ["read"])
+        key = ApiKey.objects.select_related("membership").get(name="Import")
+    assert (key.membership.kind, key.membership.name) == ("program", "Import")
     assert secret[0] not in owner.get(page_of(key)).content.decode()
 
 
-def test_admins_make_keys_for_themselves_only(acme: Company, admin: Client) -> None:
-    data = {"name": "Import", "member_id": str(acme.bob.pk), "rights": ["read"], "valid_for": ""}
-    assert admin.post("/admin/tenants/apikey/add/", data).status_code == 200
+def test_a_second_key_of_a_program_is_made(acme: Company, admin: Client) -> None:
+    admin.post("/admin/tenants/apikey/add/", key_form())
+    with acme.scope():
+        program = Membership.objects.get(kind="program")
+    admin.post("/admin/tenants/apikey/add/", key_form(name="Spare", member_id=str(program.pk)))
+    with acme.scope():
+        assert set(ApiKey.objects.filter(membership=program).values_list("name", flat=True)) == {
+            "Import",
+            "Spare",
+        }
+
+
+def test_owners_and_admins_make_no_keys_of_other_people(
+    acme: Company, admin: Client, owner: Client
+) -> None:
+    for client in (admin, owner):
+        form = key_form(member_id=str(acme.bob.pk))
+        assert client.post("/admin/tenants/apikey/add/", form).status_code == 200
     with acme.scope():
         assert not ApiKey.objects.filter(name="Import").exists()
+
+
+def test_users_of_programs_are_listed_where_they_are_asked_for(
+    acme: Company, admin: Client
+) -> None:
+    _key, secret = create_api_key(
+        acme.principal("adam"), name="Shop", program="Shop", scopes=["act_for_users"]
+    )
+    act_for_user(principal_for_key(secret), "customer-77")
+    usual = admin.get("/admin/tenants/membership/").content.decode()
+    asked = admin.get("/admin/tenants/membership/?kind=external").content.decode()
+    assert "Shop" in usual
+    assert ("customer-77" in usual, "customer-77" in asked) == (False, True)
 
 
 def test_company_settings_are_one_form(acme: Company, admin: Client) -> None:

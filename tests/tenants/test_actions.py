@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,7 +18,6 @@ from tenants.access import (
     principal_for_key,
     principal_for_session,
 )
-from tenants.actions.keys import checksum
 from tenants.errors import (
     AccessDenied,
     AtriumError,
@@ -28,7 +26,7 @@ from tenants.errors import (
     NotAllowed,
     NotFound,
 )
-from tenants.models import ApiKey, AuditEvent, Membership, Tenant, User
+from tenants.models import AuditEvent, Membership, Tenant, User
 from tests.world import Company, World, signed_in_session
 
 UNFIT = ["", "   ", "a\x00b", "\ud800", "x" * 101, "line\nbreak", 7, None]
@@ -333,89 +331,6 @@ def test_unfit_profile_is_refused(world: World, change: dict[str, str]) -> None:
     fit = {"name": "Alice", "language": "en", "zone": "UTC"}
     with pytest.raises(Invalid):
         actions.update_profile(world.acme.principal("alice"), **{**fit, **change})
-
-
-def test_key_opens_what_its_member_may(world: World) -> None:
-    key, secret = actions.create_api_key(world.acme.principal("alice"), name="Script")
-    principal = principal_for_key(secret)
-    assert (principal.tenant_id, principal.membership_id) == (
-        world.acme.tenant.pk,
-        world.acme.alice.pk,
-    )
-    assert (principal.key, principal.is_admin) == (key, False)
-
-
-def test_key_is_kept_as_a_hash_with_its_beginning(world: World) -> None:
-    key, secret = actions.create_api_key(world.acme.principal("alice"), name="Script")
-    with world.acme.scope():
-        kept = ApiKey.objects.filter(pk=key.pk).values().get()
-    assert secret not in str(kept)
-    assert secret.startswith(kept["prefix"])
-    assert secret == f"atr_{secret[4:-6]}{checksum(secret[4:-6])}"
-
-
-def test_members_make_no_keys_for_others(world: World) -> None:
-    for name in ("alice", "adam"):
-        with pytest.raises(NotAllowed):
-            actions.create_api_key(
-                world.acme.principal(name), name="Script", member_id=world.acme.bob.pk
-            )
-
-
-def test_owner_makes_a_key_for_a_member(world: World) -> None:
-    key, _secret = actions.create_api_key(
-        world.acme.principal("olga"), name="Script", member_id=world.acme.bob.pk
-    )
-    assert key.membership_id == world.acme.bob.pk
-
-
-def test_owner_makes_no_key_for_a_foreign_member(world: World) -> None:
-    with pytest.raises(NotFound):
-        actions.create_api_key(
-            world.acme.principal("olga"), name="Script", member_id=world.globex.gina.pk
-        )
-
-
-@pytest.mark.parametrize("scopes", [[], ["everything"], ["read", "root"]])
-def test_unknown_scopes_are_refused(world: World, scopes: list[str]) -> None:
-    with pytest.raises(Invalid):
-        actions.create_api_key(world.acme.principal("olga"), name="Script", scopes=scopes)
-
-
-def test_key_that_is_past_at_birth_is_refused(world: World) -> None:
-    past = timezone.now() - timedelta(seconds=1)
-    with pytest.raises(Invalid):
-        actions.create_api_key(world.acme.principal("olga"), name="Script", expires_at=past)
-
-
-def test_revoked_key_opens_nothing(world: World) -> None:
-    actions.revoke_api_key(world.acme.principal("olga"), world.acme.keys["alice"].pk)
-    with pytest.raises(AccessDenied):
-        principal_for_key(world.acme.key_secrets["alice"])
-
-
-def test_expired_key_opens_nothing(world: World) -> None:
-    with world.acme.scope():
-        ApiKey.objects.filter(pk=world.acme.keys["alice"].pk).update(expires_at=timezone.now())
-    with pytest.raises(AccessDenied):
-        principal_for_key(world.acme.key_secrets["alice"])
-
-
-def test_key_of_a_disabled_member_opens_nothing(world: World) -> None:
-    actions.disable_member(world.acme.principal("adam"), world.acme.alice.pk)
-    with pytest.raises(AccessDenied):
-        principal_for_key(world.acme.key_secrets["alice"])
-
-
-@pytest.mark.parametrize("secret", ["", "atr_", "x", "atr_\x00", "atr_ü"])
-def test_nonsense_is_no_key(world: World, secret: str) -> None:
-    with pytest.raises(AccessDenied):
-        principal_for_key(secret)
-
-
-def test_foreign_key_is_revoked_by_nobody_here(world: World) -> None:
-    with pytest.raises(NotFound):
-        actions.revoke_api_key(world.acme.principal("olga"), world.globex.keys["otto"].pk)
 
 
 def test_admin_does_not_revoke_an_owners_key(world: World) -> None:

@@ -63,7 +63,7 @@ def test_update_and_delete_reach_own_rows_only(world: World) -> None:
 
 def test_new_row_gets_the_tenant_in_scope(world: World) -> None:
     with world.acme.scope():
-        made = Membership.objects.create(external_id="x", name="X")
+        made = Membership.objects.create(kind="program", name="X")
     assert made.tenant_id == world.acme.tenant.pk
 
 
@@ -73,7 +73,7 @@ def test_row_of_another_tenant_is_not_saved(world: World) -> None:
 
 
 def test_bulk_create_refuses_another_tenants_row(world: World) -> None:
-    row = Membership(tenant=world.globex.tenant, external_id="x", name="X")
+    row = Membership(tenant=world.globex.tenant, kind="program", name="X")
     with world.acme.scope(), pytest.raises(TenantScopeError):
         Membership.objects.bulk_create([row])
 

@@ -1,4 +1,4 @@
-"""`manage.py create_api_key --tenant SLUG --user EMAIL --name NAME`."""
+"""`manage.py create_api_key --tenant SLUG (--user EMAIL | --program NAME) --name NAME`."""
 
 from __future__ import annotations
 
@@ -9,55 +9,65 @@ from django.db import transaction
 
 from tenants.access import Principal, console_principal
 from tenants.actions import KEY_SCOPES, create_api_key
+from tenants.actions.keys import DEFAULT_SCOPES
 from tenants.clean import clean_email_address
 from tenants.errors import NotFound
 from tenants.json_output import JsonCommand
-from tenants.models import Membership
+from tenants.models import MemberKind, Membership
 from tenants.scope import tenant_scope
 
 
 class Command(JsonCommand):
-    """Makes an API key that acts as one member."""
+    """Makes an API key that acts as one member, or as a program."""
 
-    help = "Makes an API key that acts as one member; its secret is printed once."
+    help = "Makes an API key that acts as one member or program; its secret is printed once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument("--tenant", required=True, metavar="SLUG")
-        parser.add_argument("--user", required=True, metavar="EMAIL")
-        parser.add_argument("--name", required=True, help="which program uses it")
+        whom = parser.add_mutually_exclusive_group(required=True)
+        whom.add_argument("--user", metavar="EMAIL", help="the member whom it acts as")
+        whom.add_argument("--program", metavar="NAME", help="a program, made where there is none")
+        parser.add_argument("--name", required=True, help="what the key is for")
         parser.add_argument(
             "--scopes",
             nargs="+",
-            default=["read", "write"],
-            help=f"some of {', '.join(KEY_SCOPES)}; read and write without it",
+            default=list(DEFAULT_SCOPES),
+            help=f"some of {', '.join(KEY_SCOPES)}; all but the last without it",
         )
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
         """Make it."""
         principal = console_principal(options["tenant"])
-        member = _member(principal, options["user"])
+        member = _member(principal, options["user"], options["program"])
         scopes = [scope for words in options["scopes"] for scope in words.split(",") if scope]
         key, secret = create_api_key(
-            principal, name=options["name"], member_id=member.pk, scopes=scopes
+            principal,
+            name=options["name"],
+            member_id=member.pk if member else None,
+            program=None if member else options["program"],
+            scopes=scopes,
         )
         found = {
             "key": secret,
             "id": str(key.pk),
             "name": key.name,
             "tenant": principal.tenant.slug,
-            "user": member.email,
+            "user": options["user"],
+            "program": options["program"],
             "scopes": key.scopes,
         }
         return found, f"{secret}\nKeep it now: it is not shown again."
 
 
-def _member(principal: Principal, email: str) -> Membership:
-    address = clean_email_address(email, param="user")
+def _member(principal: Principal, email: str | None, program: str | None) -> Membership | None:
+    """Return the member or program that is there; None for a program that is to be made."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        found: Membership | None = (
-            Membership.objects.all().active().filter(user__email=address).first()
-        )
+        active = Membership.objects.all().active()
+        if email is None:
+            return active.filter(kind=MemberKind.PROGRAM, name=program).first()
+        address = clean_email_address(email, param="user")
+        found: Membership | None = active.filter(user__email=address).first()
     if found is None:
         raise NotFound(f"{address} is no active member of {principal.tenant.slug}.")
     return found
