@@ -15,7 +15,7 @@ from chat.errors import InvalidInput, NotFound
 from chat.models import Run, RunStatus, Thread
 from chat.models.reasons import Reason
 from chat.runs.launch import submit_on_commit
-from chat.runs.records import start_next_queued
+from chat.runs.queue import start_next_queued
 from chat.runs.turn import Ending
 from chat.runs.worker import worker
 from tenants.access import Principal

@@ -7,7 +7,7 @@ from procrastinate.contrib.django import app as jobs
 
 from chat import wire
 from chat.models import Message, Run
-from chat.runs import records
+from chat.runs import queue
 from chat.runs.turn import Started
 from chat.runs.worker import worker
 
@@ -18,7 +18,7 @@ def launch(run: Run, *, message: Message | None = None, resumed: bool = False) -
     Claimed for this process: as a task here. Unclaimed (no loop, or at its
     limit): as a job, deferred in the same transaction.
     """
-    started = records.started(run, message=message, resumed=resumed)
+    started = queue.started(run, message=message, resumed=resumed)
     if started is None:
         defer(run)
     submit_on_commit(started)

@@ -1,50 +1,24 @@
-"""Execute a claimed run: prompt, model, tools, and again, until it ends.
-
-No transaction or connection is held while the model server answers, and no
-token causes a database write: partial text is stored about once a second.
-"""
+"""Execute a claimed run: prompt, model, tools, and again, until it ends."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
-from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, ParamSpec, TypeVar
-
-import structlog
-from django.db import DatabaseError
+from typing import Any
 
 from chat import wire
 from chat.conf import conf
 from chat.models import ToolCall
 from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
-from chat.runs import records, upstreams
+from chat.runs import records
+from chat.runs.answer import Answer, model_step, settle_saving
 from chat.runs.live import LiveRun
-from chat.runs.turn import COMPLETED, Ending, Spent, Started, Turn, failed, incomplete
+from chat.runs.phases import phase
+from chat.runs.turn import COMPLETED, Ending, Started, Turn, failed, incomplete
 from chat.tools import dispatch, registry
-from chat.upstream.base import (
-    Finished,
-    FunctionOutput,
-    KeepsConversations,
-    ModelRequest,
-    RefusalDelta,
-    TextDelta,
-    ToolArgumentsDelta,
-    ToolCallStarted,
-    UsageReported,
-)
-from chat.upstream.errors import ConversationLost, StreamBroken, UpstreamError
-from chat.upstream.retry import FailedAttempt, RetryPolicy, stream_with_retries
+from chat.upstream.errors import UpstreamError
 from tenants.access import Principal
 from tenants.db import in_db
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-log = structlog.get_logger(__name__)
 
 UPSTREAM_REASONS = {
     "rate_limited": Reason.UPSTREAM_RATE_LIMITED,
@@ -60,23 +34,6 @@ UPSTREAM_REASONS = {
     "content_refused": Reason.CONTENT_REFUSED,
     "stream_broken": Reason.STREAM_BROKEN,
 }
-
-
-@dataclass(kw_only=True)
-class Answer:
-    """What one model round said."""
-
-    calls: dict[int, dispatch.ProposedCall] = field(default_factory=dict)
-    arguments: dict[int, list[str]] = field(default_factory=dict)
-    usage: UsageReported | None = None
-    finished: Finished | None = None
-
-    def proposed(self) -> list[dispatch.ProposedCall]:
-        """Return the calls in their order, with their whole arguments."""
-        return [
-            call.with_arguments("".join(self.arguments.get(index, [])))
-            for index, call in sorted(self.calls.items())
-        ]
 
 
 async def begin(started: Started, live: LiveRun) -> Turn:
@@ -175,196 +132,6 @@ def loop_ending(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | N
     if max(turn.same_calls.values(), default=0) >= conf.max_same_calls:
         return failed(Reason.LOOP)
     return None
-
-
-async def model_step(turn: Turn, plan: records.Round) -> Answer | None:
-    """Ask the model once; None when the step has to be repeated.
-
-    A stream that breaks after its first content is repeated once as a new step
-    with a new message; the broken one is closed and leaves the prompt.
-    """
-    try:
-        return await stream_answer(turn, await request_for(turn, plan))
-    except ConversationLost:
-        if turn.repeats:
-            raise
-        turn.repeats += 1
-        turn.conversation, turn.synced_through = None, None
-        return None
-    except UpstreamError as error:
-        if not (error.after_first_content and error.retryable) or turn.repeats:
-            raise
-        turn.repeats += 1
-        turn.conversation, turn.synced_through = None, None
-        log.info("model_step_repeated", code=error.code)
-        if turn.draft is not None:
-            draft, turn.draft = turn.draft, None
-            await settle_saving(turn)
-            await phase(records.supersede_draft, turn, draft)
-            turn.publish_settled(draft)
-        return None
-
-
-async def request_for(turn: Turn, plan: records.Round) -> ModelRequest:
-    """Return the request of this round; makes the server's conversation where one is kept."""
-    run, prompt = turn.run, plan.prompt
-    items = prompt.items
-    upstream = upstreams.upstream_named(run.upstream)
-    if upstreams.keeps_conversations(run.upstream) and isinstance(upstream, KeepsConversations):
-        if turn.conversation is None:
-            turn.conversation = await upstream.create_conversation()
-        elif turn.answered:
-            items = tuple(
-                FunctionOutput(call_id=call.server_call_id, output=call.output or "")
-                for call in turn.answered
-            )
-        elif turn.synced_through is not None:
-            items = prompt.new_items
-    names = registry.offered_names(run.tools, dropped=prompt.dropped)
-    tools = registry.specs(run.tools, names)
-    turn.sent = {
-        "round": turn.rounds,
-        "model": run.model,
-        "items": len(items),
-        "estimated_tokens": prompt.tokens,
-        "older_left_out": prompt.dropped,
-        "tools": [tool.name for tool in tools],
-        "conversation": turn.conversation,
-    }
-    return ModelRequest(
-        model=run.model,
-        items=items,
-        instructions=run.instructions or None,
-        tools=tools,
-        tool_choice="auto" if run.tool_choice is None else run.tool_choice,
-        parallel_tool_calls=run.parallel_tool_calls,
-        temperature=run.temperature,
-        top_p=run.top_p,
-        reasoning_effort=run.reasoning_effort or None,
-        response_format=run.response_format,
-        max_output_tokens=plan.tokens_left,
-        conversation=turn.conversation,
-        safety_id=run.member_id.hex,
-    )
-
-
-async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
-    """Relay one answer to the readers as it comes."""
-    answer = Answer()
-    upstream = upstreams.upstream_named(turn.run.upstream)
-    policy = RetryPolicy(tries=conf.upstream_tries, base=conf.upstream_backoff_seconds)
-
-    async def note_failure(attempt: FailedAttempt) -> None:
-        log.info("upstream_attempt_failed", code=attempt.error.code, number=attempt.number)
-        usage = attempt.usage or UsageReported(0, 0)
-        turn.spent.append(Spent(model=request.model, usage=usage, outcome="failed"))
-
-    stream = stream_with_retries(
-        upstream,
-        request,
-        policy=policy,
-        deadline=turn.deadline,
-        breaker=upstreams.breaker_of(turn.claim.tenant_id, turn.run.upstream),
-        on_failed_attempt=note_failure,
-    )
-    async with aclosing(stream):
-        async for events in stream:
-            text = take_events(answer, events, turn)
-            if text:
-                write_text(turn, text)
-    if answer.usage is not None:
-        turn.spent.append(Spent(model=request.model, usage=answer.usage))
-        turn.usage = answer.usage
-    if turn.draft is None and not answer.calls:
-        raise StreamBroken("The answer was empty.", after_first_content=True)
-    turn.answered = []
-    return answer
-
-
-def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
-    """Note the events of one network read and return their text, joined."""
-    text = ""
-    for event in events:
-        kind = type(event)
-        if kind is TextDelta:
-            text += event.text
-        elif kind is ToolArgumentsDelta:
-            answer.arguments.setdefault(event.index, []).append(event.text)
-        elif kind is ToolCallStarted:
-            answer.calls[event.index] = dispatch.ProposedCall(
-                round=turn.rounds,
-                index=event.index,
-                server_call_id=event.server_call_id,
-                name=event.name,
-                arguments="",
-            )
-        elif kind is RefusalDelta:
-            turn.open_draft().refusal.append(event.text)
-        elif kind is UsageReported:
-            answer.usage = event
-        elif kind is Finished:
-            answer.finished = event
-    return text
-
-
-def write_text(turn: Turn, text: str) -> None:
-    """Add to the draft, tell the readers, and store a partial copy now and then."""
-    draft = turn.open_draft()
-    draft.pieces.append(text)
-    turn.live.text(draft.message.pk, text)
-    now = monotonic()
-    if now < turn.next_save:
-        return
-    if turn.next_save == 0:
-        turn.next_save = now + conf.partial_seconds
-    elif turn.saving is None or turn.saving.done():
-        if turn.saving is not None:
-            look_at_saved(turn.saving)
-        turn.next_save = now + conf.partial_seconds
-        draft.fill()
-        turn.saving = asyncio.create_task(
-            in_db(records.save_partial, turn.claim, draft, turn.live.state)
-        )
-
-
-async def settle_saving(turn: Turn) -> None:
-    """Wait for the partial copy that is under way.
-
-    Raises:
-        ClaimLapsed: when it found out that another process took over.
-    """
-    if turn.saving is not None:
-        await asyncio.wait({turn.saving})
-        saving, turn.saving = turn.saving, None
-        look_at_saved(saving)
-
-
-def look_at_saved(saving: asyncio.Task[None]) -> None:
-    """Go on without a partial copy that failed: the whole text is stored at the end.
-
-    Raises:
-        ClaimLapsed: when it found out that another process took over.
-    """
-    error = saving.exception()
-    if isinstance(error, DatabaseError):
-        log.warning("partial_copy_failed", error=type(error).__qualname__)
-    elif error is not None:
-        raise error
-
-
-async def phase(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do as `in_db`, but a cancelled caller waits until `fn` is done.
-
-    What follows a cancellation writes the same rows of the same turn.
-    """
-    work = asyncio.ensure_future(in_db(fn, *args, **kwargs))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait({work})
-        if not work.cancelled() and work.exception() is not None:
-            log.info("phase_failed_while_stopped", error=type(work.exception()).__qualname__)
-        raise
 
 
 async def tool_step(

@@ -9,21 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from chat import wire
 from chat.conf import conf
 from chat.models import (
-    Assistant,
     Message,
     Run,
     RunStatus,
     RunStep,
     StepStatus,
-    TenantPolicy,
     Thread,
     ThreadMapping,
     ToolCall,
@@ -33,17 +29,15 @@ from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
 from chat.runs import pricing, terms
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
+from chat.runs.drafts import store_draft, take_place
 from chat.runs.lifecycle import advance
+from chat.runs.limits import over_limit, prompt_tokens, tokens_left
 from chat.runs.prompt import Prompt, build_prompt
-from chat.runs.start import insert_run
-from chat.runs.turn import Announcement, Draft, Ending, Spent, Started, Turn, failed, incomplete
+from chat.runs.queue import start_next_queued
+from chat.runs.turn import Ending, Spent, Started, Turn, failed, incomplete
 from chat.tools import dispatch
 from tenants.access import Principal, principal_for_run
 from tenants.scope import tenant_scope
-
-# Room for the events that follow a stored state number, so that it never falls
-# behind what a reader was told.
-STATE_MARGIN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,88 +112,14 @@ def begin_round(turn: Turn, *, synced_through: int | None) -> Round | Ending:
             turn.open_step.ended_at = timezone.now()
             turn.open_step.save(update_fields=["status", "ended_at"])
         policy = terms.policy()
-        over = _over_limit(turn, policy)
+        over = over_limit(turn, policy)
         if over is not None:
             return over
         prompt = build_prompt(run, synced_through=synced_through)
-        left = _tokens_left(turn, policy)
-        if run.max_prompt_tokens and _prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
+        left = tokens_left(turn, policy)
+        if run.max_prompt_tokens and prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
             return incomplete(Reason.MAX_PROMPT_TOKENS)
         return Round(principal=principal, prompt=prompt, tokens_left=left)
-
-
-def _prompt_tokens(turn: Turn) -> int:
-    return turn.run.prompt_tokens + sum(spent.usage.input_tokens for spent in turn.spent)
-
-
-def _completion_tokens(turn: Turn) -> int:
-    return turn.run.completion_tokens + sum(spent.usage.output_tokens for spent in turn.spent)
-
-
-def _over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
-    if turn.rounds >= conf.max_rounds:
-        return failed(Reason.TOO_MANY_ROUNDS)
-    if policy is None:
-        return None
-    used = _prompt_tokens(turn) + _completion_tokens(turn)
-    if policy.max_tokens_per_run and used >= policy.max_tokens_per_run:
-        return incomplete(Reason.BUDGET)
-    if policy.max_cost_per_run is None:
-        return None
-    cost = pricing.cost_of(pricing.usage_rows(turn.run, turn.spent))
-    cost += pricing.cost_of(Usage.objects.filter(run=turn.run, outcome="used"))
-    return incomplete(Reason.BUDGET) if cost >= policy.max_cost_per_run else None
-
-
-def _tokens_left(turn: Turn, policy: TenantPolicy | None) -> int | None:
-    """Return how many tokens the next answer may have, None without a limit."""
-    bounds = []
-    if turn.run.max_completion_tokens:
-        bounds.append(turn.run.max_completion_tokens - _completion_tokens(turn))
-    if policy is not None and policy.max_tokens_per_run:
-        used = _prompt_tokens(turn) + _completion_tokens(turn)
-        bounds.append(policy.max_tokens_per_run - used)
-    return max(1, min(bounds)) if bounds else None
-
-
-def save_partial(claim: Claim, draft: Draft, state: int) -> None:
-    """Store what was written so far, without waiting for the disk."""
-    with tenant_scope(claim.tenant_id), transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL synchronous_commit = off")
-        take_place(draft)
-        fenced_update(claim, state=state + STATE_MARGIN)
-        store_draft(draft)
-
-
-def store_draft(draft: Draft) -> None:
-    """Insert or update the draft's message and step; its thread has given it the place."""
-    Message.objects.bulk_create(
-        [draft.message],
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=["content", "status", "incomplete_reason", "completed_at", "incomplete_at"],
-    )
-    RunStep.objects.bulk_create(
-        [draft.step],
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=["status", "ended_at", "prompt_tokens", "completion_tokens", "sent"],
-    )
-
-
-def take_place(draft: Draft) -> None:
-    """Move the thread's last position to the draft's."""
-    Thread.objects.filter(pk=draft.message.thread_id).update(last_position=draft.message.position)
-
-
-def supersede_draft(turn: Turn, draft: Draft) -> None:
-    """Close a draft that broke off and whose step is to be repeated as a new one."""
-    draft.settle(timezone.now(), message_reason="run_failed", step_status=StepStatus.FAILED)
-    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
-        take_place(draft)
-        fenced_update(turn.claim, state=turn.live.state + STATE_MARGIN)
-        store_draft(draft)
 
 
 def store_spent(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:
@@ -231,9 +151,7 @@ def record_calls(
             take_place(turn.draft)
         totals = store_spent(run, turn.spent)
         turn.spent.clear()
-        fenced_update(
-            turn.claim, rounds=turn.rounds, state=turn.live.state + STATE_MARGIN, **totals
-        )
+        fenced_update(turn.claim, rounds=turn.rounds, state=turn.state_to_store, **totals)
         if turn.draft is not None:
             turn.draft.settle(now, message_reason="", step_status=StepStatus.COMPLETED)
             store_draft(turn.draft)
@@ -259,7 +177,7 @@ def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
             owner=None,
             expires_at=deadline,
             rounds=turn.rounds,
-            state=turn.live.state + STATE_MARGIN,
+            state=turn.state_to_store,
             **totals,
         )
         if not moved:
@@ -284,7 +202,7 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
             reason=ending.reason or "",
             ended_at=now,
             rounds=turn.rounds,
-            state=turn.live.state + STATE_MARGIN,
+            state=turn.state_to_store,
             **totals,
         )
         if not moved:
@@ -346,55 +264,4 @@ def _sync_mapping(turn: Turn, ending: Ending, position: int) -> None:
         thread_id=turn.run.thread_id,
         upstream=turn.run.upstream,
         defaults={"external_id": turn.conversation, "synced_through": position},
-    )
-
-
-def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
-    """Place the oldest queued message of a locked thread and start its run.
-
-    Several in a row are answered by one run each, in their order.
-    """
-    message = (
-        Message.objects.queued()
-        .filter(thread_id=thread_id, thread__deleted_at=None)
-        .select_for_update(of=("self",))
-        .first()
-    )
-    if message is None:
-        return None
-    thread = Thread.objects.locked().get(pk=thread_id)
-    assistant = (
-        Assistant.objects.filter(pk=message.assistant_id, enabled=True).first()
-        or Assistant.objects.offered().first()
-    )
-    thread.last_position += 1
-    message.position = thread.last_position
-    message.created_at = timezone.now()
-    message.save(update_fields=["position", "created_at"])
-    thread.updated_at = message.created_at
-    thread.save(update_fields=["last_position", "updated_at"])
-    if assistant is None or message.sender is None:
-        return None
-    message.assistant = assistant
-    run = insert_run(thread, assistant=assistant, member_id=message.sender, owner=owner)
-    return started(run, message=message)
-
-
-def started(run: Run, *, message: Message | None = None, resumed: bool = False) -> Started | None:
-    """Return a claimed run with what its readers are told first; None when unclaimed."""
-    announce: list[Announcement] = []
-    if message is not None:
-        announce.append(("thread.message.created", wire.message_object(message)))
-    rendered = wire.run_object(run)
-    if not resumed:
-        announce.append(("thread.run.created", rendered))
-    announce.append(("thread.run.queued", rendered))
-    if run.owner is None:
-        return None
-    return Started(
-        claim=Claim.of(run),
-        thread_id=run.thread_id,
-        state=run.state,
-        seconds_left=(run.expires_at - timezone.now()).total_seconds(),
-        announce=tuple(announce),
     )

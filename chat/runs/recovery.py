@@ -16,7 +16,7 @@ from chat import wire
 from chat.conf import conf
 from chat.models import Message, Process, Run, RunStatus, RunStep, StepStatus, Thread
 from chat.models.reasons import Reason
-from chat.runs import records
+from chat.runs import queue, records
 from chat.runs.claims import Claim
 from chat.runs.lifecycle import advance
 from chat.runs.turn import CANCELLED, EXPIRED, Announcement, Ending, Started, failed
@@ -102,7 +102,7 @@ def _claim_first(run: Run, owner: UUID) -> Started | None:
     asked = Message.objects.select_related("assistant").filter(
         thread_id=run.thread_id, position=run.through_position, role="user"
     )
-    return records.started(run, message=asked.first())
+    return queue.started(run, message=asked.first())
 
 
 def _claim_anew(run: Run, owner: UUID) -> Started:
@@ -199,7 +199,7 @@ def end_row(run: Run, ending: Ending, *, owner: UUID | None) -> Started | None:
         return None
     run.status, run.reason, run.ended_at = status, ending.reason or "", now
     records.close_steps(run.pk, ending, now)
-    return records.start_next_queued(run.thread_id, owner=owner)
+    return queue.start_next_queued(run.thread_id, owner=owner)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,10 @@ from chat.upstream.base import UsageReported
 
 Announcement = tuple[str, dict[str, Any]]
 
+# Room for the events that follow a stored state number, so that it never falls
+# behind what a reader was told.
+STATE_MARGIN = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
@@ -171,6 +175,11 @@ class Turn:
     # When the next partial copy is due, in seconds of time.monotonic.
     next_save: float = 0
     saving: asyncio.Task[None] | None = None
+
+    @property
+    def state_to_store(self) -> int:
+        """The state number to write along with what is stored now."""
+        return self.live.state + STATE_MARGIN
 
     def open_draft(self) -> Draft:
         """Return the draft, begun and announced on first use."""

@@ -1,0 +1,187 @@
+"""One model step: its stream goes to the readers as it comes, and now and then to the database.
+
+No transaction or connection is held while the model server answers, and no
+token causes a database write: partial text is stored about once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import structlog
+from django.db import DatabaseError
+
+from chat.conf import conf
+from chat.runs import drafts, upstreams
+from chat.runs.phases import phase
+from chat.runs.records import Round
+from chat.runs.request import request_for
+from chat.runs.turn import Spent, Turn
+from chat.tools import dispatch
+from chat.upstream.base import (
+    Finished,
+    ModelRequest,
+    RefusalDelta,
+    TextDelta,
+    ToolArgumentsDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from chat.upstream.errors import ConversationLost, StreamBroken, UpstreamError
+from chat.upstream.retry import FailedAttempt, RetryPolicy, stream_with_retries
+from tenants.db import in_db
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(kw_only=True)
+class Answer:
+    """What one model round said."""
+
+    calls: dict[int, dispatch.ProposedCall] = field(default_factory=dict)
+    arguments: dict[int, list[str]] = field(default_factory=dict)
+    usage: UsageReported | None = None
+    finished: Finished | None = None
+
+    def proposed(self) -> list[dispatch.ProposedCall]:
+        """Return the calls in their order, with their whole arguments."""
+        return [
+            call.with_arguments("".join(self.arguments.get(index, [])))
+            for index, call in sorted(self.calls.items())
+        ]
+
+
+async def model_step(turn: Turn, plan: Round) -> Answer | None:
+    """Ask the model once; None when the step has to be repeated.
+
+    A stream that breaks after its first content is repeated once as a new step
+    with a new message; the broken one is closed and leaves the prompt.
+    """
+    try:
+        return await stream_answer(turn, await request_for(turn, plan))
+    except ConversationLost:
+        if turn.repeats:
+            raise
+        turn.repeats += 1
+        turn.conversation, turn.synced_through = None, None
+        return None
+    except UpstreamError as error:
+        if not (error.after_first_content and error.retryable) or turn.repeats:
+            raise
+        turn.repeats += 1
+        turn.conversation, turn.synced_through = None, None
+        log.info("model_step_repeated", code=error.code)
+        if turn.draft is not None:
+            draft, turn.draft = turn.draft, None
+            await settle_saving(turn)
+            await phase(drafts.supersede_draft, turn, draft)
+            turn.publish_settled(draft)
+        return None
+
+
+async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
+    """Relay one answer to the readers as it comes."""
+    answer = Answer()
+    upstream = upstreams.upstream_named(turn.run.upstream)
+    policy = RetryPolicy(tries=conf.upstream_tries, base=conf.upstream_backoff_seconds)
+
+    async def note_failure(attempt: FailedAttempt) -> None:
+        log.info("upstream_attempt_failed", code=attempt.error.code, number=attempt.number)
+        usage = attempt.usage or UsageReported(0, 0)
+        turn.spent.append(Spent(model=request.model, usage=usage, outcome="failed"))
+
+    stream = stream_with_retries(
+        upstream,
+        request,
+        policy=policy,
+        deadline=turn.deadline,
+        breaker=upstreams.breaker_of(turn.claim.tenant_id, turn.run.upstream),
+        on_failed_attempt=note_failure,
+    )
+    async with aclosing(stream):
+        async for events in stream:
+            text = take_events(answer, events, turn)
+            if text:
+                write_text(turn, text)
+    if answer.usage is not None:
+        turn.spent.append(Spent(model=request.model, usage=answer.usage))
+        turn.usage = answer.usage
+    if turn.draft is None and not answer.calls:
+        raise StreamBroken("The answer was empty.", after_first_content=True)
+    turn.answered = []
+    return answer
+
+
+def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
+    """Note the events of one network read and return their text, joined."""
+    text = ""
+    for event in events:
+        kind = type(event)
+        if kind is TextDelta:
+            text += event.text
+        elif kind is ToolArgumentsDelta:
+            answer.arguments.setdefault(event.index, []).append(event.text)
+        elif kind is ToolCallStarted:
+            answer.calls[event.index] = dispatch.ProposedCall(
+                round=turn.rounds,
+                index=event.index,
+                server_call_id=event.server_call_id,
+                name=event.name,
+                arguments="",
+            )
+        elif kind is RefusalDelta:
+            turn.open_draft().refusal.append(event.text)
+        elif kind is UsageReported:
+            answer.usage = event
+        elif kind is Finished:
+            answer.finished = event
+    return text
+
+
+def write_text(turn: Turn, text: str) -> None:
+    """Add to the draft, tell the readers, and store a partial copy now and then."""
+    draft = turn.open_draft()
+    draft.pieces.append(text)
+    turn.live.text(draft.message.pk, text)
+    now = monotonic()
+    if now < turn.next_save:
+        return
+    if turn.next_save == 0:
+        turn.next_save = now + conf.partial_seconds
+    elif turn.saving is None or turn.saving.done():
+        if turn.saving is not None:
+            look_at_saved(turn.saving)
+        turn.next_save = now + conf.partial_seconds
+        draft.fill()
+        turn.saving = asyncio.create_task(
+            in_db(drafts.save_partial, turn.claim, draft, turn.state_to_store)
+        )
+
+
+async def settle_saving(turn: Turn) -> None:
+    """Wait for the partial copy that is under way.
+
+    Raises:
+        ClaimLapsed: when it found out that another process took over.
+    """
+    if turn.saving is not None:
+        await asyncio.wait({turn.saving})
+        saving, turn.saving = turn.saving, None
+        look_at_saved(saving)
+
+
+def look_at_saved(saving: asyncio.Task[None]) -> None:
+    """Go on without a partial copy that failed: the whole text is stored at the end.
+
+    Raises:
+        ClaimLapsed: when it found out that another process took over.
+    """
+    error = saving.exception()
+    if isinstance(error, DatabaseError):
+        log.warning("partial_copy_failed", error=type(error).__qualname__)
+    elif error is not None:
+        raise error

@@ -1,0 +1,31 @@
+"""Database phases that a cancelled run sees through to their end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import structlog
+
+from tenants.db import in_db
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+async def phase(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do as `in_db`, but a cancelled caller waits until `fn` is done.
+
+    What follows a cancellation writes the same rows of the same turn.
+    """
+    work = asyncio.ensure_future(in_db(fn, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        if not work.cancelled() and work.exception() is not None:
+            log.info("phase_failed_while_stopped", error=type(work.exception()).__qualname__)
+        raise

@@ -1,0 +1,52 @@
+"""What a model round asks of the model server."""
+
+from __future__ import annotations
+
+from chat.runs import upstreams
+from chat.runs.records import Round
+from chat.runs.turn import Turn
+from chat.tools import registry
+from chat.upstream.base import FunctionOutput, KeepsConversations, ModelRequest
+
+
+async def request_for(turn: Turn, plan: Round) -> ModelRequest:
+    """Return the request of this round; makes the server's conversation where one is kept."""
+    run, prompt = turn.run, plan.prompt
+    items = prompt.items
+    upstream = upstreams.upstream_named(run.upstream)
+    if upstreams.keeps_conversations(run.upstream) and isinstance(upstream, KeepsConversations):
+        if turn.conversation is None:
+            turn.conversation = await upstream.create_conversation()
+        elif turn.answered:
+            items = tuple(
+                FunctionOutput(call_id=call.server_call_id, output=call.output or "")
+                for call in turn.answered
+            )
+        elif turn.synced_through is not None:
+            items = prompt.new_items
+    names = registry.offered_names(run.tools, dropped=prompt.dropped)
+    tools = registry.specs(run.tools, names)
+    turn.sent = {
+        "round": turn.rounds,
+        "model": run.model,
+        "items": len(items),
+        "estimated_tokens": prompt.tokens,
+        "older_left_out": prompt.dropped,
+        "tools": [tool.name for tool in tools],
+        "conversation": turn.conversation,
+    }
+    return ModelRequest(
+        model=run.model,
+        items=items,
+        instructions=run.instructions or None,
+        tools=tools,
+        tool_choice="auto" if run.tool_choice is None else run.tool_choice,
+        parallel_tool_calls=run.parallel_tool_calls,
+        temperature=run.temperature,
+        top_p=run.top_p,
+        reasoning_effort=run.reasoning_effort or None,
+        response_format=run.response_format,
+        max_output_tokens=plan.tokens_left,
+        conversation=turn.conversation,
+        safety_id=run.member_id.hex,
+    )
