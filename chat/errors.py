@@ -17,6 +17,37 @@ class InvalidInput(ChatError):
     code = "invalid_value"
 
 
+class MissingParameter(InvalidInput):
+    """A parameter that is needed is missing."""
+
+    code = "missing_required_parameter"
+
+
+class UnknownParameter(InvalidInput):
+    """There is no such parameter."""
+
+    code = "unknown_parameter"
+
+
+class InvalidType(InvalidInput):
+    """This value is of the wrong kind."""
+
+    code = "invalid_type"
+
+
+class UnknownModel(InvalidInput):
+    """There is no such model here."""
+
+    code = "model_not_found"
+
+
+class WrongMediaType(ChatError):
+    """The body must be JSON in UTF-8: application/json."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+
+
 class InvalidJson(ChatError):
     """This is not well-formed JSON."""
 
@@ -47,6 +78,20 @@ class RunFinished(ChatError):
     """This answer has already ended."""
 
     code = "run_finished"
+
+
+class NothingToRetry(ChatError):
+    """The last answer is complete: write a new message instead."""
+
+    code = "nothing_to_retry"
+
+
+class TooManyRuns(ChatError):
+    """Too many answers are under way: wait for one to end."""
+
+    code = "too_many_runs"
+    http_status = 429
+    retryable = True
 
 
 class RunNotWaiting(ChatError):

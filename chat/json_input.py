@@ -7,7 +7,9 @@ import math
 import re
 from typing import Any, NoReturn
 
-from chat.errors import InvalidJson
+from django.http import HttpRequest
+
+from chat.errors import InvalidJson, WrongMediaType
 
 MAX_DEPTH = 32
 _LARGEST = 2**63 - 1
@@ -45,6 +47,20 @@ def parse_json_object(
         raise InvalidJson("A JSON object is expected.")
     _refuse_unusable_text(value)
     return value
+
+
+def parse_json_body(request: HttpRequest, *, max_bytes: int) -> dict[str, Any]:
+    """Return the JSON object of a request; no body is an empty one.
+
+    Raises:
+        WrongMediaType: for a body that says it is something else than JSON.
+        InvalidJson: as `parse_json_object` does.
+    """
+    charset = (request.content_params or {}).get("charset", "utf-8")
+    if request.body and (request.content_type, charset.lower()) != ("application/json", "utf-8"):
+        # A form of another site can send any text, but not this type unasked.
+        raise WrongMediaType()
+    return parse_json_object(request.body or b"{}", max_bytes=max_bytes)
 
 
 def _text(raw: bytes | str, max_bytes: int) -> str:

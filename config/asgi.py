@@ -22,11 +22,12 @@ http = get_asgi_application()
 from chat.runs.lifespan import Lifespan  # noqa: E402  (models need the app registry)
 from chat.web.consumers import ChatConsumer  # noqa: E402
 from config.body_limit import BodyLimit  # noqa: E402
+from config.request_id import RequestId  # noqa: E402
 from tenants.asgi import PrincipalSocketMiddleware, SameOrigin  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(http, limit=settings.BODY_LIMIT),
+        "http": RequestId(BodyLimit(http, limits=settings.BODY_LIMITS)),
         "websocket": AllowedHostsOriginValidator(
             SameOrigin(PrincipalSocketMiddleware(URLRouter([path("ws/", ChatConsumer.as_asgi())])))
         ),

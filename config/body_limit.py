@@ -6,6 +6,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tenants.errors import error_body
+
 Scope = dict[str, Any]
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -14,17 +16,21 @@ App = Callable[..., Awaitable[None]]
 
 
 class BodyLimit:
-    """ASGI wrapper: answers 413 for a body over `limit` bytes, announced or not."""
+    """ASGI wrapper: answers 413 for a body over the limit of its address, announced or not.
 
-    def __init__(self, app: App, *, limit: int) -> None:
+    `limits` are bytes by the beginning of the path; the first that fits counts.
+    """
+
+    def __init__(self, app: App, *, limits: dict[str, int]) -> None:
         self.app = app
-        self.limit = limit
+        self.limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request unless its body is too large."""
+        limit = next(most for start, most in self.limits.items() if scope["path"].startswith(start))
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > self.limit:
-            await self._refuse(send)
+        if not announced.isdigit() or int(announced) > limit:
+            await self._refuse(send, limit)
             return
         seen = 0
         refused = False
@@ -35,9 +41,9 @@ class BodyLimit:
                 return {"type": "http.disconnect"}
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self.limit:
+            if seen > limit:
                 refused = True
-                await self._refuse(send)
+                await self._refuse(send, limit)
                 return {"type": "http.disconnect"}
             return message
 
@@ -47,10 +53,9 @@ class BodyLimit:
 
         await self.app(scope, bounded, unless_refused)
 
-    async def _refuse(self, send: Send) -> None:
-        text = f"The request body is larger than {self.limit} bytes."
-        error = {"code": "body_too_large", "message": text, "param": None}
-        body = json.dumps({"error": error}).encode()
+    async def _refuse(self, send: Send, limit: int) -> None:
+        text = f"The request body is larger than {limit} bytes."
+        body = json.dumps(error_body("body_too_large", text, status=413)).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": 413, "headers": headers})

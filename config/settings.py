@@ -59,6 +59,8 @@ INSTALLED_APPS = [
     "chat",
     "chat.web",
     "chat.demo",
+    "rest_framework",
+    "drf_spectacular",
     "unfold",
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
@@ -117,6 +119,17 @@ TEMPLATES = [
 # Database: DATABASE_URL is the application's role; the owner's appears for migrations only.
 DATABASE_THREADS = read("int", "ATRIUM_DATABASE_THREADS", 4, least=1)
 
+# A process that froze, or whose machine left, must not keep others waiting for its locks.
+_LEFT_OPEN = read("float", "ATRIUM_TRANSACTION_IDLE_SECONDS", 10, least=0.5)
+CONNECTION: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "options": f"-c idle_in_transaction_session_timeout={round(_LEFT_OPEN * 1000)}",
+}
+
 
 def database(variable: str, *, pool: bool) -> dict[str, Any]:
     """Return Django's settings for the PostgreSQL address in `variable`.
@@ -133,8 +146,10 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
     if pool:
         # One lane of threads for work, one for tools, and one thread for heartbeats.
         size = 2 * DATABASE_THREADS + 1 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
-        options = {"min_size": 1, "max_size": size, "timeout": 10, "max_idle": 60}
-        parsed["OPTIONS"] = {**parsed.get("OPTIONS", {}), "pool": options}
+        # The pool pauses longer after each failure; who asks anew, every second or two, does not.
+        patience = {"timeout": 10, "reconnect_timeout": 1}
+        options = {"min_size": 1, "max_size": size, "max_idle": 60, **patience}
+        parsed["OPTIONS"] = {**CONNECTION, **parsed.get("OPTIONS", {}), "pool": options}
     return parsed
 
 
@@ -245,9 +260,12 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
     }
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 BODY_LIMIT = read("int", "ATRIUM_BODY_BYTES", 1_048_576, least=1024)
+# Programs send whole threads, and every character as \uXXXX.
+API_BODY_LIMIT = read("int", "ATRIUM_API_BODY_BYTES", 8_388_608, least=1024)
+BODY_LIMITS = {"/v1/": API_BODY_LIMIT, "": BODY_LIMIT}
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(BODY_LIMITS.values())
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English"))]
@@ -267,6 +285,18 @@ DJANGO_STRUCTLOG_USER_ID_FIELD = "pk"
 # One line a request. The address would be whatever the asker writes into X-Forwarded-For.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+# The id is made by config.request_id, which lets none in from outside.
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
+
+# The API: who asks is decided in the middleware, by key alone.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
 
 # Admin's look
 UNFOLD = {"SITE_TITLE": "Atrium", "SITE_HEADER": "Atrium", "SHOW_HISTORY": False}
@@ -295,6 +325,7 @@ if _openai_configured:
             "chat_completions": "chat.upstream.chat_completions.ChatCompletionsUpstream",
         }[_wire],
         "MODEL": read("str", "ATRIUM_MODEL", "gpt-4.1-mini"),
+        "MODELS": read("list", "ATRIUM_MODELS", []),
         "OPTIONS": {
             "base_url": read("str", "OPENAI_BASE_URL", "") or None,
             "api_key": read("str", "OPENAI_API_KEY", "") or "none",
@@ -321,6 +352,8 @@ CHAT = {
     "INSTRUCTION_CHARACTERS": 256_000,
     "MESSAGES_PER_THREAD": read("int", "ATRIUM_MESSAGES_PER_THREAD", 100_000, least=2),
     "MAX_RUNS": read("int", "ATRIUM_MAX_RUNS", 250, least=1),
+    "RUNS_PER_MEMBER": read("int", "ATRIUM_RUNS_PER_MEMBER", 100, least=1),
+    "RUNS_PER_TENANT": read("int", "ATRIUM_RUNS_PER_TENANT", 2_000, least=1),
     "HEARTBEAT_SECONDS": read("float", "ATRIUM_HEARTBEAT_SECONDS", 5, least=0.1),
     "LAPSE_SECONDS": read("float", "ATRIUM_LAPSE_SECONDS", 15, least=0.3),
     "WATCH_SECONDS": read("float", "ATRIUM_WATCH_SECONDS", 2, least=0.05),

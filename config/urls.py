@@ -1,4 +1,4 @@
-"""Addresses: the chat page, the admin, sign-in. Health is answered before (config.health)."""
+"""Addresses: page, admin, sign-in, API. Health is answered before (config.health)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from chat.admin import site
 urlpatterns = [
     path("admin/", site.urls),
     path("accounts/", include("tenants.account_urls")),
+    path("v1/", include("chat.api.urls")),
     path("", include("tenants.urls")),
     path("", include("chat.web.urls")),
 ]

@@ -61,7 +61,7 @@ def assert_one_error(response: Any, *, status: range = range(400, 500)) -> None:
     assert response.headers["Content-Type"] == JSON
     body = response.json()
     assert set(body) == {"error"}
-    assert set(body["error"]) == {"code", "message", "param"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
     assert body["error"]["code"] and body["error"]["message"]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from chat.errors import InvalidInput
+from chat import ids
+from chat.errors import InvalidInput, NotFound
 
 # What PostgreSQL or JSON cannot hold.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -60,3 +61,38 @@ def clean_choice(value: Any, *, param: str, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise InvalidInput(_("Choose one of what is offered."), param=param)
     return value
+
+
+_KINDS = {
+    "asst_": "assistant",
+    "thread_": "thread",
+    "msg_": "message",
+    "run_": "run",
+    "step_": "run step",
+    "call_": "tool call",
+    "file-": "file",
+    "vs_": "vector store",
+}
+
+
+def clean_id(value: Any, *, param: str, prefix: str) -> str:
+    """Return `value`, text that may name a row of the kind that `prefix` stands for.
+
+    Raises:
+        InvalidInput: for anything but text that begins with the prefix.
+        NotFound: for text no row of ours is named by; PostgreSQL refuses some.
+    """
+    if not isinstance(value, str) or not value.startswith(prefix):
+        given = f"'{value[:64]}'" if isinstance(value, str) else "no text"
+        raise InvalidInput(
+            f"Invalid '{param}': {given}. Expected an ID that begins with '{prefix[:-1]}'.",
+            param=param,
+        )
+    if not ids.is_id(value, prefix):
+        raise not_found(prefix, value, param=param)
+    return value
+
+
+def not_found(prefix: str, value: str, *, param: str) -> NotFound:
+    """Return the error for an id that names nothing, or nothing of the principal's."""
+    return NotFound(f"No {_KINDS[prefix]} found with id '{value[:128]}'.", param=param)

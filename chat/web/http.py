@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from chat.errors import InvalidInput, NotAllowed
-from chat.json_input import parse_json_object
+from chat.json_input import parse_json_body
 from tenants.access import Principal
 from tenants.errors import AtriumError
 from tenants.middleware import error_response
@@ -35,13 +35,6 @@ class WrongMethodError(AtriumError):
 
     code = "method_not_allowed"
     http_status = 405
-
-
-class WrongTypeError(AtriumError):
-    """The body must be JSON in UTF-8: application/json."""
-
-    code = "unsupported_media_type"
-    http_status = 415
 
 
 def answer_to(error: AtriumError) -> JsonResponse:
@@ -92,24 +85,15 @@ def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
 
 
 def json_of(request: HttpRequest) -> dict[str, Any]:
-    """Return the request's JSON object; no body is an empty one.
-
-    Raises:
-        WrongTypeError: for a body that says it is something else than JSON.
-        InvalidJson: for anything but one well-formed object.
-    """
-    charset = (request.content_params or {}).get("charset", "utf-8")
-    if request.body and (request.content_type, charset.lower()) != ("application/json", "utf-8"):
-        # A form of another site can send any text, but not this type unasked.
-        raise WrongTypeError()
-    return parse_json_object(request.body or b"{}", max_bytes=settings.BODY_LIMIT)
+    """Return the request's JSON object; raises as `parse_json_body`."""
+    return parse_json_body(request, max_bytes=settings.BODY_LIMIT)
 
 
 def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
     """Return the request's JSON object, which must have exactly `fields` of these types.
 
     Raises:
-        WrongTypeError, InvalidJson: as `json_of` does.
+        WrongMediaType, InvalidJson: as `json_of` does.
         InvalidInput: naming the first field that is missing, unknown or of another type.
     """
     values = json_of(request)

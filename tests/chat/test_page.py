@@ -103,7 +103,7 @@ def test_bad_input_is_one_clear_error(world: World, body: bytes) -> None:
     thread = world.acme.threads["alice"]
     answer = post(world.acme.client("alice"), f"/page/threads/{thread.pk}/rename", body)
     assert answer.status_code == 400
-    assert set(answer.json()["error"]) == {"code", "message", "param"}
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     with world.acme.scope():
         assert Thread.objects.get(pk=thread.pk).title == thread.title
 

@@ -363,7 +363,7 @@ def test_refusals_carry_a_code_and_a_sentence() -> None:
 
 def test_wrong_bearer_key_is_told_in_json(world: World) -> None:
     answer = Client().get("/profile/", headers={"Authorization": "Bearer atr_wrong"})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "access_denied")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
 def test_key_never_falls_back_to_the_cookie_beside_it(world: World) -> None:

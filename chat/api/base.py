@@ -1,0 +1,128 @@
+"""What every view of the API is: who asks, what comes in, what leaves, and how errors look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+from rest_framework.exceptions import APIException
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from chat.api import pages
+from chat.api.errors import MissingBeta, MissingKey, framework_refusal, refusal
+from chat.api.fields import Input, read_input
+from chat.json_input import parse_json_body
+from tenants.access import Principal
+from tenants.errors import AtriumError
+
+BETAS = {"assistants=v2": 2, "assistants=v1": 1}
+
+
+class AlwaysJson(BaseContentNegotiation):
+    """Whatever a client says it accepts, answers are JSON; streams are the view's own."""
+
+    def select_parser(self, request: Any, parsers: Any) -> Any:
+        """Bodies are read by `ApiView.input`."""
+        return parsers[0]
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        """Return the only one."""
+        return JSONRenderer(), "application/json"
+
+
+class ApiView(APIView):
+    """A view below /v1: parse, call one action (or read for the principal), render by wire.
+
+    `beta` is False where no OpenAI-Beta header is asked for. A view method takes
+    `request` and the ids of its path, uses `self.input` and `self.query`, and
+    returns a `Response` of a wire object. AtriumError anywhere becomes its
+    answer. Reads open `transaction.atomic()`; actions own theirs.
+    """
+
+    beta = True
+    version = 2
+    http_method_names = ["get", "post", "delete", "head"]
+    content_negotiation_class = AlwaysJson
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks: always by key."""
+        principal: Principal = self.request._request.principal  # type: ignore[attr-defined]
+        return principal
+
+    def check_key(self) -> None:
+        """Refuse signed-in browsers too: no cookie acts here, so no other site can."""
+        principal: Principal | None = getattr(self.request._request, "principal", None)
+        if principal is None or principal.key is None:
+            raise MissingKey()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse who may not ask, asks too often, or speaks another protocol."""
+        self.check_key()
+        super().initial(request, *args, **kwargs)
+        if self.beta:
+            self.version = assistants_version(request.headers.get("OpenAI-Beta", ""))
+
+    def input(self, shape: type[Input]) -> dict[str, Any]:
+        """Return the JSON body as `shape` reads it: only what was given, and defaults.
+
+        Raises:
+            WrongMediaType, InvalidJson: for a body that is no JSON object.
+            InvalidInput: naming the parameter, nested ones as "a.b" and "a[0].b".
+        """
+        body = parse_json_body(self.request._request, max_bytes=settings.API_BODY_LIMIT)
+        return read_input(shape, body)
+
+    def query(self, shape: type[Input]) -> dict[str, Any]:
+        """Return the query parameters as `shape` reads them; raises as `input`."""
+        return read_input(shape, pages.query_values(self.request._request))
+
+    def page(
+        self,
+        rows: QuerySet[Any],
+        render: Callable[[Any], dict[str, Any]],
+        *,
+        query: dict[str, Any],
+        prefix: str,
+        by: tuple[str, ...] = ("created_at", "id"),
+    ) -> Response:
+        """Return one page of `rows` (see `pages.read_page`); call it in a transaction."""
+        found, has_more = pages.read_page(rows, query=query, prefix=prefix, by=by)
+        return Response(pages.list_of([render(row) for row in found], has_more=has_more))
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Render refusals; anything else is our own failure, and config.urls' to answer."""
+        if isinstance(exc, AtriumError):
+            response = refusal(exc)
+        elif isinstance(exc, APIException):
+            response = framework_refusal(exc, self.request._request)
+        else:
+            raise exc
+        response.exception = True
+        return response
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """Name the methods only where another was tried."""
+        if self.request.method in self.allowed_methods:
+            return {}
+        return {"Allow": ", ".join(self.allowed_methods)}
+
+
+def assistants_version(header: str) -> int:
+    """Return 2, or 1 for the older spelling.
+
+    Raises:
+        MissingBeta: when the header names neither.
+    """
+    for part in header.split(","):
+        version = BETAS.get(part.strip().lower())
+        if version is not None:
+            return version
+    raise MissingBeta()

@@ -1,0 +1,52 @@
+"""Every failure below /v1 in the shape of the Assistants API."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from tenants.errors import AtriumError, KeyRefused, error_body
+
+# Where the service's own code for an error is another one than ours, or none.
+WIRE_CODES = {
+    "not_found": None,
+    "thread_busy": None,
+    "run_finished": None,
+    "not_allowed": "permission_denied",
+}
+FRAMEWORK_CODES: dict[type[exceptions.APIException], str] = {
+    exceptions.MethodNotAllowed: "method_not_allowed",
+    exceptions.Throttled: "rate_limit_exceeded",
+}
+
+
+class MissingKey(KeyRefused):
+    """You didn't provide an API key: send it as Authorization: Bearer YOUR_KEY."""
+
+
+class MissingBeta(AtriumError):
+    """You must provide the 'OpenAI-Beta' header to access the Assistants API. \
+Please try again by setting the header 'OpenAI-Beta: assistants=v2'."""
+
+    code = "invalid_beta"
+
+
+def refusal(error: AtriumError) -> Response:
+    """Return the answer to an action's or a view's refusal."""
+    code = WIRE_CODES.get(error.code, error.code)
+    body = error_body(code, error.message, status=error.http_status, param=error.param)
+    headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else None
+    return Response(body, status=error.http_status, headers=headers)
+
+
+def framework_refusal(error: exceptions.APIException, request: HttpRequest) -> Response:
+    """Return the answer to what the framework itself refuses: methods, too many requests."""
+    message = str(error.detail)
+    if isinstance(error, exceptions.MethodNotAllowed):
+        message = f"Not allowed to {request.method} on {request.path}."
+    code = FRAMEWORK_CODES.get(type(error), str(error.default_code))
+    wait = getattr(error, "wait", None)
+    headers = {"Retry-After": str(int(wait) + 1)} if wait else {}
+    body = error_body(code, message, status=error.status_code)
+    return Response(body, status=error.status_code, headers=headers)

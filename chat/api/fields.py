@@ -1,0 +1,146 @@
+"""Strict fields of request bodies: nothing is coerced, nothing unknown is let through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+from rest_framework import serializers
+
+from chat.errors import InvalidInput, InvalidType, MissingParameter, UnknownParameter
+
+_TYPE_CODES = {"invalid", "null", "not_a_list", "not_a_dict"}
+_NAMES = {str: "a string", bool: "a boolean", int: "an integer", float: "a number"}
+_NAMES |= {list: "an array", dict: "an object", type(None): "null"}
+
+
+class Input(serializers.Serializer):
+    """Base of request bodies, nested objects and query parameters. Unknown fields are refused."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse anything but an object of the declared fields."""
+        if not isinstance(data, dict):
+            _wrong_type(self, data, "an object")
+        unknown = [name for name in data if name not in self.fields]
+        if unknown:
+            detail = serializers.ErrorDetail("", code="unknown")
+            raise serializers.ValidationError({unknown[0]: [detail]})
+        return super().to_internal_value(data)
+
+
+class Text(serializers.CharField):
+    """A string, as it is."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_blank": True, "trim_whitespace": False, **options})
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """Skip the framework's special cases of empty text."""
+        if isinstance(data, str) and not data and not self.allow_blank:
+            self.fail("blank")
+        return serializers.Field.run_validation(self, data)
+
+    def to_internal_value(self, data: Any) -> str:
+        """Refuse everything else."""
+        return data if isinstance(data, str) else _wrong_type(self, data, "a string")
+
+
+class WholeNumber(serializers.IntegerField):
+    """An integer; no text that reads like one."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """Refuse everything else."""
+        if isinstance(data, bool) or not isinstance(data, int):
+            _wrong_type(self, data, "an integer")
+        return int(data)
+
+
+class Number(serializers.FloatField):
+    """A number."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """Refuse everything else."""
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            _wrong_type(self, data, "a number")
+        return float(data)
+
+
+class Flag(serializers.BooleanField):
+    """True or false; no text, no 0 and 1."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Refuse everything else."""
+        return data if isinstance(data, bool) else _wrong_type(self, data, "a boolean")
+
+
+class Choice(serializers.ChoiceField):
+    """One of some texts."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Refuse everything else, naming what there is."""
+        if not isinstance(data, str):
+            _wrong_type(self, data, "a string")
+        if data not in self.choices:
+            offered = ", ".join(f"'{one}'" for one in self.choices)
+            text = f"'{data[:100]}' is none of {offered}."
+            raise serializers.ValidationError(text, code="invalid_choice")
+        return data
+
+
+class Checked(serializers.Field):
+    """A value of many shapes, which the action checks; describe it with `extend_schema_field`."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Pass it on."""
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        """Pass it on."""
+        return value
+
+
+def read_input(shape: type[Input], data: Any) -> dict[str, Any]:
+    """Return `data` as `shape` reads it: what was given, and declared defaults.
+
+    Raises:
+        InvalidInput, InvalidType, MissingParameter, UnknownParameter: for the first thing
+            wrong, naming it in `param`, nested ones as "a.b" and "a[0].b".
+    """
+    serializer = shape(data=data)
+    if not serializer.is_valid():
+        param, detail = next(_flattened(serializer.errors, ""))
+        raise _refusal(param, detail)
+    return dict(serializer.validated_data)
+
+
+def _flattened(errors: Any, path: str) -> Iterator[tuple[str, serializers.ErrorDetail]]:
+    if isinstance(errors, serializers.ErrorDetail):
+        yield path, errors
+    elif isinstance(errors, Mapping):
+        for key, inner in errors.items():
+            if key == "non_field_errors":
+                yield from _flattened(inner, path)
+            elif isinstance(key, int):
+                yield from _flattened(inner, f"{path}[{key}]")
+            else:
+                yield from _flattened(inner, f"{path}.{key}" if path else str(key))
+    else:
+        for index, inner in enumerate(errors):
+            is_row = isinstance(inner, Mapping)
+            yield from _flattened(inner, f"{path}[{index}]" if is_row else path)
+
+
+def _refusal(param: str, detail: serializers.ErrorDetail) -> InvalidInput:
+    if detail.code == "unknown":
+        return UnknownParameter(f"Unknown parameter: '{param[:200]}'.", param=param)
+    if detail.code == "required":
+        return MissingParameter(f"Missing required parameter: '{param}'.", param=param)
+    if detail.code in _TYPE_CODES:
+        return InvalidType(f"Invalid type for '{param}': {detail}", param=param)
+    return InvalidInput(f"Invalid '{param}': {detail}", param=param)
+
+
+def _wrong_type(field: serializers.Field, value: Any, expected: str) -> NoReturn:
+    given = _NAMES.get(type(value), "something else")
+    text = f"expected {expected}, but got {given} instead."
+    raise serializers.ValidationError(text, code="invalid")

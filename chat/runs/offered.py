@@ -1,0 +1,57 @@
+"""Which models a company may use over the API, and at which model server each is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chat.conf import conf
+from chat.errors import UnknownModel
+from chat.models import Assistant
+
+MOST_IN_USE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfferedModel:
+    """A model and the server that has it; "" is the installation's own."""
+
+    name: str
+    upstream: str
+
+    @property
+    def server(self) -> str:
+        """The server's name."""
+        return self.upstream or str(conf.default_upstream)
+
+
+def offered_models() -> list[OfferedModel]:
+    """Return what the operator offers, then what the company's admins chose besides, by name.
+
+    A name at several servers is the installation's own server's, else that of
+    the first in the settings. Must run in the tenant's scope and a transaction.
+    """
+    found: dict[str, str] = {}
+    for upstream in ("", *conf.upstreams):
+        for name in _configured(upstream):
+            found.setdefault(name, upstream)
+    in_use = Assistant.objects.filter(enabled=True).values_list("model", "upstream").distinct()
+    for name, upstream in in_use.order_by("model", "upstream")[:MOST_IN_USE]:
+        found.setdefault(name, upstream)
+    return [OfferedModel(name=name, upstream=found[name]) for name in sorted(found)]
+
+
+def server_of(model: str) -> str:
+    """Return the model server of `model`, "" for the installation's own; runs like the above.
+
+    Raises:
+        UnknownModel: when the company may not use a model of this name.
+    """
+    for one in offered_models():
+        if one.name == model:
+            return one.upstream
+    raise UnknownModel(f"The requested model '{model[:256]}' does not exist.", param="model")
+
+
+def _configured(upstream: str) -> list[str]:
+    config = conf.upstream(upstream)
+    return [name for name in (config["MODEL"], *config.get("MODELS", ())) if name]
