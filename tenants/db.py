@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
@@ -92,9 +92,26 @@ def connect_signals() -> None:
 def _run_and_give_back(fn: Callable[[], T]) -> T:
     try:
         return fn()
+    except (InterfaceError, OperationalError) as error:
+        if is_lost(error):
+            _empty_pool()
+        raise
     finally:
         for connection in connections.all(initialized_only=True):
             connection.close()
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the connection is gone, not just the statement."""
+    state: str | None = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state.startswith(("08", "57P"))
+
+
+def _empty_pool() -> None:
+    """Forget the idle connections: they went with the same server, and each would fail once."""
+    pool = getattr(connections["default"], "pool", None)
+    if pool is not None:
+        pool.drain()
 
 
 async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

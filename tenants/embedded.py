@@ -287,6 +287,12 @@ def locate(data_dir: Path | str) -> Cluster | None:
     return _opened(place)
 
 
+def lends(data_dir: Path | str, url: str) -> bool:
+    """Tell whether `url` is the serving role's address of the cluster below `data_dir`."""
+    cluster = locate(data_dir)
+    return cluster is not None and cluster.app_url() == url
+
+
 def open_any_major(data_dir: Path | str) -> Cluster | None:
     """Like `locate`, with the programs of whichever version made the files."""
     place = Path(data_dir).resolve()

@@ -2,7 +2,8 @@
 
 The server is a child process with the application's credentials only. It is restarted when
 it dies by itself, told to end when this process does (even by SIGKILL), and drained first at
-Ctrl-C and SIGTERM; the database goes last, with the environment of `tenants.local`.
+Ctrl-C and SIGTERM; the database goes last, with the environment of `tenants.local`. An embedded
+database that dies by itself is started again, and the server finds it again by itself.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ from django.core.management.base import CommandError
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
-from tenants import standby
-from tenants.postgres_programs import make_data_dir
+from tenants import embedded, standby
+from tenants.postgres_programs import EmbeddedError, make_data_dir
 
 READY_SECONDS = 120
 STEADY_SECONDS = 60
 LONGEST_PAUSE = 30.0
+DATABASE_LOOK_SECONDS = 0.5
 LARGEST_FRAME = 1_048_576
 MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 
@@ -163,13 +165,18 @@ def _ask_for_models(name: str, port: int) -> str | None:
 
 @dataclass(kw_only=True)
 class Supervisor:
-    """Keeps one server process running until it is told to stop."""
+    """Keeps one server process running until it is told to stop.
+
+    `database` is the data folder of an embedded database, which is kept running as well.
+    """
 
     host: str
     port: int
     say: Callable[[str], None]
+    database: Path | None = None
     signals: int = 0
     child: subprocess.Popen[str] | None = field(default=None, init=False)
+    _database_at: float = field(default=0, init=False)
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP. Raises CommandError when it never came up."""
@@ -178,6 +185,7 @@ class Supervisor:
         pause = 1.0
         first = True
         while not self._stopping():
+            self._keep_database()
             began = time.monotonic()
             self.child = self._spawn()
             if self._stopping():  # the signal came while the child was being made
@@ -185,7 +193,7 @@ class Supervisor:
             if first and self._becomes_ready():
                 first = False
                 on_ready()
-            status = self.child.wait()
+            status = self._until_it_ends(self.child)
             if self._stopping():
                 return
             if first:
@@ -194,6 +202,28 @@ class Supervisor:
             self.say(f"The server ended by itself (status {status}); again in {pause:.0f} s.")
             self._sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _until_it_ends(self, child: subprocess.Popen[str]) -> int:
+        """Return the child's status; its database is looked after meanwhile."""
+        while True:
+            try:
+                return child.wait(DATABASE_LOOK_SECONDS if self.database else None)
+            except subprocess.TimeoutExpired:
+                self._keep_database()
+
+    def _keep_database(self) -> None:
+        """Start the embedded database again where it died by itself."""
+        if self.database is None or self._stopping() or time.monotonic() < self._database_at:
+            return
+        cluster = embedded.locate(self.database)
+        if cluster is None or cluster.is_running():
+            return
+        self.say("The database ended by itself; starting it again.")
+        try:
+            embedded.ensure_running(self.database)
+        except EmbeddedError as error:
+            self.say(f"{error} Again in {LONGEST_PAUSE:.0f} s.")
+            self._database_at = time.monotonic() + LONGEST_PAUSE
 
     def _spawn(self) -> subprocess.Popen[str]:
         child = standby.take()

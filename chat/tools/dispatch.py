@@ -295,10 +295,15 @@ def _run_in_transaction(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCal
 
 
 def _limit_statements(seconds: float) -> None:
-    # The thread cannot be stopped from outside; its waiting for PostgreSQL can.
+    # The thread cannot be stopped from outside; its waiting for PostgreSQL can, and so can
+    # PostgreSQL's for the tool, which may think for as long.
     with connection.cursor() as cursor:
         limit = str(round(seconds * 1000) + 500)
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [limit])
+        cursor.execute(
+            "SELECT set_config('statement_timeout', %s, true), "
+            "set_config('idle_in_transaction_session_timeout', %s, true)",
+            [limit, limit],
+        )
 
 
 def _bind(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContext, dict[str, Any]]:

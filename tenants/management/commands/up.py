@@ -14,6 +14,7 @@ from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
+from tenants import embedded
 from tenants.local import announce
 from tenants.supervisor import (
     Supervisor,
@@ -52,7 +53,8 @@ class Command(BaseCommand):
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         announce(data_dir, address)
         sign_ins = self._prepare(data_dir, demo=demo)
-        supervisor = Supervisor(host=host, port=port, say=self._say)
+        database = data_dir if embedded.lends(data_dir, os.environ["DATABASE_URL"]) else None
+        supervisor = Supervisor(host=host, port=port, say=self._say, database=database)
         supervisor.run(on_ready=lambda: self._greet(address, port, sign_ins))
         self._say("Stopped.")
 
