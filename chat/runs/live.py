@@ -1,8 +1,8 @@
-"""Live delivery within a process: one log per thread, read by each subscriber at its own pace.
+"""Live delivery within a process: one log per thread, read by each reader at its own pace.
 
-A subscriber holds a place in the log, not a queue. One that keeps up gets each
-frame as it was made, encoded once for all; one that is slower gets what has
-gathered since, merged into wider frames. Everything here runs on the event
+A reader holds a place in the log, not a queue. One that keeps up gets each
+entry as it was made, encoded once for all; one that is slower gets what has
+gathered since, merged into wider ones. Everything here runs on the event
 loop's thread.
 """
 
@@ -11,14 +11,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 import orjson
 
 from chat import wire
+from chat.runs.lifecycle import TERMINAL
 
 Key = tuple[UUID, str]
+
+ENDS = frozenset(f"thread.run.{status}" for status in TERMINAL)
+# How long the log of a run that ended is kept for a reader on its way.
+LINGER_SECONDS = 5.0
+# Entries that gather before what everybody has read is joined.
+COMPACT_AFTER = 64
 
 
 @dataclass(slots=True)
@@ -65,6 +73,19 @@ class Cursor:
     offsets: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Told:
+    """A run in a channel's log: the state number it began at here, and when it ended here."""
+
+    since: int
+    ended: float | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Tell whether a reader may still ask for it."""
+        return self.ended is None or monotonic() - self.ended < LINGER_SECONDS
+
+
 class Channel:
     """The log of one thread in this process."""
 
@@ -72,8 +93,10 @@ class Channel:
         self.key = key
         self.log: list[Entry] = []
         self.base = 0  # sequence number of log[0]
-        self.subscribers: set[Subscriber] = set()
+        self.readers: set[Reader] = set()
+        self.runs: dict[str, Told] = {}
         self.writer: LiveRun | None = None
+        self._compact_at = COMPACT_AFTER
 
     @property
     def active_run(self) -> str | None:
@@ -86,65 +109,121 @@ class Channel:
         return self.base + len(self.log)
 
     def append(self, entry: Entry) -> None:
-        """Add an entry and wake the subscribers."""
+        """Add an entry and wake the readers."""
         self.log.append(entry)
-        for subscriber in self.subscribers:
-            subscriber.wake.set()
+        for reader in self.readers:
+            reader.wake.set()
+        if len(self.log) >= self._compact_at:
+            self._compact()
 
     def since(self, sequence: int) -> Sequence[Entry]:
         """Return the entries from `sequence` on."""
         return self.log[sequence - self.base :]
 
+    def _read_by_all(self) -> int:
+        return min((reader.position for reader in self.readers), default=self.end) - self.base
+
+    def _compact(self) -> None:
+        """Join what every reader has: a long answer is not kept in a thousand pieces."""
+        count = self._read_by_all()
+        joined = list(merged(self.log[:count]))
+        self.log[:count] = joined
+        self.base += count - len(joined)
+        self._compact_at = len(self.log) + COMPACT_AFTER
+
     def trim(self) -> None:
-        """Forget what every subscriber has and no resume can ask for."""
-        if self.active_run is not None:
-            return
-        kept_from = min((s.position for s in self.subscribers), default=self.end)
-        del self.log[: kept_from - self.base]
-        self.base = kept_from
+        """Forget what every reader has and no resume can ask for, and an idle channel."""
+        for run_id in [run_id for run_id, told in self.runs.items() if not told.kept]:
+            del self.runs[run_id]
+        count = self._read_by_all()
+        for index, entry in enumerate(self.log[:count]):
+            if entry.run in self.runs:
+                count = index
+                break
+        del self.log[:count]
+        self.base += count
+        hub.drop_if_idle(self)
 
 
-class Subscriber:
-    """One reader of a channel."""
+class Reader:
+    """One reader of a channel: `entries` until it is closed."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.position = channel.end
         self.wake = asyncio.Event()
-        self.first: list[Entry] = []
+        self._first: list[Entry] = []
 
-    def resume(self, cursor: Cursor | None) -> bool:
-        """Begin with what a client at `cursor` lacks of the active run.
+    def place(
+        self, stored: Sequence[Entry], *, cursor: Cursor | None = None, run_id: str | None = None
+    ) -> None:
+        """Begin with what a client at `cursor` lacks of that run, or all of the run `run_id`.
 
-        Return False when no run is live here: the stored state answers then.
+        Whatever is active is told from its beginning where the cursor does not
+        name it. `stored` are the events of these runs by their rows, read after
+        this reader was made: they tell what the log here does not.
         """
-        run = self.channel.active_run
-        if run is None:
-            return False
-        have = cursor if cursor and cursor.run == run else Cursor(run=run, state=-1)
-        # What another run, or none, said since this reader came is not in the active run's part.
-        others = [entry for entry in self.channel.since(self.position) if entry.run != run]
-        self.first = [*others, *lacking(self.channel.log, have)]
+        log, runs = self.channel.log, self.channel.runs
+        by_rows = {entry.run: entry.event for entry in stored}
+        wanted = {
+            run: cursor if cursor and cursor.run == run else Cursor(run=run, state=-1)
+            for run in {*by_rows, self.channel.active_run, run_id}
+            if run in runs and self._is_told(run, by_rows.get(run))
+        }
+        told = {entry.data.get("id") for entry in log}
+        missing = [
+            entry
+            for entry in stored
+            # The beginning of a run may have been told elsewhere, or before it waited.
+            if entry.run not in wanted
+            or (wanted[entry.run].state < runs[entry.run].since and entry.data["id"] not in told)
+        ]
+        self._first = [*missing, *self._lacking(wanted)]
         self.position = self.channel.end
-        self.wake.set()
-        return True
+        if self._first:
+            self.wake.set()
 
-    async def frames(self) -> list[str]:
-        """Wait for something new and return its frames, in order."""
-        await self.wake.wait()
-        self.wake.clear()
-        thread = self.channel.key[1]
-        new = self.channel.since(self.position)
-        self.position = self.channel.end
-        if len(new) == 1 and not self.first:
-            return [new[0].frame(thread)]
-        entries = [*self.first, *new]
-        self.first = []
-        return [entry.frame(thread) for entry in merged(entries)]
+    def _is_told(self, run: str, by_rows: str | None) -> bool:
+        """Tell whether the log here is as new as the rows, whose last event is `by_rows`."""
+        if run == self.channel.active_run:
+            return True
+        last = next(
+            (
+                entry.event
+                for entry in reversed(self.channel.log)
+                if entry.run == run and entry.data.get("object") == "thread.run"
+            ),
+            None,
+        )
+        return last in (by_rows, *ENDS)
+
+    def _lacking(self, wanted: Mapping[str, Cursor]) -> Iterator[Entry]:
+        """Yield what is lacking of `wanted`, and of the rest the events since this reader came."""
+        new = self.position - self.channel.base
+        rest = {run: Rest(cursor) for run, cursor in wanted.items()}
+        for index, entry in enumerate(self.channel.log):
+            if entry.run in rest:
+                yield from rest[entry.run].of(entry)
+            elif index >= new and entry.text is None:
+                yield entry
+
+    async def entries(self) -> list[Entry]:
+        """Wait for something new and return it in order, text pieces merged where it gathered."""
+        while True:
+            await self.wake.wait()
+            self.wake.clear()
+            new = self.channel.since(self.position)
+            self.position = self.channel.end
+            if len(new) == 1 and not self._first:
+                return [new[0]]
+            found = list(merged([*self._first, *new]))
+            self._first = []
+            if found:
+                return found
 
     def close(self) -> None:
         """Stop reading."""
-        self.channel.subscribers.discard(self)
+        self.channel.readers.discard(self)
         hub.drop_if_idle(self.channel)
 
 
@@ -177,22 +256,25 @@ def text_entry(run: str, state: int, message_id: str, text: str) -> Entry:
     return Entry(run, state, "thread.message.delta", data, item=message_id, text=text)
 
 
-def lacking(log: Sequence[Entry], cursor: Cursor) -> Iterator[Entry]:
-    """Yield what a client at `cursor` lacks of its run: later events, and the rest of each text."""
-    seen: dict[str, int] = {}
-    for entry in log:
-        if entry.run != cursor.run:
-            continue
+class Rest:
+    """What a client at `cursor` lacks of its run; the run's entries are given in order."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        self._seen: dict[str, int] = {}
+
+    def of(self, entry: Entry) -> Iterator[Entry]:
+        """Yield a later event, a text that begins later, or the rest of one that ends later."""
         if entry.text is None:
-            if entry.state > cursor.state:
+            if entry.state > self.cursor.state:
                 yield entry
-            continue
-        start = seen.get(entry.item, 0)
-        seen[entry.item] = start + len(entry.text)
-        have = cursor.offsets.get(entry.item, 0)
+            return
+        start = self._seen.get(entry.item, 0)
+        end = self._seen[entry.item] = start + len(entry.text)
+        have = self.cursor.offsets.get(entry.item, 0)
         if have <= start:
             yield entry
-        elif have < seen[entry.item]:
+        elif have < end:
             yield text_entry(entry.run, entry.state, entry.item, entry.text[have - start :])
 
 
@@ -209,12 +291,12 @@ class Hub:
             self.channels[key] = Channel(key)
         return self.channels[key]
 
-    def subscribe(self, tenant_id: UUID, thread_id: str) -> Subscriber:
+    def subscribe(self, tenant_id: UUID, thread_id: str) -> Reader:
         """Return a new reader; the caller has checked its right to the thread."""
         channel = self.channel(tenant_id, thread_id)
-        subscriber = Subscriber(channel)
-        channel.subscribers.add(subscriber)
-        return subscriber
+        reader = Reader(channel)
+        channel.readers.add(reader)
+        return reader
 
     def notify(self, tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
         """Tell a thread's readers something that belongs to no run."""
@@ -225,7 +307,7 @@ class Hub:
 
     def drop_if_idle(self, channel: Channel) -> None:
         """Forget a channel that nobody reads and no run writes."""
-        if not channel.subscribers and channel.active_run is None:
+        if not channel.readers and not channel.runs:
             self.channels.pop(channel.key, None)
 
 
@@ -237,6 +319,7 @@ class LiveRun:
         self.state = state
         self.channel = hub.channel(tenant_id, thread_id)
         self.channel.writer = self
+        self.channel.runs[run_id] = Told(since=state)
 
     def publish(self, event: str, data: dict[str, Any]) -> None:
         """Publish a change of state: the run's state number grows by one."""
@@ -249,10 +332,13 @@ class LiveRun:
 
     def end(self) -> None:
         """Nothing more comes from this run in this process."""
-        if self.channel.writer is self:
-            self.channel.writer = None
-        self.channel.trim()
-        hub.drop_if_idle(self.channel)
+        channel = self.channel
+        if channel.writer is self:
+            channel.writer = None
+            channel.runs[self.run_id].ended = monotonic()
+        channel.trim()
+        if channel.runs:
+            asyncio.get_running_loop().call_later(LINGER_SECONDS + 0.1, channel.trim)
 
 
 hub = Hub()

@@ -20,11 +20,11 @@ from chat.actions.messages import create_message, delete_queued_message
 from chat.actions.runs import cancel_run, retry_run
 from chat.conf import conf
 from chat.errors import Unavailable
-from chat.runs.live import Cursor, Subscriber, hub
+from chat.runs.follow import Reader, follow
+from chat.runs.live import Cursor
 from chat.runs.worker import Watched, worker
 from chat.web.answers import sent_answer
 from chat.web.frames import parse_frame, request_id
-from chat.web.stored import StoredThread, read_thread
 from tenants.access import Principal
 from tenants.db import in_db
 from tenants.errors import AtriumError
@@ -46,7 +46,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.counted: UUID | None = None
         self.access_ended = False
         self.pumps: dict[str, asyncio.Task[None]] = {}
-        self.subscribers: dict[str, Subscriber] = {}
+        self.readers: dict[str, Reader] = {}
         self.unwatch: Callable[[], None] = lambda: None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -99,7 +99,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if not _open_sockets[self.counted]:
                 del _open_sockets[self.counted]
             self.counted = None
-        for thread in list(self.subscribers):
+        for thread in list(self.readers):
             await self._drop(thread)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -145,33 +145,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _subscribe(
         self, thread: str, *, cursor: Cursor | None, run_id: str | None = None
     ) -> tuple[dict[str, Any], Callable[[], None]]:
-        # The reader is placed before the rows are read, so nothing falls between.
         await self._drop(thread)
-        subscriber = hub.subscribe(self._principal.tenant_id, thread)
-        try:
-            stored = await in_db(
-                read_thread, self._principal, thread, run_id=cursor.run if cursor else run_id
-            )
-        except BaseException:
-            subscriber.close()
-            raise
-        if len(self.subscribers) >= MOST_SUBSCRIPTIONS:
-            await self._drop(next(iter(self.subscribers)))
-        self._place(subscriber, stored, cursor)
-        self.subscribers[thread] = subscriber
+        stored, reader = await follow(self._principal, thread, cursor=cursor, run_id=run_id)
+        if len(self.readers) >= MOST_SUBSCRIPTIONS:
+            await self._drop(next(iter(self.readers)))
+        self.readers[thread] = reader
 
         def pump() -> None:
-            self.pumps[thread] = asyncio.create_task(self._pump(subscriber))
+            self.pumps[thread] = asyncio.create_task(self._pump(thread, reader))
 
         return {"thread": stored.thread, "active_run": stored.active_run}, pump
-
-    def _place(self, subscriber: Subscriber, stored: StoredThread, cursor: Cursor | None) -> None:
-        live = subscriber.channel.active_run
-        subscriber.resume(cursor)
-        missing = [entry for entry in stored.events if entry.run != live]
-        subscriber.first = [*missing, *subscriber.first]
-        if missing:
-            subscriber.wake.set()
 
     async def unsubscribe(self, frame: dict[str, Any]) -> dict[str, Any]:
         """Stop reading a thread."""
@@ -184,16 +167,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             pump.cancel()
             with suppress(asyncio.CancelledError):
                 await pump
-        subscriber = self.subscribers.pop(thread, None)
-        if subscriber is not None:
-            subscriber.close()
+        reader = self.readers.pop(thread, None)
+        if reader is not None:
+            reader.close()
 
-    async def _pump(self, subscriber: Subscriber) -> None:
+    async def _pump(self, thread: str, reader: Reader) -> None:
         """Send what is new; a slow reader gets wider frames, then loses the socket."""
         while True:
-            for frame in await subscriber.frames():
+            for entry in await reader.entries():
                 # A write under way is never cancelled: it would tear the stream.
-                write = asyncio.ensure_future(self.send(text_data=frame))
+                write = asyncio.ensure_future(self.send(text_data=entry.frame(thread)))
                 done, _pending = await asyncio.wait({write}, timeout=conf.slow_seconds)
                 if not done:
                     log.info("slow_reader_closed", seconds=conf.slow_seconds)
@@ -214,7 +197,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             busy=frame["busy"],
         )
         answer = sent_answer(sent)
-        if sent.thread.pk in self.subscribers:
+        if sent.thread.pk in self.readers:
             return answer
         run_id = sent.run.pk if sent.run else None
         _thread, pump = await self._subscribe(sent.thread.pk, cursor=None, run_id=run_id)

@@ -13,6 +13,7 @@ from asgiref.testing import ApplicationCommunicator
 from django.db import OperationalError
 from django.utils import timezone
 
+from chat.runs import follow
 from chat.runs.live import hub
 from chat.runs.worker import worker
 from chat.web import consumers
@@ -55,6 +56,7 @@ def failing_database(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], N
             raise error
 
         monkeypatch.setattr(consumers, "in_db", fail)
+        monkeypatch.setattr(follow, "in_db", fail)
 
     return fail_with
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -12,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.runs.live import Cursor, LiveRun, hub, lacking, merged
+from chat.runs import live
+from chat.runs.live import Cursor, Entry, LiveRun, Rest, hub, merged
 
 TENANT = uuid4()
 
@@ -24,21 +24,21 @@ def empty_hub() -> Iterator[None]:
     hub.channels.clear()
 
 
-def texts(frames: list[str]) -> str:
-    """Return the delta text of frames, joined."""
-    found = ""
-    for frame in map(json.loads, frames):
-        if frame["event"] == "thread.message.delta":
-            found += frame["data"]["delta"]["content"][0]["text"]["value"]
-    return found
+def texts(entries: list[Entry]) -> str:
+    """Return the delta text of entries, joined."""
+    return "".join(entry.text or "" for entry in entries)
+
+
+def names(entries: list[Entry]) -> list[str]:
+    return [entry.event for entry in entries]
 
 
 async def test_a_reader_that_keeps_up_shares_the_encoded_frame() -> None:
     run = LiveRun(TENANT, "thread_1", "run_1", state=0)
     first, second = hub.subscribe(TENANT, "thread_1"), hub.subscribe(TENANT, "thread_1")
     run.text("msg_1", "Hel")
-    [one], [two] = await first.frames(), await second.frames()
-    assert one is two
+    [one], [two] = await first.entries(), await second.entries()
+    assert one.frame("thread_1") is two.frame("thread_1")
 
 
 async def test_a_slow_reader_gets_wider_frames() -> None:
@@ -47,9 +47,9 @@ async def test_a_slow_reader_gets_wider_frames() -> None:
     for piece in ("a", "b", "c"):
         run.text("msg_1", piece)
     run.publish("thread.message.completed", {"id": "msg_1"})
-    frames = await reader.frames()
-    assert len(frames) == 2
-    assert texts(frames) == "abc"
+    entries = await reader.entries()
+    assert len(entries) == 2
+    assert texts(entries) == "abc"
 
 
 async def test_state_numbers_grow_with_events_and_not_with_text() -> None:
@@ -58,7 +58,7 @@ async def test_state_numbers_grow_with_events_and_not_with_text() -> None:
     run.publish("thread.message.created", {})
     run.text("msg_1", "x")
     run.publish("thread.message.completed", {})
-    states = [json.loads(frame)["state"] for frame in await reader.frames()]
+    states = [entry.state for entry in await reader.entries()]
     assert states == [5, 5, 6]
 
 
@@ -67,14 +67,17 @@ async def test_another_tenants_channel_of_the_same_thread_hears_nothing() -> Non
     stranger = hub.subscribe(uuid4(), "thread_1")
     run.text("msg_1", "secret")
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(stranger.frames(), 0.01)
+        await asyncio.wait_for(stranger.entries(), 0.01)
 
 
-async def test_the_log_is_forgotten_when_the_run_is_over_and_read() -> None:
+async def test_the_log_is_forgotten_when_the_run_is_over_and_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live, "LINGER_SECONDS", 0)
     run = LiveRun(TENANT, "thread_1", "run_1", state=0)
     reader = hub.subscribe(TENANT, "thread_1")
     run.text("msg_1", "x")
-    await reader.frames()
+    await reader.entries()
     run.end()
     assert reader.channel.log == []
     reader.close()
@@ -86,10 +89,10 @@ async def test_a_reader_that_comes_late_gets_the_run_from_its_start() -> None:
     run.publish("thread.message.created", {"id": "msg_1"})
     run.text("msg_1", "Hello")
     reader = hub.subscribe(TENANT, "thread_1")
-    assert reader.resume(None)
-    frames = await reader.frames()
-    assert json.loads(frames[0])["event"] == "thread.message.created"
-    assert texts(frames) == "Hello"
+    reader.place(())
+    entries = await reader.entries()
+    assert entries[0].event == "thread.message.created"
+    assert texts(entries) == "Hello"
 
 
 async def test_what_happened_while_a_reader_was_placed_is_not_skipped() -> None:
@@ -98,9 +101,8 @@ async def test_what_happened_while_a_reader_was_placed_is_not_skipped() -> None:
     before.publish("thread.run.completed", {"id": "run_1"})
     before.end()
     LiveRun(TENANT, "thread_1", "run_2", state=0).publish("thread.run.created", {"id": "run_2"})
-    assert reader.resume(None)
-    events = [json.loads(frame)["event"] for frame in await reader.frames()]
-    assert events == ["thread.run.completed", "thread.run.created"]
+    reader.place(())
+    assert names(await reader.entries()) == ["thread.run.completed", "thread.run.created"]
 
 
 PIECES = st.lists(
@@ -130,7 +132,8 @@ def test_resuming_anywhere_yields_exactly_the_rest(
     # Part of the last text may be all that arrived.
     offsets = {item: data.draw(st.integers(0, len(text))) for item, text in have.items()}
     state = max((entry.state for entry in seen), default=0)
-    rest = list(merged(list(lacking(run.channel.log, Cursor("run_1", state, offsets)))))
+    cut_to = Rest(Cursor("run_1", state, offsets))
+    rest = list(merged([found for entry in run.channel.log for found in cut_to.of(entry)]))
     for item, text in whole.items():
         got = have.get(item, "")[: offsets.get(item, 0)]
         assert got + all_texts(rest).get(item, "") == text

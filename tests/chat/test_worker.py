@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -120,7 +119,7 @@ async def test_the_first_claim_tells_readers_of_message_and_run(world: World, ru
     worker._begin(taken.started)
     worker._end(run.pk, CANCELLED)
     await worker.finished(run.pk)
-    events = [json.loads(frame)["event"] for frame in await reader.frames()]
+    events = [entry.event for entry in await reader.entries()]
     assert events == [
         "thread.message.created",
         "thread.run.created",

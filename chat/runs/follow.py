@@ -1,0 +1,42 @@
+"""Follow a thread from where a client is: the one way in for the websocket and the API's streams.
+
+Whoever follows gets what is lacking first, and then what happens, wherever the
+thread's run is executed.
+"""
+
+from __future__ import annotations
+
+from chat.runs.live import Cursor, hub
+from chat.runs.live import Reader as Reader
+from chat.runs.stored import StoredThread, read_thread
+from tenants.access import Principal
+from tenants.db import in_db
+
+
+async def follow(
+    principal: Principal,
+    thread_id: str,
+    *,
+    cursor: Cursor | None = None,
+    run_id: str | None = None,
+) -> tuple[StoredThread, Reader]:
+    """Return a thread as its rows have it, and a reader of what a client at `cursor` lacks.
+
+    Without a cursor the run `run_id` is told whole, from its first event as long
+    as the process that executed it remembers it (some seconds after its end),
+    and by its rows later. The thread's active run is told from its beginning
+    unless the cursor names it. The caller closes the reader.
+
+    Raises:
+        NotFound: for an unknown thread.
+    """
+    # The reader is placed before the rows are read, so nothing falls between.
+    reader = hub.subscribe(principal.tenant_id, thread_id)
+    try:
+        named = cursor.run if cursor else run_id
+        stored = await in_db(read_thread, principal, thread_id, run_id=named)
+        reader.place(stored.events, cursor=cursor, run_id=run_id)
+    except BaseException:
+        reader.close()
+        raise
+    return stored, reader
