@@ -245,6 +245,7 @@ def step_object(
         }
         if step.ended_at
         else None,
+        "atrium": {"index": step.index},
     }
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
 
+from chat import wire
 from chat.actions.runs import locked_run
 from chat.conf import conf
 from chat.errors import ApprovalChanged, InvalidInput, NotFound, NothingToDecide
-from chat.models import Run, RunStatus, ToolCall
+from chat.models import Run, RunStatus, RunStep, StepStatus, ToolCall
 from chat.models.runs import PENDING, CallStatus
 from chat.runs.launch import launch
 from chat.runs.lifecycle import advance
+from chat.runs.turn import Announcement
 from chat.runs.worker import worker
 from chat.tools import dispatch, registry
 from tenants import audit
@@ -93,10 +96,12 @@ def continue_if_answered(run: Run) -> None:
     Raises:
         NothingToDecide: when the run does not wait any more.
     """
-    if ToolCall.objects.filter(run=run, status__in=PENDING).exists():
+    step = RunStep.objects.filter(run=run, status=StepStatus.IN_PROGRESS).latest("index")
+    calls = list(ToolCall.objects.filter(step=step).order_by("index"))
+    if any(call.status in PENDING for call in calls):
         return
     owner = worker.claim_owner
-    if ToolCall.objects.filter(run=run, ended_at=None).exclude(approval_expires_at=None).exists():
+    if any(call.approval_expires_at is not None for call in calls):
         run.expires_at = timezone.now() + timedelta(seconds=conf.run_seconds)
     moved = advance(
         run.pk, RunStatus.QUEUED, owner=owner, token=run.token + 1, expires_at=run.expires_at
@@ -105,4 +110,14 @@ def continue_if_answered(run: Run) -> None:
         raise NothingToDecide()
     run.status, run.owner, run.token = RunStatus.QUEUED, owner, run.token + 1
     run.state += 1
-    launch(run, resumed=True)
+    launch(run, resumed=True, told=_close_if_ended(run, step, calls))
+
+
+def _close_if_ended(run: Run, step: RunStep, calls: Sequence[ToolCall]) -> list[Announcement]:
+    """Close a step none of whose calls is still to run; return what readers are told of it."""
+    if any(call.ended_at is None for call in calls):
+        return []
+    step.status, step.ended_at = StepStatus.COMPLETED, timezone.now()
+    step.save(update_fields=["status", "ended_at"])
+    rendered = wire.step_object(step, run=run, calls=calls, labels=registry.labels())
+    return [("thread.run.step.completed", rendered)]

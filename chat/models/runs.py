@@ -33,6 +33,7 @@ class RunStatus(models.TextChoices):
 
 
 ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")
+CUT_SHORT = ("cancelled", "incomplete", "failed", "expired")
 
 
 class StepStatus(models.TextChoices):
@@ -81,7 +82,7 @@ class Run(TenantModel):
         ApiKey, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
     )
     status = models.CharField(max_length=16, choices=RunStatus.choices, default=RunStatus.QUEUED)
-    # Why it ended as it did: chat.runs.lifecycle.Reason, empty while active or completed.
+    # Why it ended as it did, or is to end (cancelling): a chat.models.reasons.Reason.
     reason = models.CharField(max_length=32, blank=True)
     state = models.BigIntegerField(default=0)
 
@@ -133,6 +134,10 @@ class Run(TenantModel):
             ),
             models.CheckConstraint(
                 condition=models.Q(status__in=RunStatus.values), name="run_status_known"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(status__in=CUT_SHORT) | ~models.Q(reason=""),
+                name="run_end_has_reason",
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [
@@ -192,7 +197,6 @@ class RunStep(TenantModel):
 class CallStatus(models.TextChoices):
     """What became of a tool call."""
 
-    PROPOSED = "proposed", _("asked for")
     AWAITING_OUTPUT = "awaiting_output", _("waiting for a program")
     WAITING = "waiting", _("waiting for approval")
     APPROVED = "approved", _("approved")

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from django.db import transaction
 from procrastinate.contrib.django import app as jobs
 
 from chat import wire
 from chat.models import Message, Run
 from chat.runs import queue
-from chat.runs.turn import Started
+from chat.runs.turn import Announcement, Started
 from chat.runs.worker import worker
 
 
-def launch(run: Run, *, message: Message | None = None, resumed: bool = False) -> None:
+def launch(
+    run: Run,
+    *,
+    message: Message | None = None,
+    resumed: bool = False,
+    told: Sequence[Announcement] = (),
+) -> None:
     """Execute a new run once the caller's transaction is committed.
 
     Claimed for this process: as a task here. Unclaimed (no loop, or at its
-    limit): as a job, deferred in the same transaction.
+    limit): as a job, deferred in the same transaction. `told` is what its
+    readers are told ahead of everything else.
     """
     started = queue.started(run, message=message, resumed=resumed)
     if started is None:
         defer(run)
+    else:
+        started = replace(started, announce=(*told, *started.announce))
     submit_on_commit(started)
 
 

@@ -9,7 +9,7 @@ from chat import wire
 from chat.conf import conf
 from chat.models import ToolCall
 from chat.models.reasons import Reason
-from chat.models.runs import CallStatus
+from chat.models.runs import PENDING, RunStatus
 from chat.runs import records
 from chat.runs.answer import Answer, model_step, settle_saving
 from chat.runs.live import LiveRun
@@ -55,12 +55,13 @@ async def begin(started: Started, live: LiveRun) -> Turn:
         open_step=loaded.open_step,
         rounds=run.rounds,
         calls_made=len(loaded.calls),
-        conversation=loaded.mapping.external_id if loaded.mapping else None,
+        # What the server kept of a run that was under way before lacks its end: built anew.
+        conversation=loaded.mapping.external_id if loaded.mapping and not run.rounds else None,
     )
     live.publish("thread.run.in_progress", wire.run_object(run))
     if loaded.open_step is not None:
         await resume_calls(turn, [c for c in loaded.calls if c.step_id == loaded.open_step.pk])
-    elif loaded.mapping is not None:
+    elif loaded.mapping is not None and turn.conversation is not None:
         turn.synced_through = loaded.mapping.synced_through
     return turn
 
@@ -68,7 +69,6 @@ async def begin(started: Started, live: LiveRun) -> Turn:
 async def resume_calls(turn: Turn, calls: list[ToolCall]) -> None:
     """Run what was approved meanwhile, and settle what a dead process left."""
     assert turn.open_step is not None
-    turn.conversation = None  # it lacks what happened here: built anew
     principal = await in_db(records.principal_of, turn.claim, turn.run)
     if principal is None:
         return
@@ -100,7 +100,8 @@ async def rounds(turn: Turn) -> Ending | None:
         if answer is None:
             continue
         proposed = answer.proposed()
-        if not proposed:
+        if not proposed or answer.is_cut:
+            # Calls of an answer that was cut short may be cut themselves.
             return ending_of(answer)
         ending = loop_ending(turn, proposed)
         if ending is not None:
@@ -154,15 +155,23 @@ async def tool_step(
 async def must_wait(turn: Turn) -> bool:
     """Let the run wait where a call of its open step needs somebody; return whether it does."""
     calls = turn.step_calls
-    waiting = [c for c in calls if c.status in (CallStatus.WAITING, CallStatus.PROPOSED)]
+    waiting = [c for c in calls if c.status in PENDING]
     if not waiting:
         return False
-    await phase(records.require_action, turn, waiting)
-    publish_step(turn, calls, "in_progress")
-    turn.live.publish(
-        "thread.run.requires_action", wire.run_object(turn.run, calls=calls, labels=turn.labels)
-    )
+    try:
+        await phase(records.require_action, turn, waiting)
+    finally:
+        # Also when the run was cut short at this moment: it waits now, with another deadline.
+        if is_waiting(turn):
+            publish_step(turn, calls, "in_progress")
+            rendered = wire.run_object(turn.run, calls=calls, labels=turn.labels)
+            turn.live.publish("thread.run.requires_action", rendered)
     return True
+
+
+def is_waiting(turn: Turn | None) -> bool:
+    """Tell whether the run waits for somebody by now: no process has to end it."""
+    return turn is not None and turn.run.status == RunStatus.REQUIRES_ACTION
 
 
 def publish_step(turn: Turn, calls: list[ToolCall], status: str) -> None:

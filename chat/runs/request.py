@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 from chat.runs import upstreams
 from chat.runs.records import Round
 from chat.runs.turn import Turn
@@ -40,7 +43,7 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
         items=items,
         instructions=run.instructions or None,
         tools=tools,
-        tool_choice="auto" if run.tool_choice is None else run.tool_choice,
+        tool_choice=_tool_choice(turn, [tool.name for tool in tools]),
         parallel_tool_calls=run.parallel_tool_calls,
         temperature=run.temperature,
         top_p=run.top_p,
@@ -50,3 +53,21 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
         conversation=turn.conversation,
         safety_id=run.member_id.hex,
     )
+
+
+def _tool_choice(turn: Turn, offered: Collection[str]) -> str | dict[str, Any]:
+    """Return what the model is told of choosing: a forced call is forced once.
+
+    A run that went on forcing it could only end by its limits.
+    """
+    choice = turn.run.tool_choice
+    if choice is None or not offered:
+        return "auto"
+    if choice in ("auto", "none"):
+        return str(choice)
+    if turn.calls_made:
+        return "auto"
+    if choice == "required":
+        return "required"
+    name = choice["function"]["name"] if choice["type"] == "function" else None
+    return {"type": "function", "function": {"name": name}} if name in offered else "auto"
