@@ -42,6 +42,8 @@ class Entry:
     data: dict[str, Any]
     item: str = ""
     text: str | None = None
+    # The API's encoding of a piece of text, kept by chat.api.events.
+    sse: bytes | None = None
     _frame: str | None = None
 
     def frame(self, thread: str) -> str:
