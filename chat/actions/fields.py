@@ -9,31 +9,31 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from chat import ids
-from chat.errors import InvalidInput, NotFound
+from chat.errors import InvalidInput, InvalidType, NotFound, UnknownParameter
 
+MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512  # of metadata
 # What PostgreSQL or JSON cannot hold.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def clean_text(value: Any, *, param: str, limit: int, required: bool = False) -> str:
-    """Return `value` without white space around it.
+    """Return `value`, as it is.
 
     Raises:
         InvalidInput: for anything but text, more than `limit` characters, NUL
             and lone surrogates, and for nothing where something is `required`.
     """
     if not isinstance(value, str):
-        raise InvalidInput(_("This must be text."), param=param)
-    text = value.strip()
-    if _UNSTORABLE.search(text):
+        raise InvalidType(_("This must be text."), param=param)
+    if _UNSTORABLE.search(value):
         raise InvalidInput(_("This holds a character that cannot be stored."), param=param)
-    if len(text) > limit:
+    if len(value) > limit:
         raise InvalidInput(
             _("This may have at most {limit} characters.").format(limit=limit), param=param
         )
-    if required and not text:
+    if required and not value.strip():
         raise InvalidInput(_("This is needed."), param=param)
-    return text
+    return value
 
 
 def clean_flag(value: Any, *, param: str) -> bool:
@@ -61,6 +61,44 @@ def clean_choice(value: Any, *, param: str, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise InvalidInput(_("Choose one of what is offered."), param=param)
     return value
+
+
+def clean_object(
+    value: Any, *, param: str, allowed: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+    """Return `value`, an object of `allowed` fields; raises InvalidInput or UnknownParameter."""
+    if not isinstance(value, dict):
+        raise InvalidType(_("Expected an object."), param=param)
+    for name in value:
+        if allowed is not None and name not in allowed:
+            raise UnknownParameter(f"Unknown parameter: '{param}.{name[:64]}'.", param=param)
+    return value
+
+
+def clean_list(value: Any, *, param: str, limit: int) -> list[Any]:
+    """Return `value`, a list of at most `limit` items; raises InvalidInput for anything else."""
+    if not isinstance(value, list):
+        raise InvalidType(_("Expected an array."), param=param)
+    if len(value) > limit:
+        raise InvalidInput(
+            _("This may have at most {limit} items.").format(limit=limit), param=param
+        )
+    return value
+
+
+def clean_metadata(value: Any, *, param: str = "metadata") -> dict[str, str]:
+    """Return up to 16 pairs of text; None is no pairs. Raises InvalidInput for anything else."""
+    pairs = {} if value is None else clean_object(value, param=param)
+    if len(pairs) > MAX_PAIRS:
+        raise InvalidInput(
+            _("At most {count} pairs are kept.").format(count=MAX_PAIRS), param=param
+        )
+    return {
+        clean_text(key, param=param, limit=MAX_KEY): clean_text(
+            text, param=f"{param}.{key[:MAX_KEY]}", limit=MAX_VALUE
+        )
+        for key, text in pairs.items()
+    }
 
 
 _KINDS = {

@@ -1,0 +1,83 @@
+"""What a message may hold: text, and images by address or file."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from chat import wire
+from chat.actions.fields import clean_choice, clean_list, clean_object, clean_text
+from chat.actions.resources import clean_file_id
+from chat.conf import conf
+from chat.errors import InvalidInput, InvalidType
+
+MAX_PARTS, MAX_URL = 512, 8_192
+DETAILS = ("auto", "low", "high")
+_KINDS = ("text", "image_url", "image_file")
+
+
+def clean_content(value: Any, *, param: str = "content") -> list[dict[str, Any]]:
+    """Return text or content parts as a message stores them.
+
+    Raises:
+        InvalidInput: for nothing to say, too much of it, or parts of another form.
+        NotFound: for an image file that does not exist.
+    """
+    if isinstance(value, str):
+        parts = [_text(value, param)]
+    elif isinstance(value, list):
+        given = clean_list(value, param=param, limit=MAX_PARTS)
+        parts = [_part(item, f"{param}[{index}]") for index, item in enumerate(given)]
+    else:
+        raise InvalidType("Expected text or an array of content parts.", param=param)
+    texts = [part["text"]["value"] for part in parts if part["type"] == "text"]
+    if not parts or (len(texts) == len(parts) and not any(text.strip() for text in texts)):
+        raise InvalidInput("Message content must be non-empty.", param=param)
+    if sum(map(len, texts)) > conf.message_characters:
+        raise InvalidInput(
+            f"A message has at most {conf.message_characters:,} characters.", param=param
+        )
+    return parts
+
+
+def _part(value: Any, param: str) -> dict[str, Any]:
+    given = clean_object(value, param=param)
+    kind = clean_choice(given.get("type"), param=f"{param}.type", choices=_KINDS)
+    clean_object(given, param=param, allowed=("type", kind))
+    if kind == "text":
+        return _text(given.get("text"), f"{param}.text")
+    if kind == "image_url":
+        return {"type": kind, kind: _image_url(given.get(kind), f"{param}.{kind}")}
+    return {"type": kind, kind: _image_file(given.get(kind), f"{param}.{kind}")}
+
+
+def _text(value: Any, param: str) -> dict[str, Any]:
+    return wire.text_part(clean_text(value, param=param, limit=conf.message_characters))
+
+
+def _image_url(value: Any, param: str) -> dict[str, str]:
+    image = clean_object(value, param=param, allowed=("url", "detail"))
+    url = clean_text(image.get("url"), param=f"{param}.url", limit=MAX_URL)
+    # The model server fetches it, never this one.
+    if not _is_web_address(url):
+        raise InvalidInput("Expected a http or https address.", param=f"{param}.url")
+    return {"url": url, "detail": _detail(image, param)}
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _image_file(value: Any, param: str) -> dict[str, str]:
+    image = clean_object(value, param=param, allowed=("file_id", "detail"))
+    detail = {"detail": _detail(image, param)}
+    return {"file_id": clean_file_id(image.get("file_id"), param=f"{param}.file_id"), **detail}
+
+
+def _detail(image: dict[str, Any], param: str) -> str:
+    detail = image.get("detail") or "auto"
+    return clean_choice(detail, param=f"{param}.detail", choices=DETAILS)

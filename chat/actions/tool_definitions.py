@@ -1,0 +1,184 @@
+"""What a caller may declare as tools and as the form of an answer; limits of decisions/0003."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from chat.actions.fields import clean_choice, clean_list, clean_number, clean_object, clean_text
+from chat.errors import InvalidInput, MissingParameter
+from chat.tools import registry
+
+MAX_TOOLS, MAX_RUN_TOOLS = 128, 20
+MAX_DESCRIPTION, MAX_SCHEMA_BYTES = 16_384, 65_536
+NAME_CHARACTERS = 64
+RANKERS = ("auto", "default_2024_08_21")
+FORMATS = ("text", "json_object", "json_schema")
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_TOOL_TYPES = ("code_interpreter", "file_search", "function")
+
+
+def clean_tools(value: Any, *, limit: int, param: str = "tools") -> list[dict[str, Any]]:
+    """Return the list of tools as it is stored.
+
+    A function that is registered here is kept by its name alone: its own code
+    describes it. Any other is the caller's, with its definition.
+
+    Raises:
+        InvalidInput: naming the part in `param`, e.g. "tools[0].function.name".
+    """
+    tools = [
+        _tool(item, param=f"{param}[{index}]")
+        for index, item in enumerate(clean_list(value, param=param, limit=limit))
+    ]
+    names = [tool["function"]["name"] if "function" in tool else tool["type"] for tool in tools]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise InvalidInput(f"There are two tools '{name}'.", param=f"{param}[{index}]")
+    return tools
+
+
+def _tool(value: Any, *, param: str) -> dict[str, Any]:
+    tool = clean_object(value, param=param, allowed=("type", "function", "file_search"))
+    kind = clean_choice(tool.get("type"), param=f"{param}.type", choices=_TOOL_TYPES)
+    unwanted = tool.keys() - {"type", kind}
+    if unwanted:
+        name = min(unwanted)
+        raise InvalidInput(f"A tool of type '{kind}' has no '{name}'.", param=f"{param}.{name}")
+    if kind == "function":
+        return {"type": kind, "function": _function(tool.get("function"), f"{param}.function")}
+    if kind == "file_search" and tool.get("file_search") is not None:
+        return {"type": kind, kind: _file_search(tool[kind], f"{param}.{kind}")}
+    return {"type": kind}
+
+
+def _function(value: Any, param: str) -> dict[str, Any]:
+    allowed = ("name", "description", "parameters", "strict")
+    given = clean_object(value, param=param, allowed=allowed)
+    name = clean_name(given.get("name"), param=f"{param}.name")
+    if registry.find(name) is not None:
+        return {"name": name}
+    function: dict[str, Any] = {"name": name}
+    if given.get("description") is not None:
+        function["description"] = clean_text(
+            given["description"], param=f"{param}.description", limit=MAX_DESCRIPTION
+        )
+    if given.get("parameters") is not None:
+        function["parameters"] = clean_schema(given["parameters"], param=f"{param}.parameters")
+    function["strict"] = _strict(given, param)
+    return function
+
+
+def _file_search(value: Any, param: str) -> dict[str, Any]:
+    allowed = ("max_num_results", "ranking_options")
+    given = clean_object(value, param=param, allowed=allowed)
+    found: dict[str, Any] = {}
+    if given.get("max_num_results") is not None:
+        found["max_num_results"] = whole_number(given, "max_num_results", param, least=1, most=50)
+    if given.get("ranking_options") is not None:
+        found["ranking_options"] = _ranking(given["ranking_options"], f"{param}.ranking_options")
+    return found
+
+
+def _ranking(value: Any, param: str) -> dict[str, Any]:
+    given = clean_object(value, param=param, allowed=("ranker", "score_threshold"))
+    place = f"{param}.score_threshold"
+    threshold = clean_number(given.get("score_threshold"), param=place, least=0, most=1)
+    if threshold is None:
+        raise MissingParameter(f"Missing required parameter: '{place}'.", param=place)
+    ranker = given.get("ranker") or "auto"
+    return {
+        "ranker": clean_choice(ranker, param=f"{param}.ranker", choices=RANKERS),
+        "score_threshold": threshold,
+    }
+
+
+def clean_response_format(value: Any, *, param: str = "response_format") -> Any:
+    """Return None or "auto" as None, else the object of a text, json_object or json_schema.
+
+    Raises:
+        InvalidInput: naming the part in `param`.
+    """
+    if value is None or value == "auto":
+        return None
+    given = clean_object(value, param=param, allowed=("type", "json_schema"))
+    kind = clean_choice(given.get("type"), param=f"{param}.type", choices=FORMATS)
+    if kind != "json_schema":
+        if "json_schema" in given:
+            raise InvalidInput("Only the type json_schema has one.", param=f"{param}.json_schema")
+        return {"type": kind}
+    allowed = ("name", "description", "schema", "strict")
+    inner = f"{param}.json_schema"
+    described = clean_object(given.get("json_schema"), param=inner, allowed=allowed)
+    form: dict[str, Any] = {"name": clean_name(described.get("name"), param=f"{inner}.name")}
+    if described.get("description") is not None:
+        form["description"] = clean_text(
+            described["description"], param=f"{inner}.description", limit=MAX_DESCRIPTION
+        )
+    if described.get("schema") is not None:
+        form["schema"] = clean_schema(described["schema"], param=f"{inner}.schema")
+    form["strict"] = _strict(described, inner)
+    return {"type": kind, "json_schema": form}
+
+
+def clean_name(value: Any, *, param: str) -> str:
+    """Return the name of a function or a form; raises InvalidInput for any other text."""
+    if not isinstance(value, str) or not _NAME.match(value):
+        raise InvalidInput(
+            f"A name has 1 to {NAME_CHARACTERS} letters, digits, underscores and dashes.",
+            param=param,
+        )
+    return value
+
+
+def clean_schema(value: Any, *, param: str) -> dict[str, Any]:
+    """Return a JSON Schema of an object that stands by itself.
+
+    Raises:
+        InvalidInput: for one that is no schema, points elsewhere, or is too large.
+    """
+    schema = clean_object(value, param=param)
+    if len(json.dumps(schema)) > MAX_SCHEMA_BYTES:
+        raise InvalidInput(f"A schema has at most {MAX_SCHEMA_BYTES} bytes.", param=param)
+    if schema.get("type", "object") != "object":
+        raise InvalidInput("The schema must be of type 'object'.", param=param)
+    if _points_elsewhere(schema):
+        raise InvalidInput("A schema may only refer to itself: '#/…'.", param=param)
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        place = ".".join(str(step) for step in error.absolute_path)
+        raise InvalidInput(
+            f"This is no valid JSON Schema{f' at {place}' if place else ''}: {error.message[:200]}",
+            param=param,
+        ) from None
+    return schema
+
+
+def _points_elsewhere(value: Any) -> bool:
+    if isinstance(value, dict):
+        links = (value.get("$ref"), value.get("$dynamicRef"))
+        outside = any(isinstance(link, str) and not link.startswith("#") for link in links)
+        return outside or any(_points_elsewhere(inner) for inner in value.values())
+    return isinstance(value, list) and any(_points_elsewhere(inner) for inner in value)
+
+
+def _strict(given: dict[str, Any], param: str) -> bool:
+    strict = given.get("strict")
+    if strict is not None and not isinstance(strict, bool):
+        raise InvalidInput("This must be true or false.", param=f"{param}.strict")
+    return bool(strict)
+
+
+def whole_number(given: dict[str, Any], name: str, param: str, *, least: int, most: int) -> int:
+    """Return `given[name]` between `least` and `most`; raises InvalidInput for anything else."""
+    value = given.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidInput(
+            f"This must be a whole number from {least} to {most}.", param=f"{param}.{name}"
+        )
+    return value
