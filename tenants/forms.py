@@ -133,6 +133,39 @@ class NewAccountForm(JoinForm):
     )
 
 
+class KeyForm(forms.Form):
+    """A key of one's own."""
+
+    name = forms.CharField(
+        label=_("What is it for?"),
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text=_("The program that will use it, for instance."),
+    )
+    days = forms.TypedChoiceField(
+        label=_("Valid"),
+        choices=[
+            ("30", _("30 days")),
+            ("90", _("90 days")),
+            ("365", _("one year")),
+            ("", _("until revoked")),
+        ],
+        initial="90",
+        required=False,
+        coerce=int,
+        empty_value=None,
+        help_text=_("A key that nobody needs any more should end by itself."),
+    )
+    act_for_users = forms.BooleanField(
+        label=_("May act for users of the program, each with chats of their own"), required=False
+    )
+
+    def __init__(self, *args: Any, may_act_for_users: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not may_act_for_users:
+            del self.fields["act_for_users"]
+
+
 def show_error(form: forms.Form, error: AtriumError) -> None:
     """Put an action's refusal where it belongs in the form."""
     form.add_error(error.param if error.param in form.fields else None, error.message)

@@ -191,12 +191,12 @@ def _revoke_keys_beyond(member: Membership) -> None:
 
 
 def _check_role_fits(member: Membership, changes: dict[str, Any]) -> None:
-    fits = {
+    fits: dict[str, list[str]] = {
         MemberKind.PERSON: Role.values,
         MemberKind.PROGRAM: [Role.MEMBER, Role.ADMIN],
         MemberKind.EXTERNAL: [Role.MEMBER],
-    }[MemberKind(member.kind)]
-    if changes.get("role", member.role) not in fits:
+    }
+    if changes.get("role", member.role) not in fits[member.kind]:
         raise Invalid(_("Only people can have this role."), param="role")
 
 

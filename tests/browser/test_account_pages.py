@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ AXE = (Path(__file__).parent / "axe.min.js").read_text()
 SIGNED_OUT = ["/accounts/login/", "/accounts/password/reset/"]
 SIGNED_IN = [
     "/profile/",
+    "/keys/",
     "/companies/",
     "/accounts/password/change/",
     "/accounts/second-factor/",
@@ -57,3 +59,28 @@ def test_signing_in_and_choosing_takes_keys_alone(world: World, visit: Visit) ->
     expect(page).not_to_have_url("/companies/")
     page.goto(page.url.split("/companies")[0].rstrip("/") + "/profile/")
     expect(page.get_by_role("heading", name="In Globex")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_a_key_is_made_copied_and_revoked(world: World, visit: Visit, width: int) -> None:
+    page = visit(world.acme, "adam", "/keys/", viewport={"width": width, "height": 800})
+    page.get_by_label("What is it for?").fill("Nightly import of the orders of the web shop")
+    page.get_by_role("button", name="Make key").click()
+    secret = page.get_by_label("Key", exact=True)
+    expect(secret).to_have_value(re.compile(r"atr_\w{54}"))
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    page.evaluate(AXE)
+    assert page.evaluate("axe.run().then(found => found.violations.map(one => one.id))") == []
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    page.get_by_role("button", name="Revoke Nightly").click()
+    expect(page.get_by_text("no longer works")).to_be_visible()
+    expect(page.get_by_text("You have no keys.")).to_be_visible()
+
+
+def test_the_chat_page_leads_to_the_keys(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice")
+    page.locator("#account-button").click()
+    page.get_by_role("menuitem", name="API keys").click()
+    expect(page.get_by_role("heading", name="API keys")).to_be_visible()
+    expect(page.get_by_label("act for users")).to_have_count(0)

@@ -16,6 +16,7 @@ from django.utils.http import int_to_base36
 from chat.demo.models import Contact, Customer, Order, OrderLine
 from chat.ids import new_id
 from chat.models import Message, Run, RunStep, Thread, ToolCall
+from tenants.models import ApiKey, Membership
 from tests.database import TestDatabase
 from tests.world import Company, World
 
@@ -89,7 +90,15 @@ def _rows_of(company: Company, name: str) -> Ids:
         "user": int_to_base36(member.user.pk),
         "invitation": str(company.invitation.pk),
         "client_id": str(queued.client_id),
+        "key": str(_key(member, mark).pk),
     }
+
+
+def _key(member: Membership, mark: str) -> ApiKey:
+    key: ApiKey = ApiKey.objects.create(
+        membership=member, name=f"{mark}-KEY", prefix="atr_", secret_hash=uuid.uuid4().hex
+    )
+    return key
 
 
 def _thread(company: Company, name: str, mark: str, **fields: Any) -> Thread:

@@ -142,8 +142,11 @@ def lists_of(page: TenantScopedAdmin, company: Company) -> Iterator[str]:
     yield from ("", "?p=1", "?all=", "?o=1", "?o=-1.2")
     # The page repeats what was searched for: small letters find the canary and are not it.
     yield f"?q={company.canary.lower()}"
-    for name in page.list_filter:
-        yield f"?{name}__exact={getattr(row, str(name))}"
+    for one in page.list_filter:
+        if isinstance(one, str):
+            yield f"?{one}__exact={getattr(row, one)}"
+        else:
+            yield f"?{one.parameter_name}={getattr(row, one.parameter_name)}"
     yield from (f"?pk__in={row.pk}", f"?id__exact={row.pk}", f"?tenant__id={company.tenant.pk}")
     yield from ("?tenant__name__startswith=G", "?user__password__startswith=p", "?_to_field=tenant")
 

@@ -116,6 +116,8 @@ RECIPES: dict[str, tuple[Ask, ...]] = {
     ),
     "no-company/": plain("/no-company/"),
     "profile/": (*plain("/profile/"), Ask(url="/profile/", kind="membership", headers=MEMBERSHIP)),
+    "keys/": (*plain("/keys/"), Ask(url="/keys/", kind="membership", headers=MEMBERSHIP)),
+    "keys/<uuid:key_id>/revoke/": (Ask(url="/keys/{id}/revoke/", method="post", kind="key"),),
     # The token of an invitation is a credential: only its row's id is an id.
     "invitations/<str:token>/": (Ask(url="/invitations/{id}/", kind="invitation"),),
     "": (Ask(url="/"), Ask(url="/", kind="membership", headers=MEMBERSHIP)),

@@ -65,7 +65,10 @@ def _member(principal: Principal, email: str | None, program: str | None) -> Mem
     with tenant_scope(principal.tenant_id), transaction.atomic():
         active = Membership.objects.all().active()
         if email is None:
-            return active.filter(kind=MemberKind.PROGRAM, name=program).first()
+            present: Membership | None = active.filter(
+                kind=MemberKind.PROGRAM, name=program
+            ).first()
+            return present
         address = clean_email_address(email, param="user")
         found: Membership | None = active.filter(user__email=address).first()
     if found is None:
