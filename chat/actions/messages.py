@@ -18,7 +18,7 @@ from chat.models import Assistant, Message, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
 from chat.runs.launch import launch
-from chat.runs.start import insert_run
+from chat.runs.start import active_run_of, insert_run
 from chat.runs.turn import Ending
 from chat.runs.worker import worker
 from tenants.access import Principal
@@ -60,6 +60,7 @@ def create_message(
         NotFound: for an unknown thread or assistant.
         AssistantDisabled, ThreadFull, InvalidInput: as they say.
         ThreadBusy: with "reject", while an answer is under way.
+        TooManyRuns: while as many answers are under way as there may be.
     """
     check_text(text)
     if principal.membership_id is None:
@@ -137,11 +138,12 @@ def _create(
         content=[wire.text_part(text)],
         client_id=client_id,
         sender=principal.membership_id,
+        sender_key=principal.key.pk if principal.key else None,
     )
-    active = None
-    if thread_id is not None:
-        active = Run.objects.active().filter(thread=thread).select_related("assistant").first()
-    if active is not None:
+    assert principal.membership_id is not None
+    active_id = active_run_of(thread.pk, member_id=principal.membership_id)
+    if active_id is not None:
+        active = Run.objects.select_related("assistant").get(pk=active_id)
         return _while_busy(principal, thread, message, active, busy or assistant.busy_policy)
     return _answer(principal, thread, message, assistant)
 
@@ -171,17 +173,17 @@ def title_of(text: str) -> str:
 
 
 def _answer(principal: Principal, thread: Thread, message: Message, assistant: Assistant) -> Sent:
+    assert principal.membership_id is not None
     thread.last_position += 1
     thread.updated_at = message.created_at = message.completed_at = timezone.now()
     message.position = thread.last_position
     message.save(force_insert=True)
     thread.save(update_fields=["title", "last_position", "updated_at"])
-    assert principal.membership_id is not None
     run = insert_run(
         thread,
         assistant=assistant,
         member_id=principal.membership_id,
-        key_id=principal.key.pk if principal.key else None,
+        key_id=message.sender_key,
         owner=worker.claim_owner,
     )
     launch(run, message=message)

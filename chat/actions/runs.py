@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from chat.errors import AssistantDisabled, NotFound, RunFinished, ThreadBusy
+from chat.errors import AssistantDisabled, NotFound, NothingToRetry, RunFinished, ThreadBusy
 from chat.models import Assistant, Run, RunStatus, Thread
 from chat.runs import recovery
 from chat.runs.launch import announce_row, launch, submit_on_commit
 from chat.runs.lifecycle import advance
-from chat.runs.start import insert_run
+from chat.runs.start import active_run_of, insert_run
 from chat.runs.turn import CANCELLED, Ending
 from chat.runs.worker import worker
 from tenants.access import Principal
@@ -60,18 +60,25 @@ def locked_run(principal: Principal, run_id: str, *, thread_id: str | None = Non
 def request_cancel(run: Run, ending: Ending) -> None:
     """Bring an active run towards `ending`, in the caller's transaction.
 
-    A run that a process executes goes to cancelling, and that process ends it;
-    one that waits for somebody ends here and now.
+    A run that a process executes goes to cancelling with its reason, and that
+    process ends it; one that waits for somebody ends here and now. The caller
+    holds the thread's lock.
     """
+    # Its process may let it wait for somebody without the thread's lock.
+    current = Run.objects.select_for_update(no_key=True)
+    run.refresh_from_db(fields=["status", "owner", "state"], from_queryset=current)
     if run.owner is None:
         following = recovery.end_row(run, ending, owner=worker.claim_owner)
         announce_row(run)
         submit_on_commit(following)
         return
     if run.status != RunStatus.CANCELLING and advance(
-        run.pk, RunStatus.CANCELLING, cancel_requested_at=timezone.now()
+        run.pk,
+        RunStatus.CANCELLING,
+        cancel_requested_at=timezone.now(),
+        reason=ending.reason or "",
     ):
-        run.status = RunStatus.CANCELLING
+        run.status, run.reason = RunStatus.CANCELLING, ending.reason or ""
         announce_row(run)
     transaction.on_commit(lambda: worker.end_run(run.pk, ending))
 
@@ -82,6 +89,8 @@ def retry_run(principal: Principal, thread_id: str, *, assistant_id: str | None 
     Raises:
         NotFound: for an unknown thread or assistant, or an empty thread.
         ThreadBusy: while an answer is under way.
+        NothingToRetry: when the last answer is complete.
+        TooManyRuns: while as many answers are under way as there may be.
         AssistantDisabled: when its assistant is switched off.
     """
     with tenant_scope(principal.tenant_id):
@@ -97,15 +106,14 @@ def _retry(principal: Principal, thread_id: str, assistant_id: str | None) -> Ru
     last = Run.objects.filter(thread_id=thread_id).order_by("-created_at", "-id").first()
     if thread is None or last is None:
         raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
-    wanted = assistant_id or last.assistant_id
-    assistant = Assistant.objects.filter(pk=wanted).first()
-    if assistant is None:
-        raise NotFound(f"No assistant found with id '{wanted}'.", param="assistant")
-    if not assistant.enabled:
-        raise AssistantDisabled()
+    assert principal.membership_id is not None
+    if active_run_of(thread.pk, member_id=principal.membership_id) is not None:
+        raise ThreadBusy()
+    if last.status == RunStatus.COMPLETED:
+        raise NothingToRetry()
+    assistant = _assistant_for_retry(last, assistant_id)
     thread.updated_at = timezone.now()
     thread.save(update_fields=["updated_at"])
-    assert principal.membership_id is not None
     run = insert_run(
         thread,
         assistant=assistant,
@@ -115,3 +123,19 @@ def _retry(principal: Principal, thread_id: str, assistant_id: str | None) -> Ru
     )
     launch(run)
     return run
+
+
+def _assistant_for_retry(last: Run, assistant_id: str | None) -> Assistant:
+    wanted = assistant_id or last.assistant_id
+    if wanted is None:
+        # There was none, or it was deleted: as for a message without a choice.
+        offered: Assistant | None = Assistant.objects.offered().first()
+        if offered is None:
+            raise AssistantDisabled()
+        return offered
+    assistant: Assistant | None = Assistant.objects.filter(pk=wanted).first()
+    if assistant is None:
+        raise NotFound(f"No assistant found with id '{wanted}'.", param="assistant")
+    if not assistant.enabled:
+        raise AssistantDisabled()
+    return assistant

@@ -13,6 +13,10 @@ class Reason(models.TextChoices):
     INTERRUPTED = "interrupted", _("Your next message stopped this answer.")
     THREAD_DELETED = "thread_deleted", _("The chat was deleted.")
     ACCESS_ENDED = "access_ended", _("Your access ended while this was being answered.")
+    NO_ASSISTANT = (
+        "no_assistant",
+        _("No assistant is switched on to answer this. Ask your admin, then try again."),
+    )
     DEADLINE = "deadline", _("This took longer than an answer may take. Try again.")
     APPROVAL_EXPIRED = (
         "approval_expired",

@@ -145,6 +145,8 @@ class Message(TenantModel):
     # The sender's own id for it, so that a repeated send is the same message.
     client_id = models.CharField(max_length=64, null=True)
     sender = models.UUIDField(null=True)
+    # The program that sent it: what answers it later acts with this key, not more.
+    sender_key = models.UUIDField(null=True)
     incomplete_reason = models.CharField(max_length=20, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     completed_at = models.DateTimeField(null=True)

@@ -47,6 +47,11 @@ class Answer:
     usage: UsageReported | None = None
     finished: Finished | None = None
 
+    @property
+    def is_cut(self) -> bool:
+        """True where the server says that the answer lacks its end."""
+        return self.finished is not None and self.finished.reason in ("length", "content_filter")
+
     def proposed(self) -> list[dispatch.ProposedCall]:
         """Return the calls in their order, with their whole arguments."""
         return [
@@ -110,7 +115,7 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
     if answer.usage is not None:
         turn.spent.append(Spent(model=request.model, usage=answer.usage))
         turn.usage = answer.usage
-    if turn.draft is None and not answer.calls:
+    if turn.draft is None and not answer.calls and not answer.is_cut:
         raise StreamBroken("The answer was empty.", after_first_content=True)
     turn.answered = []
     return answer

@@ -8,15 +8,21 @@ from chat.models.reasons import Reason
 from chat.runs import pricing
 from chat.runs.turn import Ending, Turn, failed, incomplete
 
+# Servers refuse to be asked for fewer: an answer with less left is not begun.
+LEAST_TOKENS = 16
+
 
 def over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
     """Return how a run ends that may ask the model no more, None to go on."""
     if turn.rounds >= conf.max_rounds:
         return failed(Reason.TOO_MANY_ROUNDS)
+    most = turn.run.max_completion_tokens
+    if most and turn.rounds and _completion_tokens(turn) + LEAST_TOKENS > most:
+        return incomplete(Reason.MAX_COMPLETION_TOKENS)
     if policy is None:
         return None
     used = prompt_tokens(turn) + _completion_tokens(turn)
-    if policy.max_tokens_per_run and used >= policy.max_tokens_per_run:
+    if policy.max_tokens_per_run and used + LEAST_TOKENS > policy.max_tokens_per_run:
         return incomplete(Reason.BUDGET)
     if policy.max_cost_per_run is None:
         return None
@@ -33,7 +39,7 @@ def tokens_left(turn: Turn, policy: TenantPolicy | None) -> int | None:
     if policy is not None and policy.max_tokens_per_run:
         used = prompt_tokens(turn) + _completion_tokens(turn)
         bounds.append(policy.max_tokens_per_run - used)
-    return max(1, min(bounds)) if bounds else None
+    return min(bounds) if bounds else None
 
 
 def prompt_tokens(turn: Turn) -> int:

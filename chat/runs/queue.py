@@ -16,7 +16,8 @@ from chat.runs.turn import Announcement, Started
 def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
     """Place the oldest queued message of a locked thread and start its run.
 
-    Several in a row are answered by one run each, in their order.
+    Several in a row are answered by one run each, in their order. Where no
+    assistant is left the run ends with that, so that none waits for ever.
     """
     message = (
         Message.objects.queued()
@@ -37,10 +38,16 @@ def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
     message.save(update_fields=["position", "created_at"])
     thread.updated_at = message.created_at
     thread.save(update_fields=["last_position", "updated_at"])
-    if assistant is None or message.sender is None:
-        return None
-    message.assistant = assistant
-    run = insert_run(thread, assistant=assistant, member_id=message.sender, owner=owner)
+    if assistant is not None:
+        message.assistant = assistant
+    assert message.sender is not None  # a message waits only where somebody sent it
+    run = insert_run(
+        thread,
+        assistant=assistant,
+        member_id=message.sender,
+        key_id=message.sender_key,
+        owner=owner,
+    )
     return started(run, message=message)
 
 

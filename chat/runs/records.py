@@ -106,6 +106,8 @@ def begin_round(turn: Turn, *, synced_through: int | None) -> Round | Ending:
         principal = principal_for_run(claim.tenant_id, run.member_id, run.key_id)
         if principal is None:
             return failed(Reason.ACCESS_ENDED)
+        if not run.model:
+            return failed(Reason.NO_ASSISTANT)
         if turn.open_step is not None:
             fenced_update(claim, rounds=turn.rounds)
             turn.open_step.status = StepStatus.COMPLETED
@@ -194,12 +196,13 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
     with tenant_scope(claim.tenant_id), transaction.atomic():
         # The thread first: everybody locks in this order.
         position = _lock_thread(turn)
+        reason = _reason_of(run.pk, ending)
         totals = store_spent(run, turn.spent)
         moved = advance(
             claim.run_id,
             ending.status,
             claim=claim,
-            reason=ending.reason or "",
+            reason=reason,
             ended_at=now,
             rounds=turn.rounds,
             state=turn.state_to_store,
@@ -207,7 +210,7 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
         )
         if not moved:
             raise ClaimLapsed(claim.run_id)
-        run.status, run.reason, run.ended_at = ending.status, ending.reason or "", now
+        run.status, run.reason, run.ended_at = ending.status, reason, now
         if turn.draft is not None:
             turn.count_tokens(turn.draft.step)
             turn.draft.settle(
@@ -218,6 +221,14 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
             close_steps(run.pk, ending, now)
         _sync_mapping(turn, ending, position)
         return start_next_queued(run.thread_id, owner=claim.owner)
+
+
+def _reason_of(run_id: str, ending: Ending) -> str:
+    """Return why a run ends: a stopped one as whoever stopped it said, in whichever process."""
+    asked = ""
+    if ending.status == RunStatus.CANCELLED:
+        asked = Run.objects.filter(pk=run_id).values_list("reason", flat=True).first() or ""
+    return asked or ending.reason or ""
 
 
 def _lock_thread(turn: Turn) -> int:

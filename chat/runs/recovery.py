@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -152,7 +152,7 @@ def _is_lapsed(run: Run) -> bool:
 
 def _ending_of_lapsed(run: Run) -> Ending | None:
     if run.status == RunStatus.CANCELLING or run.thread.deleted_at is not None:
-        return CANCELLED
+        return stopped(run)
     if run.expires_at < timezone.now():
         if run.status == RunStatus.REQUIRES_ACTION:
             return Ending(
@@ -210,13 +210,31 @@ class Ended:
     following: Started | None
 
 
+def stopped(run: Run) -> Ending:
+    """Return how a run ends that was asked to stop: with the reason it was given then."""
+    return replace(CANCELLED, reason=Reason(run.reason)) if run.reason else CANCELLED
+
+
+def end_cancelling(claim: Claim) -> Ended | None:
+    """End a claimed run that was asked to stop between two writes of its process."""
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        run = _locked(claim.run_id)
+        if run is None or (run.owner, run.token) != (claim.owner, claim.token):
+            return None
+        if run.status != RunStatus.CANCELLING:
+            return None
+        following = end_row(run, stopped(run), owner=claim.owner)
+        return Ended(rendered=wire.run_object(run), following=following)
+
+
 def end_unloaded(claim: Claim, ending: Ending) -> Ended | None:
     """End a claimed run whose execution never got as far as loading it."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
         run = _locked(claim.run_id)
         if run is None or (run.owner, run.token) != (claim.owner, claim.token):
             return None
-        following = end_row(run, ending, owner=claim.owner)
+        asked = stopped(run) if ending.status == RunStatus.CANCELLED else ending
+        following = end_row(run, asked, owner=claim.owner)
         return Ended(rendered=wire.run_object(run), following=following)
 
 

@@ -7,9 +7,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from chat.conf import conf
+from chat.errors import TooManyRuns
 from chat.models import Assistant, Run, Thread
 
 
@@ -33,10 +35,32 @@ class RunOptions:
     parallel_tool_calls: bool = True
 
 
+def active_run_of(thread_id: str, *, member_id: UUID) -> str | None:
+    """Return the id of the thread's active run; None where a new one may begin.
+
+    What waits in a queue is not counted, and goes on whatever the count is. Two
+    that ask at the same moment may both pass: it is a guard, not an account.
+
+    Raises:
+        TooManyRuns: when none is active, but as many of the member's or of the
+            tenant in scope as there may be.
+    """
+    active = Run.objects.active().aggregate(
+        here=Max("id", filter=Q(thread_id=thread_id)),
+        members=Count("id", filter=Q(member_id=member_id)),
+        tenants=Count("id"),
+    )
+    if active["here"] is not None:
+        return str(active["here"])
+    if active["members"] >= conf.runs_per_member or active["tenants"] >= conf.runs_per_tenant:
+        raise TooManyRuns()
+    return None
+
+
 def insert_run(
     thread: Thread,
     *,
-    assistant: Assistant,
+    assistant: Assistant | None,
     member_id: UUID,
     key_id: UUID | None = None,
     owner: UUID | None = None,
@@ -46,31 +70,33 @@ def insert_run(
 
     Must run inside the transaction that holds the thread's lock. `owner` claims
     it for that process at once. The settings of the assistant are copied, so a
-    later change of it changes no run.
+    later change of it changes no run. Without an assistant the run names no
+    model, and ends with that as its reason.
 
     Raises:
         IntegrityError: when the thread has an active run (partial unique index).
     """
     options = options or RunOptions()
-    instructions = assistant.instructions if options.instructions is None else options.instructions
+    has = assistant or Assistant(id="")
+    instructions = has.instructions if options.instructions is None else options.instructions
     if options.additional_instructions:
         instructions = f"{instructions}\n\n{options.additional_instructions}".strip()
     now = timezone.now()
     run = Run(
         thread=thread,
         assistant=assistant,
-        assistant_ref=assistant.pk,
+        assistant_ref=has.pk,
         member_id=member_id,
         key_id=key_id,
-        model=options.model or assistant.model,
-        upstream=assistant.upstream,
+        model=options.model or has.model,
+        upstream=has.upstream,
         instructions=instructions,
-        tools=assistant.tools if options.tools is None else options.tools,
+        tools=has.tools if options.tools is None else options.tools,
         metadata=options.metadata,
-        temperature=assistant.temperature if options.temperature is None else options.temperature,
-        top_p=assistant.top_p if options.top_p is None else options.top_p,
-        reasoning_effort=options.reasoning_effort or assistant.reasoning_effort,
-        response_format=options.response_format or assistant.response_format,
+        temperature=has.temperature if options.temperature is None else options.temperature,
+        top_p=has.top_p if options.top_p is None else options.top_p,
+        reasoning_effort=options.reasoning_effort or has.reasoning_effort,
+        response_format=options.response_format or has.response_format,
         max_prompt_tokens=options.max_prompt_tokens,
         max_completion_tokens=options.max_completion_tokens,
         truncation_strategy=options.truncation_strategy,

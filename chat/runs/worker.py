@@ -202,12 +202,14 @@ class Worker:
         except UpstreamError as error:
             log.warning("upstream_failed", **loop.loggable(error))
             ending = loop.ending_of_error(error)
-        except (ClaimLapsed, DatabaseError):
+        except ClaimLapsed:
+            return await self._end_cancelling(run, live)
+        except DatabaseError:
             raise
         except Exception:
             log.exception("run_failed")
             ending = SERVER_ERROR
-        if ending is None:
+        if ending is None or loop.is_waiting(turn):
             return None
         run.concluding = True
         if turn is None:
@@ -219,6 +221,19 @@ class Worker:
         following = await loop.conclude(turn, ending)
         log.info("run_ended", status=turn.run.status, reason=turn.run.reason, rounds=turn.rounds)
         return following
+
+    async def _end_cancelling(self, run: RunTask, live: LiveRun) -> Started | None:
+        """End a run whose write was refused because it is to stop.
+
+        Raises:
+            ClaimLapsed: when it was refused because another process has the run.
+        """
+        run.concluding = True
+        ended = await in_db(recovery.end_cancelling, run.started.claim)
+        if ended is None:
+            raise ClaimLapsed(run.started.claim.run_id)
+        live.publish("thread.run.cancelled", ended.rendered)
+        return ended.following
 
     async def _repeat(self, period: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -121,6 +121,8 @@ def _set_environment(data_dir: Path, upstream: str) -> None:
     os.environ.update(
         ATRIUM_DATA_DIR=str(data_dir),
         ATRIUM_SOCKETS_PER_USER="5000",
+        ATRIUM_RUNS_PER_MEMBER="5000",
+        ATRIUM_RUNS_PER_TENANT="5000",
         OPENAI_BASE_URL=f"{upstream}/v1",
         ATRIUM_MODEL="test-model",
         LOG_LEVEL="WARNING",

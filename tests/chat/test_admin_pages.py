@@ -118,7 +118,9 @@ def test_the_real_demonstration_answers_the_test(acme: Company, admin: Client) -
 
 def test_lists_count_answers_and_failures(acme: Company, admin: Client) -> None:
     with acme.scope():
-        Run.objects.filter(thread=acme.threads["bob"]).update(status="failed")
+        Run.objects.filter(thread=acme.threads["bob"]).update(
+            status="failed", reason="server_error"
+        )
     text = admin.get(ASSISTANTS).content.decode()
     counts = re.findall(r"field-(?:answers|failures)[^>]*>\s*(\d+)", text)
     assert counts == ["2", "1"]

@@ -13,7 +13,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from chat.models import Run, RunStatus
-from chat.models.runs import ACTIVE
+from chat.models.runs import ACTIVE, CUT_SHORT
 from chat.runs.claims import Claim
 from chat.runs.lifecycle import TERMINAL, TRANSITIONS, advance, mermaid
 from tests.world import Company, World
@@ -36,7 +36,7 @@ def make_run(company: Company, status: str = "queued", **fields: object) -> Run:
         upstream="demo",
         status=status,
         expires_at=timezone.now() + timedelta(minutes=10),
-        **fields,
+        **{"reason": "stopped" if status in CUT_SHORT else "", **fields},
     )
     run.save()
     return run
@@ -45,7 +45,7 @@ def make_run(company: Company, status: str = "queued", **fields: object) -> Run:
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_only_the_tables_edges(acme: Company, source: RunStatus, target: RunStatus) -> None:
     run = make_run(acme, source)
-    moved = advance(run.pk, target)
+    moved = advance(run.pk, target, reason="stopped")
     run.refresh_from_db()
     assert moved == (target in TRANSITIONS[source])
     assert run.status == (target if moved else source)
@@ -84,7 +84,7 @@ def test_of_racing_ends_one_wins(world: World) -> None:
     def end(status: RunStatus) -> bool:
         try:
             with world.acme.scope():
-                return advance(run.pk, status)
+                return advance(run.pk, status, reason="stopped")
         finally:
             connection.close()
 
@@ -96,3 +96,9 @@ def test_of_racing_ends_one_wins(world: World) -> None:
 def test_the_diagram_in_the_docs_is_the_tables() -> None:
     page = Path(__file__).parents[2] / "docs" / "ARCHITECTURE.md"
     assert mermaid() in page.read_text()
+
+
+@pytest.mark.parametrize("status", CUT_SHORT)
+def test_the_database_refuses_an_end_without_its_reason(acme: Company, status: str) -> None:
+    with pytest.raises(IntegrityError, match="run_end_has_reason"), transaction.atomic():
+        make_run(acme, status, reason="")
