@@ -12,6 +12,7 @@ from django.utils import timezone
 from chat import wire
 from chat.actions.approvals import decline_waiting
 from chat.actions.runs import request_cancel
+from chat.actions.thread_messages import title_of
 from chat.conf import conf
 from chat.errors import AssistantDisabled, InvalidInput, NotFound, ThreadBusy, ThreadFull
 from chat.models import Assistant, Message, Run, RunStatus, Thread
@@ -25,7 +26,6 @@ from tenants.access import Principal
 from tenants.errors import AtriumError
 from tenants.scope import tenant_scope
 
-TITLE_CHARACTERS = 60
 ATTEMPTS = 3
 INTERRUPTED = Ending(
     status=RunStatus.CANCELLED, reason=Reason.INTERRUPTED, message_reason="run_cancelled"
@@ -162,14 +162,6 @@ def _thread(principal: Principal, thread_id: str | None, text: str) -> Thread:
     if not found.title:
         found.title = title_of(text)
     return found
-
-
-def title_of(text: str) -> str:
-    """Return the first words of a message, cut at a word's end."""
-    words = " ".join(text.split())
-    if len(words) <= TITLE_CHARACTERS:
-        return words
-    return words[:TITLE_CHARACTERS].rsplit(" ", 1)[0].rstrip(",;:.") + "…"
 
 
 def _answer(principal: Principal, thread: Thread, message: Message, assistant: Assistant) -> Sent:

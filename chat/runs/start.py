@@ -20,6 +20,7 @@ class RunOptions:
     """What a caller may set over the assistant's own settings; None keeps them."""
 
     model: str | None = None
+    upstream: str | None = None
     instructions: str | None = None
     additional_instructions: str | None = None
     tools: list[dict[str, Any]] | None = None
@@ -89,7 +90,7 @@ def insert_run(
         member_id=member_id,
         key_id=key_id,
         model=options.model or has.model,
-        upstream=has.upstream,
+        upstream=has.upstream if options.upstream is None else options.upstream,
         instructions=instructions,
         tools=has.tools if options.tools is None else options.tools,
         metadata=options.metadata,

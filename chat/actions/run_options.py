@@ -1,0 +1,158 @@
+"""What a caller may set on one run, over its assistant's own settings; limits of decisions/0003."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat.actions.assistants import EFFORTS
+from chat.actions.fields import (
+    clean_choice,
+    clean_flag,
+    clean_metadata,
+    clean_number,
+    clean_object,
+    clean_text,
+)
+from chat.actions.tool_definitions import (
+    MAX_RUN_TOOLS,
+    clean_name,
+    clean_response_format,
+    clean_tools,
+)
+from chat.conf import conf
+from chat.errors import InvalidInput, InvalidType, UnknownParameter
+from chat.models import Assistant
+from chat.runs.offered import server_of
+from chat.runs.start import RunOptions
+from chat.tools import registry
+
+LEAST_TOKENS, MOST_TOKENS = 256, 2**31 - 1
+CHOICES = ("none", "auto", "required")
+CHOICE_TYPES = ("function", "code_interpreter", "file_search")
+STRATEGIES = ("auto", "last_messages")
+NAMES = frozenset(
+    {
+        "model", "instructions", "additional_instructions", "tools", "metadata", "temperature",
+        "top_p", "reasoning_effort", "response_format", "max_prompt_tokens",
+        "max_completion_tokens", "truncation_strategy", "tool_choice", "parallel_tool_calls",
+    }
+)  # fmt: skip
+
+
+def clean_run_options(assistant: Assistant, given: dict[str, Any]) -> RunOptions:
+    """Return the options in `given`, by the names of the Assistants API; None sets nothing.
+
+    Must run in the tenant's scope and a transaction.
+
+    Raises:
+        InvalidInput: naming the option in `param`.
+        UnknownModel: for a model that the company may not use.
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    unknown = said.keys() - NAMES
+    if unknown:
+        raise UnknownParameter(f"Unknown parameter: '{min(unknown)}'.", param=min(unknown))
+    tools = _tools(assistant, said["tools"]) if "tools" in said else None
+    model = said.get("model")
+    offered = assistant.tools if tools is None else tools
+    return RunOptions(
+        model=None if model is None else clean_text(model, param="model", limit=256),
+        upstream=None if model is None else server_of(str(model)),
+        instructions=_text(said, "instructions"),
+        additional_instructions=_text(said, "additional_instructions"),
+        tools=tools,
+        metadata=clean_metadata(said.get("metadata")),
+        temperature=clean_number(said.get("temperature"), param="temperature", least=0, most=2),
+        top_p=clean_number(said.get("top_p"), param="top_p", least=0, most=1),
+        reasoning_effort=_effort(said),
+        response_format=_response_format(said),
+        max_prompt_tokens=_tokens(said, "max_prompt_tokens"),
+        max_completion_tokens=_tokens(said, "max_completion_tokens"),
+        truncation_strategy=_truncation(said.get("truncation_strategy")),
+        tool_choice=_tool_choice(said.get("tool_choice"), offered),
+        parallel_tool_calls=clean_flag(
+            said.get("parallel_tool_calls", True), param="parallel_tool_calls"
+        ),
+    )
+
+
+def _text(said: dict[str, Any], name: str) -> str | None:
+    if name not in said:
+        return None
+    return clean_text(said[name], param=name, limit=conf.instruction_characters)
+
+
+def _effort(said: dict[str, Any]) -> str | None:
+    if "reasoning_effort" not in said:
+        return None
+    return clean_choice(said["reasoning_effort"], param="reasoning_effort", choices=EFFORTS[1:])
+
+
+def _response_format(said: dict[str, Any]) -> Any:
+    # "auto" is said, unlike None: it wins over what the assistant has.
+    given = said.get("response_format")
+    return "auto" if given == "auto" else clean_response_format(given)
+
+
+def _tokens(said: dict[str, Any], name: str) -> int | None:
+    if name not in said:
+        return None
+    return _whole(said[name], param=name, least=LEAST_TOKENS)
+
+
+def _whole(value: Any, *, param: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidType(f"Invalid type for '{param}': expected an integer.", param=param)
+    if not least <= value <= MOST_TOKENS:
+        raise InvalidInput(f"This must be at least {least}, at most {MOST_TOKENS}.", param=param)
+    return value
+
+
+def _tools(assistant: Assistant, value: Any) -> list[dict[str, Any]]:
+    """Return a run's own tools. It may leave out what the assistant has, or bring functions of
+    the program's own; a tool of this server has to be the assistant's.
+    """
+    tools = clean_tools(value, limit=MAX_RUN_TOOLS)
+    enabled = assistant.function_names()
+    for index, tool in enumerate(tools):
+        name = tool["function"]["name"] if tool["type"] == "function" else None
+        if name is not None and registry.find(name) is not None and name not in enabled:
+            param = f"tools[{index}].function.name"
+            raise InvalidInput(
+                f"'{name}' is a tool of this server that the assistant does not have.",
+                param=param,
+            )
+    return tools
+
+
+def _truncation(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    param = "truncation_strategy"
+    given = clean_object(value, param=param, allowed=("type", "last_messages"))
+    kind = clean_choice(given.get("type"), param=f"{param}.type", choices=STRATEGIES)
+    count, place = given.get("last_messages"), f"{param}.last_messages"
+    if kind == "auto":
+        if count is not None:
+            raise InvalidInput("Only the type last_messages has a number.", param=place)
+        return {"type": kind, "last_messages": None}
+    return {"type": kind, "last_messages": _whole(count, param=place, least=1)}
+
+
+def _tool_choice(value: Any, offered: list[dict[str, Any]]) -> Any:
+    if value is None or isinstance(value, str):
+        return value and clean_choice(value, param="tool_choice", choices=CHOICES)
+    param = "tool_choice"
+    given = clean_object(value, param=param, allowed=("type", "function"))
+    kind = clean_choice(given.get("type"), param=f"{param}.type", choices=CHOICE_TYPES)
+    if kind != "function":
+        if all(tool["type"] != kind for tool in offered):
+            raise InvalidInput(f"The run has no tool '{kind}'.", param=param)
+        return {"type": kind}
+    inner = f"{param}.function"
+    function = clean_object(given.get("function"), param=inner, allowed=("name",))
+    name = clean_name(function.get("name"), param=f"{inner}.name")
+    names = [tool["function"]["name"] for tool in offered if tool["type"] == kind]
+    if name not in names:
+        raise InvalidInput(f"The run has no function '{name}'.", param=f"{inner}.name")
+    return {"type": kind, "function": {"name": name}}

@@ -1,0 +1,92 @@
+"""Add messages to a locked thread, whoever asks for it: the end of a thread is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from chat.actions.contents import clean_content
+from chat.actions.fields import clean_choice, clean_list, clean_metadata, clean_object
+from chat.actions.resources import clean_attachments
+from chat.conf import conf
+from chat.errors import MissingParameter, ThreadFull
+from chat.models import Message, Thread
+from tenants.access import Principal
+
+ROLES = ("user", "assistant")
+FIELDS = ("role", "content", "attachments", "metadata")
+TITLE_CHARACTERS = 60
+MAX_AT_ONCE = 512
+
+
+def clean_messages(value: Any, *, param: str) -> list[dict[str, Any]]:
+    """Return messages as `append_messages` takes them; None is none.
+
+    Raises:
+        InvalidInput, NotFound: naming the part in `param`, e.g. "messages[0].content".
+    """
+    given = [] if value is None else clean_list(value, param=param, limit=MAX_AT_ONCE)
+    return [clean_message(item, param=f"{param}[{index}].") for index, item in enumerate(given)]
+
+
+def clean_message(value: Any, *, param: str = "") -> dict[str, Any]:
+    """Return one message; `param` leads the names of its fields.
+
+    Raises:
+        InvalidInput, NotFound: naming the part in `param`.
+    """
+    given = clean_object(value, param=param.rstrip(".") or "message", allowed=FIELDS)
+    for name in ("role", "content"):
+        if given.get(name) is None:
+            place = f"{param}{name}"
+            raise MissingParameter(f"Missing required parameter: '{place}'.", param=place)
+    return {
+        "role": clean_choice(given["role"], param=f"{param}role", choices=ROLES),
+        "content": clean_content(given["content"], param=f"{param}content"),
+        "attachments": clean_attachments(given.get("attachments"), param=f"{param}attachments"),
+        "metadata": clean_metadata(given.get("metadata"), param=f"{param}metadata"),
+    }
+
+
+def append_messages(
+    principal: Principal, thread: Thread, cleaned: Sequence[dict[str, Any]]
+) -> list[Message]:
+    """Store messages at the end of a thread that the caller's transaction has locked.
+
+    Raises:
+        ThreadFull: when they are more than the thread may still take.
+    """
+    if thread.last_position + len(cleaned) > conf.messages_per_thread:
+        raise ThreadFull()
+    now = timezone.now()
+    messages = [
+        Message(
+            thread=thread,
+            position=thread.last_position + number,
+            sender=principal.membership_id,
+            sender_key=principal.key.pk if principal.key else None,
+            # Lists go by time: those of one moment keep their order.
+            created_at=now + timedelta(microseconds=number),
+            completed_at=now + timedelta(microseconds=number),
+            **fields,
+        )
+        for number, fields in enumerate(cleaned, start=1)
+    ]
+    Message.objects.bulk_create(messages)
+    said = next((message.text() for message in messages if message.role == "user"), "")
+    thread.title = thread.title or title_of(said)
+    thread.last_position += len(messages)
+    thread.updated_at = now
+    thread.save(update_fields=["title", "last_position", "updated_at"])
+    return messages
+
+
+def title_of(text: str) -> str:
+    """Return the first words of a message, cut at a word's end."""
+    words = " ".join(text.split())
+    if len(words) <= TITLE_CHARACTERS:
+        return words
+    return words[:TITLE_CHARACTERS].rsplit(" ", 1)[0].rstrip(",;:.") + "…"

@@ -1,0 +1,280 @@
+"""A run as server-sent events, in the Assistants API's order whatever its entries come from.
+
+The entries of a run are replayed from its beginning by every stream: live, from another
+process, or from the rows of a run that ended long ago. Each event has a place in the run, so a
+stream that resumes leaves out what its client has, to the character.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from chat.runs.live import Entry
+
+WireObject = dict[str, Any]
+
+PRELUDE = ("created", "queued", "in_progress")
+DONE = b"event: done\ndata: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+ENDS = frozenset({"requires_action", "completed", "incomplete", "failed", "cancelled", "expired"})
+
+# What comes in which order within a step; runs are at step -1 until they have one.
+OPENED, UNDER_WAY, MESSAGE_OPENED, MESSAGE_UNDER_WAY, CONTENT, SETTLED, CLOSED = range(7)
+_PLACE = re.compile(r"(-1|[0-9]{1,6})\.([0-9])\.([0-9]{1,6})\.([0-9]{1,9})\Z")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Place:
+    """How far a stream has come. `offset` counts code points of the content part `part`."""
+
+    step: int
+    phase: int = 0
+    part: int = 0
+    offset: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.step}.{self.phase}.{self.part}.{self.offset}"
+
+
+BEFORE_RUN = Place(-1)
+AFTER_RUN = Place(999_999, 9)
+
+
+def place_of(event_id: str) -> Place | None:
+    """Return the place that an event's id names, None for any other text."""
+    found = _PLACE.match(event_id)
+    return Place(*map(int, found.groups())) if found else None
+
+
+def prelude_after(place: Place) -> tuple[str, ...]:
+    """Return which of a run's first events a client at `place` lacks."""
+    return PRELUDE[place.phase :] if place.step == -1 else ()
+
+
+def encode(event: str, data: WireObject, place: Place) -> bytes:
+    """Return one event."""
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (
+        str(place).encode(),
+        event.encode(),
+        orjson.dumps(data),
+    )
+
+
+def encode_error(code: str, message: str) -> bytes:
+    """Return the event of a stream that cannot go on."""
+    error = {"type": "server_error", "code": code, "message": message, "param": None}
+    return b"event: error\ndata: %s\n\n" % orjson.dumps({"error": error})
+
+
+class Sequencer:
+    """Turns the entries of one run into its events.
+
+    `run` is the run object that fills in for statuses nobody saw; `prelude`
+    names the run's own events still to tell, `at` what the client has.
+    """
+
+    def __init__(
+        self, run: WireObject, *, at: Place = BEFORE_RUN, prelude: Iterable[str] = PRELUDE
+    ) -> None:
+        self.run = run
+        self.at = at
+        self.prelude = list(prelude)
+        self.ended = False
+        self.cancelling = False
+        self.step_of: dict[str, int] = {}
+        # How much of each message's text the replay has brought so far, in code points.
+        self.brought: dict[str, int] = {}
+        # What was said of a message before its step was known.
+        self.held: dict[str, list[Entry]] = {}
+        self.last_tools = -1
+
+    def events(self, entries: Iterable[Entry]) -> Iterator[bytes]:
+        """Yield the events that these entries add; none after the run's end."""
+        own = [entry for entry in entries if entry.run == self.run["id"]]
+        for entry in own:
+            # A replay may hold an end that was none: the run went on when it was answered.
+            waited = entry.event == "thread.run.requires_action" and entry is not own[-1]
+            if not self.ended and not waited:
+                yield from self._events(entry)
+
+    def catch_up(self, stored: Iterable[Entry]) -> Iterator[bytes]:
+        """Yield what the rows have and nobody told."""
+        brought, self.brought = self.brought, {}
+        yield from self.events(stored)
+        self.brought = brought
+
+    def _events(self, entry: Entry) -> Iterator[bytes]:
+        kind = entry.data.get("object")
+        if entry.text is not None:
+            yield from self._text(entry, entry.text)
+        elif kind == "thread.run":
+            yield from self._run(entry.data)
+        elif kind == "thread.run.step":
+            yield from self._step(entry.data)
+        elif kind == "thread.message" and entry.data["role"] == "assistant":
+            yield from self._message(entry)
+
+    def _run(self, run: WireObject) -> Iterator[bytes]:
+        status = run["status"]
+        if status in PRELUDE:
+            yield from self._prelude(status, run)
+            return
+        yield from self._prelude("in_progress", None)
+        if status == "cancelling":
+            if not self.cancelling:
+                self.cancelling = True
+                yield encode("thread.run.cancelling", run, self.at)
+            return
+        self.ended = status in ENDS
+        waits = status == "requires_action"
+        place = Place(self.last_tools, SETTLED) if waits else AFTER_RUN
+        yield from self._emit(place, f"thread.run.{status}", run)
+
+    def _prelude(self, upto: str, run: WireObject | None) -> Iterator[bytes]:
+        """Yield the run's first events that are still to tell, as far as `upto`."""
+        last = PRELUDE.index(upto)
+        while self.prelude and PRELUDE.index(self.prelude[0]) <= last:
+            name = self.prelude.pop(0)
+            data = run if run is not None and run["status"] == name else as_begun(self.run, name)
+            place = Place(-1, PRELUDE.index(name) + 1)
+            self.at = max(self.at, place)
+            yield encode(f"thread.run.{name}", data, self.at)
+
+    def _step(self, step: WireObject) -> Iterator[bytes]:
+        index, details = step["atrium"]["index"], step["step_details"]
+        yield from self._open(index, step)
+        if step["type"] == "message_creation":
+            message = details["message_creation"]["message_id"]
+            self.step_of[message] = index
+            for entry in self.held.pop(message, []):
+                yield from self._events(entry)
+        else:
+            self.last_tools = index
+            calls = details["tool_calls"]
+            place = Place(index, CONTENT, len(calls))
+            yield from self._emit(place, "thread.run.step.delta", step_delta(step["id"], calls))
+        if step["status"] != "in_progress":
+            yield from self._emit(Place(index, CLOSED), f"thread.run.step.{step['status']}", step)
+
+    def _open(self, index: int, step: WireObject) -> Iterator[bytes]:
+        if self.at >= Place(index, UNDER_WAY):
+            return
+        yield from self._prelude("in_progress", None)
+        begun = step_as_begun(step)
+        yield from self._emit(Place(index, OPENED), "thread.run.step.created", begun)
+        yield from self._emit(Place(index, UNDER_WAY), "thread.run.step.in_progress", begun)
+
+    def _message(self, entry: Entry) -> Iterator[bytes]:
+        message = entry.data
+        index = self.step_of.get(message["id"])
+        if index is None:
+            self.held.setdefault(message["id"], []).append(entry)
+            return
+        if self.at < Place(index, MESSAGE_UNDER_WAY):
+            begun = message_as_begun(message)
+            yield from self._emit(Place(index, MESSAGE_OPENED), "thread.message.created", begun)
+            yield from self._emit(
+                Place(index, MESSAGE_UNDER_WAY), "thread.message.in_progress", begun
+            )
+        for part, content in enumerate(message["content"]):
+            text = content["text"]["value"] if content["type"] == "text" else content["refusal"]
+            if content["type"] == "text":
+                self.brought[message["id"]] = len(text)
+            have = self._have(index, part)
+            if have < len(text):
+                place = Place(index, CONTENT, part, len(text))
+                data = message_delta(message["id"], part, content["type"], text[have:], have)
+                yield from self._emit(place, "thread.message.delta", data)
+        if message["status"] != "in_progress":
+            yield from self._emit(
+                Place(index, SETTLED), f"thread.message.{message['status']}", message
+            )
+
+    def _text(self, entry: Entry, text: str) -> Iterator[bytes]:
+        index = self.step_of.get(entry.item)
+        if index is None:
+            self.held.setdefault(entry.item, []).append(entry)
+            return
+        start = self.brought.get(entry.item, 0)
+        end = self.brought[entry.item] = start + len(text)
+        have = self._have(index, 0)
+        place = Place(index, CONTENT, 0, end)
+        if have <= start:
+            # The same piece at the same place for every reader: encoded once.
+            if entry.sse is None:
+                data = message_delta(entry.item, 0, "text", text, start)
+                entry.sse = encode("thread.message.delta", data, place)
+            self.at = place
+            yield entry.sse
+        elif have < end:
+            data = message_delta(entry.item, 0, "text", text[have - start :], have)
+            yield from self._emit(place, "thread.message.delta", data)
+
+    def _have(self, index: int, part: int) -> int:
+        """Return how many code points of a part the client has."""
+        if self.at >= Place(index, SETTLED) or self.at >= Place(index, CONTENT, part + 1):
+            return 1 << 60
+        here = self.at >= Place(index, CONTENT, part)
+        return self.at.offset if here else 0
+
+    def _emit(self, place: Place, event: str, data: WireObject) -> Iterator[bytes]:
+        if place > self.at:
+            self.at = place
+            yield encode(event, data, place)
+
+
+def message_delta(message: str, part: int, kind: str, text: str, offset: int) -> WireObject:
+    """Return the `thread.message.delta` object of a piece that begins at `offset`."""
+    inner: Any = {"value": text} if kind == "text" else text
+    if kind == "text" and offset == 0:
+        inner["annotations"] = []
+    content = [{"index": part, "type": kind, kind: inner}]
+    return {"id": message, "object": "thread.message.delta", "delta": {"content": content}}
+
+
+def step_delta(step: str, calls: list[WireObject]) -> WireObject:
+    """Return the `thread.run.step.delta` object that brings all calls of a step at once."""
+    told = [
+        {
+            "index": index,
+            "id": call["id"],
+            "type": call["type"],
+            "function": {**call["function"], "output": None},
+        }
+        for index, call in enumerate(calls)
+    ]
+    details = {"type": "tool_calls", "tool_calls": told}
+    return {"id": step, "object": "thread.run.step.delta", "delta": {"step_details": details}}
+
+
+def as_begun(run: WireObject, status: str) -> WireObject:
+    """Return a run object as it was in one of its first statuses."""
+    over = dict.fromkeys(
+        ("cancelled_at", "failed_at", "completed_at", "incomplete_details", "last_error",
+         "required_action", "usage")
+    )  # fmt: skip
+    started = run["started_at"] if status == "in_progress" else None
+    status = "queued" if status == "created" else status
+    return {**run, **over, "status": status, "started_at": started}
+
+
+def step_as_begun(step: WireObject) -> WireObject:
+    """Return a step object as it was when it began: without its calls."""
+    over = dict.fromkeys(
+        ("cancelled_at", "completed_at", "expired_at", "failed_at", "last_error", "usage")
+    )
+    details = step["step_details"]
+    if step["type"] == "tool_calls":
+        details = {"type": "tool_calls", "tool_calls": []}
+    return {**step, **over, "status": "in_progress", "step_details": details}
+
+
+def message_as_begun(message: WireObject) -> WireObject:
+    """Return a message object as it was when it began: without its text."""
+    over = dict.fromkeys(("completed_at", "incomplete_at", "incomplete_details"))
+    return {**message, **over, "status": "in_progress", "content": []}
