@@ -181,7 +181,12 @@ if REDIS_URL:
     }
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            "OPTIONS": {"MAX_ENTRIES": 20_000},
+        }
+    }
 
 PROCRASTINATE_WORKER_DEFAULTS = {"concurrency": read("int", "ATRIUM_WORKER_JOBS", 50, least=1)}
 
@@ -362,6 +367,10 @@ CHAT = {
     "MAX_TAKEOVERS": read("int", "ATRIUM_MAX_TAKEOVERS", 3, least=1),
     "UPSTREAM_TRIES": read("int", "ATRIUM_UPSTREAM_TRIES", 5, least=1),
     "UPSTREAM_BACKOFF_SECONDS": read("float", "ATRIUM_UPSTREAM_BACKOFF_SECONDS", 0.5, least=0),
+    "API_REQUESTS_PER_MINUTE": read("int", "ATRIUM_API_REQUESTS_PER_MINUTE", 6000, least=1),
+    "API_REQUESTS_PER_MINUTE_PER_TENANT": read(
+        "int", "ATRIUM_API_REQUESTS_PER_MINUTE_PER_TENANT", 30_000, least=1
+    ),
     "SOCKETS_PER_USER": read("int", "ATRIUM_SOCKETS_PER_USER", 20, least=1),
     "FRAME_BYTES": read("int", "ATRIUM_FRAME_BYTES", 65_536, least=1024),
     "SLOW_SECONDS": read("float", "ATRIUM_SLOW_SECONDS", 30, least=0.1),

@@ -17,9 +17,10 @@ from rest_framework.views import APIView
 from chat.api import pages
 from chat.api.errors import MissingBeta, MissingKey, framework_refusal, refusal
 from chat.api.fields import Input, read_input
+from chat.api.throttles import Rate, count_request
 from chat.json_input import parse_json_body
 from tenants.access import Principal
-from tenants.errors import AtriumError
+from tenants.errors import AtriumError, BeyondKey
 
 BETAS = {"assistants=v2": 2, "assistants=v1": 1}
 
@@ -39,7 +40,8 @@ class AlwaysJson(BaseContentNegotiation):
 class ApiView(APIView):
     """A view below /v1: parse, call one action (or read for the principal), render by wire.
 
-    `beta` is False where no OpenAI-Beta header is asked for. A view method takes
+    `beta` is False where no OpenAI-Beta header is asked for; `write_scope` is what a key
+    needs for anything but reading. A view method takes
     `request` and the ids of its path, uses `self.input` and `self.query`, and
     returns a `Response` of a wire object. AtriumError anywhere becomes its
     answer. Reads open `transaction.atomic()`; actions own theirs.
@@ -47,6 +49,8 @@ class ApiView(APIView):
 
     beta = True
     version = 2
+    write_scope = "write"
+    rate: Rate | None = None
     http_method_names = ["get", "post", "delete", "head"]
     content_negotiation_class = AlwaysJson
 
@@ -62,9 +66,22 @@ class ApiView(APIView):
         if principal is None or principal.key is None:
             raise MissingKey()
 
+    def check_rate(self) -> None:
+        """Count the request, also one that is refused for something else."""
+        self.rate = count_request(self.principal)
+        self.rate.check()
+
+    def check_scope(self) -> None:
+        """Refuse what the key was not made for."""
+        scope = "read" if self.request.method in ("GET", "HEAD") else self.write_scope
+        if not self.principal.may(scope):
+            raise BeyondKey(f"This API key does not have the scope for this: {scope}.")
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse who may not ask, asks too often, or speaks another protocol."""
         self.check_key()
+        self.check_rate()
+        self.check_scope()
         super().initial(request, *args, **kwargs)
         if self.beta:
             self.version = assistants_version(request.headers.get("OpenAI-Beta", ""))
@@ -105,6 +122,16 @@ class ApiView(APIView):
         else:
             raise exc
         response.exception = True
+        return response
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Tell how often the key may ask."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if self.rate is not None:
+            for name, value in self.rate.headers.items():
+                response[name] = value
+            if response.status_code == 429 and "Retry-After" not in response:
+                response["Retry-After"] = str(self.rate.reset)
         return response
 
     @property

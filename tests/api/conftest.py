@@ -59,7 +59,7 @@ def program_of(company: Company, name: str, **fields: Any) -> Api:
             name="Program",
             prefix=secret[:12],
             secret_hash=hash_secret(secret),
-            **fields,
+            **{"scopes": ["read", "write", "admin"], **fields},
         )
     return Api(secret=secret)
 
