@@ -8,9 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import partial
+from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -31,6 +33,11 @@ class Lane(Enum):
     TOOLS = "tools"
     WATCH = "watch"
 
+
+PATIENCE_SECONDS = 60.0
+PAUSE_SECONDS = 0.3
+
+log = structlog.get_logger(__name__)
 
 _executors: dict[Lane, ThreadPoolExecutor] = {}
 
@@ -132,6 +139,26 @@ async def in_lane(lane: Lane, fn: Callable[P, T], *args: P.args, **kwargs: P.kwa
     context = contextvars.copy_context()
     call = partial(context.run, _run_and_give_back, partial(fn, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(_executors[lane], call)
+
+
+async def see_through(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do as `in_db`, and do it again while the database is away, for a minute at most.
+
+    `fn` must be one transaction that may be repeated, also after one that was committed and
+    whose answer got lost.
+
+    Raises:
+        OperationalError, InterfaceError: when the minute is over.
+    """
+    give_up = monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await in_db(fn, *args, **kwargs)
+        except (InterfaceError, OperationalError) as error:
+            if monotonic() > give_up:
+                raise
+            log.warning("database_away", work=fn.__name__, error=type(error).__qualname__)
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def call_door(name: str, *args: Any) -> list[tuple[Any, ...]]:

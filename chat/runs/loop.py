@@ -18,7 +18,7 @@ from chat.runs.turn import COMPLETED, Ending, Started, Turn, failed, incomplete
 from chat.tools import dispatch, registry
 from chat.upstream.errors import UpstreamError
 from tenants.access import Principal
-from tenants.db import in_db
+from tenants.db import see_through
 
 UPSTREAM_REASONS = {
     "rate_limited": Reason.UPSTREAM_RATE_LIMITED,
@@ -42,7 +42,7 @@ async def begin(started: Started, live: LiveRun) -> Turn:
     Raises:
         ClaimLapsed: when another process has it.
     """
-    loaded = await in_db(records.load, started.claim)
+    loaded = await phase(records.load, started.claim)
     run = loaded.run
     turn = Turn(
         claim=started.claim,
@@ -69,7 +69,7 @@ async def begin(started: Started, live: LiveRun) -> Turn:
 async def resume_calls(turn: Turn, calls: list[ToolCall]) -> None:
     """Run what was approved meanwhile, and settle what a dead process left."""
     assert turn.open_step is not None
-    principal = await in_db(records.principal_of, turn.claim, turn.run)
+    principal = await phase(records.principal_of, turn.claim, turn.run)
     if principal is None:
         return
     context = dispatch.CallContext(principal=principal, run=turn.run, step=turn.open_step)
@@ -140,7 +140,7 @@ async def tool_step(
 ) -> bool:
     """Record the calls, run those that may run, and return whether the run has to wait."""
     await settle_saving(turn)
-    calls = await phase(records.record_calls, turn, principal, proposed)
+    calls = await phase(records.record_calls, turn, principal, turn.new_tool_step(), proposed)
     if turn.draft is not None:
         draft, turn.draft = turn.draft, None
         turn.publish_settled(draft)
@@ -206,7 +206,7 @@ async def conclude(turn: Turn, ending: Ending) -> Started | None:
     """
     await settle_saving(turn)
     draft = turn.draft
-    following = await in_db(records.finish, turn, ending)
+    following = await see_through(records.finish, turn, ending)
     if draft is not None:
         turn.publish_settled(draft)
     if turn.open_step is not None:

@@ -1,4 +1,4 @@
-"""Database phases that a cancelled run sees through to their end."""
+"""Database phases that a run sees through to their end, cancelled or without a database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from tenants.db import in_db
+from tenants.db import see_through
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,11 +17,11 @@ log = structlog.get_logger(__name__)
 
 
 async def phase(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do as `in_db`, but a cancelled caller waits until `fn` is done.
+    """Do as `see_through`, but a cancelled caller waits until `fn` is done.
 
     What follows a cancellation writes the same rows of the same turn.
     """
-    work = asyncio.ensure_future(in_db(fn, *args, **kwargs))
+    work = asyncio.ensure_future(see_through(fn, *args, **kwargs))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

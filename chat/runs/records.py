@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from chat.conf import conf
@@ -38,6 +39,8 @@ from chat.runs.turn import Ending, Spent, Started, Turn, failed, incomplete
 from chat.tools import dispatch
 from tenants.access import Principal, principal_for_run
 from tenants.scope import tenant_scope
+
+TOTALS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,62 +131,69 @@ def store_spent(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:
     """Insert usage rows and return the run's new totals; failed attempts are not in them."""
     Usage.objects.bulk_create(pricing.usage_rows(run, spent))
     used = [one.usage for one in spent if one.outcome == "used"]
-    run.prompt_tokens += sum(usage.input_tokens for usage in used)
-    run.completion_tokens += sum(usage.output_tokens for usage in used)
-    run.cached_tokens += sum(usage.cached_tokens for usage in used)
     return {
-        "prompt_tokens": run.prompt_tokens,
-        "completion_tokens": run.completion_tokens,
-        "cached_tokens": run.cached_tokens,
+        "prompt_tokens": run.prompt_tokens + sum(usage.input_tokens for usage in used),
+        "completion_tokens": run.completion_tokens + sum(usage.output_tokens for usage in used),
+        "cached_tokens": run.cached_tokens + sum(usage.cached_tokens for usage in used),
     }
 
 
+def note_spent(turn: Turn, totals: dict[str, Any]) -> None:
+    """Take over what `store_spent` returned, once it is committed."""
+    for name, tokens in totals.items():
+        setattr(turn.run, name, tokens)
+    turn.spent.clear()
+
+
 def record_calls(
-    turn: Turn, principal: Principal, proposed: Sequence[dispatch.ProposedCall]
+    turn: Turn, principal: Principal, step: RunStep, proposed: Sequence[dispatch.ProposedCall]
 ) -> list[ToolCall]:
-    """Commit the answer's text, its tool step and the ledger rows, before any call runs."""
-    run, now = turn.run, timezone.now()
-    step = RunStep(
-        run=run, index=turn.next_index, type="tool_calls", sent=turn.sent, created_at=now
-    )
-    turn.count_tokens(step)
-    turn.next_index += 1
-    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
-        if turn.draft is not None:
-            take_place(turn.draft)
-        totals = store_spent(run, turn.spent)
-        turn.spent.clear()
-        fenced_update(turn.claim, rounds=turn.rounds, state=turn.state_to_store, **totals)
-        if turn.draft is not None:
-            turn.draft.settle(now, message_reason="", step_status=StepStatus.COMPLETED)
-            store_draft(turn.draft)
-        step.save(force_insert=True)
-        calls = dispatch.prepare(
-            dispatch.CallContext(principal=principal, run=run, step=step), proposed
-        )
+    """Commit the answer's text, its tool `step` and the ledger rows, before any call runs."""
+    try:
+        with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+            calls, totals = _record_calls(turn, principal, step, proposed)
+    except IntegrityError:
+        # Committed before, and the connection lost with the answer.
+        calls, totals = _recorded(turn, step)
+    note_spent(turn, totals)
     turn.open_step = step
     return calls
 
 
+def _record_calls(
+    turn: Turn, principal: Principal, step: RunStep, proposed: Sequence[dispatch.ProposedCall]
+) -> tuple[list[ToolCall], dict[str, Any]]:
+    if turn.draft is not None:
+        take_place(turn.draft)
+    totals = store_spent(turn.run, turn.spent)
+    fenced_update(turn.claim, rounds=turn.rounds, state=turn.state_to_store, **totals)
+    if turn.draft is not None:
+        turn.draft.settle(step.created_at, message_reason="", step_status=StepStatus.COMPLETED)
+        store_draft(turn.draft)
+    step.save(force_insert=True)
+    context = dispatch.CallContext(principal=principal, run=turn.run, step=step)
+    return dispatch.prepare(context, proposed), totals
+
+
+def _recorded(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dict[str, Any]]:
+    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        calls = list(ToolCall.objects.filter(step=step).order_by("index"))
+        totals = Run.objects.values(*TOTALS).get(pk=turn.run.pk)
+    if not calls:
+        raise ClaimLapsed(turn.run.pk)
+    return calls, totals
+
+
 def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
     """Let the run wait for somebody: no process holds it meanwhile."""
-    claim = turn.claim
     deadline = max(call.approval_expires_at or turn.run.expires_at for call in waiting)
-    with tenant_scope(claim.tenant_id), transaction.atomic():
-        totals = store_spent(turn.run, turn.spent)
-        turn.spent.clear()
-        moved = advance(
-            claim.run_id,
-            RunStatus.REQUIRES_ACTION,
-            claim=claim,
-            owner=None,
-            expires_at=deadline,
-            rounds=turn.rounds,
-            state=turn.state_to_store,
-            **totals,
-        )
-        if not moved:
-            raise ClaimLapsed(claim.run_id)
+    try:
+        with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+            totals = _move(turn, RunStatus.REQUIRES_ACTION, owner=None, expires_at=deadline)
+    except ClaimLapsed:
+        totals = _written_before(turn, RunStatus.REQUIRES_ACTION, owner=None)
+        del totals["reason"]
+    note_spent(turn, totals)
     turn.run.status, turn.run.expires_at = RunStatus.REQUIRES_ACTION, deadline
 
 
@@ -192,35 +202,65 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
 
     One transaction; returns the next run, claimed for this process, if any.
     """
-    claim, run, now = turn.claim, turn.run, timezone.now()
-    with tenant_scope(claim.tenant_id), transaction.atomic():
-        # The thread first: everybody locks in this order.
-        position = _lock_thread(turn)
-        reason = _reason_of(run.pk, ending)
-        totals = store_spent(run, turn.spent)
-        moved = advance(
-            claim.run_id,
-            ending.status,
-            claim=claim,
-            reason=reason,
-            ended_at=now,
-            rounds=turn.rounds,
-            state=turn.state_to_store,
-            **totals,
-        )
-        if not moved:
-            raise ClaimLapsed(claim.run_id)
-        run.status, run.reason, run.ended_at = ending.status, reason, now
-        if turn.draft is not None:
-            turn.count_tokens(turn.draft.step)
-            turn.draft.settle(
-                now, message_reason=ending.message_reason, step_status=ending.step_status
-            )
-            store_draft(turn.draft)
-        if turn.open_step is not None:
-            close_steps(run.pk, ending, now)
-        _sync_mapping(turn, ending, position)
-        return start_next_queued(run.thread_id, owner=claim.owner)
+    run, now = turn.run, timezone.now()
+    try:
+        with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+            reason, totals, following = _finish(turn, ending, now)
+    except ClaimLapsed:
+        totals = _written_before(turn, ending.status, owner=turn.claim.owner)
+        # The next run, if any, is found by the look for what nobody executes.
+        reason, following = totals.pop("reason"), None
+    note_spent(turn, totals)
+    run.status, run.reason, run.ended_at = ending.status, reason, now
+    return following
+
+
+def _finish(
+    turn: Turn, ending: Ending, now: datetime
+) -> tuple[str, dict[str, Any], Started | None]:
+    run = turn.run
+    # The thread first: everybody locks in this order.
+    position = _lock_thread(turn)
+    reason = _reason_of(run.pk, ending)
+    totals = _move(turn, ending.status, reason=reason, ended_at=now)
+    if turn.draft is not None:
+        turn.count_tokens(turn.draft.step)
+        turn.draft.settle(now, message_reason=ending.message_reason, step_status=ending.step_status)
+        store_draft(turn.draft)
+    if turn.open_step is not None:
+        close_steps(run.pk, ending, now)
+    _sync_mapping(turn, ending, position)
+    return reason, totals, start_next_queued(run.thread_id, owner=turn.claim.owner)
+
+
+def _move(turn: Turn, status: RunStatus, **fields: Any) -> dict[str, Any]:
+    """Move the claimed run to `status` with what it used, and return its totals.
+
+    Raises:
+        ClaimLapsed: when it is this process's no longer, or has moved already.
+    """
+    totals = store_spent(turn.run, turn.spent)
+    rest = {"rounds": turn.rounds, "state": turn.state_to_store, **totals, **fields}
+    if not advance(turn.claim.run_id, status, claim=turn.claim, **rest):
+        raise ClaimLapsed(turn.claim.run_id)
+    return totals
+
+
+def _written_before(turn: Turn, status: RunStatus, *, owner: UUID | None) -> dict[str, Any]:
+    """Return totals and reason of a run that has the status already.
+
+    Nobody else gives it one under this claim: it was committed before, and the
+    connection lost with the answer.
+
+    Raises:
+        ClaimLapsed: when the run has gone another way.
+    """
+    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        rows = Run.objects.filter(pk=turn.run.pk, token=turn.claim.token)
+        found = rows.filter(owner=owner, status=status).values(*TOTALS, "reason").first()
+    if found is None:
+        raise ClaimLapsed(turn.run.pk)
+    return dict(found)
 
 
 def _reason_of(run_id: str, ending: Ending) -> str:

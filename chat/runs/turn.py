@@ -193,6 +193,19 @@ class Turn:
             self._announce(self.draft)
         return self.draft
 
+    def new_tool_step(self) -> RunStep:
+        """Return the step of the calls that the model asked for; it is not stored yet."""
+        step = RunStep(
+            run=self.run,
+            index=self.next_index,
+            type="tool_calls",
+            sent=self.sent,
+            created_at=timezone.now(),
+        )
+        self.count_tokens(step)
+        self.next_index += 1
+        return step
+
     def count_tokens(self, step: RunStep) -> None:
         """Note on a step what its model request used, once."""
         if self.usage is not None:

@@ -26,7 +26,7 @@ from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError
 from chat.tools.binding import bind, plain
 from chat.tools.ledger import CallContext, CallLapsed, Outcome, answer, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
-from tenants.db import Lane, in_db, in_lane
+from tenants.db import Lane, in_lane, see_through
 from tenants.scope import tenant_scope
 
 __all__ = [
@@ -229,7 +229,7 @@ async def recover(ctx: CallContext, call: ToolCall) -> ToolCall:
     """
     if call.status == CallStatus.STARTED and call.effect not in REPEATABLE:
         outcome = Outcome.of_code("outcome_unknown", CallStatus.OUTCOME_UNKNOWN)
-        return await in_db(_end, ctx, call, outcome)
+        return await see_through(_end, ctx, call, outcome)
     return await execute(ctx, call)
 
 
@@ -241,26 +241,29 @@ async def execute(ctx: CallContext, call: ToolCall) -> ToolCall:
     """
     tool = registry.find(call.name)
     if call.status == CallStatus.APPROVED:
-        call = await in_db(_start_approved, ctx, call)
+        try:
+            call = await see_through(_start_approved, ctx, call)
+        except CallLapsed:
+            return await see_through(_reread, ctx, call)
     if call.status != CallStatus.STARTED:
         return call
     if tool is None or not _is_unchanged(tool, call):
         code = "tool_changed" if call.approval_expires_at is None else "approval_void"
-        return await in_db(_end, ctx, call, Outcome.of_code(code, CallStatus.REFUSED))
+        return await see_through(_end, ctx, call, Outcome.of_code(code, CallStatus.REFUSED))
     clock = asyncio.timeout(_seconds(tool))
     try:
         async with clock:
             return await _run(ctx, tool, call)
     except asyncio.CancelledError:
-        await in_db(_end, ctx, call, _interrupted(tool, "cancelled"), stopping=True)
+        await see_through(_end, ctx, call, _interrupted(tool, "cancelled"), stopping=True)
         raise
     except CallLapsed:
-        return await in_db(_reread, ctx, call)
+        return await see_through(_reread, ctx, call)
     except ToolError as error:
         outcome = Outcome.of_error(error)
     except Exception as error:  # noqa: BLE001 - a tool's mistake must not end the run
         outcome = _mistake(tool, call, error, timed_out=clock.expired())
-    return await in_db(_end, ctx, call, outcome)
+    return await see_through(_end, ctx, call, outcome)
 
 
 def _seconds(tool: Tool) -> float:
@@ -276,10 +279,10 @@ def _is_unchanged(tool: Tool, call: ToolCall) -> bool:
 async def _run(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
     if not tool.is_async:
         return await in_lane(Lane.TOOLS, _run_in_transaction, ctx, tool, call)
-    context, values = await in_db(_bind, ctx, tool, call)
+    context, values = await see_through(_bind, ctx, tool, call)
     with tenant_scope(ctx.run.tenant_id):
         result = await tool.function(context, **values)
-    return await in_db(_end, ctx, call, _completed(tool, values, result), strict=True)
+    return await see_through(_end, ctx, call, _completed(tool, values, result), strict=True)
 
 
 def _run_in_transaction(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
@@ -315,6 +318,8 @@ def _bind_here(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContex
     context = ledger.current_context(ctx, call)
     if context is None:
         raise ToolError("access_ended", SENTENCES["access_ended"])
+    if tool.effect != Effect.READ:
+        ledger.require_claim(ctx, call)
     return context, bind(tool, parse_arguments(tool, call.arguments), context)
 
 

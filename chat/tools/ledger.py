@@ -109,13 +109,26 @@ def current_context(ctx: CallContext, call: ToolCall) -> ToolContext | None:
 
 
 def start_approved(ctx: CallContext, call: ToolCall) -> ToolCall:
-    """Commit an approved call as started; one that somebody else took is read anew."""
+    """Commit an approved call as started; one that somebody else decided is read anew.
+
+    Raises:
+        CallLapsed: when another process has the run and started it.
+    """
     now = timezone.now()
     rows = _claimed(ctx, call, CallStatus.APPROVED)
     if rows.update(status=CallStatus.STARTED, started_at=now) != 1:
-        return reread(call)
+        found = reread(call)
+        if found.status == CallStatus.STARTED:
+            require_claim(ctx, found)
+        return found
     call.status, call.started_at = CallStatus.STARTED, now
     return call
+
+
+def require_claim(ctx: CallContext, call: ToolCall) -> None:
+    """Raise CallLapsed unless the started call is this process's to run."""
+    if not _claimed(ctx, call, CallStatus.STARTED).exists():
+        raise CallLapsed(call.pk)
 
 
 def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = False) -> ToolCall:
@@ -133,7 +146,9 @@ def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = 
         "ended_at": now,
     }
     if stopping:
-        rows = ToolCall.objects.filter(pk=call.pk, status=CallStatus.STARTED)
+        rows = ToolCall.objects.filter(
+            pk=call.pk, status=CallStatus.STARTED, run__token=ctx.run.token
+        )
     else:
         rows = _claimed(ctx, call, CallStatus.STARTED)
     if rows.update(**changes) != 1:
