@@ -6,17 +6,16 @@ token causes a database write: partial text is stored about once a second.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Any
 
 import structlog
-from django.db import DatabaseError
 
 from chat.conf import conf
 from chat.runs import drafts, upstreams
+from chat.runs.claims import ClaimLapsed
+from chat.runs.copies import copies, settle_saving
 from chat.runs.phases import phase
 from chat.runs.records import Round
 from chat.runs.request import request_for
@@ -33,7 +32,6 @@ from chat.upstream.base import (
 )
 from chat.upstream.errors import ConversationLost, StreamBroken, UpstreamError
 from chat.upstream.retry import FailedAttempt, RetryPolicy, stream_with_retries
-from tenants.db import in_db
 
 log = structlog.get_logger(__name__)
 
@@ -107,11 +105,12 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
         breaker=upstreams.breaker_of(turn.claim.tenant_id, turn.run.upstream),
         on_failed_attempt=note_failure,
     )
-    async with aclosing(stream):
-        async for events in stream:
-            text = take_events(answer, events, turn)
-            if text:
-                write_text(turn, text)
+    with copies.of(turn):
+        async with aclosing(stream):
+            async for events in stream:
+                text = take_events(answer, events, turn)
+                if text:
+                    write_text(turn, text)
     if answer.usage is not None:
         turn.spent.append(Spent(model=request.model, usage=answer.usage))
         turn.usage = answer.usage
@@ -148,45 +147,13 @@ def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
 
 
 def write_text(turn: Turn, text: str) -> None:
-    """Add to the draft, tell the readers, and store a partial copy now and then."""
+    """Add to the draft and tell the readers.
+
+    Raises:
+        ClaimLapsed: when a partial copy found out that another process took over.
+    """
+    if turn.lapsed:
+        raise ClaimLapsed(turn.run.pk)
     draft = turn.open_draft()
-    draft.pieces.append(text)
+    draft.write(text)
     turn.live.text(draft.message.pk, text)
-    now = monotonic()
-    if now < turn.next_save:
-        return
-    if turn.next_save == 0:
-        turn.next_save = now + conf.partial_seconds
-    elif turn.saving is None or turn.saving.done():
-        if turn.saving is not None:
-            look_at_saved(turn.saving)
-        turn.next_save = now + conf.partial_seconds
-        draft.fill()
-        turn.saving = asyncio.create_task(
-            in_db(drafts.save_partial, turn.claim, draft, turn.state_to_store)
-        )
-
-
-async def settle_saving(turn: Turn) -> None:
-    """Wait for the partial copy that is under way.
-
-    Raises:
-        ClaimLapsed: when it found out that another process took over.
-    """
-    if turn.saving is not None:
-        await asyncio.wait({turn.saving})
-        saving, turn.saving = turn.saving, None
-        look_at_saved(saving)
-
-
-def look_at_saved(saving: asyncio.Task[None]) -> None:
-    """Go on without a partial copy that failed: the whole text is stored at the end.
-
-    Raises:
-        ClaimLapsed: when it found out that another process took over.
-    """
-    error = saving.exception()
-    if isinstance(error, DatabaseError):
-        log.warning("partial_copy_failed", error=type(error).__qualname__)
-    elif error is not None:
-        raise error

@@ -5,23 +5,84 @@ Every write names the claim; one that has lapsed raises ClaimLapsed and writes n
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
 from django.db import connection, transaction
 from django.utils import timezone
 
 from chat.models import Message, RunStep, StepStatus, Thread
-from chat.runs.claims import Claim, fenced_update
+from chat.runs.claims import Claim, ClaimLapsed, fenced_update
 from chat.runs.turn import Draft, Turn
 from tenants.scope import tenant_scope
 
 
-def save_partial(claim: Claim, draft: Draft, state: int) -> None:
-    """Store what was written so far, without waiting for the disk."""
-    with tenant_scope(claim.tenant_id), transaction.atomic():
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A growing text as it was at one moment. `state` is the state number to store with it."""
+
+    claim: Claim
+    draft: Draft
+    state: int
+    content: str
+
+    @classmethod
+    def of(cls, turn: Turn) -> Copy:
+        """Take a copy of the turn's draft; what comes later is the next copy's."""
+        assert turn.draft is not None
+        content = orjson.dumps(turn.draft.take_copy()).decode()
+        return cls(claim=turn.claim, draft=turn.draft, state=turn.state_to_store, content=content)
+
+
+def insert_copy(copies: Sequence[Copy]) -> set[str]:
+    """Store the first copy of a text, with its step; return the runs that are still claimed."""
+    [copy] = copies
+    with _not_waiting(copy.claim.tenant_id):
+        take_place(copy.draft)
+        try:
+            fenced_update(copy.claim, state=copy.state)
+        except ClaimLapsed:
+            transaction.set_rollback(True)
+            return set()
+        store_draft(copy.draft)
+    return {copy.claim.run_id}
+
+
+GROWN = """
+UPDATE chat_message AS message SET content = copy.content::jsonb
+FROM unnest(%s::text[], %s::uuid[], %s::int[], %s::text[], %s::text[])
+    AS copy (run_id, owner, token, message_id, content), chat_run AS run
+WHERE run.id = copy.run_id AND run.owner = copy.owner AND run.token = copy.token
+    AND run.status IN ('in_progress', 'cancelling')
+    AND message.id = copy.message_id AND message.status = 'in_progress'
+RETURNING run.id
+"""
+
+
+def update_copies(copies: Sequence[Copy]) -> set[str]:
+    """Store what grew of one tenant's texts; return the runs that are still claimed.
+
+    Whoever takes a run over closes its message, so none is written after that.
+    """
+    rows = [
+        (c.claim.run_id, c.claim.owner, c.claim.token, c.draft.message.pk, c.content)
+        for c in copies
+    ]
+    with _not_waiting(copies[0].claim.tenant_id), connection.cursor() as cursor:
+        cursor.execute(GROWN, [list(column) for column in zip(*rows, strict=True)])
+        return {run_id for (run_id,) in cursor.fetchall()}
+
+
+@contextmanager
+def _not_waiting(tenant_id: UUID) -> Iterator[None]:
+    """A transaction in the tenant whose commit does not wait for the disk."""
+    with tenant_scope(tenant_id), transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = off")
-        take_place(draft)
-        fenced_update(claim, state=state)
-        store_draft(draft)
+        yield
 
 
 def store_draft(draft: Draft) -> None:

@@ -11,7 +11,8 @@ from chat.models import ToolCall
 from chat.models.reasons import Reason
 from chat.models.runs import PENDING, RunStatus
 from chat.runs import records
-from chat.runs.answer import Answer, model_step, settle_saving
+from chat.runs.answer import Answer, model_step
+from chat.runs.copies import settle_saving
 from chat.runs.live import LiveRun
 from chat.runs.phases import phase
 from chat.runs.turn import COMPLETED, Ending, Started, Turn, failed, incomplete

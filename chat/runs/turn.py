@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 from django.utils import timezone
@@ -93,12 +94,19 @@ class Spent:
 
 @dataclass(kw_only=True)
 class Draft:
-    """The assistant message that is being written, and its step."""
+    """The assistant message that is being written, and its step.
+
+    `stored` tells that their rows exist, `grown` that the text went on since the last copy, which
+    was taken at `saved_at` (at first: when the draft began), in seconds of time.monotonic.
+    """
 
     message: Message
     step: RunStep
     pieces: list[str] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
+    stored: bool = False
+    grown: bool = False
+    saved_at: float = field(default_factory=monotonic)
 
     @classmethod
     def begin(cls, run: Run, assistant: Assistant | None, *, position: int, index: int) -> Draft:
@@ -123,6 +131,19 @@ class Draft:
             created_at=now,
         )
         return cls(message=message, step=step)
+
+    def write(self, text: str) -> None:
+        """Go on with `text`."""
+        self.pieces.append(text)
+        self.grown = True
+
+    def take_copy(self) -> list[dict[str, Any]]:
+        """Return the content as it is now."""
+        self.pieces = ["".join(self.pieces)]
+        self.fill()
+        self.grown, self.saved_at = False, monotonic()
+        content: list[dict[str, Any]] = self.message.content
+        return content
 
     def settle(self, now: datetime, *, message_reason: str, step_status: StepStatus) -> None:
         """Close message and step; an empty reason means complete."""
@@ -172,9 +193,9 @@ class Turn:
     # The calls of the open tool step, and those whose outputs the model has not seen.
     step_calls: list[ToolCall] = field(default_factory=list)
     answered: list[ToolCall] = field(default_factory=list)
-    # When the next partial copy is due, in seconds of time.monotonic.
-    next_save: float = 0
+    # The partial copy under way, and whether one found that another process took over.
     saving: asyncio.Task[None] | None = None
+    lapsed: bool = False
 
     @property
     def state_to_store(self) -> int:
