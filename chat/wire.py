@@ -48,14 +48,16 @@ def assistant_object(assistant: Assistant) -> WireObject:
         "tools": assistant.tools,
         "tool_resources": assistant.tool_resources,
         "metadata": assistant.metadata,
-        "temperature": assistant.temperature,
-        "top_p": assistant.top_p,
+        "temperature": 1.0 if assistant.temperature is None else assistant.temperature,
+        "top_p": 1.0 if assistant.top_p is None else assistant.top_p,
         "reasoning_effort": assistant.reasoning_effort or None,
         "response_format": assistant.response_format or "auto",
         "atrium": {
             **assistant_label(assistant),
             "suggested_prompts": assistant.suggested_prompts,
             "default": assistant.is_default,
+            "enabled": assistant.enabled,
+            "in_page": assistant.in_page,
         },
     }
 
@@ -285,6 +287,11 @@ def message_delta(message_id: str, text: str) -> WireObject:
         "object": "thread.message.delta",
         "delta": {"content": [{"index": 0, "type": "text", "text": {"value": text}}]},
     }
+
+
+def deleted(row_id: str, kind: str) -> WireObject:
+    """Return what is told of something that is gone; `kind` is its object's name."""
+    return {"id": row_id, "object": f"{kind}.deleted", "deleted": True}
 
 
 def list_object(data: Sequence[WireObject], *, has_more: bool) -> WireObject:

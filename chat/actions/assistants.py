@@ -1,4 +1,4 @@
-"""What admins do with assistants. Limits are the Assistants API's (docs/decisions/0003)."""
+"""What admins and their programs do with assistants; limits of docs/decisions/0003."""
 
 from __future__ import annotations
 
@@ -8,60 +8,77 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from chat.actions.fields import clean_choice, clean_flag, clean_number, clean_text
+from chat.actions.fields import (
+    clean_choice,
+    clean_flag,
+    clean_id,
+    clean_list,
+    clean_metadata,
+    clean_number,
+    clean_text,
+    not_found,
+)
+from chat.actions.resources import clean_tool_resources
+from chat.actions.tool_definitions import MAX_TOOLS, clean_response_format, clean_tools
 from chat.conf import conf
-from chat.errors import InvalidInput, NotFound
+from chat.errors import InvalidInput
 from chat.models import Assistant
 from chat.models.assistants import BusyPolicy
+from chat.runs.offered import server_of
 from chat.tools import registry
 from tenants import audit
 from tenants.access import Principal
 from tenants.models import Role, Tenant
+from tenants.scope import tenant_scope
 
-MAX_TOOLS = 128
 MAX_PROMPTS, MAX_PROMPT_CHARACTERS = 12, 300
 EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")
-FORMATS = ("text", "json_object", "json_schema")
 
 
-def create_assistant(principal: Principal, *, name: str, model: str, **fields: Any) -> Assistant:
-    """Add an assistant to the principal's tenant; the first one becomes the default.
+def create_assistant(principal: Principal, *, model: str, **fields: Any) -> Assistant:
+    """Add an assistant to the principal's tenant; the first in the page becomes the default.
 
     `fields` are those of `update_assistant`.
 
     Raises:
         NotAllowed: for members.
+        UnknownModel: for a model that is offered nowhere, where no `upstream` is named.
         InvalidInput: naming the field in `param`.
     """
     principal.require(Role.ADMIN)
-    cleaned = _cleaned({"name": name, "model": model, **fields}, kept_tools=[])
-    with transaction.atomic():
+    with tenant_scope(principal.tenant_id), transaction.atomic():
         _lock_tenant()
+        row = Assistant(model="")
+        cleaned = _cleaned(row, {"model": model, **fields})
         cleaned.setdefault("is_default", False)
         if cleaned["is_default"]:
             _clear_default()
-        elif cleaned.get("enabled", True):
+        elif cleaned.get("enabled", True) and cleaned.get("in_page", True):
             cleaned["is_default"] = not Assistant.objects.filter(is_default=True).exists()
-        assistant: Assistant = Assistant.objects.create(**cleaned)
-        audit.record(principal, "assistant.created", assistant.pk, name=assistant.name)
-    return assistant
+        for name, value in cleaned.items():
+            setattr(row, name, value)
+        row.save(force_insert=True)
+        audit.record(principal, "assistant.created", row.pk, name=row.name)
+    return row
 
 
-def update_assistant(principal: Principal, assistant: Assistant, **fields: Any) -> Assistant:
+def update_assistant(principal: Principal, assistant_id: str, **fields: Any) -> Assistant:
     """Change the named fields and return the assistant as it is now.
 
     `tools` takes names of registered tools; a program's own function tools stay.
+    `tool_definitions` takes the API's list in their place and replaces all.
 
     Raises:
         NotAllowed: for members.
-        NotFound: when it is gone.
+        NotFound: for an unknown assistant.
+        UnknownModel: for a new model that is offered nowhere, where no `upstream` is named.
         InvalidInput: naming the field in `param`.
     """
     principal.require(Role.ADMIN)
-    with transaction.atomic():
+    with tenant_scope(principal.tenant_id), transaction.atomic():
         _lock_tenant()
-        row = _locked(assistant)
-        cleaned = _cleaned(fields, kept_tools=row.tools)
+        row = _locked(principal, assistant_id)
+        cleaned = _cleaned(row, fields)
         changed = [name for name, value in cleaned.items() if getattr(row, name) != value]
         if not changed:
             return row
@@ -74,23 +91,21 @@ def update_assistant(principal: Principal, assistant: Assistant, **fields: Any) 
     return row
 
 
-def set_default_assistant(principal: Principal, assistant: Assistant) -> Assistant:
-    """Make new chats of the tenant begin with `assistant`; raises as `update_assistant`."""
-    if not assistant.enabled:
-        raise InvalidInput(_("An assistant that is switched off cannot be the default."))
-    return update_assistant(principal, assistant, is_default=True)
+def set_default_assistant(principal: Principal, assistant_id: str) -> Assistant:
+    """Make new chats of the tenant begin with this one; raises as `update_assistant`."""
+    return update_assistant(principal, assistant_id, is_default=True)
 
 
-def delete_assistant(principal: Principal, assistant: Assistant) -> None:
+def delete_assistant(principal: Principal, assistant_id: str) -> None:
     """Delete it; its chats and answers stay readable.
 
     Raises:
         NotAllowed: for members.
-        NotFound: when it is gone already.
+        NotFound: for an unknown assistant.
     """
     principal.require(Role.ADMIN)
-    with transaction.atomic():
-        row = _locked(assistant)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        row = _locked(principal, assistant_id)
         audit.record(principal, "assistant.deleted", row.pk, name=row.name)
         row.delete()
 
@@ -100,12 +115,12 @@ def _lock_tenant() -> None:
     Tenant.objects.select_for_update(no_key=True).get()
 
 
-def _locked(assistant: Assistant) -> Assistant:
-    row: Assistant | None = (
-        Assistant.objects.select_for_update(no_key=True).filter(pk=assistant.pk).first()
-    )
+def _locked(principal: Principal, assistant_id: str) -> Assistant:
+    assistant_id = clean_id(assistant_id, param="assistant_id", prefix="asst_")
+    rows = Assistant.objects.for_principal(principal).select_for_update(no_key=True)
+    row: Assistant | None = rows.filter(pk=assistant_id).first()
     if row is None:
-        raise NotFound(_("This assistant is gone: somebody deleted it."))
+        raise not_found("asst_", assistant_id, param="assistant_id")
     return row
 
 
@@ -113,29 +128,41 @@ def _clear_default() -> None:
     Assistant.objects.filter(is_default=True).update(is_default=False)
 
 
-def _cleaned(fields: dict[str, Any], *, kept_tools: list[dict[str, Any]]) -> dict[str, Any]:
-    unknown = fields.keys() - _CHECKS.keys() - {"tools"}
+def _cleaned(row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns that `fields` give to `row`, as they are stored."""
+    given = dict(fields)
+    cleaned: dict[str, Any] = {}
+    if "tools" in given:
+        cleaned["tools"] = _chosen_tools(given.pop("tools"), kept=row.tools)
+    if "tool_definitions" in given:
+        cleaned["tools"] = clean_tools(given.pop("tool_definitions"), limit=MAX_TOOLS)
+    unknown = given.keys() - _CHECKS.keys()
     if unknown:
         raise InvalidInput(_("There is no such setting."), param=min(unknown))
-    cleaned = {name: _CHECKS[name](value) for name, value in fields.items() if name != "tools"}
-    if "tools" in fields:
-        cleaned["tools"] = _tools(fields["tools"], kept=kept_tools)
+    cleaned |= {name: _CHECKS[name](value) for name, value in given.items()}
+    if cleaned.get("model", row.model) != row.model and "upstream" not in cleaned:
+        cleaned["upstream"] = server_of(cleaned["model"])
+    _check_default(row, cleaned)
     return cleaned
 
 
-def _tools(names: Iterable[str], *, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _check_default(row: Assistant, cleaned: dict[str, Any]) -> None:
+    """New chats can only begin with what people may choose."""
+    if cleaned.get("is_default"):
+        if not cleaned.get("enabled", row.enabled):
+            raise InvalidInput(_("An assistant that is switched off cannot be the default."))
+        if not cleaned.get("in_page", row.in_page):
+            raise InvalidInput(_("The default assistant must be offered in the chat page."))
+
+
+def _chosen_tools(names: Iterable[str], *, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
     wanted = list(dict.fromkeys(names))
     for name in wanted:
         if registry.find(name) is None:
             raise InvalidInput(_("There is no tool of this name."), param="tools")
     foreign = [tool for tool in kept if not _is_registered(tool)]
     tools = [{"type": "function", "function": {"name": name}} for name in wanted]
-    if len(foreign) + len(tools) > MAX_TOOLS:
-        raise InvalidInput(
-            _("An assistant may have at most {count} tools.").format(count=MAX_TOOLS),
-            param="tools",
-        )
-    return [*foreign, *tools]
+    return clean_list([*foreign, *tools], param="tools", limit=MAX_TOOLS)
 
 
 def _is_registered(tool: dict[str, Any]) -> bool:
@@ -155,24 +182,6 @@ def _prompts(value: Any) -> list[str]:
     return prompts
 
 
-def _metadata(value: Any) -> dict[str, str]:
-    param = "metadata"
-    if not isinstance(value, dict) or len(value) > 16:
-        raise InvalidInput(_("This must be an object of at most 16 pairs."), param=param)
-    return {
-        clean_text(key, param=param, limit=64): clean_text(text, param=param, limit=512)
-        for key, text in value.items()
-    }
-
-
-def _response_format(value: Any) -> Any:
-    if value is None or value == "auto":
-        return value
-    if not isinstance(value, dict) or value.get("type") not in FORMATS:
-        raise InvalidInput(_("Choose one of what is offered."), param="response_format")
-    return value
-
-
 def _upstream(value: Any) -> str:
     return clean_choice(value, param="upstream", choices=("", *conf.upstreams))
 
@@ -182,7 +191,7 @@ def _text(param: str, limit: int, *, required: bool = False) -> Callable[[Any], 
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "name": _text("name", 256, required=True),
+    "name": _text("name", 256),
     "description": _text("description", 512),
     "instructions": _text("instructions", conf.instruction_characters),
     "model": _text("model", 256, required=True),
@@ -192,12 +201,14 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "reasoning_effort": lambda value: clean_choice(
         value, param="reasoning_effort", choices=EFFORTS
     ),
-    "response_format": _response_format,
-    "metadata": _metadata,
+    "response_format": clean_response_format,
+    "metadata": clean_metadata,
+    "tool_resources": clean_tool_resources,
     "suggested_prompts": _prompts,
     "busy_policy": lambda value: clean_choice(
         value, param="busy_policy", choices=tuple(BusyPolicy.values)
     ),
     "enabled": lambda value: clean_flag(value, param="enabled"),
+    "in_page": lambda value: clean_flag(value, param="in_page"),
     "is_default": lambda value: clean_flag(value, param="is_default"),
 }

@@ -122,6 +122,7 @@ class AssistantForm(TenantForm):
             "reasoning_effort",
             "busy_policy",
             "enabled",
+            "in_page",
             "is_default",
         )
 
@@ -150,7 +151,7 @@ class AssistantAdmin(TenantScopedAdmin):
     may_add = may_change = may_delete = Role.ADMIN
     form = AssistantForm
     list_display = ("title", "answering", "shows_enabled", "shows_default", "answers", "failures")
-    list_filter = ("enabled",)
+    list_filter = ("enabled", "in_page")
     search_fields = ("name", "description", "model")
     ordering = ("name", "id")
     fieldsets = (
@@ -162,7 +163,7 @@ class AssistantAdmin(TenantScopedAdmin):
             gettext_lazy("How it answers"),
             {"fields": ("temperature", "top_p", "reasoning_effort", "busy_policy")},
         ),
-        (gettext_lazy("Who may use it"), {"fields": ("enabled", "is_default")}),
+        (gettext_lazy("Who may use it"), {"fields": ("enabled", "in_page", "is_default")}),
     )
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
@@ -189,12 +190,12 @@ class AssistantAdmin(TenantScopedAdmin):
         """Add or change."""
         fields = dict(form.cleaned_data)
         if change:
-            return update_assistant(principal, row, **fields)
+            return update_assistant(principal, row.pk, **fields)
         return create_assistant(principal, **fields)
 
     def erase(self, principal: Principal, row: Any) -> None:
         """Delete; chats stay."""
-        delete_assistant(principal, row)
+        delete_assistant(principal, row.pk)
 
     @display(description=gettext_lazy("name"), ordering="name")
     def title(self, row: Assistant) -> str:
@@ -241,7 +242,7 @@ class AssistantAdmin(TenantScopedAdmin):
     @staticmethod
     def make_default(principal: Principal, row: Assistant) -> str:
         """Press “Make default”."""
-        set_default_assistant(principal, row)
+        set_default_assistant(principal, row.pk)
         return _("New chats begin with {name} now.").format(name=row.name)
 
     @staticmethod
@@ -264,6 +265,6 @@ class AssistantAdmin(TenantScopedAdmin):
             label=gettext_lazy("Make default"),
             says=gettext_lazy("New chats of everybody begin with this assistant."),
             do=make_default,
-            shown=lambda principal, row: row.enabled and not row.is_default,
+            shown=lambda principal, row: row.enabled and row.in_page and not row.is_default,
         ),
     )

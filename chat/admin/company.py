@@ -82,5 +82,5 @@ class CompanyAdmin(OneRowAdmin):
         fields = dict(form.cleaned_data)
         chosen = fields.pop("default_assistant")
         if chosen and "default_assistant" in form.changed_data:
-            set_default_assistant(principal, Assistant.objects.get(pk=chosen))
+            set_default_assistant(principal, chosen)
         return update_tenant_settings(principal, **fields)

@@ -14,10 +14,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from chat import wire
 from chat.api import pages
 from chat.api.errors import MissingBeta, MissingKey, framework_refusal, refusal
 from chat.api.fields import Input, read_input
 from chat.api.throttles import Rate, count_request
+from chat.api.version1 import from_version1, to_version1
 from chat.json_input import parse_json_body
 from tenants.access import Principal
 from tenants.errors import AtriumError, BeyondKey
@@ -43,7 +45,7 @@ class ApiView(APIView):
     `beta` is False where no OpenAI-Beta header is asked for; `write_scope` is what a key
     needs for anything but reading. A view method takes
     `request` and the ids of its path, uses `self.input` and `self.query`, and
-    returns a `Response` of a wire object. AtriumError anywhere becomes its
+    returns `self.answer` of a wire object or `self.page`. AtriumError anywhere becomes its
     answer. Reads open `transaction.atomic()`; actions own theirs.
     """
 
@@ -94,7 +96,11 @@ class ApiView(APIView):
             InvalidInput: naming the parameter, nested ones as "a.b" and "a[0].b".
         """
         body = parse_json_body(self.request._request, max_bytes=settings.API_BODY_LIMIT)
-        return read_input(shape, body)
+        return read_input(shape, from_version1(body) if self.version == 1 else body)
+
+    def answer(self, found: dict[str, Any], *, headers: dict[str, str] | None = None) -> Response:
+        """Return a wire object, in the older spelling for who speaks that."""
+        return Response(to_version1(found) if self.version == 1 else found, headers=headers)
 
     def query(self, shape: type[Input]) -> dict[str, Any]:
         """Return the query parameters as `shape` reads them; raises as `input`."""
@@ -111,7 +117,7 @@ class ApiView(APIView):
     ) -> Response:
         """Return one page of `rows` (see `pages.read_page`); call it in a transaction."""
         found, has_more = pages.read_page(rows, query=query, prefix=prefix, by=by)
-        return Response(pages.list_of([render(row) for row in found], has_more=has_more))
+        return self.answer(wire.list_object([render(row) for row in found], has_more=has_more))
 
     def handle_exception(self, exc: Exception) -> Response:
         """Render refusals; anything else is our own failure, and config.urls' to answer."""

@@ -9,7 +9,6 @@ from typing import Any
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
-from chat import wire
 from chat.actions.fields import clean_id, not_found
 from chat.api.fields import Choice, Input, Text, WholeNumber
 from chat.errors import InvalidInput
@@ -17,8 +16,6 @@ from chat.errors import InvalidInput
 MOST = 100
 _DIGITS = re.compile(r"-?[0-9]{1,9}\Z")
 _NUL_OR_SURROGATE = re.compile("[\x00\ud800-\udfff\ufffd]")
-
-list_of = wire.list_object
 
 
 class QueryNumber(WholeNumber):

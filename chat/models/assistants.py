@@ -31,8 +31,8 @@ class AssistantQuerySet(TenantQuerySet["Assistant"]):
         return self.all() if principal.is_admin else self.filter(enabled=True)
 
     def offered(self) -> AssistantQuerySet:
-        """Return those people may choose, the default one first."""
-        return self.filter(enabled=True).order_by("-is_default", "name", "id")
+        """Return those people may choose in the chat page, the default one first."""
+        return self.filter(enabled=True, in_page=True).order_by("-is_default", "name", "id")
 
 
 class Assistant(TenantModel):
@@ -99,6 +99,14 @@ class Assistant(TenantModel):
         _("enabled"),
         default=True,
         help_text=_("Off: nobody can choose it; its chats stay readable."),
+    )
+    in_page = models.BooleanField(
+        _("offered in the chat page"),
+        default=True,
+        db_default=True,
+        help_text=_(
+            "Off: programs alone use it. The page cannot answer the functions of a program."
+        ),
     )
     is_default = models.BooleanField(
         _("default"), default=False, help_text=_("New chats begin with this one.")

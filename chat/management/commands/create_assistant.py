@@ -9,7 +9,6 @@ from django.core.management.base import CommandParser
 from chat.actions.assistants import create_assistant
 from tenants.access import console_principal
 from tenants.json_output import JsonCommand
-from tenants.scope import tenant_scope
 
 
 class Command(JsonCommand):
@@ -29,14 +28,14 @@ class Command(JsonCommand):
         """Make it."""
         principal = console_principal(options["tenant"])
         tools = [name.strip() for name in options["tools"].split(",") if name.strip()]
-        with tenant_scope(principal.tenant_id):
-            assistant = create_assistant(
-                principal,
-                name=options["name"],
-                model=options["model"],
-                instructions=options["instructions"],
-                tools=tools,
-            )
+        assistant = create_assistant(
+            principal,
+            name=options["name"],
+            model=options["model"],
+            upstream="",
+            instructions=options["instructions"],
+            tools=tools,
+        )
         found = {
             "id": assistant.pk,
             "name": assistant.name,

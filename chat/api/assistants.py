@@ -1,0 +1,91 @@
+"""/v1/assistants."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import wire
+from chat.actions.assistants import EFFORTS, create_assistant, delete_assistant, update_assistant
+from chat.actions.fields import clean_id, not_found
+from chat.api.base import ApiView
+from chat.api.fields import Checked, Choice, Input, Number, Text
+from chat.api.pages import PageQuery
+from chat.conf import conf
+from chat.models import Assistant
+
+
+class AssistantChange(Input):
+    """What may be changed of an assistant."""
+
+    model = Text(required=False, max_length=256)
+    name = Text(required=False, allow_null=True, max_length=256)
+    description = Text(required=False, allow_null=True, max_length=512)
+    instructions = Text(required=False, allow_null=True, max_length=conf.instruction_characters)
+    reasoning_effort = Choice(required=False, allow_null=True, choices=EFFORTS[1:])
+    tools = Checked(required=False)
+    tool_resources = Checked(required=False, allow_null=True)
+    metadata = Checked(required=False, allow_null=True)
+    temperature = Number(required=False, allow_null=True, min_value=0, max_value=2)
+    top_p = Number(required=False, allow_null=True, min_value=0, max_value=1)
+    response_format = Checked(required=False, allow_null=True)
+
+
+class NewAssistant(AssistantChange):
+    """What an assistant is made of."""
+
+    model = Text(max_length=256)
+
+
+def settings_of(body: dict[str, object]) -> dict[str, object]:
+    """Return the action's names and values; null is "nothing" for texts."""
+    found = dict(body)
+    for name in ("name", "description", "instructions", "reasoning_effort"):
+        if name in found:
+            found[name] = found[name] or ""
+    if "tools" in found:
+        found["tool_definitions"] = found.pop("tools")
+    return found
+
+
+class AssistantsView(ApiView):
+    """The tenant's assistants."""
+
+    def get(self, request: Request) -> Response:
+        """List those the asker may use; admins see all."""
+        query = self.query(PageQuery)
+        with transaction.atomic():
+            rows = Assistant.objects.for_principal(self.principal)
+            return self.page(rows, wire.assistant_object, query=query, prefix="asst_")
+
+    def post(self, request: Request) -> Response:
+        """Create one. Admins tick in their pages whether people may choose it there too."""
+        settings = settings_of(self.input(NewAssistant))
+        assistant = create_assistant(self.principal, in_page=False, **settings)  # type: ignore[arg-type]
+        return self.answer(wire.assistant_object(assistant))
+
+
+class AssistantView(ApiView):
+    """One assistant."""
+
+    def get(self, request: Request, assistant_id: str) -> Response:
+        """Retrieve it."""
+        clean_id(assistant_id, param="assistant_id", prefix="asst_")
+        with transaction.atomic():
+            rows = Assistant.objects.for_principal(self.principal)
+            assistant = rows.filter(pk=assistant_id).first()
+        if assistant is None:
+            raise not_found("asst_", assistant_id, param="assistant_id")
+        return self.answer(wire.assistant_object(assistant))
+
+    def post(self, request: Request, assistant_id: str) -> Response:
+        """Change it."""
+        settings = settings_of(self.input(AssistantChange))
+        assistant = update_assistant(self.principal, assistant_id, **settings)
+        return self.answer(wire.assistant_object(assistant))
+
+    def delete(self, request: Request, assistant_id: str) -> Response:
+        """Delete it; its threads stay."""
+        delete_assistant(self.principal, assistant_id)
+        return self.answer(wire.deleted(assistant_id, "assistant"))

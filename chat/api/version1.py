@@ -1,0 +1,88 @@
+"""The older spelling (OpenAI-Beta: assistants=v1), translated at the edge in both directions.
+
+`{"type": "retrieval"}` is file_search there, and `file_ids` of assistants and messages are what
+tool resources and attachments became.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat.errors import InvalidInput
+
+Body = dict[str, Any]
+_FILES_OF = {"assistant", "thread.message", "thread.run"}
+
+
+def from_version1(body: Body) -> Body:
+    """Return a request body in today's spelling.
+
+    Raises:
+        InvalidInput: for `file_ids` beside what took their place.
+    """
+    found = _tools_renamed(body, {"retrieval": "file_search"})
+    for name in ("messages", "additional_messages"):
+        if isinstance(found.get(name), list):
+            found[name] = [_message(item, f"{name}[{i}].") for i, item in enumerate(found[name])]
+    if isinstance(found.get("thread"), dict):
+        found["thread"] = from_version1(found["thread"])
+    if "file_ids" not in found:
+        return found
+    return _message(found, "") if "role" in found else _assistant(found)
+
+
+def _message(message: Any, place: str) -> Any:
+    if not isinstance(message, dict) or "file_ids" not in message:
+        return message
+    file_ids = _taken(message, place, beside="attachments")
+    rest = {name: value for name, value in message.items() if name != "file_ids"}
+    tools = [{"type": "file_search"}]
+    return {**rest, "attachments": [{"file_id": one, "tools": tools} for one in file_ids]}
+
+
+def _assistant(body: Body) -> Body:
+    file_ids = _taken(body, "", beside="tool_resources")
+    rest = {name: value for name, value in body.items() if name != "file_ids"}
+    if not file_ids:
+        return rest
+    types = {tool.get("type") for tool in rest.get("tools") or () if isinstance(tool, dict)}
+    resources: Body = {}
+    if "code_interpreter" in types:
+        resources["code_interpreter"] = {"file_ids": file_ids}
+    if "file_search" in types or not resources:
+        resources["file_search"] = {"vector_stores": [{"file_ids": file_ids}]}
+    return {**rest, "tool_resources": resources}
+
+
+def _taken(body: Body, place: str, *, beside: str) -> list[Any]:
+    if body.get(beside):
+        raise InvalidInput(f"'file_ids' and '{beside}' say the same.", param=f"{place}file_ids")
+    file_ids = body["file_ids"] or []
+    if not isinstance(file_ids, list):
+        raise InvalidInput("Expected an array of file ids.", param=f"{place}file_ids")
+    return file_ids
+
+
+def to_version1(answer: Any) -> Any:
+    """Return an object, a list of objects or an event's data in the older spelling."""
+    if not isinstance(answer, dict):
+        return answer
+    if answer.get("object") == "list":
+        return {**answer, "data": [to_version1(item) for item in answer["data"]]}
+    kind = answer.get("object")
+    found = _tools_renamed(answer, {"file_search": "retrieval"}) if kind in _FILES_OF else answer
+    if kind not in _FILES_OF:
+        return found
+    attached = [item["file_id"] for item in found.get("attachments") or ()]
+    return {**found, "file_ids": attached}
+
+
+def _tools_renamed(body: Body, names: dict[str, str]) -> Body:
+    if not isinstance(body.get("tools"), list):
+        return dict(body)
+    return {**body, "tools": [_tool_renamed(tool, names) for tool in body["tools"]]}
+
+
+def _tool_renamed(tool: Any, names: dict[str, str]) -> Any:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    return {**tool, "type": names[kind]} if isinstance(kind, str) and kind in names else tool

@@ -1,0 +1,49 @@
+"""The published description of the API (published.json, MIT), to check objects against."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+PUBLISHED: dict[str, Any] = json.loads(Path(__file__).with_name("published.json").read_text())
+# The object's name in answers to its schema.
+SCHEMAS = {
+    "assistant": "AssistantObject",
+    "assistant.deleted": "DeleteAssistantResponse",
+    "thread": "ThreadObject",
+    "thread.deleted": "DeleteThreadResponse",
+    "thread.message": "MessageObject",
+    "thread.message.deleted": "DeleteMessageResponse",
+    "thread.run": "RunObject",
+    "thread.run.step": "RunStepObject",
+}
+
+
+@cache
+def validator(schema: str) -> Draft202012Validator:
+    """Return a validator of one of the published schemas."""
+    components = PUBLISHED["components"]
+    return Draft202012Validator(
+        {"$ref": f"#/components/schemas/{schema}", "components": components}
+    )
+
+
+def assert_published(found: dict[str, Any]) -> dict[str, Any]:
+    """Check an object, or each of a list, against its schema, and return it.
+
+    Every key of the schema has to be there, also those that may be null.
+    """
+    if found["object"] == "list":
+        assert set(found) == {"object", "data", "first_id", "last_id", "has_more"}
+        for item in found["data"]:
+            assert_published(item)
+        return found
+    schema = SCHEMAS[found["object"]]
+    validator(schema).validate(found)
+    known = PUBLISHED["components"]["schemas"][schema]["properties"]
+    assert set(known) <= set(found), set(known) - set(found)
+    return found
