@@ -1,0 +1,106 @@
+"""Read a stranger's file in a process of its own, with bounds on time and memory.
+
+Run as a module it is that process: the file is its standard input, and one JSON
+object its output. It inherits no environment, so no secret either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from chat.retrieval.errors import Unreadable, Unsupported
+from chat.retrieval.extract import MOST_CHARACTERS, Extracted, extract
+from chat.retrieval.kinds import Kind
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingLimits:
+    """Bounds on the reading of one file: seconds by the clock, and MiB of address space."""
+
+    seconds: float = 120
+    memory_mib: int = 2048
+
+
+async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Extracted:
+    """Return the text of an open file (with a descriptor), whatever its maker tried.
+
+    Raises:
+        Unreadable, Unsupported: as `extract`, and where the bounds were reached.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "chat.retrieval.reading", str(limits.memory_mib), name[-200:]),
+        stdin=file,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd=CHECKOUT,
+        env={"PYTHONIOENCODING": "utf-8", "LANG": "C.UTF-8"},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(limits.seconds):
+            # Text of the allowed length in JSON, escapes included; a child beyond that is cut.
+            said = await _all_of(process.stdout, most=MOST_CHARACTERS * 6 + MIB)
+            await process.wait()
+    except TimeoutError:
+        raise Unreadable("Reading this file took too long: split it.") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    return _understood(said)
+
+
+async def _all_of(stream: asyncio.StreamReader, *, most: int) -> bytes:
+    said = bytearray()
+    while piece := await stream.read(MIB):
+        said += piece
+        if len(said) > most:
+            break
+    return bytes(said)
+
+
+def _understood(said: bytes) -> Extracted:
+    try:
+        body = json.loads(said)
+    except ValueError:
+        # It died: of its bounds, or of a defect in a reader.
+        raise Unreadable("This file needs more than may be spent on reading it.") from None
+    if "error" in body:
+        kind = Unsupported if body["error"] == Unsupported.code else Unreadable
+        raise kind(body["message"])
+    return Extracted(kind=Kind(body["kind"]), text=body["text"], pages=tuple(body["pages"]))
+
+
+def _bound(memory_mib: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_mib * MIB, memory_mib * MIB))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+
+
+def _answer(memory_mib: int, name: str) -> dict[str, Any]:
+    _bound(memory_mib)
+    try:
+        found = extract(sys.stdin.buffer.read(), name)
+    except Unreadable as error:
+        return {"error": error.code, "message": error.message}
+    except (MemoryError, RecursionError):
+        message = "This file needs more than may be spent on reading it."
+        return {"error": Unreadable.code, "message": message}
+    return {"kind": found.kind, "text": found.text, "pages": found.pages}
+
+
+if __name__ == "__main__":
+    json.dump(_answer(int(sys.argv[1]), sys.argv[2]), sys.stdout)

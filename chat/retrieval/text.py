@@ -1,0 +1,59 @@
+"""Bytes to text that every part of the house can store."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+
+from charset_normalizer import from_bytes
+
+from chat.retrieval.errors import Unsupported
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# NUL cannot be stored, the others say nothing: tab, line feed and form feed stay.
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+# Beyond this share of control characters it is no text, whatever it decodes to.
+_MOST_CONTROLS = 0.01
+_GUESSED_FROM = 65_536
+
+
+def decode(data: bytes, *, cut: bool = False) -> str:
+    """Return the text of `data`: by its mark, else as UTF-8, else in the likeliest encoding.
+
+    `cut` tells that the last character may be incomplete.
+
+    Raises:
+        Unsupported: when it is no text in any encoding.
+    """
+    text = _decoded(data, cut=cut)
+    if len(_CONTROLS.findall(text[:_GUESSED_FROM])) > _MOST_CONTROLS * len(text[:_GUESSED_FROM]):
+        raise Unsupported("This kind of file cannot be read. PDF, Word, HTML and texts can.")
+    return clean(text)
+
+
+def _decoded(data: bytes, *, cut: bool) -> str:
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            return codecs.getincrementaldecoder(encoding)("replace").decode(data, final=not cut)
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(data, final=not cut)
+    except UnicodeDecodeError:
+        best = from_bytes(data[:_GUESSED_FROM]).best()
+    if best is None:
+        raise Unsupported("The encoding of this text is unknown: save it as UTF-8.")
+    return data.decode(best.encoding, "replace")
+
+
+def clean(text: str) -> str:
+    """Return `text` with one kind of line end, composed, and without what cannot be stored."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
+    return unicodedata.normalize("NFC", text)
