@@ -20,7 +20,7 @@ from tests.log_scan import scanned_log
 from tests.server import RUNNING, Server, only, serve
 from tests.world import World, build_world
 
-pytest_plugins = ["tests.upstream.fixtures"]
+pytest_plugins = ["tests.upstream.fixtures", "tests.model_server"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -22,7 +22,7 @@ from chat.runs.live import LiveRun, hub
 from chat.runs.worker import worker
 from chat.upstream.breaker import Breakers
 from tenants.db import in_db
-from tests.chat.conftest import make_assistant
+from tests.model_server import make_assistant
 from tests.upstream.server import ScriptedServer
 from tests.world import Company
 

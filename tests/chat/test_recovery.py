@@ -10,9 +10,9 @@ from websockets.exceptions import ConnectionClosed
 
 from chat.models import Message, Run, ToolCall
 from tenants.db import in_db
-from tests.chat.conftest import QUICK, make_assistant
 from tests.chat.test_run_tools import calling, make_desk
 from tests.database import TestDatabase
+from tests.model_server import QUICK, make_assistant
 from tests.server import serve
 from tests.socket_client import chat_socket
 from tests.upstream.server import ScriptedServer

@@ -13,7 +13,7 @@ from chat.demo.models import Contact, Customer, Order
 from chat.models import Run, ToolCall
 from tenants.db import in_db
 from tenants.models import AuditEvent
-from tests.chat.conftest import ModelServer, make_assistant
+from tests.model_server import ModelServer, make_assistant
 from tests.socket_client import ChatSocket, Frame, chat_socket
 from tests.upstream.script import Answer, Call
 from tests.world import Company, World

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from chat.models import Message, Run, Usage
 from tenants.actions import disable_member
 from tenants.db import in_db
-from tests.chat.conftest import ModelServer
+from tests.model_server import ModelServer
 from tests.socket_client import ChatSocket, Frame, chat_socket
 from tests.upstream.script import Answer
 from tests.world import Company, World
