@@ -6,6 +6,7 @@ Everything here reads what strangers made: it runs in a process of its own
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -124,9 +125,9 @@ def _paragraphs(root: ET.Element) -> Iterator[str]:
         yield "".join(pieces)
 
 
-_BLOCKS = frozenset(
-    "address article aside blockquote br dd div dl dt figcaption figure footer form h1 h2 h3 h4 "
-    "h5 h6 header hr li main nav ol p pre section table td th tr ul".split()  # noqa: SIM905 - words read better than a list
+_BLOCKS = re.compile(
+    "address|article|aside|blockquote|br|dd|div|dl|dt|figcaption|figure|footer|form|h[1-6]|"
+    "header|hr|li|main|nav|ol|p|pre|section|table|td|th|tr|ul"
 )
 _SILENT = frozenset({"script", "style", "template", "noscript", "svg", "head"})
 
@@ -142,7 +143,7 @@ class _Words(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _SILENT:
             self._silent.append(tag)
-        elif tag in _BLOCKS:
+        elif _BLOCKS.fullmatch(tag):
             self.pieces.append("\n")
         if tag == "body":
             # A head that was never closed ends here.
@@ -151,7 +152,7 @@ class _Words(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in self._silent:
             del self._silent[self._silent.index(tag) :]
-        elif tag in _BLOCKS:
+        elif _BLOCKS.fullmatch(tag):
             self.pieces.append("\n")
 
     def handle_data(self, data: str) -> None:
