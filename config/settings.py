@@ -173,7 +173,8 @@ if REDIS_URL:
     CHANNEL_LAYERS: dict[str, Any] = {
         "default": {
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [REDIS_URL]},
+            # Encrypted: chats pass through, and nobody else may speak for a process.
+            "CONFIG": {"hosts": [REDIS_URL], "symmetric_encryption_keys": [SECRET_KEY]},
         }
     }
     CACHES = {
@@ -356,6 +357,7 @@ CHAT = {
     "MESSAGE_CHARACTERS": read("int", "ATRIUM_MESSAGE_CHARACTERS", 256_000, least=1),
     "INSTRUCTION_CHARACTERS": 256_000,
     "MESSAGES_PER_THREAD": read("int", "ATRIUM_MESSAGES_PER_THREAD", 100_000, least=2),
+    "SEVERAL_PROCESSES": bool(REDIS_URL),
     "MAX_RUNS": read("int", "ATRIUM_MAX_RUNS", 250, least=1),
     "RUNS_PER_MEMBER": read("int", "ATRIUM_RUNS_PER_MEMBER", 100, least=1),
     "RUNS_PER_TENANT": read("int", "ATRIUM_RUNS_PER_TENANT", 2_000, least=1),

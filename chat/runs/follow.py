@@ -6,6 +6,7 @@ thread's run is executed.
 
 from __future__ import annotations
 
+from chat.runs.forwarding import elsewhere
 from chat.runs.live import Cursor, hub
 from chat.runs.live import Reader as Reader
 from chat.runs.stored import StoredThread, read_thread
@@ -33,8 +34,10 @@ async def follow(
     # The reader is placed before the rows are read, so nothing falls between.
     reader = hub.subscribe(principal.tenant_id, thread_id)
     try:
+        await elsewhere.joined(reader.channel)
         named = cursor.run if cursor else run_id
         stored = await in_db(read_thread, principal, thread_id, run_id=named)
+        await elsewhere.filled(reader.channel, stored.active)
         reader.place(stored.events, cursor=cursor, run_id=run_id)
     except BaseException:
         reader.close()

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
@@ -75,6 +75,19 @@ class Cursor:
     offsets: Mapping[str, int] = field(default_factory=dict)
 
 
+class Elsewhere(Protocol):
+    """Readers and runs of the same threads in other processes."""
+
+    def unread(self, channel: Channel) -> None:
+        """The channel's last reader here has left."""
+
+    def begun(self, channel: Channel, run_id: str) -> None:
+        """This process begins to execute a run."""
+
+    def told(self, channel_key: Key, event: str, data: dict[str, Any]) -> None:
+        """The readers here were told something that belongs to no run."""
+
+
 @dataclass(slots=True)
 class Told:
     """A run in a channel's log: the state number it began at here, and when it ended here."""
@@ -91,19 +104,27 @@ class Told:
 class Channel:
     """The log of one thread in this process."""
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, hub: Hub) -> None:
         self.key = key
+        self.hub = hub
         self.log: list[Entry] = []
         self.base = 0  # sequence number of log[0]
         self.readers: set[Reader] = set()
         self.runs: dict[str, Told] = {}
         self.writer: LiveRun | None = None
+        # A run that another process executes and whose log is copied here.
+        self.mirrored: str | None = None
         self._compact_at = COMPACT_AFTER
 
     @property
     def active_run(self) -> str | None:
-        """The id of the run that this process executes on the thread."""
-        return self.writer.run_id if self.writer else None
+        """The id of the run whose entries still come, from this process or another."""
+        return self.writer.run_id if self.writer else self.mirrored
+
+    @property
+    def is_read(self) -> bool:
+        """Tell whether somebody reads here."""
+        return any(reader.local for reader in self.readers)
 
     @property
     def end(self) -> int:
@@ -144,38 +165,57 @@ class Channel:
                 break
         del self.log[:count]
         self.base += count
-        hub.drop_if_idle(self)
+        self.hub.drop_if_idle(self)
+
+    def let_go(self, run_id: str) -> None:
+        """Nothing more comes of the run here; its log is kept for a while."""
+        self.runs[run_id].ended = monotonic()
+        for reader in self.readers:
+            reader.wake.set()
+        self.trim()
+        if self.runs:
+            asyncio.get_running_loop().call_later(LINGER_SECONDS + 0.1, self.trim)
 
 
 class Reader:
     """One reader of a channel: `entries` until it is closed."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, *, local: bool = True) -> None:
         self.channel = channel
+        # Another process reads through one that is not local.
+        self.local = local
         self.position = channel.end
         self.wake = asyncio.Event()
         self._first: list[Entry] = []
+        # Code points that the client has of an item beyond the log here.
+        self._ahead: dict[str, int] = {}
 
     def place(
-        self, stored: Sequence[Entry], *, cursor: Cursor | None = None, run_id: str | None = None
+        self,
+        stored: Sequence[Entry] | None,
+        *,
+        cursor: Cursor | None = None,
+        run_id: str | None = None,
     ) -> None:
         """Begin with what a client at `cursor` lacks of that run, or all of the run `run_id`.
 
         Whatever is active is told from its beginning where the cursor does not
         name it. `stored` are the events of these runs by their rows, read after
-        this reader was made: they tell what the log here does not.
+        this reader was made: they tell what the log here does not. Without them
+        (None) the log is all there is.
         """
         log, runs = self.channel.log, self.channel.runs
-        by_rows = {entry.run: entry.event for entry in stored}
+        by_rows = {entry.run: entry.event for entry in stored or ()}
+        named = cursor.run if cursor else run_id
         wanted = {
             run: cursor if cursor and cursor.run == run else Cursor(run=run, state=-1)
-            for run in {*by_rows, self.channel.active_run, run_id}
-            if run in runs and self._is_told(run, by_rows.get(run))
+            for run in {*by_rows, self.channel.active_run, named}
+            if run in runs and (stored is None or self._is_told(run, by_rows.get(run)))
         }
         told = {entry.data.get("id") for entry in log}
         missing = [
             entry
-            for entry in stored
+            for entry in stored or ()
             # The beginning of a run may have been told elsewhere, or before it waited.
             if entry.run not in wanted
             or (wanted[entry.run].state < runs[entry.run].since and entry.data["id"] not in told)
@@ -208,25 +248,49 @@ class Reader:
                 yield from rest[entry.run].of(entry)
             elif index >= new and entry.text is None:
                 yield entry
+        for one in rest.values():
+            self._ahead.update(one.ahead())
 
     async def entries(self) -> list[Entry]:
         """Wait for something new and return it in order, text pieces merged where it gathered."""
         while True:
             await self.wake.wait()
             self.wake.clear()
-            new = self.channel.since(self.position)
-            self.position = self.channel.end
-            if len(new) == 1 and not self._first:
-                return [new[0]]
-            found = list(merged([*self._first, *new]))
-            self._first = []
+            found = self.take()
             if found:
                 return found
 
+    def take(self) -> list[Entry]:
+        """Return what is new now, if anything."""
+        new = self.channel.since(self.position)
+        self.position = self.channel.end
+        if self._ahead:
+            new = [left for entry in new for left in self._beyond(entry)]
+        if len(new) == 1 and not self._first:
+            return [new[0]]
+        found = list(merged([*self._first, *new]))
+        self._first = []
+        return found
+
+    def _beyond(self, entry: Entry) -> Iterator[Entry]:
+        """Yield what of an entry the client does not have already."""
+        skipped = self._ahead.get(entry.item, 0)
+        if entry.text is None or not skipped:
+            yield entry
+            return
+        self._ahead[entry.item] = max(0, skipped - len(entry.text))
+        if not self._ahead[entry.item]:
+            del self._ahead[entry.item]
+        if skipped < len(entry.text):
+            yield text_entry(entry.run, entry.state, entry.item, entry.text[skipped:])
+
     def close(self) -> None:
         """Stop reading."""
-        self.channel.readers.discard(self)
-        hub.drop_if_idle(self.channel)
+        channel = self.channel
+        channel.readers.discard(self)
+        if not channel.is_read and channel.hub.elsewhere is not None:
+            channel.hub.elsewhere.unread(channel)
+        channel.hub.drop_if_idle(channel)
 
 
 def merged(entries: Sequence[Entry]) -> Iterator[Entry]:
@@ -279,18 +343,27 @@ class Rest:
         elif have < end:
             yield text_entry(entry.run, entry.state, entry.item, entry.text[have - start :])
 
+    def ahead(self) -> dict[str, int]:
+        """Return the code points of each item that the client has beyond what was given."""
+        return {
+            item: have - self._seen.get(item, 0)
+            for item, have in self.cursor.offsets.items()
+            if have > self._seen.get(item, 0)
+        }
+
 
 class Hub:
     """The channels of this process."""
 
     def __init__(self) -> None:
         self.channels: dict[Key, Channel] = {}
+        self.elsewhere: Elsewhere | None = None
 
     def channel(self, tenant_id: UUID, thread_id: str) -> Channel:
         """Return the thread's channel, made on first use."""
         key = (tenant_id, thread_id)
         if key not in self.channels:
-            self.channels[key] = Channel(key)
+            self.channels[key] = Channel(key, self)
         return self.channels[key]
 
     def subscribe(self, tenant_id: UUID, thread_id: str) -> Reader:
@@ -301,8 +374,14 @@ class Hub:
         return reader
 
     def notify(self, tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
-        """Tell a thread's readers something that belongs to no run."""
-        channel = self.channels.get((tenant_id, thread_id))
+        """Tell a thread's readers in every process something that belongs to no run."""
+        self.tell((tenant_id, thread_id), event, data)
+        if self.elsewhere is not None:
+            self.elsewhere.told((tenant_id, thread_id), event, data)
+
+    def tell(self, key: Key, event: str, data: dict[str, Any]) -> None:
+        """Tell a thread's readers in this process."""
+        channel = self.channels.get(key)
         if channel is not None:
             channel.append(Entry("", 0, event, data))
             channel.trim()
@@ -316,12 +395,22 @@ class Hub:
 class LiveRun:
     """The writing end: what the loop publishes of one run."""
 
-    def __init__(self, tenant_id: UUID, thread_id: str, run_id: str, *, state: int) -> None:
+    def __init__(
+        self,
+        tenant_id: UUID,
+        thread_id: str,
+        run_id: str,
+        *,
+        state: int,
+        within: Hub | None = None,
+    ) -> None:
         self.run_id = run_id
         self.state = state
-        self.channel = hub.channel(tenant_id, thread_id)
-        self.channel.writer = self
-        self.channel.runs[run_id] = Told(since=state)
+        channel = self.channel = (within or hub).channel(tenant_id, thread_id)
+        channel.writer, channel.mirrored = self, None
+        channel.runs[run_id] = Told(since=state)
+        if channel.hub.elsewhere is not None:
+            channel.hub.elsewhere.begun(channel, run_id)
 
     def publish(self, event: str, data: dict[str, Any]) -> None:
         """Publish a change of state: the run's state number grows by one."""
@@ -334,13 +423,9 @@ class LiveRun:
 
     def end(self) -> None:
         """Nothing more comes from this run in this process."""
-        channel = self.channel
-        if channel.writer is self:
-            channel.writer = None
-            channel.runs[self.run_id].ended = monotonic()
-        channel.trim()
-        if channel.runs:
-            asyncio.get_running_loop().call_later(LINGER_SECONDS + 0.1, channel.trim)
+        if self.channel.writer is self:
+            self.channel.writer = None
+            self.channel.let_go(self.run_id)
 
 
 hub = Hub()

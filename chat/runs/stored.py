@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -11,9 +13,27 @@ from chat import wire
 from chat.errors import NotFound
 from chat.models import Message, Run, RunStep, Thread, ToolCall
 from chat.runs.live import Entry
+from chat.runs.turn import STATE_MARGIN
 from chat.tools import registry
 from tenants.access import Principal
 from tenants.scope import tenant_scope
+
+# Rows hold a state number that is up to this far ahead of what readers were told.
+STATE_AHEAD = 2 * STATE_MARGIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Active:
+    """The active run of a thread, and the process that executes it, if one does."""
+
+    run: str
+    status: str
+    owner: UUID | None
+
+    @classmethod
+    def of(cls, run: Run) -> Active:
+        """Return what the row says."""
+        return cls(run=run.pk, status=run.status, owner=run.owner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +43,7 @@ class StoredThread:
     thread: dict[str, Any]
     active_run: dict[str, Any] | None
     events: tuple[Entry, ...]
+    active: Active | None
 
 
 def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> StoredThread:
@@ -47,7 +68,24 @@ def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> 
             thread=wire.thread_object(thread),
             active_run=wire.run_object(active, calls=calls, labels=labels) if active else None,
             events=events,
+            active=Active.of(active) if active else None,
         )
+
+
+def read_active(tenant_id: UUID, thread_id: str) -> Active | None:
+    """Return the active run of a thread that somebody reads already."""
+    with tenant_scope(tenant_id), transaction.atomic():
+        run = Run.objects.active().filter(thread_id=thread_id).first()
+        return Active.of(run) if run else None
+
+
+def read_runs(tenant_id: UUID, thread_id: str, run_ids: Collection[str]) -> tuple[Entry, ...]:
+    """Return the stored events of runs of a thread that somebody reads already."""
+    with tenant_scope(tenant_id), transaction.atomic():
+        rows = Run.objects.filter(thread_id=thread_id, pk__in=run_ids)
+        labels = registry.labels()
+        runs = rows.select_related("assistant").order_by("created_at", "id")
+        return tuple(event for run in runs for event in _events(run, labels))
 
 
 def _events(run: Run, labels: dict[str, str]) -> list[Entry]:
@@ -57,15 +95,16 @@ def _events(run: Run, labels: dict[str, str]) -> list[Entry]:
         message.pk: message
         for message in Message.objects.filter(run_ref=run.pk).select_related("assistant")
     }
+    state = max(0, run.state - STATE_AHEAD) if run.is_active else run.state
     entries = []
     for step in RunStep.objects.filter(run=run).order_by("index"):
         message = messages.get(step.message_id or "")
         if message is not None:
             body = wire.message_object(message)
-            entries.append(Entry(run.pk, run.state, f"thread.message.{message.status}", body))
+            entries.append(Entry(run.pk, state, f"thread.message.{message.status}", body))
         own = [call for call in calls if call.step_id == step.pk]
         body = wire.step_object(step, run=run, calls=own, labels=labels)
-        entries.append(Entry(run.pk, run.state, f"thread.run.step.{step.status}", body))
+        entries.append(Entry(run.pk, state, f"thread.run.step.{step.status}", body))
     rendered = wire.run_object(run, calls=calls if run.is_active else (), labels=labels)
-    entries.append(Entry(run.pk, run.state, f"thread.run.{run.status}", rendered))
+    entries.append(Entry(run.pk, state, f"thread.run.{run.status}", rendered))
     return entries
