@@ -379,3 +379,4 @@ CHAT = {
     "UNDO_SECONDS": read("float", "ATRIUM_UNDO_SECONDS", 300, least=1),
     "JSON_DEPTH": 32,
 }
+    "API_STREAMS_PER_KEY": read("int", "ATRIUM_API_STREAMS_PER_KEY", 100, least=1),

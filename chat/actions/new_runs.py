@@ -28,6 +28,7 @@ def create_run(
     *,
     assistant_id: str,
     additional_messages: Any = None,
+    busy: str | None = None,
     **options: Any,
 ) -> Run:
     """Add messages to a thread and let an assistant answer it.
@@ -51,16 +52,22 @@ def create_run(
 
 
 def create_thread_and_run(
-    principal: Principal, *, assistant_id: str, thread: Given | None = None, **options: Any
+    principal: Principal,
+    *,
+    assistant_id: str,
+    thread: Given | None = None,
+    tool_resources: Any = None,
+    **options: Any,
 ) -> Run:
     """Make a thread with its first messages, and a run on it: all of it or nothing.
 
-    `thread` has the fields `messages`, `metadata` and `tool_resources`. Raises
-    as `create_run` does.
+    `thread` has the fields `messages`, `metadata` and `tool_resources`; those
+    of the run win over these. Raises as `create_run` does.
     """
     given = thread or {}
     messages = clean_messages(given.get("messages"), param="thread.messages")
     resources = clean_tool_resources(given.get("tool_resources"), param="thread.tool_resources")
+    resources |= clean_tool_resources(tool_resources, creating=False)
     metadata = clean_metadata(given.get("metadata"), param="thread.metadata")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         made = Thread(member=principal.membership, metadata=metadata, tool_resources=resources)

@@ -1,0 +1,260 @@
+"""Runs of a thread, as objects and as streams."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpResponseBase
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import wire
+from chat.actions.fields import clean_id, not_found
+from chat.actions.new_runs import create_run, create_thread_and_run, update_run
+from chat.actions.outputs import submit_tool_outputs
+from chat.actions.runs import cancel_run
+from chat.api import events
+from chat.api.base import ApiView
+from chat.api.events import Place
+from chat.api.fields import Checked, Choice, Flag, Input, Text
+from chat.api.pages import PageQuery
+from chat.api.streams import Beginning, EventStream, check_room
+from chat.errors import InvalidInput
+from chat.models import Run, Thread, ToolCall
+from chat.models.assistants import BusyPolicy
+from chat.tools import registry
+from tenants.access import Principal
+
+EVENT_HEADER, POLL_HEADER = "Last-Event-ID", "openai-poll-after-ms"
+INCLUDABLE = "step_details.tool_calls[*].file_search.results[*].content"
+
+
+class IncludeQuery(Input):
+    """What may be asked for besides. Results of file searches have their content when asked."""
+
+    vars()["include[]"] = Choice(required=False, choices=[INCLUDABLE])
+
+
+class RunOptionsInput(Input):
+    """What a program may set on a run; the action knows the limits."""
+
+    assistant_id = Text()
+    model = Checked(required=False, allow_null=True)
+    instructions = Checked(required=False, allow_null=True)
+    tools = Checked(required=False, allow_null=True)
+    metadata = Checked(required=False, allow_null=True)
+    temperature = Checked(required=False, allow_null=True)
+    top_p = Checked(required=False, allow_null=True)
+    reasoning_effort = Checked(required=False, allow_null=True)
+    response_format = Checked(required=False, allow_null=True)
+    max_prompt_tokens = Checked(required=False, allow_null=True)
+    max_completion_tokens = Checked(required=False, allow_null=True)
+    truncation_strategy = Checked(required=False, allow_null=True)
+    tool_choice = Checked(required=False, allow_null=True)
+    parallel_tool_calls = Checked(required=False, allow_null=True)
+    stream = Flag(required=False, allow_null=True)
+
+
+class RunInput(RunOptionsInput):
+    """The body of a new run."""
+
+    additional_instructions = Checked(required=False, allow_null=True)
+    additional_messages = Checked(required=False, allow_null=True)
+    busy = Choice(required=False, allow_null=True, choices=BusyPolicy.values)
+
+
+class FirstThreadInput(Input):
+    """The thread that a run begins with."""
+
+    messages = Checked(required=False, allow_null=True)
+    metadata = Checked(required=False, allow_null=True)
+    tool_resources = Checked(required=False, allow_null=True)
+
+
+class ThreadAndRunInput(RunOptionsInput):
+    """The body of a new thread with a run."""
+
+    thread = FirstThreadInput(required=False, allow_null=True)
+    tool_resources = Checked(required=False, allow_null=True)
+
+
+class ToolOutputInput(Input):
+    """What one call returned."""
+
+    tool_call_id = Text()
+    output = Text()
+
+
+class ToolOutputsInput(Input):
+    """The body that answers everything a run waits for."""
+
+    tool_outputs = ToolOutputInput(many=True)
+    stream = Flag(required=False, allow_null=True)
+
+
+class MetadataInput(Input):
+    """The body that changes a run."""
+
+    metadata = Checked(required=False, allow_null=True)
+
+
+def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
+    """Return a run of one of the principal's threads; call it in a transaction.
+
+    Raises:
+        InvalidInput: for ids of another form.
+        NotFound: for an unknown thread or run.
+    """
+    thread_id, run_id = clean_ids(thread_id, run_id)
+    check_thread(principal, thread_id)
+    runs = Run.objects.for_principal(principal).select_related("assistant")
+    run: Run | None = runs.filter(thread_id=thread_id, pk=run_id).first()
+    if run is None:
+        raise not_found("run_", run_id, param="run_id")
+    return run
+
+
+def clean_ids(thread_id: str, run_id: str) -> tuple[str, str]:
+    """Return both; raises as `clean_id` does."""
+    return (
+        clean_id(thread_id, param="thread_id", prefix="thread_"),
+        clean_id(run_id, param="run_id", prefix="run_"),
+    )
+
+
+def check_thread(principal: Principal, thread_id: str) -> None:
+    """Do nothing for a thread of the principal; raises NotFound for any other."""
+    clean_id(thread_id, param="thread_id", prefix="thread_")
+    if not Thread.objects.for_principal(principal).filter(pk=thread_id).exists():
+        raise not_found("thread_", thread_id, param="thread_id")
+
+
+def rendered(run: Run) -> dict[str, Any]:
+    """Return the run object with what it waits for and what it cost; call it in a transaction."""
+    waits = run.status == "requires_action"
+    calls = ToolCall.objects.filter(run=run).order_by("round", "index") if waits else ()
+    return wire.run_object(run, calls=calls, labels=registry.labels())
+
+
+class RunsView(ApiView):
+    """The runs of a thread."""
+
+    guards_retries = True
+
+    def get(self, request: Request, thread_id: str) -> Response:
+        """List them."""
+        query = self.query(PageQuery)
+        with transaction.atomic():
+            check_thread(self.principal, thread_id)
+            runs = Run.objects.for_principal(self.principal).select_related("assistant")
+            return self.page(runs.filter(thread_id=thread_id), rendered, query=query, prefix="run_")
+
+    def post(self, request: Request, thread_id: str) -> HttpResponseBase:
+        """Create one."""
+        self.query(IncludeQuery)
+        given = self.input(RunInput)
+        stream = given.pop("stream", None)
+        if stream:
+            check_room(self.principal)
+        thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
+        run = create_run(self.principal, thread_id, **given)
+        if stream:
+            return EventStream(self.principal, Beginning(run=wire.run_object(run)))
+        return self.answer(wire.run_object(run))
+
+
+class ThreadAndRunView(ApiView):
+    """A run together with the thread it answers."""
+
+    guards_retries = True
+
+    def post(self, request: Request) -> HttpResponseBase:
+        """Create both."""
+        given = self.input(ThreadAndRunInput)
+        stream = given.pop("stream", None)
+        if stream:
+            check_room(self.principal)
+        run = create_thread_and_run(self.principal, **given)
+        if not stream:
+            return self.answer(wire.run_object(run))
+        thread = wire.thread_object(run.thread)
+        return EventStream(self.principal, Beginning(run=wire.run_object(run), thread=thread))
+
+
+class RunView(ApiView):
+    """One run."""
+
+    def get(self, request: Request, thread_id: str, run_id: str) -> Response:
+        """Retrieve it; a client that polls is told when to ask again."""
+        with transaction.atomic():
+            run = read_run(self.principal, thread_id, run_id)
+            response = self.answer(rendered(run))
+        if run.is_active:
+            young = timezone.now() - run.created_at < timedelta(seconds=5)
+            response[POLL_HEADER] = "200" if young else "1000"
+        return response
+
+    def post(self, request: Request, thread_id: str, run_id: str) -> Response:
+        """Change its metadata."""
+        given = self.input(MetadataInput)
+        thread_id, run_id = clean_ids(thread_id, run_id)
+        update_run(self.principal, run_id, thread_id=thread_id, metadata=given.get("metadata"))
+        with transaction.atomic():
+            return self.answer(rendered(read_run(self.principal, thread_id, run_id)))
+
+
+class CancelRunView(ApiView):
+    """The end of a run before its time."""
+
+    def post(self, request: Request, thread_id: str, run_id: str) -> Response:
+        """Stop it."""
+        self.input(Input)
+        thread_id, run_id = clean_ids(thread_id, run_id)
+        run = cancel_run(self.principal, run_id, thread_id=thread_id)
+        return self.answer(wire.run_object(run))
+
+
+class SubmitToolOutputsView(ApiView):
+    """What a program's functions returned, and people's approvals."""
+
+    guards_retries = True
+
+    def post(self, request: Request, thread_id: str, run_id: str) -> HttpResponseBase:
+        """Go on with the run."""
+        given = self.input(ToolOutputsInput)
+        outputs = {one["tool_call_id"]: one["output"] for one in given["tool_outputs"]}
+        if len(outputs) != len(given["tool_outputs"]):
+            raise InvalidInput("A call is answered twice.", param="tool_outputs")
+        if given.get("stream"):
+            check_room(self.principal)
+        thread_id, run_id = clean_ids(thread_id, run_id)
+        run = submit_tool_outputs(self.principal, run_id, outputs, thread_id=thread_id)
+        if not given.get("stream"):
+            return self.answer(wire.run_object(run))
+        with transaction.atomic():
+            step = ToolCall.objects.filter(run=run, pk__in=outputs).values_list("step__index")
+            at = Place(step[0][0], events.SETTLED)
+        prelude = ("queued", "in_progress")
+        beginning = Beginning(run=wire.run_object(run), at=at, prelude=prelude)
+        return EventStream(self.principal, beginning)
+
+
+class EventsView(ApiView):
+    """An extension: the stream of a run again, from where a client lost it."""
+
+    def get(self, request: Request, thread_id: str, run_id: str) -> EventStream:
+        """Stream what the client lacks: all without `Last-Event-ID`."""
+        said = request.headers.get(EVENT_HEADER)
+        at = events.BEFORE_RUN if said is None else events.place_of(said)
+        if at is None:
+            raise InvalidInput(f"The header {EVENT_HEADER} names no event.")
+        check_room(self.principal)
+        with transaction.atomic():
+            run = read_run(self.principal, thread_id, run_id)
+            found = rendered(run)
+        return EventStream(
+            self.principal, Beginning(run=found, at=at, prelude=events.prelude_after(at))
+        )

@@ -1,0 +1,66 @@
+"""The steps of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Prefetch
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import wire
+from chat.actions.fields import clean_id, not_found
+from chat.api.base import ApiView
+from chat.api.pages import PageQuery
+from chat.api.runs import IncludeQuery, read_run
+from chat.models import Run, RunStep, ToolCall
+from chat.tools import registry
+
+
+class StepsQuery(PageQuery, IncludeQuery):
+    """How a list of steps is asked for."""
+
+
+def steps_of(run: Run) -> Any:
+    """Return a run's steps with their calls."""
+    calls = ToolCall.objects.order_by("round", "index")
+    return RunStep.objects.filter(run=run).prefetch_related(Prefetch("calls", queryset=calls))
+
+
+def rendered(step: RunStep, run: Run) -> dict[str, Any]:
+    """Return the step object."""
+    calls = list(step.calls.all())
+    return wire.step_object(step, run=run, calls=calls, labels=registry.labels())
+
+
+class StepsView(ApiView):
+    """All steps of a run."""
+
+    def get(self, request: Request, thread_id: str, run_id: str) -> Response:
+        """List them."""
+        query = self.query(StepsQuery)
+        with transaction.atomic():
+            run = read_run(self.principal, thread_id, run_id)
+            return self.page(
+                steps_of(run),
+                lambda step: rendered(step, run),
+                query=query,
+                prefix="step_",
+                by=("index",),
+            )
+
+
+class StepView(ApiView):
+    """One step."""
+
+    def get(self, request: Request, thread_id: str, run_id: str, step_id: str) -> Response:
+        """Retrieve it."""
+        self.query(IncludeQuery)
+        with transaction.atomic():
+            run = read_run(self.principal, thread_id, run_id)
+            step_id = clean_id(step_id, param="step_id", prefix="step_")
+            step = steps_of(run).filter(pk=step_id).first()
+            if step is None:
+                raise not_found("step_", step_id, param="step_id")
+            return self.answer(rendered(step, run))

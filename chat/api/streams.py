@@ -1,0 +1,183 @@
+"""Streams of server-sent events: a run followed until it ends, waits, or its reader may not go on.
+
+A stream that is dropped stops no run: whoever reads holds nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError
+from django.http import StreamingHttpResponse
+from django.utils import timezone
+
+from chat.api import events
+from chat.api.events import Place, Sequencer
+from chat.conf import conf
+from chat.errors import ChatError, NotFound
+from chat.runs.follow import Reader, follow
+from chat.runs.live import Entry
+from chat.runs.stored import read_thread
+from chat.runs.worker import Watched, worker
+from tenants.access import Principal
+from tenants.db import in_db
+
+log = structlog.get_logger(__name__)
+
+KEEP_ALIVE_SECONDS = 15.0
+
+_open: Counter[UUID] = Counter()
+
+
+class TooManyStreams(ChatError):
+    """This key has as many open streams as it may have: close one first."""
+
+    code = "too_many_streams"
+    http_status = 429
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """Where a stream of a run begins: `run` and `thread` are wire objects as they were then.
+
+    `thread` is told first where it is given. `at` and `prelude` are as in `Sequencer`.
+    """
+
+    run: dict[str, Any]
+    at: Place = events.BEFORE_RUN
+    prelude: Sequence[str] = events.PRELUDE
+    thread: dict[str, Any] | None = None
+
+
+class EventStream(StreamingHttpResponse):
+    """The response that is a run's events; `beginning` tells how to stream them again."""
+
+    def __init__(self, principal: Principal, beginning: Beginning) -> None:
+        self.beginning = beginning
+        super().__init__(
+            stream_of(principal, beginning), content_type="text/event-stream; charset=utf-8"
+        )
+        self["X-Accel-Buffering"] = "no"
+
+
+def check_room(principal: Principal) -> None:
+    """Do nothing while the principal's key may open one more stream in this process.
+
+    Raises:
+        TooManyStreams: when it may not.
+    """
+    if _open[_counted(principal)] >= conf.api_streams_per_key:
+        raise TooManyStreams()
+
+
+def _counted(principal: Principal) -> UUID:
+    assert principal.key is not None
+    return UUID(str(principal.key.pk))
+
+
+async def stream_of(principal: Principal, beginning: Beginning) -> AsyncIterator[bytes]:
+    """Yield the events from `beginning` on; the last one is `done`, or an error."""
+    run, thread = beginning.run, beginning.thread
+    sequencer = Sequencer(run, at=beginning.at, prelude=beginning.prelude)
+    with _watching(principal) as access:
+        if thread is not None:
+            yield events.encode("thread.created", thread, beginning.at)
+        try:
+            async for chunk in _chunks(principal, sequencer):
+                with access.patient():
+                    yield chunk
+        except NotFound:
+            yield events.encode_error("not_found", "The thread was deleted.")
+        except DatabaseError:
+            log.exception("stream_not_served")
+            yield events.encode_error("unavailable", "This cannot be read right now: try again.")
+        except asyncio.CancelledError:
+            if not access.over:
+                raise
+            yield events.encode_error("access_ended", "The access of this API key has ended.")
+        else:
+            yield events.DONE
+
+
+async def _chunks(principal: Principal, sequencer: Sequencer) -> AsyncIterator[bytes]:
+    """Yield what the run's entries add, and a sign of life in every silence."""
+    thread, run = sequencer.run["thread_id"], sequencer.run["id"]
+    _stored, reader = await follow(principal, thread, run_id=run)
+    try:
+        while not sequencer.ended:
+            entries = await _next(reader)
+            if entries is not None:
+                chunk = b"".join(sequencer.events(entries))
+            else:
+                yield events.KEEP_ALIVE
+                # Whatever was lost on the way here is in the rows.
+                stored = await in_db(read_thread, principal, thread, run_id=run)
+                chunk = b"".join(sequencer.catch_up(stored.events))
+            if chunk:
+                yield chunk
+    finally:
+        reader.close()
+
+
+async def _next(reader: Reader) -> list[Entry] | None:
+    """Wait for entries; None after a while without any."""
+    try:
+        async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+            return await reader.entries()
+    except TimeoutError:
+        return None
+
+
+class Access:
+    """The right of one stream to go on. `over` is set when it was taken away."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._task = asyncio.current_task()
+
+    def end(self) -> None:
+        """Take it away: the stream ends with an error, or is cut where its client does not read."""
+        self.over = True
+        self._cut()
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Cut the stream of a client that does not take a chunk in time."""
+        timer = asyncio.get_running_loop().call_later(conf.slow_seconds, self._cut)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+@contextmanager
+def _watching(principal: Principal) -> Iterator[Access]:
+    access, counted = Access(), _counted(principal)
+    unwatch = worker.watch(
+        Watched(
+            membership=principal.membership_id,
+            key=counted,
+            sign_in=None,
+            since=timezone.now(),
+            close=access.end,
+        )
+    )
+    _open[counted] += 1
+    try:
+        yield access
+    finally:
+        unwatch()
+        _open[counted] -= 1
+        if not _open[counted]:
+            del _open[counted]
