@@ -80,7 +80,7 @@ def request_cancel(run: Run, ending: Ending) -> None:
     ):
         run.status, run.reason = RunStatus.CANCELLING, ending.reason or ""
         announce_row(run)
-    transaction.on_commit(lambda: worker.end_run(run.pk, ending))
+    transaction.on_commit(lambda: worker.end_run(run.pk, ending, owner=run.owner))
 
 
 def retry_run(principal: Principal, thread_id: str, *, assistant_id: str | None = None) -> Run:

@@ -17,6 +17,7 @@ from chat.conf import conf
 from chat.models.reasons import Reason
 from chat.runs import loop, recovery
 from chat.runs.claims import Claim, ClaimLapsed
+from chat.runs.forwarding import elsewhere
 from chat.runs.live import LiveRun, hub
 from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
 from chat.upstream.errors import UpstreamError
@@ -96,6 +97,7 @@ class Worker:
         self.event_loop = asyncio.get_running_loop()
         self.draining = False
         await in_db(recovery.beat, self.process_id)
+        elsewhere.start(self.process_id, look=self._watch)
         for period, work in (
             (conf.heartbeat_seconds, self._beat),
             (conf.watch_seconds, self._watch),
@@ -114,6 +116,7 @@ class Worker:
         left = [run.task for run in self.runs.values() if run.task is not None]
         if left:
             await asyncio.wait(left, timeout=conf.drain_seconds)
+        await elsewhere.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -137,10 +140,19 @@ class Worker:
         if self.event_loop is not None:
             self.event_loop.call_soon_threadsafe(self._begin, started)
 
-    def end_run(self, run_id: str, ending: Ending = CANCELLED) -> None:
-        """Cut a run short if it is under way here; callable from any thread."""
-        if self.event_loop is not None:
+    def end_run(
+        self, run_id: str, ending: Ending = CANCELLED, *, owner: UUID | None = None
+    ) -> None:
+        """Cut a run short if it is under way here, or have its `owner` look at its row.
+
+        Callable from any thread.
+        """
+        if self.event_loop is None:
+            return
+        if owner in (None, self.process_id):
             self.event_loop.call_soon_threadsafe(self._end, run_id, ending)
+        else:
+            self.event_loop.call_soon_threadsafe(elsewhere.ask_to_look, owner)
 
     def notify(self, tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
         """Tell a thread's readers in this process; callable from any thread."""
