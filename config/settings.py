@@ -301,7 +301,17 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_METADATA_CLASS": None,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "chat.api.schema.Described",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Atrium",
+    "DESCRIPTION": "The Assistants API, version 2, for the assistants of one company.",
+    "VERSION": "2",
+    "OAS_VERSION": "3.1.0",
+    "SERVERS": [{"url": "/v1"}],
+    "SCHEMA_PATH_PREFIX": "/v1",
+    "SCHEMA_PATH_PREFIX_TRIM": True,
+    "POSTPROCESSING_HOOKS": [],
 }
 
 # Admin's look
@@ -377,6 +387,6 @@ CHAT = {
     "FRAME_BYTES": read("int", "ATRIUM_FRAME_BYTES", 65_536, least=1024),
     "SLOW_SECONDS": read("float", "ATRIUM_SLOW_SECONDS", 30, least=0.1),
     "UNDO_SECONDS": read("float", "ATRIUM_UNDO_SECONDS", 300, least=1),
+    "API_STREAMS_PER_KEY": read("int", "ATRIUM_API_STREAMS_PER_KEY", 100, least=1),
     "JSON_DEPTH": 32,
 }
-    "API_STREAMS_PER_KEY": read("int", "ATRIUM_API_STREAMS_PER_KEY", 100, least=1),

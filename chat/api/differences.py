@@ -1,0 +1,195 @@
+"""Where Atrium's objects and requests differ from the published document, and why.
+
+Each difference is a JSON merge patch of one component: null takes a key away, other values
+replace it, objects are merged. docs/api.md has them as a table, which a test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A patch of the component `name`; `why` is a sentence for people who write programs."""
+
+    name: str
+    patch: Schema
+    why: str
+
+
+def properties(**patches: Any) -> Schema:
+    """Return a patch of some properties."""
+    return {"properties": patches}
+
+
+def obj(**patches: Any) -> Schema:
+    """Return the schema of an object with these properties, all of them present."""
+    return {"type": "object", "properties": patches, "required": sorted(patches)}
+
+
+TEXT, FLAG, NUMBER = {"type": "string"}, {"type": "boolean"}, {"type": "integer"}
+TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
+ASSISTANT_LABEL: Schema = {
+    "anyOf": [{"$ref": "#/components/schemas/AtriumAssistantLabel"}, {"type": "null"}]
+}
+LISTS = ("Assistants", "Messages", "Runs", "RunSteps")
+BUSY: Schema = {
+    "type": ["string", "null"],
+    "enum": ["reject", "queue", "interrupt", None],
+    "description": "What happens while another run of the thread is active: this one is "
+    "refused (the default), waits for its turn, or takes the other's place.",
+}
+
+# Components that the published document does not have.
+ADDED: dict[str, Schema] = {
+    "AtriumAssistantLabel": {
+        "type": "object",
+        "description": "Who answers, as people see it.",
+        "properties": {"id": TEXT, "name": TEXT, "demonstration": FLAG},
+        "required": ["id", "name", "demonstration"],
+    },
+    "AtriumApproval": {
+        "description": "A tool call of the server that waits for somebody's approval.",
+        **obj(
+            call_id=TEXT,
+            name=TEXT,
+            label=TEXT,
+            effect=TEXT,
+            arguments={},
+            arguments_hash=TEXT,
+            expires_at={"type": ["integer", "null"]},
+        ),
+    },
+    "Model": obj(
+        id=TEXT,
+        object={"type": "string", "const": "model"},
+        created=NUMBER,
+        owned_by=TEXT,
+        atrium=obj(demonstration=FLAG),
+    ),
+    "ListModelsResponse": obj(
+        object={"type": "string", "const": "list"},
+        data={"type": "array", "items": {"$ref": "#/components/schemas/Model"}},
+    ),
+    "ListThreadsResponse": obj(
+        object={"type": "string", "const": "list"},
+        data={"type": "array", "items": {"$ref": "#/components/schemas/ThreadObject"}},
+        first_id=TEXT_OR_NULL,
+        last_id=TEXT_OR_NULL,
+        has_more=FLAG,
+    ),
+}
+
+
+def differences() -> Iterator[Difference]:
+    """Yield them all."""
+    yield from _extensions()
+    yield from _nullable()
+
+
+def _extensions() -> Iterator[Difference]:
+    fields: dict[str, tuple[Schema, str]] = {
+        "AssistantObject": (
+            {
+                "type": "object",
+                "properties": {
+                    "suggested_prompts": {"type": "array", "items": TEXT},
+                    "default": FLAG,
+                    "enabled": FLAG,
+                    "in_page": FLAG,
+                    "demonstration": FLAG,
+                },
+            },
+            "how the chat page offers the assistant",
+        ),
+        "ThreadObject": (
+            obj(title=TEXT, updated_at=NUMBER),
+            "title and time of the last activity",
+        ),
+        "MessageObject": (
+            obj(client_id=TEXT_OR_NULL, assistant=ASSISTANT_LABEL, queued=FLAG),
+            "who answered, and whether the message still waits for its turn",
+        ),
+        "RunObject": (
+            {
+                "type": "object",
+                "properties": {
+                    "reason": TEXT_OR_NULL,
+                    "sentence": TEXT_OR_NULL,
+                    "state": NUMBER,
+                    "assistant": ASSISTANT_LABEL,
+                    "approvals": {
+                        "type": "array",
+                        "items": {"$ref": "#/components/schemas/AtriumApproval"},
+                    },
+                },
+            },
+            "the exact reason of the end, the cost, and what waits for an approval",
+        ),
+        "RunStepObject": (
+            obj(index=NUMBER),
+            "the step's place in its run",
+        ),
+        "RunToolCallObject": (
+            obj(approval=FLAG),
+            "whether the call waits for an approval; such a call takes only the outputs "
+            '"approve" and "decline"',
+        ),
+        "RunStepDetailsToolCallsFunctionObject": (
+            {
+                "type": "object",
+                "properties": {
+                    "status": TEXT,
+                    "label": TEXT,
+                    "effect": TEXT,
+                    "duration_ms": {"type": ["integer", "null"]},
+                },
+            },
+            "what became of the call",
+        ),
+    }
+    for name, (schema, why) in fields.items():
+        yield Difference(
+            name=name, patch=properties(atrium=schema), why=f"Extension `atrium`: {why}."
+        )
+    for name in ("CreateRunRequest",):
+        yield Difference(
+            name=name,
+            patch=properties(busy=BUSY),
+            why="Extension `busy`: what happens while another run is active.",
+        )
+
+
+def _nullable() -> Iterator[Difference]:
+    for kind in LISTS:
+        yield Difference(
+            name=f"List{kind}Response",
+            patch=properties(first_id=TEXT_OR_NULL, last_id=TEXT_OR_NULL),
+            why="`first_id` and `last_id` of an empty list are null.",
+        )
+
+
+def patched(published: dict[str, Schema]) -> dict[str, Schema]:
+    """Return the components as they are here."""
+    found = {**published, **ADDED}
+    for difference in differences():
+        found[difference.name] = merged(found[difference.name], difference.patch)
+    return found
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """Return `target` with a JSON merge patch (RFC 7396) applied."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result

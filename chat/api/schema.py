@@ -1,0 +1,202 @@
+"""The description at /v1/openapi.json: our routes, told in the published document's words.
+
+Routes and methods come from the code. What a published route takes and answers comes from
+`published.json`, changed as `differences` says; routes of our own are described below.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_safe
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+
+from chat.api.differences import patched
+from tenants.actions.external import USER_HEADER
+
+Operation = dict[str, Any]
+REF = "#/components/schemas/"
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+# Operations that answer with a stream of events where the body says `stream: true`.
+STREAMING = {"createRun", "createThreadAndRun", "submitToolOuputsToRun"}
+
+
+@cache
+def published() -> dict[str, Any]:
+    """Return the data file."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("published.json").read_text())
+    return found
+
+
+def answer(schema: str) -> dict[str, Any]:
+    """Return the answers of an operation that returns this component."""
+    content = {"application/json": {"schema": {"$ref": REF + schema}}}
+    return {"200": {"description": "OK", "content": content}}
+
+
+def text_parameter(name: str, where: str, description: str, **more: Any) -> dict[str, Any]:
+    """Return a parameter that is a text."""
+    schema = {"type": "string", **more}
+    found = {"name": name, "in": where, "schema": schema, "description": description}
+    return {**found, "required": True} if where == "path" else found
+
+
+THREAD_ID = text_parameter("thread_id", "path", "The ID of the thread.")
+RUN_ID = text_parameter("run_id", "path", "The ID of the run.")
+PAGE: list[dict[str, Any]] = [
+    parameter
+    for parameter in published()["paths"]["/assistants"]["get"]["parameters"]
+    if parameter["name"] in ("limit", "after", "before")
+]
+
+# Routes that the published document, cut to the Assistants API, does not have.
+EXTENSIONS: dict[str, dict[str, Operation]] = {
+    "/models": {
+        "get": {
+            "operationId": "listModels",
+            "summary": "Returns the models that the company may use.",
+            "responses": answer("ListModelsResponse"),
+        }
+    },
+    "/models/{model}": {
+        "get": {
+            "operationId": "retrieveModel",
+            "summary": "Returns one model.",
+            "parameters": [text_parameter("model", "path", "The model's name.")],
+            "responses": answer("Model"),
+        }
+    },
+    "/threads": {
+        "get": {
+            "operationId": "listThreads",
+            "summary": "Extension: returns one's threads, the last active first.",
+            "parameters": [
+                *PAGE,
+                text_parameter("query", "query", "Words that the thread's title or messages have."),
+            ],
+            "responses": answer("ListThreadsResponse"),
+        }
+    },
+    "/threads/{thread_id}/copy": {
+        "post": {
+            "operationId": "copyThread",
+            "summary": "Extension: copies a thread with its messages.",
+            "parameters": [THREAD_ID],
+            "responses": answer("ThreadObject"),
+        }
+    },
+    "/threads/{thread_id}/runs/{run_id}/events": {
+        "get": {
+            "operationId": "resumeRunStream",
+            "summary": "Extension: streams a run's events, from its beginning or from where a "
+            "broken stream ended.",
+            "parameters": [
+                THREAD_ID,
+                RUN_ID,
+                text_parameter("Last-Event-ID", "header", "The id of the last event received."),
+            ],
+            "responses": {
+                "200": {
+                    "description": "OK",
+                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                }
+            },
+        }
+    },
+}
+
+
+class Described(AutoSchema):
+    """Describes a view by the published operation at its address, or by the one above."""
+
+    def get_operation(
+        self, path: str, path_regex: str, path_prefix: str, method: str, registry: Any
+    ) -> Operation | None:
+        """Return the operation; KeyError for a route that nobody described."""
+        at, verb = path.removeprefix("/v1"), method.lower()
+        known = published()["paths"].get(at, {}).get(verb) or EXTENSIONS[at][verb]
+        operation = {"tags": ["Assistants"], **known}
+        operation["parameters"] = [*known.get("parameters", []), *self._headers(verb)]
+        operation["responses"] = {**self._answers(known), **errors()}
+        return operation
+
+    def _headers(self, verb: str) -> list[dict[str, Any]]:
+        headers = []
+        if getattr(self.view, "beta", True):
+            beta = text_parameter(
+                "OpenAI-Beta", "header", "The protocol's version.", enum=["assistants=v2"]
+            )
+            headers.append({**beta, "required": True})
+        headers.append(
+            text_parameter(
+                USER_HEADER,
+                "header",
+                "Extension: the user of the program for whom it acts; needs a key with the "
+                "scope act_for_users.",
+                pattern="^[!-~]{1,200}$",
+            )
+        )
+        if verb == "post":
+            headers.append(
+                text_parameter(
+                    IDEMPOTENCY_HEADER,
+                    "header",
+                    "Extension: the same key with the same request within a day gets the same "
+                    "answer and does nothing twice.",
+                    pattern="^[!-~]{1,255}$",
+                )
+            )
+        return headers
+
+    def _answers(self, known: Operation) -> dict[str, Any]:
+        responses: dict[str, Any] = known["responses"]
+        if known["operationId"] not in STREAMING:
+            return responses
+        done = responses["200"]
+        stream = {"text/event-stream": {"schema": {"type": "string"}}}
+        return {**responses, "200": {**done, "content": {**done["content"], **stream}}}
+
+
+def errors() -> dict[str, Any]:
+    """Return the answers that every operation may give beside its own."""
+    content = {"application/json": {"schema": {"$ref": REF + "ErrorResponse"}}}
+    return {
+        "4XX": {"description": "The request was refused.", "content": content},
+        "429": {
+            "description": "Too many requests.",
+            "headers": {"Retry-After": {"schema": {"type": "string"}}},
+            "content": content,
+        },
+        "5XX": {"description": "The server failed.", "content": content},
+    }
+
+
+@cache
+def description() -> dict[str, Any]:
+    """Return the whole document."""
+    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
+    made: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
+    made["components"] = {
+        "schemas": patched(published()["components"]["schemas"]),
+        "securitySchemes": {"ApiKeyAuth": {"type": "http", "scheme": "bearer"}},
+    }
+    made["security"] = [{"ApiKeyAuth": []}]
+    return made
+
+
+@cache
+def encoded() -> bytes:
+    return json.dumps(description(), ensure_ascii=False).encode()
+
+
+@require_safe
+@cache_control(public=True, max_age=3600)
+def openapi(request: HttpRequest) -> HttpResponse:
+    """Serve the description; anybody may read it."""
+    return HttpResponse(encoded(), content_type="application/json")
