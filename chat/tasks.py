@@ -6,7 +6,11 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
+from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
+from procrastinate.exceptions import UniqueViolation
+from procrastinate.job_context import JobContext
+from procrastinate.jobs import Status
 
 from chat.conf import conf
 from chat.models import Run, Thread, ThreadMapping
@@ -17,30 +21,45 @@ from chat.upstream.errors import UpstreamError
 from tenants.db import call_door, in_db
 from tenants.scope import tenant_scope
 
+KEEP_JOBS_HOURS = 24
+
 log = structlog.get_logger(__name__)
 
 
 @app.task(queue="runs")
 async def execute_run(tenant_id: str, run_id: str) -> None:
-    """Take a run that no process holds; a worker process joins the beating ones first."""
-    await _join()
+    """Take a run that no process holds."""
     await worker.take_over(UUID(tenant_id), run_id)
-    if not worker.in_server:
-        # A worker process ends when its jobs have: the run is this job's work.
+    if not worker.goes_on:
+        # A process that ends with its last job: the run is this job's work.
         await worker.finished(run_id)
-
-
-async def _join() -> None:
-    if worker.event_loop is None and not worker.draining:
-        await worker.start()
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue="runs", queueing_lock="recover_runs")
 async def recover_runs(timestamp: int) -> None:
     """Find runs whose claim lapsed and start them again: the backstop of the workers' own look."""
-    await _join()
     await worker.recover()
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", queueing_lock="tidy_jobs", pass_context=True)
+async def tidy_jobs(context: JobContext, timestamp: int) -> None:
+    """Give jobs of dead processes to others, and forget those that ended a day ago.
+
+    Every job here may be done twice. An aborted one was handed over by its
+    process, or comes again by the clock.
+    """
+    queue = context.app.job_manager
+    for job in await queue.get_stalled_jobs():
+        try:
+            await queue.retry_job(job)
+        except UniqueViolation:
+            # The same job waits already.
+            await queue.finish_job(job, status=Status.FAILED, delete_job=True)
+    await queue.delete_old_jobs(
+        nb_hours=KEEP_JOBS_HOURS, include_failed=True, include_cancelled=True, include_aborted=True
+    )
 
 
 @app.periodic(cron="*/5 * * * *")
@@ -62,6 +81,14 @@ async def _delete_copies(tenant_id: UUID, thread_id: str) -> None:
         server = upstreams.upstream_named(upstream)
         if isinstance(server, KeepsConversations):
             await server.delete_conversation(conversation)
+
+
+@app.task(queue="upkeep", retry=RetryStrategy(max_attempts=10, exponential_wait=4))
+async def forget_conversation(upstream: str, conversation: str) -> None:
+    """Delete a conversation that a model server keeps and no thread refers to any more."""
+    server = upstreams.upstream_named(upstream)
+    if isinstance(server, KeepsConversations):
+        await server.delete_conversation(conversation)
 
 
 def _copies(tenant_id: UUID, thread_id: str) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from django.db import transaction
-from procrastinate.contrib.django import app as jobs
 
 from chat import wire
 from chat.models import Message, Run
@@ -29,17 +28,8 @@ def launch(
     readers are told ahead of everything else.
     """
     started = queue.started(run, message=message, resumed=resumed)
-    if started is None:
-        defer(run)
-    else:
-        started = replace(started, announce=(*told, *started.announce))
-    submit_on_commit(started)
-
-
-def defer(run: Run) -> None:
-    """Leave the run to any worker process, within the caller's transaction."""
-    task = jobs.configure_task("chat.tasks.execute_run", queue="runs")
-    task.defer(tenant_id=str(run.tenant_id), run_id=run.pk)
+    if started is not None:
+        submit_on_commit(replace(started, announce=(*told, *started.announce)))
 
 
 def submit_on_commit(started: Started | None) -> None:

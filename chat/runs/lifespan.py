@@ -1,15 +1,17 @@
-"""ASGI lifespan: the worker and the job queue live as long as the server process."""
+"""What lives as long as a serving process: the worker and the job queue."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from asyncio import Task
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import structlog
 from django.db import DatabaseError
-from procrastinate.contrib.django import app as jobs
+from procrastinate.contrib.django import app as job_app
 from procrastinate.exceptions import ProcrastinateException
 
 from chat.runs import upstreams
@@ -19,6 +21,10 @@ from chat.upstream.errors import UpstreamError
 log = structlog.get_logger(__name__)
 
 QUEUE_PAUSE = 5.0  # seconds before the job queue is joined again
+START_ERRORS = (DatabaseError, UpstreamError, OSError, ValueError)
+KEEP_FAILED = {"delete_jobs": "successful"}
+# A server has other things to do than jobs.
+IN_SERVER = {"concurrency": 4, "shutdown_graceful_timeout": 5}
 
 
 class Lifespan:
@@ -32,43 +38,52 @@ class Lifespan:
     ) -> None:
         """Start on start-up; drain on shutdown."""
         await receive()
-        try:
-            await upstreams.warm_up()
-            worker.in_server = True
-            await worker.start()
-            queue = asyncio.create_task(run_jobs())
-        except (DatabaseError, UpstreamError, OSError, ValueError) as error:
-            log.exception("start_failed")
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await worker.drain()
-        queue.cancel()
-        with suppress(asyncio.CancelledError):
-            await queue
-        await upstreams.close_all()
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(serving(partial(run_jobs, **IN_SERVER)))
+            except START_ERRORS as error:
+                log.exception("start_failed")
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def run_jobs() -> None:
+@asynccontextmanager
+async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[Task[None]]:
+    """Execute runs, and work off jobs by `queue`, until left; hand over what is under way then.
+
+    Yields the task of the queue.
+    """
+    await upstreams.warm_up()
+    await worker.start()
+    jobs = asyncio.create_task(queue())
+    try:
+        yield jobs
+    finally:
+        # Before anything is given back: that is for other processes.
+        jobs.cancel()
+        await worker.drain()
+        with suppress(asyncio.CancelledError):
+            await jobs
+        await upstreams.close_all()
+
+
+async def run_jobs(**options: Any) -> None:
     """Work off jobs until cancelled, also after the database was away."""
+    worker.goes_on = True
     while True:
         try:
-            await work_off()
+            await work_off(**options)
         except (ProcrastinateException, OSError):
             # The queue's own worker ends with the first error of its connection.
             log.exception("job_queue_interrupted")
         await asyncio.sleep(QUEUE_PAUSE)
 
 
-async def work_off() -> None:
-    """Run procrastinate's worker in this process; signals are the server's to handle."""
-    app = jobs.with_connector(jobs.connector.get_worker_connector())  # type: ignore[attr-defined]
+async def work_off(**options: Any) -> None:
+    """Run procrastinate's worker in this process; signals are the process's to handle."""
+    app = job_app.with_connector(job_app.connector.get_worker_connector())  # type: ignore[attr-defined]
     async with app.open_async():
-        await app.run_worker_async(
-            install_signal_handlers=False,
-            concurrency=4,
-            shutdown_graceful_timeout=5,
-            delete_jobs="successful",
-        )
+        await app.run_worker_async(install_signal_handlers=False, **{**KEEP_FAILED, **options})

@@ -11,6 +11,7 @@ from chat.models import Assistant, Message, Run, Thread
 from chat.runs.claims import Claim
 from chat.runs.start import insert_run
 from chat.runs.turn import Announcement, Started
+from chat.runs.wake import wake
 
 
 def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
@@ -52,7 +53,13 @@ def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
 
 
 def started(run: Run, *, message: Message | None = None, resumed: bool = False) -> Started | None:
-    """Return a claimed run with what its readers are told first; None when unclaimed."""
+    """Return a claimed run with what its readers are told first.
+
+    An unclaimed one is left to any process, in the caller's transaction: None.
+    """
+    if run.owner is None:
+        wake(run.tenant_id, run.pk)
+        return None
     announce: list[Announcement] = []
     if message is not None:
         announce.append(("thread.message.created", wire.message_object(message)))
@@ -60,8 +67,6 @@ def started(run: Run, *, message: Message | None = None, resumed: bool = False) 
     if not resumed:
         announce.append(("thread.run.created", rendered))
     announce.append(("thread.run.queued", rendered))
-    if run.owner is None:
-        return None
     return Started(
         claim=Claim.of(run),
         thread_id=run.thread_id,

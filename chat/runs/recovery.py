@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from chat import wire
@@ -20,12 +21,13 @@ from chat.runs import queue, records
 from chat.runs.claims import Claim
 from chat.runs.lifecycle import advance
 from chat.runs.turn import CANCELLED, EXPIRED, Announcement, Ending, Started, failed
+from chat.runs.wake import wake
 from tenants.db import call_door
 from tenants.scope import tenant_scope
 
 log = structlog.get_logger(__name__)
 
-TAKE_OVER_AT_ONCE = 20
+TAKE_OVER_AT_ONCE = 200
 KEEP_DEAD_PROCESSES = timedelta(hours=1)
 
 
@@ -41,25 +43,30 @@ def leave(process_id: UUID) -> None:
     Process.objects.filter(id=process_id).delete()
 
 
-def release(claim: Claim) -> None:
-    """Give a run back, for another process to take over at once."""
+def release(claim: Claim, *, failed: bool) -> None:
+    """Give a run back, for another process to take over at once.
+
+    `failed` counts it as a take-over: it could not be concluded here, and may not be elsewhere.
+    """
     with tenant_scope(claim.tenant_id), transaction.atomic():
-        Run.objects.active().filter(pk=claim.run_id, owner=claim.owner, token=claim.token).update(
-            owner=None
-        )
+        rows = Run.objects.active().filter(pk=claim.run_id, owner=claim.owner, token=claim.token)
+        if rows.update(owner=None, takeovers=F("takeovers") + int(failed)):
+            wake(claim.tenant_id, claim.run_id)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
     """What became of a lapsed run: claimed (`started`), or ended, with the next one started.
 
-    `ended` is the wire object its readers are told.
+    `ended` is the wire object its readers are told. A `suspect` died with more
+    than one process: it may be what kills them.
     """
 
     tenant_id: UUID
     thread_id: str
     started: Started | None
     ended: dict[str, Any] | None = None
+    suspect: bool = False
 
 
 def lapsed_runs() -> list[tuple[str, UUID]]:
@@ -70,11 +77,22 @@ def lapsed_runs() -> list[tuple[str, UUID]]:
     ]
 
 
-def take_over(tenant_id: UUID, run_id: str, *, owner: UUID | None) -> Taken | None:
+def unattended_runs(process_id: UUID, *, known: Collection[str]) -> set[tuple[str, UUID]]:
+    """Return id and tenant of runs that name this process and are not among `known`.
+
+    Their claim was committed, and the connection lost with the answer.
+    """
+    return set(call_door("owned_runs", process_id, list(known)))
+
+
+def take_over(
+    tenant_id: UUID, run_id: str, *, owner: UUID | None, suspects: bool = True
+) -> Taken | None:
     """Claim one lapsed run for the process `owner`, or end it where it has no future.
 
     None when it is not lapsed any more, or when it could go on but `owner` is
-    None: a process that takes no more runs leaves it to others.
+    None: a process that takes no more runs leaves it to others. So it does
+    with a suspect unless `suspects`.
     """
     with tenant_scope(tenant_id), transaction.atomic():
         run = _locked(run_id)
@@ -89,15 +107,28 @@ def take_over(tenant_id: UUID, run_id: str, *, owner: UUID | None) -> Taken | No
                 started=following,
                 ended=wire.run_object(run),
             )
-        if owner is None:
+        suspect = run.owner is not None and run.takeovers > 0
+        if owner is None or (suspect and not suspects):
             return None
         started = _claim_anew(run, owner) if run.token else _claim_first(run, owner)
-        return Taken(tenant_id=tenant_id, thread_id=run.thread_id, started=started)
+        return Taken(tenant_id=tenant_id, thread_id=run.thread_id, started=started, suspect=suspect)
+
+
+def take_up(tenant_id: UUID, run_id: str, *, owner: UUID) -> Started | None:
+    """Claim a run anew that names this process and that it does not execute; None when it ended."""
+    with tenant_scope(tenant_id), transaction.atomic():
+        run = _locked(run_id)
+        if run is None or run.owner != owner:
+            return None
+        if run.started_at is None:
+            return _claim_first(run, owner)
+        run.owner = None  # nothing died
+        return _claim_anew(run, owner)
 
 
 def _claim_first(run: Run, owner: UUID) -> Started | None:
-    """Claim a run that no process had yet: its readers have been told nothing of it."""
-    run.owner, run.token = owner, 1
+    """Claim a run that no process began: its readers have been told nothing of it."""
+    run.owner, run.token = owner, run.token + 1
     run.save(update_fields=["owner", "token"])
     asked = Message.objects.select_related("assistant").filter(
         thread_id=run.thread_id, position=run.through_position, role="user"
@@ -107,8 +138,10 @@ def _claim_first(run: Run, owner: UUID) -> Started | None:
 
 def _claim_anew(run: Run, owner: UUID) -> Started:
     told = _close_interrupted_step(run)
+    if run.owner is not None:
+        # Its process died. One that gave it back did so for reasons of its own.
+        run.takeovers += 1
     run.owner, run.token = owner, run.token + 1
-    run.takeovers += 1
     # Readers may have been told more state numbers than were stored.
     run.state += 1000
     run.save(update_fields=["owner", "token", "takeovers", "state"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +23,7 @@ from chat.runs.forwarding import elsewhere
 from chat.runs.live import LiveRun, hub
 from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
 from chat.upstream.errors import UpstreamError
-from tenants.db import Lane, in_db, in_lane
+from tenants.db import Lane, in_db, in_lane, is_lost
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,8 @@ class RunTask:
     stop: Ending | None = None
     stopping: bool = False
     concluding: bool = False
+    # Until then, in seconds of time.monotonic, it may turn out to kill its process.
+    suspect_until: float = 0.0
 
     def end(self, ending: Ending | None) -> None:
         """Cut the run short, once, unless its end is being written already."""
@@ -78,12 +82,16 @@ class Worker:
     runs: dict[str, RunTask] = field(default_factory=dict)
     watched: set[Watched] = field(default_factory=set)
     draining: bool = False
-    # A server goes on between jobs; a worker process ends with its last one.
-    in_server: bool = False
+    # Not so a process that ends with its last job.
+    goes_on: bool = False
     event_loop: asyncio.AbstractEventLoop | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    # What ended here without a word in its row, and could not be given back yet.
-    _abandoned: set[Claim] = field(default_factory=set)
+    # What ended here without a word in its row and could not be given back yet, and whether
+    # by a failure of its own.
+    _abandoned: dict[Claim, bool] = field(default_factory=dict)
+    # What named this process at the last look and was not under way here.
+    _unattended: set[tuple[str, UUID]] = field(default_factory=set)
+    _look: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def claim_owner(self) -> UUID | None:
@@ -95,15 +103,15 @@ class Worker:
     async def start(self) -> None:
         """Register the process and begin to beat, watch and recover."""
         self.event_loop = asyncio.get_running_loop()
-        self.draining = False
+        self.draining, self._look = False, asyncio.Event()
         await in_db(recovery.beat, self.process_id)
         elsewhere.start(self.process_id, look=self._watch)
-        for period, work in (
-            (conf.heartbeat_seconds, self._beat),
-            (conf.watch_seconds, self._watch),
-            (conf.heartbeat_seconds, self.recover),
+        for period, work, sooner in (
+            (conf.heartbeat_seconds, self._beat, None),
+            (conf.watch_seconds, self._watch, None),
+            (conf.heartbeat_seconds, self.recover, self._look),
         ):
-            self._tasks.append(asyncio.create_task(self._repeat(period, work)))
+            self._tasks.append(asyncio.create_task(self._repeat(period, work, sooner)))
 
     async def drain(self) -> None:
         """Take no more runs, give those under way some time, then hand them over."""
@@ -186,12 +194,14 @@ class Worker:
             log.warning("claim_lapsed")
         except asyncio.CancelledError:
             log.info("run_handed_over")
-            self._abandoned.add(claim)
-        except Exception:
+            self._abandoned[claim] = False
+        except Exception as error:
             log.exception("run_not_concluded")
-            self._abandoned.add(claim)
+            self._abandoned[claim] = not (isinstance(error, DatabaseError) and is_lost(error))
         finally:
             timer.cancel()
+            if len(self.runs) >= conf.max_runs or run.suspect_until:
+                self._look.set()  # others may have waited for this one's end
             if self.runs.get(claim.run_id) is run:
                 del self.runs[claim.run_id]
             live.end()
@@ -247,14 +257,21 @@ class Worker:
         live.publish("thread.run.cancelled", ended.rendered)
         return ended.following
 
-    async def _repeat(self, period: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(
+        self, period: float, work: Callable[[], Awaitable[None]], sooner: asyncio.Event | None
+    ) -> None:
         while True:
             try:
                 await work()
             except Exception:
                 # The database may be away for a moment: the next beat tries again.
                 log.exception("worker_beat_failed", work=work.__name__)
-            await asyncio.sleep(period)
+            if sooner is None:
+                await asyncio.sleep(period)
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(sooner.wait(), period)
+            sooner.clear()
 
     async def _beat(self) -> None:
         await in_lane(Lane.WATCH, recovery.beat, self.process_id)
@@ -265,11 +282,11 @@ class Worker:
         While the row names a living process, nobody else would.
         """
         try:
-            await in_db(recovery.release, claim)
+            await in_db(recovery.release, claim, failed=self._abandoned[claim])
         except DatabaseError:
             log.exception("run_not_given_back")
         else:
-            self._abandoned.discard(claim)
+            self._abandoned.pop(claim, None)
 
     async def recover(self) -> None:
         """Give back what could not be concluded here, and take over what nobody executes."""
@@ -277,21 +294,60 @@ class Worker:
             await self._give_back(claim)
         if self.draining:
             return
-        for run_id, tenant_id in await in_db(recovery.lapsed_runs):
-            # One under way here is not lost, however late our heartbeat is.
-            if run_id not in self.runs:
-                await self.take_over(tenant_id, run_id)
+        await self._take_up_unattended()
+        found = await in_db(recovery.lapsed_runs)
+        while any([await self._took_over(*one) for one in found]):
+            if len(found) < recovery.TAKE_OVER_AT_ONCE:
+                break
+            found = await in_db(recovery.lapsed_runs)
 
-    async def take_over(self, tenant_id: UUID, run_id: str) -> None:
-        """Execute or end one lapsed run; one that can go on waits while there is no room here."""
-        taken = await in_db(recovery.take_over, tenant_id, run_id, owner=self.claim_owner)
+    async def _take_up_unattended(self) -> None:
+        """Execute what names this process and is not under way here, at the second look.
+
+        At the first, its task may be about to begin.
+        """
+        claims = (claim.run_id for claim in self._abandoned)
+        known = [*self.runs, *claims]
+        found = await in_db(recovery.unattended_runs, self.process_id, known=known)
+        for run_id, tenant_id in found & self._unattended:
+            log.warning("run_unattended", run_id=run_id)
+            started = await in_db(recovery.take_up, tenant_id, run_id, owner=self.process_id)
+            if started is not None:
+                self._begin(started)
+        self._unattended = found - self._unattended
+
+    async def _took_over(self, run_id: str, tenant_id: UUID) -> bool:
+        # One under way here is not lost, however late our heartbeat is.
+        if run_id in self.runs:
+            return False
+        try:
+            return await self.take_over(tenant_id, run_id)
+        except Exception:
+            # Whatever one run's rows are like, the others do not wait for it.
+            log.exception("run_not_taken_over", run_id=run_id)
+            return False
+
+    async def take_over(self, tenant_id: UUID, run_id: str) -> bool:
+        """Execute or end one lapsed run, and return whether it was.
+
+        One that can go on waits while there is no room here, a suspect while
+        another is on trial: a run that kills its process takes few along.
+        """
+        now = monotonic()
+        on_trial = any(run.suspect_until > now for run in self.runs.values())
+        taken = await in_db(
+            recovery.take_over, tenant_id, run_id, owner=self.claim_owner, suspects=not on_trial
+        )
         if taken is None:
-            return
+            return False
         if taken.ended is not None:
             event = f"thread.run.{taken.ended['status']}"
             hub.notify(taken.tenant_id, taken.thread_id, event, taken.ended)
         if taken.started is not None and taken.started.claim.run_id not in self.runs:
             self._begin(taken.started)
+            if taken.suspect:
+                self.runs[run_id].suspect_until = now + conf.lapse_seconds
+        return True
 
     async def _watch(self) -> None:
         """Ask once what of all that is open here is over, and close it."""

@@ -1,0 +1,38 @@
+"""`manage.py procrastinate`: as it comes, but its worker executes runs as a server process does."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from functools import partial
+from typing import Any
+
+from procrastinate.contrib.django.management.commands import procrastinate
+
+from chat.runs.lifespan import run_jobs, serving, work_off
+
+
+class Command(procrastinate.Command):
+    """`worker` beats, takes over, outlives its database, and hands over what it cannot end."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Work until SIGTERM or SIGINT; with `--one-shot` until no job is left."""
+        if options.get("command") != "worker":
+            super().handle(*args, **options)
+            return
+        own = {"command", "func", *self._django_options}
+        asked = {name: value for name, value in options.items() if name not in own}
+        asyncio.run(work(**asked))
+
+
+async def work(**options: Any) -> None:
+    """Serve without an address; `options` are those of procrastinate's worker."""
+    if not options.get("wait", True):
+        async with serving(partial(work_off, **options)) as queue:
+            await queue
+        return
+    told_to_end = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
+    async with serving(partial(run_jobs, **options)):
+        await told_to_end.wait()
