@@ -45,6 +45,15 @@ class Told:
 
     events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
+    async def until(self, event: str, *, run: str | None = None) -> dict[str, Any]:
+        """Return the data of the first event of that name, told or to come."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                for one, name, data in self.events:
+                    if name == event and run in (None, one):
+                        return data
+                await asyncio.sleep(0.005)
+
     def of(self, run: str) -> list[str]:
         """Return the names of a run's events, neighbouring pieces of text as one."""
         names: list[str] = []
@@ -54,25 +63,29 @@ class Told:
         return names
 
 
-def make_upstream(server: ScriptedServer, wire: str, **options: object) -> dict[str, Any]:
-    """Return the settings of a model server that waits for nothing long."""
-    waits = {"connect_timeout": 0.2, "first_byte_timeout": 0.3, "idle_timeout": 0.3}
+def make_upstream(server: ScriptedServer, wire: str, patience: float) -> dict[str, Any]:
+    """Return the settings of a model server that may be silent for `patience` seconds."""
+    waits = {"first_byte_timeout": patience, "idle_timeout": patience}
     return {
         "BACKEND": BACKENDS[wire],
         "MODEL": "test-model",
-        "OPTIONS": {"base_url": server.base_url, "api_key": "none", **waits, **options},
+        "OPTIONS": {"base_url": server.base_url, "connect_timeout": 0.2, **waits},
     }
 
 
 @asynccontextmanager
 async def working(
-    monkeypatch: pytest.MonkeyPatch, server: ScriptedServer | None = None, **changes: object
+    monkeypatch: pytest.MonkeyPatch,
+    server: ScriptedServer | None = None,
+    *,
+    patience: float = 0.3,
+    **changes: object,
 ) -> AsyncIterator[Told]:
     """Run this process's worker, quietly; `changes` are to settings.CHAT."""
     for name, value in {**QUIET, **changes}.items():
         monkeypatch.setitem(settings.CHAT, name, value)
     if server is not None:
-        made = {wire: make_upstream(server, wire) for wire in BACKENDS}
+        made = {wire: make_upstream(server, wire, patience) for wire in BACKENDS}
         monkeypatch.setitem(settings.CHAT, "UPSTREAMS", {**settings.CHAT["UPSTREAMS"], **made})
     monkeypatch.setattr(upstreams, "_breakers", Breakers())
     told = listen(monkeypatch)
@@ -125,9 +138,13 @@ async def say(
     )
 
 
-async def idle() -> None:
-    """Wait until nothing is under way here."""
-    async with asyncio.timeout(WAIT_SECONDS):
+async def idle(seconds: float = WAIT_SECONDS) -> None:
+    """Wait until nothing is under way here.
+
+    Raises:
+        TimeoutError: when something still is after `seconds`.
+    """
+    async with asyncio.timeout(seconds):
         while worker.runs:
             await asyncio.wait({run.task for run in worker.runs.values() if run.task})
 
