@@ -23,6 +23,7 @@ from chat.errors import Unavailable
 from chat.runs.follow import Reader, follow
 from chat.runs.live import Cursor
 from chat.runs.worker import Watched, worker
+from chat.upstream.patience import Patience
 from chat.web.answers import sent_answer
 from chat.web.frames import parse_frame, request_id
 from tenants.access import Principal
@@ -173,17 +174,20 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _pump(self, thread: str, reader: Reader) -> None:
         """Send what is new; a slow reader gets wider frames, then loses the socket."""
-        while True:
-            for entry in await reader.entries():
-                # A write under way is never cancelled: it would tear the stream.
-                write = asyncio.ensure_future(self.send(text_data=entry.frame(thread)))
-                done, _pending = await asyncio.wait({write}, timeout=conf.slow_seconds)
-                if not done:
-                    log.info("slow_reader_closed", seconds=conf.slow_seconds)
-                    self.closing = asyncio.create_task(self.close(code=TOO_SLOW))
-                    return
-                if write.exception() is not None:
-                    return  # the socket is gone; its end is on the way
+        # One timer for all writes: the server waits for room first and then writes a frame
+        # whole, so the write that runs out of time has not begun.
+        patience, seconds = Patience(), conf.slow_seconds
+        try:
+            while True:
+                for entry in await reader.entries():
+                    await patience.wait(self.send(text_data=entry.frame(thread)), seconds)
+        except TimeoutError:
+            log.info("slow_reader_closed", seconds=seconds)
+            self.closing = asyncio.create_task(self.close(code=TOO_SLOW))
+        except (OSError, RuntimeError):
+            return  # the socket is gone, or closed by us: its end is on the way
+        finally:
+            patience.close()
 
     async def create_message(self, frame: dict[str, Any]) -> Any:
         """Send a message; a new thread is subscribed at once."""

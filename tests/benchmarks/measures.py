@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from tests.benchmarks.stand import Atrium, Stand
-from tests.benchmarks.streams import Arrivals, Chat, chat, plain_stream, set_pace
+from tests.benchmarks.streams import Arrivals, Chat, chat, plain_stream, relayed_stream, set_pace
 from tests.benchmarks.usage import Watched
 
 RATE = 50.0
@@ -104,7 +104,7 @@ async def load_on_relay(bench: Bench, *, streams: int, seconds: float) -> Load:
     """As many streams through the relay."""
 
     async def read(arrivals: Arrivals) -> None:
-        await plain_stream(bench.client, bench.stand.relay, arrivals)
+        await relayed_stream(bench.client, bench.stand.relay, arrivals)
 
     return await _load(bench, [read] * streams, bench.stand.relay_process, seconds)
 

@@ -1,20 +1,23 @@
-"""The least that can stand between a model server and a reader: what Atrium is held against.
+"""The least that can stand between a model server and a chat: what Atrium is held against.
 
     python -m tests.benchmarks.relay --port 9010 --to http://127.0.0.1:9009/v1/responses
 
-Every POST is sent on, and the bytes of its answer come back as they arrive: nothing is parsed,
+The same job as Atrium's socket, on aiohttp at both ends: the message on a websocket is a request
+to the upstream, and each read of its event stream goes back as one text frame. Nothing is parsed,
 checked or stored.
 """
 
 from __future__ import annotations
 
 import argparse
+import codecs
 from collections.abc import AsyncIterator
 
 import aiohttp
 import uvloop
 from aiohttp import web
 
+JSON = {"Content-Type": "application/json"}
 UPSTREAM: web.AppKey[aiohttp.ClientSession] = web.AppKey("upstream", aiohttp.ClientSession)
 
 
@@ -27,18 +30,21 @@ def make_app(address: str) -> web.Application:
             app[UPSTREAM] = client
             yield
 
-    async def pass_on(request: web.Request) -> web.StreamResponse:
-        async with request.app[UPSTREAM].post(address, json=await request.json()) as answer:
-            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-            await response.prepare(request)
+    async def pass_on(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(compress=False)
+        await socket.prepare(request)
+        asked = await socket.receive_str()
+        async with request.app[UPSTREAM].post(address, data=asked, headers=JSON) as answer:
+            # A read may end within a character.
+            decode = codecs.getincrementaldecoder("utf-8")().decode
             async for chunk in answer.content.iter_any():
-                await response.write(chunk)
-        await response.write_eof()
-        return response
+                await socket.send_str(decode(chunk))
+        await socket.close()
+        return socket
 
     app = web.Application()
     app.cleanup_ctx.append(open_client)
-    app.router.add_post("/", pass_on)
+    app.router.add_get("/", pass_on)
     return app
 
 

@@ -112,6 +112,16 @@ async def plain_stream(client: aiohttp.ClientSession, url: str, arrivals: Arriva
     return first
 
 
+async def relayed_stream(client: aiohttp.ClientSession, url: str, arrivals: Arrivals) -> None:
+    """Read an event stream that comes over a websocket, to its end."""
+    rest = b""
+    async with client.ws_connect(url, max_msg_size=0) as socket:
+        await socket.send_str(json.dumps(ASK))
+        async for message in socket:
+            whole, _, rest = (rest + message.data.encode()).rpartition(b"\n")
+            arrivals.take(whole)
+
+
 async def set_pace(client: aiohttp.ClientSession, upstream: str, **pace: Any) -> None:
     """Tell the upstream what to answer from now on: `tokens`, `rate`, `first`."""
     async with client.post(f"{upstream}/control/free", json=pace) as answer:
