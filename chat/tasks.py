@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from uuid import UUID
 
 import structlog
@@ -13,7 +14,8 @@ from procrastinate.job_context import JobContext
 from procrastinate.jobs import Status
 
 from chat.conf import conf
-from chat.models import Run, Thread, ThreadMapping
+from chat.models import IdempotencyRecord, Run, Thread, ThreadMapping
+from chat.models.idempotency import KEPT
 from chat.runs import upstreams
 from chat.runs.worker import worker
 from chat.upstream.base import KeepsConversations
@@ -103,3 +105,19 @@ def _erase(tenant_id: UUID, thread_id: str) -> None:
         thread = Thread.objects.restorable().locked().filter(pk=thread_id).first()
         if thread is not None and not Run.objects.active().filter(thread=thread).exists():
             Thread.objects.filter(pk=thread_id).delete()
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task(queue="upkeep", queueing_lock="erase_idempotency_records")
+async def erase_idempotency_records(timestamp: int) -> None:
+    """Erase what repeated requests were answered with, a day later."""
+    await in_db(_erase_idempotency_records)
+
+
+def _erase_idempotency_records() -> None:
+    seconds, old = KEPT.total_seconds(), defaultdict(list)
+    for record_id, tenant_id in call_door("old_idempotency_records", seconds, 10_000):
+        old[tenant_id].append(record_id)
+    for tenant_id, record_ids in old.items():
+        with tenant_scope(tenant_id), transaction.atomic():
+            IdempotencyRecord.objects.filter(pk__in=record_ids).delete()

@@ -8,18 +8,26 @@ from typing import Any
 
 from django.utils import timezone
 
+from chat import ids
 from chat.actions.contents import clean_content
-from chat.actions.fields import clean_choice, clean_list, clean_metadata, clean_object
+from chat.actions.fields import (
+    clean_choice,
+    clean_id,
+    clean_list,
+    clean_metadata,
+    clean_object,
+    not_found,
+)
 from chat.actions.resources import clean_attachments
 from chat.conf import conf
 from chat.errors import MissingParameter, ThreadFull
-from chat.models import Message, Thread
+from chat.models import Message, MessageStatus, Thread
 from tenants.access import Principal
 
 ROLES = ("user", "assistant")
 FIELDS = ("role", "content", "attachments", "metadata")
 TITLE_CHARACTERS = 60
-MAX_AT_ONCE = 512
+MAX_AT_ONCE, COPIED_AT_ONCE = 512, 500
 
 
 def clean_messages(value: Any, *, param: str) -> list[dict[str, Any]]:
@@ -49,6 +57,20 @@ def clean_message(value: Any, *, param: str = "") -> dict[str, Any]:
         "attachments": clean_attachments(given.get("attachments"), param=f"{param}attachments"),
         "metadata": clean_metadata(given.get("metadata"), param=f"{param}metadata"),
     }
+
+
+def locked_thread(principal: Principal, thread_id: str) -> Thread:
+    """Return the principal's own thread, locked until the end of the caller's transaction.
+
+    Raises:
+        NotFound: for an unknown thread.
+    """
+    thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
+    rows = Thread.objects.for_principal(principal).locked()
+    thread: Thread | None = rows.filter(pk=thread_id).first()
+    if thread is None:
+        raise not_found("thread_", thread_id, param="thread_id")
+    return thread
 
 
 def append_messages(
@@ -82,6 +104,25 @@ def append_messages(
     thread.updated_at = now
     thread.save(update_fields=["title", "last_position", "updated_at"])
     return messages
+
+
+def copy_messages(source: Thread, copy: Thread) -> int:
+    """Put a thread's finished messages into an empty one, and return how many they are.
+
+    Which run wrote them is left out: the copy has none. A step that broke off
+    and was repeated is no part of the talk.
+    """
+    rows = Message.objects.placed().filter(thread=source).order_by("position")
+    rows = rows.exclude(status=MessageStatus.IN_PROGRESS).exclude(incomplete_reason="run_failed")
+    last = copied = 0
+    while chunk := list(rows.filter(position__gt=last)[:COPIED_AT_ONCE]):
+        last = chunk[-1].position
+        for message in chunk:
+            copied += 1
+            message.pk, message.thread, message.position = ids.message_id(), copy, copied
+            message.run_ref, message.client_id = "", None
+        Message.objects.bulk_create(chunk)
+    return copied
 
 
 def title_of(text: str) -> str:

@@ -1,17 +1,26 @@
-"""Rename, delete and restore threads."""
+"""Create, change, copy, delete and restore threads."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from chat import wire
+from chat.actions.fields import clean_metadata
 from chat.actions.messages import tell
+from chat.actions.resources import clean_tool_resources
 from chat.actions.runs import request_cancel
+from chat.actions.thread_messages import (
+    append_messages,
+    clean_messages,
+    copy_messages,
+    locked_thread,
+)
 from chat.conf import conf
-from chat.errors import InvalidInput, NotFound
+from chat.errors import InvalidInput, NotAllowed, NotFound
 from chat.models import Run, RunStatus, Thread
 from chat.models.reasons import Reason
 from chat.runs.launch import submit_on_commit
@@ -27,6 +36,73 @@ DELETED = Ending(
 )
 
 
+def create_thread(
+    principal: Principal, *, messages: Any = None, metadata: Any = None, tool_resources: Any = None
+) -> Thread:
+    """Make a thread of the principal's own, with its first messages.
+
+    Raises:
+        NotAllowed: for who has no threads: an operator, the command line.
+        InvalidInput, NotFound: naming the part in `param`, e.g. "messages[0].content".
+        ThreadFull: for more messages than a thread may hold.
+    """
+    if principal.membership is None:
+        raise NotAllowed()
+    cleaned = clean_messages(messages, param="messages")
+    thread = Thread(
+        member=principal.membership,
+        metadata=clean_metadata(metadata),
+        tool_resources=clean_tool_resources(tool_resources),
+    )
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        thread.save(force_insert=True)
+        append_messages(principal, thread, cleaned)
+    return thread
+
+
+def update_thread(principal: Principal, thread_id: str, **fields: Any) -> Thread:
+    """Replace a thread's `metadata` or `tool_resources`, whichever are named.
+
+    Raises:
+        NotFound: for an unknown thread.
+        InvalidInput: naming the part in `param`.
+    """
+    cleaned: dict[str, Any] = {}
+    if "metadata" in fields:
+        cleaned["metadata"] = clean_metadata(fields["metadata"])
+    if "tool_resources" in fields:
+        given = fields["tool_resources"]
+        cleaned["tool_resources"] = clean_tool_resources(given, creating=False)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        thread = locked_thread(principal, thread_id)
+        if cleaned:
+            for name, value in cleaned.items():
+                setattr(thread, name, value)
+            thread.save(update_fields=list(cleaned))
+        return thread
+
+
+def copy_thread(principal: Principal, thread_id: str) -> Thread:
+    """Make a thread with the same messages, for another turn of the talk; runs stay behind.
+
+    Raises:
+        NotFound: for an unknown thread.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        source = locked_thread(principal, thread_id)
+        copy = Thread(
+            member_id=source.member_id,
+            title=source.title,
+            titled_by_person=source.titled_by_person,
+            metadata=source.metadata,
+            tool_resources=source.tool_resources,
+        )
+        copy.save(force_insert=True)
+        copy.last_position = copy_messages(source, copy)
+        copy.save(update_fields=["last_position"])
+        return copy
+
+
 def rename_thread(principal: Principal, thread_id: str, *, title: str) -> Thread:
     """Give a thread another title.
 
@@ -38,7 +114,7 @@ def rename_thread(principal: Principal, thread_id: str, *, title: str) -> Thread
     if not title or len(title) > TITLE_LIMIT:
         raise InvalidInput(f"A title has 1 to {TITLE_LIMIT} characters.", param="title")
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread = _locked(principal, thread_id)
+        thread = locked_thread(principal, thread_id)
         thread.title, thread.titled_by_person = title, True
         thread.save(update_fields=["title", "titled_by_person"])
         tell(principal.tenant_id, thread.pk, "atrium.thread.updated", wire.thread_object(thread))
@@ -52,7 +128,7 @@ def delete_thread(principal: Principal, thread_id: str) -> Thread:
         NotFound: for an unknown thread.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread = _locked(principal, thread_id)
+        thread = locked_thread(principal, thread_id)
         thread.deleted_at = timezone.now()
         thread.save(update_fields=["deleted_at"])
         run = Run.objects.active().filter(thread=thread).select_related("assistant").first()
@@ -82,12 +158,3 @@ def restore_thread(principal: Principal, thread_id: str) -> Thread:
             # What waited behind the stopped answer would wait for ever.
             submit_on_commit(start_next_queued(thread.pk, owner=worker.claim_owner))
         return thread
-
-
-def _locked(principal: Principal, thread_id: str) -> Thread:
-    thread: Thread | None = (
-        Thread.objects.for_principal(principal).locked().filter(pk=thread_id).first()
-    )
-    if thread is None:
-        raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
-    return thread

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from chat.actions.fields import clean_id, not_found
@@ -68,13 +68,16 @@ def read_page(
         NotFound: for one that is unknown, or somebody else's.
     """
     descending = query["order"] == "desc"
+    bounds = Q()
     for name, beyond in (("after", True), ("before", False)):
         if query.get(name):
             place = _place(rows, query[name], param=name, prefix=prefix, by=by)
-            rows = rows.filter(_beyond(by, place, less=descending == beyond))
+            bounds &= _beyond(by, place, less=descending == beyond)
     backwards = bool(query.get("before")) and not query.get("after")
     sign = "-" if descending != backwards else ""
-    found = list(rows.order_by(*(sign + column for column in by))[: query["limit"] + 1])
+    found = list(
+        rows.filter(bounds).order_by(*(sign + column for column in by))[: query["limit"] + 1]
+    )
     page = found[: query["limit"]]
     return page[::-1] if backwards else page, len(found) > query["limit"]
 
@@ -82,12 +85,11 @@ def read_page(
 def _place(
     rows: QuerySet[Any], cursor: str, *, param: str, prefix: str, by: Sequence[str]
 ) -> tuple[Any, ...]:
-    row: Model | None = (
-        rows.filter(pk=clean_id(cursor, param=param, prefix=prefix)).only("pk", *by).first()
-    )
-    if row is None:
+    ids = rows.filter(pk=clean_id(cursor, param=param, prefix=prefix))
+    place: tuple[Any, ...] | None = ids.values_list(*by).first()
+    if place is None:
         raise not_found(prefix, cursor, param=param)
-    return tuple(getattr(row, column) for column in by)
+    return place
 
 
 def _beyond(by: Sequence[str], place: Sequence[Any], *, less: bool) -> Q:

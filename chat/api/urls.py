@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from chat.api.assistants import AssistantsView, AssistantView
+from chat.api.messages import MessagesView, MessageView
 from chat.api.models import ModelsView, ModelView
 from chat.api.runs import (
     CancelRunView,
@@ -14,18 +15,28 @@ from chat.api.runs import (
     SubmitToolOutputsView,
     ThreadAndRunView,
 )
+from chat.api.schema import openapi
 from chat.api.steps import StepsView, StepView
+from chat.api.threads import ThreadCopyView, ThreadsView, ThreadView
 
 THREAD = "threads/<str:thread_id>"
-RUN = f"{THREAD}/runs/<str:run_id>"
+MESSAGES = f"{THREAD}/messages"
+RUNS = f"{THREAD}/runs"
+RUN = f"{RUNS}/<str:run_id>"
 
 urlpatterns = [
-    path("assistants", AssistantsView.as_view()),
-    path("assistants/<str:assistant_id>", AssistantView.as_view()),
+    path("openapi.json", openapi),
     path("models", ModelsView.as_view()),
     path("models/<path:model>", ModelView.as_view()),
+    path("assistants", AssistantsView.as_view()),
+    path("assistants/<str:assistant_id>", AssistantView.as_view()),
+    path("threads", ThreadsView.as_view()),
     path("threads/runs", ThreadAndRunView.as_view()),
-    path(f"{THREAD}/runs", RunsView.as_view()),
+    path(THREAD, ThreadView.as_view()),
+    path(f"{THREAD}/copy", ThreadCopyView.as_view()),
+    path(MESSAGES, MessagesView.as_view()),
+    path(f"{MESSAGES}/<str:message_id>", MessageView.as_view()),
+    path(RUNS, RunsView.as_view()),
     path(RUN, RunView.as_view()),
     path(f"{RUN}/cancel", CancelRunView.as_view()),
     path(f"{RUN}/submit_tool_outputs", SubmitToolOutputsView.as_view()),

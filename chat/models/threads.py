@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 from django.db import models
@@ -14,6 +15,19 @@ from tenants.access import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
+
+
+class ContentText(models.Func):
+    """The text parts of a message's content, as one text of JSON."""
+
+    function = "jsonb_path_query_array"
+    template = "%(function)s(%(expressions)s, '$[*].text.value')::text"
+    output_field = models.TextField()
+
+
+def as_stored(text: str) -> str:
+    """Return `text` as it stands in JSON, to look for in `ContentText`."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 class ThreadQuerySet(TenantQuerySet["Thread"]):
@@ -40,6 +54,12 @@ class ThreadQuerySet(TenantQuerySet["Thread"]):
     def restorable(self) -> ThreadQuerySet:
         """Return the deleted ones that are still kept for undo."""
         return self.exclude(deleted_at=None)
+
+    def mentioning(self, text: str) -> ThreadQuerySet:
+        """Return those with `text` in their title or in a message, whatever its case."""
+        found = models.lookups.IContains(ContentText(models.F("content")), as_stored(text))
+        messages = Message.objects.filter(thread=models.OuterRef("pk")).filter(found)
+        return self.filter(models.Q(title__icontains=text) | models.Exists(messages))
 
     def newest_first(self, *, after: Thread | None = None) -> ThreadQuerySet:
         """Order by last activity; `after` continues behind that thread."""

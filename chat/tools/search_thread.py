@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from chat.models import Message
+from chat.models.threads import ContentText, as_stored
 from chat.tools.base import Effect, Limits, ToolContext
 from chat.tools.registry import tool
 
 _MOST_FOUND, _MOST_WORDS = 10, 8
 _BEFORE, _AFTER = 120, 280
-
-
-class ContentText(models.Func):
-    """The text parts of a message's content, as one text."""
-
-    function = "jsonb_path_query_array"
-    template = "%(function)s(%(expressions)s, '$[*].text.value')::text"
-    output_field = models.TextField()
 
 
 @tool(effect=Effect.READ, label=_("Search earlier messages"), always=True)
@@ -59,8 +51,7 @@ def _count_of(wanted: list[str]) -> models.Expression:
     text = ContentText(models.F("content"))
     count: Any = models.Value(0)
     for word in wanted:
-        as_stored = json.dumps(word, ensure_ascii=False)[1:-1]
-        contained = models.Q(models.lookups.IContains(text, as_stored))
+        contained = models.Q(models.lookups.IContains(text, as_stored(word)))
         count = count + models.Case(models.When(contained, then=1), default=0)
     expression: models.Expression = models.ExpressionWrapper(
         count, output_field=models.IntegerField()

@@ -1,0 +1,93 @@
+"""Add, change and delete one message of a thread, without an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from procrastinate.contrib.django import app as jobs
+
+from chat import wire
+from chat.actions.fields import clean_id, clean_metadata, not_found
+from chat.actions.messages import tell
+from chat.actions.thread_messages import append_messages, clean_message, locked_thread
+from chat.errors import ThreadBusy
+from chat.models import Message, Run, Thread, ThreadMapping
+from tenants.access import Principal
+from tenants.scope import tenant_scope
+
+
+def add_message(principal: Principal, thread_id: str, **given: Any) -> Message:
+    """Store a message at the end of a thread: `role`, `content`, `attachments`, `metadata`.
+
+    Raises:
+        NotFound: for an unknown thread.
+        ThreadBusy: while a run is active on it.
+        InvalidInput, ThreadFull: as they say.
+    """
+    cleaned = clean_message(given)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        thread = locked_thread(principal, thread_id)
+        _refuse_while_busy(thread, "Can't add messages to {thread} while a run {run} is active.")
+        [message] = append_messages(principal, thread, [cleaned])
+        created = wire.message_object(message)
+        tell(principal.tenant_id, thread.pk, "thread.message.created", created)
+        return message
+
+
+def update_message(
+    principal: Principal, thread_id: str, message_id: str, *, metadata: Any
+) -> Message:
+    """Replace a message's metadata.
+
+    Raises:
+        NotFound: for an unknown thread or message.
+        InvalidInput: for what is no metadata.
+    """
+    cleaned = clean_metadata(metadata)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        message = _message(locked_thread(principal, thread_id), message_id)
+        message.metadata = cleaned
+        message.save(update_fields=["metadata"])
+        return message
+
+
+def delete_message(principal: Principal, thread_id: str, message_id: str) -> None:
+    """Delete a message; copies of the thread at model servers are forgotten with it.
+
+    Raises:
+        NotFound: for an unknown thread or message.
+        ThreadBusy: while a run is active on the thread.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        thread = locked_thread(principal, thread_id)
+        message = _message(thread, message_id)
+        _refuse_while_busy(
+            thread, "Can't delete messages from {thread} while a run {run} is active."
+        )
+        _forget_copies(thread)
+        Message.objects.filter(pk=message.pk).delete()
+        tell(principal.tenant_id, thread.pk, "atrium.message.deleted", {"id": message.pk})
+
+
+def _refuse_while_busy(thread: Thread, sentence: str) -> None:
+    active = Run.objects.active().filter(thread=thread).values_list("pk", flat=True).first()
+    if active is not None:
+        raise ThreadBusy(sentence.format(thread=thread.pk, run=active))
+
+
+def _message(thread: Thread, message_id: str) -> Message:
+    message_id = clean_id(message_id, param="message_id", prefix="msg_")
+    rows = Message.objects.filter(thread=thread).select_related("assistant")
+    message: Message | None = rows.filter(pk=message_id).first()
+    if message is None:
+        raise not_found("msg_", message_id, param="message_id")
+    return message
+
+
+def _forget_copies(thread: Thread) -> None:
+    """A conversation kept by a model server still holds the message: the next run begins anew."""
+    task = jobs.configure_task("chat.tasks.forget_conversation", queue="upkeep")
+    for mapping in ThreadMapping.objects.filter(thread=thread):
+        task.defer(upstream=mapping.upstream, conversation=mapping.external_id)
+        mapping.delete()

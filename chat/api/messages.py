@@ -1,0 +1,92 @@
+"""/v1/threads/{thread_id}/messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import wire
+from chat.actions.fields import clean_id, not_found
+from chat.actions.single_messages import add_message, delete_message, update_message
+from chat.actions.thread_messages import ROLES
+from chat.api.base import ApiView
+from chat.api.fields import Checked, Choice, Input, Text
+from chat.api.pages import PageQuery
+from chat.api.threads import own_thread
+from chat.models import Message
+
+
+class NewMessage(Input):
+    """What a message is made of."""
+
+    role = Choice(choices=ROLES)
+    content = Checked()
+    attachments = Checked(required=False, allow_null=True)
+    metadata = Checked(required=False, allow_null=True)
+
+
+class MessageChange(Input):
+    """What may be changed of a message."""
+
+    metadata = Checked(required=False, allow_null=True)
+
+
+class MessagesQuery(PageQuery):
+    """Lists of messages may be of one run."""
+
+    run_id = Text(required=False, help_text="Only messages that this run wrote.")
+
+
+class MessagesView(ApiView):
+    """The messages of a thread, in its order."""
+
+    guards_retries = True
+
+    def get(self, request: Request, thread_id: str) -> Response:
+        """List them."""
+        query = self.query(MessagesQuery)
+        with transaction.atomic():
+            thread = own_thread(self.principal, thread_id)
+            rows = Message.objects.placed().filter(thread=thread).select_related("assistant")
+            if query.get("run_id"):
+                clean_id(query["run_id"], param="run_id", prefix="run_")
+                rows = rows.filter(run_ref=query["run_id"])
+            return self.page(
+                rows, wire.message_object, query=query, prefix="msg_", by=("position",)
+            )
+
+    def post(self, request: Request, thread_id: str) -> Response:
+        """Add one."""
+        message = add_message(self.principal, thread_id, **self.input(NewMessage))
+        return self.answer(wire.message_object(message))
+
+
+class MessageView(ApiView):
+    """One message."""
+
+    def get(self, request: Request, thread_id: str, message_id: str) -> Response:
+        """Retrieve it."""
+        with transaction.atomic():
+            thread = own_thread(self.principal, thread_id)
+            message_id = clean_id(message_id, param="message_id", prefix="msg_")
+            rows = Message.objects.filter(thread=thread).select_related("assistant")
+            message = rows.filter(pk=message_id).first()
+            if message is None:
+                raise not_found("msg_", message_id, param="message_id")
+            return self.answer(wire.message_object(message))
+
+    def post(self, request: Request, thread_id: str, message_id: str) -> Response:
+        """Change its metadata."""
+        fields: dict[str, Any] = self.input(MessageChange)
+        if not fields:
+            return self.get(request, thread_id, message_id)
+        message = update_message(self.principal, thread_id, message_id, **fields)
+        return self.answer(wire.message_object(message))
+
+    def delete(self, request: Request, thread_id: str, message_id: str) -> Response:
+        """Delete it."""
+        delete_message(self.principal, thread_id, message_id)
+        return self.answer(wire.deleted(message_id, "thread.message"))

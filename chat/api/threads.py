@@ -1,0 +1,103 @@
+"""/v1/threads."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import wire
+from chat.actions.fields import clean_id, not_found
+from chat.actions.threads import copy_thread, create_thread, delete_thread, update_thread
+from chat.api.base import ApiView
+from chat.api.fields import Checked, Input, Text
+from chat.api.pages import PageQuery
+from chat.models import Thread
+from tenants.access import Principal
+
+SEARCH_CHARACTERS = 200
+
+
+class ThreadChange(Input):
+    """What may be changed of a thread."""
+
+    metadata = Checked(required=False, allow_null=True)
+    tool_resources = Checked(required=False, allow_null=True)
+
+
+class NewThread(ThreadChange):
+    """What a thread is made of."""
+
+    messages = Checked(required=False, allow_null=True)
+
+
+class ThreadsQuery(PageQuery):
+    """An extension: threads are listed by their last activity."""
+
+    query = Text(
+        required=False,
+        max_length=SEARCH_CHARACTERS,
+        help_text="Only threads that have this text in their title or in a message.",
+    )
+
+
+def own_thread(principal: Principal, thread_id: str) -> Thread:
+    """Return a thread of the principal's own; call it in a transaction.
+
+    Raises:
+        InvalidInput: for an id of another form.
+        NotFound: for an unknown thread, and for somebody else's alike.
+    """
+    thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
+    thread: Thread | None = Thread.objects.for_principal(principal).filter(pk=thread_id).first()
+    if thread is None:
+        raise not_found("thread_", thread_id, param="thread_id")
+    return thread
+
+
+class ThreadsView(ApiView):
+    """The asker's own threads."""
+
+    def get(self, request: Request) -> Response:
+        """An extension: list or search them, by last activity."""
+        query = self.query(ThreadsQuery)
+        with transaction.atomic():
+            rows = Thread.objects.for_principal(self.principal)
+            if query.get("query"):
+                rows = rows.mentioning(query["query"])
+            return self.page(
+                rows, wire.thread_object, query=query, prefix="thread_", by=("updated_at", "id")
+            )
+
+    def post(self, request: Request) -> Response:
+        """Create one."""
+        thread = create_thread(self.principal, **self.input(NewThread))
+        return self.answer(wire.thread_object(thread))
+
+
+class ThreadView(ApiView):
+    """One thread."""
+
+    def get(self, request: Request, thread_id: str) -> Response:
+        """Retrieve it."""
+        with transaction.atomic():
+            return self.answer(wire.thread_object(own_thread(self.principal, thread_id)))
+
+    def post(self, request: Request, thread_id: str) -> Response:
+        """Change it."""
+        thread = update_thread(self.principal, thread_id, **self.input(ThreadChange))
+        return self.answer(wire.thread_object(thread))
+
+    def delete(self, request: Request, thread_id: str) -> Response:
+        """Delete it: gone here at once, erased when the page's undo is over."""
+        delete_thread(self.principal, thread_id)
+        return self.answer(wire.deleted(thread_id, "thread"))
+
+
+class ThreadCopyView(ApiView):
+    """An extension: a copy to go on with in another direction."""
+
+    def post(self, request: Request, thread_id: str) -> Response:
+        """Copy it with its messages."""
+        self.input(Input)
+        return self.answer(wire.thread_object(copy_thread(self.principal, thread_id)))
