@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 
 from chat.actions.messages import Sent, create_message
-from chat.errors import ThreadBusy
-from chat.models import Assistant, Run
+from chat.actions.runs import retry_run
+from chat.errors import NothingToRetry, ThreadBusy, TooManyRuns
+from chat.models import Assistant, Message, Run, Thread
+from chat.models.reasons import Reason
+from chat.models.runs import CUT_SHORT
+from chat.runs import recovery
+from chat.runs.turn import failed
+from tenants.access import Principal, principal_for_run
+from tenants.actions import revoke_api_key
+from tenants.db import in_db
+from tests.chat import at_work
+from tests.chat.at_work import assistant_on, idle, stored, working
+from tests.model_server import ModelServer
+from tests.socket_client import ChatSocket, Frame, chat_socket
+from tests.upstream.script import Answer
+from tests.upstream.server import ScriptedServer
 from tests.world import World
 
 
-def say(world: World, *, thread: str | None = None, busy: str | None = None) -> Sent:
+def say(
+    world: World,
+    *,
+    thread: str | None = None,
+    busy: str | None = None,
+    principal: Principal | None = None,
+) -> Sent:
     return create_message(
-        world.acme.principal("alice"),
+        principal or world.acme.principal("alice"),
         thread,
         assistant_id=world.acme.assistant.pk,
         text="Hello",
@@ -53,3 +76,211 @@ def test_a_message_may_ask_for_something_else(world: World) -> None:
     set_policy(world, "reject")
     first = say(world)
     assert say(world, thread=first.thread.pk, busy="queue").run is None
+
+
+def with_key(world: World, name: str = "alice") -> Principal:
+    """Return the principal of a program that acts with this person's key."""
+    return replace(world.acme.principal(name), key=world.acme.keys[name])
+
+
+def finish(world: World, run: Run | None) -> None:
+    """Let a run that no process has end as if it had failed, and start what waits."""
+    assert run is not None
+    with world.acme.scope():
+        recovery.end_row(run, failed(Reason.SERVER_ERROR), owner=None)
+
+
+def active(world: World, thread: str) -> Run:
+    with world.acme.scope():
+        found: Run = Run.objects.active().get(thread_id=thread)
+        return found
+
+
+def test_what_waited_is_answered_with_its_senders_key(world: World) -> None:
+    first = say(world)
+    waits = say(world, thread=first.thread.pk, principal=with_key(world))
+    finish(world, first.run)
+    run = active(world, waits.thread.pk)
+    assert run.key_id == world.acme.keys["alice"].pk
+
+
+def test_what_waited_is_not_answered_once_its_key_is_revoked(world: World) -> None:
+    first = say(world)
+    say(world, thread=first.thread.pk, principal=with_key(world))
+    revoke_api_key(world.acme.principal("alice"), world.acme.keys["alice"].pk)
+    finish(world, first.run)
+    run = active(world, first.thread.pk)
+    with world.acme.scope():
+        assert principal_for_run(run.tenant_id, run.member_id, run.key_id) is None
+
+
+async def test_without_an_assistant_what_waits_ends_with_a_sentence(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream_server.expect(say=("word ",) * 60, pace=0.02)
+    async with working(monkeypatch, upstream_server) as told:
+        assistant = await assistant_on(world.acme, "responses")
+        first = await at_work.say(world.acme, assistant=assistant)
+        await told.until("text")
+        for _message in range(2):
+            await at_work.say(world.acme, thread=first.thread.pk, assistant=assistant)
+        await in_db(switch_off, world)
+        await idle()
+    assert first.run is not None
+    one = await stored(world.acme, first.run.pk)
+    assert [message.position for message in one.messages] == [1, 2, 3, 4]
+    assert await in_db(ends_of, world, first.thread.pk) == [
+        ("completed", ""),
+        ("failed", "no_assistant"),
+        ("failed", "no_assistant"),
+    ]
+
+
+def switch_off(world: World) -> None:
+    with world.acme.scope():
+        Assistant.objects.update(enabled=False)
+
+
+def ends_of(world: World, thread: str) -> list[tuple[str, str]]:
+    with world.acme.scope():
+        runs = Run.objects.filter(thread_id=thread).order_by("created_at")
+        return list(runs.values_list("status", "reason"))
+
+
+def test_a_member_has_only_so_many_answers_under_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings.CHAT, "RUNS_PER_MEMBER", 1)
+    first = say(world)
+    with pytest.raises(TooManyRuns):
+        say(world)
+    assert say(world, principal=world.acme.principal("bob")).run is not None
+    assert say(world, thread=first.thread.pk).run is None
+
+
+def test_a_company_has_only_so_many_answers_under_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings.CHAT, "RUNS_PER_TENANT", 1)
+    say(world)
+    with pytest.raises(TooManyRuns):
+        say(world, principal=world.acme.principal("bob"))
+
+
+def test_a_refused_message_is_not_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(settings.CHAT, "RUNS_PER_TENANT", 1)
+    say(world)
+    with world.acme.scope():
+        before = Message.objects.count(), Thread.objects.count()
+    with pytest.raises(TooManyRuns):
+        say(world)
+    with world.acme.scope():
+        assert (Message.objects.count(), Thread.objects.count()) == before
+
+
+def end_with(world: World, run: Run | None, status: str) -> None:
+    assert run is not None
+    reason = "" if status == "completed" else "server_error"
+    with world.acme.scope():
+        Run.objects.filter(pk=run.pk).update(status=status, reason=reason)
+
+
+@pytest.mark.parametrize("status", CUT_SHORT)
+def test_an_answer_that_was_cut_short_may_be_asked_for_again(world: World, status: str) -> None:
+    first = say(world)
+    end_with(world, first.run, status)
+    again = retry_run(world.acme.principal("alice"), first.thread.pk)
+    assert (again.status, again.through_position) == ("queued", 1)
+
+
+def test_a_complete_answer_is_not_asked_for_again(world: World) -> None:
+    first = say(world)
+    end_with(world, first.run, "completed")
+    with pytest.raises(NothingToRetry):
+        retry_run(world.acme.principal("alice"), first.thread.pk)
+
+
+def test_an_answer_under_way_is_not_asked_for_again(world: World) -> None:
+    first = say(world)
+    with pytest.raises(ThreadBusy):
+        retry_run(world.acme.principal("alice"), first.thread.pk)
+
+
+@pytest.mark.slow
+async def test_two_devices_that_write_at_once_lose_nothing_and_see_one_order(
+    model: ModelServer, world: World
+) -> None:
+    model.upstream.fallback = Answer(say=("ok",))
+    async with (
+        chat_socket(model.server, world.acme, "alice") as phone,
+        chat_socket(model.server, world.acme, "alice") as laptop,
+    ):
+        sent = await phone.say("start", assistant=model.acme)
+        thread = sent["thread"]["id"]
+        await laptop.ask("subscribe", thread=thread, cursor=None)
+
+        async def write(socket: ChatSocket, name: str) -> None:
+            for number in range(50):
+                text = f"{name} {number}"
+                said = await socket.say(text, assistant=model.acme, thread=thread, busy="queue")
+                assert said["type"] == "ack"
+
+        await asyncio.gather(write(phone, "phone"), write(laptop, "laptop"))
+        orders = [await placed(socket, 100) for socket in (phone, laptop)]
+    stored_order = await in_db(order_of, world, thread)
+    assert sorted(stored_order) == sorted(
+        f"{name} {number}" for name in ("phone", "laptop") for number in range(50)
+    )
+    assert orders == [stored_order, stored_order]
+
+
+async def placed(socket: ChatSocket, count: int) -> list[str]:
+    """Return the texts of the messages that were given a place, once there are `count`."""
+    found: list[str] = []
+
+    def all_there(frame: Frame) -> bool:
+        data = frame["data"]
+        if frame["event"] == "thread.message.created" and data["role"] == "user":
+            text = data["content"][0]["text"]["value"]
+            if text != "start":
+                found.append(text)
+        return len(found) == count
+
+    await socket.until(all_there)
+    return found
+
+
+def order_of(world: World, thread: str) -> list[str]:
+    with world.acme.scope():
+        said = Message.objects.filter(thread_id=thread, role="user", position__gt=1)
+        return [message.text() for message in said.order_by("position")]
+
+
+async def test_the_rule_for_a_busy_chat_holds_on_a_device_that_joined_later(
+    model: ModelServer, world: World
+) -> None:
+    model.upstream.expect(say=("word ",) * 40, pace=0.03)
+    model.upstream.expect(say=("second",))
+    async with chat_socket(model.server, world.acme, "alice") as phone:
+        first = await phone.say("one", assistant=model.acme)
+        thread = first["thread"]["id"]
+        waits = await phone.say("two", assistant=model.acme, thread=thread)
+    async with chat_socket(model.server, world.acme, "alice") as laptop:
+        await laptop.ask("subscribe", thread=thread, cursor=None)
+        refused = await laptop.say("three", assistant=model.acme, thread=thread, busy="reject")
+        await laptop.until_event("thread.message.created")
+        created = await laptop.until(
+            lambda frame: (
+                frame["event"] == "thread.message.created"
+                and frame["data"]["id"] == waits["message"]["id"]
+            )
+        )
+        run = await laptop.until(
+            lambda frame: (
+                frame["event"] == "thread.run.created" and frame["run"] != first["run"]["id"]
+            )
+        )
+        await laptop.until_ended(run["run"])
+    assert waits["queued"]
+    assert refused["error"]["code"] == "thread_busy"
+    assert created["data"]["atrium"]["queued"] is False
