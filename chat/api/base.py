@@ -18,6 +18,7 @@ from chat import wire
 from chat.api import pages
 from chat.api.errors import MissingBeta, MissingKey, framework_refusal, refusal
 from chat.api.fields import Input, read_input
+from chat.api.idempotency import once
 from chat.api.throttles import Rate, count_request
 from chat.api.version1 import from_version1, to_version1
 from chat.json_input import parse_json_body
@@ -47,14 +48,23 @@ class ApiView(APIView):
     `request` and the ids of its path, uses `self.input` and `self.query`, and
     returns `self.answer` of a wire object or `self.page`. AtriumError anywhere becomes its
     answer. Reads open `transaction.atomic()`; actions own theirs.
+
+    Every POST is carried out once for each Idempotency-Key; with `guards_retries`
+    also once for what an official client sends again by itself.
     """
 
     beta = True
+    guards_retries = False
     version = 2
     write_scope = "write"
     rate: Rate | None = None
     http_method_names = ["get", "post", "delete", "head"]
     content_negotiation_class = AlwaysJson
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "post" in vars(cls):
+            cls.post = once(cls.post)  # type: ignore[attr-defined]
 
     @property
     def principal(self) -> Principal:

@@ -1,0 +1,142 @@
+"""A request that is sent twice is carried out once."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.utils import timezone
+
+from chat.models import IdempotencyRecord, Run, Thread
+from chat.tasks import erase_idempotency_records
+from tests.api.conftest import Api, assert_error
+from tests.world import World
+
+
+def named(api: Api, key: str = "one") -> Api:
+    """Return the program with a key on its next requests."""
+    return Api(secret=api.secret, headers={**api.headers, "Idempotency-Key": key})
+
+
+def counted(api: Api, retries: int) -> Api:
+    """Return the program as the official client counts its attempts."""
+    return Api(secret=api.secret, headers={**api.headers, "x-stainless-retry-count": str(retries)})
+
+
+def begin(api: Api, world: World, **more: Any) -> Any:
+    return api.post("threads/runs", assistant_id=world.acme.assistant.pk, **more)
+
+
+def count(world: World, model: Any) -> int:
+    with world.acme.scope():
+        return int(model.objects.count())
+
+
+def test_the_same_key_is_answered_from_memory(alice: Api, world: World) -> None:
+    first = begin(named(alice), world)
+    runs = count(world, Run)
+    again = begin(named(alice), world)
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert count(world, Run) == runs
+
+
+def test_another_key_is_another_request(alice: Api, world: World) -> None:
+    first, second = begin(named(alice, "one"), world), begin(named(alice, "two"), world)
+    assert first.json()["id"] != second.json()["id"]
+
+
+def test_a_key_with_another_body_is_refused(alice: Api, world: World) -> None:
+    begin(named(alice), world)
+    refused = begin(named(alice), world, instructions="Others.")
+    assert_error(refused, 400, code="idempotency_key_reused")
+
+
+def test_a_key_names_nothing_of_anybody_elses(
+    alice: Api, adam: Api, gina: Api, world: World
+) -> None:
+    first = begin(named(alice), world)
+    assert begin(named(adam), world).json()["id"] != first.json()["id"]
+    foreign = begin(named(gina), world)
+    assert_error(foreign, 404, param="assistant_id")
+
+
+def test_a_key_belongs_to_one_address(alice: Api, world: World) -> None:
+    begin(named(alice), world)
+    assert "messages" not in named(alice).made("threads")
+
+
+def test_a_refused_request_may_be_sent_again(alice: Api, world: World) -> None:
+    assert begin(named(alice), world, temperature=3).status_code == 400
+    assert begin(named(alice), world).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "café"])
+def test_a_key_is_short_and_visible(alice: Api, world: World, key: str) -> None:
+    assert_error(begin(named(alice, key), world), 400, code="invalid_value")
+
+
+def test_what_a_client_sends_again_by_itself_is_one_request(alice: Api, world: World) -> None:
+    first = begin(counted(alice, 0), world)
+    again = begin(counted(alice, 1), world)
+    assert again.json() == first.json()
+
+
+def test_the_same_words_twice_are_two_requests(alice: Api, world: World) -> None:
+    first, second = begin(counted(alice, 0), world), begin(counted(alice, 0), world)
+    assert first.json()["id"] != second.json()["id"]
+
+
+def test_a_retry_of_what_never_arrived_is_carried_out(alice: Api, world: World) -> None:
+    runs = count(world, Run)
+    assert begin(counted(alice, 2), world).status_code == 200
+    assert count(world, Run) == runs + 1
+
+
+def test_a_late_retry_is_a_new_request(alice: Api, world: World) -> None:
+    first = begin(counted(alice, 0), world)
+    with world.acme.scope():
+        late = timezone.now() - timedelta(seconds=61)
+        IdempotencyRecord.objects.update(created_at=late)
+    assert begin(counted(alice, 1), world).json()["id"] != first.json()["id"]
+
+
+def test_retries_are_guarded_where_something_would_be_doubled_only(
+    alice: Api, world: World
+) -> None:
+    first, again = counted(alice, 0).made("threads"), counted(alice, 1).made("threads")
+    assert first["id"] != again["id"]
+
+
+def test_of_many_at_once_one_is_carried_out(alice: Api, world: World) -> None:
+    threads_before, answers = count(world, Thread), []
+    senders = [
+        threading.Thread(target=lambda: answers.append(_sent_apart(alice, world)))
+        for _sender in range(4)
+    ]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert len({answer["id"] for answer in answers}) == 1
+    assert count(world, Thread) == threads_before + 1
+
+
+def _sent_apart(api: Api, world: World) -> Any:
+    from django.db import connections
+
+    try:
+        return begin(named(api, "race"), world).json()
+    finally:
+        connections.close_all()
+
+
+def test_records_are_erased_after_a_day(alice: Api, world: World) -> None:
+    begin(named(alice, "old"), world)
+    with world.acme.scope():
+        IdempotencyRecord.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    begin(named(alice, "new"), world)
+    async_to_sync(erase_idempotency_records.func)(0)
+    assert count(world, IdempotencyRecord) == 1
