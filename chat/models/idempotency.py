@@ -11,7 +11,6 @@ from django.utils import timezone
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantModel
 
-
 KEPT = timedelta(hours=24)
 
 
