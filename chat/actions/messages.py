@@ -127,7 +127,7 @@ def _create(
     assistant = Assistant.objects.filter(pk=assistant_id).first()
     if assistant is None:
         raise NotFound(f"No assistant found with id '{assistant_id}'.", param="assistant")
-    if not assistant.enabled:
+    if not assistant.is_offered:
         raise AssistantDisabled()
     if thread.last_position >= conf.messages_per_thread:
         raise ThreadFull()

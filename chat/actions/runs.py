@@ -136,6 +136,6 @@ def _assistant_for_retry(last: Run, assistant_id: str | None) -> Assistant:
     assistant: Assistant | None = Assistant.objects.filter(pk=wanted).first()
     if assistant is None:
         raise NotFound(f"No assistant found with id '{wanted}'.", param="assistant")
-    if not assistant.enabled:
+    if not assistant.is_offered:
         raise AssistantDisabled()
     return assistant

@@ -133,6 +133,11 @@ class Assistant(TenantModel):
     def __str__(self) -> str:
         return self.name or self.id
 
+    @property
+    def is_offered(self) -> bool:
+        """True where people may choose it in the chat page."""
+        return self.enabled and self.in_page
+
     def function_names(self) -> list[str]:
         """Return the names of its function tools."""
         return [tool["function"]["name"] for tool in self.tools if tool["type"] == "function"]

@@ -269,3 +269,15 @@ def test_the_header_is_asked_for(adam: Api) -> None:
         assert message.startswith("You must provide the 'OpenAI-Beta' header")
     adam.headers = {"OpenAI-Beta": "realtime=v1, assistants=v2"}
     assert adam.get("assistants").status_code == 200
+
+
+def test_the_page_cannot_send_to_an_assistant_for_programs_alone(world: World, adam: Api) -> None:
+    body = {
+        "thread": None,
+        "assistant": adam.made("assistants", model=MODEL)["id"],
+        "content": "Hi",
+        "client_id": "c",
+    }
+    page = world.acme.client("alice")
+    answer = page.post("/page/messages", body, content_type="application/json")
+    assert answer.json()["error"]["code"] == "assistant_disabled"

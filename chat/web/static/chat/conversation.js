@@ -101,6 +101,7 @@ export class Conversation {
   }
 
   #extension(event, data) {
+    if (event === "atrium.message.deleted") return this.messages.delete(data.id) ? "message" : null;
     if (event === "atrium.message.queued") this.putQueued(data);
     else if (event === "atrium.message.withdrawn") this.queued.delete(data.id);
     else return null;
