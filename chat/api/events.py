@@ -75,13 +75,20 @@ class Sequencer:
     """Turns the entries of one run into its events.
 
     `run` is the run object that fills in for statuses nobody saw; `prelude`
-    names the run's own events still to tell, `at` what the client has.
+    names the run's own events still to tell, `at` what the client has. What was
+    said of the run before the state number `since` is not told again.
     """
 
     def __init__(
-        self, run: WireObject, *, at: Place = BEFORE_RUN, prelude: Iterable[str] = PRELUDE
+        self,
+        run: WireObject,
+        *,
+        at: Place = BEFORE_RUN,
+        prelude: Iterable[str] = PRELUDE,
+        since: int = 0,
     ) -> None:
         self.run = run
+        self.since = since
         self.at = at
         self.prelude = list(prelude)
         self.ended = False
@@ -95,12 +102,20 @@ class Sequencer:
 
     def events(self, entries: Iterable[Entry]) -> Iterator[bytes]:
         """Yield the events that these entries add; none after the run's end."""
-        own = [entry for entry in entries if entry.run == self.run["id"]]
+        own = [entry for entry in entries if self._is_ours(entry)]
         for entry in own:
             # A replay may hold an end that was none: the run went on when it was answered.
             waited = entry.event == "thread.run.requires_action" and entry is not own[-1]
             if not self.ended and not waited:
                 yield from self._events(entry)
+
+    def _is_ours(self, entry: Entry) -> bool:
+        run = self.run["id"]
+        # A status that was given to the row alone comes without a run of its own.
+        if not entry.run:
+            return entry.data.get("object") == "thread.run" and entry.data["id"] == run
+        of_run = entry.text is None and entry.data.get("object") == "thread.run"
+        return entry.run == run and (entry.state >= self.since or not of_run)
 
     def catch_up(self, stored: Iterable[Entry]) -> Iterator[bytes]:
         """Yield what the rows have and nobody told."""

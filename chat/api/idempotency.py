@@ -132,6 +132,7 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
             "thread": begun.thread,
             "at": [begun.at.step, begun.at.phase, begun.at.part, begun.at.offset],
             "prelude": list(begun.prelude),
+            "since": begun.since,
         }
     else:
         assert isinstance(response, Response)
@@ -155,5 +156,6 @@ def _again(view: Any, record: IdempotencyRecord) -> HttpResponseBase:
         thread=kept["thread"],
         at=Place(*kept["at"]),
         prelude=tuple(kept["prelude"]),
+        since=kept["since"],
     )
     return EventStream(view.principal, beginning)

@@ -237,8 +237,9 @@ class SubmitToolOutputsView(ApiView):
         with transaction.atomic():
             step = ToolCall.objects.filter(run=run, pk__in=outputs).values_list("step__index")
             at = Place(step[0][0], events.SETTLED)
-        prelude = ("queued", "in_progress")
-        beginning = Beginning(run=wire.run_object(run), at=at, prelude=prelude)
+        beginning = Beginning(
+            run=wire.run_object(run), at=at, prelude=("queued", "in_progress"), since=run.state
+        )
         return EventStream(self.principal, beginning)
 
 

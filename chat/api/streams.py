@@ -47,12 +47,13 @@ class TooManyStreams(ChatError):
 class Beginning:
     """Where a stream of a run begins: `run` and `thread` are wire objects as they were then.
 
-    `thread` is told first where it is given. `at` and `prelude` are as in `Sequencer`.
+    `thread` is told first where it is given. The rest is as in `Sequencer`.
     """
 
     run: dict[str, Any]
     at: Place = events.BEFORE_RUN
     prelude: Sequence[str] = events.PRELUDE
+    since: int = 0
     thread: dict[str, Any] | None = None
 
 
@@ -85,7 +86,7 @@ def _counted(principal: Principal) -> UUID:
 async def stream_of(principal: Principal, beginning: Beginning) -> AsyncIterator[bytes]:
     """Yield the events from `beginning` on; the last one is `done`, or an error."""
     run, thread = beginning.run, beginning.thread
-    sequencer = Sequencer(run, at=beginning.at, prelude=beginning.prelude)
+    sequencer = Sequencer(run, at=beginning.at, prelude=beginning.prelude, since=beginning.since)
     with _watching(principal) as access:
         if thread is not None:
             yield events.encode("thread.created", thread, beginning.at)
