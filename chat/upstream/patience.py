@@ -13,33 +13,35 @@ T = TypeVar("T")
 
 
 class Patience:
-    """Belongs to one event loop; `close` it when no more waits come."""
+    """Belongs to the task that makes it; `close` it when no more waits come."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task: asyncio.Task[Any] = task
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: asyncio.Task[Any] | None = None
+        self._looks_at = 0.0
+        self._waiting = False
         self._until = 0.0
         self._ran_out = False
 
     async def wait(self, what: Coroutine[Any, Any, T], seconds: float) -> T:
         """Return what `what` returns. Raises TimeoutError after `seconds`."""
-        task = asyncio.current_task()
-        assert task is not None
-        cancelling = task.cancelling()
+        cancelling = self._task.cancelling()
         self._until = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._until:
+        if self._timer is None or self._looks_at > self._until:
             self._arm()
-        self._waiting = task
+        self._waiting = True
         try:
             return await what
         except asyncio.CancelledError as error:
             # Somebody else may have cancelled at the same time: that goes first.
-            if self._ran_out and task.uncancel() <= cancelling:
+            if self._ran_out and self._task.uncancel() <= cancelling:
                 raise TimeoutError from error
             raise
         finally:
-            self._waiting = None
+            self._waiting = False
 
     def close(self) -> None:
         if self._timer is not None:
@@ -49,14 +51,15 @@ class Patience:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._looks_at = self._until
         self._timer = self._loop.call_at(self._until, self._look)
 
     def _look(self) -> None:
         self._timer = None
-        if self._waiting is None:
+        if not self._waiting:
             return
         if self._loop.time() < self._until:
             self._arm()
         else:
             self._ran_out = True
-            self._waiting.cancel()
+            self._task.cancel()
