@@ -166,7 +166,12 @@ class Link:
         name: str = await self.layer.new_channel()
         for group in list(self._groups):
             await self._add(group, name)
+        self._ping()
         return name
+
+    def _ping(self) -> None:
+        self._sent += 1
+        self.send(self.process_id, {"kind": "ping", "number": self._sent})
 
     def _take(self, message: Message) -> None:
         own = message["from"] == str(self.process_id)
@@ -179,10 +184,9 @@ class Link:
 
     async def _ping_all(self) -> None:
         while True:
-            if self._name is not None:
-                self._sent += 1
-                self.send(self.process_id, {"kind": "ping", "number": self._sent})
             await asyncio.sleep(PING_SECONDS)
+            if self._name is not None:
+                self._ping()
             if self.up and monotonic() - self._heard_at > SILENT_SECONDS:
                 self.up = False
                 log.warning("channel_layer_away")

@@ -1,0 +1,224 @@
+"""A chat read and written through two server processes."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from chat.demo.models import Contact, Customer, Order
+from chat.models import Message
+from tenants.db import in_db
+from tests.database import TestDatabase
+from tests.model_server import make_assistant
+from tests.processes.conftest import Pair, served
+from tests.socket_client import ChatSocket, chat_socket
+from tests.upstream.script import Answer, Call
+from tests.world import Company, World
+
+WORDS = tuple(f"wörd😀{number} " for number in range(60))
+TEXT = "".join(WORDS)
+TOOLS = [{"type": "function", "function": {"name": "cancel_order"}}]
+
+
+def deltas(socket: ChatSocket) -> list[dict[str, Any]]:
+    return [frame for frame in socket.events if frame["event"] == "thread.message.delta"]
+
+
+async def whole_text(socket: ChatSocket, run: str) -> str:
+    """Wait for the run's end and return its text as the deltas brought it."""
+    ended = await socket.until_ended(run)
+    assert ended["status"] == "completed", ended
+    message = (await socket.until_event("thread.message.completed"))["data"]
+    text = socket.text_of(message["id"])
+    assert text == message["content"][0]["text"]["value"]
+    return text
+
+
+async def test_an_answer_written_in_one_process_is_read_in_the_other(
+    world: World, pair: Pair
+) -> None:
+    pair.upstream.expect(Answer(say=WORDS, pace=0.02))
+    async with (
+        chat_socket(pair.a, world.acme, "alice") as writer,
+        chat_socket(pair.b, world.acme, "alice") as reader,
+    ):
+        sent = await writer.say("Hello", assistant=pair.assistant)
+        await writer.until_event("thread.message.delta")
+        await reader.ask("subscribe", thread=sent["thread"]["id"], cursor=None)
+        assert await whole_text(reader, sent["run"]["id"]) == TEXT
+        assert await whole_text(writer, sent["run"]["id"]) == TEXT
+    # Forwarded as it came, and not word by word.
+    assert 5 < len(deltas(reader)) < 0.8 * len(deltas(writer))
+
+
+async def test_both_processes_tell_the_same_events(world: World, pair: Pair) -> None:
+    pair.upstream.expect(say="Hello")
+    pair.upstream.expect(say=TEXT)
+    async with (
+        chat_socket(pair.a, world.acme, "alice") as writer,
+        chat_socket(pair.b, world.acme, "alice") as reader,
+    ):
+        first = await writer.say("Hello", assistant=pair.assistant)
+        thread = first["thread"]["id"]
+        await writer.until_ended(first["run"]["id"])
+        await reader.ask("subscribe", thread=thread, cursor=None)
+        second = await writer.say("Go on", assistant=pair.assistant, thread=thread)
+        run = second["run"]["id"]
+        told = []
+        for socket in (writer, reader):
+            await socket.until_ended(run)
+            mine = [frame for frame in socket.events if frame["run"] == run]
+            told.append([(f["state"], f["event"]) for f in mine if f not in deltas(socket)])
+        assert told[0] == told[1]
+
+
+async def test_a_reader_goes_on_at_the_other_process_where_it_stopped(
+    world: World, pair: Pair
+) -> None:
+    pair.upstream.expect(Answer(say=WORDS, pace=0.02))
+    async with chat_socket(pair.a, world.acme, "alice") as first:
+        sent = await first.say("Hello", assistant=pair.assistant)
+        run = sent["run"]["id"]
+        await first.until(lambda frame: len(deltas(first)) > 10)
+    last = deltas(first)[-1]
+    message, state = last["data"]["id"], last["state"]
+    have = first.text_of(message)
+    async with chat_socket(pair.b, world.acme, "alice") as second:
+        cursor = {"run": run, "state": state, "items": [[message, 0, "text", len(have)]]}
+        await second.ask("subscribe", thread=sent["thread"]["id"], cursor=cursor)
+        await second.until_ended(run)
+        assert have + second.text_of(message) == TEXT
+        assert {frame["state"] for frame in second.events if frame not in deltas(second)} == set(
+            range(state + 1, second.events[-1]["state"] + 1)
+        )
+
+
+async def test_an_answer_is_stopped_from_the_other_process(world: World, pair: Pair) -> None:
+    pair.upstream.expect(Answer(say=WORDS, pace=0.2))
+    async with (
+        chat_socket(pair.a, world.acme, "alice") as writer,
+        chat_socket(pair.b, world.acme, "alice") as other,
+    ):
+        sent = await writer.say("Hello", assistant=pair.assistant)
+        await writer.until_event("thread.message.delta")
+        await other.ask("subscribe", thread=sent["thread"]["id"], cursor=None)
+        asked = monotonic()
+        await other.ask("run.cancel", run=sent["run"]["id"])
+        for socket in (other, writer):
+            assert (await socket.until_ended(sent["run"]["id"]))["status"] == "cancelled"
+        assert monotonic() - asked < 2
+    assert await asyncio.to_thread(pair.upstream.model_requests()[0].left.wait, 5)
+
+
+async def test_a_message_queued_in_the_other_process_is_answered(world: World, pair: Pair) -> None:
+    pair.upstream.when("Hello", Answer(say=WORDS, pace=0.01))
+    pair.upstream.when("And then?", Answer(say=("Then", " that.")))
+    async with (
+        chat_socket(pair.a, world.acme, "alice") as writer,
+        chat_socket(pair.b, world.acme, "alice") as other,
+    ):
+        sent = await writer.say("Hello", assistant=pair.assistant)
+        thread = sent["thread"]["id"]
+        await other.ask("subscribe", thread=thread, cursor=None)
+        waiting = await other.say("And then?", assistant=pair.assistant, thread=thread)
+        assert waiting["queued"]
+        told = await writer.until_event("atrium.message.queued")
+        assert told["data"]["id"] == waiting["message"]["id"]
+        for socket in (writer, other):
+            frame = await socket.until(lambda f: f["run"] not in (None, sent["run"]["id"]))
+            await socket.until_ended(frame["run"])
+            assert (await in_db(texts, world.acme, frame["run"])) == ["Then that."]
+
+
+def texts(company: Company, run: str) -> list[str]:
+    with company.scope():
+        rows = Message.objects.filter(run_ref=run, status="completed").order_by("position")
+        return [message.content[0]["text"]["value"] for message in rows]
+
+
+async def test_a_call_is_approved_in_the_other_process(world: World, pair: Pair) -> None:
+    call = Call(name="cancel_order", arguments='{"order_number": 1001}')
+    pair.upstream.expect(Answer(calls=(call,), finish="tool_calls"))
+    pair.upstream.expect(say=WORDS)
+    await in_db(place_order, world.acme)
+    assistant = await in_db(make_assistant, world.acme, tools=TOOLS)
+    async with (
+        chat_socket(pair.a, world.acme, "alice") as writer,
+        chat_socket(pair.b, world.acme, "alice") as approver,
+    ):
+        sent = await writer.say("Move it", assistant=assistant)
+        run = sent["run"]["id"]
+        waits = (await writer.until_event("thread.run.requires_action"))["data"]
+        await approver.ask("subscribe", thread=sent["thread"]["id"], cursor=None)
+        shown = (await approver.until_event("thread.run.requires_action"))["data"]
+        assert shown["atrium"]["approvals"] == waits["atrium"]["approvals"]
+        [approval] = shown["atrium"]["approvals"]
+        answer = await approver.ask(
+            "tool.decide",
+            run=run,
+            call=approval["call_id"],
+            decision="approve",
+            arguments_hash=approval["arguments_hash"],
+        )
+        assert answer["type"] == "ack", answer
+        for socket in (approver, writer):
+            assert await whole_text(socket, run) == TEXT
+    assert (await in_db(order_status, world.acme)) == "cancelled"
+
+
+def place_order(company: Company) -> None:
+    with company.scope():
+        customer = Customer.objects.create(name="A customer")
+        Contact.objects.create(customer=customer, member=company.people["alice"])
+        today = dt.date(2026, 1, 2)
+        Order.objects.create(number=1001, customer=customer, status="placed", ordered_on=today)
+
+
+def order_status(company: Company) -> str:
+    with company.scope():
+        return str(Order.objects.get(number=1001).status)
+
+
+async def test_an_answer_is_read_to_its_end_when_its_process_is_killed(
+    world: World, pair: Pair, database: TestDatabase, tmp_path: Path
+) -> None:
+    pair.upstream.expect(Answer(say=WORDS, stall_after=30, pace=0.01))
+    pair.upstream.expect(Answer(say=WORDS, pace=0.005))
+    with served(database, tmp_path, pair.upstream, pair.redis) as victim:
+        async with chat_socket(pair.b, world.acme, "alice") as reader:
+            async with chat_socket(victim, world.acme, "alice") as writer:
+                sent = await writer.say("Hello", assistant=pair.assistant)
+                await reader.ask("subscribe", thread=sent["thread"]["id"], cursor=None)
+                await reader.until(lambda frame: len(deltas(reader)) > 3)
+                victim.process.kill()
+            run = sent["run"]["id"]
+            cut = (await reader.until_event("thread.message.incomplete"))["data"]
+            assert await whole_text(reader, run) == TEXT
+            assert TEXT.startswith(cut["content"][0]["text"]["value"])
+            assert (await in_db(texts, world.acme, run)) == [TEXT]
+
+
+async def test_two_companies_read_only_their_own(world: World, pair: Pair) -> None:
+    acme, globex = await asyncio.gather(
+        told_over_there(pair, world.acme, "alice"), told_over_there(pair, world.globex, "gina")
+    )
+    assert "CANARY-ACME-" in acme and "CANARY-GLOBEX-" not in acme
+    assert "CANARY-GLOBEX-" in globex and "CANARY-ACME-" not in globex
+
+
+async def told_over_there(pair: Pair, company: Company, name: str) -> str:
+    """Ask in one process and return everything that was told in the other."""
+    pair.upstream.when(company.canary, Answer(say=(company.canary,) * 20, pace=0.01))
+    assistant = await in_db(make_assistant, company)
+    async with (
+        chat_socket(pair.a, company, name) as writer,
+        chat_socket(pair.b, company, name) as reader,
+    ):
+        sent = await writer.say(company.canary, assistant=assistant)
+        await reader.ask("subscribe", thread=sent["thread"]["id"], cursor=None)
+        for socket in (writer, reader):
+            await socket.until_ended(sent["run"]["id"])
+        return str(reader.events)
