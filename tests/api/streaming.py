@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from openai import OpenAI
 
-from tests.api.conftest import program_of
+from tests.api.conftest import Api, program_of
 from tests.model_server import ModelServer
 from tests.world import Company
 
@@ -48,3 +52,42 @@ def text_of(events: list[Any]) -> str:
         if event.event == "thread.message.delta"
         for part in event.data.delta.content
     )
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One event as it came."""
+
+    id: str
+    name: str
+    data: Any
+
+
+def raw_events(
+    model: ModelServer, api: Api, path: str, *, body: Any = None, after: str | None = None
+) -> Iterator[Raw]:
+    """Yield the events of a stream by their own ids, as a browser would read them."""
+    headers = {"Authorization": f"Bearer {api.secret}", **api.headers}
+    headers |= {"Content-Type": "application/json"}
+    if after is not None:
+        headers["Last-Event-ID"] = after
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{model.server.url}/v1/{path}", data, headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        fields: dict[str, str] = {}
+        for line in response:
+            name, _colon, value = line.decode().rstrip("\n").partition(": ")
+            if name:
+                fields[name] = value
+            elif "event" in fields:
+                said = fields.get("data", "")
+                found = said if said == "[DONE]" else json.loads(said)
+                yield Raw(fields.get("id", ""), fields["event"], found)
+                fields = {}
+
+
+def text_in(events: Iterable[Raw]) -> str:
+    """Return the text that the deltas bring."""
+    deltas = [event.data for event in events if event.name == "thread.message.delta"]
+    return "".join(part["text"]["value"] for d in deltas for part in d["delta"]["content"])

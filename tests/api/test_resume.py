@@ -1,0 +1,119 @@
+"""Streams that are lost, resumed, repeated, or taken away."""
+
+from __future__ import annotations
+
+import itertools
+import urllib.error
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from chat.models import Run
+from tenants.models import ApiKey
+from tests.api.conftest import Api
+from tests.api.streaming import Raw, raw_events, text_in
+from tests.model_server import ModelServer
+from tests.world import World
+
+SAID = tuple(f"{number} 🌍 " for number in range(12))
+
+
+def began(model: ModelServer, api: Api, **more: Any) -> Any:
+    """Return the events of a new run on a new thread, as they come."""
+    thread = {"messages": [{"role": "user", "content": "Hello"}]}
+    body = {"assistant_id": model.acme, "thread": thread, "stream": True, **more}
+    return raw_events(model, api, "threads/runs", body=body)
+
+
+def events_of(model: ModelServer, api: Api, run: dict[str, Any], *, after: str | None) -> Any:
+    path = f"threads/{run['thread_id']}/runs/{run['id']}/events"
+    return raw_events(model, api, path, after=after)
+
+
+def run_in(events: list[Raw]) -> dict[str, Any]:
+    found: dict[str, Any] = next(e.data for e in events if e.name == "thread.run.created")
+    return found
+
+
+def names(events: list[Raw]) -> list[str]:
+    """Return the events' names, without those that come as often as the network likes."""
+    return [event.name for event in events if event.name != "thread.message.delta"]
+
+
+def test_a_dropped_stream_is_resumed_while_it_runs(model: ModelServer, alice: Api) -> None:
+    model.upstream.expect(say=SAID, pace=0.05)
+    seen = list(itertools.islice(began(model, alice), 12))
+    rest = list(events_of(model, alice, run_in(seen), after=seen[-1].id))
+    assert text_in(seen) and text_in(rest)
+    assert text_in([*seen, *rest]) == "".join(SAID)
+    assert names(rest)[-3:] == ["thread.run.step.completed", "thread.run.completed", "done"]
+
+
+def test_an_ended_run_is_resumed_at_any_event(model: ModelServer, alice: Api) -> None:
+    model.upstream.expect(say=SAID, pace=0.02)
+    whole = list(began(model, alice))
+    run = run_in(whole)
+    for cut in range(1, len(whole) - 1):
+        rest = list(events_of(model, alice, run, after=whole[cut].id))
+        assert names([*whole[: cut + 1], *rest]) == names(whole), cut
+        assert text_in([*whole[: cut + 1], *rest]) == "".join(SAID), cut
+
+
+def test_a_run_is_streamed_again_from_its_beginning(model: ModelServer, alice: Api) -> None:
+    model.upstream.expect(say=SAID)
+    whole = list(began(model, alice))
+    again = list(events_of(model, alice, run_in(whole), after=None))
+    assert names(again) == names(whole)[1:]
+    assert text_in(again) == "".join(SAID)
+
+
+def test_a_stream_from_the_rows_alone_is_the_same(
+    model: ModelServer, alice: Api, world: World
+) -> None:
+    """Its process has forgotten it: it ended before it began to be read."""
+    run = world.acme.runs["alice"]
+    events = list(events_of(model, alice, {"id": run.pk, "thread_id": run.thread_id}, after=None))
+    assert names(events)[:6] == [
+        "thread.run.created",
+        "thread.run.queued",
+        "thread.run.in_progress",
+        "thread.run.step.created",
+        "thread.run.step.in_progress",
+        "thread.run.step.delta",
+    ]
+    assert names(events)[-2:] == ["thread.run.completed", "done"]
+
+
+def test_nobody_reading_stops_no_run(model: ModelServer, alice: Api, world: World) -> None:
+    model.upstream.expect(say=SAID, pace=0.02)
+    run = run_in(list(itertools.islice(began(model, alice), 2)))
+    list(events_of(model, alice, run, after=None))
+    with world.acme.scope():
+        assert Run.objects.get(pk=run["id"]).status == "completed"
+
+
+def test_a_repeated_request_is_the_same_stream(model: ModelServer, alice: Api) -> None:
+    model.upstream.expect(say=SAID)
+    named = Api(secret=alice.secret, headers={**alice.headers, "Idempotency-Key": "one"})
+    first, again = list(began(model, named)), list(began(model, named))
+    assert run_in(first)["id"] == run_in(again)["id"]
+    assert names(first) == names(again)
+    assert text_in(again) == "".join(SAID)
+
+
+def test_a_revoked_key_ends_its_streams(model: ModelServer, alice: Api, world: World) -> None:
+    model.upstream.expect(say=SAID, stall_after=4)
+    stream = began(model, alice)
+    assert any(event.name == "thread.message.delta" for event in stream)
+    with world.acme.scope():
+        ApiKey.objects.filter(name="Program").update(revoked_at=timezone.now())
+    *_ended, last = list(stream)
+    assert (last.name, last.data["error"]["code"]) == ("error", "access_ended")
+
+
+@pytest.mark.parametrize("header", ["nothing", "1.2.3", "é"])
+def test_other_ids_are_no_events(model: ModelServer, alice: Api, world: World, header: str) -> None:
+    run = world.acme.runs["alice"]
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        next(events_of(model, alice, {"id": run.pk, "thread_id": run.thread_id}, after=header))
