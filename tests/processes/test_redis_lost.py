@@ -1,0 +1,46 @@
+"""Redis is killed and comes back: nobody loses a word."""
+
+from __future__ import annotations
+
+from tests.processes.conftest import Pair
+from tests.processes.test_two_processes import TEXT, WORDS, deltas, whole_text
+from tests.socket_client import chat_socket
+from tests.upstream.script import Answer
+from tests.world import World
+
+
+async def test_an_answer_is_read_to_its_end_without_redis(world: World, pair: Pair) -> None:
+    pair.upstream.expect(Answer(say=WORDS, pace=0.04))
+    async with (
+        chat_socket(pair.a, world.acme, "alice") as writer,
+        chat_socket(pair.b, world.acme, "alice") as reader,
+    ):
+        sent = await writer.say("Hello", assistant=pair.assistant)
+        await reader.ask("subscribe", thread=sent["thread"]["id"], cursor=None)
+        await reader.until(lambda frame: len(deltas(reader)) > 3)
+        pair.redis.kill()
+        try:
+            for socket in (reader, writer):
+                assert await whole_text(socket, sent["run"]["id"]) == TEXT
+        finally:
+            pair.redis.start()
+
+
+async def test_readers_are_told_to_look_again_once_redis_is_back(world: World, pair: Pair) -> None:
+    pair.upstream.expect(say="Hello")
+    pair.upstream.expect(say=TEXT)
+    async with (
+        chat_socket(pair.a, world.acme, "alice") as writer,
+        chat_socket(pair.b, world.acme, "alice") as reader,
+    ):
+        sent = await writer.say("Hello", assistant=pair.assistant)
+        thread = sent["thread"]["id"]
+        await writer.until_ended(sent["run"]["id"])
+        await reader.ask("subscribe", thread=thread, cursor=None)
+        pair.redis.kill()
+        pair.redis.start()
+        told = await reader.until_event("atrium.thread.changed")
+        assert told["data"] == {"id": thread}
+        again = await writer.say("Go on", assistant=pair.assistant, thread=thread)
+        await writer.until_ended(again["run"]["id"])
+        assert await whole_text(reader, again["run"]["id"]) == TEXT
