@@ -52,6 +52,8 @@ def settings_of(body: dict[str, object]) -> dict[str, object]:
 class AssistantsView(ApiView):
     """The tenant's assistants."""
 
+    write_scope = "admin"
+
     def get(self, request: Request) -> Response:
         """List those the asker may use; admins see all."""
         query = self.query(PageQuery)
@@ -68,6 +70,8 @@ class AssistantsView(ApiView):
 
 class AssistantView(ApiView):
     """One assistant."""
+
+    write_scope = "admin"
 
     def get(self, request: Request, assistant_id: str) -> Response:
         """Retrieve it."""

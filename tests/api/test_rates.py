@@ -72,3 +72,16 @@ def test_nothing_is_limited_while_the_cache_is_away(
 def test_a_key_without_the_scope_for_it_reads_nothing(world: World) -> None:
     writer = program_of(world.acme, "adam", scopes=["write"])
     assert_error(writer.get("models"), 403, code="permission_denied")
+
+
+@pytest.mark.parametrize("path", ["threads", "assistants"])
+def test_a_key_that_reads_does_not_write(world: World, path: str) -> None:
+    reader = program_of(world.acme, "adam", scopes=["read"])
+    assert_error(reader.post(path, {}), 403, code="permission_denied")
+    assert reader.get("models").status_code == 200
+
+
+def test_assistants_are_written_with_the_scope_for_it_only(world: World) -> None:
+    writer = program_of(world.acme, "adam", scopes=["read", "write"])
+    made = writer.post("assistants", model="demo-scripted")
+    assert_error(made, 403, code="permission_denied")
