@@ -75,6 +75,7 @@ def _rows_of(company: Company, name: str) -> Ids:
     stopped = _run(company, waiting, "requires_action")
     queued = _message(company, waiting, None, f"{mark}-QUEUED")
     assert member.user is not None
+    call = _call(stopped, f"{mark}-WAITING")
     return {
         "thread": finished.pk,
         "busy_thread": waiting.pk,
@@ -83,7 +84,8 @@ def _rows_of(company: Company, name: str) -> Ids:
         "queued": queued.pk,
         "run": run.pk,
         "active_run": stopped.pk,
-        "call": _call(stopped, f"{mark}-WAITING").pk,
+        "call": call.pk,
+        "step": call.step_id,
         "assistant": company.assistant.pk,
         "membership": str(member.pk),
         "email": member.user.email,
@@ -175,7 +177,7 @@ def unknown(kind: str) -> str:
     prefixes = {
         "thread": "thread_", "busy_thread": "thread_", "deleted_thread": "thread_",
         "message": "msg_", "queued": "msg_", "run": "run_", "active_run": "run_",
-        "call": "call_", "assistant": "asst_",
+        "call": "call_", "step": "step_", "assistant": "asst_",
     }  # fmt: skip
     if kind in prefixes:
         return new_id(prefixes[kind])
