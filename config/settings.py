@@ -147,7 +147,8 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
         # One lane of threads for work, one for tools, and one thread for heartbeats.
         size = 2 * DATABASE_THREADS + 1 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
         # The pool pauses longer after each failure; who asks anew, every second or two, does not.
-        patience = {"timeout": 10, "reconnect_timeout": 1}
+        wait = read("float", "ATRIUM_DATABASE_WAIT_SECONDS", 5, least=0.1)
+        patience = {"timeout": wait, "reconnect_timeout": 1}
         options = {"min_size": 1, "max_size": size, "max_idle": 60, **patience}
         parsed["OPTIONS"] = {**CONNECTION, **parsed.get("OPTIONS", {}), "pool": options}
     return parsed

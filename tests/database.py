@@ -141,11 +141,11 @@ class TestDatabase:
 def test_database(worker: str) -> Iterator[TestDatabase]:
     """Lend a fresh database to this test process, with alias `default` connected as the app."""
     with embedded.running(data_dir(), durable=False) as cluster:
-        template = _template(cluster)
+        template = migrated_template(cluster)
         name = f"test_{worker}_{os.getpid()}"
         cluster.drop_database(name)
         cluster.create_database(name, template)
-        _connect_default(cluster.app_url(name))
+        connect_default(cluster.app_url(name))
         owner = psycopg.connect(cluster.owner_url(name), autocommit=True)
         # A transaction that somebody left open should fail the test, not hang it.
         owner.execute("SET lock_timeout = '10s'")
@@ -160,13 +160,14 @@ def test_database(worker: str) -> Iterator[TestDatabase]:
 test_database.__test__ = False  # type: ignore[attr-defined]
 
 
-def _connect_default(url: str) -> None:
+def connect_default(url: str) -> None:
+    """Put this process's own connection on another database."""
     connection = connections["default"]
     connection.close()
     connection.settings_dict.update({"OPTIONS": {}, **django_settings(url)})
 
 
-def _template(cluster: embedded.Cluster) -> str:
+def migrated_template(cluster: embedded.Cluster) -> str:
     """Return the name of a migrated database, made once for each state of the migrations."""
     name = f"test_template_{_state_of_migrations()}"
     with (cluster.data_dir / "template.lock").open("a") as lock:

@@ -60,14 +60,17 @@ def serve(
     *,
     environment: dict[str, str] | None = None,
     fixture: str = "",
+    pages: bool = True,
 ) -> Iterator[Server]:
     """Start a server, wait until it answers, and stop it at the end.
 
     `folder` takes its data and its log; `environment` adds variables; `fixture`
-    names the fixture that keeps it over several tests.
+    names the fixture that keeps it over several tests; without `pages` no static
+    files are collected, which takes a second.
     """
-    env = {**_environment(database, folder), **(environment or {})}
-    _collect_static(env)
+    env = {**environment_of(database, folder), **(environment or {})}
+    if pages:
+        _collect_static(env)
     log = folder / "server.log"
     port = _free_port()
     command = [
@@ -135,7 +138,8 @@ def _thaw() -> None:
     _FROZEN.clear()
 
 
-def _environment(database: TestDatabase, folder: Path) -> dict[str, str]:
+def environment_of(database: TestDatabase, folder: Path) -> dict[str, str]:
+    """Return the variables of a process of ours on the test database."""
     inherited = {
         name: value
         for name, value in os.environ.items()

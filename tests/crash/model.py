@@ -1,0 +1,46 @@
+"""A model server whose answer follows from the question alone, however often it is asked."""
+
+from __future__ import annotations
+
+from tests.upstream.script import Answer, Call
+from tests.upstream.server import Received, ScriptedServer, last_user_text
+
+PIECES = 12
+PACE = 0.05
+
+
+def answer_to(question: str) -> str:
+    """Return the whole text that answers `question`."""
+    return "".join(pieces_of(question))
+
+
+def pieces_of(question: str) -> tuple[str, ...]:
+    """Return the text as it is sent: `PIECES` pieces, `PACE` seconds apart."""
+    return tuple(f"{number}. {question} \N{OWL} " for number in range(PIECES))
+
+
+class FaithfulModel(ScriptedServer):
+    """Answers a question that asks for an effect, or for death, with that tool call first."""
+
+    pace = PACE
+
+    def _answer_to(self, received: Received) -> Answer | None:
+        question = last_user_text(received.body)
+        if not _has_output(received.body):
+            if "effect" in question:
+                return Answer(calls=(Call(name="note", arguments=f'{{"words": "{question}"}}'),))
+            if "poison" in question:
+                return Answer(calls=(Call(name="die"),))
+        return Answer(say=pieces_of(question), pace=self.pace)
+
+
+def _has_output(body: dict[str, object]) -> bool:
+    """Tell whether a tool call came back after the last question."""
+    items = body["input"]
+    assert isinstance(items, list)
+    for item in reversed(items):
+        if item.get("type") == "function_call_output":
+            return True
+        if item.get("role") == "user":
+            return False
+    return False

@@ -1,0 +1,204 @@
+"""A database cluster that may be killed, and processes on it that may be killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.db import connections
+
+from chat.models import Assistant
+from tenants import embedded
+from tenants.embedded import Cluster
+from tests.crash.invariants import Acknowledged, check_invariants, watch_edges
+from tests.crash.model import FaithfulModel, answer_to
+from tests.database import CHECKOUT, TestDatabase, connect_default, migrated_template
+from tests.model_server import QUICK
+from tests.server import Server, environment_of, serve
+from tests.world import World, build_world
+
+NAME = "crash"
+LAPSE_SECONDS = 2.0
+
+
+@dataclass(kw_only=True)
+class Stand:
+    """Everything a crash happens to, and what clients were told."""
+
+    cluster: Cluster
+    database: TestDatabase
+    world: World
+    model: FaithfulModel
+    folder: Path
+    assistant: str
+    acknowledged: dict[str, Acknowledged] = field(default_factory=dict)
+    started: int = 0
+
+    @property
+    def effects(self) -> Path:
+        """Where the tools of the suite leave a line for each effect."""
+        return self.folder / "effects"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return the variables of a process; `more` come last."""
+        return {
+            **QUICK,
+            "OPENAI_BASE_URL": self.model.base_url,
+            "ATRIUM_PROMPT_TOKENS": "4000",
+            "ATRIUM_LAPSE_SECONDS": str(LAPSE_SECONDS),
+            "ATRIUM_DRAIN_SECONDS": "0.3",
+            "ATRIUM_MAX_TAKEOVERS": "2",
+            "ATRIUM_DATABASE_WAIT_SECONDS": "1",
+            "ATRIUM_TRANSACTION_IDLE_SECONDS": "1",
+            "ATRIUM_STATIC_DIR": str(self.folder / "static"),
+            "CRASH_EFFECTS": str(self.effects),
+            "DJANGO_SETTINGS_MODULE": "tests.crash.settings",
+            **more,
+        }
+
+    def _new_folder(self) -> Path:
+        self.started += 1
+        folder = self.folder / str(self.started)
+        folder.mkdir()
+        return folder
+
+    @contextmanager
+    def server(self, **more: str) -> Iterator[Server]:
+        """Start a server process; whatever is left of it is gone at the end."""
+        environment = self.environment(**more)
+        with serve(
+            self.database, self._new_folder(), environment=environment, pages=False
+        ) as server:
+            yield server
+
+    @contextmanager
+    def worker(self, *arguments: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start `manage.py procrastinate worker`; kill what is left of it at the end."""
+        folder = self._new_folder()
+        env = {**environment_of(self.database, folder), **self.environment(**more)}
+        command = [sys.executable, "manage.py", "procrastinate", "worker", *arguments]
+        with (folder / "worker.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, cwd=CHECKOUT, env=env, stdout=log, stderr=subprocess.STDOUT
+            )
+            try:
+                yield process
+            finally:
+                process.kill()
+                process.wait()
+
+    def kill_database(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """End the database at once, as `pg_ctl stop -m immediate` or a crash does."""
+        pid = int((self.cluster.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        os.kill(pid, how)
+        wait_until(lambda: not self.cluster.is_running())
+
+    def start_database(self) -> None:
+        """Start it again, as `manage.py up` does."""
+        embedded.ensure_running(self.cluster.data_dir)
+
+    def query(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query that sees every tenant."""
+        with self.cluster.superuser_connect(NAME) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """Return the row of a run."""
+        ((row,),) = self.query("SELECT to_jsonb(r) FROM chat_run r WHERE id = %s", run_id)
+        found: dict[str, Any] = row
+        return found
+
+    def answers(self, run_id: str) -> list[tuple[str, str]]:
+        """Return status and text of each message that a run wrote, in their order."""
+        return self.query(
+            "SELECT status, content->0->'text'->>'value' FROM chat_message "
+            "WHERE run_ref = %s ORDER BY position",
+            run_id,
+        )
+
+    def is_settled(self) -> bool:
+        """Tell whether no run is under way."""
+        ((left,),) = self.query("SELECT count(*) FROM chat_run WHERE ended_at IS NULL")
+        return bool(left == 0)
+
+    def breaches(self) -> list[str]:
+        """Return what is not as it must be."""
+        with self.cluster.superuser_connect(NAME) as connection:
+            return check_invariants(
+                connection,
+                acknowledged=self.acknowledged,
+                answer_to=answer_to,
+                effects=self.effects,
+            )
+
+
+def wait_until(done: Callable[[], object], *, seconds: float = 20) -> float:
+    """Wait for something and return how long it took."""
+    began = time.monotonic()
+    while not done():
+        assert time.monotonic() - began < seconds, "It did not happen."
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+@contextmanager
+def crash_stand() -> Iterator[Stand]:
+    """Make a cluster, the world in it, and a model server; nothing is left of them at the end.
+
+    The tests' own connection is on that database meanwhile.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
+    folder.chmod(0o711)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        # A commit that waits for nothing would be lost with the server: this one is durable.
+        cluster = embedded.ensure_running(folder)
+        stack.callback(cluster.stop)
+        database = stack.enter_context(_database(cluster))
+        model = FaithfulModel()
+        model.start()
+        stack.callback(model.stop)
+        (folder / "static").mkdir()
+        world = build_world()
+        with cluster.superuser_connect(NAME) as connection:
+            watch_edges(connection)
+        yield Stand(
+            cluster=cluster,
+            database=database,
+            world=world,
+            model=model,
+            folder=folder,
+            assistant=_make_assistant(world),
+        )
+
+
+@contextmanager
+def _database(cluster: Cluster) -> Iterator[TestDatabase]:
+    cluster.create_database(NAME, migrated_template(cluster))
+    before = dict(connections["default"].settings_dict)
+    connect_default(cluster.app_url(NAME))
+    owner = psycopg.connect(cluster.owner_url(NAME), autocommit=True)
+    try:
+        yield TestDatabase(cluster=cluster, name=NAME, owner=owner)
+    finally:
+        owner.close()
+        connections["default"].close()
+        connections["default"].settings_dict.update(before)
+
+
+def _make_assistant(world: World) -> str:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("note", "die")]
+    with world.acme.scope():
+        made = Assistant.objects.create(name="Faithful", model="test-model", tools=tools)
+    return str(made.pk)

@@ -1,0 +1,77 @@
+"""The database dies, or is away for a while, under a server that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tenants.db import in_db
+from tests.crash.clients import accept_here, send
+from tests.crash.model import PACE, PIECES, answer_to
+from tests.crash.stand import Stand, wait_until
+from tests.server import Server
+from tests.socket_client import chat_socket
+
+
+@pytest.fixture
+def slow_model(stand: Stand) -> Iterator[None]:
+    """An answer takes about three seconds."""
+    stand.model.pace = 3.0 / PIECES
+    yield
+    stand.model.pace = PACE
+
+
+async def test_an_answer_that_ends_without_a_database_is_kept(
+    stand: Stand, survivor: Server, slow_model: None
+) -> None:
+    async with chat_socket(survivor, stand.world.acme, "alice") as socket:
+        sent = await send(stand, socket, "without a database")
+        begun = await socket.until_event("thread.message.delta")
+        await asyncio.to_thread(stand.kill_database)
+        # All of it is shown meanwhile; what cannot be served is refused by name.
+        whole = answer_to("without a database")
+        await socket.until(lambda _frame: socket.text_of(begun["data"]["id"]) == whole)
+        refused = await socket.ask("run.cancel", run=sent["run"]["id"])
+        await asyncio.to_thread(stand.start_database)
+        ended = await socket.until_ended(sent["run"]["id"])
+    assert refused["error"]["code"] == "unavailable"
+    assert ended["status"] == "completed"
+    assert await in_db(stand.answers, ended["id"]) == [("completed", whole)]
+
+
+@pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGKILL])
+async def test_an_answer_outlives_a_restart_of_the_database(
+    stand: Stand, survivor: Server, how: signal.Signals
+) -> None:
+    async with chat_socket(survivor, stand.world.acme, "alice") as socket:
+        sent = await send(stand, socket, f"effect beside {how.name}")
+        await socket.until_event("thread.run.step.completed")
+        await asyncio.to_thread(stand.kill_database, how)
+        await asyncio.to_thread(stand.start_database)
+        ended = await socket.until_ended(sent["run"]["id"])
+        again = await send(stand, socket, "after it", thread=sent["thread"]["id"])
+        await socket.until_ended(again["run"]["id"])
+    assert ended["status"] == "completed"
+
+
+async def test_a_run_whose_claim_was_committed_unheard_is_taken_up(
+    stand: Stand, survivor: Server
+) -> None:
+    ((process,),) = await in_db(
+        stand.query, "SELECT id FROM chat_process ORDER BY beat_at DESC LIMIT 1"
+    )
+    run = await in_db(unheard, stand, process)
+    await asyncio.to_thread(wait_until, lambda: stand.run(run)["status"] == "completed")
+    assert (await in_db(stand.run, run))["takeovers"] == 0
+
+
+def unheard(stand: Stand, process: object) -> str:
+    """Leave what a transaction leaves whose commit was not answered: a claim nobody knows of."""
+    run = accept_here(stand, "unheard")
+    stand.query(
+        "UPDATE chat_run SET owner = %s, token = 1 WHERE id = %s RETURNING id", process, run
+    )
+    return run

@@ -1,0 +1,110 @@
+"""A process that dies, ends, freezes or is poisoned while it answers: another one finishes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import ExitStack
+from time import monotonic
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tenants.db import in_db
+from tests.crash.clients import accept_here, send, watch
+from tests.crash.model import answer_to
+from tests.crash.stand import LAPSE_SECONDS, Stand, wait_until
+from tests.server import Server
+from tests.socket_client import chat_socket
+
+# A beat, a look, and a start of the answer.
+SLACK_SECONDS = 4.0
+
+
+async def answered_after(stand: Stand, survivor: Server, ending: signal.Signals) -> float:
+    """End the process that answers with a signal, and return how long until the answer's end."""
+    acme = stand.world.acme
+    async with chat_socket(survivor, acme, "alice") as reader:
+        with stand.server() as dying:
+            async with chat_socket(dying, acme, "alice") as socket:
+                sent = await send(stand, socket, f"{ending.name} in mid-answer")
+                await socket.until_event("thread.message.delta")
+                dying.process.send_signal(ending)
+                began = monotonic()
+                await watch(reader, sent)
+                ended = await reader.until_ended(sent["run"]["id"])
+                took = monotonic() - began
+    assert ended["status"] == "completed"
+    *cut, whole = await in_db(stand.answers, ended["id"])
+    assert whole == ("completed", answer_to(f"{ending.name} in mid-answer"))
+    assert [status for status, _text in cut] in ([], ["incomplete"])
+    return took
+
+
+async def test_an_answer_is_taken_over_when_its_process_is_killed(
+    stand: Stand, survivor: Server
+) -> None:
+    assert await answered_after(stand, survivor, signal.SIGKILL) < LAPSE_SECONDS + SLACK_SECONDS
+
+
+async def test_an_answer_is_handed_over_when_its_process_ends(
+    stand: Stand, survivor: Server
+) -> None:
+    # Drained for 0.3 seconds, given back, and taken up by a process that is woken for it.
+    assert await answered_after(stand, survivor, signal.SIGTERM) < LAPSE_SECONDS + 1
+
+
+async def test_what_a_frozen_process_wakes_up_with_changes_nothing(
+    stand: Stand, survivor: Server
+) -> None:
+    acme = stand.world.acme
+    async with chat_socket(survivor, acme, "alice") as reader:
+        with stand.server() as frozen:
+            async with chat_socket(frozen, acme, "alice") as socket:
+                sent = await send(stand, socket, "frozen in mid-answer")
+                await socket.until_event("thread.message.delta")
+                frozen.process.send_signal(signal.SIGSTOP)
+                await watch(reader, sent)
+                await reader.until_ended(sent["run"]["id"])
+                before = await in_db(stand.run, sent["run"]["id"])
+                frozen.process.send_signal(signal.SIGCONT)
+                await asyncio.to_thread(wait_until, lambda: "claim_lapsed" in frozen.logged())
+    assert await in_db(stand.run, sent["run"]["id"]) == before
+    assert before["token"] == 2
+
+
+async def test_a_killed_worker_process_is_taken_over(stand: Stand, survivor: Server) -> None:
+    question = "answered by a worker"
+    with ExitStack() as processes:
+        survivor.process.send_signal(signal.SIGSTOP)
+        processes.callback(survivor.process.send_signal, signal.SIGCONT)
+        worker = processes.enter_context(stand.worker())
+        run = await in_db(accept_here, stand, question)
+        await asyncio.to_thread(wait_until, lambda: stand.answers(run))
+        worker.kill()
+    await asyncio.to_thread(wait_until, lambda: stand.run(run)["status"] == "completed")
+    assert (await in_db(stand.answers, run))[-1] == ("completed", answer_to(question))
+
+
+async def test_a_poisonous_run_fails_and_others_pass(stand: Stand, survivor: Server) -> None:
+    acme = stand.world.acme
+    with ExitStack() as processes:
+        survivor.process.send_signal(signal.SIGSTOP)
+        processes.callback(survivor.process.send_signal, signal.SIGCONT)
+        doomed = [
+            processes.enter_context(stand.server(ATRIUM_MAX_TAKEOVERS="2")) for _each in range(3)
+        ]
+        async with chat_socket(doomed[0], acme, "alice") as socket:
+            texts = ("harmless", "poison", "harmless too")
+            runs = [(await send(stand, socket, text))["run"]["id"] for text in texts]
+            with pytest.raises(ConnectionClosed):
+                await socket.until_ended("never")
+        for server in doomed:
+            await asyncio.to_thread(server.process.wait, 40)
+    await asyncio.to_thread(wait_until, stand.is_settled, seconds=40)
+    ends = [await in_db(stand.run, run) for run in runs]
+    assert [(run["status"], run["reason"]) for run in ends] == [
+        ("completed", ""),
+        ("failed", "poison"),
+        ("completed", ""),
+    ]
