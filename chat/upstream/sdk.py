@@ -8,7 +8,7 @@ cost over a hundred microseconds each.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from threading import Lock
@@ -144,22 +144,37 @@ async def _post(
 
 
 async def _reads(reply: httpx2.Response, timeouts: Timeouts) -> AsyncGenerator[bytes, None]:
-    chunks = reply.aiter_bytes()
+    read = _reader(reply)
     wait = timeouts.first_byte
     patience = Patience()
     try:
-        while True:
-            chunk = await patience.wait(anext(chunks), wait)
+        while chunk := await patience.wait(read(), wait):
             wait = timeouts.idle
             yield chunk
-    except StopAsyncIteration:
-        return
     except TimeoutError as error:
         raise UpstreamTimeout(f"No byte of the answer for {wait:g} s.") from error
     except (httpx2.DecodingError, *NETWORK_ERRORS) as error:
         raise StreamBroken(f"The answer broke off: {type(error).__name__}.") from error
     finally:
         patience.close()
+
+
+def _reader(reply: httpx2.Response) -> Callable[[], Coroutine[Any, Any, bytes]]:
+    """Return what reads the next bytes of the reply, b"" at its end.
+
+    That is the transport's own reader: the client stacks five iterators on it, and each runs for
+    every token. Packed replies, and those of a client that is made otherwise, go through them.
+    """
+    inner = getattr(getattr(reply.stream, "_stream", None), "_aiohttp_response", None)
+    content = getattr(inner, "content", None)
+    if isinstance(content, aiohttp.StreamReader) and "content-encoding" not in reply.headers:
+        return content.readany
+    chunks = reply.aiter_bytes()
+
+    async def read() -> bytes:
+        return await anext(chunks, b"")
+
+    return read
 
 
 async def call(
