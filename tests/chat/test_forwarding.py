@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it comes with channels-redis
 import pytest
 from asgiref.sync import async_to_sync
 from hypothesis import HealthCheck, given, settings

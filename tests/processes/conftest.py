@@ -87,6 +87,11 @@ class Pair:
     assistant: str
 
 
+def environment(upstream: ScriptedServer, redis: Redis) -> dict[str, str]:
+    """Return the variables of a process among several."""
+    return {**QUICK, "OPENAI_BASE_URL": upstream.base_url, "REDIS_URL": redis.url}
+
+
 @contextmanager
 def served(
     database: TestDatabase,
@@ -98,8 +103,13 @@ def served(
     **more: str,
 ) -> Iterator[Server]:
     """Start one more process on the same database and Redis; `more` are variables of its own."""
-    environment = {**QUICK, **more, "OPENAI_BASE_URL": upstream.base_url, "REDIS_URL": redis.url}
-    with serve(database, folder, environment=environment, fixture=fixture) as server:
+    with serve(
+        database,
+        folder,
+        environment={**environment(upstream, redis), **more},
+        fixture=fixture,
+        pages=False,
+    ) as server:
         yield server
 
 

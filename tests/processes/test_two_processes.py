@@ -114,7 +114,7 @@ async def test_an_answer_is_stopped_from_the_other_process(world: World, pair: P
 
 
 async def test_a_message_queued_in_the_other_process_is_answered(world: World, pair: Pair) -> None:
-    pair.upstream.when("Hello", Answer(say=WORDS, pace=0.01))
+    pair.upstream.when("Hello", Answer(say=WORDS, pace=0.03))
     pair.upstream.when("And then?", Answer(say=("Then", " that.")))
     async with (
         chat_socket(pair.a, world.acme, "alice") as writer,

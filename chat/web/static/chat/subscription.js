@@ -3,6 +3,8 @@ import { get } from "./http.js";
 import { data } from "./page-data.js";
 
 const AGAIN = 2000;
+// Every page is told at the same moment to look again; not all may ask at once.
+const SPREAD = 3000;
 
 export class Subscription {
   #socket;
@@ -87,9 +89,16 @@ export class Subscription {
     this.#on.onRenewed(conversation);
   }
 
+  #changed(id) {
+    const conversation = this.#conversation;
+    if (conversation.id !== id) return;
+    setTimeout(() => conversation === this.#conversation && this.#refresh(conversation), Math.random() * SPREAD);
+  }
+
   #received(frame) {
     if (frame.event === "atrium.thread.updated") this.#on.onThread(frame.data);
     else if (frame.event === "atrium.thread.deleted") this.#on.onGone(frame.thread);
+    else if (frame.event === "atrium.thread.changed") this.#changed(frame.thread);
     else if (this.#live && frame.thread === this.#conversation.id) this.#on.onEvent(frame);
   }
 }
