@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from chat.conf import conf
@@ -114,13 +115,16 @@ def run_object(
     *,
     calls: Iterable[ToolCall] = (),
     labels: dict[str, str] | None = None,
+    cost: Decimal | None = None,
 ) -> WireObject:
     """Return the `thread.run` object.
 
-    `calls` are those that wait for somebody; `labels` names tools for people.
+    `calls` are those that wait for somebody; `labels` names tools for people;
+    `cost` is in US dollars.
     """
     reason = Reason(run.reason) if run.reason else None
     waiting = [call for call in calls if call.status in PENDING]
+    approvals = [call for call in waiting if call.status == CallStatus.WAITING]
     sentence = str(reason.label) if reason else None
     failed = run.status == "failed" and reason is not None
     incomplete = INCOMPLETE_REASONS.get(reason) if reason and run.status == "incomplete" else None
@@ -131,7 +135,7 @@ def run_object(
         "thread_id": run.thread_id,
         "assistant_id": run.assistant_ref,
         "status": run.status,
-        "required_action": required_action(waiting),
+        "required_action": required_action(waiting, labels or {}),
         "last_error": {
             "code": LAST_ERROR_CODES.get(reason, "server_error"),
             "message": sentence,
@@ -162,7 +166,8 @@ def run_object(
             "sentence": sentence,
             "state": run.state,
             "assistant": assistant_label(run.assistant) if run.assistant else None,
-            "approvals": [approval_object(call, labels or {}) for call in waiting],
+            "cost": cost_object(cost),
+            "approvals": [approval_object(call, labels or {}) for call in approvals],
         },
     }
 
@@ -177,8 +182,16 @@ def run_usage(run: Run) -> WireObject:
     }
 
 
-def required_action(waiting: Sequence[ToolCall]) -> WireObject | None:
-    """Return what a client has to answer, None when nothing."""
+def cost_object(cost: Decimal | None) -> WireObject | None:
+    """Return an amount of money, exact, None where it is unknown."""
+    return None if cost is None else {"amount": f"{cost.normalize():f}", "currency": "USD"}
+
+
+def required_action(waiting: Sequence[ToolCall], labels: dict[str, str]) -> WireObject | None:
+    """Return what a client has to answer, None when nothing.
+
+    A call of one of our tools carries the approval that it waits for.
+    """
     if not waiting:
         return None
     calls = [
@@ -186,7 +199,11 @@ def required_action(waiting: Sequence[ToolCall]) -> WireObject | None:
             "id": call.id,
             "type": "function",
             "function": {"name": call.name, "arguments": call.arguments},
-            "atrium": {"approval": call.status == CallStatus.WAITING},
+            "atrium": {
+                "approval": approval_object(call, labels)
+                if call.status == CallStatus.WAITING
+                else None
+            },
         }
         for call in waiting
     ]

@@ -123,6 +123,7 @@ def _extensions() -> Iterator[Difference]:
                     "sentence": TEXT_OR_NULL,
                     "state": NUMBER,
                     "assistant": ASSISTANT_LABEL,
+                    "cost": {"anyOf": [obj(amount=TEXT, currency=TEXT), {"type": "null"}]},
                     "approvals": {
                         "type": "array",
                         "items": {"$ref": "#/components/schemas/AtriumApproval"},
@@ -136,8 +137,12 @@ def _extensions() -> Iterator[Difference]:
             "the step's place in its run",
         ),
         "RunToolCallObject": (
-            obj(approval=FLAG),
-            "whether the call waits for an approval; such a call takes only the outputs "
+            obj(
+                approval={
+                    "anyOf": [{"$ref": "#/components/schemas/AtriumApproval"}, {"type": "null"}]
+                }
+            ),
+            "the approval that a call waits for; such a call takes only the outputs "
             '"approve" and "decline"',
         ),
         "RunStepDetailsToolCallsFunctionObject": (

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpResponseBase
 from django.utils import timezone
 from rest_framework.request import Request
@@ -25,6 +26,7 @@ from chat.api.streams import Beginning, EventStream, check_room
 from chat.errors import InvalidInput
 from chat.models import Run, Thread, ToolCall
 from chat.models.assistants import BusyPolicy
+from chat.models.usage import with_cost
 from chat.tools import registry
 from tenants.access import Principal
 
@@ -110,8 +112,7 @@ def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
     """
     thread_id, run_id = clean_ids(thread_id, run_id)
     check_thread(principal, thread_id)
-    runs = Run.objects.for_principal(principal).select_related("assistant")
-    run: Run | None = runs.filter(thread_id=thread_id, pk=run_id).first()
+    run = runs_of(principal, thread_id).filter(pk=run_id).first()
     if run is None:
         raise not_found("run_", run_id, param="run_id")
     return run
@@ -132,11 +133,17 @@ def check_thread(principal: Principal, thread_id: str) -> None:
         raise not_found("thread_", thread_id, param="thread_id")
 
 
-def rendered(run: Run) -> dict[str, Any]:
+def runs_of(principal: Principal, thread_id: str) -> QuerySet[Run]:
+    """Return the runs of a thread of the principal, each with its cost."""
+    runs = Run.objects.for_principal(principal).select_related("assistant")
+    return with_cost(runs.filter(thread_id=thread_id))
+
+
+def rendered(run: Any) -> dict[str, Any]:
     """Return the run object with what it waits for and what it cost; call it in a transaction."""
     waits = run.status == "requires_action"
     calls = ToolCall.objects.filter(run=run).order_by("round", "index") if waits else ()
-    return wire.run_object(run, calls=calls, labels=registry.labels())
+    return wire.run_object(run, calls=calls, labels=registry.labels(), cost=run.cost)
 
 
 class RunsView(ApiView):
@@ -149,8 +156,8 @@ class RunsView(ApiView):
         query = self.query(PageQuery)
         with transaction.atomic():
             check_thread(self.principal, thread_id)
-            runs = Run.objects.for_principal(self.principal).select_related("assistant")
-            return self.page(runs.filter(thread_id=thread_id), rendered, query=query, prefix="run_")
+            runs = runs_of(self.principal, thread_id)
+            return self.page(runs, rendered, query=query, prefix="run_")
 
     def post(self, request: Request, thread_id: str) -> HttpResponseBase:
         """Create one."""

@@ -65,6 +65,16 @@ class Usage(TenantModel):
         return f"{self.quantity} {self.kind}"
 
 
+def with_cost(runs: models.QuerySet[Run]) -> models.QuerySet[Run]:
+    """Return `runs`, each with its `cost` in US dollars, None where no price is known."""
+    amount = models.Sum(models.F("price") * models.F("quantity"))
+    priced = Usage.objects.filter(
+        run=models.OuterRef("pk"), outcome="used", currency="USD", price__isnull=False
+    )
+    summed = priced.order_by().values("run").annotate(amount=amount).values("amount")
+    return runs.annotate(cost=models.Subquery(summed))
+
+
 class Price(TenantModel):
     """A tenant's own price for a model: it wins over the public table."""
 
