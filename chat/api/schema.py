@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.cache import cache_control
-from django.views.decorators.http import require_safe
+from django.utils.cache import patch_cache_control
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from chat.api.differences import patched
 from tenants.actions.external import USER_HEADER
+from tenants.middleware import error_response
 
 Operation = dict[str, Any]
 REF = "#/components/schemas/"
+READING = ("GET", "HEAD")
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 # Operations that answer with a stream of events where the body says `stream: true`.
 STREAMING = {"createRun", "createThreadAndRun", "submitToolOuputsToRun"}
@@ -195,8 +196,13 @@ def encoded() -> bytes:
     return json.dumps(description(), ensure_ascii=False).encode()
 
 
-@require_safe
-@cache_control(public=True, max_age=3600)
 def openapi(request: HttpRequest) -> HttpResponse:
     """Serve the description; anybody may read it."""
-    return HttpResponse(encoded(), content_type="application/json")
+    if request.method not in READING:
+        message = f"Not allowed to {request.method} on {request.path}."
+        refused = error_response("method_not_allowed", message, status=405)
+        refused["Allow"] = ", ".join(READING)
+        return refused
+    response = HttpResponse(encoded(), content_type="application/json")
+    patch_cache_control(response, public=True, max_age=3600)
+    return response

@@ -90,15 +90,14 @@ class Ask:
     def send(self, api: Api, own: Ids, row_id: str) -> Any:
         """Send it with `row_id` in the place of the foreign id."""
         cache.clear()  # so that no rate limit answers in the place of the view
-        path, body = (
-            self._filled(text, own, row_id) for text in (self.path, json.dumps(self.body))
-        )
+        path, body = (self.filled(text, own, row_id) for text in (self.path, json.dumps(self.body)))
         if self.method == "GET":
-            query = {name: self._filled(text, own, row_id) for name, text in self.query.items()}
+            query = {name: self.filled(text, own, row_id) for name, text in self.query.items()}
             return api.get(path, **query)
         return api.delete(path) if self.method == "DELETE" else api.post(path, json.loads(body))
 
-    def _filled(self, text: str, own: Ids, row_id: str) -> str:
+    def filled(self, text: str, own: Ids, row_id: str) -> str:
+        """Return `text` with ids in it."""
         text = text.replace(f"{{{self.kind}}}", row_id) if self.kind else text
         return re.sub(r"\{own (\w+)\}", lambda found: own[found[1]], text)
 
