@@ -15,8 +15,18 @@ from django.utils import timezone
 
 from chat import wire
 from chat.conf import conf
-from chat.models import Message, Process, Run, RunStatus, RunStep, StepStatus, Thread
+from chat.models import (
+    Message,
+    Process,
+    Run,
+    RunStatus,
+    RunStep,
+    StepStatus,
+    Thread,
+    ToolCall,
+)
 from chat.models.reasons import Reason
+from chat.models.runs import CallStatus
 from chat.runs import queue, records
 from chat.runs.claims import Claim
 from chat.runs.lifecycle import advance
@@ -187,13 +197,11 @@ def _ending_of_lapsed(run: Run) -> Ending | None:
     if run.status == RunStatus.CANCELLING or run.thread.deleted_at is not None:
         return stopped(run)
     if run.expires_at < timezone.now():
-        if run.status == RunStatus.REQUIRES_ACTION:
-            return Ending(
-                status=RunStatus.EXPIRED,
-                reason=Reason.APPROVAL_EXPIRED,
-                message_reason="run_expired",
-            )
-        return EXPIRED
+        waited = run.status == RunStatus.REQUIRES_ACTION and ToolCall.objects.filter(
+            run=run, status=CallStatus.WAITING
+        )
+        # A program that did not answer in time is like any other work that took too long.
+        return replace(EXPIRED, reason=Reason.APPROVAL_EXPIRED) if waited else EXPIRED
     if run.takeovers >= conf.max_takeovers:
         return failed(Reason.POISON)
     return None
@@ -231,6 +239,8 @@ def end_row(run: Run, ending: Ending, *, owner: UUID | None) -> Started | None:
     if not advance(run.pk, status, reason=ending.reason or "", ended_at=now, owner=None):
         return None
     run.status, run.reason, run.ended_at = status, ending.reason or "", now
+    if run.waiting:
+        return None  # another one has its turn
     records.close_steps(run.pk, ending, now)
     return queue.start_next_queued(run.thread_id, owner=owner)
 

@@ -476,7 +476,8 @@ class Machine(RuleBasedStateMachine):
                 self.end(talk, "expired", "deadline")
             else:
                 self.house.take_over(self.row(talk).pk)
-                self.end(talk, "expired", "approval_expired")
+                why = "approval_expired" if run.phase == "approval" else "deadline"
+                self.end(talk, "expired", why)
 
     # Readers
 

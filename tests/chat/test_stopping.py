@@ -6,13 +6,11 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from chat.actions.messages import INTERRUPTED, Sent, create_message
 from chat.actions.runs import cancel_run, request_cancel
@@ -258,14 +256,3 @@ async def test_an_answer_at_its_deadline_expires_with_its_words(
     assert one.answers == [("incomplete", "One two ")]
     assert one.messages[-1].incomplete_reason == "run_expired"
     assert told.of(one.run.pk)[-1] == "thread.run.expired"
-
-
-def test_an_approval_nobody_gave_expires(world: World) -> None:
-    run = queued(world)
-    with world.acme.scope():
-        past = timezone.now() - timedelta(seconds=1)
-        Run.objects.filter(pk=run.pk).update(status="requires_action", token=1, expires_at=past)
-    recovery.take_over(run.tenant_id, run.pk, owner=None)
-    with world.acme.scope():
-        run.refresh_from_db()
-    assert (run.status, run.reason) == ("expired", "approval_expired")
