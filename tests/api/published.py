@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from tests.database import CHECKOUT
+from chat.api.schema import published
 
-
-def _may_be_null(value: Any) -> Any:
-    """Return the older word of OpenAPI for "or null" in the words of JSON Schema."""
-    if isinstance(value, list):
-        return [_may_be_null(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    found = {key: _may_be_null(item) for key, item in value.items() if key != "nullable"}
-    return {"anyOf": [found, {"type": "null"}]} if value.get("nullable") is True else found
-
-
-PUBLISHED: dict[str, Any] = _may_be_null(
-    json.loads((CHECKOUT / "chat/api/published.json").read_text())
-)
+PUBLISHED: dict[str, Any] = published()
 # The object's name in answers to its schema.
 SCHEMAS = {
     "assistant": "AssistantObject",

@@ -1,0 +1,117 @@
+"""/v1/openapi.json: valid, complete, and the published document but for the listed differences."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from drf_spectacular.validation import validate_schema
+
+from chat.api import urls
+from chat.api.differences import ADDED, differences, merged
+from chat.api.schema import EXTENSIONS, IDEMPOTENCY_HEADER, description
+from tenants.actions.external import USER_HEADER
+from tests.api.published import PUBLISHED
+
+OURS = {"OpenAI-Beta", USER_HEADER, IDEMPOTENCY_HEADER}
+VERBS = ("get", "post", "delete")
+PROSE = ("description", "summary", "title", "deprecated", "tags", "operationId")
+Operation = tuple[str, str]
+
+
+def operations(document: dict[str, Any]) -> dict[Operation, dict[str, Any]]:
+    return {
+        (path, verb): operation
+        for path, verbs in document["paths"].items()
+        for verb, operation in verbs.items()
+    }
+
+
+HERE = operations(description())
+# Files and vector stores are not there yet.
+THERE = {
+    at: operation
+    for at, operation in operations(PUBLISHED).items()
+    if at[0].startswith(("/assistants", "/threads"))
+}
+EXTENDED = {(path, verb) for path, verbs in EXTENSIONS.items() for verb in verbs}
+
+
+def plain(value: Any) -> Any:
+    """Return a schema without prose, whose words are nobody's interface."""
+    if isinstance(value, dict):
+        return {
+            key: {name: plain(inner) for name, inner in item.items()}
+            if key == "properties"
+            else plain(item)
+            for key, item in value.items()
+            if key not in PROSE and not key.startswith("x-")
+        }
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def test_anybody_may_read_a_valid_description() -> None:
+    answer = Client().get("/v1/openapi.json")
+    assert answer.headers["Content-Type"] == "application/json"
+    found = answer.json()
+    assert found["openapi"].startswith("3.1")
+    validate_schema(found)  # type: ignore[no-untyped-call]
+
+
+def test_every_published_operation_is_here_and_every_other_an_extension() -> None:
+    assert set(HERE) == set(THERE) | EXTENDED
+
+
+def test_every_route_is_described_and_nothing_else() -> None:
+    routes = {
+        ("/" + re.sub(r"<\w+:(\w+)>", r"{\1}", str(route.pattern)), verb)
+        for route in urls.urlpatterns
+        for verb in VERBS
+        if hasattr(getattr(route.callback, "cls", None), verb)
+    }
+    assert set(HERE) == routes
+
+
+@pytest.mark.parametrize("at", sorted(THERE), ids=" ".join)
+def test_parameters_bodies_and_answers_are_the_published_ones(at: Operation) -> None:
+    here, there = plain(HERE[at]), plain(THERE[at])
+    parameters = {one["name"]: one for one in here["parameters"] if one["name"] not in OURS}
+    assert parameters == {one["name"]: one for one in there.get("parameters", [])}
+    assert here.get("requestBody") == there.get("requestBody")
+    assert json_schema(here) == json_schema(there)
+
+
+def json_schema(operation: dict[str, Any]) -> Any:
+    """Return the schema of what is answered, streams apart."""
+    return operation["responses"]["200"]["content"]["application/json"]["schema"]
+
+
+def test_components_are_the_published_ones_but_for_the_listed_differences() -> None:
+    expected: dict[str, Any] = plain(PUBLISHED["components"]["schemas"])
+    for difference in differences():
+        expected[difference.name] = merged(expected[difference.name], plain(difference.patch))
+    here = plain(description()["components"]["schemas"])
+    for name in set(here) - set(ADDED):
+        assert here[name] == expected[name], name
+
+
+def test_nothing_is_referred_to_that_is_not_there() -> None:
+    def references(value: Any) -> set[str]:
+        if isinstance(value, dict):
+            own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+            return own.union(*map(references, value.values()))
+        return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+    known = {f"#/components/schemas/{name}" for name in description()["components"]["schemas"]}
+    assert references(description()) <= known
+
+
+def test_the_page_lists_every_difference() -> None:
+    page = Path("docs/api.md").read_text()
+    for difference in differences():
+        assert f"| `{difference.name}` | {difference.why} |" in page
+    for at in EXTENDED:
+        assert f"`{at[1].upper()} /v1{at[0]}`" in page

@@ -1,0 +1,94 @@
+"""The snippets of docs/api.md and README.md, run as they stand against the demonstration model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import program_of
+from tests.database import HEARTBEATS, TestDatabase
+from tests.sdk import clients
+from tests.server import Server, serve
+from tests.test_architecture import ROOT
+from tests.world import World
+
+QUIET = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n"
+
+
+def snippets(page: str, language: str) -> str:
+    """Return the page's marked snippets in this language, one after the other."""
+    text = (ROOT / page).read_text()
+    found = re.findall(rf"<!-- {language} -->\n```\w+\n(.*?)```", text, re.DOTALL)
+    assert found, f"{page} has no snippet in {language}"
+    return "\n".join(found)
+
+
+@pytest.fixture(scope="module")
+def _demonstration(
+    database: TestDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    database.kept.update(HEARTBEATS)
+    environment = {"ATRIUM_DEMO_TOKENS_PER_SECOND": "1000"}
+    folder = tmp_path_factory.mktemp("demonstration")
+    with serve(database, folder, environment=environment, fixture="_demonstration") as server:
+        yield server
+
+
+@pytest.fixture
+def environment(world: World, _demonstration: Server) -> dict[str, str]:
+    """What the page tells to export: address and key of an admin's program."""
+    scopes = ["read", "write", "admin", "act_for_users"]
+    return {
+        "PATH": os.environ["PATH"],
+        "OPENAI_BASE_URL": f"{_demonstration.url}/v1",
+        "OPENAI_API_KEY": program_of(world.acme, "adam", scopes=scopes).secret,
+    }
+
+
+def printed(command: list[str | Path], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_pages_python_answers_calls_and_acts_for_users(environment: dict[str, str]) -> None:
+    code = QUIET + snippets("docs/api.md", "python")
+    told = printed([sys.executable, "-c", code], environment)
+    assert told.startswith("completed ")
+    assert "Graz: sunny, 21 degrees" in told
+    assert re.search(r"\['thread_\w+'\]", told)
+
+
+def test_the_pages_node_streams_an_answer(environment: dict[str, str]) -> None:
+    node = clients.program("node", "node")
+    with tempfile.NamedTemporaryFile("w", suffix=".mjs", dir=clients.FOLDER / "node") as file:
+        file.write(snippets("docs/api.md", "node"))
+        file.flush()
+        told = printed([node, file.name], environment)
+    assert len(told.splitlines()) > 1
+    assert told.endswith("completed\n")
+
+
+def test_the_pages_curl_gets_models_assistants_and_a_thread(environment: dict[str, str]) -> None:
+    told = printed(["bash", "-ec", snippets("docs/api.md", "curl")], environment)
+    decoder, found = json.JSONDecoder(), []
+    while told:
+        one, end = decoder.raw_decode(told)
+        found.append(one["object"])
+        told = told[end:].lstrip()
+    assert found == ["list", "list", "thread"]
+
+
+def test_the_readmes_python_prints_an_answer(environment: dict[str, str]) -> None:
+    told = printed([sys.executable, "-c", QUIET + snippets("README.md", "python")], environment)
+    assert told.strip()
