@@ -142,7 +142,7 @@ def run_object(
         }
         if failed and reason
         else None,
-        "expires_at": None if run.ended_at else unix(run.expires_at),
+        "expires_at": None if run.ended_at or run.waiting else unix(run.expires_at),
         "started_at": unix(run.started_at),
         "cancelled_at": unix(run.ended_at) if run.status == "cancelled" else None,
         "failed_at": unix(run.ended_at) if run.status == "failed" else None,
@@ -165,6 +165,7 @@ def run_object(
             "reason": run.reason or None,
             "sentence": sentence,
             "state": run.state,
+            "waiting": run.waiting,
             "assistant": assistant_label(run.assistant) if run.assistant else None,
             "cost": cost_object(cost),
             "approvals": [approval_object(call, labels or {}) for call in approvals],

@@ -12,7 +12,6 @@ from django.utils import timezone
 from chat import wire
 from chat.actions.approvals import decline_waiting
 from chat.actions.runs import request_cancel
-from chat.actions.thread_messages import title_of
 from chat.conf import conf
 from chat.errors import AssistantDisabled, InvalidInput, NotFound, ThreadBusy, ThreadFull
 from chat.models import Assistant, Message, Run, RunStatus, Thread
@@ -20,6 +19,7 @@ from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
 from chat.runs.launch import launch
 from chat.runs.start import active_run_of, insert_run
+from chat.runs.thread_end import title_of
 from chat.runs.turn import Ending
 from chat.runs.worker import worker
 from tenants.access import Principal

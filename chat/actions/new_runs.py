@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
+from chat.actions.approvals import decline_waiting
 from chat.actions.fields import clean_id, clean_metadata, not_found
+from chat.actions.messages import INTERRUPTED
 from chat.actions.resources import clean_tool_resources
 from chat.actions.run_options import clean_run_options
-from chat.actions.runs import locked_run
-from chat.actions.thread_messages import append_messages, clean_messages
-from chat.errors import AssistantDisabled, NotAllowed, ThreadBusy
-from chat.models import Assistant, Run, Thread
+from chat.actions.runs import locked_run, request_cancel
+from chat.actions.thread_messages import append_messages, clean_messages, locked_thread
+from chat.conf import conf
+from chat.errors import AssistantDisabled, NotAllowed, ThreadBusy, ThreadFull, TooManyRuns
+from chat.models import Assistant, Run, RunStatus, Thread
+from chat.models.assistants import BusyPolicy
 from chat.runs.launch import launch
-from chat.runs.start import active_run_of, insert_run
+from chat.runs.start import RunOptions, active_run_of, insert_run
 from chat.runs.worker import worker
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
 Given = dict[str, Any]
+MOST_IN_LINE = 100  # runs that wait for their turn on one thread
 
 
 def create_run(
@@ -33,22 +40,26 @@ def create_run(
 ) -> Run:
     """Add messages to a thread and let an assistant answer it.
 
-    `options` are those of `clean_run_options`.
+    `options` are those of `clean_run_options`. While another run is active
+    `busy` decides: "reject" (as None does), "queue" (this one waits for its
+    turn), or "interrupt" (stop that one, then this has its turn).
 
     Raises:
         NotFound: for an unknown thread or assistant.
         InvalidInput: naming the parameter.
-        ThreadBusy: while another run is active on the thread.
+        ThreadBusy: with "reject", while another run is active on the thread.
         AssistantDisabled, ThreadFull, TooManyRuns: as they say.
     """
     messages = clean_messages(additional_messages, param="additional_messages")
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread: Thread | None = (
-            Thread.objects.for_principal(principal).locked().filter(pk=thread_id).first()
-        )
-        if thread is None:
-            raise not_found("thread_", thread_id, param="thread_id")
-        return _start(principal, thread, assistant_id, messages, options)
+        thread = locked_thread(principal, thread_id)
+        active = active_run_of(thread.pk, member_id=_member(principal))
+        asked = _asked(principal, thread, assistant_id, options)
+        if active is None:
+            return _start(principal, asked, messages)
+        if busy in (None, BusyPolicy.REJECT):
+            raise ThreadBusy(f"Thread {thread.pk} already has an active run {active}.")
+        return _wait(principal, asked, messages, behind=active, interrupt=busy == "interrupt")
 
 
 def create_thread_and_run(
@@ -72,37 +83,74 @@ def create_thread_and_run(
     with tenant_scope(principal.tenant_id), transaction.atomic():
         made = Thread(member=principal.membership, metadata=metadata, tool_resources=resources)
         made.save(force_insert=True)
-        return _start(principal, made, assistant_id, messages, options)
+        active_run_of(made.pk, member_id=_member(principal))
+        return _start(principal, _asked(principal, made, assistant_id, options), messages)
 
 
-def _start(
-    principal: Principal, thread: Thread, assistant_id: str, messages: list[Given], given: Given
-) -> Run:
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """Who is to answer what, and how."""
+
+    thread: Thread
+    assistant: Assistant
+    options: RunOptions
+
+
+def _member(principal: Principal) -> UUID:
     if principal.membership_id is None:
         raise NotAllowed()
-    active = active_run_of(thread.pk, member_id=principal.membership_id)
-    if active is not None:
-        raise ThreadBusy(f"Thread {thread.pk} already has an active run {active}.")
+    return principal.membership_id
+
+
+def _asked(principal: Principal, thread: Thread, assistant_id: str, given: Given) -> _Asked:
     assistant_id = clean_id(assistant_id, param="assistant_id", prefix="asst_")
-    assistant: Assistant | None = (
-        Assistant.objects.for_principal(principal).filter(pk=assistant_id).first()
-    )
+    rows = Assistant.objects.for_principal(principal)
+    assistant: Assistant | None = rows.filter(pk=assistant_id).first()
     if assistant is None:
         raise not_found("asst_", assistant_id, param="assistant_id")
     if not assistant.enabled:
         raise AssistantDisabled()
     options = clean_run_options(assistant, given)
-    append_messages(principal, thread, messages)
-    run = insert_run(
-        thread,
-        assistant=assistant,
-        member_id=principal.membership_id,
-        key_id=principal.key.pk if principal.key else None,
-        owner=worker.claim_owner,
-        options=options,
-    )
+    return _Asked(thread=thread, assistant=assistant, options=options)
+
+
+def _start(principal: Principal, asked: _Asked, messages: list[Given]) -> Run:
+    append_messages(principal, asked.thread, messages)
+    run = _insert(principal, asked, owner=worker.claim_owner)
     launch(run)
     return run
+
+
+def _wait(
+    principal: Principal, asked: _Asked, messages: list[Given], *, behind: str, interrupt: bool
+) -> Run:
+    """Put a run in line behind the active one, and perhaps bring that to its end."""
+    thread = asked.thread
+    in_line = Run.objects.in_line().filter(thread=thread).count()
+    if in_line >= MOST_IN_LINE:
+        raise TooManyRuns()
+    if thread.last_position + len(messages) > conf.messages_per_thread:
+        raise ThreadFull()
+    run = _insert(principal, asked, additional_messages=messages)
+    active = locked_run(principal, behind, thread_id=thread.pk)
+    if interrupt:
+        request_cancel(active, INTERRUPTED)
+    elif active.status == RunStatus.REQUIRES_ACTION:
+        # Whoever asks on instead of approving has declined.
+        decline_waiting(principal, active)
+    run.refresh_from_db(fields=["waiting", "owner", "token", "through_position", "expires_at"])
+    return run
+
+
+def _insert(principal: Principal, asked: _Asked, **more: Any) -> Run:
+    return insert_run(
+        asked.thread,
+        assistant=asked.assistant,
+        member_id=_member(principal),
+        key_id=principal.key.pk if principal.key else None,
+        options=asked.options,
+        **more,
+    )
 
 
 def update_run(principal: Principal, run_id: str, *, thread_id: str, metadata: Any) -> Run:

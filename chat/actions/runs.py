@@ -26,7 +26,7 @@ def cancel_run(principal: Principal, run_id: str, *, thread_id: str | None = Non
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         run = locked_run(principal, run_id, thread_id=thread_id)
-        if not run.is_active:
+        if run.ended_at is not None:
             raise RunFinished(f"Cannot cancel run with status '{run.status}'.")
         request_cancel(run, CANCELLED)
         return run

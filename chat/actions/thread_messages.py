@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
-
-from django.utils import timezone
 
 from chat import ids
 from chat.actions.contents import clean_content
@@ -22,11 +19,11 @@ from chat.actions.resources import clean_attachments
 from chat.conf import conf
 from chat.errors import MissingParameter, ThreadFull
 from chat.models import Message, MessageStatus, Thread
+from chat.runs.thread_end import append
 from tenants.access import Principal
 
 ROLES = ("user", "assistant")
 FIELDS = ("role", "content", "attachments", "metadata")
-TITLE_CHARACTERS = 60
 MAX_AT_ONCE, COPIED_AT_ONCE = 512, 500
 
 
@@ -83,27 +80,12 @@ def append_messages(
     """
     if thread.last_position + len(cleaned) > conf.messages_per_thread:
         raise ThreadFull()
-    now = timezone.now()
-    messages = [
-        Message(
-            thread=thread,
-            position=thread.last_position + number,
-            sender=principal.membership_id,
-            sender_key=principal.key.pk if principal.key else None,
-            # Lists go by time: those of one moment keep their order.
-            created_at=now + timedelta(microseconds=number),
-            completed_at=now + timedelta(microseconds=number),
-            **fields,
-        )
-        for number, fields in enumerate(cleaned, start=1)
-    ]
-    Message.objects.bulk_create(messages)
-    said = next((message.text() for message in messages if message.role == "user"), "")
-    thread.title = thread.title or title_of(said)
-    thread.last_position += len(messages)
-    thread.updated_at = now
-    thread.save(update_fields=["title", "last_position", "updated_at"])
-    return messages
+    return append(
+        thread,
+        cleaned,
+        sender=principal.membership_id,
+        sender_key=principal.key.pk if principal.key else None,
+    )
 
 
 def copy_messages(source: Thread, copy: Thread) -> int:
@@ -123,11 +105,3 @@ def copy_messages(source: Thread, copy: Thread) -> int:
             message.run_ref, message.client_id = "", None
         Message.objects.bulk_create(chunk)
     return copied
-
-
-def title_of(text: str) -> str:
-    """Return the first words of a message, cut at a word's end."""
-    words = " ".join(text.split())
-    if len(words) <= TITLE_CHARACTERS:
-        return words
-    return words[:TITLE_CHARACTERS].rsplit(" ", 1)[0].rstrip(",;:.") + "…"

@@ -122,6 +122,7 @@ def _extensions() -> Iterator[Difference]:
                     "reason": TEXT_OR_NULL,
                     "sentence": TEXT_OR_NULL,
                     "state": NUMBER,
+                    "waiting": FLAG,
                     "assistant": ASSISTANT_LABEL,
                     "cost": {"anyOf": [obj(amount=TEXT, currency=TEXT), {"type": "null"}]},
                     "approvals": {

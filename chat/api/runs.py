@@ -199,7 +199,7 @@ class RunView(ApiView):
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
             response = self.answer(rendered(run))
-        if run.is_active:
+        if run.ended_at is None:
             young = timezone.now() - run.created_at < timedelta(seconds=5)
             response[POLL_HEADER] = "200" if young else "1000"
         return response

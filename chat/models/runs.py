@@ -50,8 +50,12 @@ class RunQuerySet(TenantQuerySet["Run"]):
     """Runs of the tenant in scope."""
 
     def active(self) -> RunQuerySet:
-        """Return those that have not ended."""
-        return self.filter(status__in=ACTIVE)
+        """Return those that have begun their turn and have not ended."""
+        return self.filter(status__in=ACTIVE, waiting=False)
+
+    def in_line(self) -> RunQuerySet:
+        """Return those that wait for their thread's active run to end, oldest first."""
+        return self.filter(status=RunStatus.QUEUED, waiting=True).order_by("created_at", "id")
 
     def for_principal(self, principal: Principal) -> RunQuerySet:
         """Return the runs of the principal's own threads."""
@@ -101,6 +105,10 @@ class Run(TenantModel):
     tool_choice = models.JSONField(null=True)
     parallel_tool_calls = models.BooleanField(default=True)
 
+    # A queued run whose thread answers another one first, and what it adds to it in its turn.
+    waiting = models.BooleanField(default=False, db_default=False)
+    additional_messages = models.JSONField(default=list, db_default=[])
+
     # The newest message the run answers; later ones belong to later runs.
     through_position = models.BigIntegerField(default=0)
     rounds = models.IntegerField(default=0)
@@ -129,7 +137,7 @@ class Run(TenantModel):
             ),
             models.UniqueConstraint(
                 fields=["tenant", "thread"],
-                condition=models.Q(status__in=ACTIVE),
+                condition=models.Q(status__in=ACTIVE, waiting=False),
                 name="run_one_active_per_thread",
             ),
             models.CheckConstraint(
@@ -144,6 +152,11 @@ class Run(TenantModel):
             models.Index(fields=["tenant", "thread", "-created_at", "-id"], name="run_newest"),
             models.Index(fields=["tenant", "-created_at"], name="run_by_time"),
             models.Index(
+                fields=["tenant", "thread", "created_at"],
+                condition=models.Q(waiting=True),
+                name="run_in_line",
+            ),
+            models.Index(
                 fields=["owner"], condition=models.Q(status__in=ACTIVE), name="run_active_owner"
             ),
         ]
@@ -153,8 +166,8 @@ class Run(TenantModel):
 
     @property
     def is_active(self) -> bool:
-        """True until it has ended."""
-        return self.status in ACTIVE
+        """True from the beginning of its turn until it has ended."""
+        return self.status in ACTIVE and not self.waiting
 
 
 class RunStep(TenantModel):

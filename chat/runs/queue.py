@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+from copy import copy
+from datetime import timedelta
 from uuid import UUID
 
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from chat import wire
+from chat.conf import conf
 from chat.models import Assistant, Message, Run, Thread
 from chat.runs.claims import Claim
 from chat.runs.start import insert_run
+from chat.runs.thread_end import append
 from chat.runs.turn import Announcement, Started
 from chat.runs.wake import wake
 
 
 def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
-    """Place the oldest queued message of a locked thread and start its run.
+    """Start what has waited longest for a locked thread: a message that wants an answer, or a run.
 
-    Several in a row are answered by one run each, in their order. Where no
-    assistant is left the run ends with that, so that none waits for ever.
+    One after the other, in their order. Where no assistant is left the run ends
+    with that, so that none waits for ever.
     """
-    message = (
-        Message.objects.queued()
-        .filter(thread_id=thread_id, thread__deleted_at=None)
-        .select_for_update(of=("self",))
+    messages, runs = Message.objects.queued(), Run.objects.in_line()
+    here = {"thread": OuterRef("pk")}
+    waiting = (
+        Thread.objects.present()
+        .filter(pk=thread_id)
+        .annotate(
+            message=Subquery(messages.filter(**here).values("pk")[:1]),
+            run=Subquery(runs.filter(**here).values("pk")[:1]),
+        )
+        .values_list("message", "run")
         .first()
     )
-    if message is None:
+    if waiting is None or waiting == (None, None):
         return None
+    message = messages.select_for_update(of=("self",)).filter(pk=waiting[0]).first()
+    run = runs.select_related("assistant").filter(pk=waiting[1]).first()
     thread = Thread.objects.locked().get(pk=thread_id)
+    if message is not None and (run is None or message.created_at < run.created_at):
+        return _answer_message(thread, message, owner=owner)
+    return _begin_turn(thread, run, owner=owner) if run is not None else None
+
+
+def _answer_message(thread: Thread, message: Message, *, owner: UUID | None) -> Started | None:
     assistant = (
         Assistant.objects.filter(pk=message.assistant_id, enabled=True).first()
         or Assistant.objects.offered().first()
@@ -52,6 +71,26 @@ def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
     return started(run, message=message)
 
 
+def _begin_turn(thread: Thread, run: Run, *, owner: UUID | None) -> Started | None:
+    """Let a run that waited begin: what it brings comes to the thread's end, its time begins."""
+    append(thread, run.additional_messages, sender=run.member_id, sender_key=run.key_id)
+    run.waiting, run.additional_messages = False, []
+    run.through_position = thread.last_position
+    run.owner, run.token = owner, 1 if owner else 0
+    run.expires_at = timezone.now() + timedelta(seconds=conf.run_seconds)
+    run.save(
+        update_fields=[
+            "waiting",
+            "additional_messages",
+            "through_position",
+            "owner",
+            "token",
+            "expires_at",
+        ]
+    )
+    return started(run)
+
+
 def started(run: Run, *, message: Message | None = None, resumed: bool = False) -> Started | None:
     """Return a claimed run with what its readers are told first.
 
@@ -73,4 +112,6 @@ def started(run: Run, *, message: Message | None = None, resumed: bool = False) 
         state=run.state,
         seconds_left=(run.expires_at - timezone.now()).total_seconds(),
         announce=tuple(announce),
+        # The loop's own: the caller goes on with the row it has.
+        run=None if resumed else copy(run),
     )

@@ -66,13 +66,15 @@ def insert_run(
     key_id: UUID | None = None,
     owner: UUID | None = None,
     options: RunOptions | None = None,
+    additional_messages: list[dict[str, Any]] | None = None,
 ) -> Run:
     """Insert a queued run that answers `thread` up to its last position.
 
     Must run inside the transaction that holds the thread's lock. `owner` claims
     it for that process at once. The settings of the assistant are copied, so a
     later change of it changes no run. Without an assistant the run names no
-    model, and ends with that as its reason.
+    model, and ends with that as its reason. With `additional_messages`, even
+    none, it waits for its turn behind the thread's active run, to add them then.
 
     Raises:
         IntegrityError: when the thread has an active run (partial unique index).
@@ -108,6 +110,8 @@ def insert_run(
         expires_at=now + timedelta(seconds=conf.run_seconds),
         owner=owner,
         token=1 if owner else 0,
+        waiting=additional_messages is not None,
+        additional_messages=additional_messages or [],
     )
     run.save(force_insert=True)
     return run

@@ -1,0 +1,53 @@
+"""The end of a locked thread: what is said next is written here, by whoever starts a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from chat.models import Message, Thread
+
+TITLE_CHARACTERS = 60
+
+
+def append(
+    thread: Thread,
+    said: Sequence[dict[str, Any]],
+    *,
+    sender: UUID | None,
+    sender_key: UUID | None,
+) -> list[Message]:
+    """Store messages (role, content, attachments, metadata), and title a thread without a name."""
+    now = timezone.now()
+    messages = [
+        Message(
+            thread=thread,
+            position=thread.last_position + number,
+            sender=sender,
+            sender_key=sender_key,
+            # Lists go by time: those of one moment keep their order.
+            created_at=now + timedelta(microseconds=number),
+            completed_at=now + timedelta(microseconds=number),
+            **fields,
+        )
+        for number, fields in enumerate(said, start=1)
+    ]
+    Message.objects.bulk_create(messages)
+    asked = next((message.text() for message in messages if message.role == "user"), "")
+    thread.title = thread.title or title_of(asked)
+    thread.last_position += len(messages)
+    thread.updated_at = now
+    thread.save(update_fields=["title", "last_position", "updated_at"])
+    return messages
+
+
+def title_of(text: str) -> str:
+    """Return the first words of a message, cut at a word's end."""
+    words = " ".join(text.split())
+    if len(words) <= TITLE_CHARACTERS:
+        return words
+    return words[:TITLE_CHARACTERS].rsplit(" ", 1)[0].rstrip(",;:.") + "…"
