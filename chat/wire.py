@@ -273,7 +273,7 @@ def _step_details(step: RunStep, calls: Sequence[ToolCall], labels: dict[str, st
     if step.type == "message_creation":
         return {
             "type": "message_creation",
-            "message_creation": {"message_id": step.message_id},
+            "message_creation": {"message_id": step.message_id or ""},
         }
     return {"type": "tool_calls", "tool_calls": [call_object(call, labels) for call in calls]}
 

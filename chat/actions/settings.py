@@ -16,6 +16,7 @@ from chat.tools import registry
 from tenants import audit
 from tenants.access import Principal
 from tenants.models import Role, Tenant
+from tenants.scope import tenant_scope
 
 KINDS = ("input_tokens", "output_tokens")
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
@@ -47,7 +48,7 @@ def update_limits(
         "max_cost_per_run": max_cost_per_run,
         "approval_tools": sorted(set(approval_tools)),
     }
-    with transaction.atomic():
+    with tenant_scope(principal.tenant_id), transaction.atomic():
         Tenant.objects.select_for_update(no_key=True).get()
         policy: TenantPolicy
         policy, _made = TenantPolicy.objects.update_or_create(defaults=values)
@@ -74,7 +75,7 @@ def set_price(
     _check_money(price, param="price", below=Decimal(10) ** 14)
     if not _CURRENCY.match(currency):
         raise InvalidInput(_("Use three capital letters, as in USD."), param="currency")
-    with transaction.atomic():
+    with tenant_scope(principal.tenant_id), transaction.atomic():
         Tenant.objects.select_for_update(no_key=True).get()
         row: Price
         row, _made = Price.objects.update_or_create(
@@ -84,7 +85,7 @@ def set_price(
     return row
 
 
-def delete_price(principal: Principal, price: Price) -> None:
+def delete_price(principal: Principal, price_id: int) -> None:
     """Forget the tenant's own price; the public table counts again.
 
     Raises:
@@ -92,8 +93,8 @@ def delete_price(principal: Principal, price: Price) -> None:
         NotFound: when it is gone already.
     """
     principal.require(Role.OWNER)
-    with transaction.atomic():
-        row = Price.objects.select_for_update(no_key=True).filter(pk=price.pk).first()
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        row = Price.objects.select_for_update(no_key=True).filter(pk=price_id).first()
         if row is None:
             raise NotFound(_("This price is gone already."))
         audit.record(principal, "price.deleted", row.model, kind=row.kind)

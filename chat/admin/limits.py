@@ -83,4 +83,4 @@ class PriceAdmin(TenantScopedAdmin):
 
     def erase(self, principal: Principal, row: Any) -> None:
         """Forget it."""
-        delete_price(principal, row)
+        delete_price(principal, row.pk)

@@ -195,9 +195,9 @@ def test_a_price_takes_the_place_of_the_earlier_one(world: World) -> None:
             set_price(owner, model="m", kind="input_tokens", price=Decimal(price), currency="EUR")
         row = Price.objects.get()
         assert row.price == 2
-        delete_price(owner, row)
+        delete_price(owner, row.pk)
         with pytest.raises(NotFound):
-            delete_price(owner, row)
+            delete_price(owner, row.pk)
 
 
 @pytest.mark.parametrize(
