@@ -177,6 +177,7 @@ class Supervisor:
     signals: int = 0
     child: subprocess.Popen[str] | None = field(default=None, init=False)
     _database_at: float = field(default=0, init=False)
+    _database_pause: float = field(default=1.0, init=False)
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP. Raises CommandError when it never came up."""
@@ -222,8 +223,11 @@ class Supervisor:
         try:
             embedded.ensure_running(self.database)
         except EmbeddedError as error:
-            self.say(f"{error} Again in {LONGEST_PAUSE:.0f} s.")
-            self._database_at = time.monotonic() + LONGEST_PAUSE
+            self.say(f"{error} Again in {self._database_pause:.0f} s.")
+            self._database_at = time.monotonic() + self._database_pause
+            self._database_pause = min(self._database_pause * 2, LONGEST_PAUSE)
+        else:
+            self._database_pause = 1.0
 
     def _spawn(self) -> subprocess.Popen[str]:
         child = standby.take()

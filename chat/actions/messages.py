@@ -17,8 +17,8 @@ from chat.errors import AssistantDisabled, InvalidInput, NotFound, ThreadBusy, T
 from chat.models import Assistant, Message, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
-from chat.runs.launch import launch
-from chat.runs.start import active_run_of, insert_run
+from chat.runs.launch import active_run_of, launch
+from chat.runs.start import insert_run
 from chat.runs.thread_end import title_of
 from chat.runs.turn import Ending
 from chat.runs.worker import worker

@@ -19,8 +19,8 @@ from chat.conf import conf
 from chat.errors import AssistantDisabled, NotAllowed, ThreadBusy, ThreadFull, TooManyRuns
 from chat.models import Assistant, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
-from chat.runs.launch import launch
-from chat.runs.start import RunOptions, active_run_of, insert_run
+from chat.runs.launch import active_run_of, launch
+from chat.runs.start import RunOptions, insert_run
 from chat.runs.worker import worker
 from tenants.access import Principal
 from tenants.scope import tenant_scope

@@ -8,9 +8,9 @@ from django.utils import timezone
 from chat.errors import AssistantDisabled, NotFound, NothingToRetry, RunFinished, ThreadBusy
 from chat.models import Assistant, Run, RunStatus, Thread
 from chat.runs import recovery
-from chat.runs.launch import announce_row, launch, submit_on_commit
+from chat.runs.launch import active_run_of, announce_row, launch, submit_on_commit
 from chat.runs.lifecycle import advance
-from chat.runs.start import active_run_of, insert_run
+from chat.runs.start import insert_run
 from chat.runs.turn import CANCELLED, Ending
 from chat.runs.worker import worker
 from tenants.access import Principal

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from django.db import transaction
 
 from chat import wire
 from chat.models import Message, Run
-from chat.runs import queue
+from chat.runs import queue, recovery, start
 from chat.runs.turn import Announcement, Started
 from chat.runs.worker import worker
 
@@ -30,6 +31,23 @@ def launch(
     started = queue.started(run, message=message, resumed=resumed)
     if started is not None:
         submit_on_commit(replace(started, announce=(*told, *started.announce)))
+
+
+def active_run_of(thread_id: str, *, member_id: UUID) -> str | None:
+    """Return the id of the active run of a locked thread; None where a new one may begin.
+
+    A run whose deadline passed with nobody there to end it is ended first.
+
+    Raises:
+        TooManyRuns: as `start.active_run_of` does.
+    """
+    active = start.active_run_of(thread_id, member_id=member_id)
+    if active is not None and recovery.is_overdue(active.expires_at):
+        ended, following = recovery.end_overdue(active.run_id, owner=worker.claim_owner)
+        announce_row(ended)
+        submit_on_commit(following)
+        active = start.active_run_of(thread_id, member_id=member_id)
+    return active.run_id if active else None
 
 
 def submit_on_commit(started: Started | None) -> None:

@@ -207,6 +207,19 @@ def _ending_of_lapsed(run: Run) -> Ending | None:
     return None
 
 
+def is_overdue(expires_at: datetime) -> bool:
+    """Tell whether a run's deadline passed so long ago that nobody is there to end it."""
+    return expires_at < timezone.now() - timedelta(seconds=conf.lapse_seconds)
+
+
+def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, Started | None]:
+    """End a run by its deadline, in the caller's scope, transaction and lock of the thread."""
+    run: Run = Run.objects.select_related("thread", "assistant").get(pk=run_id)
+    ending = _ending_of_lapsed(run)
+    assert ending is not None
+    return run, end_row(run, ending, owner=owner)
+
+
 def _close_interrupted_step(run: Run) -> tuple[Announcement, ...]:
     """Close what is to be repeated as a new step, and return what readers are told of it.
 

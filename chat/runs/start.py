@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -36,8 +36,16 @@ class RunOptions:
     parallel_tool_calls: bool = True
 
 
-def active_run_of(thread_id: str, *, member_id: UUID) -> str | None:
-    """Return the id of the thread's active run; None where a new one may begin.
+@dataclass(frozen=True, kw_only=True)
+class Active:
+    """A thread's active run."""
+
+    run_id: str
+    expires_at: datetime
+
+
+def active_run_of(thread_id: str, *, member_id: UUID) -> Active | None:
+    """Return the thread's active run; None where a new one may begin.
 
     What waits in a queue is not counted, and goes on whatever the count is. Two
     that ask at the same moment may both pass: it is a guard, not an account.
@@ -46,13 +54,15 @@ def active_run_of(thread_id: str, *, member_id: UUID) -> str | None:
         TooManyRuns: when none is active, but as many of the member's or of the
             tenant in scope as there may be.
     """
+    here = Q(thread_id=thread_id)
     active = Run.objects.active().aggregate(
-        here=Max("id", filter=Q(thread_id=thread_id)),
+        here=Max("id", filter=here),
+        expires_at=Max("expires_at", filter=here),
         members=Count("id", filter=Q(member_id=member_id)),
         tenants=Count("id"),
     )
     if active["here"] is not None:
-        return str(active["here"])
+        return Active(run_id=active["here"], expires_at=active["expires_at"])
     if active["members"] >= conf.runs_per_member or active["tenants"] >= conf.runs_per_tenant:
         raise TooManyRuns()
     return None

@@ -17,7 +17,7 @@ from tests.crash.stand import Stand
 from tests.server import Server
 from tests.socket_client import ChatSocket, Frame, chat_socket
 
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 4.0
 GONE = (OSError, WebSocketException, TimeoutError)
 ENDS = frozenset({"completed", "failed", "cancelled", "incomplete", "expired"})
 

@@ -1,0 +1,14 @@
+"""The short form of `make crash`: whatever dies, the rows are in order afterwards."""
+
+from __future__ import annotations
+
+from tests.crash.chaos import Chaos, seed_from_environment
+from tests.crash.stand import Stand
+
+
+async def test_random_deaths_leave_everything_in_order(stand: Stand) -> None:
+    happened: list[str] = []
+    chaos = Chaos(stand=stand, seed=seed_from_environment(), say=happened.append)
+    breaches = await chaos.run(seconds=10)
+    assert breaches == [], f"CRASH_SEED={chaos.seed}: {happened}"
+    assert sum(person.sent for person in chaos.people) > 0
