@@ -1,7 +1,7 @@
 # Everything from a clean clone with Python 3.11 to 3.14, pip, git and make.
 #   make up ARGS="--no-demo"     make test ARGS="-k wall"     make up PYTHON=python3.12
 .DEFAULT_GOAL := up
-.PHONY: up test test-local bench check format lock clean packages packages-dev packages-sdk
+.PHONY: up test test-local bench crash check format lock clean packages packages-dev packages-sdk
 .ONESHELL:
 .SILENT:
 SHELL := /bin/bash
@@ -89,6 +89,11 @@ test-local: packages-dev
 #   make bench ARGS="--rounds 5 --seconds 20"
 bench: packages-dev
 	exec $(IN) -m tests.benchmarks $(ARGS)
+
+# Kills servers, workers and the database at random while people chat, and checks the rows.
+#   make crash ARGS="--seconds 240 --seed 7"
+crash: packages-dev
+	exec $(IN) -m tests.crash $(ARGS)
 
 # What CI checks beyond the tests.
 check: packages-dev
