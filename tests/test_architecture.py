@@ -16,14 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("config", "tenants", "chat", "tests")
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 60
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-sandbox.txt")
 TOP_LEVEL = {
     *("manage.py", "pyproject.toml", "README.md", "Makefile", "LICENSE", "CHANGELOG.md"),
     *("config", "chat", "tenants", "tests", "docs", *REQUIREMENTS),
     *("compose.yaml", ".gitignore", ".ci"),
 }
-# Loops that must survive whatever a run, a job or a tool throws at them.
-MAY_CATCH_EVERYTHING = re.compile(r"chat/runs/worker\.py|chat/tools/dispatch\.py")
+# What must survive whatever a run, a job, a tool or a model's own code throws at it.
+MAY_CATCH_EVERYTHING = re.compile(
+    r"chat/runs/worker\.py|chat/tools/dispatch\.py|chat/sandbox/inside/caught\.py"
+)
 FORBIDDEN_NAMES = re.compile(
     r"(?:^|_)(?:helpers?|utils?|common|services?|managers?|handlers?|processors?|agents?)$"
 )

@@ -1,0 +1,111 @@
+"""The sandbox with pandas and matplotlib: a real Python in namespaces of its own (bwrap).
+
+Nothing of the machine is in there but the interpreter, its libraries and the environment that
+`make sandbox` builds, all read-only. There is no network, no `/proc`, no other process, and no
+way to start one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from chat.sandbox import inside
+from chat.sandbox.base import FOLDER, Limits, SandboxUnavailable
+from chat.sandbox.process import ProcessSession, inner_limits, start
+
+PROGRAM = (
+    "import json, sys; sys.path.append('/atrium'); "
+    "from chat.sandbox.inside.cpython import main; main('/packages', json.loads({limits!r}))"
+)
+# Where a Linux keeps its libraries and the program that loads them; links are made again.
+LIBRARIES = [Path(place) for place in ("/usr/lib", "/usr/lib64", "/lib", "/lib64")]
+STAMP = "built-for"
+
+
+class BubblewrapSandbox:
+    """Opens sessions of Python behind bwrap.
+
+    `environment` is the folder that `make sandbox` built. Files of a saved
+    session come back exactly, variables as far as they can be pickled.
+    """
+
+    name = "bubblewrap"
+    description = (
+        "Runs Python and returns what it prints, the value of its last expression, the files it "
+        "writes and the figures it draws with matplotlib (plt.show() is not needed). Variables "
+        "and files stay for later calls in this chat. pandas, numpy and matplotlib are "
+        f"installed. Files lie in {FOLDER}, the working folder; only those right in it are kept. "
+        "There is no network, and neither threads nor other programs can be started."
+    )
+
+    def __init__(self, environment: Path) -> None:
+        self._environment = environment
+
+    async def check(self) -> None:
+        """Raise SandboxUnavailable when bwrap or the environment is missing or does not fit."""
+        if shutil.which("bwrap") is None:
+            raise SandboxUnavailable("The program bwrap is missing (Debian: bubblewrap).")
+        stamp = self._environment / STAMP
+        built_for = stamp.read_text().strip() if stamp.is_file() else ""
+        if built_for != sys.implementation.cache_tag:
+            raise SandboxUnavailable("The sandbox's packages are missing: run make sandbox.")
+
+    async def open(self, limits: Limits, *, saved: bytes | None = None) -> ProcessSession:
+        """Open a session, with the files and variables of a saved one.
+
+        Raises SandboxUnavailable, also where the kernel grants no user namespaces.
+        """
+        await self.check()
+        program = PROGRAM.format(limits=json.dumps(inner_limits(limits)))
+        command = [*self._wall(), "--", str(_interpreter()), "-I", "-S", "-c", program]
+        return await start(command, limits, saved=saved)
+
+    def _wall(self) -> list[str]:
+        arguments = [
+            shutil.which("bwrap") or "bwrap",
+            *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc"),
+            *("--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--new-session"),
+            *("--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--clearenv"),
+            # For the one mount with a limit of files, which bwrap does not know; given up after.
+            *("--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"),
+        ]
+        for name, value in _variables().items():
+            arguments += ["--setenv", name, value]
+        for path in LIBRARIES:
+            if path.is_symlink():
+                arguments += ["--symlink", str(path.readlink()), str(path)]
+        for path in [*LIBRARIES, *_python()]:
+            if path.exists() and not path.is_symlink():
+                arguments += ["--ro-bind", str(path), str(path)]
+        own = str(Path(inside.__file__).parent)
+        return [
+            *arguments,
+            *("--ro-bind", own, "/atrium/chat/sandbox/inside"),
+            *("--ro-bind", str(self._environment), "/packages"),
+            *("--dev-bind", "/dev/null", "/dev/null", "--dir", "/mnt"),
+            *("--remount-ro", "/", "--chdir", "/"),
+        ]
+
+
+def _interpreter() -> Path:
+    return Path(sys.base_exec_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
+
+
+def _python() -> list[Path]:
+    """Return what of the interpreter is not among the libraries."""
+    wanted = [_interpreter(), Path(sys.base_prefix, "lib")]
+    return [path for path in wanted if not path.is_relative_to("/usr/lib")]
+
+
+def _variables() -> dict[str, str]:
+    return {
+        "HOME": "/mnt/tmp",
+        "TMPDIR": "/mnt/tmp",
+        "LANG": "C.UTF-8",
+        "MPLBACKEND": "Agg",
+        "MPLCONFIGDIR": "/mnt/tmp/matplotlib",
+        "OPENBLAS_NUM_THREADS": "1",
+    }

@@ -1,0 +1,144 @@
+"""What the host function `chart` takes: checked where the code runs, and again outside.
+
+Nothing but names and finite numbers crosses; the picture is drawn outside (drawing.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = ("bar", "line", "pie", "scatter")
+MOST_POINTS, MOST_SERIES, LONGEST_LABEL = 500, 8, 80
+LARGEST = 1e15
+
+USAGE = (
+    "chart(kind, rows, x=None, y=None, title=''): kind is bar, line, pie or scatter; rows is a "
+    "list of dicts, a list of (label, number) pairs or a dict of label to number; x names the "
+    "column of labels (default: the first), y the column or columns of numbers (default: all "
+    f"others that hold numbers). At most {MOST_POINTS} rows and {MOST_SERIES} columns."
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One column of numbers; None is a gap."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart that can be drawn. Making one raises ValueError when it cannot."""
+
+    kind: str
+    title: str
+    labels: tuple[str, ...]
+    series: tuple[Series, ...]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"A chart's kind is one of {', '.join(KINDS)}.")
+        if not 1 <= len(self.labels) <= MOST_POINTS or not 1 <= len(self.series) <= MOST_SERIES:
+            raise ValueError(USAGE)
+        texts = [self.title, *self.labels, *(one.name for one in self.series)]
+        if any(not isinstance(text, str) or len(text) > LONGEST_LABEL for text in texts):
+            raise ValueError(f"A chart's texts have at most {LONGEST_LABEL} characters.")
+        for one in self.series:
+            if len(one.values) != len(self.labels):
+                raise ValueError("A chart has a number for every label.")
+            if all(value is None for value in one.values):
+                raise ValueError(f"There are no numbers in {one.name!r}.")
+        if self.kind == "pie" and not _is_whole(self.series):
+            raise ValueError("A pie has one column of numbers, none below zero, some above.")
+
+    def wire(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "kind": self.kind,
+            "title": self.title,
+            "labels": self.labels,
+            "series": [[one.name, one.values] for one in self.series],
+        }
+
+
+def read_chart(head: Mapping[str, Any]) -> Chart:
+    """Return the chart of `Chart.wire`. Raises ValueError, TypeError or KeyError for others."""
+    series = tuple(
+        Series(name, tuple(number(value) for value in values)) for name, values in head["series"]
+    )
+    labels = tuple(head["labels"])
+    return Chart(kind=str(head["kind"]), title=head["title"], labels=labels, series=series)
+
+
+def parse_chart(
+    kind: str, rows: Any, x: str | None = None, y: Any = None, title: str = ""
+) -> Chart:
+    """Return the chart that code asks for (USAGE). Raises ValueError, TypeError."""
+    table = _table(rows)
+    if not table or not table[0]:
+        raise ValueError(USAGE)
+    columns = list(table[0])
+    x = columns[0] if x is None else x
+    chosen = [y] if isinstance(y, str) else list(y or _numeric(table, columns, x))
+    unknown = [name for name in (x, *chosen) if name not in columns]
+    if unknown:
+        raise ValueError(f"There is no column {unknown[0]!r}; there are {columns}.")
+    return Chart(
+        kind=kind,
+        title=_text(title),
+        labels=tuple(_text(row.get(x)) for row in table),
+        series=tuple(
+            Series(_text(name), tuple(number(row.get(name)) for row in table)) for name in chosen
+        ),
+    )
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number, None for a gap. Raises TypeError, ValueError."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"A chart's numbers are int or float, not {type(value).__name__}.")
+    found = float(value)
+    if math.isnan(found):
+        return None
+    if not abs(found) <= LARGEST:
+        raise ValueError("A chart's numbers lie within 1e15.")
+    return found
+
+
+def _table(rows: Any) -> list[dict[Any, Any]]:
+    if isinstance(rows, Mapping):
+        rows = list(rows.items())
+    if not isinstance(rows, Sequence) or isinstance(rows, str) or len(rows) > MOST_POINTS:
+        raise ValueError(USAGE)
+    if all(isinstance(row, Mapping) for row in rows):
+        return [dict(row) for row in rows]
+    if all(isinstance(row, list | tuple) and len(row) == 2 for row in rows):
+        return [{"label": label, "value": value} for label, value in rows]
+    raise ValueError(USAGE)
+
+
+def _numeric(table: list[dict[Any, Any]], columns: list[Any], x: Any) -> list[Any]:
+    return [
+        name
+        for name in columns
+        if name != x and all(_is_number(row.get(name)) or row.get(name) is None for row in table)
+    ][:MOST_SERIES]
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, bool)
+
+
+def _is_whole(series: tuple[Series, ...]) -> bool:
+    values = [value or 0 for value in series[0].values]
+    return len(series) == 1 and min(values) >= 0 and sum(values) > 0
+
+
+def _text(value: Any) -> str:
+    return str(value)[:LONGEST_LABEL]

@@ -1,0 +1,162 @@
+"""Draws charts as SVG: exact at every size, and needs no package that renders fonts.
+
+The markup is Atrium's own. Labels are escaped; there is no script, style sheet or address in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from html import escape
+
+from chat.sandbox.chart import Chart
+
+WIDTH, HEIGHT = 720, 420
+LEFT, RIGHT, TOP, BOTTOM = 72, 24, 56, 96
+# Distinct also with deficient colour vision (Okabe and Ito).
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7f00", "#444444")
+INK, GRID = "#222222", "#dddddd"
+MOST_LABELS = 24
+TICKS = 5
+FEW = 60
+
+
+def draw(chart: Chart) -> str:
+    """Return the chart as an SVG document."""
+    parts = _pie(chart) if chart.kind == "pie" else _plot(chart)
+    body = "".join(parts)
+    name = escape(_printable(chart.title) or f"{chart.kind} chart")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        f'width="{WIDTH}" height="{HEIGHT}" role="img" font-family="sans-serif" font-size="12">'
+        f"<title>{name}</title>"
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>'
+        f"{_text(WIDTH / 2, 26, chart.title, size=16)}{body}</svg>"
+    )
+
+
+def _plot(chart: Chart) -> Iterator[str]:
+    values = [value for one in chart.series for value in one.values if value is not None]
+    ticks = _ticks(min(values), max(values), from_zero=chart.kind == "bar")
+    yield from _grid(ticks)
+    yield from _labels(chart)
+    for index in range(len(chart.series)):
+        if chart.kind == "bar":
+            yield from _bars(chart, index, ticks)
+        else:
+            yield from _points(chart, index, ticks)
+    if len(chart.series) > 1:
+        yield from _legend([one.name for one in chart.series])
+
+
+def _ticks(least: float, most: float, *, from_zero: bool) -> list[float]:
+    if from_zero:
+        least, most = min(0, least), max(0, most)
+    if least == most:
+        least, most = least - 1, most + 1
+    rough = (most - least) / TICKS
+    size = 10 ** math.floor(math.log10(rough))
+    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
+    first, last = math.floor(least / step), math.ceil(most / step)
+    return [index * step for index in range(first, last + 1)]
+
+
+def _y(value: float, ticks: list[float]) -> float:
+    share = (value - ticks[0]) / (ticks[-1] - ticks[0])
+    return TOP + (1 - share) * (HEIGHT - TOP - BOTTOM)
+
+
+def _slot(chart: Chart) -> float:
+    return (WIDTH - LEFT - RIGHT) / len(chart.labels)
+
+
+def _grid(ticks: list[float]) -> Iterator[str]:
+    for tick in ticks:
+        y = _y(tick, ticks)
+        colour = INK if tick == 0 else GRID
+        yield f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{colour}"/>'
+        yield _text(LEFT - 8, y + 4, f"{tick:,.10g}", anchor="end")
+
+
+def _labels(chart: Chart) -> Iterator[str]:
+    slot, every = _slot(chart), math.ceil(len(chart.labels) / MOST_LABELS)
+    turned = max(len(label) for label in chart.labels) * 7 > slot * every
+    for index in range(0, len(chart.labels), every):
+        x, y = LEFT + (index + 0.5) * slot, HEIGHT - BOTTOM + 18
+        label = chart.labels[index]
+        label = label if len(label) <= 16 else f"{label[:15]}…"
+        turn = f' transform="rotate(-40 {x:.1f} {y})"' if turned else ""
+        yield _text(x, y, label, anchor="end" if turned else "middle", more=turn)
+
+
+def _bars(chart: Chart, index: int, ticks: list[float]) -> Iterator[str]:
+    slot, zero = _slot(chart), _y(0, ticks)
+    width = slot * 0.8 / len(chart.series)
+    for place, value in enumerate(chart.series[index].values):
+        if value is not None:
+            x, y = LEFT + (place + 0.1) * slot + index * width, _y(value, ticks)
+            yield (
+                f'<rect x="{x:.1f}" y="{min(y, zero):.1f}" width="{width:.1f}" '
+                f'height="{abs(y - zero):.1f}" fill="{COLOURS[index]}"/>'
+            )
+
+
+def _points(chart: Chart, index: int, ticks: list[float]) -> Iterator[str]:
+    slot, path, pen = _slot(chart), "", "M"
+    for place, value in enumerate(chart.series[index].values):
+        if value is None:
+            pen = "M"
+            continue
+        x, y = LEFT + (place + 0.5) * slot, _y(value, ticks)
+        path, pen = f"{path}{pen}{x:.1f} {y:.1f}", "L"
+        if chart.kind == "scatter" or len(chart.labels) <= FEW:
+            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{COLOURS[index]}"/>'
+    if chart.kind == "line":
+        yield f'<path d="{path}" fill="none" stroke="{COLOURS[index]}" stroke-width="2"/>'
+
+
+def _pie(chart: Chart) -> Iterator[str]:
+    values = [value or 0 for value in chart.series[0].values]
+    x, y, radius, turn = WIDTH * 0.32, HEIGHT / 2 + 16, 150, 0.0
+    shares = [value / sum(values) for value in values]
+    for index, share in enumerate(shares):
+        colour = COLOURS[index % len(COLOURS)]
+        if share > 0.9999:
+            yield f'<circle cx="{x}" cy="{y}" r="{radius}" fill="{colour}"/>'
+            continue
+        ends = [2 * math.pi * at for at in (turn, turn + share)]
+        (x1, y1), (x2, y2) = ((x + radius * math.sin(a), y - radius * math.cos(a)) for a in ends)
+        yield (
+            f'<path d="M{x} {y}L{x1:.1f} {y1:.1f}A{radius} {radius} 0 {int(share > 0.5)} 1 '
+            f'{x2:.1f} {y2:.1f}Z" fill="{colour}" stroke="#ffffff"/>'
+        )
+        turn += share
+    pairs = zip(chart.labels, shares, strict=True)
+    names = [f"{label[:28]} ({share:.1%})" for label, share in pairs]
+    yield from _legend(names[:16], x=WIDTH * 0.6, across=False)
+
+
+def _legend(names: list[str], *, x: float = LEFT, across: bool = True) -> Iterator[str]:
+    y: float = 42 if across else TOP + 24
+    for index, name in enumerate(names):
+        colour = COLOURS[index % len(COLOURS)]
+        yield f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" fill="{colour}"/>'
+        shown = name if not across or len(name) <= 12 else f"{name[:11]}…"
+        yield _text(x + 15, y, shown, anchor="start")
+        x, y = (x + 78, y) if across else (x, y + 20)
+
+
+def _text(
+    x: float, y: float, text: str, *, anchor: str = "middle", size: int = 12, more: str = ""
+) -> str:
+
+    shown = escape(_printable(text))
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
+        f'fill="{INK}"{more}>{shown}</text>'
+    )
+
+
+def _printable(text: str) -> str:
+    """Leave out what XML cannot write even escaped: most control characters, lone surrogates."""
+    return "".join(sign for sign in text if sign.isprintable())

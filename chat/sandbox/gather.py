@@ -1,0 +1,127 @@
+"""What a session's process says about a run, checked and put together."""
+
+from __future__ import annotations
+
+from chat.sandbox.base import (
+    BadFile,
+    Ended,
+    File,
+    Image,
+    Limit,
+    Limits,
+    Outcome,
+    Skipped,
+    check_name,
+    clean,
+)
+from chat.sandbox.chart import read_chart
+from chat.sandbox.drawing import draw
+from chat.sandbox.inside import frames
+
+LONGEST_ERROR = 20_000
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Gathered:
+    """Frames of one run. `take` raises FrameError for what an honest process never sends."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.done = False
+        self._bounds = limits
+        self._ended = Ended.CRASHED
+        self._value: str | None = None
+        self._error: str | None = None
+        self._logs = bytearray()
+        self._files: dict[str, bytes] = {}
+        self._skipped: list[Skipped] = []
+        self._images: list[Image] = []
+        self._met: set[Limit] = set()
+
+    def take(self, head: frames.Head, body: bytes) -> None:
+        """Take one frame. Raises FrameError."""
+        match head.get("is"):
+            case "log":
+                self._logs += body
+            case "file":
+                self._take_file(head.get("name"), body)
+            case "skipped":
+                self._skip(head.get("name"), _text(head.get("why"), most=200) or "")
+            case "image" if body.startswith(PNG) and len(body) <= self._bounds.image:
+                self._images.append(Image(data=body, type="image/png"))
+            case "chart":
+                self._take_chart(head)
+            case "done":
+                self._take_end(head)
+            case _:
+                raise frames.FrameError("A frame of no kind.")
+        self._check_bounds()
+
+    def end(self, ended: Ended, error: str) -> None:
+        """Tell that the process is gone."""
+        self._ended, self._error = ended, error
+
+    def outcome(self, seconds: float) -> Outcome:
+        """Return what came of the run."""
+        met = self._met | {Limit(end) for end in (Ended.TIME, Ended.MEMORY) if end is self._ended}
+        logs = bytes(self._logs).decode(errors="replace")
+        return Outcome(
+            ended=self._ended,
+            seconds=seconds,
+            logs=clean(logs, most=self._bounds.logs),
+            value=self._value,
+            error=self._error,
+            files=tuple(File(name=name, data=data) for name, data in self._files.items()),
+            skipped=tuple(self._skipped),
+            images=tuple(self._images),
+            limits=frozenset(met),
+        )
+
+    def _take_file(self, name: object, body: bytes) -> None:
+        try:
+            check_name(name if isinstance(name, str) else "")
+        except BadFile as error:
+            self._met.add(Limit.FILES)
+            self._skip(name, str(error))
+        else:
+            self._files[str(name)] = body
+
+    def _skip(self, name: object, why: str) -> None:
+        text = _text(name, most=100) or ""
+        shown = "".join(sign if sign.isprintable() else "?" for sign in text)
+        self._skipped.append(Skipped(name=shown, why=why))
+
+    def _take_chart(self, head: frames.Head) -> None:
+        try:
+            chart = read_chart(head)
+        except (ValueError, TypeError, KeyError) as error:
+            raise frames.FrameError("A chart that cannot be drawn.") from error
+        self._images.append(Image(data=draw(chart).encode(), type="image/svg+xml"))
+
+    def _take_end(self, head: frames.Head) -> None:
+        met = head.get("limits")
+        try:
+            self._ended = Ended(str(_text(head.get("ended"), most=20)))
+            self._met |= {Limit(one) for one in (met if isinstance(met, list) else [])}
+        except ValueError as problem:
+            raise frames.FrameError("An end of no kind.") from problem
+        if self._ended is Ended.CANCELLED:
+            raise frames.FrameError("An end that a process cannot tell of itself.")
+        self._value = _text(head.get("value"), most=self._bounds.value)
+        self._error = _text(head.get("error"), most=LONGEST_ERROR)
+        self.done = True
+
+    def _check_bounds(self) -> None:
+        size = sum(len(data) for data in self._files.values())
+        if (
+            len(self._logs) > self._bounds.logs
+            or len(self._files) > self._bounds.files
+            or size > self._bounds.all_files
+            or len(self._skipped) > 2 * self._bounds.files
+            or len(self._images) > self._bounds.images
+        ):
+            raise frames.FrameError("More than the limits allow.")
+
+
+def _text(value: object, *, most: int) -> str | None:
+    """Return a text made clean, None for anything else."""
+    return clean(value, most=most) if isinstance(value, str) else None

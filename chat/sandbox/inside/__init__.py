@@ -1,0 +1,1 @@
+"""What runs behind the wall, beside the model's code. Only the standard library is there."""

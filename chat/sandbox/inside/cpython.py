@@ -1,0 +1,105 @@
+"""A long-lived Python with pandas and matplotlib, behind bubblewrap's wall."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from chat.sandbox.inside import walls
+from chat.sandbox.inside.channel import Channel, Log
+from chat.sandbox.inside.folder import Folder
+from chat.sandbox.inside.interpreter import Interpreter, Run
+from chat.sandbox.inside.variables import dump_variables, load_variables
+
+MEMORY, PLACE, TEMPORARY = "/mnt", "/mnt/data", "/mnt/tmp"
+# What Python, pandas and matplotlib take of address space before there is any data.
+LIBRARIES = 384 * 1024 * 1024
+SCRATCH = 16 * 1024 * 1024
+OPEN_FILES = 128
+
+
+def main(packages: str, limits: dict[str, Any]) -> None:
+    """Serve one session on standard input and output; `limits` has the port's names."""
+    channel = Channel()
+    try:
+        _build_walls(packages, limits)
+    except (OSError, KeyError) as error:
+        channel.send("unavailable", why=str(error))
+        return
+    sys.path.append(packages)
+    session = _Session(channel, limits)
+    channel.ready()
+    for head, body in channel.requests():
+        session.answer(head, body)
+
+
+def _build_walls(packages: str, limits: dict[str, Any]) -> None:
+    walls.mount_memory(
+        MEMORY, size=limits["all_files"] + SCRATCH, entries=2 * limits["files"] + 256
+    )
+    walls.drop_capabilities()
+    for folder in (PLACE, TEMPORARY, f"{TEMPORARY}/matplotlib"):
+        Path(folder).mkdir()
+    # The list of fonts is made with the environment: making it would start a thread.
+    for cache in Path(packages, "matplotlib-cache").glob("*.json"):
+        Path(TEMPORARY, "matplotlib", cache.name).write_bytes(cache.read_bytes())
+    os.chdir(PLACE)
+    os.nice(5)
+    walls.limit_resources(
+        address_space=limits["memory"] + LIBRARIES,
+        file=limits["file"],
+        cpu_seconds=limits["cpu_seconds"],
+        open_files=OPEN_FILES,
+    )
+    walls.refuse_system_calls(alone=True)
+
+
+class _Session:
+    """The interpreter and the folder, and how requests reach them."""
+
+    def __init__(self, channel: Channel, limits: dict[str, Any]) -> None:
+        self._channel = channel
+        self._limits = limits
+        self._interpreter = Interpreter()
+        self._folder = Folder(PLACE, limits)
+
+    def answer(self, head: dict[str, object], body: bytes) -> None:
+        """Carry out one request and send what came of it."""
+        match head["do"]:
+            case "put":
+                problem = self._folder.put(str(head["name"]), body)
+                self._channel.send("put", why=problem)
+            case "run":
+                self._run(body.decode())
+            case "save":
+                data, lost = dump_variables(self._interpreter, self._folder.read_all())
+                self._channel.send("saved", data, lost=lost)
+            case "load":
+                files, lost = load_variables(self._interpreter, body)
+                for name, data in files.items():
+                    self._folder.put(name, data)
+                self._channel.send("loaded", lost=lost)
+
+    def _run(self, code: str) -> None:
+        log = Log(self._channel, most=self._limits["logs"])
+        deadline = time.monotonic() + self._limits["run_seconds"]
+        run = Run(log, deadline=deadline, longest_value=self._limits["value"])
+        self._interpreter.run(code, run)
+        met = {"logs"} if log.cut else set()
+        for number, picture in enumerate(run.pictures):
+            if number >= self._limits["images"] or len(picture) > self._limits["image"]:
+                met.add("images")
+            else:
+                self._channel.send("image", picture)
+        for name, data in self._folder.changed():
+            self._channel.send("file", data, name=name)
+        for name, why in self._folder.skipped:
+            met.add("files")
+            self._channel.send("skipped", name=name, why=why)
+        log.flush()
+        self._channel.send(
+            "done", ended=run.ended, value=run.value, error=run.error, limits=sorted(met)
+        )

@@ -1,0 +1,121 @@
+"""Runs pieces of code one after the other in one namespace."""
+
+from __future__ import annotations
+
+import ast
+import io
+import linecache
+import signal
+import sys
+import time
+import traceback
+import types
+import warnings
+from types import CodeType, FrameType
+from typing import Any
+
+from chat.sandbox.inside.caught import caught
+from chat.sandbox.inside.channel import Log
+
+DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+LONGEST_ERROR = 16 * 1024
+# What a run that took all its time has left for its pictures.
+DRAWING_SECONDS = 4
+
+
+class OutOfTime(BaseException):
+    """Raised in the code that runs; it derives from what `except Exception` does not catch."""
+
+
+class Run:
+    """What one piece of code is given, and what came of it."""
+
+    def __init__(self, log: Log, *, deadline: float, longest_value: int) -> None:
+        self.log = log
+        self.deadline = deadline
+        self.longest_value = longest_value
+        self.ended = "finished"
+        self.value: str | None = None
+        self.error: str | None = None
+        self.pictures: list[bytes] = []
+
+
+class Interpreter:
+    """The namespace, and the source of what was imported and defined in it."""
+
+    def __init__(self) -> None:
+        self.module = types.ModuleType("__main__")
+        self.definitions: dict[str, str] = {}
+        self._count = 0
+        sys.modules["__main__"] = self.module
+        signal.signal(signal.SIGALRM, _stop)
+        warnings.filterwarnings("ignore", message=".*non-interactive.*")
+
+    def run(self, code: str, run: Run) -> None:
+        """Run the code; whatever it raises becomes the run's end and error."""
+        self._count += 1
+        name = f"<code {self._count}>"
+        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+        sys.stdout, sys.stderr = run.log, run.log
+        signal.setitimer(signal.ITIMER_REAL, max(0.01, run.deadline - time.monotonic()))
+        error = caught(lambda: self._execute(code, name, run))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        plots = sys.modules.get("matplotlib.pyplot")
+        if plots is not None:
+            signal.setitimer(
+                signal.ITIMER_REAL, max(DRAWING_SECONDS, run.deadline - time.monotonic())
+            )
+            error = error or caught(lambda: _draw(plots, run))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        if error is not None:
+            run.ended, run.error = _tell(error, name)
+
+    def _execute(self, code: str, name: str, run: Run) -> None:
+        tree = ast.parse(code, name)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        try:
+            exec(compile(tree, name, "exec"), self.module.__dict__)  # nosec B102
+        finally:
+            self._remember(tree, code)
+        if not isinstance(last, ast.Expr):
+            return
+        value = eval(_expression(last, name), self.module.__dict__)  # nosec B307
+        run.value = None if value is None else repr(value)[: run.longest_value]
+
+    def _remember(self, tree: ast.Module, code: str) -> None:
+        for node in tree.body:
+            source = ast.get_source_segment(code, node) or ""
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self.definitions[source] = source
+            elif isinstance(node, DEFINED) and node.name in self.module.__dict__:
+                self.definitions[node.name] = source
+
+
+def _draw(plots: Any, run: Run) -> None:
+    for number in plots.get_fignums():
+        picture = io.BytesIO()
+        plots.figure(number).savefig(picture, format="png", dpi=110, bbox_inches="tight")
+        run.pictures.append(picture.getvalue())
+    plots.close("all")
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise OutOfTime
+
+
+def _expression(node: ast.Expr, name: str) -> CodeType:
+    return compile(ast.Expression(node.value), name, "eval")
+
+
+def _tell(error: BaseException, name: str) -> tuple[str, str]:
+    if isinstance(error, OutOfTime):
+        return "time", "The code took too long and was stopped. Its variables are as it left them."
+    ended = "memory" if isinstance(error, MemoryError) else "raised"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != name:
+        trace = trace.tb_next
+    lines = traceback.format_exception(type(error), error, trace)
+    text = "".join(lines)
+    if len(text) > LONGEST_ERROR:
+        text = f"{text[: LONGEST_ERROR // 2]}\n...\n{text[-LONGEST_ERROR // 2 :]}"
+    return ended, text

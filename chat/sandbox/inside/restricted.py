@@ -1,0 +1,189 @@
+"""Monty, an interpreter of Python's core that has no way to the system at all.
+
+The code runs in Monty's worker, a process of its own below this one; this process answers its
+calls for files and charts, and its walls hold for both.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+from pydantic_monty import (
+    Monty,
+    MontyCrashedError,
+    MontyError,
+    MontyRuntimeError,
+    MontySession,
+    MontySyntaxError,
+)
+
+from chat.sandbox.base import FOLDER
+from chat.sandbox.chart import parse_chart
+from chat.sandbox.inside import frames, walls
+from chat.sandbox.inside.channel import Channel, Log
+from chat.sandbox.inside.shelf import Shelf
+
+# What this process and the worker take of address space each, before there is any data.
+PROGRAMS = 1024 * 1024 * 1024
+OPEN_FILES = 64
+CALLS = 1_000_000  # from the code to this process; each is cheap, and the run's time bounds them
+LONGEST_ERROR = 16 * 1024
+ANEW = "The variables are as they were before this code."
+
+
+def main(limits: dict[str, Any]) -> None:
+    """Serve one session on standard input and output; `limits` has the port's names."""
+    channel = Channel()
+    try:
+        _build_walls(limits)
+    except (OSError, KeyError) as error:
+        channel.send("unavailable", why=str(error))
+        return
+    with Monty(max_processes=1, request_timeout=limits["run_seconds"] + 1) as pool:
+        session = _Session(channel, limits, pool)
+        channel.ready()
+        for head, body in channel.requests():
+            session.answer(head, body)
+
+
+def _build_walls(limits: dict[str, Any]) -> None:
+    os.nice(5)
+    walls.limit_resources(
+        address_space=2 * limits["memory"] + PROGRAMS,
+        file=0,
+        cpu_seconds=limits["cpu_seconds"],
+        open_files=OPEN_FILES,
+    )
+    if sys.platform == "linux":
+        walls.die_with_parent()
+        walls.refuse_system_calls(alone=False)
+
+
+class _Session:
+    """The interpreter and the files, and how requests reach them."""
+
+    def __init__(self, channel: Channel, limits: dict[str, Any], pool: Monty) -> None:
+        self._channel = channel
+        self._limits = limits
+        self._pool = pool
+        self._shelf = Shelf(limits)
+        self._charts = 0
+        self._kept: bytes | None = None  # the variables after the last run that ended well
+        self._open = ExitStack()
+        self._monty = self._check_out()
+
+    def answer(self, head: dict[str, Any], body: bytes) -> None:
+        """Carry out one request and send what came of it."""
+        match head["do"]:
+            case "put":
+                self._channel.send("put", why=self._shelf.lay(head["name"], body))
+            case "run":
+                self._run(body.decode())
+            case "save":
+                files = self._shelf.files.items()
+                parts = [frames.pack({"file": name}, bytes(data)) for name, data in files]
+                if self._kept is not None:
+                    parts.append(frames.pack({"variables": True}, self._kept))
+                self._channel.send("saved", b"".join(parts), lost=[])
+            case "load":
+                self._channel.send("loaded", lost=self._load(body))
+
+    def _check_out(self) -> MontySession:
+        limits = self._limits
+        session = self._pool.checkout(
+            script_name="code.py",
+            limits={
+                "max_feed_duration_secs": limits["run_seconds"],
+                "max_memory": limits["memory"],
+                "max_suspensions": CALLS,
+            },
+            os_policy={"sleep": "zero"},
+        )
+        return self._open.enter_context(session)
+
+    def _renew(self) -> bool:
+        """Take a fresh interpreter with the variables last kept; tell whether they came back."""
+        with ExitStack() as old:
+            old.push(self._open.pop_all())
+        self._monty = self._check_out()
+        if self._kept is None:
+            return True
+        try:
+            self._monty.load_session(self._kept)
+        except (MontyError, ValueError):
+            self._kept = None
+            self._monty = self._check_out()
+            return False
+        return True
+
+    def _load(self, data: bytes) -> list[str]:
+        file = io.BytesIO(data)
+        try:
+            while (part := frames.read(file)) is not None:
+                head, body = part
+                if "file" in head:
+                    self._shelf.lay(str(head["file"]), body)
+                else:
+                    self._kept = body
+        except frames.FrameError:
+            return ["everything"]
+        return [] if self._renew() else ["variables"]
+
+    def _run(self, code: str) -> None:
+        log = Log(self._channel, most=self._limits["logs"])
+        self._charts = 0
+        value = error = None
+        try:
+            found = self._monty.feed_run(
+                code,
+                external_lookup={"chart": self._chart},
+                print_callback=lambda stream, text: _print(log, text),
+                os=self._shelf,
+                cwd=FOLDER,
+            )
+            value = None if found is None else repr(found)[: self._limits["value"]]
+            self._kept = self._monty.dump()
+            ended = "finished"
+        except (MontyError, MemoryError) as problem:
+            ended, error = self._tell(problem)
+        for name in sorted(self._shelf.changed):
+            self._channel.send("file", bytes(self._shelf.files[name]), name=name)
+        self._shelf.changed.clear()
+        log.flush()
+        met = ["logs"] if log.cut else []
+        self._channel.send("done", ended=ended, value=value, error=error, limits=met)
+
+    def _tell(self, problem: MontyError | MemoryError) -> tuple[str, str]:
+        if isinstance(problem, MontyRuntimeError | MontySyntaxError):
+            text = problem.display()[-LONGEST_ERROR:]
+            reason = problem.display("type-msg")
+        else:
+            text = reason = f"{type(problem).__name__}: {problem}"
+        timed_out = isinstance(problem, MontyCrashedError) and problem.timed_out
+        if timed_out or reason.startswith("TimeoutError: feed time limit"):
+            ended = "time"
+        elif reason.startswith(("MemoryError", "MontyConversionError")):
+            ended = "memory"
+        elif isinstance(problem, MontyCrashedError):
+            ended = "crashed"
+        else:
+            self._kept = self._monty.dump()
+            return "raised", text
+        self._renew()
+        return ended, f"{text}\n{ANEW}"
+
+    def _chart(
+        self, kind: str, rows: Any, x: str | None = None, y: Any = None, title: str = ""
+    ) -> None:
+        if self._charts >= self._limits["images"]:
+            raise ValueError(f"A run draws at most {self._limits['images']} charts.")
+        self._channel.send("chart", **parse_chart(kind, rows, x, y, title).wire())
+        self._charts += 1
+
+
+def _print(log: Log, text: str) -> None:
+    log.write(text)

@@ -1,0 +1,177 @@
+"""The session's files as Monty's code sees them: one flat folder, held in memory."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic_monty import AbstractOS, MontyFileHandle, StatResult
+
+from chat.sandbox.base import FOLDER, BadFile, check_name
+
+PLACE = PurePosixPath(FOLDER)
+Path = PurePosixPath | MontyFileHandle
+
+
+class Shelf(AbstractOS):
+    """Answers the file calls of the code; every other call of the system is not answered.
+
+    Raises OSErrors, which become exceptions of the code.
+    """
+
+    def __init__(self, limits: dict[str, Any]) -> None:
+        self._limits = limits
+        self.files: dict[str, bytearray] = {}
+        self.changed: set[str] = set()
+
+    def lay(self, name: str, data: bytes) -> str | None:
+        """Lay a file there for the caller; return what is wrong, if anything."""
+        try:
+            self._set(name, bytearray(data))
+        except OSError as error:
+            return str(error)
+        self.changed.discard(name)
+        return None
+
+    def _set(self, name: str, data: bytearray) -> None:
+        others = sum(len(held) for other, held in self.files.items() if other != name)
+        if len(data) > self._limits["file"] or others + len(data) > self._limits["all_files"]:
+            raise OSError("[Errno 28] No space left for files.")
+        if len(self.files.keys() | {name}) > self._limits["files"]:
+            raise OSError("[Errno 28] Too many files.")
+        self.files[name] = data
+        self.changed.add(name)
+
+    def _name(self, path: Path) -> str:
+        path = PurePosixPath(path.path) if isinstance(path, MontyFileHandle) else path
+        if path == PLACE:
+            raise IsADirectoryError(f"[Errno 21] Is a directory: '{path}'")
+        if path.parent != PLACE:
+            raise FileNotFoundError(f"[Errno 2] No such file or directory: '{path}'")
+        try:
+            check_name(path.name)
+        except BadFile as error:
+            raise OSError(str(error)) from error
+        return path.name
+
+    def _held(self, path: Path) -> bytearray:
+        name = self._name(path)
+        if name not in self.files:
+            raise FileNotFoundError(f"[Errno 2] No such file or directory: '{name}'")
+        return self.files[name]
+
+    def path_exists(self, path: PurePosixPath) -> bool:
+        """Tell for files and the folder itself."""
+        return self.path_is_dir(path) or self.path_is_file(path)
+
+    def path_is_file(self, path: PurePosixPath) -> bool:
+        """Tell whether there is a file."""
+        return path.parent == PLACE and path.name in self.files
+
+    def path_is_dir(self, path: PurePosixPath) -> bool:
+        """Tell whether it is the folder."""
+        return path == PLACE
+
+    def path_is_symlink(self, path: PurePosixPath) -> bool:
+        """There are none."""
+        return False
+
+    def path_open(self, path: PurePosixPath, mode: str) -> MontyFileHandle:
+        """Do what opening does to a file."""
+        handle = MontyFileHandle(str(path), mode)
+        action = handle.mode[0]
+        if action == "r":
+            self._held(path)
+        elif action == "w" or self._name(path) not in self.files:
+            self._set(self._name(path), bytearray())
+        return handle
+
+    def path_read_text(self, path: Path) -> str:
+        """Return a file's text, as UTF-8."""
+        return self._held(path).decode()
+
+    def path_read_bytes(self, path: Path) -> bytes:
+        """Return a file's contents."""
+        return bytes(self._held(path))
+
+    def path_write_text(self, path: Path, data: str) -> int:
+        """Replace a file's text."""
+        self._set(self._name(path), bytearray(data, "utf-8"))
+        return len(data)
+
+    def path_write_bytes(self, path: Path, data: bytes) -> int:
+        """Replace a file's contents."""
+        self._set(self._name(path), bytearray(data))
+        return len(data)
+
+    def path_append_text(self, path: Path, data: str) -> int:
+        """Add text to a file's end."""
+        self.path_append_bytes(path, data.encode())
+        return len(data)
+
+    def path_append_bytes(self, path: Path, data: bytes) -> int:
+        """Add to a file's end, which costs what is added."""
+        held = self._held(path)
+        total = sum(len(other) for other in self.files.values()) + len(data)
+        if len(held) + len(data) > self._limits["file"] or total > self._limits["all_files"]:
+            raise OSError("[Errno 28] No space left for files.")
+        held += data
+        self.changed.add(self._name(path))
+        return len(data)
+
+    def path_mkdir(self, path: PurePosixPath, parents: bool, exist_ok: bool) -> None:
+        """There is one folder, and no other."""
+        if not (path == PLACE and exist_ok):
+            raise PermissionError("[Errno 1] There are no other folders here.")
+
+    def path_unlink(self, path: PurePosixPath) -> None:
+        """Remove a file."""
+        self._held(path)
+        del self.files[path.name]
+        self.changed.discard(path.name)
+
+    def path_rmdir(self, path: PurePosixPath) -> None:
+        """Folders stay."""
+        raise PermissionError(f"[Errno 1] Operation not permitted: '{path}'")
+
+    def path_iterdir(self, path: PurePosixPath) -> list[PurePosixPath]:
+        """Return the folder's files."""
+        if path != PLACE:
+            raise FileNotFoundError(f"[Errno 2] No such file or directory: '{path}'")
+        return [PLACE / name for name in sorted(self.files)]
+
+    def path_stat(self, path: PurePosixPath) -> StatResult:
+        """Return a file's size; times are of no use here."""
+        if path == PLACE:
+            return StatResult.dir_stat(mtime=0)
+        return StatResult.file_stat(len(self._held(path)), mtime=0)
+
+    def path_rename(self, path: PurePosixPath, target: PurePosixPath) -> None:
+        """Give a file another name."""
+        held, name = self._held(path), self._name(target)
+        self.path_unlink(path)
+        self._set(name, held)
+
+    def path_resolve(self, path: PurePosixPath) -> str:
+        """Return the path; there are no links."""
+        return str(path)
+
+    def path_absolute(self, path: PurePosixPath) -> str:
+        """Return the path from the root."""
+        return str(PLACE / path)
+
+    def getenv(self, key: str, default: str | None = None) -> str | None:
+        """Return the default: there is no environment."""
+        return default
+
+    def get_environ(self) -> dict[str, str]:
+        """Return nothing: there is no environment."""
+        return {}
+
+    def dispatch(
+        self, function_name: Any, args: Any, kwargs: Any = None, *, is_async: bool = False
+    ) -> Any:
+        """Answer what concerns files, and nothing of clocks, waiting or chance."""
+        if not str(function_name).startswith(("Path.", "open", "os.getenv", "os.environ")):
+            raise NotImplementedError
+        return super().dispatch(function_name, args, kwargs, is_async=is_async)

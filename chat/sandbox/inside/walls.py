@@ -1,0 +1,114 @@
+"""Walls that a session's process puts around itself before it sees any of the model's code."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import signal
+import struct
+import sys
+
+from chat.sandbox.inside import syscalls
+
+ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+X32 = 0x40000000  # the same calls under other numbers, on x86-64
+
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
+SECCOMP_MODE_FILTER = 2
+CAPABILITY_VERSION_3 = 0x20080522
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+
+# Classic BPF: load a word of seccomp_data, jump if equal or above, return.
+LOAD, EQUAL, ABOVE, RETURN = 0x20, 0x15, 0x25, 0x06
+NUMBER_AT, ARCHITECTURE_AT = 0, 4
+ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000, 0x80000000
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent is gone."""
+    parent = os.getppid()
+    _check(_libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+    if os.getppid() != parent:
+        sys.exit("The parent went before.")
+
+
+def mount_memory(folder: str, *, size: int, entries: int) -> None:
+    """Mount a file system in memory with both bounds. Raises OSError."""
+    options = f"size={size},nr_inodes={entries},mode=700".encode()
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    _check(_libc().mount(b"tmpfs", folder.encode(), b"tmpfs", flags, options), "mount")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability. Raises OSError."""
+    head = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION_3, 0))
+    _check(_libc().capset(head, bytes(24)), "capset")
+
+
+def limit_resources(*, address_space: int, file: int, cpu_seconds: int, open_files: int) -> None:
+    """Set limits that cannot be raised again; sizes in bytes."""
+    for kind, most in (
+        (resource.RLIMIT_AS, address_space),
+        (resource.RLIMIT_FSIZE, file),
+        (resource.RLIMIT_CPU, cpu_seconds),
+        (resource.RLIMIT_NOFILE, open_files),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+    ):
+        now = resource.getrlimit(kind)[1]
+        allowed = most if now == resource.RLIM_INFINITY else min(most, now)
+        resource.setrlimit(kind, (allowed, allowed))
+
+
+def filter_program(machine: str, *, alone: bool) -> bytes:
+    """Return the filter for a processor; `alone` also refuses new processes and signals.
+
+    Raises KeyError for a processor whose numbers are not known.
+    """
+    column = syscalls.MACHINES[machine]
+    refused = {**syscalls.NEVER, **(syscalls.ALONE if alone else {})}
+    numbers = [pair[column] for pair in refused.values()]
+    code = [
+        _step(LOAD, ARCHITECTURE_AT),
+        _step(EQUAL, ARCHITECTURES[machine], jump=1),
+        _step(RETURN, KILL),
+        _step(LOAD, NUMBER_AT),
+    ]
+    if machine == "x86_64":
+        code += [_step(ABOVE, X32 - 1, otherwise=1), _step(RETURN, KILL)]
+    code += [_step(ABOVE, syscalls.LAST_KNOWN, otherwise=1), _step(RETURN, REFUSE | errno.ENOSYS)]
+    if alone:
+        code += [_step(EQUAL, syscalls.CLONE3, otherwise=1), _step(RETURN, REFUSE | errno.ENOSYS)]
+    for number in numbers:
+        if number is not None:
+            code += [_step(EQUAL, number, otherwise=1), _step(RETURN, REFUSE | errno.EPERM)]
+    return b"".join([*code, _step(RETURN, ALLOW)])
+
+
+def _step(code: int, value: int, *, jump: int = 0, otherwise: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, jump, otherwise, value)
+
+
+def refuse_system_calls(*, alone: bool) -> None:
+    """Load the filter, for this process and all that it starts. Raises OSError, KeyError."""
+    libc = _libc()
+    code = filter_program(os.uname().machine, alone=alone)
+    program = _Program(len(code) // 8, code)
+    _check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+    _check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "seccomp")

@@ -1,0 +1,53 @@
+"""The sandbox that is there everywhere: Monty, an interpreter written for code by models.
+
+Its wall is the interpreter: it has no call that reaches the system. Around it stand a process of
+its own without environment, limits of memory and processor time, and on Linux a filter of system
+calls.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from chat.sandbox.base import FOLDER, Limits, SandboxUnavailable
+from chat.sandbox.chart import USAGE
+from chat.sandbox.process import ProcessSession, inner_limits, start
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROGRAM = (
+    "import json, sys; sys.path.append({root!r}); "
+    "from chat.sandbox.inside.restricted import main; main(json.loads({limits!r}))"
+)
+
+
+class MontySandbox:
+    """Opens sessions of Monty. Files and variables of a saved session come back exactly."""
+
+    name = "monty"
+    description = (
+        "Runs Python and returns what it prints, the value of its last expression, and the files "
+        "it writes. Variables and files stay for later calls in this chat. This is a small "
+        "interpreter of Python's core. It has the modules asyncio, base64, bisect, collections, "
+        "copy, csv, dataclasses, datetime, decimal, functools, hashlib, itertools, json, math, "
+        "os, pathlib, random, re, sys, time, tomllib and typing; no others, so no numpy, "
+        "pandas, matplotlib, statistics or io. It has no generators (yield), no network and no "
+        f"folders: files lie in {FOLDER}, the working folder, and are read and written with "
+        f"open(). To draw, call {USAGE}"
+    )
+
+    async def check(self) -> None:
+        """Raise SandboxUnavailable when the interpreter is not installed."""
+        if find_spec("pydantic_monty") is None:
+            raise SandboxUnavailable("The package pydantic-monty is missing.")
+
+    async def open(self, limits: Limits, *, saved: bytes | None = None) -> ProcessSession:
+        """Open a session, with the files and variables of a saved one.
+
+        Raises SandboxUnavailable.
+        """
+        await self.check()
+        program = PROGRAM.format(root=str(ROOT), limits=json.dumps(inner_limits(limits)))
+        return await start([sys.executable, "-I", "-c", program], limits, saved=saved)

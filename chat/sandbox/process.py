@@ -1,0 +1,231 @@
+"""The outer end of a session: a process that is started, asked, believed nothing, and killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from chat.sandbox.base import (
+    BadFile,
+    Ended,
+    Limits,
+    Outcome,
+    SandboxUnavailable,
+    Saved,
+    SessionEnded,
+    check_name,
+    clean,
+)
+from chat.sandbox.gather import Gathered
+from chat.sandbox.inside import frames
+
+GRACE_SECONDS = 5  # for the session to stop the code itself, and for its pictures
+FILE_SECONDS = 20
+LOST = "The session had ended. Files have to be put again, variables are gone."
+
+
+async def start(
+    command: Sequence[str], limits: Limits, *, saved: bytes | None = None
+) -> ProcessSession:
+    """Start a session's process and wait until it is ready. Raises SandboxUnavailable."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={"LANG": "C.UTF-8"},
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SandboxUnavailable(f"{command[0]} does not start: {error.strerror}.") from error
+    session = ProcessSession(process, limits)
+    try:
+        async with asyncio.timeout(limits.start_seconds):
+            await session.begin(saved)
+    except BaseException as error:
+        session.kill()
+        if not isinstance(error, TimeoutError | SessionEnded | frames.FrameError):
+            raise
+        words = await session.last_words()
+        raise SandboxUnavailable(f"The sandbox does not start. {words}".strip()) from error
+    finally:
+        if not session.alive:
+            await session.close()
+    return session
+
+
+class ProcessSession:
+    """A session as the port has it, over any process that speaks the protocol.
+
+    The process is never believed: sizes, counts, names and texts are checked
+    again here, and a frame out of order ends the session.
+    """
+
+    def __init__(self, process: Process, limits: Limits) -> None:
+        self._process = process
+        self._limits = limits
+        self._lock = asyncio.Lock()
+        self._killed = False
+        self._lost: tuple[str, ...] = ()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs and nobody ended it."""
+        return not self._killed and self._process.returncode is None
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The variables that opening could not bring back."""
+        return self._lost
+
+    @property
+    def pid(self) -> int:
+        """The process that the server started."""
+        return self._process.pid
+
+    async def begin(self, saved: bytes | None) -> None:
+        """Wait for the process's walls, and give it what was saved.
+
+        Raises SandboxUnavailable, SessionEnded, FrameError.
+        """
+        head, _ = await self._read()
+        if head.get("is") != "ready":
+            raise SandboxUnavailable(f"The sandbox has no walls: {_text(head, 'why')}")
+        if saved is not None:
+            await self._write({"do": "load"}, saved)
+            head, _ = await self._read()
+            self._lost = _names(head.get("lost"))
+
+    async def put_file(self, name: str, data: bytes) -> None:
+        """Lay a file into the session's folder. Raises BadFile, SessionEnded."""
+        check_name(name)
+        if len(data) > self._limits.file:
+            raise BadFile(f"A file in a session has at most {self._limits.file} bytes.")
+        async with self._lock, self._ending_on_failure(FILE_SECONDS):
+            await self._write({"do": "put", "name": name}, data)
+            head, _ = await self._read()
+        if head.get("why"):
+            raise BadFile(_text(head, "why"))
+
+    async def run(self, code: str) -> Outcome:
+        """Run the code; whatever it does is the outcome, also the end of the process."""
+        data = code.encode(errors="replace")
+        if len(data) > self._limits.code:
+            return Outcome(ended=Ended.RAISED, seconds=0, error="The code is too long.")
+        async with self._lock:
+            gathered = Gathered(self._limits)
+            started = time.monotonic()
+            try:
+                async with self._ending_on_failure(self._limits.run_seconds + GRACE_SECONDS):
+                    await self._write({"do": "run"}, data)
+                    while not gathered.done:
+                        gathered.take(*await self._read())
+            except SessionEnded as error:
+                gathered.end(*self._reason(error))
+            return gathered.outcome(time.monotonic() - started)
+
+    async def save(self) -> Saved | None:
+        """Return files and variables, None when they are too large. Raises SessionEnded."""
+        async with self._lock, self._ending_on_failure(FILE_SECONDS):
+            await self._write({"do": "save"})
+            head, body = await self._read(most=self._limits.saved + self._limits.all_files)
+        if head.get("is") != "saved":
+            return None
+        data = body if len(body) <= self._limits.saved else None
+        return None if data is None else Saved(data=data, lost=_names(head.get("lost")))
+
+    def kill(self) -> None:
+        """End the process and all that it started, at once."""
+        self._killed = True
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def close(self) -> None:
+        """End the session and wait until its process is gone."""
+        self.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        await self._process.wait()
+
+    async def last_words(self) -> str:
+        """Return what a process that ended wrote to standard error, for an operator."""
+        if self._process.stderr is None:
+            return ""
+        return clean((await self._process.stderr.read(2000)).decode(errors="replace"), most=2000)
+
+    @contextlib.asynccontextmanager
+    async def _ending_on_failure(self, seconds: float) -> AsyncIterator[None]:
+        """Kill the process when the block fails, is cancelled or takes too long.
+
+        Raises SessionEnded for what the process did.
+        """
+        if not self.alive:
+            raise SessionEnded(LOST)
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except BaseException as error:
+            by_hand = self._killed
+            await asyncio.shield(asyncio.ensure_future(self.close()))
+            match error:
+                case TimeoutError():
+                    raise SessionEnded(Ended.TIME) from error
+                case frames.FrameError() | SessionEnded():
+                    raise SessionEnded(Ended.CANCELLED if by_hand else Ended.CRASHED) from error
+            raise
+
+    def _reason(self, error: SessionEnded) -> tuple[Ended, str]:
+        match error.args[0]:
+            case Ended.TIME:
+                return Ended.TIME, f"The code did not stop in time. {LOST}"
+            case Ended.CANCELLED:
+                return Ended.CANCELLED, f"The code was stopped. {LOST}"
+        code = self._process.returncode
+        return Ended.CRASHED, f"The interpreter died (status {code}). {LOST}"
+
+    async def _write(self, head: frames.Head, body: bytes = b"") -> None:
+        pipe = self._process.stdin
+        if pipe is None:
+            raise SessionEnded(Ended.CRASHED)
+        try:
+            pipe.write(frames.pack(head, body))
+            await pipe.drain()
+        except (ConnectionError, RuntimeError) as error:
+            raise SessionEnded(Ended.CRASHED) from error
+
+    async def _read(self, *, most: int | None = None) -> tuple[frames.Head, bytes]:
+        pipe = self._process.stdout
+        if pipe is None:
+            raise SessionEnded(Ended.CRASHED)
+        most = max(self._limits.file, self._limits.image) if most is None else most
+        try:
+            lengths = await pipe.readexactly(frames.LENGTHS.size)
+            head, body = frames.parse_lengths(lengths, most=most)
+            return frames.parse_head(await pipe.readexactly(head)), await pipe.readexactly(body)
+        except asyncio.IncompleteReadError as error:
+            raise SessionEnded(Ended.CRASHED) from error
+
+
+def inner_limits(limits: Limits) -> dict[str, Any]:
+    """Return the limits as a session's process is given them."""
+    return asdict(limits)
+
+
+def _text(head: frames.Head, key: str) -> str:
+    value = head.get(key)
+    return clean(value, most=2000) if isinstance(value, str) else ""
+
+
+def _names(value: object) -> tuple[str, ...]:
+    found = value if isinstance(value, list) else []
+    return tuple(clean(name, most=100) for name in found[:100] if isinstance(name, str))
