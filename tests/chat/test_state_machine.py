@@ -508,43 +508,47 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def check(self) -> None:
+        threads = [talk.thread for talk in self.talks]
         with self.company.scope():
-            for talk in self.talks:
-                self._check_messages(talk)
-                self._check_runs(talk)
+            messages = list(Message.objects.filter(thread_id__in=threads).order_by("position"))
+            waiting = list(Message.objects.queued().filter(thread_id__in=threads))
+            runs = list(Run.objects.filter(thread_id__in=threads).order_by("created_at"))
+            ended = [run.pk for run in runs if run.status not in ACTIVE]
+            assert not RunStep.objects.filter(run_id__in=ended, ended_at=None).exists()
+            assert not ToolCall.objects.filter(run_id__in=ended, ended_at=None).exists()
+        for talk in self.talks:
+            own = [m for m in messages if m.thread_id == talk.thread and m.position is not None]
+            check_messages(talk, own)
+            assert [m.text() for m in waiting if m.thread_id == talk.thread] == talk.waiting
+            check_runs(talk, [run for run in runs if run.thread_id == talk.thread])
         assert sorted(self.house.executed) == sorted(self.approved)
         for thread, client in self.clients.items():
             if client.reader is not None:
                 client.read()
-                self._check_client(thread, client)
+                own = [m for m in messages if m.thread_id == thread]
+                check_client(client, own, [run for run in runs if run.thread_id == thread])
 
-    def _check_messages(self, talk: Talk) -> None:
-        rows = Message.objects.filter(thread_id=talk.thread)
-        placed = rows.exclude(position=None).order_by("position")
-        assert [m.text() for m in placed if m.role == "user"] == talk.said
-        assert [m.text() for m in rows.queued()] == talk.waiting
-        told = [(m.status, m.text()) for m in placed if m.role == "assistant"]
-        assert [one for one in told if one[0] != "in_progress"] == talk.answers
-        assert [m.position for m in placed] == list(range(1, len(placed) + 1))
 
-    def _check_runs(self, talk: Talk) -> None:
-        rows = list(Run.objects.filter(thread_id=talk.thread).order_by("created_at"))
-        ended = [(run.status, run.reason) for run in rows if run.status not in ACTIVE]
-        assert ended == talk.ends
-        active = [run for run in rows if run.status in ACTIVE]
-        assert [run.status for run in active] == ([talk.active.status] if talk.active else [])
-        closed = [run.pk for run in rows if run.status not in ACTIVE]
-        assert not RunStep.objects.filter(run_id__in=closed, ended_at=None).exists()
-        assert not ToolCall.objects.filter(run_id__in=closed, ended_at=None).exists()
+def check_messages(talk: Talk, rows: list[Message]) -> None:
+    assert [m.position for m in rows] == list(range(1, len(rows) + 1))
+    assert [m.text() for m in rows if m.role == "user"] == talk.said
+    told = [(m.status, m.text()) for m in rows if m.role == "assistant"]
+    assert [one for one in told if one[0] != "in_progress"] == talk.answers
 
-    def _check_client(self, thread: str, client: Client) -> None:
-        with self.company.scope():
-            runs = {run.pk: run.status for run in Run.objects.filter(thread_id=thread)}
-            texts = {m.pk: m for m in Message.objects.filter(thread_id=thread, role="assistant")}
-        assert client.statuses == {run: runs[run] for run in client.statuses}
-        for item, text in client.texts.items():
-            if item in texts and texts[item].status != "in_progress":
-                assert item in client.doubtful or text == texts[item].text()
+
+def check_runs(talk: Talk, rows: list[Run]) -> None:
+    assert [(run.status, run.reason) for run in rows if run.status not in ACTIVE] == talk.ends
+    active = [run.status for run in rows if run.status in ACTIVE]
+    assert active == ([talk.active.status] if talk.active else [])
+
+
+def check_client(client: Client, messages: list[Message], runs: list[Run]) -> None:
+    statuses = {run.pk: run.status for run in runs}
+    assert client.statuses == {run: statuses[run] for run in client.statuses}
+    for message in messages:
+        if message.pk in client.texts and message.status != "in_progress":
+            told = client.texts[message.pk]
+            assert message.pk in client.doubtful or told == message.text()
 
 
 def chosen(pick: int, among: list[Any]) -> Any:
@@ -577,14 +581,20 @@ def can_retry(talk: Talk) -> bool:
 
 SHORT = settings(
     max_examples=12,
-    stateful_step_count=40,
+    stateful_step_count=25,
     derandomize=True,
     database=None,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(SHORT, max_examples=400, derandomize=False, phases=[Phase.generate, Phase.shrink])
+LONG = settings(
+    SHORT,
+    max_examples=300,
+    stateful_step_count=60,
+    derandomize=False,
+    phases=[Phase.generate, Phase.shrink],
+)
 
 
 @pytest.mark.slow
