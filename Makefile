@@ -1,7 +1,7 @@
 # Everything from a clean clone with Python 3.11 to 3.14, pip, git and make.
 #   make up ARGS="--no-demo"     make test ARGS="-k wall"     make up PYTHON=python3.12
 .DEFAULT_GOAL := up
-.PHONY: up test test-local bench crash check format lock clean packages packages-dev packages-sdk
+.PHONY: up test test-local bench sandbox crash check format lock clean packages packages-dev packages-sdk
 .ONESHELL:
 .SILENT:
 SHELL := /bin/bash
@@ -11,7 +11,7 @@ PYTHON ?= python3
 JOBS ?= 2
 ARGS ?=
 IN := .venv/bin/python
-COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
 # $(1): the requirements file; $(2): the files whose packages are in afterwards.
@@ -90,6 +90,28 @@ test-local: packages-dev
 bench: packages-dev
 	exec $(IN) -m tests.benchmarks $(ARGS)
 
+# pandas and matplotlib for the code of models, where bubblewrap is (docs/sandbox.md); their
+# bytecode and the list of fonts are made here, since nothing can be written behind the wall.
+SANDBOX := $(or $(ATRIUM_DATA_DIR),.data)/sandbox
+SANDBOX_PACKAGES := requirements-sandbox.txt
+sandbox: packages
+	made_for=$$($(IN) -c 'import sys; print(sys.implementation.cache_tag)')
+	hash="$$made_for $$(cksum < $(SANDBOX_PACKAGES))"
+	if grep -qs "^$$hash$$" "$(SANDBOX)/installed"; then exit 0; fi
+	echo "Building the sandbox's environment in $(SANDBOX)…"
+	rm -rf "$(SANDBOX)"
+	uv=$$(command -v uv || command -v .venv/bin/uv || true)
+	if [ -n "$$uv" ]; then
+		"$$uv" pip install --quiet --python $(IN) --target "$(SANDBOX)" --require-hashes -r $(SANDBOX_PACKAGES)
+	else
+		$(PYTHON) -m pip --python $(IN) install --quiet --disable-pip-version-check \
+			--target "$(SANDBOX)" --no-compile --require-hashes -r $(SANDBOX_PACKAGES)
+	fi
+	$(IN) -m compileall -q -j $(JOBS) -x /tests/ "$(SANDBOX)"
+	PYTHONPATH="$(SANDBOX)" MPLCONFIGDIR="$(SANDBOX)/matplotlib-cache" $(IN) -c 'import matplotlib.font_manager'
+	echo "$$made_for" > "$(SANDBOX)/built-for"
+	echo "$$hash" > "$(SANDBOX)/installed"
+
 # Kills servers, workers and the database at random while people chat, and checks the rows.
 #   make crash ARGS="--seconds 240 --seed 7"
 crash: packages-dev
@@ -118,8 +140,9 @@ format: packages-dev
 # Renew the pinned, hashed requirements; the second file holds the first, at the same versions.
 lock: packages-dev
 	export PATH="$$PWD/.venv/bin:$$PATH"
-	$(COMPILE) --upgrade --output-file requirements.txt
-	$(COMPILE) --upgrade --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --upgrade --output-file requirements.txt pyproject.toml
+	$(COMPILE) --upgrade --group dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	$(COMPILE) --upgrade --group sandbox --output-file requirements-sandbox.txt
 
 packages:
 	$(call install,requirements.txt,requirements.txt)
