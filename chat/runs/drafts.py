@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
+from django.db.models.constants import OnConflict
+from django.db.models.sql import InsertQuery
 from django.utils import timezone
 
-from chat.models import Message, RunStep, StepStatus, Thread
+from chat.models import StepStatus, Thread
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
 from chat.runs.turn import Draft, Turn
+from tenants.managers import TenantModel
 from tenants.scope import tenant_scope
 
 
@@ -85,20 +89,33 @@ def _not_waiting(tenant_id: UUID) -> Iterator[None]:
         yield
 
 
+MESSAGE_CHANGES = ("content", "status", "incomplete_reason", "completed_at", "incomplete_at")
+STEP_CHANGES = ("status", "ended_at", "prompt_tokens", "completion_tokens", "sent")
+
+
 def store_draft(draft: Draft) -> None:
-    """Insert or update the draft's message and step; its thread has given it the place."""
-    Message.objects.bulk_create(
-        [draft.message],
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=["content", "status", "incomplete_reason", "completed_at", "incomplete_at"],
+    """Insert or update the draft's message and step; its thread has given it the place.
+
+    Both in one statement, which the ORM has none for; its own SQL of each is joined.
+    """
+    message, of_message = _upsert(draft.message, MESSAGE_CHANGES)
+    step, of_step = _upsert(draft.step, STEP_CHANGES)
+    with connection.cursor() as cursor:
+        cursor.execute(f"WITH message AS ({message}) {step}", [*of_message, *of_step])
+
+
+def _upsert(row: TenantModel, changes: Sequence[str]) -> tuple[str, Sequence[Any]]:
+    """Return the SQL, and its parameters, that inserts a row or updates those fields of it."""
+    meta = row._meta
+    query = InsertQuery(
+        type(row),
+        on_conflict=OnConflict.UPDATE,
+        update_fields=[meta.get_field(name) for name in changes],
+        unique_fields=[meta.pk],
     )
-    RunStep.objects.bulk_create(
-        [draft.step],
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=["status", "ended_at", "prompt_tokens", "completion_tokens", "sent"],
-    )
+    query.insert_values(meta.local_concrete_fields, [row])
+    [(sql, parameters)] = query.get_compiler(connection=connection).as_sql()
+    return sql, parameters
 
 
 def take_place(draft: Draft) -> None:

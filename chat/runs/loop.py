@@ -10,7 +10,7 @@ from chat.conf import conf
 from chat.models import ToolCall
 from chat.models.reasons import Reason
 from chat.models.runs import PENDING, RunStatus
-from chat.runs import records
+from chat.runs import records, upstreams
 from chat.runs.answer import Answer, model_step
 from chat.runs.copies import settle_saving
 from chat.runs.live import LiveRun
@@ -40,10 +40,15 @@ UPSTREAM_REASONS = {
 async def begin(started: Started, live: LiveRun) -> Turn:
     """Load a claimed run and tell its readers that it is in progress.
 
+    One that was just inserted here is not read again; its first round moves it on.
+
     Raises:
         ClaimLapsed: when another process has it.
     """
-    loaded = await phase(records.load, started.claim)
+    if started.run is None or upstreams.keeps_conversations(started.run.upstream):
+        loaded = await phase(records.load, started.claim)
+    else:
+        loaded = records.Loaded.fresh(started.run)
     run = loaded.run
     turn = Turn(
         claim=started.claim,
@@ -59,7 +64,8 @@ async def begin(started: Started, live: LiveRun) -> Turn:
         # What the server kept of a run that was under way before lacks its end: built anew.
         conversation=loaded.mapping.external_id if loaded.mapping and not run.rounds else None,
     )
-    live.publish("thread.run.in_progress", wire.run_object(run))
+    if run.status != RunStatus.QUEUED:
+        live.publish("thread.run.in_progress", wire.run_object(run))
     if loaded.open_step is not None:
         await resume_calls(turn, [c for c in loaded.calls if c.step_id == loaded.open_step.pk])
     elif loaded.mapping is not None and turn.conversation is not None:
@@ -89,7 +95,10 @@ async def rounds(turn: Turn) -> Ending | None:
     if await must_wait(turn):
         return None
     while True:
+        queued = turn.run.status == RunStatus.QUEUED
         plan = await phase(records.begin_round, turn, synced_through=turn.synced_through)
+        if queued:
+            turn.live.publish("thread.run.in_progress", wire.run_object(turn.run))
         if isinstance(plan, Ending):
             return plan
         if turn.open_step is not None:

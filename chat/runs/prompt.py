@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Exists, OuterRef
+
 from chat.conf import conf
 from chat.models import Message, Run, ToolCall
 from chat.models.runs import CallStatus
@@ -107,6 +109,7 @@ def newest_units(run: Run) -> Iterator[Unit]:
         .filter(thread_id=run.thread_id)
         .order_by("-position")
         .defer("metadata", "attachments")
+        .annotate(has_calls=Exists(ToolCall.objects.filter(run_id=OuterRef("run_ref"))))
     )
     seen: set[str] = set()
     below: int | None = None
@@ -129,7 +132,9 @@ def _units(newest_first: Sequence[Message], *, own: str | None, seen: set[str]) 
     for message in reversed(newest_first):
         if message.run_ref and message.run_ref not in seen:
             by_run.setdefault(message.run_ref, []).append(message)
-    calls = _calls_of(list(by_run))
+    # Most runs call nothing, and theirs need not be looked for.
+    called = {m.run_ref for m in newest_first if m.has_calls}  # type: ignore[attr-defined]
+    calls = _calls_of([run_id for run_id in by_run if run_id in called or run_id == own])
     told: set[str] = set()
     for message in reversed(newest_first):
         reference = message.run_ref

@@ -35,7 +35,7 @@ from chat.runs.lifecycle import advance
 from chat.runs.limits import over_limit, prompt_tokens, tokens_left
 from chat.runs.prompt import Prompt, build_prompt
 from chat.runs.queue import start_next_queued
-from chat.runs.turn import Ending, Spent, Started, Turn, failed, incomplete
+from chat.runs.turn import CANCELLED, Ending, Spent, Started, Turn, failed, incomplete
 from chat.tools import dispatch
 from tenants.access import Principal, principal_for_run
 from tenants.scope import tenant_scope
@@ -53,6 +53,12 @@ class Loaded:
     calls: tuple[ToolCall, ...]
     open_step: RunStep | None
     mapping: ThreadMapping | None
+
+    @classmethod
+    def fresh(cls, run: Run) -> Loaded:
+        """Return a run that was just inserted: nothing of it is stored but its row."""
+        position = run.through_position + 1
+        return cls(run=run, position=position, index=0, calls=(), open_step=None, mapping=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +82,7 @@ def load(claim: Claim) -> Loaded:
         if run is None:
             raise ClaimLapsed(claim.run_id)
         if run.status == RunStatus.QUEUED:
-            started = run.started_at or timezone.now()
-            if not advance(run.pk, RunStatus.IN_PROGRESS, claim=claim, started_at=started):
-                raise ClaimLapsed(claim.run_id)
-            run.status, run.started_at = RunStatus.IN_PROGRESS, started
+            _note(run, _move_on(claim, run))
         fresh = run.token == 1 and run.rounds == 0
         steps = [] if fresh else list(RunStep.objects.filter(run=run).order_by("index"))
         calls = [] if fresh else list(ToolCall.objects.filter(run=run).order_by("round", "index"))
@@ -96,6 +99,27 @@ def load(claim: Claim) -> Loaded:
         )
 
 
+def _move_on(claim: Claim, run: Run) -> dict[str, Any]:
+    """Move a queued run to in progress, unless it is cancelled already, and return what it is now.
+
+    Raises:
+        ClaimLapsed: when it is this process's no longer.
+    """
+    started = run.started_at or timezone.now()
+    if advance(run.pk, RunStatus.IN_PROGRESS, claim=claim, started_at=started):
+        return {"status": RunStatus.IN_PROGRESS, "started_at": started}
+    claimed = Run.objects.active().filter(pk=run.pk, owner=claim.owner, token=claim.token)
+    found = claimed.values("status", "started_at").first()
+    if found is None:
+        raise ClaimLapsed(run.pk)
+    return dict(found)
+
+
+def _note(run: Run, fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(run, name, value)
+
+
 def principal_of(claim: Claim, run: Run) -> Principal | None:
     """Return the run's stored principal as it stands now, None where access has ended."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
@@ -104,27 +128,38 @@ def principal_of(claim: Claim, run: Run) -> Principal | None:
 
 def begin_round(turn: Turn, *, synced_through: int | None) -> Round | Ending:
     """Check the run's principal and limits as they are now, and build its prompt."""
+    moved: dict[str, Any] = {}
+    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        if turn.run.status == RunStatus.QUEUED:
+            moved = _move_on(turn.claim, turn.run)
+        if moved.get("status", turn.run.status) == RunStatus.CANCELLING:
+            return CANCELLED
+        plan = _plan_round(turn, synced_through)
+    _note(turn.run, moved)
+    return plan
+
+
+def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
     claim, run = turn.claim, turn.run
-    with tenant_scope(claim.tenant_id), transaction.atomic():
-        principal = principal_for_run(claim.tenant_id, run.member_id, run.key_id)
-        if principal is None:
-            return failed(Reason.ACCESS_ENDED)
-        if not run.model:
-            return failed(Reason.NO_ASSISTANT)
-        if turn.open_step is not None:
-            fenced_update(claim, rounds=turn.rounds)
-            turn.open_step.status = StepStatus.COMPLETED
-            turn.open_step.ended_at = timezone.now()
-            turn.open_step.save(update_fields=["status", "ended_at"])
-        policy = terms.policy()
-        over = over_limit(turn, policy)
-        if over is not None:
-            return over
-        prompt = build_prompt(run, synced_through=synced_through)
-        left = tokens_left(turn, policy)
-        if run.max_prompt_tokens and prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
-            return incomplete(Reason.MAX_PROMPT_TOKENS)
-        return Round(principal=principal, prompt=prompt, tokens_left=left)
+    principal = principal_for_run(claim.tenant_id, run.member_id, run.key_id)
+    if principal is None:
+        return failed(Reason.ACCESS_ENDED)
+    if not run.model:
+        return failed(Reason.NO_ASSISTANT)
+    if turn.open_step is not None:
+        fenced_update(claim, rounds=turn.rounds)
+        turn.open_step.status = StepStatus.COMPLETED
+        turn.open_step.ended_at = timezone.now()
+        turn.open_step.save(update_fields=["status", "ended_at"])
+    policy = terms.policy()
+    over = over_limit(turn, policy)
+    if over is not None:
+        return over
+    prompt = build_prompt(run, synced_through=synced_through)
+    left = tokens_left(turn, policy)
+    if run.max_prompt_tokens and prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
+        return incomplete(Reason.MAX_PROMPT_TOKENS)
+    return Round(principal=principal, prompt=prompt, tokens_left=left)
 
 
 def store_spent(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:
@@ -140,8 +175,7 @@ def store_spent(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:
 
 def note_spent(turn: Turn, totals: dict[str, Any]) -> None:
     """Take over what `store_spent` returned, once it is committed."""
-    for name, tokens in totals.items():
-        setattr(turn.run, name, tokens)
+    _note(turn.run, totals)
     turn.spent.clear()
 
 

@@ -36,13 +36,17 @@ STATE_MARGIN = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A claimed run on its way to the loop, with what its readers are told first."""
+    """A claimed run on its way to the loop, with what its readers are told first.
+
+    `run` is the row as it was just inserted, None where it has to be read.
+    """
 
     claim: Claim
     thread_id: str
     state: int
     seconds_left: float
     announce: tuple[Announcement, ...] = ()
+    run: Run | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
