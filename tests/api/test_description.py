@@ -10,8 +10,9 @@ import pytest
 from django.test import Client
 from drf_spectacular.validation import validate_schema
 
-from chat.api import urls
+from chat.api import assistants, messages, runs, threads, urls
 from chat.api.differences import ADDED, differences, merged
+from chat.api.fields import Input
 from chat.api.schema import EXTENSIONS, IDEMPOTENCY_HEADER, description
 from tenants.actions.external import USER_HEADER
 from tests.api.published import PUBLISHED
@@ -48,7 +49,7 @@ def plain(value: Any) -> Any:
             if key == "properties"
             else plain(item)
             for key, item in value.items()
-            if key not in PROSE and not key.startswith("x-")
+            if key not in PROSE and not str(key).startswith("x-")
         }
     return [plain(item) for item in value] if isinstance(value, list) else value
 
@@ -96,6 +97,30 @@ def test_components_are_the_published_ones_but_for_the_listed_differences() -> N
     here = plain(description()["components"]["schemas"])
     for name in set(here) - set(ADDED):
         assert here[name] == expected[name], name
+
+
+BODIES: dict[str, type[Input]] = {
+    "CreateAssistantRequest": assistants.NewAssistant,
+    "ModifyAssistantRequest": assistants.AssistantChange,
+    "CreateThreadRequest": threads.NewThread,
+    "ModifyThreadRequest": threads.ThreadChange,
+    "CreateMessageRequest": messages.NewMessage,
+    "ModifyMessageRequest": messages.MessageChange,
+    "CreateRunRequest": runs.RunInput,
+    "ModifyRunRequest": runs.MetadataInput,
+    "CreateThreadAndRunRequest": runs.ThreadAndRunInput,
+    "SubmitToolOutputsRunRequest": runs.ToolOutputsInput,
+}
+
+
+@pytest.mark.parametrize("component", BODIES)
+def test_views_read_the_parameters_that_are_described(component: str) -> None:
+    described = description()["components"]["schemas"][component]
+    fields = BODIES[component]().fields
+    assert set(fields) == set(described["properties"])
+    assert {name for name, field in fields.items() if field.required} == set(
+        described.get("required", [])
+    )
 
 
 def test_nothing_is_referred_to_that_is_not_there() -> None:

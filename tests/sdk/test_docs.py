@@ -8,15 +8,13 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.api.conftest import program_of
-from tests.database import HEARTBEATS, TestDatabase
 from tests.sdk import clients
-from tests.server import Server, serve
+from tests.server import Server
 from tests.test_architecture import ROOT
 from tests.world import World
 
@@ -31,24 +29,13 @@ def snippets(page: str, language: str) -> str:
     return "\n".join(found)
 
 
-@pytest.fixture(scope="module")
-def _demonstration(
-    database: TestDatabase, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    database.kept.update(HEARTBEATS)
-    environment = {"ATRIUM_DEMO_TOKENS_PER_SECOND": "1000"}
-    folder = tmp_path_factory.mktemp("demonstration")
-    with serve(database, folder, environment=environment, fixture="_demonstration") as server:
-        yield server
-
-
 @pytest.fixture
-def environment(world: World, _demonstration: Server) -> dict[str, str]:
+def environment(world: World, demonstration: Server) -> dict[str, str]:
     """What the page tells to export: address and key of an admin's program."""
     scopes = ["read", "write", "admin", "act_for_users"]
     return {
         "PATH": os.environ["PATH"],
-        "OPENAI_BASE_URL": f"{_demonstration.url}/v1",
+        "OPENAI_BASE_URL": f"{demonstration.url}/v1",
         "OPENAI_API_KEY": program_of(world.acme, "adam", scopes=scopes).secret,
     }
 
