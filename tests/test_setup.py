@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ import pytest
 
 from tenants import embedded, standby, supervisor
 from tenants.local import announce, serving
+from tests.crash.stand import wait_until
 from tests.database import data_dir as suite_dir
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -228,6 +230,17 @@ class TestUp:
             process.terminate()
             assert (before, process.wait(30)) == (None, 0)
 
+    def test_restarts_a_database_that_died(self, data_dir: Path) -> None:
+        port = free_port()
+        with self.start(data_dir, port) as process:
+            file = data_dir / "postgres" / "data" / "postmaster.pid"
+            os.kill(int(file.read_text().split("\n", 1)[0]), signal.SIGKILL)
+            assert process.stdout is not None
+            assert any("The database ended by itself" in line for line in process.stdout)
+            wait_until(lambda: is_ready(port), seconds=20)
+            process.terminate()
+            assert process.wait(30) == 0
+
     def test_killed_supervisor_takes_the_server_along(self, data_dir: Path) -> None:
         port = free_port()
         with self.start(data_dir, port) as process:
@@ -248,6 +261,15 @@ def test_server_knows_no_owner(monkeypatch: pytest.MonkeyPatch) -> None:
         process.kill()
     assert b"DATABASE_URL=postgresql://atrium_app" in variables
     assert b"atrium_owner" not in variables
+
+
+def is_ready(port: int) -> bool:
+    """Tell whether the server has its database and a worker."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return False
 
 
 def server_of(supervisor_pid: int) -> int:

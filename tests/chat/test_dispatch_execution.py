@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connection
 from django.utils import timezone
 from structlog.testing import capture_logs
@@ -330,3 +331,25 @@ def test_a_lost_database_is_not_taken_for_a_tool_s_mistake(
     monkeypatch.setattr("chat.tools.ledger.end", lost)
     with pytest.raises(DatabaseError):
         asyncio.run(dispatch.execute_all(ctx, rows))
+
+
+@pytest.mark.parametrize("status", ["started", "approved"])
+def test_a_process_that_wakes_up_late_runs_no_call_of_another(
+    world: World, enable: Enable, status: str
+) -> None:
+    called: list[str] = []
+
+    async def send(ctx: ToolContext) -> str:
+        """Send it."""
+        called.append(ctx.call_id)
+        return "sent"
+
+    enable(send, effect=Effect.WRITE_ONCE, label="Send")
+    ctx = open_run(world.acme, "alice", "send")
+    (row,) = prepare(world.acme, ctx, call("send"))
+    with world.acme.scope():
+        # Another process took the run over, and started the call itself.
+        Run.objects.filter(pk=ctx.run.pk).update(token=2)
+    row.status = status
+    async_to_sync(dispatch.execute)(ctx, row)
+    assert called == []

@@ -145,6 +145,43 @@ def test_a_full_process_still_ends_what_is_overdue(world: World, run: Run) -> No
     assert stored(world.acme, run).status == "expired"
 
 
+def test_a_run_that_nobody_ended_in_time_makes_room(world: World, run: Run) -> None:
+    change(world.acme, run, expires_at=timezone.now() - timedelta(seconds=16))
+    sent = create_message(
+        world.acme.principal("alice"),
+        run.thread_id,
+        assistant_id=world.acme.assistant.pk,
+        text="Is anybody there?",
+        client_id=str(uuid4()),
+        busy="reject",
+    )
+    assert sent.run is not None
+    assert stored(world.acme, run).status == "expired"
+
+
+def test_a_run_that_was_given_back_counts_no_death(world: World, run: Run) -> None:
+    given_back = claim(run, uuid4()).started
+    assert given_back is not None
+    recovery.release(given_back.claim, failed=False)
+    claim(run, uuid4())
+    assert stored(world.acme, run).takeovers == 0
+
+
+def test_a_run_that_fails_its_process_counts_as_one(world: World, run: Run) -> None:
+    given_back = claim(run, uuid4()).started
+    assert given_back is not None
+    recovery.release(given_back.claim, failed=True)
+    assert stored(world.acme, run).takeovers == 1
+
+
+def test_a_suspect_waits_while_another_is_on_trial(world: World, run: Run) -> None:
+    change(world.acme, run, owner=uuid4(), token=2, takeovers=1)
+    assert recovery.take_over(run.tenant_id, run.pk, owner=uuid4(), suspects=False) is None
+    taken = recovery.take_over(run.tenant_id, run.pk, owner=uuid4())
+    assert taken is not None
+    assert taken.suspect
+
+
 def test_a_process_that_lost_a_run_does_not_end_it(world: World, run: Run) -> None:
     lost = claim(run, uuid4()).started
     assert lost is not None
