@@ -104,7 +104,13 @@ def _run_and_give_back(fn: Callable[[], T]) -> T:
             _empty_pool()
         raise
     finally:
-        for connection in connections.all(initialized_only=True):
+        give_back()
+
+
+def give_back() -> None:
+    """Let others have this thread's connections; one within a transaction stays."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
             connection.close()
 
 

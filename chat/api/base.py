@@ -23,6 +23,7 @@ from chat.api.throttles import Rate, count_request
 from chat.api.version1 import from_version1, to_version1
 from chat.json_input import parse_json_body
 from tenants.access import Principal
+from tenants.db import give_back
 from tenants.errors import AtriumError, BeyondKey
 
 BETAS = {"assistants=v2": 2, "assistants=v1": 1}
@@ -141,13 +142,16 @@ class ApiView(APIView):
         return response
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Tell how often the key may ask."""
+        """Tell how often the key may ask; a stream goes on without a database connection."""
         response = super().finalize_response(request, response, *args, **kwargs)
         if self.rate is not None:
             for name, value in self.rate.headers.items():
                 response[name] = value
             if response.status_code == 429 and "Retry-After" not in response:
                 response["Retry-After"] = str(self.rate.reset)
+        if response.streaming:
+            # Django would keep it until the last event is out.
+            give_back()
         return response
 
     @property

@@ -61,7 +61,7 @@ def test_a_run_is_streamed_in_the_official_order(model: ModelServer, alice: Open
 def test_a_thread_and_its_run_are_streamed_together(model: ModelServer, alice: OpenAI) -> None:
     model.upstream.expect(say=SAID)
     thread: Any = {"messages": [{"role": "user", "content": "Hi"}]}
-    events = list(
+    events: list[Any] = list(
         alice.beta.threads.create_and_run(assistant_id=model.acme, stream=True, thread=thread)
     )
     assert names_of(events) == ["thread.created", *BEGINNING, *MESSAGE, "thread.run.completed"]
@@ -99,7 +99,8 @@ def test_the_events_are_the_helpers_too(model: ModelServer, alice: OpenAI) -> No
     with alice.beta.threads.runs.stream(thread_id=asked(alice), assistant_id=model.acme) as stream:
         stream.until_done()
         assert stream.get_final_run().status == "completed"
-        [message] = stream.get_final_messages()
+        messages: list[Any] = stream.get_final_messages()
+    [message] = messages
     assert message.content[0].text.value == "".join(SAID)
 
 
@@ -129,7 +130,8 @@ def test_deltas_of_a_call_add_up_to_its_arguments(
     model.upstream.expect(CALLING)
     with alice.beta.threads.runs.stream(thread_id=asked(alice), assistant_id=forecaster) as stream:
         stream.until_done()
-        [step] = stream.get_final_run_steps()
+        steps: list[Any] = stream.get_final_run_steps()
+    [step] = steps
     [call] = step.step_details.tool_calls
     assert (call.function.arguments, call.function.output) == (ARGUMENTS, None)
 
@@ -139,7 +141,7 @@ def test_outputs_go_on_with_the_stream(model: ModelServer, alice: OpenAI, foreca
     run = streamed(alice, forecaster)[-1].data
     [call] = run.required_action.submit_tool_outputs.tool_calls
     model.upstream.expect(say=("Sunny.",))
-    events = list(
+    events: list[Any] = list(
         alice.beta.threads.runs.submit_tool_outputs(
             run.id,
             thread_id=run.thread_id,

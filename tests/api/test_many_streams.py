@@ -1,0 +1,46 @@
+"""Many streams at once: what each of them holds, and how many a key may open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chat.api import streams
+from chat.conf import conf
+from tenants.models import ApiKey
+from tests.api.conftest import Api, assert_error
+from tests.api.streaming import Raw, raw_events, text_in
+from tests.model_server import ModelServer
+from tests.upstream.script import Answer
+from tests.world import World
+
+OPEN = 24  # more than there are database connections
+SAID = tuple(f"{number} " for number in range(10))
+
+
+def begun(model: ModelServer, api: Api) -> Iterator[Raw]:
+    thread = {"messages": [{"role": "user", "content": "Hello"}]}
+    body: dict[str, Any] = {"assistant_id": model.acme, "thread": thread, "stream": True}
+    return raw_events(model, api, "threads/runs", body=body)
+
+
+def test_an_open_stream_holds_no_database_connection(model: ModelServer, alice: Api) -> None:
+    model.upstream.when("Hello", Answer(say=SAID, pace=0.5), repeat=True)
+    opened = [begun(model, alice) for _stream in range(OPEN)]
+    assert {next(stream).name for stream in opened} == {"thread.created"}
+    assert {text_in(stream) for stream in opened} == {"".join(SAID)}
+
+
+def test_a_key_opens_so_many_streams(
+    alice: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.acme.scope():
+        key = ApiKey.objects.get(name="Program")
+    monkeypatch.setitem(streams._open, key.pk, conf.api_streams_per_key)
+    run = world.acme.runs["alice"]
+    refused = alice.get(f"threads/{run.thread_id}/runs/{run.pk}/events")
+    assert_error(refused, 429, code="too_many_streams")
+    begin = alice.post("threads/runs", assistant_id=world.acme.assistant.pk, stream=True)
+    assert_error(begin, 429, code="too_many_streams")
