@@ -171,15 +171,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIGRATION_MODULES = {"admin": None}
 
 if REDIS_URL:
-    CHANNEL_LAYERS: dict[str, Any] = {
-        "default": {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            # Encrypted: chats pass through, and nobody else may speak for a process.
-            "CONFIG": {"hosts": [REDIS_URL], "symmetric_encryption_keys": [SECRET_KEY]},
-        }
-    }
-    CACHES = {
-        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    from config.shared import channel_layer
+
+    CHANNEL_LAYERS: dict[str, Any] = {"default": channel_layer(REDIS_URL, SECRET_KEY)}
+    CACHES: dict[str, Any] = {
+        "default": {"BACKEND": "config.shared.SharedCache", "LOCATION": REDIS_URL}
     }
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

@@ -32,13 +32,13 @@ SILENT_SECONDS = 3.5
 OPERATION_SECONDS = 5.0
 JOIN_SECONDS = 1.0
 MOST_WAITING = 10_000
-THREADS = "atrium.thread."
+THREADS = "atrium-thread."
 AWAY = (RedisError, OSError, TimeoutError)
 
 
 def process_group(process: UUID) -> str:
     """Return the group that one process alone is in."""
-    return f"atrium.process.{process.hex}"
+    return f"atrium-process.{process.hex}"
 
 
 def thread_group(key: Key) -> str:

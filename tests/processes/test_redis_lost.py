@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import aiohttp
+
+from tenants.db import in_db
+from tests.api.conftest import program_of
 from tests.processes.conftest import Pair
 from tests.processes.test_two_processes import TEXT, WORDS, deltas, whole_text
 from tests.socket_client import chat_socket
@@ -24,6 +28,24 @@ async def test_an_answer_is_read_to_its_end_without_redis(world: World, pair: Pa
                 assert await whole_text(socket, sent["run"]["id"]) == TEXT
         finally:
             pair.redis.start()
+
+
+async def test_requests_are_served_and_counted_without_redis(world: World, pair: Pair) -> None:
+    program = await in_db(program_of, world.acme, "alice")
+    headers = {"Authorization": f"Bearer {program.secret}"}
+    pair.redis.kill()
+    try:
+        async with aiohttp.ClientSession(headers=headers) as client:
+            left = [await requests_left(client, f"{pair.a.url}/v1/models") for _request in range(2)]
+        assert left[1] == left[0] - 1
+    finally:
+        pair.redis.start()
+
+
+async def requests_left(client: aiohttp.ClientSession, url: str) -> int:
+    async with client.get(url) as response:
+        assert response.status == 200
+        return int(response.headers["x-ratelimit-remaining-requests"])
 
 
 async def test_readers_are_told_to_look_again_once_redis_is_back(world: World, pair: Pair) -> None:

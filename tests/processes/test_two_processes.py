@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import aiohttp
+
 from chat.demo.models import Contact, Customer, Order
 from chat.models import Message
 from tenants.db import in_db
+from tests.api.conftest import program_of
 from tests.database import TestDatabase
 from tests.model_server import make_assistant
 from tests.processes.conftest import Pair, served
@@ -222,3 +226,27 @@ async def told_over_there(pair: Pair, company: Company, name: str) -> str:
         for socket in (writer, reader):
             await socket.until_ended(sent["run"]["id"])
         return str(reader.events)
+
+
+async def test_a_programs_stream_goes_on_in_the_other_process(world: World, pair: Pair) -> None:
+    pair.upstream.expect(Answer(say=WORDS, pace=0.02))
+    program = await in_db(program_of, world.acme, "alice")
+    async with chat_socket(pair.a, world.acme, "alice") as writer:
+        sent = await writer.say("Hello", assistant=pair.assistant)
+        thread, run = sent["thread"]["id"], sent["run"]["id"]
+        await writer.until_event("thread.message.delta")
+        url = f"{pair.b.url}/v1/threads/{thread}/runs/{run}/events"
+        headers = {"Authorization": f"Bearer {program.secret}", **program.headers}
+        async with aiohttp.ClientSession(headers=headers) as client, client.get(url) as stream:
+            assert stream.status == 200, await stream.text()
+            told = (await stream.read()).decode()
+        assert streamed_text(told) == TEXT
+        assert told.endswith("event: done\ndata: [DONE]\n\n")
+        await writer.until_ended(run)
+
+
+def streamed_text(told: str) -> str:
+    """Return the text that an event stream's deltas brought."""
+    frames = [frame.split("data: ", 1)[1] for frame in told.split("\n\n") if ".delta" in frame]
+    parts = [json.loads(data)["delta"]["content"][0]["text"]["value"] for data in frames]
+    return "".join(parts)
