@@ -16,6 +16,7 @@ from procrastinate.jobs import Status
 from chat.conf import conf
 from chat.models import IdempotencyRecord, Run, Thread, ThreadMapping
 from chat.models.idempotency import KEPT
+from chat.retrieval.pipeline import index_file
 from chat.runs import upstreams
 from chat.runs.worker import worker
 from chat.upstream.base import KeepsConversations
@@ -121,3 +122,19 @@ def _erase_idempotency_records() -> None:
     for tenant_id, record_ids in old.items():
         with tenant_scope(tenant_id), transaction.atomic():
             IdempotencyRecord.objects.filter(pk__in=record_ids).delete()
+
+
+@app.task(queue="files")
+async def index_store_file(tenant_id: str, store_file_id: int) -> None:
+    """Index one file of a vector store."""
+    await index_file(UUID(tenant_id), store_file_id)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="files", queueing_lock="index_waiting_files")
+async def index_waiting_files(timestamp: int) -> None:
+    """Index what no job is left for: its process died, or its embedder was away."""
+    for store_file_id, tenant_id in await in_db(
+        call_door, "files_to_index", conf.index_lapse_seconds, 20
+    ):
+        await index_file(tenant_id, store_file_id)

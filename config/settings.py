@@ -348,6 +348,20 @@ if _openai_configured:
         "CONVERSATIONS": read("bool", "ATRIUM_UPSTREAM_CONVERSATIONS", False),
     }
 
+# Search by meaning: a model server's embeddings where a model is named, else the local extra
+# where it is installed; without either, search is by words.
+EMBEDDER: dict[str, Any] | None = None
+if read("str", "ATRIUM_EMBEDDING_MODEL", ""):
+    EMBEDDER = {
+        "BACKEND": "chat.upstream.embeddings.UpstreamEmbedder",
+        "OPTIONS": {
+            "model": read("str", "ATRIUM_EMBEDDING_MODEL", ""),
+            "base_url": read("str", "OPENAI_BASE_URL", "") or None,
+            "api_key": read("str", "OPENAI_API_KEY", "") or "none",
+            **_UPSTREAM_TIMES,
+        },
+    }
+
 CHAT = {
     "UPSTREAMS": UPSTREAMS,
     "DEFAULT_UPSTREAM": "default" if _openai_configured else "demo",
@@ -386,4 +400,9 @@ CHAT = {
     "UNDO_SECONDS": read("float", "ATRIUM_UNDO_SECONDS", 300, least=1),
     "API_STREAMS_PER_KEY": read("int", "ATRIUM_API_STREAMS_PER_KEY", 100, least=1),
     "JSON_DEPTH": 32,
+    "EMBEDDER": EMBEDDER,
+    "INDEX_SECONDS": read("float", "ATRIUM_INDEX_SECONDS", 120, least=1),
+    "INDEX_MEMORY_MIB": read("int", "ATRIUM_INDEX_MEMORY_MIB", 2048, least=256),
+    "INDEX_LAPSE_SECONDS": read("float", "ATRIUM_INDEX_LAPSE_SECONDS", 300, least=1),
+    "INDEX_TRIES": read("int", "ATRIUM_INDEX_TRIES", 3, least=1),
 }

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from chat.models.assistants import Assistant
+from chat.models.files import File, StorageUse
 from chat.models.idempotency import IdempotencyRecord
 from chat.models.runs import Process, Run, RunStatus, RunStep, StepStatus, ToolCall
+from chat.models.stores import Chunk, FileBatch, IndexStatus, StoreFile, VectorStore
 from chat.models.threads import Message, MessageStatus, Thread, ThreadMapping
+from chat.models.uploads import Upload, UploadPart, UploadStatus
 from chat.models.usage import Price, TenantPolicy, Usage
+from chat.models.vectors import Vector
 
 __all__ = [
     "Assistant",
+    "Chunk",
+    "File",
+    "FileBatch",
     "IdempotencyRecord",
+    "IndexStatus",
     "Message",
     "MessageStatus",
     "Price",
@@ -19,9 +27,16 @@ __all__ = [
     "RunStatus",
     "RunStep",
     "StepStatus",
+    "StorageUse",
+    "StoreFile",
     "TenantPolicy",
     "Thread",
     "ThreadMapping",
     "ToolCall",
+    "Upload",
+    "UploadPart",
+    "UploadStatus",
     "Usage",
+    "Vector",
+    "VectorStore",
 ]

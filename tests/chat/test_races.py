@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -82,8 +81,7 @@ def answering(company: Company) -> Turn:
     assert taken is not None
     assert taken.started is not None
     live = LiveRun(run.tenant_id, run.thread_id, run.pk, state=run.state)
-    # Read from its row, so that it is in progress without a round.
-    turn: Turn = async_to_sync(loop.begin)(replace(taken.started, run=None), live)
+    turn: Turn = async_to_sync(loop.begin)(taken.started, live)
     turn.open_draft().pieces.append("The answer.")
     turn.spent.append(Spent(model="test-model", usage=UsageReported(3, 5)))
     return turn

@@ -29,6 +29,7 @@ from aiohttp import web
 
 from tests.upstream.reply import send_answer, send_free_run
 from tests.upstream.script import Answer, Dialect, FreeRun, Wire
+from tests.upstream.vectors import embeddings_answer
 from tests.upstream.wire import output_items, whole
 
 MODELS = ("test-model", "test-model-2")
@@ -136,6 +137,7 @@ class ScriptedServer:
         for path in PATHS:
             app.router.add_post(path, self._model_request)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_post("/v1/conversations", self._create_conversation)
         app.router.add_get("/v1/conversations/{id}/items", self._conversation_items)
         app.router.add_delete("/v1/conversations/{id}", self._delete_conversation)
@@ -216,6 +218,9 @@ class ScriptedServer:
             return None
         self.conversations[kept] += [*body["input"], *output_items(answer)]
         return str(kept)
+
+    async def _embeddings(self, request: web.Request) -> web.Response:
+        return web.json_response(embeddings_answer(await request.json()))
 
     async def _models(self, request: web.Request) -> web.Response:
         await self._record(request)

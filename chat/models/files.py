@@ -1,0 +1,120 @@
+"""Files: what people and programs uploaded. The bytes are in Django's storage, by `storage_key`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from chat import ids
+from tenants.access import Principal
+from tenants.constraints import tenant_constraints
+from tenants.managers import TenantManager, TenantModel, TenantQuerySet
+from tenants.models import Membership
+
+
+class Purpose(models.TextChoices):
+    """As the Assistants API has them."""
+
+    ASSISTANTS = "assistants", _("for assistants")
+    ASSISTANTS_OUTPUT = "assistants_output", _("made by an assistant")
+    VISION = "vision", _("a picture to look at")
+    USER_DATA = "user_data", _("anything")
+    BATCH = "batch", _("batch")
+    BATCH_OUTPUT = "batch_output", _("batch output")
+    FINE_TUNE = "fine-tune", _("fine-tune")
+    FINE_TUNE_RESULTS = "fine-tune-results", _("fine-tune results")
+    EVALS = "evals", _("evaluations")
+
+
+class FileQuerySet(TenantQuerySet["File"]):
+    """Files of the tenant in scope."""
+
+    def present(self) -> FileQuerySet:
+        """Leave out those still on their way, the deleted and the expired."""
+        unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
+        return self.filter(unexpired, stored_at__isnull=False, deleted_at=None)
+
+    def for_principal(self, principal: Principal) -> FileQuerySet:
+        """Return the principal's own files, and for admins the company's."""
+        return self.present().filter(owned_by(principal))
+
+
+def owned_by(principal: Principal) -> models.Q:
+    """Return the condition of what is the principal's: their own, and for admins the company's."""
+    own = models.Q(member_id=principal.membership_id, member_id__isnull=False)
+    return own | models.Q(member_id=None) if principal.is_admin else own
+
+
+class File(TenantModel):
+    """One uploaded or produced file.
+
+    Without a `member` it is the company's: an admin's, for assistants. The row
+    comes first, so that bytes are never without one; it is there for others
+    once `stored_at` is set, with its final size and hash.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.file_id, editable=False)
+    member = models.ForeignKey(
+        Membership, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    purpose = models.CharField(max_length=20, choices=Purpose.choices)
+    # Metadata only: no path is ever made of it.
+    filename = models.CharField(_("name"), max_length=255)
+    media_type = models.CharField(max_length=100)
+    bytes = models.BigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True)
+    storage_key = models.CharField(max_length=100, unique=True)
+    created_at = models.DateTimeField(_("uploaded"), default=timezone.now)
+    stored_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(FileQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("file")
+        verbose_name_plural = _("files")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("file", member="NO ACTION"),
+            models.CheckConstraint(
+                condition=models.Q(purpose__in=Purpose.values), name="file_purpose_known"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["tenant", "-created_at", "-id"], name="file_newest"),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(stored_at=None) | models.Q(deleted_at__isnull=False),
+                name="file_to_remove",
+            ),
+            models.Index(
+                fields=["expires_at"],
+                condition=models.Q(expires_at__isnull=False),
+                name="file_expires",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.filename
+
+
+class StorageUse(TenantModel):
+    """How many bytes a tenant keeps: one row, moved in the transaction that keeps or frees them."""
+
+    id = models.BigAutoField(primary_key=True)
+    bytes = models.BigIntegerField(default=0)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("storageuse"),
+            models.UniqueConstraint(fields=["tenant"], name="storageuse_one_per_tenant"),
+            models.CheckConstraint(
+                condition=models.Q(bytes__gte=0), name="storageuse_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.bytes} bytes"

@@ -1,0 +1,201 @@
+"""Vector stores: which files are searched together, and what was made of each for searching."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from chat import ids
+from chat.models.files import File, owned_by
+from tenants.access import Principal
+from tenants.constraints import tenant_constraints
+from tenants.managers import TenantManager, TenantModel, TenantQuerySet
+from tenants.models import Membership
+
+
+class VectorStoreQuerySet(TenantQuerySet["VectorStore"]):
+    """Vector stores of the tenant in scope."""
+
+    def present(self) -> VectorStoreQuerySet:
+        """Leave out the deleted; the expired are still shown."""
+        return self.filter(deleted_at=None)
+
+    def for_principal(self, principal: Principal) -> VectorStoreQuerySet:
+        """Return the principal's own, and for admins the company's."""
+        return self.present().filter(owned_by(principal))
+
+
+class VectorStore(TenantModel):
+    """Without a `member` it is the company's: assistants have those, threads their owner's.
+
+    All its vectors are of one `embedding` ("" where there is none and search is
+    by words alone), fixed by its first indexed file.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.store_id, editable=False)
+    member = models.ForeignKey(
+        Membership, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    name = models.CharField(_("name"), max_length=256, blank=True)
+    description = models.CharField(_("description"), max_length=512, blank=True)
+    embedding = models.CharField(max_length=300, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    expires_days = models.IntegerField(null=True)
+    last_active_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    deleted_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(VectorStoreQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("document collection")
+        verbose_name_plural = _("document collections")
+        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+            "vectorstore", member="NO ACTION"
+        )
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["tenant", "-created_at", "-id"], name="vectorstore_newest"),
+            models.Index(
+                fields=["deleted_at"],
+                condition=models.Q(deleted_at__isnull=False),
+                name="vectorstore_deleted",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.id
+
+
+class IndexStatus(models.TextChoices):
+    """Of a file in a store, and of a batch, as the Assistants API has them."""
+
+    IN_PROGRESS = "in_progress", _("being read")
+    COMPLETED = "completed", _("ready")
+    CANCELLED = "cancelled", _("stopped")
+    FAILED = "failed", _("failed")
+
+
+class FileBatch(TenantModel):
+    """Files that were put into a store together; its status is that of its files."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.batch_id, editable=False)
+    store = models.ForeignKey(
+        VectorStore, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    cancelled_at = models.DateTimeField(null=True)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
+            "filebatch", store="CASCADE"
+        )
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class StoreFile(TenantModel):
+    """A file in a store. `text` is what was read of it; chunks and citations are places in it."""
+
+    id = models.BigAutoField(primary_key=True)
+    store = models.ForeignKey(
+        VectorStore, on_delete=models.DO_NOTHING, db_constraint=False, related_name="files"
+    )
+    file = models.ForeignKey(File, on_delete=models.DO_NOTHING, db_constraint=False)
+    batch = models.ForeignKey(
+        FileBatch, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="files"
+    )
+    status = models.CharField(
+        max_length=12, choices=IndexStatus.choices, default=IndexStatus.IN_PROGRESS
+    )
+    error_code = models.CharField(max_length=20, blank=True)
+    error_message = models.CharField(max_length=300, blank=True)
+    attributes = models.JSONField(default=dict, blank=True)
+    max_chunk_tokens = models.IntegerField(default=800)
+    overlap_tokens = models.IntegerField(default=400)
+    # "auto" where the caller chose none; the sizes are then the same as of static 800/400.
+    chosen_chunking = models.BooleanField(default=False)
+    text = models.TextField(blank=True)
+    pages = models.JSONField(default=list)
+    usage_bytes = models.BigIntegerField(default=0)
+    chunk_count = models.IntegerField(default=0)
+    tries = models.IntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+    claimed_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("document")
+        verbose_name_plural = _("documents")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("storefile", store="CASCADE", file="CASCADE", batch="SET NULL"),
+            models.UniqueConstraint(
+                fields=["tenant", "store", "file"], name="storefile_once_per_store"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=IndexStatus.values), name="storefile_status_known"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["tenant", "store", "-created_at", "-id"], name="storefile_newest"),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(status="in_progress"),
+                name="storefile_to_index",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.file_id
+
+
+class SearchWords(models.Func):
+    """The stems of a text, and its store's id as one more.
+
+    With the id among them the index finds the words of one store at once,
+    however many chunks of other stores hold them.
+    """
+
+    def as_sql(self, compiler: Any, connection: Any, *args: Any, **context: Any) -> Any:
+        """Return the expression; PostgreSQL takes it for a stored column, being immutable."""
+        text, params = compiler.compile(self.source_expressions[0])
+        store, more = compiler.compile(self.source_expressions[1])
+        sql = f"to_tsvector('english', {text}) || array_to_tsvector(ARRAY[{store}::text])"
+        return sql, [*params, *more]
+
+
+class Chunk(TenantModel):
+    """A passage of a file in a store: its text from `start` to `end` (code points)."""
+
+    id = models.BigAutoField(primary_key=True)
+    store_file = models.ForeignKey(
+        StoreFile, on_delete=models.DO_NOTHING, db_constraint=False, related_name="chunks"
+    )
+    # The store's id beside its file's, so that a search needs no join.
+    store_ref = models.CharField(max_length=40)
+    index = models.IntegerField()
+    start = models.IntegerField()
+    end = models.IntegerField()
+    text = models.TextField()
+    words: Any = models.GeneratedField(
+        expression=SearchWords("text", "store_ref"),
+        output_field=SearchVectorField(),
+        db_persist=True,
+    )
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("chunk", store_file="CASCADE"),
+            models.UniqueConstraint(
+                fields=["tenant", "store_file", "index"], name="chunk_one_per_place"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [GinIndex(fields=["words"], name="chunk_words")]
+
+    def __str__(self) -> str:
+        return f"{self.store_ref} {self.index}"

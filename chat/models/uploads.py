@@ -1,0 +1,94 @@
+"""Uploads: files that come in parts, each stored as it arrives."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+
+from chat import ids
+from chat.models.files import File, Purpose, owned_by
+from tenants.access import Principal
+from tenants.constraints import tenant_constraints
+from tenants.managers import TenantManager, TenantModel, TenantQuerySet
+from tenants.models import Membership
+
+
+class UploadStatus(models.TextChoices):
+    """As the Assistants API has them."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class UploadQuerySet(TenantQuerySet["Upload"]):
+    """Uploads of the tenant in scope."""
+
+    def for_principal(self, principal: Principal) -> UploadQuerySet:
+        """Return the principal's own, and for admins the company's."""
+        return self.filter(owned_by(principal))
+
+
+class Upload(TenantModel):
+    """A file on its way: its parts are joined, in the order the caller names, at the end."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.upload_id, editable=False)
+    member = models.ForeignKey(
+        Membership, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    file = models.ForeignKey(
+        File, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    purpose = models.CharField(max_length=20, choices=Purpose.choices)
+    filename = models.CharField(max_length=255)
+    media_type = models.CharField(max_length=100)
+    bytes = models.BigIntegerField()
+    # The finished file's own expiry, in seconds after its creation.
+    file_seconds = models.IntegerField(null=True)
+    status = models.CharField(
+        max_length=10, choices=UploadStatus.choices, default=UploadStatus.PENDING
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+
+    objects: ClassVar[TenantManager] = TenantManager.of(UploadQuerySet)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("upload", member="NO ACTION", file="SET NULL"),
+            models.CheckConstraint(
+                condition=models.Q(status__in=UploadStatus.values), name="upload_status_known"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["expires_at"], condition=models.Q(status="pending"), name="upload_open"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.filename
+
+
+class UploadPart(TenantModel):
+    """One part; the row comes before its bytes, as a file's does."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.part_id, editable=False)
+    upload = models.ForeignKey(
+        Upload, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    bytes = models.BigIntegerField(default=0)
+    storage_key = models.CharField(max_length=100, unique=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    stored_at = models.DateTimeField(null=True)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("uploadpart", upload="NO ACTION"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id

@@ -1,0 +1,102 @@
+"""Attribute filters of a search: comparisons, joined by and/or, as conditions on StoreFile."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.db.models import BooleanField, F, Func, JSONField, Q, TextField, Value
+from django.db.models.functions import Cast
+
+from chat.errors import InvalidInput
+
+COMPARISONS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "nin")
+MOST_DEPTH, MOST_PARTS, MOST_VALUES, MOST_KEY = 8, 100, 100, 64
+_SIMPLE = (str, bool, int, float)
+_SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+def condition_of(value: Any, *, param: str = "filters") -> Q:
+    """Return the condition on StoreFile rows that a filter means.
+
+    Raises:
+        InvalidInput: naming the part in `param`.
+    """
+    return _condition(value, param, depth=0)
+
+
+def _condition(value: Any, param: str, *, depth: int) -> Q:
+    if not isinstance(value, dict):
+        raise InvalidInput("A filter is an object.", param=param)
+    kind = value.get("type")
+    if kind in ("and", "or"):
+        return _compound(value, str(kind), param, depth=depth)
+    if kind not in COMPARISONS:
+        offered = ", ".join(("and", "or", *COMPARISONS))
+        raise InvalidInput(f"The type of a filter is one of {offered}.", param=f"{param}.type")
+    _only(value, ("type", "key", "value"), param)
+    key = value.get("key")
+    if not isinstance(key, str) or not 0 < len(key) <= MOST_KEY:
+        raise InvalidInput("Expected the name of an attribute.", param=f"{param}.key")
+    return _comparison(str(kind), key, value.get("value"), f"{param}.value")
+
+
+def _compound(value: dict[str, Any], kind: str, param: str, *, depth: int) -> Q:
+    _only(value, ("type", "filters"), param)
+    parts = value.get("filters")
+    if not isinstance(parts, list) or not 0 < len(parts) <= MOST_PARTS:
+        raise InvalidInput(f"Expected 1 to {MOST_PARTS} filters.", param=f"{param}.filters")
+    if depth >= MOST_DEPTH:
+        raise InvalidInput("The filters are nested too deep.", param=param)
+    joined = Q()
+    for index, part in enumerate(parts):
+        inner = _condition(part, f"{param}.filters[{index}]", depth=depth + 1)
+        joined = joined & inner if kind == "and" else joined | inner
+    return joined
+
+
+def _comparison(kind: str, key: str, value: Any, param: str) -> Q:
+    if kind in ("in", "nin"):
+        if not isinstance(value, list) or not 0 < len(value) <= MOST_VALUES:
+            raise InvalidInput(f"Expected a list of 1 to {MOST_VALUES} values.", param=param)
+        matches = Q()
+        for item in value:
+            matches |= _holds(key, "==", _simple(item, param))
+        return matches if kind == "in" else ~matches
+    value = _simple(value, param)
+    if kind in ("eq", "ne"):
+        return _holds(key, "==", value) if kind == "eq" else ~_holds(key, "==", value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput("Expected a number.", param=param)
+    return _holds(key, _SIGNS[kind], value)
+
+
+class _PathExists(Func):
+    function = "jsonb_path_exists"
+    output_field = BooleanField()
+
+
+def _holds(key: str, sign: str, value: str | bool | float) -> Q:
+    """Return that the attribute compares so; another type than the value's never does."""
+    path = f"$.{json.dumps(key)} ? (@ {sign} $value)"
+    given = Cast(Value(json.dumps({"value": value})), JSONField())
+    # Path and value travel as parameters: no name of an attribute becomes a lookup or SQL.
+    return Q(_PathExists(F("attributes"), Cast(Value(path), _JsonPath()), given))
+
+
+class _JsonPath(TextField):  # type: ignore[type-arg]
+    def db_type(self, connection: Any) -> str:
+        return "jsonpath"
+
+
+def _simple(value: Any, param: str) -> Any:
+    if not isinstance(value, _SIMPLE):
+        raise InvalidInput("Expected a text, a number, true or false.", param=param)
+    return value
+
+
+def _only(value: dict[str, Any], names: tuple[str, ...], param: str) -> None:
+    unknown = sorted(set(value) - set(names))
+    if unknown:
+        name = f"{param}.{unknown[0]}"
+        raise InvalidInput(f"Unknown parameter: '{name}'.", param=name)

@@ -1,0 +1,192 @@
+"""Index a file of a vector store: its passages, and where there is an embedder their vectors.
+
+Each function that touches rows runs in the tenant's scope and a transaction of
+its own; the work between them holds neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from chat.models import Chunk, IndexStatus, StoreFile, Vector, VectorStore
+from chat.retrieval.chunk import Chunk as Passage
+from chat.retrieval.chunk import chunks
+from chat.retrieval.embed import Embedder, windows
+from chat.retrieval.errors import Unreadable
+from chat.retrieval.extract import Extracted
+from tenants.scope import tenant_scope
+
+MOST_PASSAGES = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A file to index, as it was claimed: `tries` tells this claim from later ones."""
+
+    tenant_id: UUID
+    store_file_id: int
+    tries: int
+    filename: str
+    storage_key: str
+    max_tokens: int
+    overlap_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexed:
+    """What is to be stored of a file. `vectors` are (number of the passage, direction)."""
+
+    extracted: Extracted
+    passages: list[Passage]
+    embedding: str
+    vectors: list[tuple[int, list[float]]]
+
+
+def claim_file(tenant_id: UUID, store_file_id: int, *, most_tries: int) -> Task | None:
+    """Claim a file for indexing; None where it is done, gone, or has failed too often.
+
+    A file whose reader died that often is failed: it may have been the reason.
+    """
+    with tenant_scope(tenant_id), transaction.atomic():
+        row = (
+            StoreFile.objects.select_for_update(of=("self",))
+            .select_related("file")
+            .filter(pk=store_file_id, status=IndexStatus.IN_PROGRESS)
+            .first()
+        )
+        if row is None:
+            return None
+        if row.tries >= most_tries:
+            _fail(row, "server_error", "Reading this file failed several times.")
+            return None
+        row.tries += 1
+        row.claimed_at = timezone.now()
+        row.save(update_fields=["tries", "claimed_at"])
+        return Task(
+            tenant_id=tenant_id,
+            store_file_id=row.pk,
+            tries=row.tries,
+            filename=row.file.filename,
+            storage_key=row.file.storage_key,
+            max_tokens=row.max_chunk_tokens,
+            overlap_tokens=row.overlap_tokens,
+        )
+
+
+def passages_of(extracted: Extracted, *, max_tokens: int, overlap_tokens: int) -> list[Passage]:
+    """Return the passages of a text.
+
+    Raises:
+        Unreadable: when they are more than one file may have.
+    """
+    found: list[Passage] = []
+    cut = chunks(extracted.text, max_tokens=max_tokens, overlap_tokens=overlap_tokens)
+    for passage in cut:
+        found.append(passage)
+        if len(found) > MOST_PASSAGES:
+            raise Unreadable("The file has more text than can be indexed: split it.")
+    return found
+
+
+async def vectors_of(
+    passages: list[Passage], embedder: Embedder | None
+) -> list[tuple[int, list[float]]]:
+    """Return the directions of each passage, one for each window its embedder reads at once.
+
+    Raises:
+        UpstreamError: when the embedder's server fails.
+    """
+    if embedder is None:
+        return []
+    pieces = [
+        (number, window)
+        for number, passage in enumerate(passages)
+        for window in windows(passage.text, embedder.window_tokens)
+    ]
+    vectors = await embedder.embed([window for _number, window in pieces])
+    return [(number, vector) for (number, _), vector in zip(pieces, vectors, strict=True)]
+
+
+def store_indexed(task: Task, indexed: Indexed) -> bool:
+    """Store passages and vectors and complete the file; False where the claim is not the last.
+
+    All of it or nothing: what is found in a store is of completed files only.
+    """
+    with tenant_scope(task.tenant_id), transaction.atomic():
+        row = _claimed(task)
+        if row is None:
+            return False
+        stored = Chunk.objects.bulk_create(
+            [
+                Chunk(
+                    store_file=row,
+                    store_ref=row.store_id,
+                    index=number,
+                    start=passage.start,
+                    end=passage.end,
+                    text=passage.text,
+                )
+                for number, passage in enumerate(indexed.passages)
+            ],
+            batch_size=500,
+        )
+        Vector.objects.bulk_create(
+            [
+                Vector(store_ref=row.store_id, chunk=stored[number], direction=direction)
+                for number, direction in indexed.vectors
+            ],
+            batch_size=500,
+        )
+        if indexed.vectors:
+            VectorStore.objects.filter(pk=row.store_id, embedding="").update(
+                embedding=indexed.embedding
+            )
+        row.text, row.pages = indexed.extracted.text, list(indexed.extracted.pages)
+        row.chunk_count = len(stored)
+        row.usage_bytes = _size(indexed)
+        row.status, row.ended_at = IndexStatus.COMPLETED, timezone.now()
+        row.save()
+        return True
+
+
+def fail_file(task: Task, *, code: str, message: str) -> None:
+    """Note why a file cannot be searched, unless another claim came after this one."""
+    with tenant_scope(task.tenant_id), transaction.atomic():
+        row = _claimed(task)
+        if row is not None:
+            _fail(row, code, message)
+
+
+def release_file(task: Task) -> None:
+    """Give a file back that could not be read now, without counting the try."""
+    with tenant_scope(task.tenant_id), transaction.atomic():
+        row = _claimed(task)
+        if row is not None:
+            row.tries -= 1
+            row.claimed_at = None
+            row.save(update_fields=["tries", "claimed_at"])
+
+
+def _claimed(task: Task) -> StoreFile | None:
+    found: StoreFile | None = (
+        StoreFile.objects.select_for_update()
+        .filter(pk=task.store_file_id, status=IndexStatus.IN_PROGRESS, tries=task.tries)
+        .first()
+    )
+    return found
+
+
+def _fail(row: StoreFile, code: str, message: str) -> None:
+    row.status, row.ended_at = IndexStatus.FAILED, timezone.now()
+    row.error_code, row.error_message = code, message[:300]
+    row.save(update_fields=["status", "ended_at", "error_code", "error_message"])
+
+
+def _size(indexed: Indexed) -> int:
+    """Return the bytes that a file takes for searching: passages, and two for each number."""
+    texts = sum(len(passage.text.encode()) for passage in indexed.passages)
+    return texts + sum(2 * len(direction) for _number, direction in indexed.vectors)

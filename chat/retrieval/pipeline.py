@@ -1,0 +1,78 @@
+"""From a stored file to a searchable one: claim, read, cut, embed, store."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+from django.core.files.storage import default_storage
+
+from chat.conf import conf
+from chat.retrieval import index
+from chat.retrieval.embed import embedder
+from chat.retrieval.errors import Unreadable
+from chat.retrieval.extract import Extracted
+from chat.retrieval.index import Indexed, Task
+from chat.retrieval.reading import ReadingLimits, read_file
+from chat.upstream.errors import UpstreamError
+from tenants.db import in_db
+
+log = structlog.get_logger(__name__)
+
+
+async def index_file(tenant_id: UUID, store_file_id: int) -> None:
+    """Index one file of a vector store, if nobody does or did.
+
+    Whatever is wrong with the file becomes its status, with a sentence. An
+    embedder's server that is away leaves it waiting, as many times as a file
+    may be tried.
+    """
+    task = await in_db(index.claim_file, tenant_id, store_file_id, most_tries=conf.index_tries)
+    if task is None:
+        return
+    try:
+        indexed = await _indexed(task)
+    except Unreadable as error:
+        await in_db(index.fail_file, task, code=error.code, message=error.message)
+    except UpstreamError as error:
+        await _embedding_failed(task, error)
+    else:
+        await in_db(index.store_indexed, task, indexed)
+
+
+async def _indexed(task: Task) -> Indexed:
+    extracted = await _extracted(task)
+    passages = index.passages_of(
+        extracted, max_tokens=task.max_tokens, overlap_tokens=task.overlap_tokens
+    )
+    found = embedder()
+    vectors = await index.vectors_of(passages, found)
+    return Indexed(
+        extracted=extracted,
+        passages=passages,
+        embedding=found.id if found else "",
+        vectors=vectors,
+    )
+
+
+async def _extracted(task: Task) -> Extracted:
+    limits = ReadingLimits(seconds=conf.index_seconds, memory_mib=conf.index_memory_mib)
+    try:
+        file = await in_db(default_storage.open, task.storage_key)
+    except FileNotFoundError:
+        raise Unreadable("The file is no longer there.") from None
+    with file:
+        return await read_file(file, task.filename, limits=limits)
+
+
+async def _embedding_failed(task: Task, error: UpstreamError) -> None:
+    log.warning("embedding_failed", tenant_id=str(task.tenant_id), code=error.code)
+    if error.retryable and task.tries < conf.index_tries:
+        # The claim lapses, and the next look finds it.
+        return
+    await in_db(
+        index.fail_file,
+        task,
+        code="server_error",
+        message="The server that makes texts searchable could not be used. Try again later.",
+    )

@@ -1,0 +1,83 @@
+"""Stores that are filled the way the job fills them, in both companies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from chat.models import File, StoreFile, VectorStore
+from chat.retrieval.embed import Embedder
+from chat.retrieval.extract import Extracted
+from chat.retrieval.index import Indexed, claim_file, passages_of, store_indexed, vectors_of
+from chat.retrieval.kinds import Kind
+from chat.retrieval.search import Found, ask, search
+from tests.world import Company
+
+Fill = Callable[..., StoreFile]
+
+
+def make_store(company: Company, name: str = "Documents") -> VectorStore:
+    """Return a store of the company's own."""
+    with company.scope():
+        store: VectorStore = VectorStore.objects.create(name=name)
+    return store
+
+
+def fill(
+    company: Company,
+    store: VectorStore,
+    filename: str,
+    text: str,
+    *,
+    embedder: Embedder | None = None,
+    attributes: dict[str, Any] | None = None,
+) -> StoreFile:
+    """Index a text as a file of the store and return its row."""
+    with company.scope():
+        file = File.objects.create(purpose="assistants", filename=filename, storage_key=filename)
+        row: StoreFile = StoreFile.objects.create(
+            store=store,
+            file=file,
+            attributes=attributes or {},
+            max_chunk_tokens=200,
+            overlap_tokens=50,
+        )
+    task = claim_file(company.tenant.pk, row.pk, most_tries=3)
+    assert task is not None
+    extracted = Extracted(kind=Kind.TEXT, text=text)
+    passages = passages_of(extracted, max_tokens=200, overlap_tokens=50)
+    vectors = asyncio.run(vectors_of(passages, embedder))
+    name = embedder.id if embedder else ""
+    done = Indexed(extracted=extracted, passages=passages, embedding=name, vectors=vectors)
+    assert store_indexed(task, done)
+    with company.scope(), transaction.atomic():
+        row.refresh_from_db()
+        store.refresh_from_db()
+    return row
+
+
+def find(
+    company: Company,
+    stores: list[VectorStore],
+    *questions: str,
+    embedder: Embedder | None = None,
+    **options: Any,
+) -> list[Found]:
+    """Search and return what was found, with the rows that tests look at."""
+    asked = [asyncio.run(ask(question, embedder)) for question in questions]
+    with company.scope(), transaction.atomic():
+        return search(stores, asked, **{"most": 5, **options})
+
+
+@pytest.fixture
+def policies() -> dict[str, str]:
+    """A few texts that have words in common."""
+    return {
+        "returns.txt": "Returns. You may return a blender within 30 days if it is unused.",
+        "shipping.txt": "Shipping. A blender is shipped within two days by parcel.",
+        "warranty.txt": "Warranty. Motors carry a guarantee of five years against defects.",
+    }

@@ -1,0 +1,108 @@
+"""A file on its way to being searchable, and what may go wrong on it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import transaction
+
+from chat.models import Chunk, File, StoreFile
+from chat.retrieval import embed, pipeline
+from chat.retrieval.index import claim_file, store_indexed
+from chat.upstream.errors import UpstreamUnavailable
+from tests.retrieval import files
+from tests.retrieval.conftest import find, make_store
+from tests.world import World
+
+
+@pytest.fixture(autouse=True)
+def _storage(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    monkeypatch.setattr(embed, "_built", [None])
+
+
+def waiting(world: World, data: bytes, filename: str = "a.txt") -> StoreFile:
+    store = make_store(world.acme)
+    key = default_storage.save(f"{world.acme.tenant.pk}/a", ContentFile(data))
+    with world.acme.scope():
+        file = File.objects.create(purpose="assistants", filename=filename, storage_key=key)
+        row: StoreFile = StoreFile.objects.create(store=store, file=file)
+    return row
+
+
+def indexed(world: World, row: StoreFile) -> StoreFile:
+    asyncio.run(pipeline.index_file(world.acme.tenant.pk, row.pk))
+    with world.acme.scope(), transaction.atomic():
+        found: StoreFile = StoreFile.objects.select_related("store").get(pk=row.pk)
+    return found
+
+
+def test_a_pdf_becomes_searchable(world: World) -> None:
+    row = indexed(world, waiting(world, files.pdf("The word is walnut."), "guide.pdf"))
+    assert (row.status, row.chunk_count, row.pages) == ("completed", 1, [0])
+    assert [one.filename for one in find(world.acme, [row.store], "walnut")] == ["guide.pdf"]
+
+
+def test_a_damaged_file_says_why(world: World) -> None:
+    row = indexed(world, waiting(world, b"%PDF-1.7 rubbish"))
+    assert (row.status, row.error_code) == ("failed", "invalid_file")
+    assert "damaged" in row.error_message
+
+
+def test_a_picture_is_unsupported(world: World) -> None:
+    row = indexed(world, waiting(world, b"\x89PNG\r\n\x1a\n....", "a.pdf"))
+    assert (row.status, row.error_code) == ("failed", "unsupported_file")
+
+
+def test_a_lost_file_says_so(world: World) -> None:
+    row = waiting(world, b"words")
+    default_storage.delete(f"{world.acme.tenant.pk}/a")
+    assert indexed(world, row).error_message == "The file is no longer there."
+
+
+def test_a_second_reader_of_a_finished_file_changes_nothing(world: World) -> None:
+    row = indexed(world, waiting(world, b"The word is walnut."))
+    indexed(world, row)
+    with world.acme.scope(), transaction.atomic():
+        assert Chunk.objects.count() == 1
+
+
+def test_a_claim_that_was_overtaken_stores_nothing(world: World) -> None:
+    row = waiting(world, b"The word is walnut.")
+    first = claim_file(world.acme.tenant.pk, row.pk, most_tries=3)
+    assert first is not None
+    done = asyncio.run(pipeline._indexed(first))
+    indexed(world, row)
+    assert not store_indexed(first, done)
+    with world.acme.scope(), transaction.atomic():
+        assert Chunk.objects.count() == 1
+
+
+def test_a_file_that_kills_its_readers_is_failed(world: World) -> None:
+    row = waiting(world, b"words")
+    for _death in range(3):
+        assert claim_file(world.acme.tenant.pk, row.pk, most_tries=3) is not None
+    assert indexed(world, row).error_code == "server_error"
+
+
+def test_an_embedder_that_is_away_leaves_it_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away:
+        id, window_tokens = "away:1", 100
+
+        async def embed(self, texts: Any) -> Any:
+            raise UpstreamUnavailable("away")
+
+    monkeypatch.setattr(embed, "_built", [Away()])
+    row = waiting(world, b"words")
+    assert [indexed(world, row).status for _try in range(3)] == [
+        "in_progress",
+        "in_progress",
+        "failed",
+    ]
