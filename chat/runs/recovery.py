@@ -249,10 +249,11 @@ def end_row(run: Run, ending: Ending, *, owner: UUID | None) -> Started | None:
     status = ending.status
     if status == RunStatus.CANCELLED and run.status == RunStatus.IN_PROGRESS:
         advance(run.pk, RunStatus.CANCELLING)
-    if not advance(run.pk, status, reason=ending.reason or "", ended_at=now, owner=None):
+    reason, waited = ending.reason or "", run.waiting
+    if not advance(run.pk, status, reason=reason, ended_at=now, owner=None, waiting=False):
         return None
-    run.status, run.reason, run.ended_at = status, ending.reason or "", now
-    if run.waiting:
+    run.status, run.reason, run.ended_at, run.waiting = status, reason, now, False
+    if waited:
         return None  # another one has its turn
     records.close_steps(run.pk, ending, now)
     return queue.start_next_queued(run.thread_id, owner=owner)

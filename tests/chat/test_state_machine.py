@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -28,6 +29,7 @@ from hypothesis.stateful import (
 
 from chat.actions.approvals import decide_call
 from chat.actions.messages import create_message, delete_queued_message
+from chat.actions.new_runs import create_run
 from chat.actions.outputs import submit_tool_outputs
 from chat.actions.runs import cancel_run, retry_run
 from chat.actions.threads import delete_thread, restore_thread
@@ -85,12 +87,20 @@ class Answering:
 
 
 @dataclass
+class InLine:
+    """What waits for its turn: a message, or a run that brings one."""
+
+    text: str
+    run: str = ""
+
+
+@dataclass
 class Talk:
     """What a thread should hold."""
 
     thread: str
     said: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
+    waiting: list[InLine] = field(default_factory=list)
     answers: list[tuple[str, str]] = field(default_factory=list)
     ends: list[tuple[str, str]] = field(default_factory=list)
     active: Answering | None = None
@@ -158,6 +168,9 @@ class Machine(RuleBasedStateMachine):
         for made in self.house.make_tools():
             monkeypatch.setitem(TOOLS, made.name, made)
         monkeypatch.setattr(timezone, "now", self.house.clock.now)
+        # Fields keep the function they were declared with.
+        sent_at = Message._meta.get_field("created_at")
+        monkeypatch.setitem(sent_at.__dict__, "_get_default", self.house.clock.now)
         self.assistant = make_assistant(company, upstream=NAME, tools=TOOL_LIST)
         self.house.open()
 
@@ -199,7 +212,16 @@ class Machine(RuleBasedStateMachine):
         talk.ends.append((status, reason))
         talk.active = None
         if talk.waiting and not talk.deleted:
-            self.begin(talk, talk.waiting.pop(0))
+            self.begin(talk, talk.waiting.pop(0).text)
+
+    def wait(self, talk: Talk, one: InLine, busy: str) -> None:
+        """Note that something waits behind the active run, and what that does to it."""
+        assert talk.active is not None
+        talk.waiting.append(one)
+        if busy == "interrupt":
+            self.stop(talk, "interrupted")
+        elif talk.active.phase == "approval":
+            self.goes_on(talk, anew=True)
 
     def stop(self, talk: Talk, reason: str) -> None:
         """Note that somebody stops the active run."""
@@ -218,6 +240,11 @@ class Machine(RuleBasedStateMachine):
         if anew:
             run.due = self.house.clock.now() + WORKING
 
+    def last_end(self, talk: Talk) -> str:
+        with self.company.scope():
+            run = Run.objects.filter(thread_id=talk.thread).latest("created_at", "id")
+        return str(run.status)
+
     def row(self, talk: Talk) -> Run:
         with self.company.scope():
             found: Run = Run.objects.active().get(thread_id=talk.thread)
@@ -234,8 +261,15 @@ class Machine(RuleBasedStateMachine):
 
     # People
 
+    @initialize()
+    def begin_with_a_thread(self) -> None:
+        self.open_a_thread()
+
     @precondition(lambda self: len(self.talks) < 4)
     @rule()
+    def another_thread(self) -> None:
+        self.open_a_thread()
+
     def open_a_thread(self) -> None:
         text = self.next_text()
         sent = self.do(
@@ -267,19 +301,45 @@ class Machine(RuleBasedStateMachine):
         if talk.active is None:
             self.begin(talk, text)
         else:
-            talk.waiting.append(text)
-            if busy == "interrupt":
-                self.stop(talk, "interrupted")
-            elif talk.active.phase == "approval":
-                self.goes_on(talk, anew=True)
+            self.wait(talk, InLine(text), busy)
         assert send().message.pk == first.message.pk
 
-    @precondition(
-        lambda self: self.where(lambda talk: talk.active is not None and not talk.deleted)
-    )
+    @precondition(lambda self: self.where(lambda talk: not talk.deleted))
+    @rule(pick=PICK, busy=st.sampled_from(["queue", "interrupt", "reject"]))
+    def ask_for_a_run(self, pick: int, busy: str) -> None:
+        talk = chosen(pick, self.where(lambda talk: not talk.deleted))
+        text = self.next_text()
+        ask = partial(
+            self.do,
+            create_run,
+            talk.thread,
+            assistant_id=self.assistant,
+            additional_messages=[{"role": "user", "content": text}],
+            busy=busy,
+        )
+        if busy == "reject" and talk.active is not None:
+            with pytest.raises(ThreadBusy):
+                ask()
+            return
+        run = ask()
+        if talk.active is None:
+            self.begin(talk, text)
+        else:
+            self.wait(talk, InLine(text, run.pk), busy)
+
+    @precondition(lambda self: self.where(has_a_run_in_line))
+    @rule(pick=PICK)
+    def cancel_in_line(self, pick: int) -> None:
+        talk = chosen(pick, self.where(has_a_run_in_line))
+        one = next(one for one in talk.waiting if one.run)
+        self.do(cancel_run, one.run)
+        talk.waiting.remove(one)
+        talk.ends.append(("cancelled", "stopped"))
+
+    @precondition(lambda self: self.where(can_be_stopped))
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
-        talk = chosen(pick, self.where(lambda t: t.active is not None and not t.deleted))
+        talk = chosen(pick, self.where(can_be_stopped))
         self.do(cancel_run, self.row(talk).pk)
         self.stop(talk, "stopped")
 
@@ -287,20 +347,21 @@ class Machine(RuleBasedStateMachine):
     @rule(pick=PICK)
     def retry(self, pick: int) -> None:
         talk = chosen(pick, self.where(can_retry))
-        if talk.ends[-1][0] == "completed":
+        if self.last_end(talk) == "completed":
             with pytest.raises(NothingToRetry):
                 self.do(retry_run, talk.thread)
             return
         self.do(retry_run, talk.thread)
         talk.active = Answering(talk.said[-1], due=self.house.clock.now() + WORKING)
 
-    @precondition(lambda self: self.where(lambda talk: bool(talk.waiting) and not talk.deleted))
+    @precondition(lambda self: self.where(has_a_message_in_line))
     @rule(pick=PICK)
     def withdraw(self, pick: int) -> None:
-        talk = chosen(pick, self.where(lambda talk: bool(talk.waiting) and not talk.deleted))
-        text = talk.waiting.pop(pick % len(talk.waiting))
+        talk = chosen(pick, self.where(has_a_message_in_line))
+        one = chosen(pick, [one for one in talk.waiting if not one.run])
+        talk.waiting.remove(one)
         with self.company.scope():
-            message = Message.objects.get(client_id=text)
+            message = Message.objects.get(client_id=one.text)
         self.do(delete_queued_message, message.pk)
 
     @precondition(lambda self: self.where(lambda talk: not talk.deleted))
@@ -324,7 +385,7 @@ class Machine(RuleBasedStateMachine):
         self.do(restore_thread, talk.thread)
         talk.deleted = False
         if talk.active is None and talk.waiting:
-            self.begin(talk, talk.waiting.pop(0))
+            self.begin(talk, talk.waiting.pop(0).text)
 
     @precondition(lambda self: self.where(in_phase("approval")))
     @rule(pick=PICK, decision=st.sampled_from(["approve", "decline"]))
@@ -359,12 +420,14 @@ class Machine(RuleBasedStateMachine):
     # The model
 
     @precondition(lambda self: self.where(lambda talk: talk.is_asked))
-    @rule(pick=PICK, words=st.text("aé👩\u200d ", min_size=1, max_size=8))
-    def speak(self, pick: int, words: str) -> None:
+    @rule(pick=PICK, words=st.text("aé👩\u200d ", min_size=1, max_size=8), read=st.booleans())
+    def speak(self, pick: int, words: str, read: bool) -> None:
         talk = chosen(pick, self.where(lambda talk: talk.is_asked))
         assert talk.active is not None
         self.house.say(talk.active.text, TextDelta(words))
         talk.active.words += words
+        if read and can_be_read(talk):
+            self.follow(talk)
 
     @precondition(lambda self: self.where(lambda talk: talk.is_asked))
     @rule(pick=PICK, reason=st.sampled_from(["stop", "stop", "length", "content_filter"]))
@@ -426,8 +489,8 @@ class Machine(RuleBasedStateMachine):
     # Processes and time
 
     @precondition(lambda self: self.where(lambda talk: talk.is_asked))
-    @rule()
-    def crash(self) -> None:
+    @rule(recovers=st.booleans(), wakes=st.booleans())
+    def crash(self, recovers: bool, wakes: bool) -> None:
         self.house.crash()
         for talk in self.where(lambda talk: talk.is_asked):
             assert talk.active is not None
@@ -435,6 +498,11 @@ class Machine(RuleBasedStateMachine):
         for client in self.clients.values():
             client.reader = None
             client.doubtful |= set(client.texts)
+        if recovers:
+            for talk in self.where(is_lost):
+                self._taken_over(talk)
+            if wakes:
+                self.wake_the_dead()
 
     @precondition(lambda self: self.where(is_lost))
     @rule(pick=PICK)
@@ -460,9 +528,14 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.house.frozen and not self.where(is_lost))
     @rule()
+    def wake(self) -> None:
+        self.wake_the_dead()
+
     def wake_the_dead(self) -> None:
+        """Let processes go on that lost all their runs: they write nothing."""
         self.house.wake(TextDelta("Late."), UsageReported(7, 7), Finished("stop"))
 
+    @precondition(lambda self: self.where(lambda talk: talk.active is not None))
     @rule(minutes=st.sampled_from([1, 5, 11, 24 * 60 + 1]))
     def pass_time(self, minutes: int) -> None:
         before = [(talk, talk.active) for talk in self.talks if talk.active is not None]
@@ -484,7 +557,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.where(can_be_read))
     @rule(pick=PICK)
     def connect(self, pick: int) -> None:
-        talk = chosen(pick, self.where(can_be_read))
+        self.follow(chosen(pick, self.where(can_be_read)))
+
+    def follow(self, talk: Talk) -> None:
+        """Read a thread on from where its client is, whether or not it was connected."""
         client = self.clients.setdefault(talk.thread, Client())
         if client.reader is not None:
             client.read()
@@ -519,7 +595,8 @@ class Machine(RuleBasedStateMachine):
         for talk in self.talks:
             own = [m for m in messages if m.thread_id == talk.thread and m.position is not None]
             check_messages(talk, own)
-            assert [m.text() for m in waiting if m.thread_id == talk.thread] == talk.waiting
+            texts = [m.text() for m in waiting if m.thread_id == talk.thread]
+            assert texts == [one.text for one in talk.waiting if not one.run]
             check_runs(talk, [run for run in runs if run.thread_id == talk.thread])
         assert sorted(self.house.executed) == sorted(self.approved)
         for thread, client in self.clients.items():
@@ -537,8 +614,10 @@ def check_messages(talk: Talk, rows: list[Message]) -> None:
 
 
 def check_runs(talk: Talk, rows: list[Run]) -> None:
-    assert [(run.status, run.reason) for run in rows if run.status not in ACTIVE] == talk.ends
-    active = [run.status for run in rows if run.status in ACTIVE]
+    ends = [(run.status, run.reason) for run in rows if run.status not in ACTIVE]
+    assert sorted(ends) == sorted(talk.ends)
+    assert [run.pk for run in rows if run.waiting] == [one.run for one in talk.waiting if one.run]
+    active = [run.status for run in rows if run.is_active]
     assert active == ([talk.active.status] if talk.active else [])
 
 
@@ -559,6 +638,14 @@ def in_phase(phase: str) -> Callable[[Talk], bool]:
     return lambda talk: talk.active is not None and talk.active.phase == phase and not talk.deleted
 
 
+def has_a_run_in_line(talk: Talk) -> bool:
+    return any(one.run for one in talk.waiting) and not talk.deleted
+
+
+def has_a_message_in_line(talk: Talk) -> bool:
+    return any(not one.run for one in talk.waiting) and not talk.deleted
+
+
 def can_be_stopped(talk: Talk) -> bool:
     return talk.active is not None and not talk.deleted
 
@@ -576,7 +663,7 @@ def can_be_read(talk: Talk) -> bool:
 
 
 def can_retry(talk: Talk) -> bool:
-    return talk.active is None and bool(talk.ends) and not talk.deleted
+    return talk.active is None and bool(talk.said) and not talk.deleted
 
 
 SHORT = settings(
