@@ -35,6 +35,8 @@ class Limits:
 
     start_seconds: float = 20
     run_seconds: float = 30
+    # For the session to stop the code itself and draw its figures; then it is killed.
+    grace_seconds: float = 5
     # Of processor time in the whole session: nothing goes on unseen between two runs.
     cpu_seconds: int = 600
     # Of a process beyond what the interpreter and its libraries take for themselves.

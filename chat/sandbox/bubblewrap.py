@@ -42,7 +42,7 @@ class BubblewrapSandbox:
     )
 
     def __init__(self, environment: Path) -> None:
-        self._environment = environment
+        self._environment = environment.resolve()
 
     async def check(self) -> None:
         """Raise SandboxUnavailable when bwrap or the environment is missing or does not fit."""

@@ -26,7 +26,6 @@ from chat.sandbox.base import (
 from chat.sandbox.gather import Gathered
 from chat.sandbox.inside import frames
 
-GRACE_SECONDS = 5  # for the session to stop the code itself, and for its pictures
 FILE_SECONDS = 20
 LOST = "The session had ended. Files have to be put again, variables are gone."
 
@@ -76,6 +75,7 @@ class ProcessSession:
         self._lock = asyncio.Lock()
         self._killed = False
         self._lost: tuple[str, ...] = ()
+        self._number = 0  # of the request under way
 
     @property
     def alive(self) -> bool:
@@ -102,7 +102,7 @@ class ProcessSession:
             raise SandboxUnavailable(f"The sandbox has no walls: {_text(head, 'why')}")
         if saved is not None:
             await self._write({"do": "load"}, saved)
-            head, _ = await self._read()
+            head, _ = await self._answer("loaded")
             self._lost = _names(head.get("lost"))
 
     async def put_file(self, name: str, data: bytes) -> None:
@@ -112,7 +112,7 @@ class ProcessSession:
             raise BadFile(f"A file in a session has at most {self._limits.file} bytes.")
         async with self._lock, self._ending_on_failure(FILE_SECONDS):
             await self._write({"do": "put", "name": name}, data)
-            head, _ = await self._read()
+            head, _ = await self._answer("put")
         if head.get("why"):
             raise BadFile(_text(head, "why"))
 
@@ -124,8 +124,9 @@ class ProcessSession:
         async with self._lock:
             gathered = Gathered(self._limits)
             started = time.monotonic()
+            seconds = self._limits.run_seconds + self._limits.grace_seconds
             try:
-                async with self._ending_on_failure(self._limits.run_seconds + GRACE_SECONDS):
+                async with self._ending_on_failure(seconds):
                     await self._write({"do": "run"}, data)
                     while not gathered.done:
                         gathered.take(*await self._read())
@@ -137,11 +138,8 @@ class ProcessSession:
         """Return files and variables, None when they are too large. Raises SessionEnded."""
         async with self._lock, self._ending_on_failure(FILE_SECONDS):
             await self._write({"do": "save"})
-            head, body = await self._read(most=self._limits.saved + self._limits.all_files)
-        if head.get("is") != "saved":
-            return None
-        data = body if len(body) <= self._limits.saved else None
-        return None if data is None else Saved(data=data, lost=_names(head.get("lost")))
+            head, body = await self._answer("saved", most=self._limits.saved)
+        return None if "size" in head else Saved(data=body, lost=_names(head.get("lost")))
 
     def kill(self) -> None:
         """End the process and all that it started, at once."""
@@ -193,12 +191,20 @@ class ProcessSession:
         code = self._process.returncode
         return Ended.CRASHED, f"The interpreter died (status {code}). {LOST}"
 
+    async def _answer(self, kind: str, *, most: int = 0) -> tuple[frames.Head, bytes]:
+        """Read the one frame of an answer. Raises SessionEnded, FrameError."""
+        head, body = await self._read(most=most)
+        if head.get("is") != kind:
+            raise frames.FrameError("An answer to something else.")
+        return head, body
+
     async def _write(self, head: frames.Head, body: bytes = b"") -> None:
         pipe = self._process.stdin
         if pipe is None:
             raise SessionEnded(Ended.CRASHED)
+        self._number += 1
         try:
-            pipe.write(frames.pack(head, body))
+            pipe.write(frames.pack({**head, "number": self._number}, body))
             await pipe.drain()
         except (ConnectionError, RuntimeError) as error:
             raise SessionEnded(Ended.CRASHED) from error
@@ -210,10 +216,14 @@ class ProcessSession:
         most = max(self._limits.file, self._limits.image) if most is None else most
         try:
             lengths = await pipe.readexactly(frames.LENGTHS.size)
-            head, body = frames.parse_lengths(lengths, most=most)
-            return frames.parse_head(await pipe.readexactly(head)), await pipe.readexactly(body)
+            head_length, body_length = frames.parse_lengths(lengths, most=most)
+            head = frames.parse_head(await pipe.readexactly(head_length))
+            body = await pipe.readexactly(body_length)
         except asyncio.IncompleteReadError as error:
             raise SessionEnded(Ended.CRASHED) from error
+        if head.get("number") != self._number:
+            raise frames.FrameError("An answer to another request.")
+        return head, body
 
 
 def inner_limits(limits: Limits) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Channel:
     def __init__(self) -> None:
         self._in = os.fdopen(os.dup(0), "rb")
         self._out = os.fdopen(os.dup(1), "wb")
+        self._number = 0
         _silence(0, 1)
 
     def ready(self) -> None:
@@ -27,12 +28,21 @@ class Channel:
     def requests(self) -> Iterator[tuple[frames.Head, bytes]]:
         """Yield what the server asks for, until it closes its end."""
         while (frame := frames.read(self._in)) is not None:
+            self._number = frame[0]["number"]
             yield frame
 
     def send(self, kind: str, body: bytes = b"", /, **head: Any) -> None:
-        """Send one frame, at once."""
-        self._out.write(frames.pack({"is": kind, **head}, body))
+        """Send one frame, at once, as part of the answer to the request under way."""
+        self._out.write(frames.pack({"is": kind, "number": self._number, **head}, body))
         self._out.flush()
+
+
+def send_saved(channel: Channel, data: bytes, *, lost: list[str], most: int) -> None:
+    """Answer with a saved session, or with its size when that is above `most` bytes."""
+    if len(data) > most:
+        channel.send("saved", size=len(data))
+    else:
+        channel.send("saved", data, lost=lost)
 
 
 def _silence(*numbers: int) -> None:

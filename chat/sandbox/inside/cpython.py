@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chat.sandbox.inside import walls
-from chat.sandbox.inside.channel import Channel, Log
+from chat.sandbox.inside.channel import Channel, Log, send_saved
 from chat.sandbox.inside.folder import Folder
 from chat.sandbox.inside.interpreter import Interpreter, Run
 from chat.sandbox.inside.variables import dump_variables, load_variables
@@ -76,7 +76,7 @@ class _Session:
                 self._run(body.decode())
             case "save":
                 data, lost = dump_variables(self._interpreter, self._folder.read_all())
-                self._channel.send("saved", data, lost=lost)
+                send_saved(self._channel, data, lost=lost, most=self._limits["saved"])
             case "load":
                 files, lost = load_variables(self._interpreter, body)
                 for name, data in files.items():

@@ -1,6 +1,7 @@
 """The framed protocol between the server and a session's process.
 
-A frame is two lengths, a JSON object and raw bytes. Nothing is ever unpickled from it.
+A frame is two lengths, a JSON object and raw bytes; nothing is ever unpickled from it. Requests
+are numbered, and each frame of an answer bears its request's number.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from pydantic_monty import (
 from chat.sandbox.base import FOLDER
 from chat.sandbox.chart import parse_chart
 from chat.sandbox.inside import frames, walls
-from chat.sandbox.inside.channel import Channel, Log
+from chat.sandbox.inside.channel import Channel, Log, send_saved
 from chat.sandbox.inside.shelf import Shelf
 
 # What this process and the worker take of address space each, before there is any data.
@@ -88,7 +88,8 @@ class _Session:
                 parts = [frames.pack({"file": name}, bytes(data)) for name, data in files]
                 if self._kept is not None:
                     parts.append(frames.pack({"variables": True}, self._kept))
-                self._channel.send("saved", b"".join(parts), lost=[])
+                saved = b"".join(parts)
+                send_saved(self._channel, saved, lost=[], most=self._limits["saved"])
             case "load":
                 self._channel.send("loaded", lost=self._load(body))
 
