@@ -61,12 +61,13 @@ def serve(
     environment: dict[str, str] | None = None,
     fixture: str = "",
     pages: bool = True,
+    worker: bool = True,
 ) -> Iterator[Server]:
     """Start a server, wait until it answers, and stop it at the end.
 
     `folder` takes its data and its log; `environment` adds variables; `fixture`
     names the fixture that keeps it over several tests; without `pages` no static
-    files are collected, which takes a second.
+    files are collected, which takes a second; without `worker` it executes nothing.
     """
     env = {**environment_of(database, folder), **(environment or {})}
     if pages:
@@ -78,6 +79,7 @@ def serve(
         *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
         *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
         *("--timeout-graceful-shutdown", "3"),
+        *("--lifespan", "on" if worker else "off"),
     ]
     with log.open("wb") as output:
         process = subprocess.Popen(

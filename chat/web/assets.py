@@ -56,6 +56,7 @@ MODULES = tuple(
         "threads",
         "toast",
         "transcript",
+        "unattended",
         "vendor/markdown",
         "welcome",
     )

@@ -59,6 +59,7 @@ def page_data(
             "threads": reverse("page_threads"),
             "assistants": reverse("page_assistants"),
             "socket": f"/ws/?membership={membership.pk}",
+            "ready": "/readyz",
             "sign_in": "/accounts/login/",
             "math_css": static("chat/vendor/math.css"),
         },

@@ -9,6 +9,7 @@ WORDS = {
     "connecting": _("Connecting again … What you write is kept."),
     "offline": _("You are offline. What you write is kept and sent later."),
     "too_many_pages": _("Too many windows are open. Close one to go on here."),
+    "no_worker": _("Nothing is there to answer at the moment: your message is kept and waits."),
     "sending": _("Sending …"),
     "not_sent": _("This message was not sent."),
     "not_done": _("That did not work. Try again in a moment."),

@@ -88,15 +88,13 @@ class Chaos:
     async def run(self, *, seconds: float) -> list[str]:
         """Let it happen for that long, have it settle, and return what is not as it must be."""
         try:
-            for slot in self.slots:
-                await asyncio.to_thread(slot.start)
+            await asyncio.gather(*(asyncio.to_thread(slot.start) for slot in self.slots))
             await self._happen(monotonic() + seconds)
             self.settled_after = await asyncio.to_thread(
                 wait_until, self.stand.is_settled, seconds=LAPSE_SECONDS + SETTLED_SECONDS
             )
         finally:
-            for slot in self.slots:
-                await asyncio.to_thread(slot.close)
+            await asyncio.gather(*(asyncio.to_thread(slot.close) for slot in self.slots))
         return await in_db(self.stand.breaches)
 
     async def _happen(self, until: float) -> None:

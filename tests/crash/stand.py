@@ -56,6 +56,9 @@ class Stand:
             **QUICK,
             "OPENAI_BASE_URL": self.model.base_url,
             "ATRIUM_PROMPT_TOKENS": "4000",
+            # The model never fails here: on a busy machine it is slow.
+            "ATRIUM_UPSTREAM_FIRST_BYTE_SECONDS": "20",
+            "ATRIUM_UPSTREAM_IDLE_SECONDS": "20",
             "ATRIUM_LAPSE_SECONDS": str(LAPSE_SECONDS),
             "ATRIUM_DRAIN_SECONDS": "0.3",
             "ATRIUM_MAX_TAKEOVERS": "2",

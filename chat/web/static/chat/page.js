@@ -19,6 +19,7 @@ import { Subscription } from "./subscription.js";
 import { ThreadList } from "./threads.js";
 import { toast } from "./toast.js";
 import { Transcript } from "./transcript.js";
+import { lookAfter } from "./unattended.js";
 import { drawWelcome } from "./welcome.js";
 
 // The chat this page made last: a reload that crossed its making still goes there.
@@ -135,6 +136,7 @@ function changed(which) {
 
 function drawAround() {
   composer.setBusy(conversation.activeRun !== null);
+  lookAfter(conversation.activeRun);
   drawQueue([...conversation.queued.values()], withdraw);
   drawWelcome(conversation.empty, choice.chosen, ask);
   drawHeader(conversation.thread);
