@@ -124,9 +124,10 @@ def run_object(
     """
     reason = Reason(run.reason) if run.reason else None
     waiting = [call for call in calls if call.status in PENDING]
-    approvals = [call for call in waiting if call.status == CallStatus.WAITING]
-    sentence = str(reason.label) if reason else None
-    failed = run.status == "failed" and reason is not None
+    error = None
+    if run.status == "failed" and reason:
+        code = LAST_ERROR_CODES.get(reason, "server_error")
+        error = {"code": code, "message": str(reason.label)}
     incomplete = INCOMPLETE_REASONS.get(reason) if reason and run.status == "incomplete" else None
     return {
         "id": run.id,
@@ -136,12 +137,7 @@ def run_object(
         "assistant_id": run.assistant_ref,
         "status": run.status,
         "required_action": required_action(waiting, labels or {}),
-        "last_error": {
-            "code": LAST_ERROR_CODES.get(reason, "server_error"),
-            "message": sentence,
-        }
-        if failed and reason
-        else None,
+        "last_error": error,
         "expires_at": None if run.ended_at or run.waiting else unix(run.expires_at),
         "started_at": unix(run.started_at),
         "cancelled_at": unix(run.ended_at) if run.status == "cancelled" else None,
@@ -163,12 +159,16 @@ def run_object(
         "response_format": run.response_format or "auto",
         "atrium": {
             "reason": run.reason or None,
-            "sentence": sentence,
+            "sentence": str(reason.label) if reason else None,
             "state": run.state,
             "waiting": run.waiting,
             "assistant": assistant_label(run.assistant) if run.assistant else None,
             "cost": cost_object(cost),
-            "approvals": [approval_object(call, labels or {}) for call in approvals],
+            "approvals": [
+                approval_object(call, labels or {})
+                for call in waiting
+                if call.status == CallStatus.WAITING
+            ],
         },
     }
 

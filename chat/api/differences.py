@@ -87,6 +87,37 @@ ADDED: dict[str, Schema] = {
 }
 
 
+def or_null(schema: Schema) -> Schema:
+    """Return the schema of a value that may be null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+RUN_EXTENSION: Schema = {
+    "type": "object",
+    "properties": {
+        "reason": TEXT_OR_NULL,
+        "sentence": TEXT_OR_NULL,
+        "state": NUMBER,
+        "waiting": FLAG,
+        "assistant": ASSISTANT_LABEL,
+        "cost": or_null(obj(amount=TEXT, currency=TEXT)),
+        "approvals": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/AtriumApproval"},
+        },
+    },
+}
+CALL_EXTENSION: Schema = {
+    "type": "object",
+    "properties": {
+        "status": TEXT,
+        "label": TEXT,
+        "effect": TEXT,
+        "duration_ms": {"type": ["integer", "null"]},
+    },
+}
+
+
 def differences() -> Iterator[Difference]:
     """Yield them all."""
     yield from _extensions()
@@ -118,21 +149,7 @@ def _extensions() -> Iterator[Difference]:
             "who answered, and whether the message still waits for its turn",
         ),
         "RunObject": (
-            {
-                "type": "object",
-                "properties": {
-                    "reason": TEXT_OR_NULL,
-                    "sentence": TEXT_OR_NULL,
-                    "state": NUMBER,
-                    "waiting": FLAG,
-                    "assistant": ASSISTANT_LABEL,
-                    "cost": {"anyOf": [obj(amount=TEXT, currency=TEXT), {"type": "null"}]},
-                    "approvals": {
-                        "type": "array",
-                        "items": {"$ref": "#/components/schemas/AtriumApproval"},
-                    },
-                },
-            },
+            RUN_EXTENSION,
             "the exact reason of the end, the cost, and what waits for an approval",
         ),
         "RunStepObject": (
@@ -140,24 +157,12 @@ def _extensions() -> Iterator[Difference]:
             "the step's place in its run",
         ),
         "RunToolCallObject": (
-            obj(
-                approval={
-                    "anyOf": [{"$ref": "#/components/schemas/AtriumApproval"}, {"type": "null"}]
-                }
-            ),
+            obj(approval=or_null({"$ref": "#/components/schemas/AtriumApproval"})),
             "the approval that a call waits for; such a call takes only the outputs "
             '"approve" and "decline"',
         ),
         "RunStepDetailsToolCallsFunctionObject": (
-            {
-                "type": "object",
-                "properties": {
-                    "status": TEXT,
-                    "label": TEXT,
-                    "effect": TEXT,
-                    "duration_ms": {"type": ["integer", "null"]},
-                },
-            },
+            CALL_EXTENSION,
             "what became of the call",
         ),
     }
