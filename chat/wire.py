@@ -124,10 +124,6 @@ def run_object(
     """
     reason = Reason(run.reason) if run.reason else None
     waiting = [call for call in calls if call.status in PENDING]
-    error = None
-    if run.status == "failed" and reason:
-        code = LAST_ERROR_CODES.get(reason, "server_error")
-        error = {"code": code, "message": str(reason.label)}
     incomplete = INCOMPLETE_REASONS.get(reason) if reason and run.status == "incomplete" else None
     return {
         "id": run.id,
@@ -137,7 +133,7 @@ def run_object(
         "assistant_id": run.assistant_ref,
         "status": run.status,
         "required_action": required_action(waiting, labels or {}),
-        "last_error": error,
+        "last_error": last_error(reason) if reason and run.status == "failed" else None,
         "expires_at": None if run.ended_at or run.waiting else unix(run.expires_at),
         "started_at": unix(run.started_at),
         "cancelled_at": unix(run.ended_at) if run.status == "cancelled" else None,
@@ -171,6 +167,12 @@ def run_object(
             ],
         },
     }
+
+
+def last_error(reason: Reason) -> WireObject:
+    """Return why a run failed, in the API's own codes."""
+    code = LAST_ERROR_CODES.get(reason, "server_error")
+    return {"code": code, "message": str(reason.label)}
 
 
 def run_usage(run: Run) -> WireObject:
