@@ -58,9 +58,11 @@ def test_bad_json_changes_nothing(
 ) -> None:
     api, own = program
     before = contents(database)
-    for path in addresses(own).values():
+    bodies = bad_bodies("metadata")
+    some = [bodies[name] for name in ("cut short", "an array", "a duplicate key", "NaN")]
+    for route, path in addresses(own).items():
         cache.clear()
-        for raw in bad_bodies("metadata").values():
+        for raw in bodies.values() if route == "threads" else some:
             assert_error(api.post(path, raw), 400, code="invalid_json")
     assert contents(database) == before
 
@@ -87,7 +89,7 @@ def test_ids_of_wrong_form_are_refused(
     for method, route in methods():
         if SLOT.search(route):
             cache.clear()
-            for form in ID_FORMS:
+            for form in ID_FORMS if method == "GET" else ID_FORMS[::4]:
                 path = f"/v1/{SLOT.sub(lambda _slot, form=form: form, route)}"
                 body = {"data": "{}", "content_type": JSON} if method == "POST" else {}
                 answer = getattr(api.client, method.lower())(path, headers=api._headers(), **body)
@@ -143,7 +145,7 @@ def test_whatever_json_is_sent_answers(program: tuple[Api, dict[str, str]]) -> N
     api, own = program
     paths = st.sampled_from(sorted(addresses(own).values()))
 
-    @how(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @how(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(
         path=paths,
         version=st.sampled_from(["v1", "v2"]),
