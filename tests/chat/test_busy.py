@@ -10,7 +10,8 @@ import pytest
 from django.conf import settings
 
 from chat.actions.messages import Sent, create_message
-from chat.actions.runs import retry_run
+from chat.actions.new_runs import create_run
+from chat.actions.runs import cancel_run, retry_run
 from chat.errors import NothingToRetry, ThreadBusy, TooManyRuns
 from chat.models import Assistant, Message, Run, Thread
 from chat.models.reasons import Reason
@@ -145,6 +146,15 @@ def ends_of(world: World, thread: str) -> list[tuple[str, str]]:
     with world.acme.scope():
         runs = Run.objects.filter(thread_id=thread).order_by("created_at")
         return list(runs.values_list("status", "reason"))
+
+
+def test_a_run_cancelled_in_line_waits_no_more(world: World) -> None:
+    first, principal = say(world), world.acme.principal("alice")
+    assistant = world.acme.assistant.pk
+    waits = create_run(principal, first.thread.pk, assistant_id=assistant, busy="queue")
+    cancelled = cancel_run(principal, waits.pk)
+    assert (waits.waiting, cancelled.status, cancelled.waiting) == (True, "cancelled", False)
+    assert active(world, first.thread.pk) == first.run
 
 
 def test_a_member_has_only_so_many_answers_under_way(

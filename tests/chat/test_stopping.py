@@ -190,6 +190,22 @@ def test_stopped_while_its_process_is_dead_it_ends_with_the_reason_given(world: 
     assert (run.status, run.reason) == ("cancelled", "interrupted")
 
 
+async def test_a_stop_in_another_process_is_found_in_the_row_with_its_reason(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Worker, "end_run", lambda *_args, **_more: None)
+    upstream_server.expect(say=WORDS, stall_after=2)
+    async with working(monkeypatch, upstream_server, patience=60, WATCH_SECONDS=0.1) as told:
+        sent = await say(world.acme, assistant=await assistant_on(world.acme, "responses"))
+        await told.until("text")
+        await say(world.acme, thread=sent.thread.pk, busy="interrupt")
+        assert await left(upstream_server)
+        await idle()
+    assert sent.run is not None
+    one = await stored(world.acme, sent.run.pk)
+    assert (one.run.status, one.run.reason) == ("cancelled", "interrupted")
+
+
 @pytest.mark.parametrize("before", ["in_progress", "requires_action"])
 async def test_a_stop_just_before_a_write_of_its_process_ends_it(
     world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, before: str
