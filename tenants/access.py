@@ -11,10 +11,9 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.utils.translation import gettext as _
 
 from tenants.db import call_door
-from tenants.errors import KeyRefused, NotAllowed, NotFound
+from tenants.errors import KeyRefused, NotAllowed, NotFound, UserShutOut
 from tenants.models import ApiKey, Membership, Role, Tenant
 from tenants.scope import tenant_scope
 
@@ -174,10 +173,10 @@ def principal_for_external(principal: Principal, membership: Membership) -> Prin
     """Return the principal of a user whom a program names; its key stays the credential.
 
     Raises:
-        NotAllowed: for a user who was shut out.
+        UserShutOut: for one whom an admin disabled or removed.
     """
     if membership.sponsor_id != principal.membership_id or not membership.is_active:
-        raise NotAllowed(_("This user was shut out by an admin of the company."))
+        raise UserShutOut
     return Principal(
         tenant=principal.tenant, membership=membership, role=membership.role, key=principal.key
     )

@@ -65,6 +65,12 @@ class BeyondKey(NotAllowed):
     code = "permission_denied"
 
 
+class UserShutOut(NotAllowed):
+    """This user was shut out by an admin of the company."""
+
+    code = "permission_denied"
+
+
 class LastOwner(AtriumError):
     """A company needs at least one owner: make somebody else an owner first."""
 

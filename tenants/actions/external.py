@@ -24,7 +24,7 @@ def act_for_user(principal: Principal, external_id: str) -> Principal:
 
     Raises:
         BeyondKey: without a key that has the scope. Invalid: for an id that is not 1 to 200
-        visible ASCII characters. NotAllowed: for a user who was shut out.
+        visible ASCII characters. UserShutOut: for one whom an admin disabled or removed.
     """
     if principal.key is None or ACT_FOR_USERS not in principal.key.scopes:
         message = _("This API key may not act for users: it lacks the scope act_for_users.")

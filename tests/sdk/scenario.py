@@ -166,10 +166,11 @@ def cancel(assistant: Any) -> dict[str, Any]:
     thread, where = asked("The weather, cancelled", assistant)
     run = polled(runs.create(**where))
     refused = []
-    for attempt in (
+    attempts: list[Any] = [
         lambda: runs.create(**where),
         lambda: threads.messages.create(thread.id, role="user", content="More"),
-    ):
+    ]
+    for attempt in attempts:
         try:
             attempt()
         except openai.BadRequestError as error:

@@ -34,7 +34,7 @@ def test_no_made_up_request_breaks_the_description(
     scopes = ["read", "write", "admin", "act_for_users"]
     key = program_of(world.acme, "adam", scopes=scopes).secret
     command = [
-        Path(sys.executable).with_name("schemathesis"),
+        str(Path(sys.executable).with_name("schemathesis")),
         "run",
         f"{demonstration.url}/v1/openapi.json",
         f"--header=Authorization: Bearer {key}",

@@ -1,0 +1,123 @@
+"""Programs that act for users of their own: each user has their own threads, and no more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from chat.models import Run
+from tenants import actions
+from tenants.access import Principal, principal_for_key
+from tests.api.conftest import BETA, Api, assert_error
+from tests.api.streaming import raw_events
+from tests.model_server import ModelServer
+from tests.world import Company, World
+
+SCOPES = ["read", "write", "act_for_users"]
+
+
+@pytest.fixture
+def secret(world: World) -> str:
+    """The key of a program of acme."""
+    adam = world.acme.principal("adam")
+    return actions.create_api_key(adam, name="Shop", program="Shop", scopes=SCOPES)[1]
+
+
+def acting(secret: str, user: str) -> Api:
+    return Api(secret=secret, headers={**BETA, "Atrium-User": user})
+
+
+def titles(program: Api) -> list[str]:
+    return [one["id"] for one in program.get("threads").json()["data"]]
+
+
+def test_each_user_has_their_own_threads(secret: str) -> None:
+    anna, boris = acting(secret, "anna"), acting(secret, "boris")
+    thread = anna.made("threads")["id"]
+    assert (titles(anna), titles(boris)) == ([thread], [])
+    unknown = boris.get("threads/thread_000000000000000000000000")
+    foreign = boris.get(f"threads/{thread}")
+    assert foreign.status_code == unknown.status_code == 404
+
+
+def test_the_program_itself_is_nobody_of_its_users(secret: str) -> None:
+    program, anna = Api(secret=secret), acting(secret, "anna")
+    own, theirs = program.made("threads")["id"], anna.made("threads")["id"]
+    assert (titles(program), titles(anna)) == ([own], [theirs])
+    assert program.get(f"threads/{theirs}").status_code == 404
+
+
+def test_a_user_of_the_same_name_in_another_company_is_somebody_else(
+    world: World, secret: str
+) -> None:
+    greta = world.globex.principal("greta")
+    other = actions.create_api_key(greta, name="Shop", program="Shop", scopes=SCOPES)[1]
+    thread = acting(secret, "anna").made("threads")["id"]
+    assert titles(acting(other, "anna")) == []
+    assert acting(other, "anna").get(f"threads/{thread}").status_code == 404
+
+
+def test_users_write_no_assistants(world: World) -> None:
+    adam = world.acme.principal("adam")
+    scopes = ["read", "write", "admin", "act_for_users"]
+    secret = actions.create_api_key(adam, name="Own", scopes=scopes)[1]
+    refused = acting(secret, "anna").post("assistants", model="demo-scripted")
+    assert_error(refused, 403, code="permission_denied")
+
+
+def test_the_header_takes_the_scope(alice: Api) -> None:
+    alice.headers["Atrium-User"] = "anna"
+    assert_error(alice.get("threads"), 403, param="Atrium-User", code="permission_denied")
+
+
+@pytest.mark.parametrize("name", ["", "two words", "x" * 201, "\xff"])
+def test_an_unfit_user_is_refused(secret: str, name: str) -> None:
+    assert_error(acting(secret, name).get("threads"), 400, param="Atrium-User", code="invalid")
+
+
+def test_a_user_who_is_shut_out_stays_out(world: World, secret: str) -> None:
+    anna = acting(secret, "anna")
+    anna.get("threads")
+    user = actions.act_for_user(principal_for_key(secret), "anna")
+    assert user.membership_id is not None
+    actions.disable_member(world.acme.principal("adam"), user.membership_id)
+    assert_error(anna.get("threads"), 403, code="permission_denied")
+
+
+Ending = Callable[[Company, Principal], object]
+ENDINGS: dict[str, Ending] = {
+    "the key is revoked": lambda company, program: actions.revoke_api_key(
+        company.principal("adam"), program.key.pk if program.key else company.tenant.pk
+    ),
+    "the program is disabled": lambda company, program: actions.disable_member(
+        company.principal("adam"), program.membership_id or company.tenant.pk
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDINGS)
+def test_streams_and_runs_of_users_end_with_their_program(
+    model: ModelServer, world: World, secret: str, end: str
+) -> None:
+    model.upstream.expect(say=("Wait", "."), stall_after=1)
+    thread = {"messages": [{"role": "user", "content": "Hello"}]}
+    body = {"assistant_id": model.acme, "thread": thread, "stream": True}
+    events = raw_events(model, acting(secret, "anna"), "threads/runs", body=body)
+    run = next(event.data["id"] for event in events if event.name == "thread.run.created")
+    ENDINGS[end](world.acme, principal_for_key(secret))
+    *_before, last = events
+    assert (last.name, last.data["error"]["code"]) == ("error", "access_ended")
+    assert reason_of(world.acme, run) == "access_ended"
+
+
+def reason_of(company: Company, run_id: str) -> str:
+    """Wait for the end of a run and return its reason."""
+    give_up = time.monotonic() + 10
+    while True:
+        with company.scope():
+            run: Run = Run.objects.get(pk=run_id)
+        if run.ended_at or time.monotonic() > give_up:
+            return str(run.reason)
+        time.sleep(0.05)
