@@ -67,6 +67,12 @@ class ChatSocket:
         """Return the first event of that name."""
         return await self.until(lambda frame: frame["event"] == name)
 
+    async def until_more(self, seen: int) -> Frame:
+        """Return the event after the first `seen` ones."""
+        while len(self.events) <= seen:
+            await self._read()
+        return self.events[seen]
+
     async def until_ended(self, run: str) -> Frame:
         """Return the terminal run object of `run`."""
         ends = {"completed", "failed", "cancelled", "incomplete", "expired"}

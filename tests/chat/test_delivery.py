@@ -23,16 +23,16 @@ class Client:
 
     def __init__(self) -> None:
         self.state, self.text, self.message = 0, "", ""
-        self.ended = False
 
-    def apply(self, frame: Frame) -> None:
+    def takes_the_last(self, frame: Frame) -> bool:
+        """Apply an event; return whether it ends the run."""
         data, self.state = frame["data"], frame["state"]
         if frame["event"] == "thread.message.delta":
             self.message = data["id"]
             self.text += data["delta"]["content"][0]["text"]["value"]
         elif frame["event"] == "thread.message.completed":
             assert data["content"][0]["text"]["value"] == self.text
-        self.ended = self.ended or frame["event"] == "thread.run.completed"
+        return bool(frame["event"] == "thread.run.completed")
 
     def forget(self, chance: random.Random) -> None:
         """Have less of the text than arrived, cut anywhere, also inside what came as one piece."""
@@ -52,17 +52,16 @@ async def test_a_reader_resumes_anywhere(world: World, model: ModelServer) -> No
     ):
         sent = await writer.say("Hello", assistant=model.acme)
         thread, run = sent["thread"]["id"], sent["run"]["id"]
-        client, resumed = Client(), 0
-        while not client.ended:
+        client, resumed, ended = Client(), 0, False
+        while not ended:
             await reader.ask("unsubscribe", thread=thread)
             reader.events.clear()
             client.forget(chance)
             await reader.ask("subscribe", thread=thread, cursor=client.cursor(run))
             resumed += 1
             for seen in range(chance.randint(1, 6)):
-                await reader.until(lambda frame, seen=seen: len(reader.events) > seen)
-                client.apply(reader.events[seen])
-                if client.ended:
+                ended = client.takes_the_last(await reader.until_more(seen))
+                if ended:
                     break
         assert client.text == TEXT
         assert resumed > 10
@@ -104,18 +103,16 @@ async def test_what_is_told_as_done_is_stored(world: World, model: ModelServer) 
     assistant = await in_db(make_assistant, world.acme, tools=TOOLS)
     async with chat_socket(model.server, world.acme, "alice") as socket:
         sent = await socket.say("Hello", assistant=assistant)
-        checked = 0
-        while not any(frame["event"] == "thread.run.completed" for frame in socket.events):
-            await socket.until(lambda frame, seen=checked: len(socket.events) > seen)
-            for frame in socket.events[checked:]:
-                if frame["data"].get("status") in SETTLED:
-                    assert await in_db(stored, world.acme, frame["data"]) == settled(frame["data"])
-            checked = len(socket.events)
+        seen, event = 0, ""
+        while event != "thread.run.completed":
+            frame = await socket.until_more(seen)
+            seen, event, data = seen + 1, frame["event"], frame["data"]
+            if data.get("status") in SETTLED:
+                assert await in_db(stored, world.acme, data) == (
+                    data["status"],
+                    data.get("content"),
+                )
         assert sent["run"]["id"] == socket.events[-1]["run"]
-
-
-def settled(told: dict[str, Any]) -> Any:
-    return told["status"], told.get("content")
 
 
 def stored(company: Company, told: dict[str, Any]) -> Any:
