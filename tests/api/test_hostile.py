@@ -53,6 +53,11 @@ def addresses(own: dict[str, str]) -> dict[str, str]:
     }
 
 
+def with_ids(route: str, text: str) -> str:
+    """Return an address with `text` for every id."""
+    return SLOT.sub(lambda _slot: text, route)
+
+
 def test_bad_json_changes_nothing(
     program: tuple[Api, dict[str, str]], database: TestDatabase
 ) -> None:
@@ -90,7 +95,7 @@ def test_ids_of_wrong_form_are_refused(
         if SLOT.search(route):
             cache.clear()
             for form in ID_FORMS if method == "GET" else ID_FORMS[::4]:
-                path = f"/v1/{SLOT.sub(lambda _slot, form=form: form, route)}"
+                path = f"/v1/{with_ids(route, form)}"
                 body = {"data": "{}", "content_type": JSON} if method == "POST" else {}
                 answer = getattr(api.client, method.lower())(path, headers=api._headers(), **body)
                 assert_refused(answer)
@@ -101,7 +106,7 @@ def test_ids_of_wrong_form_are_refused(
 def test_no_method_is_a_fault(world: World, alice: Api, method: str) -> None:
     for _method, route in methods():
         cache.clear()
-        path = f"/v1/{SLOT.sub('x', route)}"
+        path = f"/v1/{with_ids(route, 'x')}"
         answer = alice.client.generic(
             method, path, b"{}", content_type=JSON, headers=alice._headers()
         )
