@@ -253,6 +253,8 @@ class SubmitToolOutputsView(ApiView):
 class EventsView(ApiView):
     """An extension: the stream of a run again, from where a client lost it."""
 
+    http_method_names = ["get"]
+
     def get(self, request: Request, thread_id: str, run_id: str) -> EventStream:
         """Stream what the client lacks: all without `Last-Event-ID`."""
         said = request.headers.get(EVENT_HEADER)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import urllib.error
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from chat.api import events, streams
 from chat.models import Run
+from tenants.access import Principal
+from tenants.db import in_db
 from tenants.models import ApiKey
 from tests.api.conftest import Api
 from tests.api.streaming import Raw, raw_events, text_in
@@ -110,6 +114,33 @@ def test_a_revoked_key_ends_its_streams(model: ModelServer, alice: Api, world: W
         ApiKey.objects.filter(name="Program").update(revoked_at=timezone.now())
     *_ended, last = list(stream)
     assert (last.name, last.data["error"]["code"]) == ("error", "access_ended")
+
+
+async def test_a_silent_stream_finds_lost_news_in_the_rows(
+    alice: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "KEEP_ALIVE_SECONDS", 0.05)
+    principal, run = await in_db(queued, alice, world)
+    stream = streams.stream_of(principal, streams.Beginning(run=run))
+    assert b"event: thread.run.created" in await anext(stream)
+    assert await anext(stream) == events.KEEP_ALIVE
+    await in_db(end, world, run)
+    rest = b"".join([chunk async for chunk in stream])
+    assert b"event: thread.run.completed" in rest
+    assert rest.endswith(events.DONE)
+
+
+def queued(api: Api, world: World) -> tuple[Principal, dict[str, Any]]:
+    """Return who asks, and a run that no process executes."""
+    with world.acme.scope():
+        key = ApiKey.objects.get(name="Program")
+    run = api.made("threads/runs", assistant_id=world.acme.assistant.pk)
+    return replace(world.acme.principal("alice"), key=key), run
+
+
+def end(world: World, run: dict[str, Any]) -> None:
+    with world.acme.scope():
+        Run.objects.filter(pk=run["id"]).update(status="completed", ended_at=timezone.now())
 
 
 @pytest.mark.parametrize("header", ["nothing", "1.2.3", "é"])
