@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from chat.models import Message, Thread, ThreadMapping
 from chat.runs.start import insert_run
 from tests.api.conftest import Api, assert_error
 from tests.api.published import assert_published
+from tests.server import Server
 from tests.world import World
 
 
@@ -287,3 +291,23 @@ def test_the_older_spelling_of_files(alice: Api, thread: str) -> None:
     assert_error(answer, 404, param="attachments[0].file_id")
     answer = alice.post("threads", messages=[body])
     assert_error(answer, 404, param="messages[0].attachments[0].file_id")
+
+
+def test_messages_of_one_moment_get_a_place_each(
+    world: World, server: Server, alice: Api, thread: str
+) -> None:
+    def add(number: int) -> int:
+        body = json.dumps({"role": "user", "content": str(number)}).encode()
+        headers = {**alice._headers(), "Content-Type": "application/json"}
+        asked = urllib.request.Request(
+            f"{server.url}/v1/{thread}/messages", data=body, headers=headers
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return int(answer.status)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(add, range(16))) == {200}
+    with world.acme.scope():
+        rows = Message.objects.filter(thread_id=thread.removeprefix("threads/"))
+        assert sorted(rows.values_list("position", flat=True)) == list(range(1, 17))
+        assert {row.text() for row in rows} == {str(number) for number in range(16)}

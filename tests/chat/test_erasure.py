@@ -10,7 +10,7 @@ from django.utils import timezone
 from chat.conf import conf
 from chat.models import Message, Thread, ThreadMapping
 from chat.runs import upstreams
-from chat.tasks import erase_deleted_threads
+from chat.tasks import erase_deleted_threads, forget_conversation
 from chat.upstream.base import Capabilities
 from chat.upstream.errors import UpstreamUnavailable
 from chat.upstream.scripted import ScriptedUpstream
@@ -97,3 +97,11 @@ async def test_a_server_that_is_away_holds_up_its_own_thread_only(
     await erase()
     assert await in_db(kept, world.acme, held) == (True, True)
     assert await in_db(kept, world.globex, free) == (False, False)
+
+
+async def test_a_conversation_that_no_thread_refers_to_is_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = keeping(monkeypatch, away=False)
+    await forget_conversation.func(upstream="demo", conversation="conv_acme")
+    assert server.deleted == ["conv_acme"]
