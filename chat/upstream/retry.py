@@ -32,14 +32,16 @@ class RetryPolicy:
     max_retry_after: float = 60.0
     broken_repeats: int = 1
 
-    def delay_after(self, attempt: int, error: UpstreamError, *, jitter: float) -> float | None:
+    def delay_after(
+        self, attempt: int, error: UpstreamError, *, jitter: float, broken: int = 0
+    ) -> float | None:
         """Seconds to wait after failed attempt number `attempt` (from 1), or None to give up.
 
-        `jitter` is a number in [0, 1).
+        `jitter` is a number in [0, 1); `broken` of the attempts broke off, this one included.
         """
         if not error.retryable or error.after_first_content or attempt >= self.tries:
             return None
-        if isinstance(error, StreamBroken) and attempt > self.broken_repeats:
+        if isinstance(error, StreamBroken) and broken > self.broken_repeats:
             return None
         delay = jitter * min(self.cap, self.base * 2.0 ** (attempt - 1))
         if error.retry_after is None:
@@ -102,7 +104,7 @@ async def stream_with_retries(
     for every failed attempt, the last one included. Raises UpstreamError.
     """
     timing = timing or Timing()
-    number = 0
+    number = broken = 0
     while True:
         number += 1
         if breaker is not None:
@@ -115,7 +117,8 @@ async def stream_with_retries(
             return
         except UpstreamError as error:
             error.after_first_content = error.after_first_content or attempt.content
-            delay = policy.delay_after(number, error, jitter=timing.jitter())
+            broken += isinstance(error, StreamBroken)
+            delay = policy.delay_after(number, error, jitter=timing.jitter(), broken=broken)
             if delay is not None and timing.clock() + delay >= deadline:
                 delay = None
             if on_failed_attempt is not None:

@@ -53,6 +53,7 @@ TRANSIENT: dict[str, list[Answer]] = {
     "error event": [Answer(error={"code": "server_error", "message": "m"})],
     "rate limit event": [Answer(error={"code": "rate_limit_exceeded", "message": "m"})],
     "three in a row": [Answer(status=429), Answer(reset=True), Answer(status=503)],
+    "three of a kind each": [Answer(status=429), Answer(malformed=""), Answer(status=503)],
 }
 
 

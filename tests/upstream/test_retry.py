@@ -145,6 +145,13 @@ def test_a_broken_stream_is_repeated_once() -> None:
     assert upstream.asked == 2
 
 
+def test_what_failed_otherwise_before_is_not_counted_as_broken() -> None:
+    failures: list[list[Step]] = [[UpstreamRateLimited()], [StreamBroken()], [UpstreamTimeout()]]
+    upstream = FakeUpstream([*failures, ANSWER])
+    heard, _ = play(upstream, FakeClock())
+    assert heard.text == "Hi"
+
+
 @pytest.mark.parametrize(("seconds", "asked"), [(30.0, 2), (61.0, 1)])
 def test_retry_after_is_honoured_up_to_a_minute(seconds: float, asked: int) -> None:
     clock = FakeClock()
