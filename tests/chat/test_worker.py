@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from chat.actions.messages import create_message
 from chat.models import Process, Run, RunStep, ToolCall
@@ -165,6 +166,31 @@ def test_a_run_that_was_given_back_counts_no_death(world: World, run: Run) -> No
     recovery.release(given_back.claim, failed=False)
     claim(run, uuid4())
     assert stored(world.acme, run).takeovers == 0
+
+
+def test_a_run_that_was_given_back_wakes_a_process(world: World, run: Run) -> None:
+    given_back = claim(run, uuid4()).started
+    assert given_back is not None
+    ProcrastinateJob.objects.all().delete()
+    recovery.release(given_back.claim, failed=False)
+    assert [job.args["run_id"] for job in ProcrastinateJob.objects.all()] == [run.pk]
+
+
+def test_a_queued_message_that_nobody_can_claim_wakes_a_process(world: World, run: Run) -> None:
+    waiting = create_message(
+        world.acme.principal("alice"),
+        run.thread_id,
+        assistant_id=world.acme.assistant.pk,
+        text="And then?",
+        client_id=str(uuid4()),
+        busy="queue",
+    )
+    ProcrastinateJob.objects.all().delete()
+    change(world.acme, run, expires_at=timezone.now() - timedelta(seconds=1))
+    recovery.take_over(run.tenant_id, run.pk, owner=None)
+    with world.acme.scope():
+        started = Run.objects.active().get(thread_id=waiting.thread.pk)
+    assert [job.args["run_id"] for job in ProcrastinateJob.objects.all()] == [started.pk]
 
 
 def test_a_run_that_fails_its_process_counts_as_one(world: World, run: Run) -> None:

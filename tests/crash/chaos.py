@@ -73,6 +73,7 @@ class Chaos:
     stand: Stand
     seed: int
     say: Callable[[str], None]
+    servers: int = 2
     done: Counter[str] = field(default_factory=Counter)
     slots: list[Slot] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
@@ -83,7 +84,8 @@ class Chaos:
         # Deaths at random hit the same run more often than any poison.
         server = partial(self.stand.server, ATRIUM_MAX_TAKEOVERS="9")
         worker = partial(self.stand.worker, ATRIUM_MAX_TAKEOVERS="9")
-        self.slots = [Slot("server a", server), Slot("server b", server), Slot("worker", worker)]
+        names = [f"server {number}" for number in range(self.servers)]
+        self.slots = [*(Slot(name, server) for name in names), Slot("worker", worker)]
 
     async def run(self, *, seconds: float) -> list[str]:
         """Let it happen for that long, have it settle, and return what is not as it must be."""
@@ -116,7 +118,8 @@ class Chaos:
         keeper.cancel()
         with suppress(asyncio.CancelledError):
             await keeper
-        await self._revive()
+        if all(slot.is_dead for slot in self.slots) or not self.stand.cluster.is_running():
+            await self._revive()
 
     def _servers(self) -> Sequence[Server]:
         serving = [slot for slot in self.slots if slot.server is not None]

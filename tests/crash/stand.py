@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -43,7 +44,8 @@ class Stand:
     folder: Path
     assistant: str
     acknowledged: dict[str, Acknowledged] = field(default_factory=dict)
-    started: int = 0
+    # Several are started at once, from threads.
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def effects(self) -> Path:
@@ -71,8 +73,7 @@ class Stand:
         }
 
     def _new_folder(self) -> Path:
-        self.started += 1
-        folder = self.folder / str(self.started)
+        folder = self.folder / str(next(self.numbers))
         folder.mkdir()
         return folder
 

@@ -27,7 +27,9 @@ RETURNING id
 """
 
 
-async def test_jobs_of_a_killed_process_are_done_by_another(stand: Stand, survivor: Server) -> None:
+async def test_a_killed_worker_leaves_its_run_and_jobs_to_another(
+    stand: Stand, survivor: Server
+) -> None:
     with ExitStack() as processes:
         survivor.process.send_signal(signal.SIGSTOP)
         processes.callback(survivor.process.send_signal, signal.SIGCONT)
