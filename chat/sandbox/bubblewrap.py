@@ -42,13 +42,13 @@ class BubblewrapSandbox:
     )
 
     def __init__(self, environment: Path) -> None:
-        self._environment = environment.resolve()
+        self.environment = environment.resolve()
 
     async def check(self) -> None:
         """Raise SandboxUnavailable when bwrap or the environment is missing or does not fit."""
         if shutil.which("bwrap") is None:
             raise SandboxUnavailable("The program bwrap is missing (Debian: bubblewrap).")
-        stamp = self._environment / STAMP
+        stamp = self.environment / STAMP
         built_for = stamp.read_text().strip() if stamp.is_file() else ""
         if built_for != sys.implementation.cache_tag:
             raise SandboxUnavailable("The sandbox's packages are missing: run make sandbox.")
@@ -84,7 +84,7 @@ class BubblewrapSandbox:
         return [
             *arguments,
             *("--ro-bind", own, "/atrium/chat/sandbox/inside"),
-            *("--ro-bind", str(self._environment), "/packages"),
+            *("--ro-bind", str(self.environment), "/packages"),
             *("--dev-bind", "/dev/null", "/dev/null", "--dir", "/mnt"),
             *("--remount-ro", "/", "--chdir", "/"),
         ]

@@ -9,16 +9,17 @@ import math
 from collections.abc import Iterator
 from html import escape
 
-from chat.sandbox.chart import Chart
+from chat.sandbox.chart import LARGEST, Chart
 
 WIDTH, HEIGHT = 720, 420
-LEFT, RIGHT, TOP, BOTTOM = 72, 24, 56, 96
+LEFT, RIGHT, TOP, BOTTOM = 88, 24, 56, 88
 # Distinct also with deficient colour vision (Okabe and Ito).
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7f00", "#444444")
 INK, GRID = "#222222", "#dddddd"
 MOST_LABELS = 24
 TICKS = 5
 FEW = 60
+LONGEST_TURNED = 16
 
 
 def draw(chart: Chart) -> str:
@@ -79,14 +80,43 @@ def _grid(ticks: list[float]) -> Iterator[str]:
 
 
 def _labels(chart: Chart) -> Iterator[str]:
+    if (numbers := _numbers(chart)) is not None:
+        ticks = _ticks(min(numbers), max(numbers), from_zero=False)
+        for tick, x in zip(ticks, _spread(ticks, ticks), strict=True):
+            yield _text(x, HEIGHT - BOTTOM + 18, f"{tick:,.10g}")
+        return
     slot, every = _slot(chart), math.ceil(len(chart.labels) / MOST_LABELS)
     turned = max(len(label) for label in chart.labels) * 7 > slot * every
     for index in range(0, len(chart.labels), every):
         x, y = LEFT + (index + 0.5) * slot, HEIGHT - BOTTOM + 18
         label = chart.labels[index]
-        label = label if len(label) <= 16 else f"{label[:15]}…"
+        if turned:
+            label = label if len(label) <= LONGEST_TURNED else f"{label[: LONGEST_TURNED - 1]}…"
         turn = f' transform="rotate(-40 {x:.1f} {y})"' if turned else ""
         yield _text(x, y, label, anchor="end" if turned else "middle", more=turn)
+
+
+def _numbers(chart: Chart) -> list[float] | None:
+    """Return the labels as numbers where a scatter chart has them."""
+    if chart.kind != "scatter":
+        return None
+    try:
+        found = [float(label) for label in chart.labels]
+    except ValueError:
+        return None
+    return found if all(abs(number) <= LARGEST for number in found) else None
+
+
+def _spread(numbers: list[float], ticks: list[float]) -> list[float]:
+    width, span = WIDTH - LEFT - RIGHT, ticks[-1] - ticks[0]
+    return [LEFT + (number - ticks[0]) / span * width for number in numbers]
+
+
+def _places(chart: Chart) -> list[float]:
+    """Return where each label stands across."""
+    if (numbers := _numbers(chart)) is not None:
+        return _spread(numbers, _ticks(min(numbers), max(numbers), from_zero=False))
+    return [LEFT + (index + 0.5) * _slot(chart) for index in range(len(chart.labels))]
 
 
 def _bars(chart: Chart, index: int, ticks: list[float]) -> Iterator[str]:
@@ -102,12 +132,12 @@ def _bars(chart: Chart, index: int, ticks: list[float]) -> Iterator[str]:
 
 
 def _points(chart: Chart, index: int, ticks: list[float]) -> Iterator[str]:
-    slot, path, pen = _slot(chart), "", "M"
-    for place, value in enumerate(chart.series[index].values):
+    path, pen = "", "M"
+    for x, value in zip(_places(chart), chart.series[index].values, strict=True):
         if value is None:
             pen = "M"
             continue
-        x, y = LEFT + (place + 0.5) * slot, _y(value, ticks)
+        y = _y(value, ticks)
         path, pen = f"{path}{pen}{x:.1f} {y:.1f}", "L"
         if chart.kind == "scatter" or len(chart.labels) <= FEW:
             yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{COLOURS[index]}"/>'

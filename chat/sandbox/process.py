@@ -27,6 +27,7 @@ from chat.sandbox.gather import Gathered
 from chat.sandbox.inside import frames
 
 FILE_SECONDS = 20
+REAP_SECONDS = 5
 LOST = "The session had ended. Files have to be put again, variables are gone."
 
 
@@ -151,9 +152,8 @@ class ProcessSession:
     async def close(self) -> None:
         """End the session and wait until its process is gone."""
         self.kill()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        await self._process.wait()
+        async with self._lock:
+            await self._reap()
 
     async def last_words(self) -> str:
         """Return what a process that ended wrote to standard error, for an operator."""
@@ -174,13 +174,21 @@ class ProcessSession:
                 yield
         except BaseException as error:
             by_hand = self._killed
-            await asyncio.shield(asyncio.ensure_future(self.close()))
+            self.kill()
+            await asyncio.shield(asyncio.ensure_future(self._reap()))
             match error:
                 case TimeoutError():
                     raise SessionEnded(Ended.TIME) from error
                 case frames.FrameError() | SessionEnded():
                     raise SessionEnded(Ended.CANCELLED if by_hand else Ended.CRASHED) from error
             raise
+
+    async def _reap(self) -> None:
+        """Wait for the end of the process, and of its pipes, which a loop wants closed."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.communicate(), REAP_SECONDS)
 
     def _reason(self, error: SessionEnded) -> tuple[Ended, str]:
         match error.args[0]:

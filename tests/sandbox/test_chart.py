@@ -98,6 +98,12 @@ def test_a_gap_breaks_the_line() -> None:
     assert line.count("M") == 2 and line.count("L") == 1
 
 
+def test_points_stand_at_their_numbers() -> None:
+    points = elements(parse_chart("scatter", [(0, 1), (1, 1), (10, 1)]), "circle")
+    left, near, far = (float(point.attrib["cx"]) for point in points)
+    assert far - left == pytest.approx(10 * (near - left), rel=0.01)
+
+
 def test_shares_of_a_pie_are_told() -> None:
     texts = [one.text for one in elements(parse_chart("pie", {"a": 1, "b": 3}), "text")]
     assert {"a (25.0%)", "b (75.0%)"} <= set(texts)

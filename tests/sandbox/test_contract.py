@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+import uvloop
 
 from chat.sandbox.base import BadFile, Ended, Limit, SandboxUnavailable, SessionEnded
+from chat.sandbox.bubblewrap import BubblewrapSandbox
 from tests.sandbox.opened import Backend, all_end, opened, run_alone
+from tests.test_architecture import ROOT
 
 FOREVER = "while True:\n    pass"
 HOSTILE_NAMES = [
@@ -266,3 +270,44 @@ class TestSaved:
 
 async def test_the_description_names_the_folder(backend: Backend) -> None:
     assert "/mnt/data" in backend.description
+
+
+SERVER = """
+import asyncio, sys
+from pathlib import Path
+from chat.sandbox.base import Limits
+from chat.sandbox.{module} import {name}
+async def main():
+    session = await {name}({arguments}).open(Limits(run_seconds=60))
+    await session.run("x = 1")
+    print(session.pid, flush=True)
+    await session.run("while True: pass")
+asyncio.run(main())
+"""
+
+
+async def test_a_server_that_is_killed_leaves_no_process(backend: Backend) -> None:
+    place = ""
+    if isinstance(backend, BubblewrapSandbox):
+        place = f"Path({str(backend.environment)!r})"
+    code = SERVER.format(
+        module=backend.name,
+        name=type(backend).__name__,
+        arguments=place,
+    )
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    session = psutil.Process(int(await server.stdout.readline()))
+    family = [session, *session.children(recursive=True)]
+    server.kill()
+    await server.communicate()
+    assert len(family) > 1
+    assert await all_end(family, seconds=20)
+
+
+def test_it_works_on_the_loop_that_serves(backend: Backend) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        outcome = runner.run(run_alone(backend, "print('a')\n1 + 1"))
+    assert (outcome.logs, outcome.value) == ("a\n", "2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,12 @@ class Channel:
         """Say that the walls stand; until here standard error tells an operator what is wrong."""
         _silence(2)
         self.send("ready")
+
+    def wait_for_end(self) -> None:
+        """Wait until the server's end is closed, which its death does too."""
+        watch = select.poll()
+        watch.register(self._in, 0)
+        watch.poll()
 
     def requests(self) -> Iterator[tuple[frames.Head, bytes]]:
         """Yield what the server asks for, until it closes its end."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
 from contextlib import ExitStack
 from typing import Any
 
@@ -43,6 +45,7 @@ def main(limits: dict[str, Any]) -> None:
     except (OSError, KeyError) as error:
         channel.send("unavailable", why=str(error))
         return
+    threading.Thread(target=_end_with_server, args=[channel], daemon=True).start()
     with Monty(max_processes=1, request_timeout=limits["run_seconds"] + 1) as pool:
         session = _Session(channel, limits, pool)
         channel.ready()
@@ -59,8 +62,13 @@ def _build_walls(limits: dict[str, Any]) -> None:
         open_files=OPEN_FILES,
     )
     if sys.platform == "linux":
-        walls.die_with_parent()
         walls.refuse_system_calls(alone=False)
+
+
+def _end_with_server(channel: Channel) -> None:
+    """Kill the worker too, which would first finish what it is at."""
+    channel.wait_for_end()
+    os.killpg(0, signal.SIGKILL)
 
 
 class _Session:

@@ -6,16 +6,14 @@ import ctypes
 import errno
 import os
 import resource
-import signal
 import struct
-import sys
 
 from chat.sandbox.inside import syscalls
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32 = 0x40000000  # the same calls under other numbers, on x86-64
 
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
+PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
 SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION_3 = 0x20080522
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
@@ -38,14 +36,6 @@ def _check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def die_with_parent() -> None:
-    """Let the kernel kill this process when its parent is gone."""
-    parent = os.getppid()
-    _check(_libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
-    if os.getppid() != parent:
-        sys.exit("The parent went before.")
 
 
 def mount_memory(folder: str, *, size: int, entries: int) -> None:
