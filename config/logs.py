@@ -127,6 +127,8 @@ _LEAST = {
     "httpx": logging.WARNING,
     "httpx2": logging.WARNING,
     "procrastinate": logging.WARNING,
+    # A traceback each second while Redis is away, which chat.runs.link says once.
+    "channels_redis": logging.CRITICAL,
 }
 
 

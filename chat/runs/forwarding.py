@@ -37,6 +37,12 @@ FILL_SECONDS = 3.0
 CHANGED = "atrium.thread.changed"
 
 
+def report(task: asyncio.Task[None]) -> None:
+    """Log what a task of ours failed with."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("forwarding_failed", exc_info=error)
+
+
 class Layer(Protocol):
     """What `chat.runs.link.Link` is to this module."""
 
@@ -112,6 +118,10 @@ class Forwarding:
 
     async def stop(self) -> None:
         """Forward and copy no more."""
+        forwards = [one.task for one in self.forwards.values() if one.task is not None]
+        if forwards:
+            # What the last answers said is on its way.
+            await asyncio.wait(forwards, timeout=4 * SPACING_SECONDS)
         for forward in list(self.forwards.values()):
             forward.stop()
         for key in list(self.mirrors):
@@ -174,6 +184,7 @@ class Forwarding:
             mirror.stop()
 
     def _mirrored(self, key: Key, mirror: Mirror) -> None:
+        report(mirror.task)
         if self.mirrors.get(key) is mirror:
             del self.mirrors[key]
 
@@ -250,6 +261,7 @@ class Forward:
         reader.place(None, cursor=cursor)
         self.until = monotonic() + LEASE_SECONDS
         self.task = asyncio.create_task(self._send_all(reader))
+        self.task.add_done_callback(report)
 
     def stop(self) -> None:
         """Send no more, and say nothing."""

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 Message = dict[str, Any]
 
+# Of the messages; processes of different ones hear nothing of each other, and ask the rows.
+VERSION = 1
 PING_SECONDS = 1.0
 # Without a ping for so long the layer is away.
 SILENT_SECONDS = 3.5
@@ -112,9 +114,12 @@ class Link:
 
     def _put(self, operation: str, group: str, message: Message) -> None:
         if self._outgoing.qsize() < MOST_WAITING:
-            self._outgoing.put_nowait((operation, group, {**message, "from": str(self.process_id)}))
+            self._outgoing.put_nowait((operation, group, self._signed(message)))
         elif operation == "send":
             self._note_missed(group, message)
+
+    def _signed(self, message: Message) -> Message:
+        return {**message, "from": str(self.process_id), "version": VERSION}
 
     def _note_missed(self, group: str, message: Message) -> None:
         if group.startswith(THREADS):
@@ -146,8 +151,7 @@ class Link:
     async def _add(self, group: str, name: str) -> None:
         await self.layer.group_add(group, name)
         # Heard by ourselves as well: then we are in.
-        joined = {"kind": "joined", "group": group, "from": str(self.process_id)}
-        await self.layer.group_send(group, joined)
+        await self.layer.group_send(group, self._signed({"kind": "joined", "group": group}))
 
     async def _receive_all(self) -> None:
         while True:
@@ -155,12 +159,13 @@ class Link:
                 if self._name is None:
                     self._name = await self._named()
                 message = await self.layer.receive(self._name)
+                if message["version"] == VERSION:
+                    self._take(message)
             except AWAY:
                 await asyncio.sleep(PING_SECONDS)
-            except InvalidToken:
-                log.warning("channel_layer_foreign_message")
-            else:
-                self._take(message)
+            except (InvalidToken, KeyError, TypeError, ValueError) as error:
+                # Of another installation, or of another version of this one.
+                log.warning("channel_layer_message_refused", error=type(error).__qualname__)
 
     async def _named(self) -> str:
         name: str = await self.layer.new_channel()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import structlog
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from chat.models import RunStatus
 from chat.runs.live import ENDS, Channel, Cursor, Entry, Key, Told, text_entry
@@ -88,7 +88,7 @@ class Mirror:
             while self._is_wanted:
                 try:
                     active = await self._copy_or_look(active)
-                except DatabaseError as error:
+                except (DatabaseError, InterfaceError) as error:
                     log.warning("rows_not_read", error=type(error).__qualname__)
                     await self._pause()
                     continue

@@ -15,6 +15,7 @@ from chat.runs import live
 from chat.runs.live import Cursor, Entry, LiveRun, Rest, hub, merged
 
 TENANT = uuid4()
+RUN = {"id": "run_1", "object": "thread.run"}
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +104,56 @@ async def test_what_happened_while_a_reader_was_placed_is_not_skipped() -> None:
     LiveRun(TENANT, "thread_1", "run_2", state=0).publish("thread.run.created", {"id": "run_2"})
     reader.place(())
     assert names(await reader.entries()) == ["thread.run.completed", "thread.run.created"]
+
+
+async def test_a_long_answer_is_kept_in_few_pieces_and_told_whole() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    slow = hub.subscribe(TENANT, "thread_1")
+    for number in range(1000):
+        run.text("msg_1", f"{number} ")
+        if number == 300:
+            slow.take()
+    late = hub.subscribe(TENANT, "thread_1")
+    late.place(())
+    said = "".join(f"{number} " for number in range(1000))
+    assert texts(await late.entries()) == said
+    assert said.endswith(texts(slow.take()))
+    for _more in range(live.COMPACT_AFTER):
+        run.text("msg_1", "and more ")
+    assert len(run.channel.log) <= 2 * live.COMPACT_AFTER
+
+
+async def test_a_run_that_just_ended_is_told_from_its_first_event() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    run.publish("thread.run.created", RUN)
+    run.text("msg_1", "Hello")
+    run.publish("thread.run.completed", RUN)
+    run.end()
+    reader = hub.subscribe(TENANT, "thread_1")
+    reader.place([Entry("run_1", 12, "thread.run.completed", RUN)], run_id="run_1")
+    entries = await reader.entries()
+    assert names(entries) == ["thread.run.created", "thread.message.delta", "thread.run.completed"]
+    assert texts(entries) == "Hello"
+
+
+async def test_rows_newer_than_the_log_of_an_ended_run_win() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    run.publish("thread.run.requires_action", RUN)
+    run.end()
+    reader = hub.subscribe(TENANT, "thread_1")
+    reader.place([Entry("run_1", 12, "thread.run.cancelled", RUN)])
+    assert names(await reader.entries()) == ["thread.run.cancelled"]
+
+
+async def test_what_a_resumed_run_did_before_is_told_by_the_rows() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=10)
+    run.publish("thread.run.in_progress", RUN)
+    step = {"id": "step_1", "object": "thread.run.step"}
+    rows = [Entry("run_1", 0, "thread.run.step.completed", step)]
+    rows.append(Entry("run_1", 0, "thread.run.in_progress", RUN))
+    reader = hub.subscribe(TENANT, "thread_1")
+    reader.place(rows, cursor=Cursor("run_1", 3))
+    assert names(await reader.entries()) == ["thread.run.step.completed", "thread.run.in_progress"]
 
 
 PIECES = st.lists(
