@@ -66,3 +66,10 @@ def test_pages_come_in_the_indexs_order(world: World, name: str) -> None:
         cursor.execute("SET LOCAL enable_bitmapscan = off")
         plan = HOT[name](world.acme).explain()
     assert "Sort" not in plan, plan
+
+
+def test_answers_under_way_are_found_by_an_index_of_theirs_alone(world: World) -> None:
+    with world.acme.scope(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = Run.objects.active().explain()
+    assert "run_one_active_per_thread" in plan or "run_active_owner" in plan, plan
