@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from django.utils import timezone
 from chat.models import IdempotencyRecord, Run, Thread
 from chat.tasks import erase_idempotency_records
 from tests.api.conftest import Api, assert_error
+from tests.api.racing import at_once
 from tests.world import World
 
 
@@ -111,26 +111,10 @@ def test_retries_are_guarded_where_something_would_be_doubled_only(
 
 
 def test_of_many_at_once_one_is_carried_out(alice: Api, world: World) -> None:
-    threads_before, answers = count(world, Thread), []
-    senders = [
-        threading.Thread(target=lambda: answers.append(_sent_apart(alice, world)))
-        for _sender in range(4)
-    ]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
-    assert len({answer["id"] for answer in answers}) == 1
-    assert count(world, Thread) == threads_before + 1
-
-
-def _sent_apart(api: Api, world: World) -> Any:
-    from django.db import connections
-
-    try:
-        return begin(named(api, "race"), world).json()
-    finally:
-        connections.close_all()
+    threads = count(world, Thread)
+    answers = at_once(4, lambda: begin(named(alice, "race"), world).json()["id"])
+    assert len(set(answers)) == 1
+    assert count(world, Thread) == threads + 1
 
 
 def test_records_are_erased_after_a_day(alice: Api, world: World) -> None:

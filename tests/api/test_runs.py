@@ -10,6 +10,7 @@ from chat.conf import conf
 from chat.models import Assistant, Message, Run, RunStep, ToolCall, Usage
 from tests.api.conftest import Api, assert_error
 from tests.api.published import assert_published
+from tests.api.racing import at_once
 from tests.world import World
 
 UNKNOWN = "000000000000000000000000"
@@ -188,6 +189,13 @@ def test_a_second_run_is_refused_in_the_known_words(alice: Api, world: World, th
     assert message == f"Thread {thread} already has an active run {run}."
 
 
+def test_of_racing_runs_one_wins(alice: Api, world: World, thread: str) -> None:
+    answers = at_once(4, lambda: begin(alice, world, thread))
+    [won] = [answer.json()["id"] for answer in answers if answer.status_code == 200]
+    lost = [answer.json()["error"]["message"] for answer in answers if answer.status_code == 400]
+    assert lost == [f"Thread {thread} already has an active run {won}."] * 3
+
+
 def test_a_message_is_refused_meanwhile_in_the_known_words(
     alice: Api, world: World, thread: str
 ) -> None:
@@ -314,6 +322,13 @@ def test_outputs_are_taken_once(alice: Api, waiting: dict[str, Any]) -> None:
     assert submit(alice, waiting, answers).status_code == 200
     message = assert_error(submit(alice, waiting, answers), 400, code="run_not_waiting")
     assert message == 'Runs in status "queued" do not accept tool outputs.'
+
+
+def test_of_racing_answers_one_wins(alice: Api, world: World, waiting: dict[str, Any]) -> None:
+    ours, theirs = calls_of(waiting)
+    answers = outputs((ours, "sun"), (theirs, "decline"))
+    statuses = at_once(4, lambda: submit(alice, waiting, answers).status_code)
+    assert sorted(statuses) == [200, 400, 400, 400]
 
 
 def test_answers_to_other_calls_are_refused(alice: Api, waiting: dict[str, Any]) -> None:
