@@ -132,8 +132,11 @@ class Stand:
         )
 
     def is_settled(self) -> bool:
-        """Tell whether no run is under way."""
-        ((left,),) = self.query("SELECT count(*) FROM chat_run WHERE ended_at IS NULL")
+        """Tell whether no run is under way; not while the database is starting."""
+        try:
+            ((left,),) = self.query("SELECT count(*) FROM chat_run WHERE ended_at IS NULL")
+        except psycopg.OperationalError:
+            return False
         return bool(left == 0)
 
     def breaches(self) -> list[str]:
