@@ -6,22 +6,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.conf import settings as django_settings
-from django.utils import timezone
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
-    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -34,11 +28,8 @@ from chat.actions.outputs import submit_tool_outputs
 from chat.actions.runs import cancel_run, retry_run
 from chat.actions.threads import delete_thread, restore_thread
 from chat.errors import NothingToRetry, ThreadBusy
-from chat.models import Message, Run, RunStep, ToolCall
-from chat.models.runs import ACTIVE, PENDING
-from chat.runs.follow import Reader, follow
-from chat.runs.live import Cursor
-from chat.tools.registry import TOOLS
+from chat.models import Message, ToolCall
+from chat.models.runs import PENDING
 from chat.upstream.base import (
     Finished,
     TextDelta,
@@ -47,217 +38,32 @@ from chat.upstream.base import (
     UsageReported,
 )
 from chat.upstream.errors import StreamBroken, UpstreamRefused
-from tenants.db import in_db
 from tests.chat.at_work import QUIET
-from tests.chat.stepped import NAME, House
-from tests.model_server import make_assistant
-from tests.world import Company, World
+from tests.chat.expected import (
+    APPROVAL,
+    WORKING,
+    Answering,
+    InLine,
+    Talk,
+    can_be_read,
+    can_be_stopped,
+    can_retry,
+    chosen,
+    has_a_message_in_line,
+    has_a_run_in_line,
+    has_words,
+    in_phase,
+    is_lost,
+)
+from tests.chat.stage import Stage
+from tests.chat.stepped import NAME
+from tests.world import World
 
-WORKING, APPROVAL = timedelta(seconds=600), timedelta(hours=24)
-MOST_TAKEOVERS = 3
 PICK = st.integers(min_value=0, max_value=50)
-FUNCTION = {"name": "own", "parameters": {"type": "object"}}
-TOOL_LIST = [
-    {"type": "function", "function": {"name": "wipe"}},
-    {"type": "function", "function": {"name": "look"}},
-    {"type": "function", "function": FUNCTION},
-]
 
 
-@dataclass
-class Answering:
-    """What the active run of a thread should be. `phase`: asked, approval, output."""
-
-    text: str
-    due: datetime
-    phase: str = "asked"
-    words: str = ""
-    repeats: int = 0
-    takeovers: int = 0
-    # Its process died, and nobody has taken it over.
-    lost: bool = False
-    # Why it is to stop, which its dead process was told.
-    stopping: str = ""
-
-    @property
-    def status(self) -> str:
-        if self.stopping:
-            return "cancelling"
-        return "in_progress" if self.phase == "asked" else "requires_action"
-
-
-@dataclass
-class InLine:
-    """What waits for its turn: a message, or a run that brings one."""
-
-    text: str
-    run: str = ""
-
-
-@dataclass
-class Talk:
-    """What a thread should hold."""
-
-    thread: str
-    said: list[str] = field(default_factory=list)
-    waiting: list[InLine] = field(default_factory=list)
-    answers: list[tuple[str, str]] = field(default_factory=list)
-    ends: list[tuple[str, str]] = field(default_factory=list)
-    active: Answering | None = None
-    deleted: bool = False
-
-    @property
-    def is_asked(self) -> bool:
-        """True while a model of a living process is to say something."""
-        return self.active is not None and self.active.phase == "asked" and not self.active.lost
-
-
-@dataclass
-class Client:
-    """Somebody who reads a thread, loses the connection, and comes back with a cursor."""
-
-    reader: Reader | None = None
-    run: str = ""
-    state: int = 0
-    texts: dict[str, str] = field(default_factory=dict)
-    statuses: dict[str, str] = field(default_factory=dict)
-    # Of these it may hold more than what a dead process had stored.
-    doubtful: set[str] = field(default_factory=set)
-
-    def cursor(self) -> Cursor | None:
-        return (
-            Cursor(run=self.run, state=self.state, offsets={**self.lengths()}) if self.run else None
-        )
-
-    def lengths(self) -> dict[str, int]:
-        return {item: len(text) for item, text in self.texts.items()}
-
-    def read(self) -> None:
-        assert self.reader is not None
-        for entry in self.reader.take():
-            if entry.run:
-                self.run, self.state = entry.run, entry.state
-            if entry.text is not None:
-                self.texts[entry.item] = self.texts.get(entry.item, "") + entry.text
-            elif entry.data.get("object") == "thread.run":
-                self.statuses[entry.data["id"]] = entry.data["status"]
-            elif entry.event in ("thread.message.completed", "thread.message.incomplete"):
-                self._whole(entry.data)
-
-    def _whole(self, message: dict[str, Any]) -> None:
-        text = "".join(part["text"]["value"] for part in message["content"])
-        have = self.texts.get(message["id"], "")
-        assert have in ("", text) or message["id"] in self.doubtful
-        self.texts[message["id"]] = text
-        self.doubtful.discard(message["id"])
-
-
-class Machine(RuleBasedStateMachine):
+class Machine(Stage):
     """Rules say what is done and what should come of it."""
-
-    def __init__(self, company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__()
-        self.company = company
-        self.principal = company.principal("alice")
-        self.house = House(company)
-        self.talks: list[Talk] = []
-        self.clients: dict[str, Client] = {}
-        self.counter = 0
-        self.approved: list[str] = []
-        self.patch = monkeypatch
-        for made in self.house.make_tools():
-            monkeypatch.setitem(TOOLS, made.name, made)
-        monkeypatch.setattr(timezone, "now", self.house.clock.now)
-        # Fields keep the function they were declared with.
-        sent_at = Message._meta.get_field("created_at")
-        monkeypatch.setitem(sent_at.__dict__, "_get_default", self.house.clock.now)
-        self.assistant = make_assistant(company, upstream=NAME, tools=TOOL_LIST)
-        self.house.open()
-
-    def teardown(self) -> None:
-        try:
-            for talk in self.talks:
-                if talk.active is not None and talk.active.lost:
-                    self._taken_over(talk)
-            self.check()
-        finally:
-            self.house.close()
-            self.patch.setattr(timezone, "now", self.house.clock.real)
-            with self.company.scope():
-                Run.objects.active().update(status="cancelled", reason="stopped")
-
-    # What the rules share
-
-    def do(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self.house.call(in_db(action, self.principal, *args, **kwargs))
-
-    def where(self, wanted: Callable[[Talk], bool]) -> list[Talk]:
-        return [talk for talk in self.talks if wanted(talk)]
-
-    def next_text(self) -> str:
-        self.counter += 1
-        return f"message {self.counter} of {id(self)}"
-
-    def begin(self, talk: Talk, text: str) -> None:
-        talk.said.append(text)
-        talk.active = Answering(text, due=self.house.clock.now() + WORKING)
-
-    def end(self, talk: Talk, status: str, reason: str, *, words: str | None = None) -> None:
-        """Note the end of a thread's active run, and that the next message is answered."""
-        run = talk.active
-        assert run is not None
-        words = run.words if words is None else words
-        if words:
-            talk.answers.append(("completed" if status == "completed" else "incomplete", words))
-        talk.ends.append((status, reason))
-        talk.active = None
-        if talk.waiting and not talk.deleted:
-            self.begin(talk, talk.waiting.pop(0).text)
-
-    def wait(self, talk: Talk, one: InLine, busy: str) -> None:
-        """Note that something waits behind the active run, and what that does to it."""
-        assert talk.active is not None
-        talk.waiting.append(one)
-        if busy == "interrupt":
-            self.stop(talk, "interrupted")
-        elif talk.active.phase == "approval":
-            self.goes_on(talk, anew=True)
-
-    def stop(self, talk: Talk, reason: str) -> None:
-        """Note that somebody stops the active run."""
-        run = talk.active
-        assert run is not None
-        if run.lost:
-            run.stopping = run.stopping or reason
-        else:
-            self.end(talk, "cancelled", reason)
-
-    def goes_on(self, talk: Talk, *, anew: bool) -> None:
-        """Note that a run that waited asks the model again."""
-        run = talk.active
-        assert run is not None
-        run.phase, run.repeats = "asked", 0
-        if anew:
-            run.due = self.house.clock.now() + WORKING
-
-    def last_end(self, talk: Talk) -> str:
-        with self.company.scope():
-            run = Run.objects.filter(thread_id=talk.thread).latest("created_at", "id")
-        return str(run.status)
-
-    def row(self, talk: Talk) -> Run:
-        with self.company.scope():
-            found: Run = Run.objects.active().get(thread_id=talk.thread)
-            return found
-
-    def stored_words(self, talk: Talk) -> str:
-        """Return what a dead process had stored of what it heard."""
-        assert talk.active is not None
-        with self.company.scope():
-            cut = Message.objects.filter(thread_id=talk.thread, status="in_progress").first()
-        text = cut.text() if cut else ""
-        assert talk.active.words.startswith(text)
-        return text
 
     # People
 
@@ -269,15 +75,6 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def another_thread(self) -> None:
         self.open_a_thread()
-
-    def open_a_thread(self) -> None:
-        text = self.next_text()
-        sent = self.do(
-            create_message, None, assistant_id=self.assistant, text=text, client_id=str(uuid4())
-        )
-        talk = Talk(sent.thread.pk)
-        self.talks.append(talk)
-        self.begin(talk, text)
 
     @precondition(lambda self: self.where(lambda talk: not talk.deleted))
     @rule(pick=PICK, busy=st.sampled_from(["queue", "queue", "interrupt", "reject"]))
@@ -299,9 +96,9 @@ class Machine(RuleBasedStateMachine):
             return
         first = send()
         if talk.active is None:
-            self.begin(talk, text)
+            talk.begin(text, self.now())
         else:
-            self.wait(talk, InLine(text), busy)
+            talk.wait(InLine(text), busy, now=self.now())
         assert send().message.pk == first.message.pk
 
     @precondition(lambda self: self.where(lambda talk: not talk.deleted))
@@ -323,9 +120,9 @@ class Machine(RuleBasedStateMachine):
             return
         run = ask()
         if talk.active is None:
-            self.begin(talk, text)
+            talk.begin(text, self.now())
         else:
-            self.wait(talk, InLine(text, run.pk), busy)
+            talk.wait(InLine(text, run.pk), busy, now=self.now())
 
     @precondition(lambda self: self.where(has_a_run_in_line))
     @rule(pick=PICK)
@@ -341,7 +138,7 @@ class Machine(RuleBasedStateMachine):
     def cancel(self, pick: int) -> None:
         talk = chosen(pick, self.where(can_be_stopped))
         self.do(cancel_run, self.row(talk).pk)
-        self.stop(talk, "stopped")
+        talk.stop("stopped", self.now())
 
     @precondition(lambda self: self.where(can_retry))
     @rule(pick=PICK)
@@ -352,7 +149,7 @@ class Machine(RuleBasedStateMachine):
                 self.do(retry_run, talk.thread)
             return
         self.do(retry_run, talk.thread)
-        talk.active = Answering(talk.said[-1], due=self.house.clock.now() + WORKING)
+        talk.active = Answering(talk.said[-1], due=self.now() + WORKING)
 
     @precondition(lambda self: self.where(has_a_message_in_line))
     @rule(pick=PICK)
@@ -371,7 +168,7 @@ class Machine(RuleBasedStateMachine):
         self.do(delete_thread, talk.thread)
         talk.deleted = True
         if talk.active is not None:
-            self.stop(talk, "thread_deleted")
+            talk.stop("thread_deleted", self.now())
         self.clients.pop(talk.thread, None)
 
     @precondition(lambda self: self.where(lambda talk: talk.deleted))
@@ -380,12 +177,12 @@ class Machine(RuleBasedStateMachine):
         talk = chosen(pick, self.where(lambda talk: talk.deleted))
         with self.company.scope():
             type(self.company.threads["alice"]).objects.filter(pk=talk.thread).update(
-                deleted_at=self.house.clock.now()
+                deleted_at=self.now()
             )
         self.do(restore_thread, talk.thread)
         talk.deleted = False
         if talk.active is None and talk.waiting:
-            self.begin(talk, talk.waiting.pop(0).text)
+            talk.begin(talk.waiting.pop(0).text, self.now())
 
     @precondition(lambda self: self.where(in_phase("approval")))
     @rule(pick=PICK, decision=st.sampled_from(["approve", "decline"]))
@@ -401,7 +198,7 @@ class Machine(RuleBasedStateMachine):
         )
         if decision == "approve":
             self.approved.append(call.pk)
-        self.goes_on(talk, anew=True)
+        talk.goes_on(self.now(), anew=True)
 
     @precondition(lambda self: self.where(in_phase("output")))
     @rule(pick=PICK)
@@ -409,7 +206,7 @@ class Machine(RuleBasedStateMachine):
         talk = chosen(pick, self.where(in_phase("output")))
         call = self.pending(talk)
         self.do(submit_tool_outputs, call.run_id, {call.pk: "done"})
-        self.goes_on(talk, anew=False)
+        talk.goes_on(self.now(), anew=False)
 
     def pending(self, talk: Talk) -> ToolCall:
         run = self.row(talk)
@@ -442,7 +239,11 @@ class Machine(RuleBasedStateMachine):
         else:
             self.house.say(run.text, *ending)
         cut = {"length": "max_completion_tokens"}.get(reason, reason)
-        self.end(talk, "completed" if reason == "stop" else "incomplete", cut.replace("stop", ""))
+        talk.end(
+            "completed" if reason == "stop" else "incomplete",
+            cut.replace("stop", ""),
+            now=self.now(),
+        )
 
     @precondition(lambda self: self.where(has_words))
     @rule(pick=PICK)
@@ -452,7 +253,7 @@ class Machine(RuleBasedStateMachine):
         assert run is not None
         self.house.fail(run.text, StreamBroken())
         if run.repeats:
-            self.end(talk, "failed", "stream_broken")
+            talk.end("failed", "stream_broken", now=self.now())
         else:
             talk.answers.append(("incomplete", run.words))
             run.words, run.repeats = "", 1
@@ -463,7 +264,7 @@ class Machine(RuleBasedStateMachine):
         talk = chosen(pick, self.where(lambda talk: talk.is_asked))
         assert talk.active is not None
         self.house.fail(talk.active.text, UpstreamRefused())
-        self.end(talk, "failed", "upstream_refused")
+        talk.end("failed", "upstream_refused", now=self.now())
 
     @precondition(lambda self: self.where(lambda talk: talk.is_asked))
     @rule(pick=PICK, tool=st.sampled_from(["wipe", "look", "own"]))
@@ -484,7 +285,7 @@ class Machine(RuleBasedStateMachine):
             run.words = ""
         run.phase = {"wipe": "approval", "own": "output"}.get(tool, "asked")
         if tool == "wipe":
-            run.due = self.house.clock.now() + APPROVAL
+            run.due = self.now() + APPROVAL
 
     # Processes and time
 
@@ -500,40 +301,19 @@ class Machine(RuleBasedStateMachine):
             client.doubtful |= set(client.texts)
         if recovers:
             for talk in self.where(is_lost):
-                self._taken_over(talk)
+                self.taken_over(talk)
             if wakes:
                 self.wake_the_dead()
 
     @precondition(lambda self: self.where(is_lost))
     @rule(pick=PICK)
     def recover(self, pick: int) -> None:
-        self._taken_over(chosen(pick, self.where(is_lost)))
-
-    def _taken_over(self, talk: Talk) -> None:
-        run = talk.active
-        assert run is not None
-        words = self.stored_words(talk)
-        self.house.take_over(self.row(talk).pk)
-        if run.stopping or talk.deleted:
-            self.end(talk, "cancelled", run.stopping or "stopped", words=words)
-        elif run.due < self.house.clock.now():
-            self.end(talk, "expired", "deadline", words=words)
-        elif run.takeovers >= MOST_TAKEOVERS:
-            self.end(talk, "failed", "poison", words=words)
-        else:
-            if words:
-                talk.answers.append(("incomplete", words))
-            run.lost, run.words, run.repeats = False, "", 0
-            run.takeovers += 1
+        self.taken_over(chosen(pick, self.where(is_lost)))
 
     @precondition(lambda self: self.house.frozen and not self.where(is_lost))
     @rule()
     def wake(self) -> None:
         self.wake_the_dead()
-
-    def wake_the_dead(self) -> None:
-        """Let processes go on that lost all their runs: they write nothing."""
-        self.house.wake(TextDelta("Late."), UsageReported(7, 7), Finished("stop"))
 
     @precondition(lambda self: self.where(lambda talk: talk.active is not None))
     @rule(minutes=st.sampled_from([1, 5, 11, 24 * 60 + 1]))
@@ -541,16 +321,16 @@ class Machine(RuleBasedStateMachine):
         before = [(talk, talk.active) for talk in self.talks if talk.active is not None]
         self.house.pass_time(timedelta(minutes=minutes))
         for talk, run in before:
-            if run.due >= self.house.clock.now():
+            if run.due >= self.now():
                 continue
             if run.lost:
-                self._taken_over(talk)
+                self.taken_over(talk)
             elif run.phase == "asked":
-                self.end(talk, "expired", "deadline")
+                talk.end("expired", "deadline", now=self.now())
             else:
                 self.house.take_over(self.row(talk).pk)
                 why = "approval_expired" if run.phase == "approval" else "deadline"
-                self.end(talk, "expired", why)
+                talk.end("expired", why, now=self.now())
 
     # Readers
 
@@ -558,18 +338,6 @@ class Machine(RuleBasedStateMachine):
     @rule(pick=PICK)
     def connect(self, pick: int) -> None:
         self.follow(chosen(pick, self.where(can_be_read)))
-
-    def follow(self, talk: Talk) -> None:
-        """Read a thread on from where its client is, whether or not it was connected."""
-        client = self.clients.setdefault(talk.thread, Client())
-        if client.reader is not None:
-            client.read()
-            client.reader.close()
-        at = client.cursor()
-        stored, reader = self.house.call(follow(self.principal, talk.thread, cursor=at))
-        client.reader = reader
-        if stored.active_run is not None:
-            client.statuses[stored.active_run["id"]] = stored.active_run["status"]
 
     @precondition(lambda self: self.clients)
     @rule(pick=PICK)
@@ -581,89 +349,6 @@ class Machine(RuleBasedStateMachine):
             client.reader = None
 
     # What holds after each
-
-    @invariant()
-    def check(self) -> None:
-        threads = [talk.thread for talk in self.talks]
-        with self.company.scope():
-            messages = list(Message.objects.filter(thread_id__in=threads).order_by("position"))
-            waiting = list(Message.objects.queued().filter(thread_id__in=threads))
-            runs = list(Run.objects.filter(thread_id__in=threads).order_by("created_at"))
-            ended = [run.pk for run in runs if run.status not in ACTIVE]
-            assert not RunStep.objects.filter(run_id__in=ended, ended_at=None).exists()
-            assert not ToolCall.objects.filter(run_id__in=ended, ended_at=None).exists()
-        for talk in self.talks:
-            own = [m for m in messages if m.thread_id == talk.thread and m.position is not None]
-            check_messages(talk, own)
-            texts = [m.text() for m in waiting if m.thread_id == talk.thread]
-            assert texts == [one.text for one in talk.waiting if not one.run]
-            check_runs(talk, [run for run in runs if run.thread_id == talk.thread])
-        assert sorted(self.house.executed) == sorted(self.approved)
-        for thread, client in self.clients.items():
-            if client.reader is not None:
-                client.read()
-                own = [m for m in messages if m.thread_id == thread]
-                check_client(client, own, [run for run in runs if run.thread_id == thread])
-
-
-def check_messages(talk: Talk, rows: list[Message]) -> None:
-    assert [m.position for m in rows] == list(range(1, len(rows) + 1))
-    assert [m.text() for m in rows if m.role == "user"] == talk.said
-    told = [(m.status, m.text()) for m in rows if m.role == "assistant"]
-    assert [one for one in told if one[0] != "in_progress"] == talk.answers
-
-
-def check_runs(talk: Talk, rows: list[Run]) -> None:
-    ends = [(run.status, run.reason) for run in rows if run.status not in ACTIVE]
-    assert sorted(ends) == sorted(talk.ends)
-    assert [run.pk for run in rows if run.waiting] == [one.run for one in talk.waiting if one.run]
-    active = [run.status for run in rows if run.is_active]
-    assert active == ([talk.active.status] if talk.active else [])
-
-
-def check_client(client: Client, messages: list[Message], runs: list[Run]) -> None:
-    statuses = {run.pk: run.status for run in runs}
-    assert client.statuses == {run: statuses[run] for run in client.statuses}
-    for message in messages:
-        if message.pk in client.texts and message.status != "in_progress":
-            told = client.texts[message.pk]
-            assert message.pk in client.doubtful or told == message.text()
-
-
-def chosen(pick: int, among: list[Any]) -> Any:
-    return among[pick % len(among)]
-
-
-def in_phase(phase: str) -> Callable[[Talk], bool]:
-    return lambda talk: talk.active is not None and talk.active.phase == phase and not talk.deleted
-
-
-def has_a_run_in_line(talk: Talk) -> bool:
-    return any(one.run for one in talk.waiting) and not talk.deleted
-
-
-def has_a_message_in_line(talk: Talk) -> bool:
-    return any(not one.run for one in talk.waiting) and not talk.deleted
-
-
-def can_be_stopped(talk: Talk) -> bool:
-    return talk.active is not None and not talk.deleted
-
-
-def has_words(talk: Talk) -> bool:
-    return talk.is_asked and talk.active is not None and bool(talk.active.words)
-
-
-def is_lost(talk: Talk) -> bool:
-    return talk.active is not None and talk.active.lost
-
-
-def can_be_read(talk: Talk) -> bool:
-    return not talk.deleted and not is_lost(talk)
-
-
-def can_retry(talk: Talk) -> bool:
-    return talk.active is None and bool(talk.said) and not talk.deleted
 
 
 SHORT = settings(
