@@ -1,4 +1,4 @@
-"""What must hold of the rows after any crash (docs/runs.md says why)."""
+"""What must hold of the rows after any crash."""
 
 from __future__ import annotations
 
