@@ -48,17 +48,17 @@ async def start(
     except OSError as error:
         raise SandboxUnavailable(f"{command[0]} does not start: {error.strerror}.") from error
     session = ProcessSession(process, limits)
+    ready = False
     try:
         async with asyncio.timeout(limits.start_seconds):
             await session.begin(saved)
-    except BaseException as error:
+        ready = True
+    except (TimeoutError, SessionEnded, frames.FrameError) as error:
         session.kill()
-        if not isinstance(error, TimeoutError | SessionEnded | frames.FrameError):
-            raise
         words = await session.last_words()
         raise SandboxUnavailable(f"The sandbox does not start. {words}".strip()) from error
     finally:
-        if not session.alive:
+        if not ready:
             await session.close()
     return session
 
@@ -169,19 +169,19 @@ class ProcessSession:
         """
         if not self.alive:
             raise SessionEnded(LOST)
+        whole = False
         try:
             async with asyncio.timeout(seconds):
                 yield
-        except BaseException as error:
-            by_hand = self._killed
-            self.kill()
-            await asyncio.shield(asyncio.ensure_future(self._reap()))
-            match error:
-                case TimeoutError():
-                    raise SessionEnded(Ended.TIME) from error
-                case frames.FrameError() | SessionEnded():
-                    raise SessionEnded(Ended.CANCELLED if by_hand else Ended.CRASHED) from error
-            raise
+            whole = True
+        except TimeoutError as error:
+            raise SessionEnded(Ended.TIME) from error
+        except (frames.FrameError, SessionEnded) as error:
+            raise SessionEnded(Ended.CANCELLED if self._killed else Ended.CRASHED) from error
+        finally:
+            if not whole:
+                self.kill()
+                await asyncio.shield(asyncio.ensure_future(self._reap()))
 
     async def _reap(self) -> None:
         """Wait for the end of the process, and of its pipes, which a loop wants closed."""

@@ -74,7 +74,9 @@ float(recent.sum())
 
 
 @pytest.mark.slow
-async def test_totals_by_month_and_a_question_after(backend: Backend) -> None:
+async def test_totals_by_month_and_questions_after_also_in_another_process(
+    backend: Backend,
+) -> None:
     model = ANSWERS[backend.name]
     async with opened(backend, run_seconds=60) as session:
         await session.put_file("sales.csv", SALES)
@@ -87,14 +89,6 @@ async def test_totals_by_month_and_a_question_after(backend: Backend) -> None:
         assert len(second.images) == 1
         assert second.images != first.images
         assert [file.data for file in second.files] == [b"2025-01,21.25\n2025-02,7.0\n"]
-
-
-@pytest.mark.slow
-async def test_a_frame_goes_on_in_another_process(backend: Backend) -> None:
-    model = ANSWERS[backend.name]
-    async with opened(backend, run_seconds=60) as session:
-        await session.put_file("sales.csv", SALES)
-        await session.run(model.totals)
         saved = await session.save()
     assert saved is not None and saved.lost == ()
     async with opened(backend, goes_on=saved.data, run_seconds=60) as session:
