@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from chat.sandbox.base import Ended
+from chat.sandbox.base import Ended, Limits
+from chat.sandbox.inside import landlock
 from chat.sandbox.monty import MontySandbox
+from chat.sandbox.process import inner_limits
 from tests.sandbox.opened import opened, run_alone
 from tests.test_architecture import ROOT
 
@@ -95,6 +100,36 @@ async def test_its_processes_cannot_open_sockets_whatever_they_run() -> None:
         states = [_status(pid) for pid in (session.pid, worker.pid)]
     assert all("\nNoNewPrivs:\t1\n" in state for state in states)
     assert all("\nSeccomp:\t2\n" in state for state in states)
+
+
+BREAKING_OUT = """
+import json, os, socket, sys
+sys.path.append({root!r})
+from chat.sandbox.inside.restricted import build_walls
+build_walls(json.loads({limits!r}))
+def refused(action):
+    try:
+        action()
+    except OSError as error:
+        return type(error).__name__ == "PermissionError"
+    return False
+print(json.dumps([
+    refused(lambda: socket.socket()),
+    refused(lambda: open("/etc/passwd")),
+    refused(lambda: os.listdir({root!r})),
+    refused(lambda: open("/dev/shm/x", "w")),
+    refused(lambda: os.kill(os.getppid(), 0)),
+]))
+"""
+
+
+def test_what_breaks_out_of_the_interpreter_stands_before_walls() -> None:
+    code = BREAKING_OUT.format(root=str(ROOT), limits=json.dumps(inner_limits(Limits())))
+    command = [sys.executable, "-I", "-c", code]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    files = landlock.version() >= 1
+    signals = landlock.version() >= landlock.SCOPED_SINCE
+    assert found == [True, files, files, files, signals]
 
 
 async def test_the_death_of_the_interpreter_loses_one_run() -> None:

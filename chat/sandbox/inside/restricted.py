@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from pydantic_monty import (
@@ -25,13 +26,19 @@ from pydantic_monty import (
 
 from chat.sandbox.base import FOLDER
 from chat.sandbox.chart import parse_chart
-from chat.sandbox.inside import frames, walls
+from chat.sandbox.inside import frames, landlock, walls
 from chat.sandbox.inside.channel import Channel, Log, send_saved
 from chat.sandbox.inside.shelf import Shelf
 
 # What this process and the worker take of address space each, before there is any data.
 PROGRAMS = 1024 * 1024 * 1024
 OPEN_FILES = 64
+# Interpreter and packages, the C libraries, Monty's time zones, and this code.
+READABLE = [
+    *(Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent.parent),
+    *(Path(place) for place in ("/usr/lib", "/usr/lib64", "/lib", "/lib64")),
+    *(Path("/usr/share/zoneinfo"), Path("/etc/ld.so.cache")),
+]
 CALLS = 1_000_000  # from the code to this process; each is cheap, and the run's time bounds them
 LONGEST_ERROR = 16 * 1024
 ANEW = "The variables are as they were before this code."
@@ -41,7 +48,7 @@ def main(limits: dict[str, Any]) -> None:
     """Serve one session on standard input and output; `limits` has the port's names."""
     channel = Channel()
     try:
-        _build_walls(limits)
+        build_walls(limits)
     except (OSError, KeyError) as error:
         channel.send("unavailable", why=str(error))
         return
@@ -53,7 +60,8 @@ def main(limits: dict[str, Any]) -> None:
             session.answer(head, body)
 
 
-def _build_walls(limits: dict[str, Any]) -> None:
+def build_walls(limits: dict[str, Any]) -> None:
+    """Wall in this process and the worker that it starts later. Raises OSError, KeyError."""
     os.nice(5)
     walls.limit_resources(
         address_space=2 * limits["memory"] + PROGRAMS,
@@ -63,6 +71,7 @@ def _build_walls(limits: dict[str, Any]) -> None:
     )
     if sys.platform == "linux":
         walls.refuse_system_calls(alone=False)
+        landlock.hide_files(readable=READABLE, writable=[Path("/dev/null")])
 
 
 def _end_with_server(channel: Channel) -> None:
