@@ -173,12 +173,12 @@ MIGRATION_MODULES = {"admin": None}
 if REDIS_URL:
     from config.shared import channel_layer
 
-    CHANNEL_LAYERS: dict[str, Any] = {"default": channel_layer(REDIS_URL, SECRET_KEY)}
+    # Not "default": every websocket would join that one, and need Redis to open.
+    CHANNEL_LAYERS = {"processes": channel_layer(REDIS_URL, SECRET_KEY)}
     CACHES: dict[str, Any] = {
         "default": {"BACKEND": "config.shared.SharedCache", "LOCATION": REDIS_URL}
     }
 else:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",

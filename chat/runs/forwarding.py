@@ -107,7 +107,7 @@ class Forwarding:
             from chat.runs.link import Link
 
             link = Link(
-                layer=get_channel_layer(),
+                layer=get_channel_layer("processes"),
                 process_id=process_id,
                 receive=self.receive,
                 recovered=self.recovered,

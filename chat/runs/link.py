@@ -65,7 +65,8 @@ class Link:
     _missed: dict[str, Message] = field(default_factory=dict)
     _sent: int = 0
     _heard: int = 0
-    _heard_at: float = 0
+    _heard_at: float = field(default_factory=monotonic)
+    _away: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
@@ -192,8 +193,8 @@ class Link:
             await asyncio.sleep(PING_SECONDS)
             if self._name is not None:
                 self._ping()
-            if self.up and monotonic() - self._heard_at > SILENT_SECONDS:
-                self.up = False
+            if not self._away and monotonic() - self._heard_at > SILENT_SECONDS:
+                self.up, self._away = False, True
                 log.warning("channel_layer_away")
 
     def _hear(self, number: int) -> None:
@@ -201,8 +202,8 @@ class Link:
         self._heard, self._heard_at = number, monotonic()
         if whole:
             return
-        self.up = True
-        log.info("channel_layer_back")
+        self.up, self._away = True, False
+        log.info("channel_layer_heard")
         for group, joined in self._groups.items():
             if not joined.is_set():
                 self._put("add", group, {})

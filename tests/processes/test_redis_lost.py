@@ -35,6 +35,8 @@ async def test_requests_are_served_and_counted_without_redis(world: World, pair:
     headers = {"Authorization": f"Bearer {program.secret}"}
     pair.redis.kill()
     try:
+        async with chat_socket(pair.a, world.acme, "alice") as socket:
+            assert (await socket.ask("ping"))["type"] == "ack"
         async with aiohttp.ClientSession(headers=headers) as client:
             left = [await requests_left(client, f"{pair.a.url}/v1/models") for _request in range(2)]
         assert left[1] == left[0] - 1
