@@ -54,6 +54,6 @@ class Migration(migrations.Migration):
                 OR EXISTS (
                     SELECT FROM tenants_apikey k WHERE k.id = r.key_id
                     AND (k.revoked_at IS NOT NULL OR k.expires_at <= now())))
-            """,
+            """,  # nosec B608 - both parts are constants
         ),
     ]
