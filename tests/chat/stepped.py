@@ -115,10 +115,11 @@ class House:
         """Await `work` and then until everything under way waits for the test."""
 
         async def both() -> Any:
-            try:
-                return await work
-            finally:
-                await self._settle()
+            # What is refused has changed nothing that would have to settle.
+            async with asyncio.timeout(SETTLE_SECONDS):
+                done = await work
+            await self._settle()
+            return done
 
         return self.runner.run(both())
 

@@ -82,6 +82,7 @@ def answering(company: Company) -> Turn:
     assert taken.started is not None
     live = LiveRun(run.tenant_id, run.thread_id, run.pk, state=run.state)
     turn: Turn = async_to_sync(loop.begin)(taken.started, live)
+    records.begin_round(turn, synced_through=None)
     turn.open_draft().pieces.append("The answer.")
     turn.spent.append(Spent(model="test-model", usage=UsageReported(3, 5)))
     return turn
