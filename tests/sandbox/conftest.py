@@ -11,7 +11,7 @@ import pytest
 from chat.sandbox.base import SandboxUnavailable
 from chat.sandbox.bubblewrap import BubblewrapSandbox
 from chat.sandbox.monty import MontySandbox
-from tests.sandbox.opened import Backend
+from tests.sandbox.opened import Backend, run_alone
 from tests.test_architecture import ROOT
 
 
@@ -21,7 +21,7 @@ def bubblewrap() -> BubblewrapSandbox:
     folder = Path(os.environ.get("ATRIUM_DATA_DIR", ROOT / ".data")) / "sandbox"
     sandbox = BubblewrapSandbox(folder)
     try:
-        asyncio.run(sandbox.check())
+        asyncio.run(run_alone(sandbox, "1"))
     except SandboxUnavailable as error:
         if "bwrap" in os.environ.get("ATRIUM_REQUIRE", ""):
             pytest.fail(str(error))

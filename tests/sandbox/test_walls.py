@@ -1,0 +1,72 @@
+"""The filter of system calls, followed step by step for every processor."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+import pytest
+
+from chat.sandbox.inside import syscalls, walls
+
+MACHINES = list(syscalls.MACHINES)
+READ = {"x86_64": 0, "aarch64": 63}
+
+
+def answer(machine: str, number: int, *, alone: bool = True, seen_as: str = "") -> int:
+    """Run the filter on a call, and return its verdict."""
+    code = walls.filter_program(machine, alone=alone)
+    steps = list(struct.iter_unpack("=HBBI", code))
+    words = {
+        walls.NUMBER_AT: number,
+        walls.ARCHITECTURE_AT: walls.ARCHITECTURES[seen_as or machine],
+    }
+    place = loaded = 0
+    while True:
+        kind, jump, otherwise, value = steps[place]
+        place += 1
+        if kind == walls.RETURN:
+            return int(value)
+        if kind == walls.LOAD:
+            loaded = words[value]
+        else:
+            true = loaded == value if kind == walls.EQUAL else loaded > value
+            place += jump if true else otherwise
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_named_call_is_refused(machine: str) -> None:
+    column = syscalls.MACHINES[machine]
+    numbers = [pair[column] for pair in {**syscalls.NEVER, **syscalls.ALONE}.values()]
+    refused = walls.REFUSE | errno.EPERM
+    assert {answer(machine, one) for one in numbers if one is not None} == {refused}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_reading_is_allowed(machine: str) -> None:
+    assert answer(machine, READ[machine]) == walls.ALLOW
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_calls_of_later_kernels_are_unknown(machine: str) -> None:
+    assert answer(machine, syscalls.LAST_KNOWN) == walls.ALLOW
+    assert answer(machine, syscalls.LAST_KNOWN + 1) == walls.REFUSE | errno.ENOSYS
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_processes_are_refused_only_to_what_is_alone(machine: str) -> None:
+    clone = syscalls.ALONE["clone"][syscalls.MACHINES[machine]]
+    assert clone is not None
+    assert answer(machine, clone, alone=False) == walls.ALLOW
+    assert answer(machine, syscalls.CLONE3, alone=False) == walls.ALLOW
+    assert answer(machine, syscalls.CLONE3) == walls.REFUSE | errno.ENOSYS
+
+
+def test_other_numberings_of_the_calls_are_no_way_around() -> None:
+    assert answer("x86_64", 0, seen_as="aarch64") == walls.KILL
+    assert answer("x86_64", walls.X32 | 41) == walls.KILL
+
+
+def test_an_unknown_processor_has_no_filter() -> None:
+    with pytest.raises(KeyError):
+        walls.filter_program("riscv64", alone=True)
