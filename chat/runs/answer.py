@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from chat.conf import conf
+from chat.models import MessageStatus
 from chat.runs import drafts, upstreams
 from chat.runs.claims import ClaimLapsed
 from chat.runs.copies import copies, settle_saving
@@ -78,12 +79,21 @@ async def model_step(turn: Turn, plan: Round) -> Answer | None:
         turn.repeats += 1
         turn.conversation, turn.synced_through = None, None
         log.info("model_step_repeated", code=error.code)
-        if turn.draft is not None:
-            draft, turn.draft = turn.draft, None
-            await settle_saving(turn)
-            await phase(drafts.supersede_draft, turn, draft)
-            turn.publish_settled(draft)
+        await close_cut(turn)
         return None
+
+
+async def close_cut(turn: Turn) -> None:
+    """Store and close what was written of an answer whose step is to be repeated.
+
+    Raises:
+        ClaimLapsed: when another process took over.
+    """
+    if turn.draft is not None and turn.draft.message.status == MessageStatus.IN_PROGRESS:
+        draft, turn.draft = turn.draft, None
+        await settle_saving(turn)
+        await phase(drafts.supersede_draft, turn, draft)
+        turn.publish_settled(draft)
 
 
 async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:

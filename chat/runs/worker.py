@@ -18,6 +18,7 @@ from django.db import DatabaseError
 from chat.conf import conf
 from chat.models.reasons import Reason
 from chat.runs import loop, recovery
+from chat.runs.answer import close_cut
 from chat.runs.claims import Claim, ClaimLapsed
 from chat.runs.forwarding import elsewhere
 from chat.runs.live import LiveRun, hub
@@ -219,6 +220,9 @@ class Worker:
             ending = await loop.rounds(turn)
         except asyncio.CancelledError:
             if run.stop is None:
+                if turn is not None:
+                    # What was shown is kept before another process goes on.
+                    await close_cut(turn)
                 raise
             ending = run.stop
         except UpstreamError as error:

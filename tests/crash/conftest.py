@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from tests.crash.model import PACE, PIECES
 from tests.crash.stand import Stand, crash_stand
 from tests.server import Server
 
@@ -30,3 +31,11 @@ def survivor(_stand: Stand) -> Iterator[Server]:
     with _stand.server() as server:
         yield server
         server.process.kill()  # its end is not what is tested
+
+
+@pytest.fixture
+def slow_model(stand: Stand) -> Iterator[None]:
+    """An answer takes about three seconds: it is in mid-answer when something happens to it."""
+    stand.model.pace = 3.0 / PIECES
+    yield
+    stand.model.pace = PACE

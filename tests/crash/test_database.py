@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
-
-import pytest
 
 from tenants.db import in_db
 from tests.crash.clients import accept_here, send
-from tests.crash.model import PACE, PIECES, answer_to
+from tests.crash.model import answer_to
 from tests.crash.stand import Stand, wait_until
 from tests.server import Server
 from tests.socket_client import chat_socket
-
-
-@pytest.fixture
-def slow_model(stand: Stand) -> Iterator[None]:
-    """An answer takes about three seconds."""
-    stand.model.pace = 3.0 / PIECES
-    yield
-    stand.model.pace = PACE
 
 
 async def test_an_answer_that_ends_without_a_database_is_kept(
