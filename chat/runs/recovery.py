@@ -226,9 +226,6 @@ def _close_interrupted_step(run: Run) -> tuple[Announcement, ...]:
     Its text leaves the prompt.
     """
     now = timezone.now()
-    RunStep.objects.filter(run=run, type="message_creation", status=StepStatus.IN_PROGRESS).update(
-        status=StepStatus.FAILED, ended_at=now
-    )
     told: list[Announcement] = []
     cut = Message.objects.filter(run_ref=run.pk, status="in_progress").select_related("assistant")
     for message in cut:
@@ -236,6 +233,11 @@ def _close_interrupted_step(run: Run) -> tuple[Announcement, ...]:
         message.incomplete_reason = "run_failed"
         message.save(update_fields=["status", "incomplete_reason", "incomplete_at"])
         told.append(("thread.message.incomplete", wire.message_object(message)))
+    steps = RunStep.objects.filter(run=run, type="message_creation", status=StepStatus.IN_PROGRESS)
+    for step in steps.order_by("index"):
+        step.status, step.ended_at = StepStatus.FAILED, now
+        step.save(update_fields=["status", "ended_at"])
+        told.append(("thread.run.step.failed", wire.step_object(step, run=run)))
     return tuple(told)
 
 

@@ -174,6 +174,21 @@ def test_a_cut_answer_is_told_as_incomplete(model: ModelServer, alice: OpenAI) -
     ]
 
 
+def test_a_step_that_broke_off_is_closed_and_repeated(model: ModelServer, alice: OpenAI) -> None:
+    model.upstream.expect(say=SAID, final=False, done=False)
+    model.upstream.expect(say=("Again.",))
+    events = streamed(alice, model.acme)
+    closed = ["thread.message.incomplete", "thread.run.step.failed"]
+    assert names_of(events) == [
+        *BEGINNING,
+        *MESSAGE[:5],
+        *closed,
+        *MESSAGE,
+        "thread.run.completed",
+    ]
+    assert text_of(events) == "".join(SAID) + "Again."
+
+
 def test_a_cancelled_run_ends_its_stream(model: ModelServer, alice: OpenAI) -> None:
     model.upstream.expect(say=SAID, stall_after=2)
     names: list[str] = []
