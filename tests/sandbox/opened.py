@@ -17,7 +17,7 @@ from chat.sandbox.monty import MontySandbox
 from chat.sandbox.process import ProcessSession
 
 Backend = MontySandbox | BubblewrapSandbox
-SMALL = Limits(run_seconds=8)
+SMALL = Limits(run_seconds=25)
 
 
 @asynccontextmanager

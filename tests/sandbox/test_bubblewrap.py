@@ -217,7 +217,7 @@ class TestInside:
         async with opened(bubblewrap, cpu_seconds=1) as session:
             await session.run(code)
             family = psutil.Process(session.pid).children(recursive=True)
-            assert await all_end(family, seconds=10)
+            assert await all_end(family, seconds=40)
 
     async def test_variables_that_cannot_be_kept_are_named(
         self, bubblewrap: BubblewrapSandbox

@@ -136,7 +136,7 @@ class TestLimits:
             outcome = await session.run(f"print('a')\n{FOREVER}")
             assert (outcome.ended, outcome.logs) == (Ended.TIME, "a\n")
             assert outcome.limits == {Limit.TIME}
-            assert outcome.seconds < 3
+            assert outcome.seconds < 5
             assert (await session.run("1 + 1")).value == "2"
 
     async def test_memory_is_bounded(self, backend: Backend) -> None:
@@ -189,7 +189,7 @@ class TestEnds:
             running = asyncio.ensure_future(session.run(FOREVER))
             await asyncio.sleep(0)
             session.kill()
-            outcome = await asyncio.wait_for(running, 2)
+            outcome = await asyncio.wait_for(running, 5)
             assert outcome.ended is Ended.CANCELLED
             assert not session.alive
 
@@ -239,7 +239,7 @@ class TestEnds:
         with pytest.raises(SandboxUnavailable):
             async with opened(backend, start_seconds=0.001):
                 pass
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
 
 
 class TestSaved:

@@ -156,7 +156,7 @@ async def test_what_ran_out_of_time_leaves_the_variables_before_it() -> None:
 async def test_waiting_takes_no_time() -> None:
     outcome = await run_alone(MONTY, "import time\ntime.sleep(3600)")
     assert outcome.ended is Ended.FINISHED
-    assert outcome.seconds < 5
+    assert outcome.seconds < 20
 
 
 async def test_a_huge_result_cannot_hurt_the_server() -> None:
