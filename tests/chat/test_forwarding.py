@@ -208,6 +208,21 @@ async def test_a_client_ahead_of_the_rows_gets_no_character_twice() -> None:
     await client.read_to_the_end(reader, both.said)
 
 
+async def test_without_a_layer_the_rows_tell() -> None:
+    both = Processes()
+    both.b.link = None
+    both.say("Hel")
+    both.store()
+    reader, client = await both.read(), Client()
+    for entry in await reader.entries():
+        client.apply(entry)
+    assert client.texts == {"msg_1": "Hel"}
+    both.say("lo")
+    both.store()
+    both.end()
+    await client.read_to_the_end(reader, both.said)
+
+
 async def test_a_message_for_a_thread_nobody_reads_here_is_dropped() -> None:
     both = Processes()
     both.a.told(KEY, "atrium.message.queued", {"id": "msg_1"})
