@@ -71,7 +71,8 @@ def _rows_of(company: Company, name: str) -> Ids:
     finished = _thread(company, name, f"{mark}-FINISHED")
     waiting = _thread(company, name, f"{mark}-WAITING")
     deleted = _thread(company, name, f"{mark}-DELETED", deleted_at=timezone.now())
-    run = _run(company, finished, "completed")
+    # One that failed may be asked for again.
+    run = _run(company, finished, "failed", reason="server_error")
     stopped = _run(company, waiting, "requires_action")
     queued = _message(company, waiting, None, f"{mark}-QUEUED")
     assert member.user is not None
@@ -124,13 +125,14 @@ def _message(company: Company, thread: Thread, position: int | None, text: str) 
     return message
 
 
-def _run(company: Company, thread: Thread, status: str) -> Run:
+def _run(company: Company, thread: Thread, status: str, *, reason: str = "") -> Run:
     run: Run = Run.objects.create(
         thread=thread,
         assistant=company.assistant,
         assistant_ref=company.assistant.pk,
         member_id=thread.member_id,
         status=status,
+        reason=reason,
         model="demo-scripted",
         upstream="demo",
         instructions=f"{company.canary}-INSTRUCTIONS",
