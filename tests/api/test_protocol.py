@@ -6,7 +6,6 @@ import pytest
 from django.test import Client
 
 from tests.api.conftest import Api, assert_error
-from tests.bad_json import bad_bodies
 from tests.world import World
 
 
