@@ -18,7 +18,7 @@ from tests.benchmarks.usage import Watched
 
 RATE = 50.0
 ON_TIME_MS = 80.0
-AT_ONCE = 10
+AT_ONCE = 20
 FILLING = 200  # sockets that use up the memory which the start left free
 Stream = Callable[[Arrivals], Awaitable[Any]]
 
@@ -34,22 +34,30 @@ class Bench:
 
     async def open_chats(self, stack: AsyncExitStack, count: int) -> list[Chat]:
         """Open that many sockets, which `stack` closes."""
-        return [
-            await stack.enter_async_context(
-                chat(self.client, self.atrium.url, self.cookie, self.stand.assistant)
-            )
-            for _ in range(count)
-        ]
+        chats: list[Chat] = []
+        while len(chats) < count:
+            opened = [
+                stack.enter_async_context(
+                    chat(self.client, self.atrium.url, self.cookie, self.stand.assistant)
+                )
+                for _ in range(min(AT_ONCE, count - len(chats)))
+            ]
+            chats += await asyncio.gather(*opened)
+        return chats
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What many streams at once came to; `flowing_ms` are the delays while all of them flowed."""
+    """What many streams at once came to; `flowing_ms` are the delays while all of them flowed.
+
+    `grown_kib` is by how much the process's memory was larger then, for each stream.
+    """
 
     delays_ms: list[float]
     flowing_ms: list[float]
     faults: Counter[str]
     cpu_us: float
+    grown_kib: float
 
     @property
     def on_time(self) -> float:
@@ -97,7 +105,7 @@ async def load_on_atrium(bench: Bench, *, streams: int, seconds: float) -> Load:
             begun = chats[start : start + AT_ONCE]
             await asyncio.gather(*(one.turn(Arrivals()) for one in begun))  # makes the threads
         turns = [one.turn for one in chats]
-        return await _load(bench, turns, bench.atrium.process, seconds)
+        return await load(bench, turns, bench.atrium.process, seconds)
 
 
 async def load_on_relay(bench: Bench, *, streams: int, seconds: float) -> Load:
@@ -106,10 +114,11 @@ async def load_on_relay(bench: Bench, *, streams: int, seconds: float) -> Load:
     async def read(arrivals: Arrivals) -> None:
         await relayed_stream(bench.client, bench.stand.relay, arrivals)
 
-    return await _load(bench, [read] * streams, bench.stand.relay_process, seconds)
+    return await load(bench, [read] * streams, bench.stand.relay_process, seconds)
 
 
-async def _load(bench: Bench, streams: Sequence[Stream], process: Watched, seconds: float) -> Load:
+async def load(bench: Bench, streams: Sequence[Stream], process: Watched, seconds: float) -> Load:
+    """Begin the streams within a second, and read each to its end."""
     tokens = int(seconds * RATE)
     await set_pace(bench.client, bench.stand.upstream, tokens=tokens, rate=RATE)
     arrivals = [Arrivals() for _ in streams]
@@ -121,6 +130,8 @@ async def _load(bench: Bench, streams: Sequence[Stream], process: Watched, secon
     def so_far() -> tuple[list[int], float]:
         return [len(one.numbers) for one in arrivals], process.cpu_seconds()
 
+    memory = process.memory_bytes()
+
     async with asyncio.TaskGroup() as group:
         readers = [group.create_task(begin(number)) for number in range(len(streams))]
         # CPU is read while every stream flows: what a turn costs at its two ends is no relaying.
@@ -129,6 +140,7 @@ async def _load(bench: Bench, streams: Sequence[Stream], process: Watched, secon
         before, cpu_before = so_far()
         await asyncio.wait(readers, return_when=asyncio.FIRST_COMPLETED)
         after, cpu_after = so_far()
+        grown = process.memory_bytes() - memory
     if sum(after) == sum(before):
         raise RuntimeError("The first stream ended before the last began: try more --seconds.")
     return Load(
@@ -140,6 +152,7 @@ async def _load(bench: Bench, streams: Sequence[Stream], process: Watched, secon
         ],
         faults=sum((one.faults(tokens) for one in arrivals), Counter()),
         cpu_us=1e6 * (cpu_after - cpu_before) / (sum(after) - sum(before)),
+        grown_kib=grown / 1024 / len(streams),
     )
 
 

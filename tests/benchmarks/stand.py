@@ -38,6 +38,8 @@ class Stand:
     relay: str
     relay_process: Watched
     assistant: str
+    tools: str
+    key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ def stand() -> Iterator[Stand]:
             upstream=upstream,
             relay=f"http://127.0.0.1:{relay_port}/",
             relay_process=relay,
-            assistant=_fill_database(),
+            **_fill_database(),
         )
 
 
@@ -123,6 +125,9 @@ def _set_environment(data_dir: Path, upstream: str) -> None:
         ATRIUM_SOCKETS_PER_USER="5000",
         ATRIUM_RUNS_PER_MEMBER="5000",
         ATRIUM_RUNS_PER_TENANT="5000",
+        ATRIUM_API_STREAMS_PER_KEY="5000",
+        ATRIUM_API_REQUESTS_PER_MINUTE="1000000",
+        ATRIUM_API_REQUESTS_PER_MINUTE_PER_TENANT="1000000",
         OPENAI_BASE_URL=f"{upstream}/v1",
         ATRIUM_MODEL="test-model",
         LOG_LEVEL="WARNING",
@@ -130,14 +135,22 @@ def _set_environment(data_dir: Path, upstream: str) -> None:
     )
 
 
-def _fill_database() -> str:
+def _fill_database() -> dict[str, str]:
+    """Make a company with a person, their key, an assistant and one that has a tool."""
     _manage("migrate", "--verbosity", "0")
     _manage("create_tenant", "bench", "--name", "Bench", "--json")
     _manage("create_user", EMAIL, "--tenant", "bench", "--password", PASSWORD, "--json")
     named = ("--tenant", "bench", "--name", "Bench", "--model", "test-model", "--json")
-    made: dict[str, Any] = json.loads(_manage("create_assistant", *named))
+    assistant = _made("create_assistant", *named)["id"]
+    tools = _made("create_assistant", *named, "--tools", "list_orders")["id"]
+    key = _made("create_api_key", "--tenant", "bench", "--user", EMAIL, "--name", "Bench", "--json")
     _manage("collectstatic", "--no-input", "--verbosity", "0")
-    return str(made["id"])
+    return {"assistant": assistant, "tools": tools, "key": key["key"]}
+
+
+def _made(*arguments: str) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(_manage(*arguments))
+    return made
 
 
 def _manage(*arguments: str) -> str:

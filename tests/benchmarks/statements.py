@@ -29,11 +29,14 @@ class Cost:
     commits: float = 0
 
 
-async def cost_of_a_turn(bench: Bench, turns: int) -> Cost:
-    """Return the cost of one plain turn, without what the server does when nobody asks."""
+async def cost_of_a_turn(
+    bench: Bench, turns: int, *, assistant: str | None = None, text: str = "Hello"
+) -> Cost:
+    """Return the cost of one turn, without what the server does when nobody asks."""
     await set_pace(bench.client, bench.stand.upstream, tokens=3, rate=1000.0)
     async with AsyncExitStack() as stack:
         [one] = await bench.open_chats(stack, 1)
+        one.assistant, one.text = assistant or one.assistant, text
         await one.turn(Arrivals())
         log = bench.stand.data_dir / "postgres" / "server.log"
         async with _logged(bench.stand.data_dir):

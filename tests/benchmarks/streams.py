@@ -57,6 +57,7 @@ class Chat:
     socket: aiohttp.ClientWebSocketResponse
     assistant: str
     thread: str | None = None
+    text: str = "Hello"
 
     async def turn(self, arrivals: Arrivals) -> float:
         """Send a message, read the answer to its end; return seconds to the first token."""
@@ -66,7 +67,7 @@ class Chat:
             "thread": self.thread,
             "client_id": str(uuid4()),
             "assistant": self.assistant,
-            "content": "Hello",
+            "content": self.text,
         }
         began = time.monotonic()
         await self.socket.send_str(json.dumps(message))
