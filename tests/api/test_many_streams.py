@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from chat.api import streams
 from chat.conf import conf
@@ -44,3 +46,15 @@ def test_a_key_opens_so_many_streams(
     assert_error(refused, 429, code="too_many_streams")
     begin = alice.post("threads/runs", assistant_id=world.acme.assistant.pk, stream=True)
     assert_error(begin, 429, code="too_many_streams")
+
+
+async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(settings.CHAT, "SLOW_SECONDS", 0.02)
+
+    async def write() -> None:
+        with streams.Access().patient():
+            await asyncio.Event().wait()  # nobody takes it
+
+    task = asyncio.create_task(write())
+    await asyncio.wait({task}, timeout=10)
+    assert task.cancelled()
