@@ -11,18 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
-from django.utils.cache import patch_cache_control
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from chat.api.differences import patched
 from tenants.actions.external import USER_HEADER
-from tenants.middleware import error_response
 
 Operation = dict[str, Any]
 REF = "#/components/schemas/"
-READING = ("GET", "HEAD")
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 # Operations that answer with a stream of events where the body says `stream: true`.
 STREAMING = {"createRun", "createThreadAndRun", "submitToolOuputsToRun"}
@@ -200,20 +196,3 @@ def description() -> dict[str, Any]:
     }
     made["security"] = [{"ApiKeyAuth": []}]
     return made
-
-
-@cache
-def encoded() -> bytes:
-    return json.dumps(description(), ensure_ascii=False).encode()
-
-
-def openapi(request: HttpRequest) -> HttpResponse:
-    """Serve the description; anybody may read it."""
-    if request.method not in READING:
-        message = f"Not allowed to {request.method} on {request.path}."
-        refused = error_response("method_not_allowed", message, status=405)
-        refused["Allow"] = ", ".join(READING)
-        return refused
-    response = HttpResponse(encoded(), content_type="application/json")
-    patch_cache_control(response, public=True, max_age=3600)
-    return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from chat.api.assistants import AssistantsView, AssistantView
+from chat.api.document import openapi
 from chat.api.messages import MessagesView, MessageView
 from chat.api.models import ModelsView, ModelView
 from chat.api.runs import (
@@ -15,7 +16,6 @@ from chat.api.runs import (
     SubmitToolOutputsView,
     ThreadAndRunView,
 )
-from chat.api.schema import openapi
 from chat.api.steps import StepsView, StepView
 from chat.api.threads import ThreadCopyView, ThreadsView, ThreadView
 

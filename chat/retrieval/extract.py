@@ -14,9 +14,6 @@ from html.parser import HTMLParser
 from io import BytesIO
 from xml.etree import ElementTree as ET  # nosec B405
 
-from pypdf import PdfReader
-from pypdf.errors import PyPdfError
-
 from chat.retrieval.errors import Unreadable, Unsupported
 from chat.retrieval.kinds import Kind, kind_of
 from chat.retrieval.text import clean, decode
@@ -63,6 +60,10 @@ def _plain(data: bytes) -> tuple[str, tuple[int, ...]]:
 
 
 def _pdf(data: bytes) -> tuple[str, tuple[int, ...]]:
+    # Files are read in a process of its own: a server never needs this.
+    from pypdf import PdfReader
+    from pypdf.errors import PyPdfError
+
     try:
         reader = PdfReader(BytesIO(data), strict=False)
         if reader.is_encrypted and not reader.decrypt(""):
