@@ -16,6 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from tenants.access import Principal
+from tenants.accounts import base_url
 from tenants.actions import create_api_key, revoke_api_key
 from tenants.actions.keys import DEFAULT_SCOPES
 from tenants.errors import AtriumError, NotAllowed
@@ -40,7 +41,7 @@ def keys(request: HttpRequest) -> HttpResponse:
         "form": form,
         "made": made,
         "keys": _own_keys(principal),
-        "base_url": request.build_absolute_uri("/v1"),
+        "base_url": base_url(request) + "/v1",
     }
     status = 400 if form.is_bound and form.errors else 200
     return render(request, "tenants/keys.html", shown, status=status)

@@ -21,7 +21,6 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminS
 from chat.admin.shown_once import shown_once
 from tenants.access import Principal
 from tenants.actions import create_api_key, revoke_api_key
-from tenants.actions.keys import DEFAULT_SCOPES
 from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, site
 from tenants.models import ApiKey, MemberKind, Membership, Role
 
@@ -61,7 +60,7 @@ class KeyForm(TenantForm):
     rights = forms.MultipleChoiceField(
         label=gettext_lazy("May"),
         choices=SCOPES,
-        initial=list(DEFAULT_SCOPES),
+        initial=["read", "write"],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )
     valid_for = forms.ChoiceField(
