@@ -93,6 +93,7 @@ class Worker:
     # What named this process at the last look and was not under way here.
     _unattended: set[tuple[str, UUID]] = field(default_factory=set)
     _look: asyncio.Event = field(default_factory=asyncio.Event)
+    _beaten: float = 0.0  # in seconds of time.monotonic
 
     @property
     def claim_owner(self) -> UUID | None:
@@ -105,7 +106,7 @@ class Worker:
         """Register the process and begin to beat, watch and recover."""
         self.event_loop = asyncio.get_running_loop()
         self.draining, self._look = False, asyncio.Event()
-        await in_db(recovery.beat, self.process_id)
+        await self._beat()
         elsewhere.start(self.process_id, look=self._watch)
         for period, work, sooner in (
             (conf.heartbeat_seconds, self._beat, None),
@@ -279,6 +280,7 @@ class Worker:
 
     async def _beat(self) -> None:
         await in_lane(Lane.WATCH, recovery.beat, self.process_id)
+        self._beaten = monotonic()
 
     async def _give_back(self, claim: Claim) -> None:
         """Let another process take the run at once, or this one at its next look.
@@ -321,9 +323,6 @@ class Worker:
         self._unattended = found - self._unattended
 
     async def _took_over(self, run_id: str, tenant_id: UUID) -> bool:
-        # One under way here is not lost, however late our heartbeat is.
-        if run_id in self.runs:
-            return False
         try:
             return await self.take_over(tenant_id, run_id)
         except Exception:
@@ -337,7 +336,13 @@ class Worker:
         One that can go on waits while there is no room here, a suspect while
         another is on trial: a run that kills its process takes few along.
         """
+        # One under way here is not lost, however late our heartbeat is.
+        if run_id in self.runs:
+            return False
         now = monotonic()
+        if now - self._beaten > conf.lapse_seconds / 2:
+            # Others would take what a process claims that woke up a moment ago.
+            await self._beat()
         on_trial = any(run.suspect_until > now for run in self.runs.values())
         taken = await in_db(
             recovery.take_over, tenant_id, run_id, owner=self.claim_owner, suspects=not on_trial
@@ -347,7 +352,7 @@ class Worker:
         if taken.ended is not None:
             event = f"thread.run.{taken.ended['status']}"
             hub.notify(taken.tenant_id, taken.thread_id, event, taken.ended)
-        if taken.started is not None and taken.started.claim.run_id not in self.runs:
+        if taken.started is not None:
             self._begin(taken.started)
             if taken.suspect:
                 self.runs[run_id].suspect_until = now + conf.lapse_seconds

@@ -15,9 +15,10 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from chat.actions.messages import create_message
 from chat.models import Process, Run, RunStep, ToolCall
 from chat.runs import loop, recovery
+from chat.runs.claims import Claim
 from chat.runs.live import hub
-from chat.runs.turn import CANCELLED
-from chat.runs.worker import Worker
+from chat.runs.turn import CANCELLED, Started
+from chat.runs.worker import RunTask, Worker
 from tenants.db import in_db
 from tests.world import Company, World
 
@@ -198,6 +199,20 @@ def test_a_run_that_fails_its_process_counts_as_one(world: World, run: Run) -> N
     assert given_back is not None
     recovery.release(given_back.claim, failed=True)
     assert stored(world.acme, run).takeovers == 1
+
+
+async def test_a_late_heartbeat_costs_a_process_none_of_its_own_runs(
+    world: World, run: Run
+) -> None:
+    worker = Worker()
+    await in_db(claim, run, worker.process_id)
+    taken = await in_db(stored, world.acme, run)
+    worker.runs[run.pk] = RunTask(
+        started=Started(claim=Claim.of(taken), thread_id="", state=0, seconds_left=1)
+    )
+    await in_db(Process.objects.all().delete)
+    assert not await worker.take_over(run.tenant_id, run.pk)
+    assert (await in_db(stored, world.acme, run)).token == taken.token
 
 
 def test_a_suspect_waits_while_another_is_on_trial(world: World, run: Run) -> None:
