@@ -180,7 +180,7 @@ class MembershipAdmin(TenantScopedAdmin):
                 "Ends their sign-ins for this company on every device; they can sign in again."
             ),
             do=sign_out,
-            shown=lambda principal, row: row.is_active,
+            shown=lambda principal, row: row.is_active and row.kind == MemberKind.PERSON,
         ),
         Button(
             name="disable",

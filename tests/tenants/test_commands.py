@@ -71,6 +71,18 @@ def test_create_api_key_opens_the_door(world: World) -> None:
     assert found["scopes"] == ["read", "admin"]
 
 
+def test_keys_of_one_program_act_as_one_member(world: World) -> None:
+    program = ("create_api_key", "--tenant", "acme", "--program", "Shop", "--name", "Script")
+    first, second = (principal_for_key(run(*program)["key"]) for _time in range(2))
+    assert first.membership_id == second.membership_id
+    assert first.membership is not None and first.membership.kind == "program"
+
+
+def test_a_key_without_scopes_does_what_its_member_may(world: World) -> None:
+    asked = ("create_api_key", "--tenant", "acme", "--user", "adam@acme.example", "--name", "X")
+    assert run(*asked)["scopes"] == ["read", "write", "admin"]
+
+
 def test_create_operator(world: World) -> None:
     found = run("create_operator", "root@atrium.example", "--password", "grape-fresh-77")
     assert User.objects.get(pk=found["id"]).is_superuser
@@ -88,6 +100,8 @@ REFUSED = [
     ("create_user", "alice@acme.example", "--tenant", "acme"),
     ("create_api_key", "--tenant", "acme", "--user", "gina@globex.example", "--name", "X"),
     ("create_api_key", "--tenant", "acme", "--user", "bob@acme.example", "--name", ""),
+    ("create_api_key", "--tenant", "acme", "--program", "", "--name", "X"),
+    ("create_api_key", "--tenant", "acme", "--name", "X"),
     (
         "create_api_key", "--tenant", "acme", "--user", "bob@acme.example", "--name", "X",
         "--scopes", "root",
