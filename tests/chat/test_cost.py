@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,9 @@ from django.db.backends.signals import connection_created
 
 from chat.actions.messages import Sent, create_message
 from chat.conf import conf
-from chat.runs import upstreams
+from chat.runs import drafts, upstreams
+from chat.runs.copies import LOOKS
+from chat.runs.drafts import Copy
 from chat.runs.live import hub
 from chat.runs.worker import worker
 from tenants.db import in_db
@@ -99,3 +102,21 @@ async def test_more_words_are_not_more_writes(
                 await turn(world.acme, text, first.thread.pk)
                 counts.append(len(statements))
     assert counts[0] == counts[1]
+
+
+async def test_texts_that_grow_are_stored_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    def update_copies(copies: Sequence[Copy]) -> set[str]:
+        counts.append(len(copies))
+        return drafts.update_copies(copies)
+
+    monkeypatch.setattr("chat.runs.copies.update_copies", update_copies)
+    async with working(monkeypatch):
+        monkeypatch.setitem(settings.CHAT, "PARTIAL_SECONDS", 0.2)
+        monkeypatch.setitem(conf.upstreams["demo"]["OPTIONS"], "tokens_per_second", 20)
+        # One more than there are looks: two of them are due at the same.
+        await asyncio.gather(*(turn(world.acme, "What can you do?") for _ in range(LOOKS + 1)))
+    assert max(counts) > 1
