@@ -79,7 +79,5 @@ def _image_file(value: Any, param: str) -> dict[str, str]:
 
 
 def _detail(image: dict[str, Any], param: str) -> str:
-    detail = image.get("detail")
-    return clean_choice(
-        "auto" if detail is None else detail, param=f"{param}.detail", choices=DETAILS
-    )
+    detail = image.get("detail", "auto")
+    return clean_choice(detail, param=f"{param}.detail", choices=DETAILS)
