@@ -124,6 +124,31 @@ class ThreadFull(ChatError):
     code = "thread_full"
 
 
+class FileTooLarge(ChatError):
+    """This file is too large."""
+
+    code = "file_too_large"
+    http_status = 413
+
+
+class StorageFull(ChatError):
+    """Your company keeps as many files as it may: delete some first."""
+
+    code = "storage_full"
+
+
+class StoreExpired(ChatError):
+    """This vector store has expired: make a new one."""
+
+    code = "vector_store_expired"
+
+
+class UploadEnded(ChatError):
+    """This upload has ended."""
+
+    code = "upload_ended"
+
+
 class Unavailable(ChatError):
     """This cannot be done right now: try again in a moment."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -21,13 +22,17 @@ http = get_asgi_application()
 
 from chat.runs.lifespan import Lifespan  # noqa: E402  (models need the app registry)
 from chat.web.consumers import ChatConsumer  # noqa: E402
-from config.body_limit import BodyLimit  # noqa: E402
+from config.body_limit import BodyLimit, Limit  # noqa: E402
 from config.request_id import RequestId  # noqa: E402
 from tenants.asgi import PrincipalSocketMiddleware, SameOrigin  # noqa: E402
 
+limits = [
+    Limit(method=method, path=re.compile(path), most=most, for_keys=for_keys)
+    for method, path, most, for_keys in settings.BODY_LIMITS
+]
 application = ProtocolTypeRouter(
     {
-        "http": RequestId(BodyLimit(http, limits=settings.BODY_LIMITS)),
+        "http": RequestId(BodyLimit(http, limits=limits)),
         "websocket": AllowedHostsOriginValidator(
             SameOrigin(PrincipalSocketMiddleware(URLRouter([path("ws/", ChatConsumer.as_asgi())])))
         ),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from re import Pattern
 from typing import Any
 
-from tenants.errors import error_body
+from tenants.access import principal_for_key
+from tenants.db import in_db
+from tenants.errors import KeyRefused, error_body
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -15,22 +19,43 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[..., Awaitable[None]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """How many bytes a body may have where `method` and `path` fit.
+
+    With `for_keys` somebody without a valid API key is refused before anything is read.
+    """
+
+    path: Pattern[str]
+    most: int
+    method: str = ""
+    for_keys: bool = False
+
+    def fits(self, scope: Scope) -> bool:
+        """Tell whether it is for this request."""
+        return self.method in ("", scope["method"]) and bool(self.path.match(scope["path"]))
+
+
 class BodyLimit:
     """ASGI wrapper: answers 413 for a body over the limit of its address, announced or not.
 
-    `limits` are bytes by the beginning of the path; the first that fits counts.
+    The first of `limits` that fits counts.
     """
 
-    def __init__(self, app: App, *, limits: dict[str, int]) -> None:
+    def __init__(self, app: App, *, limits: Sequence[Limit]) -> None:
         self.app = app
         self.limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request unless its body is too large."""
-        limit = next(most for start, most in self.limits.items() if scope["path"].startswith(start))
+        found = next(limit for limit in self.limits if limit.fits(scope))
+        limit = found.most
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > limit:
             await self._refuse(send, limit)
+            return
+        if found.for_keys and not await has_key(scope):
+            await _answer(send, KeyRefused.http_status, KeyRefused.code, KeyRefused().message)
             return
         seen = 0
         refused = False
@@ -55,8 +80,25 @@ class BodyLimit:
 
     async def _refuse(self, send: Send, limit: int) -> None:
         text = f"The request body is larger than {limit} bytes."
-        body = json.dumps(error_body("body_too_large", text, status=413)).encode()
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await _answer(send, 413, "body_too_large", text)
+
+
+async def has_key(scope: Scope) -> bool:
+    """Tell whether the request brings a key that opens something."""
+    header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+    scheme, _, secret = header.partition(" ")
+    if scheme.lower() != "bearer":
+        return False
+    try:
+        await in_db(principal_for_key, secret.strip())
+    except KeyRefused:
+        return False
+    return True
+
+
+async def _answer(send: Send, status: int, code: str, text: str) -> None:
+    body = json.dumps(error_body(code, text, status=status)).encode()
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

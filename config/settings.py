@@ -267,8 +267,19 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 BODY_LIMIT = read("int", "ATRIUM_BODY_BYTES", 1_048_576, least=1024)
 # Programs send whole threads, and every character as \uXXXX.
 API_BODY_LIMIT = read("int", "ATRIUM_API_BODY_BYTES", 8_388_608, least=1024)
-BODY_LIMITS = {"/v1/": API_BODY_LIMIT, "": BODY_LIMIT}
-DATA_UPLOAD_MAX_MEMORY_SIZE = max(BODY_LIMITS.values())
+FILE_BYTES = read("int", "ATRIUM_FILE_BYTES", 536_870_912, least=1024)
+PART_BYTES = 67_108_864
+_FORM_BYTES = 65_536  # around a file
+# Method, beginning of the path, bytes, and whether a key is asked for before anything is read.
+BODY_LIMITS = (
+    ("POST", r"/v1/files\Z", FILE_BYTES + _FORM_BYTES, True),
+    ("POST", r"/v1/uploads/[^/]{1,100}/parts\Z", PART_BYTES + _FORM_BYTES, True),
+    ("", "/v1/", API_BODY_LIMIT, False),
+    ("", "", BODY_LIMIT, False),
+)
+# Without files: those are never held in memory.
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(API_BODY_LIMIT, BODY_LIMIT)
+FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English"))]
@@ -400,6 +411,9 @@ CHAT = {
     "UNDO_SECONDS": read("float", "ATRIUM_UNDO_SECONDS", 300, least=1),
     "API_STREAMS_PER_KEY": read("int", "ATRIUM_API_STREAMS_PER_KEY", 100, least=1),
     "JSON_DEPTH": 32,
+    "FILE_BYTES": FILE_BYTES,
+    "PART_BYTES": PART_BYTES,
+    "STORAGE_BYTES": read("int", "ATRIUM_STORAGE_BYTES", 10_737_418_240, least=1024),
     "EMBEDDER": EMBEDDER,
     "INDEX_SECONDS": read("float", "ATRIUM_INDEX_SECONDS", 120, least=1),
     "INDEX_MEMORY_MIB": read("int", "ATRIUM_INDEX_MEMORY_MIB", 2048, least=256),

@@ -110,6 +110,9 @@ _KINDS = {
     "call_": "tool call",
     "file-": "file",
     "vs_": "vector store",
+    "vsfb_": "file batch",
+    "upload_": "upload",
+    "part_": "part",
 }
 
 

@@ -51,11 +51,13 @@ class ApiView(APIView):
     answer. Reads open `transaction.atomic()`; actions own theirs.
 
     Every POST is carried out once for each Idempotency-Key; with `guards_retries`
-    also once for what an official client sends again by itself.
+    also once for what an official client sends again by itself. One that `takes_files` sees
+    to this itself: bytes arrive before the transaction that keeps them.
     """
 
     beta = True
     guards_retries = False
+    takes_files = False
     version = 2
     write_scope = "write"
     rate: Rate | None = None
@@ -64,7 +66,7 @@ class ApiView(APIView):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "post" in vars(cls):
+        if "post" in vars(cls) and not cls.takes_files:
             cls.post = once(cls.post)  # type: ignore[attr-defined]
 
     @property
@@ -99,6 +101,11 @@ class ApiView(APIView):
         if self.beta:
             self.version = assistants_version(request.headers.get("OpenAI-Beta", ""))
 
+    def body_digest(self) -> str:
+        """Return what tells this body from others."""
+        body: bytes = self.request._request.body
+        return body.hex()
+
     def input(self, shape: type[Input]) -> dict[str, Any]:
         """Return the JSON body as `shape` reads it: only what was given, and defaults.
 
@@ -125,9 +132,10 @@ class ApiView(APIView):
         query: dict[str, Any],
         prefix: str,
         by: tuple[str, ...] = ("created_at", "id"),
+        key: str = "pk",
     ) -> Response:
         """Return one page of `rows` (see `pages.read_page`); call it in a transaction."""
-        found, has_more = pages.read_page(rows, query=query, prefix=prefix, by=by)
+        found, has_more = pages.read_page(rows, query=query, prefix=prefix, by=by, key=key)
         return self.answer(wire.list_object([render(row) for row in found], has_more=has_more))
 
     def handle_exception(self, exc: Exception) -> Response:

@@ -61,7 +61,9 @@ def once(post: Post) -> Post:
 
     @wraps(post)
     def guarded(view: Any, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        slot = slot_of(view.principal, request._request, counted=view.guards_retries)
+        slot = slot_of(
+            view.principal, request._request, view.body_digest, counted=view.guards_retries
+        )
         if slot is None:
             return post(view, request, *args, **kwargs)
         with transaction.atomic():
@@ -76,24 +78,29 @@ def once(post: Post) -> Post:
     return guarded
 
 
-def slot_of(principal: Principal, request: HttpRequest, *, counted: bool) -> Slot | None:
+def slot_of(
+    principal: Principal, request: HttpRequest, digest: Callable[[], str], *, counted: bool
+) -> Slot | None:
     """Return where the answer to this request is kept, None when it does not name itself.
+
+    `digest` tells the body from others.
 
     Raises:
         InvalidInput: for a key that is none.
     """
     assert principal.key is not None
     asker = [str(principal.key.pk), str(principal.membership_id)]
-    body_hash = _digest(request.get_full_path(), request.body.hex())
     key = request.headers.get(KEY_HEADER)
     if key is not None:
         if not _KEY.match(key):
             raise InvalidInput(f"{KEY_HEADER} has 1 to 255 visible characters.")
         name = _digest("key", *asker, request.path, key)
+        body_hash = _digest(request.get_full_path(), digest())
         return Slot(name=name, body_hash=body_hash, lasts=KEPT, answers=True)
     count = request.headers.get(RETRY_HEADER, "")
     if not counted or not _COUNT.match(count):
         return None
+    body_hash = _digest(request.get_full_path(), digest())
     return Slot(
         name=_digest("retry", *asker, body_hash),
         body_hash=body_hash,

@@ -54,14 +54,14 @@ def query_values(request: HttpRequest) -> dict[str, str]:
 
 
 def read_page(
-    rows: QuerySet[Any], *, query: dict[str, Any], prefix: str, by: Sequence[str]
+    rows: QuerySet[Any], *, query: dict[str, Any], prefix: str, by: Sequence[str], key: str = "pk"
 ) -> tuple[list[Any], bool]:
     """Return a page of `rows` in the order asked for, and whether there is more.
 
     `by` are the columns of the order, which must name a row together; `prefix`
-    is that of the rows' ids. `after` and `before` are ids among `rows`; with
-    `before` alone the page is the one that ends there. Must run in the tenant's
-    scope and a transaction.
+    is that of the rows' ids, which are in the column `key`. `after` and
+    `before` are ids among `rows`; with `before` alone the page is the one that
+    ends there. Must run in the tenant's scope and a transaction.
 
     Raises:
         InvalidInput: for a cursor with another prefix.
@@ -71,7 +71,7 @@ def read_page(
     bounds = Q()
     for name, beyond in (("after", True), ("before", False)):
         if query.get(name):
-            place = _place(rows, query[name], param=name, prefix=prefix, by=by)
+            place = _place(rows, query[name], param=name, prefix=prefix, by=by, key=key)
             bounds &= _beyond(by, place, less=descending == beyond)
     backwards = bool(query.get("before")) and not query.get("after")
     sign = "-" if descending != backwards else ""
@@ -83,9 +83,9 @@ def read_page(
 
 
 def _place(
-    rows: QuerySet[Any], cursor: str, *, param: str, prefix: str, by: Sequence[str]
+    rows: QuerySet[Any], cursor: str, *, param: str, prefix: str, by: Sequence[str], key: str
 ) -> tuple[Any, ...]:
-    ids = rows.filter(pk=clean_id(cursor, param=param, prefix=prefix))
+    ids = rows.filter(**{key: clean_id(cursor, param=param, prefix=prefix)})
     place: tuple[Any, ...] | None = ids.values_list(*by).first()
     if place is None:
         raise not_found(prefix, cursor, param=param)

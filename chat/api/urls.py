@@ -6,6 +6,7 @@ from django.urls import path
 
 from chat.api.assistants import AssistantsView, AssistantView
 from chat.api.document import openapi
+from chat.api.files import FileContentView, FilesView, FileView
 from chat.api.messages import MessagesView, MessageView
 from chat.api.models import ModelsView, ModelView
 from chat.api.runs import (
@@ -28,6 +29,9 @@ urlpatterns = [
     path("openapi.json", openapi),
     path("models", ModelsView.as_view()),
     path("models/<path:model>", ModelView.as_view()),
+    path("files", FilesView.as_view()),
+    path("files/<str:file_id>", FileView.as_view()),
+    path("files/<str:file_id>/content", FileContentView.as_view()),
     path("assistants", AssistantsView.as_view()),
     path("assistants/<str:assistant_id>", AssistantView.as_view()),
     path("threads", ThreadsView.as_view()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib.postgres.indexes import GinIndex
@@ -69,6 +70,18 @@ class VectorStore(TenantModel):
 
     def __str__(self) -> str:
         return self.name or self.id
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it is searched no more, if it stays unused until then."""
+        if self.expires_days is None:
+            return None
+        return self.last_active_at + timedelta(days=self.expires_days)
+
+    @property
+    def is_expired(self) -> bool:
+        """True when it was unused for too long."""
+        return self.expires_at is not None and self.expires_at < timezone.now()
 
 
 class IndexStatus(models.TextChoices):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from tenants.access import hash_secret
@@ -94,3 +96,30 @@ def adam(world: World) -> Api:
 def gina(world: World) -> Api:
     """A program of a member of globex."""
     return program_of(world.globex, "gina")
+
+
+@pytest.fixture
+def stored(settings: Any, tmp_path: Path) -> Path:
+    """Where this test's files are."""
+    settings.MEDIA_ROOT = tmp_path
+    return tmp_path
+
+
+def upload(
+    api: Api, data: bytes, name: str = "a.txt", purpose: str = "assistants", **form: str
+) -> Any:
+    """Send a file and return the response."""
+    content = SimpleUploadedFile(name, data)
+    return api.client.post(
+        "/v1/files",
+        {"file": content, "purpose": purpose, **form},
+        headers={"Authorization": f"Bearer {api.secret}"} | api.headers,
+    )
+
+
+def uploaded(api: Api, data: bytes, name: str = "a.txt", **form: str) -> dict[str, Any]:
+    """Send a file and return its object."""
+    response = upload(api, data, name, **form)
+    assert response.status_code == 200, response.content
+    found: dict[str, Any] = response.json()
+    return found

@@ -20,6 +20,14 @@ SCHEMAS = {
     "thread.message.deleted": "DeleteMessageResponse",
     "thread.run": "RunObject",
     "thread.run.step": "RunStepObject",
+    "file": "OpenAIFile",
+    "vector_store": "VectorStoreObject",
+    "vector_store.deleted": "DeleteVectorStoreResponse",
+    "vector_store.file": "VectorStoreFileObject",
+    "vector_store.file.deleted": "DeleteVectorStoreFileResponse",
+    "vector_store.files_batch": "VectorStoreFileBatchObject",
+    "vector_store.file_content.page": "VectorStoreFileContentResponse",
+    "vector_store.search_results.page": "VectorStoreSearchResultsPage",
 }
 
 

@@ -1,0 +1,199 @@
+"""Upload, describe and delete files."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from os import SEEK_END
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+from django.db import transaction
+from django.utils import timezone
+
+from chat import storage
+from chat.actions.fields import clean_choice, clean_id, clean_object, not_found
+from chat.actions.tool_definitions import whole_number
+from chat.conf import conf
+from chat.errors import ChatError, FileTooLarge, InvalidInput, NotAllowed
+from chat.models import File
+from chat.models.files import Purpose
+from chat.retrieval.errors import Unreadable
+from chat.retrieval.kinds import SNIFFED, Kind, kind_of
+from tenants.access import Principal
+from tenants.scope import tenant_scope
+
+# What may be uploaded; the others are made here.
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+EXPIRY_SECONDS = (3600, 2_592_000)
+IMAGE_BYTES = 20_971_520
+IMAGES = {kind.value for kind in Kind if kind.is_image}
+NAME_CHARACTERS = 255
+_UNFIT = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def create_file(
+    principal: Principal,
+    content: BinaryIO,
+    *,
+    filename: str,
+    purpose: str,
+    expires_after: Any = None,
+    company: bool = False,
+) -> File:
+    """Store a file: the principal's own, or with `company`, for admins, the company's.
+
+    `content` is read from its beginning, in pieces. Opens transactions itself:
+    must not run within another.
+
+    Raises:
+        NotAllowed: for who owns nothing, and for members who ask for the company's.
+        InvalidInput: naming the part in `param`: an empty file, no picture for "vision", ….
+        FileTooLarge, StorageFull: as they say.
+    """
+    row = receive_file(
+        principal,
+        content,
+        filename=filename,
+        purpose=purpose,
+        expires_after=expires_after,
+        company=company,
+    )
+    try:
+        return keep_file(principal, row)
+    except ChatError:
+        storage.discard(row)
+        raise
+
+
+def receive_file(
+    principal: Principal,
+    content: BinaryIO,
+    *,
+    filename: str,
+    purpose: str,
+    expires_after: Any = None,
+    company: bool = False,
+) -> File:
+    """Do the part of `create_file` that takes time: nobody sees the file yet.
+
+    `keep_file` or `storage.discard` ends it; what neither ended is removed in
+    the background.
+    """
+    member = owner_of(principal, company=company)
+    purpose = clean_choice(purpose, param="purpose", choices=PURPOSES)
+    head = content.read(SNIFFED)
+    content.seek(0)
+    kind = media_type_of(head, filename)
+    most = conf.file_bytes
+    if purpose == Purpose.VISION:
+        if kind not in IMAGES:
+            raise InvalidInput(
+                "A picture to look at is a PNG, JPEG, GIF or WebP file.", param="file"
+            )
+        most = min(most, IMAGE_BYTES)
+    seconds = clean_file_expiry(expires_after)
+    _check_size(principal, content, most)
+    now = timezone.now()
+    row = File(
+        tenant_id=principal.tenant_id,
+        member=member,
+        purpose=purpose,
+        filename=clean_name(filename),
+        media_type=kind,
+        created_at=now,
+        expires_at=now + timedelta(seconds=seconds) if seconds else None,
+    )
+    storage.write_new(row, content, most=most)
+    return row
+
+
+def _check_size(principal: Principal, content: BinaryIO, most: int) -> None:
+    """Refuse at once what would be refused after all of it was stored."""
+    size = content.seek(0, SEEK_END)
+    content.seek(0)
+    if size > most:
+        raise FileTooLarge(f"A file of this kind has at most {most} bytes.")
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        storage.check_room(size)
+
+
+def keep_file(principal: Principal, row: File) -> File:
+    """Make a received file be there; raises StorageFull, Unavailable as `storage.keep`."""
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        return storage.keep(row)
+
+
+def delete_file(principal: Principal, file_id: str) -> None:
+    """Delete a file, and with it what was made of it for searching.
+
+    Raises:
+        NotFound: for an unknown file.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        row = own_file(principal, file_id)
+        storage.remove(row.pk)
+
+
+def own_file(principal: Principal, file_id: Any, *, param: str = "file_id") -> File:
+    """Return a file of the principal's; in the tenant's scope and a transaction.
+
+    Raises:
+        InvalidInput: for an id of another form.
+        NotFound: for an unknown file.
+    """
+    file_id = clean_id(file_id, param=param, prefix="file-")
+    row: File | None = File.objects.for_principal(principal).filter(pk=file_id).first()
+    if row is None:
+        raise not_found("file-", file_id, param=param)
+    return row
+
+
+def owner_of(principal: Principal, *, company: bool) -> Any:
+    """Return whose a new file or store is: a membership, or None for the company's.
+
+    Raises:
+        NotAllowed: for who may not have it.
+    """
+    if company and principal.is_admin:
+        return None
+    if company or principal.membership is None:
+        raise NotAllowed()
+    return principal.membership
+
+
+def clean_name(name: str) -> str:
+    """Return a name for people: the last part of a path, one line, never empty."""
+    last = PurePosixPath(_UNFIT.sub("", name).replace("\\", "/")).name.strip()
+    if len(last) > NAME_CHARACTERS:
+        suffix = PurePosixPath(last).suffix[:20]
+        last = last[: NAME_CHARACTERS - len(suffix)] + suffix
+    return last or "file"
+
+
+def clean_file_expiry(value: Any, *, param: str = "expires_after") -> int | None:
+    """Return after how many seconds a file expires; raises InvalidInput."""
+    if value is None:
+        return None
+    given = clean_object(value, param=param, allowed=("anchor", "seconds"))
+    if given.get("anchor") != "created_at":
+        raise InvalidInput("Expected 'created_at'.", param=f"{param}.anchor")
+    least, most = EXPIRY_SECONDS
+    return whole_number(given, "seconds", param, least=least, most=most)
+
+
+def media_type_of(head: bytes, name: str) -> str:
+    """Return what a file is by its first bytes.
+
+    Raises:
+        InvalidInput: for an empty file.
+    """
+    if not head:
+        raise InvalidInput("The file is empty.", param="file")
+    if head.startswith(b"PK\x03\x04"):
+        # Its list of contents is at the end, and may be a bomb: looked at where it is indexed.
+        return str(Kind.DOCX) if b"word/document.xml" in head else "application/zip"
+    try:
+        return str(kind_of(head, name))
+    except Unreadable:
+        return "application/octet-stream"

@@ -1,0 +1,64 @@
+"""Bodies with a file: multipart/form-data, never held in memory whole."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.core.exceptions import SuspiciousOperation
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpRequest
+from django.http.multipartparser import MultiPartParserError
+
+from chat.errors import InvalidInput, MissingParameter, UnknownParameter, WrongMediaType
+
+# "expires_after[seconds]", as the official clients spell nested fields.
+_NESTED = re.compile(r"([a-z_]{1,64})\[([a-z_]{1,64})\]\Z")
+
+
+class NoForm(WrongMediaType):
+    """The body must be a form with a file: multipart/form-data."""
+
+
+def read_form(
+    request: HttpRequest, *, file: str, fields: tuple[str, ...]
+) -> tuple[dict[str, Any], UploadedFile[Any]]:
+    """Return the fields of a form, nested ones as objects, and its file.
+
+    Raises:
+        NoForm: for any other body.
+        InvalidInput, MissingParameter, UnknownParameter: for a form with other fields, one
+            twice, or without the file.
+    """
+    if request.content_type != "multipart/form-data":
+        raise NoForm()
+    try:
+        given, files = request.POST.lists(), request.FILES
+    except (MultiPartParserError, SuspiciousOperation):
+        raise InvalidInput("This is not a well-formed form.") from None
+    values: dict[str, Any] = {}
+    for name, texts in given:
+        _put(values, name, texts, fields=fields)
+    for name, several in files.lists():
+        if name != file or len(several) > 1:
+            raise UnknownParameter(f"Unknown parameter: '{name[:200]}'.", param=name[:200])
+    found = files.get(file)
+    if found is None:
+        raise MissingParameter(f"Missing required parameter: '{file}'.", param=file)
+    return values, found
+
+
+def _put(values: dict[str, Any], name: str, texts: list[Any], *, fields: tuple[str, ...]) -> None:
+    outer, _, inner = name.partition("[")
+    nested = _NESTED.match(name)
+    if outer not in fields or (inner and nested is None):
+        raise UnknownParameter(f"Unknown parameter: '{name[:200]}'.", param=name[:200])
+    if len(texts) > 1:
+        raise InvalidInput(f"Parameter given more than once: '{name}'.", param=name)
+    if nested is None:
+        values[name] = texts[0]
+    else:
+        part = values.setdefault(nested[1], {})
+        if not isinstance(part, dict):
+            raise InvalidInput(f"Parameter given more than once: '{outer}'.", param=outer)
+        part[nested[2]] = int(texts[0]) if re.fullmatch(r"[0-9]{1,12}", texts[0]) else texts[0]

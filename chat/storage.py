@@ -1,0 +1,202 @@
+"""The bytes of files: into the storage, counted against a company's share, and out again.
+
+A row is committed before its first byte, so that whatever a crash leaves behind has a row
+that tells of it; a file is there for others once it is whole and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import BinaryIO, Protocol
+from uuid import UUID
+
+from django.core.files import File as Content
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from chat.conf import conf
+from chat.errors import FileTooLarge, StorageFull, Unavailable
+from chat.models import File, StorageUse, StoreFile
+from tenants.scope import tenant_scope
+
+CHUNK = 1_048_576
+
+
+class Row(Protocol):
+    """What has bytes: a file, or a part of an upload."""
+
+    tenant_id: UUID
+    storage_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What was put into the storage."""
+
+    bytes: int
+    sha256: str
+    md5: str
+
+
+def new_key(tenant_id: UUID) -> str:
+    """Return where new bytes go; nothing that came from outside is part of it."""
+    return f"files/{tenant_id}/{secrets.token_hex(20)}"
+
+
+def store_file(row: File, content: BinaryIO, *, most: int | None = None) -> File:
+    """Store a new file with its bytes, and return it as it is there for others.
+
+    Takes the tenant from `row`, which is not saved yet. Opens scope and
+    transactions itself: must not run within another transaction.
+
+    Raises:
+        FileTooLarge: for more than `most` bytes, ATRIUM_FILE_BYTES where that is None.
+        StorageFull: when the company keeps too much already.
+    """
+    write_new(row, content, most=most)
+    with tenant_scope(row.tenant_id), transaction.atomic():
+        return keep(row)
+
+
+def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
+    """Store row and bytes of a file that `keep` or `discard` is to end; raises as `store_file`."""
+    row.storage_key = new_key(row.tenant_id)
+    with tenant_scope(row.tenant_id), transaction.atomic():
+        row.save(force_insert=True)
+    try:
+        written = write(row, content, most=conf.file_bytes if most is None else most)
+    except FileTooLarge:
+        discard(row)
+        raise
+    row.bytes, row.sha256 = written.bytes, written.sha256
+
+
+def keep(row: File) -> File:
+    """Make a written file be there for others; run it in the tenant's scope and a transaction.
+
+    Raises:
+        StorageFull: when the company keeps too much already; nothing has changed then.
+        Unavailable: when it took so long that it was given up.
+    """
+    change_use(row.bytes)
+    row.stored_at = timezone.now()
+    arriving = File.objects.filter(pk=row.pk, stored_at=None, deleted_at=None)
+    if not arriving.update(bytes=row.bytes, sha256=row.sha256, stored_at=row.stored_at):
+        default_storage.delete(row.storage_key)
+        raise Unavailable()
+    return row
+
+
+def discard(row: File) -> None:
+    """Give up a file that was not kept; its bytes are removed in the background."""
+    with tenant_scope(row.tenant_id), transaction.atomic():
+        File.objects.filter(pk=row.pk, stored_at=None).update(deleted_at=timezone.now())
+
+
+def write(row: Row, content: BinaryIO, *, most: int) -> Written:
+    """Put bytes where a committed row says.
+
+    Raises:
+        FileTooLarge: for more than `most`.
+    """
+    measured = _Measured(content, most)
+    name = default_storage.save(row.storage_key, measured)
+    assert name == row.storage_key, "keys are random: nothing else is there"
+    return Written(
+        bytes=measured.seen, sha256=measured.sha256.hexdigest(), md5=measured.md5.hexdigest()
+    )
+
+
+class _Measured(Content):  # type: ignore[type-arg]
+    """Content that is counted and hashed while the storage takes it."""
+
+    def __init__(self, content: BinaryIO, most: int) -> None:
+        super().__init__(content, name="content")
+        self.content = content
+        self.most, self.seen = most, 0
+        self.sha256, self.md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes, in pieces."""
+        while piece := self.read(chunk_size or CHUNK):
+            yield piece
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, for storages that read by themselves."""
+        piece: bytes = self.content.read(size)
+        self.seen += len(piece)
+        if self.seen > self.most:
+            raise FileTooLarge(f"A file of this kind has at most {self.most} bytes.")
+        self.sha256.update(piece)
+        self.md5.update(piece)
+        return piece
+
+
+def change_use(by: int) -> None:
+    """Count bytes that come, or with a minus go; in the tenant's scope and a transaction.
+
+    Raises:
+        StorageFull: for more than the company may keep.
+    """
+    if by > 0:
+        StorageUse.objects.bulk_create([StorageUse()], ignore_conflicts=True)
+    rows = StorageUse.objects.all()
+    if by > 0:
+        rows = rows.filter(bytes__lte=conf.storage_bytes - by)
+    if not rows.update(bytes=F("bytes") + by) and by > 0:
+        raise StorageFull()
+
+
+def check_room(by: int) -> None:
+    """Refuse early what `keep` would refuse; in the tenant's scope and a transaction.
+
+    Raises:
+        StorageFull: as it says.
+    """
+    used = StorageUse.objects.values_list("bytes", flat=True).first() or 0
+    if used + by > conf.storage_bytes:
+        raise StorageFull()
+
+
+def remove(file_id: str) -> bool:
+    """Delete a file that is there: its bytes count no more, and nothing finds its passages.
+
+    Run it in the tenant's scope and a transaction. The bytes themselves go in
+    the background. False where somebody else was first.
+    """
+    row: File | None = File.objects.select_for_update().filter(pk=file_id, deleted_at=None).first()
+    if row is None:
+        return False
+    if row.stored_at is not None:
+        change_use(-row.bytes)
+    StoreFile.objects.filter(file=row).delete()
+    row.deleted_at = timezone.now()
+    row.save(update_fields=["deleted_at"])
+    return True
+
+
+def erase(file_id: str, *, arrive_seconds: float) -> None:
+    """Erase a file that was deleted, has expired, or did not arrive in time; else do nothing.
+
+    Opens scope-bound transactions itself; the row goes last, so that a crash on
+    the way leaves what is still to be done. Run it in the tenant's scope.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        row = File.objects.filter(pk=file_id).first()
+        if row is None:
+            return
+        late = row.stored_at is None and row.created_at < now - timedelta(seconds=arrive_seconds)
+        expired = row.expires_at is not None and row.expires_at < now
+        if row.deleted_at is None and not late and not expired:
+            return
+        remove(row.pk)
+    default_storage.delete(row.storage_key)
+    with transaction.atomic():
+        File.objects.filter(pk=row.pk).delete()
