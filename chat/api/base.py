@@ -51,13 +51,13 @@ class ApiView(APIView):
     answer. Reads open `transaction.atomic()`; actions own theirs.
 
     Every POST is carried out once for each Idempotency-Key; with `guards_retries`
-    also once for what an official client sends again by itself. One that `takes_files` sees
-    to this itself: bytes arrive before the transaction that keeps them.
+    also once for what an official client sends again by itself. A view that `guards_itself`
+    does work ahead of the transaction, and sees to what has to be done once.
     """
 
     beta = True
     guards_retries = False
-    takes_files = False
+    guards_itself = False
     version = 2
     write_scope = "write"
     rate: Rate | None = None
@@ -66,7 +66,7 @@ class ApiView(APIView):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "post" in vars(cls) and not cls.takes_files:
+        if "post" in vars(cls) and not cls.guards_itself:
             cls.post = once(cls.post)  # type: ignore[attr-defined]
 
     @property

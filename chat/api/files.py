@@ -40,7 +40,7 @@ class FilesView(ApiView):
     """The asker's own files, and for admins the company's."""
 
     beta = False
-    takes_files = True
+    guards_itself = True
     digest = ""
 
     def get(self, request: Request) -> Response:

@@ -19,11 +19,25 @@ from chat.api.runs import (
 )
 from chat.api.steps import StepsView, StepView
 from chat.api.threads import ThreadCopyView, ThreadsView, ThreadView
+from chat.api.vector_stores import (
+    BatchesView,
+    BatchFilesView,
+    BatchView,
+    CancelBatchView,
+    SearchView,
+    StoreFileContentView,
+    StoreFilesView,
+    StoreFileView,
+    VectorStoresView,
+    VectorStoreView,
+)
 
 THREAD = "threads/<str:thread_id>"
 MESSAGES = f"{THREAD}/messages"
 RUNS = f"{THREAD}/runs"
 RUN = f"{RUNS}/<str:run_id>"
+STORE = "vector_stores/<str:vector_store_id>"
+BATCH = f"{STORE}/file_batches/<str:batch_id>"
 
 urlpatterns = [
     path("openapi.json", openapi),
@@ -47,4 +61,14 @@ urlpatterns = [
     path(f"{RUN}/events", EventsView.as_view()),
     path(f"{RUN}/steps", StepsView.as_view()),
     path(f"{RUN}/steps/<str:step_id>", StepView.as_view()),
+    path("vector_stores", VectorStoresView.as_view()),
+    path(STORE, VectorStoreView.as_view()),
+    path(f"{STORE}/search", SearchView.as_view()),
+    path(f"{STORE}/files", StoreFilesView.as_view()),
+    path(f"{STORE}/files/<str:file_id>", StoreFileView.as_view()),
+    path(f"{STORE}/files/<str:file_id>/content", StoreFileContentView.as_view()),
+    path(f"{STORE}/file_batches", BatchesView.as_view()),
+    path(BATCH, BatchView.as_view()),
+    path(f"{BATCH}/cancel", CancelBatchView.as_view()),
+    path(f"{BATCH}/files", BatchFilesView.as_view()),
 ]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from uuid import UUID
 
+from django.db import transaction
 from procrastinate.contrib.django import app
 
 from chat import storage
+from chat.models import VectorStore
 from tenants.db import call_door, in_db
 from tenants.scope import tenant_scope
 
@@ -22,3 +25,16 @@ async def erase_files(timestamp: int) -> None:
     for file_id, tenant_id in await in_db(call_door, "files_to_remove", ARRIVE_SECONDS, AT_ONCE):
         with tenant_scope(tenant_id):
             await in_db(partial(storage.erase, file_id, arrive_seconds=ARRIVE_SECONDS))
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", queueing_lock="erase_stores")
+async def erase_stores(timestamp: int) -> None:
+    """Erase deleted vector stores with all that was made for searching them."""
+    for store_id, tenant_id in await in_db(call_door, "stores_to_remove", AT_ONCE):
+        await in_db(_erase_store, tenant_id, store_id)
+
+
+def _erase_store(tenant_id: UUID, store_id: str) -> None:
+    with tenant_scope(tenant_id), transaction.atomic():
+        VectorStore.objects.filter(pk=store_id, deleted_at__isnull=False).delete()

@@ -1,0 +1,165 @@
+"""Files of a vector store, one by one and in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from chat.actions.fields import clean_id, not_found
+from chat.actions.stores import (
+    BATCH,
+    FILE,
+    MOST_IN_BATCH,
+    Filed,
+    clean_attributes,
+    clean_chunking,
+    clean_described,
+    clean_filed,
+    clean_one,
+    own_files,
+    own_store,
+    put_into,
+)
+from chat.errors import InvalidInput, MissingParameter, StoreExpired
+from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
+from tenants.access import Principal
+from tenants.scope import tenant_scope
+
+
+def add_store_file(principal: Principal, store_id: str, **given: Any) -> StoreFile:
+    """Put a file into a store: `file_id`, `attributes`, `chunking_strategy`.
+
+    Raises:
+        NotFound: for an unknown store or file.
+        InvalidInput, StoreExpired: as they say.
+    """
+    filed = [clean_one(given)]
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        store = _filled(principal, store_id)
+        [row] = put_into(store, own_files(principal, filed), filed)
+        return row
+
+
+def update_store_file(
+    principal: Principal, store_id: str, file_id: str, *, attributes: Any
+) -> StoreFile:
+    """Replace the attributes by which a file is found; raises NotFound, InvalidInput."""
+    cleaned = clean_attributes(attributes)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        row = own_store_file(principal, store_id, file_id)
+        row.attributes = cleaned
+        row.save(update_fields=["attributes"])
+        return row
+
+
+def remove_store_file(principal: Principal, store_id: str, file_id: str) -> None:
+    """Take a file out of a store, with its passages; the file itself stays. Raises NotFound."""
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        row = own_store_file(principal, store_id, file_id)
+        StoreFile.objects.filter(pk=row.pk).delete()
+
+
+def own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFile:
+    """Return a file of one of the principal's stores, without its text.
+
+    Must run in the tenant's scope and a transaction.
+
+    Raises:
+        InvalidInput: for ids of another form.
+        NotFound: for an unknown store, or a file that is not in it.
+    """
+    store = own_store(principal, store_id)
+    file_id = clean_id(file_id, param="file_id", prefix=FILE)
+    row: StoreFile | None = files_of(store).filter(file_id=file_id).first()
+    if row is None:
+        raise not_found(FILE, file_id, param="file_id")
+    return row
+
+
+def files_of(store: VectorStore) -> QuerySet[StoreFile]:
+    """Return the rows of a store's files, without their texts."""
+    return StoreFile.objects.filter(store=store).defer("text", "pages")
+
+
+def create_batch(
+    principal: Principal,
+    store_id: str,
+    *,
+    file_ids: Any = None,
+    files: Any = None,
+    attributes: Any = None,
+    chunking_strategy: Any = None,
+) -> FileBatch:
+    """Put several files into a store: `file_ids`, alike, or `files`, each in its own way.
+
+    Raises:
+        NotFound: for an unknown store or file.
+        InvalidInput, StoreExpired: as they say.
+    """
+    filed = _filed(file_ids, files, attributes, chunking_strategy)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        store = _filled(principal, store_id)
+        found = own_files(principal, filed)
+        batch: FileBatch = FileBatch.objects.create(store=store)
+        put_into(store, found, filed, batch=batch)
+        return batch
+
+
+def cancel_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
+    """Stop what of a batch is not read yet; one that has ended stays as it is.
+
+    Raises:
+        NotFound: for an unknown store or batch.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        batch = own_batch(principal, store_id, batch_id)
+        now = timezone.now()
+        reading = StoreFile.objects.filter(batch=batch, status=IndexStatus.IN_PROGRESS)
+        if reading.update(status=IndexStatus.CANCELLED, ended_at=now):
+            batch.cancelled_at = now
+            batch.save(update_fields=["cancelled_at"])
+        return batch
+
+
+def own_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
+    """Return a batch of one of the principal's stores; raises as `own_store_file` does."""
+    store = own_store(principal, store_id)
+    batch_id = clean_id(batch_id, param="batch_id", prefix=BATCH)
+    batch: FileBatch | None = FileBatch.objects.filter(store=store, pk=batch_id).first()
+    if batch is None:
+        raise not_found(BATCH, batch_id, param="batch_id")
+    return batch
+
+
+def _filled(principal: Principal, store_id: str) -> VectorStore:
+    # Locked: two that put in the same file would meet at its unique row.
+    store = own_store(principal, store_id, lock=True)
+    if store.is_expired:
+        raise StoreExpired()
+    return store
+
+
+def _filed(file_ids: Any, files: Any, attributes: Any, chunking_strategy: Any) -> Sequence[Filed]:
+    if (file_ids is None) == (files is None):
+        if files is None:
+            raise MissingParameter("Missing required parameter: 'file_ids'.", param="file_ids")
+        raise InvalidInput("'file_ids' and 'files' say the same.", param="files")
+    if files is not None:
+        if attributes is not None or chunking_strategy is not None:
+            raise InvalidInput("Each of 'files' has its own attributes and chunking.")
+        filed = clean_described(files, param="files")
+    else:
+        filed = clean_filed(
+            file_ids,
+            param="file_ids",
+            most=MOST_IN_BATCH,
+            chunking=clean_chunking(chunking_strategy, param="chunking_strategy"),
+            attributes=clean_attributes(attributes),
+        )
+    if not filed:
+        raise InvalidInput("Expected at least one file.", param="files" if files else "file_ids")
+    return filed

@@ -1,0 +1,306 @@
+"""Vector stores: made, changed, deleted, and filled with files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, Sum
+from django.utils import timezone
+from procrastinate.contrib.django import app as jobs
+
+from chat.actions.fields import (
+    clean_id,
+    clean_list,
+    clean_metadata,
+    clean_object,
+    clean_text,
+    not_found,
+)
+from chat.actions.files import owner_of
+from chat.actions.tool_definitions import whole_number
+from chat.errors import InvalidInput, InvalidType, MissingParameter
+from chat.models import File, FileBatch, IndexStatus, StoreFile, VectorStore
+from chat.retrieval.chunk import AUTO_OVERLAP, AUTO_TOKENS
+from chat.wire_files import EMPTY, Filling
+from tenants.access import Principal
+from tenants.scope import tenant_scope
+
+STORE, FILE, BATCH = "vs_", "file-", "vsfb_"
+MOST_FIRST_FILES, MOST_IN_BATCH, MOST_DAYS = 500, 2000, 365
+MOST_ATTRIBUTES, ATTRIBUTE_KEY, ATTRIBUTE_TEXT = 16, 64, 512
+Given = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filed:
+    """A file that is to be put into a store, and how; `param` names it in errors."""
+
+    file_id: str
+    param: str
+    attributes: Given = field(default_factory=dict)
+    chunking: tuple[int, int] | None = None
+
+
+def create_store(
+    principal: Principal,
+    *,
+    name: Any = None,
+    description: Any = None,
+    file_ids: Any = None,
+    chunking_strategy: Any = None,
+    expires_after: Any = None,
+    metadata: Any = None,
+) -> VectorStore:
+    """Make a vector store with its first files: an admin's is the company's, else one's own.
+
+    Raises:
+        NotAllowed: for who owns nothing.
+        InvalidInput, NotFound: naming the part in `param`.
+    """
+    chunking = clean_chunking(chunking_strategy, param="chunking_strategy")
+    filed = clean_filed(file_ids, param="file_ids", most=MOST_FIRST_FILES, chunking=chunking)
+    store = VectorStore(
+        tenant_id=principal.tenant_id,
+        member=owner_of(principal, company=principal.is_admin),
+        name=_name(name),
+        description=clean_text(description or "", param="description", limit=512),
+        expires_days=clean_expiry(expires_after),
+        metadata=clean_metadata(metadata),
+    )
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        files = own_files(principal, filed)
+        store.save(force_insert=True)
+        put_into(store, files, filed)
+    return store
+
+
+def update_store(principal: Principal, store_id: str, **fields: Any) -> VectorStore:
+    """Replace `name`, `expires_after` or `metadata`, whichever are named.
+
+    Raises:
+        NotFound: for an unknown store.
+        InvalidInput: naming the part in `param`.
+    """
+    cleaned: Given = {}
+    if "name" in fields:
+        cleaned["name"] = _name(fields["name"])
+    if "expires_after" in fields:
+        cleaned["expires_days"] = clean_expiry(fields["expires_after"])
+    if "metadata" in fields:
+        cleaned["metadata"] = clean_metadata(fields["metadata"])
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        store = own_store(principal, store_id, lock=True)
+        for column, value in cleaned.items():
+            setattr(store, column, value)
+        store.last_active_at = timezone.now()
+        store.save(update_fields=[*cleaned, "last_active_at"])
+        return store
+
+
+def delete_store(principal: Principal, store_id: str) -> None:
+    """Delete a store; its files stay. What was made for searching goes in the background.
+
+    Raises:
+        NotFound: for an unknown store.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        store = own_store(principal, store_id, lock=True)
+        store.deleted_at = timezone.now()
+        store.save(update_fields=["deleted_at"])
+
+
+def own_store(
+    principal: Principal, store_id: Any, *, param: str = "vector_store_id", lock: bool = False
+) -> VectorStore:
+    """Return a store of the principal's; in the tenant's scope and a transaction.
+
+    Raises:
+        InvalidInput: for an id of another form.
+        NotFound: for an unknown store.
+    """
+    store_id = clean_id(store_id, param=param, prefix=STORE)
+    rows = VectorStore.objects.for_principal(principal)
+    rows = rows.select_for_update(no_key=True) if lock else rows
+    store: VectorStore | None = rows.filter(pk=store_id).first()
+    if store is None:
+        raise not_found(STORE, store_id, param=param)
+    return store
+
+
+def own_files(principal: Principal, filed: Sequence[Filed]) -> dict[str, File]:
+    """Return the principal's files by id; in the tenant's scope and a transaction.
+
+    Raises:
+        NotFound: for the first that is unknown.
+    """
+    rows = File.objects.for_principal(principal).in_bulk([one.file_id for one in filed])
+    for one in filed:
+        if one.file_id not in rows:
+            raise not_found(FILE, one.file_id, param=one.param)
+    return dict(rows)
+
+
+def put_into(
+    store: VectorStore,
+    files: dict[str, File],
+    filed: Sequence[Filed],
+    *,
+    batch: FileBatch | None = None,
+) -> list[StoreFile]:
+    """Put files into a store and have them indexed when the caller's transaction commits.
+
+    One that is there already gets its new attributes, and is read again only
+    where that failed or was stopped.
+    """
+    wanted = {one.file_id: one for one in filed}
+    there = StoreFile.objects.select_for_update().filter(store=store, file_id__in=wanted)
+    rows = {row.file_id: row for row in there.order_by("pk")}
+    to_read = []
+    for file_id, one in wanted.items():
+        row = rows.get(file_id) or StoreFile(store=store, file=files[file_id])
+        again = row.pk is None or row.status in (IndexStatus.FAILED, IndexStatus.CANCELLED)
+        _describe(row, one, batch=batch, again=again)
+        row.save()
+        rows[file_id] = row
+        if again:
+            to_read.append(row)
+    VectorStore.objects.filter(pk=store.pk).update(last_active_at=timezone.now())
+    _have_read(to_read)
+    return [rows[file_id] for file_id in wanted]
+
+
+def _describe(row: StoreFile, one: Filed, *, batch: FileBatch | None, again: bool) -> None:
+    row.attributes, row.batch = one.attributes, batch or row.batch
+    if again:
+        row.max_chunk_tokens, row.overlap_tokens = one.chunking or (AUTO_TOKENS, AUTO_OVERLAP)
+        row.chosen_chunking = one.chunking is not None
+        row.status, row.tries = IndexStatus.IN_PROGRESS, 0
+        row.claimed_at = row.ended_at = None
+        row.error_code = row.error_message = ""
+
+
+def _have_read(rows: Iterable[StoreFile]) -> None:
+    # The jobs are rows of the same transaction.
+    task = jobs.configure_task("chat.tasks.index_store_file", queue="files")
+    found = [{"tenant_id": str(row.tenant_id), "store_file_id": row.pk} for row in rows]
+    if found:
+        task.batch_defer(*found)
+
+
+def fillings_of(stores: Sequence[VectorStore]) -> dict[str, Filling]:
+    """Return what is in each of these stores, by id; in the tenant's scope and a transaction."""
+    return _fillings("store_id", [store.pk for store in stores])
+
+
+def filling_of_batch(batch: FileBatch) -> Filling:
+    """Return what became of the files of a batch."""
+    return _fillings("batch_id", [batch.pk]).get(batch.pk, EMPTY)
+
+
+def _fillings(column: str, ids: list[str]) -> dict[str, Filling]:
+    counts: dict[str, dict[str, int]] = {one: {} for one in ids}
+    bytes_of = dict.fromkeys(ids, 0)
+    rows = StoreFile.objects.filter(**{f"{column}__in": ids}).values_list(column, "status")
+    for one, status, count, size in rows.annotate(Count("pk"), Sum("usage_bytes")):
+        counts[one][status] = count
+        bytes_of[one] += size
+    return {one: Filling(counts=counts[one], usage_bytes=bytes_of[one]) for one in ids}
+
+
+def clean_filed(
+    file_ids: Any,
+    *,
+    param: str,
+    most: int,
+    chunking: tuple[int, int] | None = None,
+    attributes: Given | None = None,
+) -> list[Filed]:
+    """Return a list of ids as files to put into a store; None is none. Raises InvalidInput."""
+    ids = [] if file_ids is None else clean_list(file_ids, param=param, limit=most)
+    places = [(one, f"{param}[{index}]") for index, one in enumerate(ids)]
+    return [
+        Filed(
+            file_id=clean_id(one, param=place, prefix=FILE),
+            param=place,
+            attributes=attributes or {},
+            chunking=chunking,
+        )
+        for one, place in places
+    ]
+
+
+def clean_described(value: Any, *, param: str) -> list[Filed]:
+    """Return `files` of a batch: each with attributes and chunking. Raises InvalidInput."""
+    found = []
+    for index, item in enumerate(clean_list(value, param=param, limit=MOST_IN_BATCH)):
+        place = f"{param}[{index}]"
+        allowed = ("file_id", "attributes", "chunking_strategy")
+        given = clean_object(item, param=place, allowed=allowed)
+        found.append(clean_one(given, param=f"{place}."))
+    return found
+
+
+def clean_one(given: Given, *, param: str = "") -> Filed:
+    """Return one file with attributes and chunking; `param` leads the names of its fields."""
+    if given.get("file_id") is None:
+        place = f"{param}file_id"
+        raise MissingParameter(f"Missing required parameter: '{place}'.", param=place)
+    return Filed(
+        file_id=clean_id(given["file_id"], param=f"{param}file_id", prefix=FILE),
+        param=f"{param}file_id",
+        attributes=clean_attributes(given.get("attributes"), param=f"{param}attributes"),
+        chunking=clean_chunking(given.get("chunking_strategy"), param=f"{param}chunking_strategy"),
+    )
+
+
+def clean_attributes(value: Any, *, param: str = "attributes") -> Given:
+    """Return up to 16 texts, numbers and flags by name; None is none. Raises InvalidInput."""
+    given = {} if value is None else clean_object(value, param=param)
+    if len(given) > MOST_ATTRIBUTES:
+        raise InvalidInput(f"At most {MOST_ATTRIBUTES} attributes are kept.", param=param)
+    for name, item in given.items():
+        clean_text(name, param=param, limit=ATTRIBUTE_KEY)
+        if isinstance(item, str):
+            clean_text(item, param=f"{param}.{name[:64]}", limit=ATTRIBUTE_TEXT)
+        elif not isinstance(item, bool | int | float):
+            text = "Expected a text, a number, true or false."
+            raise InvalidType(text, param=f"{param}.{name[:64]}")
+    return given
+
+
+def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
+    """Return the sizes of passages and their overlap in tokens; None for "auto" and nothing.
+
+    Raises:
+        InvalidInput: naming the part.
+    """
+    if value is None:
+        return None
+    given = clean_object(value, param=param, allowed=("type", "static"))
+    if given.get("type") == "auto" and "static" not in given:
+        return None
+    if given.get("type") != "static":
+        raise InvalidInput("Expected 'auto', or 'static' with its sizes.", param=f"{param}.type")
+    place = f"{param}.static"
+    allowed = ("max_chunk_size_tokens", "chunk_overlap_tokens")
+    sizes = clean_object(given.get("static"), param=place, allowed=allowed)
+    largest = whole_number(sizes, "max_chunk_size_tokens", place, least=100, most=4096)
+    overlap = whole_number(sizes, "chunk_overlap_tokens", place, least=0, most=largest // 2)
+    return largest, overlap
+
+
+def clean_expiry(value: Any, *, param: str = "expires_after") -> int | None:
+    """Return after how many days without use a store expires. Raises InvalidInput."""
+    if value is None:
+        return None
+    given = clean_object(value, param=param, allowed=("anchor", "days"))
+    if given.get("anchor") != "last_active_at":
+        raise InvalidInput("Expected 'last_active_at'.", param=f"{param}.anchor")
+    return whole_number(given, "days", param, least=1, most=MOST_DAYS)
+
+
+def _name(value: Any) -> str:
+    return clean_text(value or "", param="name", limit=256)

@@ -1,0 +1,285 @@
+"""/v1/vector_stores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import wire, wire_files
+from chat.actions.store_files import (
+    add_store_file,
+    cancel_batch,
+    create_batch,
+    files_of,
+    own_batch,
+    own_store_file,
+    remove_store_file,
+    update_store_file,
+)
+from chat.actions.store_search import search_store
+from chat.actions.stores import (
+    create_store,
+    delete_store,
+    filling_of_batch,
+    fillings_of,
+    own_store,
+    update_store,
+)
+from chat.api import pages
+from chat.api.base import ApiView
+from chat.api.fields import Checked, Choice, Flag, Input, Number, WholeNumber
+from chat.api.pages import PageQuery
+from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
+
+POLL_HEADER, POLL_MS = "openai-poll-after-ms", "500"
+MOST_RESULTS, DEFAULT_RESULTS = 50, 10
+RANKERS = ("none", "auto", "default-2024-11-15")
+NEXT = {POLL_HEADER: POLL_MS}
+
+
+class StoreChange(Input):
+    """What may be changed of a store."""
+
+    name = Checked(required=False, allow_null=True)
+    expires_after = Checked(required=False, allow_null=True)
+    metadata = Checked(required=False, allow_null=True)
+
+
+class NewStore(StoreChange):
+    """What a store is made of."""
+
+    description = Checked(required=False, allow_null=True)
+    file_ids = Checked(required=False, allow_null=True)
+    chunking_strategy = Checked(required=False, allow_null=True)
+
+
+class NewStoreFile(Input):
+    """A file that is put into a store."""
+
+    file_id = Checked()
+    attributes = Checked(required=False, allow_null=True)
+    chunking_strategy = Checked(required=False, allow_null=True)
+
+
+class StoreFileChange(Input):
+    """What may be changed of a file in a store."""
+
+    attributes = Checked(allow_null=True)
+
+
+class NewBatch(Input):
+    """Files that are put into a store together."""
+
+    file_ids = Checked(required=False, allow_null=True)
+    files = Checked(required=False, allow_null=True)
+    attributes = Checked(required=False, allow_null=True)
+    chunking_strategy = Checked(required=False, allow_null=True)
+
+
+class Ranking(Input):
+    """How results are ranked: there is one way, whatever the ranker."""
+
+    ranker = Choice(required=False, choices=RANKERS)
+    score_threshold = Number(required=False, min_value=0, max_value=1)
+
+
+class NewSearch(Input):
+    """A search."""
+
+    query = Checked()
+    rewrite_query = Flag(required=False)
+    max_num_results = WholeNumber(default=DEFAULT_RESULTS, min_value=1, max_value=MOST_RESULTS)
+    filters = Checked(required=False, allow_null=True)
+    ranking_options = Ranking(required=False)
+
+
+class StoreFilesQuery(PageQuery):
+    """Lists of files may be of one status."""
+
+    filter = Choice(required=False, choices=IndexStatus.values)
+
+
+def render(store: VectorStore) -> wire.WireObject:
+    """Return a store as it is now; call it in a transaction."""
+    return wire_files.store_object(store, fillings_of([store])[store.pk])
+
+
+class StoreFilesPage(ApiView):
+    """What lists the files of a store or a batch."""
+
+    def files_page(self, store: VectorStore, **of: Any) -> Response:
+        """Return a page of them; call it in a transaction."""
+        query = self.query(StoreFilesQuery)
+        rows = files_of(store).filter(**of)
+        if query.get("filter"):
+            rows = rows.filter(status=query["filter"])
+        return self.page(
+            rows, wire_files.store_file_object, query=query, prefix="file-", key="file_id"
+        )
+
+    def file_answer(self, row: StoreFile) -> Response:
+        """Return one, and when to ask again."""
+        reading = row.status == IndexStatus.IN_PROGRESS
+        return self.answer(wire_files.store_file_object(row), headers=NEXT if reading else None)
+
+    def batch_answer(self, batch: FileBatch) -> Response:
+        """Return a batch, and when to ask again; call it in a transaction."""
+        found = wire_files.batch_object(batch, filling_of_batch(batch))
+        return self.answer(found, headers=NEXT if found["status"] == "in_progress" else None)
+
+
+class VectorStoresView(ApiView):
+    """The asker's own stores, and for admins the company's."""
+
+    def get(self, request: Request) -> Response:
+        """List them."""
+        query = self.query(PageQuery)
+        with transaction.atomic():
+            rows = VectorStore.objects.for_principal(self.principal)
+            found, has_more = pages.read_page(
+                rows, query=query, prefix="vs_", by=("created_at", "id")
+            )
+            filled = fillings_of(found)
+        data = [wire_files.store_object(store, filled[store.pk]) for store in found]
+        return self.answer(wire.list_object(data, has_more=has_more))
+
+    def post(self, request: Request) -> Response:
+        """Create one; an admin's is the company's."""
+        store = create_store(self.principal, **self.input(NewStore))
+        with transaction.atomic():
+            return self.answer(render(store))
+
+
+class VectorStoreView(ApiView):
+    """One store."""
+
+    def get(self, request: Request, vector_store_id: str) -> Response:
+        """Retrieve it."""
+        with transaction.atomic():
+            return self.answer(render(own_store(self.principal, vector_store_id)))
+
+    def post(self, request: Request, vector_store_id: str) -> Response:
+        """Change it."""
+        store = update_store(self.principal, vector_store_id, **self.input(StoreChange))
+        with transaction.atomic():
+            return self.answer(render(store))
+
+    def delete(self, request: Request, vector_store_id: str) -> Response:
+        """Delete it; its files stay."""
+        delete_store(self.principal, vector_store_id)
+        return self.answer(wire.deleted(vector_store_id, "vector_store"))
+
+
+class StoreFilesView(StoreFilesPage):
+    """The files of a store."""
+
+    def get(self, request: Request, vector_store_id: str) -> Response:
+        """List them."""
+        with transaction.atomic():
+            return self.files_page(own_store(self.principal, vector_store_id))
+
+    def post(self, request: Request, vector_store_id: str) -> Response:
+        """Put one in; it is read in the background."""
+        body = self.input(NewStoreFile)
+        return self.file_answer(add_store_file(self.principal, vector_store_id, **body))
+
+
+class StoreFileView(StoreFilesPage):
+    """One file of a store."""
+
+    def get(self, request: Request, vector_store_id: str, file_id: str) -> Response:
+        """Retrieve it."""
+        with transaction.atomic():
+            return self.file_answer(own_store_file(self.principal, vector_store_id, file_id))
+
+    def post(self, request: Request, vector_store_id: str, file_id: str) -> Response:
+        """Change its attributes."""
+        body = self.input(StoreFileChange)
+        return self.file_answer(update_store_file(self.principal, vector_store_id, file_id, **body))
+
+    def delete(self, request: Request, vector_store_id: str, file_id: str) -> Response:
+        """Take it out; the file stays."""
+        remove_store_file(self.principal, vector_store_id, file_id)
+        return self.answer(wire.deleted(file_id, "vector_store.file"))
+
+
+class StoreFileContentView(ApiView):
+    """The text of a file in a store."""
+
+    def get(self, request: Request, vector_store_id: str, file_id: str) -> Response:
+        """Return what was read of it, nothing while it is being read."""
+        with transaction.atomic():
+            row = own_store_file(self.principal, vector_store_id, file_id)
+            return self.answer(wire_files.content_object(row.text))
+
+
+class BatchesView(StoreFilesPage):
+    """Batches of a store."""
+
+    def post(self, request: Request, vector_store_id: str) -> Response:
+        """Put several files in; they are read in the background."""
+        batch = create_batch(self.principal, vector_store_id, **self.input(NewBatch))
+        with transaction.atomic():
+            return self.batch_answer(batch)
+
+
+class BatchView(StoreFilesPage):
+    """One batch."""
+
+    def get(self, request: Request, vector_store_id: str, batch_id: str) -> Response:
+        """Retrieve it."""
+        with transaction.atomic():
+            return self.batch_answer(own_batch(self.principal, vector_store_id, batch_id))
+
+
+class CancelBatchView(StoreFilesPage):
+    """The end of a batch."""
+
+    def post(self, request: Request, vector_store_id: str, batch_id: str) -> Response:
+        """Stop what is not read yet."""
+        self.input(Input)
+        batch = cancel_batch(self.principal, vector_store_id, batch_id)
+        with transaction.atomic():
+            return self.batch_answer(batch)
+
+
+class BatchFilesView(StoreFilesPage):
+    """The files of a batch."""
+
+    def get(self, request: Request, vector_store_id: str, batch_id: str) -> Response:
+        """List them."""
+        with transaction.atomic():
+            batch = own_batch(self.principal, vector_store_id, batch_id)
+            return self.files_page(batch.store, batch=batch)
+
+
+class SearchView(ApiView):
+    """A search in a store."""
+
+    # It changes nothing, and asks a server: no transaction is held meanwhile.
+    guards_itself = True
+
+    def post(self, request: Request, vector_store_id: str) -> Response:
+        """Return the best passages."""
+        body = self.input(NewSearch)
+        results = search_store(
+            self.principal,
+            vector_store_id,
+            query=body["query"],
+            most=body["max_num_results"],
+            threshold=body.get("ranking_options", {}).get("score_threshold", 0.0),
+            filters=body.get("filters"),
+        )
+        data = [
+            wire_files.result_object(
+                one.chunk.store_file,
+                filename=one.filename,
+                score=min(one.score, 1.0),
+                text=one.chunk.text,
+            )
+            for one in results.found
+        ]
+        return self.answer(wire_files.search_object(results.questions, data))
