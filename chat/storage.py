@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from chat.conf import conf
 from chat.errors import FileTooLarge, StorageFull, Unavailable
-from chat.models import File, StorageUse, StoreFile
+from chat.models import File, StorageUse, StoreFile, Upload, UploadPart
 from tenants.scope import tenant_scope
 
 CHUNK = 1_048_576
@@ -41,7 +41,6 @@ class Written:
 
     bytes: int
     sha256: str
-    md5: str
 
 
 def new_key(tenant_id: UUID) -> str:
@@ -108,9 +107,7 @@ def write(row: Row, content: BinaryIO, *, most: int) -> Written:
     measured = _Measured(content, most)
     name = default_storage.save(row.storage_key, measured)
     assert name == row.storage_key, "keys are random: nothing else is there"
-    return Written(
-        bytes=measured.seen, sha256=measured.sha256.hexdigest(), md5=measured.md5.hexdigest()
-    )
+    return Written(bytes=measured.seen, sha256=measured.sha256.hexdigest())
 
 
 class _Measured(Content):  # type: ignore[type-arg]
@@ -120,7 +117,7 @@ class _Measured(Content):  # type: ignore[type-arg]
         super().__init__(content, name="content")
         self.content = content
         self.most, self.seen = most, 0
-        self.sha256, self.md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self.sha256 = hashlib.sha256()
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
         """Yield the bytes, in pieces."""
@@ -134,7 +131,6 @@ class _Measured(Content):  # type: ignore[type-arg]
         if self.seen > self.most:
             raise FileTooLarge(f"A file of this kind has at most {self.most} bytes.")
         self.sha256.update(piece)
-        self.md5.update(piece)
         return piece
 
 
@@ -200,3 +196,28 @@ def erase(file_id: str, *, arrive_seconds: float) -> None:
     default_storage.delete(row.storage_key)
     with transaction.atomic():
         File.objects.filter(pk=row.pk).delete()
+
+
+def give_up_parts(upload: Upload) -> None:
+    """Take an upload's parts away: they count no more, and go the way of deleted files.
+
+    Run it in the tenant's scope and a transaction that has locked the upload.
+    """
+    parts = list(UploadPart.objects.filter(upload=upload))
+    now = timezone.now()
+    File.objects.bulk_create(
+        [
+            File(
+                member_id=upload.member_id,
+                purpose=upload.purpose,
+                filename=upload.filename,
+                media_type=upload.media_type,
+                storage_key=part.storage_key,
+                created_at=part.created_at,
+                deleted_at=now,
+            )
+            for part in parts
+        ]
+    )
+    UploadPart.objects.filter(upload=upload).delete()
+    change_use(-sum(part.bytes for part in parts if part.stored_at is not None))

@@ -74,11 +74,12 @@ def receive_file(
     purpose: str,
     expires_after: Any = None,
     company: bool = False,
+    counted: bool = False,
 ) -> File:
     """Do the part of `create_file` that takes time: nobody sees the file yet.
 
     `keep_file` or `storage.discard` ends it; what neither ended is removed in
-    the background.
+    the background. `counted` says that its bytes are part of the company's use already.
     """
     member = owner_of(principal, company=company)
     purpose = clean_choice(purpose, param="purpose", choices=PURPOSES)
@@ -93,7 +94,7 @@ def receive_file(
             )
         most = min(most, IMAGE_BYTES)
     seconds = clean_file_expiry(expires_after)
-    _check_size(principal, content, most)
+    _check_size(principal, content, most, counted=counted)
     now = timezone.now()
     row = File(
         tenant_id=principal.tenant_id,
@@ -108,12 +109,14 @@ def receive_file(
     return row
 
 
-def _check_size(principal: Principal, content: BinaryIO, most: int) -> None:
+def _check_size(principal: Principal, content: BinaryIO, most: int, *, counted: bool) -> None:
     """Refuse at once what would be refused after all of it was stored."""
     size = content.seek(0, SEEK_END)
     content.seek(0)
     if size > most:
         raise FileTooLarge(f"A file of this kind has at most {most} bytes.")
+    if counted:
+        return
     with tenant_scope(principal.tenant_id), transaction.atomic():
         storage.check_room(size)
 

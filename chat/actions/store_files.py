@@ -82,7 +82,8 @@ def own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFi
 
 def files_of(store: VectorStore) -> QuerySet[StoreFile]:
     """Return the rows of a store's files, without their texts."""
-    return StoreFile.objects.filter(store=store).defer("text", "pages")
+    found: QuerySet[StoreFile] = StoreFile.objects.filter(store=store).defer("text", "pages")
+    return found
 
 
 def create_batch(

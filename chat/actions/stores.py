@@ -185,7 +185,9 @@ def _describe(row: StoreFile, one: Filed, *, batch: FileBatch | None, again: boo
 def _have_read(rows: Iterable[StoreFile]) -> None:
     # The jobs are rows of the same transaction.
     task = jobs.configure_task("chat.tasks.index_store_file", queue="files")
-    found = [{"tenant_id": str(row.tenant_id), "store_file_id": row.pk} for row in rows]
+    found: list[Given] = [
+        {"tenant_id": str(row.tenant_id), "store_file_id": row.pk} for row in rows
+    ]
     if found:
         task.batch_defer(*found)
 

@@ -19,6 +19,7 @@ from chat.api.runs import (
 )
 from chat.api.steps import StepsView, StepView
 from chat.api.threads import ThreadCopyView, ThreadsView, ThreadView
+from chat.api.uploads import CancelUploadView, CompleteUploadView, PartsView, UploadsView
 from chat.api.vector_stores import (
     BatchesView,
     BatchFilesView,
@@ -38,6 +39,7 @@ RUNS = f"{THREAD}/runs"
 RUN = f"{RUNS}/<str:run_id>"
 STORE = "vector_stores/<str:vector_store_id>"
 BATCH = f"{STORE}/file_batches/<str:batch_id>"
+UPLOAD = "uploads/<str:upload_id>"
 
 urlpatterns = [
     path("openapi.json", openapi),
@@ -46,6 +48,10 @@ urlpatterns = [
     path("files", FilesView.as_view()),
     path("files/<str:file_id>", FileView.as_view()),
     path("files/<str:file_id>/content", FileContentView.as_view()),
+    path("uploads", UploadsView.as_view()),
+    path(f"{UPLOAD}/parts", PartsView.as_view()),
+    path(f"{UPLOAD}/complete", CompleteUploadView.as_view()),
+    path(f"{UPLOAD}/cancel", CancelUploadView.as_view()),
     path("assistants", AssistantsView.as_view()),
     path("assistants/<str:assistant_id>", AssistantView.as_view()),
     path("threads", ThreadsView.as_view()),

@@ -19,13 +19,13 @@ from chat.models.idempotency import KEPT
 from chat.retrieval.pipeline import index_file
 from chat.runs import upstreams
 from chat.runs.worker import worker
-from chat.tasks.files import erase_files, erase_stores
+from chat.tasks.files import end_uploads, erase_files, erase_stores
 from chat.upstream.base import KeepsConversations
 from chat.upstream.errors import UpstreamError
 from tenants.db import call_door, in_db
 from tenants.scope import tenant_scope
 
-__all__ = ["erase_files", "erase_stores"]
+__all__ = ["end_uploads", "erase_files", "erase_stores"]
 
 KEEP_JOBS_HOURS = 24
 

@@ -9,7 +9,7 @@ from django.db import transaction
 from procrastinate.contrib.django import app
 
 from chat import storage
-from chat.models import VectorStore
+from chat.models import Upload, UploadStatus, VectorStore
 from tenants.db import call_door, in_db
 from tenants.scope import tenant_scope
 
@@ -38,3 +38,21 @@ async def erase_stores(timestamp: int) -> None:
 def _erase_store(tenant_id: UUID, store_id: str) -> None:
     with tenant_scope(tenant_id), transaction.atomic():
         VectorStore.objects.filter(pk=store_id, deleted_at__isnull=False).delete()
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", queueing_lock="end_uploads")
+async def end_uploads(timestamp: int) -> None:
+    """End uploads whose hour is over, and let their parts go."""
+    for upload_id, tenant_id in await in_db(call_door, "uploads_to_end", AT_ONCE):
+        await in_db(_end_upload, tenant_id, upload_id)
+
+
+def _end_upload(tenant_id: UUID, upload_id: str) -> None:
+    with tenant_scope(tenant_id), transaction.atomic():
+        open_ones = Upload.objects.select_for_update(no_key=True).filter(status="pending")
+        upload = open_ones.filter(pk=upload_id).first()
+        if upload is not None:
+            storage.give_up_parts(upload)
+            upload.status = UploadStatus.EXPIRED
+            upload.save(update_fields=["status"])

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from chat import storage
 from chat.actions import files as actions
-from chat.errors import StorageFull
+from chat.errors import StorageFull, Unavailable
 from chat.models import File, StorageUse
 from chat.tasks import erase_files
 from tests.api.conftest import Api, assert_error, program_of, upload, uploaded
@@ -210,7 +210,7 @@ def test_one_that_took_too_long_is_not_there_afterwards(world: World, stored: Pa
     principal = world.acme.principal("alice")
     row = actions.receive_file(principal, BytesIO(b"late"), filename="a", purpose="user_data")
     storage.discard(row)
-    with pytest.raises(storage.Unavailable):
+    with pytest.raises(Unavailable):
         actions.keep_file(principal, row)
     assert (on_disk(stored), used(world)) == ([], 0)
 

@@ -1,0 +1,234 @@
+"""Files that come in parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from io import RawIOBase
+from os import SEEK_END
+from typing import Any, BinaryIO, cast
+
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.utils import timezone
+
+from chat import storage
+from chat.actions.fields import clean_choice, clean_id, clean_list, clean_text, not_found
+from chat.actions.files import (
+    PURPOSES,
+    clean_file_expiry,
+    clean_name,
+    owner_of,
+    receive_file,
+)
+from chat.conf import conf
+from chat.errors import FileTooLarge, InvalidInput, UploadEnded
+from chat.models import File, Upload, UploadPart, UploadStatus
+from chat.models.files import Purpose
+from tenants.access import Principal
+from tenants.scope import tenant_scope
+
+OPEN_FOR = timedelta(hours=1)
+MOST_PARTS = 10_000
+
+
+def create_upload(
+    principal: Principal,
+    *,
+    filename: str,
+    purpose: str,
+    size: int,
+    mime_type: str,
+    expires_after: Any = None,
+) -> Upload:
+    """Announce a file of `size` bytes, whose parts may come for an hour.
+
+    What it is decides its content, not `mime_type`.
+
+    Raises:
+        NotAllowed: for who owns nothing.
+        InvalidInput, FileTooLarge, StorageFull: as they say.
+    """
+    purpose = clean_choice(purpose, param="purpose", choices=PURPOSES)
+    company = principal.is_admin and purpose == Purpose.ASSISTANTS
+    if size > conf.file_bytes:
+        raise FileTooLarge(f"A file has at most {conf.file_bytes} bytes.", param="bytes")
+    now = timezone.now()
+    upload = Upload(
+        tenant_id=principal.tenant_id,
+        member=owner_of(principal, company=company),
+        purpose=purpose,
+        filename=clean_name(clean_text(filename, param="filename", limit=4096)),
+        media_type=clean_text(mime_type, param="mime_type", limit=100),
+        bytes=size,
+        file_seconds=clean_file_expiry(expires_after),
+        created_at=now,
+        expires_at=now + OPEN_FOR,
+    )
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        storage.check_room(size)
+        upload.save(force_insert=True)
+    return upload
+
+
+def receive_part(principal: Principal, upload_id: str, content: BinaryIO) -> tuple[UploadPart, str]:
+    """Store a part that `keep_part` is to count; return it with its SHA-256.
+
+    Opens transactions itself.
+
+    Raises:
+        NotFound: for an unknown upload.
+        UploadEnded, InvalidInput, FileTooLarge, StorageFull: as they say.
+    """
+    size = content.seek(0, SEEK_END)
+    content.seek(0)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        upload = open_upload(principal, upload_id)
+        if UploadPart.objects.filter(upload=upload).count() >= MOST_PARTS:
+            raise InvalidInput(f"An upload has at most {MOST_PARTS} parts.")
+        _check_announced(upload, size)
+        storage.check_room(size)
+        part = UploadPart(upload=upload, storage_key=storage.new_key(principal.tenant_id))
+        part.save(force_insert=True)
+    written = storage.write(part, content, most=conf.part_bytes)
+    part.bytes = written.bytes
+    return part, written.sha256
+
+
+def keep_part(principal: Principal, part: UploadPart) -> UploadPart:
+    """Count a part that was stored.
+
+    Raises:
+        StorageFull, UploadEnded: as they say.
+        FileTooLarge: for more bytes than were announced.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        upload = open_upload(principal, part.upload_id)
+        _check_announced(upload, part.bytes)
+        storage.change_use(part.bytes)
+        part.stored_at = timezone.now()
+        part.save(update_fields=["bytes", "stored_at"])
+        return part
+
+
+def _check_announced(upload: Upload, more: int) -> None:
+    kept = UploadPart.objects.filter(upload=upload, stored_at__isnull=False)
+    if more + sum(kept.values_list("bytes", flat=True)) > upload.bytes:
+        raise FileTooLarge(f"{upload.bytes} bytes were announced.", param="data")
+
+
+def join_parts(principal: Principal, upload_id: str, *, part_ids: Any, md5: Any = None) -> File:
+    """Write the file of an upload that `complete_upload` is to keep. Opens transactions itself.
+
+    Raises:
+        NotFound: for an unknown upload or part.
+        UploadEnded: as it says.
+        InvalidInput: for parts that are not what was announced.
+    """
+    ids = [
+        clean_id(one, param=f"part_ids[{index}]", prefix="part_")
+        for index, one in enumerate(clean_list(part_ids, param="part_ids", limit=MOST_PARTS))
+    ]
+    if len(set(ids)) != len(ids):
+        raise InvalidInput("A part is named twice.", param="part_ids")
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        upload = open_upload(principal, upload_id)
+        parts = _named(upload, ids)
+    if sum(part.bytes for part in parts) != upload.bytes:
+        raise InvalidInput(f"{upload.bytes} bytes were announced.", param="part_ids")
+    after = {"anchor": "created_at", "seconds": upload.file_seconds}
+    joined = _Joined(parts)
+    row = receive_file(
+        principal,
+        cast(BinaryIO, joined),
+        filename=upload.filename,
+        purpose=upload.purpose,
+        expires_after=after if upload.file_seconds else None,
+        company=upload.member_id is None,
+        counted=True,
+    )
+    if md5 is not None and clean_text(md5, param="md5", limit=64).lower() != joined.md5.hexdigest():
+        storage.discard(row)
+        raise InvalidInput("What arrived has another MD5 checksum.", param="md5")
+    return row
+
+
+def complete_upload(principal: Principal, upload_id: str, row: File) -> Upload:
+    """Make the joined file be there, in the place of the upload's parts.
+
+    Raises:
+        NotFound, UploadEnded, StorageFull, Unavailable: as they say.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        upload = open_upload(principal, upload_id)
+        storage.give_up_parts(upload)
+        upload.file = storage.keep(row)
+        upload.status = UploadStatus.COMPLETED
+        upload.save(update_fields=["file", "status"])
+        return upload
+
+
+def cancel_upload(principal: Principal, upload_id: str) -> Upload:
+    """Give an upload up, with its parts; raises NotFound, UploadEnded."""
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        upload = open_upload(principal, upload_id)
+        storage.give_up_parts(upload)
+        upload.status = UploadStatus.CANCELLED
+        upload.save(update_fields=["status"])
+        return upload
+
+
+def open_upload(principal: Principal, upload_id: str) -> Upload:
+    """Return an upload of the principal's that still takes parts, locked.
+
+    Raises:
+        InvalidInput: for an id of another form.
+        NotFound: for an unknown upload.
+        UploadEnded: for one that is complete, cancelled or too old.
+    """
+    upload_id = clean_id(upload_id, param="upload_id", prefix="upload_")
+    rows = Upload.objects.for_principal(principal).select_for_update(no_key=True)
+    upload: Upload | None = rows.filter(pk=upload_id).first()
+    if upload is None:
+        raise not_found("upload_", upload_id, param="upload_id")
+    if upload.status != UploadStatus.PENDING or upload.expires_at < timezone.now():
+        raise UploadEnded()
+    return upload
+
+
+def _named(upload: Upload, ids: Sequence[str]) -> list[UploadPart]:
+    kept = UploadPart.objects.filter(upload=upload, stored_at__isnull=False).in_bulk(list(ids))
+    for index, part_id in enumerate(ids):
+        if part_id not in kept:
+            raise not_found("part_", part_id, param=f"part_ids[{index}]")
+    return [kept[part_id] for part_id in ids]
+
+
+class _Joined(RawIOBase):
+    """The bytes of parts, one after the other; seeking is to either end only."""
+
+    def __init__(self, parts: Sequence[UploadPart]) -> None:
+        self.parts = parts
+        self.size = sum(part.bytes for part in parts)
+        self.seek(0)
+
+    def _all(self) -> Iterator[bytes]:
+        for part in self.parts:
+            with default_storage.open(part.storage_key) as content:
+                yield from content.chunks(storage.CHUNK)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Begin again, or tell the size."""
+        self._pieces, self._rest = self._all(), b""
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        return self.size if whence == SEEK_END else 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, `size` at most."""
+        if not self._rest:
+            self._rest = next(self._pieces, b"")
+        cut = len(self._rest) if size < 0 else size
+        piece, self._rest = self._rest[:cut], self._rest[cut:]
+        self.md5.update(piece)
+        return piece

@@ -1,0 +1,116 @@
+"""/v1/uploads."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import BinaryIO, cast
+
+from django.http import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import storage, wire_files
+from chat.actions.uploads import (
+    cancel_upload,
+    complete_upload,
+    create_upload,
+    join_parts,
+    keep_part,
+    receive_part,
+)
+from chat.api.base import ApiView
+from chat.api.fields import Checked, Input, Text, WholeNumber
+from chat.api.forms import read_form
+from chat.api.idempotency import once
+from chat.errors import UploadEnded
+from chat.models import File, UploadPart
+
+
+class NewUpload(Input):
+    """What an upload is to become."""
+
+    filename = Text()
+    purpose = Text()
+    bytes = WholeNumber(min_value=1)
+    mime_type = Text()
+    expires_after = Checked(required=False, allow_null=True)
+
+
+class Completion(Input):
+    """The parts of an upload in their order."""
+
+    part_ids = Checked()
+    md5 = Text(required=False, allow_null=True)
+
+
+class UploadsView(ApiView):
+    """Uploads."""
+
+    beta = False
+
+    def post(self, request: Request) -> Response:
+        """Announce a file."""
+        body = self.input(NewUpload)
+        upload = create_upload(self.principal, size=body.pop("bytes"), **body)
+        return self.answer(wire_files.upload_object(upload))
+
+
+class PartsView(ApiView):
+    """The parts of an upload."""
+
+    beta = False
+    guards_itself = True
+    digest = ""
+
+    def post(self, request: Request, upload_id: str) -> HttpResponseBase:
+        """Add one."""
+        _form, content = read_form(request._request, file="data", fields=())
+        data = cast(BinaryIO, content.file)
+        part, self.digest = receive_part(self.principal, upload_id, data)
+        return self._kept(request, part)
+
+    @once
+    def _kept(self, request: Request, part: UploadPart) -> HttpResponseBase:
+        return self.answer(wire_files.part_object(keep_part(self.principal, part)))
+
+    def body_digest(self) -> str:
+        """Return what tells this part from others."""
+        return self.digest
+
+
+class CompleteUploadView(ApiView):
+    """The end of an upload."""
+
+    beta = False
+    guards_itself = True
+
+    def post(self, request: Request, upload_id: str) -> HttpResponseBase:
+        """Join the parts."""
+        body = self.input(Completion)
+        row = None
+        with suppress(UploadEnded):
+            # One that is complete already may have been completed by this very request.
+            row = join_parts(self.principal, upload_id, **body)
+        try:
+            return self._kept(request, upload_id, row)
+        finally:
+            if row is not None and row.stored_at is None:
+                storage.discard(row)
+
+    @once
+    def _kept(self, request: Request, upload_id: str, row: File | None) -> HttpResponseBase:
+        if row is None:
+            raise UploadEnded()
+        upload = complete_upload(self.principal, upload_id, row)
+        return self.answer(wire_files.upload_object(upload))
+
+
+class CancelUploadView(ApiView):
+    """The other end of an upload."""
+
+    beta = False
+
+    def post(self, request: Request, upload_id: str) -> Response:
+        """Give it up."""
+        self.input(Input)
+        return self.answer(wire_files.upload_object(cancel_upload(self.principal, upload_id)))
