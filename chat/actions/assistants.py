@@ -18,7 +18,7 @@ from chat.actions.fields import (
     clean_text,
     not_found,
 )
-from chat.actions.resources import clean_tool_resources
+from chat.actions.resources import clean_tool_resources, settled
 from chat.actions.tool_definitions import MAX_TOOLS, clean_response_format, clean_tools
 from chat.conf import conf
 from chat.errors import InvalidInput
@@ -49,7 +49,7 @@ def create_assistant(principal: Principal, *, model: str, **fields: Any) -> Assi
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _lock_tenant()
         row = Assistant(model="")
-        cleaned = _cleaned(row, {"model": model, **fields})
+        cleaned = _cleaned(principal, row, {"model": model, **fields})
         cleaned.setdefault("is_default", False)
         if cleaned["is_default"]:
             _clear_default()
@@ -78,7 +78,7 @@ def update_assistant(principal: Principal, assistant_id: str, **fields: Any) -> 
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _lock_tenant()
         row = _locked(principal, assistant_id)
-        cleaned = _cleaned(row, fields)
+        cleaned = _cleaned(principal, row, fields)
         changed = [name for name, value in cleaned.items() if getattr(row, name) != value]
         if not changed:
             return row
@@ -128,7 +128,7 @@ def _clear_default() -> None:
     Assistant.objects.filter(is_default=True).update(is_default=False)
 
 
-def _cleaned(row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:
+def _cleaned(principal: Principal, row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that `fields` give to `row`, as they are stored."""
     given = dict(fields)
     cleaned: dict[str, Any] = {}
@@ -136,6 +136,9 @@ def _cleaned(row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:
         cleaned["tools"] = _chosen_tools(given.pop("tools"), kept=row.tools)
     if "tool_definitions" in given:
         cleaned["tools"] = clean_tools(given.pop("tool_definitions"), limit=MAX_TOOLS)
+    resources = None
+    if "tool_resources" in given:
+        resources = clean_tool_resources(given.pop("tool_resources"))
     unknown = given.keys() - _CHECKS.keys()
     if unknown:
         raise InvalidInput(_("There is no such setting."), param=min(unknown))
@@ -143,6 +146,8 @@ def _cleaned(row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:
     if cleaned.get("model", row.model) != row.model and "upstream" not in cleaned:
         cleaned["upstream"] = server_of(cleaned["model"])
     _check_default(row, cleaned)
+    if resources is not None:
+        cleaned["tool_resources"] = settled(principal, resources, owner=None)
     return cleaned
 
 
@@ -203,7 +208,6 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     ),
     "response_format": clean_response_format,
     "metadata": clean_metadata,
-    "tool_resources": clean_tool_resources,
     "suggested_prompts": _prompts,
     "busy_policy": lambda value: clean_choice(
         value, param="busy_policy", choices=tuple(BusyPolicy.values)

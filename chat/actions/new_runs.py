@@ -11,10 +11,10 @@ from django.db import transaction
 from chat.actions.approvals import decline_waiting
 from chat.actions.fields import clean_id, clean_metadata, not_found
 from chat.actions.messages import INTERRUPTED
-from chat.actions.resources import clean_tool_resources
+from chat.actions.resources import clean_tool_resources, settled
 from chat.actions.run_options import clean_run_options
 from chat.actions.runs import locked_run, request_cancel
-from chat.actions.thread_messages import append_messages, clean_messages, locked_thread
+from chat.actions.thread_messages import append_messages, clean_messages, locked_thread, take_files
 from chat.conf import conf
 from chat.errors import AssistantDisabled, NotAllowed, ThreadBusy, ThreadFull, TooManyRuns
 from chat.models import Assistant, Run, RunStatus, Thread
@@ -56,7 +56,7 @@ def create_run(
         active = active_run_of(thread.pk, member_id=_member(principal))
         asked = _asked(principal, thread, assistant_id, options)
         if active is None:
-            return _start(principal, asked, messages)
+            return _start(principal, asked, messages, param="additional_messages")
         if busy in (None, BusyPolicy.REJECT):
             raise ThreadBusy(f"Thread {thread.pk} already has an active run {active}.")
         return _wait(principal, asked, messages, behind=active, interrupt=busy == "interrupt")
@@ -77,14 +77,22 @@ def create_thread_and_run(
     """
     given = thread or {}
     messages = clean_messages(given.get("messages"), param="thread.messages")
-    resources = clean_tool_resources(given.get("tool_resources"), param="thread.tool_resources")
-    resources |= clean_tool_resources(tool_resources, creating=False)
+    first = clean_tool_resources(given.get("tool_resources"), param="thread.tool_resources")
+    second = clean_tool_resources(tool_resources, creating=False)
     metadata = clean_metadata(given.get("metadata"), param="thread.metadata")
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        made = Thread(member=principal.membership, metadata=metadata, tool_resources=resources)
+        _member(principal)
+        made = Thread(member=principal.membership, metadata=metadata)
+        for asked in (first, second):
+            made.tool_resources |= settled(principal, asked, owner=principal.membership)
         made.save(force_insert=True)
         active_run_of(made.pk, member_id=_member(principal))
-        return _start(principal, _asked(principal, made, assistant_id, options), messages)
+        return _start(
+            principal,
+            _asked(principal, made, assistant_id, options),
+            messages,
+            param="thread.messages",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +122,8 @@ def _asked(principal: Principal, thread: Thread, assistant_id: str, given: Given
     return _Asked(thread=thread, assistant=assistant, options=options)
 
 
-def _start(principal: Principal, asked: _Asked, messages: list[Given]) -> Run:
-    append_messages(principal, asked.thread, messages)
+def _start(principal: Principal, asked: _Asked, messages: list[Given], *, param: str) -> Run:
+    append_messages(principal, asked.thread, messages, param=param)
     run = _insert(principal, asked, owner=worker.claim_owner)
     launch(run)
     return run
@@ -131,6 +139,7 @@ def _wait(
         raise TooManyRuns()
     if thread.last_position + len(messages) > conf.messages_per_thread:
         raise ThreadFull()
+    take_files(principal, thread, messages, param="additional_messages")
     run = _insert(principal, asked, additional_messages=messages)
     active = locked_run(principal, behind, thread_id=thread.pk)
     if interrupt:

@@ -1,12 +1,25 @@
-"""References to files and vector stores. There are none yet: every id names nothing."""
+"""What assistants and threads refer to: files and vector stores.
+
+Shapes are checked ahead of the transaction; `settled` resolves the ids within it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from chat.actions.fields import clean_id, clean_list, clean_metadata, clean_object, not_found
-from chat.actions.tool_definitions import whole_number
+from chat.actions.fields import (
+    clean_id,
+    clean_list,
+    clean_metadata,
+    clean_object,
+    not_found,
+)
+from chat.actions.stores import Filed, clean_chunking, clean_filed, own_files, put_into
 from chat.errors import InvalidInput, InvalidType, MissingParameter
+from chat.models import File, VectorStore
+from tenants.access import Principal
+from tenants.models import Membership
 
 MAX_FILES, MAX_STORES, MAX_ATTACHMENTS, MAX_STORE_FILES = 20, 1, 500, 10_000
 FILE, STORE = "file-", "vs_"
@@ -14,90 +27,158 @@ ATTACHABLE = ("code_interpreter", "file_search")
 Resources = dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewStore:
+    """A vector store that is described where it is to be used."""
+
+    files: list[Filed]
+    metadata: dict[str, str]
+    param: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Tool resources as they were asked for; None where a tool is not named."""
+
+    param: str
+    code_files: list[str] | None = None
+    store_ids: list[str] | None = None
+    new_stores: tuple[NewStore, ...] = ()
+
+
 def clean_tool_resources(
     value: Any, *, creating: bool = True, param: str = "tool_resources"
-) -> Resources:
-    """Return what an assistant or thread refers to; None is nothing.
+) -> Asked:
+    """Return what an assistant or thread is to refer to; None is nothing.
 
     Only while `creating` may vector stores be described in place.
 
     Raises:
         InvalidInput: naming the part in `param`.
-        NotFound: for a file or vector store that does not exist.
     """
     given = {} if value is None else clean_object(value, param=param, allowed=ATTACHABLE)
-    found: Resources = {}
+    files: list[str] | None = None
     if given.get("code_interpreter") is not None:
         inner = f"{param}.code_interpreter"
         part = clean_object(given["code_interpreter"], param=inner, allowed=("file_ids",))
-        files = clean_file_ids(part.get("file_ids"), param=f"{inner}.file_ids", limit=MAX_FILES)
-        found["code_interpreter"] = {"file_ids": files}
-    if given.get("file_search") is not None:
-        found["file_search"] = _file_search(given["file_search"], f"{param}.file_search", creating)
+        place = f"{inner}.file_ids"
+        ids = clean_list(part.get("file_ids") or [], param=place, limit=MAX_FILES)
+        files = [clean_id(one, param=f"{place}[{i}]", prefix=FILE) for i, one in enumerate(ids)]
+    if given.get("file_search") is None:
+        return Asked(param=param, code_files=files)
+    inner = f"{param}.file_search"
+    allowed = ("vector_store_ids", "vector_stores") if creating else ("vector_store_ids",)
+    part = clean_object(given["file_search"], param=inner, allowed=allowed)
+    place, described = f"{inner}.vector_store_ids", f"{inner}.vector_stores"
+    ids = clean_list(part.get("vector_store_ids") or [], param=place, limit=MAX_STORES)
+    new = clean_list(part.get("vector_stores") or [], param=described, limit=MAX_STORES)
+    if ids and new:
+        raise InvalidInput("Name a vector store or describe one, not both.", param=described)
+    return Asked(
+        param=param,
+        code_files=files,
+        store_ids=[clean_id(one, param=f"{place}[{i}]", prefix=STORE) for i, one in enumerate(ids)],
+        new_stores=tuple(_described(one, f"{described}[{i}]") for i, one in enumerate(new)),
+    )
+
+
+def _described(value: Any, param: str) -> NewStore:
+    allowed = ("file_ids", "chunking_strategy", "metadata")
+    given = clean_object(value, param=param, allowed=allowed)
+    chunking = clean_chunking(given.get("chunking_strategy"), param=f"{param}.chunking_strategy")
+    files = clean_filed(
+        given.get("file_ids"), param=f"{param}.file_ids", most=MAX_STORE_FILES, chunking=chunking
+    )
+    metadata = clean_metadata(given.get("metadata"), param=f"{param}.metadata")
+    return NewStore(files=files, metadata=metadata, param=param)
+
+
+def settled(principal: Principal, asked: Asked, *, owner: Membership | None) -> Resources:
+    """Return the tool resources as they are stored, having made the stores described.
+
+    Without an `owner`, a thread's, they are an assistant's: the company's only.
+    Must run in the tenant's scope and a transaction.
+
+    Raises:
+        NotFound: for a file or vector store that the principal may not name here.
+    """
+    company = owner is None
+    found: Resources = {}
+    if asked.code_files is not None:
+        place = f"{asked.param}.code_interpreter.file_ids"
+        _check_files(principal, asked.code_files, place, company=company)
+        found["code_interpreter"] = {"file_ids": asked.code_files}
+    if asked.store_ids is not None:
+        place = f"{asked.param}.file_search.vector_store_ids"
+        _check_stores(principal, asked.store_ids, place, company=company)
+        made = [_made(principal, new, owner=owner) for new in asked.new_stores]
+        found["file_search"] = {"vector_store_ids": [*asked.store_ids, *made]}
     return found
 
 
-def _file_search(value: Any, param: str, creating: bool) -> Resources:
-    allowed = ("vector_store_ids", "vector_stores") if creating else ("vector_store_ids",)
-    given = clean_object(value, param=param, allowed=allowed)
-    named = f"{param}.vector_store_ids"
-    stores = clean_list(given.get("vector_store_ids") or [], param=named, limit=MAX_STORES)
-    for index, store in enumerate(stores):
-        place = f"{named}[{index}]"
-        raise not_found(STORE, clean_id(store, param=place, prefix=STORE), param=place)
-    described = f"{param}.vector_stores"
-    new = clean_list(given.get("vector_stores") or [], param=described, limit=MAX_STORES)
-    for index, store in enumerate(new):
-        _refuse_new_store(store, f"{described}[{index}]")
-    return {"vector_store_ids": stores}
+def _check_files(principal: Principal, ids: list[str], param: str, *, company: bool) -> None:
+    rows = File.objects.for_principal(principal).filter(pk__in=ids)
+    rows = rows.filter(member=None) if company else rows
+    there = set(rows.values_list("pk", flat=True))
+    for index, file_id in enumerate(ids):
+        if file_id not in there:
+            raise not_found(FILE, file_id, param=f"{param}[{index}]")
 
 
-def _refuse_new_store(value: Any, param: str) -> None:
-    allowed = ("file_ids", "chunking_strategy", "metadata")
-    given = clean_object(value, param=param, allowed=allowed)
-    clean_metadata(given.get("metadata"), param=f"{param}.metadata")
-    if given.get("chunking_strategy") is not None:
-        _check_chunking(given["chunking_strategy"], f"{param}.chunking_strategy")
-    clean_file_ids(given.get("file_ids"), param=f"{param}.file_ids", limit=MAX_STORE_FILES)
-    raise InvalidInput("This server has no vector stores yet.", param=param)
+def _check_stores(principal: Principal, ids: list[str], param: str, *, company: bool) -> None:
+    rows = VectorStore.objects.for_principal(principal).filter(pk__in=ids)
+    rows = rows.filter(member=None) if company else rows
+    there = set(rows.values_list("pk", flat=True))
+    for index, store_id in enumerate(ids):
+        if store_id not in there:
+            raise not_found(STORE, store_id, param=f"{param}[{index}]")
 
 
-def _check_chunking(value: Any, param: str) -> None:
-    given = clean_object(value, param=param, allowed=("type", "static"))
-    if given.get("type") == "auto" and "static" not in given:
-        return
-    if given.get("type") != "static":
-        raise InvalidInput("Expected 'auto', or 'static' with its sizes.", param=f"{param}.type")
-    place = f"{param}.static"
-    allowed = ("max_chunk_size_tokens", "chunk_overlap_tokens")
-    sizes = clean_object(given.get("static"), param=place, allowed=allowed)
-    largest = whole_number(sizes, "max_chunk_size_tokens", place, least=100, most=4096)
-    whole_number(sizes, "chunk_overlap_tokens", place, least=0, most=largest // 2)
+def _made(principal: Principal, new: NewStore, *, owner: Membership | None) -> str:
+    if owner is None:
+        ids = [one.file_id for one in new.files]
+        _check_files(principal, ids, f"{new.param}.file_ids", company=True)
+    files = own_files(principal, new.files)
+    store = VectorStore(member=owner, metadata=new.metadata)
+    store.save(force_insert=True)
+    put_into(store, files, new.files)
+    return str(store.pk)
 
 
-def clean_file_ids(value: Any, *, param: str, limit: int) -> list[str]:
-    """Return a list of at most `limit` ids of files; None is none.
+def check_image_files(principal: Principal, contents: list[Any], *, param: str) -> None:
+    """Refuse messages that show pictures which are not the principal's to show.
+
+    Must run in the tenant's scope and a transaction.
 
     Raises:
-        InvalidInput: for anything else.
-        NotFound: for a file that does not exist.
+        NotFound: for the first such file.
+        InvalidInput: for a file that is no picture.
     """
-    ids = [] if value is None else clean_list(value, param=param, limit=limit)
-    for index, file_id in enumerate(ids):
-        clean_file_id(file_id, param=f"{param}[{index}]")
-    return ids
+    shown = [
+        (part["image_file"]["file_id"], f"{param}[{index}].image_file.file_id")
+        for index, part in enumerate(contents)
+        if part["type"] == "image_file"
+    ]
+    if not shown:
+        return
+    rows = File.objects.for_principal(principal).in_bulk([file_id for file_id, _place in shown])
+    for file_id, place in shown:
+        if file_id not in rows:
+            raise not_found(FILE, file_id, param=place)
+        if not rows[file_id].media_type.startswith("image/"):
+            raise InvalidInput("This file is no picture.", param=place)
 
 
 def clean_file_id(value: Any, *, param: str) -> str:
-    """Return the id of a file; raises as `clean_file_ids`."""
-    raise not_found(FILE, clean_id(value, param=param, prefix=FILE), param=param)
+    """Return what may be the id of a file; whose it is, is found out in the transaction."""
+    return clean_id(value, param=param, prefix=FILE)
 
 
 def clean_attachments(value: Any, *, param: str = "attachments") -> list[Resources]:
     """Return a message's attachments: files, and the tools that get them; None is none.
 
     Raises:
-        InvalidInput, MissingParameter, NotFound: naming the part in `param`.
+        InvalidInput, MissingParameter: naming the part in `param`.
     """
     given = [] if value is None else clean_list(value, param=param, limit=MAX_ATTACHMENTS)
     return [_attachment(item, f"{param}[{index}]") for index, item in enumerate(given)]

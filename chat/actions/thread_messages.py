@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chat import ids
+from chat.actions.attachments import attach
 from chat.actions.contents import clean_content
 from chat.actions.fields import (
     clean_choice,
@@ -15,7 +16,7 @@ from chat.actions.fields import (
     clean_object,
     not_found,
 )
-from chat.actions.resources import clean_attachments
+from chat.actions.resources import check_image_files, clean_attachments
 from chat.conf import conf
 from chat.errors import MissingParameter, ThreadFull
 from chat.models import Message, MessageStatus, Thread
@@ -71,21 +72,39 @@ def locked_thread(principal: Principal, thread_id: str) -> Thread:
 
 
 def append_messages(
-    principal: Principal, thread: Thread, cleaned: Sequence[dict[str, Any]]
+    principal: Principal,
+    thread: Thread,
+    cleaned: Sequence[dict[str, Any]],
+    *,
+    param: str = "",
 ) -> list[Message]:
     """Store messages at the end of a thread that the caller's transaction has locked.
 
+    `param` names their list in errors.
+
     Raises:
         ThreadFull: when they are more than the thread may still take.
+        NotFound, InvalidInput: for files that are not the principal's to use.
     """
     if thread.last_position + len(cleaned) > conf.messages_per_thread:
         raise ThreadFull()
+    take_files(principal, thread, cleaned, param=param)
     return append(
         thread,
         cleaned,
         sender=principal.membership_id,
         sender_key=principal.key.pk if principal.key else None,
     )
+
+
+def take_files(
+    principal: Principal, thread: Thread, cleaned: Sequence[dict[str, Any]], *, param: str
+) -> None:
+    """Give what comes with messages to the tools of their locked thread; raises as above."""
+    for index, message in enumerate(cleaned):
+        place = f"{param}[{index}]." if param else ""
+        check_image_files(principal, message["content"], param=f"{place}content")
+        attach(principal, thread, message["attachments"], param=f"{place}attachments")
 
 
 def copy_messages(source: Thread, copy: Thread) -> int:

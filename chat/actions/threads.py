@@ -11,7 +11,7 @@ from django.utils import timezone
 from chat import wire
 from chat.actions.fields import clean_metadata
 from chat.actions.messages import tell
-from chat.actions.resources import clean_tool_resources
+from chat.actions.resources import clean_tool_resources, settled
 from chat.actions.runs import request_cancel
 from chat.actions.thread_messages import (
     append_messages,
@@ -49,14 +49,12 @@ def create_thread(
     if principal.membership is None:
         raise NotAllowed()
     cleaned = clean_messages(messages, param="messages")
-    thread = Thread(
-        member=principal.membership,
-        metadata=clean_metadata(metadata),
-        tool_resources=clean_tool_resources(tool_resources),
-    )
+    asked = clean_tool_resources(tool_resources)
+    thread = Thread(member=principal.membership, metadata=clean_metadata(metadata))
     with tenant_scope(principal.tenant_id), transaction.atomic():
+        thread.tool_resources = settled(principal, asked, owner=principal.membership)
         thread.save(force_insert=True)
-        append_messages(principal, thread, cleaned)
+        append_messages(principal, thread, cleaned, param="messages")
     return thread
 
 
@@ -70,11 +68,13 @@ def update_thread(principal: Principal, thread_id: str, **fields: Any) -> Thread
     cleaned: dict[str, Any] = {}
     if "metadata" in fields:
         cleaned["metadata"] = clean_metadata(fields["metadata"])
+    asked = None
     if "tool_resources" in fields:
-        given = fields["tool_resources"]
-        cleaned["tool_resources"] = clean_tool_resources(given, creating=False)
+        asked = clean_tool_resources(fields["tool_resources"], creating=False)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = locked_thread(principal, thread_id)
+        if asked is not None:
+            cleaned["tool_resources"] = settled(principal, asked, owner=principal.membership)
         if cleaned:
             for name, value in cleaned.items():
                 setattr(thread, name, value)

@@ -179,6 +179,12 @@ def cancel_upload(principal: Principal, upload_id: str) -> Upload:
         return upload
 
 
+def check_upload(principal: Principal, upload_id: str) -> None:
+    """Do nothing for an upload that takes parts; raises as `open_upload` does."""
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        open_upload(principal, upload_id)
+
+
 def open_upload(principal: Principal, upload_id: str) -> Upload:
     """Return an upload of the principal's that still takes parts, locked.
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from chat.models.files import Purpose
+
 Schema = dict[str, Any]
 
 
@@ -38,7 +40,15 @@ TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
 ASSISTANT_LABEL: Schema = {
     "anyOf": [{"$ref": "#/components/schemas/AtriumAssistantLabel"}, {"type": "null"}]
 }
-LISTS = ("Assistants", "Messages", "Runs", "RunSteps")
+LISTS = (
+    "Assistants",
+    "Messages",
+    "Runs",
+    "RunSteps",
+    "Files",
+    "VectorStores",
+    "VectorStoreFiles",
+)
 BUSY: Schema = {
     "type": ["string", "null"],
     "enum": ["reject", "queue", "interrupt", None],
@@ -77,6 +87,49 @@ ADDED: dict[str, Schema] = {
         object={"type": "string", "const": "list"},
         data={"type": "array", "items": {"$ref": "#/components/schemas/Model"}},
     ),
+    "Upload": obj(
+        id=TEXT,
+        object={"type": "string", "const": "upload"},
+        bytes=NUMBER,
+        created_at=NUMBER,
+        expires_at=NUMBER,
+        filename=TEXT,
+        purpose=TEXT,
+        status={"type": "string", "enum": ["pending", "completed", "cancelled", "expired"]},
+        file={"anyOf": [{"$ref": "#/components/schemas/OpenAIFile"}, {"type": "null"}]},
+    ),
+    "UploadPart": obj(
+        id=TEXT,
+        object={"type": "string", "const": "upload.part"},
+        created_at=NUMBER,
+        upload_id=TEXT,
+    ),
+    "CreateUploadRequest": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "filename": TEXT,
+            "purpose": {
+                "type": "string",
+                "enum": ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"],
+            },
+            "bytes": {"type": "integer", "minimum": 1},
+            "mime_type": TEXT,
+            "expires_after": {
+                "anyOf": [{"$ref": "#/components/schemas/FileExpirationAfter"}, {"type": "null"}]
+            },
+        },
+        "required": ["filename", "purpose", "bytes", "mime_type"],
+    },
+    "CompleteUploadRequest": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "part_ids": {"type": "array", "items": TEXT},
+            "md5": {"type": ["string", "null"]},
+        },
+        "required": ["part_ids"],
+    },
     "ListThreadsResponse": obj(
         object={"type": "string", "const": "list"},
         data={"type": "array", "items": {"$ref": "#/components/schemas/ThreadObject"}},
@@ -188,6 +241,21 @@ def _wider() -> Iterator[Difference]:
         patch=properties(reasoning_effort={"$ref": "#/components/schemas/ReasoningEffort"}),
         why="`reasoning_effort` is taken as on other runs.",
     )
+    yield Difference(
+        name="VectorStoreObject",
+        patch=properties(description=TEXT_OR_NULL),
+        why="`description` is told back.",
+    )
+    yield Difference(
+        name="CreateVectorStoreRequest",
+        patch=properties(description=TEXT_OR_NULL),
+        why="`description` is taken, as the official clients send it.",
+    )
+    yield Difference(
+        name="OpenAIFile",
+        patch=properties(purpose={"enum": list(Purpose.values)}),
+        why="`purpose` may be `evals` too.",
+    )
     either = {"anyOf": {0: {"properties": {"file_search": {"oneOf": None}}}}}
     for name in ("CreateAssistantRequest", "CreateThreadRequest"):
         yield Difference(
@@ -198,6 +266,19 @@ def _wider() -> Iterator[Difference]:
 
 
 def _nullable() -> Iterator[Difference]:
+    number_or_null: Schema = {"type": ["integer", "null"]}
+    yield Difference(
+        name="OpenAIFile",
+        patch=properties(expires_at=number_or_null, status_details=TEXT_OR_NULL),
+        why="`expires_at` and `status_details` are there, and null where there is nothing to say.",
+    )
+    after = or_null({"$ref": "#/components/schemas/VectorStoreExpirationAfter"})
+    for name in ("VectorStoreObject", "UpdateVectorStoreRequest", "CreateVectorStoreRequest"):
+        yield Difference(
+            name=name,
+            patch=properties(expires_after={"$ref": None, "allOf": None, **after}),
+            why="`expires_after` may be null: it never expires.",
+        )
     for kind in LISTS:
         yield Difference(
             name=f"List{kind}Response",

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import storage, wire, wire_files
+from chat.actions.fields import not_found
 from chat.actions.files import delete_file, keep_file, own_file, receive_file
 from chat.api.base import ApiView
 from chat.api.fields import Choice
@@ -108,7 +109,11 @@ class FileContentView(ApiView):
         """Send it, as something to be saved and never to be shown."""
         with transaction.atomic():
             row = own_file(self.principal, file_id)
-        content = default_storage.open(row.storage_key)
+        try:
+            content = default_storage.open(row.storage_key)
+        except FileNotFoundError:
+            # Deleted a moment ago.
+            raise not_found("file-", file_id, param="file_id") from None
         response: HttpResponseBase
         if row.bytes <= SENT_AT_ONCE:
             with content:

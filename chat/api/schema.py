@@ -63,6 +63,21 @@ PAGE: list[dict[str, Any]] = [
     if parameter["name"] in ("limit", "after", "before")
 ]
 
+UPLOAD_ID = text_parameter("upload_id", "path", "The ID of the upload.")
+
+
+def body_of(schema: str) -> dict[str, Any]:
+    """Return the body of an operation that takes this component."""
+    content = {"application/json": {"schema": {"$ref": REF + schema}}}
+    return {"required": True, "content": content}
+
+
+PART: dict[str, Any] = {
+    "type": "object",
+    "properties": {"data": {"type": "string", "format": "binary"}},
+    "required": ["data"],
+}
+
 # Routes that the published document, cut to the Assistants API, does not have.
 EXTENSIONS: dict[str, dict[str, Operation]] = {
     "/models": {
@@ -78,6 +93,43 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "summary": "Returns one model.",
             "parameters": [text_parameter("model", "path", "The model's name.")],
             "responses": answer("Model"),
+        }
+    },
+    "/uploads": {
+        "post": {
+            "operationId": "createUpload",
+            "summary": "Announces a file that comes in parts, within an hour.",
+            "requestBody": body_of("CreateUploadRequest"),
+            "responses": answer("Upload"),
+        }
+    },
+    "/uploads/{upload_id}/parts": {
+        "post": {
+            "operationId": "addUploadPart",
+            "summary": "Adds a part of at most 64 MiB.",
+            "parameters": [UPLOAD_ID],
+            "requestBody": {
+                "required": True,
+                "content": {"multipart/form-data": {"schema": PART}},
+            },
+            "responses": answer("UploadPart"),
+        }
+    },
+    "/uploads/{upload_id}/complete": {
+        "post": {
+            "operationId": "completeUpload",
+            "summary": "Joins the parts to a file.",
+            "parameters": [UPLOAD_ID],
+            "requestBody": body_of("CompleteUploadRequest"),
+            "responses": answer("Upload"),
+        }
+    },
+    "/uploads/{upload_id}/cancel": {
+        "post": {
+            "operationId": "cancelUpload",
+            "summary": "Gives the upload up.",
+            "parameters": [UPLOAD_ID],
+            "responses": answer("Upload"),
         }
     },
     "/threads": {

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from chat import storage, wire_files
 from chat.actions.uploads import (
     cancel_upload,
+    check_upload,
     complete_upload,
     create_upload,
     join_parts,
@@ -64,6 +65,7 @@ class PartsView(ApiView):
 
     def post(self, request: Request, upload_id: str) -> HttpResponseBase:
         """Add one."""
+        check_upload(self.principal, upload_id)
         _form, content = read_form(request._request, file="data", fields=())
         data = cast(BinaryIO, content.file)
         part, self.digest = receive_part(self.principal, upload_id, data)

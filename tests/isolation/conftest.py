@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ NOTHING_ELSE = "row-level security and nobody's condition"
 
 
 @pytest.fixture
-def rows(world: World) -> Rows:
+def rows(world: World, settings: Any, tmp_path: Path) -> Rows:
     """Ids of everything, of everybody."""
+    settings.MEDIA_ROOT = tmp_path
     return build_rows(world)
 
 

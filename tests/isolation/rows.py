@@ -10,12 +10,27 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.utils import timezone
 from django.utils.http import int_to_base36
 
 from chat.demo.models import Contact, Customer, Order, OrderLine
 from chat.ids import new_id
-from chat.models import Message, Run, RunStep, Thread, ToolCall
+from chat.models import (
+    File,
+    FileBatch,
+    Message,
+    Run,
+    RunStep,
+    StoreFile,
+    Thread,
+    ToolCall,
+    Upload,
+    UploadPart,
+    VectorStore,
+)
+from chat.storage import change_use
 from tenants.models import ApiKey, Membership
 from tests.database import TestDatabase
 from tests.world import Company, World
@@ -94,7 +109,53 @@ def _rows_of(company: Company, name: str) -> Ids:
         "invitation": str(company.invitation.pk),
         "client_id": str(queued.client_id),
         "key": str(_key(member, mark).pk),
+        **_files(member, mark),
     }
+
+
+def _files(member: Membership, mark: str) -> Ids:
+    files = [_file(member, mark) for _twice in range(2)]
+    store = VectorStore.objects.create(member=member, name=f"{mark}-STORE")
+    batch = FileBatch.objects.create(store=store)
+    for file in files:
+        StoreFile.objects.create(store=store, file=file, batch=batch, text=f"{mark}-READ")
+    upload = Upload.objects.create(
+        member=member,
+        purpose="assistants",
+        filename=f"{mark}-UPLOAD",
+        media_type="text/plain",
+        bytes=4,
+        expires_at=timezone.now() + dt.timedelta(hours=1),
+    )
+    part = UploadPart.objects.create(
+        upload=upload, bytes=4, storage_key=_stored("part"), stored_at=timezone.now()
+    )
+    return {
+        "file": files[0].pk,
+        "second_file": files[1].pk,
+        "store": store.pk,
+        "batch": batch.pk,
+        "upload": upload.pk,
+        "part": part.pk,
+    }
+
+
+def _file(member: Membership, mark: str) -> File:
+    file: File = File.objects.create(
+        member=member,
+        purpose="assistants",
+        filename=f"{mark}-FILE",
+        media_type="text/plain",
+        bytes=len(mark),
+        storage_key=_stored(mark),
+        stored_at=timezone.now(),
+    )
+    change_use(file.bytes)
+    return file
+
+
+def _stored(text: str) -> str:
+    return str(default_storage.save(f"files/{uuid.uuid4().hex}", ContentFile(text.encode())))
 
 
 def _key(member: Membership, mark: str) -> ApiKey:
@@ -180,6 +241,7 @@ def unknown(kind: str) -> str:
         "thread": "thread_", "busy_thread": "thread_", "deleted_thread": "thread_",
         "message": "msg_", "queued": "msg_", "run": "run_", "active_run": "run_",
         "call": "call_", "step": "step_", "assistant": "asst_",
+        "file": "file-", "store": "vs_", "batch": "vsfb_", "upload": "upload_", "part": "part_",
     }  # fmt: skip
     if kind in prefixes:
         return new_id(prefixes[kind])

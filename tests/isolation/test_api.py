@@ -25,7 +25,17 @@ from tests.world import World
 
 SLOT = re.compile(r"<(?:\w+:)?(\w+)>")
 # Which ids fit into a path, with those of the other slots that belong to them.
-FINISHED = {"thread_id": "thread", "run_id": "run", "message_id": "message"}
+FINISHED = {
+    "thread_id": "thread",
+    "run_id": "run",
+    "message_id": "message",
+    "file_id": "file",
+    "vector_store_id": "store",
+    "batch_id": "batch",
+    "upload_id": "upload",
+}
+# The file that is taken out of a store with the store's id asked for is not there afterwards.
+SHELF = {**FINISHED, "file_id": "second_file"}
 WAITING = {"thread_id": "busy_thread", "run_id": "active_run", "step_id": "step"}
 PATHS: dict[str, dict[str, dict[str, str]]] = {
     "thread_id": {"thread": FINISHED, "busy_thread": WAITING, "deleted_thread": WAITING},
@@ -33,6 +43,10 @@ PATHS: dict[str, dict[str, dict[str, str]]] = {
     "run_id": {"run": FINISHED, "active_run": WAITING},
     "step_id": {"step": WAITING},
     "assistant_id": {"assistant": {}},
+    "file_id": {"file": FINISHED},
+    "vector_store_id": {"store": SHELF},
+    "batch_id": {"batch": FINISHED},
+    "upload_id": {"upload": FINISHED},
 }
 # What is no row's id.
 GIVEN = {"model": "demo-scripted"}
@@ -41,15 +55,44 @@ MESSAGE = {"role": "user", "content": "Hello"}
 OUTPUT = [{"tool_call_id": "{own call}", "output": "decline"}]
 ASSISTANT, ELSEWHERE = {"assistant_id": "{own assistant}"}, {"assistant_id": "{assistant}"}
 THEIR_CALL = {"tool_outputs": [{"tool_call_id": "{call}", "output": "decline"}]}
+STORE = "vector_stores/<str:vector_store_id>"
+BATCH = f"{STORE}/file_batches/<str:batch_id>"
+UPLOAD = "uploads/<str:upload_id>"
+TEXT = {"filename": "a.txt", "purpose": "user_data", "mime_type": "text/plain", "bytes": 4}
+SHOWN = [{"type": "image_file", "image_file": {"file_id": "{file}"}}]
+ATTACHED = [{"file_id": "{file}", "tools": [{"type": "file_search"}]}]
 # Bodies by address and method: the first is sound, the others hold an id of another kind.
 RECIPES: dict[str, tuple[dict[str, Any], ...]] = {
     "POST assistants": ({"model": "demo-scripted"},),
     "POST assistants/<str:assistant_id>": ({"name": "Mine now"},),
-    "POST threads": (EMPTY,),
+    "POST files": (EMPTY,),
+    "POST uploads": (TEXT,),
+    f"POST {UPLOAD}/parts": (EMPTY,),
+    f"POST {UPLOAD}/complete": ({"part_ids": ["{own part}"]}, {"part_ids": ["{part}"]}),
+    f"POST {UPLOAD}/cancel": (EMPTY,),
+    "POST vector_stores": (EMPTY, {"file_ids": ["{file}"]}),
+    f"POST {STORE}": ({"name": "Mine now"},),
+    f"POST {STORE}/search": ({"query": "anything"},),
+    f"POST {STORE}/files": ({"file_id": "{own file}"}, {"file_id": "{file}"}),
+    f"POST {STORE}/files/<str:file_id>": ({"attributes": {"mine": True}},),
+    f"POST {STORE}/file_batches": (
+        {"file_ids": ["{own file}"]},
+        {"files": [{"file_id": "{file}"}]},
+    ),
+    f"POST {BATCH}/cancel": (EMPTY,),
+    "DELETE files/<str:file_id>": (EMPTY,),
+    f"DELETE {STORE}": (EMPTY,),
+    f"DELETE {STORE}/files/<str:file_id>": (EMPTY,),
+    "POST threads": (
+        EMPTY,
+        {"tool_resources": {"code_interpreter": {"file_ids": ["{file}"]}}},
+        {"tool_resources": {"file_search": {"vector_store_ids": ["{store}"]}}},
+        {"messages": [{"role": "user", "content": SHOWN}]},
+    ),
     "POST threads/runs": (ASSISTANT, ELSEWHERE),
     "POST threads/<str:thread_id>": ({"metadata": {"mine": "now"}},),
     "POST threads/<str:thread_id>/copy": (EMPTY,),
-    "POST threads/<str:thread_id>/messages": (MESSAGE,),
+    "POST threads/<str:thread_id>/messages": (MESSAGE, {**MESSAGE, "attachments": ATTACHED}),
     "POST threads/<str:thread_id>/messages/<str:message_id>": ({"metadata": {"mine": "now"}},),
     "POST threads/<str:thread_id>/runs": (ASSISTANT, ELSEWHERE),
     "POST threads/<str:thread_id>/runs/<str:run_id>": ({"metadata": {"mine": "now"}},),
@@ -66,6 +109,10 @@ RECIPES: dict[str, tuple[dict[str, Any], ...]] = {
 LISTS: dict[str, dict[str, tuple[str, ...]]] = {
     "assistants": {"after": ("assistant",), "before": ("assistant",)},
     "threads": {"after": ("thread", "deleted_thread"), "before": ("thread",)},
+    "files": {"after": ("file",)},
+    "vector_stores": {"after": ("store",), "before": ("store",)},
+    f"{STORE}/files": {"after": ("file",), "before": ("file",)},
+    f"{BATCH}/files": {"after": ("file",), "before": ("file",)},
     "threads/<str:thread_id>/messages": {
         "after": ("message", "queued"),
         "before": ("message",),
@@ -199,7 +246,8 @@ def test_every_list_is_walked_with_cursors(rows: Rows) -> None:
         if ask.method == "GET" and ask.kind not in ("queued", "deleted_thread") and not ask.query:
             own = rows.of["acme"]["adam"]
             response = ask.send(adam, own, own.get(ask.kind, ""))
-            found = {} if response.streaming else response.json()
+            is_json = response.headers["Content-Type"] == "application/json"
+            found = response.json() if is_json else {}
             if found.get("object") == "list" and "has_more" in found:
                 lists.add(ask.route)
     assert lists == set(LISTS)
@@ -230,7 +278,11 @@ def test_the_recipes_reach_rows_where_the_id_is_ones_own(rows: Rows) -> None:
 
     # What deletes comes last, what is within something before that, and faulty bodies first.
     def late(ask: Ask) -> tuple[int, int, bool]:
-        return order.index(ask.method), -len(ask.route), ask.kind not in ("call", "assistant")
+        return (
+            order.index(ask.method),
+            -len(ask.route),
+            ask.kind not in ("call", "assistant", "part"),
+        )
 
     for ask in sorted(asks(), key=late):
         if ask.kind and "deleted" not in ask.kind:

@@ -1,0 +1,75 @@
+"""Files that come with a message: into the thread's own store, and to its code interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from chat.actions.resources import MAX_FILES
+from chat.actions.stores import Filed, own_files, put_into
+from chat.errors import InvalidInput
+from chat.models import Thread, VectorStore
+from tenants.access import Principal
+
+
+def attach(
+    principal: Principal,
+    thread: Thread,
+    attachments: Iterable[dict[str, Any]],
+    *,
+    param: str = "attachments",
+) -> None:
+    """Give attachments, as `clean_attachments` returns them, to the tools of a locked thread.
+
+    Must run in the transaction that adds the message. What file search gets is
+    indexed once that is committed.
+
+    Raises:
+        NotFound: for a file that is not the principal's.
+        InvalidInput: for more files than the code interpreter takes.
+    """
+    given = list(attachments)
+    if not given:
+        return
+    named = [
+        Filed(file_id=one["file_id"], param=f"{param}[{index}].file_id")
+        for index, one in enumerate(given)
+    ]
+    files = own_files(principal, named)
+    resources = dict(thread.tool_resources)
+    searched = _for_tool(given, "file_search")
+    if searched:
+        store = _store_of(thread, resources)
+        put_into(store, files, [one for one in named if one.file_id in searched])
+    computed = _for_tool(given, "code_interpreter")
+    if computed:
+        there = resources.get("code_interpreter", {}).get("file_ids", [])
+        ids = list(dict.fromkeys([*there, *computed]))
+        if len(ids) > MAX_FILES:
+            raise InvalidInput(f"The code interpreter takes at most {MAX_FILES} files of a thread.")
+        resources["code_interpreter"] = {"file_ids": ids}
+    if resources != thread.tool_resources:
+        thread.tool_resources = resources
+        thread.save(update_fields=["tool_resources"])
+
+
+def _for_tool(given: list[dict[str, Any]], kind: str) -> list[str]:
+    return [one["file_id"] for one in given if {"type": kind} in one["tools"]]
+
+
+def _store_of(thread: Thread, resources: dict[str, Any]) -> VectorStore:
+    """Return the thread's own store, made when it is first needed.
+
+    A store of the company's that the thread refers to stays beside it: what one
+    person attaches is not for everybody.
+    """
+    ids = resources.get("file_search", {}).get("vector_store_ids", [])
+    own = VectorStore.objects.present().filter(pk__in=ids, member_id=thread.member_id)
+    store: VectorStore | None = own.first()
+    if store is None or store.is_expired:
+        store = VectorStore(member_id=thread.member_id)
+        store.save(force_insert=True)
+        kept = VectorStore.objects.present().filter(pk__in=ids, member=None)
+        others = list(kept.values_list("pk", flat=True))
+        resources["file_search"] = {"vector_store_ids": [*others, store.pk]}
+    return store
