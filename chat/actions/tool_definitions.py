@@ -15,6 +15,8 @@ from chat.tools import registry
 
 MAX_TOOLS, MAX_RUN_TOOLS = 128, 20
 MAX_DESCRIPTION, MAX_SCHEMA_BYTES = 16_384, 65_536
+# Checking a schema takes about ten milliseconds a kilobyte.
+MAX_TOOLS_BYTES = 262_144
 NAME_CHARACTERS = 64
 RANKERS = ("auto", "default_2024_08_21")
 FORMATS = ("text", "json_object", "json_schema")
@@ -31,6 +33,8 @@ def clean_tools(value: Any, *, limit: int, param: str = "tools") -> list[dict[st
     Raises:
         InvalidInput: naming the part in `param`, e.g. "tools[0].function.name".
     """
+    if len(json.dumps(value)) > MAX_TOOLS_BYTES:
+        raise InvalidInput(f"All tools together have at most {MAX_TOOLS_BYTES} bytes.", param=param)
     tools = [
         _tool(item, param=f"{param}[{index}]")
         for index, item in enumerate(clean_list(value, param=param, limit=limit))
