@@ -75,6 +75,7 @@ class _Rules:
     """What a run may call, and what its tenant wants to be asked about."""
 
     enabled: frozenset[str]
+    programs: frozenset[str]
     approval: frozenset[str]
 
 
@@ -87,7 +88,11 @@ def prepare(ctx: CallContext, calls: Sequence[ProposedCall]) -> list[ToolCall]:
     or a replay that carries the stored result.
     """
     listed = TenantPolicy.objects.values_list("approval_tools", flat=True).first()
-    rules = _Rules(enabled=registry.enabled_names(ctx.run.tools), approval=frozenset(listed or ()))
+    rules = _Rules(
+        enabled=registry.enabled_names(ctx.run.tools),
+        programs=registry.program_names(ctx.run.tools),
+        approval=frozenset(listed or ()),
+    )
     known = _earlier_calls(ctx, calls)
     rows: list[ToolCall] = []
     notes: list[tuple[ToolCall, str, list[str]]] = []
@@ -135,11 +140,11 @@ def _row(ctx: CallContext, proposed: ProposedCall) -> ToolCall:
 
 def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, list[str]]:
     """Fill in the row's status; return the decision and the reserved names sent, if any."""
-    tool = registry.find(proposed.name)
-    if proposed.name not in rules.enabled:
-        return _refuse(row, Outcome.of_code("unknown_tool", CallStatus.REFUSED)), []
-    if tool is None:
+    if proposed.name in rules.programs:
         return _leave_to_program(row, proposed), []
+    tool = registry.find(proposed.name)
+    if tool is None or proposed.name not in rules.enabled:
+        return _refuse(row, Outcome.of_code("unknown_tool", CallStatus.REFUSED)), []
     row.version, row.effect = tool.version, tool.effect
     try:
         parse_arguments(tool, proposed.arguments)
