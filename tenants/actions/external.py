@@ -23,11 +23,10 @@ def act_for_user(principal: Principal, external_id: str) -> Principal:
     Each program has users of its own: the same id of two programs names two members.
 
     Raises:
-        BeyondKey: without a key that has the scope, or for a person who is no admin any more.
-        Invalid: for an id that is not 1 to 200 visible ASCII characters.
-        UserShutOut: for one whom an admin disabled or removed.
+        BeyondKey: without a key that has the scope. Invalid: for an id that is not 1 to 200
+        visible ASCII characters. UserShutOut: for one whom an admin disabled or removed.
     """
-    if not _may_act(principal):
+    if principal.key is None or ACT_FOR_USERS not in principal.key.scopes:
         message = _("This API key may not act for users: it lacks the scope act_for_users.")
         raise BeyondKey(message, param=USER_HEADER)
     if not _EXTERNAL_ID.fullmatch(external_id):
@@ -36,14 +35,6 @@ def act_for_user(principal: Principal, external_id: str) -> Principal:
     with tenant_scope(principal.tenant_id), transaction.atomic():
         membership = _known(principal, external_id) or _made(principal, external_id)
     return principal_for_external(principal, membership)
-
-
-def _may_act(principal: Principal) -> bool:
-    """Tell whether the key has the scope, and its person is an admin still."""
-    if principal.key is None or ACT_FOR_USERS not in principal.key.scopes:
-        return False
-    is_person = principal.membership is not None and principal.membership.kind == MemberKind.PERSON
-    return principal.is_admin or not is_person
 
 
 def _known(principal: Principal, external_id: str) -> Membership | None:
