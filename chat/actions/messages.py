@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -17,7 +15,7 @@ from chat.errors import AssistantDisabled, InvalidInput, NotFound, ThreadBusy, T
 from chat.models import Assistant, Message, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
-from chat.runs.launch import active_run_of, launch
+from chat.runs.launch import active_run_of, launch, tell
 from chat.runs.start import insert_run
 from chat.runs.thread_end import title_of
 from chat.runs.turn import Ending
@@ -214,8 +212,3 @@ def delete_queued_message(principal: Principal, message_id: str) -> None:
         data = {"id": message.pk, "client_id": message.client_id}
         Message.objects.filter(pk=message.pk).delete()
         tell(principal.tenant_id, message.thread_id, "atrium.message.withdrawn", data)
-
-
-def tell(tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
-    """Tell the thread's readers once the transaction is committed."""
-    transaction.on_commit(lambda: worker.notify(tenant_id, thread_id, event, data))

@@ -107,7 +107,7 @@ BODIES: dict[str, type[Input]] = {
     "CreateMessageRequest": messages.NewMessage,
     "ModifyMessageRequest": messages.MessageChange,
     "CreateRunRequest": runs.RunInput,
-    "ModifyRunRequest": runs.MetadataInput,
+    "ModifyRunRequest": runs.RunChange,
     "CreateThreadAndRunRequest": runs.ThreadAndRunInput,
     "SubmitToolOutputsRunRequest": runs.ToolOutputsInput,
 }
