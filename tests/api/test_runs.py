@@ -91,6 +91,15 @@ def test_a_model_is_named_for_one_run(alice: Api, world: World, thread: str) -> 
     assert row(world, run.json()).reasoning_effort == "low"
 
 
+def test_an_assistants_own_model_stays_at_its_server(
+    alice: Api, world: World, thread: str
+) -> None:
+    with world.acme.scope():
+        Assistant.objects.update(model="demo-scripted", upstream="demo")
+    run = begin(alice, world, thread, model="demo-scripted").json()
+    assert row(world, run).upstream == "demo"
+
+
 def test_an_unknown_model_is_refused(alice: Api, world: World, thread: str) -> None:
     refused = begin(alice, world, thread, model="gpt-99")
     assert_error(refused, 400, param="model", code="model_not_found")
