@@ -399,7 +399,6 @@ CHAT = {
     "SLOW_SECONDS": read("float", "ATRIUM_SLOW_SECONDS", 30, least=0.1),
     "UNDO_SECONDS": read("float", "ATRIUM_UNDO_SECONDS", 300, least=1),
     "API_STREAMS_PER_KEY": read("int", "ATRIUM_API_STREAMS_PER_KEY", 100, least=1),
-    "JSON_DEPTH": 32,
     "EMBEDDER": EMBEDDER,
     "INDEX_SECONDS": read("float", "ATRIUM_INDEX_SECONDS", 120, least=1),
     "INDEX_MEMORY_MIB": read("int", "ATRIUM_INDEX_MEMORY_MIB", 2048, least=256),

@@ -60,7 +60,7 @@ def create_message(
         ThreadBusy: with "reject", while an answer is under way.
         TooManyRuns: while as many answers are under way as there may be.
     """
-    check_text(text)
+    _check_text(text)
     if principal.membership_id is None:
         raise NotFound()
     with tenant_scope(principal.tenant_id):
@@ -80,12 +80,7 @@ def create_message(
     raise ThreadBusy()
 
 
-def check_text(text: str) -> None:
-    """Refuse what no chat can hold.
-
-    Raises:
-        InvalidInput: for empty or too long text.
-    """
+def _check_text(text: str) -> None:
     if not text.strip():
         raise InvalidInput("Write something first.", param="content")
     if len(text) > conf.message_characters:
