@@ -27,7 +27,9 @@ from chat.tools.binding import bind, plain
 from chat.tools.ledger import CallContext, CallLapsed, Outcome, answer, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
 from tenants.db import Lane, in_lane, see_through
+from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
+from tenants.together import Insert, insert_together
 
 __all__ = [
     "CallContext",
@@ -79,8 +81,12 @@ class _Rules:
     approval: frozenset[str]
 
 
-def prepare(ctx: CallContext, calls: Sequence[ProposedCall]) -> list[ToolCall]:
+def prepare(
+    ctx: CallContext, calls: Sequence[ProposedCall], *, beside: Sequence[Insert] = ()
+) -> list[ToolCall]:
     """Insert a ledger row with its decision for each call, in the order given.
+
+    In one statement with their audit events, and with what is given as `beside`.
 
     Must run inside the tenant's scope and a transaction. The rows come back
     `started` (execute them after the commit), `waiting` for approval,
@@ -95,7 +101,7 @@ def prepare(ctx: CallContext, calls: Sequence[ProposedCall]) -> list[ToolCall]:
     )
     known = _earlier_calls(ctx, calls)
     rows: list[ToolCall] = []
-    notes: list[tuple[ToolCall, str, list[str]]] = []
+    notes: list[AuditEvent] = []
     for proposed in calls:
         row = _row(ctx, proposed)
         identity = (row.server_call_id, row.name, row.arguments_hash)
@@ -106,12 +112,10 @@ def prepare(ctx: CallContext, calls: Sequence[ProposedCall]) -> list[ToolCall]:
         else:
             decision, names = _repeat(row, earlier), []
         rows.append(row)
-        notes.append((row, decision, names))
-    ToolCall.objects.bulk_create(rows)
-    for row, decision, names in notes:
-        ledger.attempted(ctx.principal, row, decision)
+        notes.append(ledger.attempted(ctx.principal, row, decision))
         if names:
-            ledger.refused_identity(ctx.principal, row, names)
+            notes.append(ledger.refused_identity(ctx.principal, row, names))
+    insert_together([*beside, Insert(rows=rows), Insert(rows=notes)])
     return rows
 
 

@@ -19,6 +19,7 @@ from chat.tools.base import ToolContext, ToolError
 from chat.tools.outputs import error_text, output_text
 from tenants import audit
 from tenants.access import Principal, principal_for_run
+from tenants.models import AuditEvent
 
 
 class CallLapsed(Exception):
@@ -60,14 +61,14 @@ def arguments_hash(raw: str) -> str:
     return hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def attempted(principal: Principal, call: ToolCall, decision: str) -> None:
-    """Record what was asked for and decided, in the transaction of the ledger row."""
+def attempted(principal: Principal, call: ToolCall, decision: str) -> AuditEvent:
+    """Return the record of what was asked for and decided, to be stored with the ledger row."""
     try:
         most = conf.tool_argument_bytes
         copy = redacted(parse_json_object(call.arguments or "{}", max_bytes=most))
     except InvalidJson:
         copy = {"unreadable_characters": len(call.arguments)}
-    audit.record(
+    return audit.event(
         principal,
         "tool.attempted",
         call.pk,
@@ -81,9 +82,9 @@ def attempted(principal: Principal, call: ToolCall, decision: str) -> None:
     )
 
 
-def refused_identity(principal: Principal, call: ToolCall, names: Sequence[str]) -> None:
-    """Record the security event of a model that tried to say who is asking."""
-    audit.record(
+def refused_identity(principal: Principal, call: ToolCall, names: Sequence[str]) -> AuditEvent:
+    """Return the security event of a model that tried to say who is asking."""
+    return audit.event(
         principal,
         "security.reserved_argument",
         call.pk,
