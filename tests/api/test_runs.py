@@ -192,7 +192,7 @@ def test_other_assistants_are_not_found(
 
 def test_an_unknown_run_is_named_alike_wherever_it_is_asked_for(alice: Api, thread: str) -> None:
     path = f"threads/{thread}/runs/run_{UNKNOWN}"
-    outputs = {"tool_outputs": []}
+    outputs: dict[str, Any] = {"tool_outputs": []}
     asked = [alice.get(path), alice.post(path, {}), alice.post(f"{path}/cancel", {})]
     asked += [alice.get(f"{path}/steps"), alice.post(f"{path}/submit_tool_outputs", outputs)]
     told = {assert_error(answer, 404, param="run_id") for answer in asked}
