@@ -147,7 +147,7 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
         return failed(Reason.ACCESS_ENDED)
     if not run.model:
         return failed(Reason.NO_ASSISTANT)
-    if turn.open_step is not None:
+    if turn.open_step is not None and turn.open_step.status == StepStatus.IN_PROGRESS:
         fenced_update(claim, rounds=turn.rounds)
         turn.open_step.status = StepStatus.COMPLETED
         turn.open_step.ended_at = timezone.now()
@@ -331,14 +331,15 @@ def close_steps(run_id: str, ending: Ending, now: datetime) -> None:
         incomplete_reason=ending.message_reason or "run_failed",
         incomplete_at=now,
     )
-    RunStep.objects.filter(run_id=run_id, status=StepStatus.IN_PROGRESS).update(
-        status=ending.step_status, ended_at=now
-    )
+    # Calls before steps, as a call that ends locks them.
     calls = ToolCall.objects.filter(run_id=run_id, ended_at=None)
     calls.filter(status=CallStatus.STARTED).exclude(effect="read").update(
         status=CallStatus.OUTCOME_UNKNOWN, ended_at=now
     )
     calls.update(status=CallStatus.CANCELLED, ended_at=now)
+    RunStep.objects.filter(run_id=run_id, status=StepStatus.IN_PROGRESS).update(
+        status=ending.step_status, ended_at=now
+    )
 
 
 def _sync_mapping(turn: Turn, ending: Ending, position: int) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from chat.conf import conf
 from chat.errors import InvalidJson
 from chat.json_input import parse_json_object
-from chat.models import Run, RunStatus, RunStep, ToolCall
+from chat.models import Run, RunStatus, RunStep, StepStatus, ToolCall
 from chat.models.runs import CallStatus
 from chat.tools.arguments import redacted
 from chat.tools.base import ToolContext, ToolError
+from chat.tools.ending import end_call
 from chat.tools.outputs import error_text, output_text
 from tenants import audit
 from tenants.access import Principal, principal_for_run
@@ -133,7 +137,9 @@ def require_claim(ctx: CallContext, call: ToolCall) -> None:
 
 
 def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = False) -> ToolCall:
-    """End a started call and record it; `stopping` also works while its run is being ended.
+    """End a started call and record it, and its step where it was the last to be completed.
+
+    With `stopping` also while its run is being ended.
 
     Raises:
         CallLapsed: when it has ended already, or this process lost the run.
@@ -152,11 +158,8 @@ def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = 
         )
     else:
         rows = _claimed(ctx, call, CallStatus.STARTED)
-    if rows.update(**changes) != 1:
-        raise CallLapsed(call.pk)
-    for name, value in changes.items():
-        setattr(call, name, value)
-    audit.record(
+    call.ended_at = now
+    note = audit.event(
         ctx.principal,
         "tool.ended",
         call.pk,
@@ -166,7 +169,19 @@ def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = 
         code=outcome.error_code,
         duration_ms=call.duration_ms,
     )
+    closes = outcome.status == CallStatus.COMPLETED and not stopping
+    ended, closed = end_call(rows, call, changes, note, step=ctx.step if closes else None)
+    if not ended:
+        raise CallLapsed(call.pk)
+    for name, value in changes.items():
+        setattr(call, name, value)
+    if closed:
+        transaction.on_commit(partial(_note_closed, ctx.step, now))
     return call
+
+
+def _note_closed(step: RunStep, at: datetime) -> None:
+    step.status, step.ended_at = StepStatus.COMPLETED, at
 
 
 def reread(call: ToolCall) -> ToolCall:
