@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tenants.errors import AtriumError
+from tenants.errors import NotAllowed as NotAllowed
+from tenants.errors import NotFound as NotFound
 
 
 class ChatError(AtriumError):
@@ -52,20 +54,6 @@ class InvalidJson(ChatError):
     """This is not well-formed JSON."""
 
     code = "invalid_json"
-
-
-class NotFound(ChatError):
-    """There is nothing with this id."""
-
-    code = "not_found"
-    http_status = 404
-
-
-class NotAllowed(ChatError):
-    """Your role does not allow this."""
-
-    code = "not_allowed"
-    http_status = 403
 
 
 class ThreadBusy(ChatError):

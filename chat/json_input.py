@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from chat.errors import InvalidJson, WrongMediaType
 
 MAX_DEPTH = 32
+MOST_BRACKETS = 100_000  # an empty list takes 28 times the two bytes it is written in
 _LARGEST = 2**63 - 1
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # an open one runs to the end
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -26,7 +27,7 @@ def parse_json_object(
     Raises:
         InvalidJson: for anything else, and for duplicate keys, NaN and infinities,
             numbers beyond 64 bits or the range of floats, NUL, lone surrogates,
-            invalid UTF-8, or more bytes or depth than allowed.
+            invalid UTF-8, or more bytes, depth or brackets than allowed.
     """
     text = _text(raw, max_bytes)
     if _depth(text) > max_depth:
@@ -76,8 +77,10 @@ def _text(raw: bytes | str, max_bytes: int) -> str:
 def _depth(text: str) -> int:
     # Counted before parsing: the parser recurses, and a deep text would exhaust its stack.
     depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub("", text)):
-        depth += 1 if bracket in "[{" else -1
+    for number, bracket in enumerate(_BRACKET.finditer(_STRING.sub("", text)), start=1):
+        if number > MOST_BRACKETS:
+            raise InvalidJson(f"This JSON has more than {MOST_BRACKETS:,} brackets.")
+        depth += 1 if bracket[0] in "[{" else -1
         deepest = max(deepest, depth)
     return deepest
 

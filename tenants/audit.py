@@ -9,11 +9,16 @@ from tenants.models import AuditEvent
 
 
 def record(principal: Principal, action: str, subject: str = "", **data: Any) -> None:
-    """Insert an audit event in the transaction of what it tells of.
+    """Insert an audit event in the transaction of what it tells of; see `event`."""
+    event(principal, action, subject, **data).save(force_insert=True)
+
+
+def event(principal: Principal, action: str, subject: str = "", **data: Any) -> AuditEvent:
+    """Return an audit event, to be stored in the transaction of what it tells of.
 
     `data` holds ids and settings, never secrets or message text.
     """
-    AuditEvent.objects.create(
+    return AuditEvent(
         actor_id=principal.membership_id,
         actor=principal.label,
         action=action,

@@ -29,6 +29,7 @@ BAD_JSON: dict[str, bytes] = {
     "deep arrays": b'{"{field}": ' + b"[" * 33 + b"]" * 33 + b"}",
     "very deep arrays": b'{"{field}": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
     "deep objects": b'{"a": ' * 33 + b"1" + b"}" * 33,
+    "many arrays": b'{"{field}": [' + b"[]," * 60_000 + b"[]]}",
     "unclosed depth": b"[" * 30_000,
     "invalid UTF-8": b'{"{field}": "\xff\xfe"}',
     "an overlong NUL": b'{"{field}": "\xc0\x80"}',

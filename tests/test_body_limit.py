@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.api.conftest import program_of
 from tests.database import TestDatabase
 from tests.isolation.rows import contents
 from tests.server import Server
@@ -143,3 +144,39 @@ def test_the_server_goes_on(world: World, server: Server, cookie: str) -> None:
     answer = exchange(server, head(world, cookie, f"Content-Length: {len(body)}"), [body])
     assert answer.startswith(b"HTTP/1.1 200"), answer[:300]
     assert "Traceback" not in server.logged()
+
+
+def upload_head(secret: str, length: int) -> list[str]:
+    return [
+        "POST /v1/files HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Connection: close",
+        f"Authorization: Bearer {secret}",
+        "Content-Type: multipart/form-data; boundary=x",
+        f"Content-Length: {length}",
+    ]
+
+
+def test_a_file_of_somebody_without_a_key_is_refused_unread(server: Server) -> None:
+    answer = exchange(server, upload_head("atr_unknown", 50_000_000), [])
+    assert_refused(answer, 401)
+    assert b'"code": "invalid_api_key"' in answer
+
+
+def test_a_file_with_a_key_is_read_beyond_what_other_bodies_may_have(
+    world: World, server: Server
+) -> None:
+    secret = program_of(world.acme, "alice").secret
+    begin = b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
+    begin += b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    pieces = [begin, *[PIECE] * 160, b"\r\n--x--\r\n"]
+    answer = exchange(server, upload_head(secret, sum(map(len, pieces))), pieces)
+    assert answer.startswith(b"HTTP/1.1 200"), answer[:300]
+    assert b'"bytes":10485760' in answer
+
+
+def test_a_file_beyond_the_limit_of_files_is_refused_unread(world: World, server: Server) -> None:
+    secret = program_of(world.acme, "alice").secret
+    answer = exchange(server, upload_head(secret, 600_000_000), [])
+    assert answer.startswith(b"HTTP/1.1 413"), answer[:300]
+    assert b'"code": "body_too_large"' in answer

@@ -1,10 +1,14 @@
-"""The cache of several processes while its Redis cannot be reached."""
+"""The cache of several processes: what it keeps, and while its Redis cannot be reached."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import Any
 
-from config.shared import SharedCache
+import pytest
+
+from config.shared import PlainValues, SharedCache
 
 
 def test_limits_count_in_each_process_without_redis(tmp_path: Path) -> None:
@@ -12,3 +16,14 @@ def test_limits_count_in_each_process_without_redis(tmp_path: Path) -> None:
     cache.add("asked", 0, timeout=60)
     assert [cache.incr("asked"), cache.incr("asked")] == [1, 2]
     assert cache.get("asked") == 2
+
+
+@pytest.mark.parametrize("value", [7, True, 1.5, "7", ["a", 1.5], None])
+def test_values_come_back_as_they_were(value: Any) -> None:
+    kept = PlainValues().dumps(value)
+    assert PlainValues().loads(str(kept).encode()) == value
+
+
+def test_what_is_found_in_redis_is_never_run() -> None:
+    with pytest.raises(ValueError, match="utf-8"):
+        PlainValues().loads(pickle.dumps(print))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -17,7 +15,7 @@ from chat.errors import AssistantDisabled, InvalidInput, NotFound, ThreadBusy, T
 from chat.models import Assistant, Message, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
-from chat.runs.launch import active_run_of, launch
+from chat.runs.launch import active_run_of, launch, tell
 from chat.runs.start import insert_run
 from chat.runs.thread_end import title_of
 from chat.runs.turn import Ending
@@ -62,7 +60,7 @@ def create_message(
         ThreadBusy: with "reject", while an answer is under way.
         TooManyRuns: while as many answers are under way as there may be.
     """
-    check_text(text)
+    _check_text(text)
     if principal.membership_id is None:
         raise NotFound()
     with tenant_scope(principal.tenant_id):
@@ -82,12 +80,7 @@ def create_message(
     raise ThreadBusy()
 
 
-def check_text(text: str) -> None:
-    """Refuse what no chat can hold.
-
-    Raises:
-        InvalidInput: for empty or too long text.
-    """
+def _check_text(text: str) -> None:
     if not text.strip():
         raise InvalidInput("Write something first.", param="content")
     if len(text) > conf.message_characters:
@@ -214,8 +207,3 @@ def delete_queued_message(principal: Principal, message_id: str) -> None:
         data = {"id": message.pk, "client_id": message.client_id}
         Message.objects.filter(pk=message.pk).delete()
         tell(principal.tenant_id, message.thread_id, "atrium.message.withdrawn", data)
-
-
-def tell(tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
-    """Tell the thread's readers once the transaction is committed."""
-    transaction.on_commit(lambda: worker.notify(tenant_id, thread_id, event, data))

@@ -59,7 +59,8 @@ def create_run(
             return _start(principal, asked, messages, param="additional_messages")
         if busy in (None, BusyPolicy.REJECT):
             raise ThreadBusy(f"Thread {thread.pk} already has an active run {active}.")
-        return _wait(principal, asked, messages, behind=active, interrupt=busy == "interrupt")
+        interrupt = busy == BusyPolicy.INTERRUPT
+        return _wait(principal, asked, messages, behind=active, interrupt=interrupt)
 
 
 def create_thread_and_run(
@@ -160,19 +161,3 @@ def _insert(principal: Principal, asked: _Asked, **more: Any) -> Run:
         options=asked.options,
         **more,
     )
-
-
-def update_run(principal: Principal, run_id: str, *, thread_id: str, metadata: Any) -> Run:
-    """Replace a run's metadata; None keeps it.
-
-    Raises:
-        NotFound: for an unknown thread or run.
-        InvalidInput: for what is no metadata.
-    """
-    cleaned = clean_metadata(metadata)
-    with tenant_scope(principal.tenant_id), transaction.atomic():
-        run = locked_run(principal, run_id, thread_id=thread_id)
-        if metadata is not None:
-            run.metadata = cleaned
-            run.save(update_fields=["metadata"])
-        return run

@@ -55,9 +55,11 @@ def clean_run_options(assistant: Assistant, given: dict[str, Any]) -> RunOptions
     tools = _tools(assistant, said["tools"]) if "tools" in said else None
     model = said.get("model")
     offered = assistant.tools if tools is None else tools
+    # The assistant's own model stays at the server that its admin chose.
+    elsewhere = model not in (None, assistant.model)
     return RunOptions(
         model=None if model is None else clean_text(model, param="model", limit=256),
-        upstream=None if model is None else server_of(str(model)),
+        upstream=server_of(str(model)) if elsewhere else None,
         instructions=_text(said, "instructions"),
         additional_instructions=_text(said, "additional_instructions"),
         tools=tools,
@@ -113,7 +115,7 @@ def _tools(assistant: Assistant, value: Any) -> list[dict[str, Any]]:
     the program's own; a tool of this server has to be the assistant's.
     """
     tools = clean_tools(value, limit=MAX_RUN_TOOLS)
-    enabled = assistant.function_names()
+    enabled = {*assistant.function_names()} - registry.program_names(assistant.tools)
     for index, tool in enumerate(tools):
         name = tool["function"]["name"] if tool["type"] == "function" else None
         if name is not None and registry.find(name) is not None and name not in enabled:

@@ -1,10 +1,14 @@
-"""Stop an answer, or ask for one again."""
+"""Stop an answer, change what is noted on it, or ask for one again."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from chat.actions.fields import clean_metadata, not_found
+from chat.actions.thread_messages import locked_thread
 from chat.errors import AssistantDisabled, NotFound, NothingToRetry, RunFinished, ThreadBusy
 from chat.models import Assistant, Run, RunStatus, Thread
 from chat.runs import recovery
@@ -42,19 +46,32 @@ def locked_run(principal: Principal, run_id: str, *, thread_id: str | None = Non
     """
     runs = Run.objects.for_principal(principal).filter(pk=run_id)
     if thread_id is not None:
-        threads = Thread.objects.for_principal(principal)
-        if threads.locked().filter(pk=thread_id).first() is None:
-            raise NotFound(f"No thread found with id '{thread_id}'.", param="thread_id")
-        runs = runs.filter(thread_id=thread_id)
+        runs = runs.filter(thread=locked_thread(principal, thread_id))
     else:
-        thread_id = runs.values_list("thread_id", flat=True).first()
-        Thread.objects.locked().filter(pk=thread_id).first()
+        of_run = runs.values_list("thread_id", flat=True).first()
+        Thread.objects.locked().filter(pk=of_run).first()
     run: Run | None = (
         runs.select_related("assistant").select_for_update(of=("self",), no_key=True).first()
     )
     if run is None:
-        raise NotFound(f"No run found with id '{run_id}'.", param="run")
+        raise not_found("run_", run_id, param="run_id" if thread_id else "run")
     return run
+
+
+def update_run(principal: Principal, run_id: str, *, thread_id: str, metadata: Any) -> Run:
+    """Replace a run's metadata; None keeps it.
+
+    Raises:
+        NotFound: for an unknown thread or run.
+        InvalidInput: for what is no metadata.
+    """
+    cleaned = clean_metadata(metadata)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        run = locked_run(principal, run_id, thread_id=thread_id)
+        if metadata is not None:
+            run.metadata = cleaned
+            run.save(update_fields=["metadata"])
+        return run
 
 
 def request_cancel(run: Run, ending: Ending) -> None:

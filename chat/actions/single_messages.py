@@ -9,10 +9,10 @@ from procrastinate.contrib.django import app as jobs
 
 from chat import wire
 from chat.actions.fields import clean_id, clean_metadata, not_found
-from chat.actions.messages import tell
 from chat.actions.thread_messages import append_messages, clean_message, locked_thread
 from chat.errors import ThreadBusy
 from chat.models import Message, Run, Thread, ThreadMapping
+from chat.runs.launch import tell
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 

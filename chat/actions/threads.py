@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from chat import wire
 from chat.actions.fields import clean_metadata
-from chat.actions.messages import tell
 from chat.actions.resources import clean_tool_resources, settled
 from chat.actions.runs import request_cancel
 from chat.actions.thread_messages import (
@@ -23,7 +22,7 @@ from chat.conf import conf
 from chat.errors import InvalidInput, NotAllowed, NotFound
 from chat.models import Run, RunStatus, Thread
 from chat.models.reasons import Reason
-from chat.runs.launch import submit_on_commit
+from chat.runs.launch import submit_on_commit, tell
 from chat.runs.queue import start_next_queued
 from chat.runs.turn import Ending
 from chat.runs.worker import worker

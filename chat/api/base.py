@@ -18,7 +18,7 @@ from chat import wire
 from chat.api import pages
 from chat.api.errors import MissingBeta, MissingKey, framework_refusal, refusal
 from chat.api.fields import Input, read_input
-from chat.api.idempotency import once
+from chat.api.idempotency import forget_earlier, once
 from chat.api.throttles import Rate, count_request
 from chat.api.version1 import from_version1, to_version1
 from chat.json_input import parse_json_body
@@ -75,10 +75,15 @@ class ApiView(APIView):
         principal: Principal = self.request._request.principal  # type: ignore[attr-defined]
         return principal
 
-    def check_key(self) -> None:
-        """Refuse signed-in browsers too: no cookie acts here, so no other site can."""
+    @property
+    def is_keyless(self) -> bool:
+        """True for signed-in browsers too: no cookie acts here, so no other site can."""
         principal: Principal | None = getattr(self.request._request, "principal", None)
-        if principal is None or principal.key is None:
+        return principal is None or principal.key is None
+
+    def check_key(self) -> None:
+        """Refuse who sent none."""
+        if self.is_keyless:
             raise MissingKey()
 
     def check_rate(self) -> None:
@@ -140,6 +145,8 @@ class ApiView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Render refusals; anything else is our own failure, and config.urls' to answer."""
+        if self.request.method == "POST" and self.guards_retries and not self.is_keyless:
+            forget_earlier(self.principal, self.request._request, self.body_digest)
         if isinstance(exc, AtriumError):
             response = refusal(exc)
         elif isinstance(exc, APIException):

@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from chat.models import RunStatus
+from chat.runs.lifecycle import TERMINAL
 from chat.runs.live import Entry
 
 WireObject = dict[str, Any]
@@ -21,7 +23,8 @@ WireObject = dict[str, Any]
 PRELUDE = ("created", "queued", "in_progress")
 DONE = b"event: done\ndata: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
-ENDS = frozenset({"requires_action", "completed", "incomplete", "failed", "cancelled", "expired"})
+# With these a stream ends, though a run that waits goes on later.
+ENDS = TERMINAL | {RunStatus.REQUIRES_ACTION}
 
 # What comes in which order within a step; runs are at step -1 until they have one.
 OPENED, UNDER_WAY, MESSAGE_OPENED, MESSAGE_UNDER_WAY, CONTENT, SETTLED, CLOSED = range(7)
@@ -146,7 +149,7 @@ class Sequencer:
                 yield encode("thread.run.cancelling", run, self.at)
             return
         self.ended = status in ENDS
-        waits = status == "requires_action"
+        waits = status == RunStatus.REQUIRES_ACTION
         place = Place(self.last_tools, SETTLED) if waits else AFTER_RUN
         yield from self._emit(place, f"thread.run.{status}", run)
 

@@ -4,6 +4,9 @@ A request counts as repeated by its `Idempotency-Key`, for a day; or, where a
 view asks for it, as what an official client sends again after a failure: the
 same bytes, shortly after, counted in `x-stainless-retry-count`. The record is
 committed with what was done, and a repeat waits for an original under way.
+
+People say the same twice, so a first attempt that fails makes the answers before
+it void: what the client sends again then is this request, not an earlier one.
 """
 
 from __future__ import annotations
@@ -128,6 +131,17 @@ def _earlier(slot: Slot) -> IdempotencyRecord | None:
     if record is not None and record.body_hash != slot.body_hash:
         raise KeyReused()
     return record
+
+
+def forget_earlier(principal: Principal, request: HttpRequest, digest: Callable[[], str]) -> None:
+    """Let the retries of a first attempt that failed find no other request's answer."""
+    if KEY_HEADER in request.headers:
+        return
+    slot = slot_of(principal, request, digest, counted=True)
+    if slot is not None and not slot.answers:
+        with transaction.atomic():
+            _lock(slot)
+            IdempotencyRecord.objects.filter(slot=slot.name).delete()
 
 
 def _keep(slot: Slot, response: HttpResponseBase) -> None:

@@ -14,17 +14,18 @@ from rest_framework.response import Response
 
 from chat import wire
 from chat.actions.fields import clean_id, not_found
-from chat.actions.new_runs import create_run, create_thread_and_run, update_run
+from chat.actions.new_runs import create_run, create_thread_and_run
 from chat.actions.outputs import submit_tool_outputs
-from chat.actions.runs import cancel_run
+from chat.actions.runs import cancel_run, update_run
 from chat.api import events
 from chat.api.base import ApiView
 from chat.api.events import Place
 from chat.api.fields import Checked, Choice, Flag, Input, Text
 from chat.api.pages import PageQuery
 from chat.api.streams import Beginning, EventStream, check_room
+from chat.api.threads import own_thread
 from chat.errors import InvalidInput
-from chat.models import Run, Thread, ToolCall
+from chat.models import Run, RunStatus, ToolCall
 from chat.models.assistants import BusyPolicy
 from chat.models.usage import with_cost
 from chat.tools import registry
@@ -97,8 +98,8 @@ class ToolOutputsInput(Input):
     stream = Flag(required=False, allow_null=True)
 
 
-class MetadataInput(Input):
-    """The body that changes a run."""
+class RunChange(Input):
+    """What may be changed of a run."""
 
     metadata = Checked(required=False, allow_null=True)
 
@@ -111,7 +112,7 @@ def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
         NotFound: for an unknown thread or run.
     """
     thread_id, run_id = clean_ids(thread_id, run_id)
-    check_thread(principal, thread_id)
+    own_thread(principal, thread_id)
     run = runs_of(principal, thread_id).filter(pk=run_id).first()
     if run is None:
         raise not_found("run_", run_id, param="run_id")
@@ -126,13 +127,6 @@ def clean_ids(thread_id: str, run_id: str) -> tuple[str, str]:
     )
 
 
-def check_thread(principal: Principal, thread_id: str) -> None:
-    """Do nothing for a thread of the principal; raises NotFound for any other."""
-    clean_id(thread_id, param="thread_id", prefix="thread_")
-    if not Thread.objects.for_principal(principal).filter(pk=thread_id).exists():
-        raise not_found("thread_", thread_id, param="thread_id")
-
-
 def runs_of(principal: Principal, thread_id: str) -> QuerySet[Run]:
     """Return the runs of a thread of the principal, each with its cost."""
     runs = Run.objects.for_principal(principal).select_related("assistant")
@@ -141,7 +135,7 @@ def runs_of(principal: Principal, thread_id: str) -> QuerySet[Run]:
 
 def rendered(run: Any) -> dict[str, Any]:
     """Return the run object with what it waits for and what it cost; call it in a transaction."""
-    waits = run.status == "requires_action"
+    waits = run.status == RunStatus.REQUIRES_ACTION
     calls = ToolCall.objects.filter(run=run).order_by("round", "index") if waits else ()
     return wire.run_object(run, calls=calls, labels=registry.labels(), cost=run.cost)
 
@@ -155,7 +149,7 @@ class RunsView(ApiView):
         """List them."""
         query = self.query(PageQuery)
         with transaction.atomic():
-            check_thread(self.principal, thread_id)
+            own_thread(self.principal, thread_id)
             runs = runs_of(self.principal, thread_id)
             return self.page(runs, rendered, query=query, prefix="run_")
 
@@ -206,7 +200,7 @@ class RunView(ApiView):
 
     def post(self, request: Request, thread_id: str, run_id: str) -> Response:
         """Change its metadata."""
-        given = self.input(MetadataInput)
+        given = self.input(RunChange)
         thread_id, run_id = clean_ids(thread_id, run_id)
         update_run(self.principal, run_id, thread_id=thread_id, metadata=given.get("metadata"))
         with transaction.atomic():

@@ -15,11 +15,12 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from chat.api.differences import patched
+from chat.api.idempotency import KEY_HEADER
+from chat.api.runs import EVENT_HEADER
 from tenants.actions.external import USER_HEADER
 
 Operation = dict[str, Any]
 REF = "#/components/schemas/"
-IDEMPOTENCY_HEADER = "Idempotency-Key"
 # Operations that answer with a stream of events where the body says `stream: true`.
 STREAMING = {"createRun", "createThreadAndRun", "submitToolOuputsToRun"}
 
@@ -159,7 +160,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "parameters": [
                 THREAD_ID,
                 RUN_ID,
-                text_parameter("Last-Event-ID", "header", "The id of the last event received."),
+                text_parameter(EVENT_HEADER, "header", "The id of the last event received."),
             ],
             "responses": {
                 "200": {
@@ -205,7 +206,7 @@ class Described(AutoSchema):
         if verb == "post":
             headers.append(
                 text_parameter(
-                    IDEMPOTENCY_HEADER,
+                    KEY_HEADER,
                     "header",
                     "Extension: the same key with the same request within a day gets the same "
                     "answer and does nothing twice.",

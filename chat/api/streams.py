@@ -24,8 +24,9 @@ from chat.conf import conf
 from chat.errors import ChatError, NotFound
 from chat.runs.follow import Reader, follow
 from chat.runs.live import Entry
+from chat.runs.revocation import Watched
 from chat.runs.stored import read_thread
-from chat.runs.worker import Watched, worker
+from chat.runs.worker import worker
 from tenants.access import Principal
 from tenants.db import in_db
 

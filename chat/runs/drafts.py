@@ -8,20 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
-from django.db.models.constants import OnConflict
-from django.db.models.sql import InsertQuery
 from django.utils import timezone
 
 from chat.models import StepStatus, Thread
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
 from chat.runs.turn import Draft, Turn
-from tenants.managers import TenantModel
 from tenants.scope import tenant_scope
+from tenants.together import Insert, insert_together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,28 +91,16 @@ STEP_CHANGES = ("status", "ended_at", "prompt_tokens", "completion_tokens", "sen
 
 
 def store_draft(draft: Draft) -> None:
-    """Insert or update the draft's message and step; its thread has given it the place.
-
-    Both in one statement, which the ORM has none for; its own SQL of each is joined.
-    """
-    message, of_message = _upsert(draft.message, MESSAGE_CHANGES)
-    step, of_step = _upsert(draft.step, STEP_CHANGES)
-    with connection.cursor() as cursor:
-        cursor.execute(f"WITH message AS ({message}) {step}", [*of_message, *of_step])
+    """Insert or update the draft's message and step; its thread has given it the place."""
+    insert_together(inserts_of(draft))
 
 
-def _upsert(row: TenantModel, changes: Sequence[str]) -> tuple[str, Sequence[Any]]:
-    """Return the SQL, and its parameters, that inserts a row or updates those fields of it."""
-    meta = row._meta
-    query = InsertQuery(
-        type(row),
-        on_conflict=OnConflict.UPDATE,
-        update_fields=[meta.get_field(name) for name in changes],
-        unique_fields=[meta.pk],
-    )
-    query.insert_values(meta.local_concrete_fields, [row])
-    [(sql, parameters)] = query.get_compiler(connection=connection).as_sql()
-    return sql, parameters
+def inserts_of(draft: Draft) -> list[Insert]:
+    """Return what `store_draft` does, to be joined with other rows."""
+    return [
+        Insert(rows=[draft.message], changes=MESSAGE_CHANGES),
+        Insert(rows=[draft.step], changes=STEP_CHANGES),
+    ]
 
 
 def take_place(draft: Draft) -> None:

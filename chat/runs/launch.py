@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -39,14 +40,14 @@ def active_run_of(thread_id: str, *, member_id: UUID) -> str | None:
     A run whose deadline passed with nobody there to end it is ended first.
 
     Raises:
-        TooManyRuns: as `start.active_run_of` does.
+        TooManyRuns: as `start.find_active` does.
     """
-    active = start.active_run_of(thread_id, member_id=member_id)
+    active = start.find_active(thread_id, member_id=member_id)
     if active is not None and recovery.is_overdue(active.expires_at):
         ended, following = recovery.end_overdue(active.run_id, owner=worker.claim_owner)
         announce_row(ended)
         submit_on_commit(following)
-        active = start.active_run_of(thread_id, member_id=member_id)
+        active = start.find_active(thread_id, member_id=member_id)
     return active.run_id if active else None
 
 
@@ -58,6 +59,9 @@ def submit_on_commit(started: Started | None) -> None:
 
 def announce_row(run: Run) -> None:
     """Tell readers, after the commit, the status that a row was given without a task."""
-    event, data = f"thread.run.{run.status}", wire.run_object(run)
-    tenant_id, thread_id = run.tenant_id, run.thread_id
+    tell(run.tenant_id, run.thread_id, f"thread.run.{run.status}", wire.run_object(run))
+
+
+def tell(tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
+    """Tell the thread's readers once the caller's transaction is committed."""
     transaction.on_commit(lambda: worker.notify(tenant_id, thread_id, event, data))

@@ -84,7 +84,7 @@ class Elsewhere(Protocol):
     def begun(self, channel: Channel, run_id: str) -> None:
         """This process begins to execute a run."""
 
-    def told(self, channel_key: Key, event: str, data: dict[str, Any]) -> None:
+    def told(self, key: Key, event: str, data: dict[str, Any]) -> None:
         """The readers here were told something that belongs to no run."""
 
 

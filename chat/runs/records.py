@@ -30,7 +30,7 @@ from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
 from chat.runs import pricing, terms
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
-from chat.runs.drafts import store_draft, take_place
+from chat.runs.drafts import inserts_of, store_draft, take_place
 from chat.runs.lifecycle import advance
 from chat.runs.limits import over_limit, prompt_tokens, tokens_left
 from chat.runs.prompt import Prompt, build_prompt
@@ -39,6 +39,7 @@ from chat.runs.turn import CANCELLED, Ending, Spent, Started, Turn, failed, inco
 from chat.tools import dispatch
 from tenants.access import Principal, principal_for_run
 from tenants.scope import tenant_scope
+from tenants.together import Insert
 
 TOTALS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 
@@ -146,7 +147,7 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
         return failed(Reason.ACCESS_ENDED)
     if not run.model:
         return failed(Reason.NO_ASSISTANT)
-    if turn.open_step is not None:
+    if turn.open_step is not None and turn.open_step.status == StepStatus.IN_PROGRESS:
         fenced_update(claim, rounds=turn.rounds)
         turn.open_step.status = StepStatus.COMPLETED
         turn.open_step.ended_at = timezone.now()
@@ -163,8 +164,13 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
 
 
 def store_spent(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:
-    """Insert usage rows and return the run's new totals; failed attempts are not in them."""
+    """Insert usage rows and return the run's new totals."""
     Usage.objects.bulk_create(pricing.usage_rows(run, spent))
+    return totals_with(run, spent)
+
+
+def totals_with(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:
+    """Return the run's totals with what was spent since; failed attempts are not in them."""
     used = [one.usage for one in spent if one.outcome == "used"]
     return {
         "prompt_tokens": run.prompt_tokens + sum(usage.input_tokens for usage in used),
@@ -199,14 +205,14 @@ def _record_calls(
 ) -> tuple[list[ToolCall], dict[str, Any]]:
     if turn.draft is not None:
         take_place(turn.draft)
-    totals = store_spent(turn.run, turn.spent)
+    totals = totals_with(turn.run, turn.spent)
     fenced_update(turn.claim, rounds=turn.rounds, state=turn.state_to_store, **totals)
+    beside = [Insert(rows=list(pricing.usage_rows(turn.run, turn.spent))), Insert(rows=[step])]
     if turn.draft is not None:
         turn.draft.settle(step.created_at, message_reason="", step_status=StepStatus.COMPLETED)
-        store_draft(turn.draft)
-    step.save(force_insert=True)
+        beside += inserts_of(turn.draft)
     context = dispatch.CallContext(principal=principal, run=turn.run, step=step)
-    return dispatch.prepare(context, proposed), totals
+    return dispatch.prepare(context, proposed, beside=beside), totals
 
 
 def _recorded(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dict[str, Any]]:
@@ -325,14 +331,15 @@ def close_steps(run_id: str, ending: Ending, now: datetime) -> None:
         incomplete_reason=ending.message_reason or "run_failed",
         incomplete_at=now,
     )
-    RunStep.objects.filter(run_id=run_id, status=StepStatus.IN_PROGRESS).update(
-        status=ending.step_status, ended_at=now
-    )
+    # Calls before steps, as a call that ends locks them.
     calls = ToolCall.objects.filter(run_id=run_id, ended_at=None)
     calls.filter(status=CallStatus.STARTED).exclude(effect="read").update(
         status=CallStatus.OUTCOME_UNKNOWN, ended_at=now
     )
     calls.update(status=CallStatus.CANCELLED, ended_at=now)
+    RunStep.objects.filter(run_id=run_id, status=StepStatus.IN_PROGRESS).update(
+        status=ending.step_status, ended_at=now
+    )
 
 
 def _sync_mapping(turn: Turn, ending: Ending, position: int) -> None:

@@ -1,9 +1,9 @@
-"""Heartbeats, take-over of lapsed runs, and what revocation ends: the worker's database side."""
+"""Heartbeats, and take-over of lapsed runs: the worker's database side."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -197,9 +197,8 @@ def _ending_of_lapsed(run: Run) -> Ending | None:
     if run.status == RunStatus.CANCELLING or run.thread.deleted_at is not None:
         return stopped(run)
     if run.expires_at < timezone.now():
-        waited = run.status == RunStatus.REQUIRES_ACTION and ToolCall.objects.filter(
-            run=run, status=CallStatus.WAITING
-        )
+        waiting = ToolCall.objects.filter(run=run, status=CallStatus.WAITING)
+        waited = run.status == RunStatus.REQUIRES_ACTION and waiting.exists()
         # A program that did not answer in time is like any other work that took too long.
         return replace(EXPIRED, reason=Reason.APPROVAL_EXPIRED) if waited else EXPIRED
     if run.takeovers >= conf.max_takeovers:
@@ -295,56 +294,3 @@ def end_unloaded(claim: Claim, ending: Ending) -> Ended | None:
         asked = stopped(run) if ending.status == RunStatus.CANCELLED else ending
         following = end_row(run, asked, owner=claim.owner)
         return Ended(rendered=wire.run_object(run), following=following)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Over:
-    """What of the things asked about has ended."""
-
-    memberships: frozenset[UUID] = frozenset()
-    keys: frozenset[UUID] = frozenset()
-    sign_ins: frozenset[str] = frozenset()
-    cancelled: frozenset[str] = frozenset()
-    revoked: frozenset[str] = frozenset()
-    signed_out: dict[UUID, datetime] = field(default_factory=dict)
-
-    def closes(
-        self, membership: UUID | None, key: UUID | None, sign_in: str | None, since: datetime
-    ) -> bool:
-        """Tell whether access that began at `since` with these credentials is over."""
-        if membership in self.memberships or key in self.keys or sign_in in self.sign_ins:
-            return True
-        out = self.signed_out.get(membership) if membership and key is None else None
-        return out is not None and out > since
-
-
-def what_is_over(
-    *,
-    memberships: Collection[UUID],
-    keys: Collection[UUID],
-    sign_ins: Collection[str],
-    runs: Collection[str],
-) -> Over:
-    """Ask, in one door call, which of these have ended."""
-    rows = call_door("watch", list(memberships), list(keys), list(sign_ins), list(runs))
-    ids: dict[str, set[str]] = {
-        "membership": set(),
-        "key": set(),
-        "sign_in": set(),
-        "cancel": set(),
-        "revoked": set(),
-    }
-    signed_out = {}
-    for kind, one, at in rows:
-        if kind == "signed_out":
-            signed_out[UUID(one)] = at
-        else:
-            ids[kind].add(one)
-    return Over(
-        memberships=frozenset(map(UUID, ids["membership"])),
-        keys=frozenset(map(UUID, ids["key"])),
-        sign_ins=frozenset(ids["sign_in"]),
-        cancelled=frozenset(ids["cancel"]),
-        revoked=frozenset(ids["revoked"]),
-        signed_out=signed_out,
-    )

@@ -37,14 +37,14 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Active:
-    """A thread's active run."""
+class ActiveRun:
+    """A thread's active run, and by when it has to end."""
 
     run_id: str
     expires_at: datetime
 
 
-def active_run_of(thread_id: str, *, member_id: UUID) -> Active | None:
+def find_active(thread_id: str, *, member_id: UUID) -> ActiveRun | None:
     """Return the thread's active run; None where a new one may begin.
 
     What waits in a queue is not counted, and goes on whatever the count is. Two
@@ -62,7 +62,7 @@ def active_run_of(thread_id: str, *, member_id: UUID) -> Active | None:
         tenants=Count("id"),
     )
     if active["here"] is not None:
-        return Active(run_id=active["here"], expires_at=active["expires_at"])
+        return ActiveRun(run_id=active["here"], expires_at=active["expires_at"])
     if active["members"] >= conf.runs_per_member or active["tenants"] >= conf.runs_per_tenant:
         raise TooManyRuns()
     return None

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -22,6 +21,7 @@ from chat.runs.answer import close_cut
 from chat.runs.claims import Claim, ClaimLapsed
 from chat.runs.forwarding import elsewhere
 from chat.runs.live import LiveRun, hub
+from chat.runs.revocation import Watched, what_is_over
 from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
 from chat.upstream.errors import UpstreamError
 from tenants.db import Lane, in_db, in_lane, is_lost
@@ -62,17 +62,6 @@ class RunTask:
         self.begun = True
         if self.stopping:
             raise asyncio.CancelledError
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Watched:
-    """Something open that revocation closes: a socket or a stream."""
-
-    membership: UUID | None
-    key: UUID | None
-    sign_in: str | None
-    since: datetime
-    close: Callable[[], None]
 
 
 @dataclass(kw_only=True)
@@ -365,14 +354,14 @@ class Worker:
         watched = list(self.watched)
         gone = await in_lane(
             Lane.WATCH,
-            recovery.what_is_over,
+            what_is_over,
             memberships={w.membership for w in watched if w.membership},
             keys={w.key for w in watched if w.key},
             sign_ins={w.sign_in for w in watched if w.sign_in},
             runs=set(self.runs),
         )
         for one in watched:
-            if gone.closes(one.membership, one.key, one.sign_in, one.since):
+            if gone.closes(one):
                 one.close()
         for run_id in gone.revoked:
             self._end(run_id, ACCESS_ENDED)

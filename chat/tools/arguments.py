@@ -44,11 +44,8 @@ def parse_arguments(tool: Tool, raw: str) -> dict[str, Any]:
     """
     try:
         # Some servers send nothing for a tool without parameters.
-        parsed = parse_json_object(
-            raw if raw.strip() else "{}",
-            max_bytes=conf.tool_argument_bytes,
-            max_depth=conf.json_depth,
-        )
+        given = raw if raw.strip() else "{}"
+        parsed = parse_json_object(given, max_bytes=conf.tool_argument_bytes)
     except InvalidJson as error:
         raise ToolError("invalid_arguments", error.message) from None
     bound = {each.name for each in tool.parameters if each.bound is not None}

@@ -27,7 +27,9 @@ from chat.tools.binding import bind, plain
 from chat.tools.ledger import CallContext, CallLapsed, Outcome, answer, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
 from tenants.db import Lane, in_lane, see_through
+from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
+from tenants.together import Insert, insert_together
 
 __all__ = [
     "CallContext",
@@ -75,11 +77,16 @@ class _Rules:
     """What a run may call, and what its tenant wants to be asked about."""
 
     enabled: frozenset[str]
+    programs: frozenset[str]
     approval: frozenset[str]
 
 
-def prepare(ctx: CallContext, calls: Sequence[ProposedCall]) -> list[ToolCall]:
+def prepare(
+    ctx: CallContext, calls: Sequence[ProposedCall], *, beside: Sequence[Insert] = ()
+) -> list[ToolCall]:
     """Insert a ledger row with its decision for each call, in the order given.
+
+    In one statement with their audit events, and with what is given as `beside`.
 
     Must run inside the tenant's scope and a transaction. The rows come back
     `started` (execute them after the commit), `waiting` for approval,
@@ -87,10 +94,14 @@ def prepare(ctx: CallContext, calls: Sequence[ProposedCall]) -> list[ToolCall]:
     or a replay that carries the stored result.
     """
     listed = TenantPolicy.objects.values_list("approval_tools", flat=True).first()
-    rules = _Rules(enabled=registry.enabled_names(ctx.run.tools), approval=frozenset(listed or ()))
+    rules = _Rules(
+        enabled=registry.enabled_names(ctx.run.tools),
+        programs=registry.program_names(ctx.run.tools),
+        approval=frozenset(listed or ()),
+    )
     known = _earlier_calls(ctx, calls)
     rows: list[ToolCall] = []
-    notes: list[tuple[ToolCall, str, list[str]]] = []
+    notes: list[AuditEvent] = []
     for proposed in calls:
         row = _row(ctx, proposed)
         identity = (row.server_call_id, row.name, row.arguments_hash)
@@ -101,12 +112,10 @@ def prepare(ctx: CallContext, calls: Sequence[ProposedCall]) -> list[ToolCall]:
         else:
             decision, names = _repeat(row, earlier), []
         rows.append(row)
-        notes.append((row, decision, names))
-    ToolCall.objects.bulk_create(rows)
-    for row, decision, names in notes:
-        ledger.attempted(ctx.principal, row, decision)
+        notes.append(ledger.attempted(ctx.principal, row, decision))
         if names:
-            ledger.refused_identity(ctx.principal, row, names)
+            notes.append(ledger.refused_identity(ctx.principal, row, names))
+    insert_together([*beside, Insert(rows=rows), Insert(rows=notes)])
     return rows
 
 
@@ -135,11 +144,11 @@ def _row(ctx: CallContext, proposed: ProposedCall) -> ToolCall:
 
 def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, list[str]]:
     """Fill in the row's status; return the decision and the reserved names sent, if any."""
-    tool = registry.find(proposed.name)
-    if proposed.name not in rules.enabled:
-        return _refuse(row, Outcome.of_code("unknown_tool", CallStatus.REFUSED)), []
-    if tool is None:
+    if proposed.name in rules.programs:
         return _leave_to_program(row, proposed), []
+    tool = registry.find(proposed.name)
+    if tool is None or proposed.name not in rules.enabled:
+        return _refuse(row, Outcome.of_code("unknown_tool", CallStatus.REFUSED)), []
     row.version, row.effect = tool.version, tool.effect
     try:
         parse_arguments(tool, proposed.arguments)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from chat.conf import conf
 from chat.errors import InvalidJson
 from chat.json_input import parse_json_object
-from chat.models import Run, RunStatus, RunStep, ToolCall
+from chat.models import Run, RunStatus, RunStep, StepStatus, ToolCall
 from chat.models.runs import CallStatus
 from chat.tools.arguments import redacted
 from chat.tools.base import ToolContext, ToolError
+from chat.tools.ending import end_call
 from chat.tools.outputs import error_text, output_text
 from tenants import audit
 from tenants.access import Principal, principal_for_run
+from tenants.models import AuditEvent
 
 
 class CallLapsed(Exception):
@@ -60,14 +65,14 @@ def arguments_hash(raw: str) -> str:
     return hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def attempted(principal: Principal, call: ToolCall, decision: str) -> None:
-    """Record what was asked for and decided, in the transaction of the ledger row."""
+def attempted(principal: Principal, call: ToolCall, decision: str) -> AuditEvent:
+    """Return the record of what was asked for and decided, to be stored with the ledger row."""
     try:
         most = conf.tool_argument_bytes
         copy = redacted(parse_json_object(call.arguments or "{}", max_bytes=most))
     except InvalidJson:
         copy = {"unreadable_characters": len(call.arguments)}
-    audit.record(
+    return audit.event(
         principal,
         "tool.attempted",
         call.pk,
@@ -81,9 +86,9 @@ def attempted(principal: Principal, call: ToolCall, decision: str) -> None:
     )
 
 
-def refused_identity(principal: Principal, call: ToolCall, names: Sequence[str]) -> None:
-    """Record the security event of a model that tried to say who is asking."""
-    audit.record(
+def refused_identity(principal: Principal, call: ToolCall, names: Sequence[str]) -> AuditEvent:
+    """Return the security event of a model that tried to say who is asking."""
+    return audit.event(
         principal,
         "security.reserved_argument",
         call.pk,
@@ -132,7 +137,9 @@ def require_claim(ctx: CallContext, call: ToolCall) -> None:
 
 
 def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = False) -> ToolCall:
-    """End a started call and record it; `stopping` also works while its run is being ended.
+    """End a started call and record it, and its step where it was the last to be completed.
+
+    With `stopping` also while its run is being ended.
 
     Raises:
         CallLapsed: when it has ended already, or this process lost the run.
@@ -151,11 +158,8 @@ def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = 
         )
     else:
         rows = _claimed(ctx, call, CallStatus.STARTED)
-    if rows.update(**changes) != 1:
-        raise CallLapsed(call.pk)
-    for name, value in changes.items():
-        setattr(call, name, value)
-    audit.record(
+    call.ended_at = now
+    note = audit.event(
         ctx.principal,
         "tool.ended",
         call.pk,
@@ -165,7 +169,19 @@ def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = 
         code=outcome.error_code,
         duration_ms=call.duration_ms,
     )
+    closes = outcome.status == CallStatus.COMPLETED and not stopping
+    ended, closed = end_call(rows, call, changes, note, step=ctx.step if closes else None)
+    if not ended:
+        raise CallLapsed(call.pk)
+    for name, value in changes.items():
+        setattr(call, name, value)
+    if closed:
+        transaction.on_commit(partial(_note_closed, ctx.step, now))
     return call
+
+
+def _note_closed(step: RunStep, at: datetime) -> None:
+    step.status, step.ended_at = StepStatus.COMPLETED, at
 
 
 def reread(call: ToolCall) -> ToolCall:

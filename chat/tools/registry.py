@@ -126,6 +126,20 @@ def enabled_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
     return frozenset(switched_on | {made.name for made in TOOLS.values() if made.always})
 
 
+def program_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
+    """Return the functions among wire tools that their program runs itself.
+
+    They are kept with their definition, ours by name alone: one that is registered later takes
+    no program's place, and one that is no longer is nobody's.
+    """
+    functions = [item["function"] for item in run_tools if item["type"] == "function"]
+    return frozenset(
+        one["name"]
+        for one in functions
+        if "strict" in one or (one.keys() > {"name"} and one["name"] not in TOOLS)
+    )
+
+
 def offered_names(run_tools: Iterable[dict[str, Any]], *, dropped: bool) -> tuple[str, ...]:
     """Return the functions to tell a model server of, in their order.
 
@@ -140,20 +154,20 @@ def offered_names(run_tools: Iterable[dict[str, Any]], *, dropped: bool) -> tupl
 def specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[ToolSpec, ...]:
     """Return the named functions as a model server is told of them.
 
-    A registered tool is described by its own code, a client's function by the
-    client's definition in the run's wire tools; other names are left out.
+    A registered tool is described by its own code, a program's function by the
+    program's definition in the run's wire tools; other names are left out.
     """
-    client = {
-        item["function"]["name"]: item["function"]
-        for item in run_tools
-        if item["type"] == "function"
+    listed = list(run_tools)
+    theirs = program_names(listed)
+    defined = {
+        item["function"]["name"]: item["function"] for item in listed if item["type"] == "function"
     }
     found = []
     for name in names:
-        if name in TOOLS:
+        if name in theirs:
+            found.append(_program_spec(defined[name]))
+        elif name in TOOLS:
             found.append(_spec(TOOLS[name]))
-        elif name in client:
-            found.append(_client_spec(client[name]))
     return tuple(found)
 
 
@@ -166,7 +180,7 @@ def _spec(made: Tool) -> ToolSpec:
     return ToolSpec(name=made.name, description=made.description, parameters=made.schema)
 
 
-def _client_spec(function: dict[str, Any]) -> ToolSpec:
+def _program_spec(function: dict[str, Any]) -> ToolSpec:
     return ToolSpec(
         name=function["name"],
         description=function.get("description") or "",

@@ -22,7 +22,8 @@ from chat.conf import conf
 from chat.errors import Unavailable
 from chat.runs.follow import Reader, follow
 from chat.runs.live import Cursor
-from chat.runs.worker import Watched, worker
+from chat.runs.revocation import Watched
+from chat.runs.worker import worker
 from chat.upstream.patience import Patience
 from chat.web.answers import sent_answer
 from chat.web.frames import parse_frame, request_id

@@ -24,7 +24,7 @@ def parse_frame(text: str | None) -> dict[str, Any]:
     """
     if text is None:
         raise InvalidInput("Frames are text.", param="type")
-    frame = parse_json_object(text, max_bytes=conf.frame_bytes, max_depth=conf.json_depth)
+    frame = parse_json_object(text, max_bytes=conf.frame_bytes)
     kind = frame.get("type")
     if not isinstance(kind, str) or kind not in FRAMES:
         raise InvalidInput(f"Unknown frame type; known are {', '.join(FRAMES)}.", param="type")

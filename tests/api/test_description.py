@@ -13,11 +13,12 @@ from drf_spectacular.validation import validate_schema
 from chat.api import assistants, messages, runs, threads, uploads, urls, vector_stores
 from chat.api.differences import ADDED, differences, merged
 from chat.api.fields import Input
-from chat.api.schema import EXTENSIONS, IDEMPOTENCY_HEADER, description
+from chat.api.idempotency import KEY_HEADER
+from chat.api.schema import EXTENSIONS, description
 from tenants.actions.external import USER_HEADER
 from tests.api.published import PUBLISHED
 
-OURS = {"OpenAI-Beta", USER_HEADER, IDEMPOTENCY_HEADER}
+OURS = {"OpenAI-Beta", USER_HEADER, KEY_HEADER}
 VERBS = ("get", "post", "delete")
 PROSE = ("description", "summary", "title", "deprecated", "tags", "operationId")
 Operation = tuple[str, str]
@@ -102,7 +103,7 @@ BODIES: dict[str, type[Input]] = {
     "CreateMessageRequest": messages.NewMessage,
     "ModifyMessageRequest": messages.MessageChange,
     "CreateRunRequest": runs.RunInput,
-    "ModifyRunRequest": runs.MetadataInput,
+    "ModifyRunRequest": runs.RunChange,
     "CreateThreadAndRunRequest": runs.ThreadAndRunInput,
     "SubmitToolOutputsRunRequest": runs.ToolOutputsInput,
     "CreateVectorStoreRequest": vector_stores.NewStore,

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.cache import cache
 from django.utils import timezone
+from pytest_django import Settings
 
 from chat.models import IdempotencyRecord, Run, Thread
 from chat.tasks import erase_idempotency_records
@@ -93,6 +95,18 @@ def test_a_retry_of_what_never_arrived_is_carried_out(alice: Api, world: World) 
     runs = count(world, Run)
     assert begin(counted(alice, 2), world).status_code == 200
     assert count(world, Run) == runs + 1
+
+
+@pytest.mark.parametrize("limit", ["RUNS_PER_MEMBER", "API_REQUESTS_PER_MINUTE"])
+def test_a_retry_of_a_refused_attempt_is_not_answered_for_an_earlier_request(
+    alice: Api, world: World, settings: Settings, limit: str
+) -> None:
+    cache.clear()
+    first, usual = begin(counted(alice, 0), world), settings.CHAT
+    settings.CHAT = {**usual, limit: 1}
+    assert begin(counted(alice, 0), world).status_code == 429
+    settings.CHAT = usual
+    assert begin(counted(alice, 1), world).json()["id"] != first.json()["id"]
 
 
 def test_a_late_retry_is_a_new_request(alice: Api, world: World) -> None:

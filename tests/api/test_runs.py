@@ -91,6 +91,13 @@ def test_a_model_is_named_for_one_run(alice: Api, world: World, thread: str) -> 
     assert row(world, run.json()).reasoning_effort == "low"
 
 
+def test_an_assistants_own_model_stays_at_its_server(alice: Api, world: World, thread: str) -> None:
+    with world.acme.scope():
+        Assistant.objects.update(model="demo-scripted", upstream="demo")
+    run = begin(alice, world, thread, model="demo-scripted").json()
+    assert row(world, run).upstream == "demo"
+
+
 def test_an_unknown_model_is_refused(alice: Api, world: World, thread: str) -> None:
     refused = begin(alice, world, thread, model="gpt-99")
     assert_error(refused, 400, param="model", code="model_not_found")
@@ -181,6 +188,15 @@ def test_other_assistants_are_not_found(
     refused = begin(alice, world, thread, assistant_id=assistant)
     assert refused.status_code == status
     assert refused.json()["error"]["param"] == "assistant_id"
+
+
+def test_an_unknown_run_is_named_alike_wherever_it_is_asked_for(alice: Api, thread: str) -> None:
+    path = f"threads/{thread}/runs/run_{UNKNOWN}"
+    outputs: dict[str, Any] = {"tool_outputs": []}
+    asked = [alice.get(path), alice.post(path, {}), alice.post(f"{path}/cancel", {})]
+    asked += [alice.get(f"{path}/steps"), alice.post(f"{path}/submit_tool_outputs", outputs)]
+    told = {assert_error(answer, 404, param="run_id") for answer in asked}
+    assert told == {f"No run found with id 'run_{UNKNOWN}'."}
 
 
 def test_a_second_run_is_refused_in_the_known_words(alice: Api, world: World, thread: str) -> None:

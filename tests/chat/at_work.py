@@ -10,18 +10,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.conf import settings
 
-from chat.actions.messages import Sent, create_message
+from chat.actions.messages import Sent
 from chat.models import Message, Run, RunStep, ToolCall, Usage
 from chat.runs import upstreams
 from chat.runs.live import LiveRun, hub
 from chat.runs.worker import worker
 from chat.upstream.breaker import Breakers
 from tenants.db import in_db
+from tests.chat.saying import said
 from tests.model_server import make_assistant
 from tests.upstream.server import ScriptedServer
 from tests.world import Company
@@ -127,15 +127,7 @@ async def say(
     busy: str | None = None,
 ) -> Sent:
     """Send a message as this person."""
-    return await in_db(
-        create_message,
-        company.principal(name),
-        thread,
-        assistant_id=assistant or company.assistant.pk,
-        text=text,
-        client_id=str(uuid4()),
-        busy=busy,
-    )
+    return await in_db(said, company, text, by=name, assistant=assistant, thread=thread, busy=busy)
 
 
 async def idle(seconds: float = WAIT_SECONDS) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from uuid import uuid4
 
 import pytest
 from django.conf import settings
 
-from chat.actions.messages import Sent, create_message
 from chat.actions.new_runs import create_run
 from chat.actions.runs import cancel_run, retry_run
 from chat.errors import NothingToRetry, ThreadBusy, TooManyRuns
@@ -23,28 +21,12 @@ from tenants.actions import revoke_api_key
 from tenants.db import in_db
 from tests.chat import at_work
 from tests.chat.at_work import assistant_on, idle, stored, working
+from tests.chat.saying import said
 from tests.model_server import ModelServer
 from tests.socket_client import ChatSocket, Frame, chat_socket
 from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
 from tests.world import World
-
-
-def say(
-    world: World,
-    *,
-    thread: str | None = None,
-    busy: str | None = None,
-    principal: Principal | None = None,
-) -> Sent:
-    return create_message(
-        principal or world.acme.principal("alice"),
-        thread,
-        assistant_id=world.acme.assistant.pk,
-        text="Hello",
-        client_id=str(uuid4()),
-        busy=busy,
-    )
 
 
 def set_policy(world: World, policy: str) -> None:
@@ -53,21 +35,21 @@ def set_policy(world: World, policy: str) -> None:
 
 
 def test_it_waits_unless_the_assistant_is_set_otherwise(world: World) -> None:
-    first = say(world)
-    assert say(world, thread=first.thread.pk).run is None
+    first = said(world.acme)
+    assert said(world.acme, thread=first.thread.pk).run is None
 
 
 def test_an_assistant_may_refuse(world: World) -> None:
     set_policy(world, "reject")
-    first = say(world)
+    first = said(world.acme)
     with pytest.raises(ThreadBusy):
-        say(world, thread=first.thread.pk)
+        said(world.acme, thread=first.thread.pk)
 
 
 def test_an_assistant_may_be_interrupted(world: World) -> None:
     set_policy(world, "interrupt")
-    first = say(world)
-    say(world, thread=first.thread.pk)
+    first = said(world.acme)
+    said(world.acme, thread=first.thread.pk)
     assert first.run is not None
     with world.acme.scope():
         assert Run.objects.get(pk=first.run.pk).reason == "interrupted"
@@ -75,8 +57,8 @@ def test_an_assistant_may_be_interrupted(world: World) -> None:
 
 def test_a_message_may_ask_for_something_else(world: World) -> None:
     set_policy(world, "reject")
-    first = say(world)
-    assert say(world, thread=first.thread.pk, busy="queue").run is None
+    first = said(world.acme)
+    assert said(world.acme, thread=first.thread.pk, busy="queue").run is None
 
 
 def with_key(world: World, name: str = "alice") -> Principal:
@@ -98,16 +80,16 @@ def active(world: World, thread: str) -> Run:
 
 
 def test_what_waited_is_answered_with_its_senders_key(world: World) -> None:
-    first = say(world)
-    waits = say(world, thread=first.thread.pk, principal=with_key(world))
+    first = said(world.acme)
+    waits = said(world.acme, thread=first.thread.pk, by=with_key(world))
     finish(world, first.run)
     run = active(world, waits.thread.pk)
     assert run.key_id == world.acme.keys["alice"].pk
 
 
 def test_what_waited_is_not_answered_once_its_key_is_revoked(world: World) -> None:
-    first = say(world)
-    say(world, thread=first.thread.pk, principal=with_key(world))
+    first = said(world.acme)
+    said(world.acme, thread=first.thread.pk, by=with_key(world))
     revoke_api_key(world.acme.principal("alice"), world.acme.keys["alice"].pk)
     finish(world, first.run)
     run = active(world, first.thread.pk)
@@ -149,7 +131,7 @@ def ends_of(world: World, thread: str) -> list[tuple[str, str]]:
 
 
 def test_a_run_cancelled_in_line_waits_no_more(world: World) -> None:
-    first, principal = say(world), world.acme.principal("alice")
+    first, principal = said(world.acme), world.acme.principal("alice")
     assistant = world.acme.assistant.pk
     waits = create_run(principal, first.thread.pk, assistant_id=assistant, busy="queue")
     cancelled = cancel_run(principal, waits.pk)
@@ -161,29 +143,29 @@ def test_a_member_has_only_so_many_answers_under_way(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(settings.CHAT, "RUNS_PER_MEMBER", 1)
-    first = say(world)
+    first = said(world.acme)
     with pytest.raises(TooManyRuns):
-        say(world)
-    assert say(world, principal=world.acme.principal("bob")).run is not None
-    assert say(world, thread=first.thread.pk).run is None
+        said(world.acme)
+    assert said(world.acme, by="bob").run is not None
+    assert said(world.acme, thread=first.thread.pk).run is None
 
 
 def test_a_company_has_only_so_many_answers_under_way(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(settings.CHAT, "RUNS_PER_TENANT", 1)
-    say(world)
+    said(world.acme)
     with pytest.raises(TooManyRuns):
-        say(world, principal=world.acme.principal("bob"))
+        said(world.acme, by="bob")
 
 
 def test_a_refused_message_is_not_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(settings.CHAT, "RUNS_PER_TENANT", 1)
-    say(world)
+    said(world.acme)
     with world.acme.scope():
         before = Message.objects.count(), Thread.objects.count()
     with pytest.raises(TooManyRuns):
-        say(world)
+        said(world.acme)
     with world.acme.scope():
         assert (Message.objects.count(), Thread.objects.count()) == before
 
@@ -197,21 +179,21 @@ def end_with(world: World, run: Run | None, status: str) -> None:
 
 @pytest.mark.parametrize("status", CUT_SHORT)
 def test_an_answer_that_was_cut_short_may_be_asked_for_again(world: World, status: str) -> None:
-    first = say(world)
+    first = said(world.acme)
     end_with(world, first.run, status)
     again = retry_run(world.acme.principal("alice"), first.thread.pk)
     assert (again.status, again.through_position) == ("queued", 1)
 
 
 def test_a_complete_answer_is_not_asked_for_again(world: World) -> None:
-    first = say(world)
+    first = said(world.acme)
     end_with(world, first.run, "completed")
     with pytest.raises(NothingToRetry):
         retry_run(world.acme.principal("alice"), first.thread.pk)
 
 
 def test_an_answer_under_way_is_not_asked_for_again(world: World) -> None:
-    first = say(world)
+    first = said(world.acme)
     with pytest.raises(ThreadBusy):
         retry_run(world.acme.principal("alice"), first.thread.pk)
 

@@ -20,9 +20,12 @@ from chat.runs.drafts import Copy
 from chat.runs.live import hub
 from chat.runs.worker import worker
 from tenants.db import in_db
+from tests.model_server import make_assistant
 from tests.world import Company, World
 
 FREE = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK", "SELECT set_config")
+
+LIST_ORDERS = {"type": "function", "function": {"name": "list_orders"}}
 
 
 class Statements(list[str]):
@@ -63,13 +66,15 @@ async def working(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
         await upstreams.close_all()
 
 
-async def turn(company: Company, text: str, thread: str | None = None) -> Sent:
+async def turn(
+    company: Company, text: str, thread: str | None = None, *, assistant: str | None = None
+) -> Sent:
     """Send a message and wait for its answer's end."""
     sent = await in_db(
         create_message,
         company.principal("alice"),
         thread,
-        assistant_id=company.assistant.pk,
+        assistant_id=assistant or company.assistant.pk,
         text=text,
         client_id=str(uuid4()),
     )
@@ -89,6 +94,24 @@ async def test_a_plain_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> No
             made = list(statements)
     assert len(made) <= 14, "\n".join(made)
     assert all(channel.writer is None for channel in hub.channels.values())
+
+
+@pytest.fixture
+def order_desk(world: World) -> str:
+    """An assistant of the first company with a tool that only reads."""
+    return make_assistant(world.acme, upstream="demo", tools=[LIST_ORDERS])
+
+
+async def test_a_tool_round(world: World, order_desk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    async with working(monkeypatch):
+        first = await turn(world.acme, "hello", assistant=order_desk)
+        for text in ("hello", "Show my orders"):
+            with counted() as statements:
+                await turn(world.acme, text, first.thread.pk, assistant=order_desk)
+                counts.append(len(statements))
+    # One of them is the tool's own.
+    assert 2 < counts[1] - counts[0] <= 9, "\n".join(statements)
 
 
 async def test_more_words_are_not_more_writes(

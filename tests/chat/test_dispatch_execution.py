@@ -15,11 +15,12 @@ from django.utils import timezone
 from structlog.testing import capture_logs
 
 from chat.conf import conf
-from chat.models import Run, Thread, ToolCall
+from chat.models import Run, RunStep, Thread, ToolCall
 from chat.tools import dispatch
 from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError
 from chat.tools.registry import TOOLS, make_tool
 from tenants.db import in_db
+from tenants.models import AuditEvent
 from tests.chat.tool_runs import audited, call, open_run, perform, perform_one, prepare, stored
 from tests.world import Company, World
 
@@ -353,3 +354,35 @@ def test_a_process_that_wakes_up_late_runs_no_call_of_another(
     row.status = status
     async_to_sync(dispatch.execute)(ctx, row)
     assert called == []
+
+
+def step_status(world: World, row: ToolCall) -> str:
+    """Return the status of a call's step as committed."""
+    with world.acme.scope():
+        return str(RunStep.objects.get(pk=row.step_id).status)
+
+
+def test_the_last_call_that_is_completed_closes_its_step(world: World, enable: Enable) -> None:
+    enable(rename)
+    ctx = open_run(world.acme, "alice", "rename")
+    row = perform_one(world.acme, ctx, "rename")
+    assert step_status(world, row) == ctx.step.status == "completed"
+
+
+def test_a_step_stays_open_while_one_of_its_calls_does(world: World, enable: Enable) -> None:
+    enable(rename)
+    ctx = open_run(world.acme, "alice", "rename")
+    row, _other = prepare(world.acme, ctx, call("rename"), call("rename", index=1))
+    async_to_sync(dispatch.execute)(ctx, row)
+    assert stored(world.acme, row).status == "completed"
+    assert step_status(world, row) == "in_progress"
+
+
+def test_a_call_that_was_ended_before_is_recorded_once(world: World, enable: Enable) -> None:
+    enable(rename)
+    ctx = open_run(world.acme, "alice", "rename")
+    row = perform_one(world.acme, ctx, "rename")
+    row.status = "started"
+    async_to_sync(dispatch.execute)(ctx, row)
+    with world.acme.scope():
+        assert AuditEvent.objects.filter(subject=row.pk, action="tool.ended").count() == 1

@@ -64,6 +64,8 @@ def test_pages_come_in_the_indexs_order(world: World, name: str) -> None:
     with world.acme.scope(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SET LOCAL enable_bitmapscan = off")
+        # A handful of rows may as well be sorted; millions may not, where an order is there.
+        cursor.execute("SET LOCAL enable_sort = off")
         plan = HOT[name](world.acme).explain()
     assert "Sort" not in plan, plan
 

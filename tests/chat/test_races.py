@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -16,7 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from chat.actions.approvals import decide_call
-from chat.actions.messages import Sent, create_message, delete_queued_message
+from chat.actions.messages import create_message, delete_queued_message
 from chat.actions.outputs import submit_tool_outputs
 from chat.actions.runs import cancel_run, retry_run
 from chat.actions.threads import delete_thread
@@ -28,6 +27,7 @@ from chat.runs.turn import COMPLETED, Spent, Turn
 from chat.tools import registry
 from chat.upstream.base import UsageReported
 from tenants.errors import AtriumError
+from tests.chat.saying import said
 from tests.world import Company, World
 
 ROUNDS = 3
@@ -61,20 +61,9 @@ def acme(world: World, request: pytest.FixtureRequest) -> Company:
     return world.acme
 
 
-def say(company: Company, thread: str | None = None, busy: str = "queue") -> Sent:
-    return create_message(
-        company.principal("alice"),
-        thread,
-        assistant_id=company.assistant.pk,
-        text="Hello",
-        client_id=str(uuid4()),
-        busy=busy,
-    )
-
-
 def answering(company: Company) -> Turn:
     """Return a run that a living process has nearly answered."""
-    run = say(company).run
+    run = said(company).run
     assert run is not None
     process = Process.objects.create()
     taken = recovery.take_over(run.tenant_id, run.pk, owner=process.pk)
@@ -90,7 +79,7 @@ def answering(company: Company) -> Turn:
 
 def waiting(company: Company, *names: str, minutes: float = 10) -> tuple[Run, list[ToolCall]]:
     """Return a run that waits for these calls: a tool's approval, a program's `own` output."""
-    run = say(company).run
+    run = said(company).run
     assert run is not None
     soon = timezone.now() + timedelta(minutes=minutes)
     with company.scope():
@@ -151,7 +140,7 @@ def take_over(run: Run) -> Callable[[], Any]:
 
 def test_create_and_create(acme: Company) -> None:
     thread = acme.threads["alice"].pk
-    results = race(*[partial(say, acme, thread, "reject")] * 2)
+    results = race(*[partial(said, acme, thread=thread, busy="reject")] * 2)
     assert len(winners(results)) == 1
     assert [e.code for e in results if isinstance(e, AtriumError)] == ["thread_busy"]
 
@@ -202,7 +191,7 @@ def test_complete_and_take_over(acme: Company) -> None:
 
 
 def test_two_processes_take_over(acme: Company) -> None:
-    run = say(acme).run
+    run = said(acme).run
     assert run is not None
     owners = [Process.objects.create().pk for _process in range(2)]
     taken = race(
@@ -287,7 +276,7 @@ def test_delete_and_complete(acme: Company) -> None:
 
 def test_queue_and_complete(acme: Company) -> None:
     turn = answering(acme)
-    queue = partial(say, acme, turn.run.thread_id, "queue")
+    queue = partial(said, acme, thread=turn.run.thread_id, busy="queue")
     race(queue, partial(records.finish, turn, COMPLETED))
     assert [at for _role, _status, at in messages(acme, turn.run)] == [1, 2, 3]
     [following] = active(acme, turn.run)
@@ -296,7 +285,7 @@ def test_queue_and_complete(acme: Company) -> None:
 
 def test_interrupt_and_complete(acme: Company) -> None:
     turn = answering(acme)
-    interrupt = partial(say, acme, turn.run.thread_id, "interrupt")
+    interrupt = partial(said, acme, thread=turn.run.thread_id, busy="interrupt")
     race(interrupt, partial(records.finish, turn, COMPLETED))
     assert [at for _role, _status, at in messages(acme, turn.run)] == [1, 2, 3]
     [following] = active(acme, turn.run)
@@ -305,7 +294,7 @@ def test_interrupt_and_complete(acme: Company) -> None:
 
 def test_withdraw_and_complete(acme: Company) -> None:
     turn = answering(acme)
-    waits = say(acme, turn.run.thread_id).message
+    waits = said(acme, thread=turn.run.thread_id).message
     withdrawn, _finished = race(
         partial(delete_queued_message, acme.principal("alice"), waits.pk),
         partial(records.finish, turn, COMPLETED),
@@ -316,7 +305,7 @@ def test_withdraw_and_complete(acme: Company) -> None:
 def test_write_on_and_approve(acme: Company) -> None:
     run, [call] = waiting(acme, "cancel_order")
     _sent, approved = race(
-        partial(say, acme, run.thread_id, "queue"), decide(acme, run, call, "approve")
+        partial(said, acme, thread=run.thread_id, busy="queue"), decide(acme, run, call, "approve")
     )
     with acme.scope():
         call.refresh_from_db()
@@ -325,7 +314,7 @@ def test_write_on_and_approve(acme: Company) -> None:
 
 
 def test_retry_and_retry(acme: Company) -> None:
-    run = say(acme).run
+    run = said(acme).run
     assert run is not None
     cancel_run(acme.principal("alice"), run.pk)
     results = race(*[partial(retry_run, acme.principal("alice"), run.thread_id)] * 2)

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from chat.actions.messages import INTERRUPTED, Sent, create_message
+from chat.actions.messages import INTERRUPTED, Sent
 from chat.actions.runs import cancel_run, request_cancel
 from chat.errors import RunFinished
 from chat.models import Run, RunStatus, Thread
@@ -24,6 +24,7 @@ from chat.tools.base import Effect, Tool, ToolContext
 from chat.tools.registry import TOOLS, make_tool
 from tenants.db import in_db
 from tests.chat.at_work import assistant_on, idle, say, stored, working
+from tests.chat.saying import unclaimed_run
 from tests.chat.test_run_tools import calling
 from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
@@ -157,28 +158,15 @@ async def test_stopped_while_it_waits_for_an_approval(
 
 
 def test_stopped_before_any_process_has_it(world: World) -> None:
-    sent = queued(world)
+    sent = unclaimed_run(world.acme)
     stopped = cancel_run(world.acme.principal("alice"), sent.pk)
     assert (stopped.status, stopped.reason) == ("cancelled", "stopped")
     with pytest.raises(RunFinished):
         cancel_run(world.acme.principal("alice"), sent.pk)
 
 
-def queued(world: World) -> Run:
-    """Return a run that no process has."""
-    sent = create_message(
-        world.acme.principal("alice"),
-        None,
-        assistant_id=world.acme.assistant.pk,
-        text="Hello",
-        client_id=str(uuid4()),
-    )
-    assert sent.run is not None
-    return sent.run
-
-
 def test_stopped_while_its_process_is_dead_it_ends_with_the_reason_given(world: World) -> None:
-    run = queued(world)
+    run = unclaimed_run(world.acme)
     with world.acme.scope():
         Run.objects.filter(pk=run.pk).update(owner=uuid4(), token=1, status="in_progress")
         run.refresh_from_db()

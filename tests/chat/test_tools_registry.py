@@ -218,6 +218,20 @@ def test_a_client_s_function_is_described_by_the_client() -> None:
     assert described == {"mine": "My own.", "get_order": TOOLS["get_order"].description}
 
 
+def test_a_tool_registered_later_takes_no_programs_place() -> None:
+    theirs = {"name": "get_order", "description": "Theirs.", "strict": False}
+    run_tools = [{"type": "function", "function": theirs}]
+    [spec] = registry.specs(run_tools, ["get_order"])
+    assert spec.description == "Theirs."
+    assert registry.program_names(run_tools) == {"get_order"}
+
+
+def test_a_tool_that_is_registered_no_more_is_nobodys() -> None:
+    run_tools = [{"type": "function", "function": {"name": "gone"}}]
+    assert registry.specs(run_tools, ["gone"]) == ()
+    assert registry.program_names(run_tools) == frozenset()
+
+
 def test_search_comes_along_when_messages_were_dropped() -> None:
     assert registry.offered_names([], dropped=True) == ("search_thread",)
 

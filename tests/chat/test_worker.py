@@ -12,7 +12,6 @@ from django.db import OperationalError
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from chat.actions.messages import create_message
 from chat.models import Process, Run, RunStep, ToolCall
 from chat.runs import loop, recovery
 from chat.runs.claims import Claim
@@ -20,6 +19,7 @@ from chat.runs.live import hub
 from chat.runs.turn import CANCELLED, Started
 from chat.runs.worker import RunTask, Worker
 from tenants.db import in_db
+from tests.chat.saying import said, unclaimed_run
 from tests.world import Company, World
 
 
@@ -32,16 +32,8 @@ def empty_hub() -> Iterator[None]:
 
 @pytest.fixture
 def run(world: World) -> Run:
-    """A run that was accepted where no loop runs: nobody has claimed it."""
-    sent = create_message(
-        world.acme.principal("alice"),
-        None,
-        assistant_id=world.acme.assistant.pk,
-        text="Hello",
-        client_id=str(uuid4()),
-    )
-    assert sent.run is not None
-    return sent.run
+    """A run that nobody has claimed."""
+    return unclaimed_run(world.acme)
 
 
 def stored(company: Company, run: Run) -> Run:
@@ -149,14 +141,7 @@ def test_a_full_process_still_ends_what_is_overdue(world: World, run: Run) -> No
 
 def test_a_run_that_nobody_ended_in_time_makes_room(world: World, run: Run) -> None:
     change(world.acme, run, expires_at=timezone.now() - timedelta(seconds=16))
-    sent = create_message(
-        world.acme.principal("alice"),
-        run.thread_id,
-        assistant_id=world.acme.assistant.pk,
-        text="Is anybody there?",
-        client_id=str(uuid4()),
-        busy="reject",
-    )
+    sent = said(world.acme, "Is anybody there?", thread=run.thread_id, busy="reject")
     assert sent.run is not None
     assert stored(world.acme, run).status == "expired"
 
@@ -178,14 +163,7 @@ def test_a_run_that_was_given_back_wakes_a_process(world: World, run: Run) -> No
 
 
 def test_a_queued_message_that_nobody_can_claim_wakes_a_process(world: World, run: Run) -> None:
-    waiting = create_message(
-        world.acme.principal("alice"),
-        run.thread_id,
-        assistant_id=world.acme.assistant.pk,
-        text="And then?",
-        client_id=str(uuid4()),
-        busy="queue",
-    )
+    waiting = said(world.acme, "And then?", thread=run.thread_id, busy="queue")
     ProcrastinateJob.objects.all().delete()
     change(world.acme, run, expires_at=timezone.now() - timedelta(seconds=1))
     recovery.take_over(run.tenant_id, run.pk, owner=None)

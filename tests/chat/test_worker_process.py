@@ -6,12 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from uuid import uuid4
 
 from django.conf import settings
 
-from chat.actions.messages import create_message
 from chat.models import Message, Run
+from tests.chat.saying import unclaimed_run
 from tests.database import CHECKOUT, TestDatabase
 from tests.world import World
 
@@ -19,15 +18,8 @@ from tests.world import World
 def test_a_worker_process_answers_what_was_deferred(
     world: World, database: TestDatabase, tmp_path: Path
 ) -> None:
-    sent = create_message(
-        world.acme.principal("alice"),
-        None,
-        assistant_id=world.acme.assistant.pk,
-        text="hello",
-        client_id=str(uuid4()),
-    )
-    assert sent.run is not None
-    assert sent.run.owner is None
+    run = unclaimed_run(world.acme)
+    assert run.owner is None
     environment = {
         **os.environ,
         "DATABASE_URL": database.app_url,
@@ -39,6 +31,6 @@ def test_a_worker_process_answers_what_was_deferred(
     command = [sys.executable, "manage.py", "procrastinate", "worker", "--one-shot"]
     subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, timeout=60)
     with world.acme.scope():
-        assert Run.objects.get(pk=sent.run.pk).status == "completed"
-        answer = Message.objects.get(thread_id=sent.thread.pk, position=2)
+        assert Run.objects.get(pk=run.pk).status == "completed"
+        answer = Message.objects.get(thread_id=run.thread_id, position=2)
         assert answer.status == "completed"

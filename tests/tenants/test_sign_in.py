@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
+from allauth.usersessions.models import UserSession
 from django.core import mail
 from django.test import Client
 from pytest_django import Settings
@@ -216,3 +219,30 @@ def test_choice_survives_nothing_but_the_account_it_was_made_for(world: World) -
     choose_membership(session, world.globex.gina)
     session.save()
     assert client.get("/profile/").content.decode().count("Globex") == 0
+
+
+def last_use(client: Client) -> datetime:
+    sign_in = UserSession.objects.get(session_key=client.cookies["sessionid"].value)
+    found: datetime = sign_in.last_seen_at
+    return found
+
+
+def test_the_last_use_of_a_sign_in_is_noted_once_a_minute(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = sign_in("alice@acme.example")
+    client.get("/profile/")
+    before = last_use(client)
+    client.get("/profile/")
+    assert last_use(client) == before
+    monkeypatch.setattr("tenants.activity.NOTED_SECONDS", 0.0)
+    client.get("/profile/")
+    assert last_use(client) > before
+
+
+def test_the_use_of_a_sign_in_from_elsewhere_is_noted_at_once(world: World) -> None:
+    client = sign_in("alice@acme.example")
+    client.get("/profile/")
+    before = last_use(client)
+    client.get("/profile/", REMOTE_ADDR="192.0.2.7")
+    assert last_use(client) > before

@@ -16,7 +16,7 @@ from django.db import (
     models,
     transaction,
 )
-from model_bakery import baker
+from model_bakery import baker, generators
 
 from tenants.checks import OUTSIDE_THE_WALL, check_tenant_models, check_walls, tenant_models
 from tenants.db import call_door
@@ -28,7 +28,7 @@ from tests.world import Company, World
 
 TABLES = [model._meta.db_table for model in tenant_models()]
 # The factory knows Django's own types of columns only.
-baker.generators.add("chat.models.vectors.HalfVectorField", lambda: [1.0, 0.0])
+generators.add("chat.models.vectors.HalfVectorField", lambda: [1.0, 0.0])
 
 
 @pytest.fixture

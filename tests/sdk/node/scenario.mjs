@@ -142,12 +142,15 @@ async function runAsStreams(assistant_id) {
   stream = runs.submitToolOutputsStream(...submitting(run, outputsOf(run)));
   const second = await eventNames(stream);
   run = await stream.finalRun();
+  const answer = await answerOf(run);
   const message = { role: "user", content: "Say hello" };
+  // Heard from its first event on: nothing may be awaited between making and hearing it.
   const both = threads.createAndRunStream({ assistant_id, thread: { messages: [message] } });
+  const together = await eventNames(both);
   return {
     plain: [names, texts],
-    tool: [first, second, run.status, await answerOf(run)],
-    create_and_run: await eventNames(both),
+    tool: [first, second, run.status, answer],
+    create_and_run: together,
   };
 }
 

@@ -1,0 +1,74 @@
+"""What is open here and what of it is over: access that ended, runs that were cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from tenants.db import call_door
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Watched:
+    """Something open that revocation closes: a socket or a stream."""
+
+    membership: UUID | None
+    key: UUID | None
+    sign_in: str | None
+    since: datetime
+    close: Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Over:
+    """What of the things asked about has ended."""
+
+    memberships: frozenset[UUID] = frozenset()
+    keys: frozenset[UUID] = frozenset()
+    sign_ins: frozenset[str] = frozenset()
+    cancelled: frozenset[str] = frozenset()
+    revoked: frozenset[str] = frozenset()
+    signed_out: dict[UUID, datetime] = field(default_factory=dict)
+
+    def closes(self, one: Watched) -> bool:
+        """Tell whether the access is over that this was opened with."""
+        if one.membership in self.memberships or one.key in self.keys:
+            return True
+        if one.sign_in in self.sign_ins:
+            return True
+        out = self.signed_out.get(one.membership) if one.membership and one.key is None else None
+        return out is not None and out > one.since
+
+
+def what_is_over(
+    *,
+    memberships: Collection[UUID],
+    keys: Collection[UUID],
+    sign_ins: Collection[str],
+    runs: Collection[str],
+) -> Over:
+    """Ask, in one door call, which of these have ended."""
+    rows = call_door("watch", list(memberships), list(keys), list(sign_ins), list(runs))
+    ids: dict[str, set[str]] = {
+        "membership": set(),
+        "key": set(),
+        "sign_in": set(),
+        "cancel": set(),
+        "revoked": set(),
+    }
+    signed_out = {}
+    for kind, one, at in rows:
+        if kind == "signed_out":
+            signed_out[UUID(one)] = at
+        else:
+            ids[kind].add(one)
+    return Over(
+        memberships=frozenset(map(UUID, ids["membership"])),
+        keys=frozenset(map(UUID, ids["key"])),
+        sign_ins=frozenset(ids["sign_in"]),
+        cancelled=frozenset(ids["cancel"]),
+        revoked=frozenset(ids["revoked"]),
+        signed_out=signed_out,
+    )
