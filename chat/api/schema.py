@@ -217,11 +217,15 @@ class Described(AutoSchema):
 
     def _answers(self, known: Operation) -> dict[str, Any]:
         responses: dict[str, Any] = known["responses"]
-        if known["operationId"] not in STREAMING:
+        more: dict[str, Any] = {}
+        if known["operationId"] in STREAMING:
+            more = {"text/event-stream": {"schema": {"type": "string"}}}
+        elif known["operationId"] == "downloadFile":
+            more = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        if not more:
             return responses
         done = responses["200"]
-        stream = {"text/event-stream": {"schema": {"type": "string"}}}
-        return {**responses, "200": {**done, "content": {**done["content"], **stream}}}
+        return {**responses, "200": {**done, "content": {**done["content"], **more}}}
 
 
 def errors() -> dict[str, Any]:
