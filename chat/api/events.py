@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -31,8 +30,7 @@ OPENED, UNDER_WAY, MESSAGE_OPENED, MESSAGE_UNDER_WAY, CONTENT, SETTLED, CLOSED =
 _PLACE = re.compile(r"(-1|[0-9]{1,6})\.([0-9])\.([0-9]{1,6})\.([0-9]{1,9})\Z")
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """How far a stream has come. `offset` counts code points of the content part `part`."""
 
     step: int
@@ -114,10 +112,12 @@ class Sequencer:
 
     def _is_ours(self, entry: Entry) -> bool:
         run = self.run["id"]
+        if entry.text is not None:
+            return bool(entry.run == run)
         # A status that was given to the row alone comes without a run of its own.
         if not entry.run:
             return entry.data.get("object") == "thread.run" and entry.data["id"] == run
-        of_run = entry.text is None and entry.data.get("object") == "thread.run"
+        of_run = entry.data.get("object") == "thread.run"
         return entry.run == run and (entry.state >= self.since or not of_run)
 
     def catch_up(self, stored: Iterable[Entry]) -> Iterator[bytes]:
@@ -235,10 +235,12 @@ class Sequencer:
 
     def _have(self, index: int, part: int) -> int:
         """Return how many code points of a part the client has."""
+        at = self.at
+        if at.step == index and at.phase == CONTENT and at.part == part:
+            return at.offset
         if self.at >= Place(index, SETTLED) or self.at >= Place(index, CONTENT, part + 1):
             return 1 << 60
-        here = self.at >= Place(index, CONTENT, part)
-        return self.at.offset if here else 0
+        return 0
 
     def _emit(self, place: Place, event: str, data: WireObject) -> Iterator[bytes]:
         if place > self.at:
