@@ -55,7 +55,7 @@ class BodyLimit:
             await self._refuse(send, limit)
             return
         if found.for_keys and not await has_key(scope):
-            await _answer(send, KeyRefused.http_status, KeyRefused.code, KeyRefused().message)
+            await _answer(send, 401, KeyRefused.code, KeyRefused().message)
             return
         seen = 0
         refused = False
@@ -100,5 +100,7 @@ async def _answer(send: Send, status: int, code: str, text: str) -> None:
     body = json.dumps(error_body(code, text, status=status)).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     headers.append((b"content-length", str(len(body)).encode()))
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
