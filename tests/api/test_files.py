@@ -21,6 +21,7 @@ from chat.models import File, StorageUse
 from chat.tasks import erase_files
 from tests.api.conftest import Api, assert_error, program_of, upload, uploaded
 from tests.api.published import assert_published
+from tests.api.racing import at_once
 from tests.world import World
 
 pytestmark = pytest.mark.usefixtures("stored")
@@ -182,6 +183,25 @@ def test_of_two_that_fit_alone_one_is_kept(world: World, settings: Any) -> None:
     with pytest.raises(StorageFull):
         actions.keep_file(principal, rows[1])
     assert used(world) == 6
+
+
+def test_of_many_at_once_as_many_are_kept_as_fit(world: World, settings: Any, stored: Path) -> None:
+    settings.CHAT = {**settings.CHAT, "STORAGE_BYTES": 20}
+    api = program_of(world.acme, "alice")
+    found = at_once(6, lambda: upload(Api(secret=api.secret), b"x" * 6).status_code)
+    assert sorted(found) == [200] * 3 + [400] * 3
+    assert used(world) == 18
+    asyncio.run(erase_files(0))
+    assert len(on_disk(stored)) == 3
+
+
+def test_what_is_deleted_twice_at_once_is_freed_once(world: World) -> None:
+    api = program_of(world.acme, "alice")
+    uploaded(api, b"stays")
+    path = f"files/{uploaded(api, b'words')['id']}"
+    found = at_once(4, lambda: Api(secret=api.secret).delete(path).status_code)
+    assert found.count(200) >= 1
+    assert used(world) == 5
 
 
 def test_what_a_crash_left_behind_is_removed(world: World, stored: Path) -> None:
