@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import aiohttp
 
 from tenants.db import in_db
 from tests.api.conftest import program_of
 from tests.processes.conftest import Pair
 from tests.processes.test_two_processes import TEXT, WORDS, deltas, whole_text
+from tests.server import Server
 from tests.socket_client import chat_socket
 from tests.upstream.script import Answer
 from tests.world import World
@@ -51,6 +55,7 @@ async def requests_left(client: aiohttp.ClientSession, url: str) -> int:
 
 
 async def test_readers_are_told_to_look_again_once_redis_is_back(world: World, pair: Pair) -> None:
+    await in_db(wait_until_it_says, pair.b, "heard")
     pair.upstream.expect(say="Hello")
     pair.upstream.expect(say=TEXT)
     async with (
@@ -62,6 +67,7 @@ async def test_readers_are_told_to_look_again_once_redis_is_back(world: World, p
         await writer.until_ended(sent["run"]["id"])
         await reader.ask("subscribe", thread=thread, cursor=None)
         pair.redis.kill()
+        await in_db(wait_until_it_says, pair.b, "away")
         pair.redis.start()
         told = await reader.until_event("atrium.thread.changed")
         assert told["data"] == {"id": thread}
@@ -72,3 +78,11 @@ async def test_readers_are_told_to_look_again_once_redis_is_back(world: World, p
         assert message["content"][0]["text"]["value"] == TEXT
         # By then it is forwarded again, or still read from the rows, which have it whole.
         assert reader.text_of(message["id"]) in (TEXT, "")
+
+
+def wait_until_it_says(server: Server, word: str) -> None:
+    """Wait until the last that a process logged of Redis is that it is `away`, or `heard`."""
+    deadline = time.monotonic() + 20
+    while re.findall(r"channel_layer_(away|heard)", server.logged())[-1:] != [word]:
+        assert time.monotonic() < deadline, f"The process did not say that Redis is {word}."
+        time.sleep(0.05)
