@@ -102,6 +102,8 @@ def test_code_has_its_language_colours_and_a_copy_button(
     block = page.locator(".code-block")
     expect(block.locator(".code-head")).to_contain_text("sql")
     expect(block.locator(".hljs-keyword")).to_have_text("SELECT")
+    expect(block).to_contain_text("SELECT 1;")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
     block.get_by_role("button", name="Copy").click()
     expect(block.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == "SELECT 1;"
