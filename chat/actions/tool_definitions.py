@@ -28,7 +28,8 @@ def clean_tools(value: Any, *, limit: int, param: str = "tools") -> list[dict[st
     """Return the list of tools as it is stored.
 
     A function that is registered here is kept by its name alone: its own code
-    describes it. Any other is the caller's, with its definition.
+    describes it. Any other is the caller's, with its definition, also one that
+    bears the name of a built-in tool.
 
     Raises:
         InvalidInput: naming the part in `param`, e.g. "tools[0].function.name".
@@ -63,7 +64,7 @@ def _function(value: Any, param: str) -> dict[str, Any]:
     allowed = ("name", "description", "parameters", "strict")
     given = clean_object(value, param=param, allowed=allowed)
     name = clean_name(given.get("name"), param=f"{param}.name")
-    if registry.find(name) is not None:
+    if registry.find(name) is not None and not registry.is_builtin(name):
         return {"name": name}
     function: dict[str, Any] = {"name": name}
     if given.get("description") is not None:

@@ -248,6 +248,8 @@ class ToolCall(TenantModel):
     arguments = models.TextField(blank=True)
     arguments_hash = models.CharField(max_length=64, blank=True)
     bound = models.JSONField(null=True)
+    # What the tool found or made, for readers and the page; the model is given `output` alone.
+    details = models.JSONField(null=True)
     status = models.CharField(max_length=16, choices=CallStatus.choices)
     output = models.TextField(null=True)
     error_code = models.CharField(max_length=32, blank=True)

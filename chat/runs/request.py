@@ -69,5 +69,8 @@ def _tool_choice(turn: Turn, offered: Collection[str]) -> str | dict[str, Any]:
         return "auto"
     if choice == "required":
         return "required"
-    name = choice["function"]["name"] if choice["type"] == "function" else None
+    if choice["type"] == "function":
+        name = choice["function"]["name"]
+    else:
+        name = registry.builtin_name(choice["type"])
     return {"type": "function", "function": {"name": name}} if name in offered else "auto"

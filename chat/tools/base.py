@@ -41,6 +41,17 @@ class ToolError(ChatError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToolResult:
+    """What a tool may return in place of a bare value: `output` is for the model.
+
+    `details` is kept with the call, for the step that shows it; JSON.
+    """
+
+    output: Any
+    details: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToolContext:
     """First parameter of every tool. The principal is the run's; no argument changes it.
 
@@ -119,7 +130,8 @@ class Tool:
     """A registered function. `schema` is what the model sees of its parameters.
 
     `timeout` is in seconds, None for the installation's default. Tools with
-    `always` may be called in every run without being switched on.
+    `always` may be called in every run without being switched on; one with
+    `builtin` is switched on by the wire tool of that type, as `file_search` is.
     """
 
     name: str
@@ -133,6 +145,7 @@ class Tool:
     needs_approval: bool = False
     untrusted_output: bool = False
     always: bool = False
+    builtin: str = ""
     timeout: float | None = None
     is_async: bool = False
 

@@ -22,7 +22,7 @@ from chat.models import TenantPolicy, ToolCall
 from chat.models.runs import CallStatus
 from chat.tools import ledger, registry
 from chat.tools.arguments import ReservedArgument, parse_arguments
-from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError
+from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError, ToolResult
 from chat.tools.binding import bind, plain
 from chat.tools.ledger import CallContext, CallLapsed, Outcome, answer, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
@@ -185,7 +185,8 @@ def _repeat(row: ToolCall, earlier: ToolCall) -> str:
     if earlier.status not in _ENDED:
         return _refuse(row, Outcome.of_code("duplicate_call", CallStatus.REFUSED))
     row.status, row.ended_at = earlier.status, timezone.now()
-    row.output, row.error_code, row.bound = earlier.output, earlier.error_code, earlier.bound
+    row.output, row.error_code = earlier.output, earlier.error_code
+    row.bound, row.details = earlier.bound, earlier.details
     return "replayed"
 
 
@@ -333,8 +334,13 @@ def _bind_here(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContex
 
 
 def _completed(tool: Tool, values: dict[str, Any], result: Any) -> Outcome:
-    output = output_text(result, untrusted=tool.untrusted_output)
-    return Outcome(status=CallStatus.COMPLETED, output=output, bound=plain(values))
+    told = result if isinstance(result, ToolResult) else ToolResult(output=result)
+    return Outcome(
+        status=CallStatus.COMPLETED,
+        output=output_text(told.output, untrusted=tool.untrusted_output),
+        bound=plain(values),
+        details=told.details,
+    )
 
 
 def _interrupted(tool: Tool, code: str) -> Outcome:

@@ -41,12 +41,16 @@ class CallContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a call ended. `bound` is what the tool was given, None when it was not called."""
+    """How a call ended. `bound` is what the tool was given, None when it was not called.
+
+    `details` is what it told besides its output, if anything.
+    """
 
     status: CallStatus
     output: str
     error_code: str = ""
     bound: dict[str, Any] | None = None
+    details: dict[str, Any] | None = None
 
     @classmethod
     def of_code(cls, code: str, status: CallStatus = CallStatus.FAILED) -> Outcome:
@@ -150,6 +154,7 @@ def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = 
         "output": outcome.output,
         "error_code": outcome.error_code,
         "bound": outcome.bound,
+        "details": outcome.details,
         "ended_at": now,
     }
     if stopping:

@@ -32,6 +32,7 @@ def tool(
     needs_approval: bool = False,
     untrusted_output: bool = False,
     always: bool = False,
+    builtin: str = "",
     timeout: float | None = None,
 ) -> Callable[[F], F]:
     """Register a function as a tool; name, description and schema are read from it.
@@ -54,6 +55,7 @@ def tool(
             needs_approval=needs_approval,
             untrusted_output=untrusted_output,
             always=always,
+            builtin=builtin,
             timeout=timeout,
         )
         if made.name in TOOLS:
@@ -72,6 +74,7 @@ def make_tool(
     needs_approval: bool = False,
     untrusted_output: bool = False,
     always: bool = False,
+    builtin: str = "",
     timeout: float | None = None,
 ) -> Tool:
     """Return `function` as a Tool without registering it; raises what `tool` raises."""
@@ -105,6 +108,7 @@ def make_tool(
         needs_approval=needs_approval,
         untrusted_output=untrusted_output,
         always=always,
+        builtin=builtin,
         timeout=timeout,
         is_async=inspect.iscoroutinefunction(function),
     )
@@ -117,13 +121,40 @@ def find(name: str) -> Tool | None:
 
 def all_tools() -> list[Tool]:
     """Return the tools an admin can switch on, by name."""
-    return [TOOLS[name] for name in sorted(TOOLS) if not TOOLS[name].always]
+    listed = (TOOLS[name] for name in sorted(TOOLS))
+    return [made for made in listed if not made.always and not made.builtin]
 
 
 def enabled_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
     """Return the functions a run may call: those in its wire tools, and those always there."""
-    switched_on = {item["function"]["name"] for item in run_tools if item["type"] == "function"}
-    return frozenset(switched_on | {made.name for made in TOOLS.values() if made.always})
+    always = {made.name for made in TOOLS.values() if made.always}
+    return frozenset(always.union(_switched_on(run_tools)))
+
+
+def builtin_name(kind: str) -> str | None:
+    """Return the function that a wire tool of this type switches on, None without one."""
+    return next((made.name for made in TOOLS.values() if made.builtin == kind != ""), None)
+
+
+def _switched_on(run_tools: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the functions that wire tools switch on, in their order.
+
+    A built-in one is switched on by its type; its name alone may be that of a program's function.
+    """
+    listed = list(run_tools)
+    theirs = program_names(listed)
+    names = []
+    for item in listed:
+        if item["type"] != "function":
+            names.append(builtin_name(item["type"]))
+        elif (name := item["function"]["name"]) in theirs or not is_builtin(name):
+            names.append(name)
+    return [name for name in names if name is not None]
+
+
+def is_builtin(name: str) -> bool:
+    """Tell whether the tool of this name is switched on by a type of its own."""
+    return name in TOOLS and TOOLS[name].builtin != ""
 
 
 def program_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
@@ -146,9 +177,8 @@ def offered_names(run_tools: Iterable[dict[str, Any]], *, dropped: bool) -> tupl
     `dropped` says that older messages did not fit the prompt: the tools that
     are always there come along then.
     """
-    names = [item["function"]["name"] for item in run_tools if item["type"] == "function"]
     extra = [made.name for made in TOOLS.values() if made.always] if dropped else []
-    return tuple(dict.fromkeys([*names, *extra]))
+    return tuple(dict.fromkeys([*_switched_on(run_tools), *extra]))
 
 
 def specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[ToolSpec, ...]:

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from chat.conf import conf
 from chat.models import Run, RunStep, Thread, ToolCall
 from chat.tools import dispatch
-from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError
+from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError, ToolResult
 from chat.tools.registry import TOOLS, make_tool
 from tenants.db import in_db
 from tenants.models import AuditEvent
@@ -386,3 +386,9 @@ def test_a_call_that_was_ended_before_is_recorded_once(world: World, enable: Ena
     async_to_sync(dispatch.execute)(ctx, row)
     with world.acme.scope():
         assert AuditEvent.objects.filter(subject=row.pk, action="tool.ended").count() == 1
+
+
+def test_details_are_kept_beside_what_the_model_is_told(world: World, enable: Enable) -> None:
+    row = output_of(world, enable, ToolResult(output="two", details={"found": [1, 2]}))
+    assert stored(world.acme, row).output == "two"
+    assert stored(world.acme, row).details == {"found": [1, 2]}

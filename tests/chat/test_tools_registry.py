@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 
+from chat.actions.tool_definitions import clean_tools
 from chat.models import Run, Thread
 from chat.tools import registry
 from chat.tools.base import Bound, Effect, Limits, ObjectId, ToolContext
@@ -245,3 +246,26 @@ def test_audit_rows_can_be_named_by_their_rule() -> None:
         """Look at an event."""
 
     assert make_tool(look).parameters[0].model is AuditEvent
+
+
+def look_up(ctx: ToolContext) -> str:
+    """Look it up."""
+    return "looked up"
+
+
+def test_a_builtin_is_switched_on_by_its_type_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TOOLS, "look_up", make_tool(look_up, builtin="look_up"))
+    named = [{"type": "function", "function": {"name": "look_up"}}]
+    assert registry.offered_names([{"type": "look_up"}], dropped=False) == ("look_up",)
+    assert registry.offered_names(named, dropped=False) == ()
+    assert "look_up" not in registry.enabled_names(named)
+    assert "look_up" not in {made.name for made in registry.all_tools()}
+
+
+def test_a_programs_function_may_bear_the_name_of_a_builtin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(TOOLS, "look_up", make_tool(look_up, builtin="look_up"))
+    stored = clean_tools([{"type": "function", "function": {"name": "look_up"}}], limit=9)
+    assert registry.program_names(stored) == {"look_up"}
+    assert registry.offered_names(stored, dropped=False) == ("look_up",)
