@@ -27,8 +27,8 @@ from config.request_id import RequestId  # noqa: E402
 from tenants.asgi import PrincipalSocketMiddleware, SameOrigin  # noqa: E402
 
 limits = [
-    Limit(method=method, path=re.compile(path), most=most, for_keys=for_keys)
-    for method, path, most, for_keys in settings.BODY_LIMITS
+    Limit(method=method, path=re.compile(path), most=most, who=who)
+    for method, path, most, who in settings.BODY_LIMITS
 ]
 application = ProtocolTypeRouter(
     {

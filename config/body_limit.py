@@ -9,6 +9,7 @@ from re import Pattern
 from typing import Any
 
 from tenants.access import principal_for_key
+from tenants.asgi import principal_of_cookie
 from tenants.db import in_db
 from tenants.errors import KeyRefused, error_body
 
@@ -17,19 +18,21 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[..., Awaitable[None]]
+KEY, PERSON, ADMIN = "key", "person", "admin"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
     """How many bytes a body may have where `method` and `path` fit.
 
-    With `for_keys` somebody without a valid API key is refused before anything is read.
+    With `who`, "key", "person" or "admin", it is theirs: without a valid API key a request
+    is refused before anything is read, and whoever else is not one has the next limit that fits.
     """
 
     path: Pattern[str]
     most: int
     method: str = ""
-    for_keys: bool = False
+    who: str = ""
 
     def fits(self, scope: Scope) -> bool:
         """Tell whether it is for this request."""
@@ -48,13 +51,13 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request unless its body is too large."""
-        found = next(limit for limit in self.limits if limit.fits(scope))
+        found = await self._limit_of(scope)
         limit = found.most
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > limit:
             await self._refuse(send, limit)
             return
-        if found.for_keys and not await has_key(scope):
+        if found.who == KEY and not await has_key(scope):
             await _answer(send, 401, KeyRefused.code, KeyRefused().message)
             return
         seen = 0
@@ -78,6 +81,14 @@ class BodyLimit:
 
         await self.app(scope, bounded, unless_refused)
 
+    async def _limit_of(self, scope: Scope) -> Limit:
+        for limit in self.limits:
+            if limit.fits(scope) and (
+                limit.who in ("", KEY) or await is_signed_in(scope, admin=limit.who == ADMIN)
+            ):
+                return limit
+        raise AssertionError("the last limit fits everything")
+
     async def _refuse(self, send: Send, limit: int) -> None:
         text = f"The request body is larger than {limit} bytes."
         await _answer(send, 413, "body_too_large", text)
@@ -94,6 +105,12 @@ async def has_key(scope: Scope) -> bool:
     except KeyRefused:
         return False
     return True
+
+
+async def is_signed_in(scope: Scope, *, admin: bool) -> bool:
+    """Tell whether the request brings the sign-in of somebody in a company, or of its admin."""
+    principal = await principal_of_cookie(scope)
+    return principal is not None and (principal.is_admin or not admin)
 
 
 async def _answer(send: Send, status: int, code: str, text: str) -> None:

@@ -270,12 +270,13 @@ API_BODY_LIMIT = read("int", "ATRIUM_API_BODY_BYTES", 8_388_608, least=1024)
 FILE_BYTES = read("int", "ATRIUM_FILE_BYTES", 536_870_912, least=1024)
 PART_BYTES = 67_108_864
 _FORM_BYTES = 65_536  # around a file
-# Method, beginning of the path, bytes, and whether a key is asked for before anything is read.
+# Method, beginning of the path, bytes, and whose limit it is, asked before anything is read.
 BODY_LIMITS = (
-    ("POST", r"/v1/files\Z", FILE_BYTES + _FORM_BYTES, True),
-    ("POST", r"/v1/uploads/[^/]{1,100}/parts\Z", PART_BYTES + _FORM_BYTES, True),
-    ("", "/v1/", API_BODY_LIMIT, False),
-    ("", "", BODY_LIMIT, False),
+    ("POST", r"/v1/files\Z", FILE_BYTES + _FORM_BYTES, "key"),
+    ("POST", r"/v1/uploads/[^/]{1,100}/parts\Z", PART_BYTES + _FORM_BYTES, "key"),
+    ("POST", r"/admin/chat/vectorstore/[^/]{1,100}/upload/\Z", FILE_BYTES + _FORM_BYTES, "admin"),
+    ("", "/v1/", API_BODY_LIMIT, ""),
+    ("", "", BODY_LIMIT, ""),
 )
 # Without files: those are never held in memory.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(API_BODY_LIMIT, BODY_LIMIT)

@@ -56,7 +56,7 @@ class PrincipalSocketMiddleware:
         session_key = _session_key(scope)
         # Before the decision: an end that falls between it and the watcher's first look counts.
         since = timezone.now()
-        principal = await in_db(_decide, session_key) if session_key else None
+        principal = await principal_of_cookie(scope)
         structlog.contextvars.bind_contextvars(request_id=str(uuid4()))
         if principal is not None:
             structlog.contextvars.bind_contextvars(**log_ids(principal))
@@ -69,6 +69,12 @@ class PrincipalSocketMiddleware:
             "asserted_membership": query.get("membership", [None])[0],
         }
         await self.app(scope, receive, send)
+
+
+async def principal_of_cookie(scope: Scope) -> Principal | None:
+    """Return who is signed in by the cookie of a request that Django has not seen yet."""
+    session_key = _session_key(scope)
+    return await in_db(_decide, session_key) if session_key else None
 
 
 def _session_key(scope: Scope) -> str | None:
