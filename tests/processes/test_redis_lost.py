@@ -55,7 +55,8 @@ async def requests_left(client: aiohttp.ClientSession, url: str) -> int:
 
 
 async def test_readers_are_told_to_look_again_once_redis_is_back(world: World, pair: Pair) -> None:
-    await in_db(wait_until_it_says, pair.b, "heard")
+    for server in (pair.a, pair.b):
+        await in_db(wait_until_it_says, server, "heard")
     pair.upstream.expect(say="Hello")
     pair.upstream.expect(say=TEXT)
     async with (
@@ -67,10 +68,13 @@ async def test_readers_are_told_to_look_again_once_redis_is_back(world: World, p
         await writer.until_ended(sent["run"]["id"])
         await reader.ask("subscribe", thread=thread, cursor=None)
         pair.redis.kill()
-        await in_db(wait_until_it_says, pair.b, "away")
+        for server in (pair.a, pair.b):
+            await in_db(wait_until_it_says, server, "away")
         pair.redis.start()
         told = await reader.until_event("atrium.thread.changed")
         assert told["data"] == {"id": thread}
+        # Until its process hears Redis as well, a reader is told to look again, and no more.
+        await in_db(wait_until_it_says, pair.a, "heard")
         again = await writer.say("Go on", assistant=pair.assistant, thread=thread)
         for socket in (writer, reader):
             await socket.until_ended(again["run"]["id"])
