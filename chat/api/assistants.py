@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,7 +15,7 @@ from chat.api.base import ApiView
 from chat.api.fields import Checked, Choice, Input, Number, Text
 from chat.api.pages import PageQuery
 from chat.conf import conf
-from chat.models import Assistant
+from chat.models import Assistant, StoreFile
 
 
 class AssistantChange(Input):
@@ -49,29 +51,52 @@ def settings_of(body: dict[str, object]) -> dict[str, object]:
     return found
 
 
-class AssistantsView(ApiView):
-    """The tenant's assistants."""
+class AssistantApiView(ApiView):
+    """What renders assistants, in either spelling."""
 
     write_scope = "admin"
+
+    def rendered(self, assistant: Assistant) -> dict[str, Any]:
+        """Return the object; call it in a transaction."""
+        found = wire.assistant_object(assistant)
+        if self.version == 1:
+            found["file_ids"] = _file_ids(assistant.tool_resources)
+        return found
+
+    def one(self, assistant: Assistant) -> Response:
+        """Answer with one."""
+        with transaction.atomic():
+            return self.answer(self.rendered(assistant))
+
+
+def _file_ids(resources: dict[str, Any]) -> list[str]:
+    """Return the files that the older spelling lists: of the stores and the code interpreter."""
+    stores = resources.get("file_search", {}).get("vector_store_ids", [])
+    rows = StoreFile.objects.filter(store_id__in=stores).order_by("created_at", "pk")
+    searched = rows.values_list("file_id", flat=True) if stores else ()
+    computed = resources.get("code_interpreter", {}).get("file_ids", [])
+    return list(dict.fromkeys([*searched, *computed]))
+
+
+class AssistantsView(AssistantApiView):
+    """The tenant's assistants."""
 
     def get(self, request: Request) -> Response:
         """List those the asker may use; admins see all."""
         query = self.query(PageQuery)
         with transaction.atomic():
             rows = Assistant.objects.for_principal(self.principal)
-            return self.page(rows, wire.assistant_object, query=query, prefix="asst_")
+            return self.page(rows, self.rendered, query=query, prefix="asst_")
 
     def post(self, request: Request) -> Response:
         """Create one. Admins tick in their pages whether people may choose it there too."""
         settings = settings_of(self.input(NewAssistant))
         assistant = create_assistant(self.principal, in_page=False, **settings)  # type: ignore[arg-type]
-        return self.answer(wire.assistant_object(assistant))
+        return self.one(assistant)
 
 
-class AssistantView(ApiView):
+class AssistantView(AssistantApiView):
     """One assistant."""
-
-    write_scope = "admin"
 
     def get(self, request: Request, assistant_id: str) -> Response:
         """Retrieve it."""
@@ -81,13 +106,13 @@ class AssistantView(ApiView):
             assistant = rows.filter(pk=assistant_id).first()
         if assistant is None:
             raise not_found("asst_", assistant_id, param="assistant_id")
-        return self.answer(wire.assistant_object(assistant))
+        return self.one(assistant)
 
     def post(self, request: Request, assistant_id: str) -> Response:
         """Change it."""
         settings = settings_of(self.input(AssistantChange))
         assistant = update_assistant(self.principal, assistant_id, **settings)
-        return self.answer(wire.assistant_object(assistant))
+        return self.one(assistant)
 
     def delete(self, request: Request, assistant_id: str) -> Response:
         """Delete it; its threads stay."""

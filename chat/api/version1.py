@@ -12,6 +12,10 @@ from chat.errors import InvalidInput
 
 Body = dict[str, Any]
 _FILES_OF = {"assistant", "thread.message", "thread.run"}
+_NO_FILES: Body = {
+    "code_interpreter": {"file_ids": []},
+    "file_search": {"vector_store_ids": []},
+}
 
 
 def from_version1(body: Body) -> Body:
@@ -43,13 +47,12 @@ def _message(message: Any, place: str) -> Any:
 def _assistant(body: Body) -> Body:
     file_ids = _taken(body, "", beside="tool_resources")
     rest = {name: value for name, value in body.items() if name != "file_ids"}
-    if not file_ids:
-        return rest
     types = {tool.get("type") for tool in rest.get("tools") or () if isinstance(tool, dict)}
-    resources: Body = {}
-    if "code_interpreter" in types:
+    resources: Body = dict(_NO_FILES)
+    # A change that names no tools leaves open which of them the assistant has.
+    if file_ids and ("code_interpreter" in types or "tools" not in rest):
         resources["code_interpreter"] = {"file_ids": file_ids}
-    if "file_search" in types or not resources:
+    if file_ids and ("code_interpreter" not in types or "file_search" in types):
         resources["file_search"] = {"vector_stores": [{"file_ids": file_ids}]}
     return {**rest, "tool_resources": resources}
 
@@ -70,11 +73,26 @@ def to_version1(answer: Any) -> Any:
     if answer.get("object") == "list":
         return {**answer, "data": [to_version1(item) for item in answer["data"]]}
     kind = answer.get("object")
-    found = _tools_renamed(answer, {"file_search": "retrieval"}) if kind in _FILES_OF else answer
+    if kind == "thread.run.step":
+        return {**answer, "step_details": _details(answer["step_details"])}
     if kind not in _FILES_OF:
-        return found
-    attached = [item["file_id"] for item in found.get("attachments") or ()]
-    return {**found, "file_ids": attached}
+        return answer
+    attached = [item["file_id"] for item in answer.get("attachments") or ()]
+    return {"file_ids": attached, **_tools_renamed(answer, {"file_search": "retrieval"})}
+
+
+def _details(details: Body) -> Body:
+    if "tool_calls" not in details:
+        return details
+    return {**details, "tool_calls": [_call(call) for call in details["tool_calls"]]}
+
+
+def _call(call: Body) -> Body:
+    """Of a search the older spelling tells nothing but that it took place."""
+    if call["type"] != "file_search":
+        return call
+    rest = {name: value for name, value in call.items() if name != "file_search"}
+    return {**rest, "type": "retrieval", "retrieval": {}}
 
 
 def _tools_renamed(body: Body, names: dict[str, str]) -> Body:

@@ -268,7 +268,8 @@ def test_the_older_spelling_is_understood_and_spoken(adam: Api) -> None:
     assert (made["tools"], made["file_ids"]) == ([{"type": "retrieval"}], [])
     listed = adam.get("assistants").json()["data"]
     assert made in listed
-    answer = adam.post("assistants", model=MODEL, file_ids=["file-abc"])
+    retrieval = [{"type": "retrieval"}]
+    answer = adam.post("assistants", model=MODEL, tools=retrieval, file_ids=["file-abc"])
     assert "file-abc" in assert_error(answer, 404, param=f"{STORES}.file_ids[0]")
 
 

@@ -91,7 +91,20 @@ def test_the_older_spelling_of_an_assistant_with_files(adam: Api) -> None:
     made = adam.made(
         "assistants", model="demo-scripted", tools=[{"type": "retrieval"}], file_ids=files
     )
-    assert made["tools"] == [{"type": "retrieval"}]
+    assert (made["tools"], made["file_ids"]) == ([{"type": "retrieval"}], files)
+
+
+def test_files_given_later_in_the_older_spelling_take_the_place_of_others(adam: Api) -> None:
+    first, second = (uploaded(adam, b"words")["id"] for _twice in range(2))
+    adam.headers["OpenAI-Beta"] = "assistants=v1"
+    tools = [{"type": "retrieval"}, {"type": "code_interpreter"}]
+    made = adam.made("assistants", model="demo-scripted", tools=tools, file_ids=[first])
+    where = f"assistants/{made['id']}"
+    assert adam.made(where, file_ids=[second])["file_ids"] == [second]
+    assert adam.made(where, name="Renamed")["file_ids"] == [second]
+    resources = adam.get(where).json()["tool_resources"]
+    assert resources["code_interpreter"] == {"file_ids": [second]}
+    assert adam.made(where, file_ids=[])["file_ids"] == []
 
 
 def test_an_assistant_has_the_companys_files_only(adam: Api) -> None:
