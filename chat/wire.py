@@ -23,6 +23,7 @@ LAST_ERROR_CODES = {
     Reason.UPSTREAM_RATE_LIMITED: "rate_limit_exceeded",
     Reason.CONTENT_REFUSED: "invalid_prompt",
     Reason.CONTEXT_TOO_LONG: "invalid_prompt",
+    Reason.IMAGES_REFUSED: "invalid_prompt",
 }
 INCOMPLETE_REASONS = {
     Reason.MAX_COMPLETION_TOKENS: "max_completion_tokens",
@@ -300,12 +301,17 @@ def text_part(value: str) -> WireObject:
     return {"type": "text", "text": {"value": value, "annotations": []}}
 
 
-def message_delta(message_id: str, text: str) -> WireObject:
-    """Return the `thread.message.delta` object of a piece of text."""
+def picture_part(file_id: str) -> WireObject:
+    """Return a content part that shows a picture."""
+    return {"type": "image_file", "image_file": {"file_id": file_id, "detail": "auto"}}
+
+
+def message_delta(message_id: str, text: str, *, part: int = 0) -> WireObject:
+    """Return the `thread.message.delta` object of a piece of the text that is content `part`."""
     return {
         "id": message_id,
         "object": "thread.message.delta",
-        "delta": {"content": [{"index": 0, "type": "text", "text": {"value": text}}]},
+        "delta": {"content": [{"index": part, "type": "text", "text": {"value": text}}]},
     }
 
 

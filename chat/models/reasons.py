@@ -45,6 +45,10 @@ class Reason(models.TextChoices):
         "context_too_long",
         _("This message is longer than the model can read. Send it in parts."),
     )
+    IMAGES_REFUSED = (
+        "images_refused",
+        _("This model cannot look at pictures. Start a new chat without them."),
+    )
     MAX_COMPLETION_TOKENS = (
         "max_completion_tokens",
         _("The answer reached its greatest length. Write “go on” for the rest."),

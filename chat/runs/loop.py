@@ -14,6 +14,7 @@ from chat.runs import records, upstreams
 from chat.runs.answer import Answer, model_step
 from chat.runs.copies import settle_saving
 from chat.runs.live import LiveRun
+from chat.runs.made import Made
 from chat.runs.phases import phase
 from chat.runs.turn import COMPLETED, Ending, Started, Turn, failed, incomplete
 from chat.tools import dispatch, registry
@@ -32,6 +33,7 @@ UPSTREAM_REASONS = {
     "not_found": Reason.UPSTREAM_REFUSED,
     "quota_exceeded": Reason.UPSTREAM_REFUSED,
     "context_too_long": Reason.CONTEXT_TOO_LONG,
+    "images_refused": Reason.IMAGES_REFUSED,
     "content_refused": Reason.CONTENT_REFUSED,
     "stream_broken": Reason.STREAM_BROKEN,
 }
@@ -64,6 +66,7 @@ async def begin(started: Started, live: LiveRun) -> Turn:
         # What the server kept of a run that was under way before lacks its end: built anew.
         conversation=loaded.mapping.external_id if loaded.mapping and not run.rounds else None,
     )
+    turn.made.add(loaded.unshown)
     if run.status != RunStatus.QUEUED:
         live.publish("thread.run.in_progress", wire.run_object(run))
     if loaded.open_step is not None:
@@ -82,6 +85,7 @@ async def resume_calls(turn: Turn, calls: list[ToolCall]) -> None:
     context = dispatch.CallContext(principal=principal, run=turn.run, step=turn.open_step)
     publish_step(turn, calls, "in_progress")
     turn.step_calls = await dispatch.resume_all(context, calls)
+    turn.made.add(turn.step_calls)
 
 
 async def rounds(turn: Turn) -> Ending | None:
@@ -152,13 +156,14 @@ async def tool_step(
     await settle_saving(turn)
     calls = await phase(records.record_calls, turn, principal, turn.new_tool_step(), proposed)
     if turn.draft is not None:
-        draft, turn.draft = turn.draft, None
+        draft, turn.draft, turn.made = turn.draft, None, Made()
         turn.publish_settled(draft)
     publish_step(turn, calls, "created")
     publish_step(turn, calls, "in_progress")
     assert turn.open_step is not None
     context = dispatch.CallContext(principal=principal, run=turn.run, step=turn.open_step)
     turn.step_calls = await dispatch.execute_all(context, calls)
+    turn.made.add(turn.step_calls)
     return await must_wait(turn)
 
 

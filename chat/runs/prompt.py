@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef
 from chat.conf import conf
 from chat.models import Message, Run, ToolCall
 from chat.models.runs import CallStatus
+from chat.runs import pictures
 from chat.upstream.base import (
     FunctionCall,
     FunctionOutput,
@@ -199,6 +200,9 @@ def _part(raw: dict[str, Any]) -> Iterator[Part]:
     elif raw["type"] == "image_url":
         image = raw["image_url"]
         yield ImagePart(url=image["url"], detail=image.get("detail", "auto"))
+    elif raw["type"] == "image_file":
+        image = raw["image_file"]
+        yield pictures.named(image["file_id"], image.get("detail", "auto"))
 
 
 def _first_user_unit(run: Run) -> Unit | None:

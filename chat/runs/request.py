@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from chat.runs import upstreams
+from chat.runs.pictures import with_pictures
 from chat.runs.records import Round
 from chat.runs.turn import Turn
 from chat.tools import registry
@@ -40,7 +41,7 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
     }
     return ModelRequest(
         model=run.model,
-        items=items,
+        items=await with_pictures(run, items),
         instructions=run.instructions or None,
         tools=tools,
         tool_choice=_tool_choice(turn, [tool.name for tool in tools]),

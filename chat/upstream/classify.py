@@ -12,6 +12,7 @@ from chat.upstream.errors import (
     ContentRefused,
     ContextTooLong,
     ConversationLost,
+    ImagesRefused,
     UpstreamError,
     UpstreamRateLimited,
     UpstreamRefused,
@@ -27,6 +28,13 @@ TOO_LONG = re.compile(
 )
 FILTERED = re.compile(
     r"content_filter|content_policy|content management policy|safety_violation", re.IGNORECASE
+)
+# As OpenAI, llama.cpp, Ollama, vLLM and others word it; some of them with a status of 500.
+IMAGES = re.compile(
+    r"image_url is only supported|unsupported content part type|unknown variant .?image_url"
+    r"|images?( input)? (is|are) not (supported|enabled)|mmproj|at most 0 image"
+    r"|not support(ed)?\b.{0,20}\b(images?|vision|multimodal)|not a multi-?modal model",
+    re.IGNORECASE,
 )
 CONVERSATION = re.compile(r"conversation", re.IGNORECASE)
 # A kept conversation that ends in a call without output takes no further input.
@@ -52,6 +60,8 @@ def status_error(
                 said, code="quota_exceeded", retryable=False, http_status=status
             )
         return UpstreamRateLimited(said, retry_after=wait, http_status=status)
+    if IMAGES.search(message):
+        return ImagesRefused(said, http_status=status)
     if status >= 500 or status in OVERLOADED:
         return UpstreamUnavailable(said, retry_after=wait, http_status=status)
     kind = refusal_kind(f"{code} {message}", too_long=status == 413)
@@ -64,6 +74,8 @@ def refusal_kind(words: str, *, too_long: bool = False) -> type[UpstreamError]:
         return ContextTooLong
     if FILTERED.search(words):
         return ContentRefused
+    if IMAGES.search(words):
+        return ImagesRefused
     return UpstreamRefused
 
 

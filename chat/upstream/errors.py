@@ -84,6 +84,12 @@ class ContextTooLong(UpstreamRefused):
     code = "context_too_long"
 
 
+class ImagesRefused(UpstreamRefused):
+    """The model cannot read images."""
+
+    code = "images_refused"
+
+
 class ContentRefused(UpstreamRefused):
     """The model server's content filter refused the request."""
 

@@ -154,6 +154,15 @@ SCENES: dict[Reason, Scene] = {
     Reason.CONTEXT_TOO_LONG: Scene(
         answers=[failing("context_length_exceeded")], code="invalid_prompt"
     ),
+    Reason.IMAGES_REFUSED: Scene(
+        answers=[
+            Answer(
+                status=400,
+                body='{"error": {"message": "image_url is only supported by certain models."}}',
+            )
+        ],
+        code="invalid_prompt",
+    ),
     Reason.CONTENT_FILTER: Scene(
         answers=[Answer(say=("So",), finish="content_filter")], status="incomplete"
     ),

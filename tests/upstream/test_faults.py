@@ -11,6 +11,7 @@ import pytest
 from chat.upstream.errors import (
     ContentRefused,
     ContextTooLong,
+    ImagesRefused,
     StreamBroken,
     UpstreamError,
     UpstreamRateLimited,
@@ -50,6 +51,12 @@ OUTER: list[tuple[str, dict[str, Any], type[UpstreamError], str]] = [
         {"status": 400, "body": '{"error": {"code": "content_filter", "message": "No."}}'},
         ContentRefused,
         "content_refused",
+    ),
+    (
+        "images-500",
+        {"status": 500, "body": '{"error": {"message": "image input is not supported - hint"}}'},
+        ImagesRefused,
+        "images_refused",
     ),
     ("429", {"status": 429, "body": "{}"}, UpstreamRateLimited, "rate_limited"),
     (

@@ -1,0 +1,130 @@
+"""Pictures that messages show, on their way to the model server.
+
+The prompt names files; their bytes are read once its transaction is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import Q
+
+from chat.models import File, Run
+from chat.retrieval.errors import Unreadable
+from chat.retrieval.kinds import SNIFFED, kind_of
+from chat.upstream.base import ImagePart, InputMessage, Item, Part, TextPart
+from tenants.db import in_db
+from tenants.scope import tenant_scope
+
+# Of one request, the newest first: what a server takes at once is bounded, and so is memory.
+MOST_BYTES = 20_971_520
+_NAMED = "file:"
+GONE = "[A picture that is no longer there.]"
+UNREADABLE = "[A file that is no picture.]"
+LEFT_OUT = "[An earlier picture that no longer fits.]"
+
+
+def named(file_id: str, detail: str) -> ImagePart:
+    """Return the part of a picture that `with_pictures` is to read."""
+    return ImagePart(url=f"{_NAMED}{file_id}", detail=detail)
+
+
+async def with_pictures(run: Run, items: Sequence[Item]) -> tuple[Item, ...]:
+    """Return a prompt's items with the pictures they name as data addresses.
+
+    Where one is not there, no picture, or too much beside newer ones, the model
+    reads a note in its place. Pictures that an assistant showed are left out:
+    servers take none of its side.
+    """
+    items = list(_without_own(items))
+    wanted = [part.url.removeprefix(_NAMED) for part in _pictures(items)]
+    if not wanted:
+        return tuple(items)
+    rows = await in_db(_rows, run, set(wanted))
+    fitting = _fitting(wanted, rows)
+    shown = await asyncio.to_thread(_read_all, [rows[file_id] for file_id in fitting])
+    return tuple(_shown(item, shown, rows) for item in items)
+
+
+def _without_own(items: Iterable[Item]) -> Iterator[Item]:
+    for item in items:
+        if isinstance(item, InputMessage) and item.role == "assistant":
+            texts = tuple(part for part in item.parts if isinstance(part, TextPart))
+            if texts:
+                yield replace(item, parts=texts)
+        else:
+            yield item
+
+
+def _pictures(items: Iterable[Item]) -> list[ImagePart]:
+    return [
+        part
+        for item in items
+        if isinstance(item, InputMessage)
+        for part in item.parts
+        if isinstance(part, ImagePart) and part.url.startswith(_NAMED)
+    ]
+
+
+def _rows(run: Run, file_ids: set[str]) -> dict[str, File]:
+    """Return the files by id that the thread's owner, or the company, has."""
+    with tenant_scope(run.tenant_id), transaction.atomic():
+        owned = Q(member_id=run.member_id) | Q(member_id=None)
+        return dict(File.objects.present().filter(owned).in_bulk(file_ids))
+
+
+def _fitting(wanted: Sequence[str], rows: dict[str, File]) -> set[str]:
+    fitting: set[str] = set()
+    left = MOST_BYTES
+    for file_id in reversed(wanted):
+        if file_id in rows:
+            left -= rows[file_id].bytes
+            if left < 0:
+                break
+            fitting.add(file_id)
+    return fitting
+
+
+def _read_all(rows: Iterable[File]) -> dict[str, str]:
+    """Return the data addresses of those that can be read, "" for what is no picture."""
+    found: dict[str, str] = {}
+    for row in rows:
+        try:
+            with default_storage.open(row.storage_key) as content:
+                found[row.pk] = _data_url(content.read())
+        except FileNotFoundError:
+            # Deleted a moment ago.
+            continue
+    return found
+
+
+def _data_url(data: bytes) -> str:
+    try:
+        kind = kind_of(data[:SNIFFED])
+    except Unreadable:
+        return ""
+    if not kind.is_image:
+        return ""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _shown(item: Item, shown: dict[str, str], rows: dict[str, File]) -> Item:
+    if not isinstance(item, InputMessage):
+        return item
+    return replace(item, parts=tuple(_part(part, shown, rows) for part in item.parts))
+
+
+def _part(part: Part, shown: dict[str, str], rows: dict[str, File]) -> Part:
+    if isinstance(part, TextPart) or not part.url.startswith(_NAMED):
+        return part
+    file_id = part.url.removeprefix(_NAMED)
+    if shown.get(file_id):
+        return replace(part, url=shown[file_id])
+    if file_id in shown:
+        return TextPart(text=UNREADABLE)
+    return TextPart(text=LEFT_OUT if file_id in rows else GONE)
