@@ -274,7 +274,13 @@ _FORM_BYTES = 65_536  # around a file
 BODY_LIMITS = (
     ("POST", r"/v1/files\Z", FILE_BYTES + _FORM_BYTES, "key"),
     ("POST", r"/v1/uploads/[^/]{1,100}/parts\Z", PART_BYTES + _FORM_BYTES, "key"),
-    ("POST", r"/admin/chat/vectorstore/[^/]{1,100}/upload/\Z", FILE_BYTES + _FORM_BYTES, "admin"),
+    (
+        "POST",
+        r"/admin/chat/(vectorstore/[^/]+/upload|file/add)/\Z",
+        FILE_BYTES + _FORM_BYTES,
+        "admin",
+    ),
+    ("POST", r"/page/files\Z", FILE_BYTES + _FORM_BYTES, "person"),
     ("", "/v1/", API_BODY_LIMIT, ""),
     ("", "", BODY_LIMIT, ""),
 )
@@ -415,6 +421,7 @@ CHAT = {
     "PART_BYTES": PART_BYTES,
     "STORAGE_BYTES": read("int", "ATRIUM_STORAGE_BYTES", 10_737_418_240, least=1024),
     "EMBEDDER": EMBEDDER,
+    "FILE_WAIT_SECONDS": read("float", "ATRIUM_FILE_WAIT_SECONDS", 20, least=0),
     "INDEX_SECONDS": read("float", "ATRIUM_INDEX_SECONDS", 120, least=1),
     "INDEX_MEMORY_MIB": read("int", "ATRIUM_INDEX_MEMORY_MIB", 2048, least=256),
     "INDEX_LAPSE_SECONDS": read("float", "ATRIUM_INDEX_LAPSE_SECONDS", 300, least=1),

@@ -77,7 +77,9 @@ def search(
         if question.direction and comparable:
             rankings.append([row[0] for row in _by_meaning(comparable, question, files=files)])
     best = [(pk, score) for pk, score in fused(rankings) if score >= threshold][:most]
-    rows = Chunk.objects.select_related("store_file__file").in_bulk([pk for pk, _score in best])
+    # Without the whole texts of the files that the passages are from.
+    chunks = Chunk.objects.select_related("store_file__file").defer("store_file__text", "words")
+    rows = chunks.in_bulk([pk for pk, _score in best])
     return [Found(chunk=rows[pk], score=score) for pk, score in best if pk in rows]
 
 

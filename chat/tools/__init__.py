@@ -6,6 +6,6 @@ tools are named here.
 
 from __future__ import annotations
 
-from chat.tools import search_thread
+from chat.tools import file_search, search_thread
 
-__all__ = ["search_thread"]
+__all__ = ["file_search", "search_thread"]
