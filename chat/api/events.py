@@ -200,6 +200,12 @@ class Sequencer:
                 Place(index, MESSAGE_UNDER_WAY), "thread.message.in_progress", begun
             )
         for part, content in enumerate(message["content"]):
+            if content["type"] == "image_file":
+                picture = picture_delta(message["id"], part, content)
+                yield from self._emit(
+                    Place(index, CONTENT, part, 1), "thread.message.delta", picture
+                )
+                continue
             text = content["text"]["value"] if content["type"] == "text" else content["refusal"]
             if content["type"] == "text":
                 self.brought[message["id"]] = len(text)
@@ -220,17 +226,17 @@ class Sequencer:
             return
         start = self.brought.get(entry.item, 0)
         end = self.brought[entry.item] = start + len(text)
-        have = self._have(index, 0)
-        place = Place(index, CONTENT, 0, end)
+        have = self._have(index, entry.part)
+        place = Place(index, CONTENT, entry.part, end)
         if have <= start:
             # The same piece at the same place for every reader: encoded once.
             if entry.sse is None:
-                data = message_delta(entry.item, 0, "text", text, start)
+                data = message_delta(entry.item, entry.part, "text", text, start)
                 entry.sse = encode("thread.message.delta", data, place)
             self.at = place
             yield entry.sse
         elif have < end:
-            data = message_delta(entry.item, 0, "text", text[have - start :], have)
+            data = message_delta(entry.item, entry.part, "text", text[have - start :], have)
             yield from self._emit(place, "thread.message.delta", data)
 
     def _have(self, index: int, part: int) -> int:
@@ -255,6 +261,12 @@ def message_delta(message: str, part: int, kind: str, text: str, offset: int) ->
         inner["annotations"] = []
     content = [{"index": part, "type": kind, kind: inner}]
     return {"id": message, "object": "thread.message.delta", "delta": {"content": content}}
+
+
+def picture_delta(message: str, part: int, content: WireObject) -> WireObject:
+    """Return the `thread.message.delta` object that brings a whole picture."""
+    delta = {"content": [{"index": part, **content}]}
+    return {"id": message, "object": "thread.message.delta", "delta": delta}
 
 
 def step_delta(step: str, calls: list[WireObject]) -> WireObject:

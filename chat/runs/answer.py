@@ -166,4 +166,4 @@ def write_text(turn: Turn, text: str) -> None:
         raise ClaimLapsed(turn.run.pk)
     draft = turn.open_draft()
     draft.write(text)
-    turn.live.text(draft.message.pk, text)
+    turn.live.text(draft.message.pk, text, part=draft.text_part)

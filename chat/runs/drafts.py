@@ -86,7 +86,10 @@ def _not_waiting(tenant_id: UUID) -> Iterator[None]:
         yield
 
 
-MESSAGE_CHANGES = ("content", "status", "incomplete_reason", "completed_at", "incomplete_at")
+MESSAGE_CHANGES = (
+    *("content", "attachments", "status"),
+    *("incomplete_reason", "completed_at", "incomplete_at"),
+)
 STEP_CHANGES = ("status", "ended_at", "prompt_tokens", "completion_tokens", "sent")
 
 

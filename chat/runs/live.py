@@ -33,7 +33,8 @@ COMPACT_AFTER = 64
 class Entry:
     """One event, or one piece of a growing text (then `text` is not None).
 
-    `state` is the run's state number when it was made.
+    `state` is the run's state number when it was made, `part` which of the
+    message's contents the text is: pictures come before it.
     """
 
     run: str
@@ -42,6 +43,7 @@ class Entry:
     data: dict[str, Any]
     item: str = ""
     text: str | None = None
+    part: int = 0
     # The API's encoding of a piece of text, kept by chat.api.events.
     sse: bytes | None = None
     _frame: str | None = None
@@ -282,7 +284,7 @@ class Reader:
         if not self._ahead[entry.item]:
             del self._ahead[entry.item]
         if skipped < len(entry.text):
-            yield text_entry(entry.run, entry.state, entry.item, entry.text[skipped:])
+            yield more_of(entry, entry.text[skipped:])
 
     def close(self) -> None:
         """Stop reading."""
@@ -311,15 +313,18 @@ def merged(entries: Sequence[Entry]) -> Iterator[Entry]:
 def _joined(pieces: Sequence[Entry]) -> Entry:
     if len(pieces) == 1:
         return pieces[0]
-    return text_entry(
-        pieces[0].run, pieces[-1].state, pieces[0].item, "".join(p.text or "" for p in pieces)
-    )
+    return more_of(pieces[-1], "".join(p.text or "" for p in pieces))
 
 
-def text_entry(run: str, state: int, message_id: str, text: str) -> Entry:
+def text_entry(run: str, state: int, message_id: str, text: str, part: int = 0) -> Entry:
     """Return a `thread.message.delta` of `text`."""
-    data = wire.message_delta(message_id, text)
-    return Entry(run, state, "thread.message.delta", data, item=message_id, text=text)
+    data = wire.message_delta(message_id, text, part=part)
+    return Entry(run, state, "thread.message.delta", data, item=message_id, text=text, part=part)
+
+
+def more_of(entry: Entry, text: str) -> Entry:
+    """Return another piece of the text that `entry` is a piece of."""
+    return text_entry(entry.run, entry.state, entry.item, text, entry.part)
 
 
 class Rest:
@@ -341,7 +346,7 @@ class Rest:
         if have <= start:
             yield entry
         elif have < end:
-            yield text_entry(entry.run, entry.state, entry.item, entry.text[have - start :])
+            yield more_of(entry, entry.text[have - start :])
 
     def ahead(self) -> dict[str, int]:
         """Return the code points of each item that the client has beyond what was given."""
@@ -417,9 +422,9 @@ class LiveRun:
         self.state += 1
         self.channel.append(Entry(self.run_id, self.state, event, data))
 
-    def text(self, message_id: str, text: str) -> None:
+    def text(self, message_id: str, text: str, *, part: int = 0) -> None:
         """Publish a piece of a message's text; all of one upstream read at once."""
-        self.channel.append(text_entry(self.run_id, self.state, message_id, text))
+        self.channel.append(text_entry(self.run_id, self.state, message_id, text, part))
 
     def end(self) -> None:
         """Nothing more comes from this run in this process."""

@@ -231,14 +231,14 @@ def begun(message: Message) -> Active:
 def packed(entry: Entry) -> list[Any]:
     """Return an entry as it travels."""
     data = entry.data if entry.text is None else None
-    return [entry.run, entry.state, entry.event, data, entry.item, entry.text]
+    return [entry.run, entry.state, entry.event, data, entry.item, entry.text, entry.part]
 
 
 def unpacked(values: Sequence[Any]) -> Entry:
     """Return the entry that travelled."""
-    run, state, event, data, item, text = values
+    run, state, event, data, item, text, part = values
     if text is not None:
-        return text_entry(run, state, item, text)
+        return text_entry(run, state, item, text, part)
     return Entry(run, state, event, data)
 
 
@@ -280,13 +280,14 @@ def _message(entry: Entry, state: int, known: Entry | None, length: int) -> Iter
     growing = entry.data["status"] == "in_progress"
     if known is not None and known.data["status"] != "in_progress":
         return
+    pictures = [part for part in entry.data["content"] if part["type"] == "image_file"]
     if known is None and growing:
-        empty = {**entry.data, "content": []}
-        yield Entry(entry.run, state, "thread.message.created", empty)
-        yield Entry(entry.run, state, "thread.message.in_progress", empty)
+        begun = {**entry.data, "content": pictures}
+        yield Entry(entry.run, state, "thread.message.created", begun)
+        yield Entry(entry.run, state, "thread.message.in_progress", begun)
     text = text_of(entry)
     if len(text) > length and (growing or known is not None):
-        yield text_entry(entry.run, state, entry.data["id"], text[length:])
+        yield text_entry(entry.run, state, entry.data["id"], text[length:], len(pictures))
     if not growing:
         yield Entry(entry.run, state, entry.event, entry.data)
 

@@ -5,7 +5,7 @@ Every write names the claim; one that has lapsed raises ClaimLapsed and writes n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -52,6 +52,8 @@ class Loaded:
     position: int
     index: int
     calls: tuple[ToolCall, ...]
+    # Those of closed steps after the run's last whole message.
+    unshown: tuple[ToolCall, ...]
     open_step: RunStep | None
     mapping: ThreadMapping | None
 
@@ -59,7 +61,15 @@ class Loaded:
     def fresh(cls, run: Run) -> Loaded:
         """Return a run that was just inserted: nothing of it is stored but its row."""
         position = run.through_position + 1
-        return cls(run=run, position=position, index=0, calls=(), open_step=None, mapping=None)
+        return cls(
+            run=run,
+            position=position,
+            index=0,
+            calls=(),
+            unshown=(),
+            open_step=None,
+            mapping=None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +103,22 @@ def load(claim: Claim) -> Loaded:
             position=run.thread.last_position + 1,
             index=len(steps),
             calls=tuple(calls),
+            unshown=tuple(_unshown(steps, calls)),
             open_step=still_open[-1] if still_open else None,
             mapping=ThreadMapping.objects.filter(thread=run.thread, upstream=run.upstream).first()
             if conf.upstream(run.upstream).get("CONVERSATIONS")
             else None,
         )
+
+
+def _unshown(steps: Sequence[RunStep], calls: Sequence[ToolCall]) -> Iterator[ToolCall]:
+    whole = [s.index for s in steps if s.message_id and s.status == StepStatus.COMPLETED]
+    later = {
+        step.pk
+        for step in steps
+        if step.index > max(whole, default=-1) and step.status == StepStatus.COMPLETED
+    }
+    return (call for call in calls if call.step_id in later)
 
 
 def _move_on(claim: Claim, run: Run) -> dict[str, Any]:

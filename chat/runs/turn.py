@@ -25,6 +25,7 @@ from chat.models import (
 from chat.models.reasons import Reason
 from chat.runs.claims import Claim
 from chat.runs.live import LiveRun
+from chat.runs.made import Made
 from chat.upstream.base import UsageReported
 
 Announcement = tuple[str, dict[str, Any]]
@@ -106,6 +107,7 @@ class Draft:
 
     message: Message
     step: RunStep
+    made: Made = field(default_factory=Made)
     pieces: list[str] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
     stored: bool = False
@@ -113,8 +115,10 @@ class Draft:
     saved_at: float = field(default_factory=monotonic)
 
     @classmethod
-    def begin(cls, run: Run, assistant: Assistant | None, *, position: int, index: int) -> Draft:
-        """Return an empty draft at that place of the thread and of the run."""
+    def begin(
+        cls, run: Run, assistant: Assistant | None, *, position: int, index: int, made: Made
+    ) -> Draft:
+        """Return a draft at that place of the thread and of the run, with what code `made`."""
         now = timezone.now()
         message = Message(
             tenant_id=run.tenant_id,
@@ -134,7 +138,12 @@ class Draft:
             type="message_creation",
             created_at=now,
         )
-        return cls(message=message, step=step)
+        return cls(message=message, step=step, made=made)
+
+    @property
+    def text_part(self) -> int:
+        """The place of the text among the message's contents."""
+        return len(self.made.pictures)
 
     def write(self, text: str) -> None:
         """Go on with `text`."""
@@ -152,6 +161,7 @@ class Draft:
     def settle(self, now: datetime, *, message_reason: str, step_status: StepStatus) -> None:
         """Close message and step; an empty reason means complete."""
         self.fill()
+        self.message.attachments = self.made.unlinked("".join(self.pieces))
         self.message.incomplete_reason = message_reason
         if message_reason:
             self.message.status = MessageStatus.INCOMPLETE
@@ -163,8 +173,10 @@ class Draft:
         self.step.ended_at = now
 
     def fill(self) -> None:
-        """Put what was written so far into the message's content."""
-        content = [wire.text_part("".join(self.pieces))] if self.pieces or not self.refusal else []
+        """Put what was written so far into the message's content, after the pictures."""
+        content = [wire.picture_part(file_id) for file_id in self.made.pictures]
+        if self.pieces or not self.refusal:
+            content.append(wire.text_part("".join(self.pieces)))
         if self.refusal:
             content.append({"type": "refusal", "refusal": "".join(self.refusal)})
         self.message.content = content
@@ -197,6 +209,8 @@ class Turn:
     # The calls of the open tool step, and those whose outputs the model has not seen.
     step_calls: list[ToolCall] = field(default_factory=list)
     answered: list[ToolCall] = field(default_factory=list)
+    # What code made since the last whole message.
+    made: Made = field(default_factory=Made)
     # The partial copy under way, and whether one found that another process took over.
     saving: asyncio.Task[None] | None = None
     lapsed: bool = False
@@ -210,7 +224,11 @@ class Turn:
         """Return the draft, begun and announced on first use."""
         if self.draft is None:
             self.draft = Draft.begin(
-                self.run, self.run.assistant, position=self.next_position, index=self.next_index
+                self.run,
+                self.run.assistant,
+                position=self.next_position,
+                index=self.next_index,
+                made=self.made,
             )
             self.draft.step.sent = self.sent
             self.next_position += 1
@@ -242,7 +260,8 @@ class Turn:
         step = wire.step_object(draft.step, run=self.run)
         self.live.publish("thread.run.step.created", step)
         self.live.publish("thread.run.step.in_progress", step)
-        message = wire.message_object(draft.message)
+        shown = [wire.picture_part(file_id) for file_id in draft.made.pictures]
+        message = {**wire.message_object(draft.message), "content": shown}
         self.live.publish("thread.message.created", message)
         self.live.publish("thread.message.in_progress", message)
 
