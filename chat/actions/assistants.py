@@ -131,6 +131,11 @@ def _clear_default() -> None:
 def _cleaned(principal: Principal, row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that `fields` give to `row`, as they are stored."""
     given = dict(fields)
+    removed = not conf.has_upstream(row.upstream)
+    finds_server = removed and "upstream" not in given
+    if removed and given.get("upstream") == row.upstream:
+        # A form sends every field: the rest can be changed, and a new model finds its server.
+        del given["upstream"]
     cleaned: dict[str, Any] = {}
     if "tools" in given:
         cleaned["tools"] = _chosen_tools(given.pop("tools"), kept=row.tools)
@@ -143,8 +148,9 @@ def _cleaned(principal: Principal, row: Assistant, fields: dict[str, Any]) -> di
     if unknown:
         raise InvalidInput(_("There is no such setting."), param=min(unknown))
     cleaned |= {name: _CHECKS[name](value) for name, value in given.items()}
-    if cleaned.get("model", row.model) != row.model and "upstream" not in cleaned:
-        cleaned["upstream"] = server_of(cleaned["model"])
+    model = cleaned.get("model", row.model)
+    if "upstream" not in cleaned and (model != row.model or (finds_server and "model" in given)):
+        cleaned["upstream"] = server_of(model)
     _check_default(row, cleaned)
     if resources is not None:
         cleaned["tool_resources"] = settled(principal, resources, owner=None)

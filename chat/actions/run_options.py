@@ -22,7 +22,7 @@ from chat.actions.tool_definitions import (
 from chat.conf import conf
 from chat.errors import InvalidInput, InvalidType, UnknownParameter
 from chat.models import Assistant
-from chat.runs.offered import server_of
+from chat.runs.offered import server_of, unknown_model
 from chat.runs.start import RunOptions
 from chat.tools import registry
 
@@ -46,7 +46,7 @@ def clean_run_options(assistant: Assistant, given: dict[str, Any]) -> RunOptions
 
     Raises:
         InvalidInput: naming the option in `param`.
-        UnknownModel: for a model that the company may not use.
+        UnknownModel: for a model that the company may not use, also the assistant's own.
     """
     said = {name: value for name, value in given.items() if value is not None}
     unknown = said.keys() - NAMES
@@ -57,6 +57,8 @@ def clean_run_options(assistant: Assistant, given: dict[str, Any]) -> RunOptions
     offered = assistant.tools if tools is None else tools
     # The assistant's own model stays at the server that its admin chose.
     elsewhere = model not in (None, assistant.model)
+    if not elsewhere and not conf.has_upstream(assistant.upstream):
+        raise unknown_model(assistant.model)
     return RunOptions(
         model=None if model is None else clean_text(model, param="model", limit=256),
         upstream=server_of(str(model)) if elsewhere else None,

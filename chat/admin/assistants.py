@@ -130,7 +130,7 @@ class AssistantForm(TenantForm):
         super().__init__(*args, **kwargs)
         self.fields["name"].required = True
         upstream: Any = self.fields["upstream"]
-        upstream.choices = server_choices()
+        upstream.choices = server_choices(self.instance.upstream)
         self.fields["model"].widget.suggestions = models_offered()
         if self.instance.pk:
             self.initial["tools"] = registered_names(self.instance.function_names())

@@ -16,15 +16,21 @@ REMEMBER_SECONDS = 24 * 3600
 OFFERED_AT_MOST = 200
 
 
-def server_choices() -> list[tuple[str, str]]:
-    """Return the model servers as a form's choices; "" is the installation's own."""
+def server_choices(chosen: str = "") -> list[tuple[str, str]]:
+    """Return the model servers as a form's choices; "" is the installation's own.
+
+    `chosen` is among them even where it is no longer set up.
+    """
     own = server_label(conf.default_upstream)
     choices = [("", _("The installation's own: {server}").format(server=own))]
-    return [*choices, *((name, server_label(name)) for name in conf.upstreams)]
+    names = list(conf.upstreams) if conf.has_upstream(chosen) else [chosen, *conf.upstreams]
+    return [*choices, *((name, server_label(name)) for name in names)]
 
 
 def server_label(name: str) -> str:
     """Return how people read a server's name."""
+    if not conf.has_upstream(name):
+        return _("{name} (no longer set up)").format(name=name)
     if conf.is_demonstration(name):
         return _("{name} (demonstration, not a language model)").format(name=name)
     return name
@@ -45,7 +51,11 @@ def test_connection(server: str, model: str) -> tuple[bool, str]:
     Sends a few tiny requests and takes as long as the server does: hold no
     transaction meanwhile.
     """
-    name = server if server in conf.upstreams else conf.default_upstream
+    name = server or conf.default_upstream
+    if not conf.has_upstream(name):
+        return False, _("{server} is no longer set up: choose another model server.").format(
+            server=name
+        )
     try:
         found = async_to_sync(_probe)(name, model)
     except UpstreamError as error:

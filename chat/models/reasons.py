@@ -17,6 +17,10 @@ class Reason(models.TextChoices):
         "no_assistant",
         _("No assistant is switched on to answer this. Ask your admin, then try again."),
     )
+    UPSTREAM_REMOVED = (
+        "upstream_removed",
+        _("The model server of this assistant is no longer set up. Ask your admin for another."),
+    )
     DEADLINE = "deadline", _("This took longer than an answer may take. Try again.")
     APPROVAL_EXPIRED = (
         "approval_expired",

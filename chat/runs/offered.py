@@ -36,7 +36,8 @@ def offered_models() -> list[OfferedModel]:
             found.setdefault(name, upstream)
     in_use = Assistant.objects.filter(enabled=True).values_list("model", "upstream").distinct()
     for name, upstream in in_use.order_by("model", "upstream")[:MOST_IN_USE]:
-        found.setdefault(name, upstream)
+        if conf.has_upstream(upstream):
+            found.setdefault(name, upstream)
     return [OfferedModel(name=name, upstream=found[name]) for name in sorted(found)]
 
 
@@ -49,7 +50,12 @@ def server_of(model: str) -> str:
     for one in offered_models():
         if one.name == model:
             return one.upstream
-    raise UnknownModel(f"The requested model '{model[:256]}' does not exist.", param="model")
+    raise unknown_model(model)
+
+
+def unknown_model(model: str) -> UnknownModel:
+    """Return the error for a model that the company may not use."""
+    return UnknownModel(f"The requested model '{model[:256]}' does not exist.", param="model")
 
 
 def _configured(upstream: str) -> list[str]:

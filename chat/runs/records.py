@@ -28,7 +28,7 @@ from chat.models import (
 )
 from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
-from chat.runs import pricing, terms
+from chat.runs import pricing, terms, upstreams
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
 from chat.runs.drafts import inserts_of, store_draft, take_place
 from chat.runs.lifecycle import advance
@@ -106,7 +106,7 @@ def load(claim: Claim) -> Loaded:
             unshown=tuple(_unshown(steps, calls)),
             open_step=still_open[-1] if still_open else None,
             mapping=ThreadMapping.objects.filter(thread=run.thread, upstream=run.upstream).first()
-            if conf.upstream(run.upstream).get("CONVERSATIONS")
+            if upstreams.keeps_conversations(run.upstream)
             else None,
         )
 
@@ -168,6 +168,8 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
         return failed(Reason.ACCESS_ENDED)
     if not run.model:
         return failed(Reason.NO_ASSISTANT)
+    if not conf.has_upstream(run.upstream):
+        return failed(Reason.UPSTREAM_REMOVED)
     if turn.open_step is not None and turn.open_step.status == StepStatus.IN_PROGRESS:
         fenced_update(claim, rounds=turn.rounds)
         turn.open_step.status = StepStatus.COMPLETED

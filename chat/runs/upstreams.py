@@ -14,8 +14,12 @@ _breakers = Breakers()
 
 
 def upstream_named(name: str) -> Upstream:
-    """Return the model server `name` ("" is the default one), made on first use."""
-    name = name if name in conf.upstreams else conf.default_upstream
+    """Return the model server `name` ("" is the default one), made on first use.
+
+    Raises:
+        KeyError: for one that is not set up.
+    """
+    name = name or conf.default_upstream
     if name not in _built:
         config = conf.upstream(name)
         _built[name] = build(
@@ -31,7 +35,7 @@ def breaker_of(tenant_id: UUID, upstream: str) -> Breaker:
 
 def keeps_conversations(name: str) -> bool:
     """Tell whether threads are mapped to conversations that the server keeps."""
-    return bool(conf.upstream(name).get("CONVERSATIONS"))
+    return conf.has_upstream(name) and bool(conf.upstream(name).get("CONVERSATIONS"))
 
 
 async def warm_up() -> None:

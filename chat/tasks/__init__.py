@@ -84,17 +84,23 @@ async def erase_deleted_threads(timestamp: int) -> None:
 
 async def _delete_copies(tenant_id: UUID, thread_id: str) -> None:
     for upstream, conversation in await in_db(_copies, tenant_id, thread_id):
-        server = upstreams.upstream_named(upstream)
-        if isinstance(server, KeepsConversations):
-            await server.delete_conversation(conversation)
+        await _delete_copy(upstream, conversation)
+
+
+async def _delete_copy(upstream: str, conversation: str) -> None:
+    if not conf.has_upstream(upstream):
+        # Nobody can ask it any more: what is here does not wait for that.
+        log.warning("copy_left_behind", upstream=upstream, conversation=conversation)
+        return
+    server = upstreams.upstream_named(upstream)
+    if isinstance(server, KeepsConversations):
+        await server.delete_conversation(conversation)
 
 
 @app.task(queue="upkeep", retry=RetryStrategy(max_attempts=10, exponential_wait=4))
 async def forget_conversation(upstream: str, conversation: str) -> None:
     """Delete a conversation that a model server keeps and no thread refers to any more."""
-    server = upstreams.upstream_named(upstream)
-    if isinstance(server, KeepsConversations):
-        await server.delete_conversation(conversation)
+    await _delete_copy(upstream, conversation)
 
 
 def _copies(tenant_id: UUID, thread_id: str) -> list[tuple[str, str]]:

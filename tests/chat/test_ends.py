@@ -100,6 +100,16 @@ async def leave_nobody(case: Case) -> None:
     await in_db(cancel_run, case.acme.principal("alice"), case.run.pk)
 
 
+async def go_on_without_server(case: Case) -> None:
+    def take_out() -> None:
+        with case.acme.scope():
+            Assistant.objects.update(upstream="removed")
+
+    await case.told.until("text")
+    await in_db(take_out)
+    await say(case.acme, thread=case.run.thread_id, busy="interrupt")
+
+
 Before = Callable[[Company, pytest.MonkeyPatch], None]
 
 
@@ -184,6 +194,7 @@ SCENES: dict[Reason, Scene] = {
         changes={"MAX_TOOL_CALLS": 1},
     ),
     Reason.POISON: Scene(answers=[LONG], act=die_often),
+    Reason.UPSTREAM_REMOVED: Scene(answers=[LONG], act=go_on_without_server, follows=True),
     Reason.NO_ASSISTANT: Scene(answers=[LONG], act=leave_nobody, follows=True),
     Reason.SERVER_ERROR: Scene(answers=[], before=break_the_prompt),
 }

@@ -44,6 +44,8 @@ class Command(JsonCommand):
             UpstreamProblem: saying what is wrong with the server.
         """
         name, model = _chosen(options["tenant"])
+        if not conf.has_upstream(name):
+            raise UpstreamProblem(f"The model server {name} is no longer set up.")
         try:
             found = async_to_sync(_probe)(name, model)
         except UpstreamError as error:
