@@ -16,6 +16,7 @@ from chat.conf import conf
 from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
 from chat.models.reasons import Reason
 from chat.models.runs import PENDING, CallStatus
+from chat.wire_calls import call_object
 
 WireObject = dict[str, Any]
 
@@ -241,8 +242,12 @@ def step_object(
     run: Run,
     calls: Sequence[ToolCall] = (),
     labels: dict[str, str] | None = None,
+    with_content: bool = False,
 ) -> WireObject:
-    """Return the `thread.run.step` object; `calls` in order for a step of tool calls."""
+    """Return the `thread.run.step` object; `calls` in order for a step of tool calls.
+
+    `with_content` adds the text of the passages that searches found.
+    """
     ended = unix(step.ended_at)
     error = {"code": step.error_code, "message": step.error_message} if step.error_code else None
     return {
@@ -259,7 +264,9 @@ def step_object(
         "expired_at": ended if step.status == "expired" else None,
         "failed_at": ended if step.status == "failed" else None,
         "last_error": error,
-        "step_details": _step_details(step, calls, labels or {}),
+        "step_details": _step_details(
+            step, [call_object(call, labels or {}, with_content=with_content) for call in calls]
+        ),
         "metadata": step.metadata,
         "usage": {
             "prompt_tokens": step.prompt_tokens,
@@ -272,33 +279,18 @@ def step_object(
     }
 
 
-def _step_details(step: RunStep, calls: Sequence[ToolCall], labels: dict[str, str]) -> WireObject:
+def _step_details(step: RunStep, calls: Sequence[WireObject]) -> WireObject:
     if step.type == "message_creation":
         return {
             "type": "message_creation",
             "message_creation": {"message_id": step.message_id or ""},
         }
-    return {"type": "tool_calls", "tool_calls": [call_object(call, labels) for call in calls]}
+    return {"type": "tool_calls", "tool_calls": list(calls)}
 
 
-def call_object(call: ToolCall, labels: dict[str, str]) -> WireObject:
-    """Return a function call of a step."""
-    return {
-        "id": call.id,
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments, "output": call.output},
-        "atrium": {
-            "status": call.status,
-            "label": labels.get(call.name, call.name),
-            "effect": call.effect,
-            "duration_ms": call.duration_ms,
-        },
-    }
-
-
-def text_part(value: str) -> WireObject:
+def text_part(value: str, annotations: Iterable[WireObject] = ()) -> WireObject:
     """Return a text content part."""
-    return {"type": "text", "text": {"value": value, "annotations": []}}
+    return {"type": "text", "text": {"value": value, "annotations": list(annotations)}}
 
 
 def picture_part(file_id: str) -> WireObject:

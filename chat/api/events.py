@@ -16,6 +16,7 @@ import orjson
 from chat.models import RunStatus
 from chat.runs.lifecycle import TERMINAL
 from chat.runs.live import Entry
+from chat.wire_calls import call_delta, outputs_delta
 
 WireObject = dict[str, Any]
 
@@ -176,6 +177,10 @@ class Sequencer:
             calls = details["tool_calls"]
             place = Place(index, CONTENT, len(calls))
             yield from self._emit(place, "thread.run.step.delta", step_delta(step["id"], calls))
+            written = outputs_of(step["id"], calls) if step["status"] == "completed" else None
+            if written is not None:
+                place = Place(index, CONTENT, len(calls), 1)
+                yield from self._emit(place, "thread.run.step.delta", written)
         if step["status"] != "in_progress":
             yield from self._emit(Place(index, CLOSED), f"thread.run.step.{step['status']}", step)
 
@@ -215,9 +220,19 @@ class Sequencer:
                 data = message_delta(message["id"], part, content["type"], text[have:], have)
                 yield from self._emit(place, "thread.message.delta", data)
         if message["status"] != "in_progress":
+            yield from self._citations(index, message)
             yield from self._emit(
                 Place(index, SETTLED), f"thread.message.{message['status']}", message
             )
+
+    def _citations(self, index: int, message: WireObject) -> Iterator[bytes]:
+        """Yield the annotations of a message's text, known whole at its end."""
+        for part, content in enumerate(message["content"]):
+            if content["type"] == "text" and content["text"]["annotations"]:
+                # One place beyond the text: a client that has it is at the end of the message.
+                place = Place(index, CONTENT, part, len(content["text"]["value"]) + 1)
+                data = citations_delta(message["id"], part, content["text"]["annotations"])
+                yield from self._emit(place, "thread.message.delta", data)
 
     def _text(self, entry: Entry, text: str) -> Iterator[bytes]:
         index = self.step_of.get(entry.item)
@@ -269,17 +284,26 @@ def picture_delta(message: str, part: int, content: WireObject) -> WireObject:
     return {"id": message, "object": "thread.message.delta", "delta": delta}
 
 
+def citations_delta(message: str, part: int, annotations: list[WireObject]) -> WireObject:
+    """Return the `thread.message.delta` object that brings all annotations of a text."""
+    told = [{"index": index, **one} for index, one in enumerate(annotations)]
+    content = [{"index": part, "type": "text", "text": {"annotations": told}}]
+    return {"id": message, "object": "thread.message.delta", "delta": {"content": content}}
+
+
 def step_delta(step: str, calls: list[WireObject]) -> WireObject:
     """Return the `thread.run.step.delta` object that brings all calls of a step at once."""
-    told = [
-        {
-            "index": index,
-            "id": call["id"],
-            "type": call["type"],
-            "function": {**call["function"], "output": None},
-        }
-        for index, call in enumerate(calls)
-    ]
+    return _of_calls(step, [call_delta(index, call) for index, call in enumerate(calls)])
+
+
+def outputs_of(step: str, calls: list[WireObject]) -> WireObject | None:
+    """Return the `thread.run.step.delta` object of what code wrote, None where it wrote nothing."""
+    told = [outputs_delta(index, call) for index, call in enumerate(calls)]
+    written = [one for one in told if one is not None]
+    return _of_calls(step, written) if written else None
+
+
+def _of_calls(step: str, told: list[WireObject]) -> WireObject:
     details = {"type": "tool_calls", "tool_calls": told}
     return {"id": step, "object": "thread.run.step.delta", "delta": {"step_details": details}}
 

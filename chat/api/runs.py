@@ -41,6 +41,11 @@ class IncludeQuery(Input):
     vars()["include[]"] = Choice(required=False, choices=[INCLUDABLE])
 
 
+def includes_content(query: dict[str, Any]) -> bool:
+    """Tell whether the results of file searches are asked for with their content."""
+    return query.get("include[]") == INCLUDABLE
+
+
 class RunOptionsInput(Input):
     """What a program may set on a run; the action knows the limits."""
 
@@ -155,7 +160,7 @@ class RunsView(ApiView):
 
     def post(self, request: Request, thread_id: str) -> HttpResponseBase:
         """Create one."""
-        self.query(IncludeQuery)
+        with_content = includes_content(self.query(IncludeQuery))
         given = self.input(RunInput)
         stream = given.pop("stream", None)
         if stream:
@@ -163,7 +168,8 @@ class RunsView(ApiView):
         thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
         run = create_run(self.principal, thread_id, **given)
         if stream:
-            return EventStream(self.principal, Beginning(run=wire.run_object(run)))
+            beginning = Beginning(run=wire.run_object(run), with_content=with_content)
+            return EventStream(self.principal, beginning)
         return self.answer(wire.run_object(run))
 
 

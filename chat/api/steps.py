@@ -13,7 +13,7 @@ from chat import wire
 from chat.actions.fields import clean_id, not_found
 from chat.api.base import ApiView
 from chat.api.pages import PageQuery
-from chat.api.runs import IncludeQuery, read_run
+from chat.api.runs import IncludeQuery, includes_content, read_run
 from chat.models import Run, RunStep, ToolCall
 from chat.tools import registry
 
@@ -28,10 +28,12 @@ def steps_of(run: Run) -> Any:
     return RunStep.objects.filter(run=run).prefetch_related(Prefetch("calls", queryset=calls))
 
 
-def rendered(step: RunStep, run: Run) -> dict[str, Any]:
+def rendered(step: RunStep, run: Run, *, with_content: bool) -> dict[str, Any]:
     """Return the step object."""
     calls = list(step.calls.all())
-    return wire.step_object(step, run=run, calls=calls, labels=registry.labels())
+    return wire.step_object(
+        step, run=run, calls=calls, labels=registry.labels(), with_content=with_content
+    )
 
 
 class StepsView(ApiView):
@@ -40,11 +42,12 @@ class StepsView(ApiView):
     def get(self, request: Request, thread_id: str, run_id: str) -> Response:
         """List them."""
         query = self.query(StepsQuery)
+        with_content = includes_content(query)
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
             return self.page(
                 steps_of(run),
-                lambda step: rendered(step, run),
+                lambda step: rendered(step, run, with_content=with_content),
                 query=query,
                 prefix="step_",
                 by=("index",),
@@ -56,11 +59,11 @@ class StepView(ApiView):
 
     def get(self, request: Request, thread_id: str, run_id: str, step_id: str) -> Response:
         """Retrieve it."""
-        self.query(IncludeQuery)
+        with_content = includes_content(self.query(IncludeQuery))
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
             step_id = clean_id(step_id, param="step_id", prefix="step_")
             step = steps_of(run).filter(pk=step_id).first()
             if step is None:
                 raise not_found("step_", step_id, param="step_id")
-            return self.answer(rendered(step, run))
+            return self.answer(rendered(step, run, with_content=with_content))

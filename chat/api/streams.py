@@ -9,12 +9,12 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
@@ -22,13 +22,16 @@ from chat.api import events
 from chat.api.events import Place, Sequencer
 from chat.conf import conf
 from chat.errors import ChatError, NotFound
+from chat.models import Run, ToolCall
 from chat.runs.follow import Reader, follow
 from chat.runs.live import Entry
 from chat.runs.revocation import Watched
 from chat.runs.stored import read_thread
 from chat.runs.worker import worker
+from chat.wire_calls import with_contents
 from tenants.access import Principal
 from tenants.db import in_db
+from tenants.scope import tenant_scope
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +51,8 @@ class TooManyStreams(ChatError):
 class Beginning:
     """Where a stream of a run begins: `run` and `thread` are wire objects as they were then.
 
-    `thread` is told first where it is given. The rest is as in `Sequencer`.
+    `thread` is told first where it is given; `with_content` adds the text of passages to the
+    searches that found them. The rest is as in `Sequencer`.
     """
 
     run: dict[str, Any]
@@ -56,6 +60,7 @@ class Beginning:
     prelude: Sequence[str] = events.PRELUDE
     since: int = 0
     thread: dict[str, Any] | None = None
+    with_content: bool = False
 
 
 class EventStream(StreamingHttpResponse):
@@ -95,7 +100,7 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncIterator
         if thread is not None:
             yield events.encode("thread.created", thread, beginning.at)
         try:
-            async for chunk in _chunks(principal, sequencer):
+            async for chunk in _chunks(principal, sequencer, with_content=beginning.with_content):
                 with access.patient():
                     yield chunk
         except NotFound:
@@ -111,7 +116,9 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncIterator
             yield events.DONE
 
 
-async def _chunks(principal: Principal, sequencer: Sequencer) -> AsyncIterator[bytes]:
+async def _chunks(
+    principal: Principal, sequencer: Sequencer, *, with_content: bool
+) -> AsyncIterator[bytes]:
     """Yield what the run's entries add, and a sign of life in every silence."""
     thread, run = sequencer.run["thread_id"], sequencer.run["id"]
     _stored, reader = await follow(principal, thread, run_id=run)
@@ -119,16 +126,42 @@ async def _chunks(principal: Principal, sequencer: Sequencer) -> AsyncIterator[b
         while not sequencer.ended:
             entries = await _next(reader)
             if entries is not None:
+                if with_content:
+                    entries = await in_db(_with_contents, principal, entries)
                 chunk = b"".join(sequencer.events(entries))
             else:
                 yield events.KEEP_ALIVE
                 # Whatever was lost on the way here is in the rows.
                 stored = await in_db(read_thread, principal, thread, run_id=run)
-                chunk = b"".join(sequencer.catch_up(stored.events))
+                told = list(stored.events)
+                if with_content:
+                    told = await in_db(_with_contents, principal, told)
+                chunk = b"".join(sequencer.catch_up(told))
             if chunk:
                 yield chunk
     finally:
         reader.close()
+
+
+def _with_contents(principal: Principal, entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries, searches among them with the text of what they found."""
+    searched = [entry.data["id"] for entry in entries if _has_results(entry.data)]
+    if not searched:
+        return list(entries)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        mine = Run.objects.for_principal(principal)
+        calls = list(ToolCall.objects.filter(step_id__in=searched, run__in=mine))
+    return [
+        replace(entry, data=with_contents(entry.data, calls)) if _has_results(entry.data) else entry
+        for entry in entries
+    ]
+
+
+def _has_results(data: dict[str, Any]) -> bool:
+    if data.get("object") != "thread.run.step":
+        return False
+    calls = data["step_details"].get("tool_calls", [])
+    return any("results" in call.get("file_search", {}) for call in calls)
 
 
 async def _next(reader: Reader) -> list[Entry] | None:

@@ -22,6 +22,7 @@ from chat.runs.records import Round
 from chat.runs.request import request_for
 from chat.runs.turn import Spent, Turn
 from chat.tools import dispatch
+from chat.tools.file_search import OPEN
 from chat.upstream.base import (
     Finished,
     ModelRequest,
@@ -115,12 +116,18 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
         breaker=upstreams.breaker_of(turn.claim.tenant_id, turn.run.upstream),
         on_failed_attempt=note_failure,
     )
+    turn.marks.begin()
     with copies.of(turn):
         async with aclosing(stream):
             async for events in stream:
                 text = take_events(answer, events, turn)
+                if OPEN in text or (text and turn.marks.held):
+                    text = await with_citations(turn, text)
                 if text:
                     write_text(turn, text)
+        rest = turn.marks.rest()
+        if rest:
+            write_text(turn, rest)
     if answer.usage is not None:
         turn.spent.append(Spent(model=request.model, usage=answer.usage))
         turn.usage = answer.usage
@@ -154,6 +161,12 @@ def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
         elif kind is Finished:
             answer.finished = event
     return text
+
+
+async def with_citations(turn: Turn, text: str) -> str:
+    """Return what of `text` may go on now; the citations in it are noted on the draft."""
+    draft = turn.open_draft()
+    return await turn.marks.settled(text, cited=draft.cited, said=draft.text)
 
 
 def write_text(turn: Turn, text: str) -> None:

@@ -29,13 +29,14 @@ from chat.models import (
 from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
 from chat.runs import pricing, terms, upstreams
+from chat.runs.citations import file_paths
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
 from chat.runs.drafts import inserts_of, store_draft, take_place
 from chat.runs.lifecycle import advance
 from chat.runs.limits import over_limit, prompt_tokens, tokens_left
 from chat.runs.prompt import Prompt, build_prompt
 from chat.runs.queue import start_next_queued
-from chat.runs.turn import CANCELLED, Ending, Spent, Started, Turn, failed, incomplete
+from chat.runs.turn import CANCELLED, Draft, Ending, Spent, Started, Turn, failed, incomplete
 from chat.tools import dispatch
 from tenants.access import Principal, principal_for_run
 from tenants.scope import tenant_scope
@@ -232,10 +233,17 @@ def _record_calls(
     fenced_update(turn.claim, rounds=turn.rounds, state=turn.state_to_store, **totals)
     beside = [Insert(rows=list(pricing.usage_rows(turn.run, turn.spent))), Insert(rows=[step])]
     if turn.draft is not None:
+        _link_files(turn.draft)
         turn.draft.settle(step.created_at, message_reason="", step_status=StepStatus.COMPLETED)
         beside += inserts_of(turn.draft)
     context = dispatch.CallContext(principal=principal, run=turn.run, step=step)
     return dispatch.prepare(context, proposed, beside=beside), totals
+
+
+def _link_files(draft: Draft) -> None:
+    """Note which files of code the text has links to."""
+    files, thread = draft.made.files, draft.message.thread_id
+    draft.links = file_paths(draft.text, files, thread_id=thread)
 
 
 def _recorded(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dict[str, Any]]:
@@ -288,6 +296,7 @@ def _finish(
     totals = _move(turn, ending.status, reason=reason, ended_at=now)
     if turn.draft is not None:
         turn.count_tokens(turn.draft.step)
+        _link_files(turn.draft)
         turn.draft.settle(now, message_reason=ending.message_reason, step_status=ending.step_status)
         store_draft(turn.draft)
     if turn.open_step is not None:

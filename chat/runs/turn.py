@@ -23,6 +23,7 @@ from chat.models import (
     ToolCall,
 )
 from chat.models.reasons import Reason
+from chat.runs.citations import Annotation, Cited, Marks
 from chat.runs.claims import Claim
 from chat.runs.live import LiveRun
 from chat.runs.made import Made
@@ -110,6 +111,8 @@ class Draft:
     made: Made = field(default_factory=Made)
     pieces: list[str] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
+    cited: Cited = field(default_factory=Cited)
+    links: list[Annotation] = field(default_factory=list)
     stored: bool = False
     grown: bool = False
     saved_at: float = field(default_factory=monotonic)
@@ -145,6 +148,12 @@ class Draft:
         """The place of the text among the message's contents."""
         return len(self.made.pictures)
 
+    @property
+    def text(self) -> str:
+        """What was written so far."""
+        self.pieces = ["".join(self.pieces)] if self.pieces else []
+        return self.pieces[0] if self.pieces else ""
+
     def write(self, text: str) -> None:
         """Go on with `text`."""
         self.pieces.append(text)
@@ -152,7 +161,6 @@ class Draft:
 
     def take_copy(self) -> list[dict[str, Any]]:
         """Return the content as it is now."""
-        self.pieces = ["".join(self.pieces)]
         self.fill()
         self.grown, self.saved_at = False, monotonic()
         content: list[dict[str, Any]] = self.message.content
@@ -161,7 +169,7 @@ class Draft:
     def settle(self, now: datetime, *, message_reason: str, step_status: StepStatus) -> None:
         """Close message and step; an empty reason means complete."""
         self.fill()
-        self.message.attachments = self.made.unlinked("".join(self.pieces))
+        self.message.attachments = self.made.unlinked(self.text)
         self.message.incomplete_reason = message_reason
         if message_reason:
             self.message.status = MessageStatus.INCOMPLETE
@@ -176,7 +184,10 @@ class Draft:
         """Put what was written so far into the message's content, after the pictures."""
         content = [wire.picture_part(file_id) for file_id in self.made.pictures]
         if self.pieces or not self.refusal:
-            content.append(wire.text_part("".join(self.pieces)))
+            annotations = sorted(
+                [*self.cited.annotations, *self.links], key=lambda one: one["start_index"]
+            )
+            content.append(wire.text_part(self.text, annotations))
         if self.refusal:
             content.append({"type": "refusal", "refusal": "".join(self.refusal)})
         self.message.content = content
@@ -214,6 +225,10 @@ class Turn:
     # The partial copy under way, and whether one found that another process took over.
     saving: asyncio.Task[None] | None = None
     lapsed: bool = False
+    marks: Marks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.marks = Marks(tenant_id=self.claim.tenant_id, thread_id=self.run.thread_id)
 
     @property
     def state_to_store(self) -> int:

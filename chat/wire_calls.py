@@ -1,0 +1,143 @@
+"""Tool calls as steps show them: functions, and the built-in tools in the vendor's own forms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chat.models import ToolCall
+
+WireObject = dict[str, Any]
+
+RANKER = "default_2024_08_21"
+
+
+def call_object(
+    call: ToolCall, labels: dict[str, str], *, with_content: bool = False
+) -> WireObject:
+    """Return a call of a step; `with_content` adds the text of passages that a search found.
+
+    A call that never was a built-in tool's, as a program's own function of that name,
+    is shown as a function.
+    """
+    form = _FORMS.get(call.name) if call.version else None
+    if form is None:
+        kind, body = "function", _function(call)
+        extra: WireObject = {}
+    else:
+        kind = call.name
+        body, extra = form(call, call.details or {}, with_content)
+    return {
+        "id": call.id,
+        "type": kind,
+        kind: body,
+        "atrium": {
+            "status": call.status,
+            "label": labels.get(call.name, call.name),
+            "effect": call.effect,
+            "duration_ms": call.duration_ms,
+            **extra,
+        },
+    }
+
+
+def call_delta(index: int, call: WireObject) -> WireObject:
+    """Return the delta that brings a call of a step, without what comes of it."""
+    kind = call["type"]
+    told: WireObject = {"index": index, "id": call["id"], "type": kind}
+    if kind == "function":
+        told[kind] = {**call[kind], "output": None}
+    elif kind == "code_interpreter":
+        told[kind] = {"input": call[kind]["input"], "outputs": []}
+    else:
+        told[kind] = {}
+    return told
+
+
+def outputs_delta(index: int, call: WireObject) -> WireObject | None:
+    """Return the delta that brings what code wrote, None where there is nothing to tell."""
+    kind = call["type"]
+    outputs = call[kind].get("outputs")
+    if not outputs:
+        return None
+    told = [{"index": place, **output} for place, output in enumerate(outputs)]
+    return {"index": index, "type": kind, kind: {"outputs": told}}
+
+
+def with_contents(step: WireObject, calls: Sequence[ToolCall]) -> WireObject:
+    """Return a step object with the text of the passages that these calls of it found."""
+    texts = {call.id: _results(call.details or {}, with_content=True) for call in calls}
+    told = [
+        {**one, "file_search": {**one["file_search"], "results": texts[one["id"]]}}
+        if "results" in one.get("file_search", {}) and one["id"] in texts
+        else one
+        for one in step["step_details"]["tool_calls"]
+    ]
+    return {**step, "step_details": {**step["step_details"], "tool_calls": told}}
+
+
+def _function(call: ToolCall) -> WireObject:
+    return {"name": call.name, "arguments": call.arguments, "output": call.output}
+
+
+def _file_search(
+    call: ToolCall, details: WireObject, with_content: bool
+) -> tuple[WireObject, WireObject]:
+    asked = details.get("query", _argument(call, "query"))
+    extra: WireObject = {"query": asked, "passages": [], "error": call.error_code or None}
+    if not details:
+        return {}, extra
+    ranking = details.get("ranking_options") or {}
+    body = {
+        "ranking_options": {
+            "ranker": RANKER,
+            "score_threshold": ranking.get("score_threshold", 0.0),
+        },
+        "results": _results(details, with_content=with_content),
+    }
+    kept = ("mark", "file_id", "file_name", "store_file", "page", "start", "end")
+    passages = [{name: one[name] for name in kept} for one in details["results"]]
+    return body, {**extra, "passages": passages}
+
+
+def _results(details: WireObject, *, with_content: bool) -> list[WireObject]:
+    return [
+        {
+            "file_id": one["file_id"],
+            "file_name": one["file_name"],
+            "score": one["score"],
+            **({"content": [{"type": "text", "text": one["text"]}]} if with_content else {}),
+        }
+        for one in details.get("results", [])
+    ]
+
+
+def _code_interpreter(
+    call: ToolCall, details: WireObject, with_content: bool
+) -> tuple[WireObject, WireObject]:
+    outputs: list[WireObject] = []
+    if details.get("logs"):
+        outputs.append({"type": "logs", "logs": details["logs"]})
+    outputs += [
+        {"type": "image", "image": {"file_id": file_id}} for file_id in details.get("images", [])
+    ]
+    body = {"input": details.get("input", _argument(call, "code")), "outputs": outputs}
+    error = details.get("error") or call.error_code or None
+    return body, {"files": details.get("files", []), "error": error}
+
+
+def _argument(call: ToolCall, name: str) -> str:
+    """Return an argument of a call as the model sent it, "" where it is none."""
+    try:
+        given = json.loads(call.arguments or "{}")
+    except ValueError:
+        return ""
+    return str(given.get(name, "")) if isinstance(given, dict) else ""
+
+
+_Form = Callable[[ToolCall, WireObject, bool], tuple[WireObject, WireObject]]
+_FORMS: dict[str, _Form] = {
+    "file_search": _file_search,
+    "code_interpreter": _code_interpreter,
+}
