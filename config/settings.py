@@ -14,6 +14,7 @@ from environs import Env, EnvError
 
 from config.logs import configure_logging
 from config.mail import mail_settings
+from config.files import file_storage
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -295,7 +296,13 @@ USE_I18N = USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = Path(read("str", "ATRIUM_STATIC_DIR", str(DATA_DIR / "static")))
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": file_storage(
+        bucket=read("str", "ATRIUM_S3_BUCKET", ""),
+        endpoint=read("str", "ATRIUM_S3_ENDPOINT", ""),
+        region=read("str", "ATRIUM_S3_REGION", ""),
+        access_key=read("str", "ATRIUM_S3_ACCESS_KEY", ""),
+        secret_key=read("str", "ATRIUM_S3_SECRET_KEY", ""),
+    ),
     "staticfiles": {"BACKEND": "chat.web.assets.ModuleStorage"},
 }
 MEDIA_ROOT = DATA_DIR / "files"
@@ -380,6 +387,10 @@ if read("str", "ATRIUM_EMBEDDING_MODEL", ""):
         },
     }
 
+CODE_SANDBOX = read("str", "ATRIUM_CODE_SANDBOX", "auto")
+if CODE_SANDBOX not in ("auto", "monty", "bubblewrap"):
+    raise ImproperlyConfigured("ATRIUM_CODE_SANDBOX must be auto, monty or bubblewrap.")
+
 CHAT = {
     "UPSTREAMS": UPSTREAMS,
     "DEFAULT_UPSTREAM": "default" if _openai_configured else "demo",
@@ -426,4 +437,11 @@ CHAT = {
     "INDEX_MEMORY_MIB": read("int", "ATRIUM_INDEX_MEMORY_MIB", 2048, least=256),
     "INDEX_LAPSE_SECONDS": read("float", "ATRIUM_INDEX_LAPSE_SECONDS", 300, least=1),
     "INDEX_TRIES": read("int", "ATRIUM_INDEX_TRIES", 3, least=1),
+    "CODE_SANDBOX": CODE_SANDBOX,
+    "CODE_ENVIRONMENT": DATA_DIR / "sandbox",
+    # A call has 120 seconds for all: its session may have to be opened, and is saved at the end.
+    "CODE_SECONDS": min(read("float", "ATRIUM_CODE_SECONDS", 30, least=1), 60.0),
+    "CODE_MEMORY_MIB": read("int", "ATRIUM_CODE_MEMORY_MIB", 256, least=64),
+    "CODE_SESSIONS": read("int", "ATRIUM_CODE_SESSIONS", 16, least=1),
+    "CODE_SESSION_SECONDS": read("float", "ATRIUM_CODE_SESSION_SECONDS", 3600, least=1),
 }

@@ -27,6 +27,7 @@ LIMIT = 65_536
 TAKEN: dict[tuple[str, str], tuple[Any, ...]] = {
     ("message.create", "thread"): (None,),
     ("message.create", "busy"): (None,),
+    ("message.create", "attachments"): (None, []),
     ("subscribe", "cursor"): (None,),
     ("run.retry", "assistant"): (None,),
 }

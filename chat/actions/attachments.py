@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
+from chat.actions.files import IMAGES, create_file, media_type_of
 from chat.actions.resources import MAX_FILES
 from chat.actions.stores import Filed, own_files, put_into
 from chat.errors import InvalidInput
-from chat.models import Thread, VectorStore
+from chat.models import File, Thread, VectorStore
+from chat.models.files import Purpose
+from chat.retrieval.kinds import SNIFFED
 from tenants.access import Principal
+
+
+def create_attachable(principal: Principal, content: BinaryIO, *, filename: str) -> File:
+    """Store a person's file for a message: a picture to look at, or something for tools.
+
+    Which of them it is, its content says. Raises what `create_file` raises.
+    """
+    kind = media_type_of(content.read(SNIFFED), filename)
+    content.seek(0)
+    purpose = Purpose.VISION if kind in IMAGES else Purpose.ASSISTANTS
+    return create_file(principal, content, filename=filename, purpose=purpose)
 
 
 def attach(

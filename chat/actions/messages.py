@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from chat import wire
 from chat.actions.approvals import decline_waiting
+from chat.actions.attachments import attach
+from chat.actions.contents import clean_content
+from chat.actions.resources import check_image_files, clean_attachments
 from chat.actions.runs import request_cancel
 from chat.conf import conf
-from chat.errors import AssistantDisabled, InvalidInput, NotFound, ThreadBusy, ThreadFull
+from chat.errors import AssistantDisabled, NotFound, ThreadBusy, ThreadFull
 from chat.models import Assistant, Message, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
@@ -39,35 +43,59 @@ class Sent:
     run: Run | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A message as it was asked for, its parts and attachments checked."""
+
+    assistant_id: str
+    parts: list[dict[str, Any]]
+    attachments: list[dict[str, Any]]
+    client_id: str
+    busy: str | None
+
+    @property
+    def title(self) -> str:
+        """What a new thread is called by it."""
+        return title_of(Message(content=self.parts).text())
+
+
 def create_message(
     principal: Principal,
     thread_id: str | None,
     *,
     assistant_id: str,
-    text: str,
+    content: Any,
     client_id: str,
     busy: str | None = None,
+    attachments: Any = None,
 ) -> Sent:
     """Store a member's message and start its answer; a repeated `client_id` is the same message.
 
-    Without `thread_id` a new thread is made. While an answer is under way
-    `busy` decides: "reject", "queue" or "interrupt" (stop it, then answer this);
-    None is as the assistant has it.
+    `content` is text or content parts, `attachments` are files and the tools that
+    get them. Without `thread_id` a new thread is made. While an answer is under
+    way `busy` decides: "reject", "queue" or "interrupt" (stop it, then answer
+    this); None is as the assistant has it.
 
     Raises:
-        NotFound: for an unknown thread or assistant.
+        NotFound: for an unknown thread, assistant or file.
         AssistantDisabled, ThreadFull, InvalidInput: as they say.
         ThreadBusy: with "reject", while an answer is under way.
         TooManyRuns: while as many answers are under way as there may be.
     """
-    _check_text(text)
+    asked = Asked(
+        assistant_id=assistant_id,
+        parts=clean_content(content),
+        attachments=clean_attachments(attachments),
+        client_id=client_id,
+        busy=busy,
+    )
     if principal.membership_id is None:
         raise NotFound()
     with tenant_scope(principal.tenant_id):
         for _attempt in range(ATTEMPTS):
             try:
                 with transaction.atomic():
-                    return _create(principal, thread_id, assistant_id, text, client_id, busy)
+                    return _create(principal, thread_id, asked)
             except IntegrityError:
                 # The same message came before, or another answer began meanwhile.
                 sent = _repeated(principal, client_id)
@@ -78,15 +106,6 @@ def create_message(
             if sent is not None:
                 return sent
     raise ThreadBusy()
-
-
-def _check_text(text: str) -> None:
-    if not text.strip():
-        raise InvalidInput("Write something first.", param="content")
-    if len(text) > conf.message_characters:
-        raise InvalidInput(
-            f"A message has at most {conf.message_characters:,} characters.", param="content"
-        )
 
 
 @transaction.atomic
@@ -108,28 +127,24 @@ def _repeated(principal: Principal, client_id: str) -> Sent | None:
     return Sent(thread=message.thread, message=message, run=run)
 
 
-def _create(
-    principal: Principal,
-    thread_id: str | None,
-    assistant_id: str,
-    text: str,
-    client_id: str,
-    busy: str | None,
-) -> Sent:
-    thread = _thread(principal, thread_id, text)
-    assistant = Assistant.objects.filter(pk=assistant_id).first()
+def _create(principal: Principal, thread_id: str | None, asked: Asked) -> Sent:
+    thread = _thread(principal, thread_id, asked)
+    assistant = Assistant.objects.filter(pk=asked.assistant_id).first()
     if assistant is None:
-        raise NotFound(f"No assistant found with id '{assistant_id}'.", param="assistant")
+        raise NotFound(f"No assistant found with id '{asked.assistant_id}'.", param="assistant")
     if not assistant.is_offered:
         raise AssistantDisabled()
     if thread.last_position >= conf.messages_per_thread:
         raise ThreadFull()
+    check_image_files(principal, asked.parts, param="content")
+    attach(principal, thread, asked.attachments)
     message = Message(
         thread=thread,
         role="user",
         assistant=assistant,
-        content=[wire.text_part(text)],
-        client_id=client_id,
+        content=asked.parts,
+        attachments=asked.attachments,
+        client_id=asked.client_id,
         sender=principal.membership_id,
         sender_key=principal.key.pk if principal.key else None,
     )
@@ -137,14 +152,14 @@ def _create(
     active_id = active_run_of(thread.pk, member_id=principal.membership_id)
     if active_id is not None:
         active = Run.objects.select_related("assistant").get(pk=active_id)
-        return _while_busy(principal, thread, message, active, busy or assistant.busy_policy)
+        return _while_busy(principal, thread, message, active, asked.busy or assistant.busy_policy)
     return _answer(principal, thread, message, assistant)
 
 
-def _thread(principal: Principal, thread_id: str | None, text: str) -> Thread:
-    """Return the locked thread, or a new one titled by its first words."""
+def _thread(principal: Principal, thread_id: str | None, asked: Asked) -> Thread:
+    """Return the locked thread, or a new one titled by the message's first words."""
     if thread_id is None:
-        thread = Thread(member=principal.membership, title=title_of(text))
+        thread = Thread(member=principal.membership, title=asked.title)
         thread.save(force_insert=True)
         return thread
     found: Thread | None = (
@@ -153,7 +168,7 @@ def _thread(principal: Principal, thread_id: str | None, text: str) -> Thread:
     if found is None:
         raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
     if not found.title:
-        found.title = title_of(text)
+        found.title = asked.title
     return found
 
 

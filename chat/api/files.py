@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, BinaryIO, cast
 
-from django.core.files.storage import default_storage
 from django.db import transaction
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.utils.http import content_disposition_header
+from django.http import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import storage, wire, wire_files
-from chat.actions.fields import not_found
 from chat.actions.files import delete_file, keep_file, own_file, receive_file
 from chat.api.base import ApiView
 from chat.api.fields import Choice
-from chat.api.forms import read_form
 from chat.api.idempotency import once
 from chat.api.pages import PageQuery, QueryNumber
+from chat.downloads import file_response
 from chat.errors import MissingParameter
+from chat.form_input import read_form
 from chat.models import File
 from chat.models.files import Purpose
 
 MOST_LISTED = 10_000
-SENT_AT_ONCE = 1_048_576
 
 
 class FilesQuery(PageQuery):
@@ -109,26 +104,4 @@ class FileContentView(ApiView):
         """Send it, as something to be saved and never to be shown."""
         with transaction.atomic():
             row = own_file(self.principal, file_id)
-        try:
-            content = default_storage.open(row.storage_key)
-        except FileNotFoundError:
-            # Deleted a moment ago.
-            raise not_found("file-", file_id, param="file_id") from None
-        response: HttpResponseBase
-        if row.bytes <= SENT_AT_ONCE:
-            with content:
-                response = HttpResponse(content.read())
-        else:
-            response = StreamingHttpResponse(_pieces(content))
-        response["Content-Type"] = "application/octet-stream"
-        response["Content-Length"] = str(row.bytes)
-        response["Content-Disposition"] = str(content_disposition_header(True, row.filename))
-        response["X-Content-Type-Options"] = "nosniff"
-        return response
-
-
-async def _pieces(content: Any) -> AsyncIterator[bytes]:
-    # Django would take a plain iterator whole into memory before it sends the first byte.
-    with content:
-        while piece := await asyncio.to_thread(content.read, SENT_AT_ONCE):
-            yield piece
+        return file_response(row)

@@ -21,9 +21,9 @@ from chat.actions.uploads import (
 )
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Input, Text, WholeNumber
-from chat.api.forms import read_form
 from chat.api.idempotency import once
 from chat.errors import UploadEnded
+from chat.form_input import read_form
 from chat.models import File, UploadPart
 
 

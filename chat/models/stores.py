@@ -12,7 +12,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from chat import ids
-from chat.models.files import File, owned_by
+from chat.models.assistants import Assistant
+from chat.models.files import File, FileQuerySet, owned_by
 from tenants.access import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
@@ -165,6 +166,24 @@ class StoreFile(TenantModel):
 
     def __str__(self) -> str:
         return self.file_id
+
+
+def readable_files(principal: Principal) -> FileQuerySet:
+    """Return the files somebody may read: their own, and what the assistants they may ask search.
+
+    An answer that quotes a company's document can be looked up in it.
+    """
+    resources = Assistant.objects.for_principal(principal).values_list("tool_resources", flat=True)
+    searched = [
+        store
+        for one in resources
+        for store in one.get("file_search", {}).get("vector_store_ids", [])
+    ]
+    stores = VectorStore.objects.present().filter(pk__in=searched, member=None)
+    documents = StoreFile.objects.filter(store__in=stores).values("file_id")
+    company = models.Q(member_id=None, pk__in=documents)
+    files: FileQuerySet = File.objects.present()
+    return files.filter(owned_by(principal) | company)
 
 
 class SearchWords(models.Func):

@@ -197,7 +197,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._principal,
             frame["thread"],
             assistant_id=frame["assistant"],
-            text=frame["content"],
+            content=frame["content"],
+            attachments=frame["attachments"],
             client_id=frame["client_id"],
             busy=frame["busy"],
         )

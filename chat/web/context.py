@@ -10,11 +10,16 @@ from django.middleware.csrf import get_token
 from django.templatetags.static import static
 from django.urls import reverse
 
+from chat.actions.files import IMAGE_BYTES
+from chat.actions.resources import ATTACHABLE
 from chat.conf import conf
 from chat.models import Assistant
 from chat.web.words import WORDS
 from chat.wire import WireObject, assistant_label
 from tenants.access import Principal
+
+# What one message of the page may bring; programs may send more.
+MOST_ATTACHED = 10
 
 
 def theme(request: HttpRequest) -> dict[str, Any]:
@@ -28,9 +33,19 @@ def theme(request: HttpRequest) -> dict[str, Any]:
 def offered_assistants() -> list[WireObject]:
     """Return the assistants people may choose, the default one first."""
     return [
-        {**assistant_label(assistant), "suggested_prompts": assistant.suggested_prompts}
+        {
+            **assistant_label(assistant),
+            "suggested_prompts": assistant.suggested_prompts,
+            "reads": _reads(assistant),
+        }
         for assistant in Assistant.objects.offered()
     ]
+
+
+def _reads(assistant: Assistant) -> list[str]:
+    """Return what an assistant does with files: the tools that get them, "images" if it sees."""
+    tools = [tool["type"] for tool in assistant.tools if tool["type"] in ATTACHABLE]
+    return tools if conf.is_demonstration(assistant.upstream) else [*tools, "images"]
 
 
 def page_data(
@@ -50,6 +65,9 @@ def page_data(
             "characters": conf.message_characters,
             "bytes": settings.BODY_LIMIT,
             "frame": conf.frame_bytes,
+            "file": conf.file_bytes,
+            "image": IMAGE_BYTES,
+            "files": MOST_ATTACHED,
         },
         "company": {"name": principal.tenant.name},
         "person": {"name": membership.name, "zone": membership.zone},
@@ -58,6 +76,7 @@ def page_data(
             "chat": "/threads/",
             "threads": reverse("page_threads"),
             "assistants": reverse("page_assistants"),
+            "files": reverse("page_files"),
             "socket": f"/ws/?membership={membership.pk}",
             "ready": "/readyz",
             "sign_in": "/accounts/login/",

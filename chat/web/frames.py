@@ -80,10 +80,10 @@ def optional(check: Check) -> Check:
     return checked
 
 
-def text(value: Any, name: str) -> str:
-    """Require text; its length is the action's matter."""
-    if not isinstance(value, str):
-        raise InvalidInput(f"'{name}' must be text.", param=name)
+def as_given(value: Any, name: str) -> Any:
+    """Require something; its form is the action's matter."""
+    if value is None:
+        raise InvalidInput(f"'{name}' is missing.", param=name)
     return value
 
 
@@ -130,7 +130,8 @@ MESSAGE: dict[str, Check] = {
     "thread": optional(_THREAD),
     "client_id": short_text,
     "assistant": identifier("asst_"),
-    "content": text,
+    "content": as_given,
+    "attachments": optional(as_given),
     "busy": optional(one_of(*BusyPolicy.values)),
 }
 

@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from django.conf import settings
 from django.db import transaction
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
@@ -19,8 +19,8 @@ from tenants.errors import AtriumError
 from tenants.middleware import error_response
 
 P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], JsonResponse]
-Endpoint = Callable[Concatenate[HttpRequest, Principal, P], dict[str, Any]]
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+Endpoint = Callable[Concatenate[HttpRequest, Principal, P], dict[str, Any] | HttpResponseBase]
 
 
 class SignedOutError(AtriumError):
@@ -67,21 +67,46 @@ def acts(endpoint: Endpoint[P]) -> View[P]:
     return _edge("POST", endpoint, atomic=False)
 
 
+def removes(endpoint: Endpoint[P]) -> View[P]:
+    """Serve DELETE with `endpoint`; its action owns the transaction."""
+    return _edge("DELETE", endpoint, atomic=False)
+
+
+def sends(endpoint: Endpoint[P]) -> View[P]:
+    """Serve GET with `endpoint`, which reads more than rows: none of it in a transaction."""
+    return _edge("GET", endpoint, atomic=False)
+
+
+def by_method(**views: View[P]) -> View[P]:
+    """Serve one address with a view for each method, `get=…, post=…`."""
+
+    def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        # The first refuses what none of them serves.
+        chosen = views.get((request.method or "").lower(), next(iter(views.values())))
+        return chosen(request, *args, **kwargs)
+
+    return view
+
+
 def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
     @wraps(endpoint)
-    def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> JsonResponse:
+    def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         try:
             principal = page_principal(request)
             if request.method != method:
                 raise WrongMethodError()
             if not atomic:
-                return JsonResponse(endpoint(request, principal, *args, **kwargs))
+                return _answered(endpoint(request, principal, *args, **kwargs))
             with transaction.atomic():
-                return JsonResponse(endpoint(request, principal, *args, **kwargs))
+                return _answered(endpoint(request, principal, *args, **kwargs))
         except AtriumError as error:
             return answer_to(error)
 
     return never_cache(view)
+
+
+def _answered(answer: dict[str, Any] | HttpResponseBase) -> HttpResponseBase:
+    return answer if isinstance(answer, HttpResponseBase) else JsonResponse(answer)
 
 
 def json_of(request: HttpRequest) -> dict[str, Any]:
@@ -112,9 +137,14 @@ def query_of(request: HttpRequest, name: str) -> str | None:
     Raises:
         InvalidInput: naming any other parameter, or this one when it is repeated.
     """
+    return queries_of(request, name).get(name)
+
+
+def queries_of(request: HttpRequest, *names: str) -> dict[str, str]:
+    """Return the query parameters that are given and not empty; raises as `query_of`."""
     for given, values in request.GET.lists():
-        if given != name:
+        if given not in names:
             raise InvalidInput(_("There is no such parameter."), param=given)
         if len(values) > 1:
             raise InvalidInput(_("This parameter is given more than once."), param=given)
-    return request.GET.get(name) or None
+    return {name: value for name in names if (value := request.GET.get(name))}

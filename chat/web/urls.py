@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from chat.web import views
+from chat.web import files, views
 
 urlpatterns = [
     path("", views.chat_page, name="chat"),
@@ -17,4 +17,8 @@ urlpatterns = [
     path("page/threads/<str:thread_id>/rename", views.rename, name="page_rename"),
     path("page/threads/<str:thread_id>/delete", views.delete, name="page_delete"),
     path("page/threads/<str:thread_id>/restore", views.restore, name="page_restore"),
+    path("page/files", files.files_at_page, name="page_files"),
+    path("page/files/<str:file_id>", files.remove_file, name="page_file"),
+    path("page/files/<str:file_id>/content", files.send_content, name="page_file_content"),
+    path("page/files/<str:file_id>/passage", files.show_passage, name="page_passage"),
 ]

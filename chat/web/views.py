@@ -119,7 +119,8 @@ def send_message(request: HttpRequest, principal: Principal) -> dict[str, Any]:
         principal,
         fields["thread"],
         assistant_id=fields["assistant"],
-        text=fields["content"],
+        content=fields["content"],
+        attachments=fields["attachments"],
         client_id=fields["client_id"],
         busy=fields["busy"],
     )

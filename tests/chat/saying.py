@@ -24,7 +24,7 @@ def said(
         company.principal(by) if isinstance(by, str) else by,
         thread,
         assistant_id=assistant or company.assistant.pk,
-        text=text,
+        content=text,
         client_id=str(uuid4()),
         busy=busy,
     )

@@ -75,7 +75,7 @@ async def turn(
         company.principal("alice"),
         thread,
         assistant_id=assistant or company.assistant.pk,
-        text=text,
+        content=text,
         client_id=str(uuid4()),
     )
     assert sent.run is not None

@@ -151,7 +151,7 @@ def test_the_same_message_from_two_sides_is_one(acme: Company) -> None:
         acme.principal("alice"),
         acme.threads["alice"].pk,
         assistant_id=acme.assistant.pk,
-        text="Hello",
+        content="Hello",
         client_id="same",
     )
     first, second = race(same, same)

@@ -53,7 +53,7 @@ def accept_here(stand: Stand, text: str) -> str:
         stand.world.acme.principal("alice"),
         None,
         assistant_id=stand.assistant,
-        text=text,
+        content=text,
         client_id=client_id,
     )
     assert sent.run is not None

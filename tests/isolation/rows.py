@@ -133,6 +133,7 @@ def _files(member: Membership, mark: str) -> Ids:
     return {
         "file": files[0].pk,
         "second_file": files[1].pk,
+        "picture": _file(member, f"{mark}-PICTURE", media_type="image/png").pk,
         "store": store.pk,
         "batch": batch.pk,
         "upload": upload.pk,
@@ -140,12 +141,12 @@ def _files(member: Membership, mark: str) -> Ids:
     }
 
 
-def _file(member: Membership, mark: str) -> File:
+def _file(member: Membership, mark: str, *, media_type: str = "text/plain") -> File:
     file: File = File.objects.create(
         member=member,
         purpose="assistants",
         filename=f"{mark}-FILE",
-        media_type="text/plain",
+        media_type=media_type,
         bytes=len(mark),
         storage_key=_stored(mark),
         stored_at=timezone.now(),
@@ -241,7 +242,7 @@ def unknown(kind: str) -> str:
         "thread": "thread_", "busy_thread": "thread_", "deleted_thread": "thread_",
         "message": "msg_", "queued": "msg_", "run": "run_", "active_run": "run_",
         "call": "call_", "step": "step_", "assistant": "asst_",
-        "file": "file-", "store": "vs_", "batch": "vsfb_", "upload": "upload_", "part": "part_",
+        "file": "file-", "picture": "file-", "store": "vs_", "batch": "vsfb_", "upload": "upload_", "part": "part_",
     }  # fmt: skip
     if kind in prefixes:
         return new_id(prefixes[kind])

@@ -34,7 +34,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "thread": ["thread", "busy_thread"],
         "assistant": ["assistant"],
         "client_id": "made-here",
-        "content": "Hello",
+        "content": [
+            {"type": "text", "text": "Hello"},
+            {"type": "image_file", "image_file": {"file_id": ["picture"]}},
+        ],
+        "attachments": [{"file_id": ["file"], "tools": [{"type": "file_search"}]}],
         "busy": "queue",
     },
     "message.delete_queued": {"message": ["queued", "message"]},

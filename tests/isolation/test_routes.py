@@ -58,11 +58,15 @@ def plain(url: str) -> tuple[Ask, ...]:
     return (Ask(url=url), Ask(url=url, method="post"))
 
 
-def _message(*, thread: str = "null", assistant: str = "{own assistant}") -> str:
-    asked = f'"client_id": "{{id}}", "assistant": "{assistant}", "content": "hi"'
+def _message(
+    *, thread: str = "null", assistant: str = "{own assistant}", more: str = '"content": "hi"'
+) -> str:
+    asked = f'"client_id": "{{id}}", "assistant": "{assistant}", {more}'
     return f'{{"thread": {thread}, {asked}}}'
 
 
+ATTACHED = '"content": "hi", "attachments": [{"file_id": "{id}", "tools": []}]'
+SHOWN = '"content": [{"type": "image_file", "image_file": {"file_id": "{id}"}}]'
 MEMBERSHIP = {"X-Atrium-Membership": "{id}"}
 THREADS = "/page/threads/{id}/"
 
@@ -137,7 +141,22 @@ RECIPES: dict[str, tuple[Ask, ...]] = {
             ("thread", _message(thread='"{id}"')),
             ("deleted_thread", _message(thread='"{id}"')),
             ("assistant", _message(assistant="{id}")),
+            ("file", _message(more=ATTACHED)),
+            ("picture", _message(more=SHOWN)),
         )
+    ),
+    "page/files": (
+        page("/page/files?ids={id}", kind="file"),
+        Ask(url="/page/files", kind="membership", headers=MEMBERSHIP),
+        *plain("/page/files"),
+    ),
+    "page/files/<str:file_id>": (page("/page/files/{id}", kind="second_file", method="delete"),),
+    "page/files/<str:file_id>/content": (
+        page("/page/files/{id}/content", kind="file"),
+        page("/page/files/{id}/content?show=1", kind="picture"),
+    ),
+    "page/files/<str:file_id>/passage": (
+        page("/page/files/{id}/passage?start=0&end=4", kind="file"),
     ),
     "page/threads": (
         page("/page/threads"),

@@ -1,0 +1,163 @@
+"""Files of the page: upload, download, what is known of them, and the passages that are cited."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, cast
+
+from django.db import transaction
+from django.db.models.functions import Substr
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.translation import gettext as _
+
+from chat.actions.attachments import create_attachable
+from chat.actions.fields import not_found
+from chat.actions.files import delete_file
+from chat.downloads import file_response
+from chat.errors import InvalidInput
+from chat.form_input import read_form
+from chat.ids import is_id
+from chat.models import File, IndexStatus, StoreFile
+from chat.models.stores import readable_files
+from chat.retrieval.kinds import Kind
+from chat.web.http import acts, by_method, queries_of, query_of, reads, removes, sends
+from tenants.access import Principal
+
+MOST_ASKED = 100
+# Characters around a quote, and of the quote itself.
+AROUND, MOST_QUOTED = 1_200, 20_000
+_DOCUMENTS = (Kind.PDF, Kind.DOCX, Kind.HTML, Kind.MARKDOWN, Kind.TEXT)
+_TABLES = (".xlsx", ".xls", ".ods", ".parquet")
+_STATES = {
+    IndexStatus.IN_PROGRESS: "reading",
+    IndexStatus.COMPLETED: "ready",
+    IndexStatus.FAILED: "failed",
+    IndexStatus.CANCELLED: "failed",
+}
+
+
+def file_facts(file: File, *, state: str = "", problem: str = "") -> dict[str, Any]:
+    """Return what the page shows of a file. `state` is "reading", "ready", "failed" or ""."""
+    return {
+        "id": file.pk,
+        "name": file.filename,
+        "bytes": file.bytes,
+        "kind": _kind(file),
+        "state": state,
+        "problem": problem,
+    }
+
+
+def _kind(file: File) -> str:
+    if file.media_type.startswith("image/"):
+        return "image"
+    if file.media_type in (Kind.CSV, Kind.JSON):
+        return "data"
+    if file.media_type in _DOCUMENTS:
+        return "document"
+    table = PurePosixPath(file.filename).suffix.lower() in _TABLES
+    return "table" if table else "other"
+
+
+@acts
+def upload(request: HttpRequest, principal: Principal) -> dict[str, Any]:
+    """Take a file that is to come with a message."""
+    _form, content = read_form(request, file="file", fields=())
+    file = create_attachable(principal, cast(BinaryIO, content.file), filename=content.name or "")
+    return file_facts(file)
+
+
+@reads
+def list_files(request: HttpRequest, principal: Principal) -> dict[str, Any]:
+    """Tell of the files whose ids are given; of those that are gone nothing."""
+    asked = (query_of(request, "ids") or "").split(",")
+    if len(asked) > MOST_ASKED:
+        raise InvalidInput(_("That are too many at once."), param="ids")
+    files = readable_files(principal).in_bulk([one for one in asked if is_id(one, "file-")])
+    indexed = StoreFile.objects.filter(file__in=list(files)).order_by("pk")
+    states = {row.file_id: row for row in indexed.defer("text", "pages")}
+    return {"data": [_known(file, states.get(file_id)) for file_id, file in files.items()]}
+
+
+def _known(file: File, row: StoreFile | None) -> dict[str, Any]:
+    if row is None:
+        return file_facts(file)
+    problem = _(row.error_message) if row.error_message else ""
+    return file_facts(file, state=_STATES[IndexStatus(row.status)], problem=problem)
+
+
+files_at_page = by_method(get=list_files, post=upload)
+
+
+@removes
+def remove_file(request: HttpRequest, principal: Principal, file_id: str) -> dict[str, Any]:
+    """Delete one's file."""
+    delete_file(principal, _form_of(file_id))
+    return {"id": file_id, "object": "file", "deleted": True}
+
+
+@sends
+def send_content(request: HttpRequest, principal: Principal, file_id: str) -> HttpResponseBase:
+    """Send a file to be saved; `show=1` sends a picture for the page to show."""
+    show = query_of(request, "show") == "1"
+    with transaction.atomic():
+        file = _readable(principal, file_id)
+    # A browser that tells what it wants a picture for wants it in an <img>.
+    wanted = request.headers.get("Sec-Fetch-Dest", "image")
+    return file_response(file, show=show and wanted == "image")
+
+
+@reads
+def show_passage(request: HttpRequest, principal: Principal, file_id: str) -> dict[str, Any]:
+    """Return a place in what was read of a file, and what stands around it."""
+    given = queries_of(request, "store_file", "start", "end")
+    start, end = _number(given, "start"), _number(given, "end")
+    if not start < end <= start + MOST_QUOTED:
+        raise InvalidInput(_("This is no place in a text."), param="end")
+    file = _readable(principal, file_id)
+    rows = StoreFile.objects.filter(file=file)
+    if "store_file" in given:
+        rows = rows.filter(pk=_number(given, "store_file"))
+    first = max(0, start - AROUND)
+    piece = Substr("text", first + 1, end + AROUND - first)
+    row = rows.annotate(piece=piece).defer("text").order_by("-pk").first()
+    if row is None or len(row.piece) < end - first:
+        raise not_found("file-", file_id, param="file_id")
+    text = row.piece
+    return {
+        "file_name": file.filename,
+        "page": sum(1 for begin in row.pages if begin <= start) or None,
+        "before": _from_a_word(text[: start - first], cut=first > 0),
+        "quote": text[start - first : end - first],
+        "after": _to_a_word(text[end - first :], cut=len(text) == end + AROUND - first),
+    }
+
+
+def _form_of(file_id: str) -> str:
+    """Return `file_id` when it has the form of one; raises NotFound."""
+    if not is_id(file_id, "file-"):
+        raise not_found("file-", file_id, param="file_id")
+    return file_id
+
+
+def _readable(principal: Principal, file_id: str) -> File:
+    file: File | None = readable_files(principal).filter(pk=_form_of(file_id)).first()
+    if file is None:
+        raise not_found("file-", file_id, param="file_id")
+    return file
+
+
+def _number(given: dict[str, str], name: str) -> int:
+    value = given.get(name, "")
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise InvalidInput(_("This parameter is a whole number."), param=name)
+    return int(value)
+
+
+def _from_a_word(text: str, *, cut: bool) -> str:
+    """Return `text` without the part of a word it begins with, where it was cut."""
+    return text.partition(" ")[2] if cut and " " in text else text
+
+
+def _to_a_word(text: str, *, cut: bool) -> str:
+    return text.rpartition(" ")[0] if cut and " " in text else text
