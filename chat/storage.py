@@ -95,7 +95,12 @@ def keep(row: File) -> File:
 def discard(row: File) -> None:
     """Give up a file that was not kept; its bytes are removed in the background."""
     with tenant_scope(row.tenant_id), transaction.atomic():
-        File.objects.filter(pk=row.pk, stored_at=None).update(deleted_at=timezone.now())
+        drop(row)
+
+
+def drop(row: File) -> None:
+    """Do as `discard`, within the caller's scope and transaction."""
+    File.objects.filter(pk=row.pk, stored_at=None).update(deleted_at=timezone.now())
 
 
 def write(row: Row, content: BinaryIO, *, most: int) -> Written:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import structlog
+from django.core.files import File as Content
 from django.core.files.storage import default_storage
 
 from chat.conf import conf
@@ -58,11 +59,19 @@ async def _indexed(task: Task) -> Indexed:
 async def _extracted(task: Task) -> Extracted:
     limits = ReadingLimits(seconds=conf.index_seconds, memory_mib=conf.index_memory_mib)
     try:
-        file = await in_db(default_storage.open, task.storage_key)
+        file = await in_db(_opened, task.storage_key)
     except FileNotFoundError:
         raise Unreadable("The file is no longer there.") from None
     with file:
         return await read_file(file, task.filename, limits=limits)
+
+
+def _opened(key: str) -> Content:
+    """Return a file of the storage, fetched where it is not of this machine."""
+    file = default_storage.open(key)
+    # What reads it gets its descriptor.
+    file.fileno()
+    return file
 
 
 async def _embedding_failed(task: Task, error: UpstreamError) -> None:
