@@ -32,6 +32,7 @@ from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
 
 MAX_PROMPTS, MAX_PROMPT_CHARACTERS = 12, 300
+BUILT_IN = ("file_search", "code_interpreter")
 EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
@@ -66,6 +67,7 @@ def update_assistant(principal: Principal, assistant_id: str, **fields: Any) -> 
     """Change the named fields and return the assistant as it is now.
 
     `tools` takes names of registered tools; a program's own function tools stay.
+    `built_in` takes types of built-in ones; those that were on keep their options.
     `tool_definitions` takes the API's list in their place and replaces all.
 
     Raises:
@@ -139,6 +141,9 @@ def _cleaned(principal: Principal, row: Assistant, fields: dict[str, Any]) -> di
     cleaned: dict[str, Any] = {}
     if "tools" in given:
         cleaned["tools"] = _chosen_tools(given.pop("tools"), kept=row.tools)
+    if "built_in" in given:
+        kept = cleaned.get("tools", row.tools)
+        cleaned["tools"] = _with_built_in(given.pop("built_in"), kept=kept)
     if "tool_definitions" in given:
         cleaned["tools"] = clean_tools(given.pop("tool_definitions"), limit=MAX_TOOLS)
     resources = None
@@ -174,6 +179,14 @@ def _chosen_tools(names: Iterable[str], *, kept: list[dict[str, Any]]) -> list[d
     foreign = [tool for tool in kept if not _is_registered(tool)]
     tools = [{"type": "function", "function": {"name": name}} for name in wanted]
     return clean_list([*foreign, *tools], param="tools", limit=MAX_TOOLS)
+
+
+def _with_built_in(types: Iterable[str], *, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    wanted = [clean_choice(one, param="built_in", choices=BUILT_IN) for one in types]
+    there = {tool["type"]: tool for tool in kept if tool["type"] in wanted}
+    functions = [tool for tool in kept if tool["type"] == "function"]
+    tools = [*(there.get(one, {"type": one}) for one in dict.fromkeys(wanted)), *functions]
+    return clean_list(tools, param="tools", limit=MAX_TOOLS)
 
 
 def _is_registered(tool: dict[str, Any]) -> bool:

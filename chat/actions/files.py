@@ -16,10 +16,11 @@ from chat.actions.fields import clean_choice, clean_id, clean_object, not_found
 from chat.actions.tool_definitions import whole_number
 from chat.conf import conf
 from chat.errors import ChatError, FileTooLarge, InvalidInput, NotAllowed
-from chat.models import File
+from chat.models import File, VectorStore
 from chat.models.files import Purpose
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.kinds import SNIFFED, Kind, kind_of
+from tenants import audit
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
@@ -124,7 +125,9 @@ def _check_size(principal: Principal, content: BinaryIO, most: int, *, counted: 
 def keep_file(principal: Principal, row: File) -> File:
     """Make a received file be there; raises StorageFull, Unavailable as `storage.keep`."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        return storage.keep(row)
+        kept = storage.keep(row)
+        record(principal, "file.uploaded", kept, name=kept.filename)
+        return kept
 
 
 def delete_file(principal: Principal, file_id: str) -> None:
@@ -135,7 +138,8 @@ def delete_file(principal: Principal, file_id: str) -> None:
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = own_file(principal, file_id)
-        storage.remove(row.pk)
+        if storage.remove(row.pk):
+            record(principal, "file.deleted", row, name=row.filename)
 
 
 def own_file(principal: Principal, file_id: Any, *, param: str = "file_id") -> File:
@@ -163,6 +167,12 @@ def owner_of(principal: Principal, *, company: bool) -> Any:
     if company or principal.membership is None:
         raise NotAllowed()
     return principal.membership
+
+
+def record(principal: Principal, action: str, row: File | VectorStore, **data: Any) -> None:
+    """Tell the audit trail what was done with something of the company's, not with one's own."""
+    if row.member_id is None:
+        audit.record(principal, action, row.pk, **data)
 
 
 def clean_name(name: str) -> str:

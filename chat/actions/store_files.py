@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from chat.actions.fields import clean_id, not_found
+from chat.actions.files import record
 from chat.actions.stores import (
     BATCH,
     FILE,
@@ -41,6 +42,7 @@ def add_store_file(principal: Principal, store_id: str, **given: Any) -> StoreFi
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = _filled(principal, store_id)
         [row] = put_into(store, own_files(principal, filed), filed)
+        record(principal, "collection.filled", store, files=[row.file_id])
         return row
 
 
@@ -61,6 +63,24 @@ def remove_store_file(principal: Principal, store_id: str, file_id: str) -> None
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = own_store_file(principal, store_id, file_id)
         StoreFile.objects.filter(pk=row.pk).delete()
+        record(principal, "collection.emptied", row.store, files=[file_id])
+
+
+def reindex_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFile:
+    """Read a file of a store again, where that failed or was stopped; it keeps its attributes.
+
+    Raises:
+        NotFound: for an unknown store, or a file that is not in it.
+        StoreExpired: as it says.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        store = _filled(principal, store_id)
+        row = own_store_file(principal, store_id, file_id)
+        sizes = (row.max_chunk_tokens, row.overlap_tokens) if row.chosen_chunking else None
+        same = {"attributes": row.attributes, "chunking": sizes}
+        filed = [Filed(file_id=file_id, param="file_id", **same)]
+        [row] = put_into(store, own_files(principal, filed), filed)
+        return row
 
 
 def own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFile:
@@ -107,6 +127,7 @@ def create_batch(
         found = own_files(principal, filed)
         batch: FileBatch = FileBatch.objects.create(store=store)
         put_into(store, found, filed, batch=batch)
+        record(principal, "collection.filled", store, batch=batch.pk, count=len(found))
         return batch
 
 

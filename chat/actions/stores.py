@@ -19,7 +19,7 @@ from chat.actions.fields import (
     clean_text,
     not_found,
 )
-from chat.actions.files import owner_of
+from chat.actions.files import owner_of, record
 from chat.actions.tool_definitions import whole_number
 from chat.errors import InvalidInput, InvalidType, MissingParameter
 from chat.models import File, FileBatch, IndexStatus, StoreFile, VectorStore
@@ -66,19 +66,20 @@ def create_store(
         tenant_id=principal.tenant_id,
         member=owner_of(principal, company=principal.is_admin),
         name=_name(name),
-        description=clean_text(description or "", param="description", limit=512),
+        description=_description(description),
         expires_days=clean_expiry(expires_after),
         metadata=clean_metadata(metadata),
     )
     with tenant_scope(principal.tenant_id), transaction.atomic():
         files = own_files(principal, filed)
         store.save(force_insert=True)
+        record(principal, "collection.created", store, name=store.name)
         put_into(store, files, filed)
     return store
 
 
 def update_store(principal: Principal, store_id: str, **fields: Any) -> VectorStore:
-    """Replace `name`, `expires_after` or `metadata`, whichever are named.
+    """Replace `name`, `description`, `expires_after` or `metadata`, whichever are named.
 
     Raises:
         NotFound: for an unknown store.
@@ -87,6 +88,8 @@ def update_store(principal: Principal, store_id: str, **fields: Any) -> VectorSt
     cleaned: Given = {}
     if "name" in fields:
         cleaned["name"] = _name(fields["name"])
+    if "description" in fields:
+        cleaned["description"] = _description(fields["description"])
     if "expires_after" in fields:
         cleaned["expires_days"] = clean_expiry(fields["expires_after"])
     if "metadata" in fields:
@@ -97,6 +100,7 @@ def update_store(principal: Principal, store_id: str, **fields: Any) -> VectorSt
             setattr(store, column, value)
         store.last_active_at = timezone.now()
         store.save(update_fields=[*cleaned, "last_active_at"])
+        record(principal, "collection.changed", store, name=store.name, fields=[*cleaned])
         return store
 
 
@@ -110,6 +114,7 @@ def delete_store(principal: Principal, store_id: str) -> None:
         store = own_store(principal, store_id, lock=True)
         store.deleted_at = timezone.now()
         store.save(update_fields=["deleted_at"])
+        record(principal, "collection.deleted", store, name=store.name)
 
 
 def own_store(
@@ -306,3 +311,7 @@ def clean_expiry(value: Any, *, param: str = "expires_after") -> int | None:
 
 def _name(value: Any) -> str:
     return clean_text(value or "", param="name", limit=256)
+
+
+def _description(value: Any) -> str:
+    return clean_text(value or "", param="description", limit=512)

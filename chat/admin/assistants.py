@@ -17,9 +17,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from chat.actions.assistants import (
@@ -29,6 +31,7 @@ from chat.actions.assistants import (
     set_default_assistant,
     update_assistant,
 )
+from chat.admin import knowledge_choice as knowledge
 from chat.admin.models_offered import (
     models_offered,
     server_choices,
@@ -91,6 +94,35 @@ class AssistantForm(TenantForm):
             "What it may look up or do by itself, always with the rights of the person who asks."
         ),
     )
+    file_search = forms.BooleanField(
+        label=gettext_lazy("Answers from documents"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text=gettext_lazy(
+            "It searches its collection and what people attach, and says where each answer stands."
+        ),
+    )
+    collection = forms.ChoiceField(
+        label=gettext_lazy("Document collection"),
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text=gettext_lazy("Everybody who uses this assistant gets answers from it."),
+    )
+    code_interpreter = forms.BooleanField(
+        label=gettext_lazy("Computes with code"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text=gettext_lazy(
+            "It writes small programs for sums, tables and charts. They run shut off from the "
+            "network and from everything else here."
+        ),
+    )
+    code_files = forms.MultipleChoiceField(
+        label=gettext_lazy("Files for code"),
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=gettext_lazy("Code finds them under /mnt/data, beside what people attach."),
+    )
     suggested_prompts = forms.CharField(
         label=gettext_lazy("Suggested prompts"),
         required=False,
@@ -132,8 +164,10 @@ class AssistantForm(TenantForm):
         upstream: Any = self.fields["upstream"]
         upstream.choices = server_choices(self.instance.upstream)
         self.fields["model"].widget.suggestions = models_offered()
+        knowledge.offer(self.fields, self.instance, self.principal)
         if self.instance.pk:
             self.initial["tools"] = registered_names(self.instance.function_names())
+            self.initial.update(knowledge.given_to(self.instance))
             self.initial["suggested_prompts"] = "\n".join(self.instance.suggested_prompts)
 
     def clean_suggested_prompts(self) -> list[str]:
@@ -157,6 +191,10 @@ class AssistantAdmin(TenantScopedAdmin):
     fieldsets = (
         (gettext_lazy("Who is it"), {"fields": ("name", "description")}),
         (gettext_lazy("What it does"), {"fields": ("instructions", "upstream", "model")}),
+        (
+            gettext_lazy("What it knows"),
+            {"fields": ("file_search", "collection", "code_interpreter", "code_files")},
+        ),
         (gettext_lazy("Tools"), {"fields": ("tools",)}),
         (gettext_lazy("Suggested prompts"), {"fields": ("suggested_prompts",)}),
         (
@@ -188,7 +226,7 @@ class AssistantAdmin(TenantScopedAdmin):
 
     def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Assistant:
         """Add or change."""
-        fields = dict(form.cleaned_data)
+        fields = knowledge.taken_from(form.cleaned_data)
         if change:
             return update_assistant(principal, row.pk, **fields)
         return create_assistant(principal, **fields)

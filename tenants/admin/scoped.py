@@ -305,7 +305,11 @@ class TenantScopedAdmin(ModelAdmin):
             messages.success(request, button.do(principal, row))
         except AtriumError as error:
             messages.error(request, error.message)
-        return redirect(self._address("change", object_id))
+        return redirect(self.pressed_address(row))
+
+    def pressed_address(self, row: Any) -> str:
+        """Return where to go after a button was pressed: the row's page."""
+        return self._address("change", quote(row.pk))
 
     def _trail_address(self, object_id: str | None) -> str:
         """Return where the row's audit trail is, "" for rows that no action changes."""

@@ -30,8 +30,8 @@ from tenants.access import Principal
 View = Callable[..., HttpResponseBase]
 # Alpine evaluates expressions and unfold writes style elements; nothing else is loosened.
 CSP_ADDITION = {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]}
-# Django's own pages that have no place here: passwords and sign-in are allauth's.
-LEFT_OUT = {"password_change", "password_change_done", "search", "view_on_site"}
+# Pages of Django that have no place here: passwords are allauth's, nothing completes itself.
+LEFT_OUT = {"password_change", "password_change_done", "search", "view_on_site", "autocomplete"}
 # The theme's own accent is violet; this is the blue of the chat page's tokens.
 PRIMARY = {
     "50": "#eef3fe",

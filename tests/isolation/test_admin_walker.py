@@ -16,10 +16,11 @@ from django.contrib.admin.utils import quote
 from django.db import models
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
 import chat.admin  # noqa: F401 - registers the pages
 from chat.ids import new_id
-from chat.models import Price, TenantPolicy
+from chat.models import File, Price, StoreFile, TenantPolicy, VectorStore
 from tenants.admin import TenantScopedAdmin, site
 from tests.database import TestDatabase
 from tests.isolation.conftest import take_first_wall_away
@@ -27,7 +28,7 @@ from tests.world import Company, World
 
 PAGES = list(site._registry.values())
 LABELS = [page.opts.label for page in PAGES]
-ROW_PAGES = {"change", "history", "delete", "do"}
+ROW_PAGES = {"change", "history", "delete", "do", "upload", "content"}
 LIST_PAGES = {"changelist", "add"}
 TOKEN = re.compile(rb'name="csrfmiddlewaretoken" value="[^"]+"')
 
@@ -41,7 +42,22 @@ def walked(world: World) -> World:
                 model=f"{company.canary}MODEL", kind="input_tokens", price=Decimal(1)
             )
             TenantPolicy.objects.create(approval_tools=[f"{company.canary}TOOL"])
+            _collection(company)
     return world
+
+
+def _collection(company: Company) -> None:
+    """Make a document of the company's in a collection; its bytes are nowhere."""
+    store = VectorStore.objects.create(name=f"{company.canary}STORE")
+    file = File.objects.create(
+        purpose="assistants",
+        filename=f"{company.canary}FILE",
+        media_type="text/plain",
+        storage_key=f"files/{uuid.uuid4().hex}",
+        stored_at=timezone.now(),
+    )
+    StoreFile.objects.create(store=store, file=file, text=f"{company.canary}READ")
+    company.collection, company.document = store, file  # type: ignore[attr-defined]
 
 
 @pytest.fixture(params=PAGES, ids=LABELS)
@@ -81,7 +97,7 @@ def address(page: TenantScopedAdmin, *parts: str) -> str:
 
 
 def row_addresses(page: TenantScopedAdmin, row_id: str) -> Iterator[str]:
-    for name in names_of(page) & ROW_PAGES - {"do"}:
+    for name in sorted(names_of(page) & ROW_PAGES - {"do"}):
         yield address(page, quote(row_id), name)
     for button in page.buttons:
         yield address(page, quote(row_id), "do", button.name)
@@ -215,9 +231,20 @@ def test_row_level_security_alone_holds(
         assert walked.globex.canary.encode() not in response.content, url
 
 
+# What the forms below take, but for the choice.
+FITTING = {
+    "name": "A",
+    "color": "#112233",
+    "rights": "read",
+    "valid_for": "",
+    "model": "demo-scripted",
+    "busy_policy": "queue",
+}
 FORGED: dict[str, tuple[str, Callable[[Company], Any]]] = {
     "tenants/tenant": ("default_assistant", lambda company: company.assistant.pk),
     "tenants/apikey": ("member_id", lambda company: company.people["pat"].pk),
+    "chat/assistant": ("collection", lambda company: company.collection.pk),
+    "chat/assistant/": ("code_files", lambda company: company.document.pk),
 }
 
 
@@ -226,16 +253,17 @@ def test_foreign_choices_in_forms_answer_like_unknown_ones(
     where: str, walked: World, database: TestDatabase
 ) -> None:
     field, foreign_of = FORGED[where]
-    url = f"/admin/{where}/add/"
+    url = f"/admin/{where.strip('/')}/add/"
     if where == "tenants/tenant":
         url = f"/admin/{where}/{walked.acme.tenant.pk}/change/"
     foreign = str(foreign_of(walked.globex))
-    other = str(uuid.uuid4()) if "-" in foreign else new_id("asst_")
+    prefix = re.match(r"[a-z]+[_-]", foreign)
+    other = str(uuid.uuid4()) if field == "member_id" or prefix is None else new_id(prefix[0])
     before = contents(database, walked.globex), contents(database, walked.acme)
     client = walked.acme.client("olga")
     bodies = []
     for chosen in (foreign, other):
-        data = {"name": "A", "color": "#112233", "rights": "read", "valid_for": "", field: chosen}
+        data = {**FITTING, field: chosen}
         response = client.post(url, data)
         assert response.status_code == 200
         bodies.append(TOKEN.sub(b"", response.content).replace(chosen.encode(), b"ID"))
@@ -248,7 +276,7 @@ def every_address(world: World) -> Iterator[str]:
     for page in PAGES:
         row_id = quote(str(rows_of(page, world.acme)[0].pk))
         yield from (address(page, *parts) for parts in ((), ("add",), (row_id,)))
-        for name in ROW_PAGES - {"do"}:
+        for name in names_of(page) & ROW_PAGES - {"do"}:
             yield address(page, row_id, name)
         yield address(page, row_id, "do", "anything")
     for url in site.get_urls():

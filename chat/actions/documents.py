@@ -1,0 +1,86 @@
+"""What admins do with the company's documents, several files at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from django.utils.translation import gettext as _
+
+from chat.actions.files import create_file, media_type_of
+from chat.actions.store_files import create_batch
+from chat.errors import ChatError, InvalidInput
+from chat.models import File
+from chat.models.files import Purpose
+from chat.retrieval.kinds import SNIFFED
+from tenants.access import Principal
+
+# An archive may be a Word document: that is seen where it is read.
+UNREADABLE = ("application/octet-stream", "image/")
+
+
+@dataclass(kw_only=True)
+class Received:
+    """What became of several files: those kept, and a sentence for each of the others by name."""
+
+    files: list[File] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def create_files(principal: Principal, contents: Iterable[tuple[str, BinaryIO]]) -> Received:
+    """Store files of the company by name; one that is refused does not keep the others away.
+
+    Opens transactions itself: must not run within another.
+
+    Raises:
+        NotAllowed: for members.
+    """
+    return _received(principal, contents, searched=False)
+
+
+def create_documents(
+    principal: Principal, store_id: str, contents: Iterable[tuple[str, BinaryIO]]
+) -> Received:
+    """Store files of the company and have them indexed in one of its collections.
+
+    Files of a kind that cannot be searched are refused. Opens transactions
+    itself: must not run within another.
+
+    Raises:
+        NotAllowed: for members.
+        NotFound, StoreExpired: for an unknown collection and for one that has expired; the
+            files are kept.
+    """
+    received = _received(principal, contents, searched=True)
+    if received.files:
+        create_batch(principal, store_id, file_ids=[file.pk for file in received.files])
+    return received
+
+
+def _received(
+    principal: Principal, contents: Iterable[tuple[str, BinaryIO]], *, searched: bool
+) -> Received:
+    principal.require("admin")
+    received = Received()
+    for name, content in contents:
+        try:
+            if searched:
+                _check_readable(content, name)
+            file = create_file(
+                principal, content, filename=name, purpose=Purpose.ASSISTANTS, company=True
+            )
+        except ChatError as error:
+            received.refused.append((name, error.message))
+        else:
+            received.files.append(file)
+    return received
+
+
+def _check_readable(content: BinaryIO, name: str) -> None:
+    head = content.read(SNIFFED)
+    content.seek(0)
+    if media_type_of(head, name).startswith(UNREADABLE):
+        raise InvalidInput(
+            _("Documents are PDF, Word, HTML, Markdown, text, CSV or JSON files."), param="file"
+        )

@@ -1,0 +1,138 @@
+"""The company's files: what collections and code are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from unfold.decorators import display
+
+from chat.actions.documents import create_files
+from chat.actions.files import delete_file
+from chat.admin.received import tell_received, uploaded
+from chat.conf import conf
+from chat.downloads import file_response
+from chat.errors import NotFound
+from chat.models import File, StoreFile
+from tenants.access import Principal
+from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.models import Role
+
+
+def company_files(principal: Principal) -> models.QuerySet[Any]:
+    """Return the company's files, for its admins."""
+    rows: models.QuerySet[Any] = File.objects.for_principal(principal).filter(member=None)
+    return rows
+
+
+@admin.register(File, site=site)
+class FileAdmin(TenantScopedAdmin):
+    """The company's files; people's own are theirs alone."""
+
+    group = Group.ASSISTANTS
+    icon = "folder"
+    place = 3
+    may_add = may_delete = Role.ADMIN
+    list_display = ("filename", "media_type", "size", "places", "created_at", "shows_download")
+    search_fields = ("filename",)
+    ordering = ("-created_at", "-id")
+    fields = (
+        "filename",
+        "media_type",
+        "size",
+        "purpose",
+        "created_at",
+        "expires_at",
+        "sha256",
+        "shows_download",
+    )
+    readonly_fields = fields
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return the company's files, with the number of collections that hold each."""
+        held = StoreFile.objects.filter(file=models.OuterRef("pk"), store__deleted_at=None)
+        counted = held.order_by().values("file").annotate(n=models.Count("pk")).values("n")
+        rows: models.QuerySet[Any] = company_files(principal).annotate(
+            held=models.Subquery(counted[:1])
+        )
+        return rows
+
+    def erase(self, principal: Principal, row: Any) -> None:
+        """Delete it, also from every collection."""
+        delete_file(principal, row.pk)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the download, and take several files where the site's own form would take one row."""
+        info = self.opts.app_label, self.opts.model_name
+        add = self.admin_site.admin_view(self.upload_view, transactional=False)
+        content = self.admin_site.admin_view(self.content_view, transactional=False)
+        return [
+            path("add/", add, name="{}_{}_add".format(*info)),
+            path("<path:object_id>/content/", content, name="{}_{}_content".format(*info)),
+            *super().get_urls(),
+        ]
+
+    def upload_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Ask for files; take them outside of a transaction."""
+        principal = principal_of(request)
+        if principal is None or not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            tell_received(
+                request,
+                lambda: create_files(principal, uploaded(request)),
+                lambda count: ngettext(
+                    "One file was added.", "{count} files were added.", count
+                ).format(count=count),
+            )
+            return redirect("admin:chat_file_changelist")
+        with transaction.atomic():
+            context = {
+                **self.admin_site.each_context(request),
+                "title": _("Add files"),
+                "opts": self.opts,
+                "most": conf.file_bytes,
+            }
+            return TemplateResponse(request, "admin/chat/add_files.html", context).render()
+
+    def content_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """Send the file, as something to be saved and never to be shown."""
+        with transaction.atomic():
+            row = self.get_object(request, unquote(object_id))
+        try:
+            return self._gone(request, object_id) if row is None else file_response(row)
+        except NotFound:
+            return self._gone(request, object_id)
+
+    @display(description=gettext_lazy("size"), ordering="bytes")
+    def size(self, row: File) -> str:
+        """How large it is."""
+        return filesizeformat(row.bytes)
+
+    @display(description=gettext_lazy("in collections"), ordering="held")
+    def places(self, row: Any) -> int:
+        """In how many collections it is."""
+        return int(row.held or 0)
+
+    @display(description=gettext_lazy("download"))
+    def shows_download(self, row: File) -> str:
+        """Where to get it."""
+        address = reverse("admin:chat_file_content", args=[quote(row.pk)])
+        return format_html(
+            '<a class="admin-link" href="{}" aria-label="{}">{}</a>',
+            address,
+            _("Download {name}").format(name=row.filename),
+            _("Download"),
+        )

@@ -1,0 +1,213 @@
+"""Document collections: what the assistants may answer from, and how far it has been read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.db.models import Count, Q, Sum
+from django.http import HttpRequest, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.defaultfilters import filesizeformat
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
+
+from chat.actions.documents import create_documents
+from chat.actions.stores import MOST_DAYS, create_store, delete_store, update_store
+from chat.admin.documents import company_stores, shown_documents
+from chat.admin.received import tell_received, uploaded
+from chat.conf import conf
+from chat.models import Assistant, IndexStatus, VectorStore
+from tenants.access import Principal
+from tenants.admin import Group, TenantForm, TenantScopedAdmin, principal_of, site
+from tenants.models import Role
+
+SHOWN_DOCUMENTS = 200
+LABELS = {"ready": "success", "reading": "info", "failed": "danger", "expired": "warning"}
+
+
+class CollectionForm(TenantForm):
+    """What it is called, what is in it, and how long it stays."""
+
+    expires_days = forms.IntegerField(
+        label=gettext_lazy("Expires after days without use"),
+        required=False,
+        min_value=1,
+        max_value=MOST_DAYS,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=gettext_lazy(
+            "Nothing is found in an expired collection. Empty: it stays until it is deleted."
+        ),
+    )
+
+    class Meta:
+        model = VectorStore
+        fields = ("name", "description", "expires_days")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].required = True
+        self.fields["name"].help_text = _("How you find it again; members do not see it.")
+        self.fields["description"].help_text = _("What these documents are about.")
+
+
+@admin.register(VectorStore, site=site)
+class VectorStoreAdmin(TenantScopedAdmin):
+    """The company's collections, with what is in each and which assistants search it."""
+
+    group = Group.ASSISTANTS
+    icon = "library_books"
+    place = 1
+    may_add = may_change = may_delete = Role.ADMIN
+    form = CollectionForm
+    list_display = ("title", "documents", "shows_status", "size", "shows_assistants", "created_at")
+    search_fields = ("name", "description")
+    ordering = ("name", "id")
+    fields = ("name", "description", "expires_days", "shows_expiry", "shows_assistants")
+    readonly_fields = ("shows_expiry", "shows_assistants")
+    change_form_outer_after_template = "admin/chat/documents.html"
+
+    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+        """Return the company's collections, with counts of their documents."""
+        rows: models.QuerySet[Any] = company_stores(principal).annotate(
+            all_documents=Count("files"),
+            reading=Count("files", filter=Q(files__status=IndexStatus.IN_PROGRESS)),
+            failed=Count("files", filter=Q(files__status=IndexStatus.FAILED)),
+            bytes=Sum("files__usage_bytes"),
+        )
+        return rows
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Ask for what is known at first; show the rest afterwards."""
+        return self.fields if obj else self.fields[:3]
+
+    def write(
+        self, principal: Principal, row: Any, form: forms.Form, *, change: bool
+    ) -> VectorStore:
+        """Make or change it."""
+        days = form.cleaned_data["expires_days"]
+        given = {
+            "name": form.cleaned_data["name"],
+            "description": form.cleaned_data["description"],
+            "expires_after": {"anchor": "last_active_at", "days": days} if days else None,
+        }
+        if change:
+            return update_store(principal, row.pk, **given)
+        return create_store(principal, **given)
+
+    def erase(self, principal: Principal, row: Any) -> None:
+        """Delete it; its files stay."""
+        delete_store(principal, row.pk)
+
+    def response_add(
+        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
+    ) -> HttpResponseBase:
+        """Go where documents are added."""
+        messages.success(request, _("{name} is ready for documents.").format(name=obj.name))
+        return redirect(self._address("change", quote(obj.pk)))
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponseBase:
+        """Add the documents below the form."""
+        row = self.get_object(request, unquote(object_id)) if object_id else None
+        shown = {} if row is None else self._documents(row)
+        return super().changeform_view(
+            request, object_id, form_url, {**(extra_context or {}), **shown}
+        )
+
+    def _documents(self, row: Any) -> dict[str, Any]:
+        page = reverse("admin:chat_storefile_changelist")
+        return {
+            "documents": shown_documents(row, most=SHOWN_DOCUMENTS),
+            "reading": row.reading,
+            "most": conf.file_bytes,
+            "more_address": f"{page}?store_id={row.pk}" if row.all_documents else "",
+            "here": self._address("change", quote(row.pk)),
+            "upload_address": "" if row.is_expired else self._address("upload", quote(row.pk)),
+        }
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the address that takes documents; files are stored outside of a transaction."""
+        info = self.opts.app_label, self.opts.model_name
+        view = self.admin_site.admin_view(self.upload_view, transactional=False)
+        upload = path("<path:object_id>/upload/", view, name="{}_{}_upload".format(*info))
+        return [upload, *super().get_urls()]
+
+    def upload_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """Take several documents at once, and have them read in the background."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        principal = principal_of(request)
+        if principal is None or not self.has_change_permission(request):
+            raise PermissionDenied
+        with transaction.atomic():
+            row = self.get_object(request, unquote(object_id))
+        if row is None:
+            return self._gone(request, object_id)
+        tell_received(
+            request,
+            lambda: create_documents(principal, row.pk, uploaded(request)),
+            lambda count: ngettext(
+                "One document is being read.", "{count} documents are being read.", count
+            ).format(count=count),
+        )
+        return redirect(self._address("change", object_id))
+
+    @display(description=gettext_lazy("name"), ordering="name")
+    def title(self, row: Any) -> str:
+        """Name, and what it is about."""
+        return format_html(
+            '<div><span class="font-semibold">{}</span><span class="admin-under">{}</span></div>',
+            row,
+            row.description,
+        )
+
+    @display(description=gettext_lazy("documents"), ordering="all_documents")
+    def documents(self, row: Any) -> int:
+        """How many are in it."""
+        return int(row.all_documents)
+
+    @display(description=gettext_lazy("status"), label=LABELS)
+    def shows_status(self, row: Any) -> tuple[str, str]:
+        """Whether all of it is found."""
+        if row.is_expired:
+            return "expired", _("expired")
+        if row.reading:
+            return "reading", _("{count} being read").format(count=row.reading)
+        if row.failed:
+            return "failed", _("{count} failed").format(count=row.failed)
+        return "ready", _("ready") if row.all_documents else _("empty")
+
+    @display(description=gettext_lazy("size"), ordering="bytes")
+    def size(self, row: Any) -> str:
+        """What is kept for searching it."""
+        return filesizeformat(row.bytes or 0)
+
+    @display(description=gettext_lazy("searched by"))
+    def shows_assistants(self, row: Any) -> str:
+        """The assistants that answer from it."""
+        holds = {"file_search": {"vector_store_ids": [row.pk]}}
+        found = Assistant.objects.filter(tool_resources__contains=holds).order_by("name", "id")
+        links = [(reverse("admin:chat_assistant_change", args=[quote(a.pk)]), a) for a in found]
+        if not links:
+            return _("no assistant yet")
+        return format_html_join(", ", '<a class="admin-link" href="{}">{}</a>', links)
+
+    @display(description=gettext_lazy("expires"))
+    def shows_expiry(self, row: Any) -> Any:
+        """When, if nobody uses it until then."""
+        return row.expires_at or _("never")

@@ -1,0 +1,57 @@
+"""What an assistant's form offers to know: a collection to search, files for code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.template.defaultfilters import filesizeformat
+from django.utils.translation import gettext as _
+
+from chat.actions.assistants import BUILT_IN
+from chat.admin.documents import company_stores
+from chat.admin.files import company_files
+from chat.models import Assistant
+from tenants.access import Principal
+
+OFFERED_FILES = 200
+
+
+def offer(fields: dict[str, Any], row: Assistant, principal: Principal) -> None:
+    """Fill the choices of a form's fields with the company's collections and files."""
+    stores = company_stores(principal).order_by("name", "id")
+    fields["collection"].choices = [("", _("none")), *((one.pk, str(one)) for one in stores)]
+    files = company_files(principal)
+    newest = list(files.order_by("-created_at", "-id")[:OFFERED_FILES])
+    # Those chosen long ago stay chosen, however many came since.
+    chosen = files.filter(pk__in=_code_files(row)).exclude(pk__in=[one.pk for one in newest])
+    fields["code_files"].choices = [
+        (one.pk, f"{one.filename} ({filesizeformat(one.bytes)})") for one in [*chosen, *newest]
+    ]
+
+
+def given_to(row: Assistant) -> dict[str, Any]:
+    """Return what an assistant has, as the fields' first values."""
+    types = {tool["type"] for tool in row.tools}
+    stores = row.tool_resources.get("file_search", {}).get("vector_store_ids") or [""]
+    return {
+        **{name: name in types for name in BUILT_IN},
+        "collection": stores[0],
+        "code_files": _code_files(row),
+    }
+
+
+def taken_from(cleaned: dict[str, Any]) -> dict[str, Any]:
+    """Return a form's values with these fields as the action takes them."""
+    fields = dict(cleaned)
+    fields["built_in"] = [name for name in BUILT_IN if fields.pop(name)]
+    collection = fields.pop("collection")
+    fields["tool_resources"] = {
+        "file_search": {"vector_store_ids": [collection] if collection else []},
+        "code_interpreter": {"file_ids": fields.pop("code_files")},
+    }
+    return fields
+
+
+def _code_files(row: Assistant) -> list[str]:
+    found: list[str] = row.tool_resources.get("code_interpreter", {}).get("file_ids") or []
+    return found

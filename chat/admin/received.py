@@ -1,0 +1,39 @@
+"""Files that come with a form, and what is said about them afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, cast
+
+from django.contrib import messages
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from chat.actions.documents import Received
+from tenants.errors import AtriumError
+
+FIELD = "documents"
+
+
+def uploaded(request: HttpRequest) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield the form's files with their names."""
+    for one in request.FILES.getlist(FIELD):
+        yield one.name or "", cast(BinaryIO, one.file)
+
+
+def tell_received(
+    request: HttpRequest, receive: Callable[[], Received], says: Callable[[int], Any]
+) -> None:
+    """Call `receive`, and say what was kept, in the words of `says`, and what was refused."""
+    if not request.FILES.getlist(FIELD):
+        messages.error(request, _("Choose one or more files first."))
+        return
+    try:
+        received = receive()
+    except AtriumError as error:
+        messages.error(request, error.message)
+        return
+    if received.files:
+        messages.success(request, says(len(received.files)))
+    for name, sentence in received.refused:
+        messages.error(request, f"{name}: {sentence}")
