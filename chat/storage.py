@@ -129,14 +129,27 @@ class _Measured(Content):  # type: ignore[type-arg]
         while piece := self.read(chunk_size or CHUNK):
             yield piece
 
+    def seekable(self) -> bool:
+        """Return False: what is read twice would be counted twice."""
+        return False
+
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, for storages that read by themselves."""
-        piece: bytes = self.content.read(size)
+        """Return the next `size` bytes, fewer only at the end, for storages that read themselves.
+
+        Some take one that came short for the end.
+        """
+        pieces = []
+        while size and (piece := self.content.read(size)):
+            pieces.append(piece)
+            size -= len(piece) if size > 0 else 0
+            self._measure(piece)
+        return b"".join(pieces)
+
+    def _measure(self, piece: bytes) -> None:
         self.seen += len(piece)
         if self.seen > self.most:
             raise FileTooLarge(f"A file of this kind has at most {self.most} bytes.")
         self.sha256.update(piece)
-        return piece
 
 
 def change_use(by: int) -> None:

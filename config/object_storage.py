@@ -11,7 +11,7 @@ from storages.backends.s3 import S3Storage
 MEMORY_BYTES = 8_388_608
 
 
-class ObjectStorage(S3Storage):
+class ObjectStorage(S3Storage):  # type: ignore[misc]
     """The bucket stays as private as it is: no object gets rights of its own, or an address."""
 
     def get_default_settings(self) -> dict[str, Any]:

@@ -66,7 +66,7 @@ async def _extracted(task: Task) -> Extracted:
         return await read_file(file, task.filename, limits=limits)
 
 
-def _opened(key: str) -> Content:
+def _opened(key: str) -> Content[bytes]:
     """Return a file of the storage, fetched where it is not of this machine."""
     file = default_storage.open(key)
     # What reads it gets its descriptor.
