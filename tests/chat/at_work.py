@@ -108,9 +108,9 @@ def listen(monkeypatch: pytest.MonkeyPatch) -> Told:
         told.events.append((live.run_id, event, data))
         publish(live, event, data)
 
-    def written(live: LiveRun, message_id: str, text: str) -> None:
+    def written(live: LiveRun, message_id: str, text: str, *, part: int = 0) -> None:
         told.events.append((live.run_id, "text", {"id": message_id, "text": text}))
-        write(live, message_id, text)
+        write(live, message_id, text, part=part)
 
     monkeypatch.setattr(LiveRun, "publish", noted)
     monkeypatch.setattr(LiveRun, "text", written)
