@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from itertools import groupby
 from time import monotonic
 from typing import Any
 
@@ -16,8 +19,8 @@ from chat.runs.copies import settle_saving
 from chat.runs.live import LiveRun
 from chat.runs.made import Made
 from chat.runs.phases import phase
-from chat.runs.turn import COMPLETED, Ending, Started, Turn, failed, incomplete
-from chat.tools import dispatch, registry
+from chat.runs.turn import COMPLETED, Ending, SameCalls, Started, Turn, failed, incomplete
+from chat.tools import dispatch, ledger, registry
 from chat.upstream.errors import UpstreamError
 from tenants.access import Principal
 from tenants.db import see_through
@@ -63,6 +66,7 @@ async def begin(started: Started, live: LiveRun) -> Turn:
         open_step=loaded.open_step,
         rounds=run.rounds,
         calls_made=len(loaded.calls),
+        same_calls=same_calls_of(loaded.calls),
         # What the server kept of a run that was under way before lacks its end: built anew.
         conversation=loaded.mapping.external_id if loaded.mapping and not run.rounds else None,
     )
@@ -139,14 +143,24 @@ def loop_ending(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | N
     turn.calls_made += len(proposed)
     if turn.calls_made > conf.max_tool_calls:
         return failed(Reason.TOO_MANY_CALLS)
-    keys = {f"{call.name}\n{call.arguments}" for call in proposed}
-    for key in list(turn.same_calls):
-        if key not in keys:
-            del turn.same_calls[key]
-    turn.same_calls.update(keys)
+    called = {(call.name, ledger.arguments_hash(call.arguments)) for call in proposed}
+    turn.same_calls = one_round_more(turn.same_calls, called)
     if max(turn.same_calls.values(), default=0) >= conf.max_same_calls:
         return failed(Reason.LOOP)
     return None
+
+
+def same_calls_of(calls: Iterable[ToolCall]) -> SameCalls:
+    """Return what `loop_ending` counted in the rounds of these calls, given in their order."""
+    counted: SameCalls = Counter()
+    for _round, together in groupby(calls, key=lambda call: call.round):
+        counted = one_round_more(counted, {(c.name, c.arguments_hash) for c in together})
+    return counted
+
+
+def one_round_more(counted: SameCalls, called: Iterable[tuple[str, str]]) -> SameCalls:
+    """Return in how many rounds in a row, the last of them this one, each call was made."""
+    return Counter({call: counted[call] + 1 for call in called})
 
 
 async def tool_step(

@@ -30,6 +30,8 @@ from chat.runs.made import Made
 from chat.upstream.base import UsageReported
 
 Announcement = tuple[str, dict[str, Any]]
+# Name and hash of the arguments of a call, and in how many rounds in a row it was made.
+SameCalls = Counter[tuple[str, str]]
 
 # Room for the events that follow a stored state number, so that it never falls
 # behind what a reader was told.
@@ -209,7 +211,7 @@ class Turn:
     spent: list[Spent] = field(default_factory=list)
     rounds: int = 0
     calls_made: int = 0
-    same_calls: Counter[str] = field(default_factory=Counter)
+    same_calls: SameCalls = field(default_factory=Counter)
     repeats: int = 0
     # What the last request held, for the trace: sizes and names, never text.
     sent: dict[str, Any] = field(default_factory=dict)
