@@ -287,7 +287,7 @@ def picture_delta(message: str, part: int, content: WireObject) -> WireObject:
 def citations_delta(message: str, part: int, annotations: list[WireObject]) -> WireObject:
     """Return the `thread.message.delta` object that brings all annotations of a text."""
     told = [{"index": index, **one} for index, one in enumerate(annotations)]
-    content = [{"index": part, "type": "text", "text": {"annotations": told}}]
+    content = [{"index": part, "type": "text", "text": {"value": "", "annotations": told}}]
     return {"id": message, "object": "thread.message.delta", "delta": {"content": content}}
 
 

@@ -19,6 +19,7 @@ from chat.models import Message, Run, RunStep, ToolCall, Usage
 from chat.runs import upstreams
 from chat.runs.live import LiveRun, hub
 from chat.runs.worker import worker
+from chat.tools.code_sessions import code_sessions
 from chat.upstream.breaker import Breakers
 from tenants.db import in_db
 from tests.chat.saying import said
@@ -95,6 +96,7 @@ async def working(
         yield told
     finally:
         await worker.drain()
+        await code_sessions().close_all()
         await upstreams.close_all()
         hub.channels.clear()
 

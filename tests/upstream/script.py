@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import json
+import re
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 Dialect = Literal["openai", "llamacpp", "ollama", "gemini"]
 Wire = Literal["responses", "chat"]
+_MARK = re.compile("【[a-z0-9]{4}:[0-9]+†[^】]*】")
+_PLACE = re.compile(r"\{mark (-?[0-9]+)\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,9 @@ class Answer:
     event), `done` False (no [DONE]), `doubled` (frames sent twice where that is harmless),
     `noise` (unknown events, comments, frames without data), `newline`, `write_size` (bytes per
     write), `malformed` (bytes sent in place of the stream), `unstreamed` (one JSON document).
-    `expect_path` and `expect_text` are asserted against the request.
+    `expect_path` and `expect_text` are asserted against the request. In `say`, "{mark 1}" is the
+    first mark of a passage in the request and "{mark -1}" the last; with `letters` each letter
+    is a chunk of its own.
     """
 
     say: tuple[str, ...] = ()
@@ -60,8 +66,20 @@ class Answer:
     write_size: int | None = None
     malformed: str | None = None
     unstreamed: bool = False
+    letters: bool = False
     expect_path: str | None = None
     expect_text: str | None = None
+
+    def said_to(self, body: Any) -> Answer:
+        """Return it with the marks that the request `body` has."""
+        marks = list(dict.fromkeys(_MARK.findall(json.dumps(body, ensure_ascii=False))))
+
+        def mark(named: re.Match[str]) -> str:
+            place = int(named[1])
+            return str(marks[place - 1 if place > 0 else place])
+
+        say = tuple(_PLACE.sub(mark, piece) for piece in self.say)
+        return replace(self, say=tuple("".join(say)) if self.letters else say)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Answer:

@@ -171,6 +171,7 @@ class ScriptedServer:
         if answer is None:
             self.problems.append(f"unexpected {request.path}: {last_user_text(body)!r}")
             return _error(400, "The test upstream did not expect this request.")
+        answer = answer.said_to(body)
         try:
             if not body.get("stream") and answer.status == 200:
                 return web.json_response(whole(answer, wire=wire, model=body["model"]))
