@@ -54,7 +54,8 @@ _UNFIT_FOR_MARK = re.compile(r"[【】†\s\x00-\x1f\x7f]+")
 class Sources:
     """What a run may search: `stores`, and what is not (yet) searchable in them.
 
-    `fresh` counts files on their way into the thread's own stores.
+    `fresh` counts files on their way that are waited for: those of the thread's own
+    stores, and those that an assistant was given just now.
     """
 
     stores: list[VectorStore]
@@ -113,7 +114,8 @@ def options_of(run: Run) -> Options:
     tools: list[dict[str, Any]] = [item for item in run.tools if item["type"] == NAME]
     wanted: dict[str, Any] = next((item[NAME] for item in tools if item.get(NAME)), {})
     ranking: dict[str, Any] = wanted.get("ranking_options") or {}
-    prompt = min(run.max_prompt_tokens or conf.prompt_tokens, conf.prompt_tokens)
+    left = (run.max_prompt_tokens or conf.prompt_tokens) - run.prompt_tokens
+    prompt = min(left if run.max_prompt_tokens else conf.prompt_tokens, conf.prompt_tokens)
     room = (prompt - len(run.instructions.encode()) // 4) // SHARE
     return Options(
         most=wanted.get("max_num_results") or MOST_RESULTS,
@@ -138,7 +140,7 @@ def mark_of(call_id: str, number: int, filename: str) -> str:
 
 
 async def _settled_sources(ctx: ToolContext) -> Sources:
-    """Return the sources, after a little wait for what was attached to the thread just now."""
+    """Return the sources, after a little wait for what was attached just now."""
     until, pause = monotonic() + conf.file_wait_seconds, FIRST_PAUSE
     while True:
         sources = await in_lane(Lane.TOOLS, _sources, ctx)
@@ -156,15 +158,17 @@ def _sources(ctx: ToolContext) -> Sources:
         unread = StoreFile.objects.filter(store_id__in=ids).exclude(status=IndexStatus.COMPLETED)
         rows = list(
             unread.select_related("file")
-            .only("store_id", "status", "error_message", "file__filename")
+            .only("store_id", "status", "error_message", "created_at", "file__filename")
             .order_by("-created_at")[:500]
         )
         reading = [row for row in rows if row.status == IndexStatus.IN_PROGRESS]
+        just_now = timezone.now() - timedelta(seconds=conf.file_wait_seconds)
+        fresh = [row for row in reading if row.store_id in own or row.created_at > just_now]
         failed = [row for row in rows if row.status == IndexStatus.FAILED and row.store_id in own]
         return Sources(
             stores=stores,
             reading=len(reading),
-            fresh=sum(row.store_id in own for row in reading),
+            fresh=len(fresh),
             failed=[(row.file.filename, row.error_message) for row in failed[:MOST_FAILED]],
         )
 
