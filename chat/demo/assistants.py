@@ -13,6 +13,9 @@ from chat.models import Assistant
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
+# Those that answer from the company's documents too.
+DESKS = ("Order desk", "Order desk, live")
+DOCUMENT_PROMPT = "What is your return policy?"
 SCRIPTED, CONNECTED = "demo", "default"
 TOOLS = ("list_orders", "get_order", "update_delivery_address", "cancel_order")
 PROMPTS = (
@@ -24,7 +27,8 @@ PROMPTS = (
 DESK_INSTRUCTIONS = (
     "You are the order desk of {company}, which sells outdoor gear. Look orders up with the "
     "tools and answer from what they return: status, contents, carrier, tracking number and "
-    "expected day. Never guess. An order that has been shipped cannot be changed. Be brief, "
+    "expected day. Questions about returns, guarantees and products are answered from the "
+    "documents. Never guess. An order that has been shipped cannot be changed. Be brief, "
     "friendly and concrete."
 )
 WRITER_INSTRUCTIONS = (
@@ -40,12 +44,12 @@ def wanted_assistants(company: str) -> list[dict[str, Any]]:
     Those on a real model server are there only where one is connected.
     """
     desk = {
-        "description": "Finds, changes and cancels your orders.",
+        "description": "Finds, changes and cancels your orders, and knows our policies.",
         "instructions": DESK_INSTRUCTIONS.format(company=company),
         "tools": list(TOOLS),
-        "suggested_prompts": list(PROMPTS),
+        "suggested_prompts": [*PROMPTS, DOCUMENT_PROMPT],
     }
-    scripted = {"name": "Order desk", "model": conf.upstream(SCRIPTED)["MODEL"]}
+    scripted = {"name": DESKS[0], "model": conf.upstream(SCRIPTED)["MODEL"]}
     wanted = [{**desk, **scripted, "upstream": SCRIPTED}]
     if CONNECTED in conf.upstreams:
         real = {"model": conf.upstream(CONNECTED)["MODEL"], "upstream": CONNECTED}
@@ -58,7 +62,7 @@ def wanted_assistants(company: str) -> list[dict[str, Any]]:
                 "Describe a two-person tent in three sentences",
             ],
         }
-        wanted += [{**writer, **real}, {**desk, **real, "name": "Order desk, live"}]
+        wanted += [{**writer, **real}, {**desk, **real, "name": DESKS[1]}]
     return wanted
 
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from chat.demo.assistants import make_assistants, wanted_assistants
 from chat.demo.companies import COMPANIES, DemoCompany, DemoOrder
+from chat.demo.knowledge import equip_desks, make_documents
 from chat.demo.models import Contact, Customer, Order, OrderLine
 from tenants.access import Principal
 from tenants.actions.companies import create_tenant
@@ -40,11 +41,15 @@ class SignIn:
 
 @dataclass(kw_only=True)
 class _Record:
-    """What was loaded: one password for all, tenant ids by slug, names of assistants."""
+    """What was loaded: one password for all, tenant ids by slug, names of assistants.
+
+    `documents` holds the short names of the companies that were given theirs.
+    """
 
     password: str
     companies: dict[str, str] = field(default_factory=dict)
     assistants: list[str] = field(default_factory=list)
+    documents: list[str] = field(default_factory=list)
 
 
 def load() -> bool:
@@ -57,17 +62,23 @@ def load() -> bool:
     present = {slug: str(found) for slug, found in ids.items() if found is not None}
     names = [fields["name"] for fields in wanted_assistants("")]
     if present != record.companies or len(present) < len(COMPANIES):
-        record.companies, record.assistants = {}, []
-    elif set(names) <= set(record.assistants):
+        record.companies, record.assistants, record.documents = {}, [], []
+    elif set(names) <= set(record.assistants) and len(record.documents) == len(COMPANIES):
         return False
     # Written first: whatever interrupts the rest, the password in the database is known.
     _write(record)
     for company in COMPANIES:
-        tenant = _ensure_company(company, ids[company.slug], record.assistants)
-        record.companies[company.slug] = str(tenant.pk)
+        principal = _ensure_company(company, ids[company.slug], record.assistants)
+        new = [name for name in names if name not in record.assistants]
+        if company.slug not in record.documents:
+            make_documents(principal, company.slug)
+            new = names
+        equip_desks(principal, new)
+        record.companies[company.slug] = str(principal.tenant_id)
     emails = [person.email for company in COMPANIES for person in company.people]
     # One slow hash for all of them.
     User.objects.filter(email__in=emails).update(password=make_password(record.password))
+    record.documents = [company.slug for company in COMPANIES]
     record.assistants = [*record.assistants, *(n for n in names if n not in record.assistants)]
     _write(record)
     return True
@@ -119,7 +130,7 @@ def _tenant_id(slug: str) -> UUID | None:
     return rows[0][0] if rows else None
 
 
-def _ensure_company(company: DemoCompany, found: UUID | None, made_before: list[str]) -> Tenant:
+def _ensure_company(company: DemoCompany, found: UUID | None, made_before: list[str]) -> Principal:
     if found is None:
         tenant = create_tenant(None, company.slug, name=company.name, color=company.color)
     else:
@@ -131,7 +142,7 @@ def _ensure_company(company: DemoCompany, found: UUID | None, made_before: list[
     with tenant_scope(tenant.pk), transaction.atomic():
         if not Customer.objects.exists():
             _fill(company, timezone.localdate())
-    return tenant
+    return principal
 
 
 def _ensure_people(principal: Principal, company: DemoCompany) -> None:

@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import authenticate
+from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from chat.conf import conf
 from chat.demo.companies import COMPANIES, HARBOR, NORTHWIND
 from chat.demo.load import load, sign_ins
 from chat.demo.models import Contact, Customer, Order, OrderLine
-from chat.models import Assistant, ToolCall
+from chat.models import Assistant, File, StoreFile, ToolCall, VectorStore
 from chat.tools import dispatch
 from chat.tools.dispatch import CallContext
 from tenants.access import memberships_of
@@ -165,6 +167,7 @@ def test_naming_the_other_company_gets_nothing(orders: World, tool: str) -> None
 def data_dir(committed: None, tmp_path: Path, settings: Any) -> Path:
     """An empty database and data folder."""
     settings.DATA_DIR = tmp_path
+    settings.MEDIA_ROOT = tmp_path / "files"
     return tmp_path
 
 
@@ -261,7 +264,56 @@ def test_a_connected_model_brings_two_more_assistants(data_dir: Path, settings: 
         made = {each.name: each for each in Assistant.objects.all()}
     assert made.keys() == {"Order desk", "Writing partner", "Order desk, live"}
     assert made["Order desk, live"].is_default
+    assert made["Order desk, live"].tool_resources == made["Order desk"].tool_resources != {}
     assert (made["Writing partner"].model, made["Writing partner"].tools) == ("real-model", [])
+
+
+def test_each_company_has_its_own_documents_to_search(data_dir: Path) -> None:
+    load()
+    for slug in ("northwind", "harbor"):
+        with _company(slug).scope():
+            desk, store = Assistant.objects.get(), VectorStore.objects.get()
+            rows = list(StoreFile.objects.select_related("file"))
+            paths = [default_storage.path(row.file.storage_key) for row in rows]
+        assert desk.tool_resources["file_search"] == {"vector_store_ids": [store.pk]}
+        assert [tool["type"] for tool in desk.tools][:2] == ["file_search", "code_interpreter"]
+        assert {row.file.filename for row in rows} == {"Product guide.md", "Returns policy.md"}
+        read = [Path(path).read_text() for path in paths]
+        assert all(("Northwind" in text) == (slug == "northwind") for text in read)
+
+
+def test_documents_are_read_in_the_background(data_dir: Path) -> None:
+    load()
+    jobs = ProcrastinateJob.objects.filter(task_name="chat.tasks.index_store_file")
+    assert jobs.filter(status="todo").count() == 4
+    with _company("harbor").scope():
+        assert set(StoreFile.objects.values_list("status", flat=True)) == {"in_progress"}
+
+
+def test_an_installation_from_before_gets_the_documents(data_dir: Path) -> None:
+    load()
+    record = json.loads((data_dir / "demo.json").read_text())
+    del record["documents"]
+    (data_dir / "demo.json").write_text(json.dumps(record))
+    with _company("harbor").scope():
+        VectorStore.objects.all().delete()
+        Assistant.objects.update(tools=[], tool_resources={}, suggested_prompts=["Mine"])
+    assert load()
+    assert not load()
+    with _company("harbor").scope():
+        desk = Assistant.objects.get()
+        assert desk.suggested_prompts == ["Mine", "What is your return policy?"]
+        assert StoreFile.objects.filter(store=VectorStore.objects.get()).count() == 2
+        assert File.objects.count() == 2
+
+
+def test_what_an_admin_deleted_stays_deleted(data_dir: Path) -> None:
+    load()
+    with _company("harbor").scope():
+        VectorStore.objects.all().delete()
+    assert not load()
+    with _company("harbor").scope():
+        assert not VectorStore.objects.exists()
 
 
 def test_an_assistant_that_was_deleted_stays_deleted(data_dir: Path, settings: Any) -> None:

@@ -1,0 +1,80 @@
+"""The demonstration's documents: put into a collection once, indexed in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+
+from chat.actions.assistants import BUILT_IN, MAX_PROMPTS, update_assistant
+from chat.actions.files import create_file
+from chat.actions.store_files import create_batch
+from chat.actions.stores import create_store
+from chat.demo.assistants import DESKS, DOCUMENT_PROMPT
+from chat.models import Assistant, File, VectorStore
+from tenants.access import Principal
+from tenants.scope import tenant_scope
+
+FOLDER = Path(__file__).parent / "documents"
+# By this the collection of an interrupted load is known again.
+MARK = {"demonstration": "documents"}
+
+
+def make_documents(principal: Principal, slug: str) -> None:
+    """Make the company's collection with its documents.
+
+    To be done once for each company: what an admin changes or deletes stays so.
+    """
+    found = _collection(principal)
+    store = found or create_store(
+        principal,
+        name="Policies and guides",
+        description="What customers ask about.",
+        metadata=MARK,
+    )
+    files = [_file(principal, path) for path in sorted((FOLDER / slug).glob("*.md"))]
+    create_batch(principal, store.pk, file_ids=files)
+
+
+def equip_desks(principal: Principal, names: Collection[str]) -> None:
+    """Let the order desks of these names search the collection, where it is, and compute."""
+    store = _collection(principal)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        desks = Assistant.objects.for_principal(principal).filter(name__in={*DESKS} & {*names})
+        found = [] if store is None else [(one.pk, _equipped(one, store.pk)) for one in desks]
+    for desk_id, fields in found:
+        update_assistant(principal, desk_id, **fields)
+
+
+def _collection(principal: Principal) -> VectorStore | None:
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        rows = VectorStore.objects.for_principal(principal).filter(member=None)
+        found: VectorStore | None = rows.filter(metadata=MARK).first()
+        return found
+
+
+def _file(principal: Principal, path: Path) -> str:
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        rows = File.objects.for_principal(principal).filter(member=None)
+        found = rows.filter(filename=path.name).first()
+    if found is None:
+        with path.open("rb") as content:
+            found = create_file(
+                principal, content, filename=path.name, purpose="assistants", company=True
+            )
+    return str(found.pk)
+
+
+def _equipped(desk: Assistant, store_id: str) -> dict[str, Any]:
+    """Return what changes of a desk that is to search and compute; its own choice stays first."""
+    resources = dict(desk.tool_resources)
+    if not resources.get("file_search", {}).get("vector_store_ids"):
+        resources["file_search"] = {"vector_store_ids": [store_id]}
+    prompts = list(dict.fromkeys([*desk.suggested_prompts, DOCUMENT_PROMPT]))
+    return {
+        "built_in": BUILT_IN,
+        "tool_resources": resources,
+        "suggested_prompts": prompts[:MAX_PROMPTS],
+    }
