@@ -23,6 +23,7 @@ from django.utils import timezone
 from chat.conf import conf
 from chat.errors import FileTooLarge, StorageFull, Unavailable
 from chat.models import File, StorageUse, StoreFile, Upload, UploadPart
+from chat.models.files import Purpose
 from tenants.scope import tenant_scope
 
 CHUNK = 1_048_576
@@ -176,6 +177,34 @@ def check_room(by: int) -> None:
     used = StorageUse.objects.values_list("bytes", flat=True).first() or 0
     if used + by > conf.storage_bytes:
         raise StorageFull()
+
+
+def claim_bytes(row: File) -> None:
+    """Let a written file's bytes be another row's from now on, which names the same key.
+
+    Run it in the tenant's scope and a transaction.
+
+    Raises:
+        StorageFull, Unavailable: as `keep`.
+    """
+    change_use(row.bytes)
+    if not File.objects.filter(pk=row.pk, stored_at=None, deleted_at=None).delete()[0]:
+        raise Unavailable()
+
+
+def let_go(key: str, *, size: int) -> None:
+    """Let counted bytes that no row names any more go the way of deleted files.
+
+    Run it in the tenant's scope and a transaction.
+    """
+    change_use(-size)
+    File.objects.create(
+        purpose=Purpose.ASSISTANTS_OUTPUT,
+        filename="bytes",
+        media_type="application/octet-stream",
+        storage_key=key,
+        deleted_at=timezone.now(),
+    )
 
 
 def remove(file_id: str) -> bool:

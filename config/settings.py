@@ -12,9 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 from environs import Env, EnvError
 
+from config.files import file_storage
 from config.logs import configure_logging
 from config.mail import mail_settings
-from config.files import file_storage
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chat.models.assistants import Assistant
+from chat.models.code import CodeSession
 from chat.models.files import File, StorageUse
 from chat.models.idempotency import IdempotencyRecord
 from chat.models.runs import Process, Run, RunStatus, RunStep, StepStatus, ToolCall
@@ -15,6 +16,7 @@ from chat.models.vectors import Vector
 __all__ = [
     "Assistant",
     "Chunk",
+    "CodeSession",
     "File",
     "FileBatch",
     "IdempotencyRecord",

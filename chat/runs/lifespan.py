@@ -18,6 +18,7 @@ from procrastinate.exceptions import ProcrastinateException
 
 from chat.runs import upstreams
 from chat.runs.worker import worker
+from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
 
 log = structlog.get_logger(__name__)
@@ -72,6 +73,7 @@ async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
         await worker.drain()
         with suppress(asyncio.CancelledError):
             await jobs
+        await code_sessions().close_all()
         await upstreams.close_all()
 
 

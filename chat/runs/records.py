@@ -37,7 +37,8 @@ from chat.runs.limits import over_limit, prompt_tokens, tokens_left
 from chat.runs.prompt import Prompt, build_prompt
 from chat.runs.queue import start_next_queued
 from chat.runs.turn import CANCELLED, Draft, Ending, Spent, Started, Turn, failed, incomplete
-from chat.tools import dispatch
+from chat.tools import code_interpreter, dispatch
+from chat.tools.code_files import Input
 from tenants.access import Principal, principal_for_run
 from tenants.scope import tenant_scope
 from tenants.together import Insert
@@ -80,6 +81,8 @@ class Round:
     principal: Principal
     prompt: Prompt
     tokens_left: int | None
+    # What the run's code may read, None where it may run none.
+    code_files: list[Input] | None = None
 
 
 def load(claim: Claim) -> Loaded:
@@ -184,7 +187,12 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
     left = tokens_left(turn, policy)
     if run.max_prompt_tokens and prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
         return incomplete(Reason.MAX_PROMPT_TOKENS)
-    return Round(principal=principal, prompt=prompt, tokens_left=left)
+    return Round(
+        principal=principal,
+        prompt=prompt,
+        tokens_left=left,
+        code_files=code_interpreter.files_of(principal, run),
+    )
 
 
 def store_spent(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:

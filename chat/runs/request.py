@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from chat.runs import upstreams
 from chat.runs.pictures import with_pictures
 from chat.runs.records import Round
 from chat.runs.turn import Turn
-from chat.tools import registry
-from chat.upstream.base import FunctionOutput, KeepsConversations, ModelRequest
+from chat.tools import code_interpreter, registry
+from chat.upstream.base import FunctionOutput, KeepsConversations, ModelRequest, ToolSpec
 
 
 async def request_for(turn: Turn, plan: Round) -> ModelRequest:
@@ -29,7 +30,7 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
         elif turn.synced_through is not None:
             items = prompt.new_items
     names = registry.offered_names(run.tools, dropped=prompt.dropped)
-    tools = registry.specs(run.tools, names)
+    tools = await _described(registry.specs(run.tools, names), plan)
     turn.sent = {
         "round": turn.rounds,
         "model": run.model,
@@ -53,6 +54,17 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
         max_output_tokens=plan.tokens_left,
         conversation=turn.conversation,
         safety_id=run.member_id.hex,
+    )
+
+
+async def _described(tools: tuple[ToolSpec, ...], plan: Round) -> tuple[ToolSpec, ...]:
+    """Tell where code runs here, and which files it finds."""
+    if plan.code_files is None:
+        return tools
+    text = await code_interpreter.description(plan.code_files)
+    return tuple(
+        replace(one, description=text) if one.name == code_interpreter.NAME else one
+        for one in tools
     )
 
 

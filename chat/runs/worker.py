@@ -23,6 +23,7 @@ from chat.runs.forwarding import elsewhere
 from chat.runs.live import LiveRun, hub
 from chat.runs.revocation import Watched, what_is_over
 from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
+from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants.db import Lane, in_db, in_lane, is_lost
 
@@ -100,6 +101,7 @@ class Worker:
         for period, work, sooner in (
             (conf.heartbeat_seconds, self._beat, None),
             (conf.watch_seconds, self._watch, None),
+            (conf.watch_seconds, code_sessions().tend, None),
             (conf.heartbeat_seconds, self.recover, self._look),
         ):
             self._tasks.append(asyncio.create_task(self._repeat(period, work, sooner)))

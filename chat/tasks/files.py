@@ -1,4 +1,4 @@
-"""Jobs that remove what files, uploads and vector stores left behind."""
+"""Jobs that remove what files, uploads, vector stores and code left behind."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from procrastinate.contrib.django import app
 
 from chat import storage
 from chat.models import Upload, UploadStatus, VectorStore
+from chat.tools import code_state
 from tenants.db import call_door, in_db
 from tenants.scope import tenant_scope
 
@@ -38,6 +39,19 @@ async def erase_stores(timestamp: int) -> None:
 def _erase_store(tenant_id: UUID, store_id: str) -> None:
     with tenant_scope(tenant_id), transaction.atomic():
         VectorStore.objects.filter(pk=store_id, deleted_at__isnull=False).delete()
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(queue="upkeep", queueing_lock="erase_code_sessions")
+async def erase_code_sessions(timestamp: int) -> None:
+    """Erase variables and files of code that nobody went on with."""
+    for session_id, tenant_id in await in_db(call_door, "code_sessions_to_remove", AT_ONCE):
+        await in_db(_erase_code_session, tenant_id, session_id)
+
+
+def _erase_code_session(tenant_id: UUID, session_id: int) -> None:
+    with tenant_scope(tenant_id), transaction.atomic():
+        code_state.forget_lapsed(session_id)
 
 
 @app.periodic(cron="* * * * *")

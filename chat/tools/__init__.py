@@ -6,6 +6,6 @@ tools are named here.
 
 from __future__ import annotations
 
-from chat.tools import file_search, search_thread
+from chat.tools import code_interpreter, file_search, search_thread
 
-__all__ = ["file_search", "search_thread"]
+__all__ = ["code_interpreter", "file_search", "search_thread"]

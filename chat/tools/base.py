@@ -51,6 +51,20 @@ class ToolResult:
     details: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class Unsettled:
+    """What an async tool returns that has to store something together with its call's end.
+
+    `settle` runs in the transaction that ends the call, in the tenant's scope,
+    and returns the result; where the call is no longer this process's, all of it
+    is rolled back. It may run again when the connection was lost. `ended` is
+    called after it, however that went.
+    """
+
+    settle: Callable[[], ToolResult]
+    ended: Callable[[], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ToolContext:
     """First parameter of every tool. The principal is the run's; no argument changes it.
@@ -132,6 +146,8 @@ class Tool:
     `timeout` is in seconds, None for the installation's default. Tools with
     `always` may be called in every run without being switched on; one with
     `builtin` is switched on by the wire tool of that type, as `file_search` is.
+    Calls that come together run side by side, those of one with `in_order` one
+    after another.
     """
 
     name: str
@@ -146,6 +162,7 @@ class Tool:
     untrusted_output: bool = False
     always: bool = False
     builtin: str = ""
+    in_order: bool = False
     timeout: float | None = None
     is_async: bool = False
 

@@ -22,7 +22,7 @@ from chat.models import TenantPolicy, ToolCall
 from chat.models.runs import CallStatus
 from chat.tools import ledger, registry
 from chat.tools.arguments import ReservedArgument, parse_arguments
-from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError, ToolResult
+from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError, ToolResult, Unsettled
 from chat.tools.binding import bind, plain
 from chat.tools.ledger import CallContext, CallLapsed, Outcome, answer, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
@@ -219,13 +219,20 @@ async def _each(
 ) -> list[ToolCall]:
     room = asyncio.Semaphore(conf.parallel_tools)
 
-    async def one(call: ToolCall) -> ToolCall:
+    async def one(call: ToolCall, before: asyncio.Task[ToolCall] | None) -> ToolCall:
+        if before is not None:
+            await asyncio.wait({before})
         async with room:
             return await run(call)
 
+    tasks: list[asyncio.Task[ToolCall]] = []
+    last: dict[str, asyncio.Task[ToolCall]] = {}
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(call)) for call in calls]
+            for call in calls:
+                tasks.append(group.create_task(one(call, last.get(call.name))))
+                if registry.is_in_order(call.name):
+                    last[call.name] = tasks[-1]
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
@@ -292,7 +299,23 @@ async def _run(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
     context, values = await see_through(_bind, ctx, tool, call)
     with tenant_scope(ctx.run.tenant_id):
         result = await tool.function(context, **values)
-    return await see_through(_end, ctx, call, _completed(tool, values, result), strict=True)
+    try:
+        return await see_through(_settle, ctx, tool, call, values, result)
+    finally:
+        if isinstance(result, Unsettled):
+            result.ended()
+
+
+def _settle(
+    ctx: CallContext, tool: Tool, call: ToolCall, values: dict[str, Any], result: Any
+) -> ToolCall:
+    """End a call with its result, and store what comes with it; a call that lapsed, neither."""
+    with tenant_scope(ctx.run.tenant_id), transaction.atomic():
+        if isinstance(result, Unsettled):
+            # Where it was committed and the answer got lost, it is not done again.
+            ledger.require_claim(ctx, call)
+            result = result.settle()
+        return ledger.end(ctx, call, _completed(tool, values, result))
 
 
 def _run_in_transaction(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
@@ -378,15 +401,12 @@ def _end(
     outcome: Outcome,
     *,
     stopping: bool = False,
-    strict: bool = False,
 ) -> ToolCall:
     """End a call in its own transaction; one that ended already comes back as stored."""
     with tenant_scope(ctx.run.tenant_id), transaction.atomic():
         try:
             return ledger.end(ctx, call, outcome, stopping=stopping)
         except CallLapsed:
-            if strict:
-                raise
             return ledger.reread(call)
 
 

@@ -33,6 +33,7 @@ def tool(
     untrusted_output: bool = False,
     always: bool = False,
     builtin: str = "",
+    in_order: bool = False,
     timeout: float | None = None,
 ) -> Callable[[F], F]:
     """Register a function as a tool; name, description and schema are read from it.
@@ -56,6 +57,7 @@ def tool(
             untrusted_output=untrusted_output,
             always=always,
             builtin=builtin,
+            in_order=in_order,
             timeout=timeout,
         )
         if made.name in TOOLS:
@@ -75,6 +77,7 @@ def make_tool(
     untrusted_output: bool = False,
     always: bool = False,
     builtin: str = "",
+    in_order: bool = False,
     timeout: float | None = None,
 ) -> Tool:
     """Return `function` as a Tool without registering it; raises what `tool` raises."""
@@ -109,6 +112,7 @@ def make_tool(
         untrusted_output=untrusted_output,
         always=always,
         builtin=builtin,
+        in_order=in_order,
         timeout=timeout,
         is_async=inspect.iscoroutinefunction(function),
     )
@@ -150,6 +154,11 @@ def _switched_on(run_tools: Iterable[dict[str, Any]]) -> list[str]:
         elif (name := item["function"]["name"]) in theirs or not is_builtin(name):
             names.append(name)
     return [name for name in names if name is not None]
+
+
+def is_in_order(name: str) -> bool:
+    """Tell whether calls of this tool that come together run one after another."""
+    return name in TOOLS and TOOLS[name].in_order
 
 
 def is_builtin(name: str) -> bool:

@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
+import pytest
 
-from chat.sandbox.base import Limits, Outcome
+from chat.sandbox.base import Limits, Outcome, SandboxUnavailable
 from chat.sandbox.bubblewrap import BubblewrapSandbox
 from chat.sandbox.monty import MontySandbox
 from chat.sandbox.process import ProcessSession
+from tests.test_architecture import ROOT
 
 Backend = MontySandbox | BubblewrapSandbox
 SMALL = Limits(run_seconds=25)
+
+
+def working_bubblewrap() -> BubblewrapSandbox:
+    """Return bwrap with pandas; where it is missing the test fails if it is required, or skips."""
+    sandbox, missing = _found_bubblewrap()
+    if missing and "bwrap" in os.environ.get("ATRIUM_REQUIRE", ""):
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    return sandbox
+
+
+@cache
+def _found_bubblewrap() -> tuple[BubblewrapSandbox, str]:
+    folder = Path(os.environ.get("ATRIUM_DATA_DIR", ROOT / ".data")) / "sandbox"
+    sandbox = BubblewrapSandbox(folder)
+    try:
+        asyncio.run(run_alone(sandbox, "1"))
+    except SandboxUnavailable as error:
+        return sandbox, str(error)
+    return sandbox, ""
 
 
 @asynccontextmanager

@@ -1,0 +1,126 @@
+"""The files of code: those that are laid into a session's folder, and those that come out of it.
+
+Names from outside are made plain; names from inside were checked by the sandbox. Neither is
+ever part of a path of this machine.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import PurePosixPath
+from typing import Any
+
+from chat import storage
+from chat.errors import FileTooLarge
+from chat.models import Assistant, File, Run, Thread
+from chat.models.files import Purpose
+from chat.retrieval.errors import Unreadable
+from chat.retrieval.kinds import SNIFFED, kind_of
+from chat.sandbox.base import LONGEST_NAME, Outcome
+from tenants.access import Principal
+
+# Room in a name for what tells two files of one name apart.
+APART = 8
+SUFFIXES = {"image/png": ".png", "image/svg+xml": ".svg"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """A file that the code may read, and its name in the folder."""
+
+    file: File
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A file or picture that the code made: its row and bytes are stored, nobody sees it yet."""
+
+    row: File
+    is_picture: bool
+
+
+def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> list[Input]:
+    """Return the files of the run's assistant and thread, each with a name of its own.
+
+    `named` are those that have one already. Must run in the tenant's scope and a
+    transaction.
+    """
+    assistants = _file_ids(Assistant.objects.filter(pk=run.assistant_id))
+    threads = _file_ids(Thread.objects.filter(pk=run.thread_id))
+    if not assistants and not threads:
+        return []
+    found = File.objects.present().filter(member=None).in_bulk(assistants)
+    found |= File.objects.for_principal(principal).in_bulk(threads)
+    rows = [found[one] for one in dict.fromkeys([*assistants, *threads]) if one in found]
+    taken = {named[row.pk] for row in rows if row.pk in named}
+    inputs = []
+    for row in rows:
+        name = named.get(row.pk) or free_name(row.filename, taken)
+        taken.add(name)
+        inputs.append(Input(file=row, name=name))
+    return inputs
+
+
+def _file_ids(rows: Any) -> list[str]:
+    resources = rows.values_list("tool_resources", flat=True).first() or {}
+    ids: list[str] = resources.get("code_interpreter", {}).get("file_ids", [])
+    return ids
+
+
+def free_name(filename: str, taken: Iterable[str]) -> str:
+    """Return a plain name like `filename` that is none of those taken."""
+    plain = unicodedata.normalize("NFC", filename).replace("/", "_").replace("\\", "_")
+    plain = "".join(sign if sign.isprintable() else "_" for sign in plain).strip().lstrip(".")
+    path = PurePosixPath(plain or "file")
+    suffix = _cut(path.suffix, 40)
+    stem = _cut(path.stem, LONGEST_NAME - APART - len(suffix.encode()))
+    names = (f"{stem} ({number}){suffix}" for number in range(2, 1000))
+    return next(name for name in (f"{stem}{suffix}", *names) if name not in taken)
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")
+
+
+def write_outputs(thread: Thread, outcome: Outcome) -> tuple[list[Output], list[str]]:
+    """Store what a run made, pictures first; return it and the names of what is too large.
+
+    Opens transactions itself; `chat.storage.keep` or `discard` ends each row.
+    """
+    outputs, refused = [], []
+    for name, media_type, data, is_picture in _made(outcome):
+        row = File(
+            tenant_id=thread.tenant_id,
+            member_id=thread.member_id,
+            purpose=Purpose.ASSISTANTS_OUTPUT,
+            filename=name,
+            media_type=media_type,
+        )
+        try:
+            storage.write_new(row, BytesIO(data))
+        except FileTooLarge:
+            refused.append(name)
+        else:
+            outputs.append(Output(row=row, is_picture=is_picture))
+    return outputs, refused
+
+
+def _made(outcome: Outcome) -> Iterator[tuple[str, str, bytes, bool]]:
+    for number, image in enumerate(outcome.images, start=1):
+        suffix = SUFFIXES[image.type]
+        name = f"chart-{number}{suffix}" if number > 1 else f"chart{suffix}"
+        yield name, image.type, image.data, True
+    for file in outcome.files:
+        yield file.name, _media_type(file.data, file.name), file.data, False
+
+
+def _media_type(data: bytes, name: str) -> str:
+    """Return what a file is by its content: its name is the code's own."""
+    try:
+        return str(kind_of(data[:SNIFFED], name))
+    except Unreadable:
+        return "application/octet-stream"

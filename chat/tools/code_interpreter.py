@@ -1,0 +1,273 @@
+"""Runs code that a model wrote: one session for each thread, its state kept between two calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any
+
+import structlog
+from django.core.files.storage import default_storage
+from django.utils.translation import gettext_lazy as _
+
+from chat import storage
+from chat.errors import StorageFull
+from chat.models import Run
+from chat.sandbox.base import (
+    FOLDER,
+    BadFile,
+    Limit,
+    Outcome,
+    SandboxUnavailable,
+    Session,
+    SessionEnded,
+)
+from chat.tools import code_state, registry
+from chat.tools.base import Effect, Limits, ToolContext, ToolError, ToolResult, Unsettled
+from chat.tools.code_files import Input, Output, inputs_of, write_outputs
+from chat.tools.code_sessions import CodeSessions, code_sessions
+from chat.tools.code_state import After, Before
+from chat.tools.metering import note_code_session
+from chat.tools.registry import tool
+from tenants.access import Principal
+from tenants.db import Lane, in_lane, see_through
+
+NAME = "code_interpreter"
+LOG_CHARACTERS, ERROR_CHARACTERS = 20_000, 6_000
+PICTURES = "The person sees the pictures with your next message: do not link to them."
+FILES = f"To give a file to the person, write a Markdown link to sandbox:{FOLDER}/ and its name."
+GONE = "What earlier code left, variables and files, is gone: begin anew."
+LOST = "These variables could not be kept: {names}. Compute them again where you need them."
+STATE_BEFORE = "The session ended: the next code begins with the state before this one."
+NOT_KEPT = "Variables and files are too much to be kept: the next code may have to begin anew."
+FULL = "The company's storage is full. Not kept: {names}."
+CUT = "\n[cut here: {size} characters in all]\n"
+LIMITS = {
+    Limit.LOGS: "The output was cut: print less.",
+    Limit.IMAGES: "Some pictures were left out: too many, or too large.",
+}
+
+log = structlog.get_logger(__name__)
+
+
+@tool(
+    label=_("Compute"),
+    effect=Effect.WRITE_IDEMPOTENT,
+    untrusted_output=True,
+    builtin=NAME,
+    in_order=True,
+    timeout=120,
+)
+async def code_interpreter(ctx: ToolContext, code: Annotated[str, Limits(1, 65_536)]) -> Unsettled:
+    """Run Python and get what it prints, its last value, and the files and charts it makes.
+
+    Args:
+        code: Python source. Variables and files of earlier calls in this chat are there.
+    """
+    sessions = code_sessions()
+    call = _Call(
+        ctx=ctx, code=code, sessions=sessions, end_turn=await sessions.begin(ctx.thread.pk)
+    )
+    try:
+        return await call.run()
+    except SandboxUnavailable as error:
+        call.end_turn()
+        log.error("code_sandbox_unavailable", why=str(error))
+        raise ToolError("sandbox_unavailable", "Code cannot be run here at the moment.") from error
+    except BaseException:
+        call.end_turn()
+        raise
+
+
+def files_of(principal: Principal, run: Run) -> list[Input] | None:
+    """Return the files that the run's code may read, None where it may run none.
+
+    Must run in the tenant's scope and a transaction.
+    """
+    if {"type": NAME} not in run.tools or NAME in registry.program_names(run.tools):
+        return None
+    named = code_state.before(run.thread_id).inputs
+    return inputs_of(principal, run, named=named)
+
+
+async def description(inputs: Iterable[Input]) -> str:
+    """Return what a model is told of this tool: what its code may use, and where files lie."""
+    try:
+        sandbox = await code_sessions().sandbox()
+    except SandboxUnavailable:
+        return "Code cannot be run here at the moment: do not call this."
+    paths = "".join(f"\n- {FOLDER}/{one.name}" for one in inputs)
+    return f"{sandbox.description}\n\nFiles there:{paths}" if paths else sandbox.description
+
+
+@dataclass(kw_only=True)
+class _Call:
+    """One call, from its turn to its end."""
+
+    ctx: ToolContext
+    code: str
+    sessions: CodeSessions
+    end_turn: Callable[[], None]
+    session: Session | None = None
+    laid: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    async def run(self) -> Unsettled:
+        """Run the code and write what came of it; nothing of it counts before it is settled."""
+        before, inputs = await see_through(self._plan)
+        try:
+            self.session = await self._open(before)
+            await self._lay_in(self.session, inputs)
+            outcome = await self.session.run(self.code)
+            after = await self._save(self.session)
+            outputs, refused = await in_lane(Lane.TOOLS, write_outputs, self.ctx.thread, outcome)
+        except BaseException:
+            if self.session is not None:
+                self.session.kill()
+                await self.session.close()
+            raise
+        self.notes += [f"{name} is too large to be kept." for name in refused]
+        return Unsettled(
+            settle=partial(self._settle, outcome, after, outputs),
+            ended=partial(self._ended, after),
+        )
+
+    def _plan(self) -> tuple[Before, list[Input]]:
+        ctx = self.ctx
+        with ctx.scope():
+            before = code_state.before(ctx.thread.pk)
+            return before, inputs_of(ctx.principal, ctx.run, named=before.inputs)
+
+    async def _open(self, before: Before) -> Session:
+        session = await self.sessions.take(self.ctx.thread.pk, state=before.state)
+        if session is not None:
+            self.laid = dict(before.inputs)
+            return session
+        sandbox, saved = await self.sessions.sandbox(), None
+        if before.storage_key and before.backend == sandbox.name:
+            saved = await in_lane(Lane.TOOLS, code_state.read, before.storage_key)
+        session = await self.sessions.open(saved)
+        if saved is not None:
+            self.laid = dict(before.inputs)
+            self._note_lost([*before.lost, *session.lost])
+        elif before.state:
+            self.notes.append(GONE)
+        return session
+
+    def _note_lost(self, names: Iterable[str]) -> None:
+        lost = ", ".join(dict.fromkeys(names))
+        if lost:
+            self.notes.append(LOST.format(names=lost))
+
+    async def _lay_in(self, session: Session, inputs: Iterable[Input]) -> None:
+        for one in inputs:
+            if one.file.pk in self.laid:
+                continue
+            try:
+                data = await in_lane(Lane.TOOLS, _contents, one.file.storage_key)
+                await session.put_file(one.name, data)
+            except (BadFile, FileNotFoundError) as error:
+                why = str(error) if isinstance(error, BadFile) else "It is gone."
+                self.notes.append(f"{one.name} is not there: {why}")
+            else:
+                self.laid[one.file.pk] = one.name
+
+    async def _save(self, session: Session) -> After | None:
+        """Write the session's state; None where the session is over and leaves none."""
+        try:
+            saved = await session.save()
+        except SessionEnded:
+            self.notes.append(STATE_BEFORE)
+            return None
+        file = None
+        if saved is not None:
+            file = await in_lane(Lane.TOOLS, code_state.write, self.ctx.thread, saved)
+        sandbox = await self.sessions.sandbox()
+        return After(
+            backend=sandbox.name,
+            file=file,
+            lost=saved.lost if saved else (),
+            inputs=dict(self.laid),
+        )
+
+    def _settle(self, outcome: Outcome, after: After | None, outputs: list[Output]) -> ToolResult:
+        thread = self.ctx.thread
+        # The thread's session first: everybody locks it before they count bytes.
+        state_kept, new = code_state.settle(thread, after)
+        kept, refused = _keep(outputs)
+        if new:
+            note_code_session(self.ctx)
+        notes = [*self.notes, *told_limits(outcome)]
+        if after is not None and not state_kept:
+            notes.append(NOT_KEPT)
+        if refused:
+            notes.append(FULL.format(names=", ".join(one.row.filename for one in refused)))
+        return result_of(self.code, outcome, kept, notes)
+
+    def _ended(self, after: After | None) -> None:
+        if after is not None and self.session is not None and self.session.alive:
+            self.sessions.keep(self.ctx.thread.pk, self.session, state=after.state)
+        self.end_turn()
+
+
+def _contents(key: str) -> bytes:
+    with default_storage.open(key) as content:
+        data: bytes = content.read()
+        return data
+
+
+def _keep(outputs: Iterable[Output]) -> tuple[list[Output], list[Output]]:
+    """Make files be there for others while the company has room; return those, and the rest."""
+    kept, refused = [], []
+    for one in outputs:
+        try:
+            storage.keep(one.row)
+        except StorageFull:
+            storage.drop(one.row)
+            refused.append(one)
+        else:
+            kept.append(one)
+    return kept, refused
+
+
+def told_limits(outcome: Outcome) -> list[str]:
+    """Return sentences about what of a run was cut or left behind."""
+    told = [LIMITS[limit] for limit in sorted(outcome.limits) if limit in LIMITS]
+    return told + [f"{one.name} stays in the session: {one.why}" for one in outcome.skipped]
+
+
+def result_of(code: str, outcome: Outcome, outputs: list[Output], notes: list[str]) -> ToolResult:
+    """Return what the model is told, and the details that people and programs see."""
+    pictures = [one.row for one in outputs if one.is_picture]
+    files = [one.row for one in outputs if not one.is_picture]
+    output: dict[str, Any] = {"logs": _cut(outcome.logs, LOG_CHARACTERS)}
+    if outcome.value is not None:
+        output["value"] = outcome.value
+    if outcome.error is not None:
+        output["error"] = _cut(outcome.error, ERROR_CHARACTERS)
+    if files:
+        output["files"] = [f"{FOLDER}/{row.filename}" for row in files]
+    output["notes"] = [
+        *([f"{len(pictures)} shown. {PICTURES}"] if pictures else []),
+        *([FILES] if files else []),
+        *notes,
+    ]
+    between = "\n" if outcome.value and outcome.logs and not outcome.logs.endswith("\n") else ""
+    details = {
+        "input": code,
+        "logs": f"{outcome.logs}{between}{outcome.value or ''}",
+        "error": outcome.error,
+        "images": [row.pk for row in pictures],
+        "files": [{"file_id": row.pk, "name": row.filename, "bytes": row.bytes} for row in files],
+        "notes": notes,
+    }
+    return ToolResult(output=output, details=details)
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a long text without its middle: what comes last often tells most."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}{CUT.format(size=len(text))}{text[-half:]}"

@@ -1,0 +1,138 @@
+"""What code left behind, from one run of it to the next: read before, stored with the call's end.
+
+A call that is repeated after a crash begins with the state before it, as does one after a call
+that was stopped.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import timedelta
+from io import BytesIO
+
+from django.core.files.storage import default_storage
+from django.utils import timezone
+
+from chat import storage
+from chat.conf import conf
+from chat.errors import StorageFull
+from chat.models import CodeSession, File, Thread
+from chat.models.files import Purpose
+from chat.sandbox.base import Saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """The state that code begins with: a stored one, or none (`state` is empty)."""
+
+    state: str = ""
+    backend: str = ""
+    storage_key: str = ""
+    lost: tuple[str, ...] = ()
+    inputs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class After:
+    """The state that code left: `file` has its bytes, None where they could not be kept."""
+
+    backend: str
+    file: File | None
+    lost: tuple[str, ...]
+    inputs: dict[str, str]
+    state: str = field(default_factory=lambda: secrets.token_hex(16))
+
+
+def before(thread_id: str) -> Before:
+    """Return where a thread's code is; must run in the tenant's scope and a transaction."""
+    row = CodeSession.objects.lasting().filter(thread_id=thread_id).first()
+    if row is None:
+        return Before()
+    return Before(
+        state=row.state,
+        backend=row.backend,
+        storage_key=row.storage_key,
+        lost=tuple(row.lost),
+        inputs=row.inputs,
+    )
+
+
+def read(key: str) -> bytes | None:
+    """Return the bytes of a state, None where they are gone."""
+    try:
+        with default_storage.open(key) as content:
+            data: bytes = content.read()
+    except FileNotFoundError:
+        return None
+    return data
+
+
+def write(thread: Thread, saved: Saved) -> File:
+    """Store the bytes of a state for `settle`; opens transactions itself."""
+    row = File(
+        tenant_id=thread.tenant_id,
+        purpose=Purpose.ASSISTANTS_OUTPUT,
+        filename="state",
+        media_type="application/octet-stream",
+    )
+    storage.write_new(row, BytesIO(saved.data), most=len(saved.data))
+    return row
+
+
+def settle(thread: Thread, after: After | None) -> tuple[bool, bool]:
+    """Make `after` the thread's state; None keeps the one before. It lasts for an hour from now.
+
+    Returns whether the bytes are kept, and whether this began a session. Run it in
+    the tenant's scope and the transaction that ends the call.
+    """
+    now = timezone.now()
+    row = CodeSession.objects.select_for_update().filter(thread=thread).first()
+    new = row is None or row.expires_at <= now
+    if row is None:
+        row = CodeSession(thread=thread, member_id=thread.member_id)
+    elif new or after is not None:
+        forget_bytes(row)
+    if after is not None:
+        row.state, row.backend = after.state, after.backend
+        row.lost, row.inputs = list(after.lost), after.inputs
+        _claim(row, after.file)
+    elif new:
+        row.state, row.backend, row.lost, row.inputs = secrets.token_hex(16), "", [], {}
+    row.created_at = now if new else row.created_at
+    row.expires_at = now + timedelta(seconds=conf.code_session_seconds)
+    row.save()
+    return bool(row.storage_key), new
+
+
+def _claim(row: CodeSession, file: File | None) -> None:
+    if file is None:
+        return
+    try:
+        storage.claim_bytes(file)
+    except StorageFull:
+        storage.drop(file)
+    else:
+        row.storage_key, row.bytes = file.storage_key, file.bytes
+
+
+def forget_bytes(row: CodeSession) -> None:
+    """Let a state's bytes go; the caller saves or deletes the row, in the same transaction."""
+    if row.storage_key:
+        storage.let_go(row.storage_key, size=row.bytes)
+    row.storage_key, row.bytes = "", 0
+
+
+def forget(thread_id: str) -> None:
+    """Erase what a thread's code left; in the tenant's scope and a transaction."""
+    for row in CodeSession.objects.select_for_update().filter(thread_id=thread_id):
+        forget_bytes(row)
+        row.delete()
+
+
+def forget_lapsed(session_id: int) -> None:
+    """Erase a state that nobody goes on with; in the tenant's scope and a transaction."""
+    rows = CodeSession.objects.select_for_update().filter(expires_at__lt=timezone.now())
+    for row in rows.filter(pk=session_id):
+        forget_bytes(row)
+        row.delete()

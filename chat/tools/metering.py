@@ -1,0 +1,25 @@
+"""What tools cost besides tokens."""
+
+from __future__ import annotations
+
+from chat.models import Price, Usage
+from chat.tools.base import ToolContext
+
+CODE_SESSION = "code_session"
+
+
+def note_code_session(ctx: ToolContext) -> None:
+    """Record that a session began, at the tenant's own price; in its scope and a transaction."""
+    price = Price.objects.filter(kind=CODE_SESSION).order_by("pk").first()
+    Usage.objects.create(
+        member_id=ctx.thread.member_id,
+        run=ctx.run,
+        call=ctx.call_id,
+        model=CODE_SESSION,
+        kind=CODE_SESSION,
+        quantity=1,
+        unit="session",
+        price=price.price if price else None,
+        currency=price.currency if price else "",
+        price_source="tenant" if price else "",
+    )
