@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
 import structlog
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.cache.backends.redis import RedisCache
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -35,9 +39,29 @@ def channel_layer(url: str, secret_key: str) -> dict[str, Any]:
         "socket_connect_timeout": REDIS_SECONDS,
     }
     return {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "BACKEND": "config.shared.NoticingLayer",
         "CONFIG": {"hosts": [host], "symmetric_encryption_keys": [secret_key]},
     }
+
+
+class NoticingLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
+    """Calls `reconnected` when a connection to Redis that was lost is there again.
+
+    The layer itself goes on as if nothing had happened; what was sent to it meanwhile is lost.
+    """
+
+    def __init__(self, *args: Any, hosts: list[dict[str, Any]], **kwargs: Any) -> None:
+        noticed = [{**host, "redis_connect_func": self._connected} for host in hosts]
+        super().__init__(*args, hosts=noticed, **kwargs)
+        self.reconnected: Callable[[], None] | None = None
+        self._known: WeakSet[AbstractConnection] = WeakSet()
+
+    async def _connected(self, connection: AbstractConnection) -> None:
+        # What redis-py does where no function is given.
+        await connection.on_connect_check_health(check_health=True)
+        if connection in self._known and self.reconnected is not None:
+            self.reconnected()
+        self._known.add(connection)
 
 
 class PlainValues:

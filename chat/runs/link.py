@@ -1,8 +1,9 @@
 """This process on the channel layer: messages to another process, and to all that read a thread.
 
 What is sent leaves in order and arrives at most once. A ping to ourselves each
-second tells whether the layer works; after one that got lost, `recovered` is
-called, since whatever else came meanwhile may be lost too.
+second tells whether the layer works; after one that got lost, or a connection
+that was made anew between two, `recovered` is called, since whatever else came
+meanwhile may be lost too.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Link:
     _missed: dict[str, Message] = field(default_factory=dict)
     _sent: int = 0
     _heard: int = 0
+    # The first ping after the layer's connection was made anew.
+    _anew: int = 0
     _heard_at: float = field(default_factory=monotonic)
     _away: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -72,6 +75,7 @@ class Link:
     def start(self) -> None:
         """Join the layer, also when it is away for now."""
         self._groups[process_group(self.process_id)] = asyncio.Event()
+        self.layer.reconnected = self._reconnected
         for work in (self._receive_all, self._send_all, self._ping_all):
             self._tasks.append(asyncio.create_task(work()))
 
@@ -179,6 +183,12 @@ class Link:
         self._sent += 1
         self.send(self.process_id, {"kind": "ping", "number": self._sent})
 
+    def _reconnected(self) -> None:
+        """Find out by a ping when we are heard again: what came before it may be lost."""
+        self.up = False
+        self._ping()
+        self._anew = self._sent
+
     def _take(self, message: Message) -> None:
         own = message["from"] == str(self.process_id)
         if not own:
@@ -200,7 +210,7 @@ class Link:
     def _hear(self, number: int) -> None:
         whole = number == self._heard + 1 and self.up
         self._heard, self._heard_at = number, monotonic()
-        if whole:
+        if whole or number < self._anew:
             return
         self.up, self._away = True, False
         log.info("channel_layer_heard")

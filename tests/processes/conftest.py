@@ -56,6 +56,13 @@ class Redis:
             except OSError:
                 return False
 
+    def cut_off_listeners(self) -> None:
+        """Close the connections by which processes hear each other."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self.path))
+            client.sendall(b"CLIENT KILL TYPE pubsub\r\n")
+            assert int(client.recv(20).removeprefix(b":")) >= 2
+
     def kill(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)

@@ -84,6 +84,26 @@ async def test_readers_are_told_to_look_again_once_redis_is_back(world: World, p
         assert reader.text_of(message["id"]) in (TEXT, "")
 
 
+async def test_readers_are_told_to_look_again_after_a_loss_of_a_moment(
+    world: World, pair: Pair
+) -> None:
+    for server in (pair.a, pair.b):
+        await in_db(wait_until_it_says, server, "heard")
+    pair.upstream.expect(say="Hello")
+    async with (
+        chat_socket(pair.a, world.acme, "alice") as writer,
+        chat_socket(pair.b, world.acme, "alice") as reader,
+    ):
+        sent = await writer.say("Hello", assistant=pair.assistant)
+        thread = sent["thread"]["id"]
+        await writer.until_ended(sent["run"]["id"])
+        await reader.ask("subscribe", thread=thread, cursor=None)
+        pair.redis.cut_off_listeners()
+        told = await reader.until_event("atrium.thread.changed")
+    assert told["data"] == {"id": thread}
+    assert re.findall(r"channel_layer_(away|heard)", pair.b.logged())[-2:] == ["heard", "heard"]
+
+
 def wait_until_it_says(server: Server, word: str) -> None:
     """Wait until the last that a process logged of Redis is that it is `away`, or `heard`."""
     deadline = time.monotonic() + 20
