@@ -10,6 +10,7 @@ STYLE_SHEETS = (
     "chat/transcript.css",
     "chat/prose.css",
     "chat/composer.css",
+    "chat/files.css",
 )
 
 # Fetched side by side instead of one import after the other.
@@ -22,6 +23,7 @@ MODULES = tuple(
         "appearance",
         "approvals",
         "assistants",
+        "attachments",
         "banner",
         "composer",
         "conversation",
@@ -32,7 +34,9 @@ MODULES = tuple(
         "dom",
         "drafts",
         "drawer",
+        "drop",
         "facts",
+        "files",
         "grammar",
         "header",
         "highlight",
@@ -44,6 +48,7 @@ MODULES = tuple(
         "own",
         "page",
         "page-data",
+        "pictures",
         "problems",
         "queue",
         "scroll",

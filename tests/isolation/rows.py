@@ -242,7 +242,8 @@ def unknown(kind: str) -> str:
         "thread": "thread_", "busy_thread": "thread_", "deleted_thread": "thread_",
         "message": "msg_", "queued": "msg_", "run": "run_", "active_run": "run_",
         "call": "call_", "step": "step_", "assistant": "asst_",
-        "file": "file-", "picture": "file-", "store": "vs_", "batch": "vsfb_", "upload": "upload_", "part": "part_",
+        "file": "file-", "picture": "file-", "store": "vs_", "batch": "vsfb_",
+        "upload": "upload_", "part": "part_",
     }  # fmt: skip
     if kind in prefixes:
         return new_id(prefixes[kind])

@@ -1,5 +1,7 @@
 // The box at the bottom: growing text, send that becomes stop, keys.
+import { Attachments } from "./attachments.js";
 import { keepDraft, readDraft } from "./drafts.js";
+import { attachDrop } from "./drop.js";
 import { data, t } from "./page-data.js";
 import { toast } from "./toast.js";
 
@@ -19,6 +21,8 @@ export class Composer {
   #thread = undefined; // until the first chat is opened
   #timer = null;
   #onSend;
+  #files = new Attachments(() => this.#filesChanged());
+  #whenUploaded = false;
 
   constructor({ onSend, onStop }) {
     this.#onSend = onSend;
@@ -30,6 +34,15 @@ export class Composer {
     box.addEventListener("keydown", (event) => this.#key(event));
     box.addEventListener("input", () => this.#typed());
     addEventListener("pagehide", () => this.#keep());
+    attachDrop((files) => {
+      if (!box.disabled) this.#files.add(files);
+    });
+  }
+
+  /** Who answers next decides what can be read. */
+  writeTo(assistant) {
+    this.#files.readBy(assistant);
+    this.#button();
   }
 
   /** Turn to another chat: its draft comes, the old one is kept. */
@@ -39,6 +52,8 @@ export class Composer {
     const early = this.#thread === undefined ? box.value : "";
     this.#thread = thread;
     box.value = early || readDraft(thread);
+    this.#hold(false);
+    this.#files.open(thread);
     this.#typed({ store: false });
   }
 
@@ -46,6 +61,7 @@ export class Composer {
   named(thread) {
     keepDraft(this.#thread, "");
     this.#thread = thread;
+    this.#files.named(thread);
     this.#keep();
   }
 
@@ -61,24 +77,48 @@ export class Composer {
     box.focus({ preventScroll: true });
   }
 
-  /** Give text back to the box, unless something else was typed meanwhile. */
-  giveBack(text) {
+  /** Give text and files back to the box, unless something else was typed meanwhile. */
+  giveBack(text, files = []) {
     if (box.value.trim() === "") box.value = text;
+    this.#files.giveBack(files);
     this.#typed();
     this.focus();
   }
 
   #submit() {
     const text = box.value.trim();
-    if (text === "") return;
+    if (this.#empty) return;
     if (tooLong(text)) {
       toast(t("too_long"));
       return;
     }
-    if (!this.#onSend(text)) return;
+    if (this.#files.obstacle !== null) return;
+    if (this.#files.uploading) {
+      this.#hold(true);
+      return;
+    }
+    this.#hold(false);
+    if (!this.#onSend(text, () => this.#files.take())) return;
     box.value = "";
     this.#typed();
     this.focus();
+  }
+
+  // Whoever sends before the files are there has it sent as soon as they are.
+  #hold(waiting) {
+    this.#whenUploaded = waiting;
+    this.#files.say(waiting ? t("sends_when_uploaded") : null);
+  }
+
+  #filesChanged() {
+    this.#button();
+    if (!this.#whenUploaded || this.#files.uploading) return;
+    this.#hold(false);
+    this.#submit();
+  }
+
+  get #empty() {
+    return box.value.trim() === "" && (this.#files.uploading || !this.#files.speaks);
   }
 
   #key(event) {
@@ -102,8 +142,8 @@ export class Composer {
   }
 
   #button() {
-    const empty = box.value.trim() === "";
-    send.disabled = empty;
+    const empty = this.#empty;
+    send.disabled = empty || this.#files.obstacle !== null;
     send.hidden = empty && !stop.hidden;
   }
 

@@ -6,8 +6,13 @@ const ACTIVE = new Set(["queued", "in_progress", "requires_action", "cancelling"
 export const isActive = (run) => Boolean(run) && ACTIVE.has(run.status);
 
 export function textOf(message) {
-  return message.content.map((part) => part.text?.value ?? part.refusal ?? "").join("\n\n");
+  return message.content.flatMap((part) => part.text?.value ?? part.refusal ?? []).join("\n\n");
 }
+
+/** The ids of the pictures in a message. */
+export const picturesOf = (message) => message.content.flatMap((part) => part.image_file?.file_id ?? []);
+
+const textPart = (message) => message.content.find((part) => part.type === "text");
 
 const codePoints = (text) => [...text].length;
 
@@ -68,7 +73,7 @@ export class Conversation {
     const items = [];
     for (const message of this.messages.values()) {
       if (message.run_id !== run.id) continue;
-      const text = message.content[0]?.text?.value;
+      const text = textPart(message)?.text.value;
       if (text !== undefined) items.push([message.id, 0, "text", codePoints(text)]);
     }
     return { run: run.id, state: this.states.get(run.id), items };
@@ -164,8 +169,11 @@ export class Conversation {
     const message = this.messages.get(id);
     if (!message) return null;
     for (const { index, type, text, refusal } of delta.content ?? []) {
-      const part = (message.content[index] ??=
-        type === "refusal" ? { type, refusal: "" } : { type: "text", text: { value: "", annotations: [] } });
+      let part = type === "refusal" ? message.content[index] : textPart(message);
+      if (!part) {
+        part = type === "refusal" ? { type, refusal: "" } : { type: "text", text: { value: "", annotations: [] } };
+        message.content.push(part);
+      }
       if (part.type === "refusal") part.refusal += refusal ?? "";
       else part.text.value += text?.value ?? "";
     }

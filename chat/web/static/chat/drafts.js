@@ -1,4 +1,4 @@
-// What was typed and not sent, per chat.
+// What was typed or attached and not sent, per chat.
 import { lasting } from "./storage.js";
 
 const keyOf = (thread) => `draft.${thread ?? "new"}`;
@@ -8,4 +8,13 @@ export const readDraft = (thread) => lasting.read(keyOf(thread)) ?? "";
 export function keepDraft(thread, text) {
   if (text.trim() === "") lasting.remove(keyOf(thread));
   else lasting.write(keyOf(thread), text);
+}
+
+const filesOf = (thread) => `files.${thread ?? "new"}`;
+
+export const readFiles = (thread) => lasting.read(filesOf(thread)) ?? [];
+
+export function keepFiles(thread, files) {
+  if (files.length === 0) lasting.remove(filesOf(thread));
+  else lasting.write(filesOf(thread), files);
 }

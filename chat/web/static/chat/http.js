@@ -18,13 +18,22 @@ function token() {
   return /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie)?.[1] ?? data.csrf;
 }
 
+function headersFor(method) {
+  const headers = { Accept: "application/json", "X-Atrium-Membership": data.membership };
+  if (method !== "GET") headers["X-CSRFToken"] = token();
+  return headers;
+}
+
+function refused(status, answer) {
+  const error = answer?.error ?? {};
+  announceLoss(status, error.code);
+  return new HttpError(status, error.code ?? "server_error", error.message ?? "");
+}
+
 /** Send JSON and return the parsed answer; throws HttpError (status 0 when unreachable). */
 export async function request(method, url, body) {
-  const headers = { Accept: "application/json", "X-Atrium-Membership": data.membership };
-  if (method !== "GET") {
-    headers["Content-Type"] = "application/json";
-    headers["X-CSRFToken"] = token();
-  }
+  const headers = headersFor(method);
+  if (method !== "GET") headers["Content-Type"] = "application/json";
   let response;
   try {
     response = await fetch(url, {
@@ -37,13 +46,36 @@ export async function request(method, url, body) {
     throw new HttpError(0, "unreachable", "");
   }
   const answer = await response.json().catch(() => null);
-  if (!response.ok) {
-    const error = answer?.error ?? {};
-    announceLoss(response.status, error.code);
-    throw new HttpError(response.status, error.code ?? "server_error", error.message ?? "");
-  }
+  if (!response.ok) throw refused(response.status, answer);
   return answer;
+}
+
+/**
+ * Send a file; `onProgress` is told the part that is sent, 0 to 1. Returns {done, stop}: a promise
+ * of the parsed answer, and a way to give up.
+ */
+export function upload(url, file, onProgress) {
+  const sending = new XMLHttpRequest();
+  const form = new FormData();
+  form.append("file", file, file.name);
+  const done = new Promise((resolve, reject) => {
+    const fail = () => reject(new HttpError(0, "unreachable", ""));
+    sending.upload.addEventListener("progress", ({ loaded, total }) => onProgress(total ? loaded / total : 0));
+    sending.addEventListener("error", fail);
+    sending.addEventListener("abort", fail);
+    sending.addEventListener("load", () => {
+      const { status, response } = sending;
+      if (status >= 200 && status < 300 && response) resolve(response);
+      else reject(refused(status, response));
+    });
+  });
+  sending.open("POST", url);
+  sending.responseType = "json";
+  for (const [name, value] of Object.entries(headersFor("POST"))) sending.setRequestHeader(name, value);
+  sending.send(form);
+  return { done, stop: () => sending.abort() };
 }
 
 export const get = (url) => request("GET", url);
 export const post = (url, body) => request("POST", url, body);
+export const remove = (url) => request("DELETE", url);

@@ -1,12 +1,31 @@
 // A message of the reader: as typed, set apart; and what happened to it on its way.
-import { textOf } from "./conversation.js";
+import { picturesOf, textOf } from "./conversation.js";
 import { moment } from "./days.js";
-import { el, icon, setText } from "./dom.js";
+import { arrange, el, icon, setText } from "./dom.js";
+import { FileChip, factsOf, follow } from "./files.js";
 import { t } from "./page-data.js";
+import { PictureView } from "./pictures.js";
+
+const SEARCHED = "file_search";
+
+/** The files of a message on its way or stored: [{id, name, shown, searched}]. */
+function filesOf({ kind, entry, message }) {
+  if (kind === "pending") {
+    return (entry.files ?? []).map((file) => ({ ...file, searched: false }));
+  }
+  const attached = (message.attachments ?? []).map(({ file_id: id, tools }) => ({
+    id, shown: false, searched: tools.some((tool) => tool.type === SEARCHED),
+  }));
+  return [...picturesOf(message).map((id) => ({ id, shown: true })), ...attached];
+}
 
 export class OwnView {
   constructor({ resend, discard }) {
     this.text = el("div", { class: "own-text" });
+    this.pictures = el("div", { class: "own-pictures" });
+    this.files = el("div", { class: "own-files" });
+    this.reading = el("p", { class: "own-reading", role: "status", hidden: true });
+    this.views = new Map();
     this.note = el("div", { class: "own-note", hidden: true });
     this.state = el("span", {});
     this.resend = el("button", { type: "button", class: "quiet-button", on: { click: () => resend(this.entry) } },
@@ -19,13 +38,16 @@ export class OwnView {
       el("button", { type: "button", class: "quiet-button", "data-copy": "own" }, icon("copy"),
         el("span", {}, t("copy"))));
     this.node = el("article", { class: "own" }, el("h2", { class: "visually-hidden" }, t("you_said")),
-      this.text, this.note, this.actions);
+      this.pictures, this.files, this.text, this.reading, this.note, this.actions);
     this.entry = null;
   }
 
   update(entry) {
     this.entry = entry.entry ?? null;
-    setText(this.text, entry.kind === "pending" ? entry.entry.content : textOf(entry.message));
+    const text = entry.kind === "pending" ? entry.entry.content : textOf(entry.message);
+    setText(this.text, text);
+    this.text.hidden = text === "";
+    this.#drawFiles(filesOf(entry));
     if (entry.message) setText(this.when, moment(entry.message.created_at));
     const failed = this.entry?.failed ?? null;
     const sending = this.entry !== null && failed === null && this.entry.slow;
@@ -34,6 +56,31 @@ export class OwnView {
     setText(this.state, failed ?? t("sending"));
     this.resend.hidden = this.discard.hidden = failed === null;
     this.actions.hidden = this.entry !== null;
+  }
+
+  #drawFiles(files) {
+    for (const file of files) {
+      if (!this.views.has(file.id)) {
+        this.views.set(file.id, file.shown ? new PictureView(file.id, { small: true }) : new FileChip(file.id, file));
+      }
+      this.views.get(file.id).update();
+      if (file.searched) follow(file.id);
+    }
+    const nodes = (shown) => files.filter((file) => file.shown === shown).map((file) => this.views.get(file.id).node);
+    arrange(this.pictures, nodes(true));
+    arrange(this.files, nodes(false));
+    this.#drawReading(files.filter((file) => file.searched).map((file) => factsOf(file.id)));
+  }
+
+  // What is being read is found a little later; what could not be read never is.
+  #drawReading(facts) {
+    const reading = facts.filter((each) => each?.state === "reading").length;
+    const failed = facts.filter((each) => each?.state === "failed");
+    const lines = failed.map(({ name, problem }) => t("file_unread", { name, problem }));
+    if (reading > 0) lines.push(reading === 1 ? t("reading_file") : t("reading_files", { count: reading }));
+    this.reading.hidden = lines.length === 0;
+    this.reading.dataset.kind = failed.length > 0 ? "bad" : "quiet";
+    setText(this.reading, lines.join(" "));
   }
 
   get copied() {

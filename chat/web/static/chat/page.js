@@ -3,9 +3,10 @@ import { attachAccount } from "./account.js";
 import { AssistantChoice } from "./assistants.js";
 import { connectionDown, connectionUp } from "./banner.js";
 import { Composer } from "./composer.js";
-import { Conversation } from "./conversation.js";
+import { Conversation, picturesOf, textOf } from "./conversation.js";
 import { coverPage } from "./dialogs.js";
 import { attachDrawer, closeDrawer } from "./drawer.js";
+import { factsOf, onFilesKnown } from "./files.js";
 import { attachHeader, drawHeader } from "./header.js";
 import { get } from "./http.js";
 import { data, t } from "./page-data.js";
@@ -54,11 +55,14 @@ const transcript = new Transcript({
   resend: (entry) => sender.again(entry),
   discard: (entry) => {
     sender.discard(entry);
-    composer.giveBack(entry.content);
+    composer.giveBack(entry.content, entry.files);
   },
 });
 const composer = new Composer({ onSend: ask, onStop: stop });
-const choice = new AssistantChoice(() => drawAround());
+const choice = new AssistantChoice((assistant) => {
+  composer.writeTo(assistant);
+  drawAround();
+});
 const threads = new ThreadList({
   open: (id) => open(id),
   onRenamed: threadChanged,
@@ -82,9 +86,9 @@ async function tell(frame) {
   }
 }
 
-function ask(text) {
+function ask(text, takeFiles = () => []) {
   if (!choice.chosen) return false;
-  sender.send(conversation, choice.chosen.id, text);
+  sender.send(conversation, choice.chosen.id, text, takeFiles());
   transcript.follow.toEnd();
   return true;
 }
@@ -99,7 +103,8 @@ function withdraw(message) {
     if (ack === null) return;
     conversation.queued.delete(message.id);
     changed(conversation);
-    composer.giveBack(message.content.map((part) => part.text?.value ?? "").join("\n\n"));
+    const ids = [...picturesOf(message), ...message.attachments.map((each) => each.file_id)];
+    composer.giveBack(textOf(message), ids.flatMap((id) => factsOf(id) ?? []));
   });
 }
 
@@ -183,6 +188,7 @@ function shownByAddress() {
 }
 
 function start() {
+  onFilesKnown(() => changed(conversation));
   attachAccount();
   attachDrawer();
   attachHeader({

@@ -10,7 +10,7 @@ export function drawQueue(messages, withdraw) {
   place.hidden = messages.length === 0;
   const rows = messages.map((message) =>
     el("li", {}, icon("clock"),
-      el("span", { class: "queue-text" }, textOf(message)),
+      el("span", { class: "queue-text" }, textOf(message) || t("picture")),
       el("button", { type: "button", class: "quiet-button", on: { click: () => withdraw(message) } },
         t("withdraw"))));
   place.replaceChildren(el("p", { class: "queue-title" }, t("waiting")), el("ul", {}, ...rows));

@@ -9,6 +9,17 @@ const AGAIN = 2000;
 // What the id and type add to a frame.
 const ENVELOPE = 200;
 
+// The pictures among the files stand in the text, the others go to the assistant's tools.
+function messageOf({ thread, client_id, assistant, content, files = [], busy }) {
+  const pictures = files.filter((file) => file.shown);
+  const shown = pictures.map(({ id }) => ({ type: "image_file", image_file: { file_id: id } }));
+  const words = content === "" ? [] : [{ type: "text", text: content }];
+  const attachments = files
+    .filter((file) => !file.shown)
+    .map(({ id, tools }) => ({ file_id: id, tools: tools.map((type) => ({ type })) }));
+  return { thread, client_id, assistant, content: shown.length ? [...words, ...shown] : content, attachments, busy };
+}
+
 export class Sender {
   #socket;
   #onChange;
@@ -23,9 +34,10 @@ export class Sender {
     this.#onSent = onSent;
   }
 
-  send(conversation, assistant, content) {
+  /** `files` as attachments.js hands them over. */
+  send(conversation, assistant, content, files = []) {
     const entry = {
-      client_id: newClientId(), thread: conversation.id, assistant, content, busy: null, failed: null,
+      client_id: newClientId(), thread: conversation.id, assistant, content, files, busy: null, failed: null,
     };
     this.#join(conversation, entry);
     put(entry);
@@ -79,8 +91,9 @@ export class Sender {
     this.flush();
   }
 
-  async #deliver({ client_id, thread, assistant, content, busy }) {
-    const ack = await this.#hand({ thread, client_id, assistant, content, busy });
+  async #deliver(entry) {
+    const { client_id, thread } = entry;
+    const ack = await this.#hand(messageOf(entry));
     drop(client_id);
     const home = this.#homes.get(client_id) ?? null;
     this.#homes.delete(client_id);

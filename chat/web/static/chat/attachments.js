@@ -1,0 +1,209 @@
+// Files that are to go with the next message: chosen, dropped or pasted, uploaded at once.
+import { el, icon, setText } from "./dom.js";
+import { keepFiles, readFiles } from "./drafts.js";
+import { iconOf, learn, sizeOf } from "./files.js";
+import { remove, upload } from "./http.js";
+import { data, t } from "./page-data.js";
+import { sentence } from "./problems.js";
+
+const list = document.getElementById("attached");
+const note = document.getElementById("attached-note");
+const button = document.getElementById("attach");
+const chooser = document.getElementById("attach-files");
+
+const TOOLS = {
+  image: ["code_interpreter"],
+  data: ["code_interpreter", "file_search"],
+  table: ["code_interpreter"],
+  other: ["code_interpreter"],
+};
+
+/** What an assistant that `reads` these does with a file: {shown, tools}; null for nothing. */
+export function useOf(kind, reads) {
+  if (kind === "image" && reads.includes("images")) return { shown: true, tools: [] };
+  if (kind === "document") {
+    const tool = ["file_search", "code_interpreter"].find((each) => reads.includes(each));
+    return tool ? { shown: false, tools: [tool] } : null;
+  }
+  const tools = TOOLS[kind].filter((each) => reads.includes(each));
+  return tools.length > 0 ? { shown: false, tools } : null;
+}
+
+export class Attachments {
+  #items = [];
+  #thread = undefined;
+  #assistant = null;
+  #onChange;
+
+  /** `onChange()` is told whenever something came, went, or arrived. */
+  constructor(onChange) {
+    this.#onChange = onChange;
+    button.addEventListener("click", () => chooser.click());
+    chooser.addEventListener("change", () => {
+      this.add([...chooser.files]);
+      chooser.value = "";
+    });
+  }
+
+  /** Turn to another chat: what was attached in it before is there again. */
+  open(thread) {
+    for (const item of this.#items) item.stop?.();
+    this.#thread = thread;
+    this.#items = readFiles(thread).map((facts) => this.#item(facts.name, facts.bytes, facts));
+    this.#draw();
+  }
+
+  named(thread) {
+    keepFiles(this.#thread, []);
+    this.#thread = thread;
+    this.#keep();
+  }
+
+  /** Who is going to read them. */
+  readBy(assistant) {
+    this.#assistant = assistant;
+    button.hidden = !assistant || assistant.reads.length === 0;
+    this.#draw();
+  }
+
+  add(files) {
+    const room = data.limits.files - this.#items.length;
+    this.full = files.length > room;
+    for (const file of files.slice(0, room)) {
+      const item = this.#item(file.name, file.size, null);
+      this.#items.push(item);
+      if (file.size > data.limits.file) item.error = t("problem_file_too_large");
+      else if (file.size === 0) item.error = t("file_empty");
+      else this.#upload(item, file);
+    }
+    this.#changed();
+  }
+
+  /** What was taken back from a message comes here again. */
+  giveBack(files) {
+    for (const facts of files) this.#items.push(this.#item(facts.name, facts.bytes, facts));
+    this.#changed();
+  }
+
+  get empty() {
+    return this.#items.length === 0;
+  }
+
+  get uploading() {
+    return this.#items.some((item) => !item.facts && !item.error);
+  }
+
+  /** Why a message cannot go out with these files, null when it can. */
+  get obstacle() {
+    const failed = this.#items.find((item) => item.error);
+    if (failed) return t("attached_failed", { name: failed.name });
+    const unread = this.#unread();
+    if (!unread) return null;
+    const assistant = this.#assistant?.name ?? t("assistant");
+    return t(unread.facts.kind === "image" ? "cannot_see" : "cannot_read", { assistant, name: unread.name });
+  }
+
+  /** True when there is a picture to show, which may go without words. */
+  get speaks() {
+    return this.#used().some((file) => file.shown);
+  }
+
+  /** Hand over the files of a message: facts, and what they are for. */
+  take() {
+    const used = this.#used();
+    this.#items = [];
+    this.#changed();
+    return used;
+  }
+
+  #used() {
+    const reads = this.#assistant?.reads ?? [];
+    return this.#items
+      .filter((item) => item.facts)
+      .map(({ facts: { id, name, bytes, kind } }) => ({ id, name, bytes, kind, ...useOf(kind, reads) }));
+  }
+
+  #unread() {
+    const reads = this.#assistant?.reads ?? [];
+    return this.#items.find((item) => item.facts && useOf(item.facts.kind, reads) === null);
+  }
+
+  #item(name, bytes, facts) {
+    const item = { name, bytes, facts, error: null, progress: 0, stop: null };
+    item.sign = el("span", { class: "file-sign" });
+    item.state = el("span", { class: "file-size" });
+    item.bar = el("progress", { max: "1", value: "0", "aria-label": t("uploading_file", { name }) });
+    item.node = el("li", { class: "attached-file" }, item.sign,
+      el("span", { class: "file-text" }, el("span", { class: "file-name", title: name }, name), item.state), item.bar,
+      el("button", {
+        type: "button", class: "attached-remove", "aria-label": t("remove_file", { name }), on: { click: () => this.#remove(item) },
+      }, icon("close")));
+    return item;
+  }
+
+  async #upload(item, file) {
+    const { done, stop } = upload(data.urls.files, file, (part) => {
+      item.progress = part;
+      this.#drawItem(item);
+    });
+    item.stop = stop;
+    try {
+      item.facts = await done;
+      item.name = item.facts.name;
+      learn(item.facts);
+    } catch (error) {
+      item.error = error.code === "invalid_value" ? t("file_refused") : sentence(error, "not_uploaded");
+    }
+    item.stop = null;
+    if (this.#items.includes(item)) this.#changed();
+    else if (item.facts) remove(`${data.urls.files}/${item.facts.id}`).catch(() => {});
+  }
+
+  #remove(item) {
+    const at = this.#items.indexOf(item);
+    this.#items.splice(at, 1);
+    item.stop?.();
+    if (item.facts) remove(`${data.urls.files}/${item.facts.id}`).catch(() => {});
+    this.#changed();
+    const next = this.#items[Math.min(at, this.#items.length - 1)];
+    (next ? next.node.querySelector("button") : document.getElementById("message")).focus();
+  }
+
+  #changed() {
+    this.#keep();
+    this.#draw();
+    this.#onChange();
+  }
+
+  #keep() {
+    if (this.#thread !== undefined) keepFiles(this.#thread, this.#items.flatMap((item) => item.facts ?? []));
+  }
+
+  /** Say what holds a message back; null takes it away. */
+  say(text) {
+    this.said = text;
+    this.#draw();
+  }
+
+  #draw() {
+    list.hidden = this.empty;
+    for (const item of this.#items) this.#drawItem(item);
+    list.replaceChildren(...this.#items.map((item) => item.node));
+    const full = this.full ? t("attached_full", { count: data.limits.files }) : null;
+    const text = this.empty && !full ? null : (this.obstacle ?? this.said ?? full);
+    note.hidden = !text;
+    note.dataset.kind = this.obstacle ? "bad" : "quiet";
+    setText(note, text ?? "");
+    this.full = false;
+  }
+
+  #drawItem(item) {
+    const busy = !item.facts && !item.error;
+    const share = new Intl.NumberFormat(document.documentElement.lang, { style: "percent" }).format(item.progress);
+    item.node.dataset.state = item.error ? "bad" : busy ? "busy" : "ready";
+    item.sign.replaceChildren(icon(item.error ? "alert" : iconOf(item.facts?.kind)));
+    setText(item.state, item.error ?? (busy ? share : sizeOf(item.bytes)));
+    item.bar.hidden = !busy;
+    item.bar.value = item.progress;
+  }
+}

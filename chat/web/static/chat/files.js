@@ -1,0 +1,126 @@
+// What is known of files: name, size, kind, and how far an assistant has read them.
+import { el, icon, setText } from "./dom.js";
+import { get } from "./http.js";
+import { data, locale, t } from "./page-data.js";
+
+const LOOK_AGAIN = [700, 1000, 1500, 2500, 4000];
+// A file that no search has taken in by then is not going to be read.
+const PATIENCE = 4;
+const AT_ONCE = 50;
+
+const known = new Map(); // id -> facts, null for one that is gone
+const asked = new Set();
+const followed = new Map(); // id -> how often it was looked at
+let listener = () => {};
+let due = null;
+let round = 0;
+
+/** Tell `changed()` when more is known than before. */
+export function onFilesKnown(changed) {
+  listener = changed;
+}
+
+/** Facts that the server gave: {id, name, bytes, kind, state, problem}. */
+export function learn(facts) {
+  known.set(facts.id, facts);
+}
+
+/** Facts of a file: undefined while they are not known, null when it is gone. */
+export function factsOf(id) {
+  if (!known.has(id) && !asked.has(id)) {
+    asked.add(id);
+    later(0);
+  }
+  return known.get(id);
+}
+
+/** Look again and again until an assistant has read this file. */
+export function follow(id) {
+  const state = known.get(id)?.state;
+  if (followed.has(id) || state === "ready" || state === "failed") return;
+  followed.set(id, 0);
+  round = 0;
+  later(LOOK_AGAIN[0]);
+}
+
+function later(delay) {
+  if (due !== null) return;
+  due = setTimeout(look, delay);
+}
+
+async function look() {
+  const ids = [...new Set([...asked, ...unread()])].slice(0, AT_ONCE);
+  if (ids.length > 0) {
+    try {
+      const page = await get(`${data.urls.files}?ids=${ids.join(",")}`);
+      note(ids, page.data);
+    } catch (error) {
+      if (error.status !== 0 && error.status < 500) for (const id of ids) asked.delete(id);
+    }
+  }
+  due = null;
+  if (asked.size > 0 || unread().length > 0) {
+    later(LOOK_AGAIN[Math.min(round, LOOK_AGAIN.length - 1)]);
+    round += 1;
+  }
+}
+
+function note(ids, found) {
+  const before = JSON.stringify(ids.map((id) => known.get(id)));
+  const given = new Map(found.map((facts) => [facts.id, facts]));
+  for (const id of ids) {
+    known.set(id, given.get(id) ?? null);
+    asked.delete(id);
+    if (followed.has(id)) followed.set(id, followed.get(id) + 1);
+  }
+  if (JSON.stringify(ids.map((id) => known.get(id))) !== before) listener();
+}
+
+function unread() {
+  return [...followed.keys()].filter((id) => {
+    const facts = known.get(id);
+    if (facts === null) return false;
+    return facts?.state === "reading" || (!facts?.state && followed.get(id) < PATIENCE);
+  });
+}
+
+export const contentOf = (id) => `${data.urls.files}/${id}/content`;
+export const pictureOf = (id) => `${contentOf(id)}?show=1`;
+
+const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
+
+/** A size as people read it. */
+export function sizeOf(bytes) {
+  const step = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
+  const value = bytes / 1000 ** step;
+  return new Intl.NumberFormat(locale, {
+    style: "unit", unit: UNITS[step], unitDisplay: step === 0 ? "long" : "short", maximumFractionDigits: value < 10 && step > 0 ? 1 : 0,
+  }).format(value);
+}
+
+const ICONS = { image: "picture", data: "table", table: "table" };
+export const iconOf = (kind) => ICONS[kind] ?? "file";
+
+/** A file one can save: its name and size, or that it is gone. */
+export class FileChip {
+  constructor(id, { name = "" } = {}) {
+    this.id = id;
+    this.given = name;
+    this.sign = el("span", { class: "file-sign" });
+    this.name = el("span", { class: "file-name" });
+    this.size = el("span", { class: "file-size" });
+    this.node = el("a", { class: "file-chip", href: contentOf(id), download: "" }, this.sign, this.name, this.size);
+  }
+
+  update() {
+    const facts = factsOf(this.id);
+    const gone = facts === null;
+    const name = facts?.name ?? this.given;
+    this.sign.replaceChildren(icon(iconOf(facts?.kind)));
+    setText(this.name, gone ? t("file_gone") : name || "…");
+    setText(this.size, facts ? sizeOf(facts.bytes) : "");
+    this.node.classList.toggle("gone", gone);
+    if (gone) this.node.removeAttribute("href");
+    else this.node.title = t("download_file", { name });
+  }
+}

@@ -1,0 +1,50 @@
+// Pictures of a chat: small in the text, large in a dialog, with a way to save them.
+import { el, icon } from "./dom.js";
+import { contentOf, factsOf, pictureOf } from "./files.js";
+import { t } from "./page-data.js";
+
+const dialog = document.getElementById("picture");
+const large = document.getElementById("picture-large");
+const title = document.getElementById("picture-title");
+const save = document.getElementById("picture-save");
+
+export function openPicture(id, name) {
+  title.textContent = name;
+  large.src = pictureOf(id);
+  large.alt = name;
+  save.href = contentOf(id);
+  dialog.showModal();
+}
+
+dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
+// A click beside the picture closes it.
+dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+dialog.addEventListener("close", () => large.removeAttribute("src"));
+
+/** One picture of a message; `small` for what the reader attached. */
+export class PictureView {
+  constructor(id, { small = false } = {}) {
+    this.id = id;
+    this.image = el("img", { src: pictureOf(id), alt: "", decoding: "async", on: { error: () => this.#gone() } });
+    this.open = el("button", { type: "button", class: "picture-open", on: { click: () => openPicture(id, this.name) } },
+      this.image);
+    this.node = el("div", { class: small ? "picture small" : "picture" }, this.open);
+    this.name = "";
+  }
+
+  update() {
+    const facts = factsOf(this.id);
+    if (facts === null) {
+      this.#gone();
+      return;
+    }
+    this.name = facts?.name ?? t("picture");
+    const label = t("image", { name: this.name });
+    if (this.image.alt !== label) this.image.alt = label;
+    this.open.title = t("enlarge");
+  }
+
+  #gone() {
+    this.node.replaceChildren(el("p", { class: "file-chip gone" }, icon("picture"), t("picture_gone")));
+  }
+}

@@ -1,0 +1,159 @@
+"""Files that come with a message: chosen, dropped, pasted, refused, sent and seen again."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from chat.models import File, Message
+from tests.browser.conftest import Visit, Watch
+from tests.browser.steps import ask, last_text
+from tests.upstream.server import ScriptedServer
+from tests.world import Company, World
+
+POLICY = "# Returns\n\nUnused goods go back within 30 days. Socks stay with you.\n"
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def a_file(name: str, content: str | bytes) -> Any:
+    data = content.encode() if isinstance(content, str) else content
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+
+
+def choose(page: Page, *files: Any) -> None:
+    """Attach files, and wait until they are uploaded."""
+    page.locator("#attach-files").set_input_files(list(files))
+    expect(page.locator('.attached-file[data-state="ready"]')).to_have_count(len(files))
+
+
+def let_read(company: Company, *tools: str) -> None:
+    """Let the company's assistant use these tools."""
+    with company.scope():
+        company.assistant.tools = [{"type": tool} for tool in tools]
+        company.assistant.save()
+
+
+def drop(page: Page, name: str) -> None:
+    page.evaluate(
+        """(name) => {
+            const data = new DataTransfer();
+            data.items.add(new File(["dropped text"], name));
+            const chat = document.getElementById("transcript");
+            for (const type of ["dragenter", "dragover", "drop"])
+                chat.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true }));
+        }""",
+        name,
+    )
+
+
+def test_files_are_sent_with_a_message_and_there_after_a_reload(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    let_read(world.acme, "file_search")
+    model.expect(say=("Thank you.",))
+    page = visit(world.acme, "alice")
+    choose(page, a_file("policy.md", POLICY), a_file("lamp.png", PICTURE))
+    ask(page, "Read this")
+    expect(last_text(page)).to_have_text("Thank you.")
+    expect(page.locator(".attached-file")).to_have_count(0)
+    page.reload()
+    expect(page.locator(".own .file-chip .file-name")).to_have_text("policy.md")
+    expect(page.get_by_role("img", name="Picture: lamp.png")).to_be_visible()
+    with page.expect_download() as download:
+        page.locator(".own .file-chip").click()
+    assert download.value.path().read_text() == POLICY
+
+
+def test_a_message_says_that_its_files_are_read_and_which_could_not_be(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    let_read(world.acme, "file_search")
+    model.expect(say=("Thank you.",))
+    page = visit(world.acme, "alice")
+    choose(page, a_file("broken.pdf", b"%PDF-1.7 and nothing else"))
+    ask(page, "Read this")
+    expect(page.locator(".own-reading")).to_contain_text("“broken.pdf” could not be read.")
+    expect(last_text(page)).to_have_text("Thank you.")
+
+
+def test_an_assistant_that_cannot_read_a_file_says_so_before_sending(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    page = visit(world.acme, "alice")
+    choose(page, a_file("policy.md", POLICY))
+    page.locator("#message").fill("Read this")
+    expect(page.locator("#attached-note")).to_contain_text("cannot read “policy.md”")
+    expect(page.locator("#send")).to_be_disabled()
+    page.get_by_label("Remove policy.md").click()
+    expect(page.locator("#send")).to_be_enabled()
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()
+    with world.acme.scope():
+        assert not File.objects.present().exists()
+
+
+def test_what_is_dropped_and_pasted_is_attached(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    let_read(world.acme, "file_search")
+    page = visit(world.acme, "alice")
+    expect(page.locator("#welcome")).to_be_visible()
+    drop(page, "dropped.txt")
+    expect(page.locator(".attached-file .file-name")).to_have_text(["dropped.txt"])
+    page.evaluate(
+        """() => {
+            const data = new DataTransfer();
+            data.items.add(new File(["pasted text"], "pasted.txt"));
+            const event = new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+            document.getElementById("message").dispatchEvent(event);
+        }"""
+    )
+    expect(page.locator('.attached-file[data-state="ready"]')).to_have_count(2)
+    expect(page.locator("#drop")).to_be_hidden()
+
+
+def test_files_that_were_not_sent_are_there_after_a_reload(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    let_read(world.acme, "file_search")
+    page = visit(world.acme, "alice")
+    choose(page, a_file("policy.md", POLICY))
+    page.reload()
+    expect(page.locator(".attached-file .file-name")).to_have_text(["policy.md"])
+    page.locator("#threads a").first.click()
+    expect(page.locator(".attached-file")).to_have_count(0)
+
+
+def test_a_message_sent_during_an_upload_goes_out_after_it(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    let_read(world.acme, "file_search")
+    page = visit(world.acme, "alice")
+    held: list[Any] = []
+    page.route("**/page/files", lambda route: held.append(route))
+    page.locator("#attach-files").set_input_files([a_file("policy.md", POLICY)])
+    ask(page, "Read this")
+    expect(page.locator("#attached-note")).to_contain_text("as soon as")
+    expect(page.locator(".own-text")).to_have_count(0)
+    model.expect(say=("Thank you.",))
+    held[0].continue_()
+    expect(last_text(page)).to_have_text("Thank you.")
+    with world.acme.scope():
+        message = Message.objects.filter(role="user").latest("created_at")
+        assert [one["tools"] for one in message.attachments] == [[{"type": "file_search"}]]
+
+
+def test_a_failed_upload_says_why_and_holds_the_message_back(
+    world: World, model: ScriptedServer, visit: Visit, watch: Watch
+) -> None:
+    watch.allowed = ["ERR_FAILED"]
+    let_read(world.acme, "file_search")
+    page = visit(world.acme, "alice")
+    page.route("**/page/files", lambda route: route.abort())
+    page.locator("#attach-files").set_input_files([a_file("policy.md", POLICY)])
+    page.locator("#message").fill("Read this")
+    expect(page.locator(".attached-file")).to_contain_text("did not reach the server")
+    expect(page.locator("#send")).to_be_disabled()
