@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from django.db.models import Exists, OuterRef
@@ -24,6 +25,8 @@ from chat.upstream.base import (
 )
 
 CHUNK = 40
+NO_LONGER_SHOWN = json.dumps({"note": "No longer shown, to save room. Call the tool again."})
+CUT = "\n[The rest is not shown, to save room.]"
 UNANSWERED = json.dumps({"error": {"code": "not_run", "message": "This call was not run."}})
 
 
@@ -47,10 +50,35 @@ class Unit:
     position: int
     items: tuple[Item, ...]
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """The estimate of its tokens."""
         return sum(estimate_tokens(item) for item in self.items)
+
+    @property
+    def is_answer(self) -> bool:
+        """True for what a run said and called."""
+        first = self.items[0]
+        return not isinstance(first, InputMessage) or first.role == "assistant"
+
+    def within(self, room: int) -> Unit:
+        """Return it in at most `room` tokens, if that can be had by leaving outputs out.
+
+        The oldest go first; the newest output is cut.
+        """
+        over = self.tokens - room
+        if over <= 0:
+            return self
+        places = [i for i, item in enumerate(self.items) if isinstance(item, FunctionOutput)]
+        items = list(self.items)
+        for place in places:
+            output = items[place]
+            assert isinstance(output, FunctionOutput)
+            if over > 0:
+                most = estimate_tokens(output) - over if place == places[-1] else 0
+                items[place] = _shortened(output, most)
+                over -= estimate_tokens(output) - estimate_tokens(items[place])
+        return replace(self, items=tuple(items))
 
 
 def estimate_tokens(item: Item) -> int:
@@ -72,35 +100,62 @@ def build_prompt(run: Run, *, synced_through: int | None = None) -> Prompt:
     """Read the newest messages of the run's thread that fit its budget.
 
     `auto` keeps the first user message and the newest ones and drops from the
-    middle; `last_messages` keeps that many. Reads by keyset, so the cost does
-    not grow with the thread. Must run in the tenant's scope and a transaction.
+    middle; `last_messages` keeps that many. Outputs of tools make room before
+    anything that was said. Reads by keyset, so the cost does not grow with the
+    thread. Must run in the tenant's scope and a transaction.
     """
     budget = min(run.max_prompt_tokens or conf.prompt_tokens, conf.prompt_tokens)
     budget -= len(run.instructions.encode()) // 4
     strategy = run.truncation_strategy or {}
     most = strategy.get("last_messages") if strategy.get("type") == "last_messages" else None
-    kept: list[Unit] = []
-    used = 0
-    complete = True
-    for unit in newest_units(run):
-        if kept and (used + unit.tokens > budget or (most is not None and len(kept) >= most)):
+    units = newest_units(run)
+    kept = _newest(units, budget)
+    least, used, complete = len(kept), sum(unit.tokens for unit in kept), True
+    for unit in units:
+        fitting = unit.within(budget - used)
+        if used + fitting.tokens > budget or (most is not None and len(kept) >= most):
             complete = False
             break
-        kept.append(unit)
-        used += unit.tokens
+        kept.append(fitting)
+        used += fitting.tokens
     kept.reverse()
     if not complete and most is None:
         first = _first_user_unit(run)
         if first is not None and kept and first.position < kept[0].position:
-            while len(kept) > 1 and used + first.tokens > budget:
+            while len(kept) > least and used + first.tokens > budget:
                 used -= kept.pop(0).tokens
-            kept.insert(0, first)
-            used += first.tokens
+            if used + first.tokens <= budget or least == 1:
+                kept.insert(0, first)
+                used += first.tokens
     items = tuple(item for unit in kept for item in unit.items)
     new = items
     if synced_through is not None:
         new = tuple(i for unit in kept if unit.position > synced_through for i in unit.items)
     return Prompt(items=items, new_items=new, dropped=not complete, tokens=used)
+
+
+def _newest(units: Iterator[Unit], budget: int) -> list[Unit]:
+    """Return what is always in the prompt: the newest message.
+
+    In the middle of a run that is what the run did, and the message it answers.
+    """
+    newest = next(units, None)
+    if newest is None:
+        return []
+    asked = next(units, None) if newest.is_answer else None
+    if asked is None:
+        return [newest.within(budget)]
+    return [newest.within(budget - asked.tokens), asked]
+
+
+def _shortened(output: FunctionOutput, tokens: int) -> FunctionOutput:
+    """Return an output in about `tokens`; a note in its place where they are too few."""
+    least = estimate_tokens(replace(output, output=NO_LONGER_SHOWN + CUT))
+    if tokens <= least:
+        small = estimate_tokens(output) <= least
+        return output if small else replace(output, output=NO_LONGER_SHOWN)
+    kept = output.output.encode()[: (tokens - 6) * 4 - len(CUT)].decode("utf-8", "ignore")
+    return replace(output, output=kept + CUT)
 
 
 def newest_units(run: Run) -> Iterator[Unit]:

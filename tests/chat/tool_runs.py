@@ -10,7 +10,8 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 
 from chat.models import Run, RunStep, ToolCall
-from chat.tools import dispatch
+from chat.tools import dispatch, registry
+from chat.tools.code_sessions import code_sessions
 from chat.tools.dispatch import CallContext, ProposedCall
 from tenants.models import AuditEvent
 from tests.world import Company
@@ -18,8 +19,10 @@ from tests.world import Company
 
 def open_run(company: Company, name: str, *tools: str, client: tuple[str, ...] = ()) -> CallContext:
     """Return the context of a run of this person whose assistant has these tools."""
-    described: list[dict[str, Any]] = [{"name": each} for each in tools]
-    described += [{"name": each, "parameters": {"type": "object"}} for each in client]
+    described: list[dict[str, Any]] = [
+        {"type": each} if registry.is_builtin(each) else function(name=each) for each in tools
+    ]
+    described += [function(name=each, parameters={"type": "object"}) for each in client]
     with company.scope():
         run = Run.objects.create(
             thread=company.threads.get(name) or company.threads[company.member_names[0]],
@@ -31,11 +34,16 @@ def open_run(company: Company, name: str, *tools: str, client: tuple[str, ...] =
             model="demo-scripted",
             upstream="demo",
             through_position=3,
-            tools=[{"type": "function", "function": each} for each in described],
+            tools=described,
             expires_at=timezone.now() + timedelta(minutes=10),
         )
         step = RunStep.objects.create(run=run, index=1, type="tool_calls")
     return CallContext(principal=company.principal(name), run=run, step=step)
+
+
+def function(**fields: Any) -> dict[str, Any]:
+    """Return a function as a tool of the API."""
+    return {"type": "function", "function": fields}
 
 
 def call(name: str, arguments: str = "{}", *, server_id: str = "", **place: int) -> ProposedCall:
@@ -57,8 +65,16 @@ def prepare(company: Company, ctx: CallContext, *calls: ProposedCall) -> list[To
 
 def perform(company: Company, ctx: CallContext, *calls: ProposedCall) -> list[ToolCall]:
     """Decide, record and execute."""
-    rows: list[ToolCall] = phase(dispatch.execute_all)(ctx, prepare(company, ctx, *calls))
+    rows: list[ToolCall] = phase(_executed)(ctx, prepare(company, ctx, *calls))
     return rows
+
+
+async def _executed(ctx: CallContext, rows: list[ToolCall]) -> list[ToolCall]:
+    try:
+        return await dispatch.execute_all(ctx, rows)
+    finally:
+        # Processes that run code belong to the loop, which ends here.
+        await code_sessions().close_all()
 
 
 def perform_one(company: Company, ctx: CallContext, name: str, arguments: str = "{}") -> ToolCall:

@@ -9,15 +9,17 @@ import json
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from chat.demo.models import Order
-from chat.models import ToolCall
+from chat.models import Assistant, Thread, ToolCall
 from chat.tools.base import Effect
 from chat.tools.registry import TOOLS
+from tests.chat.knowing import add_file, make_store
 from tests.chat.tool_runs import open_run, perform_one
 from tests.database import TestDatabase
 from tests.isolation.rows import ORDERS, Rows, blotted, contents
-from tests.world import World
+from tests.world import Company, World
 
 NOBODYS = 987_654
 # Arguments of a call that works, by parameter; what another's row may be put in.
@@ -27,6 +29,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "update_delivery_address": {"order_number": 1001, "address": "12 New Street, Springfield"},
     "cancel_order": {"order_number": 1001},
     "search_thread": {"words": "FINISHED"},
+    "code_interpreter": {"code": "20 + 22"},
+    "file_search": {"query": "handbook"},
 }
 IDENTITIES = ("tenant_id", "tenant", "customer_id", "member_id", "user", "company", "id")
 
@@ -86,6 +90,39 @@ def test_search_finds_only_the_own_chat(rows: Rows, walls: str) -> None:
         text = json.dumps(output)
         assert rows.world.globex.canary not in text
         assert "BOB" not in text or not rows.colleagues
+
+
+def test_file_search_finds_only_the_own_documents(
+    rows: Rows, walls: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings.CHAT, "FILE_WAIT_SECONDS", 0)
+    world = rows.world
+    stores = [fill_store(company, name) for company, name in owners(rows)]
+    everything = {"file_search": {"vector_store_ids": stores}}
+    with world.acme.scope():
+        Thread.objects.update(tool_resources=everything)
+        Assistant.objects.update(tool_resources=everything)
+    row = call(world, "file_search", {"query": f"handbook {world.globex.canary} BOB"})
+    found = json.dumps([row.output, row.details])
+    assert row.status == "completed"
+    assert "ACME-ALICE handbook" in found
+    assert "ACME-COMPANY handbook" in found
+    assert "GLOBEX-GINA" not in found
+    assert "GLOBEX-COMPANY" not in found
+    assert "ACME-BOB" not in found or not rows.colleagues
+
+
+def owners(rows: Rows) -> list[tuple[Company, str | None]]:
+    acme, globex = rows.world.acme, rows.world.globex
+    return [(acme, "alice"), (acme, "bob"), (acme, None), (globex, "gina"), (globex, None)]
+
+
+def fill_store(company: Company, owner: str | None) -> str:
+    """Make a store of this person's, or of the company's, with a document that says whose it is."""
+    store = make_store(company, owner=owner)
+    whose = f"{company.tenant.slug}-{owner or 'company'}".upper()
+    add_file(company, store, f"The {whose} handbook.", f"{whose}.md")
+    return str(store.pk)
 
 
 @pytest.mark.parametrize("name", RECIPES)
