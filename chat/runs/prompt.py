@@ -61,10 +61,10 @@ class Unit:
         first = self.items[0]
         return not isinstance(first, InputMessage) or first.role == "assistant"
 
-    def within(self, room: int) -> Unit:
+    def within(self, room: int, *, cut_last: bool = False) -> Unit:
         """Return it in at most `room` tokens, if that can be had by leaving outputs out.
 
-        The oldest go first; the newest output is cut.
+        The oldest go first; with `cut_last` as much of the newest is kept as fits.
         """
         over = self.tokens - room
         if over <= 0:
@@ -75,7 +75,8 @@ class Unit:
             output = items[place]
             assert isinstance(output, FunctionOutput)
             if over > 0:
-                most = estimate_tokens(output) - over if place == places[-1] else 0
+                cut = cut_last and place == places[-1]
+                most = estimate_tokens(output) - over if cut else 0
                 items[place] = _shortened(output, most)
                 over -= estimate_tokens(output) - estimate_tokens(items[place])
         return replace(self, items=tuple(items))
@@ -144,8 +145,8 @@ def _newest(units: Iterator[Unit], budget: int) -> list[Unit]:
         return []
     asked = next(units, None) if newest.is_answer else None
     if asked is None:
-        return [newest.within(budget)]
-    return [newest.within(budget - asked.tokens), asked]
+        return [newest.within(budget, cut_last=True)]
+    return [newest.within(budget - asked.tokens, cut_last=True), asked]
 
 
 def _shortened(output: FunctionOutput, tokens: int) -> FunctionOutput:
