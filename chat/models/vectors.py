@@ -24,6 +24,20 @@ class HalfVectorField(models.Field):  # type: ignore[type-arg]
         return value if value is None or isinstance(value, str) else written(value)
 
 
+class SignsField(models.Field):  # type: ignore[type-arg]
+    """A bit for each number of a vector: 1 where it is above 0."""
+
+    def db_type(self, connection: Any) -> str:
+        """Return the type without a length, as the vectors have none."""
+        return "bit varying"
+
+
+class Unread(models.GeneratedField):
+    """A column that PostgreSQL makes for itself: what it made is not told back."""
+
+    db_returning = False
+
+
 def written(vector: Sequence[float]) -> str:
     """Return a vector as pgvector reads it, with what 16 bits can tell."""
     return f"[{','.join(f'{x:.5g}' for x in vector)}]"
@@ -38,13 +52,23 @@ class Vector(TenantModel):
         Chunk, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
     direction = HalfVectorField()
+    # A search looks at these first: they are a sixteenth, and their index holds them.
+    signs = Unread(
+        expression=models.Func(models.F("direction"), function="binary_quantize"),
+        output_field=SignsField(),
+        db_persist=True,
+    )
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints(
             "vector", chunk="CASCADE"
         )
         indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["tenant", "store_ref"], name="vector_by_store"),
+            models.Index(
+                fields=["tenant", "store_ref"],
+                include=["id", "chunk", "signs"],
+                name="vector_signs_by_store",
+            ),
             models.Index(fields=["tenant", "chunk"], name="vector_by_chunk"),
         ]
 
