@@ -124,7 +124,8 @@ def _code_interpreter(
     ]
     body = {"input": details.get("input", _argument(call, "code")), "outputs": outputs}
     error = details.get("error") or call.error_code or None
-    return body, {"files": details.get("files", []), "error": error}
+    files, notes = details.get("files", []), details.get("notes", [])
+    return body, {"files": files, "error": error, "notes": notes}
 
 
 def _argument(call: ToolCall, name: str) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 from chat.models import ToolCall
 
+# Before the name of a file in a text that links to it.
 LINK = "sandbox:/mnt/data/"
 
 
 @dataclass(kw_only=True)
 class Made:
-    """Pictures and files of code calls, in their order; ids of files, and names by id."""
+    """Pictures and files of code calls, in their order; of files of one name the newest."""
 
     pictures: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
@@ -23,12 +24,15 @@ class Made:
         for call in calls:
             details: dict[str, Any] = call.details or {}
             self.pictures += [one for one in details.get("images", []) if one not in self.pictures]
-            self.files |= {one["file_id"]: one["name"] for one in details.get("files", [])}
+            newer = {one["file_id"]: one["name"] for one in details.get("files", [])}
+            kept = {one: name for one, name in self.files.items() if name not in newer.values()}
+            self.files = kept | newer
 
-    def unlinked(self, text: str) -> list[dict[str, Any]]:
-        """Return a message's attachments: the files that its `text` has no link to."""
+    def unlinked(self, links: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return a message's attachments: the files that none of its `links` leads to."""
+        linked = {link["file_path"]["file_id"] for link in links}
         return [
             {"file_id": file_id, "tools": [{"type": "code_interpreter"}]}
-            for file_id, name in self.files.items()
-            if f"{LINK}{name}" not in text
+            for file_id in self.files
+            if file_id not in linked
         ]

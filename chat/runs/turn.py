@@ -171,7 +171,7 @@ class Draft:
     def settle(self, now: datetime, *, message_reason: str, step_status: StepStatus) -> None:
         """Close message and step; an empty reason means complete."""
         self.fill()
-        self.message.attachments = self.made.unlinked(self.text)
+        self.message.attachments = self.made.unlinked(self.links)
         self.message.incomplete_reason = message_reason
         if message_reason:
             self.message.status = MessageStatus.INCOMPLETE

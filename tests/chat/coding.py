@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from decimal import Decimal
 from io import BytesIO
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
+from django.core.files.storage import default_storage
+from django.utils import timezone
 
-from chat.models import CodeSession, File, Run, StorageUse, Thread, ToolCall
+from chat.models import (
+    Assistant,
+    CodeSession,
+    File,
+    Price,
+    Run,
+    StorageUse,
+    Thread,
+    ThreadMapping,
+    ToolCall,
+    Usage,
+)
 from chat.models.files import Purpose
 from chat.storage import store_file
 from chat.tools import code_interpreter, dispatch
 from chat.tools.code_sessions import CodeSessions, code_sessions
 from chat.tools.dispatch import CallContext
 from tenants.db import in_db
+from tenants.models import Membership
 from tests.chat.tool_runs import call, open_run, prepare
 from tests.world import Company
 
 CODE: dict[str, Any] = {"type": "code_interpreter"}
 
 
-def coding_run(company: Company, name: str = "alice") -> CallContext:
-    """Return the context of a run that may run code."""
-    context = open_run(company, name)
-    context.run.tools = [CODE]
-    with company.scope():
-        Run.objects.filter(pk=context.run.pk).update(tools=[CODE])
-    return context
-
-
 @asynccontextmanager
 async def coding(company: Company, name: str = "alice") -> AsyncIterator[CallContext]:
     """A run of this person's that may run code; no session is left afterwards."""
-    context = await in_db(coding_run, company, name)
+    context = await in_db(open_run, company, name, "code_interpreter")
     try:
         yield context
     finally:
@@ -114,3 +123,73 @@ def used_bytes(company: Company) -> int:
     """Return how much the company keeps."""
     with company.scope():
         return StorageUse.objects.values_list("bytes", flat=True).first() or 0
+
+
+def contents_of(company: Company, file_id: str) -> tuple[File, bytes]:
+    """Return a file that is there, and its bytes."""
+    with company.scope():
+        row: File = File.objects.present().get(pk=file_id)
+    with default_storage.open(row.storage_key) as content:
+        return row, content.read()
+
+
+def code_usage(company: Company) -> list[Usage]:
+    """Return what was metered of code."""
+    with company.scope():
+        return list(Usage.objects.filter(kind="code_session").order_by("pk"))
+
+
+def lapse(company: Company) -> None:
+    """Let an hour pass in which nobody went on with any code."""
+    with company.scope():
+        CodeSession.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def give_assistant(company: Company, assistant: str, *file_ids: str) -> None:
+    """Let an assistant have these files."""
+    resources = {"code_interpreter": {"file_ids": list(file_ids)}}
+    with company.scope():
+        Assistant.objects.filter(pk=assistant).update(tool_resources=resources)
+
+
+def set_price(company: Company) -> None:
+    """Let a session cost three cents."""
+    with company.scope():
+        Price.objects.create(kind="code_session", price=Decimal("0.03"), currency="EUR")
+
+
+def delete_thread(company: Company, context: CallContext, ago: timedelta) -> None:
+    """Delete the run's thread, so long ago; its run has ended."""
+    with company.scope():
+        ThreadMapping.objects.filter(thread=context.run.thread_id).delete()
+        Run.objects.filter(pk=context.run.pk).update(status="completed")
+        deleted = timezone.now() - ago
+        Thread.objects.filter(pk=context.run.thread_id).update(deleted_at=deleted)
+
+
+def disable(company: Company, name: str) -> None:
+    """Take a person's access away."""
+    with company.scope():
+        Membership.objects.filter(pk=company.people[name].pk).update(disabled_at=timezone.now())
+
+
+def started_call(company: Company, context: CallContext) -> ToolCall:
+    """Return the call that is under way by its row."""
+    with company.scope():
+        row: ToolCall = ToolCall.objects.get(run=context.run, status="started")
+    return row
+
+
+async def in_use(sessions: CodeSessions) -> None:
+    """Wait until a session that waited runs code."""
+    for _ in range(1000):
+        if not sessions._idle:
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError
+
+
+def processes(sessions: CodeSessions) -> list[psutil.Process]:
+    """Return the processes of the sessions that wait."""
+    waiting: list[Any] = [idle.session for idle in sessions._idle.values()]
+    return [psutil.Process(session.pid) for session in waiting]
