@@ -89,7 +89,7 @@ def test_every_variable_is_documented_and_exists() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=label)
 def test_variables_named_in_passing_exist(page: Path) -> None:
     for_tests = {"ATRIUM_TEST_DATA_DIR", "ATRIUM_REQUIRE", "ATRIUM_LOCAL_PYTHON"}
-    named = set(re.findall(r"\bATRIUM_[A-Z_]*[A-Z]", page.read_text()))
+    named = set(re.findall(r"\bATRIUM_[A-Z0-9_]*[A-Z]", page.read_text()))
     assert named <= settings_variables() | for_tests
 
 

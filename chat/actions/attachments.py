@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from chat.actions.files import IMAGES, create_file, media_type_of
-from chat.actions.resources import MAX_FILES
+from chat.actions.resources import MAX_FILES, keep_for_good
 from chat.actions.stores import Filed, own_files, put_into
 from chat.errors import InvalidInput
 from chat.models import File, Thread, VectorStore
@@ -14,16 +14,27 @@ from chat.models.files import Purpose
 from chat.retrieval.kinds import SNIFFED
 from tenants.access import Principal
 
+# How long a file waits for its message.
+UNSENT_SECONDS = 172_800
+
 
 def create_attachable(principal: Principal, content: BinaryIO, *, filename: str) -> File:
     """Store a person's file for a message: a picture to look at, or something for tools.
 
-    Which of them it is, its content says. Raises what `create_file` raises.
+    Which of them it is, its content says. It goes with the chats it comes with, and soon
+    where it comes with none. Raises what `create_file` raises.
     """
     kind = media_type_of(content.read(SNIFFED), filename)
     content.seek(0)
     purpose = Purpose.VISION if kind in IMAGES else Purpose.ASSISTANTS
-    return create_file(principal, content, filename=filename, purpose=purpose)
+    return create_file(
+        principal,
+        content,
+        filename=filename,
+        purpose=purpose,
+        expires_after={"anchor": "created_at", "seconds": UNSENT_SECONDS},
+        goes_with_threads=True,
+    )
 
 
 def attach(
@@ -50,6 +61,7 @@ def attach(
         for index, one in enumerate(given)
     ]
     files = own_files(principal, named)
+    keep_for_good(files.values())
     resources = dict(thread.tool_resources)
     searched = _for_tool(given, "file_search")
     if searched:
@@ -81,7 +93,7 @@ def _store_of(thread: Thread, resources: dict[str, Any]) -> VectorStore:
     own = VectorStore.objects.present().filter(pk__in=ids, member_id=thread.member_id)
     store: VectorStore | None = own.first()
     if store is None or store.is_expired:
-        store = VectorStore(member_id=thread.member_id)
+        store = VectorStore(member_id=thread.member_id, goes_with_threads=True)
         store.save(force_insert=True)
         kept = VectorStore.objects.present().filter(pk__in=ids, member=None)
         others = list(kept.values_list("pk", flat=True))

@@ -41,9 +41,11 @@ def create_file(
     purpose: str,
     expires_after: Any = None,
     company: bool = False,
+    goes_with_threads: bool = False,
 ) -> File:
     """Store a file: the principal's own, or with `company`, for admins, the company's.
 
+    With `goes_with_threads` it is erased with the last thread that refers to it.
     `content` is read from its beginning, in pieces. Opens transactions itself:
     must not run within another.
 
@@ -59,6 +61,7 @@ def create_file(
         purpose=purpose,
         expires_after=expires_after,
         company=company,
+        goes_with_threads=goes_with_threads,
     )
     try:
         return keep_file(principal, row)
@@ -75,6 +78,7 @@ def receive_file(
     purpose: str,
     expires_after: Any = None,
     company: bool = False,
+    goes_with_threads: bool = False,
     counted: bool = False,
 ) -> File:
     """Do the part of `create_file` that takes time: nobody sees the file yet.
@@ -103,6 +107,7 @@ def receive_file(
         purpose=purpose,
         filename=clean_name(filename),
         media_type=kind,
+        goes_with_threads=goes_with_threads,
         created_at=now,
         expires_at=now + timedelta(seconds=seconds) if seconds else None,
     )

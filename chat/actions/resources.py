@@ -5,6 +5,7 @@ Shapes are checked ahead of the transaction; `settled` resolves the ids within i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,7 +140,7 @@ def _made(principal: Principal, new: NewStore, *, owner: Membership | None) -> s
         ids = [one.file_id for one in new.files]
         _check_files(principal, ids, f"{new.param}.file_ids", company=True)
     files = own_files(principal, new.files)
-    store = VectorStore(member=owner, metadata=new.metadata)
+    store = VectorStore(member=owner, metadata=new.metadata, goes_with_threads=owner is not None)
     store.save(force_insert=True)
     put_into(store, files, new.files)
     return str(store.pk)
@@ -167,6 +168,14 @@ def check_image_files(principal: Principal, contents: list[Any], *, param: str) 
             raise not_found(FILE, file_id, param=place)
         if not rows[file_id].media_type.startswith("image/"):
             raise InvalidInput("This file is no picture.", param=place)
+    keep_for_good(rows.values())
+
+
+def keep_for_good(files: Iterable[File]) -> None:
+    """Let files that waited for their message stay with its thread."""
+    waiting = [file.pk for file in files if file.goes_with_threads and file.expires_at]
+    if waiting:
+        File.objects.filter(pk__in=waiting).update(expires_at=None)
 
 
 def clean_file_id(value: Any, *, param: str) -> str:

@@ -21,7 +21,7 @@ from chat.actions.fields import (
 )
 from chat.actions.files import owner_of, record
 from chat.actions.tool_definitions import whole_number
-from chat.errors import InvalidInput, InvalidType, MissingParameter
+from chat.errors import InvalidInput, InvalidType, MissingParameter, StoreExpired
 from chat.models import File, FileBatch, IndexStatus, StoreFile, VectorStore
 from chat.retrieval.chunk import AUTO_OVERLAP, AUTO_TOKENS
 from chat.wire_files import EMPTY, Filling
@@ -83,6 +83,7 @@ def update_store(principal: Principal, store_id: str, **fields: Any) -> VectorSt
 
     Raises:
         NotFound: for an unknown store.
+        StoreExpired: for another expiry of one whose time is over.
         InvalidInput: naming the part in `param`.
     """
     cleaned: Given = {}
@@ -96,9 +97,12 @@ def update_store(principal: Principal, store_id: str, **fields: Any) -> VectorSt
         cleaned["metadata"] = clean_metadata(fields["metadata"])
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = own_store(principal, store_id, lock=True)
+        if not store.is_expired:
+            store.last_active_at = timezone.now()
+        elif cleaned.get("expires_days", store.expires_days) != store.expires_days:
+            raise StoreExpired()
         for column, value in cleaned.items():
             setattr(store, column, value)
-        store.last_active_at = timezone.now()
         store.save(update_fields=[*cleaned, "last_active_at"])
         record(principal, "collection.changed", store, name=store.name, fields=[*cleaned])
         return store

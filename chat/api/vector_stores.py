@@ -32,6 +32,7 @@ from chat.api import pages
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Choice, Flag, Input, Number, WholeNumber
 from chat.api.pages import PageQuery
+from chat.errors import StoreExpired
 from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
 
 POLL_HEADER, POLL_MS = "openai-poll-after-ms", "500"
@@ -213,6 +214,8 @@ class StoreFileContentView(ApiView):
         """Return what was read of it, nothing while it is being read."""
         with transaction.atomic():
             row = own_store_file(self.principal, vector_store_id, file_id)
+            if row.store.is_expired:
+                raise StoreExpired()
             return self.answer(wire_files.content_object(row.text))
 
 

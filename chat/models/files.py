@@ -66,6 +66,8 @@ class File(TenantModel):
     media_type = models.CharField(max_length=100)
     bytes = models.BigIntegerField(default=0)
     sha256 = models.CharField(max_length=64, blank=True)
+    # It came with a chat, and is erased with the last one that refers to it.
+    goes_with_threads = models.BooleanField(default=False, db_default=False)
     storage_key = models.CharField(max_length=100, unique=True)
     created_at = models.DateTimeField(_("uploaded"), default=timezone.now)
     stored_at = models.DateTimeField(null=True)

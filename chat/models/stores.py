@@ -51,6 +51,10 @@ class VectorStore(TenantModel):
     last_active_at = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     deleted_at = models.DateTimeField(null=True)
+    # When an expired one lost its passages: it is never searched again.
+    emptied_at = models.DateTimeField(null=True)
+    # It was made for a chat, and is erased with the last one that refers to it.
+    goes_with_threads = models.BooleanField(default=False, db_default=False)
 
     objects: ClassVar[TenantManager] = TenantManager.of(VectorStoreQuerySet)
 
@@ -66,6 +70,11 @@ class VectorStore(TenantModel):
                 fields=["deleted_at"],
                 condition=models.Q(deleted_at__isnull=False),
                 name="vectorstore_deleted",
+            ),
+            models.Index(
+                fields=["last_active_at"],
+                condition=models.Q(expires_days__isnull=False, emptied_at=None),
+                name="vectorstore_expiring",
             ),
         ]
 

@@ -19,14 +19,27 @@ from chat.models.idempotency import KEPT
 from chat.retrieval.pipeline import index_file
 from chat.runs import upstreams
 from chat.runs.worker import worker
-from chat.tasks.files import end_uploads, erase_code_sessions, erase_files, erase_stores
+from chat.tasks import attached
+from chat.tasks.files import (
+    empty_stores,
+    end_uploads,
+    erase_code_sessions,
+    erase_files,
+    erase_stores,
+)
 from chat.tools import code_state
 from chat.upstream.base import KeepsConversations
 from chat.upstream.errors import UpstreamError
 from tenants.db import call_door, in_db
 from tenants.scope import tenant_scope
 
-__all__ = ["end_uploads", "erase_code_sessions", "erase_files", "erase_stores"]
+__all__ = [
+    "empty_stores",
+    "end_uploads",
+    "erase_code_sessions",
+    "erase_files",
+    "erase_stores",
+]
 
 KEEP_JOBS_HOURS = 24
 
@@ -116,6 +129,7 @@ def _erase(tenant_id: UUID, thread_id: str) -> None:
         thread = Thread.objects.restorable().locked().filter(pk=thread_id).first()
         if thread is not None and not Run.objects.active().filter(thread=thread).exists():
             code_state.forget(thread_id)
+            attached.let_go(thread)
             Thread.objects.filter(pk=thread_id).delete()
 
 

@@ -6,10 +6,11 @@ from functools import partial
 from uuid import UUID
 
 from django.db import transaction
+from django.utils import timezone
 from procrastinate.contrib.django import app
 
 from chat import storage
-from chat.models import Upload, UploadStatus, VectorStore
+from chat.models import Chunk, IndexStatus, StoreFile, Upload, UploadStatus, VectorStore
 from chat.tools import code_state
 from tenants.db import call_door, in_db
 from tenants.scope import tenant_scope
@@ -39,6 +40,30 @@ async def erase_stores(timestamp: int) -> None:
 def _erase_store(tenant_id: UUID, store_id: str) -> None:
     with tenant_scope(tenant_id), transaction.atomic():
         VectorStore.objects.filter(pk=store_id, deleted_at__isnull=False).delete()
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(queue="upkeep", queueing_lock="empty_stores")
+async def empty_stores(timestamp: int) -> None:
+    """Erase what was made for searching stores that have expired; the stores say so themselves."""
+    for store_id, tenant_id in await in_db(call_door, "stores_to_empty", AT_ONCE):
+        await in_db(_empty_store, tenant_id, store_id)
+
+
+def _empty_store(tenant_id: UUID, store_id: str) -> None:
+    with tenant_scope(tenant_id), transaction.atomic():
+        rows = VectorStore.objects.present().select_for_update(no_key=True)
+        store = rows.filter(pk=store_id, emptied_at=None).first()
+        if store is None or not store.is_expired:
+            return
+        store.emptied_at = timezone.now()
+        store.save(update_fields=["emptied_at"])
+        files = StoreFile.objects.filter(store=store)
+        files.filter(status=IndexStatus.IN_PROGRESS).update(
+            status=IndexStatus.CANCELLED, ended_at=store.emptied_at
+        )
+        files.update(text="", pages=[], chunk_count=0, usage_bytes=0)
+        Chunk.objects.filter(store_file__store=store).delete()
 
 
 @app.periodic(cron="*/5 * * * *")

@@ -1,0 +1,80 @@
+"""What came with a thread goes with it: its own store, and files that no other thread refers to."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
+from django.utils import timezone
+
+from chat import storage
+from chat.models import File, Message, StoreFile, Thread, ToolCall, VectorStore
+from chat.models.files import Purpose
+
+_FILE = re.compile(r"file-[0-9A-Za-z]{24}")
+
+
+def let_go(thread: Thread) -> None:
+    """Delete a thread's own stores, and the files that came with it or were made in it.
+
+    What its owner uploaded over the API stays, as does what another thread of
+    theirs refers to. Must run in the tenant's scope and a transaction, ahead of
+    the thread's own deletion.
+    """
+    others = Thread.objects.filter(member_id=thread.member_id).exclude(pk=thread.pk)
+    stores = _own_stores(thread, others)
+    mentioned = _mentioned_in(thread)
+    mentioned |= set(StoreFile.objects.filter(store__in=stores).values_list("file_id", flat=True))
+    VectorStore.objects.filter(pk__in=stores).update(deleted_at=timezone.now())
+    for file_id in _unused(thread, others, mentioned):
+        storage.remove(file_id)
+
+
+def _own_stores(thread: Thread, others: Any) -> list[str]:
+    ids = _store_ids(thread)
+    rows = VectorStore.objects.present().filter(
+        pk__in=ids, member_id=thread.member_id, goes_with_threads=True
+    )
+    return [row.pk for row in rows if not others.filter(_has_store(row.pk)).exists()]
+
+
+def _store_ids(thread: Thread) -> list[str]:
+    ids: list[str] = thread.tool_resources.get("file_search", {}).get("vector_store_ids", [])
+    return ids
+
+
+def _has_store(store_id: str) -> Q:
+    return Q(tool_resources__contains={"file_search": {"vector_store_ids": [store_id]}})
+
+
+def _mentioned_in(thread: Thread) -> set[str]:
+    """Return the ids of files that stand anywhere in a thread."""
+    found = set(_FILE.findall(str(thread.tool_resources)))
+    messages = _texts(Message.objects.filter(thread=thread), "content", "attachments")
+    calls = _texts(ToolCall.objects.filter(run__thread=thread), "details")
+    for text in (*messages, *calls):
+        found.update(_FILE.findall(text))
+    return found
+
+
+def _texts(rows: Any, *columns: str) -> Any:
+    for column in columns:
+        texts = rows.annotate(told=Cast(column, TextField())).filter(told__contains="file-")
+        yield from texts.values_list("told", flat=True).iterator()
+
+
+def _unused(thread: Thread, others: Any, ids: set[str]) -> list[str]:
+    """Return which of these files go with threads, and with no other one."""
+    with_threads = Q(goes_with_threads=True) | Q(purpose=Purpose.ASSISTANTS_OUTPUT)
+    rows = File.objects.filter(with_threads, pk__in=ids, member_id=thread.member_id)
+    going = set(rows.filter(deleted_at=None).values_list("pk", flat=True))
+    if not going:
+        return []
+    filed = StoreFile.objects.filter(file_id__in=going, store__deleted_at=None)
+    going -= set(filed.values_list("file_id", flat=True))
+    kept = _texts(Message.objects.filter(thread__in=others), "content", "attachments")
+    for text in (*kept, *_texts(others, "tool_resources")):
+        going -= set(_FILE.findall(text))
+    return sorted(going)
