@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.db import models
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.decorators import display
 
 from chat.actions.store_files import reindex_store_file, remove_store_file
@@ -42,7 +44,9 @@ def reading_of(row: StoreFile) -> str:
         return row.error_message
     if row.status != IndexStatus.COMPLETED:
         return ""
-    return _("{count} passages").format(count=row.chunk_count)
+    return ngettext("one passage", "{count} passages", row.chunk_count).format(
+        count=row.chunk_count
+    )
 
 
 def can_be_read_again(row: StoreFile) -> bool:
@@ -105,7 +109,7 @@ class StoreFileAdmin(TenantScopedAdmin):
     group = Group.ASSISTANTS
     icon = "description"
     place = 2
-    list_display = ("shows_file", "shows_store", "shows_status", "outcome", "size", "created_at")
+    list_display = ("shows_file", "shows_store", "shows_status", "outcome", "size", "added_at")
     list_filter = (CollectionFilter, "status")
     search_fields = ("file__filename",)
     search_help_text = gettext_lazy("Name of the file")
@@ -116,8 +120,8 @@ class StoreFileAdmin(TenantScopedAdmin):
         "status_text",
         "outcome",
         "size",
-        "created_at",
-        "ended_at",
+        "added_at",
+        "read_at",
         "beginning",
     )
     readonly_fields = fields
@@ -126,6 +130,20 @@ class StoreFileAdmin(TenantScopedAdmin):
         """Return the documents of the company's collections."""
         rows: models.QuerySet[Any] = StoreFile.objects.filter(store__in=company_stores(principal))
         return rows.select_related("file", "store").defer("text", "pages")
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponseBase:
+        """Head the page with the file's name."""
+        row = self.get_object(request, unquote(object_id)) if object_id else None
+        named = {} if row is None else {"heading": row.file.filename}
+        return super().changeform_view(
+            request, object_id, form_url, {**(extra_context or {}), **named}
+        )
 
     def pressed_address(self, row: Any) -> str:
         """Go back to the collection."""
@@ -162,6 +180,16 @@ class StoreFileAdmin(TenantScopedAdmin):
     def size(self, row: StoreFile) -> str:
         """Of the file."""
         return filesizeformat(row.file.bytes)
+
+    @display(description=gettext_lazy("added"), ordering="created_at")
+    def added_at(self, row: StoreFile) -> datetime:
+        """When it came into the collection."""
+        return row.created_at
+
+    @display(description=gettext_lazy("read"))
+    def read_at(self, row: StoreFile) -> datetime | None:
+        """When reading it ended."""
+        return row.ended_at
 
     @display(description=gettext_lazy("how it begins"))
     def beginning(self, row: StoreFile) -> str:

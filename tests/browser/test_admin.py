@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,9 @@ import pytest
 from django.contrib.admin.utils import quote
 from playwright.sync_api import Page, expect
 
+from chat.actions.documents import create_documents
+from chat.actions.stores import create_store
+from chat.models import StoreFile
 from tests.browser.conftest import Visit
 from tests.world import Company, World
 
@@ -22,6 +26,9 @@ def pages_of(company: Company) -> list[str]:
         "chat/assistant/",
         "chat/assistant/add/",
         f"chat/assistant/{quote(company.assistant.pk)}/change/",
+        "chat/vectorstore/",
+        f"chat/vectorstore/{collection_of(company)}/change/",
+        "chat/file/add/",
         "chat/run/",
         f"chat/run/{quote(company.runs['alice'].pk)}/change/",
         "chat/usage/",
@@ -33,6 +40,17 @@ def pages_of(company: Company) -> list[str]:
         f"tenants/tenant/{company.tenant.pk}/change/",
         "tenants/auditevent/",
     ]
+
+
+def collection_of(company: Company) -> str:
+    """Return the id of a collection with a document that could not be read."""
+    principal = company.principal("adam")
+    store = create_store(principal, name="Policies", description="Returns and guarantees")
+    content = BytesIO(b"Thirty days.")
+    create_documents(principal, store.pk, [("A rather long name of a document.txt", content)])
+    with company.scope():
+        StoreFile.objects.update(status="failed", error_message="The file is damaged.")
+    return str(quote(store.pk))
 
 
 def findings(page: Page) -> list[str]:
@@ -80,6 +98,21 @@ def test_an_assistant_is_made_and_its_connection_tested(world: World, visit: Vis
     with world.acme.scope():
         made = world.acme.assistant.__class__.objects.get(name="Returns desk")
     assert made.function_names() == ["get_order"]
+
+
+def test_documents_are_added_to_a_new_collection(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "adam", "/admin/chat/vectorstore/add/")
+    page.get_by_label("Name").fill("Policies")
+    page.get_by_role("button", name="Save", exact=True).click()
+    several = [
+        {"name": f"{name}.txt", "mimeType": "text/plain", "buffer": b"Thirty days to return."}
+        for name in ("returns", "guarantee")
+    ]
+    page.get_by_label("Choose files").set_input_files(several)  # type: ignore[arg-type]
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_role("link", name="guarantee.txt")).to_be_visible()
+    page.get_by_role("button", name="Remove returns.txt from the collection").click()
+    expect(page.get_by_text("returns.txt is found no more.")).to_be_visible()
 
 
 def test_the_menu_and_the_filters_open_by_keys(world: World, visit: Visit) -> None:

@@ -12,3 +12,8 @@ document.addEventListener("click", async (event) => {
     field.focus();
   }
 });
+
+// The theme writes the chosen file's name into a text field of its own, which ours has not.
+document.addEventListener("change", (event) => {
+  if (event.target.matches(".admin-files input")) event.stopPropagation();
+}, { capture: true });
