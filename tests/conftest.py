@@ -15,6 +15,7 @@ from django.core.cache import cache
 from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
+from tests.cited import check_citations
 from tests.database import HEARTBEATS, TestDatabase, test_database
 from tests.log_scan import scanned_log
 from tests.server import RUNNING, Server, only, serve
@@ -60,7 +61,14 @@ def database(
 def django_db_setup(database: TestDatabase) -> Iterator[None]:
     """Transactional tests are cleaned by the owner: the application's role may not TRUNCATE."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: database.clean())
+
+    def clean(_case: TransactionTestCase) -> None:
+        try:
+            check_citations(database)
+        finally:
+            database.clean()
+
+    patch.setattr(TransactionTestCase, "_fixture_teardown", clean)
     yield
     patch.undo()
 

@@ -201,7 +201,7 @@ async def test_a_mark_that_is_cut_off_by_stopping_is_neither_shown_nor_stored(
     world: World, reader: str, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream_server.expect(searching())
-    upstream_server.expect(Answer(say=("Yes{mark 1}, and 【ab", "3:"), stall_after=2))
+    upstream_server.expect(Answer(say=("Yes{mark 1}, and 【ab", "3:", "1"), stall_after=2))
     async with working(monkeypatch, upstream_server, patience=60) as told:
         sent = await say(world.acme, assistant=reader)
         assert sent.run is not None
@@ -250,7 +250,7 @@ async def test_a_run_that_is_taken_over_cites_what_was_found_before(
     world: World, reader: str, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream_server.expect(searching())
-    upstream_server.expect(Answer(say=("Yes{mark 1}", " 【ab"), stall_after=2))
+    upstream_server.expect(Answer(say=("Yes{mark 1}", " 【ab", "3:"), stall_after=2))
     async with working(monkeypatch, upstream_server, patience=60) as told:
         sent = await say(world.acme, assistant=reader)
         assert sent.run is not None
