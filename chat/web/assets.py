@@ -11,6 +11,7 @@ STYLE_SHEETS = (
     "chat/prose.css",
     "chat/composer.css",
     "chat/files.css",
+    "chat/sources.css",
 )
 
 # Fetched side by side instead of one import after the other.
@@ -25,6 +26,8 @@ MODULES = tuple(
         "assistants",
         "attachments",
         "banner",
+        "calls",
+        "citations",
         "composer",
         "conversation",
         "copy",
@@ -41,6 +44,7 @@ MODULES = tuple(
         "header",
         "highlight",
         "http",
+        "made",
         "markdown",
         "math",
         "menu",
@@ -55,6 +59,7 @@ MODULES = tuple(
         "sender",
         "shortcuts",
         "socket",
+        "source",
         "steps",
         "storage",
         "subscription",

@@ -8,33 +8,16 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from chat.models import File, Message
+from tests.browser.attaching import a_file, choose, let_use
 from tests.browser.conftest import Visit, Watch
 from tests.browser.steps import ask, last_text
 from tests.upstream.server import ScriptedServer
-from tests.world import Company, World
+from tests.world import World
 
 POLICY = "# Returns\n\nUnused goods go back within 30 days. Socks stay with you.\n"
 PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-
-
-def a_file(name: str, content: str | bytes) -> Any:
-    data = content.encode() if isinstance(content, str) else content
-    return {"name": name, "mimeType": "application/octet-stream", "buffer": data}
-
-
-def choose(page: Page, *files: Any) -> None:
-    """Attach files, and wait until they are uploaded."""
-    page.locator("#attach-files").set_input_files(list(files))
-    expect(page.locator('.attached-file[data-state="ready"]')).to_have_count(len(files))
-
-
-def let_read(company: Company, *tools: str) -> None:
-    """Let the company's assistant use these tools."""
-    with company.scope():
-        company.assistant.tools = [{"type": tool} for tool in tools]
-        company.assistant.save()
 
 
 def drop(page: Page, name: str) -> None:
@@ -53,7 +36,7 @@ def drop(page: Page, name: str) -> None:
 def test_files_are_sent_with_a_message_and_there_after_a_reload(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    let_read(world.acme, "file_search")
+    let_use(world.acme, "file_search")
     model.expect(say=("Thank you.",))
     page = visit(world.acme, "alice")
     choose(page, a_file("policy.md", POLICY), a_file("lamp.png", PICTURE))
@@ -71,7 +54,7 @@ def test_files_are_sent_with_a_message_and_there_after_a_reload(
 def test_a_message_says_that_its_files_are_read_and_which_could_not_be(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    let_read(world.acme, "file_search")
+    let_use(world.acme, "file_search")
     model.expect(say=("Thank you.",))
     page = visit(world.acme, "alice")
     choose(page, a_file("broken.pdf", b"%PDF-1.7 and nothing else"))
@@ -98,7 +81,7 @@ def test_an_assistant_that_cannot_read_a_file_says_so_before_sending(
 def test_what_is_dropped_and_pasted_is_attached(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    let_read(world.acme, "file_search")
+    let_use(world.acme, "file_search")
     page = visit(world.acme, "alice")
     expect(page.locator("#welcome")).to_be_visible()
     drop(page, "dropped.txt")
@@ -118,7 +101,7 @@ def test_what_is_dropped_and_pasted_is_attached(
 def test_files_that_were_not_sent_are_there_after_a_reload(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    let_read(world.acme, "file_search")
+    let_use(world.acme, "file_search")
     page = visit(world.acme, "alice")
     choose(page, a_file("policy.md", POLICY))
     page.reload()
@@ -130,7 +113,7 @@ def test_files_that_were_not_sent_are_there_after_a_reload(
 def test_a_message_sent_during_an_upload_goes_out_after_it(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    let_read(world.acme, "file_search")
+    let_use(world.acme, "file_search")
     page = visit(world.acme, "alice")
     held: list[Any] = []
     page.route("**/page/files", lambda route: held.append(route))
@@ -150,7 +133,7 @@ def test_a_failed_upload_says_why_and_holds_the_message_back(
     world: World, model: ScriptedServer, visit: Visit, watch: Watch
 ) -> None:
     watch.allowed = ["ERR_FAILED"]
-    let_read(world.acme, "file_search")
+    let_use(world.acme, "file_search")
     page = visit(world.acme, "alice")
     page.route("**/page/files", lambda route: route.abort())
     page.locator("#attach-files").set_input_files([a_file("policy.md", POLICY)])

@@ -1,30 +1,63 @@
 // One answer: who gives it, its text and steps in order, what it waits for, how it ended.
 import { Approvals } from "./approvals.js";
-import { isActive, textOf } from "./conversation.js";
+import { citationsOf, labelPlaces, passagesOf, readable, SourceList, withPlaces } from "./citations.js";
+import { isActive, picturesOf, textOf } from "./conversation.js";
 import { moment } from "./days.js";
 import { arrange, el, icon, setText } from "./dom.js";
+import { FileChip } from "./files.js";
+import { linkFiles, madeIn } from "./made.js";
 import { Markdown } from "./markdown.js";
 import { t } from "./page-data.js";
+import { PictureView } from "./pictures.js";
 import { StepView } from "./steps.js";
 
 class TextView {
   constructor() {
-    this.node = el("div", { class: "prose" });
-    this.markdown = new Markdown(this.node);
+    this.prose = el("div", { class: "prose" });
+    this.pictures = el("div", { class: "pictures" });
+    this.files = el("div", { class: "made-files" });
+    this.sources = new SourceList();
+    this.node = el("div", { class: "said" }, this.pictures, this.prose, this.files, this.sources.node);
+    this.markdown = new Markdown(this.prose);
+    this.views = new Map();
     this.shown = "";
+    this.citations = [];
   }
 
-  update(message) {
+  update(message, conversation) {
+    this.#made(message);
     const text = textOf(message);
     const growing = message.status === "in_progress";
     // A retold answer starts from nothing: what is on screen stays until it is overtaken.
     if (growing && text.length < this.shown.length && this.shown.startsWith(text)) return;
     if (!text.startsWith(this.shown)) {
-      this.node.replaceChildren();
-      this.markdown = new Markdown(this.node);
+      this.prose.replaceChildren();
+      this.markdown = new Markdown(this.prose);
     }
     this.shown = text;
-    this.markdown.update(text, !growing);
+    const { source, marks } = withPlaces(text);
+    this.markdown.update(source, !growing);
+    this.citations = citationsOf(message, marks, () => passagesOf(conversation));
+    labelPlaces(this.prose, this.citations);
+    linkFiles(this.prose, message, () => madeIn(conversation));
+    this.sources.update(growing ? [] : this.citations);
+  }
+
+  #made(message) {
+    const pictures = picturesOf(message);
+    const files = (message.attachments ?? []).map((each) => each.file_id);
+    const view = (id, make) => {
+      if (!this.views.has(id)) this.views.set(id, make());
+      this.views.get(id).update();
+      return this.views.get(id).node;
+    };
+    arrange(this.pictures, pictures.map((id) => view(id, () => new PictureView(id))));
+    arrange(this.files, files.map((id) => view(id, () => new FileChip(id))));
+  }
+
+  /** Its text as it is copied. */
+  get copied() {
+    return readable(this.shown, this.citations);
   }
 }
 
@@ -74,13 +107,14 @@ export class AnswerView {
     const pieces = conversation.pieces(entry);
     this.run = run;
     this.#head(run, pieces, entry);
-    this.#pieces(pieces);
+    this.#pieces(pieces, conversation);
     this.approvals.update(run);
     const doing = activity(run, pieces);
     this.busy.hidden = doing === null;
     setText(this.busy.lastElementChild, doing ?? "");
     this.#ended(run, last);
-    this.text = pieces.filter((piece) => piece.kind === "text").map((piece) => textOf(piece.message)).join("\n\n");
+    const texts = pieces.filter((piece) => piece.kind === "text");
+    this.text = texts.map((piece) => this.views.get(piece.message.id).copied).filter(Boolean).join("\n\n");
     const told = pieces.findLast((piece) => piece.kind === "text")?.message;
     if (told) setText(this.when, moment(told.created_at));
     this.actions.hidden = this.text === "" || isActive(run);
@@ -93,13 +127,13 @@ export class AnswerView {
     this.badge.hidden = !assistant?.demonstration;
   }
 
-  #pieces(pieces) {
+  #pieces(pieces, conversation) {
     const nodes = [];
     for (const piece of pieces) {
       const key = piece.kind === "tools" ? piece.step.id : piece.message.id;
       if (!this.views.has(key)) this.views.set(key, piece.kind === "tools" ? new StepView() : new TextView());
       const view = this.views.get(key);
-      view.update(piece.kind === "tools" ? piece.step : piece.message);
+      view.update(piece.kind === "tools" ? piece.step : piece.message, conversation);
       nodes.push(view.node);
     }
     // Steps of a retold answer come back one by one: keep the old ones until something is there.

@@ -1,6 +1,7 @@
 // From HTML text to the elements of the page: the second wall against markup, then code heads,
 // tables that scroll in themselves, links that open apart, heading levels and math.
 import { DOMPurify } from "./vendor/markdown.js";
+import { BEGIN, END, placeButton } from "./citations.js";
 import { el, icon } from "./dom.js";
 import { highlight } from "./highlight.js";
 import { typeset } from "./math.js";
@@ -17,7 +18,8 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-function codeBlock(pre, open) {
+/** Give a block of code, an element with a parent, its head; `open` says that it still grows. */
+export function codeBlock(pre, open) {
   const code = pre.firstElementChild;
   if (!code) return;
   const language = /language-([\w+#-]+)/.exec(code.className)?.[1] ?? "";
@@ -42,6 +44,18 @@ function tableBlock(table) {
   scroller.append(table);
 }
 
+// In code a place cannot be pressed: it is left out.
+function dropPlaces(fragment) {
+  const walker = document.createTreeWalker(fragment, NodeFilter.SHOW_TEXT);
+  const places = new RegExp(`${BEGIN}\\d*${END}?`, "g");
+  while (walker.nextNode()) walker.currentNode.data = walker.currentNode.data.replace(places, "");
+}
+
+function fileLink(link) {
+  link.dataset.name = link.title;
+  link.removeAttribute("title");
+}
+
 export const NO_HEADINGS = { top: 6, last: 2 };
 
 // The answer's own heading is level 2; the model's begin at 3 and never skip a level.
@@ -63,7 +77,10 @@ function levelled(fragment, { top, last }) {
  */
 export function decorate(html, { headings = NO_HEADINGS, open = false } = {}) {
   const fragment = DOMPurify.sanitize(html, ALLOWED);
-  for (const link of fragment.querySelectorAll("a")) {
+  for (const place of fragment.querySelectorAll("code.cite-place")) place.replaceWith(placeButton(place.textContent));
+  if (html.includes(BEGIN)) dropPlaces(fragment);
+  for (const link of fragment.querySelectorAll("a.made-file")) fileLink(link);
+  for (const link of fragment.querySelectorAll("a:not(.made-file)")) {
     link.target = "_blank";
     link.rel = "noopener noreferrer";
   }

@@ -1,5 +1,7 @@
 // Markdown to HTML text. Raw HTML, images and unsafe addresses of a model never become elements.
 import { Marked } from "./vendor/markdown.js";
+import { BEGIN, END } from "./citations.js";
+import { LINK } from "./made.js";
 import { t } from "./page-data.js";
 
 const SAFE = new Set(["http:", "https:", "mailto:"]);
@@ -17,7 +19,19 @@ function safeAddress(href) {
   }
 }
 
+function decoded(name) {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
+}
+
+// A file that code wrote; which one it is, is found out when the link is on the page.
+const fileLink = (name, inner) => `<a class="made-file" title="${escape(name)}">${inner}</a>`;
+
 function anchor(href, title, inner) {
+  if (href.startsWith(LINK)) return fileLink(decoded(href.slice(LINK.length)), inner);
   const address = safeAddress(href);
   if (address === null) return inner;
   const hint = title ? ` title="${escape(title)}"` : "";
@@ -68,7 +82,23 @@ const mathBlock = {
   renderer: ({ text }) => `<code class="math-block">${escape(text)}</code>`,
 };
 
-const marked = new Marked({ gfm: true, renderer, extensions: [mathBlock, mathInline] });
+const place = {
+  name: "place",
+  level: "inline",
+  start: (source) => source.indexOf(BEGIN),
+  tokenizer: (source) => firstMatch([new RegExp(`^${BEGIN}(\\d+)${END}`)], source, "place"),
+  renderer: ({ text }) => `<code class="cite-place">${text}</code>`,
+};
+
+const madeFile = {
+  name: "madeFile",
+  level: "inline",
+  start: (source) => source.indexOf(LINK),
+  tokenizer: (source) => firstMatch([/^sandbox:\/mnt\/data\/([^\s()<>[\]"'`]*[^\s()<>[\]"'`.,;:!?*_])/], source, "madeFile"),
+  renderer: ({ text }) => fileLink(text, escape(text)),
+};
+
+const marked = new Marked({ gfm: true, renderer, extensions: [mathBlock, mathInline, place, madeFile] });
 
 /** Top-level tokens; each has `raw`, its exact source, and the list has `links`. */
 export const lex = (source) => marked.lexer(source);

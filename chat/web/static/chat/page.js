@@ -14,6 +14,7 @@ import { sentence } from "./problems.js";
 import { drawQueue } from "./queue.js";
 import { Sender } from "./sender.js";
 import { attachShortcuts } from "./shortcuts.js";
+import { closeSource } from "./source.js";
 import { Socket } from "./socket.js";
 import { perTab } from "./storage.js";
 import { Subscription } from "./subscription.js";
@@ -149,6 +150,7 @@ function drawAround() {
 
 function show(next) {
   conversation = next;
+  closeSource();
   subscription.turnTo(next);
   threads.select(next.id);
   composer.open(next.id);

@@ -5,7 +5,7 @@ const typing = (node) => node.matches?.("input, textarea, select, [contenteditab
 /** `actions`: newChat, focusBox, stop (returns whether there was something to stop). */
 export function attachShortcuts({ newChat, focusBox, stop }) {
   document.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    if (event.defaultPrevented || document.querySelector("dialog:modal")) return;
     if ((event.ctrlKey || event.metaKey) && event.shiftKey && event.key.toLowerCase() === "o") {
       event.preventDefault();
       newChat();

@@ -1,4 +1,5 @@
 // What an assistant did besides writing: one quiet line each, which folds out.
+import { builtinDetails, labelOf } from "./calls.js";
 import { el, icon, setText } from "./dom.js";
 import { factList, readable } from "./facts.js";
 import { t } from "./page-data.js";
@@ -45,7 +46,8 @@ function stateKey(call, step) {
 
 const SIGNS = { step_working: "dots", step_waiting: "hand", step_done: "check" };
 
-function details(call) {
+function details(call, views) {
+  if (call.type !== "function") return builtinDetails(call, views);
   const body = el("div", { class: "step-body" });
   const values = parsed(call.function?.arguments || "{}");
   if (isObject(values) && Object.keys(values).length > 0) {
@@ -65,9 +67,11 @@ class StepLine {
     this.fold = icon("chevron");
     this.node = el("details", { class: "step" }, el("summary", {}, this.sign, this.label, this.state, this.fold));
     this.seen = [];
+    this.views = [];
   }
 
   update(call, step) {
+    for (const view of this.views) view.update();
     // Objects are replaced when they change; only arguments grow in place.
     const seen = [call, call.function?.arguments.length, step.status];
     if (seen.every((value, index) => value === this.seen[index])) return;
@@ -75,10 +79,13 @@ class StepLine {
     const key = stateKey(call, step);
     this.node.dataset.state = key;
     this.sign.replaceChildren(icon(SIGNS[key] ?? "alert"));
-    setText(this.label, call.atrium?.label || readable(call.function?.name ?? call.type));
-    setText(this.state, key === "step_done" ? "" : t(key));
+    const own = labelOf(call, key === "step_working");
+    setText(this.label, own ?? (call.atrium?.label || readable(call.function?.name ?? call.type)));
+    setText(this.state, key === "step_done" || (own && key === "step_working") ? "" : t(key));
     this.node.querySelector(".step-body")?.remove();
-    this.node.append(details(call));
+    this.views = [];
+    this.node.append(details(call, this.views));
+    for (const view of this.views) view.update();
   }
 }
 

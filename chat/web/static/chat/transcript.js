@@ -8,6 +8,7 @@ import { OwnView } from "./own.js";
 import { Follow } from "./scroll.js";
 import { get } from "./http.js";
 import { data } from "./page-data.js";
+import { attachSources } from "./source.js";
 
 const area = document.getElementById("transcript");
 const list = document.getElementById("messages");
@@ -26,6 +27,7 @@ export class Transcript {
     this.#actions = actions;
     this.follow = new Follow(area, list, document.getElementById("jump"));
     attachCopy(list, (button) => this.#textOf(button));
+    attachSources(list);
     earlier.addEventListener("click", () => this.#older());
     new IntersectionObserver((seen) => seen[0].isIntersecting && this.#older(), {
       root: area, rootMargin: "400px 0px 0px 0px",

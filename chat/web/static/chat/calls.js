@@ -1,0 +1,72 @@
+// What a search of documents found, and what code did, as the lines of a step fold out.
+import { codeBlock } from "./decorate.js";
+import { el } from "./dom.js";
+import { FileChip } from "./files.js";
+import { t } from "./page-data.js";
+import { PictureView } from "./pictures.js";
+
+const caption = (key) => el("p", { class: "step-caption" }, t(key));
+
+function foundFiles(passages) {
+  const files = new Map();
+  for (const passage of passages) {
+    if (!files.has(passage.file_id)) files.set(passage.file_id, []);
+    files.get(passage.file_id).push(passage);
+  }
+  const rows = [...files.values()].map((several) => {
+    const [first] = several;
+    const pages = [...new Set(several.flatMap(({ page }) => page ?? []))].sort((a, b) => a - b);
+    const where = pages.length > 0 ? t("pages", { pages: pages.join(", ") }) : "";
+    const button = el("button", { type: "button", class: "source-link", "data-source": true },
+      el("span", { class: "source-name" }, first.file_name), where && el("span", { class: "source-where" }, where));
+    button.citation = { ...first, quote: null };
+    return el("li", {}, button);
+  });
+  return el("ul", { class: "sources" }, ...rows);
+}
+
+function searched(call) {
+  const passages = call.atrium?.passages ?? [];
+  if (passages.length === 0) return [el("p", { class: "step-caption" }, t("found_nothing"))];
+  return [caption("found_in"), foundFiles(passages)];
+}
+
+function computed(call, views) {
+  const { input = "", outputs = [] } = call.code_interpreter ?? {};
+  const code = el("div", {}, el("pre", {}, el("code", { class: "language-python" }, input)));
+  if (input) codeBlock(code.firstElementChild, false);
+  const nodes = input ? [code] : [];
+  const logs = outputs.flatMap((output) => output.logs ?? []).join("");
+  if (logs) {
+    nodes.push(caption("result"),
+      el("pre", { class: "result", tabindex: "0", role: "group", "aria-label": t("result") }, logs));
+  }
+  const error = call.atrium?.error;
+  if (error) {
+    nodes.push(caption("code_error"),
+      el("pre", { class: "result bad", tabindex: "0", role: "group", "aria-label": t("code_error") }, error));
+  }
+  for (const output of outputs) if (output.image) views.push(new PictureView(output.image.file_id));
+  const shown = new Set(outputs.flatMap((output) => output.image?.file_id ?? []));
+  nodes.push(...views.map((view) => view.node));
+  const chips = (call.atrium?.files ?? [])
+    .filter((file) => !shown.has(file.file_id))
+    .map((file) => new FileChip(file.file_id, { name: file.name }));
+  views.push(...chips);
+  if (chips.length > 0) nodes.push(el("div", { class: "made-files" }, ...chips.map((chip) => chip.node)));
+  return nodes;
+}
+
+const LABELS = { file_search: ["searching", "searched"], code_interpreter: ["running_code", "ran_code"] };
+
+/** What the line of a built-in tool says, null for other tools. */
+export function labelOf(call, working) {
+  const label = LABELS[call.type]?.[working ? 0 : 1];
+  return label ? t(label, { query: call.atrium?.query ?? "" }) : null;
+}
+
+/** What it folds out to; `views` gets what has to be told when more is known of a file. */
+export function builtinDetails(call, views) {
+  const nodes = call.type === "file_search" ? searched(call) : computed(call, views);
+  return el("div", { class: "step-body" }, ...nodes);
+}

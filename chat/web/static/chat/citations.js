@@ -1,0 +1,121 @@
+// Marks of an answer, 【k3f9:1†Policy.md】, as numbered places that lead to what was quoted.
+import { el, setText } from "./dom.js";
+import { t } from "./page-data.js";
+
+const MARK = /【([a-z0-9]{4}:\d{1,3})(?:†[^【】\n]*)?】/g;
+// Around a place's number, for Markdown to carry through: no text of a model holds them.
+export const [BEGIN, END] = ["\ue000", "\ue001"];
+
+/** Returns {source, marks}: the text with numbered places in the marks' stead, and the marks. */
+export function withPlaces(text) {
+  const marks = [];
+  const plain = text.replaceAll(BEGIN, "").replaceAll(END, "");
+  // A place keeps to the word before it.
+  const source = plain.replace(new RegExp(` ?(${MARK.source})`, "g"), (_, mark, address) => `${BEGIN}${marks.push({ mark, address }) - 1}${END}`);
+  return { source, marks };
+}
+
+/** What searches of a chat found, by the addresses of its marks. */
+export function passagesOf(conversation) {
+  const found = new Map();
+  for (const steps of conversation.steps.values()) {
+    for (const step of steps.values()) {
+      for (const call of step.step_details?.tool_calls ?? []) {
+        for (const passage of call.atrium?.passages ?? []) {
+          found.set(/[a-z0-9]{4}:\d{1,3}/.exec(passage.mark)?.[0], { ...passage, quote: null });
+        }
+      }
+    }
+  }
+  return found;
+}
+
+const annotationsOf = (message) => message.content.flatMap((part) => part.text?.annotations ?? []);
+
+/**
+ * What each mark stands for, in their order: {number, file_id, file_name, page, store_file, start,
+ * end, quote}, null for nothing. `passages()` is asked while the answer has no annotations yet.
+ */
+export function citationsOf(message, marks, passages) {
+  if (marks.length === 0) return [];
+  const given = annotationsOf(message).filter((one) => one.type === "file_citation");
+  const known = message.status === "in_progress" || given.length === 0 ? passages() : null;
+  const numbers = new Map();
+  return marks.map(({ mark, address }) => {
+    const at = given.findIndex((one) => one.text === mark);
+    if (at >= 0) {
+      const { file_citation: cited, atrium } = given.splice(at, 1)[0];
+      return { ...atrium, ...cited };
+    }
+    const passage = known?.get(address);
+    if (!passage) return null;
+    const place = `${passage.store_file} ${passage.start} ${passage.end}`;
+    if (!numbers.has(place)) numbers.set(place, numbers.size + 1);
+    return { ...passage, number: numbers.get(place) };
+  });
+}
+
+/** One citation for each number, in order. */
+export function distinct(citations) {
+  const found = new Map();
+  for (const one of citations) if (one && !found.has(one.number)) found.set(one.number, one);
+  return [...found.values()].sort((one, other) => one.number - other.number);
+}
+
+const whereOf = ({ file_name: name, page }) => (page ? t("source_page", { name, page }) : name);
+
+/** Make the buttons of an answer's places say what they lead to. */
+export function labelPlaces(node, citations) {
+  for (const button of node.querySelectorAll(".cite")) {
+    const citation = citations[Number(button.dataset.place)] ?? null;
+    button.citation = citation;
+    button.hidden = citation === null;
+    if (citation === null) continue;
+    button.setAttribute("aria-label", t("source_of", { number: citation.number, name: whereOf(citation) }));
+    button.title = whereOf(citation);
+    setText(button.querySelector(".cite-number"), String(citation.number));
+  }
+}
+
+/** The button of a place in the text; its number comes with `labelPlaces`. */
+export function placeButton(place) {
+  // Unseen, but there for whoever hears or selects the text.
+  const bracket = (sign) => el("span", { class: "cite-bracket" }, sign);
+  return el("button", { type: "button", class: "cite", "data-place": place, "data-source": true },
+    bracket("["), el("span", { class: "cite-number" }), bracket("]"));
+}
+
+/** The list of sources below an answer. */
+export class SourceList {
+  constructor() {
+    this.node = el("ol", { class: "sources", "aria-label": t("sources"), hidden: true });
+    this.shown = "";
+  }
+
+  update(citations) {
+    const sources = distinct(citations);
+    this.node.hidden = sources.length === 0;
+    const shown = JSON.stringify(sources);
+    if (shown === this.shown) return;
+    this.shown = shown;
+    this.node.replaceChildren(...sources.map((citation) => {
+      const button = el("button", { type: "button", class: "source-link", "data-source": true },
+        el("span", { class: "source-number" }, String(citation.number)),
+        el("span", { class: "source-name" }, whereOf(citation)));
+      button.citation = citation;
+      return el("li", {}, button);
+    }));
+  }
+}
+
+/** The text of an answer for elsewhere: [1] in the places, and the list of what they are. */
+export function readable(text, citations) {
+  let at = 0;
+  const numbered = text.replace(MARK, () => {
+    const citation = citations[at++];
+    return citation ? `[${citation.number}]` : "";
+  });
+  const plain = numbered.replace(/\[([^\]\n]*)\]\(sandbox:\/mnt\/data\/([^)\s]+)\)/g, "$1 ($2)");
+  const lines = distinct(citations).map((one) => `[${one.number}] ${whereOf(one)}`);
+  return lines.length > 0 ? `${plain}\n\n${lines.join("\n")}` : plain;
+}

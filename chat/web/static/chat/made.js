@@ -1,0 +1,35 @@
+// Files that code wrote: links in an answer lead to them by name.
+import { contentOf } from "./files.js";
+
+export const LINK = "sandbox:/mnt/data/";
+
+/** Ids of the files that code of a chat wrote, by name; the newest counts. */
+export function madeIn(conversation) {
+  const found = new Map();
+  for (const steps of conversation.steps.values()) {
+    for (const step of steps.values()) {
+      for (const call of step.step_details?.tool_calls ?? []) {
+        for (const file of call.atrium?.files ?? []) found.set(file.name, file.file_id);
+      }
+    }
+  }
+  return found;
+}
+
+/** Make links to files in an answer's `node` save them; those that lead nowhere are text. */
+export function linkFiles(node, message, made) {
+  const links = [...node.querySelectorAll("a.made-file")];
+  if (links.length === 0) return;
+  const known = made();
+  for (const part of message.content) {
+    for (const { type, text, file_path: path } of part.text?.annotations ?? []) {
+      if (type === "file_path") known.set(text.slice(LINK.length), path.file_id);
+    }
+  }
+  for (const link of links) {
+    const id = known.get(link.dataset.name);
+    if (!id) continue;
+    link.href = contentOf(id);
+    link.download = link.dataset.name;
+  }
+}

@@ -1,0 +1,86 @@
+// The place in a document that an answer quotes: beside the chat, on phones a sheet over it.
+import { el } from "./dom.js";
+import { contentOf } from "./files.js";
+import { get } from "./http.js";
+import { data, t } from "./page-data.js";
+
+const panel = document.getElementById("source");
+const title = document.getElementById("source-title");
+const page = document.getElementById("source-page");
+const note = document.getElementById("source-note");
+const text = document.getElementById("source-text");
+const save = document.getElementById("source-save");
+const narrow = matchMedia("(max-width: 53.99rem)");
+
+let opener = null;
+let turn = 0;
+
+function show({ before = "", quote, after = "" }, { said = null } = {}) {
+  const mark = quote ? el("mark", { id: "source-quote" }, quote) : "";
+  text.replaceChildren(el("span", {}, before), mark, el("span", {}, after));
+  text.hidden = !quote;
+  note.hidden = said === null;
+  note.textContent = said ?? "";
+  if (mark) mark.scrollIntoView({ block: "center" });
+}
+
+async function fill(citation) {
+  const mine = ++turn;
+  const { file_id: id, store_file: store, start, end, quote } = citation;
+  title.textContent = citation.file_name;
+  page.textContent = citation.page ? t("page_number", { page: citation.page }) : "";
+  save.href = contentOf(id);
+  save.hidden = false;
+  show({ quote: quote ?? "" });
+  const place = new URLSearchParams({ ...(store && { store_file: store }), start, end });
+  try {
+    const passage = await get(`${data.urls.files}/${id}/passage?${place}`);
+    if (mine !== turn) return;
+    if (quote && passage.quote !== quote) show({ quote }, { said: t("source_changed") });
+    else show(passage);
+  } catch (error) {
+    if (mine !== turn) return;
+    const gone = error.status === 404;
+    save.hidden = gone;
+    show({ quote: quote ?? "" }, { said: t(gone ? "source_gone" : "source_unreachable") });
+  }
+}
+
+/** Open what `citation` quotes; `from` gets the focus back. */
+export function openSource(citation, from) {
+  opener = from;
+  if (!panel.open) {
+    document.body.classList.add("source-open");
+    if (narrow.matches) panel.showModal();
+    else panel.show();
+  }
+  fill(citation);
+  title.focus();
+}
+
+export function closeSource() {
+  if (panel.open) panel.close();
+}
+
+panel.querySelector("[data-close]").addEventListener("click", closeSource);
+panel.addEventListener("click", (event) => event.target === panel && closeSource());
+panel.addEventListener("close", () => {
+  turn += 1;
+  document.body.classList.remove("source-open");
+  const back = opener?.isConnected ? opener : document.getElementById("transcript");
+  opener = null;
+  back.focus({ preventScroll: true });
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !panel.open || document.querySelector("dialog:modal")) return;
+  event.preventDefault();
+  closeSource();
+});
+
+/** Let everything in `area` that has a source open it. */
+export function attachSources(area) {
+  area.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-source]");
+    if (button?.citation) openSource(button.citation, button);
+  });
+}
