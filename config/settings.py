@@ -442,6 +442,6 @@ CHAT = {
     # A call has 120 seconds for all: its session may have to be opened, and is saved at the end.
     "CODE_SECONDS": min(read("float", "ATRIUM_CODE_SECONDS", 30, least=1), 60.0),
     "CODE_MEMORY_MIB": read("int", "ATRIUM_CODE_MEMORY_MIB", 256, least=64),
-    "CODE_SESSIONS": read("int", "ATRIUM_CODE_SESSIONS", 16, least=1),
+    "CODE_SESSIONS": read("int", "ATRIUM_CODE_SESSIONS", 8, least=1),
     "CODE_SESSION_SECONDS": read("float", "ATRIUM_CODE_SESSION_SECONDS", 3600, least=1),
 }
