@@ -35,7 +35,7 @@ class SignsField(models.Field):  # type: ignore[type-arg]
 class Unread(models.GeneratedField):
     """A column that PostgreSQL makes for itself: what it made is not told back."""
 
-    db_returning = False
+    db_returning = False  # type: ignore[assignment]
 
 
 def written(vector: Sequence[float]) -> str:

@@ -15,7 +15,7 @@ from statistics import median
 import aiohttp
 import uvloop
 
-from tests.benchmarks import measures, reads, rows
+from tests.benchmarks import measures, passages, reads, rows, searches
 from tests.benchmarks.measures import Bench, Load, quantile
 from tests.benchmarks.program import load_on_api
 from tests.benchmarks.report import Figures, write_section
@@ -62,6 +62,9 @@ def main() -> None:
                 uvloop.run(measure_start(place, server, figures))
         with atrium() as server:
             uvloop.run(measure(place, server, figures, given))
+        say("A hundred thousand passages, and as many of a neighbour…")
+        for name, value in searches.measured(passages.fill(place)).items():
+            figures.add(name, value)
     say(f"\nLoad of the machine before: {load[0]:.1f}, {os.cpu_count()} processors.\n")
     say(figures.table())
     options = {name: str(value) for name, value in vars(given).items()}

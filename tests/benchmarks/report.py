@@ -39,6 +39,7 @@ class Goal:
 
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
+INDEXED = ("txt", "md", "html", "csv", "json", "pdf", "docx")
 GOALS = (
     Goal(name="first token, direct, p50", unit="ms"),
     Goal(name="first token, direct, p99", unit="ms"),
@@ -75,6 +76,13 @@ GOALS = (
     Goal(name="API list of messages at 1,000,000, p50", unit="ms", must=15),
     Goal(name="API list of runs at 1,000,000 messages, p50", unit="ms", must=15),
     Goal(name="API run at 1,000,000 messages, p50", unit="ms", must=15),
+    Goal(name="search, 100,000 passages, p50", unit="ms", must=60),
+    Goal(name="search, 100,000 passages, p95", unit="ms", must=120),
+    Goal(name="search by words alone, p50", unit="ms"),
+    Goal(name="embedding of a question, p50", unit="ms"),
+    Goal(name="event loop's longest wait during searches", unit="ms", must=20),
+    *(Goal(name=f"indexing, {kind}", unit="MB/s") for kind in INDEXED),
+    Goal(name="indexing with vectors", unit="passages/s"),
     Goal(name="start to first answer", unit="s", must=3),
     Goal(name="first turn over a warm one", unit="x", must=2),
 )

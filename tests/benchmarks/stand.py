@@ -25,6 +25,7 @@ from tests.benchmarks.usage import Watched
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 EMAIL, PASSWORD = "bench@bench.example", "correct-horse-42"
+COMPANY, NEIGHBOUR = "bench", "neighbour"
 START_SECONDS = 60
 OURS = ("ATRIUM_", "OPENAI_", "DATABASE_", "MIGRATION_", "REDIS_", "PUBLIC_", "ALLOWED_")
 
@@ -138,12 +139,13 @@ def _set_environment(data_dir: Path, upstream: str) -> None:
 def _fill_database() -> dict[str, str]:
     """Make a company with a person, their key, an assistant and one that has a tool."""
     _manage("migrate", "--verbosity", "0")
-    _manage("create_tenant", "bench", "--name", "Bench", "--json")
-    _manage("create_user", EMAIL, "--tenant", "bench", "--password", PASSWORD, "--json")
-    named = ("--tenant", "bench", "--name", "Bench", "--model", "test-model", "--json")
+    for slug in (COMPANY, NEIGHBOUR):
+        _manage("create_tenant", slug, "--name", slug.title(), "--json")
+    _manage("create_user", EMAIL, "--tenant", COMPANY, "--password", PASSWORD, "--json")
+    named = ("--tenant", COMPANY, "--name", "Bench", "--model", "test-model", "--json")
     assistant = _made("create_assistant", *named)["id"]
     tools = _made("create_assistant", *named, "--tools", "list_orders")["id"]
-    key = _made("create_api_key", "--tenant", "bench", "--user", EMAIL, "--name", "Bench", "--json")
+    key = _made("create_api_key", "--tenant", COMPANY, "--user", EMAIL, "--name", "Bench", "--json")
     _manage("collectstatic", "--no-input", "--verbosity", "0")
     return {"assistant": assistant, "tools": tools, "key": key["key"]}
 
