@@ -22,7 +22,7 @@ from chat.actions.resources import clean_tool_resources, settled
 from chat.actions.tool_definitions import MAX_TOOLS, clean_response_format, clean_tools
 from chat.conf import conf
 from chat.errors import InvalidInput
-from chat.models import Assistant
+from chat.models import Assistant, IdempotencyRecord
 from chat.models.assistants import BusyPolicy
 from chat.runs.offered import server_of
 from chat.tools import registry
@@ -109,6 +109,7 @@ def delete_assistant(principal: Principal, assistant_id: str) -> None:
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = _locked(principal, assistant_id)
         audit.record(principal, "assistant.deleted", row.pk, name=row.name)
+        IdempotencyRecord.objects.about(row.pk).delete()
         row.delete()
 
 

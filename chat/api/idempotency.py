@@ -3,7 +3,8 @@
 A request counts as repeated by its `Idempotency-Key`, for a day; or, where a
 view asks for it, as what an official client sends again after a failure: the
 same bytes, shortly after, counted in `x-stainless-retry-count`. The record is
-committed with what was done, and a repeat waits for an original under way.
+committed with what was done, and a repeat waits for an original under way. It
+is kept as long as it may answer, and goes with what it speaks of.
 
 People say the same twice, so a first attempt that fails makes the answers before
 it void: what the client sends again then is this request, not an earlier one.
@@ -33,6 +34,7 @@ from chat.models.idempotency import KEPT
 from tenants.access import Principal
 
 KEY_HEADER, RETRY_HEADER = "Idempotency-Key", "x-stainless-retry-count"
+# The clients wait 8 seconds at most before an attempt, or as told; longer than a minute never.
 RETRIED_WITHIN = timedelta(seconds=60)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _COUNT = re.compile(r"[0-9]{1,3}\Z")
@@ -124,10 +126,8 @@ def _lock(slot: Slot) -> None:
 
 
 def _earlier(slot: Slot) -> IdempotencyRecord | None:
-    since = timezone.now() - slot.lasts
-    record: IdempotencyRecord | None = IdempotencyRecord.objects.filter(
-        slot=slot.name, created_at__gt=since
-    ).first()
+    records = IdempotencyRecord.objects.all().kept()
+    record: IdempotencyRecord | None = records.filter(slot=slot.name).first()
     if record is not None and record.body_hash != slot.body_hash:
         raise KeyReused()
     return record
@@ -148,6 +148,7 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
     answer: dict[str, Any]
     if isinstance(response, EventStream):
         begun = response.beginning
+        subject = begun.run["thread_id"]
         answer = {
             "run": begun.run,
             "thread": begun.thread,
@@ -158,12 +159,21 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
     else:
         assert isinstance(response, Response)
         answer = {"status": response.status_code, "body": response.data}
-    record = IdempotencyRecord(slot=slot.name, body_hash=slot.body_hash, answer=answer)
+        subject = response.data.get("thread_id") or response.data.get("id", "")
+    now = timezone.now()
+    record = IdempotencyRecord(
+        slot=slot.name,
+        body_hash=slot.body_hash,
+        answer=answer,
+        subject=subject,
+        created_at=now,
+        expires_at=now + slot.lasts,
+    )
     IdempotencyRecord.objects.bulk_create(
         [record],
         update_conflicts=True,
         unique_fields=["tenant", "slot"],
-        update_fields=["body_hash", "answer", "created_at"],
+        update_fields=["body_hash", "answer", "subject", "created_at", "expires_at"],
     )
 
 

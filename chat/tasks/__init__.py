@@ -15,7 +15,6 @@ from procrastinate.jobs import Status
 
 from chat.conf import conf
 from chat.models import IdempotencyRecord, Run, Thread, ThreadMapping
-from chat.models.idempotency import KEPT
 from chat.retrieval.pipeline import index_file
 from chat.runs import upstreams
 from chat.runs.worker import worker
@@ -130,19 +129,20 @@ def _erase(tenant_id: UUID, thread_id: str) -> None:
         if thread is not None and not Run.objects.active().filter(thread=thread).exists():
             code_state.forget(thread_id)
             attached.let_go(thread)
+            IdempotencyRecord.objects.about(thread_id).delete()
             Thread.objects.filter(pk=thread_id).delete()
 
 
-@app.periodic(cron="*/10 * * * *")
+@app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="erase_idempotency_records")
 async def erase_idempotency_records(timestamp: int) -> None:
-    """Erase what repeated requests were answered with, a day later."""
+    """Erase what no repeated request is answered with any more."""
     await in_db(_erase_idempotency_records)
 
 
 def _erase_idempotency_records() -> None:
-    seconds, old = KEPT.total_seconds(), defaultdict(list)
-    for record_id, tenant_id in call_door("old_idempotency_records", seconds, 10_000):
+    old = defaultdict(list)
+    for record_id, tenant_id in call_door("old_idempotency_records", 0, 10_000):
         old[tenant_id].append(record_id)
     for tenant_id, record_ids in old.items():
         with tenant_scope(tenant_id), transaction.atomic():

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.cache import cache
+from django.db.models import F
 from django.utils import timezone
 from pytest_django import Settings
 
 from chat.models import IdempotencyRecord, Run, Thread
-from chat.tasks import erase_idempotency_records
+from chat.tasks import erase_deleted_threads, erase_idempotency_records
 from tests.api.conftest import Api, assert_error
 from tests.api.racing import at_once
 from tests.world import World
@@ -111,9 +112,7 @@ def test_a_retry_of_a_refused_attempt_is_not_answered_for_an_earlier_request(
 
 def test_a_late_retry_is_a_new_request(alice: Api, world: World) -> None:
     first = begin(counted(alice, 0), world)
-    with world.acme.scope():
-        late = timezone.now() - timedelta(seconds=61)
-        IdempotencyRecord.objects.update(created_at=late)
+    later(world, timedelta(seconds=61))
     assert begin(counted(alice, 1), world).json()["id"] != first.json()["id"]
 
 
@@ -131,10 +130,38 @@ def test_of_many_at_once_one_is_carried_out(alice: Api, world: World) -> None:
     assert count(world, Thread) == threads + 1
 
 
-def test_records_are_erased_after_a_day(alice: Api, world: World) -> None:
-    begin(named(alice, "old"), world)
+def later(world: World, passed: timedelta) -> None:
+    """Let time pass over what is kept."""
     with world.acme.scope():
-        IdempotencyRecord.objects.update(created_at=timezone.now() - timedelta(hours=25))
-    begin(named(alice, "new"), world)
-    async_to_sync(erase_idempotency_records.func)(0)
+        IdempotencyRecord.objects.update(expires_at=F("expires_at") - passed)
+
+
+def test_keys_are_remembered_for_a_day_and_attempts_for_a_minute(alice: Api, world: World) -> None:
+    begin(named(alice), world)
+    begin(counted(alice, 0), world)
+    for passed, left in ((59, 2), (2, 1), (24 * 3600 - 62, 1), (2, 0)):
+        later(world, timedelta(seconds=passed))
+        async_to_sync(erase_idempotency_records.func)(0)
+        assert count(world, IdempotencyRecord) == left
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_was_answered_goes_with_its_thread(alice: Api, world: World, stream: bool) -> None:
+    thread = named(alice, "thread").made("threads")["id"]
+    named(alice, "message").made(f"threads/{thread}/messages", role="user", content="Hello")
+    body = {"assistant_id": world.acme.assistant.pk, "stream": stream}
+    named(alice, "run").post(f"threads/{thread}/runs", body)
+    named(alice, "other").made("threads")
+    with world.acme.scope():
+        Run.objects.update(status="completed")
+        Thread.objects.filter(pk=thread).update(deleted_at=timezone.now() - timedelta(days=1))
+    async_to_sync(erase_deleted_threads.func)(0)
     assert count(world, IdempotencyRecord) == 1
+
+
+def test_what_was_answered_goes_with_its_assistant(adam: Api, world: World) -> None:
+    made = named(adam, "one").made("assistants", model="demo-scripted", instructions="Secret.")
+    named(adam, "two").made(f"assistants/{made['id']}", instructions="Another secret.")
+    assert count(world, IdempotencyRecord) == 2
+    adam.delete(f"assistants/{made['id']}")
+    assert count(world, IdempotencyRecord) == 0
