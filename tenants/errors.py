@@ -71,6 +71,20 @@ class UserShutOut(NotAllowed):
     code = "permission_denied"
 
 
+class TooManyNewUsers(AtriumError):
+    """The programs of your company brought too many new users at once: wait a while."""
+
+    code = "too_many_new_users"
+    http_status = 429
+    retryable = True
+
+
+class TooManyUsers(AtriumError):
+    """The programs of your company have as many users as they may."""
+
+    code = "too_many_users"
+
+
 class LastOwner(AtriumError):
     """A company needs at least one owner: make somebody else an owner first."""
 

@@ -11,7 +11,7 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 
 from tenants.access import Principal, principal_for_key, principal_for_session
-from tenants.actions import act_for_user
+from tenants.actions import named_user
 from tenants.actions.external import USER_HEADER
 from tenants.errors import AtriumError, error_body
 from tenants.scope import tenant_scope
@@ -59,7 +59,7 @@ class PrincipalMiddleware:
             # A key never falls back to a cookie that happens to travel along.
             principal = principal_for_key(secret.strip())
             user = request.headers.get(USER_HEADER)
-            return principal if user is None else act_for_user(principal, user)
+            return principal if user is None else named_user(principal, user)
         return principal_for_session(request.user, request.session)
 
 

@@ -223,6 +223,13 @@ class Membership(TenantModel):
                 name="membership_role_fits_kind",
             ),
         ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["tenant", "created_at"],
+                condition=models.Q(kind=MemberKind.EXTERNAL),
+                name="membership_external",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -23,6 +23,7 @@ from chat.api.throttles import Rate, count_request
 from chat.api.version1 import from_version1, to_version1
 from chat.json_input import parse_json_body
 from tenants.access import Principal
+from tenants.actions import admit_user
 from tenants.db import give_back
 from tenants.errors import AtriumError, BeyondKey
 
@@ -97,11 +98,17 @@ class ApiView(APIView):
         if not self.principal.may(scope):
             raise BeyondKey(f"This API key does not have the scope for this: {scope}.")
 
+    def admit_user(self) -> None:
+        """Make a member of a user whom the program names for the first time."""
+        request: Any = self.request._request
+        request.principal = admit_user(self.principal)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse who may not ask, asks too often, or speaks another protocol."""
         self.check_key()
         self.check_rate()
         self.check_scope()
+        self.admit_user()
         super().initial(request, *args, **kwargs)
         if self.beta:
             self.version = assistants_version(request.headers.get("OpenAI-Beta", ""))

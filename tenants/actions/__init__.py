@@ -14,7 +14,7 @@ from tenants.actions.companies import (
     suspend_tenant,
     update_tenant_settings,
 )
-from tenants.actions.external import act_for_user
+from tenants.actions.external import act_for_user, admit_user, named_user
 from tenants.actions.invitations import (
     accept_invitation,
     find_invitation,
@@ -37,6 +37,7 @@ __all__ = [
     "KEY_SCOPES",
     "accept_invitation",
     "act_for_user",
+    "admit_user",
     "change_role",
     "create_api_key",
     "create_operator",
@@ -49,6 +50,7 @@ __all__ = [
     "join",
     "leave_tenant",
     "make_reset_link",
+    "named_user",
     "remove_member",
     "remove_second_factor",
     "resume_tenant",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import timedelta
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from tenants import audit
 from tenants.access import Principal, principal_for_external
-from tenants.errors import BeyondKey, Invalid
+from tenants.errors import BeyondKey, Invalid, TooManyNewUsers, TooManyUsers
 from tenants.models import ACT_FOR_USERS, MemberKind, Membership
 from tenants.scope import tenant_scope
 
@@ -20,7 +24,16 @@ _EXTERNAL_ID = re.compile(r"[!-~]{1,200}")
 def act_for_user(principal: Principal, external_id: str) -> Principal:
     """Return the principal of the user whom a key's program names, a member from now on.
 
-    Each program has users of its own: the same id of two programs names two members.
+    Raises as `named_user` and `admit_user` do.
+    """
+    return admit_user(named_user(principal, external_id))
+
+
+def named_user(principal: Principal, external_id: str) -> Principal:
+    """Return the principal of the user whom a key's program names, whether or not there is one.
+
+    Each program has users of its own: the same id of two programs names two members. One who
+    is named for the first time has nothing and can own nothing before `admit_user`.
 
     Raises:
         BeyondKey: without a key that has the scope. Invalid: for an id that is not 1 to 200
@@ -33,8 +46,40 @@ def act_for_user(principal: Principal, external_id: str) -> Principal:
         message = _("%s takes 1 to 200 visible ASCII characters.") % USER_HEADER
         raise Invalid(message, param=USER_HEADER)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        membership = _known(principal, external_id) or _made(principal, external_id)
-    return principal_for_external(principal, membership)
+        membership = _known(principal, external_id)
+    return principal_for_external(principal, membership or _unknown(principal, external_id))
+
+
+def admit_user(principal: Principal) -> Principal:
+    """Make a member of the user whom a program named; who is one already stays as they are.
+
+    The counts are guards, not accounts: requests at the same moment may all pass.
+
+    Raises:
+        TooManyNewUsers, TooManyUsers: when the company's programs have brought as many
+        as they may, in an hour and at all.
+    """
+    user = principal.membership
+    if user is None or not user._state.adding:
+        return principal
+    assert user.sponsor is not None
+    program = replace(principal, membership=user.sponsor, role=user.sponsor.role)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        _check_room()
+        return principal_for_external(program, _made(program, user))
+
+
+def _check_room() -> None:
+    external = Membership.objects.filter(kind=MemberKind.EXTERNAL)
+    hour_ago = timezone.now() - timedelta(hours=1)
+    if external.filter(created_at__gt=hour_ago).count() >= settings.EXTERNAL_USERS_PER_HOUR:
+        message = _(
+            "Your company's programs have brought {most} new users in an hour: wait a while."
+        )
+        raise TooManyNewUsers(message.format(most=settings.EXTERNAL_USERS_PER_HOUR))
+    if external.count() >= settings.EXTERNAL_USERS:
+        message = _("Your company's programs have as many users as they may: {most}.")
+        raise TooManyUsers(message.format(most=settings.EXTERNAL_USERS))
 
 
 def _known(principal: Principal, external_id: str) -> Membership | None:
@@ -44,19 +89,25 @@ def _known(principal: Principal, external_id: str) -> Membership | None:
     return found
 
 
-def _made(principal: Principal, external_id: str) -> Membership:
+def _unknown(principal: Principal, external_id: str) -> Membership:
+    return Membership(
+        tenant=principal.tenant,
+        kind=MemberKind.EXTERNAL,
+        sponsor=principal.membership,
+        external_id=external_id,
+        name=external_id[:100],
+    )
+
+
+def _made(program: Principal, user: Membership) -> Membership:
     try:
         with transaction.atomic():
-            made: Membership = Membership.objects.create(
-                kind=MemberKind.EXTERNAL,
-                sponsor=principal.membership,
-                external_id=external_id,
-                name=external_id[:100],
-            )
+            user.save(force_insert=True)
     except IntegrityError:
         # Another request of the same program was quicker.
-        found = _known(principal, external_id)
+        assert user.external_id is not None
+        found = _known(program, user.external_id)
         assert found is not None
         return found
-    audit.record(principal, "member.external", made.name, member=str(made.pk))
-    return made
+    audit.record(program, "member.external", user.name, member=str(user.pk))
+    return user

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
+from pytest_django import Settings
 
 from chat.models import Run
 from tenants import actions
 from tenants.access import Principal, principal_for_key
+from tenants.models import Membership
 from tests.api.conftest import BETA, Api, assert_error
 from tests.api.streaming import raw_events
 from tests.model_server import ModelServer
@@ -84,6 +88,50 @@ def test_a_user_who_is_shut_out_stays_out(world: World, secret: str) -> None:
     assert user.membership_id is not None
     actions.disable_member(world.acme.principal("adam"), user.membership_id)
     assert_error(anna.get("threads"), 403, code="permission_denied")
+
+
+def users(world: World) -> list[str]:
+    with world.acme.scope():
+        found = Membership.objects.filter(kind="external").order_by("external_id")
+        return list(found.values_list("external_id", flat=True))
+
+
+def test_who_asks_too_often_makes_no_users(
+    world: World, secret: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.api.throttles.time.time", lambda: 60_000_005.0)
+    settings.CHAT = {**settings.CHAT, "API_REQUESTS_PER_MINUTE": 1}
+    answers = [acting(secret, name).get("threads").status_code for name in ("anna", "boris")]
+    assert answers == [200, 429]
+    assert users(world) == ["anna"]
+
+
+def test_a_request_beyond_the_key_makes_no_user(world: World) -> None:
+    adam = world.acme.principal("adam")
+    reading = actions.create_api_key(adam, name="Own", scopes=["read", "act_for_users"])[1]
+    assert acting(reading, "anna").post("threads").status_code == 403
+    assert users(world) == []
+
+
+def test_a_company_gets_so_many_users_in_an_hour(
+    world: World, secret: str, settings: Settings
+) -> None:
+    settings.EXTERNAL_USERS_PER_HOUR = 1
+    acting(secret, "anna").made("threads")
+    refused = acting(secret, "boris").post("threads")
+    assert_error(refused, 429, code="too_many_new_users")
+    assert acting(secret, "anna").post("threads").status_code == 200
+    with world.acme.scope():
+        hour_ago = timezone.now() - timedelta(hours=1)
+        Membership.objects.filter(external_id="anna").update(created_at=hour_ago)
+    acting(secret, "boris").made("threads")
+
+
+def test_a_company_gets_so_many_users_at_all(world: World, secret: str, settings: Settings) -> None:
+    settings.EXTERNAL_USERS = 1
+    acting(secret, "anna").made("threads")
+    assert_error(acting(secret, "boris").post("threads"), 400, code="too_many_users")
+    assert users(world) == ["anna"]
 
 
 Ending = Callable[[Company, Principal], object]

@@ -297,9 +297,17 @@ def test_run_of_one_member_does_not_pass_with_the_key_of_another(world: World) -
 def test_header_names_the_user(world: World) -> None:
     _key, secret = shop_key(world.acme)
     headers = {"Authorization": f"Bearer {secret}", "Atrium-User": "customer-77"}
-    assert Client(headers=headers).get("/healthz-of-nobody").status_code == 404
+    assert Client(headers=headers).get("/v1/models").status_code == 200
     with world.acme.scope():
         assert Membership.objects.filter(external_id="customer-77").count() == 1
+
+
+def test_header_makes_nobody_where_nothing_is_served(world: World) -> None:
+    _key, secret = shop_key(world.acme)
+    headers = {"Authorization": f"Bearer {secret}", "Atrium-User": "customer-77"}
+    assert Client(headers=headers).get("/healthz-of-nobody").status_code == 404
+    with world.acme.scope():
+        assert not Membership.objects.filter(external_id="customer-77").exists()
 
 
 @pytest.mark.parametrize(("name", "status"), [("customer-77", 403), ("", 403)])
