@@ -52,8 +52,9 @@ def add_file(
             storage_key=f"{store.pk}/{name}",
         )
         row: StoreFile = StoreFile.objects.create(store=store, file=file)
-    if text is not None:
-        index(company, row, text, pages=pages, chunk_tokens=chunk_tokens)
+        # Before the job of a server beside the test sees it.
+        if text is not None:
+            index(company, row, text, pages=pages, chunk_tokens=chunk_tokens)
     return row
 
 
