@@ -219,15 +219,6 @@ def test_the_options_of_a_run_reach_the_model(model: ModelServer, alice: OpenAI,
     assert asked["text"]["format"] == {"type": "json_schema", **schema}
 
 
-def test_tools_that_are_only_declared_are_not_offered(
-    model: ModelServer, alice: OpenAI, desk: str
-) -> None:
-    model.upstream.expect(say=("Hi.",))
-    run = polled(alice, desk, tools=[{"type": "file_search"}], tool_choice={"type": "file_search"})
-    assert [tool.type for tool in run.tools] == ["file_search"]
-    assert "tools" not in body(model)
-
-
 def test_a_conversation_that_the_server_keeps_is_built_anew_after_outputs(
     conversing: ModelServer, world: World
 ) -> None:
