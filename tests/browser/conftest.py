@@ -67,6 +67,7 @@ def _site(
         "ATRIUM_MODEL": "test-model",
         "ATRIUM_DEMO_TOKENS_PER_SECOND": "200",
         "ATRIUM_UPSTREAM_TRIES": "1",
+        "ATRIUM_CODE_SANDBOX": "monty",
     }
     database.kept.update(HEARTBEATS)
     with serve(

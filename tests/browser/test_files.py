@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from playwright.sync_api import Page, expect
 
 from chat.models import File, Message
-from tests.browser.attaching import a_file, choose, let_use
+from tests.browser.attaching import PICTURE, a_file, choose, let_use
 from tests.browser.conftest import Visit, Watch
 from tests.browser.steps import ask, last_text
 from tests.upstream.server import ScriptedServer
 from tests.world import World
 
 POLICY = "# Returns\n\nUnused goods go back within 30 days. Socks stay with you.\n"
-PICTURE = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 
 
 def drop(page: Page, name: str) -> None:

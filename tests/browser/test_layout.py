@@ -9,8 +9,10 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.attaching import PICTURE, a_file, choose, let_use
 from tests.browser.conftest import Visit
 from tests.browser.steps import answers, ask, chat_action, last_text, wait_until_idle
+from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
 from tests.world import World
 
@@ -84,6 +86,44 @@ def signed_out(page: Page, model: ScriptedServer) -> None:
     expect(page.get_by_role("dialog")).to_contain_text("You are signed out")
 
 
+def attached(page: Page, model: ScriptedServer) -> None:
+    files = [a_file("A rather long name of a policy.md", "Thirty days."), a_file("empty.txt", "")]
+    page.locator("#attach-files").set_input_files(files)
+    expect(page.locator('.attached-file[data-state="ready"]')).to_be_visible()
+    expect(page.locator("#attached-note")).to_be_visible()
+
+
+def source_open(page: Page, model: ScriptedServer) -> None:
+    search = Call(name="file_search", arguments='{"query": "days"}')
+    model.expect(Answer(calls=(search,)))
+    model.expect(say=("Thirty days {mark 1}.",))
+    choose(page, a_file("A rather long name of a policy.md", "Thirty days. " * 40))
+    ask(page, "How long?")
+    page.locator("ol.sources button").click()
+    expect(page.locator("#source mark")).to_be_visible()
+
+
+def code_open(page: Page, model: ScriptedServer) -> None:
+    code = 'print("x" * 200)\\nchart("bar", [{"a": 1}])\\nopen("b.txt", "w").write("b")\\n1 / 0'
+    arguments = '{"code": "' + code.replace('"', '\\"') + '"}'
+    model.expect(Answer(calls=(Call(name="code_interpreter", arguments=arguments),)))
+    model.expect(say=("There.",))
+    choose(page, a_file("picture.png", PICTURE))
+    ask(page, "Draw")
+    expect(last_text(page)).to_have_text("There.")
+    page.locator(".step summary").click()
+    expect(page.locator(".step-body .result.bad")).to_be_visible()
+    expect(page.locator(".own .picture img")).to_be_visible()
+
+
+def picture_open(page: Page, model: ScriptedServer) -> None:
+    model.expect(say=("A dot.",))
+    choose(page, a_file("picture.png", PICTURE))
+    ask(page, "What is it?")
+    page.locator(".own .picture-open").click()
+    expect(page.locator("#picture-large")).to_be_visible()
+
+
 STATES: list[Callable[[Page, ScriptedServer], None]] = [
     empty,
     answered,
@@ -94,6 +134,10 @@ STATES: list[Callable[[Page, ScriptedServer], None]] = [
     renaming,
     deleted,
     signed_out,
+    attached,
+    source_open,
+    code_open,
+    picture_open,
 ]
 
 
@@ -118,6 +162,7 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(
     state: Callable[[Page, ScriptedServer], None],
     device: dict[str, Any],
 ) -> None:
+    let_use(world.acme, "file_search", "code_interpreter")
     page = visit(world.acme, "alice", **device)
     state(page, model)
     schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")

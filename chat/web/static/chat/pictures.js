@@ -12,6 +12,8 @@ export function openPicture(id, name) {
   title.textContent = name;
   large.src = pictureOf(id);
   large.alt = name;
+  // A drawing is sharp at every size.
+  large.classList.toggle("drawing", name.toLowerCase().endsWith(".svg"));
   save.href = contentOf(id);
   dialog.showModal();
 }
