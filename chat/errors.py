@@ -112,6 +112,12 @@ class ThreadFull(ChatError):
     code = "thread_full"
 
 
+class ThreadTooLong(ChatError):
+    """This thread is too long to be copied."""
+
+    code = "thread_too_long"
+
+
 class FileTooLarge(ChatError):
     """This file is too large."""
 

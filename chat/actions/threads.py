@@ -19,7 +19,7 @@ from chat.actions.thread_messages import (
     locked_thread,
 )
 from chat.conf import conf
-from chat.errors import InvalidInput, NotAllowed, NotFound
+from chat.errors import InvalidInput, NotAllowed, NotFound, ThreadTooLong
 from chat.models import Run, RunStatus, Thread
 from chat.models.reasons import Reason
 from chat.runs.launch import submit_on_commit, tell
@@ -86,9 +86,15 @@ def copy_thread(principal: Principal, thread_id: str) -> Thread:
 
     Raises:
         NotFound: for an unknown thread.
+        ThreadTooLong: for more messages than one request may copy.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         source = locked_thread(principal, thread_id)
+        if source.last_position > conf.copied_messages:
+            raise ThreadTooLong(
+                f"This thread has {source.last_position} messages; "
+                f"at most {conf.copied_messages} are copied."
+            )
         copy = Thread(
             member_id=source.member_id,
             title=source.title,

@@ -87,9 +87,9 @@ class ApiView(APIView):
         if self.is_keyless:
             raise MissingKey()
 
-    def check_rate(self) -> None:
+    def check_rate(self, *, times: int = 1) -> None:
         """Count the request, also one that is refused for something else."""
-        self.rate = count_request(self.principal)
+        self.rate = count_request(self.principal, times=times)
         self.rate.check()
 
     def check_scope(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,6 +80,9 @@ class EventStream(StreamingHttpResponse):
 def check_room(principal: Principal) -> None:
     """Do nothing while the principal's key may open one more stream in this process.
 
+    Asked before anything is done for a stream, and again by the stream itself when it opens:
+    of many at once, more than may be open pass the first time.
+
     Raises:
         TooManyStreams: when it may not.
     """
@@ -92,10 +95,15 @@ def _counted(principal: Principal) -> UUID:
     return UUID(str(principal.key.pk))
 
 
-async def stream_of(principal: Principal, beginning: Beginning) -> AsyncIterator[bytes]:
+async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerator[bytes, None]:
     """Yield the events from `beginning` on; the last one is `done`, or an error."""
     run, thread = beginning.run, beginning.thread
     sequencer = Sequencer(run, at=beginning.at, prelude=beginning.prelude, since=beginning.since)
+    try:
+        check_room(principal)
+    except TooManyStreams as error:
+        yield events.encode_error(error.code, error.message)
+        return
     with _watching(principal) as access:
         if thread is not None:
             yield events.encode("thread.created", thread, beginning.at)

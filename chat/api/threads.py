@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from chat import wire
 from chat.actions.fields import clean_id, not_found
+from chat.actions.thread_messages import COPIED_AT_ONCE
 from chat.actions.threads import copy_thread, create_thread, delete_thread, update_thread
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Input, Text
@@ -98,6 +99,11 @@ class ThreadCopyView(ApiView):
     """An extension: a copy to go on with in another direction."""
 
     def post(self, request: Request, thread_id: str) -> Response:
-        """Copy it with its messages."""
+        """Copy it with its messages; a long one counts as several requests."""
         self.input(Input)
+        with transaction.atomic():
+            rows = Thread.objects.for_principal(self.principal).filter(pk=thread_id)
+            length = rows.values_list("last_position", flat=True).first() or 0
+        if length > COPIED_AT_ONCE:
+            self.check_rate(times=length // COPIED_AT_ONCE)
         return self.answer(wire.thread_object(copy_thread(self.principal, thread_id)))

@@ -11,9 +11,11 @@ from django.conf import settings
 
 from chat.api import streams
 from chat.conf import conf
+from tenants.db import in_db
 from tenants.models import ApiKey
 from tests.api.conftest import Api, assert_error
 from tests.api.streaming import Raw, raw_events, text_in
+from tests.api.test_resume import queued
 from tests.model_server import ModelServer
 from tests.upstream.script import Answer
 from tests.world import World
@@ -46,6 +48,22 @@ def test_a_key_opens_so_many_streams(
     assert_error(refused, 429, code="too_many_streams")
     begin = alice.post("threads/runs", assistant_id=world.acme.assistant.pk, stream=True)
     assert_error(begin, 429, code="too_many_streams")
+
+
+async def test_of_streams_that_begin_at_once_so_many_open(
+    alice: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings.CHAT, "API_STREAMS_PER_KEY", 1)
+    principal, run = await in_db(queued, alice, world)
+    first, second, third = (
+        streams.EventStream(principal, streams.Beginning(run=run)).chunks for _stream in range(3)
+    )
+    assert b"event: thread.run.created" in await anext(first)
+    refused = b"".join([chunk async for chunk in second])
+    assert b"event: error" in refused and b"too_many_streams" in refused
+    await first.aclose()
+    assert b"event: thread.run.created" in await anext(third)
+    await third.aclose()
 
 
 async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from pytest_django import Settings
+
 from chat.models import Message, Run, Thread
 from tests.api.conftest import Api, assert_error
 from tests.api.published import assert_published
@@ -119,6 +122,28 @@ def test_a_copy_has_no_runs(world: World, alice: Api) -> None:
     assert len(texts(alice, copy["id"])) == 2
     with world.acme.scope():
         assert not Run.objects.filter(thread_id=copy["id"]).exists()
+
+
+def test_a_thread_that_is_too_long_is_not_copied(
+    world: World, alice: Api, settings: Settings
+) -> None:
+    settings.CHAT = {**settings.CHAT, "COPIED_MESSAGES": 1}
+    made = alice.made("threads", messages=[HELLO, HELLO])
+    threads = len(alice.get("threads").json()["data"])
+    assert_error(alice.post(f"threads/{made['id']}/copy", {}), 400, code="thread_too_long")
+    assert len(alice.get("threads").json()["data"]) == threads
+
+
+def test_a_long_copy_counts_as_the_requests_it_is_worth(
+    world: World, alice: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.api.throttles.time.time", lambda: 60_000_005.0)
+    made = alice.made("threads", messages=[HELLO])
+    with world.acme.scope():
+        Thread.objects.filter(pk=made["id"]).update(last_position=2_500)
+    before = int(alice.get("models")["x-ratelimit-remaining-requests"])
+    copied = alice.post(f"threads/{made['id']}/copy", {})
+    assert int(copied["x-ratelimit-remaining-requests"]) == before - 1 - 5
 
 
 def texts(api: Api, thread_id: str) -> list[Any]:
