@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from chat.actions.messages import create_message
 from chat.api.events import Sequencer
 from chat.models import Message
 from chat.runs.live import Entry
@@ -147,6 +148,30 @@ async def test_the_model_is_told_where_its_files_are(
     assert tool["name"] == "code_interpreter"
     assert "small interpreter of Python's core" in tool["description"]
     assert "\n- /mnt/data/rates.csv" in tool["description"]
+
+
+async def test_a_file_that_came_with_the_message_is_there_for_the_code(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = await in_db(add_input, world.acme, b"month,total\n1,20\n", owner="alice")
+    upstream_server.expect(running("print(open('/mnt/data/sales.csv').read())"))
+    upstream_server.expect(Answer(say=("20.",)))
+    async with working(monkeypatch, upstream_server):
+        coder = await assistant_on(world.acme, "responses", tools=[CODE])
+        sent = await in_db(
+            create_message,
+            world.acme.principal("alice"),
+            None,
+            assistant_id=coder,
+            content="What is the total?",
+            client_id="with-a-file",
+            attachments=[{"file_id": mine, "tools": [CODE]}],
+        )
+        await idle()
+    assert sent.run is not None
+    run = await stored(world.acme, sent.run.pk)
+    assert run.calls[0].details is not None
+    assert run.calls[0].details["logs"] == "month,total\n1,20\n\n"
 
 
 async def test_the_step_tells_input_outputs_and_what_was_left_out(

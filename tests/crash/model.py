@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import Received, ScriptedServer, last_user_text
 
@@ -20,7 +22,7 @@ def pieces_of(question: str) -> tuple[str, ...]:
 
 
 class FaithfulModel(ScriptedServer):
-    """Answers a question that asks for an effect, or for death, with that tool call first."""
+    """Answers a question that asks for an effect, for code, or for death with that call first."""
 
     pace = PACE
 
@@ -29,6 +31,9 @@ class FaithfulModel(ScriptedServer):
         if not _has_output(received.body):
             if "effect" in question:
                 return Answer(calls=(Call(name="note", arguments=f'{{"words": "{question}"}}'),))
+            if question.startswith("run "):
+                code = json.dumps({"code": question.removeprefix("run ")})
+                return Answer(calls=(Call(name="code_interpreter", arguments=code),))
             if "poison" in question:
                 return Answer(calls=(Call(name="die"),))
         return Answer(say=pieces_of(question), pace=self.pace)

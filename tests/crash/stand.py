@@ -205,7 +205,8 @@ def _database(cluster: Cluster) -> Iterator[TestDatabase]:
 
 
 def _make_assistant(world: World) -> str:
-    tools = [{"type": "function", "function": {"name": name}} for name in ("note", "die")]
+    own = [{"type": "function", "function": {"name": name}} for name in ("note", "die")]
+    tools = [*own, {"type": "code_interpreter"}]
     with world.acme.scope():
         made = Assistant.objects.create(name="Faithful", model="test-model", tools=tools)
     return str(made.pk)

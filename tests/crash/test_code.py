@@ -1,0 +1,53 @@
+"""A process that is killed while it runs a model's code: another one goes on as if it had not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from chat.models import CodeSession, File
+from tenants.db import in_db
+from tests.crash.clients import send, watch
+from tests.crash.stand import Stand, wait_until
+from tests.sandbox.opened import all_end
+from tests.socket_client import chat_socket
+
+# About two and a half seconds of work, and one thing that would be seen if it were done twice.
+WORKING = "run steps.append(2)\nfor n in range(6_000_000):\n    pass\nsteps"
+STARTED = "SELECT count(*) FROM chat_toolcall WHERE run_id = %s AND status = 'started'"
+DETAILS = "SELECT details->>'logs' FROM chat_toolcall WHERE run_id = %s"
+
+
+async def test_code_that_was_cut_off_begins_again_with_the_state_before_it(
+    stand: Stand, tmp_path: Path
+) -> None:
+    acme, here = stand.world.acme, {"ATRIUM_DATA_DIR": str(tmp_path)}
+    with stand.server(**here) as dying:
+        async with chat_socket(dying, acme, "alice") as socket:
+            first = await send(stand, socket, "run steps = [1]")
+            await socket.until_ended(first["run"]["id"])
+            thread = first["thread"]["id"]
+            sent = await send(stand, socket, WORKING, thread=thread)
+            run = sent["run"]["id"]
+            await asyncio.to_thread(wait_until, lambda: stand.query(STARTED, run) == [(1,)])
+            left = psutil.Process(dying.process.pid).children(recursive=True)
+            dying.process.kill()
+    assert left
+    assert await all_end(left)
+    with stand.server(**here) as other:
+        async with chat_socket(other, acme, "alice") as socket:
+            await watch(socket, sent)
+            ended = await socket.until_ended(run)
+    assert ended["status"] == "completed"
+    assert stand.query(DETAILS, run) == [("[1, 2]",)]
+    assert await in_db(kept, stand, thread) == 1
+
+
+def kept(stand: Stand, thread: str) -> int:
+    """Return how many states the thread has; their bytes are no files of anybody's."""
+    with stand.world.acme.scope():
+        assert not File.objects.present().filter(filename="state").exists()
+        count: int = CodeSession.objects.filter(thread_id=thread).exclude(storage_key="").count()
+    return count
