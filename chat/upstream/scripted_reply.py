@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from chat.upstream import scripted_documents as documents
+from chat.upstream import scripted_sums as sums
 from chat.upstream.base import (
     FunctionCall,
     FunctionOutput,
@@ -18,7 +20,7 @@ from chat.upstream.base import (
     ToolSpec,
 )
 from chat.upstream.scripted_arguments import Filled, fill, words_of
-from chat.upstream.scripted_words import describe_output, humanised, listing
+from chat.upstream.scripted_words import describe_output, humanised, is_problem, listing
 
 NOT_A_MODEL = "I am a demonstration that follows fixed rules, not a language model"
 ASKING = "I still need"
@@ -60,6 +62,10 @@ MEANINGS = {
 }  # fmt: skip
 READING = READ | LIST | SEARCH
 WRITING = CHANGE | CREATE | REMOVE
+KNOWING = {
+    documents.NAME: "- **Answer from documents**: ask about what they say",
+    sums.NAME: "- **Compute**: attach a CSV file and ask for its totals by month, or for a chart",
+}
 STOP_WORDS = _set(
     "a an and any are as at be by can could do does for from has have how i if in into is it its "
     "me my new not of on one or our please that the their them this to us want was we were what "
@@ -86,10 +92,10 @@ def reply_to(request: ModelRequest) -> Reply:
     """The next step of the demonstration for this request. Deterministic."""
     turn = _turn(request.items)
     outputs = [item for item in turn if isinstance(item, FunctionOutput)]
-    if outputs:
-        return Reply(text=_answer_from(outputs, turn))
     text = last_user_text(request.items)
     tools = () if request.tool_choice == "none" else request.tools
+    if outputs:
+        return _after(request.items, turn, outputs, text, _named(tools, sums.NAME))
     if not tools:
         return Reply(text=_without_tools(text, offered=bool(request.tools)))
     forced = _forced(request)
@@ -98,13 +104,71 @@ def reply_to(request: ModelRequest) -> Reply:
     asked = _question_before(request.items)
     if asked is not None and NEVER_MIND.match(text):
         return Reply(text="All right, I leave it at that. Nothing was changed.")
-    chosen = _choose(tools, text, asked=asked, earlier=_earlier(request.items), forced=forced)
+    if not forced and (code := sums.begin(request.items, text, _named(tools, sums.NAME))):
+        return _runs(code)
+    earlier = _earlier(request.items)
+    chosen = _choose(tools, text, asked=asked, earlier=earlier, forced=forced)
+    if not forced and _is_for_documents(text, tools, chosen, asked=asked):
+        return Reply(calls=(Call(name=documents.NAME, arguments=documents.query_of(text)),))
     if chosen is None:
         return Reply(text=_lost(text, tools))
     tool, filled = chosen
     if filled.missing:
         return Reply(text=_ask(tool, filled.missing))
     return Reply(calls=_calls(tool, filled, parallel=request.parallel_tool_calls))
+
+
+def _after(
+    items: tuple[Item, ...],
+    turn: tuple[Item, ...],
+    outputs: list[FunctionOutput],
+    text: str,
+    code_tool: ToolSpec | None,
+) -> Reply:
+    """What follows the outputs of this turn."""
+    names = {item.call_id: item.name for item in turn if isinstance(item, FunctionCall)}
+    if names.get(outputs[-1].call_id) == sums.NAME:
+        step = sums.after(items, turn, text, code_tool)
+        return _runs(step.code) if step.code else Reply(text=step.text)
+    said = [
+        documents.answer_from(text, one.output)
+        if names.get(one.call_id) == documents.NAME and not is_problem(one.output)
+        else describe_output(names.get(one.call_id, ""), one.output)
+        for one in outputs
+    ]
+    return Reply(text="\n\n".join(dict.fromkeys(said)))
+
+
+def _runs(code: str) -> Reply:
+    arguments = json.dumps({"code": code}, ensure_ascii=False)
+    return Reply(calls=(Call(name=sums.NAME, arguments=arguments),))
+
+
+def _named(tools: Iterable[ToolSpec], name: str) -> ToolSpec | None:
+    return next((tool for tool in tools if tool.name == name), None)
+
+
+def _is_for_documents(
+    text: str,
+    tools: tuple[ToolSpec, ...],
+    chosen: tuple[ToolSpec, Filled] | None,
+    *,
+    asked: str | None,
+) -> bool:
+    """Whether a question is rather answered from documents than by the tool that fits best."""
+    if _named(tools, documents.NAME) is None or asked is not None:
+        return False
+    if THANKS.match(text) or HELP.search(text) or not words_of(text):
+        return False
+    if chosen is None:
+        return True
+    tool, filled = chosen
+    required = set(tool.parameters.get("required") or ())
+    if required & filled.arguments.keys():
+        return False
+    stems = {_stem(word) for word in words_of(text)}
+    names_it = any(_stem(noun) in stems for noun in words_of(tool.name)[1:])
+    return not names_it or documents.WRITTEN_DOWN.search(text) is not None
 
 
 def last_user_text(items: Iterable[Item]) -> str:
@@ -125,12 +189,6 @@ def _turn(items: tuple[Item, ...]) -> tuple[Item, ...]:
         if isinstance(item, InputMessage) and item.role == "user":
             return items[at + 1 :]
     return items
-
-
-def _answer_from(outputs: list[FunctionOutput], turn: tuple[Item, ...]) -> str:
-    names = {item.call_id: item.name for item in turn if isinstance(item, FunctionCall)}
-    said = [describe_output(names.get(o.call_id, ""), o.output) for o in outputs]
-    return "\n\n".join(dict.fromkeys(said))
 
 
 def _question_before(items: tuple[Item, ...]) -> str | None:
@@ -176,6 +234,8 @@ def _choose(
     """The best tool and its arguments. A new wish is preferred to an answer to our question."""
     if forced:
         tools = tuple(tool for tool in tools if tool.name == forced) or tools
+    else:
+        tools = tuple(tool for tool in tools if tool.name not in (documents.NAME, sums.NAME))
     ranked = _ranked(tools, text, None, earlier)
     if asked is not None and (not ranked or ranked[0][0] < ENOUGH + 2):
         ranked = _ranked(tools, asked, text, earlier) or ranked
@@ -250,6 +310,8 @@ def _abilities(tools: tuple[ToolSpec, ...]) -> str:
 
 def _ability(tool: ToolSpec) -> str:
     """One line without the tool's description, which is written for models."""
+    if tool.name in KNOWING:
+        return KNOWING[tool.name]
     wanted = [" ".join(words_of(name)) for name in tool.parameters.get("required") or ()]
     needs = f": tell me the {listing(wanted)}" if wanted else ""
     return f"- **{humanised(tool.name).capitalize()}**{needs}"

@@ -51,6 +51,14 @@ def describe_output(tool: str, output: str) -> str:
     return _plain(value) if value not in (None, "", True) else "That is done."
 
 
+def is_problem(output: str) -> bool:
+    """Whether a tool's output tells of a failure."""
+    try:
+        return _problem(json.loads(output)) is not None
+    except (ValueError, RecursionError):
+        return False
+
+
 def humanised(name: str) -> str:
     """ "get_order" as a person would say it."""
     verb, *rest = words_of(name) or ["do it"]

@@ -1,0 +1,190 @@
+"""What the demonstration provider says from documents: their own sentences, each with its mark."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NAME = "file_search"
+# Questions with these words are about what is written down, not about one order.
+WRITTEN_DOWN = re.compile(
+    r"\b(?:polic(?:y|ies)|guarantees?|warrant(?:y|ies)|guides?|manuals?|handbooks?|documents?"
+    r"|terms|conditions|rules?|says?|written)\b",
+    re.IGNORECASE,
+)
+NOTHING = "I found nothing about that in the documents."
+FOR_MODELS = "Nothing was found. Try other words, or say so."
+MOST_SENTENCES, MOST_SECTIONS = 3, 5
+LONGEST_QUERY = 500
+# A sentence says something about the question with this part of the best one's score.
+WORTH = 0.7
+LEAST = 0.4
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"“(])")
+HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*$")
+WORD = re.compile(r"[a-z0-9]+")
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+# What an answer to such a question holds.
+EXPECTED = tuple(
+    (re.compile(asked, re.IGNORECASE), re.compile(told, re.IGNORECASE))
+    for asked, told in (
+        (r"how long|\bwhen\b|how soon", r"\b(?:minute|hour|day|week|month|year)s?\b"),
+        (r"how much|costs?\b|price|expensive|\bpay\b|\bfree\b", r"\b(?:dollars?|free|charge)\b"),
+        (r"how heavy|weigh", r"\b(?:kilo)?grams?\b"),
+    )
+)
+COMMON = _set(
+    "a about all am an and any are as at be been but by can could did do does else for from get "
+    "give had has have how i if in into is it its just know long many may me much must my no not "
+    "of on one or our out please say says should so some tell than that the their them then there "
+    "these they this those to too up us want was we were what when where which who why will with "
+    "would you your"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """One sentence of a passage; `titles` are the headings that it stands under."""
+
+    text: str
+    mark: str
+    passage: int
+    titles: tuple[str, ...]
+    opens: bool
+
+
+def query_of(text: str) -> str:
+    """Return the arguments of a search for what a person asked."""
+    return json.dumps({"query": text.strip()[:LONGEST_QUERY] or "?"}, ensure_ascii=False)
+
+
+def answer_from(question: str, output: str) -> str:
+    """Return the sentences of a search's output that fit the question best, in their order."""
+    told = _told(output)
+    passages = [one for one in told.get("passages") or [] if isinstance(one, dict)]
+    sentences = _sentences(passages)
+    overview = _overview(_stems(question), sentences)
+    chosen = overview or _chosen(question, sentences)
+    note = str(told.get("note") or "").removeprefix(
+        "Nothing was found. Try other words, or say so."
+    )
+    if not chosen:
+        return f"{NOTHING} {note}".strip()
+    lines = [
+        f"{f'**{one.titles[-1]}:** ' if overview else ''}{one.text} {one.mark}" for one in chosen
+    ]
+    said = lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)
+    head = "" if len(lines) == 1 else "Here is what the documents say:\n\n"
+    return f"{head}{said}" + (f"\n\n{note.strip()}" if note.strip() else "")
+
+
+def _told(output: str) -> dict[str, Any]:
+    try:
+        value = json.loads(output)
+    except (ValueError, RecursionError):
+        return {}
+    value = value.get("untrusted_content", value) if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _sentences(passages: Sequence[dict[str, Any]]) -> list[Sentence]:
+    found = []
+    for number, passage in enumerate(passages):
+        # A name tells what all of a document is about.
+        name = str(passage.get("file") or "").rpartition(".")[0]
+        titles, opens = [name], True
+        for line in str(passage.get("text") or "").splitlines():
+            if heading := HEADING.match(line.strip()):
+                level = len(line) - len(line.lstrip("#"))
+                titles, opens = [*titles[:level], heading["title"]], True
+                continue
+            for text in SENTENCE_END.split(line.strip(" \t-*>|")):
+                if not WORD.search(text.lower()):
+                    continue
+                found.append(
+                    Sentence(
+                        text=text,
+                        mark=str(passage.get("mark") or ""),
+                        passage=number,
+                        titles=tuple(titles),
+                        opens=opens,
+                    )
+                )
+                opens = False
+    return found
+
+
+def _chosen(question: str, sentences: list[Sentence]) -> list[Sentence]:
+    wanted = _stems(question)
+    if not wanted or not sentences:
+        return []
+    seen = [_stems(one.text) for one in sentences]
+    common = Counter(stem for stems in seen for stem in stems)
+    weights = {stem: math.log(1 + len(sentences) / (1 + common[stem])) for stem in wanted}
+    expected = [told for asked, told in EXPECTED if asked.search(question)]
+    scores = [
+        _score(one, stems, weights, expected) for one, stems in zip(sentences, seen, strict=True)
+    ]
+    best = max(scores)
+    if best < LEAST * sum(weights.values()):
+        return []
+    ranked = sorted(range(len(sentences)), key=lambda at: -scores[at])[:MOST_SENTENCES]
+    return [sentences[at] for at in sorted(ranked) if scores[at] >= WORTH * best]
+
+
+def _score(
+    one: Sentence,
+    stems: frozenset[str],
+    weights: dict[str, float],
+    expected: list[re.Pattern[str]],
+) -> float:
+    """Return how much of the question a sentence has, with its headings; the rare counts more."""
+    heading = _stems(one.titles[-1])
+    own = sum(weights[stem] for stem in weights.keys() & stems)
+    above = sum(weights[stem] for stem in weights.keys() & heading)
+    whole = sum(weights[stem] for stem in weights.keys() & _stems(" ".join(one.titles)))
+    score = own + 0.4 * above + 0.2 * whole
+    if heading and heading <= weights.keys():
+        score += above
+    if not score:
+        return 0.0
+    fits = any(pattern.search(one.text) for pattern in expected)
+    return score + (max(weights.values()) * 0.7 if fits else 0.0) - 0.05 * one.passage
+
+
+def _overview(wanted: frozenset[str], sentences: list[Sentence]) -> list[Sentence]:
+    """Return how each section begins, where the question is about the whole of a document."""
+    if not wanted:
+        return []
+    about = next((one for one in sentences if wanted <= _stems(" ".join(one.titles[:2]))), None)
+    if about is None:
+        return []
+    same = [one for one in sentences if one.passage == about.passage and one.opens]
+    return same[:MOST_SECTIONS] if len(same) > 1 else []
+
+
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(_stem(word) for word in WORD.findall(text.lower()) if word not in COMMON)
+
+
+def _stem(word: str) -> str:
+    for ending, instead in (
+        ("ies", "y"),
+        ("ing", ""),
+        ("ed", ""),
+        ("es", ""),
+        ("s", ""),
+        ("e", ""),
+    ):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)] + instead
+    return word

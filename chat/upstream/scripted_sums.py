@@ -1,0 +1,179 @@
+"""The demonstration provider's way through a computation: look, write code, tell what came out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chat.upstream.base import Item, ToolSpec
+from chat.upstream.scripted_code import (
+    ANY_CASE,
+    DRAW,
+    PERIODS,
+    SUMMARIES,
+    TIME,
+    Made,
+    Plan,
+    Table,
+    code_for,
+    look_at,
+    made_in,
+    plan_of,
+    planned,
+    table_of,
+    told,
+)
+from chat.upstream.scripted_code import (
+    NAME as NAME,
+)
+
+COMPUTE = re.compile(
+    r"\b(?:totals?|sums?|averages?|mean|counts?|how many|charts?|plots?|graphs?|diagrams?|draw"
+    r"|comput\w*|calculat\w*|analy\w*|add up|highest|lowest|largest|smallest|maximum|minimum"
+    r"|(?:by|per|each) (?:year|month|day)|columns?|rows?|csv|spreadsheet|table"
+    r"|(?:this|the|my) (?:file|data)|attach\w*)\b",
+    ANY_CASE,
+)
+GO_ON = re.compile(
+    r"^\W*(?:and |now |please |what about |how about |only |just |as |the )", ANY_CASE
+)
+EXPRESSION = re.compile(
+    r"^\W*(?:what(?:'s| is)|how much is|calculate|compute|and)?\s*"
+    r"(?P<sum>\(*-?\d[\d.]*(?:(?:\s*(?:\*\*|[*/+%])\s*|\s+-\s+)\(*-?\d[\d.]*\)*)+)\s*[=?.!]*\s*$",
+    ANY_CASE,
+)
+SUM = re.compile("|".join(words.pattern for _name, words, _how in SUMMARIES), ANY_CASE)
+FILE = re.compile(r"^- /mnt/data/(?P<name>.+)$", re.MULTILINE)
+TABLES = (".csv", ".tsv")
+MOST_WORDS, MOST_CALLS, MOST_SHOWN, MOST_COLUMNS = 12, 4, 40, 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What comes next: code to run, or what to say."""
+
+    code: str = ""
+    text: str = ""
+
+
+def begin(items: Sequence[Item], text: str, tool: ToolSpec | None) -> str | None:
+    """Return the first code for what a person asked, None where it is no wish to compute."""
+    if tool is None:
+        return None
+    if expression := EXPRESSION.match(text):
+        return expression["sum"]
+    names = [name for name in FILE.findall(tool.description) if name.lower().endswith(TABLES)]
+    table, before = _known(made_in(items))
+    named = next((name for name in names if name.lower() in text.lower()), None)
+    goes_on = before is not None and len(text.split()) <= MOST_WORDS
+    follows = goes_on and (GO_ON.match(text) or TIME.search(text) or DRAW.search(text))
+    if not (COMPUTE.search(text) or named or follows) or not (names or table):
+        return None
+    newest = names[-1] if names else None
+    wanted = named or (table.name if table and follows else newest)
+    if table is None or (wanted is not None and table.name != wanted):
+        return look_at(wanted) if wanted else None
+    return _next(table, text, before, tool) or look_at(table.name)
+
+
+def after(items: Sequence[Item], turn: Sequence[Item], text: str, tool: ToolSpec | None) -> Step:
+    """Return what follows the last call of code in `turn`, the items after the question."""
+    made = made_in(turn)
+    last, (table, before) = made[-1], _known(made_in(items))
+    found = told(last.output)
+    if error := found.get("error"):
+        # The session began anew: what was read must be read again.
+        lost = "NameError" in str(error) and len(made) < MOST_CALLS
+        return Step(code=look_at(table.name)) if lost and table else Step(text=_failed(error))
+    seen = table_of(last)
+    if seen is None:
+        plan = plan_of(last)
+        return Step(text=_value(found) if plan is None else _results(plan, found))
+    # What was computed from another table says nothing about this one.
+    earlier = [one for one in made_in(items) if one is not last]
+    same = before if _known(earlier)[0] == seen else None
+    code = _next(seen, text, same, tool) if len(made) < MOST_CALLS else None
+    return Step(text=_described(seen)) if code is None else Step(code=code)
+
+
+def _next(table: Table, text: str, before: Plan | None, tool: ToolSpec | None) -> str | None:
+    plan = planned(
+        table, text, before=before if GO_ON.match(text) or not SUM.search(text) else None
+    )
+    if plan is None or tool is None:
+        return None
+    return code_for(plan, with_chart="chart(" in tool.description)
+
+
+def _known(made: Sequence[Made]) -> tuple[Table | None, Plan | None]:
+    """Return the table that was looked at last, and what was computed from it last."""
+    table: Table | None = None
+    plan: Plan | None = None
+    for one in made:
+        seen, computed = table_of(one), plan_of(one)
+        if seen is not None:
+            plan = plan if table is not None and table.name == seen.name else None
+            table = seen
+        elif computed is not None:
+            plan = computed
+    return table, plan
+
+
+def _failed(error: object) -> str:
+    if isinstance(error, dict):
+        return f"Sorry, that did not work. {error.get('message') or ''}".strip()
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return f"Sorry, the code did not work: `{lines[-1].strip() if lines else 'no reason given'}`"
+
+
+def _value(found: dict[str, object]) -> str:
+    said = str(found.get("value") or found.get("logs") or "").strip()
+    return f"It is **{said}**." if said else "The code ran and printed nothing."
+
+
+def _described(table: Table) -> str:
+    rows = "one row" if table.rows == 1 else f"{table.rows} rows"
+    columns = table.columns[:MOST_COLUMNS]
+    first = [[str(row.get(column) or "") for column in columns] for row in table.first]
+    head = f"**{_cell(table.name)}** has {rows} and {len(table.columns)} columns."
+    return f"{head} It begins like this:\n\n{_grid(columns, first)}" if first else head
+
+
+def _results(plan: Plan, found: dict[str, object]) -> str:
+    rows = []
+    for line in str(found.get("logs") or "").splitlines():
+        try:
+            key, value = json.loads(line)
+        except (ValueError, TypeError):
+            continue
+        rows.append([str(key), _number(value)])
+    if not rows:
+        return f"{plan.title}: no row of the table fits."
+    if not plan.group:
+        said = f"{plan.title}: **{rows[0][1]}**."
+    else:
+        units = {characters: name for name, characters in PERIODS.items()}
+        head = [units.get(plan.period, plan.group), plan.summary]
+        said = f"{plan.title}:\n\n{_grid(head, rows[:MOST_SHOWN])}"
+    if len(rows) > MOST_SHOWN:
+        said += f"\n\nThese are the first {MOST_SHOWN} of {len(rows)}."
+    if plan.keep and found.get("files"):
+        said += f"\n\nHere it is as a file: [{plan.file}](sandbox:/mnt/data/{plan.file})"
+    return said
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"([|<*\[\]`\\])", r"\\\1", " ".join(text.split()))[:200]
