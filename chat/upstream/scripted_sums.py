@@ -116,7 +116,7 @@ def _known(made: Sequence[Made]) -> tuple[Table | None, Plan | None]:
         if seen is not None:
             plan = plan if table is not None and table.name == seen.name else None
             table = seen
-        elif computed is not None:
+        elif computed is not None and not told(one.output).get("error"):
             plan = computed
     return table, plan
 
