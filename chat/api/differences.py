@@ -171,6 +171,26 @@ CALL_EXTENSION: Schema = {
 }
 
 
+def _call(**more: Schema) -> Schema:
+    return {"type": "object", "properties": {**CALL_EXTENSION["properties"], **more}}
+
+
+PAGE: Schema = {"type": ["integer", "null"]}
+PASSAGE = obj(
+    mark=TEXT, file_id=TEXT, file_name=TEXT, store_file=NUMBER, page=PAGE, start=NUMBER, end=NUMBER
+)
+SEARCH_EXTENSION = _call(
+    query=TEXT, error=TEXT_OR_NULL, passages={"type": "array", "items": PASSAGE}
+)
+CODE_EXTENSION = _call(
+    error=TEXT_OR_NULL,
+    files={"type": "array", "items": obj(file_id=TEXT, name=TEXT, bytes=NUMBER)},
+)
+CITATION_EXTENSION = obj(
+    number=NUMBER, file_name=TEXT, store_file=NUMBER, start=NUMBER, end=NUMBER, page=PAGE
+)
+
+
 def differences() -> Iterator[Difference]:
     """Yield them all."""
     yield from _extensions()
@@ -218,6 +238,18 @@ def _extensions() -> Iterator[Difference]:
             CALL_EXTENSION,
             "what became of the call",
         ),
+        "RunStepDetailsToolCallsFileSearchObject": (
+            SEARCH_EXTENSION,
+            "what was asked, the passages with their marks and places, and what became of the call",
+        ),
+        "RunStepDetailsToolCallsCodeObject": (
+            CODE_EXTENSION,
+            "the files that the code wrote, and what became of the call",
+        ),
+        "MessageContentTextAnnotationsFileCitationObject": (
+            CITATION_EXTENSION,
+            "the number of the cited passage in its message, and the place of the quote",
+        ),
     }
     for name, (schema, why) in fields.items():
         yield Difference(
@@ -255,6 +287,11 @@ def _wider() -> Iterator[Difference]:
         name="OpenAIFile",
         patch=properties(purpose={"enum": list(Purpose.values)}),
         why="`purpose` may be `evals` too.",
+    )
+    yield Difference(
+        name="MessageContentTextAnnotationsFileCitationObject",
+        patch=properties(file_citation=properties(quote=TEXT)),
+        why="`file_citation.quote` is told, as version 1 did.",
     )
     either = {"anyOf": {0: {"properties": {"file_search": {"oneOf": None}}}}}
     for name in ("CreateAssistantRequest", "CreateThreadRequest"):
