@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from re import Pattern
 from typing import Any
 
-from tenants.access import principal_for_key
+from django.db import transaction
+
+from chat.errors import StorageFull
+from chat.storage import check_room
+from tenants.access import Principal, principal_for_key
 from tenants.asgi import principal_of_cookie
 from tenants.db import in_db
 from tenants.errors import KeyRefused, error_body
+from tenants.scope import tenant_scope
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -19,14 +24,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[..., Awaitable[None]]
 KEY, PERSON, ADMIN = "key", "person", "admin"
+AROUND_A_FILE = 65_536  # what a form adds to it at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
     """How many bytes a body may have where `method` and `path` fit.
 
-    With `who`, "key", "person" or "admin", it is theirs: without a valid API key a request
-    is refused before anything is read, and whoever else is not one has the next limit that fits.
+    With `who`, "key", "person" or "admin", it is theirs: without a valid API key a request is
+    refused before anything is read, and whoever else is not one has the next limit that fits.
+    What is more than the company may keep is refused as early.
     """
 
     path: Pattern[str]
@@ -51,15 +58,21 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request unless its body is too large."""
-        found = await self._limit_of(scope)
+        found, principal = await self._limit_of(scope)
         limit = found.most
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > limit:
             await self._refuse(send, limit)
             return
-        if found.who == KEY and not await has_key(scope):
+        if found.who == KEY and principal is None:
             await _answer(send, 401, KeyRefused.code, KeyRefused().message)
             return
+        # An admin's form tells of it itself.
+        if principal is not None and found.who != ADMIN:
+            full = await in_db(refusal_of, principal, int(announced) - AROUND_A_FILE)
+            if full is not None:
+                await _answer(send, full.http_status, full.code, full.message)
+                return
         seen = 0
         refused = False
 
@@ -81,12 +94,18 @@ class BodyLimit:
 
         await self.app(scope, bounded, unless_refused)
 
-    async def _limit_of(self, scope: Scope) -> Limit:
+    async def _limit_of(self, scope: Scope) -> tuple[Limit, Principal | None]:
+        """Return the limit of a request, and whose it is where that was asked."""
         for limit in self.limits:
-            if limit.fits(scope) and (
-                limit.who in ("", KEY) or await is_signed_in(scope, admin=limit.who == ADMIN)
-            ):
-                return limit
+            if not limit.fits(scope):
+                continue
+            if limit.who == "":
+                return limit, None
+            if limit.who == KEY:
+                return limit, await principal_of_key(scope)
+            principal = await principal_of_cookie(scope)
+            if principal is not None and (principal.is_admin or limit.who == PERSON):
+                return limit, principal
         raise AssertionError("the last limit fits everything")
 
     async def _refuse(self, send: Send, limit: int) -> None:
@@ -94,23 +113,26 @@ class BodyLimit:
         await _answer(send, 413, "body_too_large", text)
 
 
-async def has_key(scope: Scope) -> bool:
-    """Tell whether the request brings a key that opens something."""
+async def principal_of_key(scope: Scope) -> Principal | None:
+    """Return whose key the request brings, None without one that opens something."""
     header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
     scheme, _, secret = header.partition(" ")
     if scheme.lower() != "bearer":
-        return False
+        return None
     try:
-        await in_db(principal_for_key, secret.strip())
+        return await in_db(principal_for_key, secret.strip())
     except KeyRefused:
-        return False
-    return True
+        return None
 
 
-async def is_signed_in(scope: Scope, *, admin: bool) -> bool:
-    """Tell whether the request brings the sign-in of somebody in a company, or of its admin."""
-    principal = await principal_of_cookie(scope)
-    return principal is not None and (principal.is_admin or not admin)
+def refusal_of(principal: Principal, size: int) -> StorageFull | None:
+    """Return why the company keeps no file of this many bytes, None where it may."""
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        try:
+            check_room(size)
+        except StorageFull as error:
+            return error
+    return None
 
 
 async def _answer(send: Send, status: int, code: str, text: str) -> None:

@@ -9,6 +9,8 @@ from contextlib import closing
 
 import pytest
 
+from chat.conf import conf
+from chat.models import StorageUse
 from tests.api.conftest import program_of
 from tests.database import TestDatabase
 from tests.isolation.rows import contents
@@ -180,3 +182,39 @@ def test_a_file_beyond_the_limit_of_files_is_refused_unread(world: World, server
     answer = exchange(server, upload_head(secret, 600_000_000), [])
     assert answer.startswith(b"HTTP/1.1 413"), answer[:300]
     assert b'"code": "body_too_large"' in answer
+
+
+def page_upload(cookie: str, length: int) -> list[str]:
+    return [
+        "POST /page/files HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Connection: close",
+        f"Cookie: {cookie}",
+        f"X-CSRFToken: {'c' * 32}",
+        "Content-Type: multipart/form-data; boundary=x",
+        f"Content-Length: {length}",
+    ]
+
+
+def test_a_file_for_a_chat_is_read_beyond_what_other_bodies_may_have(
+    world: World, server: Server, cookie: str
+) -> None:
+    begin = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
+    pieces = [begin, *[PIECE] * 32, b"\r\n--x--\r\n"]
+    answer = exchange(server, page_upload(cookie, sum(map(len, pieces))), pieces)
+    assert answer.startswith(b"HTTP/1.1 200"), answer[:300]
+    assert b'"bytes": 2097152' in answer
+
+
+def test_a_file_for_a_chat_of_somebody_signed_out_is_refused_unread(server: Server) -> None:
+    assert_refused(exchange(server, page_upload("sessionid=none", 50_000_000), []))
+
+
+def test_a_file_that_the_company_has_no_room_for_is_refused_unread(
+    world: World, server: Server, cookie: str
+) -> None:
+    with world.acme.scope():
+        StorageUse.objects.create(bytes=conf.storage_bytes - 1_000_000)
+    answer = exchange(server, page_upload(cookie, 50_000_000), [])
+    assert answer.startswith(b"HTTP/1.1 400"), answer[:300]
+    assert b'"code": "storage_full"' in answer

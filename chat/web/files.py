@@ -111,13 +111,13 @@ def send_content(request: HttpRequest, principal: Principal, file_id: str) -> Ht
 def show_passage(request: HttpRequest, principal: Principal, file_id: str) -> dict[str, Any]:
     """Return a place in what was read of a file, and what stands around it."""
     given = queries_of(request, "store_file", "start", "end")
-    start, end = _number(given, "start"), _number(given, "end")
+    start, end = (_number(given, name, digits=9) for name in ("start", "end"))
     if not start < end <= start + MOST_QUOTED:
         raise InvalidInput(_("This is no place in a text."), param="end")
     file = _readable(principal, file_id)
     rows = StoreFile.objects.filter(file=file)
     if "store_file" in given:
-        rows = rows.filter(pk=_number(given, "store_file"))
+        rows = rows.filter(pk=_number(given, "store_file", digits=18))
     first = max(0, start - AROUND)
     piece = Substr("text", first + 1, end + AROUND - first)
     row = rows.annotate(piece=piece).defer("text").order_by("-pk").first()
@@ -147,9 +147,10 @@ def _readable(principal: Principal, file_id: str) -> File:
     return file
 
 
-def _number(given: dict[str, str], name: str) -> int:
+def _number(given: dict[str, str], name: str, *, digits: int) -> int:
+    """Return a parameter that PostgreSQL takes for a number; raises InvalidInput."""
     value = given.get(name, "")
-    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+    if not (value.isascii() and value.isdigit() and len(value) <= digits):
         raise InvalidInput(_("This parameter is a whole number."), param=name)
     return int(value)
 

@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from chat import ids, wire
 from chat.errors import NotFound
-from chat.models import Message, Run, RunStep, Thread, ToolCall
+from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
 from chat.models.threads import MessageQuerySet
 from chat.tools import registry
 from tenants.access import Principal
@@ -71,21 +71,30 @@ def message_page(
     runs = _runs(thread, messages)
     calls = _calls(runs)
     active = next((run for run in runs if run.is_active), None)
-    waiting = _messages_of(thread).queued().select_related("assistant")
+    waiting = [] if before else list(_messages_of(thread).queued())
+    _load_assistants([*messages, *runs, *waiting])
+    labels = registry.labels()
     return {
         "thread": wire.thread_object(thread),
         "data": [wire.message_object(message) for message in messages],
-        "runs": {run.id: _run(run, calls) for run in runs},
-        "steps": _steps(runs, calls),
+        "runs": {run.id: _run(run, calls, labels) for run in runs},
+        "steps": _steps(runs, calls, labels),
         "after": _places(runs, messages),
         "has_more": has_more,
-        "queued": [wire.message_object(message) for message in waiting] if not before else [],
-        "active_run": _run(active, calls) if active else None,
+        "queued": [wire.message_object(message) for message in waiting],
+        "active_run": _run(active, calls, labels) if active else None,
     }
 
 
-def _run(run: Run, calls: dict[str, list[ToolCall]]) -> wire.WireObject:
-    return wire.run_object(run, calls=calls[run.id], labels=registry.labels())
+def _run(run: Run, calls: dict[str, list[ToolCall]], labels: dict[str, str]) -> wire.WireObject:
+    return wire.run_object(run, calls=calls[run.id], labels=labels)
+
+
+def _load_assistants(rows: Sequence[Message | Run]) -> None:
+    """Give each row its assistant: most pages have one, which a join would bring with each row."""
+    known = Assistant.objects.in_bulk({row.assistant_id for row in rows if row.assistant_id})
+    for row in rows:
+        row.assistant = known.get(row.assistant_id)
 
 
 def _messages_of(thread: Thread) -> MessageQuerySet:
@@ -94,7 +103,7 @@ def _messages_of(thread: Thread) -> MessageQuerySet:
 
 
 def _messages(thread: Thread, before: str | None) -> tuple[list[Message], bool]:
-    rows = _messages_of(thread).placed().select_related("assistant").order_by("-position")
+    rows = _messages_of(thread).placed().order_by("-position")
     if before is not None:
         known = ids.is_id(before, "msg_")
         limit = rows.filter(pk=before).values_list("position", flat=True).first() if known else None
@@ -113,7 +122,7 @@ def _runs(thread: Thread, messages: Sequence[Message]) -> list[Run]:
     span = (messages[0].position, messages[-1].position)
     since = min(message.created_at for message in messages)
     answered = Q(through_position__range=span, created_at__gte=since)
-    rows = Run.objects.filter(named | answered, thread=thread).select_related("assistant")
+    rows = Run.objects.filter(named | answered, thread=thread)
     return list(rows.order_by("created_at", "id"))
 
 
@@ -125,14 +134,16 @@ def _calls(runs: Sequence[Run]) -> dict[str, list[ToolCall]]:
     return found
 
 
-def _steps(runs: Sequence[Run], calls: dict[str, list[ToolCall]]) -> dict[str, Any]:
+def _steps(
+    runs: Sequence[Run], calls: dict[str, list[ToolCall]], labels: dict[str, str]
+) -> dict[str, Any]:
     by_id = {run.pk: run for run in runs}
     found: dict[str, Any] = defaultdict(list)
     rows = RunStep.objects.filter(run__in=list(by_id)).order_by("run_id", "index")
     for step in rows:
         own = [call for call in calls[step.run_id] if call.step_id == step.pk]
         run = by_id[step.run_id]
-        found[run.pk].append(wire.step_object(step, run=run, calls=own, labels=registry.labels()))
+        found[run.pk].append(wire.step_object(step, run=run, calls=own, labels=labels))
     return dict(found)
 
 
