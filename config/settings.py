@@ -189,6 +189,8 @@ else:
 
 PROCRASTINATE_WORKER_DEFAULTS = {"concurrency": read("int", "ATRIUM_WORKER_JOBS", 50, least=1)}
 
+# Those that still work, of each person and program.
+KEYS_PER_MEMBER = read("int", "ATRIUM_KEYS_PER_MEMBER", 50, least=1)
 # Users of programs, by company: those made in an hour, and all of them.
 EXTERNAL_USERS_PER_HOUR = read("int", "ATRIUM_EXTERNAL_USERS_PER_HOUR", 5_000, least=1)
 EXTERNAL_USERS = read("int", "ATRIUM_EXTERNAL_USERS", 200_000, least=1)

@@ -85,6 +85,12 @@ class TooManyUsers(AtriumError):
     code = "too_many_users"
 
 
+class TooManyKeys(AtriumError):
+    """As many API keys act for this member as may: revoke one first."""
+
+    code = "too_many_keys"
+
+
 class LastOwner(AtriumError):
     """A company needs at least one owner: make somebody else an owner first."""
 

@@ -54,7 +54,7 @@ class KeyForm(TenantForm):
         widget=UnfoldAdminSelectWidget,
         help_text=gettext_lazy(
             "Whoever has the key reads and writes these chats. A program has its own, apart from "
-            "everybody's; a new one is called like its key."
+            "everybody's; owners make it, and a new one is called like its key."
         ),
     )
     rights = forms.MultipleChoiceField(
@@ -78,14 +78,17 @@ class KeyForm(TenantForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         member: Any = self.fields["member_id"]
-        programs = Membership.objects.all().active().filter(kind=MemberKind.PROGRAM)
         own = self.principal.membership
         member.choices = [
             *([(str(own.pk), own.name)] if own else []),
-            (NEW_PROGRAM, _("a new program")),
-            *((str(row.pk), row.name) for row in programs.order_by("name", "id")),
+            *(self._programs() if self.principal.is_owner else []),
         ]
         member.initial = member.choices[0][0]
+
+    def _programs(self) -> list[tuple[str, str]]:
+        programs = Membership.objects.all().active().filter(kind=MemberKind.PROGRAM)
+        there = [(str(row.pk), row.name) for row in programs.order_by("name", "id")]
+        return [(NEW_PROGRAM, _("a new program")), *there]
 
 
 @admin.register(ApiKey, site=site)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -16,7 +17,7 @@ from django.utils.translation import gettext as _
 from tenants import audit
 from tenants.access import KEY_PREFIX, Principal, hash_secret
 from tenants.clean import clean_text
-from tenants.errors import Invalid, NotAllowed, NotFound
+from tenants.errors import Invalid, NotAllowed, NotFound, TooManyKeys
 from tenants.models import ACT_FOR_USERS, ApiKey, MemberKind, Membership, Role
 from tenants.scope import tenant_scope
 
@@ -40,13 +41,15 @@ def create_api_key(
 ) -> tuple[ApiKey, str]:
     """Make a key and return it with its secret, which is kept nowhere.
 
-    A key acts as oneself, as a program that is there (`member_id`) or as a new one (named
-    `program`): whoever holds a key reads the chats of whom it acts for, so nobody makes one
-    for another person; the command line, which reads everything anyway, may. It can do what
-    they can do, narrowed by `scopes`; a new program is an admin where the key has that scope.
+    A key acts as oneself, or, made by an owner, as a program that is there (`member_id`) or
+    as a new one (named `program`): whoever holds a key reads the chats of whom it acts for,
+    so nobody makes one for another person; the command line, which reads everything anyway,
+    may. It can do what they can do, narrowed by `scopes`; a new program is an admin where the
+    key has that scope.
 
     Raises:
-        NotAllowed, NotFound, and Invalid: for a bad name, scope or date.
+        NotAllowed, NotFound, and Invalid: for a bad name, scope or date. TooManyKeys: when
+        as many keys act for this member as may.
     """
     name = clean_text(name, param="name", most=100)
     kept = clean_scopes(scopes)
@@ -62,6 +65,7 @@ def create_api_key(
             member = _acting_member(principal, member_id or principal.membership_id)
         if ACT_FOR_USERS in kept and member.kind == MemberKind.PERSON and member.role == "member":
             raise NotAllowed(_("Only admins and programs may act for users."), param="scopes")
+        _check_room(member)
         key: ApiKey = ApiKey.objects.create(
             membership=member,
             name=name,
@@ -74,8 +78,18 @@ def create_api_key(
     return key, secret
 
 
+def _check_room(member: Membership) -> None:
+    # One key of a member at a time: the next one counts it.
+    Membership.objects.select_for_update(no_key=True).get(pk=member.pk)
+    usable = ApiKey.objects.all().usable(timezone.now()).filter(membership=member)
+    if usable.count() >= settings.KEYS_PER_MEMBER:
+        message = _("{name} has {most} keys, as many as there may be: revoke one first.")
+        raise TooManyKeys(message.format(name=member.name, most=settings.KEYS_PER_MEMBER))
+
+
 def _new_program(principal: Principal, name: str, scopes: list[str]) -> Membership:
-    principal.require(Role.ADMIN)
+    # Its key outlives whoever made it, and opens the chats of all its users.
+    principal.require(Role.OWNER)
     made: Membership = Membership.objects.create(
         kind=MemberKind.PROGRAM,
         name=clean_text(name, param="program", most=100),
@@ -86,7 +100,7 @@ def _new_program(principal: Principal, name: str, scopes: list[str]) -> Membersh
 
 
 def _acting_member(principal: Principal, member_id: UUID | None) -> Membership:
-    """Return whom a key may act for: oneself, or for admins a program."""
+    """Return whom a key may act for: oneself, or for owners a program."""
     if member_id is None:
         raise Invalid(_("Name the program that the key acts for."), param="member")
     visible = Membership.objects.all().for_principal(principal).active()
@@ -99,6 +113,8 @@ def _acting_member(principal: Principal, member_id: UUID | None) -> Membership:
         return member
     if member.kind != MemberKind.PROGRAM:
         raise NotAllowed(_("A key for a person is made by themselves."), param="member")
+    if not principal.is_owner:
+        raise NotAllowed(_("A key for a program is made by an owner."), param="member")
     return member
 
 

@@ -25,8 +25,8 @@ SCOPES = ["read", "write", "act_for_users"]
 @pytest.fixture
 def secret(world: World) -> str:
     """The key of a program of acme."""
-    adam = world.acme.principal("adam")
-    return actions.create_api_key(adam, name="Shop", program="Shop", scopes=SCOPES)[1]
+    olga = world.acme.principal("olga")
+    return actions.create_api_key(olga, name="Shop", program="Shop", scopes=SCOPES)[1]
 
 
 def acting(secret: str, user: str) -> Api:
@@ -56,8 +56,8 @@ def test_the_program_itself_is_nobody_of_its_users(secret: str) -> None:
 def test_a_user_of_the_same_name_in_another_company_is_somebody_else(
     world: World, secret: str
 ) -> None:
-    greta = world.globex.principal("greta")
-    other = actions.create_api_key(greta, name="Shop", program="Shop", scopes=SCOPES)[1]
+    otto = world.globex.principal("otto")
+    other = actions.create_api_key(otto, name="Shop", program="Shop", scopes=SCOPES)[1]
     thread = acting(secret, "anna").made("threads")["id"]
     assert titles(acting(other, "anna")) == []
     assert acting(other, "anna").get(f"threads/{thread}").status_code == 404

@@ -262,16 +262,30 @@ def test_a_keys_secret_is_shown_once(acme: Company, owner: Client) -> None:
     assert secret[0] not in owner.get(page_of(key)).content.decode()
 
 
-def test_a_second_key_of_a_program_is_made(acme: Company, admin: Client) -> None:
-    admin.post("/admin/tenants/apikey/add/", key_form())
+def test_a_second_key_of_a_program_is_made(acme: Company, owner: Client) -> None:
+    owner.post("/admin/tenants/apikey/add/", key_form())
     with acme.scope():
         program = Membership.objects.get(kind="program")
-    admin.post("/admin/tenants/apikey/add/", key_form(name="Spare", member_id=str(program.pk)))
+    owner.post("/admin/tenants/apikey/add/", key_form(name="Spare", member_id=str(program.pk)))
     with acme.scope():
         assert set(ApiKey.objects.filter(membership=program).values_list("name", flat=True)) == {
             "Import",
             "Spare",
         }
+
+
+def test_admins_make_keys_of_their_own_and_of_no_program(
+    acme: Company, admin: Client, owner: Client
+) -> None:
+    owner.post("/admin/tenants/apikey/add/", key_form(name="Shop", rights=["read", "admin"]))
+    with acme.scope():
+        program = Membership.objects.get(kind="program")
+    assert "Shop" not in admin.get("/admin/tenants/apikey/add/").content.decode()
+    for member in ("new", str(program.pk), str(acme.adam.pk)):
+        admin.post("/admin/tenants/apikey/add/", key_form(member_id=member))
+    with acme.scope():
+        made = ApiKey.objects.filter(name="Import")
+        assert [key.membership_id for key in made] == [acme.adam.pk]
 
 
 def test_owners_and_admins_make_no_keys_of_other_people(
@@ -288,7 +302,7 @@ def test_users_of_programs_are_listed_where_they_are_asked_for(
     acme: Company, admin: Client
 ) -> None:
     _key, secret = create_api_key(
-        acme.principal("adam"), name="Shop", program="Shop", scopes=["act_for_users"]
+        acme.principal("olga"), name="Shop", program="Shop", scopes=["act_for_users"]
     )
     act_for_user(principal_for_key(secret), "customer-77")
     usual = admin.get("/admin/tenants/membership/").content.decode()

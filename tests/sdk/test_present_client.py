@@ -128,9 +128,9 @@ def test_many_users_of_one_program_stream_at_the_same_time(
     names = [f"customer-{number}" for number in range(5)]
     for name in names:
         model.upstream.when(f"I am {name}", Answer(say=(f"Hello {name}.",), pace=0.05))
-    adam = world.acme.principal("adam")
+    olga = world.acme.principal("olga")
     scopes = ["read", "write", "act_for_users"]
-    key = create_api_key(adam, name="Shop", program="Shop", scopes=scopes)[1]
+    key = create_api_key(olga, name="Shop", program="Shop", scopes=scopes)[1]
 
     async def ask(name: str) -> str:
         headers = {"Atrium-User": name}

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from tenants.access import principal_for_key
 from tenants.actions import revoke_api_key
@@ -40,6 +41,13 @@ def test_key_ends_after_the_days_asked_for(world: World) -> None:
         key = ApiKey.objects.get(name="Import")
     assert key.expires_at is not None
     assert timedelta(days=29) < key.expires_at - timezone.now() <= timedelta(days=30)
+
+
+def test_a_key_too_many_is_refused_in_a_sentence(world: World, settings: Settings) -> None:
+    settings.KEYS_PER_MEMBER = 1
+    page = world.acme.client("alice").post("/keys/", {"name": "Import", "days": "30"})
+    assert page.status_code == 400
+    assert "as many as there may be" in page.content.decode()
 
 
 def test_member_revokes_their_key(world: World) -> None:

@@ -10,12 +10,21 @@ import pytest
 from django.db import IntegrityError, connection
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from tenants import actions
 from tenants.access import Principal, console_principal, principal_for_key, principal_for_run
 from tenants.actions.keys import checksum
 from tenants.db import call_door
-from tenants.errors import AccessDenied, AtriumError, BeyondKey, Invalid, NotAllowed, NotFound
+from tenants.errors import (
+    AccessDenied,
+    AtriumError,
+    BeyondKey,
+    Invalid,
+    NotAllowed,
+    NotFound,
+    TooManyKeys,
+)
 from tenants.models import ApiKey, AuditEvent, Membership, User
 from tests.world import Company, World
 
@@ -100,9 +109,34 @@ def test_foreign_key_is_revoked_by_nobody_here(world: World) -> None:
         actions.revoke_api_key(world.acme.principal("olga"), world.globex.keys["otto"].pk)
 
 
-def test_members_do_not_make_programs(world: World) -> None:
+@pytest.mark.parametrize("name", ["alice", "adam"])
+def test_owners_alone_make_programs(world: World, name: str) -> None:
     with pytest.raises(NotAllowed):
-        actions.create_api_key(world.acme.principal("alice"), name="Shop", program="Shop")
+        actions.create_api_key(world.acme.principal(name), name="Shop", program="Shop")
+
+
+def test_admins_make_no_key_of_a_program_that_is_there(world: World) -> None:
+    program = shop(world.acme).membership_id
+    with pytest.raises(NotAllowed, match="owner"):
+        actions.create_api_key(world.acme.principal("adam"), name="Next", member_id=program)
+
+
+def test_one_member_has_so_many_keys(world: World, settings: Settings) -> None:
+    settings.KEYS_PER_MEMBER = 2
+    alice, bob = world.acme.principal("alice"), world.acme.principal("bob")
+    actions.create_api_key(alice, name="Second")
+    with pytest.raises(TooManyKeys):
+        actions.create_api_key(alice, name="Third")
+    actions.create_api_key(bob, name="First")
+    actions.revoke_api_key(alice, world.acme.keys["alice"].pk)
+    actions.create_api_key(alice, name="Third")
+
+
+def test_one_program_has_so_many_keys(world: World, settings: Settings) -> None:
+    settings.KEYS_PER_MEMBER = 1
+    program = shop(world.acme).membership_id
+    with pytest.raises(TooManyKeys):
+        actions.create_api_key(world.acme.principal("olga"), name="Next", member_id=program)
 
 
 def test_program_is_an_admin_where_its_key_has_the_scope(world: World) -> None:
@@ -149,9 +183,9 @@ def test_programs_own_nothing(world: World, role: str) -> None:
 
 
 def shop_key(company: Company, *scopes: str) -> tuple[ApiKey, str]:
-    admin = next(name for name, person in company.people.items() if person.role == "admin")
+    owner = next(name for name, person in company.people.items() if person.role == "owner")
     return actions.create_api_key(
-        company.principal(admin),
+        company.principal(owner),
         name="Shop",
         program="Shop",
         scopes=scopes or ("read", "write", "act_for_users"),
