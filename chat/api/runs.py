@@ -140,8 +140,9 @@ def runs_of(principal: Principal, thread_id: str) -> QuerySet[Run]:
 
 def rendered(run: Any) -> dict[str, Any]:
     """Return the run object with what it waits for and what it cost; call it in a transaction."""
-    waits = run.status == RunStatus.REQUIRES_ACTION
-    calls = ToolCall.objects.filter(run=run).order_by("round", "index") if waits else ()
+    if run.status != RunStatus.REQUIRES_ACTION:
+        return wire.run_object(run, cost=run.cost)
+    calls = ToolCall.objects.filter(run=run).order_by("round", "index")
     return wire.run_object(run, calls=calls, labels=registry.labels(), cost=run.cost)
 
 

@@ -69,7 +69,8 @@ def message_page(
     thread = find_thread(principal, thread_id)
     messages, has_more = _messages(thread, before)
     runs = _runs(thread, messages)
-    calls = _calls(runs)
+    steps = _steps(runs)
+    calls = _calls(steps)
     active = next((run for run in runs if run.is_active), None)
     waiting = [] if before else list(_messages_of(thread).queued())
     _load_assistants([*messages, *runs, *waiting])
@@ -78,7 +79,7 @@ def message_page(
         "thread": wire.thread_object(thread),
         "data": [wire.message_object(message) for message in messages],
         "runs": {run.id: _run(run, calls, labels) for run in runs},
-        "steps": _steps(runs, calls, labels),
+        "steps": _step_objects(runs, steps, calls, labels),
         "after": _places(runs, messages),
         "has_more": has_more,
         "queued": [wire.message_object(message) for message in waiting],
@@ -126,21 +127,30 @@ def _runs(thread: Thread, messages: Sequence[Message]) -> list[Run]:
     return list(rows.order_by("created_at", "id"))
 
 
-def _calls(runs: Sequence[Run]) -> dict[str, list[ToolCall]]:
+def _steps(runs: Sequence[Run]) -> list[RunStep]:
+    rows = RunStep.objects.filter(run__in=[run.pk for run in runs])
+    return list(rows.order_by("run_id", "index"))
+
+
+def _calls(steps: Sequence[RunStep]) -> dict[str, list[ToolCall]]:
+    """Return the calls of each run that made any."""
     found: dict[str, list[ToolCall]] = defaultdict(list)
-    rows = ToolCall.objects.filter(run__in=[run.pk for run in runs])
-    for call in rows.order_by("run_id", "round", "index"):
-        found[call.run_id].append(call)
+    if used := {step.run_id for step in steps if step.type == "tool_calls"}:
+        rows = ToolCall.objects.filter(run__in=used)
+        for call in rows.order_by("run_id", "round", "index"):
+            found[call.run_id].append(call)
     return found
 
 
-def _steps(
-    runs: Sequence[Run], calls: dict[str, list[ToolCall]], labels: dict[str, str]
+def _step_objects(
+    runs: Sequence[Run],
+    steps: Sequence[RunStep],
+    calls: dict[str, list[ToolCall]],
+    labels: dict[str, str],
 ) -> dict[str, Any]:
     by_id = {run.pk: run for run in runs}
     found: dict[str, Any] = defaultdict(list)
-    rows = RunStep.objects.filter(run__in=list(by_id)).order_by("run_id", "index")
-    for step in rows:
+    for step in steps:
         own = [call for call in calls[step.run_id] if call.step_id == step.pk]
         run = by_id[step.run_id]
         found[run.pk].append(wire.step_object(step, run=run, calls=own, labels=labels))
