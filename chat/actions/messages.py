@@ -16,7 +16,7 @@ from chat.actions.resources import check_image_files, clean_attachments
 from chat.actions.runs import request_cancel
 from chat.conf import conf
 from chat.errors import AssistantDisabled, NotFound, ThreadBusy, ThreadFull
-from chat.models import Assistant, Message, Run, RunStatus, Thread
+from chat.models import Assistant, File, Message, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
 from chat.runs.launch import active_run_of, launch, tell
@@ -137,6 +137,7 @@ def _create(principal: Principal, thread_id: str | None, asked: Asked) -> Sent:
     if thread.last_position >= conf.messages_per_thread:
         raise ThreadFull()
     check_image_files(principal, asked.parts, param="content")
+    thread.title = thread.title or _name_of_picture(asked)
     attach(principal, thread, asked.attachments)
     message = Message(
         thread=thread,
@@ -154,6 +155,13 @@ def _create(principal: Principal, thread_id: str | None, asked: Asked) -> Sent:
         active = Run.objects.select_related("assistant").get(pk=active_id)
         return _while_busy(principal, thread, message, active, asked.busy or assistant.busy_policy)
     return _answer(principal, thread, message, assistant)
+
+
+def _name_of_picture(asked: Asked) -> str:
+    """Return what a thread is called that begins with a picture and no words."""
+    shown = [part["image_file"]["file_id"] for part in asked.parts if "image_file" in part]
+    name = File.objects.filter(pk__in=shown[:1]).values_list("filename", flat=True).first()
+    return title_of(name or "")
 
 
 def _thread(principal: Principal, thread_id: str | None, asked: Asked) -> Thread:

@@ -21,11 +21,14 @@ class TextView {
     this.markdown = new Markdown(this.prose);
     this.views = new Map();
     this.shown = "";
+    this.settled = null;
     this.citations = [];
   }
 
   update(message, conversation) {
     this.#made(message);
+    // A finished message changes by being replaced.
+    if (message === this.settled) return;
     const text = textOf(message);
     const growing = message.status === "in_progress";
     // A retold answer starts from nothing: what is on screen stays until it is overtaken.
@@ -41,6 +44,7 @@ class TextView {
     labelPlaces(this.prose, this.citations);
     linkFiles(this.prose, message, () => madeIn(conversation));
     this.sources.update(growing ? [] : this.citations);
+    this.settled = growing ? null : message;
   }
 
   #made(message) {

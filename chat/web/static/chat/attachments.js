@@ -163,7 +163,9 @@ export class Attachments {
     const at = this.#items.indexOf(item);
     this.#items.splice(at, 1);
     item.stop?.();
-    if (item.facts) remove(`${data.urls.files}/${item.facts.id}`).catch(() => {});
+    // Another tab may have sent it meanwhile: then it is no draft any more.
+    const kept = item.facts && readFiles(this.#thread).some((facts) => facts.id === item.facts.id);
+    if (kept) remove(`${data.urls.files}/${item.facts.id}`).catch(() => {});
     this.#changed();
     const next = this.#items[Math.min(at, this.#items.length - 1)];
     (next ? next.node.querySelector("button") : document.getElementById("message")).focus();
