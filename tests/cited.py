@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from tests.database import TestDatabase
@@ -11,10 +13,13 @@ SELECT id, content FROM chat_message
 WHERE jsonb_path_exists(content, '$[*].text.annotations[*] ? (@.type == "file_citation")')
 """
 SOURCE = "SELECT file_id, text FROM chat_storefile WHERE id = %s"
+FOUND = "SELECT details -> 'results' FROM chat_toolcall WHERE details @> %s::jsonb"
 
 
 def check_citations(database: TestDatabase) -> None:
     """Compare each citation with its message and with the text of its source.
+
+    Where the source was deleted since, with what the search had found in it.
 
     Raises:
         AssertionError: for the first that does not hold.
@@ -24,16 +29,28 @@ def check_citations(database: TestDatabase) -> None:
             text: dict[str, Any] = part.get("text") or {}
             for annotation in text.get("annotations", []):
                 if annotation["type"] == "file_citation":
-                    _check(database, message, text["value"], annotation)
+                    _check(database, f"{message}: {annotation}", text["value"], annotation)
 
 
-def _check(database: TestDatabase, message: str, value: str, citation: dict[str, Any]) -> None:
+def _check(database: TestDatabase, which: str, value: str, citation: dict[str, Any]) -> None:
     place, source = citation["atrium"], citation["file_citation"]
     mark = value[citation["start_index"] : citation["end_index"]]
-    assert mark == citation["text"], f"{message}: {mark!r} is no mark of {citation}"
+    assert mark == citation["text"], f"No mark {mark!r} in {which}"
+    assert source["quote"], f"Nothing quoted in {which}"
+    quotes = list(_texts_at(database, place))
+    assert quotes, f"No source of {which}"
+    assert (source["file_id"], source["quote"]) in quotes, f"Misquoted in {which}"
+
+
+def _texts_at(database: TestDatabase, place: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the file's id and the text at a place."""
+    start, end = place["start"], place["end"]
     row = database.owner.execute(SOURCE, [place["store_file"]]).fetchone()
-    assert row is not None, f"{message} cites a file that is not there: {citation}"
-    file_id, text = row
-    quote = text[place["start"] : place["end"]]
-    assert file_id == source["file_id"], f"{message} cites another file: {citation}"
-    assert source["quote"] and quote == source["quote"], f"{message} misquotes: {citation}"
+    if row is not None:
+        yield row[0], row[1][start:end]
+        return
+    wanted = json.dumps({"results": [{"store_file": place["store_file"]}]})
+    for (results,) in database.owner.execute(FOUND, [wanted]).fetchall():
+        for one in results:
+            if one["start"] <= start and end <= one["end"]:
+                yield one["file_id"], one["text"][start - one["start"] : end - one["start"]]

@@ -20,10 +20,10 @@ from django.db.models.functions import Substr
 from chat.models import File, StoreFile, ToolCall
 from chat.models.runs import CallStatus
 from chat.runs.made import LINK
+from chat.runs.phases import phase
 from chat.runs.quotes import quote_for
 from chat.tools import file_search
 from chat.tools.file_search import CLOSE, DAGGER, OPEN, token_of
-from tenants.db import in_db
 from tenants.scope import tenant_scope
 
 Annotation = dict[str, Any]
@@ -125,7 +125,7 @@ class Marks:
             return None
         key = f"{address[1]}:{address[2]}"
         if key not in self.found:
-            self.found[key] = await in_db(self._look_up, address[1], int(address[2]))
+            self.found[key] = await phase(self._look_up, address[1], int(address[2]))
         return self.found[key]
 
     def _look_up(self, token: str, number: int) -> Passage | None:

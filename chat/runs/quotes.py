@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 LONGEST_PIECE = 400
 # A neighbour joins the quote when it adds at least this part of what the best piece has.
 JOINS = 0.5
+LEAST = 1.0
+# What a heading says, its text says better.
+HEADING = 0.3
 CLAIM_CHARACTERS = 400
-_PAUSE = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])|\n+")
+# A line that goes on in small letters is a line of running text, as PDFs have them.
+_PAUSE = re.compile(
+    r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])|\n\s*\n\s*|\n(?![a-z\u00df-\u00f6\u00f8-\u00ff])"
+)
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 _MARK = re.compile(r"【[^【】]*】")
 
@@ -26,21 +33,25 @@ class Quote:
 def quote_for(passage: str, said: str) -> Quote:
     """Return the sentence or sentences of `passage` nearest to the end of what was `said`."""
     pieces = list(_pieces(passage))
+    words = [_words(passage[start:end]) for start, end in pieces]
+    seen = Counter(word for one in words for word in one)
     claim = _words(_claim(said))
-    scores = [_score(passage[start:end], claim) for start, end in pieces]
-    best = max(range(len(pieces)), key=lambda index: scores[index])
+
+    def score(index: int, wanted: set[str]) -> float:
+        """Count the words in common: rare and long ones say more, and so do numbers."""
+        weights = (_weight(word) / seen[word] for word in words[index] & wanted)
+        return sum(weights) * (HEADING if passage.startswith("#", pieces[index][0]) else 1.0)
+
+    best = max(range(len(pieces)), key=lambda index: score(index, claim))
     first = last = best
-    have = _words(passage[slice(*pieces[best])])
-    if best + 1 < len(pieces) and _adds(passage, pieces[best + 1], claim - have, scores[best]):
+    missing = claim - words[best]
+    enough = max(JOINS * score(best, claim), LEAST)
+    if best + 1 < len(pieces) and score(best + 1, missing) >= enough:
         last = best + 1
-    elif best and _adds(passage, pieces[best - 1], claim - have, scores[best]):
+    elif best and score(best - 1, missing) >= enough:
         first = best - 1
     start, end = pieces[first][0], pieces[last][1]
     return Quote(start, end, passage[start:end])
-
-
-def _adds(passage: str, piece: tuple[int, int], missing: set[str], best: float) -> bool:
-    return bool(missing) and _score(passage[slice(*piece)], missing) >= max(JOINS * best, 1.0)
 
 
 def _claim(said: str) -> str:
@@ -52,10 +63,8 @@ def _claim(said: str) -> str:
     return tail[begins[-1] :] if begins else tail[-CLAIM_CHARACTERS:]
 
 
-def _score(piece: str, claim: set[str]) -> float:
-    """Count the words in common: longer ones say more, and so do numbers."""
-    common = _words(piece) & claim
-    return sum(2.0 if word[0].isdigit() else min(len(word), 8) / 4 for word in common)
+def _weight(word: str) -> float:
+    return 2.0 if word[0].isdigit() else len(word) / 4
 
 
 def _words(text: str) -> set[str]:
