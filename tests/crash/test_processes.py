@@ -88,7 +88,8 @@ async def test_a_poisonous_run_fails_and_others_pass(stand: Stand, survivor: Ser
             processes.enter_context(stand.server(ATRIUM_MAX_TAKEOVERS="2")) for _each in range(3)
         ]
         async with chat_socket(doomed[0], acme, "alice") as socket:
-            texts = ("harmless", "poison", "harmless too")
+            # The last one kills before the next message could be told of.
+            texts = ("harmless", "harmless too", "poison")
             runs = [(await send(stand, socket, text))["run"]["id"] for text in texts]
             with pytest.raises(ConnectionClosed):
                 await socket.until_ended("never")
@@ -98,6 +99,6 @@ async def test_a_poisonous_run_fails_and_others_pass(stand: Stand, survivor: Ser
     ends = [await in_db(stand.run, run) for run in runs]
     assert [(run["status"], run["reason"]) for run in ends] == [
         ("completed", ""),
-        ("failed", "poison"),
         ("completed", ""),
+        ("failed", "poison"),
     ]
