@@ -209,7 +209,8 @@ def _calls_of(run_ids: Sequence[str]) -> dict[str, list[ToolCall]]:
     """Return the tool calls of the runs, in order."""
     calls: dict[str, list[ToolCall]] = {}
     if run_ids:
-        for call in ToolCall.objects.filter(run_id__in=run_ids).order_by("round", "index"):
+        rows = ToolCall.objects.filter(run_id__in=run_ids).defer("bound", "details")
+        for call in rows.order_by("round", "index"):
             calls.setdefault(call.run_id, []).append(call)
     return calls
 
