@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,13 +21,15 @@ THREADS = 1
 
 
 class LocalEmbedder:
-    """Loads the model on first use; one at a time, in a thread beside the event loop."""
+    """Loads the model on first use; works in threads beside the event loop."""
 
     # Estimated tokens are shorter than pieces of words in dense text: there is some room.
     window_tokens = 200
 
     def __init__(self) -> None:
         self._lock = Lock()
+        # Documents take turns; a question waits for none of them.
+        self._documents = ThreadPoolExecutor(1, thread_name_prefix="embed")
         self._model: Any = None
         self._tokenizer: Any = None
 
@@ -37,23 +40,25 @@ class LocalEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return a vector of length 1 for each text, in order."""
-        return await asyncio.to_thread(self.embed_now, list(texts))
+        loop = asyncio.get_running_loop()
+        executor = self._documents if len(texts) > BATCH else None
+        return await loop.run_in_executor(executor, self.embed_now, list(texts))
 
     def embed_now(self, texts: Sequence[str]) -> list[list[float]]:
         """Do as `embed` on this thread."""
         with self._lock:
             if self._model is None:
                 self._load()
-            # Texts of like length together: the short ones are not filled up for nothing.
-            order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-            vectors: list[list[float]] = [[]] * len(texts)
-            for start in range(0, len(order), BATCH):
-                places = order[start : start + BATCH]
-                for place, vector in zip(
-                    places, self._batch([texts[place] for place in places]), strict=True
-                ):
-                    vectors[place] = vector
-            return vectors
+        # Texts of like length together: the short ones are not filled up for nothing.
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        vectors: list[list[float]] = [[]] * len(texts)
+        for start in range(0, len(order), BATCH):
+            places = order[start : start + BATCH]
+            for place, vector in zip(
+                places, self._batch([texts[place] for place in places]), strict=True
+            ):
+                vectors[place] = vector
+        return vectors
 
     def _load(self) -> None:
         import onnxruntime
