@@ -101,6 +101,7 @@ class ThreadCopyView(ApiView):
     def post(self, request: Request, thread_id: str) -> Response:
         """Copy it with its messages; a long one counts as several requests."""
         self.input(Input)
+        thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
         with transaction.atomic():
             rows = Thread.objects.for_principal(self.principal).filter(pk=thread_id)
             length = rows.values_list("last_position", flat=True).first() or 0
