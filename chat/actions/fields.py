@@ -56,6 +56,18 @@ def clean_number(value: Any, *, param: str, least: float, most: float) -> float 
     return float(value)
 
 
+def clean_whole(value: Any, *, param: str, least: int, most: int) -> int:
+    """Return `value`, a whole number from `least` to `most`; else raises InvalidInput."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidType(_("This must be a whole number."), param=param)
+    if not least <= value <= most:
+        raise InvalidInput(
+            _("This must be a whole number from {least} to {most}.").format(least=least, most=most),
+            param=param,
+        )
+    return value
+
+
 def clean_choice(value: Any, *, param: str, choices: tuple[str, ...]) -> str:
     """Return `value`, one of `choices`; raises InvalidInput for anything else."""
     if not isinstance(value, str) or value not in choices:

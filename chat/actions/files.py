@@ -12,8 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat import storage
-from chat.actions.fields import clean_choice, clean_id, clean_object, not_found
-from chat.actions.tool_definitions import whole_number
+from chat.actions.fields import clean_choice, clean_id, clean_object, clean_whole, not_found
 from chat.conf import conf
 from chat.errors import ChatError, FileTooLarge, InvalidInput, NotAllowed
 from chat.models import File, VectorStore
@@ -197,7 +196,7 @@ def clean_file_expiry(value: Any, *, param: str = "expires_after") -> int | None
     if given.get("anchor") != "created_at":
         raise InvalidInput("Expected 'created_at'.", param=f"{param}.anchor")
     least, most = EXPIRY_SECONDS
-    return whole_number(given, "seconds", param, least=least, most=most)
+    return clean_whole(given.get("seconds"), param=f"{param}.seconds", least=least, most=most)
 
 
 def media_type_of(head: bytes, name: str) -> str:

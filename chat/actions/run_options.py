@@ -12,6 +12,7 @@ from chat.actions.fields import (
     clean_number,
     clean_object,
     clean_text,
+    clean_whole,
 )
 from chat.actions.tool_definitions import (
     MAX_RUN_TOOLS,
@@ -20,7 +21,7 @@ from chat.actions.tool_definitions import (
     clean_tools,
 )
 from chat.conf import conf
-from chat.errors import InvalidInput, InvalidType, UnknownParameter
+from chat.errors import InvalidInput, UnknownParameter
 from chat.models import Assistant
 from chat.runs.offered import server_of, unknown_model
 from chat.runs.start import RunOptions
@@ -101,15 +102,7 @@ def _response_format(said: dict[str, Any]) -> Any:
 def _tokens(said: dict[str, Any], name: str) -> int | None:
     if name not in said:
         return None
-    return _whole(said[name], param=name, least=LEAST_TOKENS)
-
-
-def _whole(value: Any, *, param: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidType(f"Invalid type for '{param}': expected an integer.", param=param)
-    if not least <= value <= MOST_TOKENS:
-        raise InvalidInput(f"This must be at least {least}, at most {MOST_TOKENS}.", param=param)
-    return value
+    return clean_whole(said[name], param=name, least=LEAST_TOKENS, most=MOST_TOKENS)
 
 
 def _tools(assistant: Assistant, value: Any) -> list[dict[str, Any]]:
@@ -140,7 +133,8 @@ def _truncation(value: Any) -> dict[str, Any]:
         if count is not None:
             raise InvalidInput("Only the type last_messages has a number.", param=place)
         return {"type": kind, "last_messages": None}
-    return {"type": kind, "last_messages": _whole(count, param=place, least=1)}
+    last = clean_whole(count, param=place, least=1, most=MOST_TOKENS)
+    return {"type": kind, "last_messages": last}
 
 
 def _tool_choice(value: Any, offered: list[dict[str, Any]]) -> Any:

@@ -17,10 +17,10 @@ from chat.actions.fields import (
     clean_metadata,
     clean_object,
     clean_text,
+    clean_whole,
     not_found,
 )
 from chat.actions.files import owner_of, record
-from chat.actions.tool_definitions import whole_number
 from chat.errors import InvalidInput, InvalidType, MissingParameter, StoreExpired
 from chat.models import File, FileBatch, IndexStatus, StoreFile, VectorStore
 from chat.retrieval.chunk import AUTO_OVERLAP, AUTO_TOKENS
@@ -298,8 +298,9 @@ def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
     place = f"{param}.static"
     allowed = ("max_chunk_size_tokens", "chunk_overlap_tokens")
     sizes = clean_object(given.get("static"), param=place, allowed=allowed)
-    largest = whole_number(sizes, "max_chunk_size_tokens", place, least=100, most=4096)
-    overlap = whole_number(sizes, "chunk_overlap_tokens", place, least=0, most=largest // 2)
+    first, second = (f"{place}.{name}" for name in allowed)
+    largest = clean_whole(sizes.get(allowed[0]), param=first, least=100, most=4096)
+    overlap = clean_whole(sizes.get(allowed[1]), param=second, least=0, most=largest // 2)
     return largest, overlap
 
 
@@ -310,7 +311,7 @@ def clean_expiry(value: Any, *, param: str = "expires_after") -> int | None:
     given = clean_object(value, param=param, allowed=("anchor", "days"))
     if given.get("anchor") != "last_active_at":
         raise InvalidInput("Expected 'last_active_at'.", param=f"{param}.anchor")
-    return whole_number(given, "days", param, least=1, most=MOST_DAYS)
+    return clean_whole(given.get("days"), param=f"{param}.days", least=1, most=MOST_DAYS)
 
 
 def _name(value: Any) -> str:

@@ -9,7 +9,14 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from chat.actions.fields import clean_choice, clean_list, clean_number, clean_object, clean_text
+from chat.actions.fields import (
+    clean_choice,
+    clean_list,
+    clean_number,
+    clean_object,
+    clean_text,
+    clean_whole,
+)
 from chat.errors import InvalidInput, MissingParameter
 from chat.tools import registry
 
@@ -81,8 +88,9 @@ def _file_search(value: Any, param: str) -> dict[str, Any]:
     allowed = ("max_num_results", "ranking_options")
     given = clean_object(value, param=param, allowed=allowed)
     found: dict[str, Any] = {}
-    if given.get("max_num_results") is not None:
-        found["max_num_results"] = whole_number(given, "max_num_results", param, least=1, most=50)
+    count, place = given.get("max_num_results"), f"{param}.max_num_results"
+    if count is not None:
+        found["max_num_results"] = clean_whole(count, param=place, least=1, most=50)
     if given.get("ranking_options") is not None:
         found["ranking_options"] = _ranking(given["ranking_options"], f"{param}.ranking_options")
     return found
@@ -186,13 +194,3 @@ def _strict(given: dict[str, Any], param: str) -> bool:
     if strict is not None and not isinstance(strict, bool):
         raise InvalidInput("This must be true or false.", param=f"{param}.strict")
     return bool(strict)
-
-
-def whole_number(given: dict[str, Any], name: str, param: str, *, least: int, most: int) -> int:
-    """Return `given[name]` between `least` and `most`; raises InvalidInput for anything else."""
-    value = given.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidInput(
-            f"This must be a whole number from {least} to {most}.", param=f"{param}.{name}"
-        )
-    return value

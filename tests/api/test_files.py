@@ -107,7 +107,7 @@ def test_a_file_expires(alice: Api, world: World, stored: Path) -> None:
         ({"secret": "x"}, "secret", "unknown_parameter"),
         ({"expires_after[seconds]": "5"}, "expires_after.anchor", "invalid_value"),
         ({"expires_after": "5"}, "expires_after", "invalid_type"),
-        ({"expires_after[anchor]": "created_at"}, "expires_after.seconds", "invalid_value"),
+        ({"expires_after[anchor]": "created_at"}, "expires_after.seconds", "invalid_type"),
     ],
 )
 def test_a_faulty_form_names_its_part(
