@@ -11,14 +11,13 @@ from django.utils.translation import gettext as _
 
 from chat.actions.fields import clean_choice, clean_text
 from chat.errors import InvalidInput, NotFound
-from chat.models import Price, TenantPolicy
+from chat.models import Price, TenantPolicy, UsageKind
 from chat.tools import registry
 from tenants import audit
 from tenants.access import Principal
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
 
-KINDS = ("input_tokens", "output_tokens")
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
 
 
@@ -63,15 +62,20 @@ def update_limits(
 def set_price(
     principal: Principal, *, model: str, kind: str, price: Decimal, currency: str
 ) -> Price:
-    """Set what a million tokens of `model` cost the tenant, in place of an earlier price.
+    """Set what a million tokens of `model`, or one unit of another kind, cost the tenant.
+
+    An earlier price is replaced; what was used already keeps its own.
 
     Raises:
         NotAllowed: for anybody but owners.
         InvalidInput: naming the field in `param`.
     """
     principal.require(Role.OWNER)
-    model = clean_text(model, param="model", limit=256, required=True)
-    kind = clean_choice(kind, param="kind", choices=KINDS)
+    kind = clean_choice(kind, param="kind", choices=tuple(UsageKind.values))
+    of_model = UsageKind(kind).is_of_model
+    model = clean_text(model, param="model", limit=256, required=of_model)
+    if model and not of_model:
+        raise InvalidInput(_("This price is for all models: leave the field empty."), param="model")
     _check_money(price, param="price", below=Decimal(10) ** 14)
     if not _CURRENCY.match(currency):
         raise InvalidInput(_("Use three capital letters, as in USD."), param="currency")
@@ -81,12 +85,14 @@ def set_price(
         row, _made = Price.objects.update_or_create(
             model=model, kind=kind, defaults={"price": price, "currency": currency}
         )
-        audit.record(principal, "price.set", model, kind=kind, price=str(price), currency=currency)
+        audit.record(
+            principal, "price.set", model or kind, kind=kind, price=str(price), currency=currency
+        )
     return row
 
 
 def delete_price(principal: Principal, price_id: int) -> None:
-    """Forget the tenant's own price; the public table counts again.
+    """Forget the tenant's own price; the public table counts again, for tokens.
 
     Raises:
         NotAllowed: for anybody but owners.
@@ -97,7 +103,7 @@ def delete_price(principal: Principal, price_id: int) -> None:
         row = Price.objects.select_for_update(no_key=True).filter(pk=price_id).first()
         if row is None:
             raise NotFound(_("This price is gone already."))
-        audit.record(principal, "price.deleted", row.model, kind=row.kind)
+        audit.record(principal, "price.deleted", row.model or row.kind, kind=row.kind)
         row.delete()
 
 

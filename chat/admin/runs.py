@@ -219,7 +219,7 @@ def trace_of(run: Run) -> list[dict[str, Any]]:
 def requests_of(run: Run) -> list[dict[str, Any]]:
     """Return the requests to the model server in order, failed ones too, with their cost."""
     usage: dict[str, list[Usage]] = defaultdict(list)
-    for row in Usage.objects.filter(run=run).order_by("id"):
+    for row in Usage.objects.filter(run=run, unit="token").order_by("id"):
         usage[row.call].append(row)
     return [
         {

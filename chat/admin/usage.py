@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import models
-from django.db.models import F, Sum
+from django.db.models import F, OuterRef, Subquery, Sum
 from django.db.models.functions import TruncMonth
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -18,25 +20,27 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
 from chat.admin.chats import run_address
-from chat.models import Usage
+from chat.admin.usage_export import month_of, usage_as_csv
+from chat.admin.usage_words import in_words, names_of_stores, what_of
+from chat.models import Usage, UsageKind, VectorStore
 from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
 
 MONTHS = 12
-KINDS = {
-    "input_tokens": gettext_lazy("tokens read"),
-    "output_tokens": gettext_lazy("tokens written"),
-}
 
 
 def by_month(rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
     """Return sums of the newest months by model, kind and currency, newest first."""
-    return list(
+    found = list(
         rows.annotate(month=TruncMonth("created_at"))
         .values("month", "model", "kind", "unit", "currency")
         .annotate(used=Sum("quantity"), cost=Sum(F("quantity") * F("price")))
         .order_by("-month", "model", "kind")[: MONTHS * 20]
     )
+    names = names_of_stores({row["model"] for row in found if row["kind"] == UsageKind.STORAGE})
+    for row in found:
+        row["of"] = what_of(row["model"], row["kind"], names)
+    return found
 
 
 @admin.register(Usage, site=site)
@@ -50,7 +54,7 @@ class UsageAdmin(TenantScopedAdmin):
     list_display = (
         "created_at",
         "shows_member",
-        "model",
+        "shows_what",
         "amount",
         "shows_price",
         "cost",
@@ -62,7 +66,7 @@ class UsageAdmin(TenantScopedAdmin):
         "created_at",
         "shows_member",
         "shows_run",
-        "model",
+        "shows_what",
         "amount",
         "shows_price",
         "cost",
@@ -73,7 +77,28 @@ class UsageAdmin(TenantScopedAdmin):
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the company's usage."""
         rows: models.QuerySet[Any] = Usage.objects.for_principal(principal)
+        stores = VectorStore.objects.filter(pk=OuterRef("model"), member=None)
+        rows = rows.annotate(store=Subquery(stores.values("name")[:1]))
         return rows.select_related("member")
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the export."""
+        info = self.opts.app_label, self.opts.model_name
+        export = self.admin_site.admin_view(self.export_view)
+        return [
+            path("export/", export, name="{}_{}_export".format(*info)),
+            *super().get_urls(),
+        ]
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Send a month's usage as a table, `?month=2026-11`; without one that of this month."""
+        principal = principal_of(request)
+        if principal is None or not self.has_view_permission(request):
+            raise PermissionDenied
+        month = month_of(request.GET.get("month", ""))
+        if month is None:
+            raise BadRequest("No such month.")
+        return usage_as_csv(Usage.objects.for_principal(principal), month)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -81,15 +106,21 @@ class UsageAdmin(TenantScopedAdmin):
         """Add the sums."""
         principal = principal_of(request)
         months = by_month(Usage.objects.for_principal(principal)) if principal else []
+        exports = dict.fromkeys(row["month"] for row in months)
         response: HttpResponseBase = super().changelist_view(
-            request, {**(extra_context or {}), "months": months}
+            request, {**(extra_context or {}), "months": months, "exports": exports}
         )
         return response
 
     @display(description=gettext_lazy("member"))
     def shows_member(self, row: Usage) -> str:
         """Who used it."""
-        return row.member.name
+        return row.member.name if row.member else _("the company")
+
+    @display(description=gettext_lazy("of"), ordering="model")
+    def shows_what(self, row: Any) -> str:
+        """The model, or the collection."""
+        return what_of(row.model, row.kind, {row.model: row.store} if row.store else {})
 
     @display(description=gettext_lazy("answer"))
     def shows_run(self, row: Usage) -> str:
@@ -104,13 +135,18 @@ class UsageAdmin(TenantScopedAdmin):
     def amount(self, row: Usage) -> str:
         """Quantity with its unit."""
         quantity = number_format(row.quantity.normalize(), force_grouping=True)
-        return f"{quantity} {KINDS.get(row.kind, row.kind)}"
+        unit = row.unit if row.kind == UsageKind.STORAGE else in_words(row.kind)
+        return f"{quantity} {unit}"
 
     @display(description=gettext_lazy("price"))
     def shows_price(self, row: Usage) -> str:
-        """What a million cost, and who said so."""
+        """What a million tokens cost, or one unit of the rest, and who said so."""
         if row.price is None:
             return _("unknown")
+        if row.unit != "token":
+            return _("{price} {currency} per {unit}").format(
+                price=f"{row.price.normalize():f}", currency=row.currency, unit=row.unit
+            )
         per_million = f"{row.price * 1_000_000:.2f}"
         return _("{price} {currency} per million ({source})").format(
             price=per_million, currency=row.currency, source=row.price_source

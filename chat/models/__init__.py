@@ -10,7 +10,7 @@ from chat.models.runs import Process, Run, RunStatus, RunStep, StepStatus, ToolC
 from chat.models.stores import Chunk, FileBatch, IndexStatus, StoreFile, VectorStore
 from chat.models.threads import Message, MessageStatus, Thread, ThreadMapping
 from chat.models.uploads import Upload, UploadPart, UploadStatus
-from chat.models.usage import Price, TenantPolicy, Usage
+from chat.models.usage import Price, StorageChange, TenantPolicy, Usage, UsageKind
 from chat.models.vectors import Vector
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "RunStatus",
     "RunStep",
     "StepStatus",
+    "StorageChange",
     "StorageUse",
     "StoreFile",
     "TenantPolicy",
@@ -39,6 +40,7 @@ __all__ = [
     "UploadPart",
     "UploadStatus",
     "Usage",
+    "UsageKind",
     "Vector",
     "VectorStore",
 ]

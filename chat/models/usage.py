@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import ClassVar
 
 from django.core.validators import MinValueValidator
@@ -16,6 +17,20 @@ from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
 
 
+class UsageKind(models.TextChoices):
+    """What is counted, and what a company may set its own prices for."""
+
+    INPUT_TOKENS = "input_tokens", _("tokens read")
+    OUTPUT_TOKENS = "output_tokens", _("tokens written")
+    STORAGE = "storage", _("document storage")
+    CODE_SESSION = "code_session", _("code sessions")
+
+    @property
+    def is_of_model(self) -> bool:
+        """True for what a model uses, priced for each of them and by the million."""
+        return self in (UsageKind.INPUT_TOKENS, UsageKind.OUTPUT_TOKENS)
+
+
 class UsageQuerySet(TenantQuerySet["Usage"]):
     """Usage of the tenant in scope."""
 
@@ -25,14 +40,16 @@ class UsageQuerySet(TenantQuerySet["Usage"]):
 
 
 class Usage(TenantModel):
-    """One quantity of one upstream call. `outcome` keeps failed attempts apart.
+    """One quantity: of an upstream call, of a session of code, or of a store's day.
 
-    `price` is per `unit` in `currency`, null where no source knows it.
+    `call` and `model` of a store's day are its id; without a `member` it is the
+    company's. `outcome` keeps failed attempts apart. `price` is per `unit` in
+    `currency`, null where no source knows it.
     """
 
     id = models.BigAutoField(primary_key=True)
     member = models.ForeignKey(
-        Membership, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+        Membership, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
     )
     run = models.ForeignKey(
         Run, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
@@ -76,20 +93,22 @@ def with_cost(runs: models.QuerySet[Run]) -> models.QuerySet[Run]:
 
 
 class Price(TenantModel):
-    """A tenant's own price for a model: it wins over the public table."""
+    """A tenant's own price: for a model, where it wins over the public table, or for the rest."""
 
     id = models.BigAutoField(primary_key=True)
-    model = models.CharField(_("model"), max_length=256)
-    kind = models.CharField(
-        _("for"),
-        max_length=32,
-        choices=[("input_tokens", _("input tokens")), ("output_tokens", _("output tokens"))],
+    model = models.CharField(
+        _("model"), max_length=256, blank=True, help_text=_("Of tokens. Else it stays empty.")
     )
+    kind = models.CharField(_("for"), max_length=32, choices=UsageKind.choices)
     price = models.DecimalField(
-        _("price per million tokens"),
+        _("price"),
         max_digits=20,
         decimal_places=6,
         validators=[MinValueValidator(0)],
+        help_text=_(
+            "Tokens: for a million of them. Document storage: for a gigabyte kept for a day. Code "
+            "sessions: for each that begins."
+        ),
     )
     currency = models.CharField(_("currency"), max_length=3, default="USD")
 
@@ -102,7 +121,34 @@ class Price(TenantModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.model} {self.kind}"
+        return f"{self.model} {self.get_kind_display()}".strip()
+
+
+class StorageChange(TenantModel):
+    """That a vector store came to hold more bytes, or with a minus less, at a moment.
+
+    A trigger writes them, whatever changes a store's documents. The days that are
+    over become one row that opens the next, with the byte-seconds `carried` that
+    were too few to be written down.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    store_ref = models.CharField(max_length=40)
+    bytes = models.BigIntegerField()
+    at = models.DateTimeField()
+    carried = models.DecimalField(
+        max_digits=24, decimal_places=6, default=Decimal(0), db_default=Decimal(0)
+    )
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints("storagechange")
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["at"], name="storagechange_by_time"),
+            models.Index(fields=["tenant", "store_ref", "at"], name="storagechange_of_store"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.store_ref} {self.bytes:+}"
 
 
 class TenantPolicy(TenantModel):

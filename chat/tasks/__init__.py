@@ -26,6 +26,7 @@ from chat.tasks.files import (
     erase_files,
     erase_stores,
 )
+from chat.tasks.storage import meter_storage
 from chat.tools import code_state
 from chat.upstream.base import KeepsConversations
 from chat.upstream.errors import UpstreamError
@@ -38,6 +39,7 @@ __all__ = [
     "erase_code_sessions",
     "erase_files",
     "erase_stores",
+    "meter_storage",
 ]
 
 KEEP_JOBS_HOURS = 24

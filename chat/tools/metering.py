@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chat.models import Price, Usage
+from chat.models import Price, Usage, UsageKind
 from chat.tools.base import ToolContext
 
-CODE_SESSION = "code_session"
+CODE_SESSION = UsageKind.CODE_SESSION.value
 
 
 def note_code_session(ctx: ToolContext) -> None:

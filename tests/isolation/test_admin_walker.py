@@ -29,7 +29,7 @@ from tests.world import Company, World
 PAGES = list(site._registry.values())
 LABELS = [page.opts.label for page in PAGES]
 ROW_PAGES = {"change", "history", "delete", "do", "upload", "content"}
-LIST_PAGES = {"changelist", "add"}
+LIST_PAGES = {"changelist", "add", "export"}
 TOKEN = re.compile(rb'name="csrfmiddlewaretoken" value="[^"]+"')
 
 
@@ -181,7 +181,8 @@ def test_lists_searches_filters_and_choices_hold_no_foreign_byte(
         response = owner.get(address(page) + question, follow=True)
         assert response.status_code in (200, 400)
         assert_nothing_of(walked.globex, page, response.content)
-    assert_nothing_of(walked.globex, page, owner.get(address(page, "add")).content)
+    for name in names_of(page) & LIST_PAGES - {"changelist"}:
+        assert_nothing_of(walked.globex, page, owner.get(address(page, name)).content)
 
 
 def test_own_rows_hold_no_foreign_byte(
@@ -225,7 +226,8 @@ def test_row_level_security_alone_holds(
     own = str(rows_of(page, walked.acme)[0].pk)
     foreign = str(rows_of(page, walked.globex)[0].pk)
     take_first_wall_away(monkeypatch)
-    urls = [address(page), address(page, "add"), *row_addresses(page, own)]
+    lists = (address(page, name) for name in sorted(names_of(page) & LIST_PAGES - {"changelist"}))
+    urls = [address(page), *lists, *row_addresses(page, own)]
     for url in [*urls, *row_addresses(page, foreign)]:
         response = owner.get(url, follow=True)
         assert walked.globex.canary.encode() not in response.content, url
@@ -276,6 +278,8 @@ def every_address(world: World) -> Iterator[str]:
     for page in PAGES:
         row_id = quote(str(rows_of(page, world.acme)[0].pk))
         yield from (address(page, *parts) for parts in ((), ("add",), (row_id,)))
+        for name in names_of(page) & LIST_PAGES - {"changelist"}:
+            yield address(page, name)
         for name in names_of(page) & ROW_PAGES - {"do"}:
             yield address(page, row_id, name)
         yield address(page, row_id, "do", "anything")

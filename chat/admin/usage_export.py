@@ -1,0 +1,86 @@
+"""A month's usage as a table for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import re
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.db.models import Count, F, Sum
+from django.db.models.functions import TruncDay
+from django.http import HttpResponse
+from django.utils import timezone
+
+from chat.admin.usage_words import names_of_stores, what_of
+from chat.models import UsageKind
+
+MOST_LINES = 100_000
+HEAD = (
+    "day",
+    "member",
+    "model or collection",
+    "kind",
+    "outcome",
+    "quantity",
+    "unit",
+    "cost",
+    "currency",
+    "rows",
+)
+# What a spreadsheet takes for a formula, also behind blanks.
+FORMULA = re.compile(r"[\s\x00]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+_MONTH = re.compile(r"([12]\d{3})-(0[1-9]|1[0-2])\Z")
+
+
+def month_of(text: str) -> datetime | None:
+    """Return when a month like "2026-11" begins in the reader's zone; "" is the present one."""
+    if not text:
+        return timezone.localtime().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    found = _MONTH.match(text)
+    zone = timezone.get_current_timezone()
+    return datetime(int(found[1]), int(found[2]), 1, tzinfo=zone) if found else None
+
+
+def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
+    """Return the sums of each day of a month by member, model, kind and currency."""
+    year, past = divmod(month.month, 12)
+    end = month.replace(year=month.year + year, month=past + 1)
+    response = HttpResponse(content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="usage-{month:%Y-%m}.csv"'
+    table = csv.writer(response)
+    table.writerow(HEAD)
+    keys = ("day", "member__name", "model", "kind", "outcome", "unit", "currency")
+    sums = (
+        rows.filter(created_at__gte=month, created_at__lt=end)
+        .annotate(day=TruncDay("created_at"))
+        .values(*keys)
+        .annotate(used=Sum("quantity"), cost=Sum(F("quantity") * F("price")), count=Count("pk"))
+        .order_by(*keys)[:MOST_LINES]
+    )
+    found = list(sums)
+    names = names_of_stores({row["model"] for row in found if row["kind"] == UsageKind.STORAGE})
+    for row in found:
+        cost = "" if row["cost"] is None else f"{row['cost']:.6f}"
+        table.writerow(
+            harmless(cell)
+            for cell in (
+                f"{row['day']:%Y-%m-%d}",
+                row["member__name"] or "",
+                what_of(row["model"], row["kind"], names),
+                row["kind"],
+                row["outcome"],
+                f"{row['used'].normalize():f}",
+                row["unit"],
+                cost,
+                row["currency"],
+                str(row["count"]),
+            )
+        )
+    return response
+
+
+def harmless(text: str) -> str:
+    """Return a cell that no spreadsheet computes: what looks like a formula begins with a quote."""
+    return f"'{text}" if FORMULA.match(text) else text
