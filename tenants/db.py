@@ -27,13 +27,15 @@ T = TypeVar("T")
 
 
 class Lane(Enum):
-    """Threads of their own: one company's slow tools hold up neither others nor heartbeats."""
+    """Threads of their own: slow tools and large files hold up neither others nor heartbeats."""
 
     WORK = "in_db"
     TOOLS = "tools"
+    FILES = "files"
     WATCH = "watch"
 
 
+FEW_THREADS = {Lane.WATCH: 1, Lane.FILES: 2}
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.3
 
@@ -140,7 +142,7 @@ async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 async def in_lane(lane: Lane, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Do as `in_db`, on the threads of `lane`."""
     if lane not in _executors:
-        threads = 1 if lane is Lane.WATCH else settings.DATABASE_THREADS
+        threads = FEW_THREADS.get(lane, settings.DATABASE_THREADS)
         _executors[lane] = ThreadPoolExecutor(threads, thread_name_prefix=lane.value)
     context = contextvars.copy_context()
     call = partial(context.run, _run_and_give_back, partial(fn, *args, **kwargs))

@@ -6,6 +6,7 @@ its own; the work between them holds neither.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -102,13 +103,17 @@ async def vectors_of(
     """
     if embedder is None:
         return []
-    pieces = [
-        (number, window)
-        for number, passage in enumerate(passages)
-        for window in windows(passage.text, embedder.window_tokens)
-    ]
+    pieces = await asyncio.to_thread(_pieces, passages, embedder.window_tokens)
     vectors = await embedder.embed([window for _number, window in pieces])
     return [(number, vector) for (number, _), vector in zip(pieces, vectors, strict=True)]
+
+
+def _pieces(passages: list[Passage], tokens: int) -> list[tuple[int, str]]:
+    return [
+        (number, window)
+        for number, passage in enumerate(passages)
+        for window in windows(passage.text, tokens)
+    ]
 
 
 def store_indexed(task: Task, indexed: Indexed) -> bool:

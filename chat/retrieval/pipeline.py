@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 import structlog
@@ -16,7 +17,7 @@ from chat.retrieval.extract import Extracted
 from chat.retrieval.index import Indexed, Task
 from chat.retrieval.reading import ReadingLimits, read_file
 from chat.upstream.errors import UpstreamError
-from tenants.db import in_db
+from tenants.db import Lane, in_lane
 
 log = structlog.get_logger(__name__)
 
@@ -28,23 +29,29 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> None:
     embedder's server that is away leaves it waiting, as many times as a file
     may be tried.
     """
-    task = await in_db(index.claim_file, tenant_id, store_file_id, most_tries=conf.index_tries)
+    task = await in_lane(
+        Lane.FILES, index.claim_file, tenant_id, store_file_id, most_tries=conf.index_tries
+    )
     if task is None:
         return
     try:
         indexed = await _indexed(task)
     except Unreadable as error:
-        await in_db(index.fail_file, task, code=error.code, message=error.message)
+        await in_lane(Lane.FILES, index.fail_file, task, code=error.code, message=error.message)
     except UpstreamError as error:
         await _embedding_failed(task, error)
     else:
-        await in_db(index.store_indexed, task, indexed)
+        await in_lane(Lane.FILES, index.store_indexed, task, indexed)
 
 
 async def _indexed(task: Task) -> Indexed:
     extracted = await _extracted(task)
-    passages = index.passages_of(
-        extracted, max_tokens=task.max_tokens, overlap_tokens=task.overlap_tokens
+    # A long text takes seconds: the event loop has others to serve.
+    passages = await asyncio.to_thread(
+        index.passages_of,
+        extracted,
+        max_tokens=task.max_tokens,
+        overlap_tokens=task.overlap_tokens,
     )
     found = embedder()
     vectors = await index.vectors_of(passages, found)
@@ -59,7 +66,7 @@ async def _indexed(task: Task) -> Indexed:
 async def _extracted(task: Task) -> Extracted:
     limits = ReadingLimits(seconds=conf.index_seconds, memory_mib=conf.index_memory_mib)
     try:
-        file = await in_db(_opened, task.storage_key)
+        file = await in_lane(Lane.FILES, _opened, task.storage_key)
     except FileNotFoundError:
         raise Unreadable("The file is no longer there.") from None
     with file:
@@ -79,7 +86,8 @@ async def _embedding_failed(task: Task, error: UpstreamError) -> None:
     if error.retryable and task.tries < conf.index_tries:
         # The claim lapses, and the next look finds it.
         return
-    await in_db(
+    await in_lane(
+        Lane.FILES,
         index.fail_file,
         task,
         code="server_error",

@@ -202,6 +202,12 @@ def check_name(name: str) -> None:
         raise BadFile("A file's name is written with composed characters (NFC).")
 
 
+def check_size(size: int, limits: Limits) -> None:
+    """Raise BadFile for more bytes than a session takes in a file."""
+    if size > limits.file:
+        raise BadFile(f"A file in a session has at most {limits.file} bytes.")
+
+
 def clean(text: str, *, most: int) -> str:
     """Return text that every store takes: no NUL, no lone surrogates, at most `most` characters."""
     return text[:most].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -21,6 +21,7 @@ from chat.sandbox.base import (
     Saved,
     SessionEnded,
     check_name,
+    check_size,
     clean,
 )
 from chat.sandbox.gather import Gathered
@@ -28,6 +29,8 @@ from chat.sandbox.inside import frames
 
 FILE_SECONDS = 20
 REAP_SECONDS = 5
+# What a frame counts besides its bytes: reading many small ones keeps the server busy too.
+FRAME_COST = 1024
 LOST = "The session had ended. Files have to be put again, variables are gone."
 
 
@@ -77,6 +80,7 @@ class ProcessSession:
         self._killed = False
         self._lost: tuple[str, ...] = ()
         self._number = 0  # of the request under way
+        self._said = 0  # of its answer so far: bytes, and what the frames cost
 
     @property
     def alive(self) -> bool:
@@ -109,8 +113,7 @@ class ProcessSession:
     async def put_file(self, name: str, data: bytes) -> None:
         """Lay a file into the session's folder. Raises BadFile, SessionEnded."""
         check_name(name)
-        if len(data) > self._limits.file:
-            raise BadFile(f"A file in a session has at most {self._limits.file} bytes.")
+        check_size(len(data), self._limits)
         async with self._lock, self._ending_on_failure(FILE_SECONDS):
             await self._write({"do": "put", "name": name}, data)
             head, _ = await self._answer("put")
@@ -131,6 +134,8 @@ class ProcessSession:
                     await self._write({"do": "run"}, data)
                     while not gathered.done:
                         gathered.take(*await self._read())
+                        if self._said > self._most_said():
+                            raise frames.FrameError("More than a run has to say.")
             except SessionEnded as error:
                 gathered.end(*self._reason(error))
             return gathered.outcome(time.monotonic() - started)
@@ -193,11 +198,11 @@ class ProcessSession:
     def _reason(self, error: SessionEnded) -> tuple[Ended, str]:
         match error.args[0]:
             case Ended.TIME:
-                return Ended.TIME, f"The code did not stop in time. {LOST}"
+                return Ended.TIME, "The code did not stop in time."
             case Ended.CANCELLED:
-                return Ended.CANCELLED, f"The code was stopped. {LOST}"
+                return Ended.CANCELLED, "The code was stopped."
         code = self._process.returncode
-        return Ended.CRASHED, f"The interpreter died (status {code}). {LOST}"
+        return Ended.CRASHED, f"The interpreter died (status {code})."
 
     async def _answer(self, kind: str, *, most: int = 0) -> tuple[frames.Head, bytes]:
         """Read the one frame of an answer. Raises SessionEnded, FrameError."""
@@ -211,11 +216,19 @@ class ProcessSession:
         if pipe is None:
             raise SessionEnded(Ended.CRASHED)
         self._number += 1
+        self._said = 0
         try:
             pipe.write(frames.pack({**head, "number": self._number}, body))
             await pipe.drain()
         except (ConnectionError, RuntimeError) as error:
             raise SessionEnded(Ended.CRASHED) from error
+
+    def _most_said(self) -> int:
+        """Return how much an honest process says in a run."""
+        bounds = self._limits
+        frames_of_run = bounds.logs + 4 * bounds.files + 2
+        drawn = bounds.images * (bounds.image + frames.LONGEST_HEAD)
+        return bounds.all_files + drawn + frames_of_run * FRAME_COST
 
     async def _read(self, *, most: int | None = None) -> tuple[frames.Head, bytes]:
         pipe = self._process.stdout
@@ -225,6 +238,7 @@ class ProcessSession:
         try:
             lengths = await pipe.readexactly(frames.LENGTHS.size)
             head_length, body_length = frames.parse_lengths(lengths, most=most)
+            self._said += FRAME_COST + head_length + body_length
             head = frames.parse_head(await pipe.readexactly(head_length))
             body = await pipe.readexactly(body_length)
         except asyncio.IncompleteReadError as error:

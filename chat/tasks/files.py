@@ -12,7 +12,7 @@ from procrastinate.contrib.django import app
 from chat import storage
 from chat.models import Chunk, IndexStatus, StoreFile, Upload, UploadStatus, VectorStore
 from chat.tools import code_state
-from tenants.db import call_door, in_db
+from tenants.db import Lane, call_door, in_lane
 from tenants.scope import tenant_scope
 
 # A body is whole before its row is made: what is left is a copy from one disk to another.
@@ -24,17 +24,21 @@ AT_ONCE = 500
 @app.task(queue="upkeep", queueing_lock="erase_files")
 async def erase_files(timestamp: int) -> None:
     """Erase files that were deleted, have expired, or never arrived whole."""
-    for file_id, tenant_id in await in_db(call_door, "files_to_remove", ARRIVE_SECONDS, AT_ONCE):
+    for file_id, tenant_id in await in_lane(
+        Lane.FILES, call_door, "files_to_remove", ARRIVE_SECONDS, AT_ONCE
+    ):
         with tenant_scope(tenant_id):
-            await in_db(partial(storage.erase, file_id, arrive_seconds=ARRIVE_SECONDS))
+            await in_lane(
+                Lane.FILES, partial(storage.erase, file_id, arrive_seconds=ARRIVE_SECONDS)
+            )
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="erase_stores")
 async def erase_stores(timestamp: int) -> None:
     """Erase deleted vector stores with all that was made for searching them."""
-    for store_id, tenant_id in await in_db(call_door, "stores_to_remove", AT_ONCE):
-        await in_db(_erase_store, tenant_id, store_id)
+    for store_id, tenant_id in await in_lane(Lane.FILES, call_door, "stores_to_remove", AT_ONCE):
+        await in_lane(Lane.FILES, _erase_store, tenant_id, store_id)
 
 
 def _erase_store(tenant_id: UUID, store_id: str) -> None:
@@ -46,8 +50,8 @@ def _erase_store(tenant_id: UUID, store_id: str) -> None:
 @app.task(queue="upkeep", queueing_lock="empty_stores")
 async def empty_stores(timestamp: int) -> None:
     """Erase what was made for searching stores that have expired; the stores say so themselves."""
-    for store_id, tenant_id in await in_db(call_door, "stores_to_empty", AT_ONCE):
-        await in_db(_empty_store, tenant_id, store_id)
+    for store_id, tenant_id in await in_lane(Lane.FILES, call_door, "stores_to_empty", AT_ONCE):
+        await in_lane(Lane.FILES, _empty_store, tenant_id, store_id)
 
 
 def _empty_store(tenant_id: UUID, store_id: str) -> None:
@@ -70,8 +74,10 @@ def _empty_store(tenant_id: UUID, store_id: str) -> None:
 @app.task(queue="upkeep", queueing_lock="erase_code_sessions")
 async def erase_code_sessions(timestamp: int) -> None:
     """Erase variables and files of code that nobody went on with."""
-    for session_id, tenant_id in await in_db(call_door, "code_sessions_to_remove", AT_ONCE):
-        await in_db(_erase_code_session, tenant_id, session_id)
+    for session_id, tenant_id in await in_lane(
+        Lane.FILES, call_door, "code_sessions_to_remove", AT_ONCE
+    ):
+        await in_lane(Lane.FILES, _erase_code_session, tenant_id, session_id)
 
 
 def _erase_code_session(tenant_id: UUID, session_id: int) -> None:
@@ -83,8 +89,8 @@ def _erase_code_session(tenant_id: UUID, session_id: int) -> None:
 @app.task(queue="upkeep", queueing_lock="end_uploads")
 async def end_uploads(timestamp: int) -> None:
     """End uploads whose hour is over, and let their parts go."""
-    for upload_id, tenant_id in await in_db(call_door, "uploads_to_end", AT_ONCE):
-        await in_db(_end_upload, tenant_id, upload_id)
+    for upload_id, tenant_id in await in_lane(Lane.FILES, call_door, "uploads_to_end", AT_ONCE):
+        await in_lane(Lane.FILES, _end_upload, tenant_id, upload_id)
 
 
 def _end_upload(tenant_id: UUID, upload_id: str) -> None:

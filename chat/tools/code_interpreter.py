@@ -22,11 +22,12 @@ from chat.sandbox.base import (
     SandboxUnavailable,
     Session,
     SessionEnded,
+    check_size,
 )
 from chat.tools import code_state, registry
 from chat.tools.base import Effect, Limits, ToolContext, ToolError, ToolResult, Unsettled
 from chat.tools.code_files import Input, Output, inputs_of, write_outputs
-from chat.tools.code_sessions import CodeSessions, code_sessions
+from chat.tools.code_sessions import CodeSessions, code_sessions, limits
 from chat.tools.code_state import After, Before
 from chat.tools.metering import note_code_session
 from chat.tools.registry import tool
@@ -165,6 +166,8 @@ class _Call:
             if one.file.pk in self.laid:
                 continue
             try:
+                # Ahead of reading it: what is too large is not held in memory.
+                check_size(one.file.bytes, limits())
                 data = await in_lane(Lane.TOOLS, _contents, one.file.storage_key)
                 await session.put_file(one.name, data)
             except (BadFile, FileNotFoundError) as error:

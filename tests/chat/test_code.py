@@ -80,9 +80,11 @@ async def test_another_process_goes_on_and_the_first_one_notices(
     async with coding(world.acme) as run:
         await compute(world.acme, run, "numbers = [1]\nopen('a.txt', 'w').write('one')")
         async with other_process(monkeypatch):
-            await compute(world.acme, run, "numbers.append(2)")
+            [row] = await compute(world.acme, run, "numbers.append(2)")
         found = await result(world.acme, run, "numbers.append(3)\n(numbers, open('a.txt').read())")
     assert found["value"] == "([1, 2, 3], 'one')"
+    assert row.details is not None
+    assert row.details["files"] == []
 
 
 async def test_calls_of_one_round_run_one_after_another(world: World, monty: None) -> None:
@@ -131,9 +133,10 @@ async def test_files_of_others_are_not_laid_in(
     assert "No such file" in found["error"]
 
 
-async def test_a_file_that_is_too_large_is_named_and_the_code_runs(
-    world: World, monty: None
+async def test_a_file_that_is_too_large_is_named_not_read_and_the_code_runs(
+    world: World, monty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(code_interpreter, "_contents", None)
     async with coding(world.acme) as run:
         large = await in_db(add_input, world.acme, bytes(16 * 2**20 + 1), owner="alice")
         await in_db(attach, world.acme, run, large)

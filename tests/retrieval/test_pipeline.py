@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 
 from chat.models import Chunk, File, StoreFile
-from chat.retrieval import embed, pipeline
+from chat.retrieval import embed, index, pipeline
 from chat.retrieval.index import claim_file, store_indexed
 from chat.upstream.errors import UpstreamUnavailable
+from tenants.db import Lane, in_db
 from tests.retrieval import files
 from tests.retrieval.conftest import find, make_store
 from tests.world import World
@@ -40,6 +42,41 @@ def indexed(world: World, row: StoreFile) -> StoreFile:
     with world.acme.scope(), transaction.atomic():
         found: StoreFile = StoreFile.objects.select_related("store").get(pk=row.pk)
     return found
+
+
+async def test_files_have_threads_of_their_own_so_that_chats_wait_for_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(
+        index, "store_indexed", lambda *_given: seen.append(threading.current_thread().name)
+    )
+    row = await in_db(waiting, world, b"The word is walnut.")
+    await pipeline.index_file(world.acme.tenant.pk, row.pk)
+    assert [name.partition("_")[0] for name in seen] == [Lane.FILES.value]
+
+
+async def test_a_long_text_is_cut_beside_the_event_loop(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loops: list[bool] = []
+
+    def chunks(*_given: Any, **_sizes: int) -> list[Any]:
+        loops.append(has_loop())
+        return []
+
+    monkeypatch.setattr(index, "chunks", chunks)
+    row = await in_db(waiting, world, b"The word is walnut.")
+    await pipeline.index_file(world.acme.tenant.pk, row.pk)
+    assert loops == [False]
+
+
+def has_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def test_a_pdf_becomes_searchable(world: World) -> None:

@@ -49,6 +49,8 @@ LIES = {
     "a chart of infinities": 'draw([["a", [1e999]]])',
     "a chart with too few numbers": 'draw([["a", []]])',
     "a chart of nothing": 'send("chart", kind="bar")',
+    "logs of nothing without end": 'while True: send("log")',
+    "one file over and over": 'while True: send("file", b"x", name="a")',
     "skipped files without end": 'for n in range(9): send("skipped", name="a", why="b")',
 }
 
