@@ -8,7 +8,6 @@ from django.db import models
 from django.utils import timezone
 
 from chat.models.threads import Thread
-from tenants.access import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
@@ -16,10 +15,6 @@ from tenants.models import Membership
 
 class CodeSessionQuerySet(TenantQuerySet["CodeSession"]):
     """Code sessions of the tenant in scope."""
-
-    def for_principal(self, principal: Principal) -> CodeSessionQuerySet:
-        """Return those of the principal's own threads."""
-        return self.filter(member_id=principal.membership_id)
 
     def lasting(self) -> CodeSessionQuerySet:
         """Leave out those that nobody used for too long."""

@@ -201,8 +201,10 @@ class ProcessSession:
                 return Ended.TIME, "The code did not stop in time."
             case Ended.CANCELLED:
                 return Ended.CANCELLED, "The code was stopped."
-        code = self._process.returncode
-        return Ended.CRASHED, f"The interpreter died (status {code})."
+            case Ended.CRASHED:
+                code = self._process.returncode
+                return Ended.CRASHED, f"The interpreter died (status {code})."
+        return Ended.CRASHED, LOST
 
     async def _answer(self, kind: str, *, most: int = 0) -> tuple[frames.Head, bytes]:
         """Read the one frame of an answer. Raises SessionEnded, FrameError."""
