@@ -16,6 +16,7 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.base import Cursor
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
@@ -63,26 +64,36 @@ class TenantSetting:
         Raises:
             TenantScopeError: when the transaction already belongs to another tenant.
         """
-        if self.connection.in_atomic_block:
-            self._send(execute, context)
         if isinstance(sql, str) and sql.startswith("ROLLBACK TO SAVEPOINT"):
             # A setting made inside the savepoint goes with it; send it again.
             self.sent = None
-        return execute(sql, params, many, context)
+            return execute(sql, params, many, context)
+        tenant_id = self._due() if self.connection.in_atomic_block else None
+        if tenant_id is None:
+            return execute(sql, params, many, context)
+        setting = f"SELECT set_config('{SETTING}', '{tenant_id}', true)"
+        if many or not isinstance(sql, str) or type(context["cursor"].cursor) is not Cursor:
+            execute(setting, None, False, context)
+            found = execute(sql, params, many, context)
+        else:
+            # Together they are one round trip.
+            found = execute(f"{setting}; {sql}", params, many, context)
+            context["cursor"].nextset()
+        self.sent = tenant_id
+        return found
 
-    def _send(self, execute: Callable[..., Any], context: Any) -> None:
+    def _due(self) -> UUID | None:
+        """Return the tenant that this transaction has not been told of."""
         raw: Any = self.connection.connection
         status = raw.info.transaction_status
         if status == TransactionStatus.IDLE:
             self.sent = None
         tenant_id = scoped_tenant_id()
-        if tenant_id is None or status == TransactionStatus.INERROR:
-            return
+        if tenant_id is None or status == TransactionStatus.INERROR or tenant_id == self.sent:
+            return None
         if self.sent is None:
-            execute(f"SELECT set_config('{SETTING}', %s, true)", [str(tenant_id)], False, context)
-            self.sent = tenant_id
-        elif self.sent != tenant_id:
-            raise TenantScopeError("One transaction cannot serve two tenants.")
+            return tenant_id
+        raise TenantScopeError("One transaction cannot serve two tenants.")
 
 
 def install_tenant_setting(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:

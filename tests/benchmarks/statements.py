@@ -15,6 +15,8 @@ from tests.benchmarks.measures import Bench
 from tests.benchmarks.streams import Arrivals, set_pace
 
 LINE = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]+): (.*)")
+# The tenant's setting is sent with the first statement of its transaction.
+SETTING = re.compile(r"SELECT set_config\([^)]*\); ")
 NOT_COUNTED = re.compile(r"BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|SELECT set_config|SET |RESET ")
 WRITES = re.compile(r"\b(?:INSERT|UPDATE|DELETE)\b")
 NOT_WAITED_FOR = "SET LOCAL synchronous_commit = off"
@@ -56,7 +58,7 @@ def count(lines: list[str]) -> Cost:
     for line in lines:
         if not (found := LINE.search(line)):
             continue
-        connection, statement = found.groups()
+        connection, statement = found[1], SETTING.sub("", found[2], count=1)
         if not (NOT_COUNTED.match(statement) or BACKGROUND.search(statement)):
             cost.statements += 1
         told = open_transactions[connection]

@@ -26,6 +26,11 @@ def test_reading_or_not_waiting_is_no_durable_commit(first: str) -> None:
     assert count(logged("BEGIN", first, *writes, "COMMIT")).commits == 0
 
 
+def test_a_statement_counts_beside_the_setting_that_travels_with_it() -> None:
+    cost = count(logged("BEGIN", "SELECT set_config('a', 'b', true); UPDATE b", "COMMIT"))
+    assert (cost.statements, cost.commits) == (1, 1)
+
+
 def test_connections_are_told_apart() -> None:
     one, other = logged("BEGIN", "UPDATE a"), logged("BEGIN", "SELECT 1", "COMMIT", connection=8)
     assert count([*one, *other]).commits == 0

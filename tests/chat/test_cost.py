@@ -32,8 +32,10 @@ class Statements(list[str]):
     """The statements of all connections, without transaction control."""
 
     def __call__(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
-        if not sql.startswith(FREE):
-            self.append(sql)
+        # The tenant's setting and a transaction's first statement are sent as one.
+        told = sql.partition("; ")[2] if sql.startswith("SELECT set_config(") else sql
+        if told and not told.startswith(FREE):
+            self.append(told)
         return execute(sql, *rest)
 
 
