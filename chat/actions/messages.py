@@ -1,232 +1,93 @@
-"""Send a message, or withdraw one that waits."""
+"""Add, change and delete single messages, as programs do: no answer begins (see sending)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.db import transaction
+from procrastinate.contrib.django import app as jobs
 
 from chat import wire
-from chat.actions.approvals import decline_waiting
-from chat.actions.attachments import attach
-from chat.actions.contents import clean_content
-from chat.actions.resources import check_image_files, clean_attachments
-from chat.actions.runs import request_cancel
-from chat.conf import conf
-from chat.errors import AssistantDisabled, NotFound, ThreadBusy, ThreadFull
-from chat.models import Assistant, File, Message, Run, RunStatus, Thread
-from chat.models.assistants import BusyPolicy
-from chat.models.reasons import Reason
-from chat.runs.launch import active_run_of, launch, tell
-from chat.runs.start import insert_run
-from chat.runs.thread_end import title_of
-from chat.runs.turn import Ending
-from chat.runs.worker import worker
+from chat.actions.appending import append_messages, clean_message, locked_thread
+from chat.actions.fields import clean_id, clean_metadata, not_found
+from chat.errors import ThreadBusy
+from chat.models import Message, Run, Thread, ThreadMapping
+from chat.runs.launch import tell
 from tenants.access import Principal
-from tenants.errors import AtriumError
 from tenants.scope import tenant_scope
 
-ATTEMPTS = 3
-INTERRUPTED = Ending(
-    status=RunStatus.CANCELLED, reason=Reason.INTERRUPTED, message_reason="run_cancelled"
-)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sent:
-    """An accepted message. `run` is None while it is queued."""
-
-    thread: Thread
-    message: Message
-    run: Run | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A message as it was asked for, its parts and attachments checked."""
-
-    assistant_id: str
-    parts: list[dict[str, Any]]
-    attachments: list[dict[str, Any]]
-    client_id: str
-    busy: str | None
-
-    @property
-    def title(self) -> str:
-        """What a new thread is called by it."""
-        return title_of(Message(content=self.parts).text())
-
-
-def create_message(
-    principal: Principal,
-    thread_id: str | None,
-    *,
-    assistant_id: str,
-    content: Any,
-    client_id: str,
-    busy: str | None = None,
-    attachments: Any = None,
-) -> Sent:
-    """Store a member's message and start its answer; a repeated `client_id` is the same message.
-
-    `content` is text or content parts, `attachments` are files and the tools that
-    get them. Without `thread_id` a new thread is made. While an answer is under
-    way `busy` decides: "reject", "queue" or "interrupt" (stop it, then answer
-    this); None is as the assistant has it.
+def add_message(principal: Principal, thread_id: str, **given: Any) -> Message:
+    """Store a message at the end of a thread: `role`, `content`, `attachments`, `metadata`.
 
     Raises:
-        NotFound: for an unknown thread, assistant or file.
-        AssistantDisabled, ThreadFull, InvalidInput: as they say.
-        ThreadBusy: with "reject", while an answer is under way.
-        TooManyRuns: while as many answers are under way as there may be.
+        NotFound: for an unknown thread.
+        ThreadBusy: while a run is active on it.
+        InvalidInput, ThreadFull: as they say.
     """
-    asked = Asked(
-        assistant_id=assistant_id,
-        parts=clean_content(content),
-        attachments=clean_attachments(attachments),
-        client_id=client_id,
-        busy=busy,
-    )
-    if principal.membership_id is None:
-        raise NotFound()
-    with tenant_scope(principal.tenant_id):
-        for _attempt in range(ATTEMPTS):
-            try:
-                with transaction.atomic():
-                    return _create(principal, thread_id, asked)
-            except IntegrityError:
-                # The same message came before, or another answer began meanwhile.
-                sent = _repeated(principal, client_id)
-            except AtriumError:
-                sent = _repeated(principal, client_id)
-                if sent is None:
-                    raise
-            if sent is not None:
-                return sent
-    raise ThreadBusy()
+    cleaned = clean_message(given)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        thread = locked_thread(principal, thread_id)
+        _refuse_while_busy(thread, "Can't add messages to {thread} while a run {run} is active.")
+        [message] = append_messages(principal, thread, [cleaned])
+        created = wire.message_object(message)
+        tell(principal.tenant_id, thread.pk, "thread.message.created", created)
+        return message
 
 
-@transaction.atomic
-def _repeated(principal: Principal, client_id: str) -> Sent | None:
-    message = (
-        Message.objects.for_principal(principal)
-        .select_related("thread", "assistant")
-        .filter(sender=principal.membership_id, client_id=client_id)
-        .first()
-    )
-    if message is None:
-        return None
-    run = (
-        Run.objects.filter(thread_id=message.thread_id, through_position=message.position)
-        .select_related("assistant")
-        .order_by("created_at")
-        .first()
-    )
-    return Sent(thread=message.thread, message=message, run=run)
-
-
-def _create(principal: Principal, thread_id: str | None, asked: Asked) -> Sent:
-    thread = _thread(principal, thread_id, asked)
-    assistant = Assistant.objects.filter(pk=asked.assistant_id).first()
-    if assistant is None:
-        raise NotFound(f"No assistant found with id '{asked.assistant_id}'.", param="assistant")
-    if not assistant.is_offered:
-        raise AssistantDisabled()
-    if thread.last_position >= conf.messages_per_thread:
-        raise ThreadFull()
-    check_image_files(principal, asked.parts, param="content")
-    thread.title = thread.title or _name_of_picture(asked)
-    attach(principal, thread, asked.attachments)
-    message = Message(
-        thread=thread,
-        role="user",
-        assistant=assistant,
-        content=asked.parts,
-        attachments=asked.attachments,
-        client_id=asked.client_id,
-        sender=principal.membership_id,
-        sender_key=principal.key.pk if principal.key else None,
-    )
-    assert principal.membership_id is not None
-    active_id = active_run_of(thread.pk, member_id=principal.membership_id)
-    if active_id is not None:
-        active = Run.objects.select_related("assistant").get(pk=active_id)
-        return _while_busy(principal, thread, message, active, asked.busy or assistant.busy_policy)
-    return _answer(principal, thread, message, assistant)
-
-
-def _name_of_picture(asked: Asked) -> str:
-    """Return what a thread is called that begins with a picture and no words."""
-    shown = [part["image_file"]["file_id"] for part in asked.parts if "image_file" in part]
-    name = File.objects.filter(pk__in=shown[:1]).values_list("filename", flat=True).first()
-    return title_of(name or "")
-
-
-def _thread(principal: Principal, thread_id: str | None, asked: Asked) -> Thread:
-    """Return the locked thread, or a new one titled by the message's first words."""
-    if thread_id is None:
-        thread = Thread(member=principal.membership, title=asked.title)
-        thread.save(force_insert=True)
-        return thread
-    found: Thread | None = (
-        Thread.objects.for_principal(principal).locked().filter(pk=thread_id).first()
-    )
-    if found is None:
-        raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
-    if not found.title:
-        found.title = asked.title
-    return found
-
-
-def _answer(principal: Principal, thread: Thread, message: Message, assistant: Assistant) -> Sent:
-    assert principal.membership_id is not None
-    thread.last_position += 1
-    thread.updated_at = message.created_at = message.completed_at = timezone.now()
-    message.position = thread.last_position
-    message.save(force_insert=True)
-    thread.save(update_fields=["title", "last_position", "updated_at"])
-    run = insert_run(
-        thread,
-        assistant=assistant,
-        member_id=principal.membership_id,
-        key_id=message.sender_key,
-        owner=worker.claim_owner,
-    )
-    launch(run, message=message)
-    return Sent(thread=thread, message=message, run=run)
-
-
-def _while_busy(
-    principal: Principal, thread: Thread, message: Message, active: Run, busy: str
-) -> Sent:
-    if busy == BusyPolicy.REJECT:
-        raise ThreadBusy(f"Can't add messages to {thread.pk} while a run {active.pk} is active.")
-    message.save(force_insert=True)
-    thread.updated_at = timezone.now()
-    thread.save(update_fields=["title", "updated_at"])
-    tell(principal.tenant_id, thread.pk, "atrium.message.queued", wire.message_object(message))
-    if busy == BusyPolicy.INTERRUPT:
-        request_cancel(active, INTERRUPTED)
-    elif active.status == RunStatus.REQUIRES_ACTION:
-        # Whoever writes on instead of approving has declined.
-        decline_waiting(principal, active)
-    message.refresh_from_db(fields=["position"])
-    return Sent(thread=thread, message=message, run=None)
-
-
-def delete_queued_message(principal: Principal, message_id: str) -> None:
-    """Withdraw a message that still waits.
+def update_message(
+    principal: Principal, thread_id: str, message_id: str, *, metadata: Any
+) -> Message:
+    """Replace a message's metadata.
 
     Raises:
-        NotFound: for an unknown message, or one that is being answered already.
+        NotFound: for an unknown thread or message.
+        InvalidInput: for what is no metadata.
+    """
+    cleaned = clean_metadata(metadata)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        message = _message(locked_thread(principal, thread_id), message_id)
+        message.metadata = cleaned
+        message.save(update_fields=["metadata"])
+        return message
+
+
+def delete_message(principal: Principal, thread_id: str, message_id: str) -> None:
+    """Delete a message; copies of the thread at model servers are forgotten with it.
+
+    Raises:
+        NotFound: for an unknown thread or message.
+        ThreadBusy: while a run is active on the thread.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        messages = Message.objects.for_principal(principal).queued()
-        message = messages.select_for_update(of=("self",)).filter(pk=message_id).first()
-        if message is None:
-            raise NotFound(f"No waiting message found with id '{message_id}'.", param="message")
-        data = {"id": message.pk, "client_id": message.client_id}
+        thread = locked_thread(principal, thread_id)
+        message = _message(thread, message_id)
+        _refuse_while_busy(
+            thread, "Can't delete messages from {thread} while a run {run} is active."
+        )
+        _forget_copies(thread)
         Message.objects.filter(pk=message.pk).delete()
-        tell(principal.tenant_id, message.thread_id, "atrium.message.withdrawn", data)
+        tell(principal.tenant_id, thread.pk, "atrium.message.deleted", {"id": message.pk})
+
+
+def _refuse_while_busy(thread: Thread, sentence: str) -> None:
+    active = Run.objects.active().filter(thread=thread).values_list("pk", flat=True).first()
+    if active is not None:
+        raise ThreadBusy(sentence.format(thread=thread.pk, run=active))
+
+
+def _message(thread: Thread, message_id: str) -> Message:
+    message_id = clean_id(message_id, param="message_id", prefix="msg_")
+    rows = Message.objects.filter(thread=thread).select_related("assistant")
+    message: Message | None = rows.filter(pk=message_id).first()
+    if message is None:
+        raise not_found("msg_", message_id, param="message_id")
+    return message
+
+
+def _forget_copies(thread: Thread) -> None:
+    """A conversation kept by a model server still holds the message: the next run begins anew."""
+    task = jobs.configure_task("chat.tasks.forget_conversation", queue="upkeep")
+    for mapping in ThreadMapping.objects.filter(thread=thread):
+        task.defer(upstream=mapping.upstream, conversation=mapping.external_id)
+        mapping.delete()

@@ -8,13 +8,13 @@ from uuid import UUID
 
 from django.db import transaction
 
+from chat.actions.appending import append_messages, clean_messages, locked_thread, take_files
 from chat.actions.approvals import decline_waiting
 from chat.actions.fields import clean_id, clean_metadata, not_found
-from chat.actions.messages import INTERRUPTED
 from chat.actions.resources import clean_tool_resources, settled
 from chat.actions.run_options import clean_run_options
 from chat.actions.runs import locked_run, request_cancel
-from chat.actions.thread_messages import append_messages, clean_messages, locked_thread, take_files
+from chat.actions.sending import INTERRUPTED
 from chat.conf import conf
 from chat.errors import AssistantDisabled, NotAllowed, ThreadBusy, ThreadFull, TooManyRuns
 from chat.models import Assistant, Run, RunStatus, Thread

@@ -7,8 +7,8 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from chat.actions.appending import locked_thread
 from chat.actions.fields import clean_metadata, not_found
-from chat.actions.thread_messages import locked_thread
 from chat.errors import AssistantDisabled, NotFound, NothingToRetry, RunFinished, ThreadBusy
 from chat.models import Assistant, Run, RunStatus, Thread
 from chat.runs import recovery

@@ -9,15 +9,15 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat import wire
-from chat.actions.fields import clean_metadata
-from chat.actions.resources import clean_tool_resources, settled
-from chat.actions.runs import request_cancel
-from chat.actions.thread_messages import (
+from chat.actions.appending import (
     append_messages,
     clean_messages,
     copy_messages,
     locked_thread,
 )
+from chat.actions.fields import clean_metadata
+from chat.actions.resources import clean_tool_resources, settled
+from chat.actions.runs import request_cancel
 from chat.conf import conf
 from chat.errors import InvalidInput, NotAllowed, NotFound, ThreadTooLong
 from chat.models import Run, RunStatus, Thread

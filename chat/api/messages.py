@@ -9,9 +9,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
+from chat.actions.appending import ROLES
 from chat.actions.fields import clean_id, not_found
-from chat.actions.single_messages import add_message, delete_message, update_message
-from chat.actions.thread_messages import ROLES
+from chat.actions.messages import add_message, delete_message, update_message
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Choice, Input, Text
 from chat.api.pages import PageQuery

@@ -7,8 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
+from chat.actions.appending import COPIED_AT_ONCE
 from chat.actions.fields import clean_id, not_found
-from chat.actions.thread_messages import COPIED_AT_ONCE
 from chat.actions.threads import copy_thread, create_thread, delete_thread, update_thread
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Input, Text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chat import wire
-from chat.actions.messages import Sent
+from chat.actions.sending import Sent
 
 
 def sent_answer(sent: Sent) -> dict[str, Any]:

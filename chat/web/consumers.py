@@ -16,8 +16,8 @@ from django.db import DatabaseError
 
 from chat import wire
 from chat.actions.approvals import decide_call
-from chat.actions.messages import create_message, delete_queued_message
 from chat.actions.runs import cancel_run, retry_run
+from chat.actions.sending import create_message, delete_queued_message
 from chat.conf import conf
 from chat.errors import Unavailable
 from chat.runs.follow import Reader, follow

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from chat.actions.messages import Sent
+from chat.actions.sending import Sent
 from chat.models import Message, Run, RunStep, ToolCall, Usage
 from chat.runs import upstreams
 from chat.runs.live import LiveRun, hub

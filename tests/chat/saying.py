@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from chat.actions.messages import Sent, create_message
+from chat.actions.sending import Sent, create_message
 from chat.models import Run
 from tenants.access import Principal
 from tests.world import Company

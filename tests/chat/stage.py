@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from chat.actions.messages import create_message
+from chat.actions.sending import create_message
 from chat.models import Message, Run, RunStep, ToolCall
 from chat.models.runs import ACTIVE
 from chat.runs.follow import follow

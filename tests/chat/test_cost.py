@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.db.backends.signals import connection_created
 
-from chat.actions.messages import Sent, create_message
+from chat.actions.sending import Sent, create_message
 from chat.conf import conf
 from chat.runs import drafts, upstreams
 from chat.runs.copies import LOOKS

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from chat.runs.quotes import LONGEST_PIECE, quote_for
 
 POLICY = Path("chat/demo/documents/northwind/Returns policy.md").read_text()
-PDF = (
-    "You may re-\nturn the goods within thirty days of the\ndelivery. Else no\nrefund is due."
-)
+PDF = "You may re-\nturn the goods within thirty days of the\ndelivery. Else no\nrefund is due."
 TABLE = "Name,Price\nBlender,20\nJar,5\nLid,2"
 
 

@@ -22,10 +22,10 @@ from hypothesis.stateful import (
 )
 
 from chat.actions.approvals import decide_call
-from chat.actions.messages import create_message, delete_queued_message
 from chat.actions.new_runs import create_run
 from chat.actions.outputs import submit_tool_outputs
 from chat.actions.runs import cancel_run, retry_run
+from chat.actions.sending import create_message, delete_queued_message
 from chat.actions.threads import delete_thread, restore_thread
 from chat.errors import NothingToRetry, ThreadBusy
 from chat.models import Message, ToolCall

@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from chat.actions.messages import INTERRUPTED, Sent
 from chat.actions.runs import cancel_run, request_cancel
+from chat.actions.sending import INTERRUPTED, Sent
 from chat.errors import RunFinished
 from chat.models import Run, RunStatus, Thread
 from chat.runs import records, recovery

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from websockets.exceptions import WebSocketException
 
-from chat.actions.messages import create_message
+from chat.actions.sending import create_message
 from tests.crash.invariants import Acknowledged
 from tests.crash.stand import Stand
 from tests.server import Server
