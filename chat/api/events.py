@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from chat.models import RunStatus
+from chat.runs.entries import Entry
 from chat.runs.lifecycle import TERMINAL
-from chat.runs.live import Entry
 from chat.wire_calls import call_delta, outputs_delta
 
 WireObject = dict[str, Any]

@@ -23,8 +23,8 @@ from chat.api.events import Place, Sequencer
 from chat.conf import conf
 from chat.errors import ChatError, NotFound
 from chat.models import Run, ToolCall
+from chat.runs.entries import Entry
 from chat.runs.follow import Reader, follow
-from chat.runs.live import Entry
 from chat.runs.revocation import Watched
 from chat.runs.stored import read_thread
 from chat.runs.worker import worker

@@ -6,9 +6,10 @@ thread's run is executed.
 
 from __future__ import annotations
 
+from chat.runs.entries import Cursor
 from chat.runs.forwarding import elsewhere
-from chat.runs.live import Cursor, hub
 from chat.runs.live import Reader as Reader
+from chat.runs.live import hub
 from chat.runs.stored import StoredThread, read_thread
 from tenants.access import Principal
 from tenants.db import in_db

@@ -22,7 +22,8 @@ from channels.layers import get_channel_layer
 
 from chat.conf import conf
 from chat.models import RunStatus
-from chat.runs.live import Channel, Cursor, Entry, Hub, Key, Reader, hub
+from chat.runs.entries import Cursor, Entry
+from chat.runs.live import Channel, Hub, Key, Reader, hub
 from chat.runs.mirror import Message, Mirror, Rows, begun, packed
 from chat.runs.stored import Active, read_active, read_runs
 from tenants.db import in_db

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 from uuid import UUID
 
-import orjson
-
-from chat import wire
+from chat.runs.entries import Cursor, Entry, Rest, merged, more_of, text_entry
 from chat.runs.lifecycle import TERMINAL
 
 Key = tuple[UUID, str]
@@ -27,54 +25,6 @@ ENDS = frozenset(f"thread.run.{status}" for status in TERMINAL)
 LINGER_SECONDS = 5.0
 # Entries that gather before what everybody has read is joined.
 COMPACT_AFTER = 64
-
-
-@dataclass(slots=True)
-class Entry:
-    """One event, or one piece of a growing text (then `text` is not None).
-
-    `state` is the run's state number when it was made, `part` which of the
-    message's contents the text is: pictures come before it.
-    """
-
-    run: str
-    state: int
-    event: str
-    data: dict[str, Any]
-    item: str = ""
-    text: str | None = None
-    part: int = 0
-    # The API's encoding of a piece of text, kept by chat.api.events.
-    sse: bytes | None = None
-    _frame: str | None = None
-
-    def frame(self, thread: str) -> str:
-        """Return the encoded frame, made once."""
-        if self._frame is None:
-            self._frame = encode(self, thread)
-        return self._frame
-
-
-def encode(entry: Entry, thread: str) -> str:
-    """Return the text frame of docs/websocket.md."""
-    body = {
-        "type": "event",
-        "thread": thread,
-        "run": entry.run or None,
-        "state": entry.state,
-        "event": entry.event,
-        "data": entry.data,
-    }
-    return orjson.dumps(body).decode()
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """What a client has: a run's state number, and code points of each item's text."""
-
-    run: str
-    state: int
-    offsets: Mapping[str, int] = field(default_factory=dict)
 
 
 class Elsewhere(Protocol):
@@ -293,68 +243,6 @@ class Reader:
         if not channel.is_read and channel.hub.elsewhere is not None:
             channel.hub.elsewhere.unread(channel)
         channel.hub.drop_if_idle(channel)
-
-
-def merged(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Join neighbouring pieces of the same text into one entry."""
-    run: list[Entry] = []
-    for entry in entries:
-        if run and (entry.text is None or entry.item != run[-1].item):
-            yield _joined(run)
-            run = []
-        if entry.text is None:
-            yield entry
-        else:
-            run.append(entry)
-    if run:
-        yield _joined(run)
-
-
-def _joined(pieces: Sequence[Entry]) -> Entry:
-    if len(pieces) == 1:
-        return pieces[0]
-    return more_of(pieces[-1], "".join(p.text or "" for p in pieces))
-
-
-def text_entry(run: str, state: int, message_id: str, text: str, part: int = 0) -> Entry:
-    """Return a `thread.message.delta` of `text`."""
-    data = wire.message_delta(message_id, text, part=part)
-    return Entry(run, state, "thread.message.delta", data, item=message_id, text=text, part=part)
-
-
-def more_of(entry: Entry, text: str) -> Entry:
-    """Return another piece of the text that `entry` is a piece of."""
-    return text_entry(entry.run, entry.state, entry.item, text, entry.part)
-
-
-class Rest:
-    """What a client at `cursor` lacks of its run; the run's entries are given in order."""
-
-    def __init__(self, cursor: Cursor) -> None:
-        self.cursor = cursor
-        self._seen: dict[str, int] = {}
-
-    def of(self, entry: Entry) -> Iterator[Entry]:
-        """Yield a later event, a text that begins later, or the rest of one that ends later."""
-        if entry.text is None:
-            if entry.state > self.cursor.state:
-                yield entry
-            return
-        start = self._seen.get(entry.item, 0)
-        end = self._seen[entry.item] = start + len(entry.text)
-        have = self.cursor.offsets.get(entry.item, 0)
-        if have <= start:
-            yield entry
-        elif have < end:
-            yield more_of(entry, entry.text[have - start :])
-
-    def ahead(self) -> dict[str, int]:
-        """Return the code points of each item that the client has beyond what was given."""
-        return {
-            item: have - self._seen.get(item, 0)
-            for item, have in self.cursor.offsets.items()
-            if have > self._seen.get(item, 0)
-        }
 
 
 class Hub:

@@ -18,7 +18,8 @@ import structlog
 from django.db import DatabaseError, InterfaceError
 
 from chat.models import RunStatus
-from chat.runs.live import ENDS, Channel, Cursor, Entry, Key, Told, text_entry
+from chat.runs.entries import Cursor, Entry, text_entry
+from chat.runs.live import ENDS, Channel, Key, Told
 from chat.runs.stored import Active
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from django.db import transaction
 from chat import wire
 from chat.errors import NotFound
 from chat.models import Message, Run, RunStep, Thread, ToolCall
-from chat.runs.live import Entry
+from chat.runs.entries import Entry
 from chat.runs.turn import STATE_MARGIN
 from chat.tools import registry
 from tenants.access import Principal

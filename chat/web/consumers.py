@@ -20,8 +20,8 @@ from chat.actions.runs import cancel_run, retry_run
 from chat.actions.sending import create_message, delete_queued_message
 from chat.conf import conf
 from chat.errors import Unavailable
+from chat.runs.entries import Cursor
 from chat.runs.follow import Reader, follow
-from chat.runs.live import Cursor
 from chat.runs.revocation import Watched
 from chat.runs.worker import worker
 from chat.upstream.patience import Patience

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chat.runs import forwarding, live, mirror
+from chat.runs.entries import Cursor, Entry
 from chat.runs.forwarding import Forwarding
-from chat.runs.live import Cursor, Entry, Hub, Key, LiveRun, Reader
+from chat.runs.live import Hub, Key, LiveRun, Reader
 from chat.runs.stored import Active
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat.runs import live
-from chat.runs.live import Cursor, Entry, LiveRun, Rest, hub, merged
+from chat.runs.entries import Cursor, Entry, Rest, merged
+from chat.runs.live import LiveRun, hub
 
 TENANT = uuid4()
 RUN = {"id": "run_1", "object": "thread.run"}
