@@ -10,7 +10,7 @@ import pytest
 
 from chat.demo.load import load
 from chat.demo.models import Order
-from chat.models import Assistant
+from chat.models import Assistant, StoreFile
 from tenants.access import memberships_of
 from tenants.db import in_db
 from tenants.models import User
@@ -25,6 +25,8 @@ MAYA, LENA, ROBIN = "maya@northwind.example", "lena@harbor.example", "robin@both
 def demo(server: Server, tmp_path: Path, settings: Any) -> Server:
     """A server beside the demonstration companies."""
     settings.DATA_DIR = tmp_path
+    # Where the server looks for it.
+    settings.MEDIA_ROOT = server.log.parent / "files"
     load()
     return server
 
@@ -87,6 +89,39 @@ async def test_one_person_in_both_gets_each_company_s_own(demo: Server) -> None:
     )
     assert "Summit Parcel" in ours
     assert "Coastline Express" in theirs
+
+
+async def until_documents_are_read(company: Company) -> None:
+    """Return when all documents of a company can be searched."""
+
+    def unread() -> bool:
+        with company.scope():
+            return bool(StoreFile.objects.exclude(status="completed").exists())
+
+    async with asyncio.timeout(60):
+        while True:
+            if not await in_db(unread):
+                return
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("email", "slug", "days"),
+    [(MAYA, "northwind", "within 60 days"), (LENA, "harbor", "30 days from delivery")],
+)
+async def test_each_company_s_policy_is_quoted_with_its_sources(
+    demo: Server, email: str, slug: str, days: str
+) -> None:
+    company = await in_db(company_of, email, slug)
+    await until_documents_are_read(company)
+    async with chat_socket(demo, company, email) as socket:
+        text = await answer(socket, company, "What is your return policy?")
+        done = [each for each in socket.events if each["event"] == "thread.message.completed"]
+    cited = done[-1]["data"]["content"][0]["text"]["annotations"]
+    assert days in text
+    assert len({one["file_citation"]["quote"] for one in cited}) == len(cited) == 5
+    assert all(one["file_citation"]["quote"] in text for one in cited)
+    assert {one["atrium"]["file_name"] for one in cited} == {"Returns policy.md"}
 
 
 @pytest.mark.parametrize(
