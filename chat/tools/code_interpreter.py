@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -147,7 +148,7 @@ class _Call:
             return session
         sandbox, saved = await self.sessions.sandbox(), None
         if before.storage_key and before.backend == sandbox.name:
-            saved = await in_lane(Lane.TOOLS, code_state.read, before.storage_key)
+            saved = await asyncio.to_thread(code_state.read, before.storage_key)
         session = await self.sessions.open(saved)
         if saved is not None:
             self.laid = dict(before.inputs)
@@ -168,7 +169,7 @@ class _Call:
             try:
                 # Ahead of reading it: what is too large is not held in memory.
                 check_size(one.file.bytes, limits())
-                data = await in_lane(Lane.TOOLS, _contents, one.file.storage_key)
+                data = await asyncio.to_thread(_contents, one.file.storage_key)
                 await session.put_file(one.name, data)
             except (BadFile, FileNotFoundError) as error:
                 why = str(error) if isinstance(error, BadFile) else "It is gone."
@@ -195,11 +196,11 @@ class _Call:
         )
 
     def _settle(self, outcome: Outcome, after: After | None, outputs: list[Output]) -> ToolResult:
-        thread = self.ctx.thread
-        # The thread's session first: everybody locks it before they count bytes.
-        state_kept, new = code_state.settle(thread, after)
+        settling = code_state.begin_settling(self.ctx.thread, after)
+        # What people get goes first, where there is not room for all.
         kept, refused = _keep(outputs)
-        if new:
+        state_kept = code_state.settle(settling, after)
+        if settling.new:
             note_code_session(self.ctx)
         notes = [*self.notes, *told_limits(outcome)]
         if after is not None and not state_kept:

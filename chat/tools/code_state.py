@@ -80,29 +80,46 @@ def write(thread: Thread, saved: Saved) -> File:
     return row
 
 
-def settle(thread: Thread, after: After | None) -> tuple[bool, bool]:
-    """Make `after` the thread's state; None keeps the one before. It lasts for an hour from now.
+@dataclass(frozen=True, kw_only=True)
+class Settling:
+    """A thread's session, locked, and whether a new one begins now."""
 
-    Returns whether the bytes are kept, and whether this began a session. Run it in
-    the tenant's scope and the transaction that ends the call.
+    row: CodeSession
+    new: bool
+
+
+def begin_settling(thread: Thread, after: After | None) -> Settling:
+    """Lock the thread's session, and let the bytes go that `after` takes the place of.
+
+    Run it in the tenant's scope and the transaction that ends the call, before
+    any bytes are counted; `settle` in the same.
     """
-    now = timezone.now()
     row = CodeSession.objects.select_for_update().filter(thread=thread).first()
-    new = row is None or row.expires_at <= now
     if row is None:
-        row = CodeSession(thread=thread, member_id=thread.member_id)
-    elif new or after is not None:
+        return Settling(row=CodeSession(thread=thread, member_id=thread.member_id), new=True)
+    new = row.expires_at <= timezone.now()
+    if new or after is not None:
         forget_bytes(row)
+    return Settling(row=row, new=new)
+
+
+def settle(settling: Settling, after: After | None) -> bool:
+    """Make `after` the thread's state, None keeps the one before; it lasts for an hour from now.
+
+    Returns whether the bytes are kept.
+    """
+    row, now = settling.row, timezone.now()
     if after is not None:
         row.state, row.backend = after.state, after.backend
         row.lost, row.inputs = list(after.lost), after.inputs
         _claim(row, after.file)
-    elif new:
+    elif settling.new:
         row.state, row.backend, row.lost, row.inputs = secrets.token_hex(16), "", [], {}
-    row.created_at = now if new else row.created_at
+    if settling.new:
+        row.created_at = now
     row.expires_at = now + timedelta(seconds=conf.code_session_seconds)
     row.save()
-    return bool(row.storage_key), new
+    return bool(row.storage_key)
 
 
 def _claim(row: CodeSession, file: File | None) -> None:

@@ -255,14 +255,14 @@ async def test_a_repeated_call_begins_with_the_state_before_it(
 async def test_nothing_is_kept_beyond_the_companys_storage(
     world: World, monty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(settings.CHAT, "STORAGE_BYTES", 2000)
+    monkeypatch.setitem(settings.CHAT, "STORAGE_BYTES", 5000)
     async with coding(world.acme) as run:
-        source = "open('a.txt', 'w').write('x' * 1500)\nopen('b.txt', 'w').write('x' * 1500)"
+        source = "open('a.txt', 'w').write('x' * 3000)\nopen('b.txt', 'w').write('x' * 3000)"
         [row] = await compute(world.acme, run, source)
         used = await in_db(used_bytes, world.acme)
     assert row.details is not None
     assert [file["name"] for file in row.details["files"]] == ["a.txt"]
-    assert used == 1500
+    assert used == 3000
     assert row.details["notes"] == [
         code_interpreter.NOT_KEPT,
         "The company's storage is full. Not kept: b.txt.",
