@@ -7,6 +7,7 @@ its own; the work between them holds neither.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -22,6 +23,12 @@ from chat.retrieval.extract import Extracted
 from tenants.scope import tenant_scope
 
 MOST_PASSAGES = 50_000
+# Windows that an embedder is given at a time.
+AT_ONCE = 128
+
+
+class ClaimLost(Exception):
+    """Somebody else reads this file by now, or nobody is to read it any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +101,14 @@ def passages_of(extracted: Extracted, *, max_tokens: int, overlap_tokens: int) -
 
 
 async def vectors_of(
-    passages: list[Passage], embedder: Embedder | None
+    passages: list[Passage],
+    embedder: Embedder | None,
+    *,
+    between: Callable[[], Awaitable[None]] | None = None,
 ) -> list[tuple[int, list[float]]]:
     """Return the directions of each passage, one for each window its embedder reads at once.
+
+    A book takes minutes: `between` is awaited every few seconds of it, and may end it.
 
     Raises:
         UpstreamError: when the embedder's server fails.
@@ -104,7 +116,13 @@ async def vectors_of(
     if embedder is None:
         return []
     pieces = await asyncio.to_thread(_pieces, passages, embedder.window_tokens)
-    vectors = await embedder.embed([window for _number, window in pieces])
+    vectors: list[list[float]] = []
+    for start in range(0, len(pieces), AT_ONCE):
+        if start and between is not None:
+            await between()
+        vectors += await embedder.embed(
+            [window for _number, window in pieces[start : start + AT_ONCE]]
+        )
     return [(number, vector) for (number, _), vector in zip(pieces, vectors, strict=True)]
 
 
@@ -164,6 +182,20 @@ def fail_file(task: Task, *, code: str, message: str) -> None:
         row = _claimed(task)
         if row is not None:
             _fail(row, code, message)
+
+
+def renew_claim(task: Task) -> None:
+    """Say that the file is still being read.
+
+    Raises:
+        ClaimLost: where it is no longer this claim's.
+    """
+    with tenant_scope(task.tenant_id), transaction.atomic():
+        rows = StoreFile.objects.filter(
+            pk=task.store_file_id, status=IndexStatus.IN_PROGRESS, tries=task.tries
+        )
+        if not rows.update(claimed_at=timezone.now()):
+            raise ClaimLost()
 
 
 def release_file(task: Task) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -14,7 +15,7 @@ from chat.retrieval import index
 from chat.retrieval.embed import embedder
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.extract import Extracted
-from chat.retrieval.index import Indexed, Task
+from chat.retrieval.index import ClaimLost, Indexed, Task
 from chat.retrieval.reading import ReadingLimits, read_file
 from chat.upstream.errors import UpstreamError
 from tenants.db import Lane, in_lane
@@ -40,6 +41,8 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> None:
         await in_lane(Lane.FILES, index.fail_file, task, code=error.code, message=error.message)
     except UpstreamError as error:
         await _embedding_failed(task, error)
+    except ClaimLost:
+        log.info("indexing_given_up", tenant_id=str(tenant_id), store_file=store_file_id)
     else:
         await in_lane(Lane.FILES, index.store_indexed, task, indexed)
 
@@ -54,7 +57,8 @@ async def _indexed(task: Task) -> Indexed:
         overlap_tokens=task.overlap_tokens,
     )
     found = embedder()
-    vectors = await index.vectors_of(passages, found)
+    renew = partial(in_lane, Lane.FILES, index.renew_claim, task)
+    vectors = await index.vectors_of(passages, found, between=renew)
     return Indexed(
         extracted=extracted,
         passages=passages,

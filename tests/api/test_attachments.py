@@ -107,6 +107,18 @@ def test_files_given_later_in_the_older_spelling_take_the_place_of_others(adam: 
     assert adam.made(where, file_ids=[])["file_ids"] == []
 
 
+def test_files_of_a_message_in_the_older_spelling(alice: Api) -> None:
+    files = [uploaded(alice, b"words")["id"]]
+    alice.headers["OpenAI-Beta"] = "assistants=v1"
+    thread = alice.made("threads")["id"]
+    sent = {"role": "user", "content": "Read this", "file_ids": files}
+    assert alice.made(f"threads/{thread}/messages", sent)["file_ids"] == files
+    [store] = stores_of(alice.get(f"threads/{thread}").json())
+    alice.headers["OpenAI-Beta"] = "assistants=v2"
+    listed = alice.get(f"vector_stores/{store}/files").json()["data"]
+    assert [one["id"] for one in listed] == files
+
+
 def test_an_assistant_has_the_companys_files_only(adam: Api) -> None:
     own = uploaded(adam, b"words", purpose="user_data")["id"]
     resources = {"code_interpreter": {"file_ids": [own]}}

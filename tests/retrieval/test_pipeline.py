@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import transaction
+from django.utils import timezone
 
 from chat.models import Chunk, File, StoreFile
 from chat.retrieval import embed, index, pipeline
@@ -143,3 +146,60 @@ def test_an_embedder_that_is_away_leaves_it_waiting(
         "in_progress",
         "failed",
     ]
+
+
+class Stepped:
+    """An embedder before each of whose steps but the first something happened to the file."""
+
+    id, window_tokens = "stepped:1", 5
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        self.happens, self.steps = happens, 0
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        self.steps += 1
+        await in_db(self.happens)
+        return [[1.0]] * len(texts)
+
+
+def long_text(
+    world: World, monkeypatch: pytest.MonkeyPatch, **change: Any
+) -> tuple[StoreFile, Stepped]:
+    """Return a file that takes several steps, at each of which its row is changed."""
+    row = waiting(world, b"The word is walnut. " * 20)
+
+    def happens() -> None:
+        with world.acme.scope():
+            StoreFile.objects.filter(pk=row.pk).update(**change)
+
+    embedder = Stepped(happens)
+    monkeypatch.setattr(embed, "_built", [embedder])
+    monkeypatch.setattr(index, "AT_ONCE", 2)
+    return row, embedder
+
+
+def test_the_claim_is_renewed_while_a_long_text_is_embedded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = timezone.now() - timedelta(hours=1)
+    row, embedder = long_text(world, monkeypatch, claimed_at=long_ago)
+    renewed = []
+    renew = index.renew_claim
+
+    def noted(task: index.Task) -> None:
+        renew(task)
+        with world.acme.scope():
+            renewed.append(StoreFile.objects.get(pk=row.pk).claimed_at > long_ago)
+
+    monkeypatch.setattr(index, "renew_claim", noted)
+    assert indexed(world, row).status == "completed"
+    assert renewed == [True] * (embedder.steps - 1)
+    assert embedder.steps > 2
+
+
+def test_a_text_that_nobody_waits_for_is_embedded_no_further(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, embedder = long_text(world, monkeypatch, status="cancelled")
+    assert indexed(world, row).status == "cancelled"
+    assert embedder.steps == 1
