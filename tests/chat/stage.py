@@ -100,7 +100,7 @@ class Stage(RuleBasedStateMachine):
     def open_a_thread(self) -> None:
         text = self.next_text()
         sent = self.do(
-            create_message, None, assistant_id=self.assistant, text=text, client_id=str(uuid4())
+            create_message, None, assistant_id=self.assistant, content=text, client_id=str(uuid4())
         )
         talk = Talk(sent.thread.pk)
         self.talks.append(talk)

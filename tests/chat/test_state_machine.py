@@ -86,7 +86,7 @@ class Machine(Stage):
             create_message,
             talk.thread,
             assistant_id=self.assistant,
-            text=text,
+            content=text,
             client_id=text,
             busy=busy,
         )
