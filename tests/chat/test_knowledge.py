@@ -197,6 +197,39 @@ async def test_a_mark_whose_source_is_gone_is_taken_out(
     assert said(run) == {"value": "Yes .", "annotations": []}
 
 
+async def test_many_megabytes_fit_into_a_small_prompt(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepared() -> str:
+        store = make_store(world.acme)
+        page = "The heron of Emden stands in the reeds, and it waits for eels. " * 250
+        add_file(world.acme, store, page * 200, "Herons.txt", chunk_tokens=4096)
+        return make_reader(world.acme, store)
+
+    calls = tuple(
+        Call(name="file_search", arguments=f'{{"query": "heron {word}"}}')
+        for word in ("Emden", "reeds", "eels")
+    )
+    budget = 700
+    async with working(monkeypatch, upstream_server, patience=60, PROMPT_TOKENS=budget):
+        run = await answered(
+            world,
+            upstream_server,
+            await in_db(prepared),
+            Answer(calls=calls),
+            Answer(calls=calls[:1]),
+            Answer(say=("It waits for eels{mark -1}.",)),
+        )
+    sizes = [
+        sum(len(json.dumps(item, ensure_ascii=False)) for item in request.body["input"])
+        for request in upstream_server.model_requests()
+    ]
+    # Names, roles and ids of four calls are besides.
+    assert max(sizes) // 4 < budget + 200
+    assert [call.status for call in run.calls] == ["completed"] * 4
+    assert len(said(run)["annotations"]) == 1
+
+
 async def test_a_mark_that_is_cut_off_by_stopping_is_neither_shown_nor_stored(
     world: World, reader: str, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
