@@ -35,36 +35,11 @@ from tests.chat.coding import (
     told,
     used_bytes,
 )
-from tests.sandbox.opened import all_end, working_bubblewrap
+from tests.sandbox.opened import all_end
 from tests.world import World
 
 FOREVER = "while True:\n    pass"
-
-
-@pytest.fixture(autouse=True)
-def _own_files(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    request.getfixturevalue("settings").MEDIA_ROOT = tmp_path
-
-
-@pytest.fixture
-def bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code runs in the sandbox with pandas."""
-    environment = working_bubblewrap().environment
-    monkeypatch.setitem(settings.CHAT, "CODE_ENVIRONMENT", environment)
-    monkeypatch.setitem(settings.CHAT, "CODE_SANDBOX", "bubblewrap")
-
-
-@pytest.fixture(params=["monty", "bubblewrap"])
-def backend(request: pytest.FixtureRequest) -> str:
-    """Each sandbox in turn is the one that runs code here."""
-    request.getfixturevalue(request.param)
-    return str(request.param)
-
-
-@pytest.fixture
-def monty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code runs in the sandbox that is there everywhere."""
-    monkeypatch.setitem(settings.CHAT, "CODE_SANDBOX", "monty")
+pytestmark = pytest.mark.usefixtures("own_files")
 
 
 async def test_variables_and_files_are_there_for_the_next_code(world: World, backend: str) -> None:
@@ -388,10 +363,11 @@ async def test_a_sandbox_that_does_not_work_is_told_to_the_model(
 
 
 async def test_without_a_setting_the_stronger_sandbox_that_works_is_taken(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bubblewrap: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    works = settings.CHAT["CODE_ENVIRONMENT"]
+    monkeypatch.setitem(settings.CHAT, "CODE_SANDBOX", "auto")
     monkeypatch.setitem(settings.CHAT, "CODE_ENVIRONMENT", tmp_path)
     assert (await CodeSessions().sandbox()).name == "monty"
-    environment = working_bubblewrap().environment
-    monkeypatch.setitem(settings.CHAT, "CODE_ENVIRONMENT", environment)
+    monkeypatch.setitem(settings.CHAT, "CODE_ENVIRONMENT", works)
     assert (await CodeSessions().sandbox()).name == "bubblewrap"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from chat.api.events import Sequencer
 from chat.models import Message
 from chat.runs.entries import Entry
 from chat.runs.stored import read_runs
+from chat.tools.code_sessions import code_sessions
 from tenants.db import in_db
 from tests.chat.at_work import Stored, assistant_on, idle, say, stored, working
 from tests.chat.coding import CODE, add_input, give_assistant
@@ -21,14 +21,10 @@ from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
 from tests.world import World
 
+pytestmark = pytest.mark.usefixtures("own_files", "monty")
+
 CHART = "chart('bar', [{'x': 'a', 'y': 1}])"
 WRITES = "open('sums.csv', 'w').write('a,1')\nopen('notes.txt', 'w').write('b')\nNone"
-
-
-@pytest.fixture(autouse=True)
-def _here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    request.getfixturevalue("settings").MEDIA_ROOT = tmp_path
-    monkeypatch.setitem(settings.CHAT, "CODE_SANDBOX", "monty")
 
 
 def running(*sources: str) -> Answer:
@@ -172,6 +168,45 @@ async def test_a_file_that_came_with_the_message_is_there_for_the_code(
     run = await stored(world.acme, sent.run.pk)
     assert run.calls[0].details is not None
     assert run.calls[0].details["logs"] == "month,total\n1,20\n\n"
+
+
+TOTALS = """
+import pandas as pd
+import matplotlib.pyplot as plt
+sales = pd.read_csv("/mnt/data/sales.csv", parse_dates=["day"])
+by_month = sales.groupby(sales.day.dt.strftime("%Y-%m")).total.sum()
+by_month.plot.bar(title="Totals")
+print(by_month.to_string())
+"""
+ONLY_2025 = 'print(by_month[by_month.index.str.startswith("2025")].to_string())'
+SALES = b"day,total\n2024-12-30,5\n2025-01-02,20\n2025-01-09,22\n2025-02-01,7\n"
+
+
+async def test_a_table_is_added_up_and_drawn_and_the_next_message_goes_on(
+    world: World,
+    bubblewrap: None,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = await in_db(add_input, world.acme, SALES, owner=None)
+    async with working(monkeypatch, upstream_server):
+        first = await answered(
+            world, upstream_server, running(TOTALS), Answer(say=("Here.",)), files=(table,)
+        )
+        await code_sessions().close_all()
+        again = await answered(
+            world,
+            upstream_server,
+            running(ONLY_2025),
+            Answer(say=("Here.",)),
+            thread=first.run.thread_id,
+            files=(table,),
+        )
+    assert (first.calls[0].details or {})["logs"].split()[1:] == [
+        *("2024-12", "5", "2025-01", "42", "2025-02", "7")
+    ]
+    assert [part["type"] for part in last_message(first).content] == ["image_file", "text"]
+    assert (again.calls[0].details or {})["logs"].split()[1:] == ["2025-01", "42", "2025-02", "7"]
 
 
 async def test_the_step_tells_input_outputs_and_what_was_left_out(

@@ -1,0 +1,37 @@
+"""Where code of models runs in a test, and where its files lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.sandbox.opened import working_bubblewrap
+
+
+@pytest.fixture
+def own_files(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Files are stored in a folder of the test's own."""
+    request.getfixturevalue("settings").MEDIA_ROOT = tmp_path
+
+
+@pytest.fixture
+def monty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code runs in the sandbox that is there everywhere."""
+    monkeypatch.setitem(settings.CHAT, "CODE_SANDBOX", "monty")
+
+
+@pytest.fixture
+def bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code runs in the sandbox with pandas."""
+    environment = working_bubblewrap().environment
+    monkeypatch.setitem(settings.CHAT, "CODE_ENVIRONMENT", environment)
+    monkeypatch.setitem(settings.CHAT, "CODE_SANDBOX", "bubblewrap")
+
+
+@pytest.fixture(params=["monty", "bubblewrap"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each sandbox in turn is the one that runs code here."""
+    request.getfixturevalue(request.param)
+    return str(request.param)
