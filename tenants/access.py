@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tenants.models import User
 
 KEY_PREFIX = "atr_"
+MOST_PLACES = 10_000
+_places: dict[str, tuple[Any, ...]] = {}  # (key, tenant) by the hash of the secret
 SESSION_MEMBERSHIP = "membership"
 SESSION_OPERATED_TENANT = "operated_tenant"
 
@@ -148,14 +150,14 @@ def principal_for_key(secret: str) -> Principal:
         KeyRefused: for an unknown, revoked or expired key, a membership or an
             account that is gone, or a suspended tenant; the reason is not told.
     """
-    rows = call_door("tenant_of_key", hash_secret(secret)) if secret.startswith(KEY_PREFIX) else []
-    for key_id, tenant_id in rows:
+    hashed = hash_secret(secret)
+    for key_id, tenant_id in _places_of(hashed) if secret.startswith(KEY_PREFIX) else ():
         with tenant_scope(tenant_id), transaction.atomic():
             now = timezone.now()
             key = (
                 ApiKey.objects.usable(now)
                 .select_related("membership__tenant", "membership__user")
-                .filter(pk=key_id)
+                .filter(pk=key_id, secret_hash=hashed)
                 .first()
             )
             if key is None or not _opens(key.membership):
@@ -167,6 +169,24 @@ def principal_for_key(secret: str) -> Principal:
             tenant=membership.tenant, membership=membership, role=membership.role, key=key
         )
     raise KeyRefused
+
+
+def _places_of(hashed: str) -> list[tuple[Any, ...]]:
+    """Return the key with this hash and its tenant, if there is one.
+
+    Neither ever changes, so both are remembered; whether the key still opens anything is
+    asked of its row each time.
+    """
+    place = _places.get(hashed)
+    if place is None:
+        rows = call_door("tenant_of_key", hashed)
+        if not rows:
+            return []
+        if len(_places) >= MOST_PLACES:
+            _places.clear()
+        [place] = rows
+        _places[hashed] = place
+    return [place]
 
 
 def principal_for_external(principal: Principal, membership: Membership) -> Principal:

@@ -85,6 +85,23 @@ def test_revoked_key_opens_nothing(world: World) -> None:
         principal_for_key(world.acme.key_secrets["alice"])
 
 
+def test_key_that_was_just_used_opens_nothing_once_it_is_revoked(world: World) -> None:
+    secret = world.acme.key_secrets["alice"]
+    principal_for_key(secret)
+    actions.revoke_api_key(world.acme.principal("olga"), world.acme.keys["alice"].pk)
+    with pytest.raises(AccessDenied):
+        principal_for_key(secret)
+
+
+def test_key_whose_secret_is_another_one_now_is_not_opened_by_the_former(world: World) -> None:
+    secret = world.acme.key_secrets["alice"]
+    principal_for_key(secret)
+    with world.acme.scope():
+        ApiKey.objects.filter(pk=world.acme.keys["alice"].pk).update(secret_hash="0" * 64)
+    with pytest.raises(AccessDenied):
+        principal_for_key(secret)
+
+
 def test_expired_key_opens_nothing(world: World) -> None:
     with world.acme.scope():
         ApiKey.objects.filter(pk=world.acme.keys["alice"].pk).update(expires_at=timezone.now())
