@@ -6,7 +6,7 @@ const ACTIVE = new Set(["queued", "in_progress", "requires_action", "cancelling"
 export const isActive = (run) => Boolean(run) && ACTIVE.has(run.status);
 
 export function textOf(message) {
-  return message.content.flatMap((part) => part.text?.value ?? part.refusal ?? []).join("\n\n");
+  return message.content.flatMap((part) => part.text?.value ?? part.refusal ?? part.image_url?.url ?? []).join("\n\n");
 }
 
 /** The ids of the pictures in a message. */

@@ -34,7 +34,8 @@ export function attachDrop(take) {
   });
   box.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (files.length === 0) return;
+    // Office programs bring a picture of the text along: the text is what was meant.
+    if (files.length === 0 || event.clipboardData.getData("text/plain") !== "") return;
     event.preventDefault();
     take(files);
   });

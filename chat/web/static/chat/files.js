@@ -55,7 +55,8 @@ async function look() {
       const page = await get(`${data.urls.files}?ids=${ids.join(",")}`);
       note(ids, page.data);
     } catch (error) {
-      if (error.status !== 0 && error.status < 500) for (const id of ids) asked.delete(id);
+      // What is refused once is refused again.
+      if (error.status !== 0 && error.status < 500) for (const id of ids) giveUp(id);
     }
   }
   due = null;
@@ -63,6 +64,11 @@ async function look() {
     later(LOOK_AGAIN[Math.min(round, LOOK_AGAIN.length - 1)]);
     round += 1;
   }
+}
+
+function giveUp(id) {
+  asked.delete(id);
+  followed.delete(id);
 }
 
 function note(ids, found) {

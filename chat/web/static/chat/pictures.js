@@ -27,7 +27,7 @@ dialog.addEventListener("close", () => large.removeAttribute("src"));
 export class PictureView {
   constructor(id, { small = false } = {}) {
     this.id = id;
-    this.image = el("img", { src: pictureOf(id), alt: "", decoding: "async", on: { error: () => this.#gone() } });
+    this.image = el("img", { src: pictureOf(id), alt: "", decoding: "async" });
     this.open = el("button", { type: "button", class: "picture-open", on: { click: () => openPicture(id, this.name) } },
       this.image);
     this.node = el("div", { class: small ? "picture small" : "picture" }, this.open);
