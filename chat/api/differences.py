@@ -191,6 +191,61 @@ CITATION_EXTENSION = obj(
 )
 
 
+# What `atrium` holds on each, and why.
+EXTENSIONS: dict[str, tuple[Schema, str]] = {
+    "AssistantObject": (
+        {
+            "type": "object",
+            "properties": {
+                "suggested_prompts": {"type": "array", "items": TEXT},
+                "default": FLAG,
+                "enabled": FLAG,
+                "in_page": FLAG,
+                "demonstration": FLAG,
+            },
+        },
+        "how the chat page offers the assistant",
+    ),
+    "ThreadObject": (
+        obj(title=TEXT, updated_at=NUMBER),
+        "title and time of the last activity",
+    ),
+    "MessageObject": (
+        obj(client_id=TEXT_OR_NULL, assistant=ASSISTANT_LABEL, queued=FLAG),
+        "who answered, and whether the message still waits for its turn",
+    ),
+    "RunObject": (
+        RUN_EXTENSION,
+        "the exact reason of the end, the cost, and what waits for an approval",
+    ),
+    "RunStepObject": (
+        obj(index=NUMBER),
+        "the step's place in its run",
+    ),
+    "RunToolCallObject": (
+        obj(approval=or_null({"$ref": "#/components/schemas/AtriumApproval"})),
+        "the approval that a call waits for; such a call takes only the outputs "
+        '"approve" and "decline"',
+    ),
+    "RunStepDetailsToolCallsFunctionObject": (
+        CALL_EXTENSION,
+        "what became of the call",
+    ),
+    "RunStepDetailsToolCallsFileSearchObject": (
+        SEARCH_EXTENSION,
+        "what was asked, the passages with their marks and places, and what became of the call",
+    ),
+    "RunStepDetailsToolCallsCodeObject": (
+        CODE_EXTENSION,
+        "the files that the code wrote, and what became of the call",
+    ),
+    "MessageContentTextAnnotationsFileCitationObject": (
+        CITATION_EXTENSION,
+        "the number of the cited passage in its message, and the place of the quote",
+    ),
+}
+
+
 def differences() -> Iterator[Difference]:
     """Yield them all."""
     yield from _extensions()
@@ -199,59 +254,7 @@ def differences() -> Iterator[Difference]:
 
 
 def _extensions() -> Iterator[Difference]:
-    fields: dict[str, tuple[Schema, str]] = {
-        "AssistantObject": (
-            {
-                "type": "object",
-                "properties": {
-                    "suggested_prompts": {"type": "array", "items": TEXT},
-                    "default": FLAG,
-                    "enabled": FLAG,
-                    "in_page": FLAG,
-                    "demonstration": FLAG,
-                },
-            },
-            "how the chat page offers the assistant",
-        ),
-        "ThreadObject": (
-            obj(title=TEXT, updated_at=NUMBER),
-            "title and time of the last activity",
-        ),
-        "MessageObject": (
-            obj(client_id=TEXT_OR_NULL, assistant=ASSISTANT_LABEL, queued=FLAG),
-            "who answered, and whether the message still waits for its turn",
-        ),
-        "RunObject": (
-            RUN_EXTENSION,
-            "the exact reason of the end, the cost, and what waits for an approval",
-        ),
-        "RunStepObject": (
-            obj(index=NUMBER),
-            "the step's place in its run",
-        ),
-        "RunToolCallObject": (
-            obj(approval=or_null({"$ref": "#/components/schemas/AtriumApproval"})),
-            "the approval that a call waits for; such a call takes only the outputs "
-            '"approve" and "decline"',
-        ),
-        "RunStepDetailsToolCallsFunctionObject": (
-            CALL_EXTENSION,
-            "what became of the call",
-        ),
-        "RunStepDetailsToolCallsFileSearchObject": (
-            SEARCH_EXTENSION,
-            "what was asked, the passages with their marks and places, and what became of the call",
-        ),
-        "RunStepDetailsToolCallsCodeObject": (
-            CODE_EXTENSION,
-            "the files that the code wrote, and what became of the call",
-        ),
-        "MessageContentTextAnnotationsFileCitationObject": (
-            CITATION_EXTENSION,
-            "the number of the cited passage in its message, and the place of the quote",
-        ),
-    }
-    for name, (schema, why) in fields.items():
+    for name, (schema, why) in EXTENSIONS.items():
         yield Difference(
             name=name, patch=properties(atrium=schema), why=f"Extension `atrium`: {why}."
         )
