@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import structlog
 from django.core.files.storage import default_storage
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
-from chat.errors import NotFound
+from chat.errors import NotFound, Unavailable
 from chat.models import File
+from tenants.db import give_back
+
+log = structlog.get_logger(__name__)
 
 SENT_AT_ONCE = 1_048_576
 # What a page may show in place. Drawings can hold scripts: the policy below lets none run.
@@ -26,17 +30,23 @@ def file_response(row: File, *, show: bool = False) -> HttpResponseBase:
 
     Raises:
         NotFound: for a file whose bytes went a moment ago.
+        Unavailable: when the disk or bucket gives nothing.
     """
     try:
         content = default_storage.open(row.storage_key)
     except FileNotFoundError:
         raise NotFound(f"No file found with id '{row.pk}'.", param="file_id") from None
+    except OSError as error:
+        log.exception("storage_failed")
+        raise Unavailable() from error
     response: HttpResponseBase
     if row.bytes <= SENT_AT_ONCE:
         with content:
             response = HttpResponse(content.read())
     else:
         response = StreamingHttpResponse(_pieces(content))
+        # Whoever takes it slowly keeps no connection to the database.
+        give_back()
     shown = show and row.media_type in SHOWABLE
     response["Content-Type"] = row.media_type if shown else "application/octet-stream"
     response["Content-Length"] = str(row.bytes)

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
+import structlog
 from django.core.files import File as Content
 from django.core.files.storage import default_storage
 from django.db import transaction
@@ -21,12 +22,15 @@ from django.db.models import F
 from django.utils import timezone
 
 from chat.conf import conf
-from chat.errors import FileTooLarge, StorageFull, Unavailable
+from chat.errors import ChatError, FileTooLarge, StorageFull, Unavailable
 from chat.models import File, StorageUse, StoreFile, Upload, UploadPart
 from chat.models.files import Purpose
+from tenants.db import give_back
 from tenants.scope import tenant_scope
 
 CHUNK = 1_048_576
+
+log = structlog.get_logger(__name__)
 
 
 class Row(Protocol):
@@ -71,7 +75,7 @@ def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
         row.save(force_insert=True)
     try:
         written = write(row, content, most=conf.file_bytes if most is None else most)
-    except FileTooLarge:
+    except ChatError:
         discard(row)
         raise
     row.bytes, row.sha256 = written.bytes, written.sha256
@@ -109,9 +113,16 @@ def write(row: Row, content: BinaryIO, *, most: int) -> Written:
 
     Raises:
         FileTooLarge: for more than `most`.
+        Unavailable: when the disk or bucket takes nothing.
     """
+    # It may take minutes: others need the connection to the database.
+    give_back()
     measured = _Measured(content, most)
-    name = default_storage.save(row.storage_key, measured)
+    try:
+        name = default_storage.save(row.storage_key, measured)
+    except OSError as error:
+        log.exception("storage_failed")
+        raise Unavailable() from error
     assert name == row.storage_key, "keys are random: nothing else is there"
     return Written(bytes=measured.seen, sha256=measured.sha256.hexdigest())
 

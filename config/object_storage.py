@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from storages.backends.s3 import S3Storage
 
 # More of a file than this is on disk while it is read.
@@ -31,8 +35,29 @@ class ObjectStorage(S3Storage):  # type: ignore[misc]
             ),
         }
 
+    def _open(self, name: str, mode: str = "rb") -> Any:
+        with _as_os_errors():
+            found = super()._open(name, mode)
+            # Fetched here: what goes wrong then goes wrong in one place.
+            found.file  # noqa: B018
+            return found
+
+    def _save(self, name: str, content: Any) -> str:
+        with _as_os_errors():
+            return str(super()._save(name, content))
+
     def delete(self, name: str) -> None:
         """Delete an object, and what a crash left of one that was on its way in parts."""
-        super().delete(name)
-        for upload in self.bucket.multipart_uploads.filter(Prefix=name):
-            upload.abort()
+        with _as_os_errors():
+            super().delete(name)
+            for upload in self.bucket.multipart_uploads.filter(Prefix=name):
+                upload.abort()
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Let a bucket fail as a disk does."""
+    try:
+        yield
+    except (BotoCoreError, ClientError, S3UploadFailedError) as error:
+        raise OSError("The bucket cannot be used.") from error

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 from django.core.files.storage import default_storage
 from django.db import transaction
+from django.test import override_settings
 from django.utils import timezone
 from moto.server import ThreadedMotoServer
 
@@ -26,7 +27,7 @@ from chat.models import File, StoreFile
 from chat.retrieval import embed, pipeline
 from chat.tasks import erase_files
 from config.files import file_storage
-from tests.api.conftest import Api, assert_error, program_of, uploaded
+from tests.api.conftest import Api, assert_error, program_of, upload, uploaded
 from tests.database import CHECKOUT
 from tests.retrieval import files
 from tests.retrieval.conftest import make_store
@@ -56,8 +57,8 @@ def bucket(endpoint: str, settings: Any) -> Iterator[Any]:
     found.create()
     yield found
     found.objects.delete()
-    for upload in found.multipart_uploads.all():
-        upload.abort()
+    for begun in found.multipart_uploads.all():
+        begun.abort()
     found.delete()
 
 
@@ -139,6 +140,15 @@ def test_a_lost_object_is_told_as_unknown(alice: Api, bucket: Any) -> None:
     made = uploaded(alice, b"words")
     bucket.objects.delete()
     assert_error(alice.get(f"files/{made['id']}/content"), 404, param="file_id")
+
+
+def test_a_bucket_that_is_away_is_told_of(alice: Api, settings: Any) -> None:
+    made = uploaded(alice, b"words")
+    away = file_storage(bucket=BUCKET, endpoint="http://127.0.0.1:9", region="us-east-1", **KEYS)
+    with override_settings(STORAGES={**settings.STORAGES, "default": away}):
+        assert_error(upload(alice, b"words"), 503, code="unavailable")
+        assert_error(alice.get(f"files/{made['id']}/content"), 503, code="unavailable")
+    assert [one["id"] for one in alice.get("files").json()["data"]] == [made["id"]]
 
 
 def test_a_file_of_the_bucket_becomes_searchable(

@@ -41,6 +41,9 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> None:
         await in_lane(Lane.FILES, index.fail_file, task, code=error.code, message=error.message)
     except UpstreamError as error:
         await _embedding_failed(task, error)
+    except OSError:
+        # The claim lapses, and the next look finds it.
+        log.exception("storage_failed", tenant_id=str(tenant_id))
     except ClaimLost:
         log.info("indexing_given_up", tenant_id=str(tenant_id), store_file=store_file_id)
     else:

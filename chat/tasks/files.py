@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from uuid import UUID
 
+import structlog
 from django.db import transaction
 from django.utils import timezone
 from procrastinate.contrib.django import app
@@ -19,6 +20,8 @@ from tenants.scope import tenant_scope
 ARRIVE_SECONDS = 3600.0
 AT_ONCE = 500
 
+log = structlog.get_logger(__name__)
+
 
 @app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="erase_files")
@@ -27,10 +30,13 @@ async def erase_files(timestamp: int) -> None:
     for file_id, tenant_id in await in_lane(
         Lane.FILES, call_door, "files_to_remove", ARRIVE_SECONDS, AT_ONCE
     ):
-        with tenant_scope(tenant_id):
-            await in_lane(
-                Lane.FILES, partial(storage.erase, file_id, arrive_seconds=ARRIVE_SECONDS)
-            )
+        erase = partial(storage.erase, file_id, arrive_seconds=ARRIVE_SECONDS)
+        try:
+            with tenant_scope(tenant_id):
+                await in_lane(Lane.FILES, erase)
+        except OSError:
+            # The next round tries again; other files do not wait for this one.
+            log.exception("file_not_erased", tenant_id=str(tenant_id), file_id=file_id)
 
 
 @app.periodic(cron="* * * * *")

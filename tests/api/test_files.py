@@ -226,6 +226,20 @@ def test_bytes_that_are_gone_already_do_not_stop_the_removal(alice: Api, world: 
         assert not File.objects.exists()
 
 
+def test_one_that_cannot_be_removed_holds_up_no_other(
+    alice: Api, world: World, stored: Path
+) -> None:
+    stuck, other = (uploaded(alice, b"words")["id"] for _twice in range(2))
+    path = stored / row_of(world, stuck).storage_key
+    path.unlink()
+    (path / "folder").mkdir(parents=True)
+    for file_id in (stuck, other):
+        alice.delete(f"files/{file_id}")
+    asyncio.run(erase_files(0))
+    with world.acme.scope(), transaction.atomic():
+        assert list(File.objects.values_list("pk", flat=True)) == [stuck]
+
+
 def test_one_that_took_too_long_is_not_there_afterwards(world: World, stored: Path) -> None:
     principal = world.acme.principal("alice")
     row = actions.receive_file(principal, BytesIO(b"late"), filename="a", purpose="user_data")
