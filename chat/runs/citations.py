@@ -148,7 +148,7 @@ def _verified(result: dict[str, Any]) -> Passage | None:
     """Return the passage if its file is still there and has the same text at its place."""
     length = result["end"] - result["start"]
     rows = StoreFile.objects.filter(
-        pk=result["store_file"], store__deleted_at=None, file__deleted_at=None
+        pk=result["store_file"], store__deleted_at=None, file__in=File.objects.present()
     )
     row = rows.annotate(there=Substr(F("text"), result["start"] + 1, length)).values(
         "there", "pages"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils import timezone
+
 from chat.models import Assistant, File, Message, StoreFile, Thread, VectorStore
 from chat.retrieval.extract import Extracted
 from chat.retrieval.index import Indexed, claim_file, passages_of, store_indexed
@@ -50,6 +52,7 @@ def add_file(
             filename=name,
             member_id=store.member_id,
             storage_key=f"{store.pk}/{name}",
+            stored_at=timezone.now(),
         )
         row: StoreFile = StoreFile.objects.create(store=store, file=file)
         # Before the job of a server beside the test sees it.

@@ -266,8 +266,10 @@ def test_a_program_may_have_a_function_of_that_name(world: World) -> None:
     assert (row.status, row.version) == ("awaiting_output", "")
 
 
-def test_a_deleted_files_passages_are_not_found(world: World, library: VectorStore) -> None:
+@pytest.mark.parametrize("field", ["deleted_at", "expires_at"])
+def test_passages_of_a_file_that_is_gone_are_not_found(
+    world: World, library: VectorStore, field: str
+) -> None:
     with world.acme.scope():
-        StoreFile.objects.all().delete()
-        File.objects.update(deleted_at=timezone.now())
+        File.objects.update(**{field: timezone.now()})
     assert files_in(search(world)) == []
