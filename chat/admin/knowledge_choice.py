@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
@@ -13,29 +14,33 @@ from chat.admin.files import company_files
 from chat.models import Assistant
 from tenants.access import Principal
 
-OFFERED_FILES = 200
+MOST_OFFERED = 200
 
 
 def offer(fields: dict[str, Any], row: Assistant, principal: Principal) -> None:
     """Fill the choices of a form's fields with the company's collections and files."""
-    stores = company_stores(principal).order_by("name", "id")
+    stores = _offered(company_stores(principal), chosen=_stores(row))
+    stores.sort(key=lambda one: (not one.name, str(one).lower()))
     fields["collection"].choices = [("", _("none")), *((one.pk, str(one)) for one in stores)]
-    files = company_files(principal)
-    newest = list(files.order_by("-created_at", "-id")[:OFFERED_FILES])
-    # Those chosen long ago stay chosen, however many came since.
-    chosen = files.filter(pk__in=_code_files(row)).exclude(pk__in=[one.pk for one in newest])
+    files = _offered(company_files(principal), chosen=_code_files(row))
     fields["code_files"].choices = [
-        (one.pk, f"{one.filename} ({filesizeformat(one.bytes)})") for one in [*chosen, *newest]
+        (one.pk, f"{one.filename} ({filesizeformat(one.bytes)})") for one in files
     ]
+
+
+def _offered(rows: QuerySet[Any], *, chosen: list[str]) -> list[Any]:
+    """Return the newest rows, after those chosen before, however many came since."""
+    newest = list(rows.order_by("-created_at", "-id")[:MOST_OFFERED])
+    known = {one.pk for one in newest}
+    return [*rows.filter(pk__in=[one for one in chosen if one not in known]), *newest]
 
 
 def given_to(row: Assistant) -> dict[str, Any]:
     """Return what an assistant has, as the fields' first values."""
     types = {tool["type"] for tool in row.tools}
-    stores = row.tool_resources.get("file_search", {}).get("vector_store_ids") or [""]
     return {
         **{name: name in types for name in BUILT_IN},
-        "collection": stores[0],
+        "collection": next(iter(_stores(row)), ""),
         "code_files": _code_files(row),
     }
 
@@ -54,4 +59,9 @@ def taken_from(cleaned: dict[str, Any]) -> dict[str, Any]:
 
 def _code_files(row: Assistant) -> list[str]:
     found: list[str] = row.tool_resources.get("code_interpreter", {}).get("file_ids") or []
+    return found
+
+
+def _stores(row: Assistant) -> list[str]:
+    found: list[str] = row.tool_resources.get("file_search", {}).get("vector_store_ids") or []
     return found

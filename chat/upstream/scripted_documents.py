@@ -74,9 +74,7 @@ def answer_from(question: str, output: str) -> str:
     sentences = _sentences(passages)
     overview = _overview(_stems(question), sentences)
     chosen = overview or _chosen(question, sentences)
-    note = str(told.get("note") or "").removeprefix(
-        "Nothing was found. Try other words, or say so."
-    )
+    note = str(told.get("note") or "").removeprefix(FOR_MODELS)
     if not chosen:
         return f"{NOTHING} {note}".strip()
     lines = [

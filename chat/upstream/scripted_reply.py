@@ -104,7 +104,8 @@ def reply_to(request: ModelRequest) -> Reply:
     asked = _question_before(request.items)
     if asked is not None and NEVER_MIND.match(text):
         return Reply(text="All right, I leave it at that. Nothing was changed.")
-    if not forced and (code := sums.begin(request.items, text, _named(tools, sums.NAME))):
+    code_tool = _named(tools, sums.NAME) if forced in (None, "", sums.NAME) else None
+    if code := sums.begin(request.items, text, code_tool):
         return _runs(code)
     earlier = _earlier(request.items)
     chosen = _choose(tools, text, asked=asked, earlier=earlier, forced=forced)
