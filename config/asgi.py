@@ -23,6 +23,7 @@ http = get_asgi_application()
 from chat.runs.lifespan import Lifespan  # noqa: E402  (models need the app registry)
 from chat.web.consumers import ChatConsumer  # noqa: E402
 from config.body_limit import BodyLimit, Limit  # noqa: E402
+from config.body_pace import BodyPace  # noqa: E402
 from config.request_id import RequestId  # noqa: E402
 from tenants.asgi import PrincipalSocketMiddleware, SameOrigin  # noqa: E402
 
@@ -32,7 +33,7 @@ limits = [
 ]
 application = ProtocolTypeRouter(
     {
-        "http": RequestId(BodyLimit(http, limits=limits)),
+        "http": RequestId(BodyPace(BodyLimit(http, limits=limits), patience=settings.BODY_SECONDS)),
         "websocket": AllowedHostsOriginValidator(
             SameOrigin(PrincipalSocketMiddleware(URLRouter([path("ws/", ChatConsumer.as_asgi())])))
         ),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from re import Pattern
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -33,7 +35,7 @@ class Limit:
 
     With `who`, "key", "person" or "admin", it is theirs: without a valid API key a request is
     refused before anything is read, and whoever else is not one has the next limit that fits.
-    What is more than the company may keep is refused as early.
+    What is more than the company may keep, with what else is on its way, is refused as early.
     """
 
     path: Pattern[str]
@@ -55,6 +57,8 @@ class BodyLimit:
     def __init__(self, app: App, *, limits: Sequence[Limit]) -> None:
         self.app = app
         self.limits = limits
+        # Bytes of files on their way, by company: several at once have the room of one.
+        self.under_way: Counter[UUID] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request unless its body is too large."""
@@ -65,14 +69,27 @@ class BodyLimit:
             await self._refuse(send, limit)
             return
         if found.who == KEY and principal is None:
-            await _answer(send, 401, KeyRefused.code, KeyRefused().message)
+            await answer(send, 401, KeyRefused.code, KeyRefused().message)
             return
-        # An admin's form tells of it itself.
-        if principal is not None and found.who != ADMIN:
-            full = await in_db(refusal_of, principal, int(announced) - AROUND_A_FILE)
-            if full is not None:
-                await _answer(send, full.http_status, full.code, full.message)
-                return
+        if principal is None:
+            await self._serve(scope, receive, send, limit)
+            return
+        # What is not announced may be as much as is allowed.
+        size, others = int(announced) or limit, self.under_way[principal.tenant_id]
+        self.under_way[principal.tenant_id] += size
+        try:
+            # An admin's form tells of it itself, where it is the only one.
+            if found.who != ADMIN or others:
+                full = await in_db(refusal_of, principal, others + size - AROUND_A_FILE)
+                if full is not None:
+                    await answer(send, full.http_status, full.code, full.message)
+                    return
+            await self._serve(scope, receive, send, limit)
+        finally:
+            self.under_way[principal.tenant_id] -= size
+            self.under_way += Counter()  # forgets who has none
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         seen = 0
         refused = False
 
@@ -110,7 +127,7 @@ class BodyLimit:
 
     async def _refuse(self, send: Send, limit: int) -> None:
         text = f"The request body is larger than {limit} bytes."
-        await _answer(send, 413, "body_too_large", text)
+        await answer(send, 413, "body_too_large", text)
 
 
 async def principal_of_key(scope: Scope) -> Principal | None:
@@ -135,7 +152,7 @@ def refusal_of(principal: Principal, size: int) -> StorageFull | None:
     return None
 
 
-async def _answer(send: Send, status: int, code: str, text: str) -> None:
+async def answer(send: Send, status: int, code: str, text: str) -> None:
     body = json.dumps(error_body(code, text, status=status)).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     headers.append((b"content-length", str(len(body)).encode()))

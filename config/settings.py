@@ -276,6 +276,8 @@ FILE_UPLOAD_HANDLERS = [
     "config.uploads.NamelessFileUploadHandler",
 ]
 BODY_LIMIT = read("int", "ATRIUM_BODY_BYTES", 1_048_576, least=1024)
+# Then its body has to come, or go on coming at the least pace (config.body_pace).
+BODY_SECONDS = read("float", "ATRIUM_BODY_SECONDS", 60, least=0.1)
 # Programs send whole threads, and every character as \uXXXX.
 API_BODY_LIMIT = read("int", "ATRIUM_API_BODY_BYTES", 8_388_608, least=1024)
 FILE_BYTES = read("int", "ATRIUM_FILE_BYTES", 536_870_912, least=1024)

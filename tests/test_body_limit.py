@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
 from chat.conf import conf
 from chat.models import StorageUse
+from config import body_limit
+from config.body_limit import BodyLimit, Limit
+from tenants.db import in_db
 from tests.api.conftest import program_of
 from tests.database import TestDatabase
 from tests.isolation.rows import contents
@@ -218,3 +223,37 @@ def test_a_file_that_the_company_has_no_room_for_is_refused_unread(
     answer = exchange(server, page_upload(cookie, 50_000_000), [])
     assert answer.startswith(b"HTTP/1.1 400"), answer[:300]
     assert b'"code": "storage_full"' in answer
+
+
+async def test_files_at_once_have_together_the_room_of_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    principal, answers = world.acme.principal("alice"), list[int]()
+
+    def almost_full() -> None:
+        with world.acme.scope():
+            StorageUse.objects.create(bytes=conf.storage_bytes - 60_000)
+
+    async def key(_scope: Any) -> Any:
+        return principal
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/first":
+            await limited({**scope, "path": "/second"}, receive, send)
+
+    async def send(message: Any) -> None:
+        answers.append(message.get("status", 0))
+
+    await in_db(almost_full)
+    monkeypatch.setattr(body_limit, "principal_of_key", key)
+    limit = Limit(path=re.compile("/"), most=200_000, who="key")
+    limited = BodyLimit(app, limits=[limit])
+    first = {"method": "POST", "path": "/first", "headers": [(b"content-length", b"100000")]}
+    await limited(first, never, send)
+    assert answers == [400, 0]
+    await limited({**first, "path": "/second"}, never, send)
+    assert answers == [400, 0]
+
+
+async def never() -> Any:
+    raise AssertionError("nothing is read")
