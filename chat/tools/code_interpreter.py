@@ -68,9 +68,7 @@ async def code_interpreter(ctx: ToolContext, code: Annotated[str, Limits(1, 65_5
         code: Python source. Variables and files of earlier calls in this chat are there.
     """
     sessions = code_sessions()
-    call = _Call(
-        ctx=ctx, code=code, sessions=sessions, end_turn=await sessions.begin(ctx.thread.pk)
-    )
+    call = _Call(ctx=ctx, code=code, sessions=sessions, end_turn=await sessions.begin(ctx.thread))
     try:
         return await call.run()
     except SandboxUnavailable as error:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import monotonic
+from uuid import UUID
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import structlog
 
 from chat.conf import conf
+from chat.models import Thread
 from chat.sandbox.base import MIB, Limits, Sandbox, SandboxUnavailable, Session
 from chat.sandbox.bubblewrap import BubblewrapSandbox
 from chat.sandbox.monty import MontySandbox
@@ -44,6 +47,8 @@ class CodeSessions:
         self._idle: dict[str, Idle] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._room = asyncio.Semaphore(conf.code_sessions)
+        # One company's code leaves room for that of others.
+        self._shares: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._in_use = 0
         self._sandbox: Sandbox | None = None
         self._choosing = asyncio.Lock()
@@ -59,30 +64,31 @@ class CodeSessions:
                 self._sandbox = await _chosen()
         return self._sandbox
 
-    async def begin(self, thread_id: str) -> Callable[[], None]:
+    async def begin(self, thread: Thread) -> Callable[[], None]:
         """Wait for the thread's turn and for room to run its code; return what ends the turn.
 
         Raises:
             ToolError: "busy" when there was no room for too long.
         """
-        lock = self._turns.setdefault(thread_id, asyncio.Lock())
-        await lock.acquire()
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._room.acquire()
-        except BaseException as error:
-            lock.release()
-            if isinstance(error, TimeoutError):
+        turn = self._turns.setdefault(thread.pk, asyncio.Lock())
+        most = max(1, conf.code_sessions // 2)
+        share = self._shares.setdefault(thread.tenant_id, asyncio.Semaphore(most))
+        with ExitStack() as held:
+            await turn.acquire()
+            held.callback(turn.release)
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    for room in (share, self._room):
+                        await room.acquire()
+                        held.callback(room.release)
+            except TimeoutError:
                 raise ToolError("busy", BUSY) from None
-            raise
-        self._in_use += 1
+            self._in_use += 1
+            held.callback(self._leave)
+            return held.pop_all().close
 
-        def end() -> None:
-            self._in_use -= 1
-            self._room.release()
-            lock.release()
-
-        return end
+    def _leave(self) -> None:
+        self._in_use -= 1
 
     async def take(self, thread_id: str, *, state: str) -> Session | None:
         """Return the thread's session if it holds `state`; it is the caller's to close or keep."""

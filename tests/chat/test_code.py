@@ -12,6 +12,7 @@ from django.core.files.storage import default_storage
 
 from chat.tasks import erase_code_sessions, erase_deleted_threads, erase_files
 from chat.tools import code_interpreter, dispatch, ledger
+from chat.tools.base import ToolError
 from chat.tools.code_sessions import CodeSessions, code_sessions
 from tenants.db import in_db
 from tests.chat.coding import (
@@ -33,6 +34,7 @@ from tests.chat.coding import (
     set_price,
     started_call,
     told,
+    two_hours_pass,
     used_bytes,
 )
 from tests.sandbox.opened import all_end
@@ -350,6 +352,39 @@ async def test_the_longest_idle_process_makes_room(
         assert len(processes(code_sessions())) == 1
         assert (await result(world.acme, alices, "whose"))["value"] == "'alice'"
         assert (await result(world.acme, bobs, "whose"))["value"] == "'bob'"
+
+
+async def test_a_companys_code_leaves_room_for_that_of_others(
+    world: World, monty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings.CHAT, "CODE_SESSIONS", 2)
+    monkeypatch.setattr("chat.tools.code_sessions.WAIT_SECONDS", 0.05)
+    sessions = CodeSessions()
+    end = await sessions.begin(world.acme.threads["alice"])
+    with pytest.raises(ToolError, match="Too much code"):
+        await sessions.begin(world.acme.threads["bob"])
+    (await sessions.begin(world.globex.threads["gina"]))()
+    end()
+    (await sessions.begin(world.acme.threads["bob"]))()
+
+
+async def test_what_a_call_wrote_that_never_ended_is_removed(
+    world: World, monty: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with coding(world.acme) as run:
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "end", die)
+            with pytest.raises(Died):
+                await compute(world.acme, run, "open('a.txt', 'w').write('one')")
+        assert len(stored_bytes(tmp_path)) == 2
+        await in_db(two_hours_pass, world.acme)
+        await erase_files.func(timestamp=0)
+    assert stored_bytes(tmp_path) == []
+    assert await in_db(used_bytes, world.acme) == 0
+
+
+def stored_bytes(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 async def test_a_sandbox_that_does_not_work_is_told_to_the_model(
