@@ -51,7 +51,7 @@ class Reason(models.TextChoices):
     )
     IMAGES_REFUSED = (
         "images_refused",
-        _("This model cannot look at pictures. Start a new chat without them."),
+        _("The model cannot look at the pictures of this chat. Start a new one without them."),
     )
     MAX_COMPLETION_TOKENS = (
         "max_completion_tokens",

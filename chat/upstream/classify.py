@@ -29,11 +29,14 @@ TOO_LONG = re.compile(
 FILTERED = re.compile(
     r"content_filter|content_policy|content management policy|safety_violation", re.IGNORECASE
 )
-# As OpenAI, llama.cpp, Ollama, vLLM and others word it; some of them with a status of 500.
+# Images that the model does not look at, or this one that nobody can: as OpenAI, llama.cpp,
+# Ollama, vLLM and others word it; some of them with a status of 500.
 IMAGES = re.compile(
     r"image_url is only supported|unsupported content part type|unknown variant .?image_url"
     r"|images?( input)? (is|are) not (supported|enabled)|mmproj|at most 0 image"
-    r"|not support(ed)?\b.{0,20}\b(images?|vision|multimodal)|not a multi-?modal model",
+    r"|not support(ed)?\b.{0,20}\b(images?|vision|multimodal)|not a multi-?modal model"
+    r"|(invalid|unsupported)[_ ]image|image_parse_error"
+    r"|(could not|failed to|unable to|cannot) (load|decode|process|identify) (the |an )?image",
     re.IGNORECASE,
 )
 CONVERSATION = re.compile(r"conversation", re.IGNORECASE)
@@ -60,7 +63,7 @@ def status_error(
                 said, code="quota_exceeded", retryable=False, http_status=status
             )
         return UpstreamRateLimited(said, retry_after=wait, http_status=status)
-    if IMAGES.search(message):
+    if IMAGES.search(f"{code} {message}"):
         return ImagesRefused(said, http_status=status)
     if status >= 500 or status in OVERLOADED:
         return UpstreamUnavailable(said, retry_after=wait, http_status=status)

@@ -85,7 +85,7 @@ class ContextTooLong(UpstreamRefused):
 
 
 class ImagesRefused(UpstreamRefused):
-    """The model cannot read images."""
+    """The model cannot read the images, or no image at all."""
 
     code = "images_refused"
 

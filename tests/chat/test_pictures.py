@@ -143,6 +143,8 @@ async def test_pictures_that_an_assistant_showed_stay_here(world: World) -> None
         (400, "At most 0 image(s) may be provided in one prompt."),
         (500, 'Failed to parse messages: Unsupported content part type: "image_url"'),
         (400, "test-model is not a multimodal model"),
+        (400, "You uploaded an unsupported image. Please make sure your image is valid."),
+        (500, "Failed to load image or audio file"),
     ],
 )
 def test_servers_that_cannot_look_are_understood(status: int, words: str) -> None:
