@@ -85,7 +85,7 @@ test-local: packages-dev
 	fi
 	ATRIUM_LOCAL_PYTHON=$(LOCAL) exec $(IN) -m pytest -m local $(ARGS)
 
-# Figures beside their goals (docs/performance.md); under four minutes on a quiet machine.
+# Figures beside their goals (docs/performance.md); under six minutes on a quiet machine.
 #   make bench ARGS="--rounds 5 --seconds 20"
 bench: packages-dev
 	exec $(IN) -m tests.benchmarks $(ARGS)
