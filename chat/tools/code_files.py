@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from chat import storage
-from chat.errors import FileTooLarge
+from chat.errors import ChatError
 from chat.models import Assistant, File, Run, Thread
 from chat.models.files import Purpose
 from chat.retrieval.errors import Unreadable
@@ -87,7 +87,7 @@ def _cut(text: str, size: int) -> str:
 
 
 def write_outputs(thread: Thread, outcome: Outcome) -> tuple[list[Output], list[str]]:
-    """Store what a run made, pictures first; return it and the names of what is too large.
+    """Store what a run made, pictures first; return it, and sentences about what could not be.
 
     Opens transactions itself; `chat.storage.keep` or `discard` ends each row.
     """
@@ -102,8 +102,8 @@ def write_outputs(thread: Thread, outcome: Outcome) -> tuple[list[Output], list[
         )
         try:
             storage.write_new(row, BytesIO(data))
-        except FileTooLarge:
-            refused.append(name)
+        except ChatError as error:
+            refused.append(f"{name} is not kept: {error}")
         else:
             outputs.append(Output(row=row, is_picture=is_picture))
     return outputs, refused

@@ -127,7 +127,7 @@ class _Call:
                 self.session.kill()
                 await self.session.close()
             raise
-        self.notes += [f"{name} is too large to be kept." for name in refused]
+        self.notes += refused
         return Unsettled(
             settle=partial(self._settle, outcome, after, outputs),
             ended=partial(self._ended, after),

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from chat import storage
 from chat.conf import conf
-from chat.errors import StorageFull
+from chat.errors import StorageFull, Unavailable
 from chat.models import CodeSession, File, Thread
 from chat.models.files import Purpose
 from chat.sandbox.base import Saved
@@ -68,15 +68,21 @@ def read(key: str) -> bytes | None:
     return data
 
 
-def write(thread: Thread, saved: Saved) -> File:
-    """Store the bytes of a state for `settle`; opens transactions itself."""
+def write(thread: Thread, saved: Saved) -> File | None:
+    """Store the bytes of a state for `settle`, None where the storage takes nothing.
+
+    Opens transactions itself.
+    """
     row = File(
         tenant_id=thread.tenant_id,
         purpose=Purpose.ASSISTANTS_OUTPUT,
         filename="state",
         media_type="application/octet-stream",
     )
-    storage.write_new(row, BytesIO(saved.data), most=len(saved.data))
+    try:
+        storage.write_new(row, BytesIO(saved.data), most=len(saved.data))
+    except Unavailable:
+        return None
     return row
 
 

@@ -354,6 +354,21 @@ async def test_the_longest_idle_process_makes_room(
         assert (await result(world.acme, bobs, "whose"))["value"] == "'bob'"
 
 
+async def test_code_runs_while_the_disk_takes_nothing(
+    world: World, monty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with coding(world.acme) as run:
+        monkeypatch.setattr(default_storage, "_save", broken)
+        found = await result(world.acme, run, "open('a.txt', 'w').write('one')\n42")
+    assert found["value"] == "42"
+    assert found["notes"][0].startswith("a.txt is not kept: ")
+    assert found["notes"][1] == code_interpreter.NOT_KEPT
+
+
+def broken(*args: object) -> None:
+    raise OSError("The disk is broken.")
+
+
 async def test_a_companys_code_leaves_room_for_that_of_others(
     world: World, monty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
