@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from chat.downloads import SENT_AT_ONCE
 from chat.models import File, Message, StoreFile, VectorStore
 from chat.storage import store_file
 from tests.chat.knowing import POLICY, add_file, make_store
@@ -265,3 +268,16 @@ def test_a_message_with_a_file_of_somebody_else_is_refused_whole(
         assert send(alice, world, **given).status_code == 404
     with world.acme.scope():
         assert Message.objects.count() == before
+
+
+def test_who_takes_a_large_file_slowly_keeps_no_database_connection(
+    alice: Client, world: World
+) -> None:
+    file = stored(world.acme, bytes(SENT_AT_ONCE + 1), owner="alice")
+    response: Any = alice.get(f"/page/files/{file.pk}/content")
+    assert connection.connection is None
+
+    async def taken() -> int:
+        return sum([len(piece) async for piece in response])
+
+    assert asyncio.run(taken()) == SENT_AT_ONCE + 1
