@@ -441,6 +441,7 @@ CHAT = {
     "SLOW_SECONDS": read("float", "ATRIUM_SLOW_SECONDS", 30, least=0.1),
     "UNDO_SECONDS": read("float", "ATRIUM_UNDO_SECONDS", 300, least=1),
     "API_STREAMS_PER_KEY": read("int", "ATRIUM_API_STREAMS_PER_KEY", 100, least=1),
+    "API_STREAMS_PER_MEMBER": read("int", "ATRIUM_API_STREAMS_PER_MEMBER", 500, least=1),
     "FILE_BYTES": FILE_BYTES,
     "PART_BYTES": PART_BYTES,
     "STORAGE_BYTES": read("int", "ATRIUM_STORAGE_BYTES", 10_737_418_240, least=1024),

@@ -41,7 +41,7 @@ _open: Counter[UUID] = Counter()
 
 
 class TooManyStreams(ChatError):
-    """This key has as many open streams as it may have: close one first."""
+    """This key, or its member, has as many open streams as it may have: close one first."""
 
     code = "too_many_streams"
     http_status = 429
@@ -78,7 +78,7 @@ class EventStream(StreamingHttpResponse):
 
 
 def check_room(principal: Principal) -> None:
-    """Do nothing while the principal's key may open one more stream in this process.
+    """Do nothing while the principal's key and its member may open one more stream here.
 
     Asked before anything is done for a stream, and again by the stream itself when it opens:
     of many at once, more than may be open pass the first time.
@@ -86,13 +86,15 @@ def check_room(principal: Principal) -> None:
     Raises:
         TooManyStreams: when it may not.
     """
-    if _open[_counted(principal)] >= conf.api_streams_per_key:
+    key, member = _counted(principal)
+    if _open[key] >= conf.api_streams_per_key or _open[member] >= conf.api_streams_per_member:
         raise TooManyStreams()
 
 
-def _counted(principal: Principal) -> UUID:
+def _counted(principal: Principal) -> tuple[UUID, UUID]:
+    """Return whose open streams are counted: the key, and the member whose key it is."""
     assert principal.key is not None
-    return UUID(str(principal.key.pk))
+    return principal.key.pk, principal.key.membership_id
 
 
 async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerator[bytes, None]:
@@ -213,17 +215,18 @@ def _watching(principal: Principal) -> Iterator[Access]:
     unwatch = worker.watch(
         Watched(
             membership=principal.membership_id,
-            key=counted,
+            key=counted[0],
             sign_in=None,
             since=timezone.now(),
             close=access.end,
         )
     )
-    _open[counted] += 1
+    _open.update(counted)
     try:
         yield access
     finally:
         unwatch()
-        _open[counted] -= 1
-        if not _open[counted]:
-            del _open[counted]
+        _open.subtract(counted)
+        for one in counted:
+            if not _open[one]:
+                del _open[one]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,10 +51,25 @@ def test_a_key_opens_so_many_streams(
     assert_error(begin, 429, code="too_many_streams")
 
 
-async def test_of_streams_that_begin_at_once_so_many_open(
+async def test_the_keys_of_one_member_open_so_many_together(
     alice: Api, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(settings.CHAT, "API_STREAMS_PER_KEY", 1)
+    monkeypatch.setitem(settings.CHAT, "API_STREAMS_PER_MEMBER", 1)
+    principal, run = await in_db(queued, alice, world)
+    first = streams.stream_of(principal, streams.Beginning(run=run))
+    await anext(first)
+    streams.check_room(replace(principal, key=world.acme.keys["olga"]))
+    with pytest.raises(streams.TooManyStreams):
+        streams.check_room(replace(principal, key=world.acme.keys["alice"]))
+    await first.aclose()
+    streams.check_room(principal)
+
+
+@pytest.mark.parametrize("limit", ["API_STREAMS_PER_KEY", "API_STREAMS_PER_MEMBER"])
+async def test_of_streams_that_begin_at_once_so_many_open(
+    alice: Api, world: World, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setitem(settings.CHAT, limit, 1)
     principal, run = await in_db(queued, alice, world)
     first, second, third = (
         streams.EventStream(principal, streams.Beginning(run=run)).chunks for _stream in range(3)
