@@ -98,7 +98,7 @@ class Marks:
             opened = _OPENED.match(text)
             assert opened is not None
             inner, rest = opened[0], text[opened.end() :]
-            if not rest and len(inner) < LONGEST_MARK - 1:
+            if not rest:
                 self.held = text
                 return out
             if not rest.startswith(CLOSE):
