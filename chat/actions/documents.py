@@ -6,15 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from chat.actions.files import create_file, media_type_of
 from chat.actions.store_files import create_batch
-from chat.errors import ChatError, InvalidInput
+from chat.actions.stores import own_store
+from chat.errors import ChatError, InvalidInput, StoreExpired
 from chat.models import File
 from chat.models.files import Purpose
 from chat.retrieval.kinds import SNIFFED
 from tenants.access import Principal
+from tenants.models import Role
+from tenants.scope import tenant_scope
 
 # An archive may be a Word document: that is seen where it is read.
 UNREADABLE = ("application/octet-stream", "image/")
@@ -49,9 +53,11 @@ def create_documents(
 
     Raises:
         NotAllowed: for members.
-        NotFound, StoreExpired: for an unknown collection and for one that has expired; the
-            files are kept.
+        NotFound, StoreExpired: for an unknown collection, and for one that has expired.
     """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        if own_store(principal, store_id).is_expired:
+            raise StoreExpired()
     received = _received(principal, contents, searched=True)
     if received.files:
         create_batch(principal, store_id, file_ids=[file.pk for file in received.files])
@@ -61,7 +67,7 @@ def create_documents(
 def _received(
     principal: Principal, contents: Iterable[tuple[str, BinaryIO]], *, searched: bool
 ) -> Received:
-    principal.require("admin")
+    principal.require(Role.ADMIN)
     received = Received()
     for name, content in contents:
         try:

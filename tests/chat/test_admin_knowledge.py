@@ -131,6 +131,8 @@ def test_an_expired_collection_takes_no_documents(
     assert "has expired" in admin.get(page_of(collection)).content.decode()
     response = admin.post(page_of(collection, "upload"), {"documents": text("a.txt")}, follow=True)
     assert "This vector store has expired" in response.content.decode()
+    with acme.scope():
+        assert not File.objects.exists()
 
 
 @pytest.fixture
