@@ -21,12 +21,8 @@ PASSAGE = Passage(
     text="One. Two. Three.",
     pages=(),
 )
-PIECES = st.lists(
-    st.sampled_from(
-        [KNOWN, KNOWN[:5], KNOWN[5:], "【", "】", "†", "zz9z:1", ":", "a", " ", "\n"] + ["x" * 99]
-    ),
-    max_size=30,
-)
+SIGNS = ["【", "】", "†", "zz9z:1", ":", "a", " ", "\n", "x" * 99]
+PIECES = st.lists(st.sampled_from([KNOWN, KNOWN[:5], KNOWN[5:], *SIGNS]), max_size=30)
 
 
 class Remembered(Marks):
