@@ -147,7 +147,13 @@ class _Call:
         sandbox, saved = await self.sessions.sandbox(), None
         if before.storage_key and before.backend == sandbox.name:
             saved = await asyncio.to_thread(code_state.read, before.storage_key)
-        session = await self.sessions.open(saved)
+        try:
+            session = await self.sessions.open(saved)
+        except SandboxUnavailable:
+            if saved is None:
+                raise
+            # What code left may be what does not start: it must not end the thread's code.
+            saved, session = None, await self.sessions.open(None)
         if saved is not None:
             self.laid = dict(before.inputs)
             self._note_lost([*before.lost, *session.lost])

@@ -41,6 +41,12 @@ from tests.sandbox.opened import all_end
 from tests.world import World
 
 FOREVER = "while True:\n    pass"
+WILL_NOT_LOAD = """
+class Trap:
+    def __reduce__(self):
+        return eval, ("__import__('os')._exit(3)",)
+trap = Trap()
+"""
 pytestmark = pytest.mark.usefixtures("own_files")
 
 
@@ -267,6 +273,16 @@ async def test_what_could_not_be_pickled_is_named(
         async with other_process(monkeypatch):
             found = await result(world.acme, run, "1")
     assert found["notes"] == [code_interpreter.LOST.format(names="rows")]
+
+
+async def test_a_state_that_does_not_start_again_is_left_behind(
+    world: World, bubblewrap: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with coding(world.acme) as run:
+        await compute(world.acme, run, WILL_NOT_LOAD)
+        async with other_process(monkeypatch):
+            found = await result(world.acme, run, "1 + 1")
+    assert (found["value"], found["notes"]) == ("2", [code_interpreter.GONE])
 
 
 async def test_a_session_is_metered_once_an_hour(world: World, monty: None) -> None:
