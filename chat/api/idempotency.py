@@ -155,6 +155,7 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
             "at": [begun.at.step, begun.at.phase, begun.at.part, begun.at.offset],
             "prelude": list(begun.prelude),
             "since": begun.since,
+            "with_content": begun.with_content,
         }
     else:
         assert isinstance(response, Response)
@@ -188,5 +189,6 @@ def _again(view: Any, record: IdempotencyRecord) -> HttpResponseBase:
         at=Place(*kept["at"]),
         prelude=tuple(kept["prelude"]),
         since=kept["since"],
+        with_content=kept.get("with_content", False),
     )
     return EventStream(view.principal, beginning)

@@ -255,3 +255,50 @@ def test_code_is_streamed_with_its_outputs_as_deltas(
             ]
         },
     ]
+
+
+def test_a_picture_and_a_file_come_in_deltas_of_their_own(
+    model: ModelServer, alice: Api, world: World
+) -> None:
+    run = world.acme.runs["alice"]
+    link = {
+        "type": "file_path",
+        "text": "sandbox:/mnt/data/b.csv",
+        "start_index": 0,
+        "end_index": 23,
+        "file_path": {"file_id": "file-b"},
+    }
+    picture = {"type": "image_file", "image_file": {"file_id": "file-a", "detail": "auto"}}
+    text = {"type": "text", "text": {"value": link["text"], "annotations": [link]}}
+    with world.acme.scope():
+        Message.objects.filter(run_ref=run.pk).update(content=[picture, text])
+    assert_published(alice.get(f"threads/{run.thread_id}/messages").json())
+    events = list(raw_events(model, alice, f"threads/{run.thread_id}/runs/{run.pk}/events"))
+    deltas = [e.data["delta"]["content"] for e in events if e.name == "thread.message.delta"]
+    assert deltas == [
+        [{"index": 0, **picture}],
+        [{"index": 1, "type": "text", "text": {"value": link["text"], "annotations": []}}],
+        [
+            {
+                "index": 1,
+                "type": "text",
+                "text": {"value": "", "annotations": [{"index": 0, **link}]},
+            }
+        ],
+    ]
+    for place in range(len(events) - 1):
+        path = f"threads/{run.thread_id}/runs/{run.pk}/events"
+        rest = list(raw_events(model, alice, path, after=events[place].id))
+        assert [e.id for e in rest] == [e.id for e in events[place + 1 :]]
+
+
+def test_a_repeated_request_streams_the_content_again(
+    model: ModelServer, client: OpenAI, reader: str
+) -> None:
+    thread = begun(model, client)
+    again: Any = {"assistant_id": reader, "stream": True, "include": [CONTENT]}
+    again["extra_headers"] = {"Idempotency-Key": "search-1"}
+    for _twice in range(2):
+        events = list(client.beta.threads.runs.create(thread, **again))
+        [done] = data_of(events, "thread.run.step.completed")[0].step_details.tool_calls
+        assert "within 30 days" in done.file_search.results[0].content[0].text
