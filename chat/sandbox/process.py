@@ -28,6 +28,8 @@ from chat.sandbox.gather import Gathered
 from chat.sandbox.inside import frames
 
 FILE_SECONDS = 20
+# Bytes that the event loop moves at a time.
+PIECE = 256 * 1024
 REAP_SECONDS = 5
 # What a frame counts besides its bytes: reading many small ones keeps the server busy too.
 FRAME_COST = 1024
@@ -220,7 +222,10 @@ class ProcessSession:
         self._number += 1
         self._said = 0
         try:
-            pipe.write(frames.pack({**head, "number": self._number}, body))
+            pipe.write(frames.pack_head({**head, "number": self._number}, size=len(body)))
+            for start in range(0, len(body), PIECE):
+                pipe.write(body[start : start + PIECE])
+                await pipe.drain()
             await pipe.drain()
         except (ConnectionError, RuntimeError) as error:
             raise SessionEnded(Ended.CRASHED) from error
@@ -242,12 +247,21 @@ class ProcessSession:
             head_length, body_length = frames.parse_lengths(lengths, most=most)
             self._said += FRAME_COST + head_length + body_length
             head = frames.parse_head(await pipe.readexactly(head_length))
-            body = await pipe.readexactly(body_length)
+            body = await _read_pieces(pipe, body_length)
         except asyncio.IncompleteReadError as error:
             raise SessionEnded(Ended.CRASHED) from error
         if head.get("number") != self._number:
             raise frames.FrameError("An answer to another request.")
         return head, body
+
+
+async def _read_pieces(pipe: asyncio.StreamReader, size: int) -> bytes:
+    pieces: list[bytes] = []
+    while size > 0:
+        piece = await pipe.readexactly(min(size, PIECE))
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def inner_limits(limits: Limits) -> dict[str, Any]:

@@ -22,8 +22,13 @@ class FrameError(Exception):
 
 def pack(head: Head, body: bytes = b"") -> bytes:
     """Return the frame's bytes."""
+    return pack_head(head, size=len(body)) + body
+
+
+def pack_head(head: Head, *, size: int) -> bytes:
+    """Return the beginning of a frame whose body of `size` bytes comes after it."""
     text = json.dumps(head).encode()
-    return LENGTHS.pack(len(text), len(body)) + text + body
+    return LENGTHS.pack(len(text), size) + text
 
 
 def parse_lengths(data: bytes, *, most: int) -> tuple[int, int]:
