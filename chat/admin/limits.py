@@ -68,9 +68,9 @@ class PriceAdmin(TenantScopedAdmin):
     icon = "sell"
     menu = _("Prices")
     may_add = may_change = may_delete = Role.OWNER
-    list_display = ("model", "kind", "price", "currency")
-    ordering = ("model", "kind")
-    fields = ("model", "kind", "price", "currency")
+    list_display = ("kind", "model", "price", "currency")
+    ordering = ("kind", "model")
+    fields = ("kind", "model", "price", "currency")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """A price of another model is another price."""

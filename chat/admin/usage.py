@@ -15,7 +15,7 @@ from django.urls import URLPattern, path
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
@@ -135,6 +135,10 @@ class UsageAdmin(TenantScopedAdmin):
     def amount(self, row: Usage) -> str:
         """Quantity with its unit."""
         quantity = number_format(row.quantity.normalize(), force_grouping=True)
+        if row.kind == UsageKind.CODE_SESSION:
+            return ngettext(
+                "{count} code session", "{count} code sessions", int(row.quantity)
+            ).format(count=quantity)
         unit = row.unit if row.kind == UsageKind.STORAGE else in_words(row.kind)
         return f"{quantity} {unit}"
 

@@ -9,6 +9,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.test import Client
 
 from chat.actions.settings import set_price
@@ -215,6 +216,24 @@ def test_the_page_shows_storage_and_whose_it_is(used: Client) -> None:
     assert "the company" in page
     assert "0.1 USD per GB-day" in page
     assert "/admin/chat/usage/export/?month=2026-03" in page
+
+
+def test_a_session_of_code_is_no_request_to_the_model_server(acme: Company) -> None:
+    run = acme.runs["alice"]
+    with acme.scope():
+        Usage.objects.create(
+            member=acme.alice,
+            run=run,
+            call="call_1",
+            model="code_session",
+            kind="code_session",
+            quantity=1,
+            unit="session",
+        )
+    admin = acme.client("adam")
+    trace = admin.get(f"/admin/chat/run/{quote(run.pk)}/change/")
+    assert [request["model"] for request in trace.context["requests"]] == ["demo-scripted"]
+    assert "1 code session<" in admin.get("/admin/chat/usage/").content.decode()
 
 
 def exported(client: Client, month: str) -> list[list[str]]:
