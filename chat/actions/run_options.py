@@ -113,7 +113,9 @@ def _tools(assistant: Assistant, value: Any) -> list[dict[str, Any]]:
     enabled = {*assistant.function_names()} - registry.program_names(assistant.tools)
     for index, tool in enumerate(tools):
         name = tool["function"]["name"] if tool["type"] == "function" else None
-        if name is not None and registry.find(name) is not None and name not in enabled:
+        # The name of a built-in one is free: its type asks for it.
+        ours = name is not None and registry.find(name) and not registry.is_builtin(name)
+        if ours and name not in enabled:
             param = f"tools[{index}].function.name"
             raise InvalidInput(
                 f"'{name}' is a tool of this server that the assistant does not have.",

@@ -239,6 +239,13 @@ def test_a_programs_own_function_of_that_name_is_a_function(alice: Api, world: W
     assert step["step_details"]["tool_calls"][0]["type"] == "function"
 
 
+def test_a_run_may_bring_a_function_of_a_built_in_name(alice: Api, world: World) -> None:
+    function = {"name": "file_search", "parameters": {"type": "object"}, "strict": False}
+    tool = {"type": "function", "function": function}
+    options = {"assistant_id": world.acme.assistant.pk, "tools": [tool]}
+    assert alice.made("threads/runs", options)["tools"] == [tool]
+
+
 def test_code_is_streamed_with_its_outputs_as_deltas(
     model: ModelServer, alice: Api, world: World
 ) -> None:
