@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 from django.contrib.admin.utils import quote
 from django.test import Client
+from django.utils import timezone
 
 from chat.actions.settings import set_price
 from chat.admin.usage_export import harmless
 from chat.errors import InvalidInput
 from chat.models import File, Price, StorageChange, StoreFile, Usage, VectorStore
-from chat.tasks.storage import meter_store
+from chat.tasks.storage import meter_storage, meter_store
 from tenants.db import call_door
 from tests.world import Company, World
 
@@ -149,6 +151,19 @@ def test_only_days_that_are_over_are_found(acme: Company, store: VectorStore) ->
     happened(acme, NOON)
     assert call_door("storage_to_meter", NOON, 10) == []
     assert call_door("storage_to_meter", MIDNIGHT, 10) == [(store.pk, acme.tenant.pk)]
+
+
+def test_the_job_meters_all_companies_up_to_midnight(world: World) -> None:
+    for company in (world.acme, world.globex):
+        with company.scope():
+            fill(company, VectorStore.objects.create(name="Mine"), GB)
+        happened(company, timezone.now() - 2 * DAY)
+    asyncio.run(meter_storage.func(timestamp=0))
+    for company in (world.acme, world.globex):
+        with company.scope():
+            days = Usage.objects.filter(kind="storage").order_by("created_at")
+            (first, whole) = days.values_list("quantity", flat=True)
+            assert 0 < first <= whole == 1
 
 
 def test_storage_has_the_companys_own_price(acme: Company, store: VectorStore) -> None:
