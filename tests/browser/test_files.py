@@ -6,7 +6,8 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from chat.models import File, Message
+from chat.conf import conf
+from chat.models import File, Message, StorageUse
 from tests.browser.attaching import PICTURE, a_file, choose, let_use
 from tests.browser.conftest import Visit, Watch
 from tests.browser.steps import ask, last_text
@@ -136,3 +137,15 @@ def test_a_failed_upload_says_why_and_holds_the_message_back(
     page.locator("#message").fill("Read this")
     expect(page.locator(".attached-file")).to_contain_text("did not reach the server")
     expect(page.locator("#send")).to_be_disabled()
+
+
+def test_a_company_without_room_is_told_so_at_the_file(
+    world: World, model: ScriptedServer, visit: Visit, watch: Watch
+) -> None:
+    watch.allowed = ["400"]
+    let_use(world.acme, "file_search")
+    with world.acme.scope():
+        StorageUse.objects.create(bytes=conf.storage_bytes)
+    page = visit(world.acme, "alice")
+    page.locator("#attach-files").set_input_files([a_file("large.txt", "word " * 600_000)])
+    expect(page.locator('.attached-file[data-state="bad"]')).to_contain_text("Ask an admin")
