@@ -42,6 +42,9 @@ HOT: dict[str, Callable[[Company], QuerySet[Any]]] = {
     "active run": lambda acme: Run.objects.active().filter(thread=acme.threads["alice"]),
     "steps of runs": lambda acme: RunStep.objects.filter(run_id__in=[acme.runs["alice"].pk]),
     "calls of runs": lambda acme: ToolCall.objects.filter(run_id__in=[acme.runs["alice"].pk]),
+    "searches of a thread": lambda acme: ToolCall.objects.filter(
+        run__thread=acme.threads["alice"], name="file_search"
+    ).order_by("-created_at"),
     "answers by time": lambda acme: Run.objects.filter(created_at__lt=timezone.now()).order_by(
         "-created_at"
     )[:50],
