@@ -10,9 +10,10 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 
 from chat.conf import conf
-from chat.models import StorageUse
+from chat.models import StorageUse, StoreFile, VectorStore
 from config import body_limit
 from config.body_limit import BodyLimit, Limit
 from tenants.db import in_db
@@ -223,6 +224,23 @@ def test_a_file_that_the_company_has_no_room_for_is_refused_unread(
     answer = exchange(server, page_upload(cookie, 50_000_000), [])
     assert answer.startswith(b"HTTP/1.1 400"), answer[:300]
     assert b'"code": "storage_full"' in answer
+
+
+@pytest.mark.parametrize(("person", "begins"), [("adam", b"302"), ("alice", b"413")])
+def test_documents_in_the_admin_may_be_large_for_admins_alone(
+    world: World, server: Server, person: str, begins: bytes
+) -> None:
+    with world.acme.scope():
+        store = VectorStore.objects.create(name="Policies")
+    cookie = f"sessionid={world.acme.session_key(person)}; csrftoken={'c' * 32}"
+    begin = b'--x\r\nContent-Disposition: form-data; name="documents"; filename="a.txt"\r\n\r\n'
+    pieces = [begin, *[PIECE] * 32, b"\r\n--x--\r\n"]
+    lines = page_upload(cookie, sum(map(len, pieces)))
+    lines[0] = f"POST /admin/chat/vectorstore/{quote(store.pk)}/upload/ HTTP/1.1"
+    answer = exchange(server, lines, pieces if person == "adam" else [])
+    assert answer.startswith(b"HTTP/1.1 " + begins), answer[:300]
+    with world.acme.scope():
+        assert StoreFile.objects.filter(store=store).exists() == (person == "adam")
 
 
 async def test_files_at_once_have_together_the_room_of_one(
