@@ -126,6 +126,7 @@ def show_passage(request: HttpRequest, principal: Principal, file_id: str) -> di
     text = row.piece
     return {
         "file_name": file.filename,
+        "markdown": file.media_type == Kind.MARKDOWN,
         "page": sum(1 for begin in row.pages if begin <= start) or None,
         "before": _from_a_word(text[: start - first], cut=first > 0),
         "quote": text[start - first : end - first],

@@ -60,6 +60,23 @@ def test_a_mark_opens_the_document_at_the_quote(
     expect(page.get_by_role("button", name="Source 1: policy.md").nth(1)).to_be_focused()
 
 
+def test_a_document_shows_its_headings_and_lists_and_keeps_every_sign(
+    world: World, searching: ScriptedServer, visit: Visit
+) -> None:
+    searching.expect(say="Thirty days {mark 1}.")
+    page = visit(world.acme, "alice")
+    document = "# Returns\n\n- **Unused** goods within 30 days.\n\n```\n# paid = 1\n```\n"
+    choose(page, a_file("policy.md", document))
+    ask(page, "How many days?")
+    page.locator(".prose .cite").click()
+    shown = page.locator("#source-text")
+    expect(shown.locator(".source-heading")).to_have_text(["Returns"])
+    expect(shown.locator(".source-strong")).to_have_text("Unused")
+    assert shown.inner_text().splitlines()[0] == "Returns" and "**" not in shown.inner_text()
+    assert "# paid = 1" in shown.inner_text()
+    assert (shown.text_content() or "").strip() == document.strip()
+
+
 def test_marks_are_numbers_while_the_answer_grows(
     world: World, searching: ScriptedServer, visit: Visit
 ) -> None:

@@ -1,8 +1,8 @@
 // The place in a document that an answer quotes: beside the chat, on phones a sheet over it.
-import { el } from "./dom.js";
 import { contentOf } from "./files.js";
 import { get } from "./http.js";
 import { data, t } from "./page-data.js";
+import { passageNodes } from "./passage.js";
 
 const panel = document.getElementById("source");
 const title = document.getElementById("source-title");
@@ -15,13 +15,12 @@ const narrow = matchMedia("(max-width: 53.99rem)");
 let opener = null;
 let turn = 0;
 
-function show({ before = "", quote, after = "" }, { said = null } = {}) {
-  const mark = quote ? el("mark", { id: "source-quote" }, quote) : "";
-  text.replaceChildren(el("span", {}, before), mark, el("span", {}, after));
-  text.hidden = !quote;
+function show(passage, { said = null } = {}) {
+  text.hidden = !passage.quote;
+  text.replaceChildren(...passageNodes(passage));
   note.hidden = said === null;
   note.textContent = said ?? "";
-  if (mark) mark.scrollIntoView({ block: "center" });
+  if (passage.quote) text.querySelector("mark").scrollIntoView({ block: "center" });
 }
 
 async function fill(citation) {
