@@ -7,6 +7,7 @@ what is stored are the same.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -110,7 +111,8 @@ class Marks:
                 continue
             passage = await self._passage(mark)
             if passage is not None:
-                cited.add(passage, mark, said=said + out)
+                # Choosing the quote takes milliseconds, which other chats need not wait for.
+                await asyncio.to_thread(cited.add, passage, mark, said=said + out)
                 out += mark
         return out + text
 
