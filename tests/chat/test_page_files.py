@@ -14,9 +14,9 @@ from django.test import Client
 from django.utils import timezone
 
 from chat.downloads import SENT_AT_ONCE
-from chat.models import File, Message, StoreFile, VectorStore
+from chat.models import Assistant, File, Message, StoreFile, VectorStore
 from chat.storage import store_file
-from tests.chat.knowing import POLICY, add_file, make_store
+from tests.chat.knowing import POLICY, SEARCH, add_file, make_store
 from tests.world import Company, World
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
@@ -200,6 +200,8 @@ def test_places_that_are_none_are_refused(
 
 def knows(world: World, store: VectorStore) -> None:
     with world.acme.scope():
+        world.acme.assistant.tools = [SEARCH]
+        world.acme.assistant.tools = [{"type": "file_search"}]
         world.acme.assistant.tool_resources = {"file_search": {"vector_store_ids": [store.pk]}}
         world.acme.assistant.save()
 
@@ -219,6 +221,18 @@ def test_members_read_the_documents_of_assistants_they_may_ask(world: World, ali
         file_id = StoreFile.objects.get(store=known).file_id
     gone = alice.get(f"/page/files/{file_id}/passage", {"start": 0, "end": 5})
     assert gone.status_code == 404
+
+
+def test_documents_that_no_assistant_searches_any_more_are_not_shown(
+    world: World, alice: Client
+) -> None:
+    store = make_store(world.acme)
+    knows(world, store)
+    file_id = document(world.acme, store, POLICY).file_id
+    with world.acme.scope():
+        Assistant.objects.update(tools=[])
+    place = {"start": 0, "end": 5}
+    assert alice.get(f"/page/files/{file_id}/passage", place).status_code == 404
 
 
 def test_members_delete_no_document_of_the_company(world: World, alice: Client) -> None:
