@@ -142,6 +142,15 @@ class Assistant(TenantModel):
         """Return the names of its function tools."""
         return [tool["function"]["name"] for tool in self.tools if tool["type"] == "function"]
 
+    def gives(self, tool: str) -> dict[str, Any]:
+        """Return what a built-in tool finds of it: nothing while it does not have the tool.
+
+        A run may bring the tool by itself; what admins switched off stays off.
+        """
+        has = any(one["type"] == tool for one in self.tools)
+        found: dict[str, Any] = self.tool_resources.get(tool, {}) if has else {}
+        return found
+
     def described(self) -> dict[str, Any]:
         """Return what a person sees of it before choosing."""
         return {"id": self.id, "name": self.name, "description": self.description}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -177,16 +178,21 @@ class StoreFile(TenantModel):
         return self.file_id
 
 
+def page_at(pages: Iterable[int], offset: int) -> int | None:
+    """Return the number, from 1, of the page of a text that holds `offset`; None without pages."""
+    return sum(1 for begin in pages if begin <= offset) or None
+
+
 def readable_files(principal: Principal) -> FileQuerySet:
     """Return the files somebody may read: their own, and what the assistants they may ask search.
 
     An answer that quotes a company's document can be looked up in it.
     """
-    resources = Assistant.objects.for_principal(principal).values_list("tool_resources", flat=True)
+    assistants = Assistant.objects.for_principal(principal).only("tools", "tool_resources")
     searched = [
         store
-        for one in resources
-        for store in one.get("file_search", {}).get("vector_store_ids", [])
+        for one in assistants
+        for store in one.gives("file_search").get("vector_store_ids", [])
     ]
     stores = VectorStore.objects.present().filter(pk__in=searched, member=None)
     documents = StoreFile.objects.filter(store__in=stores).values("file_id")

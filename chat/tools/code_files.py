@@ -24,6 +24,7 @@ from tenants.access import Principal
 
 # Room in a name for what tells two files of one name apart.
 APART = 8
+TOOL = "code_interpreter"
 SUFFIXES = {"image/png": ".png", "image/svg+xml": ".svg"}
 
 
@@ -49,8 +50,10 @@ def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> li
     `named` are those that have one already. Must run in the tenant's scope and a
     transaction.
     """
-    assistants = _file_ids(Assistant.objects.filter(pk=run.assistant_id))
-    threads = _file_ids(Thread.objects.filter(pk=run.thread_id))
+    assistant = Assistant.objects.filter(pk=run.assistant_id).first()
+    assistants = _file_ids(assistant.gives(TOOL)) if assistant is not None else []
+    resources = Thread.objects.filter(pk=run.thread_id).values_list("tool_resources", flat=True)
+    threads = _file_ids((resources.first() or {}).get(TOOL, {}))
     if not assistants and not threads:
         return []
     found = File.objects.present().filter(member=None).in_bulk(assistants)
@@ -65,9 +68,8 @@ def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> li
     return inputs
 
 
-def _file_ids(rows: Any) -> list[str]:
-    resources = rows.values_list("tool_resources", flat=True).first() or {}
-    ids: list[str] = resources.get("code_interpreter", {}).get("file_ids", [])
+def _file_ids(given: dict[str, Any]) -> list[str]:
+    ids: list[str] = given.get("file_ids", [])
     return ids
 
 

@@ -23,6 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from chat.conf import conf
 from chat.models import Assistant, File, IndexStatus, StoreFile, Thread, VectorStore
 from chat.models.runs import Run
+from chat.models.stores import page_at
 from chat.retrieval.embed import embedder
 from chat.retrieval.search import Found, Question, ask, search
 from chat.tools.base import Effect, Limits, ToolContext, ToolResult
@@ -184,7 +185,8 @@ def _stores(ctx: ToolContext) -> list[VectorStore]:
     """Return the stores of the assistant, as it is now, and of the thread, none of them expired."""
     assistant = Assistant.objects.filter(pk=ctx.run.assistant_id).first()
     thread = Thread.objects.filter(pk=ctx.thread.pk).first()
-    company = Q(pk__in=_store_ids(assistant), member=None)
+    given = assistant.gives(NAME) if assistant is not None else {}
+    company = Q(pk__in=given.get("vector_store_ids", []), member=None)
     personal = VectorStore.objects.for_principal(ctx.principal)
     rows = VectorStore.objects.present().filter(
         company | Q(pk__in=personal.filter(pk__in=_store_ids(thread)).values("pk"))
@@ -192,8 +194,8 @@ def _stores(ctx: ToolContext) -> list[VectorStore]:
     return [store for store in rows.order_by("created_at", "id") if not store.is_expired]
 
 
-def _store_ids(owner: Assistant | Thread | None) -> list[str]:
-    resources = owner.tool_resources if owner is not None else {}
+def _store_ids(thread: Thread | None) -> list[str]:
+    resources = thread.tool_resources if thread is not None else {}
     return list(resources.get(NAME, {}).get("vector_store_ids", []))
 
 
@@ -248,7 +250,7 @@ def _result(one: Found, start: int, text: str, call_id: str, number: int) -> dic
         "store_file": source.pk,
         "start": start,
         "end": start + len(text),
-        "page": sum(1 for begin in source.pages if begin <= start) or None,
+        "page": page_at(source.pages, start),
         "text": text,
     }
 

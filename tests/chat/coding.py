@@ -149,7 +149,13 @@ def give_assistant(company: Company, assistant: str, *file_ids: str) -> None:
     """Let an assistant have these files."""
     resources = {"code_interpreter": {"file_ids": list(file_ids)}}
     with company.scope():
-        Assistant.objects.filter(pk=assistant).update(tool_resources=resources)
+        Assistant.objects.filter(pk=assistant).update(tools=[CODE], tool_resources=resources)
+
+
+def take_tools(company: Company, assistant: str) -> None:
+    """Switch off what an assistant could do; it keeps its files."""
+    with company.scope():
+        Assistant.objects.filter(pk=assistant).update(tools=[])
 
 
 def set_price(company: Company) -> None:

@@ -33,6 +33,7 @@ from tests.chat.coding import (
     session_row,
     set_price,
     started_call,
+    take_tools,
     told,
     two_hours_pass,
     used_bytes,
@@ -103,6 +104,17 @@ async def test_names_are_made_plain_and_distinct(world: World, monty: None) -> N
         )
     plain = ["_.._etc_passwd", "a (2).csv", "a.csv", "exe_txt.py", "file", "x" * 188 + ".csv"]
     assert found["value"] == repr(sorted(plain))
+
+
+async def test_files_of_an_assistant_without_code_are_not_laid_in(
+    world: World, monty: None
+) -> None:
+    async with coding(world.acme) as run:
+        ours = await in_db(add_input, world.acme, b"a,b", owner=None)
+        await in_db(give_assistant, world.acme, world.acme.assistant.pk, ours)
+        await in_db(take_tools, world.acme, world.acme.assistant.pk)
+        found = await result(world.acme, run, "open('sales.csv').read()")
+    assert "No such file" in found["error"]
 
 
 @pytest.mark.parametrize(("company", "owner"), [("acme", "bob"), ("globex", "gina")])

@@ -19,7 +19,7 @@ from chat.tools import dispatch
 from chat.tools.file_search import mark_of, token_of
 from chat.upstream.errors import UpstreamUnavailable
 from tenants.db import in_db
-from tests.chat.knowing import GUIDE, POLICY, add_file, give_thread, index, make_store
+from tests.chat.knowing import GUIDE, POLICY, SEARCH, add_file, give_thread, index, make_store
 from tests.chat.tool_runs import call, function, open_run, perform_one, prepare
 from tests.world import Company, World
 
@@ -41,7 +41,8 @@ def library(world: World) -> VectorStore:
 def give_assistant(company: Company, *stores: VectorStore) -> None:
     resources = {"file_search": {"vector_store_ids": [store.pk for store in stores]}}
     with company.scope():
-        Assistant.objects.filter(pk=company.assistant.pk).update(tool_resources=resources)
+        rows = Assistant.objects.filter(pk=company.assistant.pk)
+        rows.update(tools=[SEARCH], tool_resources=resources)
 
 
 def search(world: World, query: str = "return a blender", **options: Any) -> ToolCall:
@@ -82,6 +83,14 @@ def text_at(company: Company, result: dict[str, Any]) -> str:
     with company.scope():
         text = StoreFile.objects.get(pk=result["store_file"]).text
     return str(text[result["start"] : result["end"]])
+
+
+def test_what_an_assistant_may_no_longer_search_no_run_searches(
+    world: World, library: VectorStore
+) -> None:
+    with world.acme.scope():
+        Assistant.objects.filter(pk=world.acme.assistant.pk).update(tools=[])
+    assert "There are no documents" in (search(world).output or "")
 
 
 def test_passages_come_with_marks_and_say_how_to_cite(world: World, library: VectorStore) -> None:

@@ -201,7 +201,6 @@ def test_places_that_are_none_are_refused(
 def knows(world: World, store: VectorStore) -> None:
     with world.acme.scope():
         world.acme.assistant.tools = [SEARCH]
-        world.acme.assistant.tools = [{"type": "file_search"}]
         world.acme.assistant.tool_resources = {"file_search": {"vector_store_ids": [store.pk]}}
         world.acme.assistant.save()
 

@@ -101,7 +101,7 @@ def test_file_search_finds_only_the_own_documents(
     everything = {"file_search": {"vector_store_ids": stores}}
     with world.acme.scope():
         Thread.objects.update(tool_resources=everything)
-        Assistant.objects.update(tool_resources=everything)
+        Assistant.objects.update(tools=[{"type": "file_search"}], tool_resources=everything)
     row = call(world, "file_search", {"query": f"handbook {world.globex.canary} BOB"})
     found = json.dumps([row.output, row.details])
     assert row.status == "completed"
