@@ -13,7 +13,13 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-// The theme writes the chosen file's name into a text field of its own, which ours has not.
+// Files that are too much are said to be before they are sent. The theme's own listener writes
+// their name into a text field beside, which ours has not.
 document.addEventListener("change", (event) => {
-  if (event.target.matches(".admin-files input")) event.stopPropagation();
+  const field = event.target;
+  if (!field.matches(".admin-files input")) return;
+  event.stopPropagation();
+  const size = [...field.files].reduce((sum, file) => sum + file.size, 0);
+  field.setCustomValidity(size > Number(field.dataset.most) ? field.dataset.tooLarge : "");
+  field.reportValidity();
 }, { capture: true });
