@@ -32,10 +32,6 @@ class Extracted:
     text: str
     pages: tuple[int, ...] = ()
 
-    def page_at(self, offset: int) -> int | None:
-        """Return the number, from 1, of the page that holds `offset`; None without pages."""
-        return sum(1 for start in self.pages if start <= offset) or None
-
 
 def extract(data: bytes, name: str = "") -> Extracted:
     """Return the text of a file.

@@ -198,16 +198,6 @@ def renew_claim(task: Task) -> None:
             raise ClaimLost()
 
 
-def release_file(task: Task) -> None:
-    """Give a file back that could not be read now, without counting the try."""
-    with tenant_scope(task.tenant_id), transaction.atomic():
-        row = _claimed(task)
-        if row is not None:
-            row.tries -= 1
-            row.claimed_at = None
-            row.save(update_fields=["tries", "claimed_at"])
-
-
 def _claimed(task: Task) -> StoreFile | None:
     found: StoreFile | None = (
         StoreFile.objects.select_for_update()

@@ -18,7 +18,7 @@ from chat.errors import InvalidInput
 from chat.form_input import read_form
 from chat.ids import is_id
 from chat.models import File, IndexStatus, StoreFile
-from chat.models.stores import readable_files
+from chat.models.stores import page_at, readable_files
 from chat.retrieval.kinds import Kind
 from chat.web.http import acts, by_method, queries_of, query_of, reads, removes, sends
 from tenants.access import Principal
@@ -127,7 +127,7 @@ def show_passage(request: HttpRequest, principal: Principal, file_id: str) -> di
     return {
         "file_name": file.filename,
         "markdown": file.media_type == Kind.MARKDOWN,
-        "page": sum(1 for begin in row.pages if begin <= start) or None,
+        "page": page_at(row.pages, start),
         "before": _from_a_word(text[: start - first], cut=first > 0),
         "quote": text[start - first : end - first],
         "after": _to_a_word(text[end - first :], cut=len(text) == end + AROUND - first),

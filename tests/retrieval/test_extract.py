@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from chat.models.stores import page_at
 from chat.retrieval.errors import Unreadable, Unsupported
 from chat.retrieval.extract import extract
 from chat.retrieval.kinds import Kind, kind_of
@@ -13,8 +14,8 @@ from tests.retrieval import files
 def test_pdf_keeps_its_pages() -> None:
     found = extract(files.pdf("First page here", "Second page here"), "guide.pdf")
     assert found.kind is Kind.PDF
-    assert found.page_at(found.text.index("First")) == 1
-    assert found.page_at(found.text.index("Second")) == 2
+    assert page_at(found.pages, found.text.index("First")) == 1
+    assert page_at(found.pages, found.text.index("Second")) == 2
 
 
 def test_word_paragraphs_are_lines() -> None:
