@@ -164,9 +164,16 @@ def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
 
 
 async def with_citations(turn: Turn, text: str) -> str:
-    """Return what of `text` may go on now; the citations in it are noted on the draft."""
+    """Return what of `text` may go on now, for the caller to write at once.
+
+    The citations in it are noted on the draft: together with it or, where this
+    is cut short, neither.
+    """
     draft = turn.open_draft()
-    return await turn.marks.settled(text, cited=draft.cited, said=draft.text)
+    settled = await turn.marks.settled(text, said=draft.text)
+    for passage, annotation in settled.citations:
+        draft.cited.add(passage, annotation)
+    return settled.text
 
 
 def write_text(turn: Turn, text: str) -> None:

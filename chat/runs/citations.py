@@ -20,6 +20,7 @@ from django.db.models.functions import Substr
 
 from chat.models import File, StoreFile, ToolCall
 from chat.models.runs import CallStatus
+from chat.models.stores import page_at
 from chat.runs.made import LINK
 from chat.runs.phases import phase
 from chat.runs.quotes import quote_for
@@ -52,25 +53,32 @@ class Passage:
     text: str
     pages: tuple[int, ...]
 
-    def annotation(self, mark: str, *, at: int, said: str, number: int) -> Annotation:
-        """Return the citation of a mark that stands at `at` in a message, after what was `said`."""
+    def annotation(self, mark: str, *, said: str) -> Annotation:
+        """Return the citation of a mark that comes after what the message `said`."""
         quote = quote_for(self.text, said)
         start = self.start + quote.start
         return {
             "type": "file_citation",
             "text": mark,
-            "start_index": at,
-            "end_index": at + len(mark),
+            "start_index": len(said),
+            "end_index": len(said) + len(mark),
             "file_citation": {"file_id": self.file_id, "quote": quote.text},
             "atrium": {
-                "number": number,
                 "file_name": self.file_name,
                 "store_file": self.store_file,
                 "start": start,
                 "end": self.start + quote.end,
-                "page": sum(1 for begin in self.pages if begin <= start) or None,
+                "page": page_at(self.pages, start),
             },
         }
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A text that may go on, and the citations in it."""
+
+    text: str
+    citations: list[tuple[Passage, Annotation]]
 
 
 @dataclass(kw_only=True)
@@ -87,13 +95,10 @@ class Marks:
         self.held = ""
         self.found = {address: one for address, one in self.found.items() if one is not None}
 
-    async def settled(self, text: str, *, cited: Cited, said: str) -> str:
-        """Return what of `text`, and of what was held back, may go on after what was `said`.
-
-        The citations in it are added to `cited`.
-        """
+    async def settled(self, text: str, *, said: str) -> Settled:
+        """Return what of `text`, and of what was held back, may go on after what was `said`."""
         text, self.held = self.held + text, ""
-        out = ""
+        out, citations = "", list[tuple[Passage, Annotation]]()
         while (at := text.find(OPEN)) >= 0:
             out, text = out + text[:at], text[at:]
             opened = _OPENED.match(text)
@@ -101,7 +106,7 @@ class Marks:
             inner, rest = opened[0], text[opened.end() :]
             if not rest:
                 self.held = text
-                return out
+                return Settled(out, citations)
             if not rest.startswith(CLOSE):
                 out, text = out + inner, rest
                 continue
@@ -112,9 +117,10 @@ class Marks:
             passage = await self._passage(mark)
             if passage is not None:
                 # Choosing the quote takes milliseconds, which other chats need not wait for.
-                await asyncio.to_thread(cited.add, passage, mark, said=said + out)
+                made = await asyncio.to_thread(passage.annotation, mark, said=said + out)
+                citations.append((passage, made))
                 out += mark
-        return out + text
+        return Settled(out + text, citations)
 
     def rest(self) -> str:
         """Return what was held back at the end of an answer, unless it was a mark's beginning."""
@@ -176,12 +182,12 @@ class Cited:
     annotations: list[Annotation] = field(default_factory=list)
     numbers: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
-    def add(self, passage: Passage, mark: str, *, said: str) -> None:
-        """Add the citation of a mark that follows what the message `said`."""
+    def add(self, passage: Passage, annotation: Annotation) -> None:
+        """Add the citation of a mark that goes on now."""
         place = (passage.store_file, passage.start, passage.end)
         number = self.numbers.setdefault(place, len(self.numbers) + 1)
-        made = passage.annotation(mark, at=len(said), said=said, number=number)
-        self.annotations.append(made)
+        annotation["atrium"]["number"] = number
+        self.annotations.append(annotation)
 
 
 def file_paths(text: str, files: dict[str, str], *, thread_id: str) -> list[Annotation]:

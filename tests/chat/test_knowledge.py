@@ -10,7 +10,7 @@ import pytest
 
 from chat.actions.runs import cancel_run
 from chat.models import File, Message, StoreFile, ToolCall, VectorStore
-from chat.runs.citations import file_paths
+from chat.runs.citations import Marks, Passage, file_paths
 from tenants.db import in_db
 from tests.chat.at_work import Stored, Told, idle, say, stored, working
 from tests.chat.knowing import (
@@ -384,3 +384,30 @@ async def test_links_to_files_that_code_wrote_name_the_file(world: World) -> Non
     assert [one["file_path"]["file_id"] for one in found] == ["file-new", "file-old"]
     assert all(text[one["start_index"] : one["end_index"]] == one["text"] for one in found)
     assert found[1]["text"] == "sandbox:/mnt/data/old.csv"
+
+
+async def test_an_answer_stopped_while_a_mark_is_looked_up_has_no_citation_of_it(
+    world: World, reader: str, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = asyncio.Event()
+
+    async def stuck(marks: Marks, mark: str) -> Passage | None:
+        if looks.is_set():
+            await asyncio.Event().wait()
+        looks.set()
+        return await passage_of(marks, mark)
+
+    passage_of = Marks._passage
+    monkeypatch.setattr(Marks, "_passage", stuck)
+    upstream_server.expect(searching("blender jar warranty"))
+    upstream_server.expect(Answer(say=("Yes", "{mark 1}{mark 2}", "."), stall_after=2))
+    async with working(monkeypatch, upstream_server, patience=60):
+        sent = await say(world.acme, assistant=reader)
+        assert sent.run is not None
+        await asyncio.wait_for(looks.wait(), 10)
+        await in_db(cancel_run, world.acme.principal("alice"), sent.run.pk)
+        await idle()
+    run = await stored(world.acme, sent.run.pk)
+    # What came in the same read may be lost with them.
+    assert said(run)["annotations"] == []
+    assert said(run)["value"] in ("", "Yes")

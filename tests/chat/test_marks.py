@@ -36,7 +36,10 @@ def passed_on(pieces: list[str]) -> tuple[str, Cited]:
     """Return the text that readers get of an answer, and its citations."""
     marks, cited, text = Remembered(tenant_id=uuid4(), thread_id="t"), Cited(), ""
     for piece in pieces:
-        text += async_to_sync(marks.settled)(piece, cited=cited, said=text)
+        settled = async_to_sync(marks.settled)(piece, said=text)
+        text += settled.text
+        for passage, annotation in settled.citations:
+            cited.add(passage, annotation)
     return text + marks.rest(), cited
 
 
