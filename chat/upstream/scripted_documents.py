@@ -25,7 +25,8 @@ LONGEST_QUERY = 500
 WORTH = 0.7
 LEAST = 0.4
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"“(])")
-HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*$")
+HEADING = re.compile(r"(#{1,6})\s")
+LONGEST_TITLE = 200
 WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -101,9 +102,9 @@ def _sentences(passages: Sequence[dict[str, Any]]) -> list[Sentence]:
         name = str(passage.get("file") or "").rpartition(".")[0]
         titles, opens = [name], True
         for line in str(passage.get("text") or "").splitlines():
-            if heading := HEADING.match(line.strip()):
-                level = len(line) - len(line.lstrip("#"))
-                titles, opens = [*titles[:level], heading["title"]], True
+            if heading := HEADING.match(line):
+                title = line.strip("# \t")[:LONGEST_TITLE]
+                titles, opens = [*titles[: len(heading[1])], title], True
                 continue
             for text in SENTENCE_END.split(line.strip(" \t-*>|")):
                 if not WORD.search(text.lower()):

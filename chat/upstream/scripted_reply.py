@@ -257,7 +257,7 @@ def _ranked(
 
 def _score(tool: ToolSpec, text: str, filled: Filled) -> float:
     said = words_of(text)
-    stems = {_stem(word) for word in said}
+    stems = {_stem(word) for word in set(said)}
     verb, *nouns = words_of(tool.name) or [""]
     meaning = MEANINGS.get(verb)
     if meaning is None:

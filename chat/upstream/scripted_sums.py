@@ -47,6 +47,7 @@ EXPRESSION = re.compile(
 SUM = re.compile("|".join(words.pattern for _name, words, _how in SUMMARIES), ANY_CASE)
 FILE = re.compile(r"^- /mnt/data/(?P<name>.+)$", re.MULTILINE)
 TABLES = (".csv", ".tsv")
+LONGEST_SUM = 200
 MOST_WORDS, MOST_CALLS, MOST_SHOWN, MOST_COLUMNS = 12, 4, 40, 8
 
 
@@ -62,7 +63,7 @@ def begin(items: Sequence[Item], text: str, tool: ToolSpec | None) -> str | None
     """Return the first code for what a person asked, None where it is no wish to compute."""
     if tool is None:
         return None
-    if expression := EXPRESSION.match(text):
+    if len(text) <= LONGEST_SUM and (expression := EXPRESSION.match(text)):
         return expression["sum"]
     names = [name for name in FILE.findall(tool.description) if name.lower().endswith(TABLES)]
     table, before = _known(made_in(items))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -117,6 +118,18 @@ def test_a_question_about_a_whole_document_gets_how_its_parts_begin() -> None:
 )
 def test_nothing_found_is_said(output: str) -> None:
     assert answer("What is the capital of France?", output).startswith("I found nothing")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["(" * 100_000, "1+" * 100_000, "# a" + " " * 60_000 + "b", "#" * 60_000, "by " * 60_000],
+)
+def test_long_nonsense_takes_no_time(hostile: str) -> None:
+    output = json.dumps({"passages": [{"mark": "m", "file": "a.md", "text": hostile}]})
+    began = process_time()
+    asked(message(hostile), tools=(*SHOP, SEARCH, CODE))
+    answer("What is your return policy?", output)
+    assert process_time() - began < 3
 
 
 def test_what_is_still_being_read_is_said() -> None:
