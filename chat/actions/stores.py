@@ -192,13 +192,16 @@ def _describe(row: StoreFile, one: Filed, *, batch: FileBatch | None, again: boo
 
 
 def _have_read(rows: Iterable[StoreFile]) -> None:
-    # The jobs are rows of the same transaction.
-    task = jobs.configure_task("chat.tasks.index_store_file", queue="files")
     found: list[Given] = [
         {"tenant_id": str(row.tenant_id), "store_file_id": row.pk} for row in rows
     ]
-    if found:
-        task.batch_defer(*found)
+    if not found:
+        return
+    # Who has few files waiting goes first: one company's thousands hold up nobody else's one.
+    waiting = StoreFile.objects.filter(status=IndexStatus.IN_PROGRESS).count()
+    task = jobs.configure_task("chat.tasks.index_store_file", queue="files", priority=-waiting)
+    # The jobs are rows of the same transaction.
+    task.batch_defer(*found)
 
 
 def fillings_of(stores: Sequence[VectorStore]) -> dict[str, Filling]:

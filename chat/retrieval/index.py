@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Sum
 from django.utils import timezone
 
+from chat.conf import conf
 from chat.models import Chunk, IndexStatus, StoreFile, Vector, VectorStore
 from chat.retrieval.chunk import Chunk as Passage
 from chat.retrieval.chunk import chunks
@@ -23,6 +25,7 @@ from chat.retrieval.extract import Extracted
 from tenants.scope import tenant_scope
 
 MOST_PASSAGES = 50_000
+FULL = "Your company keeps as much for searching as it may: delete some documents first."
 # Windows that an embedder is given at a time.
 AT_ONCE = 128
 
@@ -137,12 +140,17 @@ def _pieces(passages: list[Passage], tokens: int) -> list[tuple[int, str]]:
 def store_indexed(task: Task, indexed: Indexed) -> bool:
     """Store passages and vectors and complete the file; False where the claim is not the last.
 
-    All of it or nothing: what is found in a store is of completed files only.
+    All of it or nothing: what is found in a store is of completed files only. A file fails
+    for which the tenant has no room.
     """
     with tenant_scope(task.tenant_id), transaction.atomic():
         row = _claimed(task)
         if row is None:
             return False
+        size = _size(indexed)
+        if size + _kept() > conf.storage_bytes:
+            _fail(row, "server_error", FULL)
+            return True
         stored = Chunk.objects.bulk_create(
             [
                 Chunk(
@@ -170,7 +178,7 @@ def store_indexed(task: Task, indexed: Indexed) -> bool:
             )
         row.text, row.pages = indexed.extracted.text, list(indexed.extracted.pages)
         row.chunk_count = len(stored)
-        row.usage_bytes = _size(indexed)
+        row.usage_bytes = size
         row.status, row.ended_at = IndexStatus.COMPLETED, timezone.now()
         row.save()
         return True
@@ -211,6 +219,11 @@ def _fail(row: StoreFile, code: str, message: str) -> None:
     row.status, row.ended_at = IndexStatus.FAILED, timezone.now()
     row.error_code, row.error_message = code, message[:300]
     row.save(update_fields=["status", "ended_at", "error_code", "error_message"])
+
+
+def _kept() -> int:
+    """Return the bytes that the tenant's files take for searching, in however many stores."""
+    return StoreFile.objects.aggregate(kept=Sum("usage_bytes"))["kept"] or 0
 
 
 def _size(indexed: Indexed) -> int:

@@ -15,7 +15,7 @@ from chat.models import Chunk, StoreFile, VectorStore
 from chat.retrieval import embed
 from chat.retrieval.pipeline import index_file
 from chat.tasks import erase_files, erase_stores
-from tests.api.conftest import Api, assert_error, uploaded
+from tests.api.conftest import Api, assert_error, program_of, uploaded
 from tests.api.published import assert_published
 from tests.retrieval import files as hostile
 from tests.world import World
@@ -78,6 +78,17 @@ def test_files_are_read_and_counted(alice: Api, world: World) -> None:
     now = alice.get(f"vector_stores/{made['id']}").json()
     assert (now["status"], now["usage_bytes"] > 0) == ("completed", True)
     assert now["file_counts"] == {**NOTHING, "completed": 1, "failed": 1, "total": 2}
+
+
+def test_who_has_fewer_files_waiting_is_read_first(alice: Api, world: World) -> None:
+    many = [uploaded(alice, text)["id"] for text in (b"one", b"two", b"three")]
+    alice.made("vector_stores", file_ids=many)
+    other = program_of(world.globex, "gina")
+    other.made("vector_stores", file_ids=[uploaded(other, b"four")["id"]])
+    waiting = ProcrastinateJob.objects.filter(task_name="chat.tasks.index_store_file")
+    first = waiting.order_by("-priority", "id").first()
+    assert first is not None
+    assert first.args["tenant_id"] == str(world.globex.tenant.pk)
 
 
 def test_a_failed_file_says_why(alice: Api, world: World) -> None:

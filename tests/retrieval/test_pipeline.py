@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import transaction
@@ -86,6 +87,16 @@ def test_a_pdf_becomes_searchable(world: World) -> None:
     row = indexed(world, waiting(world, files.pdf("The word is walnut."), "guide.pdf"))
     assert (row.status, row.chunk_count, row.pages) == ("completed", 1, [0])
     assert [one.filename for one in find(world.acme, [row.store], "walnut")] == ["guide.pdf"]
+
+
+def test_what_the_company_has_no_room_for_is_not_made_searchable(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings.CHAT, "STORAGE_BYTES", 30)
+    first = indexed(world, waiting(world, b"The word is walnut."))
+    second = indexed(world, waiting(world, b"The word is walnut."))
+    assert (first.status, second.status) == ("completed", "failed")
+    assert second.error_message == index.FULL
 
 
 def test_a_damaged_file_says_why(world: World) -> None:
