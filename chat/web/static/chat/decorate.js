@@ -44,6 +44,20 @@ function tableBlock(table) {
   scroller.append(table);
 }
 
+// A number does not leave its word for the next line.
+function keepToWord(button) {
+  const before = button.previousSibling;
+  if (before?.nodeType === Node.ELEMENT_NODE && before.className === "cite-word") {
+    before.append(button);
+    return;
+  }
+  const word = before?.nodeType === Node.TEXT_NODE ? /\S{1,30}$/.exec(before.data) : null;
+  if (word === null || (word.index > 0 && /\S/.test(before.data[word.index - 1]))) return;
+  const kept = el("span", { class: "cite-word" });
+  button.before(kept);
+  kept.append(before.splitText(word.index), button);
+}
+
 // In code a place cannot be pressed: it is left out.
 function dropPlaces(fragment) {
   const walker = document.createTreeWalker(fragment, NodeFilter.SHOW_TEXT);
@@ -77,7 +91,11 @@ function levelled(fragment, { top, last }) {
  */
 export function decorate(html, { headings = NO_HEADINGS, open = false } = {}) {
   const fragment = DOMPurify.sanitize(html, ALLOWED);
-  for (const place of fragment.querySelectorAll("code.cite-place")) place.replaceWith(placeButton(place.textContent));
+  for (const place of fragment.querySelectorAll("code.cite-place")) {
+    const button = placeButton(place.textContent);
+    place.replaceWith(button);
+    keepToWord(button);
+  }
   if (html.includes(BEGIN)) dropPlaces(fragment);
   for (const link of fragment.querySelectorAll("a.made-file")) fileLink(link);
   for (const link of fragment.querySelectorAll("a:not(.made-file)")) {

@@ -72,15 +72,18 @@ function giveUp(id) {
 }
 
 function note(ids, found) {
-  const before = JSON.stringify(ids.map((id) => known.get(id)));
+  const before = told(ids);
   const given = new Map(found.map((facts) => [facts.id, facts]));
   for (const id of ids) {
     known.set(id, given.get(id) ?? null);
     asked.delete(id);
     if (followed.has(id)) followed.set(id, followed.get(id) + 1);
   }
-  if (JSON.stringify(ids.map((id) => known.get(id))) !== before) listener();
+  if (told(ids) !== before) listener();
 }
+
+// In JSON alone what is not known would be the same as what is gone.
+const told = (ids) => ids.map((id) => (known.has(id) ? JSON.stringify(known.get(id)) : "")).join();
 
 function unread() {
   return [...followed.keys()].filter((id) => {
@@ -127,6 +130,6 @@ export class FileChip {
     setText(this.size, facts ? sizeOf(facts.bytes) : "");
     this.node.classList.toggle("gone", gone);
     if (gone) this.node.removeAttribute("href");
-    else this.node.title = t("download_file", { name });
+    else if (name) this.node.title = t("download_file", { name });
   }
 }
