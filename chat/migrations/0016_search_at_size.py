@@ -13,7 +13,7 @@ from tenants.walls import CURRENT_TENANT_SQL, DOORS, DoorFunction
 # each of them; where that is true of all its words, passages with two of them are looked at.
 COMMON = 500
 # As many of those, with the most and rarest words, are ranked.
-RANKED = 300
+RANKED = 1000
 # The vectors that agree with the question's in the most signs are compared exactly. In a store
 # that has no more vectors than that, it is all of them.
 COMPARED = 1500
@@ -56,28 +56,29 @@ class Migration(migrations.Migration):
             returns="TABLE (chunk_id bigint, score double precision)",
             body=f"""
             WITH asked AS MATERIALIZED (
-                SELECT {QUOTED} AS alone, {STORES} && {QUOTED} AS within, length(lexeme) AS letters
+                SELECT row_number() OVER (ORDER BY lexeme) AS place, length(lexeme) AS letters,
+                    {QUOTED} AS alone, {STORES} && {QUOTED} AS within
                 FROM unnest(to_tsvector('english', left(question, 8000)))
                 ORDER BY lexeme LIMIT 64),
             having_one AS MATERIALIZED (
-                SELECT a.within, c.id, c.store_file_id FROM asked a CROSS JOIN LATERAL (
+                SELECT a.place, c.id, c.store_file_id FROM asked a CROSS JOIN LATERAL (
                     SELECT k.id, k.store_file_id FROM chat_chunk k
                     WHERE k.tenant_id = {CURRENT_TENANT_SQL} AND k.words @@ a.within
                     LIMIT {COMMON} + 1) c),
             counted AS MATERIALIZED (
-                SELECT a.alone, a.within, a.letters, n.df,
+                SELECT a.place, a.alone, a.within, a.letters, n.df,
                     ln(1 + (greatest(total, n.df) - n.df + 0.5) / (n.df + 0.5)) AS weight
                 FROM asked a JOIN (
-                    SELECT h.within, count(*) AS df FROM having_one h GROUP BY h.within
-                ) n USING (within)),
+                    SELECT h.place, count(*) AS df FROM having_one h GROUP BY h.place
+                ) n USING (place)),
             longest AS MATERIALIZED (
-                SELECT q.alone, q.within FROM counted q
+                SELECT q.place, q.alone, q.within FROM counted q
                 WHERE (SELECT min(o.df) FROM counted o) > {COMMON}
-                ORDER BY q.letters DESC, q.within LIMIT 4),
+                ORDER BY q.letters DESC, q.place LIMIT 4),
             having_more AS MATERIALIZED (
                 SELECT c.id, c.store_file_id FROM (
                     SELECT a.within && b.alone AS within
-                    FROM longest a JOIN longest b ON a.within < b.within
+                    FROM longest a JOIN longest b ON a.place < b.place
                     UNION SELECT string_agg(q.within::text, ' & ')::tsquery FROM counted q
                     WHERE EXISTS (SELECT FROM longest)) p
                 CROSS JOIN LATERAL (
@@ -87,7 +88,7 @@ class Migration(migrations.Migration):
             found AS MATERIALIZED (
                 SELECT e.id FROM (
                     SELECT h.id, h.store_file_id, q.weight
-                    FROM having_one h JOIN counted q USING (within) WHERE q.df <= {COMMON}
+                    FROM having_one h JOIN counted q USING (place) WHERE q.df <= {COMMON}
                     UNION ALL SELECT m.id, m.store_file_id, 1 FROM having_more m) e
                 WHERE files IS NULL OR e.store_file_id = ANY (files)
                 GROUP BY e.id ORDER BY sum(e.weight) DESC, e.id LIMIT {RANKED})
