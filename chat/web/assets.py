@@ -52,6 +52,7 @@ MODULES = tuple(
         "own",
         "page",
         "page-data",
+        "passage",
         "pictures",
         "problems",
         "queue",

@@ -149,3 +149,18 @@ def test_a_company_without_room_is_told_so_at_the_file(
     page = visit(world.acme, "alice")
     page.locator("#attach-files").set_input_files([a_file("large.txt", "word " * 600_000)])
     expect(page.locator('.attached-file[data-state="bad"]')).to_contain_text("Ask an admin")
+
+
+def test_another_window_shows_the_files_of_a_message_as_it_comes(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    let_use(world.acme, "file_search")
+    path = f"/threads/{world.acme.threads['alice'].pk}"
+    first, second = visit(world.acme, "alice", path), visit(world.acme, "alice", path)
+    expect(second.locator(".own-text")).to_have_count(1)
+    model.expect(say=("Thank you.",))
+    choose(first, a_file("policy.md", POLICY), a_file("lamp.png", PICTURE))
+    ask(first, "Read this")
+    expect(second.locator(".own .file-chip .file-name")).to_have_text("policy.md")
+    expect(second.get_by_role("img", name="Picture: lamp.png")).to_be_visible()
+    expect(last_text(second)).to_have_text("Thank you.")
