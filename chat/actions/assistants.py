@@ -19,7 +19,7 @@ from chat.actions.fields import (
     not_found,
 )
 from chat.actions.resources import clean_tool_resources, settled
-from chat.actions.tool_definitions import MAX_TOOLS, clean_response_format, clean_tools
+from chat.actions.tool_definitions import BUILT_IN, MAX_TOOLS, clean_response_format, clean_tools
 from chat.conf import conf
 from chat.errors import InvalidInput
 from chat.models import Assistant, IdempotencyRecord
@@ -32,7 +32,6 @@ from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
 
 MAX_PROMPTS, MAX_PROMPT_CHARACTERS = 12, 300
-BUILT_IN = ("file_search", "code_interpreter")
 EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 

@@ -17,6 +17,7 @@ from chat.actions.fields import (
     not_found,
 )
 from chat.actions.stores import Filed, clean_chunking, clean_filed, own_files, put_into
+from chat.actions.tool_definitions import BUILT_IN
 from chat.errors import InvalidInput, InvalidType, MissingParameter
 from chat.models import File, VectorStore
 from tenants.access import Principal
@@ -24,7 +25,6 @@ from tenants.models import Membership
 
 MAX_FILES, MAX_STORES, MAX_ATTACHMENTS, MAX_STORE_FILES = 20, 1, 500, 10_000
 FILE, STORE = "file-", "vs_"
-ATTACHABLE = ("code_interpreter", "file_search")
 Resources = dict[str, Any]
 
 
@@ -57,7 +57,7 @@ def clean_tool_resources(
     Raises:
         InvalidInput: naming the part in `param`.
     """
-    given = {} if value is None else clean_object(value, param=param, allowed=ATTACHABLE)
+    given = {} if value is None else clean_object(value, param=param, allowed=BUILT_IN)
     files: list[str] | None = None
     if given.get("code_interpreter") is not None:
         inner = f"{param}.code_interpreter"
@@ -199,11 +199,11 @@ def _attachment(value: Any, param: str) -> Resources:
         if given.get(name) is None:
             place = f"{param}.{name}"
             raise MissingParameter(f"Missing required parameter: '{place}'.", param=place)
-    tools = clean_list(given["tools"], param=f"{param}.tools", limit=len(ATTACHABLE))
+    tools = clean_list(given["tools"], param=f"{param}.tools", limit=len(BUILT_IN))
     for index, tool in enumerate(tools):
         place = f"{param}.tools[{index}]"
         kind = clean_object(tool, param=place, allowed=("type",)).get("type")
-        if kind not in ATTACHABLE:
+        if kind not in BUILT_IN:
             raise InvalidType("Expected 'code_interpreter' or 'file_search'.", param=place)
     file_id = clean_file_id(given["file_id"], param=f"{param}.file_id")
     return {"file_id": file_id, "tools": tools}

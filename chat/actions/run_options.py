@@ -16,6 +16,7 @@ from chat.actions.fields import (
 )
 from chat.actions.tool_definitions import (
     MAX_RUN_TOOLS,
+    TYPES,
     clean_name,
     clean_response_format,
     clean_tools,
@@ -29,7 +30,6 @@ from chat.tools import registry
 
 LEAST_TOKENS, MOST_TOKENS = 256, 2**31 - 1
 CHOICES = ("none", "auto", "required")
-CHOICE_TYPES = ("function", "code_interpreter", "file_search")
 STRATEGIES = ("auto", "last_messages")
 NAMES = frozenset(
     {
@@ -144,7 +144,7 @@ def _tool_choice(value: Any, offered: list[dict[str, Any]]) -> Any:
         return value and clean_choice(value, param="tool_choice", choices=CHOICES)
     param = "tool_choice"
     given = clean_object(value, param=param, allowed=("type", "function"))
-    kind = clean_choice(given.get("type"), param=f"{param}.type", choices=CHOICE_TYPES)
+    kind = clean_choice(given.get("type"), param=f"{param}.type", choices=TYPES)
     if kind != "function":
         if all(tool["type"] != kind for tool in offered):
             raise InvalidInput(f"The run has no tool '{kind}'.", param=param)

@@ -26,9 +26,11 @@ MAX_DESCRIPTION, MAX_SCHEMA_BYTES = 16_384, 65_536
 MAX_TOOLS_BYTES, MAX_OBJECTS = 262_144, 5_000
 NAME_CHARACTERS = 64
 RANKERS = ("auto", "default_2024_08_21")
+# Tools that are switched on by their type: they search and compute with what is attached.
+BUILT_IN = ("file_search", "code_interpreter")
+TYPES = ("function", *BUILT_IN)
 FORMATS = ("text", "json_object", "json_schema")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
-_TOOL_TYPES = ("code_interpreter", "file_search", "function")
 
 
 def clean_tools(value: Any, *, limit: int, param: str = "tools") -> list[dict[str, Any]]:
@@ -55,7 +57,7 @@ def clean_tools(value: Any, *, limit: int, param: str = "tools") -> list[dict[st
 
 def _tool(value: Any, *, param: str) -> dict[str, Any]:
     tool = clean_object(value, param=param, allowed=("type", "function", "file_search"))
-    kind = clean_choice(tool.get("type"), param=f"{param}.type", choices=_TOOL_TYPES)
+    kind = clean_choice(tool.get("type"), param=f"{param}.type", choices=TYPES)
     unwanted = tool.keys() - {"type", kind}
     if unwanted:
         name = min(unwanted)

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
-from chat.actions.assistants import BUILT_IN
+from chat.actions.tool_definitions import BUILT_IN
 from chat.admin.documents import company_stores
 from chat.admin.files import company_files
 from chat.models import Assistant

@@ -8,10 +8,11 @@ from typing import Any
 
 from django.db import transaction
 
-from chat.actions.assistants import BUILT_IN, MAX_PROMPTS, update_assistant
+from chat.actions.assistants import MAX_PROMPTS, update_assistant
 from chat.actions.files import create_file
 from chat.actions.store_files import create_batch
 from chat.actions.stores import create_store
+from chat.actions.tool_definitions import BUILT_IN
 from chat.demo.assistants import DESKS, DOCUMENT_PROMPT
 from chat.models import Assistant, File, VectorStore
 from tenants.access import Principal

@@ -24,7 +24,7 @@ from chat.models.stores import page_at
 from chat.runs.made import LINK
 from chat.runs.phases import phase
 from chat.runs.quotes import quote_for
-from chat.tools import file_search
+from chat.tools import code_files, file_search
 from chat.tools.file_search import CLOSE, DAGGER, OPEN, token_of
 from tenants.scope import tenant_scope
 
@@ -226,7 +226,7 @@ def _made_before(thread_id: str, names: Iterable[str]) -> dict[str, str]:
     if not wanted:
         return found
     calls = ToolCall.objects.filter(
-        run__thread_id=thread_id, name="code_interpreter", details__isnull=False
+        run__thread_id=thread_id, name=code_files.NAME, details__isnull=False
     ).order_by("-created_at")
     for files in calls.values_list("details__files", flat=True)[:MOST_CALLS]:
         for file in files or ():

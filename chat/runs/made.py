@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chat.models import ToolCall
+from chat.tools.code_files import NAME
 
 # Before the name of a file in a text that links to it.
 LINK = "sandbox:/mnt/data/"
@@ -32,7 +33,7 @@ class Made:
         """Return a message's attachments: the files that none of its `links` leads to."""
         linked = {link["file_path"]["file_id"] for link in links}
         return [
-            {"file_id": file_id, "tools": [{"type": "code_interpreter"}]}
+            {"file_id": file_id, "tools": [{"type": NAME}]}
             for file_id in self.files
             if file_id not in linked
         ]

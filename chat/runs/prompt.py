@@ -25,6 +25,8 @@ from chat.upstream.base import (
 )
 
 CHUNK = 40
+# A picture counts as this many bytes of text.
+PICTURE = 3_400
 NO_LONGER_SHOWN = json.dumps({"note": "No longer shown, to save room. Call the tool again."})
 CUT = "\n[The rest is not shown, to save room.]"
 UNANSWERED = json.dumps({"error": {"code": "not_run", "message": "This call was not run."}})
@@ -88,8 +90,10 @@ def estimate_tokens(item: Item) -> int:
     Only for budgets; what is billed is what the server counts.
     """
     if isinstance(item, InputMessage):
-        texts = [part.text if isinstance(part, TextPart) else "x" * 3400 for part in item.parts]
-        size = sum(len(text.encode()) for text in texts)
+        size = sum(
+            len(part.text.encode()) if isinstance(part, TextPart) else PICTURE
+            for part in item.parts
+        )
     elif isinstance(item, FunctionCall):
         size = len(item.arguments.encode()) + len(item.name)
     else:

@@ -10,7 +10,7 @@ from chat.runs import upstreams
 from chat.runs.pictures import with_pictures
 from chat.runs.records import Round
 from chat.runs.turn import Turn
-from chat.tools import code_interpreter, registry
+from chat.tools import code_files, code_interpreter, registry
 from chat.upstream.base import FunctionOutput, KeepsConversations, ModelRequest, ToolSpec
 
 
@@ -63,8 +63,7 @@ async def _described(tools: tuple[ToolSpec, ...], plan: Round) -> tuple[ToolSpec
         return tools
     text = await code_interpreter.description(plan.code_files)
     return tuple(
-        replace(one, description=text) if one.name == code_interpreter.NAME else one
-        for one in tools
+        replace(one, description=text) if one.name == code_files.NAME else one for one in tools
     )
 
 

@@ -24,7 +24,7 @@ from tenants.access import Principal
 
 # Room in a name for what tells two files of one name apart.
 APART = 8
-TOOL = "code_interpreter"
+NAME = "code_interpreter"
 SUFFIXES = {"image/png": ".png", "image/svg+xml": ".svg"}
 
 
@@ -51,9 +51,9 @@ def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> li
     transaction.
     """
     assistant = Assistant.objects.filter(pk=run.assistant_id).first()
-    assistants = _file_ids(assistant.gives(TOOL)) if assistant is not None else []
+    assistants = _file_ids(assistant.gives(NAME)) if assistant is not None else []
     resources = Thread.objects.filter(pk=run.thread_id).values_list("tool_resources", flat=True)
-    threads = _file_ids((resources.first() or {}).get(TOOL, {}))
+    threads = _file_ids((resources.first() or {}).get(NAME, {}))
     if not assistants and not threads:
         return []
     found = File.objects.present().filter(member=None).in_bulk(assistants)

@@ -27,7 +27,7 @@ from chat.sandbox.base import (
 )
 from chat.tools import code_state, registry
 from chat.tools.base import Effect, Limits, ToolContext, ToolError, ToolResult, Unsettled
-from chat.tools.code_files import Input, Output, inputs_of, write_outputs
+from chat.tools.code_files import NAME, Input, Output, inputs_of, write_outputs
 from chat.tools.code_sessions import CodeSessions, code_sessions, limits
 from chat.tools.code_state import After, Before
 from chat.tools.metering import note_code_session
@@ -35,7 +35,6 @@ from chat.tools.registry import tool
 from tenants.access import Principal
 from tenants.db import Lane, in_lane, see_through
 
-NAME = "code_interpreter"
 LOG_CHARACTERS, ERROR_CHARACTERS = 20_000, 6_000
 PICTURES = "The person sees the pictures with your next message: do not link to them."
 FILES = f"To give a file to the person, write a Markdown link to sandbox:{FOLDER}/ and its name."

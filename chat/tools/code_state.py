@@ -110,7 +110,7 @@ def begin_settling(thread: Thread, after: After | None) -> Settling:
 
 
 def settle(settling: Settling, after: After | None) -> bool:
-    """Make `after` the thread's state, None keeps the one before; it lasts for an hour from now.
+    """Make `after` the thread's state, None keeps the one before; it lasts anew from now.
 
     Returns whether the bytes are kept.
     """

@@ -11,7 +11,7 @@ from django.templatetags.static import static
 from django.urls import reverse
 
 from chat.actions.files import IMAGE_BYTES
-from chat.actions.resources import ATTACHABLE
+from chat.actions.tool_definitions import BUILT_IN
 from chat.conf import conf
 from chat.models import Assistant
 from chat.web.words import WORDS
@@ -44,7 +44,7 @@ def offered_assistants() -> list[WireObject]:
 
 def _reads(assistant: Assistant) -> list[str]:
     """Return what an assistant does with files: the tools that get them, "images" if it sees."""
-    tools = [tool["type"] for tool in assistant.tools if tool["type"] in ATTACHABLE]
+    tools = [tool["type"] for tool in assistant.tools if tool["type"] in BUILT_IN]
     return tools if conf.is_demonstration(assistant.upstream) else [*tools, "images"]
 
 
