@@ -77,4 +77,7 @@ def _unused(thread: Thread, others: Any, ids: set[str]) -> list[str]:
     kept = _texts(Message.objects.filter(thread__in=others), "content", "attachments")
     for text in (*kept, *_texts(others, "tool_resources")):
         going -= set(_FILE.findall(text))
-    return sorted(going)
+    # One that another thread's code made may be named in words here alone.
+    calls = ToolCall.objects.filter(run__thread__in=others, details__isnull=False)
+    made = calls.annotate(told=Cast("details", TextField()))
+    return [one for one in sorted(going) if not made.filter(told__contains=one).exists()]

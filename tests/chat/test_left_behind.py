@@ -15,7 +15,17 @@ from django.utils import timezone
 from chat.actions.attachments import create_attachable
 from chat.actions.files import create_file
 from chat.actions.threads import copy_thread, create_thread, delete_thread
-from chat.models import Chunk, File, StorageUse, StoreFile, Thread, VectorStore
+from chat.models import (
+    Chunk,
+    File,
+    StorageUse,
+    StoreFile,
+    Thread,
+    ThreadMapping,
+    ToolCall,
+    VectorStore,
+)
+from chat.storage import store_file
 from chat.tasks import empty_stores, erase_deleted_threads, erase_files, erase_stores
 from tests.api.conftest import Api, assert_error, program_of
 from tests.chat.knowing import POLICY, add_file, make_store
@@ -77,6 +87,27 @@ def test_files_of_the_page_go_with_their_chat(world: World, stored: Path) -> Non
     erase(world, thread)
     assert left(world) == (set(), 0, 0)
     assert not [path for path in stored.rglob("*") if path.is_file()]
+
+
+def test_what_another_chats_code_made_stays_when_it_was_only_named(world: World) -> None:
+    row = File(
+        tenant=world.acme.tenant,
+        member=world.acme.alice,
+        purpose="assistants_output",
+        filename="a.csv",
+        media_type="text/csv",
+    )
+    made = store_file(row, BytesIO(b"a,b")).pk
+    with world.acme.scope():
+        thread = world.acme.threads["alice"]
+        ThreadMapping.objects.filter(thread=thread).delete()
+        calls = ToolCall.objects.filter(run__thread=thread)
+        assert calls.update(details={"files": [{"file_id": made}]})
+    named = [{"role": "user", "content": f"What is {made}?"}]
+    erase(world, str(create_thread(world.acme.principal("alice"), messages=named).pk))
+    assert made in left(world)[0]
+    erase(world, str(thread.pk))
+    assert made not in left(world)[0]
 
 
 def test_files_that_a_program_uploaded_stay(world: World) -> None:
