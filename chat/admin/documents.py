@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import quote
 from django.db import models
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.html import format_html
@@ -131,19 +130,9 @@ class StoreFileAdmin(TenantScopedAdmin):
         rows: models.QuerySet[Any] = StoreFile.objects.filter(store__in=company_stores(principal))
         return rows.select_related("file", "store").defer("text", "pages")
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponseBase:
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Head the page with the file's name."""
-        row = self.get_object(request, unquote(object_id)) if object_id else None
-        named = {} if row is None else {"heading": row.file.filename}
-        return super().changeform_view(
-            request, object_id, form_url, {**(extra_context or {}), **named}
-        )
+        return {"heading": row.file.filename}
 
     def pressed_address(self, row: Any) -> str:
         """Go back to the collection."""

@@ -115,21 +115,10 @@ class VectorStoreAdmin(TenantScopedAdmin):
         messages.success(request, _("{name} is ready for documents.").format(name=obj.name))
         return redirect(self._address("change", quote(obj.pk)))
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponseBase:
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Add the documents below the form."""
-        row = self.get_object(request, unquote(object_id)) if object_id else None
-        shown = {} if row is None else self._documents(row)
-        return super().changeform_view(
-            request, object_id, form_url, {**(extra_context or {}), **shown}
-        )
-
-    def _documents(self, row: Any) -> dict[str, Any]:
+        if row is None:
+            return {}
         page = reverse("admin:chat_storefile_changelist")
         return {
             "documents": shown_documents(row, most=SHOWN_DOCUMENTS),

@@ -37,18 +37,9 @@ class OneRowAdmin(TenantScopedAdmin):
         response: HttpResponseBase = super().add_view(request, form_url, extra_context)
         return response
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponseBase:
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Head the page with its place in the menu: there is no list to name."""
-        context = {"heading": self.menu, "show_save_and_continue": False}
-        return super().changeform_view(
-            request, object_id, form_url, {**(extra_context or {}), **context}
-        )
+        return {"heading": self.menu, "show_save_and_continue": False}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Make the first row only."""

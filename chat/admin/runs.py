@@ -12,7 +12,6 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -115,23 +114,12 @@ class RunAdmin(TenantScopedAdmin):
         rows: models.QuerySet[Any] = Run.objects.all()
         return rows.select_related("assistant", "member", "thread")
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponseBase:
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Add the trace below the summary."""
-        run = self.get_object(request, admin.utils.unquote(object_id)) if object_id else None
         principal = principal_of(request)
-        if run is None or principal is None:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        readable = Thread.objects.readable_by(principal).filter(pk=run.thread_id).exists()
-        context = {"readable": readable, "steps": trace_of(run), "requests": requests_of(run)}
-        return super().changeform_view(
-            request, object_id, form_url, {**(extra_context or {}), **context}
-        )
+        assert principal is not None
+        readable = Thread.objects.readable_by(principal).filter(pk=row.thread_id).exists()
+        return {"readable": readable, "steps": trace_of(row), "requests": requests_of(row)}
 
     @display(description=gettext_lazy("assistant"))
     def shows_assistant(self, row: Run) -> str:

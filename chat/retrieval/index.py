@@ -21,7 +21,7 @@ from chat.retrieval.chunk import Chunk as Passage
 from chat.retrieval.chunk import chunks
 from chat.retrieval.embed import Embedder, windows
 from chat.retrieval.errors import Unreadable
-from chat.retrieval.extract import Extracted
+from chat.retrieval.extract import TOO_LONG, Extracted
 from tenants.scope import tenant_scope
 
 MOST_PASSAGES = 50_000
@@ -99,7 +99,7 @@ def passages_of(extracted: Extracted, *, max_tokens: int, overlap_tokens: int) -
     for passage in cut:
         found.append(passage)
         if len(found) > MOST_PASSAGES:
-            raise Unreadable("The file has more text than can be indexed: split it.")
+            raise Unreadable(TOO_LONG)
     return found
 
 

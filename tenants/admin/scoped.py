@@ -120,6 +120,10 @@ class TenantScopedAdmin(ModelAdmin):
         queryset: models.QuerySet[Any] = self.model.objects.all()
         return queryset
 
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return what the page of a row shows besides its form; None is the row to be added."""
+        return {}
+
     def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Any:
         """Call the action that adds or changes; return the row it made or changed."""
         raise PermissionDenied
@@ -217,6 +221,16 @@ class TenantScopedAdmin(ModelAdmin):
         except AtriumError as error:
             request.refusal = error  # type: ignore[attr-defined]
             response = super().changeform_view(request, object_id, form_url, context)
+        return response
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        """Draw the form with what its page shows besides."""
+        more = self.page_context(request, kwargs.get("obj"))
+        response: HttpResponseBase = super().render_change_form(
+            request, {**context, **more}, *args, **kwargs
+        )
         return response
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
