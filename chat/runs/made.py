@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chat.models import ToolCall
+from chat.sandbox.base import FOLDER
 from chat.tools.code_files import NAME
 
 # Before the name of a file in a text that links to it.
-LINK = "sandbox:/mnt/data/"
+LINK = f"sandbox:{FOLDER}/"
 
 
 @dataclass(kw_only=True)

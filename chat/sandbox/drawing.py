@@ -13,6 +13,8 @@ from chat.sandbox.chart import LARGEST, Chart
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 88, 24, 56, 88
+# Of the room below, what only turned labels need.
+FOR_TURNED = 48
 # Distinct also with deficient colour vision (Okabe and Ito).
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7f00", "#444444")
 INK, GRID = "#222222", "#dddddd"
@@ -27,11 +29,12 @@ def draw(chart: Chart) -> str:
     parts = _pie(chart) if chart.kind == "pie" else _plot(chart)
     body = "".join(parts)
     name = escape(_printable(chart.title) or f"{chart.kind} chart")
+    height = HEIGHT if chart.kind == "pie" or _is_turned(chart) else HEIGHT - FOR_TURNED
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'width="{WIDTH}" height="{HEIGHT}" role="img" font-family="sans-serif" font-size="12">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'width="{WIDTH}" height="{height}" role="img" font-family="sans-serif" font-size="12">'
         f"<title>{name}</title>"
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>'
+        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>'
         f"{_text(WIDTH / 2, 26, chart.title, size=16)}{body}</svg>"
     )
 
@@ -85,8 +88,7 @@ def _labels(chart: Chart) -> Iterator[str]:
         for tick, x in zip(ticks, _spread(ticks, ticks), strict=True):
             yield _text(x, HEIGHT - BOTTOM + 18, f"{tick:,.10g}")
         return
-    slot, every = _slot(chart), math.ceil(len(chart.labels) / MOST_LABELS)
-    turned = max(len(label) for label in chart.labels) * 7 > slot * every
+    slot, every, turned = _slot(chart), _every(chart), _is_turned(chart)
     for index in range(0, len(chart.labels), every):
         x, y = LEFT + (index + 0.5) * slot, HEIGHT - BOTTOM + 18
         label = chart.labels[index]
@@ -94,6 +96,17 @@ def _labels(chart: Chart) -> Iterator[str]:
             label = label if len(label) <= LONGEST_TURNED else f"{label[: LONGEST_TURNED - 1]}…"
         turn = f' transform="rotate(-40 {x:.1f} {y})"' if turned else ""
         yield _text(x, y, label, anchor="end" if turned else "middle", more=turn)
+
+
+def _every(chart: Chart) -> int:
+    """Return 1 where each label is written, 2 for every other one, and so on."""
+    return math.ceil(len(chart.labels) / MOST_LABELS)
+
+
+def _is_turned(chart: Chart) -> bool:
+    """True where labels are too long to stand side by side."""
+    longest = max(len(label) for label in chart.labels)
+    return _numbers(chart) is None and longest * 7 > _slot(chart) * _every(chart)
 
 
 def _numbers(chart: Chart) -> list[float] | None:
@@ -179,7 +192,6 @@ def _legend(names: list[str], *, x: float = LEFT, across: bool = True) -> Iterat
 def _text(
     x: float, y: float, text: str, *, anchor: str = "middle", size: int = 12, more: str = ""
 ) -> str:
-
     shown = escape(_printable(text))
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '

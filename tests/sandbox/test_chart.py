@@ -126,3 +126,11 @@ def test_every_size_can_be_drawn(kind: str, values: list[float]) -> None:
     chart = parse_chart(kind, [(str(n), value) for n, value in enumerate(values)])
     assert "nan" not in draw(chart) and "inf" not in draw(chart)
     assert elements(chart, "text")
+
+
+def test_room_for_turned_labels_is_there_where_labels_are_turned() -> None:
+    heights = [
+        ET.fromstring(draw(parse_chart("bar", dict.fromkeys(labels, 1)))).get("height")
+        for labels in (("a", "b"), [f"label number {number}" for number in range(20)])
+    ]
+    assert heights == ["372", "420"]
