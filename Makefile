@@ -1,7 +1,7 @@
 # Everything from a clean clone with Python 3.11 to 3.14, pip, git and make.
 #   make up ARGS="--no-demo"     make test ARGS="-k wall"     make up PYTHON=python3.12
 .DEFAULT_GOAL := up
-.PHONY: up test test-local bench sandbox crash check format lock clean packages packages-dev packages-sdk
+.PHONY: up test test-local bench documents sandbox crash check format lock clean packages packages-dev packages-sdk
 .ONESHELL:
 .SILENT:
 SHELL := /bin/bash
@@ -90,6 +90,10 @@ test-local: packages-dev
 bench: packages-dev
 	exec $(IN) -m tests.benchmarks $(ARGS)
 
+# Reads spreadsheets and RTF as well (docs/knowledge.md): the extra `documents`.
+documents: packages
+	$(call install,requirements-documents.txt,requirements.txt requirements-documents.txt)
+
 # pandas and matplotlib for the code of models, where bubblewrap is (docs/sandbox.md); their
 # bytecode and the list of fonts are made here, since nothing can be written behind the wall.
 SANDBOX := $(or $(ATRIUM_DATA_DIR),.data)/sandbox
@@ -142,6 +146,7 @@ lock: packages-dev
 	export PATH="$$PWD/.venv/bin:$$PATH"
 	$(COMPILE) --upgrade --output-file requirements.txt pyproject.toml
 	$(COMPILE) --upgrade --group dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	$(COMPILE) --upgrade --group documents --constraint requirements-dev.txt --output-file requirements-documents.txt
 	$(COMPILE) --upgrade --group sandbox --output-file requirements-sandbox.txt
 
 packages:

@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("config", "tenants", "chat", "tests")
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 60
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-sandbox.txt")
+REQUIREMENTS = (
+    *("requirements.txt", "requirements-dev.txt"),
+    *("requirements-documents.txt", "requirements-sandbox.txt"),
+)
 TOP_LEVEL = {
     *("manage.py", "pyproject.toml", "README.md", "Makefile", "LICENSE", "CHANGELOG.md"),
     *("config", "chat", "tenants", "tests", "docs", *REQUIREMENTS),
@@ -194,6 +197,13 @@ def _pins(name: str) -> dict[str, str]:
     """Return package name to version."""
     found = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE)
     return {package.lower(): version for package, version in found}
+
+
+def test_extra_documents_is_the_one_that_tests_use() -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    pins = _pins("requirements-documents.txt")
+    assert pins.keys() == {_package(entry) for entry in extra["documents"]}
+    assert pins.items() <= _pins("requirements-dev.txt").items()
 
 
 def test_no_lock_file_with_addresses() -> None:

@@ -20,7 +20,7 @@ from tenants.access import Principal
 from tenants.models import Role
 from tenants.scope import tenant_scope
 
-# An archive may be a Word document: that is seen where it is read.
+# An archive may be a document: that is seen where it is read.
 UNREADABLE = ("application/octet-stream", "image/")
 
 
@@ -88,5 +88,9 @@ def _check_readable(content: BinaryIO, name: str) -> None:
     content.seek(0)
     if media_type_of(head, name).startswith(UNREADABLE):
         raise InvalidInput(
-            _("Documents are PDF, Word, HTML, Markdown, text, CSV or JSON files."), param="file"
+            _(
+                "Documents are PDF, Word, PowerPoint, OpenDocument, EPUB, HTML, Markdown, text, "
+                "CSV or JSON files, and Excel and RTF where the server has the extra for them."
+            ),
+            param="file",
         )

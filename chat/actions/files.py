@@ -18,7 +18,7 @@ from chat.errors import ChatError, FileTooLarge, InvalidInput, NotAllowed
 from chat.models import File, VectorStore
 from chat.models.files import Purpose
 from chat.retrieval.errors import Unreadable
-from chat.retrieval.kinds import SNIFFED, Kind, kind_of
+from chat.retrieval.kinds import SNIFFED, Kind, kind_of, kind_of_archive
 from tenants import audit
 from tenants.access import Principal
 from tenants.scope import tenant_scope
@@ -209,7 +209,7 @@ def media_type_of(head: bytes, name: str) -> str:
         raise InvalidInput("The file is empty.", param="file")
     if head.startswith(b"PK\x03\x04"):
         # Its list of contents is at the end, and may be a bomb: looked at where it is indexed.
-        return str(Kind.DOCX) if b"word/document.xml" in head else "application/zip"
+        return str(kind_of_archive(head) or "application/zip")
     try:
         return str(kind_of(head, name))
     except Unreadable:

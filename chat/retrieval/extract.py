@@ -6,22 +6,19 @@ Everything here reads what strangers made: it runs in a process of its own
 
 from __future__ import annotations
 
-import re
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from io import BytesIO
-from xml.etree import ElementTree as ET  # nosec B405
 
+from chat.retrieval import office
+from chat.retrieval.books import book
+from chat.retrieval.bounds import MOST_CHARACTERS, MOST_PAGES, TOO_LONG, Paged, joined
 from chat.retrieval.errors import Unreadable, Unsupported
+from chat.retrieval.hypertext import words_of
 from chat.retrieval.kinds import Kind, kind_of
+from chat.retrieval.rich_text import rich_text
+from chat.retrieval.sheets import sheets
 from chat.retrieval.text import clean, decode
-
-MOST_CHARACTERS = 20_000_000
-MOST_PAGES = 10_000
-MOST_UNZIPPED = 200_000_000
-TOO_LONG = "The file has more text than can be indexed: split it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +35,16 @@ def extract(data: bytes, name: str = "") -> Extracted:
 
     Raises:
         Unreadable: for one that is damaged, locked, empty, or too long.
-        Unsupported: for one of another kind, images among them.
+        Unsupported: for one of another kind, images among them, and for one that
+            needs an extra which is not installed.
     """
     kind = kind_of(data, name)
     if kind.is_image:
         raise Unsupported("Pictures have no text to search. Attach them to a message instead.")
+    if not kind.is_readable:
+        raise Unsupported(
+            f"{kind.plural} need the extra “documents”, which this server lacks. Save it as PDF."
+        )
     text, pages = _READERS.get(kind, _plain)(data)
     if not text.strip():
         raise Unreadable("No text was found in the file. Is it a scan?")
@@ -51,11 +53,11 @@ def extract(data: bytes, name: str = "") -> Extracted:
     return Extracted(kind=kind, text=text, pages=pages)
 
 
-def _plain(data: bytes) -> tuple[str, tuple[int, ...]]:
+def _plain(data: bytes) -> Paged:
     return decode(data), ()
 
 
-def _pdf(data: bytes) -> tuple[str, tuple[int, ...]]:
+def _pdf(data: bytes) -> Paged:
     # Files are read in a process of its own: a server never needs this.
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
@@ -66,7 +68,7 @@ def _pdf(data: bytes) -> tuple[str, tuple[int, ...]]:
             raise Unreadable("This PDF is locked with a password: upload it without.")
         if len(reader.pages) > MOST_PAGES:
             raise Unreadable(TOO_LONG)
-        return _joined(clean(page.extract_text() or "").strip() for page in reader.pages)
+        return joined(clean(page.extract_text() or "").strip() for page in reader.pages)
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError):
         # What the reader trips over in a damaged file is of many types.
         raise Unreadable("This PDF is damaged and cannot be read.") from None
@@ -74,99 +76,19 @@ def _pdf(data: bytes) -> tuple[str, tuple[int, ...]]:
         raise Unreadable("This PDF uses a lock that cannot be opened.") from None
 
 
-def _joined(pages: Iterator[str]) -> tuple[str, tuple[int, ...]]:
-    """Join pages by an empty line and return where each begins."""
-    texts, starts, at = [], [], 0
-    for text in pages:
-        starts.append(at)
-        texts.append(text)
-        at += len(text) + 2
-        if at > MOST_CHARACTERS:
-            raise Unreadable(TOO_LONG)
-    return "\n\n".join(texts), tuple(starts)
+def _html(data: bytes) -> Paged:
+    return words_of(data), ()
 
 
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-
-
-def _docx(data: bytes) -> tuple[str, tuple[int, ...]]:
-    try:
-        with zipfile.ZipFile(BytesIO(data)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MOST_UNZIPPED:
-                raise Unreadable(TOO_LONG)
-            with archive.open("word/document.xml") as part:
-                # The declared size may lie: no more than that is read.
-                document = part.read(MOST_UNZIPPED + 1)
-        if len(document) > MOST_UNZIPPED:
-            raise Unreadable(TOO_LONG)
-        if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
-            raise Unreadable("This Word file declares entities, which none needs.")
-        root = ET.fromstring(document)  # nosec B314 - without a document type, nothing expands
-    except (zipfile.BadZipFile, ET.ParseError, KeyError, ValueError, EOFError, OSError):
-        raise Unreadable("This Word file is damaged and cannot be read.") from None
-    except (RuntimeError, NotImplementedError):
-        raise Unreadable("This Word file is locked with a password: upload it without.") from None
-    return clean("\n".join(_paragraphs(root))), ()
-
-
-def _paragraphs(root: ET.Element) -> Iterator[str]:
-    for paragraph in root.iter(f"{_W}p"):
-        pieces = []
-        for node in paragraph.iter():
-            if node.tag == f"{_W}t":
-                pieces.append(node.text or "")
-            elif node.tag == f"{_W}tab":
-                pieces.append("\t")
-            elif node.tag in (f"{_W}br", f"{_W}cr"):
-                pieces.append("\n")
-        yield "".join(pieces)
-
-
-_BLOCKS = re.compile(
-    "address|article|aside|blockquote|br|dd|div|dl|dt|figcaption|figure|footer|form|h[1-6]|"
-    "header|hr|li|main|nav|ol|p|pre|section|table|td|th|tr|ul"
-)
-_SILENT = frozenset({"script", "style", "template", "noscript", "svg", "head"})
-
-
-class _Words(HTMLParser):
-    """Gather the text a reader of the page sees, a line for each block."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.pieces: list[str] = []
-        self._silent: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _SILENT:
-            self._silent.append(tag)
-        elif _BLOCKS.fullmatch(tag):
-            self.pieces.append("\n")
-        if tag == "body":
-            # A head that was never closed ends here.
-            self._silent.clear()
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._silent:
-            del self._silent[self._silent.index(tag) :]
-        elif _BLOCKS.fullmatch(tag):
-            self.pieces.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.pieces.append(data)
-
-
-def _html(data: bytes) -> tuple[str, tuple[int, ...]]:
-    words = _Words()
-    words.feed(decode(data))
-    words.close()
-    lines = (" ".join(line.split()) for line in "".join(words.pieces).split("\n"))
-    return "\n".join(line for line in lines if line), ()
-
-
-_READERS: dict[Kind, Callable[[bytes], tuple[str, tuple[int, ...]]]] = {
+_READERS: dict[Kind, Callable[[bytes], Paged]] = {
     Kind.PDF: _pdf,
-    Kind.DOCX: _docx,
+    Kind.DOCX: office.word,
+    Kind.PPTX: office.slides,
+    Kind.ODT: office.open_document,
+    Kind.ODP: office.open_slides,
+    Kind.EPUB: book,
     Kind.HTML: _html,
+    Kind.XLSX: sheets,
+    Kind.ODS: sheets,
+    Kind.RTF: rich_text,
 }

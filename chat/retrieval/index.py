@@ -17,11 +17,12 @@ from django.utils import timezone
 
 from chat.conf import conf
 from chat.models import Chunk, IndexStatus, StoreFile, Vector, VectorStore
+from chat.retrieval.bounds import TOO_LONG
 from chat.retrieval.chunk import Chunk as Passage
 from chat.retrieval.chunk import chunks
 from chat.retrieval.embed import Embedder, windows
 from chat.retrieval.errors import Unreadable
-from chat.retrieval.extract import TOO_LONG, Extracted
+from chat.retrieval.extract import Extracted
 from tenants.scope import tenant_scope
 
 MOST_PASSAGES = 50_000

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Callable
 from enum import StrEnum
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import PurePosixPath
 
@@ -18,6 +20,13 @@ class Kind(StrEnum):
 
     PDF = "application/pdf"
     DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+    ODT = "application/vnd.oasis.opendocument.text"
+    ODS = "application/vnd.oasis.opendocument.spreadsheet"
+    ODP = "application/vnd.oasis.opendocument.presentation"
+    EPUB = "application/epub+zip"
+    RTF = "application/rtf"
     HTML = "text/html"
     MARKDOWN = "text/markdown"
     CSV = "text/csv"
@@ -33,6 +42,27 @@ class Kind(StrEnum):
         """True for what only a model that sees can read."""
         return self.value.startswith("image/")
 
+    @property
+    def is_sheet(self) -> bool:
+        """True for spreadsheets."""
+        return self in (Kind.XLSX, Kind.ODS)
+
+    @property
+    def plural(self) -> str:
+        """How a sentence calls files that need an extra."""
+        return "Spreadsheets" if self.is_sheet else "RTF files"
+
+    @property
+    def is_readable(self) -> bool:
+        """False for what needs the extra `documents` where that is not installed."""
+        return self not in _PACKAGES or find_spec(_PACKAGES[self]) is not None
+
+
+_PACKAGES = {
+    Kind.XLSX: "python_calamine",
+    Kind.ODS: "python_calamine",
+    Kind.RTF: "striprtf",
+}
 
 SNIFFED = 65_536
 _SIGNATURES: tuple[tuple[bytes, Kind], ...] = (
@@ -41,7 +71,21 @@ _SIGNATURES: tuple[tuple[bytes, Kind], ...] = (
     (b"\xff\xd8\xff", Kind.JPEG),
     (b"GIF87a", Kind.GIF),
     (b"GIF89a", Kind.GIF),
+    (b"{\\rtf", Kind.RTF),
 )
+# Word, Excel and PowerPoint files by the name of their main part.
+_MAIN_PARTS = {
+    "word/document.xml": Kind.DOCX,
+    "xl/workbook.xml": Kind.XLSX,
+    "ppt/presentation.xml": Kind.PPTX,
+}
+# The others say what they are in their first part, which is not compressed.
+_DECLARED = {str(kind).encode(): kind for kind in (Kind.ODT, Kind.ODS, Kind.ODP, Kind.EPUB)}
+_MOST_DECLARED = 100
+_DECLARED_AT = 38
+# What Office wrote until 2003, and what it locks with a password since.
+_COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_LOCKED = "EncryptedPackage".encode("utf-16-le")
 _BY_SUFFIX = {".md": Kind.MARKDOWN, ".markdown": Kind.MARKDOWN, ".csv": Kind.CSV, ".tsv": Kind.CSV}
 _HTML_BEGINNINGS = ("<!doctype html", "<html", "<head", "<body")
 # Readers of PDF accept some rubbish ahead of the signature.
@@ -53,7 +97,7 @@ def kind_of(data: bytes, name: str = "") -> Kind:
 
     Raises:
         Unsupported: for anything that nothing here reads.
-        Unreadable: for an empty file.
+        Unreadable: for an empty file, and for one of Office that is locked.
     """
     if not data.strip(b"\0 \t\r\n"):
         raise Unreadable("The file is empty.")
@@ -64,6 +108,8 @@ def kind_of(data: bytes, name: str = "") -> Kind:
         return Kind.WEBP
     if b"%PDF-" in data[:_PDF_WITHIN]:
         return Kind.PDF
+    if data.startswith(_COMPOUND):
+        raise _compound(data)
     if data.startswith(b"PK"):
         return _zipped(data)
     return _text_kind(decode(data[:SNIFFED], cut=len(data) > SNIFFED), data, name)
@@ -72,11 +118,33 @@ def kind_of(data: bytes, name: str = "") -> Kind:
 def _zipped(data: bytes) -> Kind:
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
-            if "word/document.xml" in archive.namelist():
-                return Kind.DOCX
-    except (zipfile.BadZipFile, ValueError, OSError):
+            for part, kind in _MAIN_PARTS.items():
+                if part in archive.NameToInfo:
+                    return kind
+            if "mimetype" in archive.NameToInfo:
+                with archive.open("mimetype") as part_of_it:
+                    return _DECLARED[part_of_it.read(_MOST_DECLARED).strip()]
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError):
         raise Unreadable("The file is damaged: its archive cannot be opened.") from None
+    except (KeyError, RuntimeError, NotImplementedError):
+        # One that declares something else, or is locked.
+        pass
     raise Unsupported("Archives and this kind of Office file cannot be read. Save it as PDF.")
+
+
+def kind_of_archive(head: bytes) -> Kind | None:
+    """Return what an archive probably is by its first bytes, without unpacking any of it."""
+    for part, kind in _MAIN_PARTS.items():
+        if part.encode() in head:
+            return kind
+    declared = head[_DECLARED_AT:].partition(b"PK")[0] if head[30:38] == b"mimetype" else b""
+    return _DECLARED.get(declared.strip())
+
+
+def _compound(data: bytes) -> Unreadable:
+    if _LOCKED in data:
+        return Unreadable("This Office file is locked with a password: upload it without.")
+    return Unsupported("Office files of this old kind cannot be read. Save it as PDF.")
 
 
 def _text_kind(beginning: str, data: bytes, name: str) -> Kind:

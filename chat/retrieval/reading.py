@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from chat.retrieval.bounds import MOST_CHARACTERS
 from chat.retrieval.errors import Unreadable, Unsupported
-from chat.retrieval.extract import MOST_CHARACTERS, Extracted, extract
+from chat.retrieval.extract import Extracted, extract
 from chat.retrieval.kinds import Kind
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -35,7 +35,9 @@ def decode(data: bytes, *, cut: bool = False) -> str:
     """
     text = _decoded(data, cut=cut)
     if len(_CONTROLS.findall(text[:_GUESSED_FROM])) > _MOST_CONTROLS * len(text[:_GUESSED_FROM]):
-        raise Unsupported("This kind of file cannot be read. PDF, Word, HTML and texts can.")
+        raise Unsupported(
+            "This kind of file cannot be read. PDF, Office files, HTML and texts can."
+        )
     return clean(text)
 
 

@@ -26,7 +26,11 @@ from tenants.access import Principal
 MOST_ASKED = 100
 # Characters around a quote, and of the quote itself.
 AROUND, MOST_QUOTED = 1_200, 20_000
-_DOCUMENTS = (Kind.PDF, Kind.DOCX, Kind.HTML, Kind.MARKDOWN, Kind.TEXT)
+_DOCUMENTS = (
+    *(Kind.PDF, Kind.DOCX, Kind.PPTX, Kind.ODT, Kind.ODP, Kind.EPUB, Kind.RTF),
+    *(Kind.HTML, Kind.MARKDOWN, Kind.TEXT),
+)
+_SHEETS = (Kind.XLSX, Kind.ODS)
 _TABLES = (".xlsx", ".xls", ".ods", ".parquet")
 _STATES = {
     IndexStatus.IN_PROGRESS: "reading",
@@ -53,7 +57,10 @@ def _kind(file: File) -> str:
         return "image"
     if file.media_type in (Kind.CSV, Kind.JSON):
         return "data"
-    if file.media_type in _DOCUMENTS:
+    if file.media_type in _SHEETS:
+        # Without the extra that reads it, only code opens it.
+        return "data" if Kind(file.media_type).is_readable else "table"
+    if file.media_type in _DOCUMENTS and Kind(file.media_type).is_readable:
         return "document"
     table = PurePosixPath(file.filename).suffix.lower() in _TABLES
     return "table" if table else "other"

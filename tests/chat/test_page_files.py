@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from chat.downloads import SENT_AT_ONCE
 from chat.models import Assistant, File, Message, StoreFile, VectorStore
 from chat.storage import store_file
 from tests.chat.knowing import POLICY, SEARCH, add_file, make_store
+from tests.retrieval import office_files
 from tests.world import Company, World
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
@@ -68,6 +70,9 @@ def send(client: Client, world: World, **fields: Any) -> Any:
         (b'{"a": 1}', "a.json", "data"),
         (b"PK\x03\x04 sheet", "sales.xlsx", "table"),
         (b"PK\x03\x04 more", "all.zip", "other"),
+        (office_files.xlsx({"A": [["x"]]}), "sales.bin", "data"),
+        (office_files.pptx("x"), "talk.bin", "document"),
+        (b"{\\rtf1 x}", "letter.bin", "document"),
         (SCRIPT, "drawing.png", "document"),
     ],
 )
@@ -83,6 +88,13 @@ def test_pictures_are_for_looking_and_belong_to_their_sender(world: World, alice
     with world.acme.scope():
         file = File.objects.get(pk=file_id)
     assert (file.purpose, file.member_id) == ("vision", world.acme.alice.pk)
+
+
+def test_a_spreadsheet_is_for_code_alone_without_the_extra(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "python_calamine", None)
+    assert upload(alice, office_files.xlsx({"A": [["x"]]}), "a.xlsx").json()["kind"] == "table"
 
 
 @pytest.mark.parametrize(

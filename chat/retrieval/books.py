@@ -1,0 +1,38 @@
+"""The text of EPUB books."""
+
+from __future__ import annotations
+
+from posixpath import dirname, join, normpath
+from urllib.parse import unquote
+
+from chat.retrieval.archives import Archive, opened
+from chat.retrieval.bounds import Paged, joined
+from chat.retrieval.errors import Unreadable
+from chat.retrieval.hypertext import words_of
+
+_LOCKS = "META-INF/encryption.xml"
+
+
+def book(data: bytes) -> Paged:
+    """Return the chapters of an EPUB in reading order; it has no pages. Raises Unreadable."""
+    with opened(data, "book") as archive:
+        chapters = _chapters(archive)
+        if _LOCKS in archive:
+            # Fonts may be disguised in a book that everybody can read.
+            hidden = {unquote(one.get("URI", "")) for _tag, one in archive.elements(_LOCKS)}
+            if hidden.intersection(chapters):
+                raise Unreadable("This book is locked by its seller: upload one without a lock.")
+        text, _starts = joined(words_of(archive.read(path)) for path in chapters)
+    return text, ()
+
+
+def _chapters(archive: Archive) -> list[str]:
+    container = archive.elements("META-INF/container.xml")
+    root = next((one["full-path"] for tag, one in container if tag == "rootfile"), "")
+    package = archive.elements(root)
+    paths = {
+        one["id"]: normpath(join(dirname(root), unquote(one["href"])))
+        for tag, one in package
+        if tag == "item"
+    }
+    return [paths[one["idref"]] for tag, one in package if tag == "itemref"]

@@ -1,0 +1,67 @@
+"""The text of Word, PowerPoint and OpenDocument files."""
+
+from __future__ import annotations
+
+from posixpath import join, normpath
+
+from chat.retrieval.archives import Markup, opened
+from chat.retrieval.bounds import Paged, joined
+from chat.retrieval.text import clean
+
+# Shapes come twice, the second time (Fallback) for older readers; properties hold tab stops.
+_SILENT = frozenset({"pPr", "Fallback"})
+_WORD = Markup(
+    words=frozenset({"t"}),
+    lines=frozenset({"p"}),
+    signs={"tab": "\t", "br": "\n", "cr": "\n"},
+    silent=_SILENT,
+)
+_SLIDE = Markup(words=frozenset({"t"}), lines=frozenset({"p"}), signs={"br": "\n"}, silent=_SILENT)
+_SIGNS = {"s": " ", "tab": "\t", "line-break": "\n"}
+_PARAGRAPHS = frozenset({"p", "h"})
+_LEFT_OUT = frozenset({"annotation", "tracked-changes", "notes"})
+_ODT = Markup(words=_PARAGRAPHS, lines=_PARAGRAPHS, signs=_SIGNS, silent=_LEFT_OUT, collapses=True)
+_ODP = Markup(
+    words=_PARAGRAPHS,
+    lines=_PARAGRAPHS,
+    signs=_SIGNS,
+    silent=_LEFT_OUT,
+    page="page",
+    collapses=True,
+)
+
+
+def word(data: bytes) -> Paged:
+    """Return the paragraphs of a DOCX file; raises Unreadable."""
+    with opened(data, "Word file") as archive:
+        (text,) = archive.pages("word/document.xml", _WORD)
+    return clean(text), ()
+
+
+def slides(data: bytes) -> Paged:
+    """Return the slides of a PPTX file as pages, in the order they are shown; raises Unreadable."""
+    with opened(data, "presentation") as archive:
+        relations = archive.elements("ppt/_rels/presentation.xml.rels")
+        targets = {one["Id"]: one["Target"] for tag, one in relations if tag == "Relationship"}
+        shown = [one for tag, one in archive.elements("ppt/presentation.xml") if tag == "sldId"]
+        names = [
+            targets[value] for one in shown for key, value in one.items() if key.endswith("}id")
+        ]
+        paths = (normpath(join("/ppt", name)).lstrip("/") for name in names)
+        return joined(clean(archive.pages(path, _SLIDE)[0]).strip() for path in paths)
+
+
+def open_document(data: bytes) -> Paged:
+    """Return the paragraphs of an ODT file; raises Unreadable."""
+    (text,) = _content(data, _ODT)
+    return clean(text), ()
+
+
+def open_slides(data: bytes) -> Paged:
+    """Return the slides of an ODP file as pages; raises Unreadable."""
+    return joined(clean(page).strip() for page in _content(data, _ODP))
+
+
+def _content(data: bytes, markup: Markup) -> list[str]:
+    with opened(data, "OpenDocument file") as archive:
+        return archive.pages("content.xml", markup)

@@ -1,0 +1,54 @@
+"""The text of spreadsheets, sheet by sheet. Needs the `documents` extra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from chat.retrieval.archives import locked, opened
+from chat.retrieval.bounds import Paged, joined
+from chat.retrieval.errors import Unreadable
+from chat.retrieval.text import clean
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineWorkbook
+
+_WHAT = "spreadsheet"
+# More digits are the noise of binary fractions.
+_DIGITS = ".15g"
+
+
+def sheets(data: bytes) -> Paged:
+    """Return the sheets of an XLSX or ODS file as pages: the name, then a line for each row.
+
+    Cells are joined by tabs; empty rows are left out. Raises Unreadable.
+    """
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+
+    with opened(data, _WHAT):
+        # What it unpacks to has been looked at.
+        try:
+            return joined(_pages(CalamineWorkbook.from_filelike(BytesIO(data))))
+        except PasswordError:
+            raise locked(_WHAT) from None
+        except CalamineError:
+            raise Unreadable(f"This {_WHAT} is damaged and cannot be read.") from None
+
+
+def _pages(workbook: CalamineWorkbook) -> Iterator[str]:
+    for name in workbook.sheet_names:
+        rows = (
+            "\t".join(map(_cell, row)).rstrip()
+            for row in workbook.get_sheet_by_name(name).iter_rows()
+        )
+        lines = [row for row in rows if row]
+        yield clean("\n".join([name, *lines])) if lines else ""
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float):
+        return format(value, _DIGITS)
+    return " ".join(str(value).split())
