@@ -68,7 +68,8 @@ def test_an_assistant_that_cannot_read_a_file_says_so_before_sending(
     page.locator("#message").fill("Read this")
     expect(page.locator("#attached-note")).to_contain_text("cannot read “policy.md”")
     expect(page.locator("#send")).to_be_disabled()
-    page.get_by_label("Remove policy.md").click()
+    with page.expect_response(lambda response: response.request.method == "DELETE"):
+        page.get_by_label("Remove policy.md").click()
     expect(page.locator("#send")).to_be_enabled()
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
     with world.acme.scope():

@@ -216,7 +216,8 @@ def test_a_client_s_function_is_described_by_the_client() -> None:
     ]
     names = registry.offered_names(run_tools, dropped=False)
     described = {spec.name: spec.description for spec in registry.specs(run_tools, names)}
-    assert described == {"mine": "My own.", "get_order": TOOLS["get_order"].description}
+    ours = {name: TOOLS[name].description for name in ("get_order", "code_interpreter")}
+    assert described == {"mine": "My own.", **ours}
 
 
 def test_a_tool_registered_later_takes_no_programs_place() -> None:
