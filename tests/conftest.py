@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -22,6 +23,15 @@ from tests.server import RUNNING, Server, only, serve
 from tests.world import World, build_world
 
 pytest_plugins = ["tests.upstream.fixtures", "tests.model_server"]
+
+# A busy machine is slow: what an example does is tested, never how long it takes.
+hypothesis.settings.register_profile(
+    "atrium",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    database=None,
+)
+hypothesis.settings.load_profile("atrium")
 
 
 def pytest_configure(config: pytest.Config) -> None:
