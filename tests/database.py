@@ -31,6 +31,11 @@ MADE_BY_MIGRATE = ("django_migrations", "django_content_type", "auth_permission"
 # A server process writes these once, at its start.
 HEARTBEATS = ("chat_process", "procrastinate_workers")
 CLEANING_TRIES = 5
+STILL_WRITTEN = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.ForeignKeyViolation,
+)
 
 
 def data_dir() -> Path:
@@ -89,9 +94,9 @@ class TestDatabase:
         for _attempt in range(CLEANING_TRIES - 1):
             try:
                 self._empty()
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable):
-                # A server process was still writing the end of an answer, or was
-                # frozen with a statement on its way.
+            except STILL_WRITTEN:
+                # A server process was still writing the end of an answer, or what it read of a
+                # document, or was frozen with a statement on its way.
                 self.let_go()
                 continue
             return
