@@ -24,7 +24,7 @@ from chat.actions.files import owner_of, record
 from chat.errors import InvalidInput, InvalidType, MissingParameter, StoreExpired
 from chat.models import File, FileBatch, IndexStatus, StoreFile, VectorStore
 from chat.retrieval.chunk import AUTO_OVERLAP, AUTO_TOKENS
-from chat.wire_files import EMPTY, Filling
+from chat.wire import Filling
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
@@ -211,7 +211,7 @@ def fillings_of(stores: Sequence[VectorStore]) -> dict[str, Filling]:
 
 def filling_of_batch(batch: FileBatch) -> Filling:
     """Return what became of the files of a batch."""
-    return _fillings("batch_id", [batch.pk]).get(batch.pk, EMPTY)
+    return _fillings("batch_id", [batch.pk])[batch.pk]
 
 
 def _fillings(column: str, ids: list[str]) -> dict[str, Filling]:

@@ -16,7 +16,7 @@ import orjson
 from chat.models import RunStatus
 from chat.runs.entries import Entry
 from chat.runs.lifecycle import TERMINAL
-from chat.wire_calls import call_delta, outputs_delta
+from chat.wire import call_delta, outputs_delta
 
 WireObject = dict[str, Any]
 

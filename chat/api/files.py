@@ -9,7 +9,7 @@ from django.http import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import storage, wire, wire_files
+from chat import storage, wire
 from chat.actions.files import delete_file, keep_file, own_file, receive_file
 from chat.api.base import ApiView
 from chat.api.fields import Choice
@@ -46,7 +46,7 @@ class FilesView(ApiView):
             rows = File.objects.for_principal(self.principal)
             if query.get("purpose"):
                 rows = rows.filter(purpose=query["purpose"])
-            return self.page(rows, wire_files.file_object, query=query, prefix="file-")
+            return self.page(rows, wire.file_object, query=query, prefix="file-")
 
     def post(self, request: Request) -> HttpResponseBase:
         """Upload one. An admin's files for assistants are the company's."""
@@ -72,7 +72,7 @@ class FilesView(ApiView):
 
     @once
     def _kept(self, request: Request, row: File) -> HttpResponseBase:
-        return self.answer(wire_files.file_object(keep_file(self.principal, row)))
+        return self.answer(wire.file_object(keep_file(self.principal, row)))
 
     def body_digest(self) -> str:
         """Return what tells this form from others: its file, name and fields."""
@@ -87,7 +87,7 @@ class FileView(ApiView):
     def get(self, request: Request, file_id: str) -> Response:
         """Retrieve it."""
         with transaction.atomic():
-            return self.answer(wire_files.file_object(own_file(self.principal, file_id)))
+            return self.answer(wire.file_object(own_file(self.principal, file_id)))
 
     def delete(self, request: Request, file_id: str) -> Response:
         """Delete it, also from every vector store."""

@@ -28,7 +28,7 @@ from chat.runs.follow import Reader, follow
 from chat.runs.revocation import Watched
 from chat.runs.stored import read_thread
 from chat.runs.worker import worker
-from chat.wire_calls import with_contents
+from chat.wire import with_contents
 from tenants.access import Principal
 from tenants.db import in_db
 from tenants.scope import tenant_scope

@@ -9,7 +9,7 @@ from django.http import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import storage, wire_files
+from chat import storage, wire
 from chat.actions.uploads import (
     cancel_upload,
     check_upload,
@@ -53,7 +53,7 @@ class UploadsView(ApiView):
         """Announce a file."""
         body = self.input(NewUpload)
         upload = create_upload(self.principal, size=body.pop("bytes"), **body)
-        return self.answer(wire_files.upload_object(upload))
+        return self.answer(wire.upload_object(upload))
 
 
 class PartsView(ApiView):
@@ -73,7 +73,7 @@ class PartsView(ApiView):
 
     @once
     def _kept(self, request: Request, part: UploadPart) -> HttpResponseBase:
-        return self.answer(wire_files.part_object(keep_part(self.principal, part)))
+        return self.answer(wire.upload_part_object(keep_part(self.principal, part)))
 
     def body_digest(self) -> str:
         """Return what tells this part from others."""
@@ -104,7 +104,7 @@ class CompleteUploadView(ApiView):
         if row is None:
             raise UploadEnded()
         upload = complete_upload(self.principal, upload_id, row)
-        return self.answer(wire_files.upload_object(upload))
+        return self.answer(wire.upload_object(upload))
 
 
 class CancelUploadView(ApiView):
@@ -115,4 +115,4 @@ class CancelUploadView(ApiView):
     def post(self, request: Request, upload_id: str) -> Response:
         """Give it up."""
         self.input(Input)
-        return self.answer(wire_files.upload_object(cancel_upload(self.principal, upload_id)))
+        return self.answer(wire.upload_object(cancel_upload(self.principal, upload_id)))

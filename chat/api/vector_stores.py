@@ -8,7 +8,7 @@ from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import wire, wire_files
+from chat import wire
 from chat.actions.store_files import (
     add_store_file,
     cancel_batch,
@@ -105,7 +105,7 @@ class StoreFilesQuery(PageQuery):
 
 def render(store: VectorStore) -> wire.WireObject:
     """Return a store as it is now; call it in a transaction."""
-    return wire_files.store_object(store, fillings_of([store])[store.pk])
+    return wire.vector_store_object(store, fillings_of([store])[store.pk])
 
 
 class StoreFilesPage(ApiView):
@@ -118,17 +118,17 @@ class StoreFilesPage(ApiView):
         if query.get("filter"):
             rows = rows.filter(status=query["filter"])
         return self.page(
-            rows, wire_files.store_file_object, query=query, prefix="file-", key="file_id"
+            rows, wire.vector_store_file_object, query=query, prefix="file-", key="file_id"
         )
 
     def file_answer(self, row: StoreFile) -> Response:
         """Return one, and when to ask again."""
         reading = row.status == IndexStatus.IN_PROGRESS
-        return self.answer(wire_files.store_file_object(row), headers=NEXT if reading else None)
+        return self.answer(wire.vector_store_file_object(row), headers=NEXT if reading else None)
 
     def batch_answer(self, batch: FileBatch) -> Response:
         """Return a batch, and when to ask again; call it in a transaction."""
-        found = wire_files.batch_object(batch, filling_of_batch(batch))
+        found = wire.file_batch_object(batch, filling_of_batch(batch))
         return self.answer(found, headers=NEXT if found["status"] == "in_progress" else None)
 
 
@@ -144,7 +144,7 @@ class VectorStoresView(ApiView):
                 rows, query=query, prefix="vs_", by=("created_at", "id")
             )
             filled = fillings_of(found)
-        data = [wire_files.store_object(store, filled[store.pk]) for store in found]
+        data = [wire.vector_store_object(store, filled[store.pk]) for store in found]
         return self.answer(wire.list_object(data, has_more=has_more))
 
     def post(self, request: Request) -> Response:
@@ -216,7 +216,7 @@ class StoreFileContentView(ApiView):
             row = own_store_file(self.principal, vector_store_id, file_id)
             if row.store.is_expired:
                 raise StoreExpired()
-            return self.answer(wire_files.content_object(row.text))
+            return self.answer(wire.file_content_object(row.text))
 
 
 class BatchesView(StoreFilesPage):
@@ -277,7 +277,7 @@ class SearchView(ApiView):
             filters=body.get("filters"),
         )
         data = [
-            wire_files.result_object(
+            wire.search_result_object(
                 one.chunk.store_file,
                 filename=one.filename,
                 score=min(one.score, 1.0),
@@ -285,4 +285,4 @@ class SearchView(ApiView):
             )
             for one in results.found
         ]
-        return self.answer(wire_files.search_object(results.questions, data))
+        return self.answer(wire.search_results_object(results.questions, data))

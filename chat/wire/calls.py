@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from chat.models import ToolCall
-
-WireObject = dict[str, Any]
+from chat.wire.base import WireObject
 
 RANKER = "default_2024_08_21"
 
@@ -65,18 +63,6 @@ def outputs_delta(index: int, call: WireObject) -> WireObject | None:
     return {"index": index, "type": kind, kind: {"outputs": told}}
 
 
-def with_contents(step: WireObject, calls: Sequence[ToolCall]) -> WireObject:
-    """Return a step object with the text of the passages that these calls of it found."""
-    texts = {call.id: _results(call.details or {}, with_content=True) for call in calls}
-    told = [
-        {**one, "file_search": {**one["file_search"], "results": texts[one["id"]]}}
-        if "results" in one.get("file_search", {}) and one["id"] in texts
-        else one
-        for one in step["step_details"]["tool_calls"]
-    ]
-    return {**step, "step_details": {**step["step_details"], "tool_calls": told}}
-
-
 def _function(call: ToolCall) -> WireObject:
     return {"name": call.name, "arguments": call.arguments, "output": call.output}
 
@@ -94,14 +80,15 @@ def _file_search(
             "ranker": RANKER,
             "score_threshold": ranking.get("score_threshold", 0.0),
         },
-        "results": _results(details, with_content=with_content),
+        "results": search_results(details, with_content=with_content),
     }
     kept = ("mark", "file_id", "file_name", "store_file", "page", "start", "end")
     passages = [{name: one[name] for name in kept} for one in details["results"]]
     return body, {**extra, "passages": passages}
 
 
-def _results(details: WireObject, *, with_content: bool) -> list[WireObject]:
+def search_results(details: WireObject, *, with_content: bool) -> list[WireObject]:
+    """Return what a search found; `with_content` adds the text of the passages."""
     return [
         {
             "file_id": one["file_id"],

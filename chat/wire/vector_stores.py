@@ -1,17 +1,12 @@
-"""Files, uploads and vector stores as the objects of the Assistants API.
-
-As in `wire`: no function queries, times are Unix seconds, nullable keys are there.
-"""
+"""Vector stores, the files in them, batches of files, and what a search found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from django.utils import timezone
-
-from chat.models import File, FileBatch, IndexStatus, StoreFile, Upload, UploadPart, VectorStore
-from chat.wire import WireObject, unix
+from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
+from chat.wire.base import WireObject, unix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,51 +28,7 @@ class Filling:
         return str(IndexStatus.IN_PROGRESS if reading else IndexStatus.COMPLETED)
 
 
-EMPTY = Filling(counts={})
-
-
-def file_object(file: File) -> WireObject:
-    """Return the `file` object; there are no others than those that arrived whole."""
-    return {
-        "id": file.pk,
-        "object": "file",
-        "bytes": file.bytes,
-        "created_at": unix(file.created_at),
-        "expires_at": unix(file.expires_at),
-        "filename": file.filename,
-        "purpose": file.purpose,
-        "status": "processed",
-        "status_details": None,
-    }
-
-
-def upload_object(upload: Upload) -> WireObject:
-    """Return the `upload` object; needs `upload.file` loaded."""
-    late = upload.status == "pending" and upload.expires_at < timezone.now()
-    return {
-        "id": upload.pk,
-        "object": "upload",
-        "bytes": upload.bytes,
-        "created_at": unix(upload.created_at),
-        "expires_at": unix(upload.expires_at),
-        "filename": upload.filename,
-        "purpose": upload.purpose,
-        "status": "expired" if late else upload.status,
-        "file": file_object(upload.file) if upload.file else None,
-    }
-
-
-def part_object(part: UploadPart) -> WireObject:
-    """Return the `upload.part` object."""
-    return {
-        "id": part.pk,
-        "object": "upload.part",
-        "created_at": unix(part.created_at),
-        "upload_id": part.upload_id,
-    }
-
-
-def store_object(store: VectorStore, filling: Filling) -> WireObject:
+def vector_store_object(store: VectorStore, filling: Filling) -> WireObject:
     """Return the `vector_store` object."""
     days = store.expires_days
     return {
@@ -96,7 +47,7 @@ def store_object(store: VectorStore, filling: Filling) -> WireObject:
     }
 
 
-def store_file_object(row: StoreFile) -> WireObject:
+def vector_store_file_object(row: StoreFile) -> WireObject:
     """Return the `vector_store.file` object."""
     failed = row.status == IndexStatus.FAILED
     return {
@@ -118,7 +69,7 @@ def store_file_object(row: StoreFile) -> WireObject:
     }
 
 
-def batch_object(batch: FileBatch, filling: Filling) -> WireObject:
+def file_batch_object(batch: FileBatch, filling: Filling) -> WireObject:
     """Return the `vector_store.files_batch` object."""
     counted = filling.counted()
     status = filling.status
@@ -136,7 +87,7 @@ def batch_object(batch: FileBatch, filling: Filling) -> WireObject:
     }
 
 
-def content_object(text: str) -> WireObject:
+def file_content_object(text: str) -> WireObject:
     """Return what was read of a file, as one page."""
     return {
         "object": "vector_store.file_content.page",
@@ -146,7 +97,7 @@ def content_object(text: str) -> WireObject:
     }
 
 
-def search_object(questions: Sequence[str], data: list[WireObject]) -> WireObject:
+def search_results_object(questions: Sequence[str], data: list[WireObject]) -> WireObject:
     """Return the page of what a search found."""
     return {
         "object": "vector_store.search_results.page",
@@ -157,7 +108,7 @@ def search_object(questions: Sequence[str], data: list[WireObject]) -> WireObjec
     }
 
 
-def result_object(row: StoreFile, *, filename: str, score: float, text: str) -> WireObject:
+def search_result_object(row: StoreFile, *, filename: str, score: float, text: str) -> WireObject:
     """Return one passage that was found."""
     return {
         "file_id": row.file_id,

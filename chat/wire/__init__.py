@@ -1,0 +1,53 @@
+"""Rows to the objects of the Assistants API, shared by socket, page and API.
+
+No function here queries: callers load what is rendered (`run.assistant`, calls, names).
+Times are Unix seconds; every nullable key is present. `atrium` holds our extensions.
+"""
+
+from __future__ import annotations
+
+from chat.wire.assistants import assistant_label, assistant_object
+from chat.wire.base import WireObject, deleted, list_object
+from chat.wire.calls import call_delta, outputs_delta
+from chat.wire.files import file_object, upload_object, upload_part_object
+from chat.wire.messages import message_delta, message_object, picture_part, text_part
+from chat.wire.runs import run_object
+from chat.wire.steps import step_object, with_contents
+from chat.wire.threads import thread_object
+from chat.wire.vector_stores import (
+    Filling,
+    file_batch_object,
+    file_content_object,
+    search_result_object,
+    search_results_object,
+    vector_store_file_object,
+    vector_store_object,
+)
+
+__all__ = [
+    "Filling",
+    "WireObject",
+    "assistant_label",
+    "assistant_object",
+    "call_delta",
+    "deleted",
+    "file_batch_object",
+    "file_content_object",
+    "file_object",
+    "list_object",
+    "message_delta",
+    "message_object",
+    "outputs_delta",
+    "picture_part",
+    "run_object",
+    "search_result_object",
+    "search_results_object",
+    "step_object",
+    "text_part",
+    "thread_object",
+    "upload_object",
+    "upload_part_object",
+    "vector_store_file_object",
+    "vector_store_object",
+    "with_contents",
+]

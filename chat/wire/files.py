@@ -1,0 +1,49 @@
+"""Files, and the uploads that bring large ones in parts."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from chat.models import File, Upload, UploadPart
+from chat.wire.base import WireObject, unix
+
+
+def file_object(file: File) -> WireObject:
+    """Return the `file` object; there are no others than those that arrived whole."""
+    return {
+        "id": file.pk,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": unix(file.created_at),
+        "expires_at": unix(file.expires_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+def upload_object(upload: Upload) -> WireObject:
+    """Return the `upload` object; needs `upload.file` loaded."""
+    late = upload.status == "pending" and upload.expires_at < timezone.now()
+    return {
+        "id": upload.pk,
+        "object": "upload",
+        "bytes": upload.bytes,
+        "created_at": unix(upload.created_at),
+        "expires_at": unix(upload.expires_at),
+        "filename": upload.filename,
+        "purpose": upload.purpose,
+        "status": "expired" if late else upload.status,
+        "file": file_object(upload.file) if upload.file else None,
+    }
+
+
+def upload_part_object(part: UploadPart) -> WireObject:
+    """Return the `upload.part` object."""
+    return {
+        "id": part.pk,
+        "object": "upload.part",
+        "created_at": unix(part.created_at),
+        "upload_id": part.upload_id,
+    }

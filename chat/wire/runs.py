@@ -1,0 +1,150 @@
+"""Runs: how they ended, what they cost, and what they wait for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from chat.models import Run, ToolCall
+from chat.models.reasons import Reason
+from chat.models.runs import PENDING, CallStatus
+from chat.wire.assistants import assistant_label
+from chat.wire.base import WireObject, unix
+
+LAST_ERROR_CODES = {
+    Reason.UPSTREAM_RATE_LIMITED: "rate_limit_exceeded",
+    Reason.CONTENT_REFUSED: "invalid_prompt",
+    Reason.CONTEXT_TOO_LONG: "invalid_prompt",
+    Reason.IMAGES_REFUSED: "invalid_prompt",
+}
+INCOMPLETE_REASONS = {
+    Reason.MAX_COMPLETION_TOKENS: "max_completion_tokens",
+    Reason.BUDGET: "max_completion_tokens",
+    Reason.MAX_PROMPT_TOKENS: "max_prompt_tokens",
+}
+
+
+def run_object(
+    run: Run,
+    *,
+    calls: Iterable[ToolCall] = (),
+    labels: dict[str, str] | None = None,
+    cost: Decimal | None = None,
+) -> WireObject:
+    """Return the `thread.run` object.
+
+    `calls` are those that wait for somebody; `labels` names tools for people;
+    `cost` is in US dollars.
+    """
+    reason = Reason(run.reason) if run.reason else None
+    waiting = [call for call in calls if call.status in PENDING]
+    incomplete = INCOMPLETE_REASONS.get(reason) if reason and run.status == "incomplete" else None
+    return {
+        "id": run.id,
+        "object": "thread.run",
+        "created_at": unix(run.created_at),
+        "thread_id": run.thread_id,
+        "assistant_id": run.assistant_ref,
+        "status": run.status,
+        "required_action": required_action(waiting, labels or {}),
+        "last_error": last_error(reason) if reason and run.status == "failed" else None,
+        "expires_at": None if run.ended_at or run.waiting else unix(run.expires_at),
+        "started_at": unix(run.started_at),
+        "cancelled_at": unix(run.ended_at) if run.status == "cancelled" else None,
+        "failed_at": unix(run.ended_at) if run.status == "failed" else None,
+        "completed_at": unix(run.ended_at) if run.status in ("completed", "incomplete") else None,
+        "incomplete_details": {"reason": incomplete} if incomplete else None,
+        "model": run.model,
+        "instructions": run.instructions,
+        "tools": run.tools,
+        "metadata": run.metadata,
+        "usage": run_usage(run) if run.ended_at else None,
+        "temperature": run.temperature,
+        "top_p": run.top_p,
+        "max_prompt_tokens": run.max_prompt_tokens,
+        "max_completion_tokens": run.max_completion_tokens,
+        "truncation_strategy": run.truncation_strategy or {"type": "auto", "last_messages": None},
+        "tool_choice": run.tool_choice if run.tool_choice is not None else "auto",
+        "parallel_tool_calls": run.parallel_tool_calls,
+        "response_format": run.response_format or "auto",
+        "atrium": {
+            "reason": run.reason or None,
+            "sentence": str(reason.label) if reason else None,
+            "state": run.state,
+            "waiting": run.waiting,
+            "assistant": assistant_label(run.assistant) if run.assistant else None,
+            "cost": cost_object(cost),
+            "approvals": [
+                approval_object(call, labels or {})
+                for call in waiting
+                if call.status == CallStatus.WAITING
+            ],
+        },
+    }
+
+
+def last_error(reason: Reason) -> WireObject:
+    """Return why a run failed, in the API's own codes."""
+    code = LAST_ERROR_CODES.get(reason, "server_error")
+    return {"code": code, "message": str(reason.label)}
+
+
+def run_usage(run: Run) -> WireObject:
+    """Return the tokens of a run."""
+    return {
+        "prompt_tokens": run.prompt_tokens,
+        "completion_tokens": run.completion_tokens,
+        "total_tokens": run.prompt_tokens + run.completion_tokens,
+        "prompt_token_details": {"cached_tokens": run.cached_tokens},
+    }
+
+
+def cost_object(cost: Decimal | None) -> WireObject | None:
+    """Return an amount of money, exact, None where it is unknown."""
+    return None if cost is None else {"amount": f"{cost.normalize():f}", "currency": "USD"}
+
+
+def required_action(waiting: Sequence[ToolCall], labels: dict[str, str]) -> WireObject | None:
+    """Return what a client has to answer, None when nothing.
+
+    A call of one of our tools carries the approval that it waits for.
+    """
+    if not waiting:
+        return None
+    calls = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+            "atrium": {
+                "approval": approval_object(call, labels)
+                if call.status == CallStatus.WAITING
+                else None
+            },
+        }
+        for call in waiting
+    ]
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+
+
+def approval_object(call: ToolCall, labels: dict[str, str]) -> WireObject:
+    """Return what an approver sees: the exact arguments, and the hash that binds them."""
+    return {
+        "call_id": call.id,
+        "name": call.name,
+        "label": labels.get(call.name, call.name),
+        "effect": call.effect,
+        "arguments": readable_arguments(call.arguments),
+        "arguments_hash": call.arguments_hash,
+        "expires_at": unix(call.approval_expires_at),
+    }
+
+
+def readable_arguments(arguments: str) -> Any:
+    """Return the parsed arguments, or their text where they are not JSON."""
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
