@@ -11,6 +11,7 @@ from chat.actions.stores import Filed, own_files, put_into
 from chat.errors import InvalidInput
 from chat.models import File, Thread, VectorStore
 from chat.models.files import Purpose
+from chat.models.resources import Resources, code_file_ids, for_code, for_search, store_ids
 from chat.retrieval.kinds import SNIFFED
 from tenants.access import Principal
 
@@ -69,11 +70,10 @@ def attach(
         put_into(store, files, [one for one in named if one.file_id in searched])
     computed = _for_tool(given, "code_interpreter")
     if computed:
-        there = resources.get("code_interpreter", {}).get("file_ids", [])
-        ids = list(dict.fromkeys([*there, *computed]))
+        ids = list(dict.fromkeys([*code_file_ids(resources), *computed]))
         if len(ids) > MAX_FILES:
             raise InvalidInput(f"The code interpreter takes at most {MAX_FILES} files of a thread.")
-        resources["code_interpreter"] = {"file_ids": ids}
+        resources.update(for_code(ids))
     if resources != thread.tool_resources:
         thread.tool_resources = resources
         thread.save(update_fields=["tool_resources"])
@@ -83,19 +83,18 @@ def _for_tool(given: list[dict[str, Any]], kind: str) -> list[str]:
     return [one["file_id"] for one in given if {"type": kind} in one["tools"]]
 
 
-def _store_of(thread: Thread, resources: dict[str, Any]) -> VectorStore:
+def _store_of(thread: Thread, resources: Resources) -> VectorStore:
     """Return the thread's own store, made when it is first needed.
 
     A store of the company's that the thread refers to stays beside it: what one
     person attaches is not for everybody.
     """
-    ids = resources.get("file_search", {}).get("vector_store_ids", [])
+    ids = store_ids(resources)
     own = VectorStore.objects.present().filter(pk__in=ids, member_id=thread.member_id)
     store: VectorStore | None = own.first()
     if store is None or store.is_expired:
         store = VectorStore(member_id=thread.member_id, goes_with_threads=True)
         store.save(force_insert=True)
         kept = VectorStore.objects.present().filter(pk__in=ids, member=None)
-        others = list(kept.values_list("pk", flat=True))
-        resources["file_search"] = {"vector_store_ids": [*others, store.pk]}
+        resources.update(for_search([*kept.values_list("pk", flat=True), store.pk]))
     return store

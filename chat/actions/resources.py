@@ -20,12 +20,12 @@ from chat.actions.stores import Filed, clean_chunking, clean_filed, own_files, p
 from chat.actions.tool_definitions import BUILT_IN
 from chat.errors import InvalidInput, InvalidType, MissingParameter
 from chat.models import File, VectorStore
+from chat.models.resources import Resources, for_code, for_search
 from tenants.access import Principal
 from tenants.models import Membership
 
 MAX_FILES, MAX_STORES, MAX_ATTACHMENTS, MAX_STORE_FILES = 20, 1, 500, 10_000
 FILE, STORE = "file-", "vs_"
-Resources = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +108,12 @@ def settled(principal: Principal, asked: Asked, *, owner: Membership | None) -> 
     if asked.code_files is not None:
         place = f"{asked.param}.code_interpreter.file_ids"
         _check_files(principal, asked.code_files, place, company=company)
-        found["code_interpreter"] = {"file_ids": asked.code_files}
+        found |= for_code(asked.code_files)
     if asked.store_ids is not None:
         place = f"{asked.param}.file_search.vector_store_ids"
         _check_stores(principal, asked.store_ids, place, company=company)
         made = [_made(principal, new, owner=owner) for new in asked.new_stores]
-        found["file_search"] = {"vector_store_ids": [*asked.store_ids, *made]}
+        found |= for_search([*asked.store_ids, *made])
     return found
 
 
@@ -183,7 +183,7 @@ def clean_file_id(value: Any, *, param: str) -> str:
     return clean_id(value, param=param, prefix=FILE)
 
 
-def clean_attachments(value: Any, *, param: str = "attachments") -> list[Resources]:
+def clean_attachments(value: Any, *, param: str = "attachments") -> list[dict[str, Any]]:
     """Return a message's attachments: files, and the tools that get them; None is none.
 
     Raises:
@@ -193,7 +193,7 @@ def clean_attachments(value: Any, *, param: str = "attachments") -> list[Resourc
     return [_attachment(item, f"{param}[{index}]") for index, item in enumerate(given)]
 
 
-def _attachment(value: Any, param: str) -> Resources:
+def _attachment(value: Any, param: str) -> dict[str, Any]:
     given = clean_object(value, param=param, allowed=("file_id", "tools"))
     for name in ("file_id", "tools"):
         if given.get(name) is None:

@@ -27,6 +27,7 @@ from chat.admin.documents import company_stores, shown_documents
 from chat.admin.received import tell_received, uploaded
 from chat.conf import conf
 from chat.models import Assistant, IndexStatus, VectorStore
+from chat.models.resources import for_search
 from tenants.access import Principal
 from tenants.admin import Group, TenantForm, TenantScopedAdmin, principal_of, site
 from tenants.models import Role
@@ -189,8 +190,8 @@ class VectorStoreAdmin(TenantScopedAdmin):
     @display(description=gettext_lazy("searched by"))
     def shows_assistants(self, row: Any) -> str:
         """The assistants that answer from it."""
-        holds = {"file_search": {"vector_store_ids": [row.pk]}}
-        found = Assistant.objects.filter(tool_resources__contains=holds).order_by("name", "id")
+        searching = Assistant.objects.filter(tool_resources__contains=for_search([row.pk]))
+        found = searching.order_by("name", "id")
         links = [(reverse("admin:chat_assistant_change", args=[quote(a.pk)]), a) for a in found]
         if not links:
             return _("no assistant yet")

@@ -12,6 +12,7 @@ from chat.actions.tool_definitions import BUILT_IN
 from chat.admin.documents import company_stores
 from chat.admin.files import company_files
 from chat.models import Assistant
+from chat.models.resources import code_file_ids, for_code, for_search, store_ids
 from tenants.access import Principal
 
 MOST_OFFERED = 200
@@ -19,10 +20,10 @@ MOST_OFFERED = 200
 
 def offer(fields: dict[str, Any], row: Assistant, principal: Principal) -> None:
     """Fill the choices of a form's fields with the company's collections and files."""
-    stores = _offered(company_stores(principal), chosen=_stores(row))
+    stores = _offered(company_stores(principal), chosen=store_ids(row.tool_resources))
     stores.sort(key=lambda one: (not one.name, str(one).lower()))
     fields["collection"].choices = [("", _("none")), *((one.pk, str(one)) for one in stores)]
-    files = _offered(company_files(principal), chosen=_code_files(row))
+    files = _offered(company_files(principal), chosen=code_file_ids(row.tool_resources))
     fields["code_files"].choices = [
         (one.pk, f"{one.filename} ({filesizeformat(one.bytes)})") for one in files
     ]
@@ -40,8 +41,8 @@ def given_to(row: Assistant) -> dict[str, Any]:
     types = {tool["type"] for tool in row.tools}
     return {
         **{name: name in types for name in BUILT_IN},
-        "collection": next(iter(_stores(row)), ""),
-        "code_files": _code_files(row),
+        "collection": next(iter(store_ids(row.tool_resources)), ""),
+        "code_files": code_file_ids(row.tool_resources),
     }
 
 
@@ -51,17 +52,7 @@ def taken_from(cleaned: dict[str, Any]) -> dict[str, Any]:
     fields["built_in"] = [name for name in BUILT_IN if fields.pop(name)]
     collection = fields.pop("collection")
     fields["tool_resources"] = {
-        "file_search": {"vector_store_ids": [collection] if collection else []},
-        "code_interpreter": {"file_ids": fields.pop("code_files")},
+        **for_search([collection] if collection else []),
+        **for_code(fields.pop("code_files")),
     }
     return fields
-
-
-def _code_files(row: Assistant) -> list[str]:
-    found: list[str] = row.tool_resources.get("code_interpreter", {}).get("file_ids") or []
-    return found
-
-
-def _stores(row: Assistant) -> list[str]:
-    found: list[str] = row.tool_resources.get("file_search", {}).get("vector_store_ids") or []
-    return found

@@ -16,6 +16,7 @@ from chat.api.fields import Checked, Choice, Input, Number, Text
 from chat.api.pages import PageQuery
 from chat.conf import conf
 from chat.models import Assistant, StoreFile
+from chat.models.resources import code_file_ids, store_ids
 
 
 class AssistantChange(Input):
@@ -60,7 +61,7 @@ class AssistantApiView(ApiView):
         """Return the object; call it in a transaction."""
         found = wire.assistant_object(assistant)
         if self.version == 1:
-            found["file_ids"] = _file_ids(assistant.tool_resources)
+            found["file_ids"] = _file_ids(assistant)
         return found
 
     def one(self, assistant: Assistant) -> Response:
@@ -69,13 +70,12 @@ class AssistantApiView(ApiView):
             return self.answer(self.rendered(assistant))
 
 
-def _file_ids(resources: dict[str, Any]) -> list[str]:
+def _file_ids(assistant: Assistant) -> list[str]:
     """Return the files that the older spelling lists: of the stores and the code interpreter."""
-    stores = resources.get("file_search", {}).get("vector_store_ids", [])
+    stores = store_ids(assistant.tool_resources)
     rows = StoreFile.objects.filter(store_id__in=stores).order_by("created_at", "pk")
     searched = rows.values_list("file_id", flat=True) if stores else ()
-    computed = resources.get("code_interpreter", {}).get("file_ids", [])
-    return list(dict.fromkeys([*searched, *computed]))
+    return list(dict.fromkeys([*searched, *code_file_ids(assistant.tool_resources)]))
 
 
 class AssistantsView(AssistantApiView):

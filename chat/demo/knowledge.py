@@ -15,6 +15,7 @@ from chat.actions.stores import create_store
 from chat.actions.tool_definitions import BUILT_IN
 from chat.demo.assistants import DESKS, DOCUMENT_PROMPT
 from chat.models import Assistant, File, VectorStore
+from chat.models.resources import for_search, store_ids
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
@@ -70,12 +71,10 @@ def _file(principal: Principal, path: Path) -> str:
 
 def _equipped(desk: Assistant, store_id: str) -> dict[str, Any]:
     """Return what changes of a desk that is to search and compute; its own choice stays first."""
-    resources = dict(desk.tool_resources)
-    if not resources.get("file_search", {}).get("vector_store_ids"):
-        resources["file_search"] = {"vector_store_ids": [store_id]}
+    stores = store_ids(desk.tool_resources) or [store_id]
     prompts = list(dict.fromkeys([*desk.suggested_prompts, DOCUMENT_PROMPT]))
     return {
         "built_in": BUILT_IN,
-        "tool_resources": resources,
+        "tool_resources": {**desk.tool_resources, **for_search(stores)},
         "suggested_prompts": prompts[:MAX_PROMPTS],
     }

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from chat import ids
+from chat.models.resources import Resources
 from tenants.access import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
@@ -142,14 +143,13 @@ class Assistant(TenantModel):
         """Return the names of its function tools."""
         return [tool["function"]["name"] for tool in self.tools if tool["type"] == "function"]
 
-    def gives(self, tool: str) -> dict[str, Any]:
-        """Return what a built-in tool finds of it: nothing while it does not have the tool.
+    def usable_resources(self) -> Resources:
+        """Return what its tools find of it: nothing for a tool that it does not have.
 
         A run may bring the tool by itself; what admins switched off stays off.
         """
-        has = any(one["type"] == tool for one in self.tools)
-        found: dict[str, Any] = self.tool_resources.get(tool, {}) if has else {}
-        return found
+        types = {tool["type"] for tool in self.tools}
+        return {tool: part for tool, part in self.tool_resources.items() if tool in types}
 
     def described(self) -> dict[str, Any]:
         """Return what a person sees of it before choosing."""

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from chat import ids
 from chat.models.assistants import Assistant
 from chat.models.files import File, FileQuerySet, owned_by
+from chat.models.resources import store_ids
 from tenants.access import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
@@ -189,11 +190,7 @@ def readable_files(principal: Principal) -> FileQuerySet:
     An answer that quotes a company's document can be looked up in it.
     """
     assistants = Assistant.objects.for_principal(principal).only("tools", "tool_resources")
-    searched = [
-        store
-        for one in assistants
-        for store in one.gives("file_search").get("vector_store_ids", [])
-    ]
+    searched = [store for one in assistants for store in store_ids(one.usable_resources())]
     stores = VectorStore.objects.present().filter(pk__in=searched, member=None)
     documents = StoreFile.objects.filter(store__in=stores).values("file_id")
     company = models.Q(member_id=None, pk__in=documents)

@@ -12,6 +12,7 @@ from django.utils import timezone
 from chat import storage
 from chat.models import File, Message, StoreFile, Thread, ToolCall, VectorStore
 from chat.models.files import Purpose
+from chat.models.resources import for_search, store_ids
 
 _FILE = re.compile(r"file-[0-9A-Za-z]{24}")
 
@@ -33,20 +34,14 @@ def let_go(thread: Thread) -> None:
 
 
 def _own_stores(thread: Thread, others: Any) -> list[str]:
-    ids = _store_ids(thread)
     rows = VectorStore.objects.present().filter(
-        pk__in=ids, member_id=thread.member_id, goes_with_threads=True
+        pk__in=store_ids(thread.tool_resources), member_id=thread.member_id, goes_with_threads=True
     )
-    return [row.pk for row in rows if not others.filter(_has_store(row.pk)).exists()]
-
-
-def _store_ids(thread: Thread) -> list[str]:
-    ids: list[str] = thread.tool_resources.get("file_search", {}).get("vector_store_ids", [])
-    return ids
-
-
-def _has_store(store_id: str) -> Q:
-    return Q(tool_resources__contains={"file_search": {"vector_store_ids": [store_id]}})
+    return [
+        row.pk
+        for row in rows
+        if not others.filter(tool_resources__contains=for_search([row.pk])).exists()
+    ]
 
 
 def _mentioned_in(thread: Thread) -> set[str]:

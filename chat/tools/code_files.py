@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
-from typing import Any
 
 from chat import storage
 from chat.errors import ChatError
 from chat.models import Assistant, File, Run, Thread
 from chat.models.files import Purpose
+from chat.models.resources import code_file_ids
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.kinds import SNIFFED, kind_of
 from chat.sandbox.base import LONGEST_NAME, Outcome
@@ -51,9 +51,9 @@ def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> li
     transaction.
     """
     assistant = Assistant.objects.filter(pk=run.assistant_id).first()
-    assistants = _file_ids(assistant.gives(NAME)) if assistant is not None else []
+    assistants = code_file_ids(assistant.usable_resources()) if assistant is not None else []
     resources = Thread.objects.filter(pk=run.thread_id).values_list("tool_resources", flat=True)
-    threads = _file_ids((resources.first() or {}).get(NAME, {}))
+    threads = code_file_ids(resources.first() or {})
     if not assistants and not threads:
         return []
     found = File.objects.present().filter(member=None).in_bulk(assistants)
@@ -66,11 +66,6 @@ def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> li
         taken.add(name)
         inputs.append(Input(file=row, name=name))
     return inputs
-
-
-def _file_ids(given: dict[str, Any]) -> list[str]:
-    ids: list[str] = given.get("file_ids", [])
-    return ids
 
 
 def free_name(filename: str, taken: Iterable[str]) -> str:

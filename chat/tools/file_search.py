@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat.conf import conf
 from chat.models import Assistant, File, IndexStatus, StoreFile, Thread, VectorStore
+from chat.models.resources import store_ids
 from chat.models.runs import Run
 from chat.models.stores import page_at
 from chat.retrieval.embed import embedder
@@ -185,18 +186,13 @@ def _stores(ctx: ToolContext) -> list[VectorStore]:
     """Return the stores of the assistant, as it is now, and of the thread, none of them expired."""
     assistant = Assistant.objects.filter(pk=ctx.run.assistant_id).first()
     thread = Thread.objects.filter(pk=ctx.thread.pk).first()
-    given = assistant.gives(NAME) if assistant is not None else {}
-    company = Q(pk__in=given.get("vector_store_ids", []), member=None)
-    personal = VectorStore.objects.for_principal(ctx.principal)
+    assistants = store_ids(assistant.usable_resources()) if assistant is not None else []
+    threads = store_ids(thread.tool_resources) if thread is not None else []
+    personal = VectorStore.objects.for_principal(ctx.principal).filter(pk__in=threads)
     rows = VectorStore.objects.present().filter(
-        company | Q(pk__in=personal.filter(pk__in=_store_ids(thread)).values("pk"))
+        Q(pk__in=assistants, member=None) | Q(pk__in=personal.values("pk"))
     )
     return [store for store in rows.order_by("created_at", "id") if not store.is_expired]
-
-
-def _store_ids(thread: Thread | None) -> list[str]:
-    resources = thread.tool_resources if thread is not None else {}
-    return list(resources.get(NAME, {}).get("vector_store_ids", []))
 
 
 async def _question(query: str) -> Question:
