@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from chat.api.schema import published
+from chat.api.published import published
 
 PUBLISHED: dict[str, Any] = published()
 # The object's name in answers to its schema.

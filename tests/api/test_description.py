@@ -12,9 +12,10 @@ from drf_spectacular.validation import validate_schema
 
 from chat.api import assistants, messages, runs, threads, uploads, urls, vector_stores
 from chat.api.differences import ADDED, differences, merged
+from chat.api.extensions import EXTENSIONS
 from chat.api.fields import Input
 from chat.api.idempotency import KEY_HEADER
-from chat.api.schema import EXTENSIONS, description
+from chat.api.schema import description
 from tenants.actions.external import USER_HEADER
 from tests.api.published import PUBLISHED
 

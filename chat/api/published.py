@@ -1,0 +1,26 @@
+"""The published description of the Assistants API, a data file (MIT), in OpenAPI 3.1's words."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+@cache
+def published() -> dict[str, Any]:
+    """Return the data file, its "nullable" in the words of JSON Schema, as OpenAPI 3.1 has it."""
+    found: dict[str, Any] = _may_be_null(
+        json.loads(Path(__file__).with_name("published.json").read_text())
+    )
+    return found
+
+
+def _may_be_null(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_may_be_null(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _may_be_null(item) for key, item in value.items() if key != "nullable"}
+    return {"anyOf": [found, {"type": "null"}]} if value.get("nullable") is True else found
