@@ -99,8 +99,9 @@ class Heard:
         return self.finished.reason if self.finished else None
 
 
-async def hear(upstream: Upstream, request: ModelRequest) -> Heard:
-    heard = Heard()
+async def hear(upstream: Upstream, request: ModelRequest, *, heard: Heard | None = None) -> Heard:
+    """Listen to one answer; what is heard is in `heard` at once."""
+    heard = heard or Heard()
     try:
         async for events in upstream.stream(request):
             heard.reads.append(events)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import threading
 import time
 from typing import Any
 
 from aiohttp import web
 
+from tests.clock import WAIT_SECONDS
 from tests.upstream.script import Answer, Dialect, FreeRun, Wire
 from tests.upstream.wire import frames, token_frame, whole
 
@@ -24,6 +26,7 @@ async def send_answer(
     dialect: Dialect,
     model: str,
     kept: str | None,
+    read: threading.Event,
 ) -> web.StreamResponse:
     if answer.delay:
         await asyncio.sleep(answer.delay)
@@ -46,7 +49,11 @@ async def send_answer(
         await response.write(answer.malformed.encode("latin-1"))
     else:
         sent = frames(answer, wire=wire, dialect=dialect, model=model, kept=kept)
-        await _write(request, response, answer, sent)
+        await _write(response, answer, sent)
+        if answer.reset_after is not None:
+            # It throws away what was not read.
+            await asyncio.to_thread(read.wait, WAIT_SECONDS)
+            _reset(request)
     await response.write_eof()
     return response
 
@@ -58,10 +65,7 @@ async def _begin(request: web.Request) -> web.StreamResponse:
 
 
 async def _write(
-    request: web.Request,
-    response: web.StreamResponse,
-    answer: Answer,
-    sent: list[tuple[bytes, bool]],
+    response: web.StreamResponse, answer: Answer, sent: list[tuple[bytes, bool]]
 ) -> None:
     limit = answer.end_after if answer.reset_after is None else answer.reset_after
     chunks = written = 0
@@ -78,10 +82,6 @@ async def _write(
             await asyncio.sleep(answer.pace)
     if answer.stall_after is not None:
         await asyncio.sleep(NEVER)
-    if answer.reset_after is not None:
-        # A moment for the bytes to arrive: a reset throws away what was not read.
-        await asyncio.sleep(0.05)
-        _reset(request)
 
 
 async def _write_frame(response: web.StreamResponse, data: bytes, size: int | None) -> None:

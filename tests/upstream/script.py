@@ -29,12 +29,13 @@ class Answer:
 
     Seconds for `delay` (before the reply), `pace` (between chunks). `status`, `headers` and `body`
     make a reply that is no answer. Faults: `reset` (connection reset before the reply),
-    `stall` (no reply until the client leaves), `reset_after`, `end_after` (bytes of the stream,
-    then reset or clean end), `stall_after` (chunks, then silence), `broken_after` (chunks, then a
-    frame that is not JSON), `error` (an error event after the chunks), `final` False (no final
-    event), `done` False (no [DONE]), `doubled` (frames sent twice where that is harmless),
-    `noise` (unknown events, comments, frames without data), `newline`, `write_size` (bytes per
-    write), `malformed` (bytes sent in place of the stream), `unstreamed` (one JSON document).
+    `stall` (no reply until the client leaves), `end_after` (bytes of the stream, then a clean end),
+    `reset_after` (the same, but a reset, once the test says that it has `read` them),
+    `stall_after` (chunks, then silence), `broken_after` (chunks, then a frame that is not JSON),
+    `error` (an error event after the chunks), `final` False (no final event), `done` False (no
+    [DONE]), `doubled` (frames sent twice where that is harmless), `noise` (unknown events,
+    comments, frames without data), `newline`, `write_size` (bytes per write), `malformed` (bytes
+    sent in place of the stream), `unstreamed` (one JSON document).
     `expect_path` and `expect_text` are asserted against the request. In `say`, "{mark 1}" is the
     first mark of a passage in the request and "{mark -1}" the last; with `letters` each letter
     is a chunk of its own.

@@ -27,6 +27,7 @@ from uuid import uuid4
 
 from aiohttp import web
 
+from tests.clock import WAIT_SECONDS
 from tests.upstream.reply import send_answer, send_free_run
 from tests.upstream.script import Answer, Dialect, FreeRun, Wire
 from tests.upstream.vectors import embeddings_answer
@@ -38,7 +39,11 @@ PATHS: dict[str, Wire] = {"/v1/responses": "responses", "/v1/chat/completions": 
 
 @dataclass
 class Received:
-    """A request as it came. `left` is set when the client closed before the answer's end."""
+    """A request as it came.
+
+    `left` is set when the client closed before the answer's end. A test sets `read` when its
+    client has read what comes before a reset.
+    """
 
     method: str
     path: str
@@ -46,7 +51,7 @@ class Received:
     body: Any
     peer: tuple[str, int]
     left: threading.Event = field(default_factory=threading.Event)
-    answered: threading.Event = field(default_factory=threading.Event)
+    read: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
@@ -99,23 +104,27 @@ class ScriptedServer:
     def model_requests(self) -> list[Received]:
         return [r for r in self.requests if r.path in PATHS]
 
-    def wait_for_requests(self, count: int = 1, timeout: float = 10.0) -> None:
+    def wait_for_requests(self, count: int = 1) -> None:
         """Block until that many model requests have come."""
         with self._came:
-            came = self._came.wait_for(lambda: len(self.model_requests()) >= count, timeout)
-        assert came, f"{count} model requests did not come in {timeout} s"
+            came = self._came.wait_for(lambda: len(self.model_requests()) >= count, WAIT_SECONDS)
+        assert came, f"{count} model requests did not come in {WAIT_SECONDS:g} s"
+
+    def was_left(self, number: int = 0) -> bool:
+        """Wait until the client closes that request; tell whether it does."""
+        return self.model_requests()[number].left.wait(WAIT_SECONDS)
 
     def start(self, port: int = 0) -> None:
         started = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(port, started), daemon=True)
         self._thread.start()
-        if not started.wait(10):
+        if not started.wait(WAIT_SECONDS):
             raise RuntimeError("The test upstream did not start.")
 
     def stop(self) -> None:
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
+            self._thread.join(WAIT_SECONDS)
 
     def _serve(self, port: int, started: threading.Event) -> None:
         loop = asyncio.new_event_loop()
@@ -177,13 +186,17 @@ class ScriptedServer:
                 return web.json_response(whole(answer, wire=wire, model=body["model"]))
             kept = self._keep(body, answer)
             return await send_answer(
-                request, answer, wire=wire, dialect=self.dialect, model=body["model"], kept=kept
+                request,
+                answer,
+                wire=wire,
+                dialect=self.dialect,
+                model=body["model"],
+                kept=kept,
+                read=received.read,
             )
         except (asyncio.CancelledError, ConnectionError):
             received.left.set()
             raise
-        finally:
-            received.answered.set()
 
     def _answer_to(self, received: Received) -> Answer | None:
         text, body = last_user_text(received.body), received.body

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
+from chat.upstream import http
 from chat.upstream.base import FunctionCall, FunctionOutput, ModelRequest, UsageReported
-from chat.upstream.errors import (
-    UpstreamRefused,
-)
+from chat.upstream.errors import UpstreamRefused
 from tests.upstream.chats import ADAPTERS, WEATHER, Ask, asking, hear, message
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import PATHS, ScriptedServer
@@ -162,7 +161,11 @@ def test_answer_cut_at_our_limit_is_not_whole(ask: Ask, upstream_server: Scripte
     assert ask(asking(max_output_tokens=16)).reason == "length"
 
 
-def test_the_connection_is_used_again(kind: str, upstream_server: ScriptedServer) -> None:
+def test_the_connection_is_used_again(
+    kind: str, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "DRAIN_SECONDS", 60)
+
     async def twice() -> None:
         upstream = ADAPTERS[kind]("test", base_url=upstream_server.base_url)
         for _ in range(3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -19,7 +20,9 @@ from chat.upstream.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from tests.upstream.chats import ADAPTERS, KEY, Ask, asker, asking, hear
+from tests.clock import pass_time, until
+from tests.upstream.chats import ADAPTERS, KEY, Ask, Heard, asker, asking, hear
+from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
 
 SECRET_ERROR = '{"error": {"message": "Bad key sk-test-0123456789abcdef", "code": "bad"}}'
@@ -74,7 +77,6 @@ OUTER: list[tuple[str, dict[str, Any], type[UpstreamError], str]] = [
     ),
     ("503", {"status": 503}, UpstreamUnavailable, "unavailable"),
     ("reset", {"reset": True}, UpstreamUnavailable, "unavailable"),
-    ("stall", {"stall": True}, UpstreamTimeout, "timeout"),
     (
         "html-200",
         {"body": "<html>Log in</html>", "content_type": "text/html"},
@@ -125,7 +127,7 @@ def test_failure_before_any_content(
     code: str,
 ) -> None:
     upstream_server.expect(**fields)
-    heard = ask(first_byte_timeout=0.3 if fields.get("stall") else 30)
+    heard = ask()
     assert heard.error is not None
     assert (type(heard.error), heard.error.code) == (error, code)
     assert not heard.error.after_first_content
@@ -135,9 +137,7 @@ def test_failure_before_any_content(
 INNER: list[tuple[str, dict[str, Any], type[UpstreamError]]] = [
     ("no-final", {"final": False}, StreamBroken),
     ("not-json", {"broken_after": 2}, StreamBroken),
-    ("reset", {"reset_after": 1200}, StreamBroken),
     ("clean-end", {"end_after": 1200}, StreamBroken),
-    ("stall", {"stall_after": 2}, UpstreamTimeout),
     ("error-event", {"error": {"code": "server_error", "message": "m"}}, UpstreamUnavailable),
 ]
 
@@ -149,12 +149,51 @@ def test_failure_after_the_first_content(
     ask: Ask, upstream_server: ScriptedServer, fields: dict[str, Any], error: type[UpstreamError]
 ) -> None:
     upstream_server.expect(say=("He", "llo", " you") * 5, **fields)
-    heard = ask(idle_timeout=0.3 if "stall_after" in fields else 30)
+    heard = ask()
     assert type(heard.error) is error
     assert heard.text.startswith("He")
     assert heard.finished is None
     assert heard.error is not None
     assert heard.error.after_first_content
+
+
+async def asked(
+    kind: str, server: ScriptedServer, answer: Answer, *, said: str, then: Callable[[], None]
+) -> Heard:
+    """Ask for this answer, and do something once that much of it was heard."""
+    server.expect(answer)
+    upstream, heard = ADAPTERS[kind]("test", base_url=server.base_url), Heard()
+    task = asyncio.create_task(hear(upstream, asking(), heard=heard))
+    await asyncio.to_thread(server.wait_for_requests)
+    await until(lambda: task.done() or heard.text == said)
+    then()
+    await task
+    await upstream.aclose()
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(Answer(stall=True), ""), (Answer(say=("He", "llo", " you"), stall_after=2), "Hello")],
+    ids=["before the first byte", "in the stream"],
+)
+async def test_silence(
+    kind: str, upstream_server: ScriptedServer, answer: Answer, said: str
+) -> None:
+    heard = await asked(kind, upstream_server, answer, said=said, then=lambda: pass_time(100))
+    assert isinstance(heard.error, UpstreamTimeout)
+    assert heard.error.code == "timeout"
+    assert (heard.text, heard.error.after_first_content) == (said, bool(said))
+
+
+async def test_a_reset_in_the_stream(kind: str, upstream_server: ScriptedServer) -> None:
+    def read() -> None:
+        upstream_server.model_requests()[0].read.set()
+
+    answer = Answer(say=("Hello",), final=False, reset_after=10_000)
+    heard = await asked(kind, upstream_server, answer, said="Hello", then=read)
+    assert isinstance(heard.error, StreamBroken)
+    assert (heard.text, heard.error.after_first_content) == ("Hello", True)
 
 
 def test_retry_after_is_passed_on(ask: Ask, upstream_server: ScriptedServer) -> None:
@@ -188,8 +227,7 @@ def leave_early(kind: str, server: ScriptedServer, how: str) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        left = server.model_requests()[0].left
-        assert await asyncio.to_thread(left.wait, 5)
+        assert await asyncio.to_thread(server.was_left)
         await upstream.aclose()
 
     asyncio.run(leave())

@@ -1,0 +1,28 @@
+"""Time in tests: what comes by itself is waited for, and time that has to pass is skipped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# Far beyond what anything takes, for machines that stand still now and then.
+WAIT_SECONDS = 60.0
+
+
+async def until(look: Callable[[], T]) -> T:
+    """Return what `look` finds, once it is true. Raises TimeoutError where it never is."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            if found := look():
+                return found
+            await asyncio.sleep(0.005)
+
+
+def pass_time(seconds: float) -> None:
+    """Let the running event loop's timers go off that are due within `seconds`."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + seconds  # type: ignore[method-assign]
