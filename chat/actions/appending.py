@@ -10,11 +10,10 @@ from chat.actions.attachments import attach
 from chat.actions.contents import clean_content
 from chat.actions.fields import (
     clean_choice,
-    clean_id,
     clean_list,
     clean_metadata,
     clean_object,
-    not_found,
+    row_named,
 )
 from chat.actions.resources import check_image_files, clean_attachments
 from chat.conf import conf
@@ -63,11 +62,8 @@ def locked_thread(principal: Principal, thread_id: str) -> Thread:
     Raises:
         NotFound: for an unknown thread.
     """
-    thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
     rows = Thread.objects.for_principal(principal).locked()
-    thread: Thread | None = rows.filter(pk=thread_id).first()
-    if thread is None:
-        raise not_found("thread_", thread_id, param="thread_id")
+    thread: Thread = row_named(rows, thread_id, param="thread_id", prefix="thread_")
     return thread
 
 

@@ -11,12 +11,11 @@ from django.utils.translation import gettext as _
 from chat.actions.fields import (
     clean_choice,
     clean_flag,
-    clean_id,
     clean_list,
     clean_metadata,
     clean_number,
     clean_text,
-    not_found,
+    row_named,
 )
 from chat.actions.resources import clean_tool_resources, settled
 from chat.actions.tool_definitions import BUILT_IN, MAX_TOOLS, clean_response_format, clean_tools
@@ -118,11 +117,8 @@ def _lock_tenant() -> None:
 
 
 def _locked(principal: Principal, assistant_id: str) -> Assistant:
-    assistant_id = clean_id(assistant_id, param="assistant_id", prefix="asst_")
     rows = Assistant.objects.for_principal(principal).select_for_update(no_key=True)
-    row: Assistant | None = rows.filter(pk=assistant_id).first()
-    if row is None:
-        raise not_found("asst_", assistant_id, param="assistant_id")
+    row: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
     return row
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, TypeVar
 
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from chat import ids
 from chat.errors import InvalidInput, InvalidType, NotFound, UnknownParameter
+
+Row = TypeVar("Row")
 
 MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512  # of metadata
 # What PostgreSQL or JSON cannot hold.
@@ -144,6 +147,21 @@ def clean_id(value: Any, *, param: str, prefix: str) -> str:
     if not ids.is_id(value, prefix):
         raise not_found(prefix, value, param=param)
     return value
+
+
+def row_named(
+    rows: QuerySet[Any, Row], value: Any, *, param: str, prefix: str, key: str = "pk"
+) -> Row:
+    """Return the one of `rows` whose id, in the column `key`, is `value`.
+
+    Raises:
+        InvalidInput: for an id of another form.
+        NotFound: when none of them has it.
+    """
+    row = rows.filter(**{key: clean_id(value, param=param, prefix=prefix)}).first()
+    if row is None:
+        raise not_found(prefix, value, param=param)
+    return row
 
 
 def not_found(prefix: str, value: str, *, param: str) -> NotFound:

@@ -12,7 +12,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat import storage
-from chat.actions.fields import clean_choice, clean_id, clean_object, clean_whole, not_found
+from chat.actions.fields import (
+    clean_choice,
+    clean_object,
+    clean_whole,
+    row_named,
+)
 from chat.conf import conf
 from chat.errors import ChatError, FileTooLarge, InvalidInput, NotAllowed
 from chat.models import File, VectorStore
@@ -153,10 +158,8 @@ def own_file(principal: Principal, file_id: Any, *, param: str = "file_id") -> F
         InvalidInput: for an id of another form.
         NotFound: for an unknown file.
     """
-    file_id = clean_id(file_id, param=param, prefix="file-")
-    row: File | None = File.objects.for_principal(principal).filter(pk=file_id).first()
-    if row is None:
-        raise not_found("file-", file_id, param=param)
+    rows = File.objects.for_principal(principal)
+    row: File = row_named(rows, file_id, param=param, prefix="file-")
     return row
 
 

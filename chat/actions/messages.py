@@ -9,7 +9,7 @@ from procrastinate.contrib.django import app as jobs
 
 from chat import wire
 from chat.actions.appending import append_messages, clean_message, locked_thread
-from chat.actions.fields import clean_id, clean_metadata, not_found
+from chat.actions.fields import clean_metadata, row_named
 from chat.errors import ThreadBusy
 from chat.models import Message, Run, Thread, ThreadMapping
 from chat.runs.launch import tell
@@ -77,11 +77,8 @@ def _refuse_while_busy(thread: Thread, sentence: str) -> None:
 
 
 def _message(thread: Thread, message_id: str) -> Message:
-    message_id = clean_id(message_id, param="message_id", prefix="msg_")
     rows = Message.objects.filter(thread=thread).select_related("assistant")
-    message: Message | None = rows.filter(pk=message_id).first()
-    if message is None:
-        raise not_found("msg_", message_id, param="message_id")
+    message: Message = row_named(rows, message_id, param="message_id", prefix="msg_")
     return message
 
 

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from chat.actions.appending import append_messages, clean_messages, locked_thread, take_files
 from chat.actions.approvals import decline_waiting
-from chat.actions.fields import clean_id, clean_metadata, not_found
+from chat.actions.fields import clean_metadata, row_named
 from chat.actions.resources import clean_tool_resources, settled
 from chat.actions.run_options import clean_run_options
 from chat.actions.runs import locked_run, request_cancel
@@ -112,11 +112,8 @@ def _member(principal: Principal) -> UUID:
 
 
 def _asked(principal: Principal, thread: Thread, assistant_id: str, given: Given) -> _Asked:
-    assistant_id = clean_id(assistant_id, param="assistant_id", prefix="asst_")
     rows = Assistant.objects.for_principal(principal)
-    assistant: Assistant | None = rows.filter(pk=assistant_id).first()
-    if assistant is None:
-        raise not_found("asst_", assistant_id, param="assistant_id")
+    assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
     if not assistant.enabled:
         raise AssistantDisabled()
     options = clean_run_options(assistant, given)

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from chat.actions.fields import clean_id, not_found
+from chat.actions.fields import row_named
 from chat.actions.files import record
 from chat.actions.stores import (
     BATCH,
@@ -92,11 +92,8 @@ def own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFi
         InvalidInput: for ids of another form.
         NotFound: for an unknown store, or a file that is not in it.
     """
-    store = own_store(principal, store_id)
-    file_id = clean_id(file_id, param="file_id", prefix=FILE)
-    row: StoreFile | None = files_of(store).filter(file_id=file_id).first()
-    if row is None:
-        raise not_found(FILE, file_id, param="file_id")
+    rows = files_of(own_store(principal, store_id))
+    row: StoreFile = row_named(rows, file_id, param="file_id", prefix=FILE, key="file_id")
     return row
 
 
@@ -149,11 +146,8 @@ def cancel_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatc
 
 def own_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
     """Return a batch of one of the principal's stores; raises as `own_store_file` does."""
-    store = own_store(principal, store_id)
-    batch_id = clean_id(batch_id, param="batch_id", prefix=BATCH)
-    batch: FileBatch | None = FileBatch.objects.filter(store=store, pk=batch_id).first()
-    if batch is None:
-        raise not_found(BATCH, batch_id, param="batch_id")
+    rows = FileBatch.objects.filter(store=own_store(principal, store_id))
+    batch: FileBatch = row_named(rows, batch_id, param="batch_id", prefix=BATCH)
     return batch
 
 

@@ -19,6 +19,7 @@ from chat.actions.fields import (
     clean_text,
     clean_whole,
     not_found,
+    row_named,
 )
 from chat.actions.files import owner_of, record
 from chat.errors import InvalidInput, InvalidType, MissingParameter, StoreExpired
@@ -130,12 +131,9 @@ def own_store(
         InvalidInput: for an id of another form.
         NotFound: for an unknown store.
     """
-    store_id = clean_id(store_id, param=param, prefix=STORE)
     rows = VectorStore.objects.for_principal(principal)
     rows = rows.select_for_update(no_key=True) if lock else rows
-    store: VectorStore | None = rows.filter(pk=store_id).first()
-    if store is None:
-        raise not_found(STORE, store_id, param=param)
+    store: VectorStore = row_named(rows, store_id, param=param, prefix=STORE)
     return store
 
 

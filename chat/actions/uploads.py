@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat import storage
-from chat.actions.fields import clean_choice, clean_id, clean_list, clean_text, not_found
+from chat.actions.fields import clean_choice, clean_id, clean_list, clean_text, not_found, row_named
 from chat.actions.files import (
     PURPOSES,
     clean_file_expiry,
@@ -193,11 +193,8 @@ def open_upload(principal: Principal, upload_id: str) -> Upload:
         NotFound: for an unknown upload.
         UploadEnded: for one that is complete, cancelled or too old.
     """
-    upload_id = clean_id(upload_id, param="upload_id", prefix="upload_")
     rows = Upload.objects.for_principal(principal).select_for_update(no_key=True)
-    upload: Upload | None = rows.filter(pk=upload_id).first()
-    if upload is None:
-        raise not_found("upload_", upload_id, param="upload_id")
+    upload: Upload = row_named(rows, upload_id, param="upload_id", prefix="upload_")
     if upload.status != UploadStatus.PENDING or upload.expires_at < timezone.now():
         raise UploadEnded()
     return upload

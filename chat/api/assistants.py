@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from chat import wire
 from chat.actions.assistants import EFFORTS, create_assistant, delete_assistant, update_assistant
-from chat.actions.fields import clean_id, not_found
+from chat.actions.fields import row_named
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Choice, Input, Number, Text
 from chat.api.pages import PageQuery
@@ -100,13 +100,10 @@ class AssistantView(AssistantApiView):
 
     def get(self, request: Request, assistant_id: str) -> Response:
         """Retrieve it."""
-        clean_id(assistant_id, param="assistant_id", prefix="asst_")
         with transaction.atomic():
             rows = Assistant.objects.for_principal(self.principal)
-            assistant = rows.filter(pk=assistant_id).first()
-        if assistant is None:
-            raise not_found("asst_", assistant_id, param="assistant_id")
-        return self.one(assistant)
+            assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
+            return self.answer(self.rendered(assistant))
 
     def post(self, request: Request, assistant_id: str) -> Response:
         """Change it."""

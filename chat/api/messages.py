@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from chat import wire
 from chat.actions.appending import ROLES
-from chat.actions.fields import clean_id, not_found
+from chat.actions.fields import clean_id, row_named
 from chat.actions.messages import add_message, delete_message, update_message
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Choice, Input, Text
@@ -71,11 +71,8 @@ class MessageView(ApiView):
         """Retrieve it."""
         with transaction.atomic():
             thread = own_thread(self.principal, thread_id)
-            message_id = clean_id(message_id, param="message_id", prefix="msg_")
             rows = Message.objects.filter(thread=thread).select_related("assistant")
-            message = rows.filter(pk=message_id).first()
-            if message is None:
-                raise not_found("msg_", message_id, param="message_id")
+            message = row_named(rows, message_id, param="message_id", prefix="msg_")
             return self.answer(wire.message_object(message))
 
     def post(self, request: Request, thread_id: str, message_id: str) -> Response:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from chat.actions.fields import clean_id, not_found
+from chat.actions.fields import row_named
 from chat.api.fields import Choice, Input, Text, WholeNumber
 from chat.errors import InvalidInput
 
@@ -85,11 +85,7 @@ def read_page(
 def _place(
     rows: QuerySet[Any], cursor: str, *, param: str, prefix: str, by: Sequence[str], key: str
 ) -> tuple[Any, ...]:
-    ids = rows.filter(**{key: clean_id(cursor, param=param, prefix=prefix)})
-    place: tuple[Any, ...] | None = ids.values_list(*by).first()
-    if place is None:
-        raise not_found(prefix, cursor, param=param)
-    return place
+    return row_named(rows.values_list(*by), cursor, param=param, prefix=prefix, key=key)
 
 
 def _beyond(by: Sequence[str], place: Sequence[Any], *, less: bool) -> Q:

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.fields import clean_id, not_found
+from chat.actions.fields import clean_id, row_named
 from chat.actions.new_runs import create_run, create_thread_and_run
 from chat.actions.outputs import submit_tool_outputs
 from chat.actions.runs import cancel_run, update_run
@@ -118,9 +118,7 @@ def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
     """
     thread_id, run_id = clean_ids(thread_id, run_id)
     own_thread(principal, thread_id)
-    run = runs_of(principal, thread_id).filter(pk=run_id).first()
-    if run is None:
-        raise not_found("run_", run_id, param="run_id")
+    run: Run = row_named(runs_of(principal, thread_id), run_id, param="run_id", prefix="run_")
     return run
 
 

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.fields import clean_id, not_found
+from chat.actions.fields import row_named
 from chat.api.base import ApiView
 from chat.api.pages import PageQuery
 from chat.api.runs import IncludeQuery, includes_content, read_run
@@ -62,8 +62,5 @@ class StepView(ApiView):
         with_content = includes_content(self.query(IncludeQuery))
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
-            step_id = clean_id(step_id, param="step_id", prefix="step_")
-            step = steps_of(run).filter(pk=step_id).first()
-            if step is None:
-                raise not_found("step_", step_id, param="step_id")
+            step = row_named(steps_of(run), step_id, param="step_id", prefix="step_")
             return self.answer(rendered(step, run, with_content=with_content))

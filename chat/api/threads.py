@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from chat import wire
 from chat.actions.appending import COPIED_AT_ONCE
-from chat.actions.fields import clean_id, not_found
+from chat.actions.fields import clean_id, row_named
 from chat.actions.threads import copy_thread, create_thread, delete_thread, update_thread
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Input, Text
@@ -49,10 +49,8 @@ def own_thread(principal: Principal, thread_id: str) -> Thread:
         InvalidInput: for an id of another form.
         NotFound: for an unknown thread, and for somebody else's alike.
     """
-    thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
-    thread: Thread | None = Thread.objects.for_principal(principal).filter(pk=thread_id).first()
-    if thread is None:
-        raise not_found("thread_", thread_id, param="thread_id")
+    rows = Thread.objects.for_principal(principal)
+    thread: Thread = row_named(rows, thread_id, param="thread_id", prefix="thread_")
     return thread
 
 
