@@ -14,7 +14,7 @@ _PAUSES = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"[.!?]\s"), re
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class Span:
     """`text` is the source's from `start` to `end` (code points), exactly."""
 
     start: int
@@ -24,7 +24,7 @@ class Chunk:
 
 def chunks(
     text: str, *, max_tokens: int = AUTO_TOKENS, overlap_tokens: int = AUTO_OVERLAP
-) -> Iterator[Chunk]:
+) -> Iterator[Span]:
     """Yield chunks of at most about `max_tokens`, each beginning `overlap_tokens` before the last.
 
     Tokens are estimated by the bytes of UTF-8, so a chunk of Chinese holds
@@ -42,7 +42,7 @@ def chunks(
         end = limit if limit >= len(text) else _pause(text, start, limit)
         trimmed = start + len(text[start:end].rstrip())
         if trimmed > start:
-            yield Chunk(start, trimmed, text[start:trimmed])
+            yield Span(start, trimmed, text[start:trimmed])
         if end >= len(text):
             return
         again = _word_begin(text, _backward(text, end, overlap), end)

@@ -18,8 +18,7 @@ from django.utils import timezone
 from chat.conf import conf
 from chat.models import Chunk, IndexStatus, StoreFile, Vector, VectorStore
 from chat.retrieval.bounds import TOO_LONG
-from chat.retrieval.chunk import Chunk as Passage
-from chat.retrieval.chunk import chunks
+from chat.retrieval.chunk import Span, chunks
 from chat.retrieval.embed import Embedder, windows
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.extract import Extracted
@@ -53,7 +52,7 @@ class Indexed:
     """What is to be stored of a file. `vectors` are (number of the passage, direction)."""
 
     extracted: Extracted
-    passages: list[Passage]
+    passages: list[Span]
     embedding: str
     vectors: list[tuple[int, list[float]]]
 
@@ -89,13 +88,13 @@ def claim_file(tenant_id: UUID, store_file_id: int, *, most_tries: int) -> Task 
         )
 
 
-def passages_of(extracted: Extracted, *, max_tokens: int, overlap_tokens: int) -> list[Passage]:
+def passages_of(extracted: Extracted, *, max_tokens: int, overlap_tokens: int) -> list[Span]:
     """Return the passages of a text.
 
     Raises:
         Unreadable: when they are more than one file may have.
     """
-    found: list[Passage] = []
+    found: list[Span] = []
     cut = chunks(extracted.text, max_tokens=max_tokens, overlap_tokens=overlap_tokens)
     for passage in cut:
         found.append(passage)
@@ -105,7 +104,7 @@ def passages_of(extracted: Extracted, *, max_tokens: int, overlap_tokens: int) -
 
 
 async def vectors_of(
-    passages: list[Passage],
+    passages: list[Span],
     embedder: Embedder | None,
     *,
     between: Callable[[], Awaitable[None]] | None = None,
@@ -130,7 +129,7 @@ async def vectors_of(
     return [(number, vector) for (number, _), vector in zip(pieces, vectors, strict=True)]
 
 
-def _pieces(passages: list[Passage], tokens: int) -> list[tuple[int, str]]:
+def _pieces(passages: list[Span], tokens: int) -> list[tuple[int, str]]:
     return [
         (number, window)
         for number, passage in enumerate(passages)
