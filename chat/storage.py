@@ -53,23 +53,16 @@ def new_key(tenant_id: UUID) -> str:
     return f"files/{tenant_id}/{secrets.token_hex(20)}"
 
 
-def store_file(row: File, content: BinaryIO, *, most: int | None = None) -> File:
-    """Store a new file with its bytes, and return it as it is there for others.
+def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
+    """Store row and bytes of a file that `keep` or `discard` is to end.
 
     Takes the tenant from `row`, which is not saved yet. Opens scope and
     transactions itself: must not run within another transaction.
 
     Raises:
         FileTooLarge: for more than `most` bytes, ATRIUM_FILE_BYTES where that is None.
-        StorageFull: when the company keeps too much already.
+        Unavailable: when the disk or bucket takes nothing.
     """
-    write_new(row, content, most=most)
-    with tenant_scope(row.tenant_id), transaction.atomic():
-        return keep(row)
-
-
-def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
-    """Store row and bytes of a file that `keep` or `discard` is to end; raises as `store_file`."""
     row.storage_key = new_key(row.tenant_id)
     with tenant_scope(row.tenant_id), transaction.atomic():
         row.save(force_insert=True)

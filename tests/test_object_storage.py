@@ -109,7 +109,7 @@ def test_what_arrives_in_small_pieces_is_whole(world: World) -> None:
             return super().read(min(size or 0, 65_536) if size != -1 else size)
 
     row = File(member=world.acme.alice, tenant=world.acme.tenant, purpose="user_data")
-    storage.store_file(row, Slow(BEYOND_ONE_PART))
+    storage.write_new(row, Slow(BEYOND_ONE_PART))
     with default_storage.open(row.storage_key) as content:
         assert content.read() == BEYOND_ONE_PART
 
@@ -117,7 +117,7 @@ def test_what_arrives_in_small_pieces_is_whole(world: World) -> None:
 def test_one_that_turns_out_too_large_leaves_nothing(world: World, bucket: Any) -> None:
     row = File(member=world.acme.alice, tenant=world.acme.tenant, purpose="user_data")
     with pytest.raises(FileTooLarge):
-        storage.store_file(row, BytesIO(BEYOND_ONE_PART), most=len(BEYOND_ONE_PART) - 1)
+        storage.write_new(row, BytesIO(BEYOND_ONE_PART), most=len(BEYOND_ONE_PART) - 1)
     asyncio.run(erase_files(0))
     assert left(bucket) == []
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
-from io import BytesIO
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -29,12 +28,12 @@ from chat.models import (
     Usage,
 )
 from chat.models.files import Purpose
-from chat.storage import store_file
 from chat.tools import code_interpreter, dispatch
 from chat.tools.code_sessions import CodeSessions, code_sessions
 from chat.tools.dispatch import CallContext
 from tenants.db import in_db
 from tenants.models import Membership
+from tests.chat.knowing import keep_file
 from tests.chat.tool_runs import call, open_run, prepare
 from tests.world import Company
 
@@ -100,7 +99,7 @@ def add_input(company: Company, data: bytes, *, owner: str | None, name: str = "
         filename=name,
         media_type="text/csv",
     )
-    return str(store_file(row, BytesIO(data)).pk)
+    return str(keep_file(row, data).pk)
 
 
 def attach(company: Company, context: CallContext, *file_ids: str) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
+from chat import storage
 from chat.models import Assistant, File, Message, StoreFile, Thread, VectorStore
 from chat.retrieval.extract import Extracted
 from chat.retrieval.index import Indexed, claim_file, passages_of, store_indexed
 from chat.retrieval.kinds import Kind
+from tenants.scope import tenant_scope
 from tests.model_server import make_assistant
 from tests.upstream.script import Answer, Call
 from tests.world import Company
@@ -26,6 +30,13 @@ GUIDE = (
     "Do not put the motor base into water."
 )
 SEARCH: dict[str, Any] = {"type": "file_search"}
+
+
+def keep_file(row: File, data: bytes) -> File:
+    """Store a new row with its bytes, as a file that is there."""
+    storage.write_new(row, BytesIO(data))
+    with tenant_scope(row.tenant_id), transaction.atomic():
+        return storage.keep(row)
 
 
 def make_store(company: Company, *, owner: str | None = None) -> VectorStore:

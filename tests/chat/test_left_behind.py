@@ -25,10 +25,9 @@ from chat.models import (
     ToolCall,
     VectorStore,
 )
-from chat.storage import store_file
 from chat.tasks import empty_stores, erase_deleted_threads, erase_files, erase_stores
 from tests.api.conftest import Api, assert_error, program_of
-from tests.chat.knowing import POLICY, add_file, make_store
+from tests.chat.knowing import POLICY, add_file, keep_file, make_store
 from tests.world import World
 
 pytestmark = pytest.mark.usefixtures("stored")
@@ -97,7 +96,7 @@ def test_what_another_chats_code_made_stays_when_it_was_only_named(world: World)
         filename="a.csv",
         media_type="text/csv",
     )
-    made = store_file(row, BytesIO(b"a,b")).pk
+    made = keep_file(row, b"a,b").pk
     with world.acme.scope():
         thread = world.acme.threads["alice"]
         ThreadMapping.objects.filter(thread=thread).delete()

@@ -16,8 +16,7 @@ from django.utils import timezone
 
 from chat.downloads import SENT_AT_ONCE
 from chat.models import Assistant, File, Message, StoreFile, VectorStore
-from chat.storage import store_file
-from tests.chat.knowing import POLICY, SEARCH, add_file, make_store
+from tests.chat.knowing import POLICY, SEARCH, add_file, keep_file, make_store
 from tests.retrieval import office_files
 from tests.world import Company, World
 
@@ -44,7 +43,7 @@ def upload(client: Client, content: bytes, name: str = "a.txt") -> Any:
 def stored(company: Company, content: bytes, *, owner: str | None, **fields: str) -> File:
     member = company.people[owner] if owner else None
     given = {"filename": "a.svg", "media_type": "image/svg+xml", "purpose": "assistants", **fields}
-    return store_file(File(tenant=company.tenant, member=member, **given), BytesIO(content))
+    return keep_file(File(tenant=company.tenant, member=member, **given), content)
 
 
 def document(company: Company, store: VectorStore, text: str, **fields: Any) -> StoreFile:
