@@ -64,9 +64,8 @@ def search_store(
 
 
 def _questions(value: Any) -> list[str]:
-    given = [value] if isinstance(value, str) else None
-    if given is None:
-        given = clean_list(value, param="query", limit=MOST_QUESTIONS)
+    one = isinstance(value, str)
+    given = [value] if one else clean_list(value, param="query", limit=MOST_QUESTIONS)
     if not given:
         raise InvalidInput("Expected at least one question.", param="query")
     return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.db.models import Sum
 
@@ -58,7 +57,7 @@ def search(
     *,
     most: int,
     threshold: float = 0.0,
-    files: Sequence[int] | None = None,
+    files: list[int] | None = None,
 ) -> list[Found]:
     """Return the best passages of these stores for the questions together, best first.
 
@@ -72,11 +71,13 @@ def search(
     total = _passages_in(ids)
     rankings = []
     for question in questions:
-        rankings.append([row[0] for row in _by_words(ids, question.text, files=files, total=total)])
+        rankings.append(call_door("search_words", ids, question.text, files, total, DEPTH))
         comparable = [store.pk for store in stores if store.embedding == question.embedding]
         if question.direction and comparable:
-            rankings.append([row[0] for row in _by_meaning(comparable, question, files=files)])
-    best = [(pk, score) for pk, score in fused(rankings) if score >= threshold][:most]
+            direction = written(question.direction)
+            rankings.append(call_door("search_vectors", comparable, direction, files, DEPTH))
+    places = [[row[0] for row in ranking] for ranking in rankings]
+    best = [(pk, score) for pk, score in fused(places) if score >= threshold][:most]
     # Without the whole texts of the files that the passages are from.
     chunks = Chunk.objects.select_related("store_file__file").defer("store_file__text", "words")
     rows = chunks.in_bulk([pk for pk, _score in best])
@@ -86,17 +87,3 @@ def search(
 def _passages_in(store_ids: Sequence[str]) -> int:
     files = StoreFile.objects.filter(store_id__in=store_ids, status=IndexStatus.COMPLETED)
     return int(files.aggregate(total=Sum("chunk_count"))["total"] or 0)
-
-
-def _by_words(
-    store_ids: list[str], text: str, *, files: Sequence[int] | None, total: int
-) -> list[tuple[Any, ...]]:
-    given = None if files is None else list(files)
-    return call_door("search_words", store_ids, text, given, total, DEPTH)
-
-
-def _by_meaning(
-    store_ids: list[str], question: Question, *, files: Sequence[int] | None
-) -> list[tuple[Any, ...]]:
-    given = None if files is None else list(files)
-    return call_door("search_vectors", store_ids, written(question.direction), given, DEPTH)
