@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-from chat.actions.files import IMAGES, create_file, media_type_of
+from chat.actions.files import IMAGES, checked_type, create_file
 from chat.actions.resources import MAX_FILES, keep_for_good
 from chat.actions.stores import Filed, own_files, put_into
 from chat.errors import InvalidInput
 from chat.models import File, Thread, VectorStore
 from chat.models.files import Purpose
 from chat.models.resources import Resources, code_file_ids, for_code, for_search, store_ids
-from chat.retrieval.kinds import SNIFFED
 from tenants.access import Principal
 
 # How long a file waits for its message.
@@ -25,9 +24,8 @@ def create_attachable(principal: Principal, content: BinaryIO, *, filename: str)
     Which of them it is, its content says. It goes with the chats it comes with, and soon
     where it comes with none. Raises what `create_file` raises.
     """
-    kind = media_type_of(content.read(SNIFFED), filename)
-    content.seek(0)
-    purpose = Purpose.VISION if kind in IMAGES else Purpose.ASSISTANTS
+    is_picture = checked_type(content, filename) in IMAGES
+    purpose = Purpose.VISION if is_picture else Purpose.ASSISTANTS
     return create_file(
         principal,
         content,

@@ -9,13 +9,12 @@ from typing import BinaryIO
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from chat.actions.files import create_file, media_type_of
+from chat.actions.files import checked_type, create_file
 from chat.actions.store_files import create_batch
 from chat.actions.stores import own_store
 from chat.errors import ChatError, InvalidInput, StoreExpired
 from chat.models import File
 from chat.models.files import Purpose
-from chat.retrieval.kinds import SNIFFED
 from tenants.access import Principal
 from tenants.models import Role
 from tenants.scope import tenant_scope
@@ -71,8 +70,8 @@ def _received(
     received = Received()
     for name, content in contents:
         try:
-            if searched:
-                _check_readable(content, name)
+            if searched and checked_type(content, name).startswith(UNREADABLE):
+                raise _unreadable()
             file = create_file(
                 principal, content, filename=name, purpose=Purpose.ASSISTANTS, company=True
             )
@@ -83,14 +82,11 @@ def _received(
     return received
 
 
-def _check_readable(content: BinaryIO, name: str) -> None:
-    head = content.read(SNIFFED)
-    content.seek(0)
-    if media_type_of(head, name).startswith(UNREADABLE):
-        raise InvalidInput(
-            _(
-                "Documents are PDF, Word, PowerPoint, OpenDocument, EPUB, HTML, Markdown, text, "
-                "CSV or JSON files, and Excel and RTF where the server has the extra for them."
-            ),
-            param="file",
-        )
+def _unreadable() -> InvalidInput:
+    return InvalidInput(
+        _(
+            "Documents are PDF, Word, PowerPoint, OpenDocument, EPUB, HTML, Markdown, text, "
+            "CSV or JSON files, and Excel and RTF where the server has the extra for them."
+        ),
+        param="file",
+    )

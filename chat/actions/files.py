@@ -22,8 +22,7 @@ from chat.conf import conf
 from chat.errors import ChatError, FileTooLarge, InvalidInput, NotAllowed
 from chat.models import File, VectorStore
 from chat.models.files import Purpose
-from chat.retrieval.errors import Unreadable
-from chat.retrieval.kinds import SNIFFED, Kind, kind_of, kind_of_archive
+from chat.retrieval.kinds import SNIFFED, Kind, media_type_of
 from tenants import audit
 from tenants.access import Principal
 from tenants.scope import tenant_scope
@@ -92,9 +91,7 @@ def receive_file(
     """
     member = owner_of(principal, company=company)
     purpose = clean_choice(purpose, param="purpose", choices=PURPOSES)
-    head = content.read(SNIFFED)
-    content.seek(0)
-    kind = media_type_of(head, filename)
+    kind = checked_type(content, filename)
     most = conf.file_bytes
     if purpose == Purpose.VISION:
         if kind not in IMAGES:
@@ -202,18 +199,14 @@ def clean_file_expiry(value: Any, *, param: str = "expires_after") -> int | None
     return clean_whole(given.get("seconds"), param=f"{param}.seconds", least=least, most=most)
 
 
-def media_type_of(head: bytes, name: str) -> str:
-    """Return what a file is by its first bytes.
+def checked_type(content: BinaryIO, name: str) -> str:
+    """Return what a file is by its first bytes; it is to be read from its beginning then.
 
     Raises:
         InvalidInput: for an empty file.
     """
+    head = content.read(SNIFFED)
+    content.seek(0)
     if not head:
         raise InvalidInput("The file is empty.", param="file")
-    if head.startswith(b"PK\x03\x04"):
-        # Its list of contents is at the end, and may be a bomb: looked at where it is indexed.
-        return str(kind_of_archive(head) or "application/zip")
-    try:
-        return str(kind_of(head, name))
-    except Unreadable:
-        return "application/octet-stream"
+    return media_type_of(head, name)

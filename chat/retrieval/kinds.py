@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Callable
 from enum import StrEnum
 from importlib.util import find_spec
 from io import BytesIO
@@ -43,14 +42,9 @@ class Kind(StrEnum):
         return self.value.startswith("image/")
 
     @property
-    def is_sheet(self) -> bool:
-        """True for spreadsheets."""
-        return self in (Kind.XLSX, Kind.ODS)
-
-    @property
     def plural(self) -> str:
         """How a sentence calls files that need an extra."""
-        return "Spreadsheets" if self.is_sheet else "RTF files"
+        return "Spreadsheets" if self in (Kind.XLSX, Kind.ODS) else "RTF files"
 
     @property
     def is_readable(self) -> bool:
@@ -132,8 +126,18 @@ def _zipped(data: bytes) -> Kind:
     raise Unsupported("Archives and this kind of Office file cannot be read. Save it as PDF.")
 
 
-def kind_of_archive(head: bytes) -> Kind | None:
-    """Return what an archive probably is by its first bytes, without unpacking any of it."""
+def media_type_of(head: bytes, name: str) -> str:
+    """Return what a file is by its first `SNIFFED` bytes; of an archive nothing is unpacked."""
+    if head.startswith(b"PK\x03\x04"):
+        # Its list of contents is at the end, and may be a bomb: looked at where it is indexed.
+        return str(_kind_of_archive(head) or "application/zip")
+    try:
+        return str(kind_of(head, name))
+    except Unreadable:
+        return "application/octet-stream"
+
+
+def _kind_of_archive(head: bytes) -> Kind | None:
     for part, kind in _MAIN_PARTS.items():
         if part.encode() in head:
             return kind
@@ -153,16 +157,16 @@ def _text_kind(beginning: str, data: bytes, name: str) -> Kind:
         return Kind.HTML
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
-    if suffix == ".json" or _is(json.loads, data):
+    if suffix == ".json" or _is_json(data):
         return Kind.JSON
     return Kind.TEXT
 
 
-def _is(parse: Callable[[bytes], object], data: bytes) -> bool:
+def _is_json(data: bytes) -> bool:
     if len(data) > SNIFFED or data[:1] not in b"{[":
         return False
     try:
-        parse(data)
+        json.loads(data)
     except (ValueError, RecursionError):
         return False
     return True

@@ -17,8 +17,7 @@ from chat.errors import ChatError
 from chat.models import Assistant, File, Run, Thread
 from chat.models.files import Purpose
 from chat.models.resources import code_file_ids
-from chat.retrieval.errors import Unreadable
-from chat.retrieval.kinds import SNIFFED, kind_of
+from chat.retrieval.kinds import SNIFFED, media_type_of
 from chat.sandbox.base import LONGEST_NAME, Outcome
 from tenants.access import Principal
 
@@ -112,12 +111,4 @@ def _made(outcome: Outcome) -> Iterator[tuple[str, str, bytes, bool]]:
         name = f"chart-{number}{suffix}" if number > 1 else f"chart{suffix}"
         yield name, image.type, image.data, True
     for file in outcome.files:
-        yield file.name, _media_type(file.data, file.name), file.data, False
-
-
-def _media_type(data: bytes, name: str) -> str:
-    """Return what a file is by its content: its name is the code's own."""
-    try:
-        return str(kind_of(data[:SNIFFED], name))
-    except Unreadable:
-        return "application/octet-stream"
+        yield file.name, media_type_of(file.data[:SNIFFED], file.name), file.data, False

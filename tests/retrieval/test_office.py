@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from chat.actions.files import media_type_of
 from chat.models.stores import page_at
 from chat.retrieval.errors import Unreadable, Unsupported
 from chat.retrieval.extract import Extracted, extract
-from chat.retrieval.kinds import Kind
+from chat.retrieval.kinds import Kind, media_type_of
 from tests.retrieval import files
 from tests.retrieval import office_files as made
 from tests.retrieval.test_reading import read
