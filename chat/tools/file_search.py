@@ -115,11 +115,12 @@ async def file_search(ctx: ToolContext, query: Annotated[str, Limits(1, 2000)]) 
 
 def options_of(run: Run) -> Options:
     """Return the options of the run's wire tool, and how much room its prompt has."""
-    tools: list[dict[str, Any]] = [item for item in run.tools if item["type"] == NAME]
-    wanted: dict[str, Any] = next((item[NAME] for item in tools if item.get(NAME)), {})
+    searches = (item for item in run.tools if item["type"] == NAME)
+    wanted: dict[str, Any] = next((item[NAME] for item in searches if item.get(NAME)), {})
     ranking: dict[str, Any] = wanted.get("ranking_options") or {}
-    left = (run.max_prompt_tokens or conf.prompt_tokens) - run.prompt_tokens
-    prompt = min(left if run.max_prompt_tokens else conf.prompt_tokens, conf.prompt_tokens)
+    prompt = conf.prompt_tokens
+    if run.max_prompt_tokens:
+        prompt = min(prompt, run.max_prompt_tokens - run.prompt_tokens)
     room = (prompt - len(run.instructions.encode()) // 4) // SHARE
     return Options(
         most=wanted.get("max_num_results") or MOST_RESULTS,
