@@ -22,6 +22,7 @@ from chat.runs.worker import worker
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.breaker import Breakers
 from tenants.db import in_db
+from tests import clock
 from tests.chat.saying import said
 from tests.model_server import make_assistant
 from tests.upstream.server import ScriptedServer
@@ -37,7 +38,8 @@ QUIET = {
     "DRAIN_SECONDS": 0,
     "UPSTREAM_BACKOFF_SECONDS": 0.001,
 }
-WAIT_SECONDS = 20.0
+# Longer than anything is waited for, and short of a run's own time.
+PATIENCE = 100.0
 
 
 @dataclass
@@ -48,12 +50,21 @@ class Told:
 
     async def until(self, event: str, *, run: str | None = None) -> dict[str, Any]:
         """Return the data of the first event of that name, told or to come."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            while True:
-                for one, name, data in self.events:
-                    if name == event and run in (None, one):
-                        return data
-                await asyncio.sleep(0.005)
+
+        def first() -> dict[str, Any] | None:
+            found = (data for one, name, data in self.events if (one, name) == (run or one, event))
+            return next(found, None)
+
+        return await clock.until(first) or {}
+
+    @property
+    def text(self) -> str:
+        """What was written, of all runs."""
+        return "".join(data["text"] for _run, name, data in self.events if name == "text")
+
+    async def until_said(self, text: str) -> None:
+        """Wait until what was written is this, or begins with it."""
+        await clock.until(lambda: self.text.startswith(text))
 
     def of(self, run: str) -> list[str]:
         """Return the names of a run's events, neighbouring pieces of text as one."""
@@ -64,29 +75,30 @@ class Told:
         return names
 
 
-def make_upstream(server: ScriptedServer, wire: str, patience: float) -> dict[str, Any]:
-    """Return the settings of a model server that may be silent for `patience` seconds."""
-    waits = {"first_byte_timeout": patience, "idle_timeout": patience}
+def make_upstream(server: ScriptedServer, wire: str) -> dict[str, Any]:
+    """Return the settings of a model server that may be silent for long."""
+    waits = {f"{name}_timeout": PATIENCE for name in ("connect", "first_byte", "idle")}
     return {
         "BACKEND": BACKENDS[wire],
         "MODEL": "test-model",
-        "OPTIONS": {"base_url": server.base_url, "connect_timeout": 0.2, **waits},
+        "OPTIONS": {"base_url": server.base_url, **waits},
     }
+
+
+def lose_patience() -> None:
+    """Let the model server have been silent for too long."""
+    clock.pass_time(2 * PATIENCE + 1)
 
 
 @asynccontextmanager
 async def working(
-    monkeypatch: pytest.MonkeyPatch,
-    server: ScriptedServer | None = None,
-    *,
-    patience: float = 0.3,
-    **changes: object,
+    monkeypatch: pytest.MonkeyPatch, server: ScriptedServer | None = None, **changes: object
 ) -> AsyncIterator[Told]:
     """Run this process's worker, quietly; `changes` are to settings.CHAT."""
     for name, value in {**QUIET, **changes}.items():
         monkeypatch.setitem(settings.CHAT, name, value)
     if server is not None:
-        made = {wire: make_upstream(server, wire, patience) for wire in BACKENDS}
+        made = {wire: make_upstream(server, wire) for wire in BACKENDS}
         monkeypatch.setitem(settings.CHAT, "UPSTREAMS", {**settings.CHAT["UPSTREAMS"], **made})
     monkeypatch.setattr(upstreams, "_breakers", Breakers())
     told = listen(monkeypatch)
@@ -132,13 +144,13 @@ async def say(
     return await in_db(said, company, text, by=name, assistant=assistant, thread=thread, busy=busy)
 
 
-async def idle(seconds: float = WAIT_SECONDS) -> None:
+async def idle() -> None:
     """Wait until nothing is under way here.
 
     Raises:
-        TimeoutError: when something still is after `seconds`.
+        TimeoutError: when something still is after a long time.
     """
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(clock.WAIT_SECONDS):
         while worker.runs:
             await asyncio.wait({run.task for run in worker.runs.values() if run.task})
 

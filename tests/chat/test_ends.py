@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,13 +20,25 @@ from chat.runs import records, recovery, terms
 from chat.runs.worker import worker
 from tenants.actions import disable_member
 from tenants.db import in_db
-from tests.chat.at_work import Told, assistant_on, idle, say, stored, working
+from tests.chat.at_work import (
+    PATIENCE,
+    Told,
+    assistant_on,
+    idle,
+    lose_patience,
+    say,
+    stored,
+    working,
+)
+from tests.clock import pass_time
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
 
-LONG = Answer(say=("word ",) * 500, pace=0.02)
+LONG = Answer(say=("word ",) * 5000, pace=0.02)
 STALL = Answer(stall=True)
+# A run's time that is over before anybody loses patience.
+SHORT = PATIENCE / 2
 TOOLS = [{"type": "function", "function": {"name": name}} for name in ("get_order", "cancel_order")]
 
 
@@ -44,6 +57,7 @@ class Case:
     world: World
     run: Run
     told: Told
+    upstream: ScriptedServer
 
     @property
     def acme(self) -> Company:
@@ -71,6 +85,16 @@ async def delete(case: Case) -> None:
 async def disable(case: Case) -> None:
     await case.told.until("text")
     await in_db(disable_member, case.acme.principal("adam"), case.acme.alice.pk)
+
+
+async def run_out_of_time(case: Case) -> None:
+    await case.told.until("text")
+    pass_time(SHORT)
+
+
+async def say_nothing(case: Case) -> None:
+    await asyncio.to_thread(case.upstream.wait_for_requests)
+    lose_patience()
 
 
 async def wait_in_vain(case: Case) -> None:
@@ -146,7 +170,9 @@ SCENES: dict[Reason, Scene] = {
     Reason.INTERRUPTED: Scene(answers=[LONG], act=interrupt, status="cancelled"),
     Reason.THREAD_DELETED: Scene(answers=[LONG], act=delete, status="cancelled"),
     Reason.ACCESS_ENDED: Scene(answers=[LONG], act=disable, changes={"WATCH_SECONDS": 0.05}),
-    Reason.DEADLINE: Scene(answers=[LONG], status="expired", changes={"RUN_SECONDS": 0.5}),
+    Reason.DEADLINE: Scene(
+        answers=[LONG], act=run_out_of_time, status="expired", changes={"RUN_SECONDS": SHORT}
+    ),
     Reason.APPROVAL_EXPIRED: Scene(
         answers=[calling("cancel_order")],
         act=wait_in_vain,
@@ -154,7 +180,7 @@ SCENES: dict[Reason, Scene] = {
         changes={"APPROVAL_SECONDS": 0.0},
     ),
     Reason.UPSTREAM_UNAVAILABLE: Scene(answers=[Answer(status=503)] * 5),
-    Reason.UPSTREAM_TIMEOUT: Scene(answers=[STALL], changes={"UPSTREAM_TRIES": 1}),
+    Reason.UPSTREAM_TIMEOUT: Scene(answers=[STALL], act=say_nothing, changes={"UPSTREAM_TRIES": 1}),
     Reason.UPSTREAM_RATE_LIMITED: Scene(
         answers=[Answer(status=429)], code="rate_limit_exceeded", changes={"UPSTREAM_TRIES": 1}
     ),
@@ -223,7 +249,7 @@ async def test_a_run_ends_for_this_reason(
             await in_db(scene.before, world.acme, monkeypatch)
         run = await begin(world.acme, scene)
         if scene.act is not None:
-            await scene.act(Case(world=world, run=run, told=told))
+            await scene.act(Case(world=world, run=run, told=told, upstream=upstream_server))
         await idle()
     one = (
         await stored(world.acme, await last_of(world.acme, run) if scene.follows else run.pk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,17 @@ from typing import Any
 import pytest
 
 from chat import wire
-from tests.chat.at_work import BACKENDS, Stored, assistant_on, idle, say, stored, working
+from tests.chat.at_work import (
+    BACKENDS,
+    Stored,
+    Told,
+    assistant_on,
+    idle,
+    lose_patience,
+    say,
+    stored,
+    working,
+)
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
 from tests.world import World
@@ -58,15 +69,30 @@ TRANSIENT: dict[str, list[Answer]] = {
 
 
 async def answered(
-    world: World, upstream: ScriptedServer, wire_format: str, answers: list[Answer]
+    world: World, upstream: ScriptedServer, told: Told, wire_format: str, answers: list[Answer]
 ) -> Stored:
     """Ask a model server that answers so, and return how the run ended."""
     for answer in answers:
         upstream.expect(answer)
     sent = await say(world.acme, assistant=await assistant_on(world.acme, wire_format))
     assert sent.run is not None
+    await see_silences(upstream, told, answers)
     await idle()
     return await stored(world.acme, sent.run.pk)
+
+
+async def see_silences(upstream: ScriptedServer, told: Told, answers: list[Answer]) -> None:
+    """Let each of these answers be waited for in vain that goes silent, and cut one be read."""
+    said = ""
+    for number, answer in enumerate(answers, 1):
+        if answer.stall or answer.stall_after:
+            await asyncio.to_thread(upstream.wait_for_requests, number)
+            said += "".join(answer.say[: answer.stall_after])
+            await told.until_said(said)
+            lose_patience()
+        elif answer.reset_after:
+            await told.until("text")
+            upstream.model_requests()[number - 1].read.set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +142,7 @@ async def test_a_passing_fault_is_invisible(
     format_: str,
 ) -> None:
     async with working(monkeypatch, upstream_server) as told:
-        one = await answered(world, upstream_server, format_, [*case, OK])
+        one = await answered(world, upstream_server, told, format_, [*case, OK])
     assert told.of(one.run.pk) == PLAIN
     assert one.answers == [("completed", "All is well.")]
     assert (one.attempts("failed"), one.attempts("used")) == (len(case), 1)
@@ -241,7 +267,7 @@ async def test_a_lasting_fault_ends_the_run_with_its_reason(
     format_: str,
 ) -> None:
     async with working(monkeypatch, upstream_server) as told:
-        one = await answered(world, upstream_server, format_, case.answers)
+        one = await answered(world, upstream_server, told, format_, case.answers)
     assert (one.run.status, one.run.reason) == (case.status, case.reason)
     assert tuple(one.answers) == case.texts
     rendered = wire.run_object(one.run)
@@ -274,11 +300,10 @@ async def test_an_odd_answer_is_stored_to_the_letter(
     format_: str,
 ) -> None:
     async with working(monkeypatch, upstream_server) as told:
-        one = await answered(world, upstream_server, format_, [answer])
+        one = await answered(world, upstream_server, told, format_, [answer])
     assert told.of(one.run.pk) == PLAIN
     assert one.answers == [("completed", "".join(LETTERS))]
-    read = [data["text"] for _run, name, data in told.events if name == "text"]
-    assert "".join(read) == "".join(LETTERS)
+    assert told.text == "".join(LETTERS)
 
 
 @pytest.mark.parametrize("format_", BACKENDS)
@@ -293,8 +318,8 @@ async def test_a_cut_anywhere_is_begun_again_as_a_new_message(
     format_: str,
 ) -> None:
     broken = Answer(say=("👩‍🚀👩‍🚀👩‍🚀👩‍🚀",) * 30, **{how: bytes_})  # type: ignore[arg-type]
-    async with working(monkeypatch, upstream_server):
-        one = await answered(world, upstream_server, format_, [broken, OK])
+    async with working(monkeypatch, upstream_server) as told:
+        one = await answered(world, upstream_server, told, format_, [broken, OK])
     (first, half), last = one.answers
     assert (first, last) == ("incomplete", ("completed", "All is well."))
     assert half
@@ -306,8 +331,10 @@ async def test_a_cut_anywhere_is_begun_again_as_a_new_message(
 async def test_a_refusal_is_a_complete_answer(
     world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, format_: str
 ) -> None:
-    async with working(monkeypatch, upstream_server):
-        one = await answered(world, upstream_server, format_, [Answer(refuse=("I ", "won't."))])
+    async with working(monkeypatch, upstream_server) as told:
+        one = await answered(
+            world, upstream_server, told, format_, [Answer(refuse=("I ", "won't."))]
+        )
     assert one.run.status == "completed"
     assert one.messages[-1].content == [{"type": "refusal", "refusal": "I won't."}]
 
@@ -333,8 +360,8 @@ async def test_malformed_calls_are_refused_to_the_model_and_the_run_goes_on(
     calls: tuple[Call, ...],
     format_: str,
 ) -> None:
-    async with working(monkeypatch, upstream_server):
-        one = await answered(world, upstream_server, format_, [Answer(calls=calls), OK])
+    async with working(monkeypatch, upstream_server) as told:
+        one = await answered(world, upstream_server, told, format_, [Answer(calls=calls), OK])
     assert one.run.status == "completed"
     assert [call.status for call in one.calls] == ["refused"] * len(calls)
     assert all(call.output for call in one.calls)
@@ -343,10 +370,10 @@ async def test_malformed_calls_are_refused_to_the_model_and_the_run_goes_on(
 async def test_an_open_breaker_stops_no_other_tenant_and_no_other_server(
     world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(monkeypatch, upstream_server):
-        await answered(world, upstream_server, "responses", [Answer(status=503)] * 5)
-        refused = await answered(world, upstream_server, "responses", [])
-        elsewhere = await answered(world, upstream_server, "chat", [OK])
+    async with working(monkeypatch, upstream_server) as told:
+        await answered(world, upstream_server, told, "responses", [Answer(status=503)] * 5)
+        refused = await answered(world, upstream_server, told, "responses", [])
+        elsewhere = await answered(world, upstream_server, told, "chat", [OK])
         upstream_server.expect(OK)
         sent = await say(
             world.globex, name="gina", assistant=await assistant_on(world.globex, "responses")
@@ -364,6 +391,6 @@ async def test_the_words_of_a_model_server_reach_nobody(
 ) -> None:
     secret = Answer(status=400, body=error("bad", "org-4711 has no more credit"))
     async with working(monkeypatch, upstream_server) as told:
-        one = await answered(world, upstream_server, "responses", [secret])
+        one = await answered(world, upstream_server, told, "responses", [secret])
     assert "4711" not in str(told.events)
     assert "4711" not in str(wire.run_object(one.run))

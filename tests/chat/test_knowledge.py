@@ -185,7 +185,7 @@ async def test_a_mark_whose_source_is_gone_is_taken_out(
             else:
                 StoreFile.objects.update(text="Something else." * 50)
 
-    async with working(monkeypatch, upstream_server, patience=5.0):
+    async with working(monkeypatch, upstream_server):
         upstream_server.expect(searching())
         upstream_server.expect(Answer(say=("Yes", " {mark 1}."), delay=0.5))
         sent = await say(world.acme, assistant=reader)
@@ -211,7 +211,7 @@ async def test_many_megabytes_fit_into_a_small_prompt(
         for word in ("Emden", "reeds", "eels")
     )
     budget = 700
-    async with working(monkeypatch, upstream_server, patience=60, PROMPT_TOKENS=budget):
+    async with working(monkeypatch, upstream_server, PROMPT_TOKENS=budget):
         run = await answered(
             world,
             upstream_server,
@@ -235,7 +235,7 @@ async def test_a_mark_that_is_cut_off_by_stopping_is_neither_shown_nor_stored(
 ) -> None:
     upstream_server.expect(searching())
     upstream_server.expect(Answer(say=("Yes{mark 1}, and 【ab", "3:", "1"), stall_after=2))
-    async with working(monkeypatch, upstream_server, patience=60) as told:
+    async with working(monkeypatch, upstream_server) as told:
         sent = await say(world.acme, assistant=reader)
         assert sent.run is not None
         await told.until("text")
@@ -252,7 +252,7 @@ async def test_a_copy_of_a_growing_answer_has_its_citations(
 ) -> None:
     upstream_server.expect(searching())
     upstream_server.expect(Answer(say=("Yes{mark 1}", ", and", " more"), stall_after=2))
-    async with working(monkeypatch, upstream_server, patience=60, PARTIAL_SECONDS=0.05) as told:
+    async with working(monkeypatch, upstream_server, PARTIAL_SECONDS=0.05) as told:
         sent = await say(world.acme, assistant=reader)
         assert sent.run is not None
         await told.until("text")
@@ -284,13 +284,13 @@ async def test_a_run_that_is_taken_over_cites_what_was_found_before(
 ) -> None:
     upstream_server.expect(searching())
     upstream_server.expect(Answer(say=("Yes{mark 1}", " 【ab", "3:"), stall_after=2))
-    async with working(monkeypatch, upstream_server, patience=60) as told:
+    async with working(monkeypatch, upstream_server) as told:
         sent = await say(world.acme, assistant=reader)
         assert sent.run is not None
         await told.until("text")
     upstream_server.expect(Answer(say=("It is 30 days{mark 1}.",)))
     quick = {"WATCH_SECONDS": 0.05, "HEARTBEAT_SECONDS": 0.05}
-    async with working(monkeypatch, upstream_server, patience=60, **quick) as told:
+    async with working(monkeypatch, upstream_server, **quick) as told:
         await told.until("thread.run.completed", run=sent.run.pk)
     run = await stored(world.acme, sent.run.pk)
     assert [m.status for m in run.messages[-2:]] == ["incomplete", "completed"]
@@ -401,7 +401,7 @@ async def test_an_answer_stopped_while_a_mark_is_looked_up_has_no_citation_of_it
     monkeypatch.setattr(Marks, "_passage", stuck)
     upstream_server.expect(searching("blender jar warranty"))
     upstream_server.expect(Answer(say=("Yes", "{mark 1}{mark 2}", "."), stall_after=2))
-    async with working(monkeypatch, upstream_server, patience=60):
+    async with working(monkeypatch, upstream_server):
         sent = await say(world.acme, assistant=reader)
         assert sent.run is not None
         await asyncio.wait_for(looks.wait(), 10)

@@ -23,9 +23,11 @@ from chat.runs.worker import Worker, worker
 from chat.tools.base import Effect, Tool, ToolContext
 from chat.tools.registry import TOOLS, make_tool
 from tenants.db import in_db
+from tests import clock
 from tests.chat.at_work import assistant_on, idle, say, stored, working
 from tests.chat.saying import unclaimed_run
 from tests.chat.test_run_tools import calling
+from tests.clock import pass_time
 from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
@@ -33,12 +35,11 @@ from tests.world import Company, World
 WORDS = ("One ", "two ", "three ", "four ")
 
 
-async def cancelled(company: Company, sent: Sent, *, within: float) -> None:
-    """Stop the run and wait for its end."""
+async def cancelled(company: Company, sent: Sent) -> None:
+    """Stop the run and wait for its end, which waits for nothing that hangs."""
     assert sent.run is not None
-    async with asyncio.timeout(within):
-        await in_db(cancel_run, company.principal("alice"), sent.run.pk)
-        await idle()
+    await in_db(cancel_run, company.principal("alice"), sent.run.pk)
+    await idle()
 
 
 async def asked(upstream: ScriptedServer) -> None:
@@ -48,7 +49,7 @@ async def asked(upstream: ScriptedServer) -> None:
 
 async def left(upstream: ScriptedServer) -> bool:
     """Tell whether the connection to the model server was closed."""
-    return await asyncio.to_thread(upstream.model_requests()[0].left.wait, 5)
+    return await asyncio.to_thread(upstream.was_left)
 
 
 @pytest.mark.parametrize("format_", ["responses", "chat"])
@@ -56,7 +57,7 @@ async def left(upstream: ScriptedServer) -> bool:
     ("answer", "text"),
     [
         (Answer(stall=True), None),
-        (Answer(say=WORDS * 200, pace=0.02), "One "),
+        (Answer(say=WORDS * 1000, pace=0.02), "One "),
         (Answer(say=WORDS, stall_after=2), "One two "),
     ],
     ids=["before the first byte", "streaming", "hung in the stream"],
@@ -70,10 +71,11 @@ async def test_stopped_at_the_model_server(
     format_: str,
 ) -> None:
     upstream_server.expect(answer)
-    async with working(monkeypatch, upstream_server, patience=60) as told:
+    async with working(monkeypatch, upstream_server) as told:
         sent = await say(world.acme, assistant=await assistant_on(world.acme, format_))
-        await (asked(upstream_server) if text is None else told.until("text"))
-        await cancelled(world.acme, sent, within=2)
+        await asked(upstream_server)
+        await told.until_said(text or "")
+        await cancelled(world.acme, sent)
         assert await left(upstream_server)
     assert sent.run is not None
     one = await stored(world.acme, sent.run.pk)
@@ -93,7 +95,7 @@ def hung(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[threading.Event
         def hang(ctx: ToolContext) -> str:
             """Hang."""
             began.set()
-            never.wait(10)
+            never.wait(2 * clock.WAIT_SECONDS)
             return "late"
 
         async def hang_async(ctx: ToolContext) -> str:
@@ -122,11 +124,11 @@ async def test_stopped_in_a_hung_tool(
 ) -> None:
     began, never = hung(is_async=is_async)
     upstream_server.expect(calling("hang", "{}"))
-    async with working(monkeypatch, upstream_server):
+    async with working(monkeypatch, upstream_server, TOOL_SECONDS=2 * clock.WAIT_SECONDS):
         assistant = await assistant_on(world.acme, "responses", tools=tools("hang"))
         sent = await say(world.acme, assistant=assistant)
-        assert await asyncio.to_thread(began.wait, 10)
-        await cancelled(world.acme, sent, within=5)
+        assert await asyncio.to_thread(began.wait, clock.WAIT_SECONDS)
+        await cancelled(world.acme, sent)
         never.set()
     assert sent.run is not None
     one = await stored(world.acme, sent.run.pk)
@@ -151,7 +153,7 @@ async def test_stopped_while_it_waits_for_an_approval(
     async with working(monkeypatch, upstream_server):
         sent = await waiting(world, upstream_server)
         await idle()
-        await cancelled(world.acme, sent, within=2)
+        await cancelled(world.acme, sent)
     assert sent.run is not None
     one = await stored(world.acme, sent.run.pk)
     assert (one.run.status, one.calls[0].status) == ("cancelled", "cancelled")
@@ -183,7 +185,7 @@ async def test_a_stop_in_another_process_is_found_in_the_row_with_its_reason(
 ) -> None:
     monkeypatch.setattr(Worker, "end_run", lambda *_args, **_more: None)
     upstream_server.expect(say=WORDS, stall_after=2)
-    async with working(monkeypatch, upstream_server, patience=60, WATCH_SECONDS=0.1) as told:
+    async with working(monkeypatch, upstream_server, WATCH_SECONDS=0.1) as told:
         sent = await say(world.acme, assistant=await assistant_on(world.acme, "responses"))
         await told.until("text")
         await say(world.acme, thread=sent.thread.pk, busy="interrupt")
@@ -250,9 +252,11 @@ async def test_an_answer_at_its_deadline_expires_with_its_words(
     world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream_server.expect(say=WORDS, stall_after=2)
-    async with working(monkeypatch, upstream_server, patience=60, RUN_SECONDS=0.5) as told:
+    async with working(monkeypatch, upstream_server, RUN_SECONDS=60) as told:
         sent = await say(world.acme, assistant=await assistant_on(world.acme, "responses"))
-        await idle(5)
+        await told.until_said("One two ")
+        pass_time(60)
+        await idle()
         assert await left(upstream_server)
     assert sent.run is not None
     one = await stored(world.acme, sent.run.pk)
