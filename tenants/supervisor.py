@@ -43,6 +43,7 @@ READY_SECONDS = 120
 STEADY_SECONDS = 60
 LONGEST_PAUSE = 30.0
 DATABASE_LOOK_SECONDS = 0.5
+ASK_SECONDS = 0.5  # of a model server, which is on this machine
 LARGEST_FRAME = 1_048_576
 MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 
@@ -153,7 +154,7 @@ def find_model_servers(*, except_port: int) -> list[str]:
 def _ask_for_models(name: str, port: int) -> str | None:
     address = f"http://127.0.0.1:{port}/v1"
     try:
-        with urllib.request.urlopen(f"{address}/models", timeout=0.5) as answer:  # nosec B310
+        with urllib.request.urlopen(f"{address}/models", timeout=ASK_SECONDS) as answer:  # nosec B310
             listed = json.load(answer)["data"]
             models = [str(model["id"]) for model in listed]
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):

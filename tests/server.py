@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -19,8 +17,10 @@ from django.conf import settings
 
 from tests.database import CHECKOUT, TestDatabase
 from tests.log_scan import forbidden_in
+from tests.ports import reserved_port
 
-START_SECONDS = 60
+# Only for what hangs: on a busy machine it may take long.
+START_SECONDS = 180
 # The servers of this test process; those that a test does not use are frozen for as long.
 RUNNING: list[Server] = []
 
@@ -73,15 +73,14 @@ def serve(
     if pages:
         _collect_static(env)
     log = folder / "server.log"
-    port = _free_port()
-    command = [
-        *(sys.executable, "-m", "uvicorn", "config.asgi:application"),
-        *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
-        *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
-        *("--timeout-graceful-shutdown", "3"),
-        *("--lifespan", "on" if worker else "off"),
-    ]
-    with log.open("wb") as output:
+    with reserved_port() as port, log.open("wb") as output:
+        command = [
+            *(sys.executable, "-m", "uvicorn", "config.asgi:application"),
+            *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
+            *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
+            *("--timeout-graceful-shutdown", "3"),
+            *("--lifespan", "on" if worker else "off"),
+        ]
         process = subprocess.Popen(
             command, cwd=CHECKOUT, env=env, stdout=output, stderr=subprocess.STDOUT
         )
@@ -166,22 +165,15 @@ def _collect_static(env: dict[str, str]) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, env=env, check=True)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _wait_until_ready(server: Server) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"{server.url}/healthz", timeout=5):
+            with urllib.request.urlopen(f"{server.url}/healthz", timeout=START_SECONDS):
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:
             time.sleep(0.05)
     raise AssertionError(f"The server did not start:\n{server.logged()[-4000:]}")
 

@@ -15,10 +15,10 @@ from websockets.asyncio.client import ClientConnection
 
 from tenants.db import in_db
 from tests.server import Server
+from tests.waiting import WAIT_SECONDS
 from tests.world import Company
 
 Frame = dict[str, Any]
-WAIT_SECONDS = 60
 
 
 @dataclass(kw_only=True)

@@ -21,6 +21,7 @@ from tests.api.conftest import program_of
 from tests.database import TestDatabase
 from tests.isolation.rows import contents
 from tests.server import Server
+from tests.waiting import WAIT_SECONDS
 from tests.world import World
 
 LIMIT = 1_048_576
@@ -38,7 +39,9 @@ def url(world: World) -> str:
 
 def exchange(server: Server, head: list[str], pieces: Iterator[bytes] | list[bytes]) -> bytes:
     """Send a request byte by byte as told; return what comes back before the server closes."""
-    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as connection:
+    with closing(
+        socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_SECONDS)
+    ) as connection:
         connection.sendall("\r\n".join([*head, "", ""]).encode("latin-1"))
         try:
             for piece in pieces:
@@ -138,7 +141,9 @@ def test_a_body_that_never_comes_whole_changes_nothing(
     world: World, server: Server, cookie: str, database: TestDatabase
 ) -> None:
     before = contents(database)
-    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as connection:
+    with closing(
+        socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_SECONDS)
+    ) as connection:
         lines = head(world, cookie, "Content-Length: 100")
         connection.sendall("\r\n".join([*lines, "", '{"title": "Half']).encode())
         connection.shutdown(socket.SHUT_WR)

@@ -16,6 +16,7 @@ from chat.conf import conf
 from chat.models import Process
 from tests.server import Server
 from tests.test_logs import request
+from tests.waiting import wait_until
 from tests.world import World
 
 
@@ -107,5 +108,6 @@ def test_only_asked_never_told(beating: Process) -> None:
 
 
 def test_a_server_process_is_ready(server: Server, world: World) -> None:
-    assert request(server, "GET", "/readyz") == 200
+    # Frozen before, it may still have to give its heartbeat.
+    wait_until(lambda: request(server, "GET", "/readyz") == 200)
     assert request(server, "GET", "/healthz") == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import logging
@@ -22,6 +23,7 @@ from tests.server import Server, serve
 from tests.socket_client import chat_socket
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
+from tests.waiting import WAIT_SECONDS, wait_until
 from tests.world import PASSWORD, World
 
 WORDS = "my knee hurts since the marathon"
@@ -60,7 +62,7 @@ def lines(server: Server, start: int) -> list[dict[str, Any]]:
 def request(
     server: Server, method: str, path: str, *, cookie: str = "", body: str = "", **headers: str
 ) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT_SECONDS)
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     if cookie:
         sent["Cookie"] = cookie
@@ -147,12 +149,17 @@ async def test_a_run_is_logged_with_whose_it_is(
     log_of: tuple[Server, int], world: World, upstream_server: ScriptedServer
 ) -> None:
     server, start = log_of
+
+    def ended() -> list[dict[str, Any]]:
+        return [one for one in lines(server, start) if one["event"] == "run_ended"]
+
     run_id = await talk(server, upstream_server, world)
+    # Who watches is told of the end before the log is.
+    await asyncio.to_thread(wait_until, lambda: len(ended()) == 3)
     line = next(one for one in lines(server, start) if one.get("run_id") == run_id)
     alice = world.acme.alice
     assert (line["tenant_id"], line["membership_id"]) == (str(alice.tenant_id), str(alice.pk))
-    ended = [one for one in lines(server, start) if one["event"] == "run_ended"]
-    assert [one["status"] for one in ended] == ["completed", "failed", "completed"]
+    assert [one["status"] for one in ended()] == ["completed", "failed", "completed"]
 
 
 def test_an_error_is_logged_without_its_words() -> None:

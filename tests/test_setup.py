@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,8 +21,9 @@ import pytest
 
 from tenants import embedded, standby, supervisor
 from tenants.local import announce, serving
-from tests.crash.stand import wait_until
 from tests.database import data_dir as suite_dir
+from tests.ports import reserved_port
+from tests.waiting import WAIT_SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "SECRET_KEY", "FIELD_ENCRYPTION_KEYS", "PORT")
@@ -38,7 +38,7 @@ def manage(data_dir: Path, *arguments: str, **variables: str) -> subprocess.Comp
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -52,12 +52,11 @@ def environment(data_dir: Path, **variables: str) -> dict[str, str]:
     return {**kept, "ATRIUM_DATA_DIR": str(data_dir), "PYTHONWARNINGS": "error", **variables}
 
 
-def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that nobody listens on but what the test starts there."""
+    with reserved_port() as reserved:
+        yield reserved
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +93,9 @@ class TestRefusals:
     ) -> None:
         assert named in refusal(data_dir, "up", **variables)
 
-    def test_database_that_does_not_answer(self, data_dir: Path) -> None:
-        address = f"postgresql://atrium_app:x@127.0.0.1:{free_port()}/atrium"
-        said = refusal(data_dir, "up", "--port", str(free_port()), DATABASE_URL=address)
+    def test_database_that_does_not_answer(self, data_dir: Path, port: int) -> None:
+        address = f"postgresql://atrium_app:x@127.0.0.1:{port}/atrium"
+        said = refusal(data_dir, "up", "--port", str(port), DATABASE_URL=address)
         assert "DATABASE_URL" in said
 
     def test_second_up(self, data_dir: Path) -> None:
@@ -174,10 +173,11 @@ class Listing(BaseHTTPRequestHandler):
 
 
 class TestModelServers:
-    def test_listing_server_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_listing_server_is_found(self, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(supervisor, "ASK_SECONDS", WAIT_SECONDS)
         with ThreadingHTTPServer(("127.0.0.1", 0), Listing) as server:
             Thread(target=server.serve_forever, daemon=True).start()
-            places = {"Ollama": server.server_port, "vLLM": free_port()}
+            places = {"Ollama": server.server_port, "vLLM": port}
             monkeypatch.setattr(supervisor, "MODEL_SERVERS", places)
             found = supervisor.find_model_servers(except_port=0)
             server.shutdown()
@@ -206,46 +206,44 @@ class TestUp:
 
     def healthy(self, port: int) -> bool:
         """Tell whether the server answers."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/healthz", timeout=WAIT_SECONDS
+        ) as answer:
             return bool(answer.status == 200)
 
     @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-    def test_serves_and_stops_cleanly(self, data_dir: Path, how: signal.Signals) -> None:
-        port = free_port()
+    def test_serves_and_stops_cleanly(self, data_dir: Path, port: int, how: signal.Signals) -> None:
         with self.start(data_dir, port) as process:
             assert self.healthy(port)
             process.send_signal(how)
-            assert process.wait(30) == 0
+            assert process.wait(WAIT_SECONDS) == 0
         cluster = embedded.locate(data_dir)
         assert cluster is not None
         assert not cluster.is_running()
 
-    def test_restarts_a_server_that_died(self, data_dir: Path) -> None:
-        port = free_port()
+    def test_restarts_a_server_that_died(self, data_dir: Path, port: int) -> None:
         with self.start(data_dir, port) as process:
             os.kill(server_of(process.pid), signal.SIGKILL)
             assert process.stdout is not None
             assert any("ended by itself" in line for line in process.stdout)
             before = process.poll()
             process.terminate()
-            assert (before, process.wait(30)) == (None, 0)
+            assert (before, process.wait(WAIT_SECONDS)) == (None, 0)
 
-    def test_restarts_a_database_that_died(self, data_dir: Path) -> None:
-        port = free_port()
+    def test_restarts_a_database_that_died(self, data_dir: Path, port: int) -> None:
         with self.start(data_dir, port) as process:
             file = data_dir / "postgres" / "data" / "postmaster.pid"
             os.kill(int(file.read_text().split("\n", 1)[0]), signal.SIGKILL)
             assert process.stdout is not None
             assert any("The database ended by itself" in line for line in process.stdout)
-            wait_until(lambda: is_ready(port), seconds=20)
+            wait_until(lambda: is_ready(port))
             process.terminate()
-            assert process.wait(30) == 0
+            assert process.wait(WAIT_SECONDS) == 0
 
-    def test_killed_supervisor_takes_the_server_along(self, data_dir: Path) -> None:
-        port = free_port()
+    def test_killed_supervisor_takes_the_server_along(self, data_dir: Path, port: int) -> None:
         with self.start(data_dir, port) as process:
             process.kill()
-            process.wait(10)
+            process.wait(WAIT_SECONDS)
             assert process.stdout is not None
             process.stdout.read()  # ends when the server, too, has closed its output
         with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
@@ -266,9 +264,11 @@ def test_server_knows_no_owner(monkeypatch: pytest.MonkeyPatch) -> None:
 def is_ready(port: int) -> bool:
     """Tell whether the server has its database and a worker."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/readyz", timeout=WAIT_SECONDS
+        ) as answer:
             return bool(answer.status == 200)
-    except urllib.error.HTTPError:
+    except OSError:
         return False
 
 

@@ -19,8 +19,9 @@ import psycopg
 from tenants.db import in_db
 from tenants.postgres_programs import EmbeddedError
 from tests.crash.clients import Person
-from tests.crash.stand import LAPSE_SECONDS, Stand, wait_until
+from tests.crash.stand import LAPSE_SECONDS, Stand
 from tests.server import Server
+from tests.waiting import wait_until
 
 PEOPLE = 6
 SETTLED_SECONDS = 30.0

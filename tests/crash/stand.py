@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.crash.model import FaithfulModel, answer_to
 from tests.database import CHECKOUT, TestDatabase, connect_default, migrated_template
 from tests.model_server import QUICK
 from tests.server import Server, environment_of, serve
+from tests.waiting import wait_until
 from tests.world import World, build_world
 
 NAME = "crash"
@@ -148,15 +148,6 @@ class Stand:
                 answer_to=answer_to,
                 effects=self.effects,
             )
-
-
-def wait_until(done: Callable[[], object], *, seconds: float = 20) -> float:
-    """Wait for something and return how long it took."""
-    began = time.monotonic()
-    while not done():
-        assert time.monotonic() - began < seconds, "It did not happen."
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 @contextmanager

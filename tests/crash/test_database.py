@@ -8,9 +8,10 @@ import signal
 from tenants.db import in_db
 from tests.crash.clients import accept_here, send
 from tests.crash.model import answer_to
-from tests.crash.stand import Stand, wait_until
+from tests.crash.stand import Stand
 from tests.server import Server
 from tests.socket_client import chat_socket
+from tests.waiting import wait_until
 
 
 async def test_an_answer_that_ends_without_a_database_is_kept(

@@ -10,8 +10,9 @@ from procrastinate.contrib.django import app as jobs
 
 from tenants.db import in_db
 from tests.crash.clients import accept_here
-from tests.crash.stand import Stand, wait_until
+from tests.crash.stand import Stand
 from tests.server import Server
+from tests.waiting import wait_until
 
 AGE = """
 UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'

@@ -13,9 +13,10 @@ from websockets.exceptions import ConnectionClosed
 from tenants.db import in_db
 from tests.crash.clients import send, watch
 from tests.crash.model import answer_to
-from tests.crash.stand import LAPSE_SECONDS, Stand, wait_until
+from tests.crash.stand import LAPSE_SECONDS, Stand
 from tests.server import Server
 from tests.socket_client import chat_socket
+from tests.waiting import wait_until
 
 # A beat, a look, and the answer itself, on a busy machine.
 SLACK_SECONDS = 12.0

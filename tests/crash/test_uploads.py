@@ -18,9 +18,9 @@ import pytest
 from chat.tasks import end_uploads, erase_files
 from tests.api.conftest import Api, program_of
 from tests.crash.dying import DATA
-from tests.crash.stand import wait_until
 from tests.database import CHECKOUT, TestDatabase
 from tests.server import environment_of, serve
+from tests.waiting import WAIT_SECONDS, wait_until
 from tests.world import World
 
 AGE = (
@@ -69,7 +69,7 @@ def dying(database: TestDatabase, folder: Path) -> Iterator[Dying]:
     yield die
     told.close()
     said.close()
-    assert process.wait(20) == 0
+    assert process.wait(WAIT_SECONDS) == 0
 
 
 def tidied(database: TestDatabase) -> None:

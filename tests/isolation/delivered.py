@@ -20,7 +20,6 @@ QUICK = {
     "OPENAI_API_KEY": "sk-canary-upstream-key-000000000000",
     "ATRIUM_MODEL": "test-model",
     "ATRIUM_UPSTREAM_BACKOFF_SECONDS": "0.01",
-    "ATRIUM_UPSTREAM_FIRST_BYTE_SECONDS": "5",
 }
 
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from chat.web.consumers import ChatConsumer
 from tenants.asgi import PrincipalSocketMiddleware
 from tenants.db import in_db
+from tests.waiting import WAIT_SECONDS
 from tests.world import Company
 
 # Turns of the event loop after which whatever needs no database has been sent.
@@ -44,7 +45,7 @@ class SocketInProcess:
         return found
 
     async def _read(self) -> Frame:
-        message = await self.communicator.receive_output(timeout=20)
+        message = await self.communicator.receive_output(timeout=WAIT_SECONDS)
         assert message["type"] == "websocket.send", message
         found: Frame = json.loads(message["text"])
         return found
@@ -62,10 +63,10 @@ async def socket_of(company: Company, name: str) -> AsyncIterator[SocketInProces
         application, {**scope, "headers": headers}
     )
     await communicator.send_input({"type": "websocket.connect"})
-    accepted = await communicator.receive_output(timeout=20)
+    accepted = await communicator.receive_output(timeout=WAIT_SECONDS)
     assert accepted["type"] == "websocket.accept"
     try:
         yield SocketInProcess(communicator)
     finally:
         await communicator.send_input({"type": "websocket.disconnect", "code": 1000})
-        await communicator.wait(timeout=20)
+        await communicator.wait(timeout=WAIT_SECONDS)

@@ -16,6 +16,7 @@ from tenants.checks import check_walls
 from tenants.standby import CHECKOUT
 from tenants.supervisor import server_arguments
 from tests.database import TestDatabase
+from tests.waiting import WAIT_SECONDS
 from tests.world import World
 
 HOST = b"127.0.0.1:8000"
@@ -30,7 +31,7 @@ async def handshake(*headers: tuple[bytes, bytes]) -> str:
     communicator: Any = ApplicationCommunicator(  # type: ignore[no-untyped-call]
         SameOrigin(_accepts), scope
     )
-    answer = await communicator.receive_output(timeout=5)
+    answer = await communicator.receive_output(timeout=WAIT_SECONDS)
     return str(answer["type"])
 
 

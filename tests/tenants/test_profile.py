@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -17,6 +16,15 @@ from tests.tenants.test_sign_in import chosen, sign_in
 from tests.world import PASSWORD, World
 
 FIT = {"name": "Alice B.", "language": "en", "zone": "Europe/Vienna"}
+# A code is good for one of these; the clock of an authenticator app moves on every 30 seconds.
+COUNTER = 59_000_000
+
+
+@pytest.fixture(autouse=True)
+def one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes stay good, however long a test takes."""
+    module = "allauth.mfa.totp.internal.auth"
+    monkeypatch.setattr(f"{module}.yield_hotp_counters_from_time", lambda: iter([COUNTER]))
 
 
 def test_profile_is_saved(world: World) -> None:
@@ -66,7 +74,7 @@ def test_signed_out_visitor_is_sent_to_sign_in(world: World) -> None:
 def code_for(secret: str) -> str:
     padded = secret + "=" * (-len(secret) % 8)
     assert base64.b32decode(padded)
-    return str(format_hotp_value(hotp_value(secret, int(time.time()) // 30)))
+    return str(format_hotp_value(hotp_value(secret, COUNTER)))
 
 
 def with_second_factor() -> tuple[Client, str]:
