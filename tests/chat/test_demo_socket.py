@@ -92,13 +92,13 @@ async def test_one_person_in_both_gets_each_company_s_own(demo: Server) -> None:
 
 
 async def until_documents_are_read(company: Company) -> None:
-    """Return when all documents of a company can be searched."""
+    """Return when all documents of a company can be searched: a machine may take long for them."""
 
     def unread() -> bool:
         with company.scope():
             return bool(StoreFile.objects.exclude(status="completed").exists())
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             if not await in_db(unread):
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,9 @@ def test_too_little_memory_is_a_sentence(tmp_path: Path) -> None:
         read(tmp_path, files.zip_bomb(150_000_000), memory_mib=160)
 
 
-def test_too_little_time_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(Unreadable, match="too long"):
-        read(tmp_path, b"words", seconds=0.01)
+def test_too_little_time_is_a_sentence() -> None:
+    # A file that has no end as long as its other side is open.
+    reading, writing = os.pipe()
+    with open(reading, "rb") as file, open(writing, "wb"):  # noqa: PTH123
+        with pytest.raises(Unreadable, match="too long"):
+            asyncio.run(read_file(file, "a.txt", limits=ReadingLimits(seconds=0.5)))
