@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,10 +18,14 @@ from chat.sandbox.base import Limits, Outcome, SandboxUnavailable
 from chat.sandbox.bubblewrap import BubblewrapSandbox
 from chat.sandbox.monty import MontySandbox
 from chat.sandbox.process import ProcessSession
+from tests.clock import until
 from tests.test_architecture import ROOT
 
 Backend = MontySandbox | BubblewrapSandbox
-SMALL = Limits(run_seconds=25)
+# A machine that stands still for some seconds meets none of these bounds.
+PATIENT = Limits(start_seconds=60, run_seconds=60, grace_seconds=60)
+# For code that never ends: until then it has done what comes before.
+SHORT_SECONDS = 6.0
 
 
 def working_bubblewrap() -> BubblewrapSandbox:
@@ -51,7 +54,7 @@ async def opened(
     backend: Backend, *, goes_on: bytes | None = None, **limits: Any
 ) -> AsyncIterator[ProcessSession]:
     """A session with the limits given, gone afterwards."""
-    session = await backend.open(replace(SMALL, **limits), saved=goes_on)
+    session = await backend.open(replace(PATIENT, **limits), saved=goes_on)
     try:
         yield session
     finally:
@@ -64,14 +67,9 @@ async def run_alone(backend: Backend, source: str, /, **limits: Any) -> Outcome:
         return await session.run(source)
 
 
-async def all_end(processes: Sequence[psutil.Process], *, seconds: float = 3) -> bool:
-    """Tell whether every process is gone in time; what nobody has reaped yet is gone too."""
-    deadline = time.monotonic() + seconds
-    while any(map(_runs, processes)):
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(0.01)
-    return True
+async def all_end(processes: Sequence[psutil.Process]) -> bool:
+    """Wait until every process is gone; what nobody has reaped yet is gone too."""
+    return await until(lambda: not any(map(_runs, processes)))
 
 
 def _runs(process: psutil.Process) -> bool:

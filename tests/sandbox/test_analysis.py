@@ -78,7 +78,7 @@ async def test_totals_by_month_and_questions_after_also_in_another_process(
     backend: Backend,
 ) -> None:
     model = ANSWERS[backend.name]
-    async with opened(backend, run_seconds=60) as session:
+    async with opened(backend) as session:
         await session.put_file("sales.csv", SALES)
         first = await session.run(model.totals)
         assert (first.ended, first.logs, first.error) == (Ended.FINISHED, "drawn\n", None)
@@ -91,5 +91,5 @@ async def test_totals_by_month_and_questions_after_also_in_another_process(
         assert [file.data for file in second.files] == [b"2025-01,21.25\n2025-02,7.0\n"]
         saved = await session.save()
     assert saved is not None and saved.lost == ()
-    async with opened(backend, goes_on=saved.data, run_seconds=60) as session:
+    async with opened(backend, goes_on=saved.data) as session:
         assert (await session.run(model.only)).value == "28.25"

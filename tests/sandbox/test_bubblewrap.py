@@ -14,7 +14,7 @@ import pytest
 from chat.sandbox import inside
 from chat.sandbox.base import Ended, SandboxUnavailable
 from chat.sandbox.bubblewrap import BubblewrapSandbox
-from tests.sandbox.opened import all_end, opened, run_alone
+from tests.sandbox.opened import SHORT_SECONDS, all_end, opened, run_alone
 from tests.test_architecture import ROOT
 
 REFUSED = [
@@ -161,7 +161,7 @@ class TestInside:
 
     async def test_code_that_will_not_stop_is_killed(self, bubblewrap: BubblewrapSandbox) -> None:
         code = "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass"
-        async with opened(bubblewrap, run_seconds=0.2, grace_seconds=0.3) as session:
+        async with opened(bubblewrap, run_seconds=SHORT_SECONDS, grace_seconds=0.3) as session:
             family = psutil.Process(session.pid).children(recursive=True)
             outcome = await session.run(code)
             assert outcome.ended is Ended.TIME
@@ -217,7 +217,7 @@ class TestInside:
         async with opened(bubblewrap, cpu_seconds=1) as session:
             await session.run(code)
             family = psutil.Process(session.pid).children(recursive=True)
-            assert await all_end(family, seconds=40)
+            assert await all_end(family)
 
     async def test_variables_that_cannot_be_kept_are_named(
         self, bubblewrap: BubblewrapSandbox

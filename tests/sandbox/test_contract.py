@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -12,7 +11,7 @@ import uvloop
 
 from chat.sandbox.base import BadFile, Ended, Limit, SandboxUnavailable, SessionEnded
 from chat.sandbox.bubblewrap import BubblewrapSandbox
-from tests.sandbox.opened import Backend, all_end, opened, run_alone
+from tests.sandbox.opened import SHORT_SECONDS, Backend, all_end, opened, run_alone
 from tests.test_architecture import ROOT
 
 FOREVER = "while True:\n    pass"
@@ -132,11 +131,10 @@ class TestFiles:
 
 class TestLimits:
     async def test_a_loop_is_stopped(self, backend: Backend) -> None:
-        async with opened(backend, run_seconds=0.5) as session:
+        async with opened(backend, run_seconds=SHORT_SECONDS) as session:
             outcome = await session.run(f"print('a')\n{FOREVER}")
             assert (outcome.ended, outcome.logs) == (Ended.TIME, "a\n")
             assert outcome.limits == {Limit.TIME}
-            assert outcome.seconds < 5
             assert (await session.run("1 + 1")).value == "2"
 
     async def test_memory_is_bounded(self, backend: Backend) -> None:
@@ -153,7 +151,7 @@ class TestLimits:
 
     async def test_endless_output_is_cut(self, backend: Backend) -> None:
         code = "while True:\n    print('x' * 1000)"
-        outcome = await run_alone(backend, code, run_seconds=0.5, logs=5000)
+        outcome = await run_alone(backend, code, run_seconds=SHORT_SECONDS, logs=5000)
         assert outcome.ended is Ended.TIME
         assert outcome.limits == {Limit.TIME, Limit.LOGS}
         assert len(outcome.logs) == 5000
@@ -185,16 +183,16 @@ class TestLimits:
 
 class TestEnds:
     async def test_killing_from_outside_ends_a_run(self, backend: Backend) -> None:
-        async with opened(backend, run_seconds=60) as session:
+        async with opened(backend) as session:
             running = asyncio.ensure_future(session.run(FOREVER))
             await asyncio.sleep(0)
             session.kill()
-            outcome = await asyncio.wait_for(running, 5)
+            outcome = await running
             assert outcome.ended is Ended.CANCELLED
             assert not session.alive
 
     async def test_a_cancelled_task_leaves_no_process(self, backend: Backend) -> None:
-        async with opened(backend, run_seconds=60) as session:
+        async with opened(backend) as session:
             family = psutil.Process(session.pid).children(recursive=True)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(session.run(FOREVER), 0.3)
@@ -210,10 +208,10 @@ class TestEnds:
         assert await all_end(family)
 
     async def test_the_death_of_all_processes_is_an_outcome(self, backend: Backend) -> None:
-        async with opened(backend, run_seconds=60) as session:
+        async with opened(backend) as session:
             running = asyncio.ensure_future(session.run(FOREVER))
             psutil.Process(session.pid).kill()
-            outcome = await asyncio.wait_for(running, 5)
+            outcome = await running
             assert outcome.ended is Ended.CRASHED
             assert not session.alive
 
@@ -235,11 +233,11 @@ class TestEnds:
             assert (await session.run("x")).value == "5"
 
     async def test_a_start_that_takes_too_long_is_given_up(self, backend: Backend) -> None:
-        started = time.monotonic()
+        before = set(psutil.Process().children())
         with pytest.raises(SandboxUnavailable):
             async with opened(backend, start_seconds=0.001):
                 pass
-        assert time.monotonic() - started < 5
+        assert set(psutil.Process().children()) <= before
 
 
 class TestSaved:
@@ -304,7 +302,7 @@ async def test_a_server_that_is_killed_leaves_no_process(backend: Backend) -> No
     server.kill()
     await server.communicate()
     assert len(family) > 1
-    assert await all_end(family, seconds=20)
+    assert await all_end(family)
 
 
 def test_it_works_on_the_loop_that_serves(backend: Backend) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from chat.sandbox.base import Ended, Limits, SandboxUnavailable, SessionEnded
 from chat.sandbox.process import start
+from tests.sandbox.opened import PATIENT
 
-LIMITS = Limits(
-    start_seconds=5, run_seconds=5, file=100, all_files=150, files=2, logs=50, images=1, image=100
-)
+LIMITS = replace(PATIENT, file=100, all_files=150, files=2, logs=50, images=1, image=100)
 BEGIN = """
 import json, os, struct
 def raw(head, body=b""):
@@ -104,7 +104,7 @@ async def test_a_process_that_reads_nothing_is_killed() -> None:
         "-c",
         f"{BEGIN.split('os.read')[0]}\nimport time; time.sleep(60)",
     ]
-    session = await start(deaf, Limits(run_seconds=0.2, grace_seconds=0.1))
+    session = await start(deaf, Limits(start_seconds=60, run_seconds=0.2, grace_seconds=0.1))
     outcome = await session.run("x" * 200_000)
     assert outcome.ended is Ended.TIME
 
