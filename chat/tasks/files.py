@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -43,67 +45,64 @@ async def erase_files(timestamp: int) -> None:
 @app.task(queue="upkeep", queueing_lock="erase_stores")
 async def erase_stores(timestamp: int) -> None:
     """Erase deleted vector stores with all that was made for searching them."""
-    for store_id, tenant_id in await in_lane(Lane.FILES, call_door, "stores_to_remove", AT_ONCE):
-        await in_lane(Lane.FILES, _erase_store, tenant_id, store_id)
+    await _each("stores_to_remove", _erase_store)
 
 
-def _erase_store(tenant_id: UUID, store_id: str) -> None:
-    with tenant_scope(tenant_id), transaction.atomic():
-        VectorStore.objects.filter(pk=store_id, deleted_at__isnull=False).delete()
+def _erase_store(store_id: str) -> None:
+    VectorStore.objects.filter(pk=store_id, deleted_at__isnull=False).delete()
 
 
 @app.periodic(cron="*/5 * * * *")
 @app.task(queue="upkeep", queueing_lock="empty_stores")
 async def empty_stores(timestamp: int) -> None:
     """Erase what was made for searching stores that have expired; the stores say so themselves."""
-    for store_id, tenant_id in await in_lane(Lane.FILES, call_door, "stores_to_empty", AT_ONCE):
-        await in_lane(Lane.FILES, _empty_store, tenant_id, store_id)
+    await _each("stores_to_empty", _empty_store)
 
 
-def _empty_store(tenant_id: UUID, store_id: str) -> None:
-    with tenant_scope(tenant_id), transaction.atomic():
-        rows = VectorStore.objects.present().select_for_update(no_key=True)
-        store = rows.filter(pk=store_id, emptied_at=None).first()
-        if store is None or not store.is_expired:
-            return
-        store.emptied_at = timezone.now()
-        store.save(update_fields=["emptied_at"])
-        files = StoreFile.objects.filter(store=store)
-        files.filter(status=IndexStatus.IN_PROGRESS).update(
-            status=IndexStatus.CANCELLED, ended_at=store.emptied_at
-        )
-        files.update(text="", pages=[], chunk_count=0, usage_bytes=0)
-        Chunk.objects.filter(store_file__store=store).delete()
+def _empty_store(store_id: str) -> None:
+    rows = VectorStore.objects.present().select_for_update(no_key=True)
+    store = rows.filter(pk=store_id, emptied_at=None).first()
+    if store is None or not store.is_expired:
+        return
+    store.emptied_at = timezone.now()
+    store.save(update_fields=["emptied_at"])
+    files = StoreFile.objects.filter(store=store)
+    files.filter(status=IndexStatus.IN_PROGRESS).update(
+        status=IndexStatus.CANCELLED, ended_at=store.emptied_at
+    )
+    files.update(text="", pages=[], chunk_count=0, usage_bytes=0)
+    Chunk.objects.filter(store_file__store=store).delete()
 
 
 @app.periodic(cron="*/5 * * * *")
 @app.task(queue="upkeep", queueing_lock="erase_code_sessions")
 async def erase_code_sessions(timestamp: int) -> None:
     """Erase variables and files of code that nobody went on with."""
-    for session_id, tenant_id in await in_lane(
-        Lane.FILES, call_door, "code_sessions_to_remove", AT_ONCE
-    ):
-        await in_lane(Lane.FILES, _erase_code_session, tenant_id, session_id)
-
-
-def _erase_code_session(tenant_id: UUID, session_id: int) -> None:
-    with tenant_scope(tenant_id), transaction.atomic():
-        code_state.forget_lapsed(session_id)
+    await _each("code_sessions_to_remove", code_state.forget_lapsed)
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="end_uploads")
 async def end_uploads(timestamp: int) -> None:
     """End uploads whose hour is over, and let their parts go."""
-    for upload_id, tenant_id in await in_lane(Lane.FILES, call_door, "uploads_to_end", AT_ONCE):
-        await in_lane(Lane.FILES, _end_upload, tenant_id, upload_id)
+    await _each("uploads_to_end", _end_upload)
 
 
-def _end_upload(tenant_id: UUID, upload_id: str) -> None:
+def _end_upload(upload_id: str) -> None:
+    open_ones = Upload.objects.select_for_update(no_key=True)
+    upload = open_ones.filter(pk=upload_id, status=UploadStatus.PENDING).first()
+    if upload is not None:
+        storage.give_up_parts(upload)
+        upload.status = UploadStatus.EXPIRED
+        upload.save(update_fields=["status"])
+
+
+async def _each(door: str, end: Callable[[Any], None]) -> None:
+    """Call `end` with each id that a door names, in its tenant's scope and a transaction."""
+    for row_id, tenant_id in await in_lane(Lane.FILES, call_door, door, AT_ONCE):
+        await in_lane(Lane.FILES, _end_in, tenant_id, end, row_id)
+
+
+def _end_in(tenant_id: UUID, end: Callable[[Any], None], row_id: Any) -> None:
     with tenant_scope(tenant_id), transaction.atomic():
-        open_ones = Upload.objects.select_for_update(no_key=True).filter(status="pending")
-        upload = open_ones.filter(pk=upload_id).first()
-        if upload is not None:
-            storage.give_up_parts(upload)
-            upload.status = UploadStatus.EXPIRED
-            upload.save(update_fields=["status"])
+        end(row_id)
