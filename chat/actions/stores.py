@@ -164,19 +164,21 @@ def put_into(
     """
     wanted = {one.file_id: one for one in filed}
     there = StoreFile.objects.select_for_update().filter(store=store, file_id__in=wanted)
-    rows = {row.file_id: row for row in there.order_by("pk")}
-    to_read = []
+    found = {row.file_id: row for row in there.defer("text", "pages").order_by("pk")}
+    rows, to_read = [], []
     for file_id, one in wanted.items():
-        row = rows.get(file_id) or StoreFile(store=store, file=files[file_id])
+        row = found.get(file_id) or StoreFile(store=store, file=files[file_id])
         again = row.pk is None or row.status in (IndexStatus.FAILED, IndexStatus.CANCELLED)
         _describe(row, one, batch=batch, again=again)
-        row.save()
-        rows[file_id] = row
+        rows.append(row)
         if again:
             to_read.append(row)
+    for row in found.values():
+        row.save()
+    StoreFile.objects.bulk_create([row for row in rows if row.pk is None], batch_size=500)
     VectorStore.objects.filter(pk=store.pk).update(last_active_at=timezone.now())
     _have_read(to_read)
-    return [rows[file_id] for file_id in wanted]
+    return rows
 
 
 def _describe(row: StoreFile, one: Filed, *, batch: FileBatch | None, again: bool) -> None:
