@@ -14,16 +14,17 @@ from tests.server import Server, serve
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
 
+# Quick where the server has to look again, patient with a model and a process that stand still.
 QUICK = {
     "OPENAI_API_KEY": "sk-canary-upstream-key-000000000000",
     "ATRIUM_MODEL": "test-model",
     "ATRIUM_UPSTREAM_BACKOFF_SECONDS": "0.01",
-    "ATRIUM_UPSTREAM_FIRST_BYTE_SECONDS": "2",
-    "ATRIUM_UPSTREAM_IDLE_SECONDS": "2",
+    "ATRIUM_UPSTREAM_FIRST_BYTE_SECONDS": "60",
+    "ATRIUM_UPSTREAM_IDLE_SECONDS": "60",
     "ATRIUM_WATCH_SECONDS": "0.2",
     "ATRIUM_PARTIAL_SECONDS": "0.1",
     "ATRIUM_HEARTBEAT_SECONDS": "0.5",
-    "ATRIUM_LAPSE_SECONDS": "2",
+    "ATRIUM_LAPSE_SECONDS": "60",
     "ATRIUM_PROMPT_TOKENS": "600",
 }
 
