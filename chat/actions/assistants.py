@@ -77,7 +77,7 @@ def update_assistant(principal: Principal, assistant_id: str, **fields: Any) -> 
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _lock_tenant()
-        row = _locked(principal, assistant_id)
+        row = locked_assistant(principal, assistant_id)
         cleaned = _cleaned(principal, row, fields)
         changed = [name for name, value in cleaned.items() if getattr(row, name) != value]
         if not changed:
@@ -105,7 +105,7 @@ def delete_assistant(principal: Principal, assistant_id: str) -> None:
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        row = _locked(principal, assistant_id)
+        row = locked_assistant(principal, assistant_id)
         audit.record(principal, "assistant.deleted", row.pk, name=row.name)
         IdempotencyRecord.objects.about(row.pk).delete()
         row.delete()
@@ -116,7 +116,13 @@ def _lock_tenant() -> None:
     Tenant.objects.select_for_update(no_key=True).get()
 
 
-def _locked(principal: Principal, assistant_id: str) -> Assistant:
+def locked_assistant(principal: Principal, assistant_id: str) -> Assistant:
+    """Return an assistant to be changed; in the tenant's scope and a transaction.
+
+    Raises:
+        InvalidInput: for an id of another form.
+        NotFound: for an unknown assistant.
+    """
     rows = Assistant.objects.for_principal(principal).select_for_update(no_key=True)
     row: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
     return row

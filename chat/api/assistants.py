@@ -9,14 +9,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
+from chat.actions.assistant_files import file_ids_of
 from chat.actions.assistants import EFFORTS, create_assistant, delete_assistant, update_assistant
 from chat.actions.fields import row_named
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Choice, Input, Number, Text
 from chat.api.pages import PageQuery
 from chat.conf import conf
-from chat.models import Assistant, StoreFile
-from chat.models.resources import code_file_ids, store_ids
+from chat.models import Assistant
 
 
 class AssistantChange(Input):
@@ -61,21 +61,13 @@ class AssistantApiView(ApiView):
         """Return the object; call it in a transaction."""
         found = wire.assistant_object(assistant)
         if self.version == 1:
-            found["file_ids"] = _file_ids(assistant)
+            found["file_ids"] = file_ids_of(assistant)
         return found
 
     def one(self, assistant: Assistant) -> Response:
         """Answer with one."""
         with transaction.atomic():
             return self.answer(self.rendered(assistant))
-
-
-def _file_ids(assistant: Assistant) -> list[str]:
-    """Return the files that the older spelling lists: of the stores and the code interpreter."""
-    stores = store_ids(assistant.tool_resources)
-    rows = StoreFile.objects.filter(store_id__in=stores).order_by("created_at", "pk")
-    searched = rows.values_list("file_id", flat=True) if stores else ()
-    return list(dict.fromkeys([*searched, *code_file_ids(assistant.tool_resources)]))
 
 
 class AssistantsView(AssistantApiView):

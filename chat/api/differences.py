@@ -56,6 +56,24 @@ BUSY: Schema = {
     "refused (the default), waits for its turn, or takes the other's place.",
 }
 
+
+def list_of(component: str) -> Schema:
+    """Return the schema of a page of these."""
+    return obj(
+        object={"type": "string", "const": "list"},
+        data={"type": "array", "items": {"$ref": f"#/components/schemas/{component}"}},
+        first_id=TEXT_OR_NULL,
+        last_id=TEXT_OR_NULL,
+        has_more=FLAG,
+    )
+
+
+def file_of(owner: str, *, kind: str) -> Schema:
+    """Return the schema of a file of an assistant or a message, as version 1 had it."""
+    known = {"object": {"type": "string", "const": kind}, f"{owner}_id": TEXT}
+    return obj(id=TEXT, created_at=NUMBER, **known)
+
+
 # Components that the published document does not have.
 ADDED: dict[str, Schema] = {
     "AtriumAssistantLabel": {
@@ -130,13 +148,15 @@ ADDED: dict[str, Schema] = {
         },
         "required": ["part_ids"],
     },
-    "ListThreadsResponse": obj(
-        object={"type": "string", "const": "list"},
-        data={"type": "array", "items": {"$ref": "#/components/schemas/ThreadObject"}},
-        first_id=TEXT_OR_NULL,
-        last_id=TEXT_OR_NULL,
-        has_more=FLAG,
+    "AssistantFileObject": file_of("assistant", kind="assistant.file"),
+    "MessageFileObject": file_of("message", kind="thread.message.file"),
+    "CreateAssistantFileRequest": {**obj(file_id=TEXT), "additionalProperties": False},
+    "DeleteAssistantFileResponse": obj(
+        id=TEXT, object={"type": "string", "const": "assistant.file.deleted"}, deleted=FLAG
     ),
+    "ListThreadsResponse": list_of("ThreadObject"),
+    "ListAssistantFilesResponse": list_of("AssistantFileObject"),
+    "ListMessageFilesResponse": list_of("MessageFileObject"),
 }
 
 

@@ -26,12 +26,12 @@ def text_parameter(name: str, where: str, description: str, **more: Any) -> dict
 
 THREAD_ID = text_parameter("thread_id", "path", "The ID of the thread.")
 RUN_ID = text_parameter("run_id", "path", "The ID of the run.")
-PAGE: list[dict[str, Any]] = [
-    parameter
-    for parameter in published()["paths"]["/assistants"]["get"]["parameters"]
-    if parameter["name"] in ("limit", "after", "before")
-]
+ORDERED_PAGE: list[dict[str, Any]] = published()["paths"]["/assistants"]["get"]["parameters"]
+PAGE = [parameter for parameter in ORDERED_PAGE if parameter["name"] != "order"]
 
+ASSISTANT_ID = text_parameter("assistant_id", "path", "The ID of the assistant.")
+MESSAGE_ID = text_parameter("message_id", "path", "The ID of the message.")
+FILE_ID = text_parameter("file_id", "path", "The ID of the file.")
 UPLOAD_ID = text_parameter("upload_id", "path", "The ID of the upload.")
 
 
@@ -135,6 +135,51 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
                     "content": {"text/event-stream": {"schema": {"type": "string"}}},
                 }
             },
+        }
+    },
+    "/assistants/{assistant_id}/files": {
+        "get": {
+            "operationId": "listAssistantFiles",
+            "summary": "Version 1: returns the files of an assistant.",
+            "parameters": [ASSISTANT_ID, *ORDERED_PAGE],
+            "responses": answer("ListAssistantFilesResponse"),
+        },
+        "post": {
+            "operationId": "createAssistantFile",
+            "summary": "Version 1: gives an assistant a file, for the tools that it has.",
+            "parameters": [ASSISTANT_ID],
+            "requestBody": body_of("CreateAssistantFileRequest"),
+            "responses": answer("AssistantFileObject"),
+        },
+    },
+    "/assistants/{assistant_id}/files/{file_id}": {
+        "get": {
+            "operationId": "getAssistantFile",
+            "summary": "Version 1: retrieves a file of an assistant.",
+            "parameters": [ASSISTANT_ID, FILE_ID],
+            "responses": answer("AssistantFileObject"),
+        },
+        "delete": {
+            "operationId": "deleteAssistantFile",
+            "summary": "Version 1: takes a file from an assistant.",
+            "parameters": [ASSISTANT_ID, FILE_ID],
+            "responses": answer("DeleteAssistantFileResponse"),
+        },
+    },
+    "/threads/{thread_id}/messages/{message_id}/files": {
+        "get": {
+            "operationId": "listMessageFiles",
+            "summary": "Version 1: returns the files that came with a message.",
+            "parameters": [THREAD_ID, MESSAGE_ID, *ORDERED_PAGE],
+            "responses": answer("ListMessageFilesResponse"),
+        }
+    },
+    "/threads/{thread_id}/messages/{message_id}/files/{file_id}": {
+        "get": {
+            "operationId": "getMessageFile",
+            "summary": "Version 1: retrieves a file of a message.",
+            "parameters": [THREAD_ID, MESSAGE_ID, FILE_ID],
+            "responses": answer("MessageFileObject"),
         }
     },
 }

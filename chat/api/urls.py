@@ -7,6 +7,12 @@ from django.urls import path
 from chat.api.assistants import AssistantsView, AssistantView
 from chat.api.document import openapi
 from chat.api.files import FileContentView, FilesView, FileView
+from chat.api.files_of import (
+    AssistantFilesView,
+    AssistantFileView,
+    MessageFilesView,
+    MessageFileView,
+)
 from chat.api.messages import MessagesView, MessageView
 from chat.api.models import ModelsView, ModelView
 from chat.api.runs import (
@@ -33,8 +39,10 @@ from chat.api.vector_stores import (
     VectorStoreView,
 )
 
+ASSISTANT = "assistants/<str:assistant_id>"
 THREAD = "threads/<str:thread_id>"
 MESSAGES = f"{THREAD}/messages"
+MESSAGE = f"{MESSAGES}/<str:message_id>"
 RUNS = f"{THREAD}/runs"
 RUN = f"{RUNS}/<str:run_id>"
 STORE = "vector_stores/<str:vector_store_id>"
@@ -53,13 +61,17 @@ urlpatterns = [
     path(f"{UPLOAD}/complete", CompleteUploadView.as_view()),
     path(f"{UPLOAD}/cancel", CancelUploadView.as_view()),
     path("assistants", AssistantsView.as_view()),
-    path("assistants/<str:assistant_id>", AssistantView.as_view()),
+    path(ASSISTANT, AssistantView.as_view()),
+    path(f"{ASSISTANT}/files", AssistantFilesView.as_view()),
+    path(f"{ASSISTANT}/files/<str:file_id>", AssistantFileView.as_view()),
     path("threads", ThreadsView.as_view()),
     path("threads/runs", ThreadAndRunView.as_view()),
     path(THREAD, ThreadView.as_view()),
     path(f"{THREAD}/copy", ThreadCopyView.as_view()),
     path(MESSAGES, MessagesView.as_view()),
-    path(f"{MESSAGES}/<str:message_id>", MessageView.as_view()),
+    path(MESSAGE, MessageView.as_view()),
+    path(f"{MESSAGE}/files", MessageFilesView.as_view()),
+    path(f"{MESSAGE}/files/<str:file_id>", MessageFileView.as_view()),
     path(RUNS, RunsView.as_view()),
     path(RUN, RunView.as_view()),
     path(f"{RUN}/cancel", CancelRunView.as_view()),

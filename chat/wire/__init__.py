@@ -9,7 +9,13 @@ from __future__ import annotations
 from chat.wire.assistants import assistant_label, assistant_object
 from chat.wire.base import WireObject, deleted, list_object
 from chat.wire.calls import call_delta, outputs_delta
-from chat.wire.files import file_object, upload_object, upload_part_object
+from chat.wire.files import (
+    assistant_file_object,
+    file_object,
+    message_file_object,
+    upload_object,
+    upload_part_object,
+)
 from chat.wire.messages import message_delta, message_object, picture_part, text_part
 from chat.wire.runs import run_object
 from chat.wire.steps import step_object, with_contents
@@ -27,6 +33,7 @@ from chat.wire.vector_stores import (
 __all__ = [
     "Filling",
     "WireObject",
+    "assistant_file_object",
     "assistant_label",
     "assistant_object",
     "call_delta",
@@ -36,6 +43,7 @@ __all__ = [
     "file_object",
     "list_object",
     "message_delta",
+    "message_file_object",
     "message_object",
     "outputs_delta",
     "picture_part",

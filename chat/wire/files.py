@@ -23,6 +23,26 @@ def file_object(file: File) -> WireObject:
     }
 
 
+def assistant_file_object(file: File, assistant_id: str) -> WireObject:
+    """Return the `assistant.file` object of version 1."""
+    return {
+        "id": file.pk,
+        "object": "assistant.file",
+        "created_at": unix(file.created_at),
+        "assistant_id": assistant_id,
+    }
+
+
+def message_file_object(file: File, message_id: str) -> WireObject:
+    """Return the `thread.message.file` object of version 1."""
+    return {
+        "id": file.pk,
+        "object": "thread.message.file",
+        "created_at": unix(file.created_at),
+        "message_id": message_id,
+    }
+
+
 def upload_object(upload: Upload) -> WireObject:
     """Return the `upload` object; needs `upload.file` loaded."""
     late = upload.status == "pending" and upload.expires_at < timezone.now()

@@ -30,6 +30,7 @@ from chat.models import (
     UploadPart,
     VectorStore,
 )
+from chat.models.resources import for_code
 from chat.storage import change_use
 from tenants.models import ApiKey, Membership
 from tests.database import TestDatabase
@@ -66,7 +67,7 @@ class Rows:
 
 
 # What everybody in a company may use.
-SHARED = ("assistant", "email", "user", "invitation")
+SHARED = ("assistant", "company_file", "email", "user", "invitation")
 
 
 def build_rows(world: World) -> Rows:
@@ -74,7 +75,13 @@ def build_rows(world: World) -> Rows:
     of: dict[str, dict[str, Ids]] = {}
     for company in (world.acme, world.globex):
         with company.scope():
-            of[company.tenant.slug] = {name: _rows_of(company, name) for name in company.people}
+            shared, second = (_file(None, f"{company.canary}-SHARED") for _twice in range(2))
+            company.assistant.tool_resources = for_code([shared.pk, second.pk])
+            company.assistant.save(update_fields=["tool_resources"])
+            common = {"company_file": shared.pk, "second_company_file": second.pk}
+            of[company.tenant.slug] = {
+                name: {**common, **_rows_of(company, name)} for name in company.people
+            }
             for name, number in ORDERS[company.tenant.slug].items():
                 _order(company, name, number)
     return Rows(world=world, of=of)
@@ -90,13 +97,17 @@ def _rows_of(company: Company, name: str) -> Ids:
     run = _run(company, finished, "failed", reason="server_error")
     stopped = _run(company, waiting, "requires_action")
     queued = _message(company, waiting, None, f"{mark}-QUEUED")
+    files = _files(member, mark)
+    first = Message.objects.get(thread=finished, position=1)
+    first.attachments = [{"file_id": files["file"], "tools": [{"type": "code_interpreter"}]}]
+    first.save(update_fields=["attachments"])
     assert member.user is not None
     call = _call(stopped, f"{mark}-WAITING")
     return {
         "thread": finished.pk,
         "busy_thread": waiting.pk,
         "deleted_thread": deleted.pk,
-        "message": str(Message.objects.get(thread=finished, position=1).pk),
+        "message": first.pk,
         "queued": queued.pk,
         "run": run.pk,
         "active_run": stopped.pk,
@@ -109,7 +120,7 @@ def _rows_of(company: Company, name: str) -> Ids:
         "invitation": str(company.invitation.pk),
         "client_id": str(queued.client_id),
         "key": str(_key(member, mark).pk),
-        **_files(member, mark),
+        **files,
     }
 
 
@@ -141,7 +152,7 @@ def _files(member: Membership, mark: str) -> Ids:
     }
 
 
-def _file(member: Membership, mark: str, *, media_type: str = "text/plain") -> File:
+def _file(member: Membership | None, mark: str, *, media_type: str = "text/plain") -> File:
     file: File = File.objects.create(
         member=member,
         purpose="assistants",
@@ -242,7 +253,8 @@ def unknown(kind: str) -> str:
         "thread": "thread_", "busy_thread": "thread_", "deleted_thread": "thread_",
         "message": "msg_", "queued": "msg_", "run": "run_", "active_run": "run_",
         "call": "call_", "step": "step_", "assistant": "asst_",
-        "file": "file-", "picture": "file-", "store": "vs_", "batch": "vsfb_",
+        "file": "file-", "company_file": "file-", "picture": "file-",
+        "store": "vs_", "batch": "vsfb_",
         "upload": "upload_", "part": "part_",
     }  # fmt: skip
     if kind in prefixes:

@@ -36,14 +36,15 @@ FINISHED = {
 }
 # The file that is taken out of a store with the store's id asked for is not there afterwards.
 SHELF = {**FINISHED, "file_id": "second_file"}
+WITH_ASSISTANT = {"assistant_id": "assistant"}
 WAITING = {"thread_id": "busy_thread", "run_id": "active_run", "step_id": "step"}
 PATHS: dict[str, dict[str, dict[str, str]]] = {
     "thread_id": {"thread": FINISHED, "busy_thread": WAITING, "deleted_thread": WAITING},
     "message_id": {"message": FINISHED, "queued": WAITING},
     "run_id": {"run": FINISHED, "active_run": WAITING},
     "step_id": {"step": WAITING},
-    "assistant_id": {"assistant": {}},
-    "file_id": {"file": FINISHED},
+    "assistant_id": {"assistant": {"file_id": "second_company_file"}},
+    "file_id": {"file": FINISHED, "company_file": WITH_ASSISTANT},
     "vector_store_id": {"store": SHELF},
     "batch_id": {"batch": FINISHED},
     "upload_id": {"upload": FINISHED},
@@ -65,6 +66,10 @@ ATTACHED = [{"file_id": "{file}", "tools": [{"type": "file_search"}]}]
 RECIPES: dict[str, tuple[dict[str, Any], ...]] = {
     "POST assistants": ({"model": "demo-scripted"},),
     "POST assistants/<str:assistant_id>": ({"name": "Mine now"},),
+    "POST assistants/<str:assistant_id>/files": (
+        {"file_id": "{own company_file}"},
+        {"file_id": "{company_file}"},
+    ),
     "POST files": (EMPTY,),
     "POST uploads": (TEXT,),
     f"POST {UPLOAD}/parts": (EMPTY,),
@@ -102,12 +107,17 @@ RECIPES: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "POST threads/<str:thread_id>/runs/<str:run_id>/cancel": (EMPTY,),
     "DELETE assistants/<str:assistant_id>": (EMPTY,),
+    "DELETE assistants/<str:assistant_id>/files/<str:file_id>": (EMPTY,),
     "DELETE threads/<str:thread_id>": (EMPTY,),
     "DELETE threads/<str:thread_id>/messages/<str:message_id>": (EMPTY,),
 }
 # The query parameters of lists, with the ids they take.
 LISTS: dict[str, dict[str, tuple[str, ...]]] = {
     "assistants": {"after": ("assistant",), "before": ("assistant",)},
+    "assistants/<str:assistant_id>/files": {
+        "after": ("company_file",),
+        "before": ("company_file",),
+    },
     "threads": {"after": ("thread", "deleted_thread"), "before": ("thread",)},
     "files": {"after": ("file",)},
     "vector_stores": {"after": ("store",), "before": ("store",)},
@@ -117,6 +127,10 @@ LISTS: dict[str, dict[str, tuple[str, ...]]] = {
         "after": ("message", "queued"),
         "before": ("message",),
         "run_id": ("run",),
+    },
+    "threads/<str:thread_id>/messages/<str:message_id>/files": {
+        "after": ("file",),
+        "before": ("file",),
     },
     "threads/<str:thread_id>/runs": {"after": ("run",), "before": ("run",)},
     "threads/<str:thread_id>/runs/<str:run_id>/steps": {"after": ("step",), "before": ("step",)},
@@ -168,11 +182,11 @@ def asks() -> Iterator[Ask]:
         yield from _in_path(method, route, bodies[0])
         for body in bodies[1:]:
             [kind] = re.findall(r"\{(\w+)\}", json.dumps(body))
-            others = WAITING if kind == "call" else FINISHED
+            others = {**(WAITING if kind == "call" else FINISHED), **WITH_ASSISTANT}
             yield Ask(method=method, route=route, path=_path(route, others), kind=kind, body=body)
         for name, kinds in LISTS.get(route, {}).items() if method == "GET" else ():
             for kind in kinds:
-                others = WAITING if kind in ("step", "queued") else FINISHED
+                others = WAITING if kind in ("step", "queued") else {**FINISHED, **WITH_ASSISTANT}
                 query = {name: f"{{{kind}}}"}
                 yield Ask(
                     method=method, route=route, path=_path(route, others), kind=kind, query=query

@@ -110,9 +110,37 @@ def ask(store: Any) -> dict[str, Any]:
     }
 
 
+def give_files() -> dict[str, Any]:
+    """Give an assistant and a message files, as only the first versions do."""
+    first, second = (
+        client.files.create(file=(name, b"words"), purpose="assistants").id
+        for name in ("first.txt", "second.txt")
+    )
+    assistants, threads = client.beta.assistants, client.beta.threads
+    made = assistants.create(model="test-model", tools=[{"type": "retrieval"}], file_ids=[first])
+    given = assistants.files.create(made.id, file_id=second)
+    found = assistants.files.retrieve(first, assistant_id=made.id)
+    listed = [one.id for one in assistants.files.list(made.id, order="asc", limit=1)]
+    taken = assistants.files.delete(first, assistant_id=made.id)
+    left = assistants.retrieve(made.id).file_ids
+    thread = threads.create(messages=[{"role": "user", "content": "Read", "file_ids": [first]}])
+    message = threads.messages.list(thread.id).data[0]
+    where = {"thread_id": thread.id, "message_id": message.id}
+    [told] = threads.messages.files.list(**where)
+    again = threads.messages.files.retrieve(first, **where)
+    return {
+        "given": [given.object, given.assistant_id == made.id, found.id == first],
+        "listed": listed == [first, second],
+        "taken": [taken.object, taken.deleted, left == [second]],
+        "of message": [told == again, told.object, told.message_id == message.id],
+    }
+
+
 def main() -> None:
     """Do all of it that this version of the client has."""
     seen: dict[str, Any] = {"files": manage_files()}
+    if hasattr(client.beta.assistants, "files"):
+        seen["given"] = give_files()
     if hasattr(client, "vector_stores"):
         after = {"anchor": "last_active_at", "days": 7}
         store = client.vector_stores.create(name="Wood", expires_after=after)

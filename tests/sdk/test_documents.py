@@ -23,6 +23,14 @@ FILES: dict[str, Any] = {
         "deleted": True,
     }
 }
+GIVEN: dict[str, Any] = {
+    "given": {
+        "given": ["assistant.file", True, True],
+        "listed": True,
+        "taken": ["assistant.file.deleted", True, True],
+        "of message": [True, "thread.message.file", True],
+    }
+}
 PASSAGE = "# Wood\n\nThe word is walnut."
 DOCUMENTS: dict[str, Any] = {
     **FILES,
@@ -68,7 +76,7 @@ PROGRAM = clients.FOLDER / "documents.py"
 
 def test_the_client_of_1_2_has_files(model: ModelServer, world: World) -> None:
     python = clients.program("python", "openai-1.2")
-    assert saw([python, PROGRAM], model, world) == ("1.2.0", FILES)
+    assert saw([python, PROGRAM], model, world) == ("1.2.0", FILES | GIVEN)
 
 
 @pytest.mark.parametrize("generation", ["1", "2"])

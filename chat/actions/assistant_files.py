@@ -1,0 +1,102 @@
+"""Files of an assistant as one list: those in its vector store and those for its code.
+
+Version 1 of the Assistants API has them so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from chat.actions.assistants import locked_assistant
+from chat.actions.fields import clean_list, row_named
+from chat.actions.resources import MAX_FILES
+from chat.actions.stores import FILE, Filed, own_store, put_into
+from chat.errors import StoreExpired
+from chat.models import Assistant, File, StoreFile, VectorStore
+from chat.models.resources import code_file_ids, for_code, for_search, store_ids
+from tenants import audit
+from tenants.access import Principal
+from tenants.models import Role
+from tenants.scope import tenant_scope
+
+
+def file_ids_of(assistant: Assistant) -> list[str]:
+    """Return the ids of its files, those of its stores first; in a transaction."""
+    stores = store_ids(assistant.tool_resources)
+    rows = StoreFile.objects.filter(store_id__in=stores).order_by("created_at", "pk")
+    searched = rows.values_list("file_id", flat=True) if stores else ()
+    return list(dict.fromkeys([*searched, *code_file_ids(assistant.tool_resources)]))
+
+
+def files_of(assistant: Assistant) -> QuerySet[File]:
+    """Return its files; whoever sees an assistant may know which it has. In a transaction."""
+    found: QuerySet[File] = File.objects.present().filter(pk__in=file_ids_of(assistant))
+    return found
+
+
+def add_assistant_file(principal: Principal, assistant_id: str, *, file_id: Any) -> File:
+    """Give an assistant one of the company's files.
+
+    It is for the tools that the assistant has: code, search or both; without
+    any, for search. The vector store it goes into is made where there is none.
+
+    Raises:
+        NotAllowed: for members.
+        NotFound: for an unknown assistant or file.
+        InvalidInput, StoreExpired: as they say.
+    """
+    principal.require(Role.ADMIN)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        row = locked_assistant(principal, assistant_id)
+        companys = File.objects.for_principal(principal).filter(member=None)
+        file: File = row_named(companys, file_id, param="file_id", prefix=FILE)
+        types = {tool["type"] for tool in row.tools}
+        if "code_interpreter" in types:
+            ids = list(dict.fromkeys([*code_file_ids(row.tool_resources), file.pk]))
+            clean_list(ids, param="file_id", limit=MAX_FILES)
+            row.tool_resources = {**row.tool_resources, **for_code(ids)}
+        if "code_interpreter" not in types or "file_search" in types:
+            filed = Filed(file_id=file.pk, param="file_id")
+            put_into(_store_of(principal, row), {file.pk: file}, [filed])
+        row.save(update_fields=["tool_resources"])
+        audit.record(principal, "assistant.changed", row.pk, name=row.name, added=file.pk)
+        return file
+
+
+def _store_of(principal: Principal, row: Assistant) -> VectorStore:
+    """Return the first store that the assistant searches, locked; a new one is named in `row`."""
+    for store_id in store_ids(row.tool_resources):
+        store = own_store(principal, store_id, lock=True)
+        if store.is_expired:
+            raise StoreExpired()
+        return store
+    made: VectorStore = VectorStore.objects.create(member=None)
+    row.tool_resources = {**row.tool_resources, **for_search([made.pk])}
+    return made
+
+
+def remove_assistant_file(principal: Principal, assistant_id: str, file_id: str) -> None:
+    """Take a file from an assistant, also out of its vector store; the file itself stays.
+
+    Raises:
+        NotAllowed: for members.
+        InvalidInput: for ids of another form.
+        NotFound: for an unknown assistant, or a file that it does not have.
+    """
+    principal.require(Role.ADMIN)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        row = locked_assistant(principal, assistant_id)
+        file = row_named(files_of(row), file_id, param="file_id", prefix=FILE)
+        ids = code_file_ids(row.tool_resources)
+        if file.pk in ids:
+            kept = [one for one in ids if one != file.pk]
+            row.tool_resources = {**row.tool_resources, **for_code(kept)}
+        stores = VectorStore.objects.for_principal(principal).filter(
+            pk__in=store_ids(row.tool_resources)
+        )
+        StoreFile.objects.filter(store__in=stores, file=file).delete()
+        row.save(update_fields=["tool_resources"])
+        audit.record(principal, "assistant.changed", row.pk, name=row.name, removed=file.pk)

@@ -1,0 +1,123 @@
+"""Files of an assistant and of a message, as programs of version 1 ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import wire
+from chat.actions.assistant_files import add_assistant_file, files_of, remove_assistant_file
+from chat.actions.fields import row_named
+from chat.api.base import ApiView
+from chat.api.fields import Checked, Input
+from chat.api.pages import PageQuery
+from chat.api.threads import own_thread
+from chat.models import Assistant, File, Message
+from tenants.access import Principal
+
+
+class NewAssistantFile(Input):
+    """A file that an assistant is given."""
+
+    file_id = Checked()
+
+
+def assistant_seen(principal: Principal, assistant_id: str) -> Assistant:
+    """Return an assistant that the principal may use; raises NotFound, InvalidInput."""
+    rows = Assistant.objects.for_principal(principal)
+    found: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
+    return found
+
+
+def own_message(principal: Principal, thread_id: str, message_id: str) -> Message:
+    """Return a message of a thread of the principal's own; raises as `own_thread`."""
+    rows = Message.objects.filter(thread=own_thread(principal, thread_id))
+    found: Message = row_named(rows, message_id, param="message_id", prefix="msg_")
+    return found
+
+
+def file_named(rows: QuerySet[File], file_id: str) -> File:
+    """Return one of these files; raises NotFound, InvalidInput."""
+    return row_named(rows, file_id, param="file_id", prefix="file-")
+
+
+class AssistantFilesView(ApiView):
+    """The files of an assistant."""
+
+    write_scope = "admin"
+
+    def get(self, request: Request, assistant_id: str) -> Response:
+        """List them."""
+        query = self.query(PageQuery)
+        with transaction.atomic():
+            rows = files_of(assistant_seen(self.principal, assistant_id))
+            render = _rendered(wire.assistant_file_object, assistant_id)
+            return self.page(rows, render, query=query, prefix="file-")
+
+    def post(self, request: Request, assistant_id: str) -> Response:
+        """Give it one more."""
+        body = self.input(NewAssistantFile)
+        file = add_assistant_file(self.principal, assistant_id, **body)
+        return self.answer(wire.assistant_file_object(file, assistant_id))
+
+
+class AssistantFileView(ApiView):
+    """One file of an assistant."""
+
+    write_scope = "admin"
+
+    def get(self, request: Request, assistant_id: str, file_id: str) -> Response:
+        """Retrieve it."""
+        with transaction.atomic():
+            assistant = assistant_seen(self.principal, assistant_id)
+            file = file_named(files_of(assistant), file_id)
+        return self.answer(wire.assistant_file_object(file, assistant_id))
+
+    def delete(self, request: Request, assistant_id: str, file_id: str) -> Response:
+        """Take it from the assistant; the file stays."""
+        remove_assistant_file(self.principal, assistant_id, file_id)
+        return self.answer(wire.deleted(file_id, "assistant.file"))
+
+
+class MessageFilesApiView(ApiView):
+    """What finds the files that came with a message."""
+
+    def files(self, message: Message) -> QuerySet[File]:
+        """Return those that are still there; call it in a transaction."""
+        ids = [one["file_id"] for one in message.attachments]
+        found: QuerySet[File] = File.objects.for_principal(self.principal).filter(pk__in=ids)
+        return found
+
+
+class MessageFilesView(MessageFilesApiView):
+    """The files of a message."""
+
+    def get(self, request: Request, thread_id: str, message_id: str) -> Response:
+        """List them."""
+        query = self.query(PageQuery)
+        with transaction.atomic():
+            rows = self.files(own_message(self.principal, thread_id, message_id))
+            render = _rendered(wire.message_file_object, message_id)
+            return self.page(rows, render, query=query, prefix="file-")
+
+
+class MessageFileView(MessageFilesApiView):
+    """One file of a message."""
+
+    def get(self, request: Request, thread_id: str, message_id: str, file_id: str) -> Response:
+        """Retrieve it."""
+        with transaction.atomic():
+            message = own_message(self.principal, thread_id, message_id)
+            file = file_named(self.files(message), file_id)
+        return self.answer(wire.message_file_object(file, message_id))
+
+
+def _rendered(
+    render: Callable[[File, str], wire.WireObject], owner_id: str
+) -> Callable[[File], dict[str, Any]]:
+    return lambda file: render(file, owner_id)
