@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
+from tests.browser.steps import TIMEOUT
 from tests.database import HEARTBEATS, TestDatabase
 from tests.server import Server, serve
 from tests.upstream.fixtures import _upstream_process, upstream_server  # noqa: F401
@@ -26,7 +27,6 @@ ARGUMENTS = [
     "--disable-gpu",
     "--disable-background-networking",
 ]
-TIMEOUT = 15_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, Page, expect
 
-ENDED = ".actions:not([hidden]), .ending:not([hidden])"
+from tests.clock import WAIT_SECONDS
 
-expect.set_options(timeout=15_000)
+ENDED = ".actions:not([hidden]), .ending:not([hidden])"
+TIMEOUT = WAIT_SECONDS * 1000
+# The word "Copied" stays for a moment only: what saw it is marked.
+MARK_COPIED = """(button) => {
+    const look = () => button.textContent.includes("Copied") && (button.dataset.told = "");
+    new MutationObserver(look).observe(button, { childList: true, subtree: true });
+}"""
+
+expect.set_options(timeout=TIMEOUT)
 
 
 def ask(page: Page, text: str) -> None:
@@ -35,3 +43,12 @@ def chat_action(page: Page, action: str) -> None:
     """Choose an action in the menu of the open chat."""
     page.get_by_label("Actions for this chat").click()
     page.locator("#chat-menu").get_by_role("menuitem", name=action).click()
+
+
+def copy_with(button: Locator) -> str:
+    """Press a copy button, see that it says so, and return what was copied."""
+    button.evaluate(MARK_COPIED)
+    button.click()
+    expect(button.page.locator("button[data-told]")).to_be_attached()
+    copied: str = button.page.evaluate("navigator.clipboard.readText()")
+    return copied

@@ -49,11 +49,13 @@ def test_the_own_message_is_on_screen_in_the_same_frame(
 def test_a_reload_in_mid_answer_shows_the_text_once(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    model.expect(say=WORDS, pace=0.03)
+    model.expect(say=WORDS, held_after=30)
     page = visit(world.acme, "alice")
     ask(page, "Count")
     expect(last_text(page)).to_contain_text("word5 ")
     page.reload()
+    expect(last_text(page)).to_contain_text("word29 ")
+    model.go_on()
     expect(last_text(page)).to_contain_text("word59")
     wait_until_idle(page)
     assert last_text(page).inner_text().split() == [word.strip() for word in WORDS]
@@ -63,11 +65,12 @@ def test_a_reload_in_mid_answer_shows_the_text_once(
 def test_a_lost_line_is_resumed_with_nothing_lost_or_doubled(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    model.expect(say=(*WORDS[:30], "smile😀 ", *WORDS[30:]), pace=0.03)
+    model.expect(say=(*WORDS[:30], "smile😀 ", *WORDS[30:]), held_after=31)
     page = visit(world.acme, "alice")
     ask(page, "Count")
     expect(last_text(page)).to_contain_text("😀")
     page.evaluate("window.dispatchEvent(new Event('offline'))")
+    model.go_on()
     wait_until_idle(page)
     wanted = [*WORDS[:30], "smile😀", *WORDS[30:]]
     assert last_text(page).inner_text().split() == [word.strip() for word in wanted]
@@ -76,7 +79,7 @@ def test_a_lost_line_is_resumed_with_nothing_lost_or_doubled(
 def test_a_stopped_answer_keeps_its_text_and_says_so(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    model.expect(say=WORDS, pace=0.1)
+    model.expect(say=WORDS, stall_after=4)
     page = visit(world.acme, "alice")
     ask(page, "Count")
     expect(last_text(page)).to_contain_text("word3 ")
@@ -90,7 +93,7 @@ def test_a_stopped_answer_keeps_its_text_and_says_so(
 def test_a_message_waits_until_the_answer_is_finished(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    model.expect(say=WORDS, pace=0.1)
+    model.expect(say=WORDS, held_after=2)
     model.expect(say=("Second answer.",))
     page = visit(world.acme, "alice")
     ask(page, "First")
@@ -99,6 +102,7 @@ def test_a_message_waits_until_the_answer_is_finished(
     expect(page.locator("#queue")).to_contain_text("Second")
     page.reload()
     expect(page.locator("#queue")).to_contain_text("Second")
+    model.go_on()
     expect(last_text(page)).to_have_text("Second answer.")
     expect(page.locator("#queue")).to_be_hidden()
     expect(page.locator(".own-text")).to_have_text(["First", "Second"])
@@ -107,7 +111,7 @@ def test_a_message_waits_until_the_answer_is_finished(
 def test_a_waiting_message_can_be_taken_back(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    model.expect(say=WORDS, pace=0.3)
+    model.expect(say=WORDS, stall_after=2)
     page = visit(world.acme, "alice")
     ask(page, "First")
     expect(last_text(page)).to_contain_text("word1 ")

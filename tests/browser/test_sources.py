@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from chat.models import File, Message
 from tests.browser.attaching import a_file, choose, let_use
 from tests.browser.conftest import Visit, Watch
-from tests.browser.steps import answers, ask, last_text
+from tests.browser.steps import answers, ask, copy_with, last_text
 from tests.browser.test_layout import PHONE
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
@@ -81,7 +81,7 @@ def test_marks_are_numbers_while_the_answer_grows(
     world: World, searching: ScriptedServer, visit: Visit
 ) -> None:
     words = tuple(f"word{number} " for number in range(30))
-    searching.expect(say=("Thirty days {mark 1}. ", *words), pace=0.05)
+    searching.expect(say=("Thirty days {mark 1}. ", *words), held_after=3)
     page = visit(world.acme, "alice")
     choose(page, a_file("policy.md", POLICY))
     ask(page, "How long?")
@@ -90,6 +90,7 @@ def test_marks_are_numbers_while_the_answer_grows(
     assert not RAW.search(page.locator("#messages").inner_text())
     page.locator(".prose .cite").click()
     expect(page.locator("#source mark")).to_contain_text("30 days")
+    searching.go_on()
     expect(last_text(page)).to_contain_text("word29")
 
 
@@ -100,9 +101,7 @@ def test_a_copied_answer_has_numbers_and_a_list(
     page = visit(world.acme, "alice")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     ask_about_policy(page)
-    answers(page).last.get_by_role("button", name="Copy").click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    copied = page.evaluate("navigator.clipboard.readText()")
+    copied = copy_with(answers(page).last.get_by_role("button", name="Copy"))
     assert copied == "Thirty days [1].\n\n[1] policy.md"
 
 

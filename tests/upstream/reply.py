@@ -49,7 +49,7 @@ async def send_answer(
         await response.write(answer.malformed.encode("latin-1"))
     else:
         sent = frames(answer, wire=wire, dialect=dialect, model=model, kept=kept)
-        await _write(response, answer, sent)
+        await _write(response, answer, sent, read=read)
         if answer.reset_after is not None:
             # It throws away what was not read.
             await asyncio.to_thread(read.wait, WAIT_SECONDS)
@@ -65,13 +65,19 @@ async def _begin(request: web.Request) -> web.StreamResponse:
 
 
 async def _write(
-    response: web.StreamResponse, answer: Answer, sent: list[tuple[bytes, bool]]
+    response: web.StreamResponse,
+    answer: Answer,
+    sent: list[tuple[bytes, bool]],
+    *,
+    read: threading.Event,
 ) -> None:
     limit = answer.end_after if answer.reset_after is None else answer.reset_after
     chunks = written = 0
     for frame, is_chunk in sent:
         if is_chunk and answer.stall_after == chunks:
             await asyncio.sleep(NEVER)
+        if is_chunk and answer.held_after == chunks:
+            await asyncio.to_thread(read.wait, WAIT_SECONDS)
         chunks += is_chunk
         data = frame if limit is None else frame[: limit - written]
         await _write_frame(response, data, answer.write_size)

@@ -27,8 +27,9 @@ class Call:
 class Answer:
     """One reply to one model request.
 
-    Seconds for `delay` (before the reply), `pace` (between chunks). `status`, `headers` and `body`
-    make a reply that is no answer. Faults: `reset` (connection reset before the reply),
+    Seconds for `delay` (before the reply), `pace` (between chunks). `held_after` (chunks) keeps
+    the rest until the test says that it has `read` them. `status`, `headers` and `body` make a
+    reply that is no answer. Faults: `reset` (connection reset before the reply),
     `stall` (no reply until the client leaves), `end_after` (bytes of the stream, then a clean end),
     `reset_after` (the same, but a reset, once the test says that it has `read` them),
     `stall_after` (chunks, then silence), `broken_after` (chunks, then a frame that is not JSON),
@@ -57,6 +58,7 @@ class Answer:
     reset_after: int | None = None
     end_after: int | None = None
     stall_after: int | None = None
+    held_after: int | None = None
     broken_after: int | None = None
     error: dict[str, Any] | None = None
     final: bool = True

@@ -42,7 +42,7 @@ class Received:
     """A request as it came.
 
     `left` is set when the client closed before the answer's end. A test sets `read` when its
-    client has read what comes before a reset.
+    client has read what comes before a reset, or before the rest of a held answer.
     """
 
     method: str
@@ -103,6 +103,11 @@ class ScriptedServer:
 
     def model_requests(self) -> list[Received]:
         return [r for r in self.requests if r.path in PATHS]
+
+    def go_on(self) -> None:
+        """Send what is held of the answers so far."""
+        for received in self.requests:
+            received.read.set()
 
     def wait_for_requests(self, count: int = 1) -> None:
         """Block until that many model requests have come."""
