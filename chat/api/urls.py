@@ -7,12 +7,6 @@ from django.urls import path
 from chat.api.assistants import AssistantsView, AssistantView
 from chat.api.document import openapi
 from chat.api.files import FileContentView, FilesView, FileView
-from chat.api.files_of import (
-    AssistantFilesView,
-    AssistantFileView,
-    MessageFilesView,
-    MessageFileView,
-)
 from chat.api.messages import MessagesView, MessageView
 from chat.api.models import ModelsView, ModelView
 from chat.api.runs import (
@@ -37,6 +31,12 @@ from chat.api.vector_stores import (
     StoreFileView,
     VectorStoresView,
     VectorStoreView,
+)
+from chat.api.version1_files import (
+    AssistantFilesView,
+    AssistantFileView,
+    MessageFilesView,
+    MessageFileView,
 )
 
 ASSISTANT = "assistants/<str:assistant_id>"

@@ -10,7 +10,16 @@ import pytest
 from django.test import Client
 from drf_spectacular.validation import validate_schema
 
-from chat.api import assistants, files_of, messages, runs, threads, uploads, urls, vector_stores
+from chat.api import (
+    assistants,
+    messages,
+    runs,
+    threads,
+    uploads,
+    urls,
+    vector_stores,
+    version1_files,
+)
 from chat.api.differences import ADDED, differences, merged
 from chat.api.extensions import EXTENSIONS
 from chat.api.fields import Input
@@ -98,7 +107,7 @@ def test_components_are_the_published_ones_but_for_the_listed_differences() -> N
 
 BODIES: dict[str, type[Input]] = {
     "CreateAssistantRequest": assistants.NewAssistant,
-    "CreateAssistantFileRequest": files_of.NewAssistantFile,
+    "CreateAssistantFileRequest": version1_files.NewAssistantFile,
     "ModifyAssistantRequest": assistants.AssistantChange,
     "CreateThreadRequest": threads.NewThread,
     "ModifyThreadRequest": threads.ThreadChange,
