@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import display_for_value, quote
 from django.db import models
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -132,7 +131,7 @@ class StoreFileAdmin(TenantScopedAdmin):
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Head the page with the file's name."""
-        return {"heading": row.file.filename}
+        return {"row_name": row.file.filename}
 
     def pressed_address(self, row: Any) -> str:
         """Go back to the collection."""
@@ -155,11 +154,6 @@ class StoreFileAdmin(TenantScopedAdmin):
         """Whether it is found."""
         return row.status, str(row.get_status_display())
 
-    @display(description=gettext_lazy("status"))
-    def status_text(self, row: StoreFile) -> str:
-        """Whether it is found, on its own page."""
-        return str(row.get_status_display())
-
     @display(description=gettext_lazy("what came of it"))
     def outcome(self, row: StoreFile) -> str:
         """Why it failed, or how much there is to find."""
@@ -171,14 +165,14 @@ class StoreFileAdmin(TenantScopedAdmin):
         return filesizeformat(row.file.bytes)
 
     @display(description=gettext_lazy("added"), ordering="created_at")
-    def added_at(self, row: StoreFile) -> datetime:
+    def added_at(self, row: StoreFile) -> str:
         """When it came into the collection."""
-        return row.created_at
+        return display_for_value(row.created_at, "")
 
     @display(description=gettext_lazy("read"))
-    def read_at(self, row: StoreFile) -> datetime | None:
+    def read_at(self, row: StoreFile) -> str:
         """When reading it ended."""
-        return row.ended_at
+        return display_for_value(row.ended_at, "")
 
     @display(description=gettext_lazy("how it begins"))
     def beginning(self, row: StoreFile) -> str:

@@ -18,10 +18,11 @@ from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
+from chat.admin.made_once import MadeOnceAdmin
 from chat.admin.shown_once import shown_once
 from tenants.access import Principal
 from tenants.actions import create_api_key, revoke_api_key
-from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, site
+from tenants.admin import Button, Group, TenantForm, site
 from tenants.models import ApiKey, MemberKind, Membership, Role
 
 STATUS_LABELS = {"usable": "success", "revoked": "danger", "expired": "default"}
@@ -92,7 +93,7 @@ class KeyForm(TenantForm):
 
 
 @admin.register(ApiKey, site=site)
-class ApiKeyAdmin(TenantScopedAdmin):
+class ApiKeyAdmin(MadeOnceAdmin):
     """Which programs may come in: owners see all keys, admins their own and the programs'."""
 
     group = Group.PEOPLE
@@ -109,6 +110,7 @@ class ApiKeyAdmin(TenantScopedAdmin):
         "last_used_at",
         "expires_at",
     )
+    asked = ("name", "member_id", "rights", "valid_for")
     shown = (
         "name",
         "prefix",
@@ -133,14 +135,6 @@ class ApiKeyAdmin(TenantScopedAdmin):
         return super().get_form(
             request, obj, change=change, **({} if obj else {"form": KeyForm}), **kwargs
         )
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Ask for little; show the rest afterwards."""
-        return self.shown if obj else ("name", "member_id", "rights", "valid_for")
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Nothing of a key can be changed."""
-        return self.shown if obj else ()
 
     def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> ApiKey:
         """Make it; the secret travels on the row to the page that shows it once."""
@@ -185,12 +179,6 @@ class ApiKeyAdmin(TenantScopedAdmin):
         if row.expires_at and row.expires_at <= timezone.now():
             return "expired", _("expired")
         return "usable", _("usable")
-
-    @display(description=gettext_lazy("status"))
-    def status_text(self, row: ApiKey) -> str:
-        """Whether it opens doors, on its own page."""
-        _kind, words = self.shows_status(row)
-        return str(words)
 
     @display(description=gettext_lazy("may"))
     def shows_scopes(self, row: ApiKey) -> str:

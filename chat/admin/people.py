@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 
 from chat.admin.invitation_mail import mail_invitation
+from chat.admin.made_once import MadeOnceAdmin
 from chat.admin.shown_once import shown_once
 from chat.models import Thread
 from tenants.access import Principal
@@ -143,12 +144,6 @@ class MembershipAdmin(TenantScopedAdmin):
         """Through whose keys an external user comes in."""
         return row.sponsor.name if row.sponsor else ""
 
-    @display(description=gettext_lazy("status"))
-    def status_text(self, row: Membership) -> str:
-        """Whether they may come in, on their own page."""
-        _kind, words = self.shows_status(row)
-        return str(words)
-
     @display(description=gettext_lazy("last chat"), ordering="chatted_at")
     def last_chat(self, row: Any) -> Any:
         """When they last wrote here; what they do elsewhere is nobody's business."""
@@ -201,7 +196,7 @@ class MembershipAdmin(TenantScopedAdmin):
 
 
 @admin.register(Invitation, site=site)
-class InvitationAdmin(TenantScopedAdmin):
+class InvitationAdmin(MadeOnceAdmin):
     """Who was invited, and what became of it."""
 
     group = Group.PEOPLE
@@ -212,20 +207,13 @@ class InvitationAdmin(TenantScopedAdmin):
     list_display = ("email", "role", "shows_status", "created_at", "expires_at", "shows_inviter")
     search_fields = ("email",)
     ordering = ("-created_at", "-id")
+    asked = ("email", "role")
     shown = ("email", "role", "status_text", "created_at", "expires_at", "shows_inviter")
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the company's invitations."""
         rows: models.QuerySet[Any] = Invitation.objects.for_principal(principal)
         return rows.select_related("invited_by")
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Ask for address and role; show the rest afterwards."""
-        return self.shown if obj else ("email", "role")
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Nothing of a sent invitation can be changed."""
-        return self.shown if obj else ()
 
     def write(
         self, principal: Principal, row: Any, form: forms.Form, *, change: bool
@@ -274,12 +262,6 @@ class InvitationAdmin(TenantScopedAdmin):
         if row.expires_at <= timezone.now():
             return "expired", _("expired")
         return "open", _("open")
-
-    @display(description=gettext_lazy("status"))
-    def status_text(self, row: Invitation) -> str:
-        """What became of it, on its own page."""
-        _kind, words = self.shows_status(row)
-        return str(words)
 
     @display(description=gettext_lazy("invited by"))
     def shows_inviter(self, row: Invitation) -> str:

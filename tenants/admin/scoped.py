@@ -20,7 +20,9 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 
 from tenants.access import Principal
 from tenants.admin.site import Group, is_admin, is_owner, principal_of
@@ -123,6 +125,16 @@ class TenantScopedAdmin(ModelAdmin):
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Return what the page of a row shows besides its form; None is the row to be added."""
         return {}
+
+    def shows_status(self, row: Any) -> tuple[str, str]:
+        """Return the kind and the words of a row's status, which lists draw as a label."""
+        raise NotImplementedError
+
+    @display(description=gettext_lazy("status"))
+    def status_text(self, row: Any) -> str:
+        """The status on the row's own page, which draws no labels."""
+        _kind, words = self.shows_status(row)
+        return words
 
     def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Any:
         """Call the action that adds or changes; return the row it made or changed."""
