@@ -189,17 +189,23 @@ class AssistantAdmin(TenantScopedAdmin):
     search_fields = ("name", "description", "model")
     ordering = ("name", "id")
     fieldsets = (
-        (gettext_lazy("Who is it"), {"fields": ("name", "description")}),
-        (gettext_lazy("What it does"), {"fields": ("instructions", "upstream", "model")}),
         (
-            gettext_lazy("What it knows"),
-            {"fields": ("file_search", "collection", "code_interpreter", "code_files")},
+            gettext_lazy("Who is it"),
+            {"fields": ("name", "description", "instructions", "suggested_prompts")},
         ),
-        (gettext_lazy("Tools"), {"fields": ("tools",)}),
-        (gettext_lazy("Suggested prompts"), {"fields": ("suggested_prompts",)}),
+        (gettext_lazy("What it knows"), {"fields": ("file_search", "collection")}),
+        (
+            gettext_lazy("What it can do"),
+            {"fields": ("tools", "code_interpreter", "code_files")},
+        ),
         (
             gettext_lazy("How it answers"),
-            {"fields": ("temperature", "top_p", "reasoning_effort", "busy_policy")},
+            {
+                "fields": (
+                    *("upstream", "model", "temperature", "top_p", "reasoning_effort"),
+                    "busy_policy",
+                )
+            },
         ),
         (gettext_lazy("Who may use it"), {"fields": ("enabled", "in_page", "is_default")}),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import display_for_value, quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
 from django.db.models import Count, Q, Sum
@@ -40,13 +40,14 @@ class CollectionForm(TenantForm):
     """What it is called, what is in it, and how long it stays."""
 
     expires_days = forms.IntegerField(
-        label=gettext_lazy("Expires after days without use"),
+        label=gettext_lazy("Days until it expires"),
         required=False,
         min_value=1,
         max_value=MOST_DAYS,
         widget=UnfoldAdminIntegerFieldWidget,
         help_text=gettext_lazy(
-            "Nothing is found in an expired collection. Empty: it stays until it is deleted."
+            "Counted from its last use; nothing is found in an expired collection. "
+            "Empty: it stays until it is deleted."
         ),
     )
 
@@ -198,6 +199,6 @@ class VectorStoreAdmin(TenantScopedAdmin):
         return format_html_join(", ", '<a class="admin-link" href="{}">{}</a>', links)
 
     @display(description=gettext_lazy("expires"))
-    def shows_expiry(self, row: Any) -> Any:
+    def shows_expiry(self, row: Any) -> str:
         """When, if nobody uses it until then."""
-        return row.expires_at or _("never")
+        return display_for_value(row.expires_at, _("never"))

@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import display_for_value
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import models
 from django.http import HttpRequest
 from django.urls import reverse
@@ -101,7 +103,7 @@ class RunAdmin(TenantScopedAdmin):
         "shows_member",
         "shows_thread",
         "shows_model",
-        "created_at",
+        "asked_at",
         "took",
         "tokens",
         "cost",
@@ -148,9 +150,9 @@ class RunAdmin(TenantScopedAdmin):
         return str(row.get_status_display())
 
     @display(description=gettext_lazy("asked"), ordering="created_at")
-    def asked_at(self, row: Run) -> datetime:
+    def asked_at(self, row: Run) -> str:
         """When it was asked for."""
-        return row.created_at
+        return display_for_value(row.created_at, "")
 
     @display(description=gettext_lazy("model"))
     def shows_model(self, row: Run) -> str:
@@ -165,7 +167,8 @@ class RunAdmin(TenantScopedAdmin):
     @display(description=gettext_lazy("tokens in / out"))
     def tokens(self, row: Run) -> str:
         """How much was read and written."""
-        return f"{row.prompt_tokens} / {row.completion_tokens}"
+        read, written = intcomma(row.prompt_tokens), intcomma(row.completion_tokens)
+        return f"{read} / {written}"
 
     @display(description=gettext_lazy("took"))
     def took(self, row: Run) -> str:

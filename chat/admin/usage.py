@@ -117,7 +117,7 @@ class UsageAdmin(TenantScopedAdmin):
         """Who used it."""
         return row.member.name if row.member else _("the company")
 
-    @display(description=gettext_lazy("of"), ordering="model")
+    @display(description=gettext_lazy("model or collection"), ordering="model")
     def shows_what(self, row: Any) -> str:
         """The model, or the collection."""
         return what_of(row.model, row.kind, {row.model: row.store} if row.store else {})

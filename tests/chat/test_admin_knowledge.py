@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils.formats import date_format
+from django.utils.timezone import template_localtime
 from pytest_django import Settings
 
 from chat.actions.documents import create_documents, create_files
@@ -111,6 +113,13 @@ def test_a_failed_document_says_why_and_is_read_again(
     admin.post(page_of(document, "do/again"))
     with acme.scope():
         assert StoreFile.objects.get().status == "in_progress"
+
+
+def test_a_document_is_named_and_its_times_are_dates(admin: Client, document: StoreFile) -> None:
+    shown = admin.get(page_of(document)).content.decode()
+    assert "<span>returns.txt</span>" in shown
+    assert date_format(template_localtime(document.created_at), "DATETIME_FORMAT") in shown
+    assert document.created_at.isoformat(sep=" ") not in shown
 
 
 def test_a_document_is_taken_out_and_its_file_kept(
