@@ -6,8 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chat import wire
-from chat.actions.fields import clean_choice, clean_list, clean_object, clean_text
-from chat.actions.resources import clean_file_id
+from chat.actions.fields import clean_choice, clean_id, clean_list, clean_object, clean_text
 from chat.conf import conf
 from chat.errors import InvalidInput, InvalidType
 
@@ -74,8 +73,9 @@ def _is_web_address(url: str) -> bool:
 
 def _image_file(value: Any, param: str) -> dict[str, str]:
     image = clean_object(value, param=param, allowed=("file_id", "detail"))
-    detail = {"detail": _detail(image, param)}
-    return {"file_id": clean_file_id(image.get("file_id"), param=f"{param}.file_id"), **detail}
+    detail = _detail(image, param)
+    file_id = clean_id(image.get("file_id"), param=f"{param}.file_id", prefix="file-")
+    return {"file_id": file_id, "detail": detail}
 
 
 def _detail(image: dict[str, Any], param: str) -> str:

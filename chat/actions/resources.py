@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import QuerySet
+
 from chat.actions.fields import (
     clean_id,
     clean_list,
@@ -16,7 +18,15 @@ from chat.actions.fields import (
     clean_object,
     not_found,
 )
-from chat.actions.stores import Filed, clean_chunking, clean_filed, own_files, put_into
+from chat.actions.stores import (
+    FILE,
+    STORE,
+    Filed,
+    clean_chunking,
+    clean_filed,
+    own_files,
+    put_into,
+)
 from chat.actions.tool_definitions import BUILT_IN
 from chat.errors import InvalidInput, InvalidType, MissingParameter
 from chat.models import File, VectorStore
@@ -25,7 +35,6 @@ from tenants.access import Principal
 from tenants.models import Membership
 
 MAX_FILES, MAX_STORES, MAX_ATTACHMENTS, MAX_STORE_FILES = 20, 1, 500, 10_000
-FILE, STORE = "file-", "vs_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,28 +120,25 @@ def settled(principal: Principal, asked: Asked, *, owner: Membership | None) -> 
         found |= for_code(asked.code_files)
     if asked.store_ids is not None:
         place = f"{asked.param}.file_search.vector_store_ids"
-        _check_stores(principal, asked.store_ids, place, company=company)
+        stores = VectorStore.objects.for_principal(principal)
+        _check_there(stores, STORE, asked.store_ids, place, company=company)
         made = [_made(principal, new, owner=owner) for new in asked.new_stores]
         found |= for_search([*asked.store_ids, *made])
     return found
 
 
 def _check_files(principal: Principal, ids: list[str], param: str, *, company: bool) -> None:
-    rows = File.objects.for_principal(principal).filter(pk__in=ids)
-    rows = rows.filter(member=None) if company else rows
-    there = set(rows.values_list("pk", flat=True))
-    for index, file_id in enumerate(ids):
-        if file_id not in there:
-            raise not_found(FILE, file_id, param=f"{param}[{index}]")
+    _check_there(File.objects.for_principal(principal), FILE, ids, param, company=company)
 
 
-def _check_stores(principal: Principal, ids: list[str], param: str, *, company: bool) -> None:
-    rows = VectorStore.objects.for_principal(principal).filter(pk__in=ids)
-    rows = rows.filter(member=None) if company else rows
-    there = set(rows.values_list("pk", flat=True))
-    for index, store_id in enumerate(ids):
-        if store_id not in there:
-            raise not_found(STORE, store_id, param=f"{param}[{index}]")
+def _check_there(
+    rows: QuerySet[Any], prefix: str, ids: list[str], param: str, *, company: bool
+) -> None:
+    named = rows.filter(pk__in=ids, member=None) if company else rows.filter(pk__in=ids)
+    there = set(named.values_list("pk", flat=True))
+    for index, one in enumerate(ids):
+        if one not in there:
+            raise not_found(prefix, one, param=f"{param}[{index}]")
 
 
 def _made(principal: Principal, new: NewStore, *, owner: Membership | None) -> str:
@@ -178,11 +184,6 @@ def keep_for_good(files: Iterable[File]) -> None:
         File.objects.filter(pk__in=waiting).update(expires_at=None)
 
 
-def clean_file_id(value: Any, *, param: str) -> str:
-    """Return what may be the id of a file; whose it is, is found out in the transaction."""
-    return clean_id(value, param=param, prefix=FILE)
-
-
 def clean_attachments(value: Any, *, param: str = "attachments") -> list[dict[str, Any]]:
     """Return a message's attachments: files, and the tools that get them; None is none.
 
@@ -205,5 +206,5 @@ def _attachment(value: Any, param: str) -> dict[str, Any]:
         kind = clean_object(tool, param=place, allowed=("type",)).get("type")
         if kind not in BUILT_IN:
             raise InvalidType("Expected 'code_interpreter' or 'file_search'.", param=place)
-    file_id = clean_file_id(given["file_id"], param=f"{param}.file_id")
+    file_id = clean_id(given["file_id"], param=f"{param}.file_id", prefix=FILE)
     return {"file_id": file_id, "tools": tools}
