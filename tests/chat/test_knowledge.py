@@ -25,6 +25,7 @@ from tests.chat.knowing import (
 )
 from tests.chat.test_cost import counted
 from tests.chat.tool_runs import open_run
+from tests.clock import WAIT_SECONDS
 from tests.model_server import make_assistant
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
@@ -187,10 +188,11 @@ async def test_a_mark_whose_source_is_gone_is_taken_out(
 
     async with working(monkeypatch, upstream_server):
         upstream_server.expect(searching())
-        upstream_server.expect(Answer(say=("Yes", " {mark 1}."), delay=0.5))
+        upstream_server.expect(Answer(say=("Yes", " {mark 1}."), held_after=0))
         sent = await say(world.acme, assistant=reader)
-        await in_db(upstream_server.wait_for_requests, 2)
+        await asyncio.to_thread(upstream_server.wait_for_requests, 2)
         await in_db(take_away)
+        upstream_server.go_on()
         await idle()
         assert sent.run is not None
         run = await stored(world.acme, sent.run.pk)
@@ -271,7 +273,7 @@ async def until_stored(company: Company, run: str) -> Message:
             found = Message.objects.filter(run_ref=run, status="in_progress").first()
         return found if found and ", and" in found.text() else None
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECONDS):
         while True:
             found = await in_db(copy)
             if found is not None:
@@ -404,7 +406,7 @@ async def test_an_answer_stopped_while_a_mark_is_looked_up_has_no_citation_of_it
     async with working(monkeypatch, upstream_server):
         sent = await say(world.acme, assistant=reader)
         assert sent.run is not None
-        await asyncio.wait_for(looks.wait(), 10)
+        await asyncio.wait_for(looks.wait(), WAIT_SECONDS)
         await in_db(cancel_run, world.acme.principal("alice"), sent.run.pk)
         await idle()
     run = await stored(world.acme, sent.run.pk)
