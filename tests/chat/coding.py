@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,6 +34,7 @@ from tenants.db import in_db
 from tenants.models import Membership
 from tests.chat.knowing import keep_file
 from tests.chat.tool_runs import call, open_run, prepare
+from tests.clock import until
 from tests.world import Company
 
 CODE: dict[str, Any] = {"type": "code_interpreter"}
@@ -187,11 +187,7 @@ def started_call(company: Company, context: CallContext) -> ToolCall:
 
 async def in_use(sessions: CodeSessions) -> None:
     """Wait until a session that waited runs code."""
-    for _ in range(1000):
-        if not sessions._idle:
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError
+    await until(lambda: not sessions._idle)
 
 
 def processes(sessions: CodeSessions) -> list[psutil.Process]:

@@ -22,9 +22,9 @@ from chat.upstream.base import Capabilities, Event, Finished, InputMessage, Mode
 from chat.upstream.breaker import Breakers
 from chat.upstream.errors import UpstreamError
 from tenants.db import in_db
+from tests.clock import WAIT_SECONDS
 from tests.world import Company
 
-SETTLE_SECONDS = 20.0
 NAME = "stepped"
 
 
@@ -116,7 +116,7 @@ class House:
 
         async def both() -> Any:
             # What is refused has changed nothing that would have to settle.
-            async with asyncio.timeout(SETTLE_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS):
                 done = await work
             await self._settle()
             return done
@@ -126,7 +126,7 @@ class House:
     async def _settle(self) -> None:
         # What was just asked for has begun after a few turns of the loop.
         await _turns(5)
-        async with asyncio.timeout(SETTLE_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             while not self._is_settled():
                 await _turns(1, seconds=0.001)
         await _turns(5)
@@ -201,7 +201,7 @@ class House:
                 for stream in frozen.streams:
                     stream.steps.put_nowait(list(events))
                 if frozen.tasks:
-                    await asyncio.wait(frozen.tasks, timeout=SETTLE_SECONDS)
+                    await asyncio.wait(frozen.tasks, timeout=WAIT_SECONDS)
                 assert all(task.done() for task in frozen.tasks)
             self.frozen.clear()
 

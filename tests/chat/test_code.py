@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from django.core.files.storage import default_storage
 from chat.tasks import erase_code_sessions, erase_deleted_threads, erase_files
 from chat.tools import code_interpreter, dispatch, ledger
 from chat.tools.base import ToolError
-from chat.tools.code_sessions import CodeSessions, code_sessions
+from chat.tools.code_sessions import CodeSessions, code_sessions, limits
 from tenants.db import in_db
 from tests.chat.coding import (
     add_input,
@@ -38,7 +39,8 @@ from tests.chat.coding import (
     two_hours_pass,
     used_bytes,
 )
-from tests.sandbox.opened import all_end
+from tests.clock import WAIT_SECONDS
+from tests.sandbox.opened import SHORT_SECONDS, all_end
 from tests.world import World
 
 FOREVER = "while True:\n    pass"
@@ -180,7 +182,9 @@ async def test_an_error_of_the_code_is_its_result(world: World, monty: None) -> 
 async def test_code_over_its_time_is_told_and_the_next_goes_on(
     world: World, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(settings.CHAT, "CODE_SECONDS", 1.0)
+    monkeypatch.setitem(settings.CHAT, "CODE_SECONDS", SHORT_SECONDS)
+    bounds = replace(limits(), grace_seconds=WAIT_SECONDS)
+    monkeypatch.setattr("chat.tools.code_sessions.limits", lambda: bounds)
     async with coding(world.acme) as run:
         await compute(world.acme, run, "kept = 5")
         late = await result(world.acme, run, FOREVER)

@@ -18,10 +18,11 @@ from chat.conf import conf
 from chat.models import Run, RunStep, Thread, ToolCall
 from chat.tools import dispatch
 from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError, ToolResult
-from chat.tools.registry import TOOLS, make_tool
+from chat.tools.registry import LONGEST_SECONDS, TOOLS, make_tool
 from tenants.db import in_db
 from tenants.models import AuditEvent
 from tests.chat.tool_runs import audited, call, open_run, perform, perform_one, prepare, stored
+from tests.clock import WAIT_SECONDS, pass_time, until
 from tests.world import Company, World
 
 Enable = Callable[..., Tool]
@@ -212,16 +213,24 @@ def test_a_plain_tool_that_takes_too_long_has_no_effect(world: World, enable: En
         """Take long."""
         rename(ctx)
         entered.set()
-        go_on.wait(10)
+        go_on.wait(WAIT_SECONDS)
         connection.connection.pgconn  # still its own transaction  # noqa: B018
         left.set()
 
-    enable(dawdle, timeout=0.2)
+    async def timed_out() -> ToolCall:
+        task = asyncio.create_task(dispatch.execute(ctx, row))
+        await until(entered.is_set)
+        pass_time(LONGEST_SECONDS)
+        return await task
+
+    enable(dawdle, timeout=LONGEST_SECONDS)
     before = title(world.acme)
-    row = perform_one(world.acme, open_run(world.acme, "alice", "dawdle"), "dawdle")
-    assert (row.status, row.error_code, entered.is_set()) == ("failed", "timeout", True)
+    ctx = open_run(world.acme, "alice", "dawdle")
+    (row,) = prepare(world.acme, ctx, call("dawdle"))
+    ended = async_to_sync(timed_out)()
+    assert (ended.status, ended.error_code) == ("failed", "timeout")
     go_on.set()
-    assert left.wait(10)
+    assert left.wait(WAIT_SECONDS)
     asyncio.run(in_db(lambda: None))
     assert title(world.acme) == before
     assert stored(world.acme, row).status == "failed"
@@ -234,9 +243,9 @@ def test_a_wait_for_postgresql_is_limited_as_well(world: World, enable: Enable) 
             cursor.execute("SHOW statement_timeout")
             return str(cursor.fetchone()[0])
 
-    enable(limit, timeout=2)
+    enable(limit, timeout=60)
     row = perform_one(world.acme, open_run(world.acme, "alice", "limit"), "limit")
-    assert row.output == "2500ms"
+    assert row.output == "60500ms"
 
 
 @pytest.mark.parametrize("effect", list(Effect)[:3])

@@ -15,12 +15,14 @@ from chat.actions.tool_definitions import clean_tools
 from chat.models import Assistant, File, StoreFile, ToolCall, VectorStore
 from chat.models.runs import Run
 from chat.retrieval import embed
-from chat.tools import dispatch
+from chat.tools import dispatch, file_search
+from chat.tools.base import ToolContext
 from chat.tools.file_search import mark_of, token_of
 from chat.upstream.errors import UpstreamUnavailable
 from tenants.db import in_db
 from tests.chat.knowing import GUIDE, POLICY, SEARCH, add_file, give_thread, index, make_store
 from tests.chat.tool_runs import call, function, open_run, perform_one, prepare
+from tests.clock import until
 from tests.world import Company, World
 
 
@@ -196,18 +198,30 @@ async def test_a_file_attached_just_now_is_waited_for(world: World) -> None:
     calls = await in_db(prepare, world.acme, ctx, asked)
     searching = asyncio.create_task(dispatch.execute_all(ctx, calls))
     await in_db(index, world.acme, row, GUIDE)
-    [done] = await asyncio.wait_for(searching, 10)
+    [done] = await searching
     assert files_in(done) == ["Guide.md"]
 
 
-async def test_waiting_for_a_file_can_be_stopped(world: World) -> None:
+async def test_waiting_for_a_file_can_be_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = await in_db(make_store, world.acme, owner="alice")
     await in_db(add_file, world.acme, own, None, "Guide.md")
     await in_db(give_thread, world.acme, world.acme.threads["alice"].pk, own)
     ctx = await in_db(open_run, world.acme, "alice", "file_search")
     calls = await in_db(prepare, world.acme, ctx, call("file_search", '{"query": "motor"}'))
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(dispatch.execute_all(ctx, calls), 0.3)
+    looks, look = [], file_search._sources
+
+    def looked(ctx: ToolContext) -> file_search.Sources:
+        looks.append(ctx.call_id)
+        return look(ctx)
+
+    monkeypatch.setattr(file_search, "_sources", looked)
+    searching = asyncio.create_task(dispatch.execute_all(ctx, calls))
+    await until(lambda: len(looks) > 1)
+    searching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await searching
 
     def status() -> str:
         with world.acme.scope():

@@ -9,6 +9,7 @@ import pytest
 from procrastinate.exceptions import ConnectorException
 
 from chat.runs import lifespan
+from tests.clock import WAIT_SECONDS
 
 
 async def test_the_job_queue_goes_on_after_the_database_was_away(
@@ -27,7 +28,7 @@ async def test_the_job_queue_goes_on_after_the_database_was_away(
     monkeypatch.setattr(lifespan, "work_off", work_off)
     monkeypatch.setattr(lifespan, "QUEUE_PAUSE", 0)
     queue = asyncio.create_task(lifespan.run_jobs())
-    await asyncio.wait_for(again.wait(), 5)
+    await asyncio.wait_for(again.wait(), WAIT_SECONDS)
     queue.cancel()
     with suppress(asyncio.CancelledError):
         await queue

@@ -116,7 +116,7 @@ async def test_stop_keeps_what_was_written(model: ModelServer, world: World) -> 
         await socket.ask("run.cancel", run=sent["run"]["id"])
         run = await socket.until_ended(sent["run"]["id"])
     assert (run["status"], run["atrium"]["reason"]) == ("cancelled", "stopped")
-    assert await asyncio.to_thread(model.upstream.model_requests()[0].left.wait, 5)
+    assert await asyncio.to_thread(model.upstream.was_left)
     _question, answer = await in_db(stored_messages, world.acme, sent["thread"]["id"])
     assert (answer.status, answer.incomplete_reason) == ("incomplete", "run_cancelled")
     assert answer.text().startswith("One ")

@@ -20,6 +20,7 @@ from chat.runs.turn import CANCELLED, Started
 from chat.runs.worker import RunTask, Worker
 from tenants.db import in_db
 from tests.chat.saying import said, unclaimed_run
+from tests.clock import WAIT_SECONDS
 from tests.world import Company, World
 
 
@@ -100,7 +101,7 @@ async def test_a_run_stopped_before_its_first_step_ends(world: World, run: Run) 
     assert taken.started is not None
     worker._begin(taken.started)
     worker._end(run.pk, CANCELLED)
-    await asyncio.wait_for(worker.finished(run.pk), 10)
+    await asyncio.wait_for(worker.finished(run.pk), WAIT_SECONDS)
     assert (await in_db(stored, world.acme, run)).status == "cancelled"
     assert worker.runs == {}
 
@@ -233,5 +234,5 @@ async def test_a_call_that_waits_outlives_the_process_that_asked(world: World, r
     taken = await in_db(claim, run, worker.process_id)
     assert taken.started is not None
     worker._begin(taken.started)
-    await asyncio.wait_for(worker.finished(run.pk), 10)
+    await asyncio.wait_for(worker.finished(run.pk), WAIT_SECONDS)
     assert (await in_db(stored, world.acme, run)).status == "requires_action"
