@@ -9,7 +9,7 @@ loop's thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from chat.runs.entries import Cursor, Entry, Rest, merged, more_of, text_entry
 from chat.runs.lifecycle import TERMINAL
 
 Key = tuple[UUID, str]
+AtOnce = Callable[[Entry], bool]
 
 ENDS = frozenset(f"thread.run.{status}" for status in TERMINAL)
 # How long the log of a run that ended is kept for a reader on its way.
@@ -84,10 +85,10 @@ class Channel:
         return self.base + len(self.log)
 
     def append(self, entry: Entry) -> None:
-        """Add an entry and wake the readers."""
+        """Add an entry and tell the readers."""
         self.log.append(entry)
         for reader in self.readers:
-            reader.wake.set()
+            reader.tell(entry)
         if len(self.log) >= self._compact_at:
             self._compact()
 
@@ -141,6 +142,14 @@ class Reader:
         self._first: list[Entry] = []
         # Code points that the client has of an item beyond the log here.
         self._ahead: dict[str, int] = {}
+        self._at_once: AtOnce | None = None
+
+    def tell(self, entry: Entry) -> None:
+        """Have what was just appended taken at once, or wake whoever reads."""
+        if self._at_once and not self._ahead and not self.wake.is_set() and self._at_once(entry):
+            self.position = self.channel.end
+        else:
+            self.wake.set()
 
     def place(
         self,
@@ -203,10 +212,18 @@ class Reader:
         for one in rest.values():
             self._ahead.update(one.ahead())
 
-    async def entries(self) -> list[Entry]:
-        """Wait for something new and return it in order, text pieces merged where it gathered."""
+    async def entries(self, at_once: AtOnce | None = None) -> list[Entry]:
+        """Wait for something new and return it in order, text pieces merged where it gathered.
+
+        Meanwhile `at_once` may take an entry in the very turn of the loop in which it comes: it
+        tells whether it did. What it takes is not returned.
+        """
         while True:
-            await self.wake.wait()
+            self._at_once = at_once
+            try:
+                await self.wake.wait()
+            finally:
+                self._at_once = None
             self.wake.clear()
             found = self.take()
             if found:

@@ -54,6 +54,23 @@ async def test_a_slow_reader_gets_wider_frames() -> None:
     assert texts(entries) == "abc"
 
 
+async def test_what_a_waiting_reader_takes_at_once_is_not_returned() -> None:
+    run = LiveRun(TENANT, "thread_1", "run_1", state=0)
+    reader = hub.subscribe(TENANT, "thread_1")
+    offered: list[Entry] = []
+
+    def only_the_first(entry: Entry) -> bool:
+        offered.append(entry)
+        return len(offered) == 1
+
+    waiting = asyncio.create_task(reader.entries(only_the_first))
+    await asyncio.sleep(0)
+    for piece in ("a", "b", "c"):
+        run.text("msg_1", piece)
+    assert texts(await waiting) == "bc"
+    assert texts(offered) == "ab"
+
+
 async def test_state_numbers_grow_with_events_and_not_with_text() -> None:
     run = LiveRun(TENANT, "thread_1", "run_1", state=4)
     reader = hub.subscribe(TENANT, "thread_1")
