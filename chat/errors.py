@@ -20,9 +20,12 @@ class InvalidInput(ChatError):
 
 
 class MissingParameter(InvalidInput):
-    """A parameter that is needed is missing."""
+    """A parameter that is needed is missing: the one that `param` names."""
 
     code = "missing_required_parameter"
+
+    def __init__(self, *, param: str) -> None:
+        super().__init__(f"Missing required parameter: '{param}'.", param=param)
 
 
 class UnknownParameter(InvalidInput):

@@ -44,7 +44,7 @@ def read_form(
             raise UnknownParameter(f"Unknown parameter: '{name[:200]}'.", param=name[:200])
     found = files.get(file)
     if found is None:
-        raise MissingParameter(f"Missing required parameter: '{file}'.", param=file)
+        raise MissingParameter(param=file)
     return values, found
 
 

@@ -46,8 +46,7 @@ def clean_message(value: Any, *, param: str = "") -> dict[str, Any]:
     given = clean_object(value, param=param.rstrip(".") or "message", allowed=FIELDS)
     for name in ("role", "content"):
         if given.get(name) is None:
-            place = f"{param}{name}"
-            raise MissingParameter(f"Missing required parameter: '{place}'.", param=place)
+            raise MissingParameter(param=f"{param}{name}")
     return {
         "role": clean_choice(given["role"], param=f"{param}role", choices=ROLES),
         "content": clean_content(given["content"], param=f"{param}content"),

@@ -198,8 +198,7 @@ def _attachment(value: Any, param: str) -> dict[str, Any]:
     given = clean_object(value, param=param, allowed=("file_id", "tools"))
     for name in ("file_id", "tools"):
         if given.get(name) is None:
-            place = f"{param}.{name}"
-            raise MissingParameter(f"Missing required parameter: '{place}'.", param=place)
+            raise MissingParameter(param=f"{param}.{name}")
     tools = clean_list(given["tools"], param=f"{param}.tools", limit=len(BUILT_IN))
     for index, tool in enumerate(tools):
         place = f"{param}.tools[{index}]"

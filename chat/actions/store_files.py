@@ -162,7 +162,7 @@ def _filled(principal: Principal, store_id: str) -> VectorStore:
 def _filed(file_ids: Any, files: Any, attributes: Any, chunking_strategy: Any) -> Sequence[Filed]:
     if (file_ids is None) == (files is None):
         if files is None:
-            raise MissingParameter("Missing required parameter: 'file_ids'.", param="file_ids")
+            raise MissingParameter(param="file_ids")
         raise InvalidInput("'file_ids' and 'files' say the same.", param="files")
     if files is not None:
         if attributes is not None or chunking_strategy is not None:

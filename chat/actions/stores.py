@@ -260,8 +260,7 @@ def clean_described(value: Any, *, param: str) -> list[Filed]:
 def clean_one(given: Given, *, param: str = "") -> Filed:
     """Return one file with attributes and chunking; `param` leads the names of its fields."""
     if given.get("file_id") is None:
-        place = f"{param}file_id"
-        raise MissingParameter(f"Missing required parameter: '{place}'.", param=place)
+        raise MissingParameter(param=f"{param}file_id")
     return Filed(
         file_id=clean_id(given["file_id"], param=f"{param}file_id", prefix=FILE),
         param=f"{param}file_id",

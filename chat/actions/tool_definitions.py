@@ -103,7 +103,7 @@ def _ranking(value: Any, param: str) -> dict[str, Any]:
     place = f"{param}.score_threshold"
     threshold = clean_number(given.get("score_threshold"), param=place, least=0, most=1)
     if threshold is None:
-        raise MissingParameter(f"Missing required parameter: '{place}'.", param=place)
+        raise MissingParameter(param=place)
     ranker = given.get("ranker") or "auto"
     return {
         "ranker": clean_choice(ranker, param=f"{param}.ranker", choices=RANKERS),

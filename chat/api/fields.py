@@ -134,7 +134,7 @@ def _refusal(param: str, detail: serializers.ErrorDetail) -> InvalidInput:
     if detail.code == "unknown":
         return UnknownParameter(f"Unknown parameter: '{param[:200]}'.", param=param)
     if detail.code == "required":
-        return MissingParameter(f"Missing required parameter: '{param}'.", param=param)
+        return MissingParameter(param=param)
     if detail.code in _TYPE_CODES:
         return InvalidType(f"Invalid type for '{param}': {detail}", param=param)
     return InvalidInput(f"Invalid '{param}': {detail}", param=param)

@@ -54,7 +54,7 @@ class FilesView(ApiView):
             request._request, file="file", fields=("purpose", "expires_after")
         )
         if "purpose" not in form:
-            raise MissingParameter("Missing required parameter: 'purpose'.", param="purpose")
+            raise MissingParameter(param="purpose")
         principal = self.principal
         row = receive_file(
             principal,
