@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -15,7 +16,7 @@ from chat.errors import InvalidInput, StoreExpired, Unavailable
 from chat.models import IndexStatus, StoreFile, VectorStore
 from chat.retrieval.embed import embedder
 from chat.retrieval.filters import condition_of
-from chat.retrieval.search import Found, Question, ask, search
+from chat.retrieval.search import Found, ask, search
 from chat.upstream.errors import UpstreamError
 from tenants.access import Principal
 from tenants.scope import tenant_scope
@@ -49,18 +50,37 @@ def search_store(
     """
     questions = _questions(query)
     condition = condition_of(filters) if filters is not None else None
-    asked = _asked(questions)
-    with tenant_scope(principal.tenant_id), transaction.atomic():
-        store = own_store(principal, store_id)
-        if store.is_expired:
-            raise StoreExpired()
-        files = None
-        if condition is not None:
-            rows = StoreFile.objects.filter(condition, store=store, status=IndexStatus.COMPLETED)
-            files = list(rows.values_list("pk", flat=True))
-        found = search([store], asked, most=most, threshold=threshold, files=files)
-        VectorStore.objects.filter(pk=store.pk).update(last_active_at=timezone.now())
+    with tenant_scope(principal.tenant_id):
+        with transaction.atomic():
+            store = _searched(principal, store_id)
+            files = None
+            if condition is not None:
+                rows = StoreFile.objects.filter(
+                    condition, store=store, status=IndexStatus.COMPLETED
+                )
+                files = list(rows.values_list("pk", flat=True))
+        try:
+            found = async_to_sync(search)(
+                [store],
+                questions,
+                asking=partial(ask, embedder=embedder()),
+                most=most,
+                threshold=threshold,
+                files=files,
+            )
+        except UpstreamError:
+            raise Unavailable() from None
+        with transaction.atomic():
+            _searched(principal, store_id)
+            VectorStore.objects.filter(pk=store.pk).update(last_active_at=timezone.now())
     return Results(questions=questions, found=found)
+
+
+def _searched(principal: Principal, store_id: str) -> VectorStore:
+    store = own_store(principal, store_id)
+    if store.is_expired:
+        raise StoreExpired()
+    return store
 
 
 def _questions(value: Any) -> list[str]:
@@ -71,13 +91,3 @@ def _questions(value: Any) -> list[str]:
     return [
         clean_text(text, param="query", limit=QUESTION_CHARACTERS, required=True) for text in given
     ]
-
-
-def _asked(questions: list[str]) -> list[Question]:
-    async def all_of_them() -> list[Question]:
-        return [await ask(text, embedder()) for text in questions]
-
-    try:
-        return async_to_sync(all_of_them)()
-    except UpstreamError:
-        raise Unavailable() from None

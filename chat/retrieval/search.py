@@ -1,17 +1,19 @@
-"""Search vector stores by words and by meaning, and join both rankings."""
+"""Search vector stores by words and by meaning at the same time, and join both rankings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from django.db import transaction
 from django.db.models import Sum
 
 from chat.models import Chunk, IndexStatus, StoreFile, VectorStore
 from chat.models.vectors import written
 from chat.retrieval.embed import Embedder
 from chat.retrieval.rank import fused
-from tenants.db import call_door
+from tenants.db import Lane, call_door, in_lane
 
 # How far down each ranking is looked before they are joined.
 DEPTH = 100
@@ -51,33 +53,64 @@ async def ask(text: str, embedder: Embedder | None) -> Question:
     return Question(text=text, embedding=embedder.id, direction=tuple(direction))
 
 
-def search(
+async def search(
     stores: Sequence[VectorStore],
-    questions: Sequence[Question],
+    texts: Sequence[str],
     *,
+    asking: Callable[[str], Awaitable[Question]],
     most: int,
     threshold: float = 0.0,
     files: list[int] | None = None,
 ) -> list[Found]:
     """Return the best passages of these stores for the questions together, best first.
 
+    `asking` makes a question of a text, meanwhile its words are looked up.
     `files` narrows to these rows of StoreFile. The caller has resolved the
-    stores for its principal. Must run in the tenant's scope and a transaction.
+    stores for its principal, and is in the tenant's scope and in no transaction.
     What is found, and how it is scored, depends on these stores alone.
+
+    Raises:
+        UpstreamError: where `asking` does.
     """
     if not stores or files == []:
         return []
-    ids = [store.pk for store in stores]
-    total = _passages_in(ids)
-    rankings = []
-    for question in questions:
-        rankings.append(call_door("search_words", ids, question.text, files, total, DEPTH))
-        comparable = [store.pk for store in stores if store.embedding == question.embedding]
-        if question.direction and comparable:
-            direction = written(question.direction)
-            rankings.append(call_door("search_vectors", comparable, direction, files, DEPTH))
-    places = [[row[0] for row in ranking] for ranking in rankings]
+    places: list[list[int]] = []
+    for text in texts:
+        places += await asyncio.gather(
+            in_lane(Lane.TOOLS, _by_words, stores, text, files),
+            _by_meaning(stores, asking(text), files),
+        )
     best = [(pk, score) for pk, score in fused(places) if score >= threshold][:most]
+    return await in_lane(Lane.TOOLS, _passages, best)
+
+
+@transaction.atomic
+def _by_words(stores: Sequence[VectorStore], text: str, files: list[int] | None) -> list[int]:
+    ids = [store.pk for store in stores]
+    rows = call_door("search_words", ids, text, files, _passages_in(ids), DEPTH)
+    return [row[0] for row in rows]
+
+
+async def _by_meaning(
+    stores: Sequence[VectorStore], asked: Awaitable[Question], files: list[int] | None
+) -> list[int]:
+    question = await asked
+    comparable = [store.pk for store in stores if store.embedding == question.embedding]
+    if not question.direction or not comparable:
+        return []
+    return await in_lane(Lane.TOOLS, _by_direction, comparable, question.direction, files)
+
+
+@transaction.atomic
+def _by_direction(
+    store_ids: list[str], direction: tuple[float, ...], files: list[int] | None
+) -> list[int]:
+    rows = call_door("search_vectors", store_ids, written(direction), files, DEPTH)
+    return [row[0] for row in rows]
+
+
+@transaction.atomic
+def _passages(best: list[tuple[int, float]]) -> list[Found]:
     # Without the whole texts of the files that the passages are from.
     chunks = Chunk.objects.select_related("store_file__file").defer("store_file__text", "words")
     rows = chunks.in_bulk([pk for pk, _score in best])

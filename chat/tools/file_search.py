@@ -31,6 +31,7 @@ from chat.tools.base import Effect, Limits, ToolContext, ToolResult
 from chat.tools.registry import tool
 from chat.upstream.errors import UpstreamError
 from tenants.db import Lane, in_lane
+from tenants.scope import tenant_scope
 
 log = structlog.get_logger(__name__)
 
@@ -101,8 +102,15 @@ async def file_search(ctx: ToolContext, query: Annotated[str, Limits(1, 2000)]) 
             details={"query": query, "results": []},
         )
     options = options_of(ctx.run)
-    question = await _question(query)
-    results = await in_lane(Lane.TOOLS, _results, ctx, question, options)
+    with tenant_scope(ctx.principal.tenant_id):
+        found = await search(
+            sources.stores,
+            [query],
+            asking=_question,
+            most=options.most,
+            threshold=options.threshold,
+        )
+    results = await in_lane(Lane.TOOLS, _results, ctx, found, query, options.tokens)
     return ToolResult(
         output=_told(results, sources),
         details={
@@ -205,23 +213,27 @@ async def _question(query: str) -> Question:
         return Question(text=query)
 
 
-def _results(ctx: ToolContext, question: Question, options: Options) -> list[dict[str, Any]]:
+def _results(ctx: ToolContext, found: list[Found], query: str, tokens: int) -> list[dict[str, Any]]:
     with ctx.scope():
-        stores = _stores(ctx)
-        found = search(stores, [question], most=options.most, threshold=options.threshold)
-        # Those that expired a moment ago are taken out of their stores a little later.
+        # Stores that are no longer the run's are left out, and so are files that expired a
+        # moment ago: they are taken out of their stores a little later.
+        stores = [store.pk for store in _stores(ctx)]
         files = {one.chunk.store_file.file_id for one in found}
         there = set(File.objects.present().filter(pk__in=files).values_list("pk", flat=True))
-        found = [one for one in found if one.chunk.store_file.file_id in there]
         lately = timezone.now() - TOUCH
-        VectorStore.objects.filter(
-            pk__in=[store.pk for store in stores], last_active_at__lt=lately
-        ).update(last_active_at=timezone.now())
-        return _within(found, question, tokens=options.tokens, call_id=ctx.call_id)
+        VectorStore.objects.filter(pk__in=stores, last_active_at__lt=lately).update(
+            last_active_at=timezone.now()
+        )
+    kept = [
+        one
+        for one in found
+        if one.chunk.store_ref in stores and one.chunk.store_file.file_id in there
+    ]
+    return _within(kept, query, tokens=tokens, call_id=ctx.call_id)
 
 
 def _within(
-    found: Sequence[Found], question: Question, *, tokens: int, call_id: str
+    found: Sequence[Found], query: str, *, tokens: int, call_id: str
 ) -> list[dict[str, Any]]:
     """Return the best passages that `tokens` have room for; the first is cut to fit."""
     results: list[dict[str, Any]] = []
@@ -231,7 +243,7 @@ def _within(
         if len(text.encode()) > room:
             if results:
                 break
-            start, text = cut_around(text, question.text, room)
+            start, text = cut_around(text, query, room)
         tokens -= len(text.encode()) // 4 + FRAME_TOKENS
         results.append(_result(one, one.chunk.start + start, text, call_id, len(results) + 1))
     return results

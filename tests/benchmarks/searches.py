@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from statistics import median
 from typing import Any
 from uuid import UUID
@@ -42,23 +43,23 @@ async def _measure(tenant_id: UUID) -> dict[str, float]:
 
 async def _searches(tenant_id: UUID) -> dict[str, float]:
     from chat.retrieval.embed import embedder
-    from chat.retrieval.search import Question, ask
-    from tenants.db import in_db
+    from chat.retrieval.search import ask
 
     asked = questions(ASKED)
-    local = embedder()
-    await ask("The model is loaded by its first question.", local)
-    await in_db(_search, tenant_id, await ask(asked[0], local))
+    with_meaning, by_words = partial(ask, embedder=embedder()), partial(ask, embedder=None)
+    # The first question loads the model, the first search opens connections.
+    await _search(tenant_id, asked[0], with_meaning)
     whole, embedding, words = [], [], []
     async with _ticks() as waits:
         for text in asked:
             began = time.perf_counter()
-            question = await ask(text, local)
+            await with_meaning(text)
             embedding.append(1000 * (time.perf_counter() - began))
-            await in_db(_search, tenant_id, question)
+            began = time.perf_counter()
+            await _search(tenant_id, text, with_meaning)
             whole.append(1000 * (time.perf_counter() - began))
             began = time.perf_counter()
-            await in_db(_search, tenant_id, Question(text=text))
+            await _search(tenant_id, text, by_words)
             words.append(1000 * (time.perf_counter() - began))
     return {
         "search, 100,000 passages, p50": median(whole),
@@ -69,17 +70,24 @@ async def _searches(tenant_id: UUID) -> dict[str, float]:
     }
 
 
-def _search(tenant_id: UUID, question: Any) -> None:
+async def _search(tenant_id: UUID, text: str, asking: Any) -> None:
+    from chat.retrieval.search import search
+    from tenants.db import in_db
+    from tenants.scope import tenant_scope
+
+    with tenant_scope(tenant_id):
+        store = await in_db(_store)
+        if not await search([store], [text], asking=asking, most=MOST):
+            raise RuntimeError(f"Nothing was found: {text}")
+
+
+def _store() -> Any:
     from django.db import transaction
 
     from chat.models import VectorStore
-    from chat.retrieval.search import search
-    from tenants.scope import tenant_scope
 
-    with tenant_scope(tenant_id), transaction.atomic():
-        found = search([VectorStore.objects.get(pk=STORE)], [question], most=MOST)
-    if not found:
-        raise RuntimeError(f"Nothing was found: {question.text}")
+    with transaction.atomic():
+        return VectorStore.objects.get(pk=STORE)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -68,9 +69,9 @@ def find(
     **options: Any,
 ) -> list[Found]:
     """Search and return what was found, with the rows that tests look at."""
-    asked = [asyncio.run(ask(question, embedder)) for question in questions]
-    with company.scope(), transaction.atomic():
-        return search(stores, asked, **{"most": 5, **options})
+    asking = partial(ask, embedder=embedder)
+    with company.scope():
+        return asyncio.run(search(stores, questions, asking=asking, **{"most": 5, **options}))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from django.db import transaction
 
 from chat.models import Chunk, File, StoreFile, Vector, VectorStore
@@ -34,8 +36,12 @@ def fill(
 
 
 def found(company: Company, store: VectorStore, question: Question) -> list[str]:
-    with company.scope(), transaction.atomic():
-        return [one.chunk.text for one in search([store], [question], most=3)]
+    async def asking(_text: str) -> Question:
+        return question
+
+    with company.scope():
+        passages = asyncio.run(search([store], [question.text], asking=asking, most=3))
+    return [one.chunk.text for one in passages]
 
 
 def test_the_nearest_of_many_directions_is_found(world: World) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
-from django.db import transaction
 
 from chat.models import VectorStore
 from chat.retrieval.embed import Embedder
 from chat.retrieval.local_embedder import LocalEmbedder
-from chat.retrieval.search import ask, search
-from tests.retrieval.conftest import fill, make_store
+from tests.retrieval.conftest import fill, find, make_store
 from tests.retrieval.questions import HARBOR, NORTHWIND
 from tests.world import Company, World
 
@@ -25,9 +22,7 @@ LEAST_LEXICAL, LEAST_HYBRID = 0.76, 0.84
 def recall(company: Company, store: VectorStore, embedder: Embedder | None) -> float:
     hits = 0
     for question, phrase in QUESTIONS:
-        asked = asyncio.run(ask(question, embedder))
-        with company.scope(), transaction.atomic():
-            found = search([store], [asked], most=5)
+        found = find(company, [store], question, embedder=embedder)
         hits += any(phrase in " ".join(one.chunk.text.split()) for one in found)
     return hits / len(QUESTIONS)
 
