@@ -136,7 +136,15 @@ class Cluster:
 
     def is_running(self) -> bool:
         """Tell whether the server is up, left over from another process or not."""
-        return self._postmaster() is not None
+        return self.postmaster() is not None
+
+    def postmaster(self) -> int | None:
+        """Return the server's process id, None when no server runs on these files."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if _is_postgres(pid) else None
 
     def stop(self) -> None:
         """Stop the server and wait for it; a server that is not running is fine."""
@@ -145,17 +153,17 @@ class Cluster:
 
     def _stop(self) -> None:
         for how in (signal.SIGINT, signal.SIGQUIT):  # fast shutdown, then immediate
-            pid = self._postmaster()
+            pid = self.postmaster()
             if pid is None:
                 return
             os.kill(pid, how)
-            if _waited(lambda: self._postmaster() is None, STOP_SECONDS):
+            if _waited(lambda: self.postmaster() is None, STOP_SECONDS):
                 return
         raise EmbeddedError(f"The database in {self.data_dir} does not stop: see {self._log}.")
 
     def start(self, *, durable: bool = True) -> None:
         """Start the server and wait until it answers; a running server is left as it is."""
-        if self._postmaster() is not None:
+        if self.postmaster() is not None:
             return
         crashed = self._clear_stale_file()
         self._configure(durable=durable)
@@ -208,14 +216,6 @@ class Cluster:
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(text)
         self.programs.account.give(path)
-
-    def _postmaster(self) -> int | None:
-        """Return the server's process id, None when no server runs on these files."""
-        try:
-            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-        except (FileNotFoundError, ValueError):
-            return None
-        return pid if _is_postgres(pid) else None
 
     def _initialise(self, *, durable: bool) -> None:
         """Make the files of a new cluster; an interrupted attempt leaves nothing behind."""

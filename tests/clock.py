@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,6 +20,14 @@ async def until(look: Callable[[], T]) -> T:
             if found := look():
                 return found
             await asyncio.sleep(0.005)
+
+
+def wait_until(done: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> None:
+    """Wait in a thread, or where nothing else goes on, for what is true sooner or later."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "It did not happen."
+        time.sleep(0.02)
 
 
 def pass_time(seconds: float) -> None:

@@ -14,8 +14,8 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from tenants.db import in_db
+from tests.clock import WAIT_SECONDS
 from tests.server import Server
-from tests.waiting import WAIT_SECONDS
 from tests.world import Company
 
 Frame = dict[str, Any]
@@ -121,5 +121,8 @@ async def chat_socket(
         additional_headers=headers,
         origin=server.url,  # type: ignore[arg-type]
         max_size=None,
+        # A test that starts a process meanwhile answers no pings, and a busy server late.
+        open_timeout=WAIT_SECONDS,
+        ping_interval=None,
     ) as connection:
         yield ChatSocket(connection=connection)

@@ -18,10 +18,10 @@ from config import body_limit
 from config.body_limit import BodyLimit, Limit
 from tenants.db import in_db
 from tests.api.conftest import program_of
+from tests.clock import WAIT_SECONDS
 from tests.database import TestDatabase
 from tests.isolation.rows import contents
 from tests.server import Server
-from tests.waiting import WAIT_SECONDS
 from tests.world import World
 
 LIMIT = 1_048_576

@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from chat.conf import conf
 from chat.models import Process
+from tests.clock import wait_until
 from tests.server import Server
 from tests.test_logs import request
-from tests.waiting import wait_until
 from tests.world import World
 
 

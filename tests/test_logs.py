@@ -16,6 +16,7 @@ import structlog
 from django.db import DataError
 
 from config.logs import OWN, configure_logging, describe_errors
+from tests.clock import WAIT_SECONDS, wait_until
 from tests.database import HEARTBEATS, TestDatabase
 from tests.isolation.delivered import QUICK, scripted_assistant
 from tests.log_scan import forbidden_in
@@ -23,7 +24,6 @@ from tests.server import Server, serve
 from tests.socket_client import chat_socket
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
-from tests.waiting import WAIT_SECONDS, wait_until
 from tests.world import PASSWORD, World
 
 WORDS = "my knee hurts since the marathon"

@@ -21,9 +21,9 @@ import pytest
 
 from tenants import embedded, standby, supervisor
 from tenants.local import announce, serving
+from tests.clock import WAIT_SECONDS, wait_until
 from tests.database import data_dir as suite_dir
 from tests.ports import reserved_port
-from tests.waiting import WAIT_SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "SECRET_KEY", "FIELD_ENCRYPTION_KEYS", "PORT")
@@ -232,8 +232,11 @@ class TestUp:
 
     def test_restarts_a_database_that_died(self, data_dir: Path, port: int) -> None:
         with self.start(data_dir, port) as process:
-            file = data_dir / "postgres" / "data" / "postmaster.pid"
-            os.kill(int(file.read_text().split("\n", 1)[0]), signal.SIGKILL)
+            cluster = embedded.locate(data_dir)
+            assert cluster is not None
+            database = cluster.postmaster()
+            assert database is not None
+            os.kill(database, signal.SIGKILL)
             assert process.stdout is not None
             assert any("The database ended by itself" in line for line in process.stdout)
             wait_until(lambda: is_ready(port))

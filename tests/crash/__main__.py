@@ -19,8 +19,8 @@ django.setup()
 from asgiref.sync import async_to_sync  # noqa: E402  (models need the app registry)
 from django.conf import settings  # noqa: E402
 
-from tests.crash.chaos import Chaos, seed_from_environment  # noqa: E402
-from tests.crash.stand import Stand, crash_stand  # noqa: E402
+from tests.crash.chaos import LAPSE_SECONDS, Chaos, seed_from_environment  # noqa: E402
+from tests.crash.stand import TAKE_OVER_SECONDS, Stand, crash_stand  # noqa: E402
 
 
 def say(line: str) -> None:
@@ -45,7 +45,8 @@ def main() -> int:
 
 def _report(stand: Stand, seed: int, seconds: float) -> int:
     chaos = Chaos(stand=stand, seed=seed, say=say)
-    breaches = async_to_sync(chaos.run)(seconds=seconds)
+    settle_seconds = LAPSE_SECONDS + TAKE_OVER_SECONDS
+    breaches = async_to_sync(chaos.run)(seconds=seconds, settle_seconds=settle_seconds)
     ends = stand.query(
         "SELECT status, reason, count(*), sum(takeovers) FROM chat_run "
         "WHERE upstream <> 'demo' GROUP BY 1, 2 ORDER BY 1, 2"

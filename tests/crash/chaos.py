@@ -18,13 +18,13 @@ import psycopg
 
 from tenants.db import in_db
 from tenants.postgres_programs import EmbeddedError
+from tests.clock import wait_until
 from tests.crash.clients import Person
-from tests.crash.stand import LAPSE_SECONDS, Stand
+from tests.crash.stand import Stand
 from tests.server import Server
-from tests.waiting import wait_until
 
 PEOPLE = 6
-SETTLED_SECONDS = 30.0
+LAPSE_SECONDS = 2.0
 TERMINATE = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'atrium_app' "
     "ORDER BY random() LIMIT 3"
@@ -83,19 +83,23 @@ class Chaos:
     def __post_init__(self) -> None:
         self.choice = random.Random(self.seed)
         # Deaths at random hit the same run more often than any poison.
-        server = partial(self.stand.server, ATRIUM_MAX_TAKEOVERS="9")
-        worker = partial(self.stand.worker, ATRIUM_MAX_TAKEOVERS="9")
+        own = {"ATRIUM_MAX_TAKEOVERS": "9", "ATRIUM_LAPSE_SECONDS": str(LAPSE_SECONDS)}
+        server = partial(self.stand.server, **own)
+        worker = partial(self.stand.worker, **own)
         names = [f"server {number}" for number in range(self.servers)]
         self.slots = [*(Slot(name, server) for name in names), Slot("worker", worker)]
 
-    async def run(self, *, seconds: float) -> list[str]:
-        """Let it happen for that long, have it settle, and return what is not as it must be."""
+    async def run(self, *, seconds: float, settle_seconds: float) -> list[str]:
+        """Let it happen for that long, have it settle, and return what is not as it must be.
+
+        `settle_seconds` bounds the time from the last fault to the end of the last run.
+        """
         try:
             await asyncio.gather(*(asyncio.to_thread(slot.start) for slot in self.slots))
             await self._happen(monotonic() + seconds)
-            self.settled_after = await asyncio.to_thread(
-                wait_until, self.stand.is_settled, seconds=LAPSE_SECONDS + SETTLED_SECONDS
-            )
+            last = monotonic()
+            await asyncio.to_thread(wait_until, self.stand.is_settled, seconds=settle_seconds)
+            self.settled_after = monotonic() - last
         finally:
             await asyncio.gather(*(asyncio.to_thread(slot.close) for slot in self.slots))
         return await in_db(self.stand.breaches)
@@ -111,13 +115,16 @@ class Chaos:
                 choice=random.Random(self.choice.random()),
             )
             self.people.append(person)
-        keeper = asyncio.create_task(self._keep_alive())
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._break_things(until))
-            for person in self.people:
-                group.create_task(person.chat(until=until))
-        keeper.cancel()
-        with suppress(asyncio.CancelledError):
+        over = asyncio.Event()
+        keeper = asyncio.create_task(self._keep_alive(over))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._break_things(until))
+                for person in self.people:
+                    group.create_task(person.chat(until=until))
+        finally:
+            # A start is never cut off: nobody would end what it started.
+            over.set()
             await keeper
         if all(slot.is_dead for slot in self.slots) or not self.stand.cluster.is_running():
             await self._revive()
@@ -127,10 +134,11 @@ class Chaos:
         living = [slot for slot in serving if not slot.is_dead]
         return [slot.server for slot in living or serving if slot.server is not None]
 
-    async def _keep_alive(self) -> None:
-        while True:
+    async def _keep_alive(self, over: asyncio.Event) -> None:
+        while not over.is_set():
             await self._revive()
-            await asyncio.sleep(0.1)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), 0.1)
 
     async def _revive(self) -> None:
         while not self.stand.cluster.is_running():

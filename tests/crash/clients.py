@@ -18,6 +18,8 @@ from tests.server import Server
 from tests.socket_client import ChatSocket, Frame, chat_socket
 
 PATIENCE_SECONDS = 4.0
+# Until somebody who has sent nothing yet gives up, once nothing dies any more.
+FIRST_SECONDS = 120.0
 GONE = (OSError, WebSocketException, TimeoutError)
 ENDS = frozenset({"completed", "failed", "cancelled", "incomplete", "expired"})
 
@@ -80,13 +82,15 @@ class Person:
         self.sent = self.answered = 0
 
     async def chat(self, *, until: float) -> None:
-        """Go on until `until`, in seconds of time.monotonic."""
-        while monotonic() < until:
+        """Go on until `until`, in seconds of time.monotonic, and until one message is stored."""
+        end = until + FIRST_SECONDS
+        while monotonic() < end:
             words = self.choice.choice(("plain", "plain", "effect"))
             text = f"{self.name}-{self.sent} {words}"
-            acknowledged = await self._persist(text, until=until)
+            acknowledged = await self._persist(text, until=end)
             if acknowledged is not None:
                 self.sent += 1
+                end = until
                 await self._read(acknowledged, until=until + PATIENCE_SECONDS)
 
     async def _persist(self, text: str, *, until: float) -> Frame | None:

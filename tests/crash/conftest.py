@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests.crash.model import PACE, PIECES
 from tests.crash.stand import Stand, crash_stand
 from tests.server import Server
 
@@ -34,8 +33,8 @@ def survivor(_stand: Stand) -> Iterator[Server]:
 
 
 @pytest.fixture
-def slow_model(stand: Stand) -> Iterator[None]:
-    """An answer takes about three seconds: it is in mid-answer when something happens to it."""
-    stand.model.pace = 3.0 / PIECES
+def held_answer(stand: Stand) -> Iterator[None]:
+    """The next answer stands still after its first words: something happens in the middle."""
+    stand.model.holds_next = True
     yield
-    stand.model.pace = PACE
+    stand.model.go_on()

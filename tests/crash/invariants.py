@@ -158,9 +158,9 @@ def _answers(connection: Connection, answer_to: Callable[[str], str]) -> list[st
 
 def _effects(connection: Connection, effects: Path) -> list[str]:
     """I8: at most one effect of each call, and one of each that is complete."""
+    rows = connection.execute("SELECT id, status FROM chat_toolcall WHERE name = 'note'").fetchall()
     lines = effects.read_text().splitlines() if effects.exists() else []
     counted = Counter(line.split()[0] for line in lines)
-    rows = connection.execute("SELECT id, status FROM chat_toolcall WHERE name = 'note'").fetchall()
     found = [f"I8 {call} had {times} effects" for call, times in counted.items() if times > 1]
     for call, status in rows:
         if status == "completed" and counted[call] != 1:

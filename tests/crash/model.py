@@ -22,9 +22,12 @@ def pieces_of(question: str) -> tuple[str, ...]:
 
 
 class FaithfulModel(ScriptedServer):
-    """Answers a question that asks for an effect, for code, or for death with that call first."""
+    """Answers a question that asks for an effect, for code, or for death with that call first.
 
-    pace = PACE
+    Once `holds_next`, the next answer stands still after its first words until `go_on`.
+    """
+
+    holds_next = False
 
     def _answer_to(self, received: Received) -> Answer | None:
         question = last_user_text(received.body)
@@ -36,7 +39,8 @@ class FaithfulModel(ScriptedServer):
                 return Answer(calls=(Call(name="code_interpreter", arguments=code),))
             if "poison" in question:
                 return Answer(calls=(Call(name="die"),))
-        return Answer(say=pieces_of(question), pace=self.pace)
+        held, self.holds_next = self.holds_next, False
+        return Answer(say=pieces_of(question), pace=PACE, held_after=1 if held else None)
 
 
 def _has_output(body: dict[str, object]) -> bool:

@@ -21,16 +21,19 @@ from django.db import connections
 from chat.models import Assistant
 from tenants import embedded
 from tenants.embedded import Cluster
+from tests.clock import wait_until
 from tests.crash.invariants import Acknowledged, check_invariants, watch_edges
 from tests.crash.model import FaithfulModel, answer_to
 from tests.database import CHECKOUT, TestDatabase, connect_default, migrated_template
 from tests.model_server import QUICK
 from tests.server import Server, environment_of, serve
-from tests.waiting import wait_until
 from tests.world import World, build_world
 
 NAME = "crash"
-LAPSE_SECONDS = 2.0
+# A process that only stands still for a while is not taken for dead.
+LAPSE_SECONDS = 6.0
+# What docs/operations.md promises of a process that died.
+TAKE_OVER_SECONDS = 30.0
 
 
 @dataclass(kw_only=True)
@@ -58,14 +61,11 @@ class Stand:
             **QUICK,
             "OPENAI_BASE_URL": self.model.base_url,
             "ATRIUM_PROMPT_TOKENS": "4000",
-            # The model never fails here: on a busy machine it is slow.
-            "ATRIUM_UPSTREAM_FIRST_BYTE_SECONDS": "20",
-            "ATRIUM_UPSTREAM_IDLE_SECONDS": "20",
             "ATRIUM_LAPSE_SECONDS": str(LAPSE_SECONDS),
             "ATRIUM_DRAIN_SECONDS": "0.3",
             "ATRIUM_MAX_TAKEOVERS": "2",
-            "ATRIUM_DATABASE_WAIT_SECONDS": "1",
-            "ATRIUM_TRANSACTION_IDLE_SECONDS": "1",
+            "ATRIUM_DATABASE_WAIT_SECONDS": "3",
+            "ATRIUM_TRANSACTION_IDLE_SECONDS": "3",
             "ATRIUM_STATIC_DIR": str(self.folder / "static"),
             "CRASH_EFFECTS": str(self.effects),
             "DJANGO_SETTINGS_MODULE": "tests.crash.settings",
@@ -104,9 +104,11 @@ class Stand:
 
     def kill_database(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """End the database at once, as `pg_ctl stop -m immediate` or a crash does."""
-        pid = int((self.cluster.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        pid = self.cluster.postmaster()
+        assert pid is not None
         os.kill(pid, how)
-        wait_until(lambda: not self.cluster.is_running())
+        # Somebody else may start it again at once.
+        wait_until(lambda: self.cluster.postmaster() != pid)
 
     def start_database(self) -> None:
         """Start it again, as `manage.py up` does."""

@@ -9,6 +9,7 @@ from tests.crash.stand import Stand
 async def test_random_deaths_leave_everything_in_order(stand: Stand) -> None:
     happened: list[str] = []
     chaos = Chaos(stand=stand, seed=seed_from_environment(), say=happened.append, servers=1)
-    breaches = await chaos.run(seconds=8)
+    # How soon all is well again is for the long form to say, on a machine that does nothing else.
+    breaches = await chaos.run(seconds=8, settle_seconds=180)
     assert breaches == [], f"CRASH_SEED={chaos.seed}: {happened}"
-    assert sum(person.sent for person in chaos.people) > 0
+    assert all(person.sent for person in chaos.people)

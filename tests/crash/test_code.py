@@ -9,11 +9,11 @@ import psutil  # type: ignore[import-untyped]
 
 from chat.models import CodeSession, File
 from tenants.db import in_db
+from tests.clock import wait_until
 from tests.crash.clients import send, watch
 from tests.crash.stand import Stand
 from tests.sandbox.opened import all_end
 from tests.socket_client import chat_socket
-from tests.waiting import wait_until
 
 # About two and a half seconds of work, and one thing that would be seen if it were done twice.
 WORKING = "run steps.append(2)\nfor n in range(6_000_000):\n    pass\nsteps"

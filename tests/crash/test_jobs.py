@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from procrastinate.contrib.django import app as jobs
 
 from tenants.db import in_db
+from tests.clock import wait_until
 from tests.crash.clients import accept_here
 from tests.crash.stand import Stand
 from tests.server import Server
-from tests.waiting import wait_until
 
 AGE = """
 UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'
@@ -29,7 +29,7 @@ RETURNING id
 
 
 async def test_a_killed_worker_leaves_its_run_and_jobs_to_another(
-    stand: Stand, survivor: Server
+    stand: Stand, survivor: Server, held_answer: None
 ) -> None:
     with ExitStack() as processes:
         survivor.process.send_signal(signal.SIGSTOP)
@@ -42,6 +42,6 @@ async def test_a_killed_worker_leaves_its_run_and_jobs_to_another(
         await in_db(stand.query, AGE)
         await in_db(stand.query, AGAIN)
     await in_db(lambda: jobs.configure_task("chat.tasks.tidy_jobs").defer(timestamp=0))
-    await asyncio.to_thread(wait_until, lambda: stand.query(LEFT) == [], seconds=30)
+    await asyncio.to_thread(wait_until, lambda: stand.query(LEFT) == [])
     ended = await in_db(stand.run, run)
     assert (ended["status"], ended["reason"]) == ("completed", "")

@@ -17,10 +17,10 @@ import pytest
 
 from chat.tasks import end_uploads, erase_files
 from tests.api.conftest import Api, program_of
+from tests.clock import WAIT_SECONDS, wait_until
 from tests.crash.dying import DATA
 from tests.database import CHECKOUT, TestDatabase
 from tests.server import environment_of, serve
-from tests.waiting import WAIT_SECONDS, wait_until
 from tests.world import World
 
 AGE = (

@@ -14,7 +14,7 @@ from django.conf import settings
 from chat.web.consumers import ChatConsumer
 from tenants.asgi import PrincipalSocketMiddleware
 from tenants.db import in_db
-from tests.waiting import WAIT_SECONDS
+from tests.clock import WAIT_SECONDS
 from tests.world import Company
 
 # Turns of the event loop after which whatever needs no database has been sent.

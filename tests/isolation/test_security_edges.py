@@ -15,8 +15,8 @@ from tenants.asgi import SameOrigin
 from tenants.checks import check_walls
 from tenants.standby import CHECKOUT
 from tenants.supervisor import server_arguments
+from tests.clock import WAIT_SECONDS
 from tests.database import TestDatabase
-from tests.waiting import WAIT_SECONDS
 from tests.world import World
 
 HOST = b"127.0.0.1:8000"

@@ -18,6 +18,7 @@ from tenants import backup, embedded, postgres_programs
 from tenants.embedded import Cluster, ensure_running
 from tenants.local import serving
 from tenants.postgres_programs import EmbeddedError
+from tests.clock import wait_until
 
 
 def execute(url: str, statement: str) -> list[tuple[object, ...]]:
@@ -28,11 +29,11 @@ def execute(url: str, statement: str) -> list[tuple[object, ...]]:
 
 
 def kill(cluster: Cluster) -> None:
-    """End the server as a crash would, and wait until its last process is gone."""
-    pid = int((cluster.data / "postmaster.pid").read_text().split("\n", 1)[0])
+    """End the server as a crash would."""
+    pid = cluster.postmaster()
+    assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    while cluster.is_running():
-        os.sched_yield()
+    wait_until(lambda: not cluster.is_running())
 
 
 def dispose(data_dir: Path) -> None:
