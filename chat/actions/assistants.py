@@ -20,7 +20,7 @@ from chat.actions.fields import (
 from chat.actions.resources import clean_tool_resources, settled
 from chat.actions.tool_definitions import BUILT_IN, MAX_TOOLS, clean_response_format, clean_tools
 from chat.conf import conf
-from chat.errors import InvalidInput
+from chat.errors import AssistantDisabled, InvalidInput, NotFound
 from chat.models import Assistant, IdempotencyRecord
 from chat.models.assistants import BusyPolicy
 from chat.runs.offered import server_of
@@ -125,6 +125,21 @@ def locked_assistant(principal: Principal, assistant_id: str) -> Assistant:
     """
     rows = Assistant.objects.for_principal(principal).select_for_update(no_key=True)
     row: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
+    return row
+
+
+def offered_assistant(assistant_id: str) -> Assistant:
+    """Return one that people may choose in the chat page; in the tenant's scope and a transaction.
+
+    Raises:
+        NotFound: for an unknown assistant.
+        AssistantDisabled: for one that is not offered.
+    """
+    row: Assistant | None = Assistant.objects.filter(pk=assistant_id).first()
+    if row is None:
+        raise NotFound(f"No assistant found with id '{assistant_id}'.", param="assistant")
+    if not row.is_offered:
+        raise AssistantDisabled()
     return row
 
 

@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from chat.actions.appending import locked_thread
+from chat.actions.assistants import offered_assistant
 from chat.actions.fields import clean_metadata, not_found
 from chat.errors import AssistantDisabled, NotFound, NothingToRetry, RunFinished, ThreadBusy
 from chat.models import Assistant, Run, RunStatus, Thread
@@ -144,15 +145,10 @@ def _retry(principal: Principal, thread_id: str, assistant_id: str | None) -> Ru
 
 def _assistant_for_retry(last: Run, assistant_id: str | None) -> Assistant:
     wanted = assistant_id or last.assistant_id
-    if wanted is None:
-        # There was none, or it was deleted: as for a message without a choice.
-        offered: Assistant | None = Assistant.objects.offered().first()
-        if offered is None:
-            raise AssistantDisabled()
-        return offered
-    assistant: Assistant | None = Assistant.objects.filter(pk=wanted).first()
-    if assistant is None:
-        raise NotFound(f"No assistant found with id '{wanted}'.", param="assistant")
-    if not assistant.is_offered:
+    if wanted is not None:
+        return offered_assistant(wanted)
+    # There was none, or it was deleted: as for a message without a choice.
+    first: Assistant | None = Assistant.objects.offered().first()
+    if first is None:
         raise AssistantDisabled()
-    return assistant
+    return first

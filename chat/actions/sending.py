@@ -10,12 +10,13 @@ from django.utils import timezone
 
 from chat import wire
 from chat.actions.approvals import decline_waiting
+from chat.actions.assistants import offered_assistant
 from chat.actions.attachments import attach
 from chat.actions.contents import clean_content
 from chat.actions.resources import check_image_files, clean_attachments
 from chat.actions.runs import request_cancel
 from chat.conf import conf
-from chat.errors import AssistantDisabled, NotFound, ThreadBusy, ThreadFull
+from chat.errors import NotFound, ThreadBusy, ThreadFull
 from chat.models import Assistant, File, Message, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
@@ -129,11 +130,7 @@ def _repeated(principal: Principal, client_id: str) -> Sent | None:
 
 def _create(principal: Principal, thread_id: str | None, asked: Asked) -> Sent:
     thread = _thread(principal, thread_id, asked)
-    assistant = Assistant.objects.filter(pk=asked.assistant_id).first()
-    if assistant is None:
-        raise NotFound(f"No assistant found with id '{asked.assistant_id}'.", param="assistant")
-    if not assistant.is_offered:
-        raise AssistantDisabled()
+    assistant = offered_assistant(asked.assistant_id)
     if thread.last_position >= conf.messages_per_thread:
         raise ThreadFull()
     check_image_files(principal, asked.parts, param="content")
