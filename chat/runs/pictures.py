@@ -15,8 +15,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from chat.models import File, Run
-from chat.retrieval.errors import Unreadable
-from chat.retrieval.kinds import SNIFFED, kind_of
+from chat.retrieval.kinds import SNIFFED, media_type_of
 from chat.upstream.base import ImagePart, InputMessage, Item, Part, TextPart
 from tenants.db import in_db
 from tenants.scope import tenant_scope
@@ -104,11 +103,8 @@ def _read_all(rows: Iterable[File]) -> dict[str, str]:
 
 
 def _data_url(data: bytes) -> str:
-    try:
-        kind = kind_of(data[:SNIFFED])
-    except Unreadable:
-        return ""
-    if not kind.is_image:
+    kind = media_type_of(data[:SNIFFED], "")
+    if not kind.startswith("image/"):
         return ""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
