@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -16,6 +17,7 @@ from tenants.db import call_door
 from tenants.errors import KeyRefused, NotAllowed, NotFound, UserShutOut
 from tenants.models import ApiKey, Membership, Role, Tenant
 from tenants.scope import tenant_scope
+from tenants.written import Written
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
@@ -154,12 +156,7 @@ def principal_for_key(secret: str) -> Principal:
     for key_id, tenant_id in _places_of(hashed) if secret.startswith(KEY_PREFIX) else ():
         with tenant_scope(tenant_id), transaction.atomic():
             now = timezone.now()
-            key = (
-                ApiKey.objects.usable(now)
-                .select_related("membership__tenant", "membership__user")
-                .filter(pk=key_id, secret_hash=hashed)
-                .first()
-            )
+            key = _usable_key.one(key_id=key_id, secret_hash=hashed, now=now)
             if key is None or not _opens(key.membership):
                 break
             if key.last_used_at is None or (now - key.last_used_at).total_seconds() > 60:
@@ -252,14 +249,22 @@ def _is_present(membership: Membership) -> bool:
     return membership.is_active and (membership.user is None or membership.user.is_active)
 
 
-def _active_membership(membership_id: UUID) -> Membership | None:
-    found: Membership | None = (
-        Membership.objects.active()
-        .select_related("tenant", "user", "sponsor__user")
-        .filter(pk=membership_id)
-        .first()
+@Written
+def _usable_key(*, key_id: Any, secret_hash: Any, now: Any) -> QuerySet[ApiKey]:
+    rows: QuerySet[ApiKey] = ApiKey.objects.usable(now)
+    return rows.select_related("membership__tenant", "membership__user").filter(
+        pk=key_id, secret_hash=secret_hash
     )
-    return found
+
+
+def _active_membership(membership_id: UUID) -> Membership | None:
+    return _membership.one(membership_id=membership_id)
+
+
+@Written
+def _membership(*, membership_id: Any) -> QuerySet[Membership]:
+    rows: QuerySet[Membership] = Membership.objects.active()
+    return rows.select_related("tenant", "user", "sponsor__user").filter(pk=membership_id)
 
 
 def _principal(membership: Membership, *, since: datetime | None) -> Principal | None:

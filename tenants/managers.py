@@ -30,12 +30,21 @@ class CurrentTenant(Expression):
     def as_sql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
     ) -> tuple[str, tuple[Any, ...]]:
+        return "%s::uuid", (self.value(connection),)
+
+    @staticmethod
+    def value(connection: BaseDatabaseWrapper) -> UUID:
+        """Return the tenant in scope.
+
+        Raises:
+            TenantScopeError: outside any scope or transaction.
+        """
         tenant_id = current_tenant_id()
         if not connection.in_atomic_block:
             # Row-level security reads a transaction-local setting: outside a
             # transaction every table would look empty instead of failing.
             raise TenantScopeError("Tenant data was asked for outside a transaction.")
-        return "%s::uuid", (tenant_id,)
+        return tenant_id
 
 
 class TenantQuerySet(models.QuerySet[M]):

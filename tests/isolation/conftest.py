@@ -11,6 +11,7 @@ from django.db import models
 from tenants.access import Principal
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import OwnTenantManager
+from tenants.written import Written
 from tests.isolation.rows import Rows, build_rows
 from tests.world import World
 
@@ -34,6 +35,7 @@ def take_first_wall_away(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(TenantManager, "get_queryset", unscoped)
     patch.setattr(OwnTenantManager, "get_queryset", unscoped)
+    patch.setattr(Written, "read", written_anew)
 
     stamp = TenantModel.stamp_tenant
 
@@ -42,6 +44,11 @@ def take_first_wall_away(patch: pytest.MonkeyPatch) -> None:
             stamp(row)
 
     patch.setattr(TenantModel, "stamp_tenant", stamp_new_rows_only)
+
+
+def written_anew(read: Written[Any], *shape: Any, **values: Any) -> list[Any]:
+    """Read what the managers of now build: the SQL that is kept has their former conditions."""
+    return list(read.build(*shape, **values))
 
 
 def take_persons_away(patch: pytest.MonkeyPatch) -> None:

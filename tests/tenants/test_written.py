@@ -1,0 +1,97 @@
+"""Reads whose SQL is written once: the same rows, behind the same walls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.db.models import F, QuerySet
+
+from chat.models import Thread
+from tenants.models import Membership
+from tenants.scope import TenantScopeError, tenant_scope
+from tenants.written import Among, Written
+from tests.world import World
+
+
+@Written
+def by_role(reverse: bool, *, role: Any) -> QuerySet[Membership]:
+    rows: QuerySet[Membership] = Membership.objects.select_related("tenant").filter(role=role)
+    return rows.order_by("-name" if reverse else "name")
+
+
+@Written
+def among(*, chosen: Any) -> QuerySet[Membership]:
+    rows: QuerySet[Membership] = Membership.objects.filter(Among(F("id"), chosen))
+    return rows
+
+
+@Written
+def threads_of(*, principal: Any) -> QuerySet[Thread]:
+    rows: QuerySet[Thread] = Thread.objects.for_principal(principal)
+    return rows
+
+
+def test_written_read_returns_what_the_query_does(world: World) -> None:
+    with world.acme.scope():
+        for role in ("member", "owner", "member"):
+            for reverse in (True, False):
+                found = by_role.read(reverse, role=role)
+                assert found == list(by_role.build(reverse, role=role)) != []
+                assert {row.tenant.name for row in found} == {world.acme.tenant.name}
+
+
+def test_sql_is_written_once_for_each_shape(
+    world: World, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    with world.acme.scope():
+        by_role.read(True, role="member")
+        monkeypatch.setattr(by_role, "build", None)
+        with django_assert_num_queries(1):
+            by_role.read(True, role="owner")
+        with pytest.raises(TypeError):
+            by_role.read("another shape", role="owner")
+
+
+def test_each_tenant_gets_its_own_rows_of_one_read(world: World) -> None:
+    everybody = [
+        person.pk for company in (world.acme, world.globex) for person in company.people.values()
+    ]
+    for company in (world.acme, world.globex):
+        with company.scope():
+            found = {row.pk for row in among.read(chosen=everybody)}
+        assert found == {person.pk for person in company.people.values()}
+
+
+def test_list_of_values_may_have_any_length(world: World) -> None:
+    with world.acme.scope():
+        assert among.read(chosen=[]) == []
+        assert among.one(chosen=[world.acme.alice.pk]) == world.acme.alice
+        assert among.one(chosen=[world.globex.gina.pk]) is None
+
+
+def test_principal_gets_their_own_rows(world: World) -> None:
+    with world.acme.scope():
+        for name in ("alice", "bob"):
+            found = threads_of.read(principal=world.acme.principal(name))
+            assert {row.member_id for row in found} == {world.acme.people[name].pk}
+
+
+def test_written_read_without_a_scope_raises(world: World) -> None:
+    with world.acme.scope():
+        by_role.read(False, role="owner")
+    with transaction.atomic(), pytest.raises(TenantScopeError):
+        by_role.read(False, role="owner")
+
+
+def test_written_read_outside_a_transaction_raises(world: World) -> None:
+    with world.acme.scope():
+        by_role.read(False, role="owner")
+    with tenant_scope(world.acme.tenant.pk), pytest.raises(TenantScopeError):
+        by_role.read(False, role="owner")
+
+
+def test_values_are_values_and_no_sql(world: World) -> None:
+    with world.acme.scope():
+        assert by_role.read(False, role="' OR true --%s") == []
