@@ -27,6 +27,11 @@ def text_parameter(name: str, where: str, description: str, **more: Any) -> dict
 THREAD_ID = text_parameter("thread_id", "path", "The ID of the thread.")
 RUN_ID = text_parameter("run_id", "path", "The ID of the run.")
 ORDERED_PAGE: list[dict[str, Any]] = published()["paths"]["/assistants"]["get"]["parameters"]
+INCLUDE = [
+    parameter
+    for parameter in published()["paths"]["/threads/{thread_id}/runs"]["post"]["parameters"]
+    if parameter["name"] == "include[]"
+]
 PAGE = [parameter for parameter in ORDERED_PAGE if parameter["name"] != "order"]
 
 ASSISTANT_ID = text_parameter("assistant_id", "path", "The ID of the assistant.")
@@ -127,6 +132,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "parameters": [
                 THREAD_ID,
                 RUN_ID,
+                *INCLUDE,
                 text_parameter(EVENT_HEADER, "header", "The id of the last event received."),
             ],
             "responses": {

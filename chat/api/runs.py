@@ -256,6 +256,7 @@ class EventsView(ApiView):
 
     def get(self, request: Request, thread_id: str, run_id: str) -> EventStream:
         """Stream what the client lacks: all without `Last-Event-ID`."""
+        with_content = includes_content(self.query(IncludeQuery))
         said = request.headers.get(EVENT_HEADER)
         at = events.BEFORE_RUN if said is None else events.place_of(said)
         if at is None:
@@ -264,6 +265,6 @@ class EventsView(ApiView):
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
             found = rendered(run)
-        return EventStream(
-            self.principal, Beginning(run=found, at=at, prelude=events.prelude_after(at))
-        )
+        prelude = events.prelude_after(at)
+        beginning = Beginning(run=found, at=at, prelude=prelude, with_content=with_content)
+        return EventStream(self.principal, beginning)

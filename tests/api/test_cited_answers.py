@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from openai import OpenAI
@@ -93,6 +94,20 @@ def test_the_content_of_results_is_streamed_when_it_is_asked_for(
     [part] = done.file_search.results[0].content
     assert "within 30 days" in part.text
     assert POLICY.find(part.text) >= 0
+
+
+def test_a_resumed_stream_has_the_content_when_it_is_asked_for(
+    model: ModelServer, client: OpenAI, reader: str, alice: Api
+) -> None:
+    events = streamed(model, client, reader, include=[CONTENT])
+    run = data_of(events, "thread.run.created")[0]
+    path = f"threads/{run.thread_id}/runs/{run.id}/events"
+    for query, there in ((f"?{urlencode({'include[]': CONTENT})}", True), ("", False)):
+        told = [
+            e.data for e in raw_events(model, alice, path + query) if "step.completed" in e.name
+        ]
+        [result] = told[0]["step_details"]["tool_calls"][0]["file_search"]["results"]
+        assert ("content" in result) is there
 
 
 def test_annotations_come_once_with_the_last_delta(
