@@ -19,10 +19,10 @@ from chat.runs.copies import settle_saving
 from chat.runs.live import LiveRun
 from chat.runs.made import Made
 from chat.runs.phases import phase
+from chat.runs.records import Round
 from chat.runs.turn import COMPLETED, Ending, SameCalls, Started, Turn, failed, incomplete
 from chat.tools import dispatch, ledger, registry
 from chat.upstream.errors import UpstreamError
-from tenants.access import Principal
 from tenants.db import see_through
 
 UPSTREAM_REASONS = {
@@ -112,6 +112,7 @@ async def rounds(turn: Turn) -> Ending | None:
         if turn.open_step is not None:
             publish_step(turn, turn.step_calls, "completed")
             turn.open_step, turn.answered, turn.step_calls = None, turn.step_calls, []
+        turn.history = plan.history
         turn.rounds += 1
         turn.run.rounds = turn.rounds
         answer = await model_step(turn, plan)
@@ -124,7 +125,7 @@ async def rounds(turn: Turn) -> Ending | None:
         ending = loop_ending(turn, proposed)
         if ending is not None:
             return ending
-        if await tool_step(turn, plan.principal, proposed):
+        if await tool_step(turn, plan, proposed):
             return None
 
 
@@ -163,21 +164,21 @@ def one_round_more(counted: SameCalls, called: Iterable[tuple[str, str]]) -> Sam
     return Counter({call: counted[call] + 1 for call in called})
 
 
-async def tool_step(
-    turn: Turn, principal: Principal, proposed: list[dispatch.ProposedCall]
-) -> bool:
+async def tool_step(turn: Turn, plan: Round, proposed: list[dispatch.ProposedCall]) -> bool:
     """Record the calls, run those that may run, and return whether the run has to wait."""
     await settle_saving(turn)
-    calls = await phase(records.record_calls, turn, principal, turn.new_tool_step(), proposed)
+    step, said = turn.new_tool_step(), None
+    calls = await phase(records.record_calls, turn, plan.principal, step, proposed)
     if turn.draft is not None:
         draft, turn.draft, turn.made = turn.draft, None, Made()
         turn.publish_settled(draft)
+        said = draft.message
     publish_step(turn, calls, "created")
     publish_step(turn, calls, "in_progress")
-    assert turn.open_step is not None
-    context = dispatch.CallContext(principal=principal, run=turn.run, step=turn.open_step)
+    context = dispatch.CallContext(principal=plan.principal, run=turn.run, step=step)
     turn.step_calls = await dispatch.execute_all(context, calls)
     turn.made.add(turn.step_calls)
+    plan.history.add(said, turn.step_calls)
     return await must_wait(turn)
 
 

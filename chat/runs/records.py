@@ -32,6 +32,7 @@ from chat.runs import pricing, terms, upstreams
 from chat.runs.citations import file_paths
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
 from chat.runs.drafts import inserts_of, store_draft, take_place
+from chat.runs.history import History
 from chat.runs.lifecycle import advance
 from chat.runs.limits import over_limit, prompt_tokens, tokens_left
 from chat.runs.prompt import Prompt, build_prompt
@@ -79,6 +80,7 @@ class Round:
     """What one model round needs."""
 
     principal: Principal
+    history: History
     prompt: Prompt
     tokens_left: int | None
     # What the run's code may read, None where it may run none.
@@ -183,12 +185,14 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
     over = over_limit(turn, policy)
     if over is not None:
         return over
-    prompt = build_prompt(run, synced_through=synced_through)
+    history = turn.history or History.of(run)
+    prompt = build_prompt(history, synced_through=synced_through)
     left = tokens_left(turn, policy)
     if run.max_prompt_tokens and prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
         return incomplete(Reason.MAX_PROMPT_TOKENS)
     return Round(
         principal=principal,
+        history=history,
         prompt=prompt,
         tokens_left=left,
         code_files=code_interpreter.files_of(principal, run),

@@ -25,6 +25,7 @@ from chat.models import (
 from chat.models.reasons import Reason
 from chat.runs.citations import Annotation, Cited, Marks
 from chat.runs.claims import Claim
+from chat.runs.history import History
 from chat.runs.live import LiveRun
 from chat.runs.made import Made
 from chat.upstream.base import UsageReported
@@ -222,6 +223,8 @@ class Turn:
     # The calls of the open tool step, and those whose outputs the model has not seen.
     step_calls: list[ToolCall] = field(default_factory=list)
     answered: list[ToolCall] = field(default_factory=list)
+    # Read for the first round here.
+    history: History | None = None
     # What code made since the last whole message.
     made: Made = field(default_factory=Made)
     # The partial copy under way, and whether one found that another process took over.

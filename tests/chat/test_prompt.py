@@ -9,8 +9,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from chat.models import Message, Run, RunStep, Thread, ToolCall
+from chat.runs import records
+from chat.runs.history import History
 from chat.runs.prompt import CUT, NO_LONGER_SHOWN, Prompt, build_prompt
 from chat.upstream.base import FunctionOutput, InputMessage, TextPart
+from tests.chat.at_work import assistant_on, idle, say, working
+from tests.upstream.script import Answer, Call
+from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
 
 BUDGET = 1000  # tokens: 4,000 characters
@@ -66,7 +71,7 @@ class Talk:
     def prompt(self, run: Run) -> Prompt:
         """Return the prompt of the run's next round."""
         with self.company.scope():
-            return build_prompt(run)
+            return build_prompt(History.of(run))
 
 
 def outputs(prompt: Prompt) -> list[str]:
@@ -127,3 +132,25 @@ def test_the_first_message_does_not_take_the_place_of_the_newest(talk: Talk) -> 
     talk.say("Q" * 2400)
     prompt = talk.prompt(talk.run(["a" * 400], status="in_progress"))
     assert texts(prompt) == ["Q" * 2400]
+
+
+async def test_what_a_process_remembers_of_its_rounds_is_what_another_would_read(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts: list[tuple[Prompt, Prompt]] = []
+
+    def built(history: History, **given: Any) -> Prompt:
+        prompts.append(
+            (build_prompt(history, **given), build_prompt(History.of(history.run), **given))
+        )
+        return prompts[-1][0]
+
+    monkeypatch.setattr(records, "build_prompt", built)
+    looking = Answer(say=("Looking. ",), calls=(Call(name="get_order"), Call(name="nothing")))
+    for answer in (looking, Answer(calls=looking.calls[:1]), Answer(say=("There.",))):
+        upstream_server.expect(answer)
+    async with working(monkeypatch, upstream_server):
+        await say(world.acme, assistant=await assistant_on(world.acme, "responses"))
+        await idle()
+    assert [remembered for remembered, _read in prompts] == [read for _remembered, read in prompts]
+    assert [len(remembered.items) for remembered, _read in prompts] == [1, 6, 8]
