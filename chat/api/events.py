@@ -8,7 +8,7 @@ stream that resumes leaves out what its client has, to the character.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -101,15 +101,18 @@ class Sequencer:
         # What was said of a message before its step was known.
         self.held: dict[str, list[Entry]] = {}
         self.last_tools = -1
+        self._out: list[bytes] = []
 
-    def events(self, entries: Iterable[Entry]) -> Iterator[bytes]:
-        """Yield the events that these entries add; none after the run's end."""
+    def events(self, entries: Iterable[Entry]) -> list[bytes]:
+        """Return the events that these entries add; none after the run's end."""
         own = [entry for entry in entries if self._is_ours(entry)]
         for entry in own:
             # A replay may hold an end that was none: the run went on when it was answered.
             waited = entry.event == "thread.run.requires_action" and entry is not own[-1]
             if not self.ended and not waited:
-                yield from self._events(entry)
+                self._take(entry)
+        out, self._out = self._out, []
+        return out
 
     def _is_ours(self, entry: Entry) -> bool:
         run = self.run["id"]
@@ -121,78 +124,79 @@ class Sequencer:
         of_run = entry.data.get("object") == "thread.run"
         return entry.run == run and (entry.state >= self.since or not of_run)
 
-    def catch_up(self, stored: Iterable[Entry]) -> Iterator[bytes]:
-        """Yield what the rows have and nobody told."""
+    def catch_up(self, stored: Iterable[Entry]) -> list[bytes]:
+        """Return what the rows have and nobody told."""
         brought, self.brought = self.brought, {}
-        yield from self.events(stored)
+        out = self.events(stored)
         self.brought = brought
+        return out
 
-    def _events(self, entry: Entry) -> Iterator[bytes]:
+    def _take(self, entry: Entry) -> None:
         kind = entry.data.get("object")
         if entry.text is not None:
-            yield from self._text(entry, entry.text)
+            self._text(entry, entry.text)
         elif kind == "thread.run":
-            yield from self._run(entry.data)
+            self._run(entry.data)
         elif kind == "thread.run.step":
-            yield from self._step(entry.data)
+            self._step(entry.data)
         elif kind == "thread.message" and entry.data["role"] == "assistant":
-            yield from self._message(entry)
+            self._message(entry)
 
-    def _run(self, run: WireObject) -> Iterator[bytes]:
+    def _run(self, run: WireObject) -> None:
         status = run["status"]
         if status in PRELUDE:
-            yield from self._prelude(status, run)
+            self._prelude(status, run)
             return
-        yield from self._prelude("in_progress", None)
+        self._prelude("in_progress", None)
         if status == "cancelling":
             if not self.cancelling:
                 self.cancelling = True
-                yield encode("thread.run.cancelling", run, self.at)
+                self._out.append(encode("thread.run.cancelling", run, self.at))
             return
         self.ended = status in ENDS
         waits = status == RunStatus.REQUIRES_ACTION
         place = Place(self.last_tools, SETTLED) if waits else AFTER_RUN
-        yield from self._emit(place, f"thread.run.{status}", run)
+        self._emit(place, f"thread.run.{status}", run)
 
-    def _prelude(self, upto: str, run: WireObject | None) -> Iterator[bytes]:
-        """Yield the run's first events that are still to tell, as far as `upto`."""
+    def _prelude(self, upto: str, run: WireObject | None) -> None:
+        """Add the run's first events that are still to tell, as far as `upto`."""
         last = PRELUDE.index(upto)
         while self.prelude and PRELUDE.index(self.prelude[0]) <= last:
             name = self.prelude.pop(0)
             data = run if run is not None and run["status"] == name else as_begun(self.run, name)
             place = Place(-1, PRELUDE.index(name) + 1)
             self.at = max(self.at, place)
-            yield encode(f"thread.run.{name}", data, self.at)
+            self._out.append(encode(f"thread.run.{name}", data, self.at))
 
-    def _step(self, step: WireObject) -> Iterator[bytes]:
+    def _step(self, step: WireObject) -> None:
         index, details = step["atrium"]["index"], step["step_details"]
-        yield from self._open(index, step)
+        self._open(index, step)
         if step["type"] == "message_creation":
             message = details["message_creation"]["message_id"]
             self.step_of[message] = index
             for entry in self.held.pop(message, []):
-                yield from self._events(entry)
+                self._take(entry)
         else:
             self.last_tools = index
             calls = details["tool_calls"]
             place = Place(index, CONTENT, len(calls))
-            yield from self._emit(place, "thread.run.step.delta", step_delta(step["id"], calls))
+            self._emit(place, "thread.run.step.delta", step_delta(step["id"], calls))
             written = outputs_of(step["id"], calls) if step["status"] == "completed" else None
             if written is not None:
                 place = Place(index, CONTENT, len(calls), 1)
-                yield from self._emit(place, "thread.run.step.delta", written)
+                self._emit(place, "thread.run.step.delta", written)
         if step["status"] != "in_progress":
-            yield from self._emit(Place(index, CLOSED), f"thread.run.step.{step['status']}", step)
+            self._emit(Place(index, CLOSED), f"thread.run.step.{step['status']}", step)
 
-    def _open(self, index: int, step: WireObject) -> Iterator[bytes]:
+    def _open(self, index: int, step: WireObject) -> None:
         if self.at >= Place(index, UNDER_WAY):
             return
-        yield from self._prelude("in_progress", None)
+        self._prelude("in_progress", None)
         begun = step_as_begun(step)
-        yield from self._emit(Place(index, OPENED), "thread.run.step.created", begun)
-        yield from self._emit(Place(index, UNDER_WAY), "thread.run.step.in_progress", begun)
+        self._emit(Place(index, OPENED), "thread.run.step.created", begun)
+        self._emit(Place(index, UNDER_WAY), "thread.run.step.in_progress", begun)
 
-    def _message(self, entry: Entry) -> Iterator[bytes]:
+    def _message(self, entry: Entry) -> None:
         message = entry.data
         index = self.step_of.get(message["id"])
         if index is None:
@@ -200,16 +204,12 @@ class Sequencer:
             return
         if self.at < Place(index, MESSAGE_UNDER_WAY):
             begun = message_as_begun(message)
-            yield from self._emit(Place(index, MESSAGE_OPENED), "thread.message.created", begun)
-            yield from self._emit(
-                Place(index, MESSAGE_UNDER_WAY), "thread.message.in_progress", begun
-            )
+            self._emit(Place(index, MESSAGE_OPENED), "thread.message.created", begun)
+            self._emit(Place(index, MESSAGE_UNDER_WAY), "thread.message.in_progress", begun)
         for part, content in enumerate(message["content"]):
             if content["type"] == "image_file":
                 picture = picture_delta(message["id"], part, content)
-                yield from self._emit(
-                    Place(index, CONTENT, part, 1), "thread.message.delta", picture
-                )
+                self._emit(Place(index, CONTENT, part, 1), "thread.message.delta", picture)
                 continue
             text = content["text"]["value"] if content["type"] == "text" else content["refusal"]
             if content["type"] == "text":
@@ -218,23 +218,21 @@ class Sequencer:
             if have < len(text):
                 place = Place(index, CONTENT, part, len(text))
                 data = message_delta(message["id"], part, content["type"], text[have:], have)
-                yield from self._emit(place, "thread.message.delta", data)
+                self._emit(place, "thread.message.delta", data)
         if message["status"] != "in_progress":
-            yield from self._citations(index, message)
-            yield from self._emit(
-                Place(index, SETTLED), f"thread.message.{message['status']}", message
-            )
+            self._citations(index, message)
+            self._emit(Place(index, SETTLED), f"thread.message.{message['status']}", message)
 
-    def _citations(self, index: int, message: WireObject) -> Iterator[bytes]:
-        """Yield the annotations of a message's text, known whole at its end."""
+    def _citations(self, index: int, message: WireObject) -> None:
+        """Add the annotations of a message's text, known whole at its end."""
         for part, content in enumerate(message["content"]):
             if content["type"] == "text" and content["text"]["annotations"]:
                 # One place beyond the text: a client that has it is at the end of the message.
                 place = Place(index, CONTENT, part, len(content["text"]["value"]) + 1)
                 data = citations_delta(message["id"], part, content["text"]["annotations"])
-                yield from self._emit(place, "thread.message.delta", data)
+                self._emit(place, "thread.message.delta", data)
 
-    def _text(self, entry: Entry, text: str) -> Iterator[bytes]:
+    def _text(self, entry: Entry, text: str) -> None:
         index = self.step_of.get(entry.item)
         if index is None:
             self.held.setdefault(entry.item, []).append(entry)
@@ -249,10 +247,10 @@ class Sequencer:
                 data = message_delta(entry.item, entry.part, "text", text, start)
                 entry.sse = encode("thread.message.delta", data, place)
             self.at = place
-            yield entry.sse
+            self._out.append(entry.sse)
         elif have < end:
             data = message_delta(entry.item, entry.part, "text", text[have - start :], have)
-            yield from self._emit(place, "thread.message.delta", data)
+            self._emit(place, "thread.message.delta", data)
 
     def _have(self, index: int, part: int) -> int:
         """Return how many code points of a part the client has."""
@@ -263,10 +261,10 @@ class Sequencer:
             return 1 << 60
         return 0
 
-    def _emit(self, place: Place, event: str, data: WireObject) -> Iterator[bytes]:
+    def _emit(self, place: Place, event: str, data: WireObject) -> None:
         if place > self.at:
             self.at = place
-            yield encode(event, data, place)
+            self._out.append(encode(event, data, place))
 
 
 def message_delta(message: str, part: int, kind: str, text: str, offset: int) -> WireObject:

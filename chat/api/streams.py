@@ -28,6 +28,7 @@ from chat.runs.follow import Reader, follow
 from chat.runs.revocation import Watched
 from chat.runs.stored import read_thread
 from chat.runs.worker import worker
+from chat.upstream.patience import Patience
 from chat.wire import with_contents
 from tenants.access import Principal
 from tenants.db import in_db
@@ -99,7 +100,7 @@ def _counted(principal: Principal) -> tuple[UUID, UUID]:
 
 async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerator[bytes, None]:
     """Yield the events from `beginning` on; the last one is `done`, or an error."""
-    run, thread = beginning.run, beginning.thread
+    run, thread, slow = beginning.run, beginning.thread, conf.slow_seconds
     sequencer = Sequencer(run, at=beginning.at, prelude=beginning.prelude, since=beginning.since)
     try:
         check_room(principal)
@@ -110,9 +111,14 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
         if thread is not None:
             yield events.encode("thread.created", thread, beginning.at)
         try:
-            async for chunk in _chunks(principal, sequencer, with_content=beginning.with_content):
-                with access.patient():
-                    yield chunk
+            chunks = _chunks(
+                principal, sequencer, access.patience, with_content=beginning.with_content
+            )
+            async for chunk in chunks:
+                # A client that does not take it in time is cut off.
+                access.patience.begin(slow)
+                yield chunk
+                access.patience.end()
         except NotFound:
             yield events.encode_error("not_found", "The thread was deleted.")
         except DatabaseError:
@@ -127,26 +133,23 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
 
 
 async def _chunks(
-    principal: Principal, sequencer: Sequencer, *, with_content: bool
+    principal: Principal, sequencer: Sequencer, patience: Patience, *, with_content: bool
 ) -> AsyncIterator[bytes]:
     """Yield what the run's entries add, and a sign of life in every silence."""
     thread, run = sequencer.run["thread_id"], sequencer.run["id"]
     _stored, reader = await follow(principal, thread, run_id=run)
     try:
         while not sequencer.ended:
-            entries = await _next(reader)
-            if entries is not None:
-                if with_content:
-                    entries = await in_db(_with_contents, principal, entries)
-                chunk = b"".join(sequencer.events(entries))
-            else:
+            entries = await _next(reader, patience)
+            add = sequencer.events
+            if entries is None:
                 yield events.KEEP_ALIVE
                 # Whatever was lost on the way here is in the rows.
                 stored = await in_db(read_thread, principal, thread, run_id=run)
-                told = list(stored.events)
-                if with_content:
-                    told = await in_db(_with_contents, principal, told)
-                chunk = b"".join(sequencer.catch_up(told))
+                entries, add = list(stored.events), sequencer.catch_up
+            if with_content:
+                entries = await in_db(_with_contents, principal, entries)
+            chunk = b"".join(add(entries))
             if chunk:
                 yield chunk
     finally:
@@ -174,37 +177,28 @@ def _has_results(data: dict[str, Any]) -> bool:
     return any("results" in call.get("file_search", {}) for call in calls)
 
 
-async def _next(reader: Reader) -> list[Entry] | None:
+async def _next(reader: Reader, patience: Patience) -> list[Entry] | None:
     """Wait for entries; None after a while without any."""
     try:
-        async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-            return await reader.entries()
+        return await patience.wait(reader.entries(), KEEP_ALIVE_SECONDS)
     except TimeoutError:
         return None
 
 
 class Access:
-    """The right of one stream to go on. `over` is set when it was taken away."""
+    """The right of one stream to go on. `over` is set when it was taken away.
+
+    One timer is for all of the stream's waits: for entries, and for its client.
+    """
 
     def __init__(self) -> None:
         self.over = False
+        self.patience = Patience()
         self._task = asyncio.current_task()
 
     def end(self) -> None:
         """Take it away: the stream ends with an error, or is cut where its client does not read."""
         self.over = True
-        self._cut()
-
-    @contextmanager
-    def patient(self) -> Iterator[None]:
-        """Cut the stream of a client that does not take a chunk in time."""
-        timer = asyncio.get_running_loop().call_later(conf.slow_seconds, self._cut)
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _cut(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
@@ -225,6 +219,7 @@ def _watching(principal: Principal) -> Iterator[Access]:
     try:
         yield access
     finally:
+        access.patience.close()
         unwatch()
         _open.subtract(counted)
         for one in counted:

@@ -29,10 +29,7 @@ class Patience:
     async def wait(self, what: Coroutine[Any, Any, T], seconds: float) -> T:
         """Return what `what` returns. Raises TimeoutError after `seconds`."""
         cancelling = self._task.cancelling()
-        self._until = self._loop.time() + seconds
-        if self._timer is None or self._looks_at > self._until:
-            self._arm()
-        self._waiting = True
+        self.begin(seconds)
         try:
             return await what
         except asyncio.CancelledError as error:
@@ -41,7 +38,18 @@ class Patience:
                 raise TimeoutError from error
             raise
         finally:
-            self._waiting = False
+            self.end()
+
+    def begin(self, seconds: float) -> None:
+        """Cancel the task after `seconds`, unless `end` comes first."""
+        self._until = self._loop.time() + seconds
+        if self._timer is None or self._looks_at > self._until:
+            self._arm()
+        self._waiting, self._ran_out = True, False
+
+    def end(self) -> None:
+        """What was waited for has come."""
+        self._waiting = False
 
     def close(self) -> None:
         if self._timer is not None:

@@ -17,6 +17,7 @@ from tenants.models import ApiKey
 from tests.api.conftest import Api, assert_error
 from tests.api.streaming import Raw, raw_events, text_in
 from tests.api.test_resume import queued
+from tests.clock import WAIT_SECONDS
 from tests.model_server import ModelServer
 from tests.upstream.script import Answer
 from tests.world import World
@@ -32,9 +33,11 @@ def begun(model: ModelServer, api: Api) -> Iterator[Raw]:
 
 
 def test_an_open_stream_holds_no_database_connection(model: ModelServer, alice: Api) -> None:
-    model.upstream.when("Hello", Answer(say=SAID, pace=0.5), repeat=True)
+    model.upstream.when("Hello", Answer(say=SAID, held_after=1), repeat=True)
     opened = [begun(model, alice) for _stream in range(OPEN)]
     assert {next(stream).name for stream in opened} == {"thread.created"}
+    model.upstream.wait_for_requests(OPEN)
+    model.upstream.go_on()
     assert {text_in(stream) for stream in opened} == {"".join(SAID)}
 
 
@@ -82,13 +85,16 @@ async def test_of_streams_that_begin_at_once_so_many_open(
     await third.aclose()
 
 
-async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_does_not_read_is_cut_off(
+    alice: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(settings.CHAT, "SLOW_SECONDS", 0.02)
+    principal, run = await in_db(queued, alice, world)
 
     async def write() -> None:
-        with streams.Access().patient():
+        async for _chunk in streams.stream_of(principal, streams.Beginning(run=run)):
             await asyncio.Event().wait()  # nobody takes it
 
     task = asyncio.create_task(write())
-    await asyncio.wait({task}, timeout=10)
+    await asyncio.wait({task}, timeout=WAIT_SECONDS)
     assert task.cancelled()
