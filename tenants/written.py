@@ -6,7 +6,6 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from inspect import signature
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -80,9 +79,9 @@ class _Statement:
 class Written(Generic[M]):
     """Decorates what builds a queryset, and reads it without writing its SQL anew.
 
-    Keyword parameters of `build` are values of the read, by which its SQL must not differ; where
-    they are ids in a list, compare by `Among`. `principal` is there for `for_principal`.
-    Positional ones are its shape: the SQL is written once for each.
+    Keyword arguments are values, by which its SQL must not differ; where they are ids in a list,
+    compare by `Among`. `principal` is there for `for_principal`. Positional arguments, and which
+    of the values are given, are its shape: the SQL is written once for each.
     """
 
     def __init__(self, build: Callable[..., models.QuerySet[M]]) -> None:
@@ -95,17 +94,14 @@ class Written(Generic[M]):
         Raises:
             TenantScopeError: for a tenant's rows, outside any scope or transaction.
         """
-        return self._written(*shape).read(values)
+        return self._written(shape, tuple(values)).read(values)
 
     def one(self, *shape: Any, **values: Any) -> M | None:
         """Return the first row, None where there is none; raises as `read`."""
         return next(iter(self.read(*shape, **values)), None)
 
-    def _write(self, *shape: Any) -> _Statement:
-        named = signature(self.build).parameters.values()
-        given: dict[str, Any] = {
-            one.name: Given(one.name) for one in named if one.kind is one.KEYWORD_ONLY
-        }
+    def _write(self, shape: tuple[Any, ...], names: tuple[str, ...]) -> _Statement:
+        given: dict[str, Any] = {name: Given(name) for name in names}
         if "principal" in given:
             given["principal"] = _Asker(given["principal"])
         rows = self.build(*shape, **given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
@@ -15,6 +15,7 @@ from tenants.access import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
+from tenants.written import Written
 
 
 class ContentText(models.Func):
@@ -111,6 +112,13 @@ class Thread(TenantModel):
 
     def __str__(self) -> str:
         return self.title or self.id
+
+
+@Written
+def own_thread(*, principal: Any, thread_id: Any) -> ThreadQuerySet:
+    """Return the principal's own thread with this id, if there is one."""
+    rows: ThreadQuerySet = Thread.objects.for_principal(principal)
+    return rows.filter(pk=thread_id)
 
 
 class MessageStatus(models.TextChoices):

@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet
 
 from chat import ids, wire
 from chat.errors import NotFound
 from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
-from chat.models.threads import MessageQuerySet
+from chat.models.threads import own_thread
 from chat.tools import registry
 from tenants.access import Principal
+from tenants.written import Among, Written
 
 THREADS = 30
 MESSAGES = 40
@@ -36,8 +37,7 @@ def find_thread(principal: Principal, thread_id: str) -> Thread:
     Raises:
         NotFound: for an unknown id and for somebody else's alike.
     """
-    threads = Thread.objects.for_principal(principal).filter(pk=thread_form(thread_id))
-    thread: Thread | None = threads.first()
+    thread = own_thread.one(principal=principal, thread_id=thread_form(thread_id))
     if thread is None:
         raise NotFound()
     return thread
@@ -50,9 +50,19 @@ def thread_page(principal: Principal, *, after: str | None = None) -> dict[str, 
         NotFound: for an unknown `after`.
     """
     behind = find_thread(principal, after) if after else None
-    rows = Thread.objects.for_principal(principal).newest_first(after=behind)[: THREADS + 1]
+    place = {"updated_at": behind.updated_at, "row_id": behind.pk} if behind else {}
+    rows = _newest_threads.read(principal=principal, **place)
     threads = [wire.thread_object(thread) for thread in rows]
     return {"data": threads[:THREADS], "has_more": len(threads) > THREADS}
+
+
+@Written
+def _newest_threads(
+    *, principal: Any, updated_at: Any = None, row_id: Any = None
+) -> QuerySet[Thread]:
+    behind = None if row_id is None else Thread(id=row_id, updated_at=updated_at)
+    rows: QuerySet[Thread] = Thread.objects.for_principal(principal).newest_first(after=behind)
+    return rows[: THREADS + 1]
 
 
 def message_page(
@@ -72,7 +82,7 @@ def message_page(
     steps = _steps(runs)
     calls = _calls(steps)
     active = next((run for run in runs if run.is_active), None)
-    waiting = [] if before else list(_messages_of(thread).queued())
+    waiting = [] if before else _queued_messages.read(thread_id=thread.pk)
     _load_assistants([*messages, *runs, *waiting])
     labels = registry.labels()
     return {
@@ -93,53 +103,91 @@ def _run(run: Run, calls: dict[str, list[ToolCall]], labels: dict[str, str]) -> 
 
 def _load_assistants(rows: Sequence[Message | Run]) -> None:
     """Give each row its assistant: most pages have one, which a join would bring with each row."""
-    known = Assistant.objects.in_bulk({row.assistant_id for row in rows if row.assistant_id})
+    named = list({row.assistant_id for row in rows if row.assistant_id})
+    found = _assistants.read(chosen=named) if named else []
+    known: dict[Any, Assistant] = {one.pk: one for one in found}
     for row in rows:
         row.assistant = known.get(row.assistant_id)
 
 
-def _messages_of(thread: Thread) -> MessageQuerySet:
-    rows: MessageQuerySet = Message.objects.filter(thread=thread)
-    return rows
-
-
 def _messages(thread: Thread, before: str | None) -> tuple[list[Message], bool]:
-    rows = _messages_of(thread).placed().order_by("-position")
-    if before is not None:
-        known = ids.is_id(before, "msg_")
-        limit = rows.filter(pk=before).values_list("position", flat=True).first() if known else None
-        if limit is None:
-            raise NotFound()
-        rows = rows.filter(position__lt=limit)
-    found = list(rows[: MESSAGES + 1])
+    limit = {"below": _position(thread, before)} if before is not None else {}
+    found = _newest_messages.read(thread_id=thread.pk, **limit)
     return found[:MESSAGES][::-1], len(found) > MESSAGES
+
+
+def _position(thread: Thread, message_id: str) -> int:
+    rows = Message.objects.placed().filter(thread=thread, pk=message_id)
+    known = ids.is_id(message_id, "msg_")
+    position: int | None = rows.values_list("position", flat=True).first() if known else None
+    if position is None:
+        raise NotFound()
+    return position
 
 
 def _runs(thread: Thread, messages: Sequence[Message]) -> list[Run]:
     """Return the runs that wrote or answered one of `messages`, in the order of their start."""
     if not messages:
         return []
-    named = Q(pk__in={message.run_ref for message in messages if message.run_ref})
-    span = (messages[0].position, messages[-1].position)
-    since = min(message.created_at for message in messages)
-    answered = Q(through_position__range=span, created_at__gte=since)
-    rows = Run.objects.filter(named | answered, thread=thread)
-    return list(rows.order_by("created_at", "id"))
+    return _runs_about.read(
+        thread_id=thread.pk,
+        named=[message.run_ref for message in messages if message.run_ref],
+        first=messages[0].position,
+        last=messages[-1].position,
+        since=min(message.created_at for message in messages),
+    )
 
 
 def _steps(runs: Sequence[Run]) -> list[RunStep]:
-    rows = RunStep.objects.filter(run__in=[run.pk for run in runs])
-    return list(rows.order_by("run_id", "index"))
+    return _steps_of.read(runs=[run.pk for run in runs]) if runs else []
 
 
 def _calls(steps: Sequence[RunStep]) -> dict[str, list[ToolCall]]:
     """Return the calls of each run that made any."""
     found: dict[str, list[ToolCall]] = defaultdict(list)
     if used := {step.run_id for step in steps if step.type == "tool_calls"}:
-        rows = ToolCall.objects.filter(run__in=used)
-        for call in rows.order_by("run_id", "round", "index"):
+        for call in _calls_of.read(runs=list(used)):
             found[call.run_id].append(call)
     return found
+
+
+@Written
+def _newest_messages(*, thread_id: Any, below: Any = None) -> QuerySet[Message]:
+    rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
+    if below is not None:
+        rows = rows.filter(position__lt=below)
+    return rows.order_by("-position")[: MESSAGES + 1]
+
+
+@Written
+def _queued_messages(*, thread_id: Any) -> QuerySet[Message]:
+    rows: QuerySet[Message] = Message.objects.filter(thread_id=thread_id).queued()
+    return rows
+
+
+@Written
+def _runs_about(*, thread_id: Any, named: Any, first: Any, last: Any, since: Any) -> QuerySet[Run]:
+    answered = Q(through_position__gte=first, through_position__lte=last, created_at__gte=since)
+    rows: QuerySet[Run] = Run.objects.filter(thread_id=thread_id)
+    return rows.filter(Q(Among(F("id"), named)) | answered).order_by("created_at", "id")
+
+
+@Written
+def _steps_of(*, runs: Any) -> QuerySet[RunStep]:
+    rows: QuerySet[RunStep] = RunStep.objects.filter(Among(F("run_id"), runs))
+    return rows.order_by("run_id", "index")
+
+
+@Written
+def _calls_of(*, runs: Any) -> QuerySet[ToolCall]:
+    rows: QuerySet[ToolCall] = ToolCall.objects.filter(Among(F("run_id"), runs))
+    return rows.order_by("run_id", "round", "index")
+
+
+@Written
+def _assistants(*, chosen: Any) -> QuerySet[Assistant]:
+    rows: QuerySet[Assistant] = Assistant.objects.filter(Among(F("id"), chosen))
+    return rows
 
 
 def _step_objects(
