@@ -24,25 +24,24 @@ from chat.models import (
     Thread,
     ThreadMapping,
     ToolCall,
-    Usage,
 )
 from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
 from chat.runs import pricing, terms, upstreams
 from chat.runs.citations import file_paths
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
-from chat.runs.drafts import inserts_of, store_draft, take_place
+from chat.runs.drafts import inserts_of, take_place
 from chat.runs.history import History
 from chat.runs.lifecycle import advance
 from chat.runs.limits import over_limit, prompt_tokens, tokens_left
 from chat.runs.prompt import Prompt, build_prompt
 from chat.runs.queue import start_next_queued
-from chat.runs.turn import CANCELLED, Draft, Ending, Spent, Started, Turn, failed, incomplete
+from chat.runs.turn import CANCELLED, Draft, Ending, Started, Turn, failed, incomplete
 from chat.tools import code_interpreter, dispatch
 from chat.tools.code_files import Input
 from tenants.access import Principal, principal_for_run
 from tenants.scope import tenant_scope
-from tenants.together import Insert
+from tenants.together import Insert, insert_together
 
 TOTALS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 
@@ -199,15 +198,10 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
     )
 
 
-def store_spent(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:
-    """Insert usage rows and return the run's new totals."""
-    Usage.objects.bulk_create(pricing.usage_rows(run, spent))
-    return totals_with(run, spent)
-
-
-def totals_with(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:
+def _totals(turn: Turn) -> dict[str, Any]:
     """Return the run's totals with what was spent since; failed attempts are not in them."""
-    used = [one.usage for one in spent if one.outcome == "used"]
+    run = turn.run
+    used = [one.usage for one in turn.spent if one.outcome == "used"]
     return {
         "prompt_tokens": run.prompt_tokens + sum(usage.input_tokens for usage in used),
         "completion_tokens": run.completion_tokens + sum(usage.output_tokens for usage in used),
@@ -216,7 +210,7 @@ def totals_with(run: Run, spent: Sequence[Spent]) -> dict[str, Any]:
 
 
 def note_spent(turn: Turn, totals: dict[str, Any]) -> None:
-    """Take over what `store_spent` returned, once it is committed."""
+    """Take over the run's new totals, once they are committed with what was spent."""
     _note(turn.run, totals)
     turn.spent.clear()
 
@@ -241,15 +235,19 @@ def _record_calls(
 ) -> tuple[list[ToolCall], dict[str, Any]]:
     if turn.draft is not None:
         take_place(turn.draft)
-    totals = totals_with(turn.run, turn.spent)
+    totals = _totals(turn)
     fenced_update(turn.claim, rounds=turn.rounds, state=turn.state_to_store, **totals)
-    beside = [Insert(rows=list(pricing.usage_rows(turn.run, turn.spent))), Insert(rows=[step])]
+    beside = [_usage(turn), Insert(rows=[step])]
     if turn.draft is not None:
         _link_files(turn.draft)
         turn.draft.settle(step.created_at, message_reason="", step_status=StepStatus.COMPLETED)
         beside += inserts_of(turn.draft)
     context = dispatch.CallContext(principal=principal, run=turn.run, step=step)
     return dispatch.prepare(context, proposed, beside=beside), totals
+
+
+def _usage(turn: Turn) -> Insert:
+    return Insert(rows=pricing.usage_rows(turn.run, turn.spent))
 
 
 def _link_files(draft: Draft) -> None:
@@ -273,6 +271,7 @@ def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
     try:
         with tenant_scope(turn.claim.tenant_id), transaction.atomic():
             totals = _move(turn, RunStatus.REQUIRES_ACTION, owner=None, expires_at=deadline)
+            insert_together([_usage(turn)])
     except ClaimLapsed:
         totals = _written_before(turn, RunStatus.REQUIRES_ACTION, owner=None)
         del totals["reason"]
@@ -306,11 +305,13 @@ def _finish(
     position = _lock_thread(turn)
     reason = _reason_of(run.pk, ending)
     totals = _move(turn, ending.status, reason=reason, ended_at=now)
+    inserts = [_usage(turn)]
     if turn.draft is not None:
         turn.count_tokens(turn.draft.step)
         _link_files(turn.draft)
         turn.draft.settle(now, message_reason=ending.message_reason, step_status=ending.step_status)
-        store_draft(turn.draft)
+        inserts += inserts_of(turn.draft)
+    insert_together(inserts)
     if turn.open_step is not None:
         close_steps(run.pk, ending, now)
     _sync_mapping(turn, ending, position)
@@ -318,12 +319,12 @@ def _finish(
 
 
 def _move(turn: Turn, status: RunStatus, **fields: Any) -> dict[str, Any]:
-    """Move the claimed run to `status` with what it used, and return its totals.
+    """Move the claimed run to `status` and return its new totals; usage is the caller's to insert.
 
     Raises:
         ClaimLapsed: when it is this process's no longer, or has moved already.
     """
-    totals = store_spent(turn.run, turn.spent)
+    totals = _totals(turn)
     rest = {"rounds": turn.rounds, "state": turn.state_to_store, **totals, **fields}
     if not advance(turn.claim.run_id, status, claim=turn.claim, **rest):
         raise ClaimLapsed(turn.claim.run_id)

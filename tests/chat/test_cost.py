@@ -94,7 +94,7 @@ async def test_a_plain_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> No
         with counted() as statements:
             await turn(world.acme, "hello again", first.thread.pk)
             made = list(statements)
-    assert len(made) <= 14, "\n".join(made)
+    assert len(made) <= 13, "\n".join(made)
     assert all(channel.writer is None for channel in hub.channels.values())
 
 
