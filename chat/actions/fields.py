@@ -116,6 +116,21 @@ def clean_metadata(value: Any, *, param: str = "metadata") -> dict[str, str]:
     }
 
 
+def clean_expiry(value: Any, *, anchor: str, unit: str, least: int, most: int) -> int | None:
+    """Return how many of `unit` after `anchor` something expires, None for never.
+
+    Raises:
+        InvalidInput: naming the part of `expires_after`.
+    """
+    if value is None:
+        return None
+    param = "expires_after"
+    given = clean_object(value, param=param, allowed=("anchor", unit))
+    if given.get("anchor") != anchor:
+        raise InvalidInput(f"Expected '{anchor}'.", param=f"{param}.anchor")
+    return clean_whole(given.get(unit), param=f"{param}.{unit}", least=least, most=most)
+
+
 _KINDS = {
     "asst_": "assistant",
     "thread_": "thread",

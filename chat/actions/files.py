@@ -12,12 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat import storage
-from chat.actions.fields import (
-    clean_choice,
-    clean_object,
-    clean_whole,
-    row_named,
-)
+from chat.actions.fields import clean_choice, clean_expiry, row_named
 from chat.conf import conf
 from chat.errors import ChatError, FileTooLarge, InvalidInput, NotAllowed
 from chat.models import File, VectorStore
@@ -148,7 +143,7 @@ def delete_file(principal: Principal, file_id: str) -> None:
             record(principal, "file.deleted", row, name=row.filename)
 
 
-def own_file(principal: Principal, file_id: Any, *, param: str = "file_id") -> File:
+def own_file(principal: Principal, file_id: Any) -> File:
     """Return a file of the principal's; in the tenant's scope and a transaction.
 
     Raises:
@@ -156,7 +151,7 @@ def own_file(principal: Principal, file_id: Any, *, param: str = "file_id") -> F
         NotFound: for an unknown file.
     """
     rows = File.objects.for_principal(principal)
-    row: File = row_named(rows, file_id, param=param, prefix="file-")
+    row: File = row_named(rows, file_id, param="file_id", prefix="file-")
     return row
 
 
@@ -188,15 +183,10 @@ def clean_name(name: str) -> str:
     return last or "file"
 
 
-def clean_file_expiry(value: Any, *, param: str = "expires_after") -> int | None:
+def clean_file_expiry(value: Any) -> int | None:
     """Return after how many seconds a file expires; raises InvalidInput."""
-    if value is None:
-        return None
-    given = clean_object(value, param=param, allowed=("anchor", "seconds"))
-    if given.get("anchor") != "created_at":
-        raise InvalidInput("Expected 'created_at'.", param=f"{param}.anchor")
     least, most = EXPIRY_SECONDS
-    return clean_whole(given.get("seconds"), param=f"{param}.seconds", least=least, most=most)
+    return clean_expiry(value, anchor="created_at", unit="seconds", least=least, most=most)
 
 
 def checked_type(content: BinaryIO, name: str) -> str:

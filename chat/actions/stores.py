@@ -12,6 +12,7 @@ from django.utils import timezone
 from procrastinate.contrib.django import app as jobs
 
 from chat.actions.fields import (
+    clean_expiry,
     clean_id,
     clean_list,
     clean_metadata,
@@ -68,7 +69,7 @@ def create_store(
         member=owner_of(principal, company=principal.is_admin),
         name=_name(name),
         description=_description(description),
-        expires_days=clean_expiry(expires_after),
+        expires_days=_expiry(expires_after),
         metadata=clean_metadata(metadata),
     )
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -93,7 +94,7 @@ def update_store(principal: Principal, store_id: str, **fields: Any) -> VectorSt
     if "description" in fields:
         cleaned["description"] = _description(fields["description"])
     if "expires_after" in fields:
-        cleaned["expires_days"] = clean_expiry(fields["expires_after"])
+        cleaned["expires_days"] = _expiry(fields["expires_after"])
     if "metadata" in fields:
         cleaned["metadata"] = clean_metadata(fields["metadata"])
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -122,9 +123,7 @@ def delete_store(principal: Principal, store_id: str) -> None:
         record(principal, "collection.deleted", store, name=store.name)
 
 
-def own_store(
-    principal: Principal, store_id: Any, *, param: str = "vector_store_id", lock: bool = False
-) -> VectorStore:
+def own_store(principal: Principal, store_id: Any, *, lock: bool = False) -> VectorStore:
     """Return a store of the principal's; in the tenant's scope and a transaction.
 
     Raises:
@@ -133,7 +132,7 @@ def own_store(
     """
     rows = VectorStore.objects.for_principal(principal)
     rows = rows.select_for_update(no_key=True) if lock else rows
-    store: VectorStore = row_named(rows, store_id, param=param, prefix=STORE)
+    store: VectorStore = row_named(rows, store_id, param="vector_store_id", prefix=STORE)
     return store
 
 
@@ -306,14 +305,8 @@ def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
     return largest, overlap
 
 
-def clean_expiry(value: Any, *, param: str = "expires_after") -> int | None:
-    """Return after how many days without use a store expires. Raises InvalidInput."""
-    if value is None:
-        return None
-    given = clean_object(value, param=param, allowed=("anchor", "days"))
-    if given.get("anchor") != "last_active_at":
-        raise InvalidInput("Expected 'last_active_at'.", param=f"{param}.anchor")
-    return clean_whole(given.get("days"), param=f"{param}.days", least=1, most=MOST_DAYS)
+def _expiry(value: Any) -> int | None:
+    return clean_expiry(value, anchor="last_active_at", unit="days", least=1, most=MOST_DAYS)
 
 
 def _name(value: Any) -> str:

@@ -16,13 +16,13 @@ _SIMPLE = (str, bool, int, float)
 _SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
-def condition_of(value: Any, *, param: str = "filters") -> Q:
+def condition_of(value: Any) -> Q:
     """Return the condition on StoreFile rows that a filter means.
 
     Raises:
         InvalidInput: naming the part in `param`.
     """
-    return _condition(value, param, depth=0)
+    return _condition(value, "filters", depth=0)
 
 
 def _condition(value: Any, param: str, *, depth: int) -> Q:
