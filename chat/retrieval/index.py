@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 from django.db import transaction
@@ -57,7 +58,7 @@ class Indexed:
     vectors: list[tuple[int, list[float]]]
 
 
-def claim_file(tenant_id: UUID, store_file_id: int, *, most_tries: int) -> Task | None:
+def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
     """Claim a file for indexing; None where it is done, gone, or has failed too often.
 
     A file whose reader died that often is failed: it may have been the reason.
@@ -71,7 +72,7 @@ def claim_file(tenant_id: UUID, store_file_id: int, *, most_tries: int) -> Task 
         )
         if row is None:
             return None
-        if row.tries >= most_tries:
+        if row.tries >= conf.index_tries:
             _fail(row, "server_error", "Reading this file failed several times.")
             return None
         row.tries += 1
@@ -94,12 +95,10 @@ def passages_of(extracted: Extracted, *, max_tokens: int, overlap_tokens: int) -
     Raises:
         Unreadable: when they are more than one file may have.
     """
-    found: list[Span] = []
     cut = chunks(extracted.text, max_tokens=max_tokens, overlap_tokens=overlap_tokens)
-    for passage in cut:
-        found.append(passage)
-        if len(found) > MOST_PASSAGES:
-            raise Unreadable(TOO_LONG)
+    found = list(islice(cut, MOST_PASSAGES + 1))
+    if len(found) > MOST_PASSAGES:
+        raise Unreadable(TOO_LONG)
     return found
 
 

@@ -30,9 +30,7 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> None:
     embedder's server that is away leaves it waiting, as many times as a file
     may be tried.
     """
-    task = await in_lane(
-        Lane.FILES, index.claim_file, tenant_id, store_file_id, most_tries=conf.index_tries
-    )
+    task = await in_lane(Lane.FILES, index.claim_file, tenant_id, store_file_id)
     if task is None:
         return
     try:

@@ -81,7 +81,7 @@ def index(
     chunk_tokens: int = 800,
 ) -> None:
     """Do what the job does once the text is out of the file."""
-    task = claim_file(company.tenant.pk, row.pk, most_tries=3)
+    task = claim_file(company.tenant.pk, row.pk)
     assert task is not None
     extracted = Extracted(kind=Kind.TEXT, text=text, pages=pages)
     passages = passages_of(extracted, max_tokens=chunk_tokens, overlap_tokens=0)

@@ -47,7 +47,7 @@ def fill(
             max_chunk_tokens=200,
             overlap_tokens=50,
         )
-    task = claim_file(company.tenant.pk, row.pk, most_tries=3)
+    task = claim_file(company.tenant.pk, row.pk)
     assert task is not None
     extracted = Extracted(kind=Kind.TEXT, text=text)
     passages = passages_of(extracted, max_tokens=200, overlap_tokens=50)

@@ -125,7 +125,7 @@ def test_a_second_reader_of_a_finished_file_changes_nothing(world: World) -> Non
 
 def test_a_claim_that_was_overtaken_stores_nothing(world: World) -> None:
     row = waiting(world, b"The word is walnut.")
-    first = claim_file(world.acme.tenant.pk, row.pk, most_tries=3)
+    first = claim_file(world.acme.tenant.pk, row.pk)
     assert first is not None
     done = asyncio.run(pipeline._indexed(first))
     indexed(world, row)
@@ -137,7 +137,7 @@ def test_a_claim_that_was_overtaken_stores_nothing(world: World) -> None:
 def test_a_file_that_kills_its_readers_is_failed(world: World) -> None:
     row = waiting(world, b"words")
     for _death in range(3):
-        assert claim_file(world.acme.tenant.pk, row.pk, most_tries=3) is not None
+        assert claim_file(world.acme.tenant.pk, row.pk) is not None
     assert indexed(world, row).error_code == "server_error"
 
 
