@@ -8,6 +8,7 @@ from threading import Barrier
 from typing import TypeVar
 
 from tenants.db import give_back
+from tests.clock import WAIT_SECONDS
 
 T = TypeVar("T")
 
@@ -17,7 +18,7 @@ def at_once(number: int, ask: Callable[[], T]) -> list[T]:
     gate = Barrier(number)
 
     def one(_number: int) -> T:
-        gate.wait(timeout=30)
+        gate.wait(timeout=WAIT_SECONDS)
         try:
             return ask()
         finally:

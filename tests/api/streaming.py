@@ -11,6 +11,7 @@ from typing import Any
 from openai import OpenAI
 
 from tests.api.conftest import Api, program_of
+from tests.clock import WAIT_SECONDS
 from tests.model_server import ModelServer
 from tests.world import Company
 
@@ -31,7 +32,7 @@ def client_of(model: ModelServer, company: Company, name: str) -> OpenAI:
         base_url=f"{model.server.url}/v1",
         api_key=program_of(company, name).secret,
         max_retries=0,
-        timeout=30,
+        timeout=WAIT_SECONDS,
     )
 
 
@@ -73,7 +74,7 @@ def raw_events(
         headers["Last-Event-ID"] = after
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{model.server.url}/v1/{path}", data, headers)
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         fields: dict[str, str] = {}
         for line in response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -16,6 +15,7 @@ from tenants.access import Principal, principal_for_key
 from tenants.models import Membership
 from tests.api.conftest import BETA, Api, assert_error
 from tests.api.streaming import raw_events
+from tests.clock import wait_until
 from tests.model_server import ModelServer
 from tests.world import Company, World
 
@@ -162,10 +162,11 @@ def test_streams_and_runs_of_users_end_with_their_program(
 
 def reason_of(company: Company, run_id: str) -> str:
     """Wait for the end of a run and return its reason."""
-    give_up = time.monotonic() + 10
-    while True:
+
+    def read() -> Run:
         with company.scope():
             run: Run = Run.objects.get(pk=run_id)
-        if run.ended_at or time.monotonic() > give_up:
-            return str(run.reason)
-        time.sleep(0.05)
+        return run
+
+    wait_until(lambda: read().ended_at)
+    return str(read().reason)

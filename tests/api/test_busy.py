@@ -113,7 +113,7 @@ def test_a_line_is_nobodys_to_take_over(alice: Api, world: World, busy: dict[str
 
 
 def test_a_stream_waits_for_its_turn_too(model: ModelServer, alice: Api) -> None:
-    model.upstream.expect(say=("One", " two"), pace=0.2)
+    model.upstream.expect(say=("One", " two"), held_after=1)
     model.upstream.expect(say=("Three",), expect_text="Second")
     thread = alice.made("threads", messages=[{"role": "user", "content": "First"}])["id"]
     body: dict[str, Any] = {"assistant_id": model.acme, "stream": True}
@@ -121,6 +121,11 @@ def test_a_stream_waits_for_its_turn_too(model: ModelServer, alice: Api) -> None
     first = raw_events(model, alice, path, body=body)
     assert next(first).name == "thread.run.created"
     more = [{"role": "user", "content": "Second"}]
-    second = {**body, "busy": "queue", "additional_messages": more}
-    assert text_in(raw_events(model, alice, path, body=second)) == "Three"
+    second = raw_events(
+        model, alice, path, body={**body, "busy": "queue", "additional_messages": more}
+    )
+    assert next(second).data["atrium"]["waiting"]
+    model.upstream.wait_for_requests()
+    model.upstream.go_on()
+    assert text_in(second) == "Three"
     assert text_in(first) == "One two"

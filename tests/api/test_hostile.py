@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.api.conftest import Api, assert_error, program_of
 from tests.bad_json import ID_FORMS, bad_bodies
+from tests.clock import WAIT_SECONDS
 from tests.database import TestDatabase
 from tests.isolation.rows import build_rows, contents
 from tests.isolation.test_api import SLOT, asks, methods
@@ -176,7 +177,8 @@ def exchange(server: Server, api: Api, path: str, *lines: str, body: bytes) -> t
     """Send a request byte by byte; return the head of the answer and its JSON."""
     head = [f"POST /v1/{path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *lines]
     head += [f"{name}: {value}" for name, value in api._headers().items()]
-    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as connection:
+    address = ("127.0.0.1", server.port)
+    with closing(socket.create_connection(address, timeout=WAIT_SECONDS)) as connection:
         connection.sendall("\r\n".join([*head, f"Content-Type: {JSON}", "", ""]).encode() + body)
         answer = b""
         while chunk := connection.recv(65_536):

@@ -100,8 +100,9 @@ def test_a_retry_of_what_never_arrived_is_carried_out(alice: Api, world: World) 
 
 @pytest.mark.parametrize("limit", ["RUNS_PER_MEMBER", "API_REQUESTS_PER_MINUTE"])
 def test_a_retry_of_a_refused_attempt_is_not_answered_for_an_earlier_request(
-    alice: Api, world: World, settings: Settings, limit: str
+    alice: Api, world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
+    monkeypatch.setattr("chat.api.throttles.time.time", lambda: 60_000_005.0)
     cache.clear()
     first, usual = begin(counted(alice, 0), world), settings.CHAT
     settings.CHAT = {**usual, limit: 1}
@@ -139,7 +140,10 @@ def later(world: World, passed: timedelta) -> None:
 def test_keys_are_remembered_for_a_day_and_attempts_for_a_minute(alice: Api, world: World) -> None:
     begin(named(alice), world)
     begin(counted(alice, 0), world)
-    for passed, left in ((59, 2), (2, 1), (24 * 3600 - 62, 1), (2, 0)):
+    with world.acme.scope():
+        kept = [one.expires_at - one.created_at for one in IdempotencyRecord.objects.all()]
+    assert sorted(kept) == [timedelta(minutes=1), timedelta(days=1)]
+    for passed, left in ((30, 2), (31, 1), (24 * 3600 - 121, 1), (61, 0)):
         later(world, timedelta(seconds=passed))
         async_to_sync(erase_idempotency_records.func)(0)
         assert count(world, IdempotencyRecord) == left

@@ -15,6 +15,7 @@ from chat.models import Message, Thread, ThreadMapping
 from chat.runs.start import insert_run
 from tests.api.conftest import Api, assert_error
 from tests.api.published import assert_published
+from tests.clock import WAIT_SECONDS
 from tests.server import Server
 from tests.world import World
 
@@ -306,7 +307,7 @@ def test_messages_of_one_moment_get_a_place_each(
         asked = urllib.request.Request(
             f"{server.url}/v1/{thread}/messages", data=body, headers=headers
         )
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=WAIT_SECONDS) as answer:
             return int(answer.status)
 
     with ThreadPoolExecutor(8) as pool:

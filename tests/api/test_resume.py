@@ -46,8 +46,9 @@ def names(events: list[Raw]) -> list[str]:
 
 
 def test_a_dropped_stream_is_resumed_while_it_runs(model: ModelServer, alice: Api) -> None:
-    model.upstream.expect(say=SAID, pace=0.05)
-    seen = list(itertools.islice(began(model, alice), 12))
+    model.upstream.expect(say=SAID, held_after=3, pace=0.05)
+    seen = list(itertools.islice(began(model, alice), 9))
+    model.upstream.go_on()
     rest = list(events_of(model, alice, run_in(seen), after=seen[-1].id))
     assert text_in(seen) and text_in(rest)
     assert text_in([*seen, *rest]) == "".join(SAID)

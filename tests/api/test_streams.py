@@ -190,7 +190,7 @@ def test_a_step_that_broke_off_is_closed_and_repeated(model: ModelServer, alice:
 
 
 def test_a_cancelled_run_ends_its_stream(model: ModelServer, alice: OpenAI) -> None:
-    model.upstream.expect(say=SAID, stall_after=2)
+    model.upstream.expect(say=SAID, stall_after=1)
     names: list[str] = []
     thread = asked(alice)
     for event in alice.beta.threads.runs.create(
