@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from openai import OpenAI
 
+from tests.api.conftest import program_of
 from tests.database import HEARTBEATS, TestDatabase
 from tests.server import Server, serve
 from tests.world import World
@@ -31,3 +33,11 @@ def _demonstration(
 def demonstration(world: World, _demonstration: Server) -> Server:
     """The server process, beside the two-tenant world."""
     return _demonstration
+
+
+@pytest.fixture
+def client(demonstration: Server, world: World) -> Iterator[OpenAI]:
+    """A client with a key of adam's."""
+    key = program_of(world.acme, "adam").secret
+    with OpenAI(base_url=f"{demonstration.url}/v1", api_key=key, max_retries=0) as made:
+        yield made

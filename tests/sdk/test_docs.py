@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,45 +29,37 @@ def snippets(page: str, language: str) -> str:
     return "\n".join(found)
 
 
+Printed = Callable[[list[str | Path]], str]
+
+
 @pytest.fixture
-def environment(world: World, demonstration: Server) -> dict[str, str]:
-    """What the page tells to export: address and key of an admin's program."""
+def printed(world: World, demonstration: Server) -> Printed:
+    """Runs a command with what the page tells to export: address and key of an admin's program."""
     scopes = ["read", "write", "admin", "act_for_users"]
-    return {
-        "PATH": os.environ["PATH"],
-        "OPENAI_BASE_URL": f"{demonstration.url}/v1",
-        "OPENAI_API_KEY": program_of(world.acme, "adam", scopes=scopes).secret,
-    }
+    key = program_of(world.acme, "adam", scopes=scopes).secret
+    return partial(clients.printed, url=demonstration.url, key=key)
 
 
-def printed(command: list[str | Path], environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
-def test_the_pages_python_answers_calls_and_acts_for_users(environment: dict[str, str]) -> None:
+def test_the_pages_python_answers_calls_and_acts_for_users(printed: Printed) -> None:
     code = QUIET + snippets("docs/api.md", "python")
-    told = printed([sys.executable, "-c", code], environment)
+    told = printed([sys.executable, "-c", code])
     assert told.startswith("completed ")
     assert "Graz: sunny, 21 degrees" in told
     assert re.search(r"\['thread_\w+'\]", told)
 
 
-def test_the_pages_node_streams_an_answer(environment: dict[str, str]) -> None:
+def test_the_pages_node_streams_an_answer(printed: Printed) -> None:
     node = clients.program("node", "node")
     with tempfile.NamedTemporaryFile("w", suffix=".mjs", dir=clients.FOLDER / "node") as file:
         file.write(snippets("docs/api.md", "node"))
         file.flush()
-        told = printed([node, file.name], environment)
+        told = printed([node, file.name])
     assert len(told.splitlines()) > 1
     assert told.endswith("completed\n")
 
 
-def test_the_pages_curl_gets_models_assistants_and_a_thread(environment: dict[str, str]) -> None:
-    told = printed(["bash", "-ec", snippets("docs/api.md", "curl")], environment)
+def test_the_pages_curl_gets_models_assistants_and_a_thread(printed: Printed) -> None:
+    told = printed(["bash", "-ec", snippets("docs/api.md", "curl")])
     decoder, found = json.JSONDecoder(), []
     while told:
         one, end = decoder.raw_decode(told)
@@ -76,6 +68,6 @@ def test_the_pages_curl_gets_models_assistants_and_a_thread(environment: dict[st
     assert found == ["list", "list", "thread"]
 
 
-def test_the_readmes_python_prints_an_answer(environment: dict[str, str]) -> None:
-    told = printed([sys.executable, "-c", QUIET + snippets("README.md", "python")], environment)
+def test_the_readmes_python_prints_an_answer(printed: Printed) -> None:
+    told = printed([sys.executable, "-c", QUIET + snippets("README.md", "python")])
     assert told.strip()

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from openai import OpenAI
 
-from tests.api.conftest import program_of
 from tests.retrieval import files
-from tests.server import Server
-from tests.world import World
-
-
-@pytest.fixture
-def client(demonstration: Server, world: World) -> Iterator[OpenAI]:
-    """A client with a key of adam's."""
-    key = program_of(world.acme, "adam").secret
-    with OpenAI(base_url=f"{demonstration.url}/v1", api_key=key, max_retries=0) as made:
-        yield made
 
 
 def test_a_file_is_uploaded_read_and_found(client: OpenAI) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def expect_helpers(model: ModelServer) -> None:
 
 def saw(command: list[str | Path], model: ModelServer, world: World) -> dict[str, Any]:
     key = program_of(world.acme, "adam").secret
-    seen: dict[str, Any] = clients.run(command, url=model.server.url, key=key)
+    seen: dict[str, Any] = json.loads(clients.printed(command, url=model.server.url, key=key))
     return seen
 
 

@@ -22,7 +22,7 @@ ARGUMENTS = [
     "--max-examples=4",
     "--generation-deterministic",
     "--suppress-health-check=all",
-    "--request-timeout=20",
+    "--request-timeout=120",
     "--warnings=off",
     "--no-color",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,20 +40,16 @@ def told(python: Path, name: str, model: ModelServer, world: World, folder: Path
     """Run a tutorial's program and return the lines it prints."""
     manual = folder / "manual.pdf"
     manual.write_bytes(files.pdf(TABLES, DROPPED))
-    done = subprocess.run(
-        [python, "-W", "ignore::DeprecationWarning", clients.FOLDER / name, manual],
-        env={
-            "OPENAI_BASE_URL": f"{model.server.url}/v1",
-            "OPENAI_API_KEY": program_of(world.acme, "adam").secret,
-            "OPENAI_MODEL": "test-model",
-        },
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.splitlines()
+    command: list[str | Path] = [
+        python,
+        "-W",
+        "ignore::DeprecationWarning",
+        clients.FOLDER / name,
+        manual,
+    ]
+    key = program_of(world.acme, "adam").secret
+    said = clients.printed(command, url=model.server.url, key=key, OPENAI_MODEL="test-model")
+    return said.splitlines()
 
 
 def last_prompt(model: ModelServer) -> str:
