@@ -56,6 +56,11 @@ class Principal:
         return self.membership.pk if self.membership else None
 
     @property
+    def key_id(self) -> UUID | None:
+        """The API key's id, None for people."""
+        return self.key.pk if self.key else None
+
+    @property
     def is_admin(self) -> bool:
         """True for admins and owners (and an operator inside the tenant)."""
         return self.role in (Role.ADMIN, Role.OWNER)

@@ -88,7 +88,7 @@ def append_messages(
         thread,
         cleaned,
         sender=principal.membership_id,
-        sender_key=principal.key.pk if principal.key else None,
+        sender_key=principal.key_id,
     )
 
 

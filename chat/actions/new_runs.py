@@ -154,7 +154,7 @@ def _insert(principal: Principal, asked: _Asked, **more: Any) -> Run:
         asked.thread,
         assistant=asked.assistant,
         member_id=_member(principal),
-        key_id=principal.key.pk if principal.key else None,
+        key_id=principal.key_id,
         options=asked.options,
         **more,
     )

@@ -136,7 +136,7 @@ def _retry(principal: Principal, thread_id: str, assistant_id: str | None) -> Ru
         thread,
         assistant=assistant,
         member_id=principal.membership_id,
-        key_id=principal.key.pk if principal.key else None,
+        key_id=principal.key_id,
         owner=worker.claim_owner,
     )
     launch(run)

@@ -144,7 +144,7 @@ def _create(principal: Principal, thread_id: str | None, asked: Asked) -> Sent:
         attachments=asked.attachments,
         client_id=asked.client_id,
         sender=principal.membership_id,
-        sender_key=principal.key.pk if principal.key else None,
+        sender_key=principal.key_id,
     )
     assert principal.membership_id is not None
     active_id = active_run_of(thread.pk, member_id=principal.membership_id)
