@@ -10,7 +10,6 @@ from django.middleware.csrf import get_token
 from django.templatetags.static import static
 from django.urls import reverse
 
-from chat.actions.files import IMAGE_BYTES
 from chat.actions.tool_definitions import BUILT_IN
 from chat.conf import conf
 from chat.models import Assistant
@@ -66,7 +65,6 @@ def page_data(
             "bytes": settings.BODY_LIMIT,
             "frame": conf.frame_bytes,
             "file": conf.file_bytes,
-            "image": IMAGE_BYTES,
             "files": MOST_ATTACHED,
         },
         "company": {"name": principal.tenant.name},

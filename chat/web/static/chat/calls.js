@@ -1,11 +1,11 @@
 // What a search of documents found, and what code did, as the lines of a step fold out.
+import { sourceItem } from "./citations.js";
 import { codeBlock } from "./decorate.js";
 import { el } from "./dom.js";
+import { caption, resultText } from "./facts.js";
 import { FileChip } from "./files.js";
 import { t } from "./page-data.js";
 import { PictureView } from "./pictures.js";
-
-const caption = (key) => el("p", { class: "step-caption" }, t(key));
 
 function foundFiles(passages) {
   const files = new Map();
@@ -17,17 +17,15 @@ function foundFiles(passages) {
     const [first] = several;
     const pages = [...new Set(several.flatMap(({ page }) => page ?? []))].sort((a, b) => a - b);
     const where = pages.length > 0 ? t("pages", { pages: pages.join(", ") }) : "";
-    const button = el("button", { type: "button", class: "source-link", "data-source": true },
+    return sourceItem({ ...first, quote: null },
       el("span", { class: "source-name" }, first.file_name), where && el("span", { class: "source-where" }, where));
-    button.citation = { ...first, quote: null };
-    return el("li", {}, button);
   });
   return el("ul", { class: "sources" }, ...rows);
 }
 
 function searched(call) {
   const passages = call.atrium?.passages ?? [];
-  if (passages.length === 0) return [el("p", { class: "step-caption" }, t("found_nothing"))];
+  if (passages.length === 0) return [caption("found_nothing")];
   return [caption("found_in"), foundFiles(passages)];
 }
 
@@ -37,15 +35,9 @@ function computed(call, views) {
   if (input) codeBlock(code.firstElementChild, false);
   const nodes = input ? [code] : [];
   const logs = outputs.flatMap((output) => output.logs ?? []).join("");
-  if (logs) {
-    nodes.push(caption("result"),
-      el("pre", { class: "result", tabindex: "0", role: "group", "aria-label": t("result") }, logs));
-  }
+  if (logs) nodes.push(caption("result"), resultText(logs));
   const error = call.atrium?.error;
-  if (error) {
-    nodes.push(caption("code_error"),
-      el("pre", { class: "result bad", tabindex: "0", role: "group", "aria-label": t("code_error") }, error));
-  }
+  if (error) nodes.push(caption("code_error"), resultText(error, "code_error"));
   for (const output of outputs) if (output.image) views.push(new PictureView(output.image.file_id));
   const shown = new Set(outputs.flatMap((output) => output.image?.file_id ?? []));
   nodes.push(...views.map((view) => view.node));

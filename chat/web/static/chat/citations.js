@@ -2,7 +2,10 @@
 import { el, setText } from "./dom.js";
 import { t } from "./page-data.js";
 
-const MARK = /【([a-z0-9]{4}:\d{1,3})(?:†[^【】\n]*)?】/g;
+const ADDRESS = /[a-z0-9]{4}:\d{1,3}/;
+const MARK = new RegExp(`【(${ADDRESS.source})(?:†[^【】\\n]*)?】`, "g");
+// A place keeps to the word before it.
+const PLACED = new RegExp(` ?(${MARK.source})`, "g");
 // Around a place's number, for Markdown to carry through: no text of a model holds them.
 export const [BEGIN, END] = ["\ue000", "\ue001"];
 
@@ -10,21 +13,16 @@ export const [BEGIN, END] = ["\ue000", "\ue001"];
 export function withPlaces(text) {
   const marks = [];
   const plain = text.replaceAll(BEGIN, "").replaceAll(END, "");
-  // A place keeps to the word before it.
-  const source = plain.replace(new RegExp(` ?(${MARK.source})`, "g"), (_, mark, address) => `${BEGIN}${marks.push({ mark, address }) - 1}${END}`);
+  const source = plain.replace(PLACED, (_, mark, address) => `${BEGIN}${marks.push({ mark, address }) - 1}${END}`);
   return { source, marks };
 }
 
 /** What searches of a chat found, by the addresses of its marks. */
 export function passagesOf(conversation) {
   const found = new Map();
-  for (const steps of conversation.steps.values()) {
-    for (const step of steps.values()) {
-      for (const call of step.step_details?.tool_calls ?? []) {
-        for (const passage of call.atrium?.passages ?? []) {
-          found.set(/[a-z0-9]{4}:\d{1,3}/.exec(passage.mark)?.[0], { ...passage, quote: null });
-        }
-      }
+  for (const call of conversation.toolCalls()) {
+    for (const passage of call.atrium?.passages ?? []) {
+      found.set(ADDRESS.exec(passage.mark)?.[0], { ...passage, quote: null });
     }
   }
   return found;
@@ -55,8 +53,8 @@ export function citationsOf(message, marks, passages) {
   });
 }
 
-/** One citation for each number, in order. */
-export function distinct(citations) {
+// One citation for each number, in order.
+function distinct(citations) {
   const found = new Map();
   for (const one of citations) if (one && !found.has(one.number)) found.set(one.number, one);
   return [...found.values()].sort((one, other) => one.number - other.number);
@@ -85,6 +83,13 @@ export function placeButton(place) {
     bracket("["), el("span", { class: "cite-number" }), bracket("]"));
 }
 
+/** A line of a list of sources; pressing it opens what `citation` names. */
+export function sourceItem(citation, ...children) {
+  const button = el("button", { type: "button", class: "source-link", "data-source": true }, ...children);
+  button.citation = citation;
+  return el("li", {}, button);
+}
+
 /** The list of sources below an answer. */
 export class SourceList {
   constructor() {
@@ -98,13 +103,9 @@ export class SourceList {
     const shown = JSON.stringify(sources);
     if (shown === this.shown) return;
     this.shown = shown;
-    this.node.replaceChildren(...sources.map((citation) => {
-      const button = el("button", { type: "button", class: "source-link", "data-source": true },
-        el("span", { class: "source-number" }, String(citation.number)),
-        el("span", { class: "source-name" }, whereOf(citation)));
-      button.citation = citation;
-      return el("li", {}, button);
-    }));
+    this.node.replaceChildren(...sources.map((citation) => sourceItem(citation,
+      el("span", { class: "source-number" }, String(citation.number)),
+      el("span", { class: "source-name" }, whereOf(citation)))));
   }
 }
 

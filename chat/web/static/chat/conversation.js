@@ -44,6 +44,13 @@ export class Conversation {
     return this.messages.keys().next().value ?? null;
   }
 
+  /** The tool calls of the chat, in the order of its runs and their steps. */
+  *toolCalls() {
+    for (const steps of this.steps.values()) {
+      for (const step of steps.values()) yield* step.step_details?.tool_calls ?? [];
+    }
+  }
+
   get empty() {
     return this.messages.size === 0 && this.pending.length === 0 && this.runs.size === 0;
   }

@@ -1,16 +1,15 @@
 // Values of a tool call laid out for people: names and values, lists of things as a table.
 import { el } from "./dom.js";
+import { t } from "./page-data.js";
 
 const isScalar = (value) => value === null || typeof value !== "object";
 const isFlat = (value) => !isScalar(value) && !Array.isArray(value) && Object.values(value).every(isScalar);
 const MOST_ROWS = 100;
 
-const readable = (name) => {
+export const readable = (name) => {
   const words = name.replaceAll("_", " ").trim();
   return words.charAt(0).toLocaleUpperCase() + words.slice(1);
 };
-
-export { readable };
 
 function table(rows) {
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
@@ -35,6 +34,14 @@ function shown(value) {
   if (Array.isArray(value) && value.length > 0 && value.every(isFlat)) return table(value);
   if (isFlat(value)) return factList(value);
   return plain(JSON.stringify(value, null, 2));
+}
+
+/** What stands above a part of a step. */
+export const caption = (key) => el("p", { class: "step-caption" }, t(key));
+
+/** Text that a call gave, in a block that scrolls in itself and is named by `key`. */
+export function resultText(text, key = "result") {
+  return el("pre", { class: "result", "data-kind": key, tabindex: "0", role: "group", "aria-label": t(key) }, text);
 }
 
 /** Names and exact values as a definition list. */

@@ -6,12 +6,8 @@ export const LINK = "sandbox:/mnt/data/";
 /** Ids of the files that code of a chat wrote, by name; the newest counts. */
 export function madeIn(conversation) {
   const found = new Map();
-  for (const steps of conversation.steps.values()) {
-    for (const step of steps.values()) {
-      for (const call of step.step_details?.tool_calls ?? []) {
-        for (const file of call.atrium?.files ?? []) found.set(file.name, file.file_id);
-      }
-    }
+  for (const call of conversation.toolCalls()) {
+    for (const file of call.atrium?.files ?? []) found.set(file.name, file.file_id);
   }
   return found;
 }

@@ -8,7 +8,7 @@ const large = document.getElementById("picture-large");
 const title = document.getElementById("picture-title");
 const save = document.getElementById("picture-save");
 
-export function openPicture(id, name) {
+function openPicture(id, name) {
   title.textContent = name;
   large.src = pictureOf(id);
   large.alt = name;

@@ -45,8 +45,8 @@ async function fill(citation) {
   }
 }
 
-/** Open what `citation` quotes; `from` gets the focus back. */
-export function openSource(citation, from) {
+// Open what `citation` quotes; `from` gets the focus back.
+function openSource(citation, from) {
   opener = from;
   if (!panel.open) {
     document.body.classList.add("source-open");

@@ -1,7 +1,7 @@
 // What an assistant did besides writing: one quiet line each, which folds out.
 import { builtinDetails, labelOf } from "./calls.js";
 import { el, icon, setText } from "./dom.js";
-import { factList, readable } from "./facts.js";
+import { caption, factList, readable, resultText } from "./facts.js";
 import { t } from "./page-data.js";
 
 function parsed(text) {
@@ -19,8 +19,7 @@ function output(call) {
   if (text === null || text === undefined) return null;
   const value = parsed(text);
   if (isObject(value)) return factList(value);
-  const pretty = value === null ? text : JSON.stringify(value, null, 2);
-  return el("pre", { class: "result", tabindex: "0", role: "group", "aria-label": t("result") }, pretty);
+  return resultText(value === null ? text : JSON.stringify(value, null, 2));
 }
 
 const STATES = {
@@ -44,18 +43,20 @@ function stateKey(call, step) {
   ] ?? "step_done";
 }
 
-const SIGNS = { step_working: "dots", step_waiting: "hand", step_done: "check" };
+const SIGNS = {
+  step_working: "dots", step_waiting: "hand", step_done: "check", step_declined: "close", step_cancelled: "close",
+};
 
 function details(call, views) {
   if (call.type !== "function") return builtinDetails(call, views);
   const body = el("div", { class: "step-body" });
   const values = parsed(call.function?.arguments || "{}");
   if (isObject(values) && Object.keys(values).length > 0) {
-    body.append(el("p", { class: "step-caption" }, t("asked_with")), factList(values));
+    body.append(caption("asked_with"), factList(values));
   }
   const result = output(call);
-  if (result) body.append(el("p", { class: "step-caption" }, t("result")), result);
-  if (!body.hasChildNodes()) body.append(el("p", { class: "step-caption" }, t("no_details")));
+  if (result) body.append(caption("result"), result);
+  if (!body.hasChildNodes()) body.append(caption("no_details"));
   return body;
 }
 
