@@ -22,6 +22,7 @@ WORDS = {
     "placeholder_busy": _("Write the next message"),
     # Files
     "uploading_file": _("Uploading {name}"),
+    "upload_again": _("Upload {name} again"),
     "remove_file": _("Remove {name}"),
     "download_file": _("Save {name}"),
     "file_gone": _("Deleted file"),

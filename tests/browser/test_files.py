@@ -115,7 +115,8 @@ def test_a_message_sent_during_an_upload_goes_out_after_it(
     page = visit(world.acme, "alice")
     held: list[Any] = []
     page.route("**/page/files", lambda route: held.append(route))
-    page.locator("#attach-files").set_input_files([a_file("policy.md", POLICY)])
+    with page.expect_request("**/page/files"):
+        page.locator("#attach-files").set_input_files([a_file("policy.md", POLICY)])
     ask(page, "Read this")
     expect(page.locator("#attached-note")).to_contain_text("as soon as")
     expect(page.locator(".own-text")).to_have_count(0)
@@ -125,6 +126,21 @@ def test_a_message_sent_during_an_upload_goes_out_after_it(
     with world.acme.scope():
         message = Message.objects.filter(role="user").latest("created_at")
         assert [one["tools"] for one in message.attachments] == [[{"type": "file_search"}]]
+
+
+def test_a_message_that_waits_for_a_file_does_not_go_out_without_it(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    let_use(world.acme, "file_search")
+    page = visit(world.acme, "alice")
+    page.route("**/page/files", lambda route: None)
+    page.locator("#attach-files").set_input_files([a_file("policy.md", POLICY)])
+    ask(page, "Read this")
+    expect(page.locator("#attached-note")).to_contain_text("as soon as")
+    page.get_by_label("Remove policy.md").click()
+    expect(page.locator("#attached-note")).to_be_hidden()
+    expect(page.locator("#message")).to_have_value("Read this")
+    expect(page.locator(".own-text")).to_have_count(0)
 
 
 def test_a_failed_upload_says_why_and_holds_the_message_back(
@@ -138,6 +154,20 @@ def test_a_failed_upload_says_why_and_holds_the_message_back(
     page.locator("#message").fill("Read this")
     expect(page.locator(".attached-file")).to_contain_text("did not reach the server")
     expect(page.locator("#send")).to_be_disabled()
+
+
+def test_a_failed_upload_is_tried_again(
+    world: World, model: ScriptedServer, visit: Visit, watch: Watch
+) -> None:
+    watch.allowed = ["ERR_FAILED"]
+    let_use(world.acme, "file_search")
+    page = visit(world.acme, "alice")
+    page.route("**/page/files", lambda route: route.abort(), times=1)
+    page.locator("#attach-files").set_input_files([a_file("policy.md", POLICY)])
+    page.locator("#message").fill("Read this")
+    page.get_by_role("button", name="Upload policy.md again").click()
+    expect(page.locator('.attached-file[data-state="ready"]')).to_be_visible()
+    expect(page.locator("#send")).to_be_enabled()
 
 
 def test_a_company_without_room_is_told_so_at_the_file(

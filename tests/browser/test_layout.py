@@ -120,7 +120,7 @@ def code_open(page: Page, model: ScriptedServer) -> None:
     ask(page, "Draw")
     expect(last_text(page)).to_have_text("There.")
     page.locator(".step summary").click()
-    expect(page.locator(".step-body .result.bad")).to_be_visible()
+    expect(page.locator(".step-body .result[data-kind=code_error]")).to_be_visible()
     expect(page.locator(".own .picture img")).to_be_visible()
 
 
@@ -256,6 +256,19 @@ def test_the_reader_keeps_their_place_while_text_grows(
     wait_until_idle(page)
     expect(page.locator("#jump")).to_be_hidden()
     expect(answers(page).last.locator(".actions")).to_be_in_viewport(ratio=1)
+
+
+def test_the_page_follows_after_a_message_of_many_lines(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    page = visit(world.acme, "alice")
+    for number in range(2):
+        model.expect(say=tuple(f"Line {line}.\n\n" for line in range(40)))
+        ask(page, "One\nmessage\nof\nmany\nlines")
+        expect(answers(page)).to_have_count(number + 1)
+        wait_until_idle(page)
+    expect(answers(page).last.locator(".actions")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#jump")).to_be_hidden()
 
 
 def test_the_first_load_is_small(world: World, visit: Visit) -> None:

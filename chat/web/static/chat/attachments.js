@@ -1,15 +1,17 @@
 // Files that are to go with the next message: chosen, dropped or pasted, uploaded at once.
 import { el, icon, setText } from "./dom.js";
 import { keepFiles, readFiles } from "./drafts.js";
-import { iconOf, learn, sizeOf } from "./files.js";
+import { iconOf, learn, showName, sizeOf } from "./files.js";
 import { remove, upload } from "./http.js";
-import { data, t } from "./page-data.js";
+import { data, locale, t } from "./page-data.js";
 import { sentence } from "./problems.js";
 
 const list = document.getElementById("attached");
 const note = document.getElementById("attached-note");
 const button = document.getElementById("attach");
 const chooser = document.getElementById("attach-files");
+
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
 
 const TOOLS = {
   image: ["code_interpreter"],
@@ -18,8 +20,8 @@ const TOOLS = {
   other: ["code_interpreter"],
 };
 
-/** What an assistant that `reads` these does with a file: {shown, tools}; null for nothing. */
-export function useOf(kind, reads) {
+// What an assistant that `reads` these does with a file: {shown, tools}; null for nothing.
+function useOf(kind, reads) {
   if (kind === "image" && reads.includes("images")) return { shown: true, tools: [] };
   if (kind === "document") {
     const tool = ["file_search", "code_interpreter"].find((each) => reads.includes(each));
@@ -35,7 +37,7 @@ export class Attachments {
   #assistant = null;
   #onChange;
 
-  /** `onChange()` is told whenever something came, went, or arrived. */
+  /** `onChange(removed)` is told whenever something came, arrived, or was `removed` by the reader. */
   constructor(onChange) {
     this.#onChange = onChange;
     button.addEventListener("click", () => chooser.click());
@@ -71,10 +73,11 @@ export class Attachments {
     this.full = files.length > room;
     for (const file of files.slice(0, room)) {
       const item = this.#item(file.name, file.size, null);
+      item.file = file;
       this.#items.push(item);
       if (file.size > data.limits.file) item.error = t("problem_file_too_large");
       else if (file.size === 0) item.error = t("file_empty");
-      else this.#upload(item, file);
+      else this.#upload(item);
     }
     this.#changed();
   }
@@ -129,20 +132,26 @@ export class Attachments {
   }
 
   #item(name, bytes, facts) {
-    const item = { name, bytes, facts, error: null, progress: 0, stop: null };
+    const item = { name, bytes, facts, error: null, progress: 0, stop: null, file: null };
     item.sign = el("span", { class: "file-sign" });
     item.state = el("span", { class: "file-size" });
     item.bar = el("progress", { max: "1", value: "0", "aria-label": t("uploading_file", { name }) });
+    item.again = el("button", {
+      type: "button", class: "attached-button", title: t("try_again"), "aria-label": t("upload_again", { name }), hidden: true,
+      on: { click: () => this.#uploadAgain(item) },
+    }, icon("again"));
+    const label = el("span", { class: "file-name", title: name });
+    showName(label, name);
     item.node = el("li", { class: "attached-file" }, item.sign,
-      el("span", { class: "file-text" }, el("span", { class: "file-name", title: name }, name), item.state), item.bar,
+      el("span", { class: "file-text" }, label, item.state), item.bar, item.again,
       el("button", {
-        type: "button", class: "attached-remove", "aria-label": t("remove_file", { name }), on: { click: () => this.#remove(item) },
+        type: "button", class: "attached-button", "aria-label": t("remove_file", { name }), on: { click: () => this.#remove(item) },
       }, icon("close")));
     return item;
   }
 
-  async #upload(item, file) {
-    const { done, stop } = upload(data.urls.files, file, (part) => {
+  async #upload(item) {
+    const { done, stop } = upload(data.urls.files, item.file, (part) => {
       item.progress = part;
       this.#drawItem(item);
     });
@@ -153,10 +162,20 @@ export class Attachments {
       learn(item.facts);
     } catch (error) {
       item.error = error.code === "invalid_value" ? t("file_refused") : sentence(error, "not_uploaded");
+      // What is refused once is refused again.
+      item.again.hidden = error.status !== 0 && error.status < 500;
     }
     item.stop = null;
     if (this.#items.includes(item)) this.#changed();
     else if (item.facts) remove(`${data.urls.files}/${item.facts.id}`).catch(() => {});
+  }
+
+  #uploadAgain(item) {
+    Object.assign(item, { error: null, progress: 0 });
+    item.again.hidden = true;
+    item.node.lastElementChild.focus();
+    this.#upload(item);
+    this.#changed();
   }
 
   #remove(item) {
@@ -166,15 +185,15 @@ export class Attachments {
     // Another tab may have sent it meanwhile: then it is no draft any more.
     const kept = item.facts && readFiles(this.#thread).some((facts) => facts.id === item.facts.id);
     if (kept) remove(`${data.urls.files}/${item.facts.id}`).catch(() => {});
-    this.#changed();
+    this.#changed(true);
     const next = this.#items[Math.min(at, this.#items.length - 1)];
-    (next ? next.node.querySelector("button") : document.getElementById("message")).focus();
+    (next ? next.node.lastElementChild : document.getElementById("message")).focus();
   }
 
-  #changed() {
+  #changed(removed = false) {
     this.#keep();
     this.#draw();
-    this.#onChange();
+    this.#onChange(removed);
   }
 
   #keep() {
@@ -201,10 +220,9 @@ export class Attachments {
 
   #drawItem(item) {
     const busy = !item.facts && !item.error;
-    const share = new Intl.NumberFormat(document.documentElement.lang, { style: "percent" }).format(item.progress);
     item.node.dataset.state = item.error ? "bad" : busy ? "busy" : "ready";
     item.sign.replaceChildren(icon(item.error ? "alert" : iconOf(item.facts?.kind)));
-    setText(item.state, item.error ?? (busy ? share : sizeOf(item.bytes)));
+    setText(item.state, item.error ?? (busy ? percent.format(item.progress) : sizeOf(item.bytes)));
     item.bar.hidden = !busy;
     item.bar.value = item.progress;
   }

@@ -21,7 +21,7 @@ export class Composer {
   #thread = undefined; // until the first chat is opened
   #timer = null;
   #onSend;
-  #files = new Attachments(() => this.#filesChanged());
+  #files = new Attachments((removed) => this.#filesChanged(removed));
   #whenUploaded = false;
 
   constructor({ onSend, onStop }) {
@@ -104,13 +104,15 @@ export class Composer {
     this.focus();
   }
 
-  // Whoever sends before the files are there has it sent as soon as they are.
+  // Whoever sends before the files are there has it sent as soon as they are; not without one of
+  // them, which they may have removed to write something else.
   #hold(waiting) {
     this.#whenUploaded = waiting;
     this.#files.say(waiting ? t("sends_when_uploaded") : null);
   }
 
-  #filesChanged() {
+  #filesChanged(removed) {
+    if (removed) this.#hold(false);
     this.#button();
     if (!this.#whenUploaded || this.#files.uploading) return;
     this.#hold(false);
@@ -130,11 +132,14 @@ export class Composer {
   }
 
   #typed({ store = true } = {}) {
+    // Measuring must not give the messages above more room, which would move them.
+    form.style.minHeight = `${form.offsetHeight}px`;
     box.rows = 1;
     box.classList.add("measuring");
     const lines = Math.round(box.scrollHeight / parseFloat(getComputedStyle(box).lineHeight));
     box.classList.remove("measuring");
     box.rows = Math.min(Math.max(lines, 1), 10);
+    form.style.minHeight = "";
     this.#button();
     if (!store) return;
     clearTimeout(this.#timer);

@@ -110,6 +110,18 @@ export function sizeOf(bytes) {
 const ICONS = { image: "picture", data: "table", table: "table" };
 export const iconOf = (kind) => ICONS[kind] ?? "file";
 
+const END = 12;
+
+/** Put a file's name into `node`: where room is short its middle is left out, not its end. */
+export function showName(node, name) {
+  if (node.textContent === name) return;
+  const letters = [...name];
+  node.replaceChildren(
+    el("span", { class: "file-name-begin" }, letters.slice(0, -END).join("")),
+    el("span", {}, letters.slice(-END).join("")),
+  );
+}
+
 /** A file one can save: its name and size, or that it is gone. */
 export class FileChip {
   constructor(id, { name = "" } = {}) {
@@ -126,7 +138,7 @@ export class FileChip {
     const gone = facts === null;
     const name = facts?.name ?? this.given;
     this.sign.replaceChildren(icon(iconOf(facts?.kind)));
-    setText(this.name, gone ? t("file_gone") : name || "…");
+    showName(this.name, gone ? t("file_gone") : name || "…");
     setText(this.size, facts ? sizeOf(facts.bytes) : "");
     this.node.classList.toggle("gone", gone);
     if (gone) this.node.removeAttribute("href");

@@ -7,6 +7,7 @@ export class Follow {
   #following = true;
   #height = 0;
   #top = 0;
+  #room = 0;
 
   constructor(area, content, jump) {
     this.#area = area;
@@ -26,7 +27,9 @@ export class Follow {
 
   // Growing text never moves the view upwards: going up is the reader's doing.
   #noticed() {
-    const { scrollTop, scrollHeight } = this.#area;
+    const { scrollTop, scrollHeight, clientHeight } = this.#area;
+    // A box below that gives room back moves the view by itself: `settle` is about to come.
+    if (clientHeight !== this.#room) return;
     if (scrollTop < this.#top - 1 && scrollHeight >= this.#height) this.#following = false;
     else if (this.#distance < NEAR) this.#following = true;
     this.#measure();
@@ -35,6 +38,7 @@ export class Follow {
   #measure() {
     this.#top = this.#area.scrollTop;
     this.#height = this.#area.scrollHeight;
+    this.#room = this.#area.clientHeight;
     this.#jump.hidden = this.#distance < NEAR * 2;
   }
 
