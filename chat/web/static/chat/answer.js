@@ -2,7 +2,7 @@
 import { Approvals } from "./approvals.js";
 import { citationsOf, labelPlaces, passagesOf, readable, SourceList, withPlaces } from "./citations.js";
 import { isActive, picturesOf, textOf } from "./conversation.js";
-import { moment } from "./days.js";
+import { showMoment } from "./days.js";
 import { arrange, el, icon, setText } from "./dom.js";
 import { FileChip } from "./files.js";
 import { linkFiles, madeIn } from "./made.js";
@@ -120,7 +120,7 @@ export class AnswerView {
     const texts = pieces.filter((piece) => piece.kind === "text");
     this.text = texts.map((piece) => this.views.get(piece.message.id).copied).filter(Boolean).join("\n\n");
     const told = pieces.findLast((piece) => piece.kind === "text")?.message;
-    if (told) setText(this.when, moment(told.created_at));
+    if (told) showMoment(this.when, told.created_at);
     this.actions.hidden = this.text === "" || isActive(run);
   }
 

@@ -1,16 +1,29 @@
-// Groups of the chat list by the day of the last activity.
+// Times as people read them, and the groups of the chat list by the day of the last activity.
+import { setText } from "./dom.js";
 import { data, locale, t } from "./page-data.js";
 
 const zone = data.person.zone || undefined;
 const dayOf = new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" });
 const monthOf = new Intl.DateTimeFormat(locale, { timeZone: zone, month: "long", year: "numeric" });
+const timeOf = new Intl.DateTimeFormat(locale, { timeZone: zone, timeStyle: "short" });
 const momentOf = new Intl.DateTimeFormat(locale, { timeZone: zone, dateStyle: "medium", timeStyle: "short" });
 const DAY = 86400000;
 
 const number = (date) => Math.floor(Date.parse(`${dayOf.format(date)}T00:00:00Z`) / DAY);
 
-/** Date and time of `seconds` (Unix) in the reader's zone. */
-export const moment = (seconds) => momentOf.format(new Date(seconds * 1000));
+/** Date and time of `seconds` (Unix) in the reader's zone; of today the time. */
+export function moment(seconds) {
+  const date = new Date(seconds * 1000);
+  return (number(date) === number(new Date()) ? timeOf : momentOf).format(date);
+}
+
+/** Show `seconds` (Unix) in a <time>. */
+export function showMoment(node, seconds) {
+  const date = new Date(seconds * 1000);
+  node.dateTime = date.toISOString();
+  node.title = momentOf.format(date);
+  setText(node, moment(seconds));
+}
 
 /** The heading under which `seconds` (Unix) stands now. */
 export function dayGroup(seconds) {

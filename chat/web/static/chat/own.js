@@ -1,6 +1,6 @@
 // A message of the reader: as typed, set apart; and what happened to it on its way.
 import { picturesOf, textOf } from "./conversation.js";
-import { moment } from "./days.js";
+import { showMoment } from "./days.js";
 import { arrange, el, icon, setText } from "./dom.js";
 import { FileChip, factsOf, follow } from "./files.js";
 import { t } from "./page-data.js";
@@ -48,7 +48,7 @@ export class OwnView {
     setText(this.text, text);
     this.text.hidden = text === "";
     this.#drawFiles(filesOf(entry));
-    if (entry.message) setText(this.when, moment(entry.message.created_at));
+    if (entry.message) showMoment(this.when, entry.message.created_at);
     const failed = this.entry?.failed ?? null;
     const sending = this.entry !== null && failed === null && this.entry.slow;
     this.note.hidden = failed === null && !sending;
