@@ -74,6 +74,17 @@ def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
     row.bytes, row.sha256 = written.bytes, written.sha256
 
 
+def contents(key: str) -> bytes:
+    """Return the whole bytes of what is small.
+
+    Raises:
+        FileNotFoundError: when they are gone.
+    """
+    with default_storage.open(key) as content:
+        data: bytes = content.read()
+    return data
+
+
 def keep(row: File) -> File:
     """Make a written file be there for others; run it in the tenant's scope and a transaction.
 

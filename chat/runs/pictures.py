@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Q
 
+from chat import storage
 from chat.models import File, Run
 from chat.retrieval.kinds import SNIFFED, media_type_of
 from chat.upstream.base import ImagePart, InputMessage, Item, Part, TextPart
@@ -93,12 +94,9 @@ def _read_all(rows: Iterable[File]) -> dict[str, str]:
     """Return the data addresses of those that can be read, "" for what is no picture."""
     found: dict[str, str] = {}
     for row in rows:
-        try:
-            with default_storage.open(row.storage_key) as content:
-                found[row.pk] = _data_url(content.read())
-        except FileNotFoundError:
-            # Deleted a moment ago.
-            continue
+        # One may have been deleted a moment ago.
+        with suppress(FileNotFoundError):
+            found[row.pk] = _data_url(storage.contents(row.storage_key))
     return found
 
 

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Annotated, Any
 
 import structlog
-from django.core.files.storage import default_storage
 from django.utils.translation import gettext_lazy as _
 
 from chat import storage
@@ -172,7 +171,7 @@ class _Call:
             try:
                 # Ahead of reading it: what is too large is not held in memory.
                 check_size(one.file.bytes, limits())
-                data = await asyncio.to_thread(_contents, one.file.storage_key)
+                data = await asyncio.to_thread(storage.contents, one.file.storage_key)
                 await session.put_file(one.name, data)
             except (BadFile, FileNotFoundError) as error:
                 why = str(error) if isinstance(error, BadFile) else "It is gone."
@@ -216,12 +215,6 @@ class _Call:
         if after is not None and self.session is not None and self.session.alive:
             self.sessions.keep(self.ctx.thread.pk, self.session, state=after.state)
         self.end_turn()
-
-
-def _contents(key: str) -> bytes:
-    with default_storage.open(key) as content:
-        data: bytes = content.read()
-        return data
 
 
 def _keep(outputs: Iterable[Output]) -> tuple[list[Output], list[Output]]:

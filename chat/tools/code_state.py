@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from io import BytesIO
 
-from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from chat import storage
@@ -61,11 +60,9 @@ def before(thread_id: str) -> Before:
 def read(key: str) -> bytes | None:
     """Return the bytes of a state, None where they are gone."""
     try:
-        with default_storage.open(key) as content:
-            data: bytes = content.read()
+        return storage.contents(key)
     except FileNotFoundError:
         return None
-    return data
 
 
 def write(thread: Thread, saved: Saved) -> File | None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chat.upstream.base import FunctionCall, FunctionOutput, Item
+from chat.upstream.scripted_words import told
 
 NAME = "code_interpreter"
 ANY_CASE = re.IGNORECASE
@@ -62,11 +63,15 @@ class Plan:
     keep: bool = False
 
     @property
+    def unit(self) -> str:
+        """What one group is: a month, or a value of the column."""
+        return next((name for name, size in PERIODS.items() if size == self.period), self.group)
+
+    @property
     def title(self) -> str:
         """What it is, for people."""
-        units = {characters: name for name, characters in PERIODS.items()}
         said = "Number of rows" if self.summary == "count" else f"{self.summary} of {self.column}"
-        by = f" by {units.get(self.period, self.group)}" if self.group else ""
+        by = f" by {self.unit}" if self.group else ""
         only = f", only {self.value}" if self.value else ""
         return f"{said[0].upper()}{said[1:]}{by}{only}"
 
@@ -126,16 +131,6 @@ def _codes(arguments: str) -> Iterator[str]:
         return
     if isinstance(code, str):
         yield code
-
-
-def told(output: str | None) -> dict[str, Any]:
-    """Return what a call of code told, {} where that is not to be read."""
-    try:
-        value = json.loads(output or "")
-    except (ValueError, RecursionError):
-        return {}
-    inside = value.get("untrusted_content", value) if isinstance(value, dict) else {}
-    return inside if isinstance(inside, dict) else {}
 
 
 def look_at(name: str) -> str:

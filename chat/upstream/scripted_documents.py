@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chat.upstream.scripted_words import told
+
 NAME = "file_search"
 # Questions with these words are about what is written down, not about one order.
 WRITTEN_DOWN = re.compile(
@@ -36,8 +38,8 @@ def _set(words: str) -> frozenset[str]:
 
 # What an answer to such a question holds.
 EXPECTED = tuple(
-    (re.compile(asked, re.IGNORECASE), re.compile(told, re.IGNORECASE))
-    for asked, told in (
+    (re.compile(asked, re.IGNORECASE), re.compile(answers, re.IGNORECASE))
+    for asked, answers in (
         (r"how long|\bwhen\b|how soon", r"\b(?:minute|hour|day|week|month|year)s?\b"),
         (r"how much|costs?\b|price|expensive|\bpay\b|\bfree\b", r"\b(?:dollars?|free|charge)\b"),
         (r"how heavy|weigh", r"\b(?:kilo)?grams?\b"),
@@ -70,12 +72,12 @@ def query_of(text: str) -> str:
 
 def answer_from(question: str, output: str) -> str:
     """Return the sentences of a search's output that fit the question best, in their order."""
-    told = _told(output)
-    passages = [one for one in told.get("passages") or [] if isinstance(one, dict)]
+    found = told(output)
+    passages = [one for one in found.get("passages") or [] if isinstance(one, dict)]
     sentences = _sentences(passages)
     overview = _overview(_stems(question), sentences)
     chosen = overview or _chosen(question, sentences)
-    note = str(told.get("note") or "").removeprefix(FOR_MODELS)
+    note = str(found.get("note") or "").removeprefix(FOR_MODELS)
     if not chosen:
         return f"{NOTHING} {note}".strip()
     lines = [
@@ -84,15 +86,6 @@ def answer_from(question: str, output: str) -> str:
     said = lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)
     head = "" if len(lines) == 1 else "Here is what the documents say:\n\n"
     return f"{head}{said}" + (f"\n\n{note.strip()}" if note.strip() else "")
-
-
-def _told(output: str) -> dict[str, Any]:
-    try:
-        value = json.loads(output)
-    except (ValueError, RecursionError):
-        return {}
-    value = value.get("untrusted_content", value) if isinstance(value, dict) else {}
-    return value if isinstance(value, dict) else {}
 
 
 def _sentences(passages: Sequence[dict[str, Any]]) -> list[Sentence]:
@@ -129,7 +122,7 @@ def _chosen(question: str, sentences: list[Sentence]) -> list[Sentence]:
     seen = [_stems(one.text) for one in sentences]
     common = Counter(stem for stems in seen for stem in stems)
     weights = {stem: math.log(1 + len(sentences) / (1 + common[stem])) for stem in wanted}
-    expected = [told for asked, told in EXPECTED if asked.search(question)]
+    expected = [answers for asked, answers in EXPECTED if asked.search(question)]
     scores = [
         _score(one, stems, weights, expected) for one, stems in zip(sentences, seen, strict=True)
     ]

@@ -20,6 +20,7 @@ from chat.upstream.base import (
     ToolSpec,
 )
 from chat.upstream.scripted_arguments import Filled, fill, words_of
+from chat.upstream.scripted_code import NAME as CODE
 from chat.upstream.scripted_words import describe_output, humanised, is_problem, listing
 
 NOT_A_MODEL = "I am a demonstration that follows fixed rules, not a language model"
@@ -64,7 +65,7 @@ READING = READ | LIST | SEARCH
 WRITING = CHANGE | CREATE | REMOVE
 KNOWING = {
     documents.NAME: "- **Answer from documents**: ask about what they say",
-    sums.NAME: "- **Compute**: attach a CSV file and ask for its totals by month, or for a chart",
+    CODE: "- **Compute**: attach a CSV file and ask for its totals by month, or for a chart",
 }
 STOP_WORDS = _set(
     "a an and any are as at be by can could do does for from has have how i if in into is it its "
@@ -95,7 +96,7 @@ def reply_to(request: ModelRequest) -> Reply:
     text = last_user_text(request.items)
     tools = () if request.tool_choice == "none" else request.tools
     if outputs:
-        return _after(request.items, turn, outputs, text, _named(tools, sums.NAME))
+        return _after(request.items, turn, outputs, text, _named(tools, CODE))
     if not tools:
         return Reply(text=_without_tools(text, offered=bool(request.tools)))
     forced = _forced(request)
@@ -104,7 +105,7 @@ def reply_to(request: ModelRequest) -> Reply:
     asked = _question_before(request.items)
     if asked is not None and NEVER_MIND.match(text):
         return Reply(text="All right, I leave it at that. Nothing was changed.")
-    code_tool = _named(tools, sums.NAME) if forced in (None, "", sums.NAME) else None
+    code_tool = _named(tools, CODE) if forced in (None, "", CODE) else None
     if code := sums.begin(request.items, text, code_tool):
         return _runs(code)
     earlier = _earlier(request.items)
@@ -128,7 +129,7 @@ def _after(
 ) -> Reply:
     """What follows the outputs of this turn."""
     names = {item.call_id: item.name for item in turn if isinstance(item, FunctionCall)}
-    if names.get(outputs[-1].call_id) == sums.NAME:
+    if names.get(outputs[-1].call_id) == CODE:
         step = sums.after(items, turn, text, code_tool)
         return _runs(step.code) if step.code else Reply(text=step.text)
     said = [
@@ -142,7 +143,7 @@ def _after(
 
 def _runs(code: str) -> Reply:
     arguments = json.dumps({"code": code}, ensure_ascii=False)
-    return Reply(calls=(Call(name=sums.NAME, arguments=arguments),))
+    return Reply(calls=(Call(name=CODE, arguments=arguments),))
 
 
 def _named(tools: Iterable[ToolSpec], name: str) -> ToolSpec | None:
@@ -236,7 +237,7 @@ def _choose(
     if forced:
         tools = tuple(tool for tool in tools if tool.name == forced) or tools
     else:
-        tools = tuple(tool for tool in tools if tool.name not in (documents.NAME, sums.NAME))
+        tools = tuple(tool for tool in tools if tool.name not in (documents.NAME, CODE))
     ranked = _ranked(tools, text, None, earlier)
     if asked is not None and (not ranked or ranked[0][0] < ENOUGH + 2):
         ranked = _ranked(tools, asked, text, earlier) or ranked

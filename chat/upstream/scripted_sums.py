@@ -11,7 +11,6 @@ from chat.upstream.base import Item, ToolSpec
 from chat.upstream.scripted_code import (
     ANY_CASE,
     DRAW,
-    PERIODS,
     SUMMARIES,
     TIME,
     Made,
@@ -23,11 +22,8 @@ from chat.upstream.scripted_code import (
     plan_of,
     planned,
     table_of,
-    told,
 )
-from chat.upstream.scripted_code import (
-    NAME as NAME,
-)
+from chat.upstream.scripted_words import told
 
 COMPUTE = re.compile(
     r"\b(?:totals?|sums?|averages?|mean|counts?|how many|charts?|plots?|graphs?|diagrams?|draw"
@@ -155,9 +151,7 @@ def _results(plan: Plan, found: dict[str, object]) -> str:
     if not plan.group:
         said = f"{plan.title}: **{rows[0][1]}**."
     else:
-        units = {characters: name for name, characters in PERIODS.items()}
-        head = [units.get(plan.period, plan.group), plan.summary]
-        said = f"{plan.title}:\n\n{_grid(head, rows[:MOST_SHOWN])}"
+        said = f"{plan.title}:\n\n{_grid([plan.unit, plan.summary], rows[:MOST_SHOWN])}"
     if len(rows) > MOST_SHOWN:
         said += f"\n\nThese are the first {MOST_SHOWN} of {len(rows)}."
     if plan.keep and found.get("files"):

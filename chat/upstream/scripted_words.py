@@ -51,6 +51,16 @@ def describe_output(tool: str, output: str) -> str:
     return _plain(value) if value not in (None, "", True) else "That is done."
 
 
+def told(output: str | None) -> dict[str, Any]:
+    """What a tool told, {} where that is no object that can be read."""
+    try:
+        value = json.loads(output or "")
+    except (ValueError, RecursionError):
+        return {}
+    inside = value.get("untrusted_content", value) if isinstance(value, dict) else {}
+    return inside if isinstance(inside, dict) else {}
+
+
 def is_problem(output: str) -> bool:
     """Whether a tool's output tells of a failure."""
     try:

@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from django.core.files.storage import default_storage
 
+from chat import storage
 from chat.tasks import erase_code_sessions, erase_deleted_threads, erase_files
 from chat.tools import code_interpreter, dispatch, ledger
 from chat.tools.base import ToolError
@@ -133,7 +134,7 @@ async def test_files_of_others_are_not_laid_in(
 async def test_a_file_that_is_too_large_is_named_not_read_and_the_code_runs(
     world: World, monty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(code_interpreter, "_contents", None)
+    monkeypatch.setattr(storage, "contents", None)
     async with coding(world.acme) as run:
         large = await in_db(add_input, world.acme, bytes(16 * 2**20 + 1), owner="alice")
         await in_db(attach, world.acme, run, large)
