@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Literal
 
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.axe import findings
 from tests.browser.conftest import Visit
 from tests.browser.steps import copy_with
 from tests.world import PASSWORD, World
 
-AXE = (Path(__file__).parent / "axe.min.js").read_text()
 SIGNED_OUT = ["/accounts/login/", "/accounts/password/reset/"]
 SIGNED_IN = [
     "/profile/",
@@ -40,9 +39,7 @@ def test_page_has_no_axe_finding_and_fits(
         page.context.clear_cookies()
     page.goto(page.url.partition("/profile/")[0] + path)
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
-    page.evaluate(AXE)
-    found = page.evaluate("axe.run().then(found => found.violations.map(one => one.id))")
-    assert found == []
+    assert findings(page) == []
 
 
 def test_signing_in_and_choosing_takes_keys_alone(world: World, visit: Visit) -> None:
@@ -76,8 +73,7 @@ def test_a_key_is_made_copied_and_revoked(world: World, visit: Visit, width: int
     secret = page.get_by_label("Key", exact=True)
     expect(secret).to_have_value(re.compile(r"atr_\w{54}"))
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
-    page.evaluate(AXE)
-    assert page.evaluate("axe.run().then(found => found.violations.map(one => one.id))") == []
+    assert findings(page) == []
     assert copy_with(page.get_by_role("button", name="Copy")) == secret.input_value()
     page.get_by_role("button", name="Revoke Nightly").click()
     expect(page.get_by_text("no longer works")).to_be_visible()

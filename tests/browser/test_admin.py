@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from io import BytesIO
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -13,11 +12,11 @@ from playwright.sync_api import Page, expect
 from chat.actions.documents import create_documents
 from chat.actions.stores import create_store
 from chat.models import StoreFile
+from tests.browser.axe import findings
 from tests.browser.conftest import Visit
 from tests.browser.steps import copy_with
 from tests.world import Company, World
 
-AXE = (Path(__file__).parent / "axe.min.js").read_text()
 WIDTHS = (320, 1280)
 
 
@@ -52,12 +51,6 @@ def collection_of(company: Company) -> str:
     with company.scope():
         StoreFile.objects.update(status="failed", error_message="The file is damaged.")
     return str(quote(store.pk))
-
-
-def findings(page: Page) -> list[str]:
-    page.evaluate(AXE)
-    found: list[str] = page.evaluate("axe.run().then(found => found.violations.map(one => one.id))")
-    return found
 
 
 def is_too_wide(page: Page) -> bool:

@@ -108,4 +108,6 @@ def test_code_that_failed_says_what_went_wrong(
     ask(page, "Divide")
     expect(last_text(page)).to_have_text("That did not work.")
     page.locator(".step summary").click()
-    expect(page.locator(".step-body .result[data-kind=code_error]")).to_contain_text("ZeroDivisionError")
+    expect(page.locator(".step-body .result[data-kind=code_error]")).to_contain_text(
+        "ZeroDivisionError"
+    )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.attaching import PICTURE, a_file, choose, let_use
+from tests.browser.axe import findings
 from tests.browser.conftest import Visit
 from tests.browser.steps import answers, ask, chat_action, last_text, wait_until_idle
 from tests.upstream.script import Answer, Call
@@ -24,7 +24,6 @@ NOTE_SCHEME = """new MutationObserver((_, seen) => {
     window.schemeAtFirst = document.documentElement.dataset.scheme;
     seen.disconnect();
 }).observe(document, { childList: true, subtree: true })"""
-AXE = (Path(__file__).parent / "axe.min.js").read_text()
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 RICH = (
     "# Head\n\nText with `code` and a [link](https://example.com/).\n\n"
@@ -147,18 +146,6 @@ STATES: list[Callable[[Page, ScriptedServer], None]] = [
     code_open,
     picture_open,
 ]
-
-
-def findings(page: Page) -> list[str]:
-    """Return axe's findings, each as rule and element."""
-    # The page's policy allows no injected script; a debugger's evaluation is not one.
-    page.evaluate(AXE)
-    result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    return [
-        f"{found['id']}: {node['html'][:200]} {node['failureSummary']}"
-        for found in result["violations"]
-        for node in found["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -11,9 +11,9 @@ from playwright.sync_api import Page, expect
 
 from chat.demo.models import Contact, Customer, Order, OrderLine
 from chat.models import TenantPolicy
+from tests.browser.axe import findings
 from tests.browser.conftest import Visit
 from tests.browser.steps import answers, ask, last_text, wait_until_idle
-from tests.browser.test_layout import findings
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
