@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
 from rest_framework.exceptions import APIException
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import JSONRenderer
@@ -138,7 +137,7 @@ class ApiView(APIView):
 
     def page(
         self,
-        rows: QuerySet[Any],
+        rows: pages.Rows,
         render: Callable[[Any], dict[str, Any]],
         *,
         query: dict[str, Any],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,9 +15,11 @@ from chat.actions.fields import clean_id, row_named
 from chat.actions.messages import add_message, delete_message, update_message
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Choice, Input, Text
-from chat.api.pages import PageQuery
+from chat.api.pages import Listed, PageQuery
 from chat.api.threads import own_thread
 from chat.models import Message
+
+BY = ("position",)
 
 
 class NewMessage(Input):
@@ -40,6 +43,14 @@ class MessagesQuery(PageQuery):
     run_id = Text(required=False, help_text="Only messages that this run wrote.")
 
 
+@Listed
+def messages_of(*, thread_id: Any, run_id: Any = None) -> QuerySet[Message]:
+    """Return the messages of a thread, or those that a run wrote in it."""
+    rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
+    rows = rows.select_related("assistant")
+    return rows if run_id is None else rows.filter(run_ref=run_id)
+
+
 class MessagesView(ApiView):
     """The messages of a thread, in its order."""
 
@@ -50,12 +61,11 @@ class MessagesView(ApiView):
         query = self.query(MessagesQuery)
         with transaction.atomic():
             thread = own_thread(self.principal, thread_id)
-            rows = Message.objects.placed().filter(thread=thread).select_related("assistant")
+            of = {"thread_id": thread.pk}
             if query.get("run_id"):
-                clean_id(query["run_id"], param="run_id", prefix="run_")
-                rows = rows.filter(run_ref=query["run_id"])
+                of["run_id"] = clean_id(query["run_id"], param="run_id", prefix="run_")
             return self.page(
-                rows, wire.message_object, query=query, prefix="msg_", by=("position",)
+                messages_of.of(**of), wire.message_object, query=query, prefix="msg_", by=BY
             )
 
     def post(self, request: Request, thread_id: str) -> Response:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -12,8 +13,10 @@ from django.http import HttpRequest
 from chat.actions.fields import row_named
 from chat.api.fields import Choice, Input, Text, WholeNumber
 from chat.errors import InvalidInput
+from tenants.written import Written
 
 MOST = 100
+CURSORS = ("after", "before")
 _DIGITS = re.compile(r"-?[0-9]{1,9}\Z")
 _NUL_OR_SURROGATE = re.compile("[\x00\ud800-\udfff\ufffd]")
 
@@ -53,8 +56,39 @@ def query_values(request: HttpRequest) -> dict[str, str]:
     return {name: str(value) for name, value in request.GET.items()}
 
 
+class Listed:
+    """Decorates what builds the rows of a list that is often asked for.
+
+    The SQL of its pages is written once (see `tenants.written`) for each limit and order, with
+    and without cursors.
+    """
+
+    def __init__(self, rows: Callable[..., QuerySet[Any]]) -> None:
+        self.rows = rows
+        self.pages = Written(self._page)
+
+    def of(self, **values: Any) -> Asked:
+        """Return the list for these values, as `read_page` takes it."""
+        return Asked(listed=self, values=values)
+
+    def _page(self, *shape: Any, **given: Any) -> QuerySet[Any]:
+        places = {name: given.pop(name) for name in list(given) if name.startswith(CURSORS)}
+        return _page_of(self.rows(**given), *shape, **places)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A list for certain values."""
+
+    listed: Listed
+    values: dict[str, Any]
+
+
+Rows = QuerySet[Any] | Asked
+
+
 def read_page(
-    rows: QuerySet[Any], *, query: dict[str, Any], prefix: str, by: Sequence[str], key: str = "pk"
+    rows: Rows, *, query: dict[str, Any], prefix: str, by: Sequence[str], key: str = "pk"
 ) -> tuple[list[Any], bool]:
     """Return a page of `rows` in the order asked for, and whether there is more.
 
@@ -68,18 +102,37 @@ def read_page(
         NotFound: for one that is unknown, or somebody else's.
     """
     descending = query["order"] == "desc"
-    bounds = Q()
-    for name, beyond in (("after", True), ("before", False)):
+    places: dict[str, Any] = {}
+    for name in CURSORS:
         if query.get(name):
-            place = _place(rows, query[name], param=name, prefix=prefix, by=by, key=key)
-            bounds &= _beyond(by, place, less=descending == beyond)
+            among = rows.listed.rows(**rows.values) if isinstance(rows, Asked) else rows
+            place = _place(among, query[name], param=name, prefix=prefix, by=by, key=key)
+            places |= {f"{name}_{column}": value for column, value in zip(by, place, strict=True)}
     backwards = bool(query.get("before")) and not query.get("after")
-    sign = "-" if descending != backwards else ""
-    found = list(
-        rows.filter(bounds).order_by(*(sign + column for column in by))[: query["limit"] + 1]
-    )
+    shape = tuple(by), descending, backwards, query["limit"] + 1
+    if isinstance(rows, Asked):
+        found = rows.listed.pages.read(*shape, **places, **rows.values)
+    else:
+        found = list(_page_of(rows, *shape, **places))
     page = found[: query["limit"]]
     return page[::-1] if backwards else page, len(found) > query["limit"]
+
+
+def _page_of(
+    rows: QuerySet[Any],
+    by: Sequence[str],
+    descending: bool,
+    backwards: bool,
+    most: int,
+    **places: Any,
+) -> QuerySet[Any]:
+    """Return `most` rows in their order, behind the place "after" and ahead of "before"."""
+    for name in CURSORS:
+        place = [places[f"{name}_{column}"] for column in by if f"{name}_{column}" in places]
+        if place:
+            rows = rows.filter(_beyond(by, place, less=descending == (name == "after")))
+    sign = "-" if descending != backwards else ""
+    return rows.order_by(*(sign + column for column in by))[:most]
 
 
 def _place(

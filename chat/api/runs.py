@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.fields import clean_id, row_named
+from chat.actions.fields import clean_id, not_found
 from chat.actions.new_runs import create_run, create_thread_and_run
 from chat.actions.outputs import submit_tool_outputs
 from chat.actions.runs import cancel_run, update_run
@@ -21,7 +21,7 @@ from chat.api import events
 from chat.api.base import ApiView
 from chat.api.events import Place
 from chat.api.fields import Checked, Choice, Flag, Input, Text
-from chat.api.pages import PageQuery
+from chat.api.pages import Listed, PageQuery
 from chat.api.streams import Beginning, EventStream, check_room
 from chat.api.threads import own_thread
 from chat.errors import InvalidInput
@@ -30,6 +30,7 @@ from chat.models.assistants import BusyPolicy
 from chat.models.usage import with_cost
 from chat.tools import registry
 from tenants.access import Principal
+from tenants.written import Written
 
 EVENT_HEADER, POLL_HEADER = "Last-Event-ID", "openai-poll-after-ms"
 INCLUDABLE = "step_details.tool_calls[*].file_search.results[*].content"
@@ -118,7 +119,9 @@ def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
     """
     thread_id, run_id = clean_ids(thread_id, run_id)
     own_thread(principal, thread_id)
-    run: Run = row_named(runs_of(principal, thread_id), run_id, param="run_id", prefix="run_")
+    run = run_by_id.one(principal=principal, thread_id=thread_id, run_id=run_id)
+    if run is None:
+        raise not_found("run_", run_id, param="run_id")
     return run
 
 
@@ -130,10 +133,17 @@ def clean_ids(thread_id: str, run_id: str) -> tuple[str, str]:
     )
 
 
-def runs_of(principal: Principal, thread_id: str) -> QuerySet[Run]:
+@Listed
+def runs_of(*, principal: Any, thread_id: Any) -> QuerySet[Run]:
     """Return the runs of a thread of the principal, each with its cost."""
     runs = Run.objects.for_principal(principal).select_related("assistant")
     return with_cost(runs.filter(thread_id=thread_id))
+
+
+@Written
+def run_by_id(*, principal: Any, thread_id: Any, run_id: Any) -> QuerySet[Run]:
+    """Return the run of a thread of the principal with this id, if there is one."""
+    return runs_of.rows(principal=principal, thread_id=thread_id).filter(pk=run_id)
 
 
 def rendered(run: Any) -> dict[str, Any]:
@@ -154,7 +164,7 @@ class RunsView(ApiView):
         query = self.query(PageQuery)
         with transaction.atomic():
             own_thread(self.principal, thread_id)
-            runs = runs_of(self.principal, thread_id)
+            runs = runs_of.of(principal=self.principal, thread_id=thread_id)
             return self.page(runs, rendered, query=query, prefix="run_")
 
     def post(self, request: Request, thread_id: str) -> HttpResponseBase:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
 from chat.actions.appending import COPIED_AT_ONCE
-from chat.actions.fields import clean_id, row_named
+from chat.actions.fields import clean_id, not_found
 from chat.actions.threads import copy_thread, create_thread, delete_thread, update_thread
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Input, Text
-from chat.api.pages import PageQuery
+from chat.api.pages import Listed, PageQuery, Rows
 from chat.models import Thread
+from chat.models.threads import ThreadQuerySet, thread_by_id
 from tenants.access import Principal
 
 SEARCH_CHARACTERS = 200
@@ -49,9 +52,18 @@ def own_thread(principal: Principal, thread_id: str) -> Thread:
         InvalidInput: for an id of another form.
         NotFound: for an unknown thread, and for somebody else's alike.
     """
-    rows = Thread.objects.for_principal(principal)
-    thread: Thread = row_named(rows, thread_id, param="thread_id", prefix="thread_")
+    thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
+    thread = thread_by_id.one(principal=principal, thread_id=thread_id)
+    if thread is None:
+        raise not_found("thread_", thread_id, param="thread_id")
     return thread
+
+
+@Listed
+def threads_of(*, principal: Any) -> ThreadQuerySet:
+    """Return the principal's own threads."""
+    rows: ThreadQuerySet = Thread.objects.for_principal(principal)
+    return rows
 
 
 class ThreadsView(ApiView):
@@ -61,9 +73,10 @@ class ThreadsView(ApiView):
         """An extension: list or search them, by last activity."""
         query = self.query(ThreadsQuery)
         with transaction.atomic():
-            rows = Thread.objects.for_principal(self.principal)
+            rows: Rows = threads_of.of(principal=self.principal)
             if query.get("query"):
-                rows = rows.mentioning(query["query"])
+                own = Thread.objects.for_principal(self.principal)
+                rows = own.mentioning(query["query"])
             return self.page(
                 rows, wire.thread_object, query=query, prefix="thread_", by=("updated_at", "id")
             )

@@ -115,7 +115,7 @@ class Thread(TenantModel):
 
 
 @Written
-def own_thread(*, principal: Any, thread_id: Any) -> ThreadQuerySet:
+def thread_by_id(*, principal: Any, thread_id: Any) -> ThreadQuerySet:
     """Return the principal's own thread with this id, if there is one."""
     rows: ThreadQuerySet = Thread.objects.for_principal(principal)
     return rows.filter(pk=thread_id)

@@ -11,7 +11,7 @@ from django.db.models import F, Q, QuerySet
 from chat import ids, wire
 from chat.errors import NotFound
 from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
-from chat.models.threads import own_thread
+from chat.models.threads import thread_by_id
 from chat.tools import registry
 from tenants.access import Principal
 from tenants.written import Among, Written
@@ -37,7 +37,7 @@ def find_thread(principal: Principal, thread_id: str) -> Thread:
     Raises:
         NotFound: for an unknown id and for somebody else's alike.
     """
-    thread = own_thread.one(principal=principal, thread_id=thread_form(thread_id))
+    thread = thread_by_id.one(principal=principal, thread_id=thread_form(thread_id))
     if thread is None:
         raise NotFound()
     return thread
