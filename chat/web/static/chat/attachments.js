@@ -137,7 +137,7 @@ export class Attachments {
     item.state = el("span", { class: "file-size" });
     item.bar = el("progress", { max: "1", value: "0", "aria-label": t("uploading_file", { name }) });
     item.again = el("button", {
-      type: "button", class: "attached-button", title: t("try_again"), "aria-label": t("upload_again", { name }), hidden: true,
+      type: "button", class: "icon-button", title: t("try_again"), "aria-label": t("upload_again", { name }), hidden: true,
       on: { click: () => this.#uploadAgain(item) },
     }, icon("again"));
     const label = el("span", { class: "file-name", title: name });
@@ -145,7 +145,7 @@ export class Attachments {
     item.node = el("li", { class: "attached-file" }, item.sign,
       el("span", { class: "file-text" }, label, item.state), item.bar, item.again,
       el("button", {
-        type: "button", class: "attached-button", "aria-label": t("remove_file", { name }), on: { click: () => this.#remove(item) },
+        type: "button", class: "icon-button", "aria-label": t("remove_file", { name }), on: { click: () => this.#remove(item) },
       }, icon("close")));
     return item;
   }
