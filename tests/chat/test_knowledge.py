@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from chat.actions.runs import cancel_run
 from chat.models import File, Message, StoreFile, ToolCall, VectorStore
 from chat.runs.citations import Marks, Passage, file_paths
 from tenants.db import in_db
-from tests.chat.at_work import Stored, Told, idle, say, stored, working
+from tests.chat.at_work import Stored, idle, say, stored, working
 from tests.chat.knowing import (
     GUIDE,
     POLICY,
@@ -30,6 +31,8 @@ from tests.model_server import make_assistant
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
+
+Ask = Callable[..., Awaitable[Stored]]
 
 
 @pytest.fixture
@@ -53,15 +56,17 @@ async def answered(
     return await stored(world.acme, sent.run.pk)
 
 
-def outputs(server: ScriptedServer) -> list[dict[str, Any]]:
-    """Return what the model was last told by searches."""
-    items = server.model_requests()[-1].body["input"]
-    texts = [item["output"] for item in items if item.get("type") == "function_call_output"]
-    return [json.loads(text)["untrusted_content"] for text in texts]
+@pytest.fixture
+def ask(
+    world: World, reader: str, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> Ask:
+    """Ask as alice while the model says these, and return the run once it has ended."""
 
+    async def asked(*answers: Answer) -> Stored:
+        async with working(monkeypatch, upstream_server):
+            return await answered(world, upstream_server, reader, *answers)
 
-def streamed(told: Told) -> str:
-    return "".join(data["text"] for _run, name, data in told.events if name == "text")
+    return asked
 
 
 def said(run: Stored) -> dict[str, Any]:
@@ -85,7 +90,7 @@ async def test_a_mark_becomes_a_citation_of_the_sentence_it_follows(
     assert mark == citation["text"] == f"【{mark[1:5]}:1†Returns policy.md】"
     assert citation["file_citation"]["quote"] == "They take five working days."
     assert (citation["atrium"]["number"], citation["atrium"]["page"]) == (1, None)
-    assert streamed(told) == text["value"]
+    assert told.text == text["value"]
 
 
 @pytest.mark.parametrize("letters", [False, True])
@@ -108,35 +113,19 @@ async def test_a_mark_that_stands_for_nothing_is_taken_out(
     text = said(run)
     [citation] = text["annotations"]
     assert text["value"] == f"A b{citation['text']} c d 【重要】 e 【draft"
-    assert streamed(told) == text["value"]
+    assert told.text == text["value"]
 
 
-async def test_a_number_counts_passages_not_marks(
-    world: World, reader: str, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with working(monkeypatch, upstream_server):
-        run = await answered(
-            world,
-            upstream_server,
-            reader,
-            searching("blender jar warranty"),
-            Answer(say=("One{mark 2} two{mark 1} three{mark 2}.",)),
-        )
+async def test_a_number_counts_passages_not_marks(ask: Ask) -> None:
+    marked = Answer(say=("One{mark 2} two{mark 1} three{mark 2}.",))
+    run = await ask(searching("blender jar warranty"), marked)
     citations = said(run)["annotations"]
     assert [one["atrium"]["number"] for one in citations] == [1, 2, 1]
 
 
-async def test_a_citation_names_the_page_of_its_quote(
-    world: World, reader: str, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with working(monkeypatch, upstream_server):
-        run = await answered(
-            world,
-            upstream_server,
-            reader,
-            searching("motor base into water"),
-            Answer(say=("Keep the motor base out of the water {mark 1}.",)),
-        )
+async def test_a_citation_names_the_page_of_its_quote(ask: Ask) -> None:
+    warning = Answer(say=("Keep the motor base out of the water {mark 1}.",))
+    run = await ask(searching("motor base into water"), warning)
     [citation] = said(run)["annotations"]
     assert citation["atrium"]["page"] == 3
     assert citation["file_citation"]["quote"] == "Do not put the motor base into water."
@@ -245,7 +234,7 @@ async def test_a_mark_that_is_cut_off_by_stopping_is_neither_shown_nor_stored(
         await idle()
     run = await stored(world.acme, sent.run.pk)
     [citation] = said(run)["annotations"]
-    assert said(run)["value"] == f"Yes{citation['text']}, and " == streamed(told)
+    assert said(run)["value"] == f"Yes{citation['text']}, and " == told.text
     assert run.run.status == "cancelled"
 
 
@@ -300,18 +289,9 @@ async def test_a_run_that_is_taken_over_cites_what_was_found_before(
     assert len(run.calls) == 1
 
 
-async def test_a_broken_answer_is_repeated_with_citations_of_its_own(
-    world: World, reader: str, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with working(monkeypatch, upstream_server):
-        run = await answered(
-            world,
-            upstream_server,
-            reader,
-            searching(),
-            Answer(say=("Yes{mark 1}", " 【ab", "3:"), broken_after=2),
-            Answer(say=("3† It is 30 days{mark 1}.",)),
-        )
+async def test_a_broken_answer_is_repeated_with_citations_of_its_own(ask: Ask) -> None:
+    broken = Answer(say=("Yes{mark 1}", " 【ab", "3:"), broken_after=2)
+    run = await ask(searching(), broken, Answer(say=("3† It is 30 days{mark 1}.",)))
     assert said(run)["value"].startswith("3† It is 30 days【")
     assert len(said(run)["annotations"]) == 1
 
