@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket as sockets
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from tenants.db import in_db
 from tests.database import TestDatabase
 from tests.model_server import QUICK, make_assistant
 from tests.server import Server, serve
-from tests.socket_client import chat_socket
+from tests.socket_client import WAIT_SECONDS, chat_socket
 from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
 from tests.world import World
@@ -59,11 +60,12 @@ async def test_a_reader_that_stands_still_is_let_go_and_resumes(
         run = ack["run"]["id"]
         async with chat_socket(impatient, world.acme, "alice") as quick:
             await quick.ask("subscribe", thread=ack["thread"]["id"], cursor=None)
-            await quick.until_ended(run)
+            assert (await quick.until_ended(run))["status"] == "completed"
         frames, closed = [], None
         while closed is None:
             try:
-                frames.append(json.loads(await slow.recv()))
+                async with asyncio.timeout(WAIT_SECONDS):
+                    frames.append(json.loads(await slow.recv()))
             except websockets.ConnectionClosed as error:
                 closed = error.rcvd
         assert closed.code == TOO_SLOW
