@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
+from chat import wire
 from chat.models import RunStatus
 from chat.runs.entries import Entry
 from chat.runs.lifecycle import TERMINAL
-from chat.wire import call_delta, outputs_delta
-
-WireObject = dict[str, Any]
+from chat.wire import WireObject
 
 PRELUDE = ("created", "queued", "in_progress")
 DONE = b"event: done\ndata: [DONE]\n\n"
@@ -124,10 +123,10 @@ class Sequencer:
         of_run = entry.data.get("object") == "thread.run"
         return entry.run == run and (entry.state >= self.since or not of_run)
 
-    def catch_up(self, stored: Iterable[Entry]) -> list[bytes]:
+    def catch_up(self, entries: Iterable[Entry]) -> list[bytes]:
         """Return what the rows have and nobody told."""
         brought, self.brought = self.brought, {}
-        out = self.events(stored)
+        out = self.events(entries)
         self.brought = brought
         return out
 
@@ -163,7 +162,8 @@ class Sequencer:
         last = PRELUDE.index(upto)
         while self.prelude and PRELUDE.index(self.prelude[0]) <= last:
             name = self.prelude.pop(0)
-            data = run if run is not None and run["status"] == name else as_begun(self.run, name)
+            now = run if run is not None and run["status"] == name else None
+            data = now or wire.run_as_begun(self.run, name)
             place = Place(-1, PRELUDE.index(name) + 1)
             self.at = max(self.at, place)
             self._out.append(encode(f"thread.run.{name}", data, self.at))
@@ -180,9 +180,9 @@ class Sequencer:
             self.last_tools = index
             calls = details["tool_calls"]
             place = Place(index, CONTENT, len(calls))
-            self._emit(place, "thread.run.step.delta", step_delta(step["id"], calls))
-            written = outputs_of(step["id"], calls) if step["status"] == "completed" else None
-            if written is not None:
+            self._emit(place, "thread.run.step.delta", wire.step_delta(step["id"], calls))
+            written = wire.outputs_delta(step["id"], calls)
+            if written is not None and step["status"] == "completed":
                 place = Place(index, CONTENT, len(calls), 1)
                 self._emit(place, "thread.run.step.delta", written)
         if step["status"] != "in_progress":
@@ -192,7 +192,7 @@ class Sequencer:
         if self.at >= Place(index, UNDER_WAY):
             return
         self._prelude("in_progress", None)
-        begun = step_as_begun(step)
+        begun = wire.step_as_begun(step)
         self._emit(Place(index, OPENED), "thread.run.step.created", begun)
         self._emit(Place(index, UNDER_WAY), "thread.run.step.in_progress", begun)
 
@@ -203,12 +203,12 @@ class Sequencer:
             self.held.setdefault(message["id"], []).append(entry)
             return
         if self.at < Place(index, MESSAGE_UNDER_WAY):
-            begun = message_as_begun(message)
+            begun = wire.message_as_begun(message)
             self._emit(Place(index, MESSAGE_OPENED), "thread.message.created", begun)
             self._emit(Place(index, MESSAGE_UNDER_WAY), "thread.message.in_progress", begun)
         for part, content in enumerate(message["content"]):
             if content["type"] == "image_file":
-                picture = picture_delta(message["id"], part, content)
+                picture = wire.message_delta(message["id"], part, content)
                 self._emit(Place(index, CONTENT, part, 1), "thread.message.delta", picture)
                 continue
             text = content["text"]["value"] if content["type"] == "text" else content["refusal"]
@@ -217,7 +217,8 @@ class Sequencer:
             have = self._have(index, part)
             if have < len(text):
                 place = Place(index, CONTENT, part, len(text))
-                data = message_delta(message["id"], part, content["type"], text[have:], have)
+                piece = _piece(content["type"], text[have:], have)
+                data = wire.message_delta(message["id"], part, piece)
                 self._emit(place, "thread.message.delta", data)
         if message["status"] != "in_progress":
             self._citations(index, message)
@@ -229,7 +230,9 @@ class Sequencer:
             if content["type"] == "text" and content["text"]["annotations"]:
                 # One place beyond the text: a client that has it is at the end of the message.
                 place = Place(index, CONTENT, part, len(content["text"]["value"]) + 1)
-                data = citations_delta(message["id"], part, content["text"]["annotations"])
+                annotations = enumerate(content["text"]["annotations"])
+                told = wire.text_part("", [{"index": number, **one} for number, one in annotations])
+                data = wire.message_delta(message["id"], part, told)
                 self._emit(place, "thread.message.delta", data)
 
     def _text(self, entry: Entry, text: str) -> None:
@@ -244,12 +247,13 @@ class Sequencer:
         if have <= start:
             # The same piece at the same place for every reader: encoded once.
             if entry.sse is None:
-                data = message_delta(entry.item, entry.part, "text", text, start)
+                data = wire.message_delta(entry.item, entry.part, _piece("text", text, start))
                 entry.sse = encode("thread.message.delta", data, place)
             self.at = place
             self._out.append(entry.sse)
         elif have < end:
-            data = message_delta(entry.item, entry.part, "text", text[have - start :], have)
+            piece = _piece("text", text[have - start :], have)
+            data = wire.message_delta(entry.item, entry.part, piece)
             self._emit(place, "thread.message.delta", data)
 
     def _have(self, index: int, part: int) -> int:
@@ -267,68 +271,8 @@ class Sequencer:
             self._out.append(encode(event, data, place))
 
 
-def message_delta(message: str, part: int, kind: str, text: str, offset: int) -> WireObject:
-    """Return the `thread.message.delta` object of a piece that begins at `offset`."""
-    inner: Any = {"value": text} if kind == "text" else text
-    if kind == "text" and offset == 0:
-        inner["annotations"] = []
-    content = [{"index": part, "type": kind, kind: inner}]
-    return {"id": message, "object": "thread.message.delta", "delta": {"content": content}}
-
-
-def picture_delta(message: str, part: int, content: WireObject) -> WireObject:
-    """Return the `thread.message.delta` object that brings a whole picture."""
-    delta = {"content": [{"index": part, **content}]}
-    return {"id": message, "object": "thread.message.delta", "delta": delta}
-
-
-def citations_delta(message: str, part: int, annotations: list[WireObject]) -> WireObject:
-    """Return the `thread.message.delta` object that brings all annotations of a text."""
-    told = [{"index": index, **one} for index, one in enumerate(annotations)]
-    content = [{"index": part, "type": "text", "text": {"value": "", "annotations": told}}]
-    return {"id": message, "object": "thread.message.delta", "delta": {"content": content}}
-
-
-def step_delta(step: str, calls: list[WireObject]) -> WireObject:
-    """Return the `thread.run.step.delta` object that brings all calls of a step at once."""
-    return _of_calls(step, [call_delta(index, call) for index, call in enumerate(calls)])
-
-
-def outputs_of(step: str, calls: list[WireObject]) -> WireObject | None:
-    """Return the `thread.run.step.delta` object of what code wrote, None where it wrote nothing."""
-    told = [outputs_delta(index, call) for index, call in enumerate(calls)]
-    written = [one for one in told if one is not None]
-    return _of_calls(step, written) if written else None
-
-
-def _of_calls(step: str, told: list[WireObject]) -> WireObject:
-    details = {"type": "tool_calls", "tool_calls": told}
-    return {"id": step, "object": "thread.run.step.delta", "delta": {"step_details": details}}
-
-
-def as_begun(run: WireObject, status: str) -> WireObject:
-    """Return a run object as it was in one of its first statuses."""
-    over = dict.fromkeys(
-        ("cancelled_at", "failed_at", "completed_at", "incomplete_details", "last_error",
-         "required_action", "usage")
-    )  # fmt: skip
-    started = run["started_at"] if status == "in_progress" else None
-    status = "queued" if status == "created" else status
-    return {**run, **over, "status": status, "started_at": started}
-
-
-def step_as_begun(step: WireObject) -> WireObject:
-    """Return a step object as it was when it began: without its calls."""
-    over = dict.fromkeys(
-        ("cancelled_at", "completed_at", "expired_at", "failed_at", "last_error", "usage")
-    )
-    details = step["step_details"]
-    if step["type"] == "tool_calls":
-        details = {"type": "tool_calls", "tool_calls": []}
-    return {**step, **over, "status": "in_progress", "step_details": details}
-
-
-def message_as_begun(message: WireObject) -> WireObject:
-    """Return a message object as it was when it began: without its text."""
-    over = dict.fromkeys(("completed_at", "incomplete_at", "incomplete_details"))
-    return {**message, **over, "status": "in_progress", "content": []}
+def _piece(kind: str, text: str, offset: int) -> WireObject:
+    """Return the content of a delta: text that begins at `offset` of its part."""
+    if kind == "refusal":
+        return {"type": kind, kind: text}
+    return wire.text_piece(text) if offset else wire.text_part(text)

@@ -82,7 +82,7 @@ def _joined(pieces: Sequence[Entry]) -> Entry:
 
 def text_entry(run: str, state: int, message_id: str, text: str, part: int = 0) -> Entry:
     """Return a `thread.message.delta` of `text`."""
-    data = wire.message_delta(message_id, text, part=part)
+    data = wire.message_delta(message_id, part, wire.text_piece(text))
     return Entry(run, state, "thread.message.delta", data, item=message_id, text=text, part=part)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from chat.wire.assistants import assistant_label, assistant_object
 from chat.wire.base import WireObject, deleted, list_object
-from chat.wire.calls import call_delta, outputs_delta
 from chat.wire.files import (
     assistant_file_object,
     file_object,
@@ -16,9 +15,16 @@ from chat.wire.files import (
     upload_object,
     upload_part_object,
 )
-from chat.wire.messages import message_delta, message_object, picture_part, text_part
-from chat.wire.runs import run_object
-from chat.wire.steps import step_object, with_contents
+from chat.wire.messages import (
+    message_as_begun,
+    message_delta,
+    message_object,
+    picture_part,
+    text_part,
+    text_piece,
+)
+from chat.wire.runs import run_as_begun, run_object
+from chat.wire.steps import outputs_delta, step_as_begun, step_delta, step_object, with_contents
 from chat.wire.threads import thread_object
 from chat.wire.vector_stores import (
     Filling,
@@ -36,22 +42,26 @@ __all__ = [
     "assistant_file_object",
     "assistant_label",
     "assistant_object",
-    "call_delta",
     "deleted",
     "file_batch_object",
     "file_content_object",
     "file_object",
     "list_object",
+    "message_as_begun",
     "message_delta",
     "message_file_object",
     "message_object",
     "outputs_delta",
     "picture_part",
+    "run_as_begun",
     "run_object",
     "search_result_object",
     "search_results_object",
+    "step_as_begun",
+    "step_delta",
     "step_object",
     "text_part",
+    "text_piece",
     "thread_object",
     "upload_object",
     "upload_part_object",

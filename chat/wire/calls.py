@@ -53,7 +53,7 @@ def call_delta(index: int, call: WireObject) -> WireObject:
     return told
 
 
-def outputs_delta(index: int, call: WireObject) -> WireObject | None:
+def call_outputs_delta(index: int, call: WireObject) -> WireObject | None:
     """Return the delta that brings what code wrote, None where there is nothing to tell."""
     kind = call["type"]
     outputs = call[kind].get("outputs")

@@ -46,10 +46,18 @@ def picture_part(file_id: str) -> WireObject:
     return {"type": "image_file", "image_file": {"file_id": file_id, "detail": "auto"}}
 
 
-def message_delta(message_id: str, text: str, *, part: int = 0) -> WireObject:
-    """Return the `thread.message.delta` object of a piece of the text that is content `part`."""
-    return {
-        "id": message_id,
-        "object": "thread.message.delta",
-        "delta": {"content": [{"index": part, "type": "text", "text": {"value": text}}]},
-    }
+def text_piece(value: str) -> WireObject:
+    """Return more of a text content part that has begun."""
+    return {"type": "text", "text": {"value": value}}
+
+
+def message_delta(message_id: str, part: int, content: WireObject) -> WireObject:
+    """Return the `thread.message.delta` object that brings this of the content part `part`."""
+    delta = {"content": [{"index": part, **content}]}
+    return {"id": message_id, "object": "thread.message.delta", "delta": delta}
+
+
+def message_as_begun(message: WireObject) -> WireObject:
+    """Return a message object as it was when it began: without its text."""
+    over = dict.fromkeys(("completed_at", "incomplete_at", "incomplete_details"))
+    return {**message, **over, "status": "in_progress", "content": []}

@@ -85,6 +85,17 @@ def run_object(
     }
 
 
+def run_as_begun(run: WireObject, status: str) -> WireObject:
+    """Return a run object as it was in one of its first statuses."""
+    over = dict.fromkeys(
+        ("cancelled_at", "failed_at", "completed_at", "incomplete_details", "last_error",
+         "required_action", "usage")
+    )  # fmt: skip
+    started = run["started_at"] if status == "in_progress" else None
+    status = "queued" if status == "created" else status
+    return {**run, **over, "status": status, "started_at": started}
+
+
 def last_error(reason: Reason) -> WireObject:
     """Return why a run failed, in the API's own codes."""
     code = LAST_ERROR_CODES.get(reason, "server_error")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from chat.models import Run, RunStep, ToolCall
 from chat.wire.base import WireObject, unix
-from chat.wire.calls import call_object, search_results
+from chat.wire.calls import call_delta, call_object, call_outputs_delta, search_results
 
 
 def step_object(
@@ -71,3 +71,31 @@ def with_contents(step: WireObject, calls: Sequence[ToolCall]) -> WireObject:
         for one in step["step_details"]["tool_calls"]
     ]
     return {**step, "step_details": {**step["step_details"], "tool_calls": told}}
+
+
+def step_as_begun(step: WireObject) -> WireObject:
+    """Return a step object as it was when it began: without its calls."""
+    over = dict.fromkeys(
+        ("cancelled_at", "completed_at", "expired_at", "failed_at", "last_error", "usage")
+    )
+    details = step["step_details"]
+    if step["type"] == "tool_calls":
+        details = {"type": "tool_calls", "tool_calls": []}
+    return {**step, **over, "status": "in_progress", "step_details": details}
+
+
+def step_delta(step_id: str, calls: list[WireObject]) -> WireObject:
+    """Return the `thread.run.step.delta` object that brings all calls of a step at once."""
+    return _of_calls(step_id, [call_delta(index, call) for index, call in enumerate(calls)])
+
+
+def outputs_delta(step_id: str, calls: list[WireObject]) -> WireObject | None:
+    """Return the `thread.run.step.delta` object of what code wrote, None where it wrote nothing."""
+    told = [call_outputs_delta(index, call) for index, call in enumerate(calls)]
+    written = [one for one in told if one is not None]
+    return _of_calls(step_id, written) if written else None
+
+
+def _of_calls(step_id: str, told: list[WireObject]) -> WireObject:
+    details = {"type": "tool_calls", "tool_calls": told}
+    return {"id": step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
