@@ -123,6 +123,13 @@ def world(_world_as_built: World, committed: None, database: TestDatabase) -> Wo
     return copy.deepcopy(_world_as_built)
 
 
+@pytest.fixture
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The folder in which files are stored: one of the test's own."""
+    request.getfixturevalue("settings").MEDIA_ROOT = tmp_path
+    return tmp_path
+
+
 @pytest.fixture(autouse=True)
 def only_its_servers(request: pytest.FixtureRequest) -> None:
     """Let no server but those the test uses touch its database."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,13 +95,6 @@ def adam(world: World) -> Api:
 def gina(world: World) -> Api:
     """A program of a member of globex."""
     return program_of(world.globex, "gina")
-
-
-@pytest.fixture
-def stored(settings: Any, tmp_path: Path) -> Path:
-    """Where this test's files are."""
-    settings.MEDIA_ROOT = tmp_path
-    return tmp_path
 
 
 def upload(

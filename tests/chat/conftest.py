@@ -1,19 +1,11 @@
-"""Where code of models runs in a test, and where its files lie."""
+"""Where code of models runs in a test."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 from django.conf import settings
 
 from tests.sandbox.opened import working_bubblewrap
-
-
-@pytest.fixture
-def own_files(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Files are stored in a folder of the test's own."""
-    request.getfixturevalue("settings").MEDIA_ROOT = tmp_path
 
 
 @pytest.fixture

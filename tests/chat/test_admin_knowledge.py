@@ -11,7 +11,6 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils.formats import date_format
 from django.utils.timezone import template_localtime
-from pytest_django import Settings
 
 from chat.actions.documents import create_documents, create_files
 from chat.actions.stores import create_store
@@ -24,8 +23,7 @@ STORES = "/admin/chat/vectorstore/"
 
 
 @pytest.fixture
-def acme(world: World, settings: Settings, tmp_path: Path) -> Company:
-    settings.MEDIA_ROOT = tmp_path
+def acme(world: World, stored: Path) -> Company:
     return world.acme
 
 

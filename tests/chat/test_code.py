@@ -51,7 +51,7 @@ class Trap:
         return eval, ("__import__('os')._exit(3)",)
 trap = Trap()
 """
-pytestmark = pytest.mark.usefixtures("own_files")
+pytestmark = pytest.mark.usefixtures("stored")
 
 
 async def test_variables_and_files_are_there_for_the_next_code(world: World, backend: str) -> None:

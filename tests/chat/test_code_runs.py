@@ -21,7 +21,7 @@ from tests.upstream.script import Answer, Call
 from tests.upstream.server import ScriptedServer
 from tests.world import World
 
-pytestmark = pytest.mark.usefixtures("own_files", "monty")
+pytestmark = pytest.mark.usefixtures("stored", "monty")
 
 CHART = "chart('bar', [{'x': 'a', 'y': 1}])"
 WRITES = "open('sums.csv', 'w').write('a,1')\nopen('notes.txt', 'w').write('b')\nNone"

@@ -35,12 +35,6 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
 SEARCH, COMPUTE = {"type": "file_search"}, {"type": "code_interpreter"}
 
 
-@pytest.fixture
-def stored(settings: Any, tmp_path: Path) -> Path:
-    settings.MEDIA_ROOT = tmp_path
-    return tmp_path
-
-
 def from_page(world: World, data: bytes = b"words") -> str:
     """Upload a file as the page does."""
     alice = world.acme.principal("alice")

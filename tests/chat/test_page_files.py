@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,13 +19,9 @@ from tests.chat.knowing import POLICY, SEARCH, add_file, keep_file, make_store
 from tests.retrieval import office_files
 from tests.world import Company, World
 
+pytestmark = pytest.mark.usefixtures("stored")
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
 SCRIPT = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
-
-
-@pytest.fixture(autouse=True)
-def _own_files(settings: Any, tmp_path: Path) -> None:
-    settings.MEDIA_ROOT = tmp_path
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,11 +25,6 @@ from tests.world import World
 pytestmark = pytest.mark.usefixtures("stored")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(40))
 URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
-
-
-@pytest.fixture
-def stored(settings: Any, tmp_path: Path) -> None:
-    settings.MEDIA_ROOT = tmp_path
 
 
 def drawn(world: World, data: bytes = PNG) -> File:

@@ -27,8 +27,7 @@ from tests.world import World
 
 
 @pytest.fixture(autouse=True)
-def _storage(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.MEDIA_ROOT = tmp_path
+def _words_alone(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embed, "_built", [None])
 
 
