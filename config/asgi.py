@@ -7,10 +7,10 @@ import re
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
+import django
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
-from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import path
 
@@ -18,10 +18,11 @@ if settings.UNSAFE_KEY in (settings.SECRET_KEY, *settings.SALT_KEY):
     raise ImproperlyConfigured(
         "SECRET_KEY and FIELD_ENCRYPTION_KEYS must be set to serve: long random texts, kept secret."
     )
-http = get_asgi_application()
+django.setup(set_prefix=False)
 
 from chat.runs.lifespan import Lifespan  # noqa: E402  (models need the app registry)
 from chat.web.consumers import ChatConsumer  # noqa: E402
+from config.application import Application  # noqa: E402
 from config.body_limit import BodyLimit, Limit  # noqa: E402
 from config.body_pace import BodyPace  # noqa: E402
 from config.request_id import RequestId  # noqa: E402
@@ -33,7 +34,9 @@ limits = [
 ]
 application = ProtocolTypeRouter(
     {
-        "http": RequestId(BodyPace(BodyLimit(http, limits=limits), patience=settings.BODY_SECONDS)),
+        "http": RequestId(
+            BodyPace(BodyLimit(Application(), limits=limits), patience=settings.BODY_SECONDS)
+        ),
         "websocket": AllowedHostsOriginValidator(
             SameOrigin(PrincipalSocketMiddleware(URLRouter([path("ws/", ChatConsumer.as_asgi())])))
         ),
