@@ -42,9 +42,14 @@ class Kind(StrEnum):
         return self.value.startswith("image/")
 
     @property
+    def is_sheet(self) -> bool:
+        """True for spreadsheets."""
+        return self in (Kind.XLSX, Kind.ODS)
+
+    @property
     def plural(self) -> str:
         """How a sentence calls files that need an extra."""
-        return "Spreadsheets" if self in (Kind.XLSX, Kind.ODS) else "RTF files"
+        return "Spreadsheets" if self.is_sheet else "RTF files"
 
     @property
     def is_readable(self) -> bool:

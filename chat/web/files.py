@@ -30,7 +30,7 @@ _DOCUMENTS = (
     *(Kind.PDF, Kind.DOCX, Kind.PPTX, Kind.ODT, Kind.ODP, Kind.EPUB, Kind.RTF),
     *(Kind.HTML, Kind.MARKDOWN, Kind.TEXT),
 )
-_SHEETS = (Kind.XLSX, Kind.ODS)
+_SHEETS = tuple(kind for kind in Kind if kind.is_sheet)
 _TABLES = (".xlsx", ".xls", ".ods", ".parquet")
 _STATES = {
     IndexStatus.IN_PROGRESS: "reading",
