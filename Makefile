@@ -1,7 +1,7 @@
 # Everything from a clean clone with Python 3.11 to 3.14, pip, git and make.
 #   make up ARGS="--no-demo"     make test ARGS="-k wall"     make up PYTHON=python3.12
 .DEFAULT_GOAL := up
-.PHONY: up test test-local bench documents sandbox crash check format lock clean packages packages-dev packages-sdk
+.PHONY: up test test-local bench documents sandbox crash check format lock clean packages packages-dev packages-sdk packages-user
 .ONESHELL:
 .SILENT:
 SHELL := /bin/bash
@@ -88,8 +88,17 @@ test-local: packages-dev
 
 # Figures beside their goals (docs/performance.md); under six minutes on a quiet machine.
 #   make bench ARGS="--rounds 5 --seconds 20"
-bench: packages-dev
-	exec $(IN) -m tests.benchmarks $(ARGS)
+bench: packages-user
+	exec $(IN) -m tests.benchmarks --python .venv-user/bin/python $(ARGS)
+
+# What `make up` installs and nothing else, for the server that is measured: libraries import
+# what they find.
+packages-user: packages-dev
+	hash=$$(cksum < requirements.txt)
+	if grep -qs "^$$hash$$" .venv-user/installed; then exit 0; fi
+	.venv/bin/uv venv --quiet --clear --python $(IN) .venv-user
+	.venv/bin/uv pip install --quiet --python .venv-user/bin/python --require-hashes -r requirements.txt
+	echo "$$hash" > .venv-user/installed
 
 # Reads spreadsheets and RTF as well (docs/knowledge.md): the extra `documents`.
 documents: packages
@@ -157,5 +166,5 @@ packages-dev:
 	$(call install,requirements-dev.txt,requirements.txt requirements-dev.txt)
 
 clean:
-	rm -rf .venv .venv-local .venv-sdk tests/sdk/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-local .venv-sdk .venv-user tests/sdk/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -27,14 +27,14 @@ _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _early: list[subprocess.Popen[str]] = []
 
 
-def spawn() -> subprocess.Popen[str]:
+def spawn(python: str = sys.executable) -> subprocess.Popen[str]:
     """Start a process that waits, with the application's credentials only.
 
-    It ends when this process does, even by SIGKILL.
+    It ends when this process does, even by SIGKILL. `python` may be another environment's.
     """
     credentials = {k: v for k, v in os.environ.items() if k != "MIGRATION_DATABASE_URL"}
     return subprocess.Popen(
-        [sys.executable, "-m", "tenants.standby"],
+        [python, "-m", "tenants.standby"],
         cwd=CHECKOUT,
         env=credentials,
         stdin=subprocess.PIPE,

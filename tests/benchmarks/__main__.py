@@ -36,6 +36,7 @@ def say(line: str) -> None:
 def arguments() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description="Measure Atrium on this machine.")
+    parser.add_argument("--python", default=sys.executable, help="of the server")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--turns", type=int, default=40, help="of one chat, in each round")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each load")
@@ -55,12 +56,12 @@ def main() -> None:
     with stand() as place:
         for number in range(given.starts):
             say(f"Start {number + 1} of {given.starts}…")
-            with atrium() as server:
+            with atrium(given.python) as server:
                 figures.add("start to first answer", server.start_seconds)
                 fresh = server.process.memory_bytes() / 1e6
                 figures.add("server process, fresh", fresh)
                 uvloop.run(measure_start(place, server, figures))
-        with atrium() as server:
+        with atrium(given.python) as server:
             uvloop.run(measure(place, server, figures, given))
         say("A hundred thousand passages, and as many of a neighbour…")
         for name, value in searches.measured(passages.fill(place)).items():

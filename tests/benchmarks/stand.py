@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,11 +21,12 @@ import aiohttp
 
 from tenants import local, standby
 from tests.benchmarks.usage import Watched
+from tests.ports import reserved_port
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 EMAIL, PASSWORD = "bench@bench.example", "correct-horse-42"
 COMPANY, NEIGHBOUR = "bench", "neighbour"
-START_SECONDS = 60
+START_SECONDS = 180
 OURS = ("ATRIUM_", "OPENAI_", "DATABASE_", "MIGRATION_", "REDIS_", "PUBLIC_", "ALLOWED_")
 
 
@@ -58,7 +58,7 @@ def stand() -> Iterator[Stand]:
     data_dir = Path(tempfile.gettempdir()) / f"atrium-bench-{os.getpid()}"
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, data_dir, ignore_errors=True)
-        port, relay_port = free_port(), free_port()
+        port, relay_port = (stack.enter_context(reserved_port()) for _port in range(2))
         upstream = f"http://127.0.0.1:{port}"
         _set_environment(data_dir, upstream)
         stack.enter_context(local.environment(["bench"]))
@@ -76,21 +76,21 @@ def stand() -> Iterator[Stand]:
 
 
 @contextmanager
-def atrium() -> Iterator[Atrium]:
-    """Start a server as `manage.py up` does and wait for its first answer."""
+def atrium(python: str) -> Iterator[Atrium]:
+    """Start a server as `manage.py up` does, with this Python; wait for its first answer."""
     from tenants.supervisor import server_arguments
 
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    began = time.monotonic()
-    process = standby.spawn()
-    standby.serve(process, server_arguments("127.0.0.1", port))
-    try:
-        _wait_for(f"{url}/healthz", process)
-        seconds = time.monotonic() - began
-        yield Atrium(url=url, process=Watched(process.pid), start_seconds=seconds)
-    finally:
-        _stop(process)
+    with reserved_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        began = time.monotonic()
+        process = standby.spawn(python)
+        standby.serve(process, server_arguments("127.0.0.1", port))
+        try:
+            _wait_for(f"{url}/healthz", process)
+            seconds = time.monotonic() - began
+            yield Atrium(url=url, process=Watched(process.pid), start_seconds=seconds)
+        finally:
+            _stop(process)
 
 
 async def sign_in(url: str) -> str:
@@ -107,14 +107,6 @@ async def sign_in(url: str) -> str:
             if answer.status != 302:
                 raise RuntimeError(f"Signing in was answered with {answer.status}.")
         return "; ".join(f"{cookie.key}={cookie.value}" for cookie in jar)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _set_environment(data_dir: Path, upstream: str) -> None:
