@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from chat.actions.fields import (
@@ -29,6 +30,7 @@ from tenants import audit
 from tenants.access import Principal
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
+from tenants.written import Written
 
 MAX_PROMPTS, MAX_PROMPT_CHARACTERS = 12, 300
 EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -135,12 +137,18 @@ def offered_assistant(assistant_id: str) -> Assistant:
         NotFound: for an unknown assistant.
         AssistantDisabled: for one that is not offered.
     """
-    row: Assistant | None = Assistant.objects.filter(pk=assistant_id).first()
+    row = _assistant.one(assistant_id=assistant_id)
     if row is None:
         raise NotFound(f"No assistant found with id '{assistant_id}'.", param="assistant")
     if not row.is_offered:
         raise AssistantDisabled()
     return row
+
+
+@Written
+def _assistant(*, assistant_id: Any) -> QuerySet[Assistant]:
+    rows: QuerySet[Assistant] = Assistant.objects.filter(pk=assistant_id)
+    return rows
 
 
 def _clear_default() -> None:

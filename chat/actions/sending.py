@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from chat import wire
@@ -28,6 +29,7 @@ from chat.runs.worker import worker
 from tenants.access import Principal
 from tenants.errors import AtriumError
 from tenants.scope import tenant_scope
+from tenants.written import Written
 
 ATTEMPTS = 3
 INTERRUPTED = Ending(
@@ -167,14 +169,18 @@ def _thread(principal: Principal, thread_id: str | None, asked: Asked) -> Thread
         thread = Thread(member=principal.membership, title=asked.title)
         thread.save(force_insert=True)
         return thread
-    found: Thread | None = (
-        Thread.objects.for_principal(principal).locked().filter(pk=thread_id).first()
-    )
+    found = _locked_thread.one(principal=principal, thread_id=thread_id)
     if found is None:
         raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
     if not found.title:
         found.title = asked.title
     return found
+
+
+@Written
+def _locked_thread(*, principal: Any, thread_id: Any) -> QuerySet[Thread]:
+    rows: QuerySet[Thread] = Thread.objects.for_principal(principal).locked()
+    return rows.filter(pk=thread_id)
 
 
 def _answer(principal: Principal, thread: Thread, message: Message, assistant: Assistant) -> Sent:

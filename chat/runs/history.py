@@ -25,6 +25,7 @@ from chat.upstream.base import (
     Part,
     TextPart,
 )
+from tenants.written import Written
 
 CHUNK = 40
 # A picture counts as this many bytes of text.
@@ -86,7 +87,7 @@ class History:
         """Read what the run did before: nothing for one that begins."""
         history = cls(run)
         if run.rounds:
-            said = _placed(run).filter(run_ref=run.pk, position__gt=run.through_position)
+            said = _placed(run.thread_id).filter(run_ref=run.pk, position__gt=run.through_position)
             history._own = _run_items(said, _calls_of({run.pk}).get(run.pk, []))
         return history
 
@@ -110,23 +111,29 @@ class History:
     @cached_property
     def first_of_user(self) -> Unit | None:
         """The first message that a person wrote."""
-        rows = _placed(self.run).filter(role="user")
+        rows = _placed(self.run.thread_id).filter(role="user")
         first = rows.order_by("position").first()
         return Unit(first.position or 0, (_input_message(first),)) if first else None
 
     def _read_more(self, below: int) -> None:
-        rows = _placed(self.run).filter(position__lt=below).order_by("-position")
-        called = Exists(ToolCall.objects.filter(run_id=OuterRef("run_ref")))
-        chunk = list(rows.annotate(has_calls=called)[:CHUNK])
+        chunk = _chunk.read(thread_id=self.run.thread_id, below=below)
         told = {message.run_ref for message in chunk if message.run_ref}
         self._before += reversed(list(_units(chunk, told - self._told)))
         self._told |= told
         self._below = chunk[-1].position if len(chunk) == CHUNK else None
 
 
-def _placed(run: Run) -> QuerySet[Message]:
-    rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=run.thread_id)
+def _placed(thread_id: Any) -> QuerySet[Message]:
+    rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
     return rows.defer("metadata", "attachments")
+
+
+@Written
+def _chunk(*, thread_id: Any, below: Any) -> QuerySet[Message]:
+    """The newest messages of a thread below a place, each with whether its run called tools."""
+    called = Exists(ToolCall.objects.filter(run_id=OuterRef("run_ref")))
+    rows: QuerySet[Message] = _placed(thread_id).filter(position__lt=below)
+    return rows.annotate(has_calls=called).order_by("-position")[:CHUNK]
 
 
 def _units(newest_first: Sequence[Message], runs: set[str]) -> Iterator[Unit]:

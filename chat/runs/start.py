@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max, Q, QuerySet
 from django.utils import timezone
 
 from chat.conf import conf
 from chat.errors import TooManyRuns
 from chat.models import Assistant, Run, Thread
+from tenants.written import Written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +55,29 @@ def find_active(thread_id: str, *, member_id: UUID) -> ActiveRun | None:
         TooManyRuns: when none is active, but as many of the member's or of the
             tenant in scope as there may be.
     """
-    here = Q(thread_id=thread_id)
-    active = Run.objects.active().aggregate(
-        here=Max("id", filter=here),
-        expires_at=Max("expires_at", filter=here),
-        members=Count("id", filter=Q(member_id=member_id)),
-        tenants=Count("id"),
-    )
+    active = _active.one(thread_id=thread_id, member_id=member_id) or NO_RUNS
     if active["here"] is not None:
         return ActiveRun(run_id=active["here"], expires_at=active["expires_at"])
     if active["members"] >= conf.runs_per_member or active["tenants"] >= conf.runs_per_tenant:
         raise TooManyRuns()
     return None
+
+
+NO_RUNS: dict[str, Any] = {"here": None, "members": 0, "tenants": 0}
+
+
+@Written
+def _active(*, thread_id: Any, member_id: Any) -> QuerySet[Any]:
+    """The tenant's active runs, counted; no row where there are none."""
+    here = Q(thread_id=thread_id)
+    rows = Run.objects.active().order_by().values("tenant_id")
+    counted: QuerySet[Any] = rows.annotate(
+        here=Max("id", filter=here),
+        expires_at=Max("expires_at", filter=here),
+        members=Count("id", filter=Q(member_id=member_id)),
+        tenants=Count("id"),
+    )
+    return counted
 
 
 def insert_run(
