@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from io import BytesIO
 
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+from tests.retrieval.office_files import archive
 
 _W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
@@ -39,10 +40,7 @@ def docx(*paragraphs: str, document: bytes | None = None) -> bytes:
     """Return a Word file with these paragraphs, or with `document` as its main part."""
     body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
     xml = f'<w:document xmlns:w="{_W}"><w:body>{body}</w:body></w:document>'
-    out = BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("word/document.xml", xml.encode() if document is None else document)
-    return out.getvalue()
+    return archive({"word/document.xml": xml if document is None else document})
 
 
 def zip_bomb(size: int) -> bytes:

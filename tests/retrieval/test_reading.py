@@ -44,6 +44,6 @@ def test_too_little_memory_is_a_sentence(tmp_path: Path) -> None:
 def test_too_little_time_is_a_sentence() -> None:
     # A file that has no end as long as its other side is open.
     reading, writing = os.pipe()
-    with open(reading, "rb") as file, open(writing, "wb"):  # noqa: PTH123
+    with os.fdopen(reading, "rb") as file, os.fdopen(writing, "wb"):
         with pytest.raises(Unreadable, match="too long"):
             asyncio.run(read_file(file, "a.txt", limits=ReadingLimits(seconds=0.5)))
