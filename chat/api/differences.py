@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from chat.api.published import ref
 from chat.models.files import Purpose
 
 Schema = dict[str, Any]
@@ -35,11 +36,20 @@ def obj(**patches: Any) -> Schema:
     return {"type": "object", "properties": patches, "required": sorted(patches)}
 
 
+def array(items: Schema) -> Schema:
+    """Return the schema of a list of these."""
+    return {"type": "array", "items": items}
+
+
+def or_null(schema: Schema) -> Schema:
+    """Return the schema of a value that may be null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 TEXT, FLAG, NUMBER = {"type": "string"}, {"type": "boolean"}, {"type": "integer"}
 TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
-ASSISTANT_LABEL: Schema = {
-    "anyOf": [{"$ref": "#/components/schemas/AtriumAssistantLabel"}, {"type": "null"}]
-}
+NUMBER_OR_NULL: Schema = {"type": ["integer", "null"]}
+LABEL = {"id": TEXT, "name": TEXT, "description": TEXT, "demonstration": FLAG}
 LISTS = (
     "Assistants",
     "Messages",
@@ -61,7 +71,7 @@ def list_of(component: str) -> Schema:
     """Return the schema of a page of these."""
     return obj(
         object={"type": "string", "const": "list"},
-        data={"type": "array", "items": {"$ref": f"#/components/schemas/{component}"}},
+        data=array(ref(component)),
         first_id=TEXT_OR_NULL,
         last_id=TEXT_OR_NULL,
         has_more=FLAG,
@@ -76,12 +86,7 @@ def file_of(owner: str, *, kind: str) -> Schema:
 
 # Components that the published document does not have.
 ADDED: dict[str, Schema] = {
-    "AtriumAssistantLabel": {
-        "type": "object",
-        "description": "Who answers, as people see it.",
-        "properties": {"id": TEXT, "name": TEXT, "demonstration": FLAG},
-        "required": ["id", "name", "demonstration"],
-    },
+    "AtriumAssistantLabel": {"description": "Who answers, as people see it.", **obj(**LABEL)},
     "AtriumApproval": {
         "description": "A tool call of the server that waits for somebody's approval.",
         **obj(
@@ -91,7 +96,7 @@ ADDED: dict[str, Schema] = {
             effect=TEXT,
             arguments={},
             arguments_hash=TEXT,
-            expires_at={"type": ["integer", "null"]},
+            expires_at=NUMBER_OR_NULL,
         ),
     },
     "Model": obj(
@@ -103,7 +108,7 @@ ADDED: dict[str, Schema] = {
     ),
     "ListModelsResponse": obj(
         object={"type": "string", "const": "list"},
-        data={"type": "array", "items": {"$ref": "#/components/schemas/Model"}},
+        data=array(ref("Model")),
     ),
     "Upload": obj(
         id=TEXT,
@@ -114,7 +119,7 @@ ADDED: dict[str, Schema] = {
         filename=TEXT,
         purpose=TEXT,
         status={"type": "string", "enum": ["pending", "completed", "cancelled", "expired"]},
-        file={"anyOf": [{"$ref": "#/components/schemas/OpenAIFile"}, {"type": "null"}]},
+        file=or_null(ref("OpenAIFile")),
     ),
     "UploadPart": obj(
         id=TEXT,
@@ -133,9 +138,7 @@ ADDED: dict[str, Schema] = {
             },
             "bytes": {"type": "integer", "minimum": 1},
             "mime_type": TEXT,
-            "expires_after": {
-                "anyOf": [{"$ref": "#/components/schemas/FileExpirationAfter"}, {"type": "null"}]
-            },
+            "expires_after": or_null(ref("FileExpirationAfter")),
         },
         "required": ["filename", "purpose", "bytes", "mime_type"],
     },
@@ -143,7 +146,7 @@ ADDED: dict[str, Schema] = {
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "part_ids": {"type": "array", "items": TEXT},
+            "part_ids": array(TEXT),
             "md5": {"type": ["string", "null"]},
         },
         "required": ["part_ids"],
@@ -160,11 +163,6 @@ ADDED: dict[str, Schema] = {
 }
 
 
-def or_null(schema: Schema) -> Schema:
-    """Return the schema of a value that may be null."""
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
 RUN_EXTENSION: Schema = {
     "type": "object",
     "properties": {
@@ -172,58 +170,30 @@ RUN_EXTENSION: Schema = {
         "sentence": TEXT_OR_NULL,
         "state": NUMBER,
         "waiting": FLAG,
-        "assistant": ASSISTANT_LABEL,
+        "assistant": or_null(ref("AtriumAssistantLabel")),
         "cost": or_null(obj(amount=TEXT, currency=TEXT)),
         "approvals": {
             "type": "array",
-            "items": {"$ref": "#/components/schemas/AtriumApproval"},
+            "items": ref("AtriumApproval"),
         },
     },
 }
-CALL_EXTENSION: Schema = {
-    "type": "object",
-    "properties": {
-        "status": TEXT,
-        "label": TEXT,
-        "effect": TEXT,
-        "duration_ms": {"type": ["integer", "null"]},
-    },
+CALL = {"status": TEXT, "label": TEXT, "effect": TEXT, "duration_ms": NUMBER_OR_NULL}
+PLACE = {
+    "file_name": TEXT,
+    "store_file": NUMBER,
+    "page": NUMBER_OR_NULL,
+    "start": NUMBER,
+    "end": NUMBER,
 }
-
-
-def _call(**more: Schema) -> Schema:
-    return {"type": "object", "properties": {**CALL_EXTENSION["properties"], **more}}
-
-
-PAGE: Schema = {"type": ["integer", "null"]}
-PASSAGE = obj(
-    mark=TEXT, file_id=TEXT, file_name=TEXT, store_file=NUMBER, page=PAGE, start=NUMBER, end=NUMBER
-)
-SEARCH_EXTENSION = _call(
-    query=TEXT, error=TEXT_OR_NULL, passages={"type": "array", "items": PASSAGE}
-)
-CODE_EXTENSION = _call(
-    error=TEXT_OR_NULL,
-    files={"type": "array", "items": obj(file_id=TEXT, name=TEXT, bytes=NUMBER)},
-)
-CITATION_EXTENSION = obj(
-    number=NUMBER, file_name=TEXT, store_file=NUMBER, start=NUMBER, end=NUMBER, page=PAGE
-)
+PASSAGE = obj(mark=TEXT, file_id=TEXT, **PLACE)
+WRITTEN = obj(file_id=TEXT, name=TEXT, bytes=NUMBER)
 
 
 # What `atrium` holds on each, and why.
 EXTENSIONS: dict[str, tuple[Schema, str]] = {
     "AssistantObject": (
-        {
-            "type": "object",
-            "properties": {
-                "suggested_prompts": {"type": "array", "items": TEXT},
-                "default": FLAG,
-                "enabled": FLAG,
-                "in_page": FLAG,
-                "demonstration": FLAG,
-            },
-        },
+        obj(**LABEL, suggested_prompts=array(TEXT), default=FLAG, enabled=FLAG, in_page=FLAG),
         "how the chat page offers the assistant",
     ),
     "ThreadObject": (
@@ -231,7 +201,7 @@ EXTENSIONS: dict[str, tuple[Schema, str]] = {
         "title and time of the last activity",
     ),
     "MessageObject": (
-        obj(client_id=TEXT_OR_NULL, assistant=ASSISTANT_LABEL, queued=FLAG),
+        obj(client_id=TEXT_OR_NULL, assistant=or_null(ref("AtriumAssistantLabel")), queued=FLAG),
         "who answered, and whether the message still waits for its turn",
     ),
     "RunObject": (
@@ -243,24 +213,24 @@ EXTENSIONS: dict[str, tuple[Schema, str]] = {
         "the step's place in its run",
     ),
     "RunToolCallObject": (
-        obj(approval=or_null({"$ref": "#/components/schemas/AtriumApproval"})),
+        obj(approval=or_null(ref("AtriumApproval"))),
         "the approval that a call waits for; such a call takes only the outputs "
         '"approve" and "decline"',
     ),
     "RunStepDetailsToolCallsFunctionObject": (
-        CALL_EXTENSION,
+        obj(**CALL),
         "what became of the call",
     ),
     "RunStepDetailsToolCallsFileSearchObject": (
-        SEARCH_EXTENSION,
+        obj(**CALL, query=TEXT, error=TEXT_OR_NULL, passages=array(PASSAGE)),
         "what was asked, the passages with their marks and places, and what became of the call",
     ),
     "RunStepDetailsToolCallsCodeObject": (
-        CODE_EXTENSION,
+        obj(**CALL, error=TEXT_OR_NULL, files=array(WRITTEN), notes=array(TEXT)),
         "the files that the code wrote, and what became of the call",
     ),
     "MessageContentTextAnnotationsFileCitationObject": (
-        CITATION_EXTENSION,
+        obj(number=NUMBER, **PLACE),
         "the number of the cited passage in its message, and the place of the quote",
     ),
 }
@@ -293,7 +263,7 @@ def _wider() -> Iterator[Difference]:
     )
     yield Difference(
         name="CreateThreadAndRunRequest",
-        patch=properties(reasoning_effort={"$ref": "#/components/schemas/ReasoningEffort"}),
+        patch=properties(reasoning_effort=ref("ReasoningEffort")),
         why="`reasoning_effort` is taken as on other runs.",
     )
     yield Difference(
@@ -326,13 +296,12 @@ def _wider() -> Iterator[Difference]:
 
 
 def _nullable() -> Iterator[Difference]:
-    number_or_null: Schema = {"type": ["integer", "null"]}
     yield Difference(
         name="OpenAIFile",
-        patch=properties(expires_at=number_or_null, status_details=TEXT_OR_NULL),
+        patch=properties(expires_at=NUMBER_OR_NULL, status_details=TEXT_OR_NULL),
         why="`expires_at` and `status_details` are there, and null where there is nothing to say.",
     )
-    after = or_null({"$ref": "#/components/schemas/VectorStoreExpirationAfter"})
+    after = or_null(ref("VectorStoreExpirationAfter"))
     for name in ("VectorStoreObject", "UpdateVectorStoreRequest", "CreateVectorStoreRequest"):
         yield Difference(
             name=name,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat.api.published import published
+from chat.api.published import published, ref
 from chat.api.runs import EVENT_HEADER
 
 Operation = dict[str, Any]
-REF = "#/components/schemas/"
 
 
 def answer(schema: str) -> dict[str, Any]:
     """Return the answers of an operation that returns this component."""
-    content = {"application/json": {"schema": {"$ref": REF + schema}}}
+    content = {"application/json": {"schema": ref(schema)}}
     return {"200": {"description": "OK", "content": content}}
 
 
@@ -42,7 +41,7 @@ UPLOAD_ID = text_parameter("upload_id", "path", "The ID of the upload.")
 
 def body_of(schema: str) -> dict[str, Any]:
     """Return the body of an operation that takes this component."""
-    content = {"application/json": {"schema": {"$ref": REF + schema}}}
+    content = {"application/json": {"schema": ref(schema)}}
     return {"required": True, "content": content}
 
 

@@ -17,6 +17,11 @@ def published() -> dict[str, Any]:
     return found
 
 
+def ref(component: str) -> dict[str, str]:
+    """Return a reference to a component."""
+    return {"$ref": f"#/components/schemas/{component}"}
+
+
 def _may_be_null(value: Any) -> Any:
     if isinstance(value, list):
         return [_may_be_null(item) for item in value]

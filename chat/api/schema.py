@@ -13,9 +13,9 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from chat.api.differences import patched
-from chat.api.extensions import EXTENSIONS, REF, Operation, text_parameter
+from chat.api.extensions import EXTENSIONS, Operation, text_parameter
 from chat.api.idempotency import KEY_HEADER
-from chat.api.published import published
+from chat.api.published import published, ref
 from tenants.actions.external import USER_HEADER
 
 # Operations that answer with a stream of events where the body says `stream: true`.
@@ -79,7 +79,7 @@ class Described(AutoSchema):
 
 def errors() -> dict[str, Any]:
     """Return the answers that every operation may give beside its own."""
-    content = {"application/json": {"schema": {"$ref": REF + "ErrorResponse"}}}
+    content = {"application/json": {"schema": ref("ErrorResponse")}}
     return {
         "4XX": {"description": "The request was refused.", "content": content},
         "429": {
