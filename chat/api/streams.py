@@ -147,7 +147,7 @@ async def _chunks(
                 # Whatever was lost on the way here is in the rows.
                 stored = await in_db(read_thread, principal, thread, run_id=run)
                 entries, add = list(stored.events), sequencer.catch_up
-            if with_content:
+            if with_content and any(_has_results(entry.data) for entry in entries):
                 entries = await in_db(_with_contents, principal, entries)
             chunk = b"".join(add(entries))
             if chunk:
@@ -159,8 +159,6 @@ async def _chunks(
 def _with_contents(principal: Principal, entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries, searches among them with the text of what they found."""
     searched = [entry.data["id"] for entry in entries if _has_results(entry.data)]
-    if not searched:
-        return list(entries)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         mine = Run.objects.for_principal(principal)
         calls = list(ToolCall.objects.filter(step_id__in=searched, run__in=mine))
