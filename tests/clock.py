@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
 
 # Far beyond what anything takes, for machines that stand still now and then.
 WAIT_SECONDS = 60.0
+TICK_SECONDS = 0.01
 
 
 async def until(look: Callable[[], T]) -> T:
@@ -28,6 +31,30 @@ def wait_until(done: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> 
     while not done():
         assert time.monotonic() < deadline, "It did not happen."
         time.sleep(0.02)
+
+
+@contextmanager
+def promised(seconds: float) -> Iterator[None]:
+    """Fail when the block takes longer than `seconds` on a machine that lets it run.
+
+    They are counted in short sleeps: what a sleep takes beyond its time, the machine was busy
+    with something else, and so it was for those that the block waits for.
+    """
+    over = threading.Event()
+    sleeps = int(seconds / TICK_SECONDS)
+    late: list[bool] = []
+
+    def count() -> None:
+        late.append(all(not over.wait(TICK_SECONDS) for _sleep in range(sleeps)))
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        yield
+    finally:
+        over.set()
+        counting.join()
+    assert late == [False], f"It took longer than {seconds:g} s."
 
 
 def pass_time(seconds: float) -> None:

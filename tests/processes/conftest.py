@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.clock import wait_until
 from tests.database import HEARTBEATS, TestDatabase
 from tests.model_server import QUICK, make_assistant
 from tests.server import Server, serve
 from tests.upstream.server import ScriptedServer
 from tests.world import World
-
-START_SECONDS = 20
 
 
 class Redis:
@@ -42,10 +40,7 @@ class Redis:
             *("--save", "", "--appendonly", "no", "--dir", str(self.folder)),
         ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            assert time.monotonic() < deadline, "Redis did not start."
-            time.sleep(0.02)
+        wait_until(self._answers)
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -67,6 +62,15 @@ class Redis:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Kill it for a while."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
 
 
 @pytest.fixture(scope="session")

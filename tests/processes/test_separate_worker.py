@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tenants.db import in_db
+from tests.clock import WAIT_SECONDS
 from tests.database import CHECKOUT, TestDatabase
 from tests.model_server import make_assistant
 from tests.processes.conftest import Redis, environment, served
-from tests.processes.test_two_processes import TEXT, WORDS, deltas, whole_text
+from tests.processes.test_two_processes import TEXT, WORDS, whole_text
 from tests.server import environment_of
 from tests.socket_client import chat_socket
 from tests.upstream.script import Answer
@@ -35,7 +36,7 @@ def worker_process(
             yield
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(WAIT_SECONDS)
 
 
 async def test_an_answer_of_a_worker_process_is_read_in_the_server(
@@ -46,7 +47,7 @@ async def test_an_answer_of_a_worker_process_is_read_in_the_server(
     tmp_path: Path,
 ) -> None:
     upstream_server.when("First", Answer(say=("One.",), stall_after=1))
-    upstream_server.when("Second", Answer(say=WORDS, pace=0.02))
+    upstream_server.when("Second", Answer(say=WORDS, pace=0.02, held_after=2))
     assistant = await in_db(make_assistant, world.acme)
     with (
         worker_process(database, tmp_path, upstream_server, redis),
@@ -58,6 +59,8 @@ async def test_an_answer_of_a_worker_process_is_read_in_the_server(
             await socket.ask("unsubscribe", thread=first["thread"]["id"])
             socket.events.clear()
             second = await socket.say("Second", assistant=assistant)
+            # Read while it is written.
+            await socket.until_event("thread.message.delta")
+            upstream_server.go_on()
             assert await whole_text(socket, second["run"]["id"]) == TEXT
-            assert len(deltas(socket)) > 5
             await socket.ask("run.cancel", run=first["run"]["id"])
