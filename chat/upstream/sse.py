@@ -32,15 +32,19 @@ class EventSplitter:
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
         if self._held_return or b"\r" in chunk:
             chunk = self._plain_newlines(chunk)
+        events: list[tuple[bytes, bool]] = []
         buffer = self._buffer
+        if not buffer and chunk.endswith(b"\n\n"):
+            for block in chunk[:-2].split(b"\n\n"):
+                _take(block, events)
+            return events
         search_from = max(0, len(buffer) - 1)
         buffer += chunk
         end = buffer.find(b"\n\n", search_from)
         if end < 0:
             if len(buffer) > MOST_BYTES_PER_EVENT:
                 raise StreamBroken("One event of the stream is larger than 16 MiB.")
-            return []
-        events: list[tuple[bytes, bool]] = []
+            return events
         start = 0
         while end >= 0:
             _take(bytes(buffer[start:end]), events)
@@ -66,8 +70,11 @@ class EventSplitter:
 
 
 def _take(block: bytes, events: list[tuple[bytes, bool]]) -> None:
-    if block.startswith(b"data: ") and b"\n" not in block:
-        events.append((block[6:], False))
+    # Nearly every event is one line of data, alone or after the one with its name.
+    head, _, last = block.rpartition(b"\n")
+    is_named = head.startswith(b"event: ") and b"\n" not in head
+    if last.startswith(b"data: ") and (is_named or not head):
+        events.append((last[6:], head == b"event: error"))
         return
     data: list[bytes] = []
     is_error = False
