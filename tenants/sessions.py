@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.sessions.backends import db
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from tenants.written import Written
+
+
+@Written
+def _lasting(*, session_key: Any, now: Any) -> QuerySet[Any]:
+    sessions = db.SessionStore.get_model_class().objects
+    return sessions.filter(session_key=session_key, expire_date__gt=now)
 
 
 class SessionStore(db.SessionStore):
@@ -10,3 +22,9 @@ class SessionStore(db.SessionStore):
 
     def _validate_session_key(self, key: str | None) -> bool:
         return bool(key and key.isascii() and key.isalnum() and 8 <= len(key) <= 40)
+
+    def _get_session_from_db(self) -> Any:
+        found = _lasting.one(session_key=self.session_key, now=timezone.now())
+        if found is None:
+            self._session_key = None
+        return found
