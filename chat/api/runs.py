@@ -32,7 +32,7 @@ from chat.tools import registry
 from tenants.access import Principal
 from tenants.written import Written
 
-EVENT_HEADER, POLL_HEADER = "Last-Event-ID", "openai-poll-after-ms"
+EVENT_HEADER = "Last-Event-ID"
 INCLUDABLE = "step_details.tool_calls[*].file_search.results[*].content"
 
 
@@ -118,9 +118,9 @@ def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
         NotFound: for an unknown thread or run.
     """
     thread_id, run_id = clean_ids(thread_id, run_id)
-    own_thread(principal, thread_id)
     run = run_by_id.one(principal=principal, thread_id=thread_id, run_id=run_id)
     if run is None:
+        own_thread(principal, thread_id)  # says so where that is what is missing
         raise not_found("run_", run_id, param="run_id")
     return run
 
@@ -207,11 +207,9 @@ class RunView(ApiView):
         """Retrieve it; a client that polls is told when to ask again."""
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
-            response = self.answer(rendered(run))
-        if run.ended_at is None:
             young = timezone.now() - run.created_at < timedelta(seconds=5)
-            response[POLL_HEADER] = "200" if young else "1000"
-        return response
+            poll_after = None if run.ended_at else 200 if young else 1000
+            return self.answer(rendered(run), poll_after=poll_after)
 
     def post(self, request: Request, thread_id: str, run_id: str) -> Response:
         """Change its metadata."""
