@@ -100,7 +100,7 @@ def test_what_waited_is_not_answered_once_its_key_is_revoked(world: World) -> No
 async def test_without_an_assistant_what_waits_ends_with_a_sentence(
     world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upstream_server.expect(say=("word ",) * 60, pace=0.02)
+    upstream_server.expect(say=("word ",) * 2, held_after=1)
     async with working(monkeypatch, upstream_server) as told:
         assistant = await assistant_on(world.acme, "responses")
         first = await at_work.say(world.acme, assistant=assistant)
@@ -108,6 +108,7 @@ async def test_without_an_assistant_what_waits_ends_with_a_sentence(
         for _message in range(2):
             await at_work.say(world.acme, thread=first.thread.pk, assistant=assistant)
         await in_db(switch_off, world)
+        upstream_server.go_on()
         await idle()
     assert first.run is not None
     one = await stored(world.acme, first.run.pk)
@@ -251,7 +252,7 @@ def order_of(world: World, thread: str) -> list[str]:
 async def test_the_rule_for_a_busy_chat_holds_on_a_device_that_joined_later(
     model: ModelServer, world: World
 ) -> None:
-    model.upstream.expect(say=("word ",) * 40, pace=0.03)
+    model.upstream.expect(say=("word ",) * 2, held_after=1)
     model.upstream.expect(say=("second",))
     async with chat_socket(model.server, world.acme, "alice") as phone:
         first = await phone.say("one", assistant=model.acme)
@@ -260,6 +261,7 @@ async def test_the_rule_for_a_busy_chat_holds_on_a_device_that_joined_later(
     async with chat_socket(model.server, world.acme, "alice") as laptop:
         await laptop.ask("subscribe", thread=thread, cursor=None)
         refused = await laptop.say("three", assistant=model.acme, thread=thread, busy="reject")
+        model.upstream.go_on()
         await laptop.until_event("thread.message.created")
         created = await laptop.until(
             lambda frame: (

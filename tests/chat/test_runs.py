@@ -129,9 +129,9 @@ async def test_stopping_twice_says_that_it_is_over(model: ModelServer, world: Wo
     assert refused["error"]["code"] == "run_finished"
 
 
-async def paced(model: ModelServer, socket: ChatSocket, *texts: str) -> Frame:
-    """Begin a slow answer and wait for its first text; return the ack."""
-    model.upstream.expect(say=texts, pace=0.15)
+async def begun(model: ModelServer, socket: ChatSocket, *texts: str) -> Frame:
+    """Begin an answer and wait for its first text; the others are held. Return the ack."""
+    model.upstream.expect(say=texts, held_after=1)
     sent = await socket.say("First", assistant=model.acme)
     await socket.until_event("thread.message.delta")
     return sent
@@ -139,12 +139,13 @@ async def paced(model: ModelServer, socket: ChatSocket, *texts: str) -> Frame:
 
 async def test_a_queued_message_waits_and_is_answered(model: ModelServer, world: World) -> None:
     async with chat_socket(model.server, world.acme, "alice") as socket:
-        first = await paced(model, socket, *"abcdef")
+        first = await begun(model, socket, *"abcdef")
         model.upstream.expect(say=("second answer",))
         thread = first["thread"]["id"]
         second = await socket.say("Second", assistant=model.acme, thread=thread)
         assert second["queued"]
         assert second["run"] is None
+        model.upstream.go_on()
         await socket.until_ended(first["run"]["id"])
         await socket.until(
             lambda f: f["event"] == "thread.run.completed" and f["run"] != first["run"]["id"]
@@ -155,11 +156,12 @@ async def test_a_queued_message_waits_and_is_answered(model: ModelServer, world:
 
 async def test_a_queued_message_can_be_withdrawn(model: ModelServer, world: World) -> None:
     async with chat_socket(model.server, world.acme, "alice") as socket:
-        first = await paced(model, socket, *"abcdef")
+        first = await begun(model, socket, *"abcdef")
         thread = first["thread"]["id"]
         second = await socket.say("Second", assistant=model.acme, thread=thread)
         gone = await socket.ask("message.delete_queued", message=second["message"]["id"])
         assert gone["type"] == "ack"
+        model.upstream.go_on()
         await socket.until_ended(first["run"]["id"])
     messages = await in_db(stored_messages, world.acme, thread)
     assert [m.text() for m in messages] == ["First", "abcdef"]
@@ -167,7 +169,7 @@ async def test_a_queued_message_can_be_withdrawn(model: ModelServer, world: Worl
 
 async def test_interrupt_stops_and_answers_the_new_one(model: ModelServer, world: World) -> None:
     async with chat_socket(model.server, world.acme, "alice") as socket:
-        first = await paced(model, socket, *"abcdefghij")
+        first = await begun(model, socket, *"abcdefghij")
         model.upstream.expect(say=("new answer",))
         thread = first["thread"]["id"]
         await socket.say("Rather this", assistant=model.acme, thread=thread, busy="interrupt")
@@ -180,11 +182,12 @@ async def test_interrupt_stops_and_answers_the_new_one(model: ModelServer, world
 
 async def test_reject_refuses_with_the_apis_words(model: ModelServer, world: World) -> None:
     async with chat_socket(model.server, world.acme, "alice") as socket:
-        first = await paced(model, socket, *"abcdef")
+        first = await begun(model, socket, *"abcdef")
         thread, run = first["thread"]["id"], first["run"]["id"]
         refused = await socket.say("No", assistant=model.acme, thread=thread, busy="reject")
         expected = f"Can't add messages to {thread} while a run {run} is active."
         assert refused["error"]["message"] == expected
+        model.upstream.go_on()
         await socket.until_ended(run)
 
 
@@ -203,7 +206,7 @@ async def test_reconnecting_in_mid_answer_brings_each_character_once(
 ) -> None:
     words = tuple(f"w\U0001f600{number} " for number in range(12))
     async with chat_socket(model.server, world.acme, "alice") as socket:
-        sent = await paced(model, socket, *words)
+        sent = await begun(model, socket, *words)
         created = await socket.until(
             lambda f: f["event"] == "thread.message.created" and f["data"]["role"] == "assistant"
         )
@@ -217,6 +220,7 @@ async def test_reconnecting_in_mid_answer_brings_each_character_once(
     }
     async with chat_socket(model.server, world.acme, "alice") as socket:
         await socket.ask("subscribe", thread=sent["thread"]["id"], cursor=cursor)
+        model.upstream.go_on()
         await socket.until_ended(sent["run"]["id"])
         assert have + socket.text_of(message) == "".join(words)
 
@@ -243,7 +247,7 @@ async def test_disabling_a_member_stops_their_answer_and_closes_their_socket(
     model: ModelServer, world: World
 ) -> None:
     async with chat_socket(model.server, world.acme, "alice") as socket:
-        sent = await paced(model, socket, *("word ",) * 100)
+        sent = await begun(model, socket, "word ", "word ")
         await in_db(disable_member, world.acme.principal("adam"), world.acme.alice.pk)
         with pytest.raises(ConnectionClosed) as closed:
             await socket.until_ended("never")

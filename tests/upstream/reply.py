@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.clock import WAIT_SECONDS
+from tests.clock import until
 from tests.upstream.script import Answer, Dialect, FreeRun, Wire
 from tests.upstream.wire import frames, token_frame, whole
 
@@ -52,7 +52,7 @@ async def send_answer(
         await _write(response, answer, sent, read=read)
         if answer.reset_after is not None:
             # It throws away what was not read.
-            await asyncio.to_thread(read.wait, WAIT_SECONDS)
+            await until(read.is_set)
             _reset(request)
     await response.write_eof()
     return response
@@ -77,7 +77,7 @@ async def _write(
         if is_chunk and answer.stall_after == chunks:
             await asyncio.sleep(NEVER)
         if is_chunk and answer.held_after == chunks:
-            await asyncio.to_thread(read.wait, WAIT_SECONDS)
+            await until(read.is_set)
         chunks += is_chunk
         data = frame if limit is None else frame[: limit - written]
         await _write_frame(response, data, answer.write_size)
