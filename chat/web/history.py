@@ -175,7 +175,8 @@ def _runs_about(*, thread_id: Any, named: Any, first: Any, last: Any, since: Any
 @Written
 def _steps_of(*, runs: Any) -> QuerySet[RunStep]:
     rows: QuerySet[RunStep] = RunStep.objects.filter(Among(F("run_id"), runs))
-    return rows.order_by("run_id", "index")
+    # What was sent names every message of the prompt, and is for the trace alone.
+    return rows.defer("sent").order_by("run_id", "index")
 
 
 @Written

@@ -14,7 +14,8 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
+from chat.models import Assistant, Message, Run, Thread, ToolCall
+from chat.web import history
 from tests.world import Company, World
 
 HOT: dict[str, Callable[[Company], QuerySet[Any]]] = {
@@ -27,21 +28,28 @@ HOT: dict[str, Callable[[Company], QuerySet[Any]]] = {
     "thread by id": lambda acme: Thread.objects.for_principal(acme.principal("alice")).filter(
         pk=acme.threads["alice"].pk
     ),
-    "history page": lambda acme: (
-        Message.objects.placed()
-        .filter(thread=acme.threads["alice"], position__lt=50)
-        .order_by("-position")[:40]
+    "history page": lambda acme: history._newest_messages.build(
+        thread_id=acme.threads["alice"].pk, below=50
+    ),
+    "runs of a history page": lambda acme: history._runs_about.build(
+        thread_id=acme.threads["alice"].pk,
+        named=[acme.runs["alice"].pk],
+        first=1,
+        last=40,
+        since=timezone.now(),
     ),
     "first message": lambda acme: (
         Message.objects.placed()
         .filter(thread=acme.threads["alice"], role="user")
         .order_by("position")[:1]
     ),
-    "queued messages": lambda acme: Message.objects.queued().filter(thread=acme.threads["alice"]),
+    "queued messages": lambda acme: history._queued_messages.build(
+        thread_id=acme.threads["alice"].pk
+    ),
     "repeated message": lambda acme: Message.objects.filter(sender=acme.alice.pk, client_id="x"),
     "active run": lambda acme: Run.objects.active().filter(thread=acme.threads["alice"]),
-    "steps of runs": lambda acme: RunStep.objects.filter(run_id__in=[acme.runs["alice"].pk]),
-    "calls of runs": lambda acme: ToolCall.objects.filter(run_id__in=[acme.runs["alice"].pk]),
+    "steps of runs": lambda acme: history._steps_of.build(runs=[acme.runs["alice"].pk]),
+    "calls of runs": lambda acme: history._calls_of.build(runs=[acme.runs["alice"].pk]),
     "searches of a thread": lambda acme: ToolCall.objects.filter(
         run__thread=acme.threads["alice"], name="file_search"
     ).order_by("-created_at"),
