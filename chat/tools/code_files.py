@@ -14,11 +14,12 @@ from pathlib import PurePosixPath
 
 from chat import storage
 from chat.errors import ChatError
-from chat.models import Assistant, File, Run, Thread
+from chat.models import File, Run, Thread
 from chat.models.files import Purpose
 from chat.models.resources import code_file_ids
 from chat.retrieval.kinds import SNIFFED, media_type_of
 from chat.sandbox.base import LONGEST_NAME, Outcome
+from chat.tools.resources import resources_of
 from tenants.access import Principal
 
 # Room in a name for what tells two files of one name apart.
@@ -49,10 +50,7 @@ def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> li
     `named` are those that have one already. Must run in the tenant's scope and a
     transaction.
     """
-    assistant = Assistant.objects.filter(pk=run.assistant_id).first()
-    assistants = code_file_ids(assistant.usable_resources()) if assistant is not None else []
-    resources = Thread.objects.filter(pk=run.thread_id).values_list("tool_resources", flat=True)
-    threads = code_file_ids(resources.first() or {})
+    assistants, threads = map(code_file_ids, resources_of(run))
     if not assistants and not threads:
         return []
     found = File.objects.present().filter(member=None).in_bulk(assistants)

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from chat.conf import conf
-from chat.models import Assistant, File, IndexStatus, StoreFile, Thread, VectorStore
+from chat.models import File, IndexStatus, StoreFile, VectorStore
 from chat.models.resources import store_ids
 from chat.models.runs import Run
 from chat.models.stores import page_at
@@ -29,6 +29,7 @@ from chat.retrieval.embed import embedder
 from chat.retrieval.search import Found, Question, ask, search
 from chat.tools.base import Effect, Limits, ToolContext, ToolResult
 from chat.tools.registry import tool
+from chat.tools.resources import resources_of
 from chat.upstream.errors import UpstreamError
 from tenants.db import Lane, in_lane
 from tenants.scope import tenant_scope
@@ -193,10 +194,7 @@ def _sources(ctx: ToolContext) -> Sources:
 
 def _stores(ctx: ToolContext) -> list[VectorStore]:
     """Return the stores of the assistant, as it is now, and of the thread, none of them expired."""
-    assistant = Assistant.objects.filter(pk=ctx.run.assistant_id).first()
-    thread = Thread.objects.filter(pk=ctx.thread.pk).first()
-    assistants = store_ids(assistant.usable_resources()) if assistant is not None else []
-    threads = store_ids(thread.tool_resources) if thread is not None else []
+    assistants, threads = map(store_ids, resources_of(ctx.run))
     personal = VectorStore.objects.for_principal(ctx.principal).filter(pk__in=threads)
     rows = VectorStore.objects.present().filter(
         Q(pk__in=assistants, member=None) | Q(pk__in=personal.values("pk"))
