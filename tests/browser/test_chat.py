@@ -111,12 +111,15 @@ def test_a_message_waits_until_the_answer_is_finished(
 def test_a_waiting_message_can_be_taken_back(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
-    model.expect(say=WORDS, stall_after=2)
+    model.expect(say=WORDS, held_after=2, stall_after=30)
     page = visit(world.acme, "alice")
     ask(page, "First")
     expect(last_text(page)).to_contain_text("word1 ")
     ask(page, "Second thoughts")
-    page.locator("#queue").get_by_role("button", name="Take back").click()
+    page.locator("#queue").get_by_role("button", name="Take back").focus()
+    model.go_on()
+    expect(last_text(page)).to_contain_text("word29 ")
+    page.keyboard.press("Enter")
     expect(page.locator("#queue")).to_be_hidden()
     expect(page.get_by_label("Message", exact=True)).to_have_value("Second thoughts")
     page.locator("#stop").click()

@@ -1,5 +1,5 @@
 // Files that are to go with the next message: chosen, dropped or pasted, uploaded at once.
-import { el, icon, setText } from "./dom.js";
+import { arrange, el, icon, setText } from "./dom.js";
 import { keepFiles, readFiles } from "./drafts.js";
 import { iconOf, learn, showName, sizeOf } from "./files.js";
 import { remove, upload } from "./http.js";
@@ -209,7 +209,7 @@ export class Attachments {
   #draw() {
     list.hidden = this.empty;
     for (const item of this.#items) this.#drawItem(item);
-    list.replaceChildren(...this.#items.map((item) => item.node));
+    arrange(list, this.#items.map((item) => item.node));
     const full = this.full ? t("attached_full", { count: data.limits.files }) : null;
     const text = this.empty && !full ? null : (this.obstacle ?? this.said ?? full);
     note.hidden = !text;

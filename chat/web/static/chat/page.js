@@ -34,7 +34,10 @@ let opening = 0;
 const sender = new Sender(socket, { onChange: changed, onSent: sent });
 const subscription = new Subscription(socket, {
   onEvent: (frame) => {
-    if (conversation.apply(frame) !== null) changed(conversation);
+    const what = conversation.apply(frame);
+    // Text alone changes nothing around the messages.
+    if (what === "delta") transcript.changed();
+    else if (what !== null) changed(conversation);
   },
   onThread: threadChanged,
   onGone: (id) => {
