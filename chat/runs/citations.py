@@ -89,6 +89,8 @@ class Marks:
     thread_id: str
     held: str = ""
     found: dict[str, Passage | None] = field(default_factory=dict)
+    # What searches gave to the model, by the tokens of their calls.
+    _results: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def begin(self) -> None:
         """Forget what an answer that broke off left, and what did not resolve then."""
@@ -138,18 +140,22 @@ class Marks:
 
     def _look_up(self, token: str, number: int) -> Passage | None:
         with tenant_scope(self.tenant_id), transaction.atomic():
-            calls = ToolCall.objects.filter(
-                run__thread_id=self.thread_id,
-                name=file_search.NAME,
-                status=CallStatus.COMPLETED,
-                details__isnull=False,
-            ).order_by("-created_at")
-            ids = calls.values_list("pk", flat=True)[:MOST_CALLS]
-            found = next((pk for pk in ids if token_of(pk) == token), None)
-            if found is None:
-                return None
-            results = calls.values_list("details__results", flat=True).get(pk=found)
+            results = self._results.get(token) or self._read_results(token)
             return _verified(results[number - 1]) if 0 < number <= len(results) else None
+
+    def _read_results(self, token: str) -> list[dict[str, Any]]:
+        calls = ToolCall.objects.filter(
+            run__thread_id=self.thread_id,
+            name=file_search.NAME,
+            status=CallStatus.COMPLETED,
+            details__isnull=False,
+        ).order_by("-created_at")
+        ids = calls.values_list("pk", flat=True)[:MOST_CALLS]
+        found = next((pk for pk in ids if token_of(pk) == token), None)
+        if found is None:
+            return []
+        self._results[token] = calls.values_list("details__results", flat=True).get(pk=found)
+        return self._results[token]
 
 
 def _verified(result: dict[str, Any]) -> Passage | None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from chat.sandbox import inside
 from chat.sandbox.base import FOLDER, Limits, SandboxUnavailable
-from chat.sandbox.process import ProcessSession, inner_limits, start
+from chat.sandbox.process import ProcessSession, start
 
 PROGRAM = (
     "import json, sys; sys.path.append('/atrium'); "
@@ -59,7 +60,7 @@ class BubblewrapSandbox:
         Raises SandboxUnavailable, also where the kernel grants no user namespaces.
         """
         await self.check()
-        program = PROGRAM.format(limits=json.dumps(inner_limits(limits)))
+        program = PROGRAM.format(limits=json.dumps(asdict(limits)))
         command = [*self._wall(), "--", str(_interpreter()), "-I", "-S", "-c", program]
         return await start(command, limits, saved=saved)
 

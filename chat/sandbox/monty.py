@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
 from chat.sandbox.base import FOLDER, Limits, SandboxUnavailable
 from chat.sandbox.chart import USAGE
-from chat.sandbox.process import ProcessSession, inner_limits, start
+from chat.sandbox.process import ProcessSession, start
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = (
@@ -49,5 +50,5 @@ class MontySandbox:
         Raises SandboxUnavailable.
         """
         await self.check()
-        program = PROGRAM.format(root=str(ROOT), limits=json.dumps(inner_limits(limits)))
+        program = PROGRAM.format(root=str(ROOT), limits=json.dumps(asdict(limits)))
         return await start([sys.executable, "-I", "-c", program], limits, saved=saved)

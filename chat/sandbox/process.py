@@ -9,8 +9,6 @@ import signal
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
-from typing import Any
 
 from chat.sandbox.base import (
     BadFile,
@@ -262,11 +260,6 @@ async def _read_pieces(pipe: asyncio.StreamReader, size: int) -> bytes:
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
-
-
-def inner_limits(limits: Limits) -> dict[str, Any]:
-    """Return the limits as a session's process is given them."""
-    return asdict(limits)
 
 
 def _text(head: frames.Head, key: str) -> str:

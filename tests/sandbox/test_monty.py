@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -15,7 +16,6 @@ import pytest
 from chat.sandbox.base import Ended, Limits
 from chat.sandbox.inside import landlock
 from chat.sandbox.monty import MontySandbox
-from chat.sandbox.process import inner_limits
 from tests.sandbox.opened import SHORT_SECONDS, opened, run_alone
 from tests.test_architecture import ROOT
 
@@ -124,7 +124,7 @@ print(json.dumps([
 
 
 def test_what_breaks_out_of_the_interpreter_stands_before_walls() -> None:
-    code = BREAKING_OUT.format(root=str(ROOT), limits=json.dumps(inner_limits(Limits())))
+    code = BREAKING_OUT.format(root=str(ROOT), limits=json.dumps(asdict(Limits())))
     command = [sys.executable, "-I", "-c", code]
     found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     files = landlock.version() >= 1
