@@ -11,6 +11,7 @@ from django.conf import settings
 
 from chat.models import Message, Run
 from tests.chat.saying import unclaimed_run
+from tests.clock import WAIT_SECONDS
 from tests.database import CHECKOUT, TestDatabase
 from tests.world import World
 
@@ -29,7 +30,7 @@ def test_a_worker_process_answers_what_was_deferred(
         "ATRIUM_DEMO_TOKENS_PER_SECOND": "0",
     }
     command = [sys.executable, "manage.py", "procrastinate", "worker", "--one-shot"]
-    subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, timeout=60)
+    subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, timeout=3 * WAIT_SECONDS)
     with world.acme.scope():
         assert Run.objects.get(pk=run.pk).status == "completed"
         answer = Message.objects.get(thread_id=run.thread_id, position=2)
