@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -111,9 +111,12 @@ async def stream_with_retries(
             breaker.admit()
         attempt = _Attempt(number)
         try:
-            async with aclosing(_attempt(upstream, request, attempt, breaker)) as stream:
-                async for events in stream:
-                    yield events
+            with _outcome_for(breaker):
+                async with aclosing(upstream.stream(request)) as stream:
+                    async for events in stream:
+                        if not attempt.content:
+                            attempt.note(events)
+                        yield events
             return
         except UpstreamError as error:
             error.after_first_content = error.after_first_content or attempt.content
@@ -129,16 +132,11 @@ async def stream_with_retries(
         await timing.sleep(delay)
 
 
-async def _attempt(
-    upstream: Upstream, request: ModelRequest, attempt: _Attempt, breaker: Breaker | None
-) -> AsyncGenerator[list[Event], None]:
-    """One attempt, with its outcome told to the breaker."""
+@contextmanager
+def _outcome_for(breaker: Breaker | None) -> Iterator[None]:
+    """Tell the breaker how the attempt within ends."""
     try:
-        async with aclosing(upstream.stream(request)) as stream:
-            async for events in stream:
-                if not attempt.content:
-                    attempt.note(events)
-                yield events
+        yield
     except UpstreamError as error:
         if breaker is not None:
             breaker.failed(error)
