@@ -6,8 +6,6 @@ import codecs
 import re
 import unicodedata
 
-from charset_normalizer import from_bytes
-
 from chat.retrieval.errors import Unsupported
 
 _BOMS = (
@@ -48,6 +46,9 @@ def _decoded(data: bytes, *, cut: bool) -> str:
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(data, final=not cut)
     except UnicodeDecodeError:
+        # 5 MB that most processes never need.
+        from charset_normalizer import from_bytes
+
         best = from_bytes(data[:_GUESSED_FROM]).best()
     if best is None:
         raise Unsupported("The encoding of this text is unknown: save it as UTF-8.")
