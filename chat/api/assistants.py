@@ -17,6 +17,7 @@ from chat.api.fields import Checked, Choice, Input, Number, Text
 from chat.api.pages import PageQuery
 from chat.conf import conf
 from chat.models import Assistant
+from tenants.access import Principal
 
 
 class AssistantChange(Input):
@@ -49,6 +50,13 @@ def settings_of(body: dict[str, object]) -> dict[str, object]:
             found[name] = found[name] or ""
     if "tools" in found:
         found["tool_definitions"] = found.pop("tools")
+    return found
+
+
+def seen_assistant(principal: Principal, assistant_id: str) -> Assistant:
+    """Return an assistant that the principal may use; raises NotFound, InvalidInput."""
+    rows = Assistant.objects.for_principal(principal)
+    found: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
     return found
 
 
@@ -93,9 +101,7 @@ class AssistantView(AssistantApiView):
     def get(self, request: Request, assistant_id: str) -> Response:
         """Retrieve it."""
         with transaction.atomic():
-            rows = Assistant.objects.for_principal(self.principal)
-            assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
-            return self.answer(self.rendered(assistant))
+            return self.answer(self.rendered(seen_assistant(self.principal, assistant_id)))
 
     def post(self, request: Request, assistant_id: str) -> Response:
         """Change it."""

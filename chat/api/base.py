@@ -26,6 +26,7 @@ from tenants.actions import admit_user
 from tenants.db import give_back
 from tenants.errors import AtriumError, BeyondKey
 
+POLL_HEADER = "openai-poll-after-ms"
 BETAS = {"assistants=v2": 2, "assistants=v1": 1}
 
 
@@ -52,12 +53,14 @@ class ApiView(APIView):
 
     Every POST is carried out once for each Idempotency-Key; with `guards_retries`
     also once for what an official client sends again by itself. A view that `guards_itself`
-    does work ahead of the transaction, and sees to what has to be done once.
+    does work ahead of the transaction, and sees to what has to be done once; one that reads
+    a form sets `digest`, which tells it from others.
     """
 
     beta = True
     guards_retries = False
     guards_itself = False
+    digest = ""
     version = 2
     write_scope = "write"
     rate: Rate | None = None
@@ -114,8 +117,8 @@ class ApiView(APIView):
 
     def body_digest(self) -> str:
         """Return what tells this body from others."""
-        body: bytes = self.request._request.body
-        return body.hex()
+        digest: str = self.digest or self.request._request.body.hex()
+        return digest
 
     def input(self, shape: type[Input]) -> dict[str, Any]:
         """Return the JSON body as `shape` reads it: only what was given, and defaults.
@@ -127,8 +130,12 @@ class ApiView(APIView):
         body = parse_json_body(self.request._request, max_bytes=settings.API_BODY_LIMIT)
         return read_input(shape, from_version1(body) if self.version == 1 else body)
 
-    def answer(self, found: dict[str, Any], *, headers: dict[str, str] | None = None) -> Response:
-        """Return a wire object, in the older spelling for who speaks that."""
+    def answer(self, found: dict[str, Any], *, poll_after: int | None = None) -> Response:
+        """Return a wire object, in the older spelling for who speaks that.
+
+        `poll_after` tells a client that waits for a change when to ask again, in milliseconds.
+        """
+        headers = None if poll_after is None else {POLL_HEADER: str(poll_after)}
         return Response(to_version1(found) if self.version == 1 else found, headers=headers)
 
     def query(self, shape: type[Input]) -> dict[str, Any]:

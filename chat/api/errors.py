@@ -15,10 +15,6 @@ WIRE_CODES = {
     "run_finished": None,
     "not_allowed": "permission_denied",
 }
-FRAMEWORK_CODES: dict[type[exceptions.APIException], str] = {
-    exceptions.MethodNotAllowed: "method_not_allowed",
-    exceptions.Throttled: "rate_limit_exceeded",
-}
 
 
 class MissingKey(KeyRefused):
@@ -41,12 +37,9 @@ def refusal(error: AtriumError) -> Response:
 
 
 def framework_refusal(error: exceptions.APIException, request: HttpRequest) -> Response:
-    """Return the answer to what the framework itself refuses: methods, too many requests."""
+    """Return the answer to what the framework itself refuses: other methods."""
     message = str(error.detail)
     if isinstance(error, exceptions.MethodNotAllowed):
         message = f"Not allowed to {request.method} on {request.path}."
-    code = FRAMEWORK_CODES.get(type(error), str(error.default_code))
-    wait = getattr(error, "wait", None)
-    headers = {"Retry-After": str(int(wait) + 1)} if wait else {}
-    body = error_body(code, message, status=error.status_code)
-    return Response(body, status=error.status_code, headers=headers)
+    body = error_body(str(error.default_code), message, status=error.status_code)
+    return Response(body, status=error.status_code)

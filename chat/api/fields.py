@@ -88,7 +88,7 @@ class Choice(serializers.ChoiceField):
 
 
 class Checked(serializers.Field):
-    """A value of many shapes, which the action checks; describe it with `extend_schema_field`."""
+    """A value of many shapes, which the action checks."""
 
     def to_internal_value(self, data: Any) -> Any:
         """Pass it on."""

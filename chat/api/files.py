@@ -37,7 +37,6 @@ class FilesView(ApiView):
 
     beta = False
     guards_itself = True
-    digest = ""
 
     def get(self, request: Request) -> Response:
         """List them."""
@@ -73,10 +72,6 @@ class FilesView(ApiView):
     @once
     def _kept(self, request: Request, row: File) -> HttpResponseBase:
         return self.answer(wire.file_object(keep_file(self.principal, row)))
-
-    def body_digest(self) -> str:
-        """Return what tells this form from others: its file, name and fields."""
-        return self.digest
 
 
 class FileView(ApiView):

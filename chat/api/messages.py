@@ -18,6 +18,7 @@ from chat.api.fields import Checked, Choice, Input, Text
 from chat.api.pages import Listed, PageQuery
 from chat.api.threads import own_thread
 from chat.models import Message
+from tenants.access import Principal
 
 BY = ("position",)
 
@@ -40,7 +41,7 @@ class MessageChange(Input):
 class MessagesQuery(PageQuery):
     """Lists of messages may be of one run."""
 
-    run_id = Text(required=False, help_text="Only messages that this run wrote.")
+    run_id = Text(required=False)
 
 
 @Listed
@@ -49,6 +50,14 @@ def messages_of(*, thread_id: Any, run_id: Any = None) -> QuerySet[Message]:
     rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
     rows = rows.select_related("assistant")
     return rows if run_id is None else rows.filter(run_ref=run_id)
+
+
+def own_message(principal: Principal, thread_id: str, message_id: str) -> Message:
+    """Return a message of a thread of the principal's own; raises as `own_thread`."""
+    thread = own_thread(principal, thread_id)
+    rows = Message.objects.filter(thread=thread).select_related("assistant")
+    found: Message = row_named(rows, message_id, param="message_id", prefix="msg_")
+    return found
 
 
 class MessagesView(ApiView):
@@ -80,9 +89,7 @@ class MessageView(ApiView):
     def get(self, request: Request, thread_id: str, message_id: str) -> Response:
         """Retrieve it."""
         with transaction.atomic():
-            thread = own_thread(self.principal, thread_id)
-            rows = Message.objects.filter(thread=thread).select_related("assistant")
-            message = row_named(rows, message_id, param="message_id", prefix="msg_")
+            message = own_message(self.principal, thread_id, message_id)
             return self.answer(wire.message_object(message))
 
     def post(self, request: Request, thread_id: str, message_id: str) -> Response:

@@ -32,14 +32,10 @@ class QueryNumber(WholeNumber):
 class PageQuery(Input):
     """What every list takes; subclasses add filters."""
 
-    limit = QueryNumber(
-        default=20, min_value=1, max_value=MOST, help_text="How many objects, 1 to 100."
-    )
-    order = Choice(
-        default="desc", choices=["asc", "desc"], help_text="By creation: oldest or newest first."
-    )
-    after = Text(required=False, help_text="The id behind which the page begins.")
-    before = Text(required=False, help_text="The id ahead of which the page ends.")
+    limit = QueryNumber(default=20, min_value=1, max_value=MOST)
+    order = Choice(default="desc", choices=["asc", "desc"])
+    after = Text(required=False)
+    before = Text(required=False)
 
 
 def query_values(request: HttpRequest) -> dict[str, str]:

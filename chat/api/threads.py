@@ -38,11 +38,7 @@ class NewThread(ThreadChange):
 class ThreadsQuery(PageQuery):
     """An extension: threads are listed by their last activity."""
 
-    query = Text(
-        required=False,
-        max_length=SEARCH_CHARACTERS,
-        help_text="Only threads that have this text in their title or in a message.",
-    )
+    query = Text(required=False, max_length=SEARCH_CHARACTERS)
 
 
 def own_thread(principal: Principal, thread_id: str) -> Thread:

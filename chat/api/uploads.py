@@ -61,7 +61,6 @@ class PartsView(ApiView):
 
     beta = False
     guards_itself = True
-    digest = ""
 
     def post(self, request: Request, upload_id: str) -> HttpResponseBase:
         """Add one."""
@@ -74,10 +73,6 @@ class PartsView(ApiView):
     @once
     def _kept(self, request: Request, part: UploadPart) -> HttpResponseBase:
         return self.answer(wire.upload_part_object(keep_part(self.principal, part)))
-
-    def body_digest(self) -> str:
-        """Return what tells this part from others."""
-        return self.digest
 
 
 class CompleteUploadView(ApiView):

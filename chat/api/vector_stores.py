@@ -35,10 +35,9 @@ from chat.api.pages import PageQuery
 from chat.errors import StoreExpired
 from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
 
-POLL_HEADER, POLL_MS = "openai-poll-after-ms", "500"
+POLL_AFTER_MS = 500
 MOST_RESULTS, DEFAULT_RESULTS = 50, 10
 RANKERS = ("none", "auto", "default-2024-11-15")
-NEXT = {POLL_HEADER: POLL_MS}
 
 
 class StoreChange(Input):
@@ -124,12 +123,14 @@ class StoreFilesPage(ApiView):
     def file_answer(self, row: StoreFile) -> Response:
         """Return one, and when to ask again."""
         reading = row.status == IndexStatus.IN_PROGRESS
-        return self.answer(wire.vector_store_file_object(row), headers=NEXT if reading else None)
+        found = wire.vector_store_file_object(row)
+        return self.answer(found, poll_after=POLL_AFTER_MS if reading else None)
 
     def batch_answer(self, batch: FileBatch) -> Response:
         """Return a batch, and when to ask again; call it in a transaction."""
         found = wire.file_batch_object(batch, filling_of_batch(batch))
-        return self.answer(found, headers=NEXT if found["status"] == "in_progress" else None)
+        reading = found["status"] == IndexStatus.IN_PROGRESS
+        return self.answer(found, poll_after=POLL_AFTER_MS if reading else None)
 
 
 class VectorStoresView(ApiView):

@@ -13,32 +13,18 @@ from rest_framework.response import Response
 from chat import wire
 from chat.actions.assistant_files import add_assistant_file, files_of, remove_assistant_file
 from chat.actions.fields import row_named
+from chat.api.assistants import seen_assistant
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Input
+from chat.api.messages import own_message
 from chat.api.pages import PageQuery
-from chat.api.threads import own_thread
-from chat.models import Assistant, File, Message
-from tenants.access import Principal
+from chat.models import File, Message
 
 
 class NewAssistantFile(Input):
     """A file that an assistant is given."""
 
     file_id = Checked()
-
-
-def assistant_seen(principal: Principal, assistant_id: str) -> Assistant:
-    """Return an assistant that the principal may use; raises NotFound, InvalidInput."""
-    rows = Assistant.objects.for_principal(principal)
-    found: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
-    return found
-
-
-def own_message(principal: Principal, thread_id: str, message_id: str) -> Message:
-    """Return a message of a thread of the principal's own; raises as `own_thread`."""
-    rows = Message.objects.filter(thread=own_thread(principal, thread_id))
-    found: Message = row_named(rows, message_id, param="message_id", prefix="msg_")
-    return found
 
 
 def file_named(rows: QuerySet[File], file_id: str) -> File:
@@ -55,7 +41,7 @@ class AssistantFilesView(ApiView):
         """List them."""
         query = self.query(PageQuery)
         with transaction.atomic():
-            rows = files_of(assistant_seen(self.principal, assistant_id))
+            rows = files_of(seen_assistant(self.principal, assistant_id))
             render = _rendered(wire.assistant_file_object, assistant_id)
             return self.page(rows, render, query=query, prefix="file-")
 
@@ -74,7 +60,7 @@ class AssistantFileView(ApiView):
     def get(self, request: Request, assistant_id: str, file_id: str) -> Response:
         """Retrieve it."""
         with transaction.atomic():
-            assistant = assistant_seen(self.principal, assistant_id)
+            assistant = seen_assistant(self.principal, assistant_id)
             file = file_named(files_of(assistant), file_id)
         return self.answer(wire.assistant_file_object(file, assistant_id))
 
