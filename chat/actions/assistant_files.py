@@ -12,8 +12,9 @@ from django.db.models import QuerySet
 
 from chat.actions.assistants import locked_assistant
 from chat.actions.fields import clean_list, row_named
+from chat.actions.filing import FILE, Filed, put_into
 from chat.actions.resources import MAX_FILES
-from chat.actions.stores import FILE, Filed, own_store, put_into
+from chat.actions.stores import own_store
 from chat.errors import StoreExpired
 from chat.models import Assistant, File, StoreFile, VectorStore
 from chat.models.resources import code_file_ids, for_code, for_search, store_ids

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from chat.actions.files import IMAGES, checked_type, create_file
+from chat.actions.filing import Filed, own_files, put_into
 from chat.actions.resources import MAX_FILES, keep_for_good
-from chat.actions.stores import Filed, own_files, put_into
 from chat.errors import InvalidInput
 from chat.models import File, Thread, VectorStore
 from chat.models.files import Purpose

@@ -18,15 +18,8 @@ from chat.actions.fields import (
     clean_object,
     not_found,
 )
-from chat.actions.stores import (
-    FILE,
-    STORE,
-    Filed,
-    clean_chunking,
-    clean_filed,
-    own_files,
-    put_into,
-)
+from chat.actions.filing import FILE, Filed, clean_chunking, clean_filed, own_files, put_into
+from chat.actions.stores import STORE
 from chat.actions.tool_definitions import BUILT_IN
 from chat.errors import InvalidInput, InvalidType, MissingParameter
 from chat.models import File, VectorStore

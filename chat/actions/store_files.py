@@ -11,8 +11,7 @@ from django.utils import timezone
 
 from chat.actions.fields import row_named
 from chat.actions.files import record
-from chat.actions.stores import (
-    BATCH,
+from chat.actions.filing import (
     FILE,
     MOST_IN_BATCH,
     Filed,
@@ -22,9 +21,9 @@ from chat.actions.stores import (
     clean_filed,
     clean_one,
     own_files,
-    own_store,
     put_into,
 )
+from chat.actions.stores import own_store
 from chat.errors import InvalidInput, MissingParameter, StoreExpired
 from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
 from tenants.access import Principal
@@ -147,7 +146,7 @@ def cancel_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatc
 def own_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
     """Return a batch of one of the principal's stores; raises as `own_store_file` does."""
     rows = FileBatch.objects.filter(store=own_store(principal, store_id))
-    batch: FileBatch = row_named(rows, batch_id, param="batch_id", prefix=BATCH)
+    batch: FileBatch = row_named(rows, batch_id, param="batch_id", prefix="vsfb_")
     return batch
 
 

@@ -1,0 +1,187 @@
+"""Files on their way into a store: checked as they were asked for, and put in to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils import timezone
+from procrastinate.contrib.django import app as jobs
+
+from chat.actions.fields import (
+    clean_id,
+    clean_list,
+    clean_object,
+    clean_text,
+    clean_whole,
+    not_found,
+)
+from chat.errors import InvalidInput, InvalidType, MissingParameter
+from chat.models import File, FileBatch, IndexStatus, StoreFile, VectorStore
+from chat.retrieval.chunk import AUTO_OVERLAP, AUTO_TOKENS
+from tenants.access import Principal
+
+FILE = "file-"
+MOST_IN_BATCH = 2000
+MOST_ATTRIBUTES, ATTRIBUTE_KEY, ATTRIBUTE_TEXT = 16, 64, 512
+Given = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filed:
+    """A file that is to be put into a store, and how; `param` names it in errors."""
+
+    file_id: str
+    param: str
+    attributes: Given = field(default_factory=dict)
+    chunking: tuple[int, int] | None = None
+
+
+def clean_filed(
+    file_ids: Any,
+    *,
+    param: str,
+    most: int,
+    chunking: tuple[int, int] | None = None,
+    attributes: Given | None = None,
+) -> list[Filed]:
+    """Return a list of ids as files to put into a store; None is none. Raises InvalidInput."""
+    ids = [] if file_ids is None else clean_list(file_ids, param=param, limit=most)
+    places = [(one, f"{param}[{index}]") for index, one in enumerate(ids)]
+    return [
+        Filed(
+            file_id=clean_id(one, param=place, prefix=FILE),
+            param=place,
+            attributes=attributes or {},
+            chunking=chunking,
+        )
+        for one, place in places
+    ]
+
+
+def clean_described(value: Any, *, param: str) -> list[Filed]:
+    """Return `files` of a batch: each with attributes and chunking. Raises InvalidInput."""
+    found = []
+    for index, item in enumerate(clean_list(value, param=param, limit=MOST_IN_BATCH)):
+        place = f"{param}[{index}]"
+        allowed = ("file_id", "attributes", "chunking_strategy")
+        given = clean_object(item, param=place, allowed=allowed)
+        found.append(clean_one(given, param=f"{place}."))
+    return found
+
+
+def clean_one(given: Given, *, param: str = "") -> Filed:
+    """Return one file with attributes and chunking; `param` leads the names of its fields."""
+    if given.get("file_id") is None:
+        raise MissingParameter(param=f"{param}file_id")
+    return Filed(
+        file_id=clean_id(given["file_id"], param=f"{param}file_id", prefix=FILE),
+        param=f"{param}file_id",
+        attributes=clean_attributes(given.get("attributes"), param=f"{param}attributes"),
+        chunking=clean_chunking(given.get("chunking_strategy"), param=f"{param}chunking_strategy"),
+    )
+
+
+def clean_attributes(value: Any, *, param: str = "attributes") -> Given:
+    """Return up to 16 texts, numbers and flags by name; None is none. Raises InvalidInput."""
+    given = {} if value is None else clean_object(value, param=param)
+    if len(given) > MOST_ATTRIBUTES:
+        raise InvalidInput(f"At most {MOST_ATTRIBUTES} attributes are kept.", param=param)
+    for name, item in given.items():
+        clean_text(name, param=param, limit=ATTRIBUTE_KEY)
+        if isinstance(item, str):
+            clean_text(item, param=f"{param}.{name[:64]}", limit=ATTRIBUTE_TEXT)
+        elif not isinstance(item, bool | int | float):
+            text = "Expected a text, a number, true or false."
+            raise InvalidType(text, param=f"{param}.{name[:64]}")
+    return given
+
+
+def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
+    """Return the sizes of passages and their overlap in tokens; None for "auto" and nothing.
+
+    Raises:
+        InvalidInput: naming the part.
+    """
+    if value is None:
+        return None
+    given = clean_object(value, param=param, allowed=("type", "static"))
+    if given.get("type") == "auto" and "static" not in given:
+        return None
+    if given.get("type") != "static":
+        raise InvalidInput("Expected 'auto', or 'static' with its sizes.", param=f"{param}.type")
+    place = f"{param}.static"
+    allowed = ("max_chunk_size_tokens", "chunk_overlap_tokens")
+    sizes = clean_object(given.get("static"), param=place, allowed=allowed)
+    first, second = (f"{place}.{name}" for name in allowed)
+    largest = clean_whole(sizes.get(allowed[0]), param=first, least=100, most=4096)
+    overlap = clean_whole(sizes.get(allowed[1]), param=second, least=0, most=largest // 2)
+    return largest, overlap
+
+
+def own_files(principal: Principal, filed: Sequence[Filed]) -> dict[str, File]:
+    """Return the principal's files by id; in the tenant's scope and a transaction.
+
+    Raises:
+        NotFound: for the first that is unknown.
+    """
+    rows = File.objects.for_principal(principal).in_bulk([one.file_id for one in filed])
+    for one in filed:
+        if one.file_id not in rows:
+            raise not_found(FILE, one.file_id, param=one.param)
+    return dict(rows)
+
+
+def put_into(
+    store: VectorStore,
+    files: dict[str, File],
+    filed: Sequence[Filed],
+    *,
+    batch: FileBatch | None = None,
+) -> list[StoreFile]:
+    """Put files into a store and have them indexed when the caller's transaction commits.
+
+    One that is there already gets its new attributes, and is read again only
+    where that failed or was stopped.
+    """
+    wanted = {one.file_id: one for one in filed}
+    there = StoreFile.objects.select_for_update().filter(store=store, file_id__in=wanted)
+    found = {row.file_id: row for row in there.defer("text", "pages").order_by("pk")}
+    rows, to_read = [], []
+    for file_id, one in wanted.items():
+        row = found.get(file_id) or StoreFile(store=store, file=files[file_id])
+        again = row.pk is None or row.status in (IndexStatus.FAILED, IndexStatus.CANCELLED)
+        _describe(row, one, batch=batch, again=again)
+        rows.append(row)
+        if again:
+            to_read.append(row)
+    for row in found.values():
+        row.save()
+    StoreFile.objects.bulk_create([row for row in rows if row.pk is None], batch_size=500)
+    VectorStore.objects.filter(pk=store.pk).update(last_active_at=timezone.now())
+    _have_read(to_read)
+    return rows
+
+
+def _describe(row: StoreFile, one: Filed, *, batch: FileBatch | None, again: bool) -> None:
+    row.attributes, row.batch = one.attributes, batch or row.batch
+    if again:
+        row.max_chunk_tokens, row.overlap_tokens = one.chunking or (AUTO_TOKENS, AUTO_OVERLAP)
+        row.chosen_chunking = one.chunking is not None
+        row.status, row.tries = IndexStatus.IN_PROGRESS, 0
+        row.claimed_at = row.ended_at = None
+        row.error_code = row.error_message = ""
+
+
+def _have_read(rows: Iterable[StoreFile]) -> None:
+    found: list[Given] = [
+        {"tenant_id": str(row.tenant_id), "store_file_id": row.pk} for row in rows
+    ]
+    if not found:
+        return
+    # Who has few files waiting goes first: one company's thousands hold up nobody else's one.
+    waiting = StoreFile.objects.filter(status=IndexStatus.IN_PROGRESS).count()
+    task = jobs.configure_task("chat.tasks.index_store_file", queue="files", priority=-waiting)
+    # The jobs are rows of the same transaction.
+    task.batch_defer(*found)
