@@ -247,7 +247,9 @@ class Sequencer:
         if have <= start:
             # The same piece at the same place for every reader: encoded once.
             if entry.sse is None:
-                data = wire.message_delta(entry.item, entry.part, _piece("text", text, start))
+                data = entry.data
+                if not start:
+                    data = wire.message_delta(entry.item, entry.part, wire.text_part(text))
                 entry.sse = encode("thread.message.delta", data, place)
             self.at = place
             self._out.append(entry.sse)
