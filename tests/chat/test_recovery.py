@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from tests.server import serve
 from tests.socket_client import chat_socket
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
+
+# No two of these servers live at the same time: none can be taken for dead by another.
+BRIEF = {**QUICK, "ATRIUM_LAPSE_SECONDS": "2", "ATRIUM_DRAIN_SECONDS": "0.2"}
 
 
 def messages_of(company: Company, thread: str) -> list[Message]:
@@ -36,11 +40,7 @@ async def test_an_answer_outlives_its_process(
     tmp_path: Path,
 ) -> None:
     assistant = await in_db(make_assistant, world.acme)
-    environment = {
-        **QUICK,
-        "OPENAI_BASE_URL": upstream_server.base_url,
-        "ATRIUM_DRAIN_SECONDS": "0.2",
-    }
+    environment = {**BRIEF, "OPENAI_BASE_URL": upstream_server.base_url}
     upstream_server.expect(say=("Half ", "an answer"), stall_after=1)
     upstream_server.expect(say=("A whole answer",))
     with serve(database, make_folder(tmp_path, "one"), environment=environment) as first:
@@ -81,7 +81,7 @@ async def test_a_finished_call_is_not_repeated_after_a_kill(
     world: World, database: TestDatabase, upstream_server: ScriptedServer, tmp_path: Path
 ) -> None:
     assistant = await in_db(make_desk, world.acme)
-    environment = {**QUICK, "OPENAI_BASE_URL": upstream_server.base_url}
+    environment = {**BRIEF, "OPENAI_BASE_URL": upstream_server.base_url}
     change = '{"order_number": 1042, "address": "5 Elm Street, Springfield"}'
     upstream_server.expect(calling("update_delivery_address", change))
     upstream_server.expect(stall=True)
@@ -90,6 +90,7 @@ async def test_a_finished_call_is_not_repeated_after_a_kill(
         async with chat_socket(first, world.acme, "alice") as socket:
             sent = await socket.say("Change it", assistant=assistant)
             await socket.until_event("thread.run.step.completed")
+            await asyncio.to_thread(upstream_server.wait_for_requests, 2)
             first.process.kill()
             with pytest.raises(ConnectionClosed):
                 await socket.until_ended("never")
