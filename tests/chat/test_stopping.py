@@ -27,7 +27,7 @@ from tests import clock
 from tests.chat.at_work import assistant_on, idle, say, stored, working
 from tests.chat.saying import unclaimed_run
 from tests.chat.test_run_tools import calling
-from tests.clock import pass_time
+from tests.clock import pass_time, promised
 from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
@@ -35,11 +35,12 @@ from tests.world import Company, World
 WORDS = ("One ", "two ", "three ", "four ")
 
 
-async def cancelled(company: Company, sent: Sent) -> None:
-    """Stop the run and wait for its end, which waits for nothing that hangs."""
+async def cancelled(company: Company, sent: Sent, *, within: float) -> None:
+    """Stop the run and wait for its end."""
     assert sent.run is not None
-    await in_db(cancel_run, company.principal("alice"), sent.run.pk)
-    await idle()
+    with promised(within):
+        await in_db(cancel_run, company.principal("alice"), sent.run.pk)
+        await idle()
 
 
 async def asked(upstream: ScriptedServer) -> None:
@@ -75,7 +76,7 @@ async def test_stopped_at_the_model_server(
         sent = await say(world.acme, assistant=await assistant_on(world.acme, format_))
         await asked(upstream_server)
         await told.until_said(text or "")
-        await cancelled(world.acme, sent)
+        await cancelled(world.acme, sent, within=2)
         assert await left(upstream_server)
     assert sent.run is not None
     one = await stored(world.acme, sent.run.pk)
@@ -128,7 +129,7 @@ async def test_stopped_in_a_hung_tool(
         assistant = await assistant_on(world.acme, "responses", tools=tools("hang"))
         sent = await say(world.acme, assistant=assistant)
         assert await asyncio.to_thread(began.wait, clock.WAIT_SECONDS)
-        await cancelled(world.acme, sent)
+        await cancelled(world.acme, sent, within=5)
         never.set()
     assert sent.run is not None
     one = await stored(world.acme, sent.run.pk)
@@ -153,7 +154,7 @@ async def test_stopped_while_it_waits_for_an_approval(
     async with working(monkeypatch, upstream_server):
         sent = await waiting(world, upstream_server)
         await idle()
-        await cancelled(world.acme, sent)
+        await cancelled(world.acme, sent, within=2)
     assert sent.run is not None
     one = await stored(world.acme, sent.run.pk)
     assert (one.run.status, one.calls[0].status) == ("cancelled", "cancelled")
