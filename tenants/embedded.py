@@ -53,7 +53,7 @@ SUPERUSER = "atrium_superuser"
 MAIN, TEMPLATE = "atrium", "atrium_template"
 START_SECONDS = 120
 STOP_SECONDS = 30
-ORPHAN_SECONDS = 10
+ORPHAN_SECONDS = 30
 _SOCKET_NAME = ".s.PGSQL.5432"
 _LONGEST_SOCKET_PATH = 103  # the shorter limit of Linux (107) and macOS (103)
 
