@@ -10,7 +10,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils.formats import date_format
-from django.utils.timezone import template_localtime
+from django.utils.timezone import localtime
 
 from chat.actions.documents import create_documents, create_files
 from chat.actions.stores import create_store
@@ -116,7 +116,7 @@ def test_a_failed_document_says_why_and_is_read_again(
 def test_a_document_is_named_and_its_times_are_dates(admin: Client, document: StoreFile) -> None:
     shown = admin.get(page_of(document)).content.decode()
     assert "<span>returns.txt</span>" in shown
-    assert date_format(template_localtime(document.created_at), "DATETIME_FORMAT") in shown
+    assert date_format(localtime(document.created_at), "DATETIME_FORMAT") in shown
     assert document.created_at.isoformat(sep=" ") not in shown
 
 
