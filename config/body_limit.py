@@ -153,6 +153,7 @@ def refusal_of(principal: Principal, size: int) -> StorageFull | None:
 
 
 async def answer(send: Send, status: int, code: str, text: str) -> None:
+    """Answer a request with an error in place of the application."""
     body = json.dumps(error_body(code, text, status=status)).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     headers.append((b"content-length", str(len(body)).encode()))
