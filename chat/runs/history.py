@@ -32,6 +32,8 @@ CHUNK = 40
 PICTURE = 3_400
 UNANSWERED = json.dumps({"error": {"code": "not_run", "message": "This call was not run."}})
 NEWEST = 2**62
+# What a prompt needs of a message.
+USED = ("role", "position", "content", "run_ref", "created_at", "incomplete_reason")
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class History:
 
 def _placed(thread_id: Any) -> QuerySet[Message]:
     rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
-    return rows.defer("metadata", "attachments")
+    return rows.only(*USED)
 
 
 @Written
