@@ -25,7 +25,7 @@ AGAIN = """
 INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, args, status, worker_id)
 VALUES ('runs', 'chat.tasks.recover_runs', 'recover_runs', '{"timestamp": 0}', 'doing', NULL),
        ('runs', 'chat.tasks.recover_runs', 'recover_runs', '{"timestamp": 1}', 'todo', NULL)
-RETURNING id
+ON CONFLICT DO NOTHING RETURNING id
 """
 
 
