@@ -111,6 +111,8 @@ async def sign_in(url: str) -> str:
 
 def _set_environment(data_dir: Path, upstream: str) -> None:
     """Settings as in production; only the sockets of one person are not limited to a few."""
+    # Where people run it, what Python compiled once is kept.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name in [name for name in os.environ if name.startswith(OURS)]:
         del os.environ[name]
     os.environ.update(
