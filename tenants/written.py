@@ -6,10 +6,11 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
+from inspect import signature
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.expressions import Expression
 from django.db.models.sql.compiler import SQLCompiler
@@ -22,6 +23,8 @@ M = TypeVar("M", bound=models.Model)
 SHAPES = 64
 # Stands for the tenant in scope while SQL is written; it is told from others by identity.
 _ANY_TENANT = uuid4()
+# What decorates, for `write_reads`.
+_known: list[Written[Any]] = []
 
 
 class Given(Expression):
@@ -87,6 +90,7 @@ class Written(Generic[M]):
     def __init__(self, build: Callable[..., models.QuerySet[M]]) -> None:
         self.build = build
         self._written = lru_cache(SHAPES)(self._write)
+        _known.append(self)
 
     def read(self, *shape: Any, **values: Any) -> list[M]:
         """Return the rows.
@@ -99,6 +103,12 @@ class Written(Generic[M]):
     def one(self, *shape: Any, **values: Any) -> M | None:
         """Return the first row, None where there is none; raises as `read`."""
         return next(iter(self.read(*shape, **values)), None)
+
+    def write(self) -> None:
+        """Write the SQL ahead of the first read, if it has but one shape."""
+        parameters = signature(self.build).parameters.values()
+        if all(one.kind is one.KEYWORD_ONLY for one in parameters):
+            self._written((), tuple(one.name for one in parameters if one.default is one.empty))
 
     def _write(self, shape: tuple[Any, ...], names: tuple[str, ...]) -> _Statement:
         given: dict[str, Any] = {name: Given(name) for name in names}
@@ -116,6 +126,13 @@ class Written(Generic[M]):
             sql=sql,
             parameters=tuple(parameters),
         )
+
+
+@transaction.atomic
+def write_reads() -> None:
+    """Write what can be written ahead: the first request of a process is not to wait for it."""
+    for one in _known:
+        one.write()
 
 
 def _filled(parameter: Any, values: dict[str, Any], compiler: SQLCompiler) -> Any:

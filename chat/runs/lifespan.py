@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 import structlog
-from django.db import DatabaseError
+from django.conf import settings
+from django.db import DatabaseError, transaction
 from procrastinate.contrib.django import app as job_app
 from procrastinate.exceptions import ProcrastinateException
 
@@ -20,6 +21,8 @@ from chat.runs import upstreams
 from chat.runs.worker import worker
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
+from tenants.db import in_db
+from tenants.written import write_reads
 
 log = structlog.get_logger(__name__)
 
@@ -62,8 +65,9 @@ async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
     Yields the task of the queue.
     """
     await upstreams.warm_up()
-    keep_answering()
     await worker.start()
+    await warm_up_database()
+    keep_answering()
     jobs = asyncio.create_task(queue())
     try:
         yield jobs
@@ -75,6 +79,17 @@ async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
             await jobs
         await code_sessions().close_all()
         await upstreams.close_all()
+
+
+async def warm_up_database() -> None:
+    """Open a connection for each thread, and write the SQL of what every turn reads."""
+    others = (in_db(connect) for _thread in range(settings.DATABASE_THREADS - 1))
+    await asyncio.gather(in_db(write_reads), *others)
+
+
+@transaction.atomic
+def connect() -> None:
+    """Open this thread's connection."""
 
 
 def keep_answering() -> None:

@@ -11,7 +11,7 @@ from django.db.models import F, QuerySet
 from chat.models import Thread
 from tenants.models import Membership
 from tenants.scope import TenantScopeError, tenant_scope
-from tenants.written import Among, Written
+from tenants.written import Among, Written, write_reads
 from tests.world import World
 
 
@@ -52,6 +52,19 @@ def test_sql_is_written_once_for_each_shape(
             by_role.read(True, role="owner")
         with pytest.raises(TypeError):
             by_role.read("another shape", role="owner")
+
+
+def test_what_has_one_shape_is_written_ahead(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    @Written
+    def named(*, name: Any, kept: Any = None) -> QuerySet[Membership]:
+        rows: QuerySet[Membership] = Membership.objects.filter(name=name)
+        return rows
+
+    write_reads()
+    monkeypatch.setattr(named, "build", None)
+    name = world.acme.people["alice"].name
+    with world.acme.scope():
+        assert [one.name for one in named.read(name=name)] == [name]
 
 
 def test_each_tenant_gets_its_own_rows_of_one_read(world: World) -> None:
