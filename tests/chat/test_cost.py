@@ -54,11 +54,20 @@ def counted() -> Iterator[Statements]:
         connection_created.disconnect(dispatch_uid="test_cost")
 
 
+def rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the worker from all that is no part of a turn: its beats, and copies of slow texts."""
+
+    async def never(*_work: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(worker, "_repeat", never)
+    monkeypatch.setitem(settings.CHAT, "PARTIAL_SECONDS", 3600.0)
+
+
 @asynccontextmanager
 async def working(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """Run this process's worker, quietly: its beats are not part of a turn."""
-    for name in ("HEARTBEAT_SECONDS", "WATCH_SECONDS"):
-        monkeypatch.setitem(settings.CHAT, name, 3600.0)
+    """Run this process's worker for turns alone."""
+    rest(monkeypatch)
     monkeypatch.setitem(conf.upstreams["demo"]["OPTIONS"], "tokens_per_second", 0)
     await worker.start()
     try:

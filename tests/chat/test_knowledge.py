@@ -24,7 +24,7 @@ from tests.chat.knowing import (
     searching,
     text_of,
 )
-from tests.chat.test_cost import counted
+from tests.chat.test_cost import counted, rest
 from tests.chat.tool_runs import open_run
 from tests.clock import WAIT_SECONDS
 from tests.model_server import make_assistant
@@ -301,6 +301,7 @@ async def test_brackets_cost_no_statement_where_nothing_is_cited(
 ) -> None:
     counts = []
     assistant = await in_db(make_assistant, world.acme, upstream="responses")
+    rest(monkeypatch)
     async with working(monkeypatch, upstream_server):
         for text in ("First.", "Plain.", "【重要】 [1] 【see below】"):
             with counted() as statements:
