@@ -14,8 +14,7 @@ from chat.actions.assistants import locked_assistant
 from chat.actions.fields import clean_list, row_named
 from chat.actions.filing import FILE, Filed, put_into
 from chat.actions.resources import MAX_FILES
-from chat.actions.stores import own_store
-from chat.errors import StoreExpired
+from chat.actions.stores import live_store
 from chat.models import Assistant, File, StoreFile, VectorStore
 from chat.models.resources import code_file_ids, for_code, for_search, store_ids
 from tenants import audit
@@ -70,10 +69,7 @@ def add_assistant_file(principal: Principal, assistant_id: str, *, file_id: Any)
 def _store_of(principal: Principal, row: Assistant) -> VectorStore:
     """Return the first store that the assistant searches, locked; a new one is named in `row`."""
     for store_id in store_ids(row.tool_resources):
-        store = own_store(principal, store_id, lock=True)
-        if store.is_expired:
-            raise StoreExpired()
-        return store
+        return live_store(principal, store_id, lock=True)
     made: VectorStore = VectorStore.objects.create(member=None)
     row.tool_resources = {**row.tool_resources, **for_search([made.pk])}
     return made

@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 
 from chat.actions.files import checked_type, create_file
 from chat.actions.store_files import create_batch
-from chat.actions.stores import own_store
-from chat.errors import ChatError, InvalidInput, StoreExpired
+from chat.actions.stores import live_store
+from chat.errors import ChatError, InvalidInput
 from chat.models import File
 from chat.models.files import Purpose
 from tenants.access import Principal
@@ -55,8 +55,7 @@ def create_documents(
         NotFound, StoreExpired: for an unknown collection, and for one that has expired.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        if own_store(principal, store_id).is_expired:
-            raise StoreExpired()
+        live_store(principal, store_id)
     received = _received(principal, contents, searched=True)
     if received.files:
         create_batch(principal, store_id, file_ids=[file.pk for file in received.files])

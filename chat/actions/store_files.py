@@ -23,8 +23,8 @@ from chat.actions.filing import (
     own_files,
     put_into,
 )
-from chat.actions.stores import own_store
-from chat.errors import InvalidInput, MissingParameter, StoreExpired
+from chat.actions.stores import live_store, own_store
+from chat.errors import InvalidInput, MissingParameter
 from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
 from tenants.access import Principal
 from tenants.scope import tenant_scope
@@ -152,10 +152,7 @@ def own_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
 
 def _filled(principal: Principal, store_id: str) -> VectorStore:
     # Locked: two that put in the same file would meet at its unique row.
-    store = own_store(principal, store_id, lock=True)
-    if store.is_expired:
-        raise StoreExpired()
-    return store
+    return live_store(principal, store_id, lock=True)
 
 
 def _filed(file_ids: Any, files: Any, attributes: Any, chunking_strategy: Any) -> Sequence[Filed]:

@@ -11,8 +11,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat.actions.fields import clean_list, clean_text
-from chat.actions.stores import own_store
-from chat.errors import InvalidInput, StoreExpired, Unavailable
+from chat.actions.stores import live_store
+from chat.errors import InvalidInput, Unavailable
 from chat.models import IndexStatus, StoreFile, VectorStore
 from chat.retrieval.embed import embedder
 from chat.retrieval.filters import condition_of
@@ -52,7 +52,7 @@ def search_store(
     condition = condition_of(filters) if filters is not None else None
     with tenant_scope(principal.tenant_id):
         with transaction.atomic():
-            store = _searched(principal, store_id)
+            store = live_store(principal, store_id)
             files = None
             if condition is not None:
                 rows = StoreFile.objects.filter(
@@ -71,16 +71,9 @@ def search_store(
         except UpstreamError:
             raise Unavailable() from None
         with transaction.atomic():
-            _searched(principal, store_id)
+            live_store(principal, store_id)
             VectorStore.objects.filter(pk=store.pk).update(last_active_at=timezone.now())
     return Results(questions=questions, found=found)
-
-
-def _searched(principal: Principal, store_id: str) -> VectorStore:
-    store = own_store(principal, store_id)
-    if store.is_expired:
-        raise StoreExpired()
-    return store
 
 
 def _questions(value: Any) -> list[str]:

@@ -112,6 +112,18 @@ def own_store(principal: Principal, store_id: Any, *, lock: bool = False) -> Vec
     return store
 
 
+def live_store(principal: Principal, store_id: Any, *, lock: bool = False) -> VectorStore:
+    """Return a store of the principal's that can be searched and filled; raises as `own_store`.
+
+    Raises:
+        StoreExpired: for one whose time is over.
+    """
+    store = own_store(principal, store_id, lock=lock)
+    if store.is_expired:
+        raise StoreExpired()
+    return store
+
+
 def fillings_of(stores: Sequence[VectorStore]) -> dict[str, Filling]:
     """Return what is in each of these stores, by id; in the tenant's scope and a transaction."""
     return _fillings("store_id", [store.pk for store in stores])
