@@ -53,7 +53,8 @@ endef
 up: packages
 	exec $(IN) manage.py up $(ARGS)
 
-test: packages-dev packages-sdk
+# Where bubblewrap is, its tests need the environment that code of models finds.
+test: packages-dev packages-sdk $(if $(shell command -v bwrap),sandbox)
 	exec $(IN) -m pytest -n $(JOBS) $(ARGS)
 
 # The official clients that the API is tested with, old ones too, each in an environment of its

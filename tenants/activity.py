@@ -26,6 +26,11 @@ class SignInActivity(UserSessionsMiddleware):  # type: ignore[misc]
         return response
 
 
+def forget() -> None:
+    """Note the next use of every sign-in."""
+    _noted.clear()
+
+
 def is_due(request: HttpRequest) -> bool:
     """Tell whether this use is to be noted, and count it as noted."""
     sign_in = request.session.session_key

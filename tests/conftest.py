@@ -16,10 +16,13 @@ from django.core.cache import cache
 from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
+from chat.runs import terms
+from tenants import activity as session_activity
 from tests.cited import check_citations
 from tests.database import HEARTBEATS, TestDatabase, test_database
 from tests.log_scan import scanned_log
 from tests.server import RUNNING, Server, only, serve
+from tests.skip_summary import print_skip_summary
 from tests.world import World, build_world
 
 pytest_plugins = ["tests.upstream.fixtures", "tests.model_server"]
@@ -44,6 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
     }
     settings.WHITENOISE_AUTOREFRESH = True
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Name what was skipped where everybody looks: in the last line."""
+    print_skip_summary(config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -85,8 +93,13 @@ def django_db_setup(database: TestDatabase) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_memory_of_other_tests() -> None:
-    """Rate limits count in the cache."""
+    """Empty what a process remembers of a tenant: rate limits, limits and prices, activity.
+
+    Every test has tenants of the same ids.
+    """
     cache.clear()
+    terms.forget()
+    session_activity.forget()
 
 
 @pytest.fixture(autouse=True)

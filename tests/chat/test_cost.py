@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from django.db.backends.signals import connection_created
 
 from chat.actions.sending import Sent, create_message
 from chat.conf import conf
-from chat.runs import drafts, upstreams
+from chat.runs import drafts, terms, upstreams
 from chat.runs.copies import LOOKS
 from chat.runs.drafts import Copy
 from chat.runs.live import hub
@@ -55,13 +56,18 @@ def counted() -> Iterator[Statements]:
 
 
 def rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the worker from all that is no part of a turn: its beats, and copies of slow texts."""
+    """Keep out of the count what is no part of a turn.
+
+    These are the worker's periodic jobs, autosaves of slow texts, and the renewal of the
+    tenant's limits and prices every ten seconds.
+    """
 
     async def never(*_work: object) -> None:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(worker, "_repeat", never)
     monkeypatch.setitem(settings.CHAT, "PARTIAL_SECONDS", 3600.0)
+    monkeypatch.setattr(terms, "FRESH_SECONDS", math.inf)
 
 
 @asynccontextmanager
@@ -105,6 +111,21 @@ async def test_a_plain_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> No
             made = list(statements)
     assert len(made) <= 13, "\n".join(made)
     assert all(channel.writer is None for channel in hub.channels.values())
+
+
+async def test_a_turn_long_after_another_costs_as_much(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    now = terms.monotonic
+    async with working(monkeypatch):
+        first = await turn(world.acme, "hello")
+        for seconds_later in (0.0, 3600.0):
+            monkeypatch.setattr(terms, "monotonic", lambda: now() + seconds_later)  # noqa: B023
+            with counted() as statements:
+                await turn(world.acme, "hello again", first.thread.pk)
+                counts.append(len(statements))
+    assert counts[0] == counts[1]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -71,12 +72,15 @@ def test_repeated_or_empty_call_ids(
     assert heard.server_ids == [server_id, server_id]
 
 
-@pytest.mark.parametrize("dialect", ["llamacpp", "ollama", "gemini"])
-def test_calls_in_the_dialects(
-    ask: Ask, kind: str, upstream_server: ScriptedServer, dialect: Any
-) -> None:
-    if dialect == "gemini" and kind == "responses":
-        pytest.skip("Gemini speaks chat completions only.")
+# Gemini speaks chat completions only.
+@pytest.mark.parametrize(
+    ("kind", "dialect"),
+    [
+        ("chat", "gemini"),
+        *itertools.product(("responses", "chat"), ("llamacpp", "ollama")),
+    ],
+)
+def test_calls_in_the_dialects(ask: Ask, upstream_server: ScriptedServer, dialect: Any) -> None:
     upstream_server.dialect = dialect
     upstream_server.expect(
         say="Let me see.",
