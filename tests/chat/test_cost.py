@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -117,7 +118,7 @@ async def test_a_turn_long_after_another_costs_as_much(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = []
-    now = terms.monotonic
+    now = time.monotonic
     async with working(monkeypatch):
         first = await turn(world.acme, "hello")
         for seconds_later in (0.0, 3600.0):
