@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tenants.models import User
 
 KEY_PREFIX = "atr_"
+KEY_USE_INTERVAL_SECONDS = 60.0  # between two writes of a key's `last_used_at`
 MOST_PLACES = 10_000
 _places: dict[str, tuple[Any, ...]] = {}  # (key, tenant) by the hash of the secret
 SESSION_MEMBERSHIP = "membership"
@@ -164,7 +165,10 @@ def principal_for_key(secret: str) -> Principal:
             key = _usable_key.one(key_id=key_id, secret_hash=hashed, now=now)
             if key is None or not _opens(key.membership):
                 break
-            if key.last_used_at is None or (now - key.last_used_at).total_seconds() > 60:
+            if (
+                key.last_used_at is None
+                or (now - key.last_used_at).total_seconds() > KEY_USE_INTERVAL_SECONDS
+            ):
                 ApiKey.objects.filter(pk=key_id).update(last_used_at=now)
         membership = key.membership
         return Principal(

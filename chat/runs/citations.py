@@ -33,6 +33,7 @@ Annotation = dict[str, Any]
 LONGEST_MARK = 200
 MOST_CALLS = 2000
 _OPENED = re.compile(rf"{OPEN}[^{OPEN}{CLOSE}\n]{{0,{LONGEST_MARK - 2}}}")
+_UNCLOSED = re.compile(rf"{OPEN}([^{OPEN}{CLOSE}\n]{{0,{LONGEST_MARK - 2}}})\Z")
 _ADDRESS = re.compile(rf"([a-z0-9]{{4}}):([0-9]{{1,3}})(?:{DAGGER}.*)?\Z")
 # What somebody may write in these brackets without citing has no dagger and no such number.
 _LIKE_A_MARK = re.compile(rf".*{DAGGER}|\w{{1,12}}:[0-9]{{1,3}}\Z")
@@ -102,7 +103,8 @@ class Marks:
         text, self.held = self.held + text, ""
         out, citations = "", list[tuple[Passage, Annotation]]()
         while (at := text.find(OPEN)) >= 0:
-            out, text = out + text[:at], text[at:]
+            out += _drop_forged_ends(text[:at], before=said + out)
+            text = text[at:]
             opened = _OPENED.match(text)
             assert opened is not None
             inner, rest = opened[0], text[opened.end() :]
@@ -122,7 +124,8 @@ class Marks:
                 made = await asyncio.to_thread(passage.annotation, mark, said=said + out)
                 citations.append((passage, made))
                 out += mark
-        return Settled(out + text, citations)
+        out += _drop_forged_ends(text, before=said + out)
+        return Settled(out, citations)
 
     def rest(self) -> str:
         """Return what was held back at the end of an answer, unless it was a mark's beginning."""
@@ -156,6 +159,21 @@ class Marks:
             return []
         self._results[token] = calls.values_list("details__results", flat=True).get(pk=found)
         return self._results[token]
+
+
+def _drop_forged_ends(text: str, *, before: str) -> str:
+    """Return `text` without closing brackets that would complete a mark begun in `before`.
+
+    A mark inside another one's beginning is taken out when it does not resolve. What stood
+    around it must not join into a mark that nothing has checked.
+    """
+    kept = ""
+    while (at := text.find(CLOSE)) >= 0:
+        kept, text = kept + text[:at], text[at + 1 :]
+        opened = _UNCLOSED.search((before + kept)[-LONGEST_MARK:])
+        if opened is None or not _LIKE_A_MARK.match(opened[1]):
+            kept += CLOSE
+    return kept + text
 
 
 def _verified(result: dict[str, Any]) -> Passage | None:

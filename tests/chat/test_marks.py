@@ -69,6 +69,8 @@ def test_every_annotation_is_where_its_mark_is(pieces: list[str]) -> None:
         ("【重要】 a 【see above】", "【重要】 a 【see above】"),
         ("a【b\n†c】", "a【b\n†c】"),
         ("a【【zz9z:1†x】", "a【"),
+        ("a【ab3d【zz9z:1†x】:1†Guide.md】b", "a【ab3d:1†Guide.mdb"),
+        ("a【see【zz9z:1†x】 above】b", "a【see above】b"),
         ("a【" + "x" * LONGEST_MARK + "†】", "a【" + "x" * LONGEST_MARK + "†】"),
         ("a【zz9z:1†cut", "a"),
         ("a【zz9", "a"),
