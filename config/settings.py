@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 from environs import Env, EnvError
 
+from config.extension_apps import check_apps
 from config.files import file_storage
 from config.logs import configure_logging
 from config.mail import mail_settings
@@ -78,6 +79,9 @@ INSTALLED_APPS = [
     "django_structlog",
     "procrastinate.contrib.django",
 ]
+# Tools, admin pages and tables of the operator's own, from outside the checkout.
+EXTENSION_APPS = check_apps(read("list", "ATRIUM_APPS", []), INSTALLED_APPS)
+INSTALLED_APPS += EXTENSION_APPS
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

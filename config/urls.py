@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.urls import include, path
 
 from chat.admin import site
+from config.extension_apps import import_admin_pages
+
+import_admin_pages(settings.EXTENSION_APPS)
 
 urlpatterns = [
     path("admin/", site.urls),

@@ -23,7 +23,8 @@ REQUIREMENTS = (
 TOP_LEVEL = {
     *("manage.py", "pyproject.toml", "README.md", "Makefile", "LICENSE", "CHANGELOG.md"),
     *("config", "chat", "tenants", "tests", "docs", *REQUIREMENTS),
-    *("compose.yaml", ".gitignore", ".ci"),
+    *("CONTRIBUTING.md", "SECURITY.md", "Dockerfile", "compose.yaml"),
+    *(".dockerignore", ".gitignore", ".pre-commit-config.yaml", ".ci", ".github"),
 }
 # What must survive whatever a run, a job, a tool or a model's own code throws at it.
 MAY_CATCH_EVERYTHING = re.compile(

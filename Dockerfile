@@ -1,4 +1,4 @@
-# docker build -t atrium -f docs/deploy/Dockerfile .
+# docker build -t atrium .
 FROM python:3.11-slim AS packages
 COPY requirements.txt /
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashes -r /requirements.txt

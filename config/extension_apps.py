@@ -1,0 +1,51 @@
+"""Django apps that an operator adds with ATRIUM_APPS, without editing the checkout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import module_has_submodule
+
+
+def check_apps(names: Iterable[str], installed: Sequence[str]) -> list[str]:
+    """Return the apps that are named, stripped.
+
+    Raises:
+        ImproperlyConfigured: for an app that Python does not find, that is named twice, or that
+            is installed already.
+    """
+    found: list[str] = []
+    for name in (name.strip() for name in names):
+        if not all(part.isidentifier() for part in name.split(".")) or not _is_importable(name):
+            raise ImproperlyConfigured(
+                f"ATRIUM_APPS names {name!r}, which Python does not find. Install it, or add the "
+                "folder that contains it to PYTHONPATH."
+            )
+        if name in found or name in installed:
+            raise ImproperlyConfigured(f"ATRIUM_APPS names {name!r}, which is installed already.")
+        found.append(name)
+    return found
+
+
+def _is_importable(name: str) -> bool:
+    # The top package only: finding a module inside it would import the package here, before
+    # Django is set up.
+    return find_spec(name.partition(".")[0]) is not None
+
+
+def import_admin_pages(names: Iterable[str]) -> None:
+    """Import the `admin` module of each app that has one, which registers its pages."""
+    wanted = set(names)
+    for config in apps.get_app_configs():
+        is_wanted = config.name in wanted or _path(config) in wanted
+        if is_wanted and module_has_submodule(config.module, "admin"):
+            import_module(f"{config.name}.admin")
+
+
+def _path(config: object) -> str:
+    kind = type(config)
+    return f"{kind.__module__}.{kind.__qualname__}"
