@@ -17,6 +17,8 @@ from tenants.admin import Group, TenantScopedAdmin, site
 from tenants.models import AuditEvent
 
 HIDDEN = "…"
+# What tells of a chat's content: hidden from those who may not read the chat.
+PRIVATE = ("arguments", "arguments_hash")
 
 
 @admin.register(AuditEvent, site=site)
@@ -48,6 +50,6 @@ class AuditEventAdmin(TenantScopedAdmin):
     @display(description=_("details"))
     def details(self, row: Any) -> str:
         """Ids and settings. A tool's arguments are part of a chat and as private as it."""
-        hidden = {} if row.may_read or "arguments" not in row.data else {"arguments": HIDDEN}
+        hidden = {} if row.may_read else {name: HIDDEN for name in PRIVATE if name in row.data}
         text = json.dumps({**row.data, **hidden}, indent=2, ensure_ascii=False, default=str)
         return format_html('<pre class="admin-code" tabindex="0">{}</pre>', text)
