@@ -195,6 +195,11 @@ KEYS_PER_MEMBER = read("int", "ATRIUM_KEYS_PER_MEMBER", 50, least=1)
 EXTERNAL_USERS_PER_HOUR = read("int", "ATRIUM_EXTERNAL_USERS_PER_HOUR", 5_000, least=1)
 EXTERNAL_USERS = read("int", "ATRIUM_EXTERNAL_USERS", 200_000, least=1)
 
+# How old a password or code may be where a new API key is made.
+RECENT_SIGN_IN_SECONDS = read("int", "ATRIUM_RECENT_SIGN_IN_SECONDS", 900, least=1)
+# Of each member in an hour, in the audit log of the company.
+FAILED_SIGN_INS_RECORDED = read("int", "ATRIUM_FAILED_SIGN_INS_RECORDED", 20, least=1)
+
 # Sign-in
 AUTH_USER_MODEL = "tenants.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]

@@ -16,6 +16,7 @@ from django.core.cache import cache
 from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
+from tenants.account_events import wait_for_records
 from tests.cited import check_citations
 from tests.database import HEARTBEATS, TestDatabase, test_database
 from tests.log_scan import scanned_log
@@ -73,6 +74,7 @@ def django_db_setup(database: TestDatabase) -> Iterator[None]:
     patch = pytest.MonkeyPatch()
 
     def clean(_case: TransactionTestCase) -> None:
+        wait_for_records()
         try:
             check_citations(database)
         finally:
