@@ -145,8 +145,9 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
     if parsed.get("ENGINE") != "django.db.backends.postgresql":
         raise ImproperlyConfigured(f"{variable} must begin with postgresql://.")
     if pool:
-        # A lane of threads for work, one for tools, two threads for files, one for heartbeats.
-        size = 2 * DATABASE_THREADS + 3 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
+        # A lane of threads for work, one for tools, two threads for files, one for heartbeats, one
+        # that records failed sign-ins.
+        size = 2 * DATABASE_THREADS + 4 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
         # The pool pauses longer after each failure; who asks anew, every second or two, does not.
         wait = read("float", "ATRIUM_DATABASE_WAIT_SECONDS", 5, least=0.1)
         patience = {"timeout": wait, "reconnect_timeout": 1}
