@@ -44,8 +44,8 @@ def enter_company(request: HttpRequest, membership: Membership) -> None:
         FactorNeeded: when the sign-in opens another company only.
     """
     choose_membership(request.session, membership)
-    actor = Principal(tenant=membership.tenant, membership=membership, role=membership.role)
     with tenant_scope(membership.tenant_id), transaction.atomic():
+        actor = Principal(tenant=membership.tenant, membership=membership, role=membership.role)
         audit.record(actor, "sign_in.entered", membership.name, member=str(membership.pk))
 
 

@@ -27,6 +27,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from tenants.access import (
+    SESSION_MEMBERSHIP,
     CompanyOnly,
     Principal,
     memberships_for_session,
@@ -232,7 +233,10 @@ def _enter(request: HttpRequest, membership: Membership, *, signs_in: bool) -> N
     if signs_in:
         login(request, membership.user, backend=settings.AUTHENTICATION_BACKENDS[0])
         record_authentication(request, membership.user, method="password")
-    enter_company(request, membership)
+    chosen = request.session.get(SESSION_MEMBERSHIP)
+    # A sign-in with one membership has entered it already.
+    if not signs_in or not chosen or chosen["id"] != str(membership.pk):
+        enter_company(request, membership)
     renew_sign_in(request)
 
 

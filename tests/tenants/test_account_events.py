@@ -55,6 +55,12 @@ def test_who_is_in_two_companies_is_recorded_where_they_go(world: World) -> None
     ]
 
 
+def test_an_accepted_invitation_enters_once(world: World) -> None:
+    form = {"name": "New", "password": "grape-fresh-77"}
+    Client().post(f"/invitations/{world.acme.invitation_token}/", form)
+    assert [one.subject for one in events(world.acme, "sign_in.entered")] == ["New"]
+
+
 def test_a_failed_sign_in_is_in_the_logs_of_the_accounts_companies(world: World) -> None:
     fail_to_sign_in("Pat@both.example")
     for company in (world.acme, world.globex):
