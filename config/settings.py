@@ -149,8 +149,9 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
     if parsed.get("ENGINE") != "django.db.backends.postgresql":
         raise ImproperlyConfigured(f"{variable} must begin with postgresql://.")
     if pool:
-        # A lane of threads for work, one for tools, two threads for files, one for heartbeats.
-        size = 2 * DATABASE_THREADS + 3 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
+        # A lane of threads for work, one for tools, two threads for files, one for heartbeats, one
+        # that records failed sign-ins.
+        size = 2 * DATABASE_THREADS + 4 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
         # The pool pauses longer after each failure; who asks anew, every second or two, does not.
         wait = read("float", "ATRIUM_DATABASE_WAIT_SECONDS", 5, least=0.1)
         patience = {"timeout": wait, "reconnect_timeout": 1}
@@ -198,6 +199,11 @@ KEYS_PER_MEMBER = read("int", "ATRIUM_KEYS_PER_MEMBER", 50, least=1)
 # Users of programs, by company: those made in an hour, and all of them.
 EXTERNAL_USERS_PER_HOUR = read("int", "ATRIUM_EXTERNAL_USERS_PER_HOUR", 5_000, least=1)
 EXTERNAL_USERS = read("int", "ATRIUM_EXTERNAL_USERS", 200_000, least=1)
+
+# How old a password or code may be where a new API key is made.
+RECENT_SIGN_IN_SECONDS = read("int", "ATRIUM_RECENT_SIGN_IN_SECONDS", 900, least=1)
+# Of each member in an hour, in the audit log of the company.
+FAILED_SIGN_INS_RECORDED = read("int", "ATRIUM_FAILED_SIGN_INS_RECORDED", 20, least=1)
 
 # Sign-in
 AUTH_USER_MODEL = "tenants.User"

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from tenants.db import call_door
-from tenants.errors import KeyRefused, NotAllowed, NotFound, UserShutOut
+from tenants.errors import FactorNeeded, KeyRefused, NotAllowed, NotFound, UserShutOut
 from tenants.models import ApiKey, Membership, Role, Tenant
 from tenants.scope import tenant_scope
 from tenants.written import Written
@@ -30,6 +30,33 @@ MOST_PLACES = 10_000
 _places: dict[str, tuple[Any, ...]] = {}  # (key, tenant) by the hash of the secret
 SESSION_MEMBERSHIP = "membership"
 SESSION_OPERATED_TENANT = "operated_tenant"
+SESSION_COMPANY_ONLY = "company_only"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompanyOnly:
+    """The limit of a sign-in without the account's second factor: it opens one membership.
+
+    While `must_set_up`, it opens nothing but the page where a new second factor is set up.
+    """
+
+    membership_id: UUID
+    must_set_up: bool = False
+
+    @classmethod
+    def of_session(cls, session: SessionBase) -> CompanyOnly | None:
+        """Return the limit of a session, None for a sign-in that opens the whole account."""
+        stored = session.get(SESSION_COMPANY_ONLY)
+        if not stored:
+            return None
+        return cls(membership_id=UUID(stored["id"]), must_set_up=stored["must_set_up"])
+
+    def store(self, session: SessionBase) -> None:
+        """Limit a session from now on."""
+        session[SESSION_COMPANY_ONLY] = {
+            "id": str(self.membership_id),
+            "must_set_up": self.must_set_up,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +146,27 @@ def memberships_of(user: User) -> list[Membership]:
     return sorted(found, key=lambda membership: membership.tenant.name)
 
 
+def memberships_for_session(user: User, session: SessionBase) -> list[Membership]:
+    """Return the memberships that this sign-in of `user` opens; runs like `memberships_of`."""
+    limit = CompanyOnly.of_session(session)
+    found = memberships_of(user)
+    return [each for each in found if limit is None or each.pk == limit.membership_id]
+
+
+def opens_whole_account(session: SessionBase) -> bool:
+    """Return whether a sign-in passed all that the account asks for."""
+    return CompanyOnly.of_session(session) is None
+
+
 def choose_membership(session: SessionBase, membership: Membership) -> None:
-    """Make `membership` the one this sign-in acts for, until an explicit switch."""
+    """Make `membership` the one this sign-in acts for, until an explicit switch.
+
+    Raises:
+        FactorNeeded: when the sign-in opens another company only.
+    """
+    limit = CompanyOnly.of_session(session)
+    if limit is not None and limit.membership_id != membership.pk:
+        raise FactorNeeded
     session.pop(SESSION_OPERATED_TENANT, None)
     session[SESSION_MEMBERSHIP] = {
         "id": str(membership.pk),
@@ -137,11 +183,14 @@ def principal_for_session(user: Any, session: SessionBase) -> Principal | None:
     """
     if not user.is_authenticated or not user.is_active:
         return None
+    limit = CompanyOnly.of_session(session)
     operated = session.get(SESSION_OPERATED_TENANT)
-    if operated and user.is_superuser:
+    if operated and user.is_superuser and limit is None:
         return operator_principal(user, UUID(operated))
     chosen = session.get(SESSION_MEMBERSHIP)
     if not chosen:
+        return None
+    if limit is not None and (limit.must_set_up or chosen["id"] != str(limit.membership_id)):
         return None
     tenant_id, since = UUID(chosen["tenant"]), parse_datetime(chosen["at"])
     with tenant_scope(tenant_id), transaction.atomic():

@@ -9,6 +9,8 @@ from allauth.mfa.totp import views as totp
 from allauth.usersessions import views as sign_ins
 from django.urls import path, re_path
 
+from tenants.factor_views import CodePage, set_up_company_factor, sign_in_waived
+from tenants.recent_sign_in import whole_account
 from tenants.views import PasswordReset, SignIn
 
 urlpatterns = [
@@ -16,7 +18,9 @@ urlpatterns = [
     path("logout/", account.logout, name="account_logout"),
     path("inactive/", account.account_inactive, name="account_inactive"),
     path("reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
-    path("password/change/", account.password_change, name="account_change_password"),
+    path(
+        "password/change/", whole_account(account.password_change), name="account_change_password"
+    ),
     path("password/reset/", PasswordReset.as_view(), name="account_reset_password"),
     path("password/reset/done/", account.password_reset_done, name="account_reset_password_done"),
     re_path(
@@ -29,25 +33,27 @@ urlpatterns = [
         account.password_reset_from_key_done,
         name="account_reset_password_from_key_done",
     ),
-    path("second-factor/", mfa.index, name="mfa_index"),
-    path("second-factor/code/", mfa.authenticate, name="mfa_authenticate"),
+    path("second-factor/", whole_account(mfa.index), name="mfa_index"),
+    path("second-factor/code/", CodePage.as_view(), name="mfa_authenticate"),
+    path("second-factor/waived/", sign_in_waived, name="sign_in_waived"),
+    path("second-factor/company/", set_up_company_factor, name="company_factor"),
     path("second-factor/confirm/", mfa.reauthenticate, name="mfa_reauthenticate"),
-    path("second-factor/app/on/", totp.activate_totp, name="mfa_activate_totp"),
-    path("second-factor/app/off/", totp.deactivate_totp, name="mfa_deactivate_totp"),
+    path("second-factor/app/on/", whole_account(totp.activate_totp), name="mfa_activate_totp"),
+    path("second-factor/app/off/", whole_account(totp.deactivate_totp), name="mfa_deactivate_totp"),
     path(
         "second-factor/recovery-codes/",
-        recovery_codes.view_recovery_codes,
+        whole_account(recovery_codes.view_recovery_codes),
         name="mfa_view_recovery_codes",
     ),
     path(
         "second-factor/recovery-codes/new/",
-        recovery_codes.generate_recovery_codes,
+        whole_account(recovery_codes.generate_recovery_codes),
         name="mfa_generate_recovery_codes",
     ),
     path(
         "second-factor/recovery-codes/file/",
-        recovery_codes.download_recovery_codes,
+        whole_account(recovery_codes.download_recovery_codes),
         name="mfa_download_recovery_codes",
     ),
-    path("sign-ins/", sign_ins.list_usersessions, name="usersessions_list"),
+    path("sign-ins/", whole_account(sign_ins.list_usersessions), name="usersessions_list"),
 ]

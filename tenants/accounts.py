@@ -12,11 +12,20 @@ from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
-from tenants.access import choose_membership, memberships_of, principal_for_session
+from tenants import account_events
+from tenants.access import (
+    SESSION_COMPANY_ONLY,
+    CompanyOnly,
+    memberships_for_session,
+    principal_for_session,
+)
+from tenants.account_events import enter_company
+from tenants.actions.second_factors import end_waivers
 from tenants.models import Membership, User
 
 SESSION_SIGNED_IN = "signed_in_at"
@@ -75,13 +84,16 @@ def base_url(request: HttpRequest | None) -> str:
 
 def landing_page(request: HttpRequest) -> str:
     """Return the page for a signed-in person by what they may enter."""
+    limit = CompanyOnly.of_session(request.session)
+    if limit is not None and limit.must_set_up:
+        return reverse("company_factor")
     if principal_for_session(request.user, request.session) is not None:
         return "/"
     user = request.user
     assert isinstance(user, User)  # nosec B101 - landing is for the signed-in
-    if user.is_superuser:
+    if user.is_superuser and limit is None:
         return "/admin/"
-    return "/companies/" if memberships_of(user) else "/no-company/"
+    return "/companies/" if memberships_for_session(user, request.session) else "/no-company/"
 
 
 def must_sign_in_again(session: SessionBase, membership: Membership) -> bool:
@@ -93,11 +105,21 @@ def must_sign_in_again(session: SessionBase, membership: Membership) -> bool:
 
 
 def remember_sign_in(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """At sign-in note the moment, and choose the membership where there is only one."""
+    """At sign-in note the moment, and choose the membership where there is only one.
+
+    A sign-in that went without the account's second factor (`request.company_only`) is limited
+    to its company; any other ends the waivers, which are not needed any more.
+    """
     request.session[SESSION_SIGNED_IN] = timezone.now().isoformat()
-    memberships = memberships_of(user)
+    limit: CompanyOnly | None = getattr(request, "company_only", None)
+    if limit is None:
+        request.session.pop(SESSION_COMPANY_ONLY, None)
+        end_waivers(user)
+    else:
+        limit.store(request.session)
+    memberships = memberships_for_session(user, request.session)
     if len(memberships) == 1:
-        choose_membership(request.session, memberships[0])
+        enter_company(request, memberships[0])
 
 
 def end_other_sign_ins(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
@@ -108,7 +130,8 @@ def end_other_sign_ins(*, request: HttpRequest, user: User, **kwargs: Any) -> No
 
 
 def connect_signals() -> None:
-    """Listen to sign-ins and new passwords."""
+    """Listen to sign-ins, new passwords and what is recorded of accounts."""
+    account_events.connect_signals()
     user_logged_in.connect(remember_sign_in, dispatch_uid="tenants.remember_sign_in")
     for signal in (password_changed, password_set, password_reset):
         signal.connect(end_other_sign_ins, dispatch_uid="tenants.end_other_sign_ins")

@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
-from tenants.access import Principal
-from tenants.models import AuditEvent
+from django.db import transaction
+from django.utils import timezone
+
+from tenants.access import Principal, memberships_of
+from tenants.models import AuditEvent, User
+from tenants.scope import tenant_scope
 
 
 def record(principal: Principal, action: str, subject: str = "", **data: Any) -> None:
     """Insert an audit event in the transaction of what it tells of; see `event`."""
     event(principal, action, subject, **data).save(force_insert=True)
+
+
+def record_reading(
+    principal: Principal, action: str, subject: str, *, member_ids: Iterable[UUID], **data: Any
+) -> None:
+    """Record for each of other members that the principal saw content of their chats.
+
+    Must run in the transaction in which the content is read. One's own chats are not recorded.
+    """
+    others = {member_id for member_id in member_ids if member_id != principal.membership_id}
+    events = []
+    for member_id in sorted(others):
+        row = event(principal, action, subject, **data)
+        row.concerns = member_id
+        events.append(row)
+    if events:
+        AuditEvent.objects.bulk_create(events)
+
+
+def record_for_account(
+    user: User,
+    action: str,
+    *,
+    actor: str | None = None,
+    hourly_limit: int | None = None,
+    **data: Any,
+) -> None:
+    """Record what happened to an account in the log of every company that it opens.
+
+    Accounts are outside of companies, so each of them learns of it. Without `actor` it was the
+    person. With `hourly_limit` at most so many of these events are kept for each member and
+    hour, and the last of them says so.
+
+    Must run outside any transaction.
+    """
+    for membership in memberships_of(user):
+        with tenant_scope(membership.tenant_id), transaction.atomic():
+            row = AuditEvent(
+                actor_id=membership.pk if actor is None else None,
+                actor=membership.name if actor is None else actor,
+                action=action,
+                subject=membership.name,
+                concerns=membership.pk,
+                data={"member": str(membership.pk), **data},
+            )
+            if hourly_limit is not None:
+                since = timezone.now() - timedelta(hours=1)
+                kept = AuditEvent.objects.filter(
+                    concerns=membership.pk, action=action, created_at__gt=since
+                ).count()
+                if kept >= hourly_limit:
+                    continue
+                if kept == hourly_limit - 1:
+                    row.data["more_not_recorded"] = True
+            row.save(force_insert=True)
 
 
 def event(principal: Principal, action: str, subject: str = "", **data: Any) -> AuditEvent:

@@ -91,6 +91,12 @@ class TooManyKeys(AtriumError):
     code = "too_many_keys"
 
 
+class FactorNeeded(NotAllowed):
+    """This sign-in opens one company only: sign in again with your second factor."""
+
+    code = "second_factor_needed"
+
+
 class LastOwner(AtriumError):
     """A company needs at least one owner: make somebody else an owner first."""
 

@@ -6,13 +6,19 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from allauth.account import forms as account_forms
+from allauth.account.internal.flows.login import record_authentication
+from allauth.core import context, ratelimit
 from allauth.mfa.base import forms as mfa_forms
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from tenants.access import CompanyOnly
+from tenants.actions import use_company_code
 from tenants.errors import AtriumError
+from tenants.models import Membership
 
 PASSWORD_RULE = _("At least eight characters, and not a common one.")
 
@@ -70,9 +76,38 @@ class ConfirmForm(WithoutPlaceholders, account_forms.ReauthenticateForm):  # typ
 
 
 class CodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
-    """A code at sign-in."""
+    """A code at sign-in: of the account, or of a second factor for one company only."""
 
     labels = {"code": _("Code from your app, or a recovery code")}
+    membership: Membership | None = None
+    _refusing: Authenticator | None = None
+
+    def clean_code(self) -> str:
+        """Accept a code of the account; else one of a company, which then is all that opens."""
+        try:
+            return str(super().clean_code())
+        except forms.ValidationError:
+            if self._refusing is None:  # too many tries: no code is looked at
+                raise
+            code = str(self.cleaned_data["code"])
+            self.membership = use_company_code(self.user, code)
+            if self.membership is None:
+                super()._emit_authentication_failed(self._refusing)
+                raise
+            key = f"mfa-auth-user-{self.user.pk}"  # as allauth's check_rate_limit has it
+            ratelimit.clear(context.request, action="login_failed", key=key)
+            return code
+
+    def _emit_authentication_failed(self, authenticator: Authenticator) -> None:
+        self._refusing = authenticator
+
+    def save(self) -> None:
+        """Record the proof; the code of a company limits the sign-in to it."""
+        if self.membership is None:
+            super().save()
+            return
+        context.request.company_only = CompanyOnly(membership_id=self.membership.pk)
+        record_authentication(context.request, self.user, method="mfa", type="company")
 
 
 class ConfirmCodeForm(WithoutPlaceholders, mfa_forms.ReauthenticateForm):  # type: ignore[misc]

@@ -19,9 +19,10 @@ from tenants.access import Principal
 from tenants.accounts import base_url
 from tenants.actions import create_api_key, revoke_api_key
 from tenants.actions.keys import DEFAULT_SCOPES
-from tenants.errors import AtriumError, NotAllowed
+from tenants.errors import AtriumError, NotAllowed, NotFound
 from tenants.forms import KeyForm, show_error
 from tenants.models import ACT_FOR_USERS, ApiKey
+from tenants.recent_sign_in import confirm_first, is_recent
 from tenants.views import answers_errors, principal_of
 
 
@@ -32,6 +33,9 @@ from tenants.views import answers_errors, principal_of
 def keys(request: HttpRequest) -> HttpResponse:
     """List one's keys; make one, and show its secret in the answer."""
     principal = _member(request)
+    recent = is_recent(request)
+    if request.method == "POST" and not recent:
+        return confirm_first(request)
     posted = request.POST if request.method == "POST" else None
     form = KeyForm(posted, may_act_for_users=principal.is_admin)
     made = _made(principal, form) if form.is_bound and form.is_valid() else None
@@ -42,6 +46,8 @@ def keys(request: HttpRequest) -> HttpResponse:
         "made": made,
         "keys": _own_keys(principal),
         "base_url": base_url(request) + "/v1",
+        "recent": recent,
+        "confirm_url": "" if recent else confirm_first(request).url,
     }
     status = 400 if form.is_bound and form.errors else 200
     return render(request, "tenants/keys.html", shown, status=status)
@@ -53,7 +59,11 @@ def keys(request: HttpRequest) -> HttpResponse:
 @answers_errors
 def revoke(request: HttpRequest, key_id: UUID) -> HttpResponse:
     """End one of one's keys."""
-    key = revoke_api_key(_member(request), key_id)
+    principal = _member(request)
+    # Admins and owners revoke the keys of others on the pages of the administration.
+    if not any(key.pk == key_id for key in _own_keys(principal)):
+        raise NotFound
+    key = revoke_api_key(principal, key_id)
     messages.success(request, _("The key “{name}” no longer works.").format(name=key.name))
     return HttpResponseRedirect("/keys/")
 

@@ -13,13 +13,32 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from tenants.company_factors import CompanyFactor
 from tenants.constraints import tenant_constraints
 from tenants.managers import CurrentTenant, TenantManager, TenantModel, TenantQuerySet
+from tenants.reading_periods import ReadingPeriod
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
 
     from tenants.access import Principal
+
+# Django finds a model where its app's models are.
+__all__ = [
+    "ACT_FOR_USERS",
+    "ApiKey",
+    "AuditEvent",
+    "CompanyFactor",
+    "Invitation",
+    "MemberKind",
+    "Membership",
+    "OwnTenantManager",
+    "ReadingPeriod",
+    "Role",
+    "Tenant",
+    "User",
+]
 
 
 class Role(models.TextChoices):
@@ -69,10 +88,10 @@ class Tenant(models.Model):
         _("admins may read members' chats"),
         default=False,
         help_text=_(
-            "Off: nobody but its owner reads a chat. A change is recorded, and members are told."
+            "Off: only the member who writes a chat can read it. Every change is recorded, and "
+            "members are notified. Only an owner can change this."
         ),
     )
-    admins_read_threads_since = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
 
@@ -203,6 +222,9 @@ class Membership(TenantModel):
     disabled_at = models.DateTimeField(null=True, editable=False)
     removed_at = models.DateTimeField(null=True, editable=False)
     signed_out_at = models.DateTimeField(null=True, editable=False)
+    reading_acknowledged_at = models.DateTimeField(null=True, editable=False)
+    # Until then one sign-in to this company may go without the account's second factor.
+    factor_waived_until = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[TenantManager] = TenantManager.of(MembershipQuerySet)
 
@@ -294,12 +316,12 @@ class ApiKeyQuerySet(TenantQuerySet["ApiKey"]):
         return self.filter(unexpired, revoked_at=None)
 
     def for_principal(self, principal: Principal) -> ApiKeyQuerySet:
-        """Owners see every key of the tenant, admins their own and the programs', others theirs."""
+        """Return every key for owners, all but other owners' for admins, for others their own."""
         if principal.is_owner:
             return self.all()
         own = models.Q(membership_id__in=[principal.membership_id])
         if principal.is_admin:
-            own |= models.Q(membership__kind=MemberKind.PROGRAM)
+            own |= ~models.Q(membership__role=Role.OWNER)
         return self.filter(own)
 
 
@@ -336,12 +358,22 @@ class ApiKey(TenantModel):
         return f"{self.name} ({self.prefix}…)"
 
 
+# An admin opened a member's chat, or saw titles or beginnings of its texts in a list.
+CHAT_OPENED, CHATS_LISTED = "chat.opened", "chat.listed"
+READING_ACTIONS = (CHAT_OPENED, CHATS_LISTED)
+
+
 class AuditQuerySet(TenantQuerySet["AuditEvent"]):
     """Audit events of the tenant in scope."""
 
     def for_principal(self, principal: Principal) -> AuditQuerySet:
         """Admins read the trail, members do not."""
         return self.all() if principal.is_admin else self.none()
+
+    def readings_of(self, membership_id: UUID) -> AuditQuerySet:
+        """Return the events of admins who read a member's chats, newest first."""
+        rows = self.filter(concerns=membership_id, action__in=READING_ACTIONS)
+        return rows.order_by("-created_at", "-id")
 
 
 class AuditEvent(TenantModel):
@@ -354,6 +386,8 @@ class AuditEvent(TenantModel):
     action = models.CharField(_("what"), max_length=64)
     subject = models.CharField(_("on"), max_length=200, blank=True)
     data = models.JSONField(_("details"), default=dict)
+    # The member whose account or chats it is about, where that is not the one who acted.
+    concerns = models.UUIDField(null=True)
 
     objects: ClassVar[TenantManager] = TenantManager.of(AuditQuerySet)
 
@@ -363,6 +397,11 @@ class AuditEvent(TenantModel):
         constraints: ClassVar[list[models.BaseConstraint]] = tenant_constraints("audit")
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["tenant", "-created_at"], name="audit_newest"),
+            models.Index(
+                fields=["tenant", "concerns", "-created_at"],
+                condition=models.Q(concerns__isnull=False),
+                name="audit_concerning",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login, logout
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import rotate_token
@@ -25,7 +26,15 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from tenants.access import Principal, choose_membership, memberships_of
+from tenants.access import (
+    SESSION_MEMBERSHIP,
+    CompanyOnly,
+    Principal,
+    memberships_for_session,
+    memberships_of,
+    opens_whole_account,
+)
+from tenants.account_events import enter_company
 from tenants.accounts import landing_page, must_sign_in_again
 from tenants.actions import (
     accept_invitation,
@@ -33,9 +42,17 @@ from tenants.actions import (
     update_profile,
 )
 from tenants.error_pages import answer_error, wants_json
-from tenants.errors import AtriumError, InvitationGone, NotAllowed, NotFound, WrongAccount
+from tenants.errors import (
+    AtriumError,
+    FactorNeeded,
+    InvitationGone,
+    NotAllowed,
+    NotFound,
+    WrongAccount,
+)
 from tenants.forms import JoinForm, NewAccountForm, ProfileForm, show_error
 from tenants.models import Membership, User
+from tenants.reading import MAX_OPENINGS, periods_of, readings_of
 
 View = Callable[..., HttpResponse]
 
@@ -90,14 +107,16 @@ class PasswordReset(PasswordResetView):  # type: ignore[misc]
 @login_required
 def companies(request: HttpRequest) -> HttpResponse:
     """Let somebody choose which company to act for."""
-    memberships = memberships_of(_user(request))
-    if not memberships:
+    limit = CompanyOnly.of_session(request.session)
+    memberships = memberships_for_session(_user(request), request.session)
+    if not memberships or (limit is not None and limit.must_set_up):
         return HttpResponseRedirect("/no-company/")
     principal = principal_of(request)
     shown = {
         "memberships": memberships,
         "present": principal.membership_id if principal else None,
         "next": _safe_next(request, request.GET.get("next", "")),
+        "company_only": limit is not None,
     }
     return render(request, "tenants/companies.html", shown)
 
@@ -116,7 +135,12 @@ def switch(request: HttpRequest) -> HttpResponse:
         logout(request)
         messages.warning(request, _("This company asks you to sign in again."))
         return HttpResponseRedirect("/accounts/login/")
-    choose_membership(request.session, found[0])
+    limit = CompanyOnly.of_session(request.session)
+    if limit is not None and limit.membership_id != found[0].pk:
+        logout(request)
+        messages.warning(request, _("Sign in with your second factor to open this company."))
+        return HttpResponseRedirect("/accounts/login/")
+    enter_company(request, found[0])
     renew_sign_in(request)
     if wants_json(request):
         return JsonResponse({"membership": str(found[0].pk)})
@@ -153,7 +177,9 @@ def profile(request: HttpRequest) -> HttpResponse:
     shown = {
         "form": form,
         "membership": membership,
-        "several": len(memberships_of(_user(request))) > 1,
+        **_reading_of(principal),
+        "several": len(memberships_for_session(_user(request), request.session)) > 1,
+        "company_only": not opens_whole_account(request.session),
         "second_factor": Authenticator.objects.filter(user=_user(request)).exists(),
     }
     return render(request, "tenants/profile.html", shown, status=_status_of(form))
@@ -171,6 +197,8 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """
     found = find_invitation(token)
     user = _user(request) if request.user.is_authenticated else None
+    if user is not None and not opens_whole_account(request.session):
+        raise FactorNeeded
     if user is not None and user.email.lower() != found.email:
         shown = {"invitation": found, "address": user.email, "wrong": WrongAccount().message}
         return render(request, "tenants/invitation.html", shown, status=409)
@@ -205,7 +233,10 @@ def _enter(request: HttpRequest, membership: Membership, *, signs_in: bool) -> N
     if signs_in:
         login(request, membership.user, backend=settings.AUTHENTICATION_BACKENDS[0])
         record_authentication(request, membership.user, method="password")
-    choose_membership(request.session, membership)
+    chosen = request.session.get(SESSION_MEMBERSHIP)
+    # A sign-in with one membership has entered it already.
+    if not signs_in or not chosen or chosen["id"] != str(membership.pk):
+        enter_company(request, membership)
     renew_sign_in(request)
 
 
@@ -217,6 +248,19 @@ def renew_sign_in(request: HttpRequest) -> None:
     """
     request.session.cycle_key()
     rotate_token(request)
+
+
+def _reading_of(principal: Principal | None) -> dict[str, Any]:
+    """Return what the profile shows of who could read a member's chats, and who did."""
+    if principal is None or principal.membership is None:
+        return {}
+    with transaction.atomic():
+        periods = periods_of(principal.membership)
+    return {
+        "periods": periods,
+        "readings": readings_of(principal),
+        "max_readings": MAX_OPENINGS,
+    }
 
 
 def _saved(principal: Principal, form: Form) -> bool:

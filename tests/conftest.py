@@ -18,6 +18,7 @@ from pytest_django import DjangoDbBlocker
 
 from chat.runs import terms
 from tenants import activity as session_activity
+from tenants.account_events import wait_for_records
 from tests.cited import check_citations
 from tests.database import HEARTBEATS, TestDatabase, test_database
 from tests.log_scan import scanned_log
@@ -81,6 +82,7 @@ def django_db_setup(database: TestDatabase) -> Iterator[None]:
     patch = pytest.MonkeyPatch()
 
     def clean(_case: TransactionTestCase) -> None:
+        wait_for_records()
         try:
             check_citations(database)
         finally:

@@ -6,11 +6,13 @@ log, is a leak.
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
 
+from allauth.account.internal.flows import login as login_flow
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
@@ -132,6 +134,10 @@ def signed_in_session(user: User) -> SessionBase:
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session[login_flow.AUTHENTICATION_METHODS_SESSION_KEY] = [
+        {"method": "password", "at": time.time()}
+    ]
+    session[login_flow._AUTHENTICATION_METHODS_USER_SESSION_KEY] = str(user.pk)
     return session
 
 

@@ -174,6 +174,12 @@ def record(principal: Principal, action: str, row: File | VectorStore, **data: A
         audit.record(principal, action, row.pk, **data)
 
 
+def record_download(principal: Principal, row: File) -> None:
+    """Record that a file of the company's is about to be sent; in a transaction of its own."""
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        record(principal, "file.downloaded", row, name=row.filename)
+
+
 def clean_name(name: str) -> str:
     """Return a name for people: the last part of a path, one line, never empty."""
     last = PurePosixPath(_UNFIT.sub("", name).replace("\\", "/")).name.strip()

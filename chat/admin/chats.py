@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db import models
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
@@ -16,8 +21,10 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
 from chat.models import Message, Run, Thread
+from tenants import audit
 from tenants.access import Principal
-from tenants.admin import Group, TenantScopedAdmin, site
+from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.models import CHAT_OPENED, CHATS_LISTED
 
 TRANSCRIPT_MESSAGES = 200
 
@@ -28,11 +35,73 @@ def run_address(run_id: str) -> str:
 
 
 class ReadableOnly(TenantScopedAdmin):
-    """Says above the list whose chats are in it."""
+    """Says above the list whose chats are in it, and records whose content is shown."""
 
     list_before_template = "admin/chat/readable.html"
     paginator = InfinitePaginator
     group = Group.CHATS
+
+    def thread_of(self, row: Any) -> Thread:
+        """Return the chat that a row shows content of."""
+        raise NotImplementedError
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """Show the list, and record for each member that their titles or texts are in it."""
+        response: HttpResponseBase = super().changelist_view(request, extra_context)
+        shown = (getattr(response, "context_data", None) or {}).get("cl")
+        principal = principal_of(request)
+        if shown is not None and principal is not None:
+            rows = [self.thread_of(row) for row in shown.result_list]
+            record_list(principal, self.opts.model_name or "", rows)
+        return response
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """Record that the page's heading names the chat."""
+        row = self.get_object(request, unquote(object_id))
+        principal = principal_of(request)
+        if row is not None and principal is not None:
+            record_opening(principal, self.thread_of(row), page="history")
+        return super().history_view(request, object_id, extra_context)
+
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Record the opening of the chat that is about to be shown."""
+        principal = principal_of(request)
+        assert principal is not None
+        if row is not None:
+            record_opening(principal, self.thread_of(row), page=self.opts.model_name or "")
+        return {}
+
+
+def record_opening(principal: Principal, thread: Thread, *, page: str) -> None:
+    """Record that somebody else's chat is shown on an admin page, in the page's transaction."""
+    audit.record_reading(
+        principal,
+        CHAT_OPENED,
+        thread.pk,
+        member_ids=[thread.member_id],
+        member=str(thread.member_id),
+        page=page,
+    )
+
+
+def record_list(principal: Principal, page: str, threads: Iterable[Thread]) -> None:
+    """Record for each other member which of their chats a list shows something of."""
+    listed: dict[UUID, set[str]] = defaultdict(set)
+    for thread in threads:
+        listed[thread.member_id].add(thread.pk)
+    for member_id, thread_ids in listed.items():
+        audit.record_reading(
+            principal,
+            CHATS_LISTED,
+            page,
+            member_ids=[member_id],
+            member=str(member_id),
+            threads=sorted(thread_ids),
+        )
 
 
 @admin.register(Thread, site=site)
@@ -50,6 +119,11 @@ class ThreadAdmin(ReadableOnly):
         """Return the chats this person may read."""
         rows: models.QuerySet[Any] = Thread.objects.readable_by(principal)
         return rows.select_related("member")
+
+    def thread_of(self, row: Any) -> Thread:
+        """Return the chat itself."""
+        found: Thread = row
+        return found
 
     @display(description=_("title"), ordering="title")
     def shows_title(self, row: Thread) -> str:
@@ -104,6 +178,11 @@ class MessageAdmin(ReadableOnly):
         threads = Thread.objects.readable_by(principal)
         rows: models.QuerySet[Any] = Message.objects.filter(thread__in=threads)
         return rows.select_related("thread__member")
+
+    def thread_of(self, row: Any) -> Thread:
+        """Return the chat that the message is in."""
+        found: Thread = row.thread
+        return found
 
     @display(description=_("text"))
     def opening(self, row: Message) -> str:

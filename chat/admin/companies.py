@@ -31,6 +31,7 @@ from tenants.actions import (
     invite,
     leave_tenant,
     make_reset_link,
+    remove_second_factor,
     resume_tenant,
     suspend_tenant,
 )
@@ -62,8 +63,8 @@ class CompanyForm(forms.Form):
     )
 
 
-class ResetForm(forms.Form):
-    """Whose password was lost."""
+class AddressForm(forms.Form):
+    """Whose password or second factor was lost."""
 
     email = forms.EmailField(
         label=gettext_lazy("E-mail address"), widget=UnfoldAdminEmailInputWidget
@@ -72,7 +73,7 @@ class ResetForm(forms.Form):
 
 def companies(request: HttpRequest) -> HttpResponseBase:
     """List the companies by name: names and counts, nothing of what is inside."""
-    return _page(request, CompanyForm(), ResetForm(prefix="reset"))
+    return _page(request)
 
 
 @require_POST
@@ -80,14 +81,14 @@ def add_company(request: HttpRequest) -> HttpResponseBase:
     """Make a company, and an invitation for its first owner where one is named."""
     form = CompanyForm(request.POST)
     if not form.is_valid():
-        return _page(request, form, ResetForm(prefix="reset"))
+        return _page(request, form=form)
     fields = form.cleaned_data
     operator = _operator(request)
     try:
         tenant = create_tenant(operator, fields["slug"], name=fields["name"])
     except AtriumError as error:
         form.add_error(error.param if error.param in form.fields else None, error.message)
-        return _page(request, form, ResetForm(prefix="reset"))
+        return _page(request, form=form)
     if not fields["email"]:
         messages.success(request, _("{name} is there.").format(name=tenant.name))
         return redirect("admin:companies")
@@ -138,15 +139,15 @@ def leave(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 def reset_link(request: HttpRequest) -> HttpResponseBase:
     """Make a link with which somebody sets a new password."""
-    form = ResetForm(request.POST, prefix="reset")
+    form = AddressForm(request.POST, prefix="reset")
     if not form.is_valid():
-        return _page(request, CompanyForm(), form)
+        return _page(request, reset=form)
     base = settings.PUBLIC_URL or request.build_absolute_uri("/")
     try:
         link = make_reset_link(_operator(request), form.cleaned_data["email"], base_url=base)
     except AtriumError as error:
         form.add_error("email", error.message)
-        return _page(request, CompanyForm(), form)
+        return _page(request, reset=form)
     return shown_once(
         request,
         title=_("New password for {address}").format(address=form.cleaned_data["email"]),
@@ -156,6 +157,22 @@ def reset_link(request: HttpRequest) -> HttpResponseBase:
     )
 
 
+@require_POST
+def remove_factor(request: HttpRequest) -> HttpResponseBase:
+    """Remove the second factors of somebody who lost theirs."""
+    form = AddressForm(request.POST, prefix="factor")
+    if not form.is_valid():
+        return _page(request, factor=form)
+    address = form.cleaned_data["email"]
+    try:
+        remove_second_factor(_operator(request), address)
+    except AtriumError as error:
+        form.add_error("email", error.message)
+        return _page(request, factor=form)
+    messages.success(request, _("{address} has no second factor now.").format(address=address))
+    return redirect("admin:companies")
+
+
 def _operator(request: HttpRequest) -> User:
     user: Any = request.user
     if not isinstance(user, User):
@@ -163,15 +180,18 @@ def _operator(request: HttpRequest) -> User:
     return user
 
 
-def _page(request: HttpRequest, form: CompanyForm, reset: ResetForm) -> HttpResponseBase:
+def _page(request: HttpRequest, **forms_given: forms.Form) -> HttpResponseBase:
+    """Show the page with the forms that were refused, and the others empty."""
     with transaction.atomic():
         rows = [dict(zip(COLUMNS, row, strict=True)) for row in call_door("operator_tenants")]
         context = {
             **site.each_context(request),
             "title": _("Companies"),
             "companies": rows,
-            "form": form,
-            "reset": reset,
+            "form": CompanyForm(),
+            "reset": AddressForm(prefix="reset"),
+            "factor": AddressForm(prefix="factor"),
+            **forms_given,
         }
         return TemplateResponse(request, "admin/companies.html", context).render()
 
@@ -180,6 +200,7 @@ for _path, _name, _view in (
     ("companies/add/", "companies_add", add_company),
     ("companies/leave/", "companies_leave", leave),
     ("companies/reset-link/", "companies_reset_link", reset_link),
+    ("companies/second-factor/", "companies_second_factor", remove_factor),
 ):
     site.add_page(
         ExtraPage(path=_path, name=_name, view=_view, allowed=is_operator, transactional=False)

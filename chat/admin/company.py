@@ -17,7 +17,7 @@ from chat.admin.one_row import OneRowAdmin
 from chat.models import Assistant
 from tenants.access import Principal
 from tenants.actions import update_tenant_settings
-from tenants.admin import Group, TenantForm, site
+from tenants.admin import Group, TenantForm, is_owner, site
 from tenants.models import Role, Tenant
 
 
@@ -61,9 +61,10 @@ class CompanyAdmin(OneRowAdmin):
             {
                 "fields": ("admins_read_threads",),
                 "description": gettext_lazy(
-                    "Chats belong to the people who write them. Turning this on lets every admin "
-                    "and owner read all chats here, past ones too. It is recorded in the audit "
-                    "log, and every member is told."
+                    "Chats belong to the people who write them. While this is on, every admin and "
+                    "owner can read all chats here, past ones too. Each period is kept, each chat "
+                    "that is opened is recorded in the audit log and in its member's profile, and "
+                    "members are notified. Only an owner can change it."
                 ),
             },
         ),
@@ -76,6 +77,10 @@ class CompanyAdmin(OneRowAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Companies are made by the operator."""
         return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Show admins who reads chats, for owners to change."""
+        return () if is_owner(request) else ("admins_read_threads",)
 
     def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Tenant:
         """Change the settings, and the default assistant where another was chosen."""

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.decorators import display
 
 from chat.actions.documents import create_files
-from chat.actions.files import delete_file
+from chat.actions.files import delete_file, record_download
 from chat.admin.received import tell_received, uploaded
 from chat.conf import conf
 from chat.downloads import file_response
@@ -111,10 +111,15 @@ class FileAdmin(TenantScopedAdmin):
         """Send the file, as something to be saved and never to be shown."""
         with transaction.atomic():
             row = self.get_object(request, unquote(object_id))
+        principal = principal_of(request)
+        if row is None or principal is None:
+            return self._gone(request, object_id)
         try:
-            return self._gone(request, object_id) if row is None else file_response(row)
+            response = file_response(row)
         except NotFound:
             return self._gone(request, object_id)
+        record_download(principal, row)
+        return response
 
     @display(description=gettext_lazy("size"), ordering="bytes")
     def size(self, row: File) -> str:

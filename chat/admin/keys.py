@@ -24,6 +24,7 @@ from tenants.access import Principal
 from tenants.actions import create_api_key, revoke_api_key
 from tenants.admin import Button, Group, TenantForm, site
 from tenants.models import ApiKey, MemberKind, Membership, Role
+from tenants.recent_sign_in import confirm_first, is_recent
 
 STATUS_LABELS = {"usable": "success", "revoked": "danger", "expired": "default"}
 SCOPES = [
@@ -94,7 +95,10 @@ class KeyForm(TenantForm):
 
 @admin.register(ApiKey, site=site)
 class ApiKeyAdmin(MadeOnceAdmin):
-    """Which programs may come in: owners see all keys, admins their own and the programs'."""
+    """Which programs may come in: owners see all keys, admins all but other owners'.
+
+    Nobody sees a secret again.
+    """
 
     group = Group.PEOPLE
     icon = "key"
@@ -135,6 +139,15 @@ class ApiKeyAdmin(MadeOnceAdmin):
         return super().get_form(
             request, obj, change=change, **({} if obj else {"form": KeyForm}), **kwargs
         )
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        """Ask who is there first, where the sign-in is not recent."""
+        if self.has_add_permission(request) and not is_recent(request):
+            return confirm_first(request)
+        response: HttpResponseBase = super().add_view(request, form_url, extra_context)
+        return response
 
     def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> ApiKey:
         """Make it; the secret travels on the row to the page that shows it once."""

@@ -31,6 +31,7 @@ from tenants.actions import (
     invite,
     remove_member,
     sign_out_member,
+    waive_second_factor,
     withdraw_invitation,
 )
 from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, principal_of, site
@@ -167,7 +168,31 @@ class MembershipAdmin(TenantScopedAdmin):
         sign_out_member(principal, row.pk)
         return _("{name} is signed out of this company everywhere.").format(name=row.name)
 
+    @staticmethod
+    def waive(principal: Principal, row: Membership) -> str:
+        """Press “Waive second factor”."""
+        waive_second_factor(principal, row.pk)
+        return _(
+            "{name} can sign in to this company once without a second factor, within three days."
+        ).format(name=row.name)
+
     buttons = (
+        Button(
+            name="waive-second-factor",
+            label=gettext_lazy("Waive second factor"),
+            says=gettext_lazy(
+                "For a member who lost it: their next sign-in to this company goes without it and "
+                "sets up a new one for this company. Other companies are not affected."
+            ),
+            do=waive,
+            shown=lambda principal, row: (
+                principal.is_owner
+                and row.is_active
+                and row.kind == MemberKind.PERSON
+                and row.pk != principal.membership_id
+            ),
+            danger=True,
+        ),
         Button(
             name="sign-out",
             label=gettext_lazy("Sign out"),

@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
+from chat.admin.chats import record_opening
 from chat.admin.models_offered import server_label
 from chat.models import Run, RunStep, Thread, Usage
 from chat.models.reasons import Reason
@@ -121,6 +122,8 @@ class RunAdmin(TenantScopedAdmin):
         principal = principal_of(request)
         assert principal is not None
         readable = Thread.objects.readable_by(principal).filter(pk=row.thread_id).exists()
+        if readable:
+            record_opening(principal, row.thread, page="run")
         return {"readable": readable, "steps": trace_of(row), "requests": requests_of(row)}
 
     @display(description=gettext_lazy("assistant"))

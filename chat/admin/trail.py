@@ -7,16 +7,21 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import models
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
+from chat.models import Run
+from tenants import audit
 from tenants.access import Principal
-from tenants.admin import Group, TenantScopedAdmin, site
-from tenants.models import AuditEvent
+from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.models import CHAT_OPENED, AuditEvent
 
 HIDDEN = "…"
+# What tells of a chat's content: hidden from those who may not read the chat.
+PRIVATE = ("arguments", "arguments_hash")
 
 
 @admin.register(AuditEvent, site=site)
@@ -45,9 +50,26 @@ class AuditEventAdmin(TenantScopedAdmin):
         marked: models.QuerySet[Any] = rows.annotate(may_read=readable)
         return marked
 
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Record an opening where the page shows what somebody else's tool was given."""
+        principal = principal_of(request)
+        assert principal is not None
+        if row is not None and row.may_read and "arguments" in row.data and row.actor_id:
+            run = row.data.get("run")
+            found = Run.objects.filter(pk=run).values_list("thread_id", flat=True).first()
+            audit.record_reading(
+                principal,
+                CHAT_OPENED,
+                found or "",
+                member_ids=[row.actor_id],
+                member=str(row.actor_id),
+                page="auditevent",
+            )
+        return {}
+
     @display(description=_("details"))
     def details(self, row: Any) -> str:
         """Ids and settings. A tool's arguments are part of a chat and as private as it."""
-        hidden = {} if row.may_read or "arguments" not in row.data else {"arguments": HIDDEN}
+        hidden = {} if row.may_read else {name: HIDDEN for name in PRIVATE if name in row.data}
         text = json.dumps({**row.data, **hidden}, indent=2, ensure_ascii=False, default=str)
         return format_html('<pre class="admin-code" tabindex="0">{}</pre>', text)

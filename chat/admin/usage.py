@@ -23,6 +23,7 @@ from chat.admin.chats import run_address
 from chat.admin.usage_export import month_of, usage_as_csv
 from chat.admin.usage_words import in_words, names_of_stores, what_of
 from chat.models import Usage, UsageKind, VectorStore
+from tenants import audit
 from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
 
@@ -98,6 +99,7 @@ class UsageAdmin(TenantScopedAdmin):
         month = month_of(request.GET.get("month", ""))
         if month is None:
             raise BadRequest("No such month.")
+        audit.record(principal, "usage.exported", f"{month:%Y-%m}")
         return usage_as_csv(Usage.objects.for_principal(principal), month)
 
     def changelist_view(

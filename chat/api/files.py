@@ -10,7 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import storage, wire
-from chat.actions.files import delete_file, keep_file, own_file, receive_file
+from chat.actions.files import (
+    delete_file,
+    keep_file,
+    own_file,
+    receive_file,
+    record_download,
+)
 from chat.api.base import ApiView
 from chat.api.fields import Choice
 from chat.api.idempotency import once
@@ -99,4 +105,6 @@ class FileContentView(ApiView):
         """Send it, as something to be saved and never to be shown."""
         with transaction.atomic():
             row = own_file(self.principal, file_id)
-        return file_response(row)
+        response = file_response(row)
+        record_download(self.principal, row)
+        return response

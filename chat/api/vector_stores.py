@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
+from chat.actions.files import record_download
 from chat.actions.store_files import (
     add_store_file,
     cancel_batch,
@@ -217,6 +218,7 @@ class StoreFileContentView(ApiView):
             row = own_store_file(self.principal, vector_store_id, file_id)
             if row.store.is_expired:
                 raise StoreExpired()
+            record_download(self.principal, row.file)
             return self.answer(wire.file_content_object(row.text))
 
 

@@ -144,7 +144,7 @@ def loop_ending(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | N
     turn.calls_made += len(proposed)
     if turn.calls_made > conf.max_tool_calls:
         return failed(Reason.TOO_MANY_CALLS)
-    called = {(call.name, ledger.arguments_hash(call.arguments)) for call in proposed}
+    called = {(call.name, ledger.arguments_hash(turn.run, call.arguments)) for call in proposed}
     turn.same_calls = one_round_more(turn.same_calls, called)
     if max(turn.same_calls.values(), default=0) >= conf.max_same_calls:
         return failed(Reason.LOOP)

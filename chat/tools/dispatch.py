@@ -138,7 +138,7 @@ def _row(ctx: CallContext, proposed: ProposedCall) -> ToolCall:
         server_call_id=storable(proposed.server_call_id, most=200),
         name=storable(proposed.name, most=128),
         arguments=storable(proposed.arguments, most=conf.tool_argument_bytes),
-        arguments_hash=ledger.arguments_hash(proposed.arguments),
+        arguments_hash=ledger.arguments_hash(ctx.run, proposed.arguments),
     )
 
 
@@ -288,9 +288,7 @@ def _seconds(tool: Tool) -> float:
 
 
 def _is_unchanged(tool: Tool, call: ToolCall) -> bool:
-    return tool.version == call.version and (
-        ledger.arguments_hash(call.arguments) == call.arguments_hash
-    )
+    return tool.version == call.version and ledger.has_its_arguments(call)
 
 
 async def _run(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:

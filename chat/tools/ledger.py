@@ -23,7 +23,10 @@ from chat.tools.ending import end_call
 from chat.tools.outputs import error_text, output_text
 from tenants import audit
 from tenants.access import Principal, principal_for_run
+from tenants.keyed_hash import hash_private, is_hash_of
 from tenants.models import AuditEvent
+
+_ARGUMENTS = "tool arguments"
 
 
 class CallLapsed(Exception):
@@ -64,9 +67,19 @@ class Outcome:
         return cls(status=status, output=output, error_code=error.code[:32])
 
 
-def arguments_hash(raw: str) -> str:
-    """Return the hex SHA-256 of the exact text a model sent."""
-    return hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()
+def arguments_hash(run: Run, raw: str) -> str:
+    """Return the keyed hash of the exact text a model sent, the same only within its run.
+
+    It is in the audit log, whose readers may not know the text: neither guessing nor sending
+    the same text in a run of one's own reproduces it.
+    """
+    return hash_private(run.tenant_id, _ARGUMENTS, f"{run.pk}:{raw}")
+
+
+def has_its_arguments(call: ToolCall) -> bool:
+    """Return whether the stored arguments are those that were hashed."""
+    text = f"{call.run_id}:{call.arguments}"
+    return is_hash_of(call.arguments_hash, call.tenant_id, _ARGUMENTS, text)
 
 
 def attempted(principal: Principal, call: ToolCall, decision: str) -> AuditEvent:

@@ -10,3 +10,10 @@ class ChatPageConfig(AppConfig):
 
     name = "chat.web"
     label = "chat_web"
+
+    def ready(self) -> None:
+        """Tell the profile page the titles of chats."""
+        from chat.web.history import titles_of
+        from tenants.reading import provide_titles
+
+        provide_titles(titles_of)

@@ -56,6 +56,7 @@ MODULES = tuple(
         "pictures",
         "problems",
         "queue",
+        "readers",
         "scroll",
         "sender",
         "shortcuts",

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from chat.actions.attachments import create_attachable
 from chat.actions.fields import not_found
-from chat.actions.files import delete_file
+from chat.actions.files import delete_file, record_download
 from chat.downloads import file_response
 from chat.errors import InvalidInput
 from chat.form_input import read_form
@@ -111,7 +111,9 @@ def send_content(request: HttpRequest, principal: Principal, file_id: str) -> Ht
         file = _readable(principal, file_id)
     # A browser that tells what it wants a picture for wants it in an <img>.
     wanted = request.headers.get("Sec-Fetch-Dest", "image")
-    return file_response(file, show=show and wanted == "image")
+    response = file_response(file, show=show and wanted == "image")
+    record_download(principal, file)
+    return response
 
 
 @reads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db.models import F, Q, QuerySet
@@ -213,3 +213,9 @@ def _places(runs: Sequence[Run], messages: Sequence[Message]) -> dict[str, str]:
             if message.role == "user" and (message.position or 0) <= run.through_position:
                 places[run.pk] = message.pk
     return places
+
+
+def titles_of(principal: Principal, thread_ids: Iterable[str]) -> dict[str, str]:
+    """Return the titles of those of the principal's own chats that still exist."""
+    own = Thread.objects.for_principal(principal).filter(pk__in=list(thread_ids))
+    return {thread.pk: str(thread) for thread in own}

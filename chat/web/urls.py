@@ -11,6 +11,7 @@ urlpatterns = [
     path("threads/<str:thread_id>", views.chat_page, name="chat_thread"),
     re_path(r"^page/theme/(?P<colour>[0-9a-f]{6})\.css$", views.theme, name="theme"),
     path("page/messages", views.send_message, name="page_send"),
+    path("page/reading/acknowledge", views.acknowledge, name="page_acknowledge"),
     path("page/assistants", views.list_assistants, name="page_assistants"),
     path("page/threads", views.list_threads, name="page_threads"),
     path("page/threads/<str:thread_id>/messages", views.list_messages, name="page_messages"),

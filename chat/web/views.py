@@ -8,6 +8,8 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_safe
@@ -15,7 +17,7 @@ from django.views.decorators.http import require_GET, require_safe
 from chat import wire
 from chat.actions.sending import create_message
 from chat.actions.threads import delete_thread, rename_thread, restore_thread
-from chat.errors import NotFound
+from chat.errors import InvalidInput, NotFound
 from chat.web.answers import sent_answer
 from chat.web.assets import MODULES, STYLE_SHEETS
 from chat.web.colours import accent_of
@@ -23,8 +25,11 @@ from chat.web.context import offered_assistants, page_data
 from chat.web.frames import MESSAGE, checked_fields
 from chat.web.history import message_page, thread_form, thread_page
 from chat.web.http import acts, body_of, json_of, query_of, reads
-from tenants.access import Principal, memberships_of
+from tenants.access import Principal, memberships_for_session
+from tenants.actions import acknowledge_reading
 from tenants.models import Membership
+from tenants.reading import periods_of
+from tenants.reading_periods import notice_for
 
 YEAR = 31_536_000
 
@@ -37,7 +42,7 @@ def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpRespons
     principal: Principal | None = getattr(request, "principal", None)
     if principal is None or principal.membership is None or principal.key is not None:
         return _elsewhere(request, principal)
-    others = _other_memberships(principal.membership)
+    others = _other_memberships(request, principal.membership)
     with transaction.atomic():
         try:
             opened = message_page(principal, thread_id) if thread_id else None
@@ -45,6 +50,7 @@ def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpRespons
             raise Http404 from None
         threads = thread_page(principal)
         data = page_data(request, principal, threads=threads, opened=opened)
+        periods = periods_of(principal.membership)
     return render(
         request,
         "chat/page.html",
@@ -58,15 +64,18 @@ def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpRespons
             "person_initial": principal.membership.name[:1].upper(),
             "modules": MODULES,
             "sheets": STYLE_SHEETS,
+            "reading_notice": notice_for(principal.membership, periods),
+            "reading_period": periods[0] if periods else None,
         },
     )
 
 
-def _other_memberships(own: Membership) -> list[Membership]:
-    """Return where else this person may work; each company is read in its own scope."""
+def _other_memberships(request: HttpRequest, own: Membership) -> list[Membership]:
+    """Return where else this sign-in opens; each company is read in its own scope."""
     if own.user is None:
         return []
-    return [membership for membership in memberships_of(own.user) if membership.pk != own.pk]
+    found = memberships_for_session(own.user, request.session)
+    return [membership for membership in found if membership.pk != own.pk]
 
 
 def _elsewhere(request: HttpRequest, principal: Principal | None) -> HttpResponse:
@@ -140,6 +149,20 @@ def delete(request: HttpRequest, principal: Principal, thread_id: str) -> dict[s
     body_of(request, {})
     delete_thread(principal, thread_form(thread_id))
     return {"id": thread_id, "object": "thread.deleted", "deleted": True}
+
+
+@acts
+def acknowledge(request: HttpRequest, principal: Principal) -> dict[str, Any]:
+    """Note that the member has read who can read their chats."""
+    given = body_of(request, {"through": str})["through"]
+    try:
+        through = parse_datetime(given)
+    except ValueError:
+        through = None
+    if through is None or through.tzinfo is None:
+        raise InvalidInput(_("This is no moment with a time zone."), param="through")
+    acknowledge_reading(principal, through=through)
+    return {"acknowledged": True}
 
 
 @acts

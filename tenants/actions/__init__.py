@@ -31,11 +31,21 @@ from tenants.actions.people import (
     sign_out_member,
     update_profile,
 )
+from tenants.actions.reading import acknowledge_reading
+from tenants.actions.second_factors import (
+    end_waivers,
+    set_company_factor,
+    use_company_code,
+    use_waiver,
+    waive_second_factor,
+    waived_memberships,
+)
 from tenants.actions.users import create_operator, make_reset_link, remove_second_factor
 
 __all__ = [
     "KEY_SCOPES",
     "accept_invitation",
+    "acknowledge_reading",
     "act_for_user",
     "admit_user",
     "change_role",
@@ -44,6 +54,7 @@ __all__ = [
     "create_tenant",
     "disable_member",
     "enable_member",
+    "end_waivers",
     "enter_tenant",
     "find_invitation",
     "invite",
@@ -55,9 +66,14 @@ __all__ = [
     "remove_second_factor",
     "resume_tenant",
     "revoke_api_key",
+    "set_company_factor",
     "sign_out_member",
     "suspend_tenant",
     "update_profile",
     "update_tenant_settings",
+    "use_company_code",
+    "use_waiver",
+    "waive_second_factor",
+    "waived_memberships",
     "withdraw_invitation",
 ]

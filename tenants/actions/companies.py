@@ -11,7 +11,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from tenants import audit
-from tenants.access import SESSION_OPERATED_TENANT, Principal, operator_principal
+from tenants.access import (
+    SESSION_OPERATED_TENANT,
+    Principal,
+    opens_whole_account,
+    operator_principal,
+)
+from tenants.actions.reading import change_period
 from tenants.clean import clean_color, clean_slug, clean_text
 from tenants.errors import Invalid, NotAllowed, NotFound
 from tenants.models import Role, Tenant
@@ -58,10 +64,12 @@ def update_tenant_settings(
 ) -> Tenant:
     """Change the company's settings; what is None stays.
 
-    Letting admins read members' chats stamps the moment, so that members are told.
+    Whether admins may read members' chats is an owner's decision, and kept as periods, so that
+    members are told of each beginning and end.
 
     Raises:
-        NotAllowed: for members. Invalid: for a bad name or colour.
+        NotAllowed: for members, and for admins who would change who reads chats. Invalid: for
+        a bad name or colour.
     """
     principal.require(Role.ADMIN)
     changed: dict[str, object] = {}
@@ -72,8 +80,9 @@ def update_tenant_settings(
     with tenant_scope(principal.tenant_id), transaction.atomic():
         tenant = Tenant.objects.select_for_update(no_key=True).get()
         if admins_read_threads is not None and admins_read_threads != tenant.admins_read_threads:
+            principal.require(Role.OWNER)
             changed["admins_read_threads"] = admins_read_threads
-            tenant.admins_read_threads_since = timezone.now()
+            change_period(principal, is_open=admins_read_threads)
         changed = {key: value for key, value in changed.items() if getattr(tenant, key) != value}
         for key, value in changed.items():
             setattr(tenant, key, value)
@@ -103,6 +112,8 @@ def enter_tenant(operator: User, session: SessionBase, tenant_id: UUID) -> Princ
     Raises:
         NotAllowed: for anybody but the operator. NotFound: for an unknown id.
     """
+    if not opens_whole_account(session):
+        raise NotAllowed
     principal = _operator_inside(operator, tenant_id)
     with tenant_scope(tenant_id), transaction.atomic():
         audit.record(principal, "operator.entered", principal.tenant.slug)

@@ -119,7 +119,7 @@ def _acting_member(principal: Principal, member_id: UUID | None) -> Membership:
 
 
 def revoke_api_key(principal: Principal, key_id: UUID) -> ApiKey:
-    """End a key for good; owners any of the company, admins also programs', others their own.
+    """End a key for good; owners any of the company, admins all but owners', others their own.
 
     Raises:
         NotFound: for a key that is not theirs to see.

@@ -138,8 +138,16 @@ def update_profile(principal: Principal, *, name: str, language: str, zone: str)
         "zone": clean_zone(zone),
     }
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        Membership.objects.filter(pk=principal.membership_id).update(**changed)
-        found: Membership = Membership.objects.get(pk=principal.membership_id)
+        locked = Membership.objects.select_for_update(no_key=True)
+        found: Membership = locked.get(pk=principal.membership_id)
+        fields = [name for name, value in changed.items() if getattr(found, name) != value]
+        for name in fields:
+            setattr(found, name, changed[name])
+        if fields:
+            found.save(update_fields=fields)
+            audit.record(
+                principal, "profile.changed", found.name, member=str(found.pk), fields=fields
+            )
         return found
 
 

@@ -8,11 +8,15 @@ from allauth.account.utils import user_pk_to_url_str
 from allauth.mfa.models import Authenticator
 from django.db import transaction
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
+from tenants import audit
 from tenants.actions.people import find_or_create_user
+from tenants.actions.second_factors import FACTOR_CHANGED, remove_company_factors
 from tenants.clean import clean_email_address
 from tenants.errors import NotAllowed, NotFound
 from tenants.models import User
+from tenants.notices import mail_notice
 
 log = structlog.get_logger(__name__)
 
@@ -48,20 +52,38 @@ def make_reset_link(operator: User | None, email: str, *, base_url: str) -> str:
         "account_reset_password_from_key",
         kwargs={"uidb36": user_pk_to_url_str(user), "key": token},
     )
+    audit.record_for_account(user, "account.reset_link", actor=_actor(operator))
     log.info("operator.reset_link", user_id=user.pk, operator_id=operator.pk if operator else None)
     return base_url.rstrip("/") + path
 
 
 def remove_second_factor(operator: User | None, email: str) -> None:
-    """Take the second factor off an account whose owner has lost it; raises like the link."""
+    """Remove every second factor of an account whose owner has lost it; raises like the link.
+
+    It is recorded in the log of each company that the account opens, and mailed to its owner.
+    """
     user = _account(operator, email)
     with transaction.atomic():
         Authenticator.objects.filter(user=user).delete()
+        mail_notice(
+            user.email,
+            _("Your second factor was removed"),
+            _(
+                "The operator removed the second factor of your account. Until you set up a new "
+                "one, your password alone signs you in."
+            ),
+        )
+    remove_company_factors(user)
+    audit.record_for_account(user, FACTOR_CHANGED, actor=_actor(operator))
     log.info(
         "operator.second_factor_removed",
         user_id=user.pk,
         operator_id=operator.pk if operator else None,
     )
+
+
+def _actor(operator: User | None) -> str:
+    return f"operator {operator.email}" if operator is not None else "command line"
 
 
 def _account(operator: User | None, email: str) -> User:

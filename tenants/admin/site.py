@@ -25,7 +25,7 @@ from django.views.decorators.cache import never_cache
 from unfold.dataclasses import Favicon
 from unfold.sites import UnfoldAdminSite
 
-from tenants.access import Principal
+from tenants.access import Principal, opens_whole_account
 
 View = Callable[..., HttpResponseBase]
 # Alpine evaluates expressions and unfold writes style elements; nothing else is loosened.
@@ -97,7 +97,9 @@ def is_owner(request: HttpRequest) -> bool:
 def is_operator(request: HttpRequest) -> bool:
     """Tell whether the signed-in person operates the platform."""
     user: Any = request.user
-    return bool(user.is_authenticated and user.is_active and user.is_superuser)
+    if not (user.is_authenticated and user.is_active and user.is_superuser):
+        return False
+    return opens_whole_account(request.session)
 
 
 class AtriumAdminSite(UnfoldAdminSite):

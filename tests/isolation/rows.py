@@ -277,7 +277,11 @@ def contents(database: TestDatabase) -> dict[str, list[Any]]:
         "SELECT oid::regclass::text FROM pg_class WHERE relrowsecurity ORDER BY 1"
     ).fetchall()
     assert len(walled) > 10
+    # A failed sign-in is no act upon the company: it is recorded in the log of the account's.
+    kept = {"tenants_auditevent": "WHERE action <> 'sign_in.failed'"}
     return {
-        table: database.owner.execute(f"SELECT t::text FROM {table} t ORDER BY 1").fetchall()
+        table: database.owner.execute(
+            f"SELECT t::text FROM {table} t {kept.get(table, '')} ORDER BY 1"
+        ).fetchall()
         for (table,) in walled
     }

@@ -335,6 +335,13 @@ def test_the_signed_out_and_keys_get_in_nowhere(walked: World, method: str) -> N
 
 def test_operators_pages_are_for_operators(walked: World) -> None:
     client = walked.acme.client("olga")
-    for name in ("", "add/", "leave/", "reset-link/", f"{walked.globex.tenant.pk}/enter/"):
+    for name in (
+        "",
+        "add/",
+        "leave/",
+        "reset-link/",
+        "second-factor/",
+        f"{walked.globex.tenant.pk}/enter/",
+    ):
         for method in ("get", "post"):
             assert getattr(client, method)(f"/admin/companies/{name}").status_code == 403

@@ -103,6 +103,9 @@ RECIPES: dict[str, tuple[Ask, ...]] = {
     "accounts/password/reset/key/done/": plain("/accounts/password/reset/key/done/"),
     "accounts/second-factor/": plain("/accounts/second-factor/"),
     "accounts/second-factor/code/": plain("/accounts/second-factor/code/"),
+    # Without a sign-in that waits for a code it answers everybody alike: see test_waiver.
+    "accounts/second-factor/waived/": plain("/accounts/second-factor/waived/"),
+    "accounts/second-factor/company/": plain("/accounts/second-factor/company/"),
     "accounts/second-factor/confirm/": plain("/accounts/second-factor/confirm/"),
     "accounts/second-factor/app/on/": plain("/accounts/second-factor/app/on/"),
     "accounts/second-factor/app/off/": plain("/accounts/second-factor/app/off/"),
@@ -131,6 +134,10 @@ RECIPES: dict[str, tuple[Ask, ...]] = {
         page("/threads/{id}", kind="deleted_thread"),
     ),
     "^page/theme/(?P<colour>[0-9a-f]{6})\\.css$": plain("/page/theme/2563eb.css"),
+    "page/reading/acknowledge": (
+        *plain("/page/reading/acknowledge"),
+        Ask(url="/page/reading/acknowledge", kind="membership", headers=MEMBERSHIP),
+    ),
     "page/assistants": (
         *plain("/page/assistants"),
         Ask(url="/page/assistants", kind="membership", headers=MEMBERSHIP),

@@ -27,6 +27,7 @@ from tenants.errors import (
     NotFound,
 )
 from tenants.models import AuditEvent, Membership, Tenant, User
+from tenants.reading_periods import ReadingPeriod
 from tests.world import Company, World, signed_in_session
 
 UNFIT = ["", "   ", "a\x00b", "\ud800", "x" * 101, "line\nbreak", 7, None]
@@ -217,9 +218,11 @@ def test_entered_company_means_nothing_for_a_former_operator(world: World) -> No
 
 def test_letting_admins_read_is_recorded_and_stamped(world: World) -> None:
     before = timezone.now()
-    tenant = actions.update_tenant_settings(world.acme.principal("adam"), admins_read_threads=True)
-    assert tenant.admins_read_threads_since is not None
-    assert tenant.admins_read_threads_since >= before
+    actions.update_tenant_settings(world.acme.principal("olga"), admins_read_threads=True)
+    with world.acme.scope():
+        period = ReadingPeriod.objects.get()
+    assert period.started_at >= before
+    assert (period.started_by_id, period.ended_at) == (world.acme.olga.pk, None)
     assert trail(world.acme)[-1] == "tenant.changed"
 
 

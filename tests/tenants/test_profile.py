@@ -53,7 +53,7 @@ def test_profile_shows_one_company_only(world: World) -> None:
 def test_profile_tells_who_reads_the_chats(world: World) -> None:
     client = world.acme.client("alice")
     assert "Only you" in client.get("/profile/").content.decode()
-    update_tenant_settings(world.acme.principal("adam"), admins_read_threads=True)
+    update_tenant_settings(world.acme.principal("olga"), admins_read_threads=True)
     assert "Only you" not in client.get("/profile/").content.decode()
 
 

@@ -12,6 +12,7 @@ import { get } from "./http.js";
 import { data, t } from "./page-data.js";
 import { sentence } from "./problems.js";
 import { drawQueue } from "./queue.js";
+import { attachReadingNotice } from "./readers.js";
 import { Sender } from "./sender.js";
 import { attachShortcuts } from "./shortcuts.js";
 import { closeSource } from "./source.js";
@@ -195,6 +196,7 @@ function shownByAddress() {
 function start() {
   onFilesKnown(() => changed(conversation));
   attachAccount();
+  attachReadingNotice();
   attachDrawer();
   attachHeader({
     current: () => conversation.thread,

@@ -1,0 +1,50 @@
+"""When admins could read members' chats, and what members have acknowledged of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from tenants.access import Principal
+from tenants.errors import NotAllowed
+from tenants.models import Membership
+from tenants.reading_periods import ReadingPeriod
+from tenants.scope import tenant_scope
+
+
+def change_period(principal: Principal, *, is_open: bool) -> None:
+    """Begin a reading period or end the open one, in the caller's transaction.
+
+    The caller holds the lock on the tenant and changes its setting alike.
+    """
+    if is_open:
+        ReadingPeriod.objects.create(
+            started_by_id=principal.membership_id, started_by=principal.label
+        )
+        return
+    ReadingPeriod.objects.filter(ended_at=None).update(
+        ended_at=timezone.now(), ended_by_id=principal.membership_id, ended_by=principal.label
+    )
+
+
+def acknowledge_reading(principal: Principal, *, through: datetime) -> Membership:
+    """Note that a member has read the notice of all periods that changed until `through`.
+
+    A moment in the future counts as now, and an earlier one than before changes nothing.
+
+    Raises:
+        NotAllowed: without a membership, and for programs.
+    """
+    if principal.membership is None or principal.key is not None:
+        raise NotAllowed
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        locked = Membership.objects.select_for_update(no_key=True)
+        member: Membership = locked.get(pk=principal.membership_id)
+        moment = min(through, timezone.now())
+        before = member.reading_acknowledged_at
+        if before is None or before < moment:
+            member.reading_acknowledged_at = moment
+            member.save(update_fields=["reading_acknowledged_at"])
+        return member

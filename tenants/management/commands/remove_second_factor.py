@@ -1,0 +1,26 @@
+"""`manage.py remove_second_factor EMAIL`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from tenants.actions import remove_second_factor
+from tenants.json_output import JsonCommand
+
+
+class Command(JsonCommand):
+    """Remove every second factor of an account."""
+
+    help = "Remove every second factor of an account; its password alone signs in then."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options."""
+        parser.add_argument("email", metavar="EMAIL")
+
+    def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
+        """Remove them."""
+        remove_second_factor(None, options["email"])
+        found = {"email": options["email"], "second_factor": False}
+        return found, f"{options['email']} has no second factor now."

@@ -1,0 +1,48 @@
+"""`manage.py waive_second_factor EMAIL --tenant SLUG`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.db import transaction
+
+from tenants.access import console_principal
+from tenants.actions import waive_second_factor
+from tenants.clean import clean_email_address
+from tenants.errors import NotFound
+from tenants.json_output import JsonCommand
+from tenants.models import Membership
+from tenants.scope import tenant_scope
+
+
+class Command(JsonCommand):
+    """Let a member's next sign-in to one company go without their second factor."""
+
+    help = "Let a member's next sign-in to one company go without their second factor, once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options."""
+        parser.add_argument("email", metavar="EMAIL")
+        parser.add_argument("--tenant", required=True, metavar="SLUG")
+
+    def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
+        """Waive it."""
+        principal = console_principal(options["tenant"])
+        address = clean_email_address(options["email"])
+        with tenant_scope(principal.tenant_id), transaction.atomic():
+            member = Membership.objects.filter(email=address, removed_at=None).first()
+        if member is None:
+            raise NotFound(f"{address} is no member of {principal.tenant.slug}.")
+        waived = waive_second_factor(principal, member.pk)
+        assert waived.factor_waived_until is not None
+        found = {
+            "email": waived.email,
+            "tenant": principal.tenant.slug,
+            "until": waived.factor_waived_until.isoformat(),
+        }
+        line = (
+            f"{waived.email} can sign in to {principal.tenant.name} once without a second factor, "
+            "within three days."
+        )
+        return found, line

@@ -1,0 +1,25 @@
+"""Mails that tell a person of a change to their account, where mail is configured."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+
+def mail_notice(address: str, subject: str, text: str) -> bool:
+    """Mail a notice once the transaction is committed; return whether mail is configured.
+
+    A mail server that is down is logged and does not undo the change.
+    """
+    if not settings.EMAIL_URL:
+        return False
+    closing = _("If you did not expect this, tell an owner of your company or the operator.")
+    body = f"{text}\n\n{closing}"
+    transaction.on_commit(
+        partial(send_mail, " ".join(subject.split()), body, None, [address]), robust=True
+    )
+    return True

@@ -1,0 +1,79 @@
+"""What members see of who could read their chats, and of who did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+
+from tenants.access import Principal
+from tenants.models import CHAT_OPENED, AuditEvent, Membership
+from tenants.reading_periods import ReadingPeriod
+
+MAX_PERIODS = 50
+MAX_OPENINGS = 100
+
+# Return the titles of those of a member's chats that still exist, by id.
+Titles = Callable[[Principal, Iterable[str]], dict[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One time that an admin saw something of a member's chats.
+
+    `chats` are pairs of id and title; the title is "" for a deleted chat. `opened` is False
+    where only titles or beginnings of messages were shown, in a list.
+    """
+
+    at: datetime
+    reader: str
+    opened: bool
+    chats: list[tuple[str, str]]
+
+
+class _Chats:
+    """Where the titles of chats come from: the app that has chats says so at start-up."""
+
+    def __init__(self) -> None:
+        self.titles: Titles = lambda _principal, _ids: {}
+
+
+_chats = _Chats()
+
+
+def provide_titles(titles: Titles) -> None:
+    """Make `titles` the source of the titles of chats."""
+    _chats.titles = titles
+
+
+def periods_of(membership: Membership) -> list[ReadingPeriod]:
+    """Return when admins could read a member's chats, newest first; in the tenant's scope."""
+    periods = ReadingPeriod.objects.all()
+    return list(periods.concerning(membership)[:MAX_PERIODS])
+
+
+def readings_of(principal: Principal) -> list[Reading]:
+    """Return the newest times that admins saw something of the principal's chats."""
+    membership_id = principal.membership_id
+    assert membership_id is not None
+    with transaction.atomic():
+        events = list(AuditEvent.objects.all().readings_of(membership_id)[:MAX_OPENINGS])
+        ids = {event.pk: _chats_in(event) for event in events}
+        titles = _chats.titles(principal, {chat_id for found in ids.values() for chat_id in found})
+    return [
+        Reading(
+            at=event.created_at,
+            reader=event.actor,
+            opened=event.action == CHAT_OPENED,
+            chats=[(chat_id, titles.get(chat_id, "")) for chat_id in ids[event.pk]],
+        )
+        for event in events
+    ]
+
+
+def _chats_in(event: AuditEvent) -> list[str]:
+    if event.action == CHAT_OPENED:
+        return [event.subject]
+    return [str(chat_id) for chat_id in event.data.get("threads", [])]

@@ -1,0 +1,99 @@
+"""Periods in which a company's admins could read its members' chats."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from tenants.constraints import tenant_constraints
+from tenants.managers import TenantManager, TenantModel, TenantQuerySet
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tenants.models import Membership
+
+
+class ReadingPeriodQuerySet(TenantQuerySet["ReadingPeriod"]):
+    """Reading periods of the tenant in scope."""
+
+    def concerning(self, membership: Membership) -> ReadingPeriodQuerySet:
+        """Return the periods in which this member's chats could be read, newest first."""
+        while_here = models.Q(ended_at=None) | models.Q(ended_at__gt=membership.created_at)
+        return self.filter(while_here).order_by("-started_at", "-id")
+
+
+class ReadingPeriod(TenantModel):
+    """From when to when admins could read members' chats, and who decided it.
+
+    `Tenant.admins_read_threads` is true exactly while a period without an end exists. The
+    application's role can insert a period and end it, and change nothing else.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    started_at = models.DateTimeField(default=timezone.now)
+    started_by_id = models.UUIDField(null=True)
+    started_by = models.CharField(max_length=200, blank=True)
+    ended_at = models.DateTimeField(null=True)
+    ended_by_id = models.UUIDField(null=True)
+    ended_by = models.CharField(max_length=200, blank=True)
+
+    objects: ClassVar[TenantManager] = TenantManager.of(ReadingPeriodQuerySet)
+
+    class Meta(TenantModel.Meta):
+        verbose_name = _("reading period")
+        verbose_name_plural = _("reading periods")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *tenant_constraints("reading_period"),
+            models.UniqueConstraint(
+                fields=["tenant"],
+                condition=models.Q(ended_at=None),
+                name="reading_period_one_open",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["tenant", "-started_at"], name="reading_period_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.started_at} - {self.ended_at or ''}"
+
+    @property
+    def changed_at(self) -> datetime:
+        """When the period began, or ended where it has ended."""
+        return self.ended_at or self.started_at
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingNotice:
+    """Periods that began or ended since the member acknowledged them last, newest first.
+
+    `through` is the moment up to which an acknowledgement of this notice counts.
+    """
+
+    periods: list[ReadingPeriod]
+    through: datetime
+
+
+def notice_for(membership: Membership, periods: Iterable[ReadingPeriod]) -> ReadingNotice | None:
+    """Return what a member has to be told of `periods`, None for nothing.
+
+    Nobody has acknowledged anything before the first time: a period that is open then counts
+    even if it began before the person joined.
+    """
+    acknowledged = membership.reading_acknowledged_at
+    since = acknowledged or membership.created_at
+    news = [
+        period
+        for period in periods
+        if period.changed_at > since or (acknowledged is None and period.ended_at is None)
+    ]
+    if not news:
+        return None
+    return ReadingNotice(periods=news, through=max(period.changed_at for period in news))
