@@ -22,6 +22,7 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
 from chat.admin.models_offered import server_label
+from chat.admin.usage_words import outcome_in_words
 from chat.models import Run, RunStep, Thread, Usage
 from chat.models.reasons import Reason
 from tenants.access import Principal
@@ -168,7 +169,8 @@ class RunAdmin(TenantScopedAdmin):
     def tokens(self, row: Run) -> str:
         """How much was read and written."""
         read, written = intcomma(row.prompt_tokens), intcomma(row.completion_tokens)
-        return f"{read} / {written}"
+        tokens = f"{read} / {written}"
+        return _("{tokens}, estimated").format(tokens=tokens) if row.usage_estimated else tokens
 
     @display(description=gettext_lazy("took"))
     def took(self, row: Run) -> str:
@@ -215,7 +217,7 @@ def requests_of(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "model": rows[0].model,
-            "failed": rows[0].outcome != "used",
+            "outcome": outcome_in_words(rows[0].outcome, estimated=rows[0].estimated),
             "used": {row.kind: row.quantity for row in rows},
             "cost": money(rows),
         }

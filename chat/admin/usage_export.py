@@ -23,6 +23,7 @@ HEAD = (
     "model or collection",
     "kind",
     "outcome",
+    "estimated",
     "quantity",
     "unit",
     "cost",
@@ -51,7 +52,7 @@ def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
     response["Content-Disposition"] = f'attachment; filename="usage-{month:%Y-%m}.csv"'
     table = csv.writer(response)
     table.writerow(HEAD)
-    keys = ("day", "member__name", "model", "kind", "outcome", "unit", "currency")
+    keys = ("day", "member__name", "model", "kind", "outcome", "estimated", "unit", "currency")
     sums = (
         rows.filter(created_at__gte=month, created_at__lt=end)
         .annotate(day=TruncDay("created_at"))
@@ -71,6 +72,7 @@ def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
                 what_of(row["model"], row["kind"], names),
                 row["kind"],
                 row["outcome"],
+                "yes" if row["estimated"] else "no",
                 f"{row['used'].normalize():f}",
                 row["unit"],
                 cost,

@@ -170,6 +170,9 @@ RUN_EXTENSION: Schema = {
         "sentence": TEXT_OR_NULL,
         "state": NUMBER,
         "waiting": FLAG,
+        "retry_at": NUMBER_OR_NULL,
+        "retry_in": NUMBER_OR_NULL,
+        "usage_estimated": FLAG,
         "assistant": or_null(ref("AtriumAssistantLabel")),
         "cost": or_null(obj(amount=TEXT, currency=TEXT)),
         "approvals": {
