@@ -253,7 +253,8 @@ def _record_calls(
     if turn.draft is not None:
         take_place(turn.draft)
     totals = totals_of(turn)
-    fenced_update(turn.claim, rounds=turn.rounds, state=turn.state_to_store, **totals)
+    changes = {"rounds": turn.rounds, "state": turn.state_to_store, "retry_at": None, **totals}
+    fenced_update(turn.claim, **changes)
     beside = [usage_insert(turn), Insert(rows=[step])]
     if turn.draft is not None:
         _link_files(turn.draft)
@@ -359,8 +360,8 @@ def _move(turn: Turn, status: RunStatus, **fields: Any) -> dict[str, Any]:
         ClaimLapsed: when it is this process's no longer, or has moved already.
     """
     totals = totals_of(turn)
-    rest = {"rounds": turn.rounds, "state": turn.state_to_store, **totals, **fields}
-    if not advance(turn.claim.run_id, status, claim=turn.claim, **rest):
+    changes = {"rounds": turn.rounds, "state": turn.state_to_store, "retry_at": None}
+    if not advance(turn.claim.run_id, status, claim=turn.claim, **changes, **totals, **fields):
         raise ClaimLapsed(turn.claim.run_id)
     return totals
 
