@@ -209,7 +209,8 @@ EXTENSIONS: dict[str, tuple[Schema, str]] = {
     ),
     "RunObject": (
         RUN_EXTENSION,
-        "the exact reason of the end, the cost, and what waits for an approval",
+        "the exact reason of the end, the cost, whether the usage is estimated, when an "
+        "unavailable model server is asked again, and what waits for an approval",
     ),
     "RunStepObject": (
         obj(index=NUMBER),
