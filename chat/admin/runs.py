@@ -23,7 +23,7 @@ from unfold.paginator import InfinitePaginator
 
 from chat.admin.models_offered import server_label
 from chat.admin.usage_words import outcome_in_words
-from chat.models import Run, RunStep, Thread, Usage
+from chat.models import Run, RunStep, Thread, Usage, UsageOutcome
 from chat.models.reasons import Reason
 from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
@@ -217,6 +217,7 @@ def requests_of(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "model": rows[0].model,
+            "failed": rows[0].outcome == UsageOutcome.FAILED,
             "outcome": outcome_in_words(rows[0].outcome, estimated=rows[0].estimated),
             "used": {row.kind: row.quantity for row in rows},
             "cost": money(rows),

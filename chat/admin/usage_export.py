@@ -23,12 +23,12 @@ HEAD = (
     "model or collection",
     "kind",
     "outcome",
-    "estimated",
     "quantity",
     "unit",
     "cost",
     "currency",
     "rows",
+    "estimated",
 )
 # What a spreadsheet takes for a formula, also behind blanks.
 FORMULA = re.compile(r"[\s\x00]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
@@ -72,12 +72,12 @@ def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
                 what_of(row["model"], row["kind"], names),
                 row["kind"],
                 row["outcome"],
-                "yes" if row["estimated"] else "no",
                 f"{row['used'].normalize():f}",
                 row["unit"],
                 cost,
                 row["currency"],
                 str(row["count"]),
+                "yes" if row["estimated"] else "no",
             )
         )
     return response

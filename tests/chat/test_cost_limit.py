@@ -144,7 +144,7 @@ async def test_a_call_that_the_limit_does_not_pay_is_not_made(
     upstream_server: ScriptedServer,
     monkeypatch: pytest.MonkeyPatch,
     dollars: str,
-    prices: dict[str, Decimal],
+    prices: dict[str, Any],
 ) -> None:
     await in_db(limit, world.acme, dollars, **prices)
     async with working(monkeypatch, upstream_server):

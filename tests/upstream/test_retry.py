@@ -282,7 +282,7 @@ def test_pauses_grow_with_each_failed_trial() -> None:
         pauses: list[float] = []
         for _trial in range(7):
             task = asyncio.create_task(
-                breaker.admit("a", lambda seconds: seconds and pauses.append(seconds))
+                breaker.admit("a", lambda seconds: pauses.extend([seconds] if seconds else []))
             )
             await turns()
             assert not task.done()
