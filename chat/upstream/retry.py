@@ -15,7 +15,7 @@ from time import monotonic
 
 from chat.upstream.base import CONTENT_EVENTS, Event, ModelRequest, Upstream, UsageReported
 from chat.upstream.breaker import Breaker, OnWait
-from chat.upstream.errors import StreamBroken, UpstreamError
+from chat.upstream.errors import StreamBroken, UpstreamError, UpstreamTimeout
 from chat.upstream.freeze import freeze_watch
 
 
@@ -147,7 +147,8 @@ async def stream_with_retries(
             error.after_first_content = error.after_first_content or attempt.content
             broken += isinstance(error, StreamBroken)
             # A limit that passed while this process stood still says nothing.
-            error.retryable = error.retryable or outcome.frozen
+            if isinstance(error, UpstreamTimeout):
+                error.retryable = error.retryable or outcome.frozen
             delay = policy.delay_after(tries, error, jitter=timing.jitter(), broken=broken)
             if gate is not None and gate.has_to_wait(error):
                 tries, delay = tries - 1, 0.0
