@@ -46,6 +46,12 @@ class UnknownModel(InvalidInput):
     code = "model_not_found"
 
 
+class PriceUnknown(InvalidInput):
+    """The company limits the cost of a run, and this model has no price in US dollars."""
+
+    code = "model_price_unknown"
+
+
 class WrongMediaType(ChatError):
     """The body must be JSON in UTF-8: application/json."""
 

@@ -362,9 +362,17 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {"SITE_TITLE": "Atrium", "SITE_HEADER": "Atrium", "SHOW_HISTORY": False}
 
 _openai_configured = bool(read("str", "OPENAI_API_KEY", "") or read("str", "OPENAI_BASE_URL", ""))
+# A model on this machine may take minutes to read a prompt.
+_upstream_host = urlsplit(read("str", "OPENAI_BASE_URL", "")).hostname or ""
+_upstream_is_local = _upstream_host in ("localhost", "::1") or _upstream_host.startswith("127.")
 _UPSTREAM_TIMES = {
     "connect_timeout": read("float", "ATRIUM_UPSTREAM_CONNECT_SECONDS", 5, least=0.01),
-    "first_byte_timeout": read("float", "ATRIUM_UPSTREAM_FIRST_BYTE_SECONDS", 60, least=0.01),
+    "first_byte_timeout": read(
+        "float",
+        "ATRIUM_UPSTREAM_FIRST_BYTE_SECONDS",
+        300 if _upstream_is_local else 60,
+        least=0.01,
+    ),
     "idle_timeout": read("float", "ATRIUM_UPSTREAM_IDLE_SECONDS", 45, least=0.01),
 }
 # Model servers by name, in the CACHES idiom; assistants name one.
@@ -441,6 +449,7 @@ CHAT = {
     "DRAIN_SECONDS": read("float", "ATRIUM_DRAIN_SECONDS", 10, least=0),
     "MAX_TAKEOVERS": read("int", "ATRIUM_MAX_TAKEOVERS", 3, least=1),
     "UPSTREAM_TRIES": read("int", "ATRIUM_UPSTREAM_TRIES", 5, least=1),
+    "UPSTREAM_BREAKER_FAILURES": read("int", "ATRIUM_UPSTREAM_BREAKER_FAILURES", 3, least=2),
     "UPSTREAM_BACKOFF_SECONDS": read("float", "ATRIUM_UPSTREAM_BACKOFF_SECONDS", 0.5, least=0),
     "API_REQUESTS_PER_MINUTE": read("int", "ATRIUM_API_REQUESTS_PER_MINUTE", 6000, least=1),
     "API_REQUESTS_PER_MINUTE_PER_TENANT": read(

@@ -16,10 +16,19 @@ from chat.actions.run_options import clean_run_options
 from chat.actions.runs import locked_run, request_cancel
 from chat.actions.sending import INTERRUPTED
 from chat.conf import conf
-from chat.errors import AssistantDisabled, NotAllowed, ThreadBusy, ThreadFull, TooManyRuns
+from chat.errors import (
+    AssistantDisabled,
+    NotAllowed,
+    PriceUnknown,
+    ThreadBusy,
+    ThreadFull,
+    TooManyRuns,
+)
 from chat.models import Assistant, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
+from chat.runs import terms
 from chat.runs.launch import active_run_of, launch
+from chat.runs.limits import has_unknown_price
 from chat.runs.start import RunOptions, insert_run
 from chat.runs.worker import worker
 from tenants.access import Principal
@@ -117,7 +126,24 @@ def _asked(principal: Principal, thread: Thread, assistant_id: str, given: Given
     if not assistant.enabled:
         raise AssistantDisabled()
     options = clean_run_options(assistant, given)
+    _check_price(assistant, options)
     return _Asked(thread=thread, assistant=assistant, options=options)
+
+
+def _check_price(assistant: Assistant, options: RunOptions) -> None:
+    """Refuse a run whose cost cannot be limited as the company wants it."""
+    policy = terms.policy()
+    if policy is None or policy.max_cost_per_run is None:
+        return
+    model = options.model or assistant.model
+    upstream = assistant.upstream if options.upstream is None else options.upstream
+    tools = assistant.tools if options.tools is None else options.tools
+    if has_unknown_price(model, upstream, tools):
+        raise PriceUnknown(
+            f"The company limits the cost of a run, and the price of the model '{model}' in US "
+            "dollars is unknown. An owner can set it in Administration, under Prices.",
+            param="model",
+        )
 
 
 def _start(principal: Principal, asked: _Asked, messages: list[Given], *, param: str) -> Run:

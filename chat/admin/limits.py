@@ -7,15 +7,19 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from chat.actions.settings import delete_price, set_price, update_limits
 from chat.admin.one_row import OneRowAdmin
 from chat.admin.tool_choice import ToolChoiceField, registered_names
-from chat.models import Price, TenantPolicy
+from chat.models import Assistant, Price, TenantPolicy
+from chat.runs.limits import has_unknown_price
 from tenants.access import Principal
 from tenants.admin import Group, TenantForm, TenantScopedAdmin, site
 from tenants.models import Role
+
+MAX_ASSISTANTS = 1_000
 
 
 class LimitsForm(TenantForm):
@@ -37,6 +41,30 @@ class LimitsForm(TenantForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["approval_tools"] = registered_names(self.instance.approval_tools)
+        cost = self.fields.get("max_cost_per_run")
+        if cost is not None:
+            cost.help_text = " ".join([str(cost.help_text), *unpriced_sentences()])
+
+
+def unpriced_sentences() -> list[str]:
+    """Return a sentence that names the models in use without a price in US dollars, if any.
+
+    Must run in the tenant's scope and a transaction.
+    """
+    used = Assistant.objects.filter(enabled=True).order_by("model", "pk")
+    names = dict.fromkeys(
+        assistant.model
+        for assistant in used[:MAX_ASSISTANTS]
+        if has_unknown_price(assistant.model, assistant.upstream, assistant.tools)
+    )
+    if not names:
+        return []
+    return [
+        gettext(
+            "With a limit, assistants on these models cannot answer until an owner sets their "
+            "price in US dollars: {models}."
+        ).format(models=", ".join(names))
+    ]
 
 
 @admin.register(TenantPolicy, site=site)

@@ -23,7 +23,8 @@ from unfold.paginator import InfinitePaginator
 
 from chat.admin.chats import record_opening
 from chat.admin.models_offered import server_label
-from chat.models import Run, RunStep, Thread, Usage
+from chat.admin.usage_words import outcome_in_words
+from chat.models import Run, RunStep, Thread, Usage, UsageOutcome
 from chat.models.reasons import Reason
 from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
@@ -171,7 +172,8 @@ class RunAdmin(TenantScopedAdmin):
     def tokens(self, row: Run) -> str:
         """How much was read and written."""
         read, written = intcomma(row.prompt_tokens), intcomma(row.completion_tokens)
-        return f"{read} / {written}"
+        tokens = f"{read} / {written}"
+        return _("{tokens}, estimated").format(tokens=tokens) if row.usage_estimated else tokens
 
     @display(description=gettext_lazy("took"))
     def took(self, row: Run) -> str:
@@ -218,7 +220,8 @@ def requests_of(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "model": rows[0].model,
-            "failed": rows[0].outcome != "used",
+            "failed": rows[0].outcome == UsageOutcome.FAILED,
+            "outcome": outcome_in_words(rows[0].outcome, estimated=rows[0].estimated),
             "used": {row.kind: row.quantity for row in rows},
             "cost": money(rows),
         }

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import models
-from django.db.models import F, OuterRef, Subquery, Sum
+from django.db.models import F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import TruncMonth
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -21,7 +21,7 @@ from unfold.paginator import InfinitePaginator
 
 from chat.admin.chats import run_address
 from chat.admin.usage_export import month_of, usage_as_csv
-from chat.admin.usage_words import in_words, names_of_stores, what_of
+from chat.admin.usage_words import in_words, names_of_stores, outcome_in_words, what_of
 from chat.models import Usage, UsageKind, VectorStore
 from tenants import audit
 from tenants.access import Principal
@@ -35,7 +35,11 @@ def by_month(rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
     found = list(
         rows.annotate(month=TruncMonth("created_at"))
         .values("month", "model", "kind", "unit", "currency")
-        .annotate(used=Sum("quantity"), cost=Sum(F("quantity") * F("price")))
+        .annotate(
+            used=Sum("quantity"),
+            cost=Sum(F("quantity") * F("price")),
+            estimated=Sum("quantity", filter=Q(estimated=True)),
+        )
         .order_by("-month", "model", "kind")[: MONTHS * 20]
     )
     names = names_of_stores({row["model"] for row in found if row["kind"] == UsageKind.STORAGE})
@@ -59,7 +63,7 @@ class UsageAdmin(TenantScopedAdmin):
         "amount",
         "shows_price",
         "cost",
-        "outcome",
+        "shows_outcome",
     )
     list_filter = ("created_at",)
     ordering = ("-created_at", "-id")
@@ -71,7 +75,7 @@ class UsageAdmin(TenantScopedAdmin):
         "amount",
         "shows_price",
         "cost",
-        "outcome",
+        "shows_outcome",
     )
     readonly_fields = fields
 
@@ -132,6 +136,11 @@ class UsageAdmin(TenantScopedAdmin):
         return format_html(
             '<a class="admin-link" href="{}">{}</a>', run_address(row.run_id), row.run_id
         )
+
+    @display(description=gettext_lazy("outcome"), ordering="outcome")
+    def shows_outcome(self, row: Usage) -> str:
+        """What became of the call, and whether its tokens are an estimate."""
+        return outcome_in_words(row.outcome, estimated=row.estimated)
 
     @display(description=gettext_lazy("used"), ordering="quantity")
     def amount(self, row: Usage) -> str:

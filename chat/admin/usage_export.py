@@ -28,6 +28,7 @@ HEAD = (
     "cost",
     "currency",
     "rows",
+    "estimated",
 )
 # What a spreadsheet takes for a formula, also behind blanks.
 FORMULA = re.compile(r"[\s\x00]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
@@ -51,7 +52,7 @@ def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
     response["Content-Disposition"] = f'attachment; filename="usage-{month:%Y-%m}.csv"'
     table = csv.writer(response)
     table.writerow(HEAD)
-    keys = ("day", "member__name", "model", "kind", "outcome", "unit", "currency")
+    keys = ("day", "member__name", "model", "kind", "outcome", "estimated", "unit", "currency")
     sums = (
         rows.filter(created_at__gte=month, created_at__lt=end)
         .annotate(day=TruncDay("created_at"))
@@ -76,6 +77,7 @@ def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
                 cost,
                 row["currency"],
                 str(row["count"]),
+                "yes" if row["estimated"] else "no",
             )
         )
     return response

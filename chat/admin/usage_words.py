@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from chat.models import UsageKind, VectorStore
+from django.utils.translation import gettext as _
+
+from chat.models import UsageKind, UsageOutcome, VectorStore
 
 
 def names_of_stores(ids: Collection[str]) -> dict[str, str]:
@@ -18,6 +20,12 @@ def what_of(model: str, kind: str, names: dict[str, str]) -> str:
     if kind == UsageKind.STORAGE:
         return names.get(model, model)
     return "" if kind == UsageKind.CODE_SESSION else model
+
+
+def outcome_in_words(outcome: str, *, estimated: bool) -> str:
+    """Return what became of a model call, for people."""
+    words = str(UsageOutcome(outcome).label) if outcome in UsageOutcome.values else outcome
+    return _("{outcome}, estimated").format(outcome=words) if estimated else words
 
 
 def in_words(kind: str) -> str:

@@ -170,6 +170,9 @@ RUN_EXTENSION: Schema = {
         "sentence": TEXT_OR_NULL,
         "state": NUMBER,
         "waiting": FLAG,
+        "retry_at": NUMBER_OR_NULL,
+        "retry_in": NUMBER_OR_NULL,
+        "usage_estimated": FLAG,
         "assistant": or_null(ref("AtriumAssistantLabel")),
         "cost": or_null(obj(amount=TEXT, currency=TEXT)),
         "approvals": {
@@ -206,7 +209,8 @@ EXTENSIONS: dict[str, tuple[Schema, str]] = {
     ),
     "RunObject": (
         RUN_EXTENSION,
-        "the exact reason of the end, the cost, and what waits for an approval",
+        "the exact reason of the end, the cost, whether the usage is estimated, when an "
+        "unavailable model server is asked again, and what waits for an approval",
     ),
     "RunStepObject": (
         obj(index=NUMBER),

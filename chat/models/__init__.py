@@ -10,7 +10,7 @@ from chat.models.runs import Process, Run, RunStatus, RunStep, StepStatus, ToolC
 from chat.models.stores import Chunk, FileBatch, IndexStatus, StoreFile, VectorStore
 from chat.models.threads import Message, MessageStatus, Thread, ThreadMapping
 from chat.models.uploads import Upload, UploadPart, UploadStatus
-from chat.models.usage import Price, StorageChange, TenantPolicy, Usage, UsageKind
+from chat.models.usage import Price, StorageChange, TenantPolicy, Usage, UsageKind, UsageOutcome
 from chat.models.vectors import Vector
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "UploadStatus",
     "Usage",
     "UsageKind",
+    "UsageOutcome",
     "Vector",
     "VectorStore",
 ]

@@ -58,6 +58,13 @@ class Reason(models.TextChoices):
         _("The answer reached its greatest length. Write “go on” for the rest."),
     )
     MAX_PROMPT_TOKENS = "max_prompt_tokens", _("The chat is longer than this answer may read.")
+    PRICE_UNKNOWN = (
+        "price_unknown",
+        _(
+            "Your company limits the cost of an answer, and the price of this model in US dollars "
+            "is unknown. Ask an owner to set it."
+        ),
+    )
     BUDGET = "budget", _("This answer reached your company's limit for one answer.")
     LOOP = (
         "loop",

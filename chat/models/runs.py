@@ -115,6 +115,10 @@ class Run(TenantModel):
     prompt_tokens = models.BigIntegerField(default=0)
     completion_tokens = models.BigIntegerField(default=0)
     cached_tokens = models.BigIntegerField(default=0)
+    # Some of these tokens are an estimate: the model server reported none.
+    usage_estimated = models.BooleanField(default=False, db_default=False)
+    # While the model server is unavailable: when the next request to it is due.
+    retry_at = models.DateTimeField(null=True)
 
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)

@@ -31,6 +31,16 @@ class UsageKind(models.TextChoices):
         return self in (UsageKind.INPUT_TOKENS, UsageKind.OUTPUT_TOKENS)
 
 
+class UsageOutcome(models.TextChoices):
+    """What became of the model call or session that used something."""
+
+    USED = "used", _("used")
+    FAILED = "failed", _("failed")
+    CANCELLED = "cancelled", _("stopped")
+    EXPIRED = "expired", _("ran out of time")
+    TAKEN_OVER = "taken_over", _("interrupted, continued by another process")
+
+
 class UsageQuerySet(TenantQuerySet["Usage"]):
     """Usage of the tenant in scope."""
 
@@ -43,8 +53,10 @@ class Usage(TenantModel):
     """One quantity: of an upstream call, of a session of code, or of a store's day.
 
     `call` and `model` of a store's day are its id; without a `member` it is the
-    company's. `outcome` keeps failed attempts apart. `price` is per `unit` in
-    `currency`, null where no source knows it.
+    company's. `outcome` keeps failed attempts apart. An `estimated` quantity was
+    not reported by the model server: it follows from the prompt as built and the
+    text as received. `price` is per `unit` in `currency`, null where no source
+    knows it.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -55,7 +67,8 @@ class Usage(TenantModel):
         Run, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
     )
     call = models.CharField(max_length=40)
-    outcome = models.CharField(max_length=10, default="used")
+    outcome = models.CharField(max_length=10, default=UsageOutcome.USED)
+    estimated = models.BooleanField(default=False, db_default=False)
     model = models.CharField(max_length=256)
     kind = models.CharField(max_length=32)
     quantity = models.DecimalField(max_digits=20, decimal_places=6)
@@ -83,11 +96,12 @@ class Usage(TenantModel):
 
 
 def with_cost(runs: models.QuerySet[Run]) -> models.QuerySet[Run]:
-    """Return `runs`, each with its `cost` in US dollars, None where no price is known."""
+    """Return `runs`, each with its `cost` in US dollars, None where no price is known.
+
+    Failed attempts are included as far as they used something: they are billed too.
+    """
     amount = models.Sum(models.F("price") * models.F("quantity"))
-    priced = Usage.objects.filter(
-        run=models.OuterRef("pk"), outcome="used", currency="USD", price__isnull=False
-    )
+    priced = Usage.objects.filter(run=models.OuterRef("pk"), currency="USD", price__isnull=False)
     summed = priced.order_by().values("run").annotate(amount=amount).values("amount")
     return runs.annotate(cost=models.Subquery(summed))
 
@@ -169,7 +183,10 @@ class TenantPolicy(TenantModel):
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text=_("In US dollars, by the known prices."),
+        help_text=_(
+            "In US dollars, by the known prices. An answer that would cost more is cut short and "
+            "says so."
+        ),
     )
     approval_tools = models.JSONField(
         _("tools that need approval"),

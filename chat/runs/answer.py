@@ -14,13 +14,16 @@ import structlog
 
 from chat.conf import conf
 from chat.models import MessageStatus
-from chat.runs import drafts, upstreams
+from chat.runs import records, upstreams
 from chat.runs.claims import ClaimLapsed
 from chat.runs.copies import copies, settle_saving
+from chat.runs.limits import exceeds_budget
+from chat.runs.metering import CallMeter
 from chat.runs.phases import phase
 from chat.runs.records import Round
-from chat.runs.request import request_for
-from chat.runs.turn import Spent, Turn
+from chat.runs.request import bound_request, request_for
+from chat.runs.turn import Ending, Turn
+from chat.runs.waiting import waiting_runs
 from chat.tools import dispatch
 from chat.tools.file_search import OPEN
 from chat.upstream.base import (
@@ -33,7 +36,7 @@ from chat.upstream.base import (
     UsageReported,
 )
 from chat.upstream.errors import ConversationLost, StreamBroken, UpstreamError
-from chat.upstream.retry import FailedAttempt, RetryPolicy, stream_with_retries
+from chat.upstream.retry import FailedAttempt, Gate, RetryPolicy, stream_with_retries
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +47,6 @@ class Answer:
 
     calls: dict[int, dispatch.ProposedCall] = field(default_factory=dict)
     arguments: dict[int, list[str]] = field(default_factory=dict)
-    usage: UsageReported | None = None
     finished: Finished | None = None
 
     @property
@@ -60,14 +62,17 @@ class Answer:
         ]
 
 
-async def model_step(turn: Turn, plan: Round) -> Answer | None:
-    """Ask the model once; None when the step has to be repeated.
+async def model_step(turn: Turn, plan: Round) -> Answer | Ending | None:
+    """Ask the model once; None when the step has to be repeated, an ending where a limit stops it.
 
     A stream that breaks after its first content is repeated once as a new step
     with a new message; the broken one is closed and leaves the prompt.
     """
     try:
-        return await stream_answer(turn, await request_for(turn, plan))
+        request = bound_request(turn, plan, await request_for(turn, plan))
+        if isinstance(request, Ending):
+            return request
+        return await stream_answer(turn, request)
     except ConversationLost:
         if turn.repeats:
             raise
@@ -93,27 +98,36 @@ async def close_cut(turn: Turn) -> None:
     if turn.draft is not None and turn.draft.message.status == MessageStatus.IN_PROGRESS:
         draft, turn.draft = turn.draft, None
         await settle_saving(turn)
-        await phase(drafts.supersede_draft, turn, draft)
+        await phase(records.supersede_draft, turn, draft)
         turn.publish_settled(draft)
 
 
 async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
     """Relay one answer to the readers as it comes."""
-    answer = Answer()
+    answer, is_whole = Answer(), True
     upstream = upstreams.upstream_named(turn.run.upstream)
     policy = RetryPolicy(tries=conf.upstream_tries, base=conf.upstream_backoff_seconds)
 
+    def begin_attempt() -> None:
+        turn.meter = CallMeter(request=request, prompt_tokens=turn.sent["estimated_tokens"])
+
     async def note_failure(attempt: FailedAttempt) -> None:
         log.info("upstream_attempt_failed", code=attempt.error.code, number=attempt.number)
-        usage = attempt.usage or UsageReported(0, 0)
-        turn.spent.append(Spent(model=request.model, usage=usage, outcome="failed"))
+        assert turn.meter is not None
+        turn.record_failed_attempt(turn.meter.spent_by_failure(attempt.error))
 
     stream = stream_with_retries(
         upstream,
         request,
         policy=policy,
         deadline=turn.deadline,
-        breaker=upstreams.breaker_of(turn.claim.tenant_id, turn.run.upstream),
+        gate=Gate(
+            breaker=upstreams.breaker_of(turn.claim.tenant_id, turn.run.upstream),
+            # A question that is asked again and again is one failing caller.
+            caller=turn.run.thread_id,
+            on_wait=lambda seconds: waiting_runs.note(turn, seconds),
+        ),
+        on_attempt=begin_attempt,
         on_failed_attempt=note_failure,
     )
     turn.marks.begin()
@@ -125,12 +139,14 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
                     text = await with_citations(turn, text)
                 if text:
                     write_text(turn, text)
+                if exceeds_budget(turn):
+                    log.info("answer_cut_by_budget")
+                    answer.finished, is_whole = Finished("length"), False
+                    break
         rest = turn.marks.rest()
         if rest:
             write_text(turn, rest)
-    if answer.usage is not None:
-        turn.spent.append(Spent(model=request.model, usage=answer.usage))
-        turn.usage = answer.usage
+    turn.record_call(is_whole=is_whole)
     if turn.draft is None and not answer.calls and not answer.is_cut:
         raise StreamBroken("The answer was empty.", after_first_content=True)
     turn.answered = []
@@ -139,14 +155,18 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
 
 def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
     """Note the events of one network read and return their text, joined."""
-    text = ""
+    text, meter = "", turn.meter
+    assert meter is not None
     for event in events:
         kind = type(event)
         if kind is TextDelta:
             text += event.text
+            meter.size += len(event.text.encode())
         elif kind is ToolArgumentsDelta:
+            meter.size += len(event.text.encode())
             answer.arguments.setdefault(event.index, []).append(event.text)
         elif kind is ToolCallStarted:
+            meter.size += len(event.name)
             answer.calls[event.index] = dispatch.ProposedCall(
                 round=turn.rounds,
                 index=event.index,
@@ -155,9 +175,10 @@ def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
                 arguments="",
             )
         elif kind is RefusalDelta:
+            meter.size += len(event.text.encode())
             turn.open_draft().refusal.append(event.text)
         elif kind is UsageReported:
-            answer.usage = event
+            meter.note_report(event)
         elif kind is Finished:
             answer.finished = event
     return text

@@ -12,9 +12,8 @@ from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
-from django.utils import timezone
 
-from chat.models import StepStatus, Thread
+from chat.models import RunStep, Thread
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
 from chat.runs.turn import Draft, Turn
 from tenants.scope import tenant_scope
@@ -111,10 +110,7 @@ def take_place(draft: Draft) -> None:
     Thread.objects.filter(pk=draft.message.thread_id).update(last_position=draft.message.position)
 
 
-def supersede_draft(turn: Turn, draft: Draft) -> None:
-    """Close a draft that broke off and whose step is to be repeated as a new one."""
-    draft.settle(timezone.now(), message_reason="run_failed", step_status=StepStatus.FAILED)
-    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
-        take_place(draft)
-        fenced_update(turn.claim, state=turn.state_to_store)
-        store_draft(draft)
+def draft_is_stored(draft: Draft) -> bool:
+    """Return whether the draft was closed before, and the connection lost with the answer."""
+    stored: bool = RunStep.objects.filter(pk=draft.step.pk, status=draft.step.status).exists()
+    return stored

@@ -16,6 +16,7 @@ from chat.models.runs import PENDING, RunStatus
 from chat.runs import records, upstreams
 from chat.runs.answer import Answer, model_step
 from chat.runs.copies import settle_saving
+from chat.runs.limits import reason_of_cut
 from chat.runs.live import LiveRun
 from chat.runs.made import Made
 from chat.runs.phases import phase
@@ -29,7 +30,6 @@ UPSTREAM_REASONS = {
     "rate_limited": Reason.UPSTREAM_RATE_LIMITED,
     "unavailable": Reason.UPSTREAM_UNAVAILABLE,
     "timeout": Reason.UPSTREAM_TIMEOUT,
-    "breaker_open": Reason.UPSTREAM_UNAVAILABLE,
     "simulated_failure": Reason.UPSTREAM_UNAVAILABLE,
     "refused": Reason.UPSTREAM_REFUSED,
     "authentication_failed": Reason.UPSTREAM_REFUSED,
@@ -118,10 +118,12 @@ async def rounds(turn: Turn) -> Ending | None:
         answer = await model_step(turn, plan)
         if answer is None:
             continue
+        if isinstance(answer, Ending):
+            return answer
         proposed = answer.proposed()
         if not proposed or answer.is_cut:
             # Calls of an answer that was cut short may be cut themselves.
-            return ending_of(answer)
+            return ending_of(turn, answer)
         ending = loop_ending(turn, proposed)
         if ending is not None:
             return ending
@@ -129,11 +131,11 @@ async def rounds(turn: Turn) -> Ending | None:
             return None
 
 
-def ending_of(answer: Answer) -> Ending:
+def ending_of(turn: Turn, answer: Answer) -> Ending:
     """Return how a run ends whose last answer calls no tool."""
     reason = answer.finished.reason if answer.finished else "stop"
     if reason == "length":
-        return incomplete(Reason.MAX_COMPLETION_TOKENS)
+        return incomplete(reason_of_cut(turn))
     if reason == "content_filter":
         return incomplete(Reason.CONTENT_FILTER)
     return COMPLETED
@@ -235,6 +237,7 @@ async def conclude(turn: Turn, ending: Ending) -> Started | None:
         ClaimLapsed: when somebody else ended it first.
     """
     await settle_saving(turn)
+    turn.record_interrupted_call(ending.status)
     draft = turn.draft
     following = await see_through(records.finish, turn, ending)
     if draft is not None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 
 from chat.conf import conf
-from chat.models import Price, Run, Usage
+from chat.models import Price, Run, Usage, UsageKind
 from chat.runs import terms
-from chat.runs.turn import Spent
+from chat.runs.metering import Spent
+from chat.upstream.base import UsageReported
 
 MILLION = Decimal(1_000_000)
+CURRENCY = "USD"  # of limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenPrice:
+    """US dollars for one token read and one written."""
+
+    input: Decimal
+    output: Decimal
 
 
 def usage_rows(run: Run, spent: Iterable[Spent]) -> list[Usage]:
@@ -27,7 +38,7 @@ def _rows(run: Run, call: Spent, own: dict[tuple[str, str], Price]) -> Iterator[
         "input_tokens": call.usage.input_tokens,
         "output_tokens": call.usage.output_tokens,
     }
-    public = {} if conf.is_demonstration(run.upstream) else public_prices(call)
+    public = {} if conf.is_demonstration(run.upstream) else public_prices(call.model, call.usage)
     for kind, quantity in quantities.items():
         price, currency, source = None, "", ""
         if (call.model, kind) in own:
@@ -42,6 +53,7 @@ def _rows(run: Run, call: Spent, own: dict[tuple[str, str], Price]) -> Iterator[
             run=run,
             call=call.call,
             outcome=call.outcome,
+            estimated=call.estimated,
             model=call.model,
             kind=kind,
             quantity=quantity,
@@ -52,14 +64,43 @@ def _rows(run: Run, call: Spent, own: dict[tuple[str, str], Price]) -> Iterator[
         )
 
 
-def public_prices(call: Spent) -> dict[str, Decimal]:
+def find_token_price(model: str, upstream: str, *, input_tokens: int = 1000) -> TokenPrice | None:
+    """Return the price of a model for the tenant in scope, None where none in US dollars is known.
+
+    `input_tokens` is the size of the prompt, on which some prices depend. Input
+    counts as not cached.
+    """
+    found: dict[str, Decimal] = {}
+    if conf.is_demonstration(upstream):
+        found = {"input_tokens": Decimal(0), "output_tokens": Decimal(0)}
+    own = terms.prices()
+    for kind in (UsageKind.INPUT_TOKENS.value, UsageKind.OUTPUT_TOKENS.value):
+        if (model, kind) in own:
+            row = own[model, kind]
+            if row.currency != CURRENCY:
+                return None
+            found[kind] = row.price / MILLION
+    if len(found) < 2:
+        usage = UsageReported(max(input_tokens, 1), 1000)
+        found = {**public_prices(model, usage), **found}
+    if len(found) < 2:
+        return None
+    return TokenPrice(input=found["input_tokens"], output=found["output_tokens"])
+
+
+def has_foreign_code_price() -> bool:
+    """Return whether the tenant in scope prices code sessions in another currency."""
+    price = terms.prices().get(("", UsageKind.CODE_SESSION.value))
+    return price is not None and price.currency != CURRENCY
+
+
+def public_prices(model: str, usage: UsageReported) -> dict[str, Decimal]:
     """Return US dollars per token by kind, averaged over cached and fresh; empty when unknown."""
     # The table takes half a second to load: a server without priced models never pays it,
     # one with them pays after its first answer is out.
     from genai_prices import Usage as PublicUsage
     from genai_prices import calc_price
 
-    usage = call.usage
     try:
         found = calc_price(
             PublicUsage(
@@ -67,7 +108,7 @@ def public_prices(call: Spent) -> dict[str, Decimal]:
                 cache_read_tokens=usage.cached_tokens,
                 output_tokens=usage.output_tokens,
             ),
-            call.model,
+            model,
         )
     except (LookupError, ValueError):
         return {}

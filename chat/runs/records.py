@@ -24,26 +24,36 @@ from chat.models import (
     Thread,
     ThreadMapping,
     ToolCall,
+    UsageOutcome,
 )
 from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
 from chat.runs import pricing, terms, upstreams
 from chat.runs.citations import file_paths
 from chat.runs.claims import Claim, ClaimLapsed, fenced_update
-from chat.runs.drafts import inserts_of, take_place
+from chat.runs.drafts import draft_is_stored, inserts_of, take_place
 from chat.runs.history import History
 from chat.runs.lifecycle import advance
-from chat.runs.limits import over_limit, prompt_tokens, tokens_left
+from chat.runs.limits import Budget, budget_left, output_limit, over_limit, prompt_tokens
 from chat.runs.prompt import Prompt, build_prompt
 from chat.runs.queue import start_next_queued
-from chat.runs.turn import CANCELLED, Draft, Ending, Started, Turn, failed, incomplete
+from chat.runs.turn import (
+    CANCELLED,
+    Draft,
+    Ending,
+    OutputLimit,
+    Started,
+    Turn,
+    failed,
+    incomplete,
+)
 from chat.tools import code_interpreter, dispatch
 from chat.tools.code_files import Input
 from tenants.access import Principal, principal_for_run
 from tenants.scope import tenant_scope
 from tenants.together import Insert, insert_together
 
-TOTALS = ("prompt_tokens", "completion_tokens", "cached_tokens")
+TOTALS = ("prompt_tokens", "completion_tokens", "cached_tokens", "usage_estimated")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +91,9 @@ class Round:
     principal: Principal
     history: History
     prompt: Prompt
-    tokens_left: int | None
+    limit: OutputLimit | None
+    # What is left of the tenant's cost limit, None where it set none.
+    budget: Budget | None = None
     # What the run's code may read, None where it may run none.
     code_files: list[Input] | None = None
 
@@ -184,28 +196,33 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
     over = over_limit(turn, policy)
     if over is not None:
         return over
+    budget = budget_left(turn, policy)
+    if isinstance(budget, Ending):
+        return budget
     history = turn.history or History.of(run)
     prompt = build_prompt(history, synced_through=synced_through)
-    left = tokens_left(turn, policy)
     if run.max_prompt_tokens and prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
         return incomplete(Reason.MAX_PROMPT_TOKENS)
     return Round(
         principal=principal,
         history=history,
         prompt=prompt,
-        tokens_left=left,
+        limit=output_limit(turn, policy),
+        budget=budget,
         code_files=code_interpreter.files_of(principal, run),
     )
 
 
-def _totals(turn: Turn) -> dict[str, Any]:
+def totals_of(turn: Turn) -> dict[str, Any]:
     """Return the run's totals with what was spent since; failed attempts are not in them."""
     run = turn.run
-    used = [one.usage for one in turn.spent if one.outcome == "used"]
+    counted = [spent for spent in turn.spent if spent.outcome != UsageOutcome.FAILED]
+    used = [spent.usage for spent in counted]
     return {
         "prompt_tokens": run.prompt_tokens + sum(usage.input_tokens for usage in used),
         "completion_tokens": run.completion_tokens + sum(usage.output_tokens for usage in used),
         "cached_tokens": run.cached_tokens + sum(usage.cached_tokens for usage in used),
+        "usage_estimated": run.usage_estimated or any(spent.estimated for spent in counted),
     }
 
 
@@ -235,9 +252,10 @@ def _record_calls(
 ) -> tuple[list[ToolCall], dict[str, Any]]:
     if turn.draft is not None:
         take_place(turn.draft)
-    totals = _totals(turn)
-    fenced_update(turn.claim, rounds=turn.rounds, state=turn.state_to_store, **totals)
-    beside = [_usage(turn), Insert(rows=[step])]
+    totals = totals_of(turn)
+    changes = {"rounds": turn.rounds, "state": turn.state_to_store, "retry_at": None, **totals}
+    fenced_update(turn.claim, **changes)
+    beside = [usage_insert(turn), Insert(rows=[step])]
     if turn.draft is not None:
         _link_files(turn.draft)
         turn.draft.settle(step.created_at, message_reason="", step_status=StepStatus.COMPLETED)
@@ -246,7 +264,8 @@ def _record_calls(
     return dispatch.prepare(context, proposed, beside=beside), totals
 
 
-def _usage(turn: Turn) -> Insert:
+def usage_insert(turn: Turn) -> Insert:
+    """Return the rows of what the turn's model calls used since the last write."""
     return Insert(rows=pricing.usage_rows(turn.run, turn.spent))
 
 
@@ -265,13 +284,29 @@ def _recorded(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dict[str, Any]
     return calls, totals
 
 
+def supersede_draft(turn: Turn, draft: Draft) -> None:
+    """Close a draft that broke off and whose step is to be repeated as a new one."""
+    draft.settle(timezone.now(), message_reason="run_failed", step_status=StepStatus.FAILED)
+    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        totals = totals_of(turn)
+        take_place(draft)
+        if draft_is_stored(draft):
+            fenced_update(turn.claim, state=turn.state_to_store)
+            totals = Run.objects.values(*TOTALS).get(pk=turn.run.pk)
+        else:
+            turn.count_tokens(draft.step)
+            fenced_update(turn.claim, state=turn.state_to_store, **totals)
+            insert_together([usage_insert(turn), *inserts_of(draft)])
+    note_spent(turn, totals)
+
+
 def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
     """Let the run wait for somebody: no process holds it meanwhile."""
     deadline = max(call.approval_expires_at or turn.run.expires_at for call in waiting)
     try:
         with tenant_scope(turn.claim.tenant_id), transaction.atomic():
             totals = _move(turn, RunStatus.REQUIRES_ACTION, owner=None, expires_at=deadline)
-            insert_together([_usage(turn)])
+            insert_together([usage_insert(turn)])
     except ClaimLapsed:
         totals = _written_before(turn, RunStatus.REQUIRES_ACTION, owner=None)
         del totals["reason"]
@@ -305,7 +340,7 @@ def _finish(
     position = _lock_thread(turn)
     reason = _reason_of(run.pk, ending)
     totals = _move(turn, ending.status, reason=reason, ended_at=now)
-    inserts = [_usage(turn)]
+    inserts = [usage_insert(turn)]
     if turn.draft is not None:
         turn.count_tokens(turn.draft.step)
         _link_files(turn.draft)
@@ -324,9 +359,9 @@ def _move(turn: Turn, status: RunStatus, **fields: Any) -> dict[str, Any]:
     Raises:
         ClaimLapsed: when it is this process's no longer, or has moved already.
     """
-    totals = _totals(turn)
-    rest = {"rounds": turn.rounds, "state": turn.state_to_store, **totals, **fields}
-    if not advance(turn.claim.run_id, status, claim=turn.claim, **rest):
+    totals = totals_of(turn)
+    changes = {"rounds": turn.rounds, "state": turn.state_to_store, "retry_at": None}
+    if not advance(turn.claim.run_id, status, claim=turn.claim, **changes, **totals, **fields):
         raise ClaimLapsed(turn.claim.run_id)
     return totals
 

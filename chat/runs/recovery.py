@@ -30,10 +30,12 @@ from chat.models.runs import CallStatus
 from chat.runs import queue, records
 from chat.runs.claims import Claim
 from chat.runs.lifecycle import advance
-from chat.runs.turn import CANCELLED, EXPIRED, Announcement, Ending, Started, failed
+from chat.runs.lost_calls import meter_lost_call
+from chat.runs.turn import CANCELLED, EXPIRED, Announcement, Ending, Started, Turn, failed
 from chat.runs.wake import wake
 from tenants.db import call_door
 from tenants.scope import tenant_scope
+from tenants.together import insert_together
 
 log = structlog.get_logger(__name__)
 
@@ -53,14 +55,18 @@ def leave(process_id: UUID) -> None:
     Process.objects.filter(id=process_id).delete()
 
 
-def release(claim: Claim, *, failed: bool) -> None:
+def release(claim: Claim, *, failed: bool, turn: Turn | None = None) -> None:
     """Give a run back, for another process to take over at once.
 
     `failed` counts it as a take-over: it could not be concluded here, and may not be elsewhere.
+    What the `turn` used and could not write down yet is recorded.
     """
     with tenant_scope(claim.tenant_id), transaction.atomic():
         rows = Run.objects.active().filter(pk=claim.run_id, owner=claim.owner, token=claim.token)
-        if rows.update(owner=None, takeovers=F("takeovers") + int(failed)):
+        totals = records.totals_of(turn) if turn is not None and turn.spent else {}
+        if rows.update(owner=None, takeovers=F("takeovers") + int(failed), **totals):
+            if turn is not None:
+                insert_together([records.usage_insert(turn)])
             wake(claim.tenant_id, claim.run_id)
 
 
@@ -110,7 +116,7 @@ def take_over(
             return None
         ending = _ending_of_lapsed(run)
         if ending is not None:
-            following = end_row(run, ending, owner=owner)
+            following = end_row(run, ending, owner=owner, is_lost=True)
             return Taken(
                 tenant_id=tenant_id,
                 thread_id=run.thread_id,
@@ -147,14 +153,15 @@ def _claim_first(run: Run, owner: UUID) -> Started | None:
 
 
 def _claim_anew(run: Run, owner: UUID) -> Started:
+    totals = meter_lost_call(run)
     told = _close_interrupted_step(run)
     if run.owner is not None:
         # Its process died. One that gave it back did so for reasons of its own.
         run.takeovers += 1
-    run.owner, run.token = owner, run.token + 1
+    run.owner, run.token, run.retry_at = owner, run.token + 1, None
     # Readers may have been told more state numbers than were stored.
     run.state += 1000
-    run.save(update_fields=["owner", "token", "takeovers", "state"])
+    run.save(update_fields=["owner", "token", "takeovers", "state", "retry_at", *totals])
     log.warning("run_taken_over", run_id=run.pk, takeovers=run.takeovers)
     return Started(
         claim=Claim.of(run),
@@ -216,7 +223,7 @@ def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, Started | None
     run: Run = Run.objects.select_related("thread", "assistant").get(pk=run_id)
     ending = _ending_of_lapsed(run)
     assert ending is not None
-    return run, end_row(run, ending, owner=owner)
+    return run, end_row(run, ending, owner=owner, is_lost=True)
 
 
 def _close_interrupted_step(run: Run) -> tuple[Announcement, ...]:
@@ -240,10 +247,18 @@ def _close_interrupted_step(run: Run) -> tuple[Announcement, ...]:
     return tuple(told)
 
 
-def end_row(run: Run, ending: Ending, *, owner: UUID | None) -> Started | None:
+def end_row(
+    run: Run,
+    ending: Ending,
+    *,
+    owner: UUID | None,
+    turn: Turn | None = None,
+    is_lost: bool = False,
+) -> Started | None:
     """End a run that no task executes, and start the next queued message.
 
-    Must run in the tenant's scope and a transaction.
+    What the `turn` of its last task used is recorded; where its process is lost,
+    an estimate of the call that was under way. Must run in the tenant's scope and a transaction.
     """
     now = timezone.now()
     Thread.objects.locked().get(pk=run.thread_id)
@@ -251,8 +266,16 @@ def end_row(run: Run, ending: Ending, *, owner: UUID | None) -> Started | None:
     if status == RunStatus.CANCELLED and run.status == RunStatus.IN_PROGRESS:
         advance(run.pk, RunStatus.CANCELLING)
     reason, waited = ending.reason or "", run.waiting
-    if not advance(run.pk, status, reason=reason, ended_at=now, owner=None, waiting=False):
+    totals = records.totals_of(turn) if turn is not None else {}
+    fields = {"reason": reason, "ended_at": now, "owner": None, "waiting": False, **totals}
+    if not advance(run.pk, status, **fields):
         return None
+    if turn is not None:
+        insert_together([records.usage_insert(turn)])
+    if is_lost and (totals := meter_lost_call(run, ended=status)):
+        Run.objects.filter(pk=run.pk).update(**totals)
+    for name, value in totals.items():
+        setattr(run, name, value)
     run.status, run.reason, run.ended_at, run.waiting = status, reason, now, False
     if waited:
         return None  # another one has its turn
@@ -273,15 +296,15 @@ def stopped(run: Run) -> Ending:
     return replace(CANCELLED, reason=Reason(run.reason)) if run.reason else CANCELLED
 
 
-def end_cancelling(claim: Claim) -> Ended | None:
-    """End a claimed run that was asked to stop between two writes of its process."""
+def end_cancelling(claim: Claim, *, turn: Turn | None = None) -> Ended | None:
+    """End a claimed run that was asked to stop between two writes of its process, its `turn`."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
         run = _locked(claim.run_id)
         if run is None or (run.owner, run.token) != (claim.owner, claim.token):
             return None
         if run.status != RunStatus.CANCELLING:
             return None
-        following = end_row(run, stopped(run), owner=claim.owner)
+        following = end_row(run, stopped(run), owner=claim.owner, turn=turn)
         return Ended(rendered=wire.run_object(run), following=following)
 
 

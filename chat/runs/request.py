@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from chat.runs import upstreams
+from chat.runs.limits import limit_by_cost
+from chat.runs.metering import estimate_overhead
 from chat.runs.pictures import with_pictures
 from chat.runs.records import Round
-from chat.runs.turn import Turn
+from chat.runs.turn import Ending, Turn
 from chat.tools import code_files, code_interpreter, registry
 from chat.upstream.base import FunctionOutput, KeepsConversations, ModelRequest, ToolSpec
 
@@ -51,10 +53,27 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
         top_p=run.top_p,
         reasoning_effort=run.reasoning_effort or None,
         response_format=run.response_format,
-        max_output_tokens=plan.tokens_left,
+        max_output_tokens=plan.limit.tokens if plan.limit else None,
         conversation=turn.conversation,
         safety_id=run.member_id.hex,
     )
+
+
+def bound_request(turn: Turn, plan: Round, request: ModelRequest) -> ModelRequest | Ending:
+    """Return the request with its output bounded by what is left of the tenant's cost limit.
+
+    An ending where the limit allows no answer.
+    """
+    if plan.budget is None:
+        turn.output_limit = plan.limit
+        return request
+    # A conversation that the server keeps is billed whole, whatever is sent of it.
+    tokens = plan.prompt.tokens + estimate_overhead(request.instructions, request.tools)
+    limit = limit_by_cost(plan.limit, plan.budget, input_tokens=tokens)
+    if isinstance(limit, Ending):
+        return limit
+    turn.output_limit = limit
+    return replace(request, max_output_tokens=limit.tokens if limit else None)
 
 
 async def _described(tools: tuple[ToolSpec, ...], plan: Round) -> tuple[ToolSpec, ...]:

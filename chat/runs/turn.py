@@ -11,7 +11,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from chat import ids, wire
+from chat import wire
 from chat.models import (
     Assistant,
     Message,
@@ -21,6 +21,7 @@ from chat.models import (
     RunStep,
     StepStatus,
     ToolCall,
+    UsageOutcome,
 )
 from chat.models.reasons import Reason
 from chat.runs.citations import Annotation, Cited, Marks
@@ -28,6 +29,7 @@ from chat.runs.claims import Claim
 from chat.runs.history import History
 from chat.runs.live import LiveRun
 from chat.runs.made import Made
+from chat.runs.metering import CallMeter, Spent
 from chat.upstream.base import UsageReported
 
 Announcement = tuple[str, dict[str, Any]]
@@ -92,13 +94,11 @@ def incomplete(reason: Reason) -> Ending:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
-    """Tokens of one upstream call; `outcome` is "used" or "failed"."""
+class OutputLimit:
+    """How many tokens the next answer may have, and how a run ends that reaches them."""
 
-    model: str
-    usage: UsageReported
-    outcome: str = "used"
-    call: str = field(default_factory=lambda: ids.new_id("up_"))
+    tokens: int
+    reason: Reason
 
 
 @dataclass(kw_only=True)
@@ -217,6 +217,9 @@ class Turn:
     # What the last request held, for the trace: sizes and names, never text.
     sent: dict[str, Any] = field(default_factory=dict)
     usage: UsageReported | None = None
+    # The model call under way, and what bounds it.
+    meter: CallMeter | None = None
+    output_limit: OutputLimit | None = None
     # A server-kept conversation and the last position it knows.
     conversation: str | None = None
     synced_through: int | None = None
@@ -268,6 +271,29 @@ class Turn:
         self.count_tokens(step)
         self.next_index += 1
         return step
+
+    def record_call(self, outcome: str = UsageOutcome.USED, *, is_whole: bool = False) -> None:
+        """Note what the model call under way used, once; nothing where none is."""
+        if self.meter is not None:
+            spent, self.meter = self.meter.spent(outcome, is_whole=is_whole), None
+            self.spent.append(spent)
+            self.usage = spent.usage
+
+    def record_interrupted_call(self, status: RunStatus | None) -> None:
+        """Note what a call used that was cut short because its run ends with `status`.
+
+        None means that another process continues the run.
+        """
+        if status is None:
+            self.record_call(UsageOutcome.TAKEN_OVER)
+        else:
+            expired = status == RunStatus.EXPIRED
+            self.record_call(UsageOutcome.EXPIRED if expired else UsageOutcome.CANCELLED)
+
+    def record_failed_attempt(self, spent: Spent) -> None:
+        """Note what a failed attempt of a model call used: no call is under way any more."""
+        self.meter = None
+        self.spent.append(spent)
 
     def count_tokens(self, step: RunStep) -> None:
         """Note on a step what its model request used, once."""

@@ -10,7 +10,7 @@ from chat.upstream.base import Upstream, UpstreamConfig
 from chat.upstream.breaker import Breaker, Breakers
 
 _built: dict[str, Upstream] = {}
-_breakers = Breakers()
+_breakers = Breakers(threshold=conf.upstream_breaker_failures)
 
 
 def upstream_named(name: str) -> Upstream:

@@ -23,6 +23,7 @@ from chat.runs.forwarding import elsewhere
 from chat.runs.live import LiveRun, hub
 from chat.runs.revocation import Watched, what_is_over
 from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
+from chat.runs.waiting import waiting_runs
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants.db import Lane, in_db, in_lane, is_lost
@@ -38,6 +39,7 @@ class RunTask:
     """A run under way here. `stop` says how it is to end; None hands it over."""
 
     started: Started
+    turn: Turn | None = None
     task: asyncio.Task[None] | None = None
     begun: bool = False
     stop: Ending | None = None
@@ -65,6 +67,14 @@ class RunTask:
             raise asyncio.CancelledError
 
 
+@dataclass(frozen=True, kw_only=True)
+class Abandoned:
+    """A run that ended here without a word in its row; `failed` by a fault of its own."""
+
+    turn: Turn | None
+    failed: bool = False
+
+
 @dataclass(kw_only=True)
 class Worker:
     """One per process. `claim_owner` is the id that runs name as their owner."""
@@ -77,9 +87,8 @@ class Worker:
     goes_on: bool = False
     event_loop: asyncio.AbstractEventLoop | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    # What ended here without a word in its row and could not be given back yet, and whether
-    # by a failure of its own.
-    _abandoned: dict[Claim, bool] = field(default_factory=dict)
+    # What ended here without a word in its row and could not be given back yet.
+    _abandoned: dict[Claim, Abandoned] = field(default_factory=dict)
     # What named this process at the last look and was not under way here.
     _unattended: set[tuple[str, UUID]] = field(default_factory=set)
     _look: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,9 +97,14 @@ class Worker:
     @property
     def claim_owner(self) -> UUID | None:
         """The id to claim a new run with; None while this process can take no more."""
-        if self.event_loop is None or self.draining or len(self.runs) >= conf.max_runs:
+        if self.event_loop is None or self.draining or self.is_full:
             return None
         return self.process_id
+
+    @property
+    def is_full(self) -> bool:
+        """True while this process executes as many runs as it may; those that wait do not count."""
+        return bool(len(self.runs) - len(waiting_runs) >= conf.max_runs)
 
     async def start(self) -> None:
         """Register the process and begin to beat, watch and recover."""
@@ -187,13 +201,14 @@ class Worker:
             log.warning("claim_lapsed")
         except asyncio.CancelledError:
             log.info("run_handed_over")
-            self._abandoned[claim] = False
+            self._abandoned[claim] = Abandoned(turn=run.turn)
         except Exception as error:
             log.exception("run_not_concluded")
-            self._abandoned[claim] = not (isinstance(error, DatabaseError) and is_lost(error))
+            lost = isinstance(error, DatabaseError) and is_lost(error)
+            self._abandoned[claim] = Abandoned(turn=run.turn, failed=not lost)
         finally:
             timer.cancel()
-            if len(self.runs) >= conf.max_runs or run.suspect_until:
+            if self.is_full or run.suspect_until:
                 self._look.set()  # others may have waited for this one's end
             if self.runs.get(claim.run_id) is run:
                 del self.runs[claim.run_id]
@@ -207,12 +222,13 @@ class Worker:
         turn: Turn | None = None
         try:
             run.begin()
-            turn = await loop.begin(run.started, live)
+            turn = run.turn = await loop.begin(run.started, live)
             structlog.contextvars.bind_contextvars(membership_id=str(turn.run.member_id))
             ending = await loop.rounds(turn)
         except asyncio.CancelledError:
             if run.stop is None:
                 if turn is not None:
+                    turn.record_interrupted_call(None)
                     # What was shown is kept before another process goes on.
                     await close_cut(turn)
                 raise
@@ -247,7 +263,9 @@ class Worker:
             ClaimLapsed: when it was refused because another process has the run.
         """
         run.concluding = True
-        ended = await in_db(recovery.end_cancelling, run.started.claim)
+        if run.turn is not None:
+            run.turn.record_interrupted_call(CANCELLED.status)
+        ended = await in_db(recovery.end_cancelling, run.started.claim, turn=run.turn)
         if ended is None:
             raise ClaimLapsed(run.started.claim.run_id)
         live.publish("thread.run.cancelled", ended.rendered)
@@ -279,7 +297,8 @@ class Worker:
         While the row names a living process, nobody else would.
         """
         try:
-            await in_db(recovery.release, claim, failed=self._abandoned[claim])
+            left = self._abandoned[claim]
+            await in_db(recovery.release, claim, failed=left.failed, turn=left.turn)
         except DatabaseError:
             log.exception("run_not_given_back")
         else:

@@ -1,86 +1,179 @@
-"""Stops asking a model server that keeps failing; lets one request through to see if it is back."""
+"""Circuit breaker: while a model server is down its callers wait, and one at a time tries it."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
-from time import monotonic
+from dataclasses import dataclass, field
 
-from chat.upstream.errors import UpstreamError, UpstreamUnavailable
+from chat.upstream.errors import UpstreamError
+
+OnWait = Callable[[float | None], None]
+
+
+def loop_time() -> float:
+    """Return the running event loop's clock, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
+@dataclass(eq=False)
+class _Waiter:
+    caller: Hashable
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Breaker:
-    """Opens after `threshold` failures in a row; after `cool_down` seconds one trial may pass.
+    """Opens once `threshold` different callers failed and none succeeded in between.
 
-    Only `retryable` errors other than rate limits count: a refusal shows that the server works.
+    Only outages count: a server that cannot be reached, does not answer in time or
+    answers 5xx. While it is open, callers wait in `admit`. When the pause is over one
+    of them is let through as a trial, first whoever was tried least; each failed
+    trial doubles the pause up to `max_pause` seconds, and the first answer of any
+    kind closes the breaker.
     """
 
     def __init__(
         self,
         *,
-        threshold: int = 5,
-        cool_down: float = 30.0,
-        clock: Callable[[], float] = monotonic,
+        threshold: int = 3,
+        pause: float = 1.0,
+        max_pause: float = 30.0,
+        clock: Callable[[], float] = loop_time,
     ) -> None:
         self._threshold = threshold
-        self._cool_down = cool_down
+        self._first_pause = self._pause = pause
+        self._max_pause = max_pause
         self._clock = clock
-        self._failures = 0
-        self._open_until: float | None = None
-        self._trial = False
+        self._failing: set[Hashable] = set()
+        # Open while not None: the time of the next trial.
+        self._retry_at: float | None = None
+        self._trial: Hashable | None = None
+        self._trials: Counter[Hashable] = Counter()
+        self._waiters: list[_Waiter] = []
+        self._next: _Waiter | None = None
 
     @property
     def is_open(self) -> bool:
-        return self._open_until is not None and (self._trial or self._clock() < self._open_until)
+        """True while callers have to wait."""
+        return self._retry_at is not None
 
-    def admit(self) -> None:
-        """Raise UpstreamUnavailable (code breaker_open) unless a request may go out now."""
-        if self._open_until is None:
+    @property
+    def in_use(self) -> bool:
+        """True while somebody waits, or the next failure may be one too many."""
+        return bool(self._waiters or self._failing or self.is_open)
+
+    async def admit(self, caller: Hashable, on_wait: OnWait | None = None) -> None:
+        """Wait until `caller` may send a request.
+
+        `on_wait` is told the seconds until the next trial whenever that changes, and
+        None once the wait is over.
+        """
+        if self._retry_at is None:
             return
+        waiter = _Waiter(caller)
+        self._waiters.append(waiter)
+        self._choose_next()
+        told: float | None = None
+        try:
+            while self._retry_at is not None:
+                seconds = self._retry_at - self._clock()
+                is_next = self._next is waiter and self._trial is None
+                if is_next and seconds <= 0:
+                    self._trial = caller
+                    self._trials[caller] += 1
+                    break
+                if on_wait is not None and told != self._retry_at and seconds > 0:
+                    told = self._retry_at
+                    on_wait(seconds)
+                await _wait(waiter.changed, seconds if is_next else None)
+        finally:
+            self._waiters.remove(waiter)
+            self._choose_next()
+            if on_wait is not None and told is not None:
+                on_wait(None)
+
+    def succeeded(self, caller: Hashable) -> None:
+        """The server answered `caller`."""
+        if self._trial == caller:
+            self._trial = None
+        self._failing.clear()
+        self._close()
+
+    def failed(self, caller: Hashable, error: UpstreamError) -> None:
+        """The request of `caller` failed. Tell each attempt: a caller counts once."""
+        was_trial = self._trial == caller and self._trial is not None
+        if was_trial:
+            self._trial = None
+        if not error.is_outage:
+            if was_trial or error.http_status is not None:
+                self.succeeded(caller)
+            return
+        self._failing.add(caller)
         if self.is_open:
-            wait = max(0.0, self._open_until - self._clock())
-            raise UpstreamUnavailable(
-                "Too many failures in a row; waiting before the next try.",
-                code="breaker_open",
-                retryable=False,
-                retry_after=wait,
-            )
-        self._trial = True
+            if was_trial:
+                self._pause = min(self._pause * 2, self._max_pause)
+                self._open()
+        elif len(self._failing) >= self._threshold:
+            self._pause = self._first_pause
+            self._open()
 
-    def succeeded(self) -> None:
-        self._failures = 0
-        self._open_until = None
-        self._trial = False
+    def abandoned(self, caller: Hashable) -> None:
+        """The request of `caller` says nothing about the server: it was cancelled."""
+        if self._trial is not None and self._trial == caller:
+            self._trial = None
+            self._choose_next()
 
-    def failed(self, error: UpstreamError) -> None:
-        if not error.retryable or error.code == "rate_limited":
-            self.succeeded()
-            return
-        self._failures += 1
-        if self._trial or self._failures >= self._threshold:
-            self._open_until = self._clock() + self._cool_down
-        self._trial = False
+    def _open(self) -> None:
+        self._retry_at = self._clock() + self._pause
+        self._choose_next()
+        self._wake_all()
 
-    def abandoned(self) -> None:
-        """The request was cancelled: it says nothing about the server."""
-        self._trial = False
+    def _close(self) -> None:
+        self._retry_at = None
+        self._trials.clear()
+        self._wake_all()
+
+    def _choose_next(self) -> None:
+        trials = self._trials
+        self._next = min(self._waiters, key=lambda waiter: trials[waiter.caller], default=None)
+        if self._next is not None:
+            self._next.changed.set()
+
+    def _wake_all(self) -> None:
+        for waiter in self._waiters:
+            waiter.changed.set()
+
+
+async def _wait(changed: asyncio.Event, seconds: float | None) -> None:
+    """Wait until something changed, `seconds` at most."""
+    try:
+        async with asyncio.timeout(seconds):
+            await changed.wait()
+    except TimeoutError:
+        return
+    changed.clear()
 
 
 class Breakers:
-    """One breaker per key, such as (tenant, upstream); the least used are forgotten."""
+    """One breaker per key, such as (tenant, upstream); unused ones are forgotten first."""
 
-    def __init__(self, *, threshold: int = 5, cool_down: float = 30.0, most: int = 10_000) -> None:
+    def __init__(self, *, threshold: int = 3, max_breakers: int = 10_000) -> None:
         self._threshold = threshold
-        self._cool_down = cool_down
-        self._most = most
+        self._max_breakers = max_breakers
         self._by_key: OrderedDict[Hashable, Breaker] = OrderedDict()
 
     def of(self, key: Hashable) -> Breaker:
+        """Return the breaker of `key`."""
         breaker = self._by_key.get(key)
         if breaker is None:
-            breaker = Breaker(threshold=self._threshold, cool_down=self._cool_down)
-            self._by_key[key] = breaker
-            if len(self._by_key) > self._most:
-                self._by_key.popitem(last=False)
+            breaker = self._by_key[key] = Breaker(threshold=self._threshold)
+            if len(self._by_key) > self._max_breakers:
+                self._forget_one()
         self._by_key.move_to_end(key)
         return breaker
+
+    def _forget_one(self) -> None:
+        oldest = next(iter(self._by_key))
+        unused = (key for key, breaker in self._by_key.items() if not breaker.in_use)
+        del self._by_key[next(unused, oldest)]

@@ -16,7 +16,6 @@ from chat.upstream.base import (
     Part,
     TextPart,
     ToolSpec,
-    UsageReported,
 )
 from chat.upstream.errors import StreamBroken
 from chat.upstream.http import HttpUpstream
@@ -75,13 +74,15 @@ class ChatParser(AnswerParser):
     def __init__(self, *, secret: str = "") -> None:
         super().__init__(secret=secret)
         self._reason: FinishReason | None = None
-        self._usage: UsageReported | None = None
         self._anything = False
 
     def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
-        if payload.get("usage"):
-            self._usage = usage_event(payload["usage"]) or self._usage
-        choices = payload.get("choices")
+        self._take_choice(payload.get("choices"), out)
+        # At the end, or with every piece: an answer that is cut has been reported as far as that.
+        if payload.get("usage") and (usage := usage_event(payload["usage"])) is not None:
+            out.append(usage)
+
+    def _take_choice(self, choices: object, out: list[Event]) -> None:
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             return
         choice = choices[0]
@@ -100,17 +101,12 @@ class ChatParser(AnswerParser):
     def take_done(self, out: list[Event]) -> None:
         if self._reason is None and not self._anything:
             raise StreamBroken("The answer ended before it began.")
-        self._finish(self._reason or "stop", out)
+        self.finish(self._reason or "stop", out)
 
     def take_end(self, out: list[Event]) -> None:
         # Some servers leave out [DONE]; a finish reason is as good.
         if self._reason is not None:
-            self._finish(self._reason, out)
-
-    def _finish(self, reason: FinishReason, out: list[Event]) -> None:
-        if self._usage is not None:
-            out.append(self._usage)
-        self.finish(reason, out)
+            self.finish(self._reason, out)
 
     def _take_delta(self, delta: dict[str, Any], out: list[Event]) -> None:
         if content := delta.get("content"):

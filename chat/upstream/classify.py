@@ -66,7 +66,9 @@ def status_error(
     if IMAGES.search(f"{code} {message}"):
         return ImagesRefused(said, http_status=status)
     if status >= 500 or status in OVERLOADED:
-        return UpstreamUnavailable(said, retry_after=wait, http_status=status)
+        return UpstreamUnavailable(
+            said, retry_after=wait, http_status=status, is_outage=status >= 500
+        )
     kind = refusal_kind(f"{code} {message}", too_long=status == 413)
     named = CODES.get(status) if kind is UpstreamRefused else None
     return kind(said, code=named, http_status=status)
@@ -98,7 +100,8 @@ def stream_error(error: object, *, secret: str = "") -> UpstreamError:
         return UpstreamRefused(said)
     if code.isdecimal() and 400 <= int(code) < 500 and int(code) not in OVERLOADED:
         return UpstreamRefused(said)
-    return UpstreamUnavailable(said)
+    # A server that answers so can be reached.
+    return UpstreamUnavailable(said, is_outage=False)
 
 
 def conversation_error(error: UpstreamError) -> UpstreamError:

@@ -30,6 +30,8 @@ class UpstreamError(Exception):
 
     code = "upstream_error"
     retryable = False
+    is_outage = False
+    accepted = False
 
     def __init__(
         self,
@@ -40,6 +42,8 @@ class UpstreamError(Exception):
         retry_after: float | None = None,
         http_status: int | None = None,
         after_first_content: bool = False,
+        is_outage: bool | None = None,
+        accepted: bool | None = None,
     ) -> None:
         super().__init__(message_for_operators or (self.__doc__ or ""))
         self.message_for_operators = message_for_operators or (self.__doc__ or "")
@@ -49,6 +53,10 @@ class UpstreamError(Exception):
         """Seconds the server asked to wait, or None."""
         self.http_status = http_status
         self.after_first_content = after_first_content
+        self.is_outage = type(self).is_outage if is_outage is None else is_outage
+        """The server cannot be reached, does not answer in time, or answers 5xx."""
+        self.accepted = type(self).accepted if accepted is None else accepted
+        """The server may have begun to compute the answer, which it bills."""
 
 
 class UpstreamRateLimited(UpstreamError):
@@ -63,6 +71,7 @@ class UpstreamUnavailable(UpstreamError):
 
     code = "unavailable"
     retryable = True
+    is_outage = True
 
 
 class UpstreamTimeout(UpstreamError):
@@ -70,6 +79,7 @@ class UpstreamTimeout(UpstreamError):
 
     code = "timeout"
     retryable = True
+    is_outage = True
 
 
 class UpstreamRefused(UpstreamError):
@@ -101,6 +111,7 @@ class StreamBroken(UpstreamError):
 
     code = "stream_broken"
     retryable = True
+    accepted = True
 
 
 class ConversationLost(UpstreamError):

@@ -171,12 +171,14 @@ class ResponsesParser(AnswerParser):
     def _take_final(self, response: object, out: list[Event]) -> None:
         if not isinstance(response, dict):
             response = {}
+        usage = usage_event(response.get("usage"))
         status = response.get("status")
+        if usage is not None and (status == "failed" or response.get("error")):
+            out.append(usage)
         if status == "failed" or response.get("error"):
             raise stream_error(response.get("error") or {}, secret=self._secret)
         if not self._streamed_parts and not self.calls:
             self._take_output(response.get("output"), out)
-        usage = usage_event(response.get("usage"))
         if usage is not None:
             out.append(usage)
         conversation = response.get("conversation")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
 from chat.upstream.base import CONTENT_EVENTS, Event, ModelRequest, Upstream, UsageReported
-from chat.upstream.breaker import Breaker
-from chat.upstream.errors import StreamBroken, UpstreamError
+from chat.upstream.breaker import Breaker, OnWait
+from chat.upstream.errors import StreamBroken, UpstreamError, UpstreamTimeout
+from chat.upstream.freeze import freeze_watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,41 +88,70 @@ class _Attempt:
                 self.usage = event
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Whose requests these are, at which breaker, and who is told of a wait there."""
+
+    breaker: Breaker
+    caller: Hashable
+    on_wait: OnWait | None = None
+
+    async def admit(self) -> None:
+        """Wait until a request may be sent."""
+        await self.breaker.admit(self.caller, self.on_wait)
+
+    def has_to_wait(self, error: UpstreamError) -> bool:
+        """Return whether the request will be repeated once the server is back."""
+        repeatable = error.retryable and not error.after_first_content
+        return self.breaker.is_open and error.is_outage and repeatable
+
+
 async def stream_with_retries(
     upstream: Upstream,
     request: ModelRequest,
     *,
     policy: RetryPolicy,
     deadline: float,
-    breaker: Breaker | None = None,
+    gate: Gate | None = None,
+    on_attempt: Callable[[], None] | None = None,
     on_failed_attempt: Callable[[FailedAttempt], Awaitable[None]] | None = None,
     timing: Timing | None = None,
 ) -> AsyncGenerator[list[Event], None]:
     """Yield the event lists of the first attempt that gets as far as content.
 
     `deadline` is in seconds of `time.monotonic` (or of `timing.clock`): no attempt starts and no
-    wait ends after it; a stream under way is the caller's to cut. `on_failed_attempt` is awaited
-    for every failed attempt, the last one included. Raises UpstreamError.
+    wait ends after it; a stream under way is the caller's to cut. While the breaker of `gate` is
+    open the request waits there, and attempts that fail meanwhile do not count. `on_attempt` is
+    called before each attempt, `on_failed_attempt` is awaited for every failed one, the last one
+    included. Raises UpstreamError.
     """
     timing = timing or Timing()
-    number = broken = 0
+    number = tries = broken = 0
     while True:
-        number += 1
-        if breaker is not None:
-            breaker.admit()
+        if gate is not None:
+            await gate.admit()
+        number, tries = number + 1, tries + 1
         attempt = _Attempt(number)
+        if on_attempt is not None:
+            on_attempt()
         try:
-            with _outcome_for(breaker):
+            with _outcome_for(gate) as outcome:
                 async with aclosing(upstream.stream(request)) as stream:
                     async for events in stream:
                         if not attempt.content:
                             attempt.note(events)
+                            outcome.answered()
                         yield events
             return
         except UpstreamError as error:
             error.after_first_content = error.after_first_content or attempt.content
             broken += isinstance(error, StreamBroken)
-            delay = policy.delay_after(number, error, jitter=timing.jitter(), broken=broken)
+            # A limit that passed while this process stood still says nothing.
+            if isinstance(error, UpstreamTimeout):
+                error.retryable = error.retryable or outcome.frozen
+            delay = policy.delay_after(tries, error, jitter=timing.jitter(), broken=broken)
+            if gate is not None and gate.has_to_wait(error):
+                tries, delay = tries - 1, 0.0
             if delay is not None and timing.clock() + delay >= deadline:
                 delay = None
             if on_failed_attempt is not None:
@@ -132,18 +162,45 @@ async def stream_with_retries(
         await timing.sleep(delay)
 
 
+class _Outcome:
+    """Tells the breaker, once, how an attempt went."""
+
+    def __init__(self, gate: Gate | None) -> None:
+        self._gate = gate
+        self.frozen = False
+
+    def answered(self) -> None:
+        """The server began to answer: others need not wait for the end."""
+        if self._gate is not None:
+            gate, self._gate = self._gate, None
+            gate.breaker.succeeded(gate.caller)
+
+    def failed(self, error: UpstreamError) -> None:
+        """The attempt failed; one during which this process stood still says nothing."""
+        if self._gate is not None and not self.frozen:
+            gate, self._gate = self._gate, None
+            gate.breaker.failed(gate.caller, error)
+
+    def end(self) -> None:
+        """Nothing more is known."""
+        if self._gate is not None:
+            self._gate.breaker.abandoned(self._gate.caller)
+
+
 @contextmanager
-def _outcome_for(breaker: Breaker | None) -> Iterator[None]:
-    """Tell the breaker how the attempt within ends."""
-    try:
-        yield
-    except UpstreamError as error:
-        if breaker is not None:
-            breaker.failed(error)
-        raise
-    except BaseException:
-        if breaker is not None:
-            breaker.abandoned()
-        raise
-    if breaker is not None:
-        breaker.succeeded()
+def _outcome_for(gate: Gate | None) -> Iterator[_Outcome]:
+    """Tell the breaker how the attempt within goes."""
+    outcome = _Outcome(gate)
+    watch = freeze_watch()
+    with watch.watching():
+        before = watch.look()
+        try:
+            yield outcome
+        except UpstreamError as error:
+            outcome.frozen = watch.look() != before
+            outcome.failed(error)
+            raise
+        else:
+            outcome.answered()
+        finally:
+            outcome.end()

@@ -62,7 +62,10 @@ class ScriptedUpstream:
         failure = FAILURE.search(said)
         if failure and not failure["halfway"]:
             raise UpstreamUnavailable(
-                "Simulated: the message asked for it.", code="simulated_failure", retryable=False
+                "Simulated: the message asked for it.",
+                code="simulated_failure",
+                retryable=False,
+                is_outage=False,
             )
         reply = _as_asked(reply_to(request), request)
         given = 0
@@ -73,7 +76,7 @@ class ScriptedUpstream:
                 raise StreamBroken("Simulated: the message asked for it.", after_first_content=True)
             if given == WORDS_BEFORE_TROUBLE and STALL.search(said):
                 await asyncio.sleep(self._stall_timeout)
-                raise UpstreamTimeout("Simulated stall.", after_first_content=True)
+                raise UpstreamTimeout("Simulated stall.", after_first_content=True, is_outage=False)
         yield _ending(request, reply)
 
     async def _paced(self, reply: Reply, limit: int | None) -> AsyncGenerator[list[Event], None]:

@@ -116,7 +116,9 @@ async def post_stream(
                 # The server closed a kept connection just before it was used again (llama.cpp
                 # does after every reply): nothing was sent, so this is no second try.
                 reply = await _post(client, timeouts, path, content)
-    except (TimeoutError, openai.OpenAIError, *NETWORK_ERRORS) as error:
+    except TimeoutError as error:
+        raise _late(timeouts.first_byte) from error
+    except (openai.OpenAIError, *NETWORK_ERRORS) as error:
         raise request_error(error, endpoint) from error
     reads = _reads(reply, timeouts)
     try:
@@ -143,16 +145,25 @@ async def _post(
     return cast(httpx2.Response, response)
 
 
+def _late(seconds: float) -> UpstreamTimeout:
+    """Return the error for an answer that did not begin: no reason to ask for a second one."""
+    return UpstreamTimeout(
+        f"The answer did not begin in {seconds:g} s.", retryable=False, accepted=True
+    )
+
+
 async def _reads(reply: httpx2.Response, timeouts: Timeouts) -> AsyncGenerator[bytes, None]:
     read = _reader(reply)
-    wait = timeouts.first_byte
+    begun, wait = False, timeouts.first_byte
     patience = Patience()
     try:
         while chunk := await patience.wait(read(), wait):
-            wait = timeouts.idle
+            begun, wait = True, timeouts.idle
             yield chunk
     except TimeoutError as error:
-        raise UpstreamTimeout(f"No byte of the answer for {wait:g} s.") from error
+        if not begun:
+            raise _late(wait) from error
+        raise UpstreamTimeout(f"No byte of the answer for {wait:g} s.", accepted=True) from error
     except (httpx2.DecodingError, *NETWORK_ERRORS) as error:
         raise StreamBroken(f"The answer broke off: {type(error).__name__}.") from error
     finally:

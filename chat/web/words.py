@@ -46,6 +46,8 @@ WORDS = {
     "demonstration": _("Demonstration, not a language model"),
     "starting": _("Starting …"),
     "thinking": _("Working on it …"),
+    "retrying_in": _("The model server is unavailable. Trying again in {seconds} s."),
+    "retrying": _("The model server is unavailable. Trying again …"),
     "stopping": _("Stopping …"),
     "answer_stopped": _("You stopped this answer."),
     "answer_cut": _("This answer was cut short."),

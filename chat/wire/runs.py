@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from math import ceil
 from typing import Any
+
+from django.utils import timezone
 
 from chat.models import Run, ToolCall
 from chat.models.reasons import Reason
@@ -74,6 +77,8 @@ def run_object(
             "sentence": str(reason.label) if reason else None,
             "state": run.state,
             "waiting": run.waiting,
+            **retry_times(run),
+            "usage_estimated": run.usage_estimated,
             "assistant": assistant_label(run.assistant) if run.assistant else None,
             "cost": cost_object(cost),
             "approvals": [
@@ -83,6 +88,18 @@ def run_object(
             ],
         },
     }
+
+
+def retry_times(run: Run) -> WireObject:
+    """Return when the next request to an unavailable model server is due, and in how many seconds.
+
+    Both are None unless the run waits for that.
+    """
+    at = run.retry_at if run.status == "in_progress" else None
+    if at is None:
+        return {"retry_at": None, "retry_in": None}
+    seconds = (at - timezone.now()).total_seconds()
+    return {"retry_at": unix(at), "retry_in": max(0, ceil(seconds))}
 
 
 def run_as_begun(run: WireObject, status: str) -> WireObject:

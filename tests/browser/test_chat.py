@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import expect
 
 from chat.models import Assistant, Message, Thread
 from chat.wire import text_part
 from tests.browser.conftest import Visit
 from tests.browser.steps import answers, ask, chat_action, last_text, wait_until_idle
+from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
 from tests.world import World
 
@@ -140,6 +143,26 @@ def test_a_failed_answer_says_why_and_can_be_tried_again(
     ending.get_by_role("button", name="Try again").click()
     expect(last_text(page)).to_have_text("Now it works.")
     assert page.locator(".own-text").count() == 1
+
+
+def test_an_answer_that_waits_for_its_model_server_says_when_it_tries_again(
+    world: World, model: ScriptedServer, visit: Visit
+) -> None:
+    model.when("down", Answer(status=503), repeat=True)
+    page = visit(world.acme, "alice")
+    for number in range(3):
+        page.locator("#new-chat").click()
+        ask(page, f"down {number}")
+        expect(answers(page)).to_have_count(1)
+        if number < 2:
+            wait_until_idle(page)
+    waits = answers(page).last.locator(".busy")
+    expect(waits).to_contain_text(re.compile(r"Trying again in \d+ s"))
+    # Of the stored run, as well as of the event that told of it.
+    page.reload()
+    expect(waits).to_contain_text(re.compile(r"Trying again in \d+ s"))
+    model.when("down", Answer(say=("It is back.",)))
+    expect(last_text(page)).to_have_text("It is back.")
 
 
 def test_a_finished_answer_is_announced_once(

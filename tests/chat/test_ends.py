@@ -134,6 +134,22 @@ async def go_on_without_server(case: Case) -> None:
     await say(case.acme, thread=case.run.thread_id, busy="interrupt")
 
 
+async def limit_the_cost(case: Case) -> None:
+    def limit() -> None:
+        with case.acme.scope():
+            TenantPolicy.objects.create(max_cost_per_run=1)
+        terms.forget()
+
+    await case.told.until("text")
+    await in_db(limit)
+    await say(
+        case.acme,
+        thread=case.run.thread_id,
+        assistant=case.run.assistant_id,
+        busy="interrupt",
+    )
+
+
 Before = Callable[[Company, pytest.MonkeyPatch], None]
 
 
@@ -212,6 +228,7 @@ SCENES: dict[Reason, Scene] = {
         status="incomplete",
         options={"max_prompt_tokens": 256},
     ),
+    Reason.PRICE_UNKNOWN: Scene(answers=[LONG], act=limit_the_cost, follows=True),
     Reason.BUDGET: Scene(answers=[calling()], status="incomplete", before=set_a_budget),
     Reason.LOOP: Scene(answers=[calling()] * 3),
     Reason.TOO_MANY_ROUNDS: Scene(answers=[calling()], changes={"MAX_ROUNDS": 1}),

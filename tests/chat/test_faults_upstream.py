@@ -55,7 +55,6 @@ TRANSIENT: dict[str, list[Answer]] = {
     "503": [Answer(status=503)],
     "529": [Answer(status=529, body=error("overloaded_error"))],
     "reset": [Answer(reset=True)],
-    "stall": [Answer(stall=True)],
     "empty": [Answer(malformed="")],
     "a page": [Answer(**HTML)],
     "not events": [Answer(malformed="hello\n\n")],
@@ -199,6 +198,8 @@ ENDS: dict[str, Ends] = {
     ),
     "empty success": Ends(answers=twice(Answer()), reason="stream_broken"),
     "a web page": Ends(answers=twice(Answer(**HTML)), reason="stream_broken"),
+    # The server may be computing still.
+    "stall": Ends(answers=[Answer(stall=True)], reason="upstream_timeout"),
     "stalls in the stream": Ends(
         answers=twice(CUT), reason="upstream_timeout", texts=(("incomplete", "Grüße an 👩‍🚀 "),) * 2
     ),
@@ -365,25 +366,6 @@ async def test_malformed_calls_are_refused_to_the_model_and_the_run_goes_on(
     assert one.run.status == "completed"
     assert [call.status for call in one.calls] == ["refused"] * len(calls)
     assert all(call.output for call in one.calls)
-
-
-async def test_an_open_breaker_stops_no_other_tenant_and_no_other_server(
-    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with working(monkeypatch, upstream_server) as told:
-        await answered(world, upstream_server, told, "responses", [Answer(status=503)] * 5)
-        refused = await answered(world, upstream_server, told, "responses", [])
-        elsewhere = await answered(world, upstream_server, told, "chat", [OK])
-        upstream_server.expect(OK)
-        sent = await say(
-            world.globex, name="gina", assistant=await assistant_on(world.globex, "responses")
-        )
-        assert sent.run is not None
-        await idle()
-        other = await stored(world.globex, sent.run.pk)
-    assert (refused.run.status, refused.run.reason) == ("failed", "upstream_unavailable")
-    assert refused.usage == []
-    assert (elsewhere.run.status, other.run.status) == ("completed", "completed")
 
 
 async def test_the_words_of_a_model_server_reach_nobody(

@@ -23,7 +23,8 @@ from chat.models import Message, Process, Run, RunStep, ToolCall
 from chat.runs import loop, records, recovery
 from chat.runs.claims import ClaimLapsed
 from chat.runs.live import LiveRun, hub
-from chat.runs.turn import COMPLETED, Spent, Turn
+from chat.runs.metering import Spent
+from chat.runs.turn import COMPLETED, Turn
 from chat.tools import registry
 from chat.upstream.base import UsageReported
 from tenants.errors import AtriumError

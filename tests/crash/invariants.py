@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import psycopg
 
 from chat.models.reasons import Reason
 from chat.runs.lifecycle import TERMINAL, TRANSITIONS
+from tests.crash.model import Served
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -62,11 +63,16 @@ _NEVER = {
             AND r.status IN ('queued', 'in_progress', 'requires_action', 'cancelling'))""",
     "I12 usage that is not the run's": """
         SELECT r.id, r.prompt_tokens, r.completion_tokens FROM chat_run r
-        LEFT JOIN chat_usage u ON u.run_id = r.id AND u.outcome = 'used'
+        LEFT JOIN chat_usage u ON u.run_id = r.id AND u.outcome <> 'failed'
         WHERE r.upstream <> 'demo' GROUP BY r.id, r.prompt_tokens, r.completion_tokens HAVING
         r.prompt_tokens <> coalesce(sum(u.quantity) FILTER (WHERE u.kind = 'input_tokens'), 0) OR
         r.completion_tokens <> coalesce(sum(u.quantity) FILTER (WHERE u.kind = 'output_tokens'), 0)
         """,
+    "I12 an estimate without its mark": """
+        SELECT u.id, u.run_id, u.outcome FROM chat_usage u JOIN chat_run r ON r.id = u.run_id
+        WHERE r.upstream <> 'demo' AND u.unit = 'token' AND (
+        (u.outcome IN ('cancelled', 'expired', 'taken_over') AND NOT u.estimated)
+        OR (u.outcome <> 'failed' AND u.estimated AND NOT r.usage_estimated))""",
     "I4 an older claim": "SELECT run FROM crash.edge WHERE token < token_before",
 }
 
@@ -91,11 +97,12 @@ def check_invariants(
     acknowledged: Mapping[str, Acknowledged],
     answer_to: Callable[[str], str],
     effects: Path,
+    served: Sequence[Served],
 ) -> list[str]:
     """Return a line for each breach; `acknowledged` is by client id.
 
     `effects` holds a line, beginning with the call's id, for each effect that
-    a tool had. `connection` must see every tenant's rows.
+    a tool had; `served` is the model server's own log. `connection` must see every tenant's rows.
     """
     found = []
     for rule, query in _NEVER.items():
@@ -105,6 +112,7 @@ def check_invariants(
     found += _messages(connection, acknowledged)
     found += _answers(connection, answer_to)
     found += _effects(connection, effects)
+    found += _metering(connection, served)
     return found
 
 
@@ -172,3 +180,78 @@ def _effects(connection: Connection, effects: Path) -> list[str]:
         "GROUP BY run_id HAVING count(*) > 1"
     ).fetchall()
     return found + [f"I8 {run} called {times} times" for run, times in runs]
+
+
+_METERED = """
+SELECT r.id, q.content->0->'text'->>'value', r.token, u.outcome,
+    coalesce(sum(u.quantity) FILTER (WHERE u.kind = 'input_tokens'), 0)::int,
+    coalesce(sum(u.quantity) FILTER (WHERE u.kind = 'output_tokens'), 0)::int
+FROM chat_run r
+JOIN chat_message q ON q.thread_id = r.thread_id AND q.position = r.through_position
+LEFT JOIN chat_usage u ON u.run_id = r.id AND u.unit = 'token'
+WHERE q.client_id LIKE 'crash-%' AND r.ended_at IS NOT NULL
+GROUP BY r.id, q.content, r.token, u.outcome, u.call
+"""
+
+
+@dataclass(kw_only=True)
+class Metered:
+    """The model calls of one question's runs, by outcome: tokens read and written."""
+
+    runs: set[str] = field(default_factory=set)
+    taken_over: bool = False
+    used: Counter[tuple[int, int]] = field(default_factory=Counter)
+    cut: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def calls(self) -> int:
+        """How many calls were metered."""
+        return self.used.total() + len(self.cut)
+
+    @property
+    def output_tokens(self) -> int:
+        """What was metered as written, of all calls."""
+        return sum(written * count for (_read, written), count in self.used.items()) + sum(
+            written for _read, written in self.cut
+        )
+
+
+def _metering(connection: Connection, served: Sequence[Served]) -> list[str]:
+    """I12: what is metered is what the model server counted itself, as far as it was received."""
+    metered: dict[str, Metered] = defaultdict(Metered)
+    for run, question, token, outcome, read, written in connection.execute(_METERED).fetchall():
+        one = metered[question]
+        one.runs.add(run)
+        one.taken_over = one.taken_over or token > 1
+        if outcome == "used":
+            one.used[read, written] += 1
+        elif outcome is not None:
+            one.cut.append((read, written))
+    by_question: dict[str, list[Served]] = defaultdict(list)
+    for request in served:
+        by_question[request.question].append(request)
+    found: list[str] = []
+    for question, one in metered.items():
+        found += [
+            f"I12 {sorted(one.runs)} {what}"
+            for what in compare_metering(one, by_question[question])
+        ]
+    return found
+
+
+def compare_metering(metered: Metered, served: Sequence[Served]) -> Iterator[str]:
+    """Yield what is metered otherwise than the model server counted it."""
+    whole = Counter((one.input_tokens, one.sent_tokens) for one in served if one.whole)
+    if more := metered.used - whole:
+        yield f"used {dict(more)}, which was not served"
+    sent = sum(one.sent_tokens for one in served)
+    if metered.output_tokens > sent:
+        yield f"{metered.output_tokens} tokens are metered, {sent} were sent"
+    if not metered.taken_over and metered.calls != len(served):
+        yield f"{metered.calls} calls are metered, {len(served)} were served"
+    # Of several claims each has a call; the last requests of a process that froze may be lost.
+    least = min(len(served), metered.used.total() + 1)
+    if metered.taken_over and metered.calls < least:
+        yield f"{metered.calls} calls are metered, at least {least} of {len(served)} were lost"
+    if any(not read for read, _written in metered.cut):
+        yield "a call was cut and has no prompt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 
 from tests.upstream.script import Answer, Call
 from tests.upstream.server import Received, ScriptedServer, last_user_text
@@ -21,6 +22,33 @@ def pieces_of(question: str) -> tuple[str, ...]:
     return tuple(f"{number}. {question} \N{OWL} " for number in range(PIECES))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A request that the model server answered, by its own count of tokens."""
+
+    question: str
+    input_tokens: int
+    sent_tokens: int
+    whole: bool
+
+
+def tokens_of(text: str) -> int:
+    """Return what the model counts for a text: a token for four bytes."""
+    return -(-len(text.encode()) // 4)
+
+
+def prompt_tokens(received: Received) -> int:
+    """Return what the model counts for a prompt."""
+    return tokens_of(json.dumps(received.body["input"], ensure_ascii=False))
+
+
+def written(answer: Answer, *, chunks: int | None = None) -> str:
+    """Return what an answer says, or its first `chunks`; a call is its name and arguments."""
+    if answer.say:
+        return "".join(answer.say[:chunks])
+    return "".join(call.name + call.arguments for call in answer.calls if chunks != 0)
+
+
 class FaithfulModel(ScriptedServer):
     """Answers a question that asks for an effect, for code, or for death with that call first.
 
@@ -29,7 +57,7 @@ class FaithfulModel(ScriptedServer):
 
     holds_next = False
 
-    def _answer_to(self, received: Received) -> Answer | None:
+    def _plain_answer_to(self, received: Received) -> Answer:
         question = last_user_text(received.body)
         if not _has_output(received.body):
             if "effect" in question:
@@ -41,6 +69,24 @@ class FaithfulModel(ScriptedServer):
                 return Answer(calls=(Call(name="die"),))
         held, self.holds_next = self.holds_next, False
         return Answer(say=pieces_of(question), pace=PACE, held_after=1 if held else None)
+
+    def _answer_to(self, received: Received) -> Answer | None:
+        answer = self._plain_answer_to(received)
+        tokens = (prompt_tokens(received), tokens_of(written(answer)), 0, 0)
+        return replace(answer, usage=tokens)
+
+    def served(self) -> list[Served]:
+        """Return what was asked for and sent up to now."""
+        return [
+            Served(
+                question=last_user_text(received.body),
+                input_tokens=prompt_tokens(received),
+                sent_tokens=tokens_of(written(received.answer, chunks=received.chunks)),
+                whole=received.whole,
+            )
+            for received in self.model_requests()
+            if received.answer is not None
+        ]
 
 
 def _has_output(body: dict[str, object]) -> bool:

@@ -133,6 +133,16 @@ class Stand:
             run_id,
         )
 
+    def metered(self, run_id: str, outcome: str) -> list[int]:
+        """Return the written tokens of each model call of a run with that outcome."""
+        rows = self.query(
+            "SELECT quantity::int FROM chat_usage WHERE run_id = %s AND outcome = %s "
+            "AND kind = 'output_tokens' AND estimated ORDER BY id",
+            run_id,
+            outcome,
+        )
+        return [tokens for (tokens,) in rows]
+
     def is_settled(self) -> bool:
         """Tell whether no run is under way; not while the database is starting."""
         try:
@@ -148,6 +158,7 @@ class Stand:
                 connection,
                 acknowledged=self.acknowledged,
                 answer_to=answer_to,
+                served=self.model.served(),
                 effects=self.effects,
             )
 

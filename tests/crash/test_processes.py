@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from tenants.db import in_db
 from tests.clock import WAIT_SECONDS, wait_until
 from tests.crash.clients import send, watch
-from tests.crash.model import answer_to
+from tests.crash.model import answer_to, tokens_of
 from tests.crash.stand import TAKE_OVER_SECONDS, Stand
 from tests.server import Server
 from tests.socket_client import chat_socket
@@ -41,6 +41,8 @@ async def test_an_answer_is_taken_over_when_its_process_is_killed(
     *cut, whole = await in_db(stand.answers, ended["id"])
     assert whole == ("completed", answer_to("killed in mid-answer"))
     assert {status for status, _text in cut} <= {"incomplete"}
+    lost = await in_db(stand.metered, ended["id"], "taken_over")
+    assert lost == [tokens_of(cut[0][1] if cut else "")]
 
 
 async def test_an_answer_is_handed_over_with_what_was_shown_when_its_process_ends(

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -27,6 +28,7 @@ async def send_answer(
     model: str,
     kept: str | None,
     read: threading.Event,
+    on_chunk: Callable[[], None] = lambda: None,
 ) -> web.StreamResponse:
     if answer.delay:
         await asyncio.sleep(answer.delay)
@@ -49,7 +51,7 @@ async def send_answer(
         await response.write(answer.malformed.encode("latin-1"))
     else:
         sent = frames(answer, wire=wire, dialect=dialect, model=model, kept=kept)
-        await _write(response, answer, sent, read=read)
+        await _write(response, answer, sent, read=read, on_chunk=on_chunk)
         if answer.reset_after is not None:
             # It throws away what was not read.
             await until(read.is_set)
@@ -70,6 +72,7 @@ async def _write(
     sent: list[tuple[bytes, bool]],
     *,
     read: threading.Event,
+    on_chunk: Callable[[], None],
 ) -> None:
     limit = answer.end_after if answer.reset_after is None else answer.reset_after
     chunks = written = 0
@@ -82,6 +85,8 @@ async def _write(
         data = frame if limit is None else frame[: limit - written]
         await _write_frame(response, data, answer.write_size)
         written += len(data)
+        if is_chunk:
+            on_chunk()
         if limit is not None and written >= limit:
             break
         if is_chunk and answer.pace:

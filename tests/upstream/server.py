@@ -42,7 +42,8 @@ class Received:
     """A request as it came.
 
     `left` is set when the client closed before the answer's end. A test sets `read` when its
-    client has read what comes before a reset, or before the rest of a held answer.
+    client has read what comes before a reset, or before the rest of a held answer. `chunks` counts
+    what was sent of `answer`, `whole` is set once all of it was.
     """
 
     method: str
@@ -52,6 +53,13 @@ class Received:
     peer: tuple[str, int]
     left: threading.Event = field(default_factory=threading.Event)
     read: threading.Event = field(default_factory=threading.Event)
+    answer: Answer | None = None
+    chunks: int = 0
+    whole: bool = False
+
+    def count_chunk(self) -> None:
+        """Note that another chunk of the answer was sent."""
+        self.chunks += 1
 
 
 @dataclass
@@ -185,12 +193,12 @@ class ScriptedServer:
         if answer is None:
             self.problems.append(f"unexpected {request.path}: {last_user_text(body)!r}")
             return _error(400, "The test upstream did not expect this request.")
-        answer = answer.said_to(body)
+        answer = received.answer = answer.said_to(body)
         try:
             if not body.get("stream") and answer.status == 200:
                 return web.json_response(whole(answer, wire=wire, model=body["model"]))
             kept = self._keep(body, answer)
-            return await send_answer(
+            response = await send_answer(
                 request,
                 answer,
                 wire=wire,
@@ -198,7 +206,10 @@ class ScriptedServer:
                 model=body["model"],
                 kept=kept,
                 read=received.read,
+                on_chunk=received.count_chunk,
             )
+            received.whole = True
+            return response
         except (asyncio.CancelledError, ConnectionError):
             received.left.set()
             raise

@@ -17,6 +17,7 @@ from chat.upstream.base import (
     UsageReported,
 )
 from chat.upstream.breaker import Breaker, Breakers
+from chat.upstream.classify import status_error, stream_error
 from chat.upstream.errors import (
     StreamBroken,
     UpstreamError,
@@ -25,7 +26,7 @@ from chat.upstream.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from chat.upstream.retry import FailedAttempt, RetryPolicy, Timing, stream_with_retries
+from chat.upstream.retry import FailedAttempt, Gate, RetryPolicy, Timing, stream_with_retries
 from tests.upstream.chats import Heard, asking
 
 Step = Event | UpstreamError
@@ -95,7 +96,7 @@ def play(
                 asking(),
                 policy=policy or RetryPolicy(),
                 deadline=deadline,
-                breaker=breaker,
+                gate=Gate(breaker=breaker, caller="a") if breaker else None,
                 on_failed_attempt=note,
                 timing=clock.timing(),
             ):
@@ -176,78 +177,203 @@ def test_usage_of_a_failed_attempt_is_kept() -> None:
     assert failed[0].usage == usage
 
 
-def broken(breaker: Breaker, times: int, error: UpstreamError | None = None) -> None:
-    for _ in range(times):
-        breaker.failed(error or UpstreamUnavailable())
+def fail(breaker: Breaker, *callers: str, error: UpstreamError | None = None) -> None:
+    for caller in callers:
+        breaker.failed(caller, error or UpstreamUnavailable())
 
 
-def test_the_breaker_opens_after_failures_in_a_row() -> None:
-    breaker = Breaker(threshold=3)
-    broken(breaker, 2)
-    breaker.succeeded()
-    broken(breaker, 2)
+def opened(*, pause: float = 0.0, clock: FakeClock | None = None) -> Breaker:
+    """Return a breaker that three callers opened."""
+    now = clock or FakeClock()
+    breaker = Breaker(threshold=3, pause=pause, clock=lambda: now.now)
+    fail(breaker, "a", "b", "c")
+    assert breaker.is_open
+    return breaker
+
+
+async def turns(count: int = 5) -> None:
+    for _turn in range(count):
+        await asyncio.sleep(0)
+
+
+def test_the_breaker_opens_after_failures_of_different_callers() -> None:
+    breaker = Breaker(threshold=3, clock=lambda: 0.0)
+    fail(breaker, "a", "b")
+    breaker.succeeded("c")
+    fail(breaker, "a", "b")
     assert not breaker.is_open
-    broken(breaker, 1)
+    fail(breaker, "c")
     assert breaker.is_open
 
 
-def test_an_open_breaker_asks_nobody() -> None:
-    breaker = Breaker(threshold=1)
-    broken(breaker, 1)
-    upstream = FakeUpstream([ANSWER])
-    heard, _ = play(upstream, FakeClock(), breaker=breaker)
-    assert upstream.asked == 0
-    assert heard.error is not None
-    assert heard.error.code == "breaker_open"
-
-
-@pytest.mark.parametrize("error", [UpstreamRefused(), UpstreamRateLimited()])
-def test_refusals_and_rate_limits_open_no_breaker(error: UpstreamError) -> None:
-    breaker = Breaker(threshold=1)
-    broken(breaker, 5, error)
+def test_a_caller_counts_once() -> None:
+    breaker = Breaker(threshold=2, clock=lambda: 0.0)
+    fail(breaker, *["a"] * 10)
     assert not breaker.is_open
 
 
-def test_one_trial_after_the_cool_down() -> None:
-    clock = FakeClock()
-    breaker = Breaker(threshold=1, cool_down=30.0, clock=lambda: clock.now)
-    broken(breaker, 1)
-    clock.now += 31
-    breaker.admit()
-    with pytest.raises(UpstreamUnavailable):
-        breaker.admit()
-    breaker.succeeded()
-    breaker.admit()
+@pytest.mark.parametrize(
+    "error",
+    [
+        UpstreamRefused(http_status=400),
+        UpstreamRateLimited(http_status=429),
+        StreamBroken(),
+        stream_error({"code": "server_error", "message": "m"}),
+        status_error(409, "", {}),
+    ],
+)
+def test_only_outages_open_a_breaker(error: UpstreamError) -> None:
+    breaker = Breaker(threshold=1, clock=lambda: 0.0)
+    fail(breaker, "a", "b", "c", error=error)
+    assert not breaker.is_open
 
 
-def test_a_failed_trial_opens_it_again() -> None:
-    clock = FakeClock()
-    breaker = Breaker(threshold=1, cool_down=30.0, clock=lambda: clock.now)
-    broken(breaker, 1)
-    clock.now += 31
-    breaker.admit()
-    broken(breaker, 1)
+@pytest.mark.parametrize(
+    "error", [UpstreamTimeout(), UpstreamUnavailable(), status_error(502, "", {})]
+)
+def test_outages_open_it(error: UpstreamError) -> None:
+    breaker = Breaker(threshold=1, clock=lambda: 0.0)
+    fail(breaker, "a", error=error)
     assert breaker.is_open
 
 
-def test_a_cancelled_trial_lets_the_next_one_pass() -> None:
+def test_callers_wait_until_the_pause_is_over_and_are_told() -> None:
+    async def wait() -> list[float | None]:
+        told: list[float | None] = []
+        breaker = Breaker(threshold=1, pause=0.02)
+        fail(breaker, "a")
+        await breaker.admit("b", told.append)
+        return told
+
+    first, last = asyncio.run(wait())
+    assert first is not None
+    assert 0 < first <= 0.02
+    assert last is None
+
+
+def test_one_trial_at_a_time_and_those_tried_least_first() -> None:
+    async def play_it() -> list[str]:
+        admitted: list[str] = []
+        breaker = opened()
+
+        async def ask(caller: str) -> None:
+            await breaker.admit(caller)
+            admitted.append(caller)
+
+        tasks = {name: asyncio.create_task(ask(name)) for name in ("bad", "good", "late")}
+        await turns()
+        assert admitted == ["bad"]
+        fail(breaker, "bad")
+        tasks["bad again"] = asyncio.create_task(ask("bad"))
+        await turns()
+        assert admitted == ["bad", "good"]
+        breaker.succeeded("good")
+        await asyncio.gather(*tasks.values())
+        return admitted
+
+    assert asyncio.run(play_it())[:2] == ["bad", "good"]
+
+
+def test_pauses_grow_with_each_failed_trial() -> None:
     clock = FakeClock()
-    breaker = Breaker(threshold=1, cool_down=30.0, clock=lambda: clock.now)
-    broken(breaker, 1)
-    clock.now += 31
-    breaker.admit()
-    breaker.abandoned()
-    breaker.admit()
+    breaker = opened(pause=1.0, clock=clock)
+
+    async def trials() -> list[float]:
+        pauses: list[float] = []
+        for _trial in range(7):
+            task = asyncio.create_task(
+                breaker.admit("a", lambda seconds: pauses.extend([seconds] if seconds else []))
+            )
+            await turns()
+            assert not task.done()
+            clock.now += pauses[-1]
+            breaker._wake_all()
+            await task
+            fail(breaker, "a")
+        return pauses
+
+    assert asyncio.run(trials()) == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
-def test_retries_stop_when_the_breaker_opens() -> None:
-    upstream = FakeUpstream([[UpstreamUnavailable()] for _ in range(5)])
-    play(upstream, FakeClock(), breaker=Breaker(threshold=2))
-    assert upstream.asked == 2
+@pytest.mark.parametrize("how", ["cancelled", "stopped while waiting"])
+def test_a_trial_that_ends_early_lets_the_next_one_pass(how: str) -> None:
+    async def play_it() -> None:
+        breaker = opened()
+        await breaker.admit("first")
+        second, third = (asyncio.create_task(breaker.admit(name)) for name in ("b", "c"))
+        await turns()
+        if how == "stopped while waiting":
+            second.cancel()
+        breaker.abandoned("first")
+        await (third if second.cancelled() or second.cancelling() else second)
+        third.cancel()
+
+    asyncio.run(play_it())
+
+
+def test_any_answer_to_a_trial_closes_it() -> None:
+    async def play_it() -> Breaker:
+        breaker = opened()
+        await breaker.admit("a")
+        fail(breaker, "a", error=stream_error({"code": "server_error", "message": "m"}))
+        return breaker
+
+    assert not asyncio.run(play_it()).is_open
+
+
+def test_attempts_while_the_breaker_is_open_do_not_count() -> None:
+    failures: list[list[Step]] = [[UpstreamUnavailable()] for _ in range(9)]
+    upstream = FakeUpstream([*failures, ANSWER])
+    breaker = Breaker(threshold=1, pause=0.0)
+    heard, failed = play(upstream, FakeClock(), breaker=breaker)
+    assert heard.text == "Hi"
+    assert [attempt.number for attempt in failed] == list(range(1, 10))
+    assert not breaker.is_open
+
+
+def test_a_late_answer_is_not_asked_for_again() -> None:
+    late = UpstreamTimeout(retryable=False, accepted=True)
+    upstream = FakeUpstream([[late], ANSWER])
+    heard, _ = play(upstream, FakeClock(), breaker=Breaker(threshold=1, pause=0.0))
+    assert (upstream.asked, heard.error) == (1, late)
+
+
+def test_what_fails_while_this_process_stood_still_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upstream = FakeUpstream([[UpstreamTimeout(retryable=False)], ANSWER])
+    breaker = Breaker(threshold=1, pause=0.0)
+    stream = upstream.stream
+    now = [100.0]
+
+    async def frozen(request: ModelRequest) -> AsyncGenerator[list[Event], None]:
+        now[0] += 60.0 if upstream.asked == 0 else 0.0
+        async for events in stream(request):
+            yield events
+
+    monkeypatch.setattr("chat.upstream.freeze.monotonic", lambda: now[0])
+    monkeypatch.setattr(upstream, "stream", frozen)
+    heard, failed = play(upstream, FakeClock(), breaker=breaker)
+    assert (heard.text, len(failed)) == ("Hi", 1)
+    assert not breaker.is_open
 
 
 def test_each_key_has_its_own_breaker() -> None:
-    breakers = Breakers(threshold=1)
-    broken(breakers.of("acme"), 1)
-    assert breakers.of("acme").is_open
-    assert not breakers.of("globex").is_open
+    async def play_it() -> None:
+        breakers = Breakers(threshold=1)
+        fail(breakers.of("acme"), "a")
+        assert breakers.of("acme").is_open
+        assert not breakers.of("globex").is_open
+
+    asyncio.run(play_it())
+
+
+def test_an_open_breaker_is_not_forgotten_for_one_that_is_not_used() -> None:
+    async def play_it() -> None:
+        breakers = Breakers(threshold=1, max_breakers=2)
+        fail(breakers.of("acme"), "a")
+        for name in ("b", "c", "d"):
+            breakers.of(name)
+        assert breakers.of("acme").is_open
+
+    asyncio.run(play_it())

@@ -73,10 +73,23 @@ function ending(run) {
   return run.atrium?.sentence || t(key);
 }
 
+// When a run object that tells of a wait arrived here: the server's clock is not this one.
+const arrivals = new WeakMap();
+
+/** Seconds until the model server is asked again, null unless the run waits for that. */
+function secondsToRetry(run) {
+  const wait = run.atrium?.retry_in ?? null;
+  if (wait === null) return null;
+  if (!arrivals.has(run)) arrivals.set(run, performance.now());
+  return Math.max(0, Math.ceil(wait - (performance.now() - arrivals.get(run)) / 1000));
+}
+
 function activity(run, pieces) {
   if (run?.status === "queued") return t("starting");
   if (run?.status === "cancelling") return t("stopping");
   if (run?.status !== "in_progress") return null;
+  const seconds = secondsToRetry(run);
+  if (seconds !== null) return seconds > 0 ? t("retrying_in", { seconds }) : t("retrying");
   const last = pieces.at(-1);
   if (last?.kind === "text" && textOf(last.message) !== "") return null;
   if (last?.kind === "tools" && last.step.status === "in_progress") return null;
@@ -103,6 +116,7 @@ export class AnswerView {
     this.views = new Map();
     this.run = null;
     this.text = "";
+    this.countdown = null;
   }
 
   /** `entry` and `conversation` as in conversation.js; `last` allows another try. */
@@ -116,12 +130,24 @@ export class AnswerView {
     const doing = activity(run, pieces);
     this.busy.hidden = doing === null;
     setText(this.busy.lastElementChild, doing ?? "");
+    this.#countDown(run, pieces);
     this.#ended(run, last);
     const texts = pieces.filter((piece) => piece.kind === "text");
     this.text = texts.map((piece) => this.views.get(piece.message.id).copied).filter(Boolean).join("\n\n");
     const told = pieces.findLast((piece) => piece.kind === "text")?.message;
     if (told) showMoment(this.when, told.created_at);
     this.actions.hidden = this.text === "" || isActive(run);
+  }
+
+  // Redraws the line alone, every second while the run waits for its model server.
+  #countDown(run, pieces) {
+    clearTimeout(this.countdown);
+    if (run?.status !== "in_progress" || !secondsToRetry(run)) return;
+    this.countdown = setTimeout(() => {
+      if (!this.node.isConnected || this.run !== run) return;
+      setText(this.busy.lastElementChild, activity(run, pieces) ?? "");
+      this.#countDown(run, pieces);
+    }, 1000);
   }
 
   #head(run, pieces, entry) {

@@ -1,0 +1,89 @@
+"""Meter model calls: by what the server reported, else by an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import orjson
+
+from chat import ids
+from chat.models import UsageOutcome
+from chat.upstream.base import ModelRequest, ToolSpec, UsageReported
+from chat.upstream.errors import UpstreamError
+
+BYTES_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Tokens of one model call. `estimated` means that the server did not report them."""
+
+    model: str
+    usage: UsageReported
+    outcome: str = UsageOutcome.USED
+    estimated: bool = False
+    call: str = field(default_factory=lambda: ids.new_id("up_"))
+
+
+def estimate_text(size: int) -> int:
+    """Estimate the tokens of `size` bytes of text, rounded up."""
+    return -(-size // BYTES_PER_TOKEN)
+
+
+def estimate_overhead(instructions: str | None, tools: Iterable[ToolSpec]) -> int:
+    """Estimate the tokens of a prompt besides its messages."""
+    size = len((instructions or "").encode())
+    for tool in tools:
+        size += len(tool.name) + len(tool.description.encode()) + len(orjson.dumps(tool.parameters))
+    return size // BYTES_PER_TOKEN
+
+
+@dataclass(kw_only=True, slots=True)
+class CallMeter:
+    """One model call under way. `prompt_tokens` estimates its messages, `size` is in bytes."""
+
+    request: ModelRequest
+    prompt_tokens: int
+    size: int = 0
+    _reported: UsageReported | None = None
+    _size_at_report: int = 0
+
+    @property
+    def input_tokens(self) -> int:
+        """The estimate of the whole prompt as it was built."""
+        request = self.request
+        return self.prompt_tokens + estimate_overhead(request.instructions, request.tools)
+
+    @property
+    def output_tokens(self) -> int:
+        """The estimate of what was received so far."""
+        return estimate_text(self.size)
+
+    def note_report(self, usage: UsageReported) -> None:
+        """Keep what the server reports; a later report replaces an earlier one."""
+        self._reported, self._size_at_report = usage, self.size
+
+    def spent(self, outcome: str, *, is_whole: bool = False) -> Spent:
+        """Return what the call used: as reported, with an estimate of what no report covers.
+
+        The last report of a whole answer covers all of it.
+        """
+        usage, model = self._reported, self.request.model
+        if usage is None:
+            usage = UsageReported(self.input_tokens, self.output_tokens)
+            return Spent(model=model, usage=usage, outcome=outcome, estimated=True)
+        covered = is_whole or self.size == self._size_at_report
+        if covered or usage.output_tokens >= self.output_tokens:
+            return Spent(model=model, usage=usage, outcome=outcome)
+        usage = UsageReported(
+            usage.input_tokens, self.output_tokens, usage.cached_tokens, usage.reasoning_tokens
+        )
+        return Spent(model=model, usage=usage, outcome=outcome, estimated=True)
+
+    def spent_by_failure(self, error: UpstreamError) -> Spent:
+        """Return what a failed attempt used: nothing where the server did not begin to answer."""
+        outcome = UsageOutcome.FAILED
+        if self._reported is not None or error.accepted or error.after_first_content:
+            return self.spent(outcome)
+        return Spent(model=self.request.model, usage=UsageReported(0, 0), outcome=outcome)

@@ -1,0 +1,243 @@
+"""A model server that is down: runs wait for it, say so, and go on when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from chat import wire
+from chat.actions.runs import cancel_run
+from chat.actions.sending import Sent
+from chat.models import Run
+from chat.runs import recovery, upstreams
+from chat.runs.waiting import waiting_runs
+from chat.runs.worker import worker
+from chat.upstream.breaker import Breaker, Breakers
+from tenants.db import in_db
+from tests import clock
+from tests.chat.at_work import Told, assistant_on, idle, lose_patience, say, stored, working
+from tests.clock import pass_time, promised
+from tests.upstream.script import Answer
+from tests.upstream.server import ScriptedServer
+from tests.world import Company, World
+
+DOWN = Answer(status=503)
+OK = Answer(say=("All ", "is ", "well."))
+ANSWERED_FAILURE = Answer(error={"code": "server_error", "message": "m"})
+# Shorter than the time of a run.
+LONG_PAUSE = 300.0
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return what sets the pause of breakers made from now on, in seconds."""
+
+    def set_pause(seconds: float) -> None:
+        def make(self: Breakers, key: Any) -> Breaker:
+            made = self._by_key.get(key)
+            if made is None:
+                made = self._by_key[key] = Breaker(pause=seconds, max_pause=seconds)
+            return made
+
+        monkeypatch.setattr(Breakers, "of", make)
+
+    return set_pause
+
+
+async def asked(company: Company, text: str, *, name: str = "alice") -> Sent:
+    """Ask the model server in a chat of its own."""
+    return await say(company, text, name=name, assistant=await assistant_on(company, "responses"))
+
+
+def status_of(sent: Sent, told: Told) -> dict[str, Any]:
+    """Return the last run object that readers were told."""
+    assert sent.run is not None
+    runs = [
+        data
+        for run, name, data in told.events
+        if run == sent.run.pk and name.startswith("thread.run.") and data["object"] == "thread.run"
+    ]
+    return runs[-1]
+
+
+async def outage(world: World, upstream: ScriptedServer, told: Told) -> list[Sent]:
+    """Let the server be down: runs of two chats fail, those of three more wait and are returned."""
+    for number in range(5):
+        upstream.when(f"down {number}", DOWN, repeat=True)
+    for number in (3, 4):
+        await asked(world.acme, f"down {number}")
+        await idle()
+    sent = [await asked(world.acme, f"down {number}") for number in range(3)]
+    await clock.until(lambda: len(waiting_runs) == len(sent))
+    return sent
+
+
+async def stop(company: Company, sent: Sequence[Sent]) -> None:
+    """Stop these runs of alice."""
+    for message in sent:
+        assert message.run is not None
+        await in_db(cancel_run, company.principal("alice"), message.run.pk)
+    await idle()
+
+
+async def test_one_failing_prompt_stops_nobody(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream_server.when("bad", DOWN, repeat=True)
+    upstream_server.when("good", OK)
+    async with working(monkeypatch, upstream_server):
+        bad = await asked(world.acme, "bad")
+        await idle()
+        assert bad.run is not None
+        # Whoever asks for it again asks the same question.
+        for _again in range(3):
+            await say(world.acme, "bad", thread=bad.thread.pk, assistant=bad.run.assistant_id)
+            await idle()
+        good = await asked(world.acme, "good", name="pat")
+        await idle()
+    assert good.run is not None
+    assert (await stored(world.acme, bad.run.pk)).run.reason == "upstream_unavailable"
+    assert (await stored(world.acme, good.run.pk)).run.status == "completed"
+
+
+async def test_answered_failures_stop_nobody(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream_server.when("bad", ANSWERED_FAILURE, repeat=True)
+    upstream_server.when("good", OK)
+    async with working(monkeypatch, upstream_server):
+        for _chat in range(4):
+            await asked(world.acme, "bad")
+        await idle()
+        good = await asked(world.acme, "good", name="pat")
+        await idle()
+    assert good.run is not None
+    assert (await stored(world.acme, good.run.pk)).run.status == "completed"
+
+
+async def test_runs_wait_and_say_so(
+    world: World,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: Callable[[float], None],
+) -> None:
+    pauses(LONG_PAUSE)
+    async with working(monkeypatch, upstream_server, MAX_RUNS=3) as told:
+        before = await outage(world, upstream_server, told)
+        requests = len(upstream_server.model_requests())
+        later = await asked(world.acme, "later", name="pat")
+        await clock.until(lambda: len(waiting_runs) == 4)
+        assert later.run is not None
+        for sent in (*before, later):
+            run = status_of(sent, told)
+            assert run["status"] == "in_progress"
+            assert 0 < run["atrium"]["retry_in"] <= LONG_PAUSE
+        # What waits takes no place from others.
+        assert worker.claim_owner is not None
+        assert len(upstream_server.model_requests()) == requests
+        await until_stored(world.acme, later, waits=True)
+        await in_db(cancel_run, world.acme.principal("pat"), later.run.pk)
+        with promised(2):
+            await clock.until(lambda: len(waiting_runs) == 3)
+        upstream_server.when("elsewhere", OK)
+        other = await asked(world.globex, "elsewhere", name="gina")
+        await clock.until(lambda: status_of(other, told)["status"] == "completed")
+        await stop(world.acme, before)
+    one = await stored(world.acme, later.run.pk)
+    assert (one.run.status, one.usage) == ("cancelled", [])
+    assert wire.run_object(one.run)["atrium"]["retry_in"] is None
+
+
+async def until_stored(company: Company, sent: Sent, *, waits: bool) -> Run:
+    """Wait until the row tells whether the run waits."""
+    assert sent.run is not None
+    async with asyncio.timeout(clock.WAIT_SECONDS):
+        while True:
+            run = (await stored(company, sent.run.pk)).run
+            if (run.retry_at is not None) == waits:
+                return run
+            await asyncio.sleep(0.01)
+
+
+async def test_all_go_on_when_the_server_is_back(
+    world: World,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: Callable[[float], None],
+) -> None:
+    pauses(LONG_PAUSE)
+    async with working(monkeypatch, upstream_server) as told:
+        sent = await outage(world, upstream_server, told)
+        for number in range(3):
+            upstream_server.when(f"down {number}", OK)
+        pass_time(LONG_PAUSE)
+        await idle()
+        assert all(status_of(one, told)["status"] == "completed" for one in sent)
+    assert sent[0].run is not None
+    one = await stored(world.acme, sent[0].run.pk)
+    assert one.run.retry_at is None
+    assert (one.attempts("used"), one.spent("used")) == (1, [11, 7])
+
+
+async def test_a_poisonous_trial_does_not_keep_the_others_waiting(
+    world: World,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: Callable[[float], None],
+) -> None:
+    pauses(0.05)
+    upstream_server.when("good", OK)
+    async with working(monkeypatch, upstream_server) as told:
+        poisonous = await outage(world, upstream_server, told)
+        good = await asked(world.acme, "good", name="pat")
+        await clock.until(lambda: status_of(good, told)["status"] == "completed")
+        await stop(world.acme, poisonous)
+
+
+async def test_a_waiting_run_goes_on_in_another_process(
+    world: World,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: Callable[[float], None],
+) -> None:
+    pauses(LONG_PAUSE)
+    async with working(monkeypatch, upstream_server) as told:
+        [first, *_others] = await outage(world, upstream_server, told)
+        await until_stored(world.acme, first, waits=True)
+    assert first.run is not None
+    left = await stored(world.acme, first.run.pk)
+    assert (left.run.status, left.run.owner) == ("in_progress", None)
+    assert left.attempts("taken_over") == 0
+    for number in range(3):
+        upstream_server.when(f"down {number}", OK)
+    async with working(monkeypatch, upstream_server):
+        for run_id, tenant_id in await in_db(recovery.lapsed_runs):
+            await worker.take_over(tenant_id, run_id)
+        await idle()
+    assert (await stored(world.acme, first.run.pk)).run.status == "completed"
+
+
+async def test_a_late_server_is_asked_once(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream_server.expect(Answer(stall=True))
+    async with working(monkeypatch, upstream_server):
+        sent = await asked(world.acme, "slow")
+        await asyncio.to_thread(upstream_server.wait_for_requests)
+        lose_patience()
+        await idle()
+    assert sent.run is not None
+    one = await stored(world.acme, sent.run.pk)
+    assert (one.run.status, one.run.reason) == ("failed", "upstream_timeout")
+    assert len(upstream_server.model_requests()) == 1
+    # It was computing: that is billed.
+    assert one.spent("failed")[0] > 0
+
+
+def test_there_is_one_breaker_for_each_tenant_and_server(world: World) -> None:
+    tenants = (world.acme.tenant.pk, world.globex.tenant.pk)
+    found = {upstreams.breaker_of(tenant, name) for tenant in tenants for name in ("", "demo")}
+    assert len(found) == 4
