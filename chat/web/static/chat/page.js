@@ -146,7 +146,7 @@ function changed(which) {
 function drawAround() {
   composer.setBusy(conversation.activeRun !== null);
   lookAfter(conversation.activeRun);
-  drawQueue([...conversation.queued.values()], withdraw);
+  drawQueue([...conversation.queued.values()], { deciding: conversation.deciding, withdraw });
   drawWelcome(conversation.empty, choice.chosen, ask);
   drawHeader(conversation.thread);
 }
