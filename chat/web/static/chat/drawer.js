@@ -6,30 +6,39 @@ const opener = document.getElementById("open-side");
 const closer = document.getElementById("close-side");
 const narrow = matchMedia("(max-width: 53.99rem)");
 
+const isOpen = () => document.body.classList.contains("drawer-open");
+
 function set(open) {
   const covering = open && narrow.matches;
+  const focused = side.contains(document.activeElement);
   document.body.classList.toggle("drawer-open", covering);
   side.inert = narrow.matches && !open;
   main.inert = covering;
   shade.hidden = !covering;
   opener.setAttribute("aria-expanded", String(covering));
+  // What leaves the screen keeps no focus.
+  if (side.inert && focused) opener.focus({ preventScroll: true });
 }
 
 export function closeDrawer({ refocus = false } = {}) {
   if (!narrow.matches) return;
   set(false);
-  if (refocus) opener.focus();
+  if (refocus) opener.focus({ preventScroll: true });
 }
 
 export function attachDrawer() {
   opener.addEventListener("click", () => {
     set(true);
-    closer.focus();
+    closer.focus({ preventScroll: true });
   });
   closer.addEventListener("click", () => closeDrawer({ refocus: true }));
-  shade.addEventListener("click", () => closeDrawer());
-  side.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && narrow.matches) closeDrawer({ refocus: true });
+  shade.addEventListener("click", () => closeDrawer({ refocus: true }));
+  // Wherever the focus is: a click beside everything leaves it to the body.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented || !isOpen()) return;
+    if (document.querySelector("dialog:modal")) return;
+    event.preventDefault();
+    closeDrawer({ refocus: true });
   });
   narrow.addEventListener("change", () => set(false));
   set(false);
