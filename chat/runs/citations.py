@@ -100,29 +100,30 @@ class Marks:
     async def settled(self, text: str, *, said: str) -> Settled:
         """Return what of `text`, and of what was held back, may go on after what was `said`."""
         text, self.held = self.held + text, ""
-        out, citations = "", list[tuple[Passage, Annotation]]()
-        while (at := text.find(OPEN)) >= 0:
-            out, text = out + text[:at], text[at:]
-            opened = _OPENED.match(text)
+        out, citations, start = list[str](), list[tuple[Passage, Annotation]](), 0
+        while (at := text.find(OPEN, start)) >= 0:
+            out.append(text[start:at])
+            opened = _OPENED.match(text, at)
             assert opened is not None
-            inner, rest = opened[0], text[opened.end() :]
-            if not rest:
-                self.held = text
-                return Settled(out, citations)
-            if not rest.startswith(CLOSE):
-                out, text = out + inner, rest
+            start = opened.end()
+            if start == len(text):
+                self.held = text[at:]
+                return Settled("".join(out), citations)
+            if text[start] != CLOSE:
+                out.append(opened[0])
                 continue
-            mark, text = inner + CLOSE, rest[1:]
+            mark, start = opened[0] + CLOSE, start + 1
             if not _LIKE_A_MARK.match(mark[1:-1]):
-                out += mark
+                out.append(mark)
                 continue
             passage = await self._passage(mark)
             if passage is not None:
+                before = said + "".join(out)
                 # Choosing the quote takes milliseconds, which other chats need not wait for.
-                made = await asyncio.to_thread(passage.annotation, mark, said=said + out)
+                made = await asyncio.to_thread(passage.annotation, mark, said=before)
                 citations.append((passage, made))
-                out += mark
-        return Settled(out + text, citations)
+                out.append(mark)
+        return Settled("".join(out) + text[start:], citations)
 
     def rest(self) -> str:
         """Return what was held back at the end of an answer, unless it was a mark's beginning."""

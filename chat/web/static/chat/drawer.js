@@ -4,16 +4,20 @@ const main = document.getElementById("main");
 const shade = document.getElementById("shade");
 const opener = document.getElementById("open-side");
 const closer = document.getElementById("close-side");
+const skip = document.querySelector(".skip");
 const narrow = matchMedia("(max-width: 53.99rem)");
+// Whether the focus was last in the list: what is hidden has lost it before scripts are told.
+let held = false;
 
 const isOpen = () => document.body.classList.contains("drawer-open");
 
 function set(open) {
   const covering = open && narrow.matches;
-  const focused = side.contains(document.activeElement);
+  const { activeElement } = document;
+  const focused = side.contains(activeElement) || (held && activeElement === document.body);
   document.body.classList.toggle("drawer-open", covering);
   side.inert = narrow.matches && !open;
-  main.inert = covering;
+  main.inert = skip.inert = covering;
   shade.hidden = !covering;
   opener.setAttribute("aria-expanded", String(covering));
   // What leaves the screen keeps no focus.
@@ -39,6 +43,9 @@ export function attachDrawer() {
     if (document.querySelector("dialog:modal")) return;
     event.preventDefault();
     closeDrawer({ refocus: true });
+  });
+  document.addEventListener("focusin", ({ target }) => {
+    held = side.contains(target);
   });
   narrow.addEventListener("change", () => set(false));
   set(false);
