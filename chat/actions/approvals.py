@@ -59,7 +59,8 @@ def is_waiting_for_approval(run: Run) -> bool:
     """Return True if the run waits until a person approves or declines a call."""
     if run.status != RunStatus.REQUIRES_ACTION:
         return False
-    return ToolCall.objects.filter(run=run, status=CallStatus.WAITING).exists()
+    waiting: bool = ToolCall.objects.filter(run=run, status=CallStatus.WAITING).exists()
+    return waiting
 
 
 def decide(principal: Principal, call: ToolCall, decision: str, *, arguments_hash: str) -> None:

@@ -216,7 +216,8 @@ async def answer_to(socket: ChatSocket, message: str) -> Frame:
     """Return the completed run that answers a message which waited."""
 
     def is_placed(frame: Frame) -> bool:
-        return frame["event"] == "thread.message.created" and frame["data"]["id"] == message
+        placed: bool = frame["data"].get("id") == message
+        return placed and frame["event"] == "thread.message.created"
 
     run = (await socket.until(is_placed))["run"]
     return await socket.until_ended(run)
