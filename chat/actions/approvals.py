@@ -55,11 +55,12 @@ def decide_call(
         return run
 
 
-def decline_waiting(principal: Principal, run: Run) -> None:
-    """Decline every waiting call of a run, in the caller's transaction; the run goes on."""
-    for call in ToolCall.objects.filter(run=run, status=CallStatus.WAITING).select_for_update():
-        decide(principal, call, "decline", arguments_hash=call.arguments_hash)
-    continue_if_answered(run)
+def is_waiting_for_approval(run: Run) -> bool:
+    """Return True if the run waits until a person approves or declines a call."""
+    if run.status != RunStatus.REQUIRES_ACTION:
+        return False
+    waiting: bool = ToolCall.objects.filter(run=run, status=CallStatus.WAITING).exists()
+    return waiting
 
 
 def decide(principal: Principal, call: ToolCall, decision: str, *, arguments_hash: str) -> None:

@@ -9,7 +9,6 @@ from uuid import UUID
 from django.db import transaction
 
 from chat.actions.appending import append_messages, clean_messages, locked_thread, take_files
-from chat.actions.approvals import decline_waiting
 from chat.actions.fields import clean_metadata, row_named
 from chat.actions.resources import clean_tool_resources, settled
 from chat.actions.run_options import clean_run_options
@@ -24,7 +23,7 @@ from chat.errors import (
     ThreadFull,
     TooManyRuns,
 )
-from chat.models import Assistant, Run, RunStatus, Thread
+from chat.models import Assistant, Run, Thread
 from chat.models.assistants import BusyPolicy
 from chat.runs import terms
 from chat.runs.launch import active_run_of, launch
@@ -51,7 +50,8 @@ def create_run(
 
     `options` are those of `clean_run_options`. While another run is active
     `busy` decides: "reject" (as None does), "queue" (this one waits for its
-    turn), or "interrupt" (stop that one, then this has its turn).
+    turn; an open approval stays open), or "interrupt" (stop that one, then this
+    has its turn).
 
     Raises:
         NotFound: for an unknown thread or assistant.
@@ -165,12 +165,8 @@ def _wait(
         raise ThreadFull()
     take_files(principal, thread, messages, param="additional_messages")
     run = _insert(principal, asked, additional_messages=messages)
-    active = locked_run(principal, behind, thread_id=thread.pk)
     if interrupt:
-        request_cancel(active, INTERRUPTED)
-    elif active.status == RunStatus.REQUIRES_ACTION:
-        # Whoever asks on instead of approving has declined.
-        decline_waiting(principal, active)
+        request_cancel(locked_run(principal, behind, thread_id=thread.pk), INTERRUPTED)
     run.refresh_from_db(fields=["waiting", "owner", "token", "through_position", "expires_at"])
     return run
 

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from chat import wire
-from chat.actions.approvals import decline_waiting
+from chat.actions.approvals import is_waiting_for_approval
 from chat.actions.assistants import offered_assistant
 from chat.actions.attachments import attach
 from chat.actions.contents import clean_content
@@ -77,7 +77,9 @@ def create_message(
     `content` is text or content parts, `attachments` are files and the tools that
     get them. Without `thread_id` a new thread is made. While an answer is under
     way `busy` decides: "reject", "queue" or "interrupt" (stop it, then answer
-    this); None is as the assistant has it.
+    this); None is as the assistant has it. While the answer waits for an
+    approval, only an "interrupt" that the caller names stops it: the assistant's
+    own setting queues the message and leaves the approval open.
 
     Raises:
         NotFound: for an unknown thread, assistant or file.
@@ -152,7 +154,8 @@ def _create(principal: Principal, thread_id: str | None, asked: Asked) -> Sent:
     active_id = active_run_of(thread.pk, member_id=principal.membership_id)
     if active_id is not None:
         active = Run.objects.select_related("assistant").get(pk=active_id)
-        return _while_busy(principal, thread, message, active, asked.busy or assistant.busy_policy)
+        busy = asked.busy or _policy_of(assistant, active)
+        return _while_busy(principal, thread, message, active, busy)
     return _answer(principal, thread, message, assistant)
 
 
@@ -201,6 +204,17 @@ def _answer(principal: Principal, thread: Thread, message: Message, assistant: A
     return Sent(thread=thread, message=message, run=run)
 
 
+def _policy_of(assistant: Assistant, active: Run) -> str:
+    """Return how the assistant is set to treat a message while `active` runs.
+
+    A setting does not end an open approval: its author sees the card and did not ask to stop.
+    """
+    busy = assistant.busy_policy
+    if busy == BusyPolicy.INTERRUPT and is_waiting_for_approval(active):
+        return BusyPolicy.QUEUE
+    return busy
+
+
 def _while_busy(
     principal: Principal, thread: Thread, message: Message, active: Run, busy: str
 ) -> Sent:
@@ -212,9 +226,6 @@ def _while_busy(
     tell(principal.tenant_id, thread.pk, "atrium.message.queued", wire.message_object(message))
     if busy == BusyPolicy.INTERRUPT:
         request_cancel(active, INTERRUPTED)
-    elif active.status == RunStatus.REQUIRES_ACTION:
-        # Whoever writes on instead of approving has declined.
-        decline_waiting(principal, active)
     message.refresh_from_db(fields=["position"])
     return Sent(thread=thread, message=message, run=None)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -101,31 +101,31 @@ class Marks:
     async def settled(self, text: str, *, said: str) -> Settled:
         """Return what of `text`, and of what was held back, may go on after what was `said`."""
         text, self.held = self.held + text, ""
-        out, citations = "", list[tuple[Passage, Annotation]]()
-        while (at := text.find(OPEN)) >= 0:
-            out += _drop_forged_ends(text[:at], before=said + out)
-            text = text[at:]
-            opened = _OPENED.match(text)
+        out, citations, start = list[str](), list[tuple[Passage, Annotation]](), 0
+        while (at := text.find(OPEN, start)) >= 0:
+            out.append(_drop_forged_ends(text[start:at], said, out))
+            opened = _OPENED.match(text, at)
             assert opened is not None
-            inner, rest = opened[0], text[opened.end() :]
-            if not rest:
-                self.held = text
-                return Settled(out, citations)
-            if not rest.startswith(CLOSE):
-                out, text = out + inner, rest
+            start = opened.end()
+            if start == len(text):
+                self.held = text[at:]
+                return Settled("".join(out), citations)
+            if text[start] != CLOSE:
+                out.append(opened[0])
                 continue
-            mark, text = inner + CLOSE, rest[1:]
+            mark, start = opened[0] + CLOSE, start + 1
             if not _LIKE_A_MARK.match(mark[1:-1]):
-                out += mark
+                out.append(mark)
                 continue
             passage = await self._passage(mark)
             if passage is not None:
+                before = said + "".join(out)
                 # Choosing the quote takes milliseconds, which other chats need not wait for.
-                made = await asyncio.to_thread(passage.annotation, mark, said=said + out)
+                made = await asyncio.to_thread(passage.annotation, mark, said=before)
                 citations.append((passage, made))
-                out += mark
-        out += _drop_forged_ends(text, before=said + out)
-        return Settled(out, citations)
+                out.append(mark)
+        out.append(_drop_forged_ends(text[start:], said, out))
+        return Settled("".join(out), citations)
 
     def rest(self) -> str:
         """Return what was held back at the end of an answer, unless it was a mark's beginning."""
@@ -161,19 +161,33 @@ class Marks:
         return self._results[token]
 
 
-def _drop_forged_ends(text: str, *, before: str) -> str:
-    """Return `text` without closing brackets that would complete a mark begun in `before`.
+def _drop_forged_ends(text: str, said: str, out: Sequence[str]) -> str:
+    """Return `text` without closing brackets that would complete a mark begun before it.
 
     A mark inside another one's beginning is taken out when it does not resolve. What stood
-    around it must not join into a mark that nothing has checked.
+    around it must not join into a mark that nothing has checked. `out` are the pieces that come
+    between what the message `said` and `text`.
     """
-    kept = ""
-    while (at := text.find(CLOSE)) >= 0:
-        kept, text = kept + text[:at], text[at + 1 :]
-        opened = _UNCLOSED.search((before + kept)[-LONGEST_MARK:])
-        if opened is None or not _LIKE_A_MARK.match(opened[1]):
-            kept += CLOSE
-    return kept + text
+    if CLOSE not in text:
+        return text
+    tail, kept = _tail(said, out), list[str]()
+    *pieces, last = text.split(CLOSE)
+    for piece in pieces:
+        opened = _UNCLOSED.search((tail + piece)[-LONGEST_MARK:])
+        forged = opened is not None and _LIKE_A_MARK.match(opened[1])
+        kept.append(piece if forged else piece + CLOSE)
+        tail = (tail + kept[-1])[-LONGEST_MARK:]
+    return "".join((*kept, last))
+
+
+def _tail(said: str, out: Sequence[str]) -> str:
+    """Return the end of the text so far, as long as a mark can be."""
+    tail = ""
+    for piece in reversed(out):
+        tail = piece + tail
+        if len(tail) >= LONGEST_MARK:
+            return tail
+    return said[-LONGEST_MARK:] + tail
 
 
 def _verified(result: dict[str, Any]) -> Passage | None:

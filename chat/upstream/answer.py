@@ -163,7 +163,10 @@ class AnswerParser:
 
     def arguments(self, call: Call, value: object, out: list[Event]) -> None:
         if isinstance(value, (dict, list)):
-            value = orjson.dumps(value).decode()
+            try:
+                value = orjson.dumps(value).decode()
+            except orjson.JSONEncodeError as error:
+                raise StreamBroken("The arguments of a call are nested too deeply.") from error
         if value and isinstance(value, str) and (text := self._arguments_cleaner.clean(value)):
             call.text += text
             if call.name:

@@ -119,7 +119,10 @@ class ToolCallRescue:
         if name not in self._names:
             return None
         if isinstance(arguments, dict):
-            return str(name), orjson.dumps(arguments).decode()
+            try:
+                return str(name), orjson.dumps(arguments).decode()
+            except orjson.JSONEncodeError:
+                return None  # nested more deeply than it writes
         return (str(name), arguments) if isinstance(arguments, str) else None
 
     def _flush(self, out: list[Event]) -> None:

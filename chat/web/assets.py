@@ -54,6 +54,7 @@ MODULES = tuple(
         "page-data",
         "passage",
         "pictures",
+        "plain",
         "problems",
         "queue",
         "readers",

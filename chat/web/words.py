@@ -17,6 +17,7 @@ WORDS = {
     "discard": _("Take back"),
     "too_long": _("This message is too long. Send it in parts."),
     "waiting": _("Waiting until this answer is finished"),
+    "waiting_for_decision": _("Waiting for your decision above"),
     "withdraw": _("Take back"),
     "placeholder": _("Write a message"),
     "placeholder_busy": _("Write the next message"),

@@ -119,7 +119,7 @@ def _argument(call: ToolCall, name: str) -> str:
     """Return an argument of a call as the model sent it, "" where it is none."""
     try:
         given = json.loads(call.arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(given.get(name, "")) if isinstance(given, dict) else ""
 

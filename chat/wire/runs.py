@@ -174,5 +174,5 @@ def readable_arguments(arguments: str) -> Any:
     """Return the parsed arguments, or their text where they are not JSON."""
     try:
         return json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments

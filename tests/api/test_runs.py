@@ -332,6 +332,21 @@ def test_all_calls_are_answered_at_once(alice: Api, world: World, waiting: dict[
     assert statuses == {ours: "completed", theirs: "declined"}
 
 
+def test_a_run_in_line_decides_no_approval(
+    alice: Api, world: World, waiting: dict[str, Any]
+) -> None:
+    path = f"threads/{waiting['thread_id']}/runs"
+    body = {"assistant_id": world.acme.assistant.pk}
+    assert alice.post(path, **body).status_code == 400
+    in_line = alice.post(path, **body, busy="queue").json()
+    assert in_line["atrium"]["waiting"] is True
+    found = alice.get(f"{path}/{waiting['id']}").json()
+    assert (found["status"], found["required_action"]) == (
+        "requires_action",
+        waiting["required_action"],
+    )
+
+
 def test_outputs_are_taken_once(alice: Api, waiting: dict[str, Any]) -> None:
     ours, theirs = calls_of(waiting)
     answers = outputs((ours, "sun"), (theirs, "decline"))

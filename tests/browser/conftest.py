@@ -29,6 +29,12 @@ ARGUMENTS = [
 ]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that is marked `motion` without and with motion."""
+    if metafunc.definition.get_closest_marker("motion") and "motion" in metafunc.fixturenames:
+        metafunc.parametrize("motion", ["reduce", "no-preference"], ids=["still", "moving"])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark everything in this folder."""
     folder = Path(__file__).parent
@@ -135,13 +141,19 @@ def watch(site: Server) -> Watch:
 
 
 @pytest.fixture
-def visit(chromium: Browser, site: Server, watch: Watch) -> Iterator[Visit]:
+def motion() -> str:
+    """What people told their system of motion: most tests run without it, for they are quicker."""
+    return "reduce"
+
+
+@pytest.fixture
+def visit(chromium: Browser, site: Server, watch: Watch, motion: str) -> Iterator[Visit]:
     """Open a page as a signed-in person: `visit(company, name, path, **context options)`."""
     contexts = []
 
     def open_page(company: Company, name: str, path: str = "/", **options: Any) -> Page:
         context = chromium.new_context(
-            **{"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **options}
+            **{"viewport": {"width": 1280, "height": 800}, "reduced_motion": motion, **options}
         )
         context.set_default_timeout(TIMEOUT)
         contexts.append(context)

@@ -169,6 +169,7 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(
         assert too_wide(page) == [], width
 
 
+@pytest.mark.motion
 def test_on_a_phone_the_chats_are_a_drawer(world: World, visit: Visit) -> None:
     page = visit(world.acme, "alice", **PHONE)
     expect(page.locator("#threads a").first).to_be_hidden()
@@ -178,6 +179,7 @@ def test_on_a_phone_the_chats_are_a_drawer(world: World, visit: Visit) -> None:
     expect(page.locator(".own-text")).to_contain_text("CANARY-ACME-ALICE-USER")
 
 
+@pytest.mark.motion
 def test_keys_alone_do_everything(world: World, model: ScriptedServer, visit: Visit) -> None:
     model.expect(say=("Answer.",))
     page = visit(world.acme, "alice")
@@ -200,6 +202,7 @@ def test_keys_alone_do_everything(world: World, model: ScriptedServer, visit: Vi
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
 
 
+@pytest.mark.motion
 def test_the_menus_follow_the_keyboard_pattern(world: World, visit: Visit) -> None:
     page = visit(world.acme, "alice")
     page.locator("#account-button").focus()
@@ -224,6 +227,7 @@ def test_the_chosen_scheme_holds_from_the_first_paint(world: World, visit: Visit
     assert paper == "rgb(27, 28, 31)"
 
 
+@pytest.mark.motion
 def test_the_reader_keeps_their_place_while_text_grows(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:
@@ -245,6 +249,7 @@ def test_the_reader_keeps_their_place_while_text_grows(
     expect(answers(page).last.locator(".actions")).to_be_in_viewport(ratio=1)
 
 
+@pytest.mark.motion
 def test_the_page_follows_after_a_message_of_many_lines(
     world: World, model: ScriptedServer, visit: Visit
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Visit
+from chat.models import Message
+from chat.wire import text_part
+from tests.browser.conftest import Visit, Watch
 from tests.browser.steps import ask, copy_with, last_text, wait_until_idle
 from tests.upstream.server import ScriptedServer
 from tests.world import World
@@ -47,6 +49,112 @@ DRAW = """async ([text, size]) => {
     for (const link of place.querySelectorAll("a")) link.dispatchEvent(new Event("mouseover"));
     return [...place.querySelectorAll("a")].map((link) => link.protocol);
 }"""
+
+
+DEEP = {
+    "quotes": ">" * 2_000 + " deep",
+    "quotes that go on": ">" * 2_000 + " deep\nlazy\nlines",
+    "quotes in many lines": ("> " * 2_000 + "deep\nlazy\n") * 3,
+    "lists in one line": "- " * 2_000 + "deep\nlazy",
+    "lists by indentation": "\n".join("  " * level + "- deep" for level in range(300)),
+    "quotes and lists": "> - " * 1_000 + "deep\nlazy\n> more",
+    "numbers": "1. " * 2_000 + "deep",
+    "stars": "*a " * 2_000 + "deep" + "*" * 2_000,
+    "emphasis": "*a **b " * 1_000 + "deep" + "c** d*" * 1_000,
+    "underscores": "_a " * 20_000 + "deep" + "b_" * 20_000,
+    "struck out": "~~a " * 2_000 + "deep" + "b~~" * 2_000,
+    "brackets": "[" * 2_000 + "deep",
+    "links": "[" * 2_000 + "deep" + "](https://example.com/)" * 2_000,
+    "pictures": "![" * 2_000 + "deep" + "](https://example.com/)" * 2_000,
+    "groups of a formula": "$$\n" + "{" * 3_000 + "deep" + "}" * 3_000 + "\n$$",
+    "open groups of a formula": "$$" + "{" * 3_000 + "deep$$",
+    "roots": "$$\n" + "\\sqrt{" * 400 + "deep" + "}" * 400 + "\n$$",
+    "fractions without groups": "$$\n" + "\\frac" * 3_000 + "deep\n$$",
+    "styles of a formula": "$$\n" + "\\displaystyle " * 3_000 + "deep\n$$",
+    "signs of formulas": "\\(" * 20_000 + "deep",
+    "addresses": "a." * 20_000 + "@deep",
+    "a long line": "word " * 20_000 + "deep",
+    "a word without an end": "x" * 100_000 + "deep",
+    "elements": "<div>" * 2_000 + "deep",
+    "cells": "|" * 2_000 + "\n" + "|-" * 2_000 + "|\n" + "|deep" * 2_000 + "|",
+}
+# Levels of elements in one another, which the browser's layout follows one by one.
+DEPTH = """() => {
+    let deepest = 0;
+    const open = [[document.getElementById("messages"), 0]];
+    while (open.length) {
+        const [node, depth] = open.pop();
+        deepest = Math.max(deepest, depth);
+        for (const child of node.children) open.push([child, depth + 1]);
+    }
+    return deepest;
+}"""
+
+
+@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
+def test_what_nests_too_deeply_hides_no_other_message(
+    world: World, visit: Visit, text: str
+) -> None:
+    thread = world.acme.threads["bob"]
+    with world.acme.scope():
+        for position, said in enumerate((text, "After $x^2$ it."), start=3):
+            Message.objects.create(
+                thread=thread, position=position, role="assistant", content=[text_part(said)]
+            )
+    page = visit(world.acme, "bob", f"/threads/{thread.pk}")
+    expect(last_text(page).locator(".katex").first).to_be_visible()
+    expect(last_text(page)).to_contain_text("it.")
+    expect(page.locator("article.answer .prose").nth(-2)).to_contain_text("deep")
+    assert page.evaluate(DEPTH) < 600
+
+
+@pytest.mark.parametrize(
+    "name", ["quotes that go on", "lists in one line", "emphasis", "open groups of a formula"]
+)
+def test_what_nests_too_deeply_stops_no_growing_answer(
+    world: World, model: ScriptedServer, visit: Visit, name: str
+) -> None:
+    text = DEEP[name]
+    pieces = tuple(text[at : at + 500] for at in range(0, len(text), 500))
+    model.expect(say=(*pieces, "\n\nThe **end**."), pace=0.01)
+    model.expect(say=("Next $x^2$ answer.",))
+    page = visit(world.acme, "alice")
+    ask(page, "Deep")
+    expect(last_text(page)).to_contain_text("deep")
+    wait_until_idle(page)
+    expect(last_text(page).locator("strong")).to_have_text("end")
+    ask(page, "And now?")
+    expect(last_text(page)).to_contain_text("answer.")
+    expect(last_text(page).locator(".katex").first).to_be_visible()
+
+
+# Breaks the parser of a text that holds a certain word, as an error in a library would.
+BROKEN = """() => {
+    const exec = RegExp.prototype.exec;
+    RegExp.prototype.exec = function (text) {
+        if (String(text).includes("BREAK")) throw new Error("broken on purpose");
+        return exec.call(this, text);
+    };
+}"""
+
+
+def test_a_text_that_cannot_be_laid_out_is_shown_as_it_is(
+    world: World, visit: Visit, watch: Watch
+) -> None:
+    watch.allowed.append("broken on purpose")
+    thread = world.acme.threads["bob"]
+    with world.acme.scope():
+        for position, said in enumerate(("**BREAK** <b>\n- one", "**After** it."), start=3):
+            Message.objects.create(
+                thread=thread, position=position, role="assistant", content=[text_part(said)]
+            )
+    page = visit(world.acme, "bob")
+    page.evaluate(BROKEN)
+    page.locator("#threads a").first.click()
+    expect(last_text(page).locator("strong")).to_have_text("After")
+    plain = page.locator("article.answer .prose").nth(-2)
+    assert plain.evaluate("node => node.innerText") == "**BREAK** <b>\n- one"
+    assert any("broken on purpose" in problem for problem in watch.problems)
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])

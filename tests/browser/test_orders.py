@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 import pytest
 from django.utils import timezone
@@ -141,12 +142,43 @@ def test_a_card_hides_nothing_of_a_value(shops: World, visit: Visit, model: Scri
     wait_until_idle(page)
 
 
-def test_writing_on_instead_of_deciding_declines(shops: World, visit: Visit) -> None:
+@pytest.mark.parametrize(
+    ("button", "status"), [("Approve: Cancel an order", "cancelled"), ("Decline", "placed")]
+)
+def test_a_message_waits_for_the_decision_and_is_answered_after_it(
+    shops: World, visit: Visit, button: str, status: str
+) -> None:
     page = visit(shops.acme, "alice")
     ask_to_cancel(page)
+    expect(page.get_by_text("Waiting for your decision above")).to_be_visible()
     ask(page, "Where is my order 1042?")
-    expect(page.locator(".approval")).to_be_hidden()
+    expect(page.locator("#queue li")).to_contain_text("Where is my order 1042?")
+    page.reload()
+    expect(page.get_by_text("Waiting for your decision above")).to_be_visible()
+    expect(page.locator("#queue li")).to_contain_text("Where is my order 1042?")
+    expect(page.locator(".approval")).to_be_visible()
+    assert findings(page) == []
+    assert status_of_order(shops.acme) == "placed"
+    page.get_by_role("button", name=button).click()
+    expect(page.get_by_text("Waiting for your decision above")).to_be_hidden()
     expect(answers(page)).to_have_count(2)
     expect(last_text(page)).to_contain_text("CANARY-ACME-CARRIER")
     wait_until_idle(page)
+    expect(page.locator("#queue")).to_be_hidden()
+    assert status_of_order(shops.acme) == status
+
+
+def test_on_another_device_the_message_waits_and_can_be_taken_back(
+    shops: World, visit: Visit
+) -> None:
+    phone = visit(shops.acme, "alice")
+    ask_to_cancel(phone)
+    ask(phone, "And the others?")
+    expect(phone.locator("#queue li")).to_contain_text("And the others?")
+    laptop = visit(shops.acme, "alice", urlsplit(phone.url).path)
+    laptop.locator("#queue").get_by_role("button", name="Take back").click()
+    for page in (laptop, phone):
+        expect(page.locator("#queue li")).to_have_count(0)
+        expect(page.get_by_text("Waiting for your decision above")).to_be_visible()
+        expect(page.locator(".approval")).to_be_visible()
     assert status_of_order(shops.acme) == "placed"

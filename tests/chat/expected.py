@@ -80,13 +80,11 @@ class Talk:
             self.begin(self.waiting.pop(0).text, now)
 
     def wait(self, one: InLine, busy: str, *, now: datetime) -> None:
-        """Something waits behind the active run, which may stop it or decline for it."""
+        """Something waits behind the active run, which only an interruption ends."""
         assert self.active is not None
         self.waiting.append(one)
         if busy == "interrupt":
             self.stop("interrupted", now)
-        elif self.active.phase == "approval":
-            self.goes_on(now, anew=True)
 
     def stop(self, reason: str, now: datetime) -> None:
         """Somebody stops the active run."""

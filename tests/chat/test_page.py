@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from chat.models import Thread
+from chat.models import Thread, ToolCall
 from chat.web.assets import MODULES
 from chat.web.colours import DARK_GROUND, LIGHT_GROUND, READABLE, accent_of, contrast
 from chat.web.words import WORDS
@@ -70,6 +70,18 @@ def test_history_carries_runs_and_steps(world: World) -> None:
     assert page["runs"][run.pk]["status"] == "completed"
     assert [step["type"] for step in page["steps"][run.pk]] == ["tool_calls", "message_creation"]
     assert page["after"] == {run.pk: page["data"][0]["id"]}
+
+
+def test_a_call_with_arguments_that_nest_too_deeply_hides_no_message(world: World) -> None:
+    thread, run = world.acme.threads["alice"], world.acme.runs["alice"]
+    deep = '{"code": ' + "[" * 5_000 + "]" * 5_000 + "}"
+    with world.acme.scope():
+        call = ToolCall.objects.filter(run=run)
+        call.update(name="code_interpreter", version="1", arguments=deep, details=None)
+    page = world.acme.client("alice").get(f"/page/threads/{thread.pk}/messages").json()
+    assert [message["role"] for message in page["data"]] == ["user", "assistant"]
+    [call] = page["steps"][run.pk][0]["step_details"]["tool_calls"]
+    assert call["code_interpreter"]["input"] == ""
 
 
 @pytest.mark.parametrize("whose", ["bob", "gina", "nobody"])

@@ -305,13 +305,14 @@ def test_withdraw_and_complete(acme: Company) -> None:
 
 def test_write_on_and_approve(acme: Company) -> None:
     run, [call] = waiting(acme, "cancel_order")
-    _sent, approved = race(
+    sent, approved = race(
         partial(said, acme, thread=run.thread_id, busy="queue"), decide(acme, run, call, "approve")
     )
     with acme.scope():
         call.refresh_from_db()
-    assert call.status == ("declined" if isinstance(approved, Exception) else "approved")
-    assert now(acme, run).token == 2
+    assert not isinstance(approved, Exception)
+    assert sent.run is None
+    assert (call.status, now(acme, run).token) == ("approved", 2)
 
 
 def test_retry_and_retry(acme: Company) -> None:

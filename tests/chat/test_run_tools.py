@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from chat.demo.models import Contact, Customer, Order
-from chat.models import Run, ToolCall
+from chat.models import Assistant, Message, Run, ToolCall
 from tenants.db import in_db
 from tenants.models import AuditEvent
 from tests.model_server import ModelServer, make_assistant
@@ -202,19 +202,174 @@ async def test_two_clicks_decide_once(
     assert sorted(answer["type"] for answer in answers) == ["ack", "error"]
 
 
-async def test_writing_on_declines(model: ModelServer, world: World, desks: dict[str, str]) -> None:
+async def ask_on(
+    socket: ChatSocket, sent: Frame, *, assistant: str, text: str = "And 1044?", **more: Any
+) -> Frame:
+    """Send another message into the chat whose run waits for a decision."""
+    thread = sent["thread"]["id"]
+    answer = await socket.say(text, assistant=assistant, thread=thread, **more)
+    assert (answer["type"], answer["queued"], answer["run"]) == ("ack", True, None)
+    return answer
+
+
+async def answer_to(socket: ChatSocket, message: str) -> Frame:
+    """Return the completed run that answers a message which waited."""
+
+    def is_placed(frame: Frame) -> bool:
+        placed: bool = frame["data"].get("id") == message
+        return placed and frame["event"] == "thread.message.created"
+
+    run = (await socket.until(is_placed))["run"]
+    return await socket.until_ended(run)
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "call_status"),
+    [("approve", "cancelled", "completed"), ("decline", "placed", "declined")],
+)
+async def test_a_message_waits_behind_an_open_approval(
+    model: ModelServer,
+    world: World,
+    desks: dict[str, str],
+    decision: str,
+    status: str,
+    call_status: str,
+) -> None:
+    async with chat_socket(model.server, world.acme, "alice") as socket:
+        sent, approval = await waiting(model, socket, desks["acme"])
+        queued = await ask_on(socket, sent, assistant=desks["acme"])
+        [call] = await in_db(calls_of, world.acme, sent["run"]["id"])
+        assert (call.status, call.decided_by) == ("waiting", None)
+        assert await in_db(order_status, world.acme) == "placed"
+        model.upstream.expect(say=("As you decided.",))
+        model.upstream.expect(say=("On its way.",), expect_text="And 1044?")
+        assert (await decide(socket, sent, approval, decision))["type"] == "ack"
+        first = await socket.until_ended(sent["run"]["id"])
+        second = await answer_to(socket, queued["message"]["id"])
+    assert (first["status"], second["status"]) == ("completed", "completed")
+    assert await in_db(order_status, world.acme) == status
+    [call] = await in_db(calls_of, world.acme, sent["run"]["id"])
+    assert call.status == call_status
+
+
+async def test_on_another_device_the_approval_and_what_waits_behind_it_are_there(
+    model: ModelServer, world: World, desks: dict[str, str]
+) -> None:
+    async with chat_socket(model.server, world.acme, "alice") as phone:
+        sent, approval = await waiting(model, phone, desks["acme"])
+        queued = await ask_on(phone, sent, assistant=desks["acme"])
+    thread = sent["thread"]["id"]
+    async with chat_socket(model.server, world.acme, "alice") as laptop:
+        active = (await laptop.ask("subscribe", thread=thread, cursor=None))["active_run"]
+        assert (active["status"], active["atrium"]["approvals"]) == ("requires_action", [approval])
+        model.upstream.expect(say=("Cancelled.",))
+        model.upstream.expect(say=("On its way.",))
+        await decide(laptop, sent, approval, "approve")
+        assert (await answer_to(laptop, queued["message"]["id"]))["status"] == "completed"
+    assert await in_db(order_status, world.acme) == "cancelled"
+
+
+async def test_what_waits_behind_an_approval_can_be_withdrawn(
+    model: ModelServer, world: World, desks: dict[str, str]
+) -> None:
+    async with chat_socket(model.server, world.acme, "alice") as socket:
+        sent, approval = await waiting(model, socket, desks["acme"])
+        queued = await ask_on(socket, sent, assistant=desks["acme"])
+        await socket.ask("message.delete_queued", message=queued["message"]["id"])
+        [call] = await in_db(calls_of, world.acme, sent["run"]["id"])
+        assert call.status == "waiting"
+        model.upstream.expect(say=("Cancelled.",))
+        await decide(socket, sent, approval, "approve")
+        assert (await socket.until_ended(sent["run"]["id"]))["status"] == "completed"
+    assert await in_db(texts_of, world.acme, sent["thread"]["id"]) == ["Cancel 1042", "Cancelled."]
+
+
+def texts_of(company: Company, thread: str) -> list[str]:
+    with company.scope():
+        messages = Message.objects.filter(thread_id=thread).order_by("position")
+        return [message.text() for message in messages if message.text()]
+
+
+async def test_an_approval_that_expires_lets_the_next_message_be_answered(
+    model: ModelServer, world: World, desks: dict[str, str]
+) -> None:
     async with chat_socket(model.server, world.acme, "alice") as socket:
         sent, _approval = await waiting(model, socket, desks["acme"])
-        model.upstream.expect(say=("Then not.",))
-        model.upstream.expect(say=("Hello again.",))
-        thread = sent["thread"]["id"]
-        await socket.say("Never mind", assistant=desks["acme"], thread=thread)
-        await socket.until_ended(sent["run"]["id"])
-        await socket.until(
-            lambda f: f["event"] == "thread.run.completed" and f["run"] != sent["run"]["id"]
-        )
+        queued = await ask_on(socket, sent, assistant=desks["acme"])
+        model.upstream.expect(say=("On its way.",))
+        await in_db(let_expire, world.acme, sent["run"]["id"])
+        run = await socket.until_ended(sent["run"]["id"])
+        assert (run["status"], run["atrium"]["reason"]) == ("expired", "approval_expired")
+        assert (await answer_to(socket, queued["message"]["id"]))["status"] == "completed"
     [call] = await in_db(calls_of, world.acme, sent["run"]["id"])
-    assert call.status == "declined"
+    assert call.status == "cancelled"
+    assert await in_db(order_status, world.acme) == "placed"
+
+
+async def test_stopping_ends_an_approval_and_lets_the_next_message_be_answered(
+    model: ModelServer, world: World, desks: dict[str, str]
+) -> None:
+    async with chat_socket(model.server, world.acme, "alice") as socket:
+        sent, approval = await waiting(model, socket, desks["acme"])
+        queued = await ask_on(socket, sent, assistant=desks["acme"])
+        model.upstream.expect(say=("On its way.",))
+        await socket.ask("run.cancel", run=sent["run"]["id"])
+        assert (await answer_to(socket, queued["message"]["id"]))["status"] == "completed"
+        refused = await decide(socket, sent, approval, "approve")
+    assert refused["error"]["code"] == "nothing_to_decide"
+    [call] = await in_db(calls_of, world.acme, sent["run"]["id"])
+    assert (call.status, call.decided_by) == ("cancelled", None)
+
+
+async def test_only_an_interruption_that_is_asked_for_ends_an_approval(
+    model: ModelServer, world: World, desks: dict[str, str]
+) -> None:
+    await in_db(let_interrupt, world.acme, desks["acme"])
+    async with chat_socket(model.server, world.acme, "alice") as socket:
+        sent, _approval = await waiting(model, socket, desks["acme"])
+        queued = await ask_on(socket, sent, assistant=desks["acme"])
+        [call] = await in_db(calls_of, world.acme, sent["run"]["id"])
+        assert call.status == "waiting"
+        model.upstream.expect(say=("On its way.",))
+        model.upstream.expect(say=("Stopped.",))
+        thread = sent["thread"]["id"]
+        stop = await socket.say("Stop", assistant=desks["acme"], thread=thread, busy="interrupt")
+        run = await socket.until_ended(sent["run"]["id"])
+        assert (run["status"], run["atrium"]["reason"]) == ("cancelled", "interrupted")
+        for message in (queued["message"]["id"], stop["message"]["id"]):
+            assert (await answer_to(socket, message))["status"] == "completed"
+    assert await in_db(order_status, world.acme) == "placed"
+
+
+def let_interrupt(company: Company, assistant: str) -> None:
+    with company.scope():
+        Assistant.objects.filter(pk=assistant).update(busy_policy="interrupt")
+
+
+async def test_a_message_over_http_waits_behind_an_open_approval(
+    model: ModelServer, world: World, desks: dict[str, str]
+) -> None:
+    async with chat_socket(model.server, world.acme, "alice") as socket:
+        sent, _approval = await waiting(model, socket, desks["acme"])
+        message = {
+            "thread": sent["thread"]["id"],
+            "client_id": "over-http",
+            "assistant": desks["acme"],
+            "content": "And 1044?",
+            "attachments": None,
+            "busy": None,
+        }
+        answer = await in_db(post_message, world.acme, message)
+        assert (answer["queued"], answer["run"]) == (True, None)
+        [call] = await in_db(calls_of, world.acme, sent["run"]["id"])
+        assert call.status == "waiting"
+
+
+def post_message(company: Company, message: dict[str, Any]) -> dict[str, Any]:
+    client = company.client("alice")
+    response = client.post("/page/messages", message, content_type="application/json")
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 async def test_an_approval_nobody_gives_expires(

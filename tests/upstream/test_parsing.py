@@ -170,6 +170,20 @@ def test_other_text_arrives_whole(text: str) -> None:
     assert (heard.text, heard.calls, heard.reason) == (text, [], "stop")
 
 
+def test_a_call_whose_arguments_nest_too_deeply_is_text() -> None:
+    text = '{"name": "get_weather", "arguments": {"city": ' + "[" * 300 + "]" * 300 + "}}"
+    heard = Heard([rescued(text)])
+    assert (heard.text, heard.calls, heard.reason) == (text, [], "stop")
+
+
+def test_arguments_that_nest_too_deeply_break_the_stream() -> None:
+    deep = '{"city": ' + "[" * 300 + "]" * 300 + "}"
+    call = f'{{"index": 0, "id": "c", "function": {{"name": "get_weather", "arguments": {deep}}}}}'
+    parser = ChatParser()
+    parser.feed(b'data: {"choices": [{"delta": {"tool_calls": [%s]}}]}\n\n' % call.encode())
+    assert isinstance(parser.error, StreamBroken)
+
+
 def test_a_call_that_was_cut_is_not_rescued() -> None:
     assert Heard([rescued(CALL, reason="length")]).text == CALL
 

@@ -9,6 +9,7 @@ import { linkFiles, madeIn } from "./made.js";
 import { Markdown } from "./markdown.js";
 import { t } from "./page-data.js";
 import { PictureView } from "./pictures.js";
+import { drawOr, PlainText } from "./plain.js";
 import { StepView } from "./steps.js";
 
 class TextView {
@@ -23,6 +24,7 @@ class TextView {
     this.shown = "";
     this.settled = null;
     this.citations = [];
+    this.plain = false;
   }
 
   update(message, conversation) {
@@ -36,15 +38,30 @@ class TextView {
     if (!text.startsWith(this.shown)) {
       this.prose.replaceChildren();
       this.markdown = new Markdown(this.prose);
+      this.plain = false;
     }
     this.shown = text;
     const { source, marks } = withPlaces(text);
-    this.markdown.update(source, !growing);
     this.citations = citationsOf(message, marks, () => passagesOf(conversation));
+    this.#layOut(source, growing);
     labelPlaces(this.prose, this.citations);
     linkFiles(this.prose, message, () => madeIn(conversation));
     this.sources.update(growing ? [] : this.citations);
     this.settled = growing ? null : message;
+  }
+
+  // Text that cannot be laid out is shown as it is, and tried once more when it is complete.
+  #layOut(source, growing) {
+    if (this.plain && !growing) {
+      this.plain = false;
+      this.prose.replaceChildren();
+      this.markdown = new Markdown(this.prose);
+    }
+    if (!this.plain) {
+      this.plain = drawOr(() => this.markdown.update(source, !growing), () => true) ?? false;
+    }
+    this.prose.classList.toggle("plain-text", this.plain);
+    if (this.plain) this.prose.textContent = this.copied;
   }
 
   #made(message) {
@@ -162,12 +179,19 @@ export class AnswerView {
     for (const piece of pieces) {
       const key = piece.kind === "tools" ? piece.step.id : piece.message.id;
       if (!this.views.has(key)) this.views.set(key, piece.kind === "tools" ? new StepView() : new TextView());
-      const view = this.views.get(key);
-      view.update(piece.kind === "tools" ? piece.step : piece.message, conversation);
-      nodes.push(view.node);
+      const part = piece.kind === "tools" ? piece.step : piece.message;
+      drawOr(() => this.views.get(key).update(part, conversation), () => this.#plainly(key, piece));
+      nodes.push(this.views.get(key).node);
     }
     // Steps of a retold answer come back one by one: keep the old ones until something is there.
     if (nodes.length > 0 || this.run?.status !== "in_progress") arrange(this.body, nodes);
+  }
+
+  // A step that cannot be drawn keeps what it has; a text is shown without any layout.
+  #plainly(key, { kind, message }) {
+    if (kind !== "text") return;
+    this.views.set(key, new PlainText());
+    this.views.get(key).update(message);
   }
 
   #ended(run, last) {

@@ -40,6 +40,12 @@ export class Conversation {
     return null;
   }
 
+  /** True while the active run waits until the reader approves or declines something. */
+  get deciding() {
+    const run = this.activeRun;
+    return run?.status === "requires_action" && (run.atrium?.approvals ?? []).length > 0;
+  }
+
   get oldest() {
     return this.messages.keys().next().value ?? null;
   }

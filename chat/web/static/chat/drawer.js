@@ -4,32 +4,48 @@ const main = document.getElementById("main");
 const shade = document.getElementById("shade");
 const opener = document.getElementById("open-side");
 const closer = document.getElementById("close-side");
+const skip = document.querySelector(".skip");
 const narrow = matchMedia("(max-width: 53.99rem)");
+// Whether the focus was last in the list: what is hidden has lost it before scripts are told.
+let held = false;
+
+const isOpen = () => document.body.classList.contains("drawer-open");
 
 function set(open) {
   const covering = open && narrow.matches;
+  const { activeElement } = document;
+  const focused = side.contains(activeElement) || (held && activeElement === document.body);
   document.body.classList.toggle("drawer-open", covering);
   side.inert = narrow.matches && !open;
-  main.inert = covering;
+  main.inert = skip.inert = covering;
   shade.hidden = !covering;
   opener.setAttribute("aria-expanded", String(covering));
+  // What leaves the screen keeps no focus.
+  if (side.inert && focused) opener.focus({ preventScroll: true });
 }
 
 export function closeDrawer({ refocus = false } = {}) {
   if (!narrow.matches) return;
   set(false);
-  if (refocus) opener.focus();
+  if (refocus) opener.focus({ preventScroll: true });
 }
 
 export function attachDrawer() {
   opener.addEventListener("click", () => {
     set(true);
-    closer.focus();
+    closer.focus({ preventScroll: true });
   });
   closer.addEventListener("click", () => closeDrawer({ refocus: true }));
-  shade.addEventListener("click", () => closeDrawer());
-  side.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && narrow.matches) closeDrawer({ refocus: true });
+  shade.addEventListener("click", () => closeDrawer({ refocus: true }));
+  // Wherever the focus is: a click beside everything leaves it to the body.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented || !isOpen()) return;
+    if (document.querySelector("dialog:modal")) return;
+    event.preventDefault();
+    closeDrawer({ refocus: true });
+  });
+  document.addEventListener("focusin", ({ target }) => {
+    held = side.contains(target);
   });
   narrow.addEventListener("change", () => set(false));
   set(false);

@@ -4,6 +4,9 @@ import { decorate, NO_HEADINGS } from "./decorate.js";
 import { el } from "./dom.js";
 import { lex, toHtml } from "./grammar.js";
 
+// Unfinished marks are closed while a block grows, in time that grows with the square of its length.
+const MAX_MENDED = 20_000;
+
 // A formula's measures are inline styles set by script; copying them as an attribute is not allowed.
 const formulasWhole = {
   onBeforeElUpdated(from, to) {
@@ -92,7 +95,7 @@ export class Markdown {
       this.#dropOpen();
       return;
     }
-    this.#draw(this.#block(), lex(remend(source)), true);
+    this.#draw(this.#block(), lex(source.length > MAX_MENDED ? source : remend(source)), true);
   }
 
   #dropOpen() {

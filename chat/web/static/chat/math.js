@@ -1,16 +1,58 @@
 // Formulas. The library and its fonts are fetched when the first formula appears.
 import { data } from "./page-data.js";
 
+// Groups in one another, and elements in one another of what is drawn: the library and the
+// browser's layout recurse.
+const MAX_NESTING = 50;
+const MAX_DEPTH = 500;
+const GROUPS = /\\(?:begin|left)(?![a-zA-Z])|\\(?:end|right)(?![a-zA-Z])|\\[^]|[{}]/g;
+const OPENING = new Set(["\\begin", "\\left", "{"]);
+const CLOSING = new Set(["\\end", "\\right", "}"]);
+
 let library = null;
 let loading = null;
 
+function nestingOf(source) {
+  let [depth, deepest] = [0, 0];
+  for (const [sign] of source.matchAll(GROUPS)) {
+    if (OPENING.has(sign)) deepest = Math.max(deepest, ++depth);
+    else if (CLOSING.has(sign)) depth -= 1;
+  }
+  return deepest;
+}
+
+function depthOf(element) {
+  let deepest = 0;
+  const open = [[element, 0]];
+  while (open.length > 0) {
+    const [node, depth] = open.pop();
+    deepest = Math.max(deepest, depth);
+    for (const child of node.children) open.push([child, depth + 1]);
+  }
+  return deepest;
+}
+
+/** Draw a formula into `place`; returns false where it is too deep for that. */
+function render(source, place, displayMode) {
+  if (nestingOf(source) > MAX_NESTING) return false;
+  try {
+    library.render(source, place, {
+      displayMode, throwOnError: false, trust: false, strict: "ignore", maxExpand: 200, maxSize: 20,
+    });
+  } catch (error) {
+    // Commands nest without groups too: the stack is the library's only bound.
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
+  return depthOf(place) <= MAX_DEPTH;
+}
+
+// What cannot be drawn stays as it was written.
 function draw(code) {
   const block = code.classList.contains("math-block");
   const place = document.createElement("span");
   place.className = block ? "math math-display" : "math";
-  library.render(code.textContent, place, {
-    displayMode: block, throwOnError: false, trust: false, strict: "ignore", maxExpand: 200, maxSize: 20,
-  });
+  if (!render(code.textContent, place, block)) return;
   if (block) {
     place.tabIndex = 0;
     place.setAttribute("role", "group");

@@ -147,7 +147,7 @@ function changed(which) {
 function drawAround() {
   composer.setBusy(conversation.activeRun !== null);
   lookAfter(conversation.activeRun);
-  drawQueue([...conversation.queued.values()], withdraw);
+  drawQueue([...conversation.queued.values()], { deciding: conversation.deciding, withdraw });
   drawWelcome(conversation.empty, choice.chosen, ask);
   drawHeader(conversation.thread);
 }
@@ -162,6 +162,7 @@ function show(next) {
   const last = [...next.messages.values()].findLast((message) => message.atrium?.assistant);
   choice.choose(last?.atrium.assistant.id ?? data.assistants[0]?.id);
   sender.adopt(next);
+  if (!next.empty) transcript.follow.toEnd();
 }
 
 async function open(id, { push = true, focus = true } = {}) {
@@ -186,6 +187,7 @@ async function open(id, { push = true, focus = true } = {}) {
   if (push) history.pushState(null, "", id === null ? data.urls.home : data.urls.chat + id);
   show(next);
   if (focus && wide.matches) composer.focus();
+  else if (document.activeElement === document.body) keepFocus();
 }
 
 function shownByAddress() {

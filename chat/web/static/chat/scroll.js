@@ -3,6 +3,7 @@ const NEAR = 56;
 
 export class Follow {
   #area;
+  #content;
   #jump;
   #following = true;
   #height = 0;
@@ -11,6 +12,7 @@ export class Follow {
 
   constructor(area, content, jump) {
     this.#area = area;
+    this.#content = content;
     this.#jump = jump;
     area.addEventListener("scroll", () => this.#noticed(), { passive: true });
     jump.addEventListener("click", () => {
@@ -39,7 +41,7 @@ export class Follow {
     this.#top = this.#area.scrollTop;
     this.#height = this.#area.scrollHeight;
     this.#room = this.#area.clientHeight;
-    this.#jump.hidden = this.#distance < NEAR * 2;
+    this.#jump.hidden = this.#distance < NEAR * 2 || !this.#content.hasChildNodes();
   }
 
   /** After contents grew or shrank. */
@@ -51,6 +53,13 @@ export class Follow {
   toEnd() {
     this.#following = true;
     this.settle();
+  }
+
+  /** An empty chat is read from its beginning. */
+  toStart() {
+    this.#following = false;
+    this.#area.scrollTop = 0;
+    this.#measure();
   }
 
   /** Run `change`, which adds contents above, and keep what is read in place. */

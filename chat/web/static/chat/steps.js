@@ -3,6 +3,7 @@ import { builtinDetails, labelOf } from "./calls.js";
 import { el, icon, setText } from "./dom.js";
 import { caption, factList, readable, resultText } from "./facts.js";
 import { t } from "./page-data.js";
+import { drawOr } from "./plain.js";
 
 function parsed(text) {
   try {
@@ -60,6 +61,13 @@ function details(call, views) {
   return body;
 }
 
+// What was asked and found, as it is written.
+function plainDetails(call) {
+  const { arguments: asked, output: found } = call.function ?? {};
+  const texts = [["asked_with", asked], ["result", found]].filter(([, text]) => typeof text === "string");
+  return el("div", { class: "step-body" }, ...texts.flatMap(([key, text]) => [caption(key), resultText(text, key)]));
+}
+
 class StepLine {
   constructor() {
     this.sign = el("span", { class: "step-sign" });
@@ -85,7 +93,7 @@ class StepLine {
     setText(this.state, key === "step_done" || (own && key === "step_working") ? "" : t(key));
     this.node.querySelector(".step-body")?.remove();
     this.views = [];
-    this.node.append(details(call, this.views));
+    this.node.append(drawOr(() => details(call, this.views), () => plainDetails(call)));
     for (const view of this.views) view.update();
   }
 }

@@ -45,10 +45,20 @@ export class ThreadList {
   }
 
   remove(id) {
+    const at = this.#ordered().findIndex((thread) => thread.id === id);
+    const focused = this.#rows.get(id)?.contains(document.activeElement);
     this.#threads.delete(id);
     this.#rows.delete(id);
     if (id === this.#last) this.#last = this.#ordered().at(-1)?.id ?? null;
     this.#draw();
+    if (focused) this.#focusNear(at);
+  }
+
+  // The row that had the focus is gone: the one in its place takes it.
+  #focusNear(at) {
+    const rest = this.#ordered();
+    const near = rest[Math.min(at, rest.length - 1)];
+    (near ? this.#rows.get(near.id).firstElementChild : document.getElementById("new-chat")).focus();
   }
 
   select(id) {
@@ -159,7 +169,7 @@ export class ThreadList {
     menu.addEventListener("click", (event) => {
       const action = event.target.closest("[data-do]")?.dataset.do;
       if (!action) return;
-      control.close(action === "rename");
+      control.close();
       this[action](this.#threads.get(id));
     });
     this.#rows.set(id, row);

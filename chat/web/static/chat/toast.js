@@ -3,14 +3,18 @@ import { el } from "./dom.js";
 import { t } from "./page-data.js";
 
 const stack = document.getElementById("toasts");
+const page = document.getElementById("transcript");
 const STAYS = 9000;
 
 /** Show `text`; `action` is {label, run}. */
 export function toast(text, action = null) {
   let timer = null;
+  let before = null;
   const close = () => {
     clearTimeout(timer);
+    const focused = node.contains(document.activeElement);
     node.remove();
+    if (focused) (before?.isConnected ? before : page).focus({ preventScroll: true });
   };
   const start = () => {
     timer = setTimeout(close, STAYS);
@@ -26,7 +30,10 @@ export function toast(text, action = null) {
     action && el("button", { type: "button", class: "toast-action", on: { click: act } }, action.label),
     el("button", { type: "button", class: "toast-close", "aria-label": t("close"), on: { click: close } }, "×"),
   );
-  node.addEventListener("focusin", () => clearTimeout(timer));
+  node.addEventListener("focusin", ({ relatedTarget }) => {
+    clearTimeout(timer);
+    if (!node.contains(relatedTarget)) before = relatedTarget;
+  });
   node.addEventListener("focusout", start);
   stack.append(node);
   start();

@@ -5,6 +5,7 @@ import { isActive } from "./conversation.js";
 import { attachCopy } from "./copy.js";
 import { arrange } from "./dom.js";
 import { OwnView } from "./own.js";
+import { drawOr, PlainView } from "./plain.js";
 import { Follow } from "./scroll.js";
 import { get } from "./http.js";
 import { data } from "./page-data.js";
@@ -42,7 +43,8 @@ export class Transcript {
     this.#untold(conversation);
     list.replaceChildren();
     this.#draw();
-    this.follow.toEnd();
+    if (conversation.empty) this.follow.toStart();
+    else this.follow.toEnd();
   }
 
   /** Something changed: draw once, with the next frame. */
@@ -59,13 +61,24 @@ export class Transcript {
     const conversation = this.#conversation;
     const entries = conversation.entries();
     const idle = conversation.activeRun === null;
-    entries.forEach((entry, index) => this.#view(entry).update(entry, conversation, idle && index === entries.length - 1));
+    entries.forEach((entry, index) => this.#drawEntry(entry, idle && index === entries.length - 1));
     const keys = new Set(entries.map((entry) => entry.key));
     for (const key of [...this.#views.keys()]) if (!keys.has(key)) this.#views.delete(key);
     arrange(list, entries.map((entry) => this.#views.get(entry.key).node));
     earlier.hidden = !conversation.hasMore;
     this.follow.settle();
     this.#speak(conversation);
+  }
+
+  // A message that cannot be drawn takes no other one with it.
+  #drawEntry(entry, last) {
+    drawOr(
+      () => this.#view(entry).update(entry, this.#conversation, last),
+      () => {
+        this.#views.set(entry.key, new PlainView(entry.kind));
+        this.#views.get(entry.key).update(entry, this.#conversation);
+      },
+    );
   }
 
   #view(entry) {

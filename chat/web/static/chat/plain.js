@@ -1,0 +1,56 @@
+// What stands in for a part of the page that could not be drawn: its words as they are.
+import { textOf } from "./conversation.js";
+import { el, setText } from "./dom.js";
+import { t } from "./page-data.js";
+
+/** Return what `draw` returns; where it throws, report the error and return what `instead` does. */
+export function drawOr(draw, instead) {
+  try {
+    return draw();
+  } catch (error) {
+    console.error(error);
+    return instead();
+  }
+}
+
+/** The text of a piece of an answer, without any layout. */
+export class PlainText {
+  constructor() {
+    this.text = el("div", { class: "prose plain-text" });
+    this.node = el("div", { class: "said" }, this.text);
+  }
+
+  update(message) {
+    setText(this.text, textOf(message));
+  }
+
+  get copied() {
+    return this.text.textContent;
+  }
+}
+
+/** A whole message, without any layout. It has what the transcript asks of every view. */
+export class PlainView {
+  constructor(kind) {
+    const own = kind !== "answer";
+    this.text = "";
+    this.run = null;
+    this.approvals = { node: el("div", {}) };
+    this.body = el("div", { class: own ? "own-text" : "prose plain-text" });
+    this.node = el("article", { class: own ? "own" : "answer" },
+      el("h2", { class: "visually-hidden" }, t(own ? "you_said" : "assistant")), this.body);
+  }
+
+  update(entry, conversation) {
+    this.run = entry.run ? (conversation.runs.get(entry.run) ?? null) : null;
+    const messages = entry.run
+      ? [...conversation.messages.values()].filter((message) => message.run_id === entry.run)
+      : [entry.message ?? entry.lone].filter(Boolean);
+    this.text = entry.entry?.content ?? messages.map(textOf).join("\n\n");
+    setText(this.body, this.text);
+  }
+
+  get spoken() {
+    return this.text;
+  }
+}
