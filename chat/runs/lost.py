@@ -16,7 +16,7 @@ from chat.runs.entries import Cursor, Entry
 from chat.runs.lifecycle import TERMINAL
 
 # With these nobody writes any more: what has no row by then was lost.
-AT_REST = TERMINAL | {RunStatus.REQUIRES_ACTION}
+AT_REST = frozenset(f"thread.run.{status}" for status in {*TERMINAL, RunStatus.REQUIRES_ACTION})
 
 MESSAGE, STEP, RUN = "thread.message", "thread.run.step", "thread.run"
 
@@ -109,7 +109,7 @@ class Doubts:
         """Tell whether the run goes on without the client's message: a run writes one at a time."""
         kind = entry.data.get("object")
         if kind == RUN:
-            return entry.data["status"] in AT_REST
+            return entry.event in AT_REST
         if entry.state <= self.cursor.state or entry.text is not None:
             return False
         if kind == STEP:

@@ -155,15 +155,17 @@ class Mirror:
         for entry in entries:
             self.channel.append(entry)
 
-    def _end_lost(self, since: dict[str, int]) -> None:
+    def _end_lost(self, since: dict[str, int], entries: Sequence[Entry]) -> None:
         """Tell the ends of what an earlier claim began and its successor knows nothing of.
 
-        The rows were taken before, and the successor's first batch holds all it announced.
+        The rows were taken before, and the successor's first batch, these entries, holds all
+        that it announced.
         """
+        kept = {entry.item or entry.data["id"] for entry in entries}
+        log = self.channel.log
         for run, begun_by in since.items():
-            ends = ends_of_lost(self.channel.log, run, begun_by=begun_by, state=begun_by)
-            for entry in ends:
-                self.channel.append(entry)
+            for end in ends_of_lost(log, run, begun_by=begun_by, state=begun_by, kept=kept):
+                self.channel.append(end)
 
     def _ask(self, active: Active, *, anew: bool) -> None:
         """Ask the owner to forward from what is here, or to go on as before."""
@@ -226,12 +228,12 @@ class Mirror:
             return False
         if message["kind"] == "entries":
             self._expected += 1
-            for packed in message["entries"]:
-                entry = unpacked(packed)
+            entries = [unpacked(packed) for packed in message["entries"]]
+            self._end_lost(message["since"], entries)
+            for entry in entries:
                 if self.channel.mirrored not in (None, entry.run):
                     self._let_go()
                 self._take(entry.run, [entry], since=message["since"][entry.run])
-            self._end_lost(message["since"])
             self.filled.set()
         return True
 
@@ -305,8 +307,7 @@ def _lost(log: Sequence[Entry], stored: Sequence[Entry], *, state: int) -> Itera
     at rest, never gets one.
     """
     run, kept = stored[-1], {entry.data["id"] for entry in stored}
-    is_run = run.data["object"] == "thread.run"
-    if not (is_run and run.data["status"] in AT_REST):
+    if run.event not in AT_REST:
         last = max(indexes_of(stored).values(), default=-1)
         begun = indexes_of(log)
         kept |= {name for name in open_messages(log, run.run) if begun.get(name, last + 1) > last}

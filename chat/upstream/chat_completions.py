@@ -107,9 +107,10 @@ class ChatParser(AnswerParser):
         """The whole answer beside its pieces, or instead of them."""
         if not self._anything:
             self._take_delta(message, out)
-        elif self._reason is not None and isinstance(content := message.get("content"), str):
-            if content and self._streamed:
-                self._say(missing_end("".join(self._streamed), content), out)
+            return
+        content = message.get("content")
+        if self._reason is not None and self._streamed and content and isinstance(content, str):
+            self._say(missing_end("".join(self._streamed), content), out)
 
     def _say(self, content: object, out: list[Event]) -> None:
         count = len(out)

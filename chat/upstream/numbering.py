@@ -44,8 +44,8 @@ class Numbering:
             StreamBroken: for an event that comes too late to be put in order.
         """
         if number == self._next:
-            self._next = number + 1  # type: ignore[operator]
-            self._given.append((number, payload))  # type: ignore[arg-type]
+            self._next = number + 1
+            self._given.append((number, payload))
             return (payload, *self._released()) if self._held else (payload,)
         return self._out_of_order(number, payload)
 

@@ -13,6 +13,7 @@ from chat.upstream.errors import StreamBroken
 from chat.upstream.numbering import MAX_COMPARED, MAX_HELD, Numbering
 from chat.upstream.responses import ResponsesParser
 from tests.upstream.chats import ADAPTERS, KEY, Heard, asker
+from tests.upstream.script import Answer
 from tests.upstream.server import ScriptedServer
 
 WORDS = tuple(f"qw{number} " for number in range(30))
@@ -33,7 +34,8 @@ def ask_responses(server: ScriptedServer) -> Heard:
 def test_numbered_events_are_taken_once_and_in_order(
     upstream_server: ScriptedServer, fault: str
 ) -> None:
-    upstream_server.expect(say=WORDS, calls=CALLS, **{fault: True})
+    given: dict[str, Any] = {"say": WORDS, "calls": CALLS, fault: True}
+    upstream_server.expect(Answer.from_json(given))
     heard = ask_responses(upstream_server)
     assert heard.error is None
     assert heard.text == "".join(WORDS)
