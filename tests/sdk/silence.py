@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import urllib.request
 import warnings
 from typing import Any
 
-import httpx
 import openai
 from openai._streaming import SSEDecoder
 
@@ -39,16 +39,16 @@ def text_in(events: list[tuple[str, Any]]) -> str:
     )
 
 
-def decoded(method: str, path: str, **request: Any) -> list[tuple[str, Any]]:
+def decoded(path: str, body: Any = None) -> list[tuple[str, Any]]:
     """Return the events of a stream as the client's own decoder tells them."""
     headers = {"Authorization": f"Bearer {client.api_key}", "OpenAI-Beta": "assistants=v2"}
+    data = None if body is None else json.dumps(body).encode()
+    headers |= {} if data is None else {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{BASE_URL}/{path}", data, headers)
     decoder, found = SSEDecoder(), []
-    with httpx.stream(
-        method, f"{BASE_URL}/{path}", headers=headers, timeout=TIMEOUT, **request
-    ) as response:
-        response.raise_for_status()
-        for line in response.iter_lines():
-            event = decoder.decode(line.rstrip("\n"))
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        for line in response:
+            event = decoder.decode(line.decode().rstrip("\n"))
             if event is not None and not event.data.startswith("[DONE]"):
                 found.append((event.event or "", json.loads(event.data)))
     return found
@@ -58,9 +58,9 @@ def by_decoder() -> list[str]:
     """Read a new run's stream, and that run again with ids."""
     thread = new_thread()
     body = {"assistant_id": ASSISTANT, "stream": True}
-    events = decoded("POST", f"threads/{thread}/runs", json=body)
+    events = decoded(f"threads/{thread}/runs", body)
     run = events[0][1]["id"]
-    again = decoded("GET", f"threads/{thread}/runs/{run}/events")
+    again = decoded(f"threads/{thread}/runs/{run}/events")
     return [text_in(events), text_in(again)]
 
 
