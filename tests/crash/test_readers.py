@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tenants.db import in_db
 from tests.api.conftest import program_of
-from tests.clock import WAIT_SECONDS, wait_until
+from tests.clock import WAIT_SECONDS, until, wait_until
 from tests.crash.clients import send
 from tests.crash.model import answer_to
 from tests.crash.seen import Seen, follow_socket, follow_stream
@@ -84,22 +84,30 @@ async def test_what_a_process_stored_as_it_ended_is_closed_for_who_saw_its_begin
     stand: Stand, survivor: Server, held_answer: None, follow: Follow
 ) -> None:
     """Nobody takes over for a while: the rows alone tell the rest of the message and its end."""
-    with stand.server(ATRIUM_PARTIAL_SECONDS="60") as ending:
+    with (
+        stand.server(ATRIUM_MAX_RUNS="1") as busy,
+        stand.server(ATRIUM_PARTIAL_SECONDS="60") as ending,
+    ):
         seen = await asked(stand, ending, "ended in mid-answer")
         await follow(stand, ending, seen, until=DELTA)
         [(half, (_status, beginning))] = seen.messages.items()
+        stand.model.holds_next = True
+        other = await asked(stand, busy, "leaves no room for another")
+        await by_socket(stand, busy, other, until=DELTA)
         survivor.process.send_signal(signal.SIGSTOP)
-        ending.process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(ending.process.wait, WAIT_SECONDS)
-    with stand.server(ATRIUM_MAX_RUNS="1", ATRIUM_HEARTBEAT_SECONDS="600") as other:
-        # This one reads at once; whoever of the two is first goes on with the answer.
-        reading = asyncio.create_task(follow(stand, other, seen))
-        survivor.process.send_signal(signal.SIGCONT)
-        await reading
-    status, text = seen.messages[half]
-    assert status == "incomplete"
-    assert text.startswith(beginning)
-    assert seen.ended == "completed"
+        try:
+            ending.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(ending.process.wait, WAIT_SECONDS)
+            await follow(stand, busy, seen, until="thread.message.incomplete")
+        finally:
+            survivor.process.send_signal(signal.SIGCONT)
+        status, text = seen.messages[half]
+        assert status == "incomplete"
+        assert text.startswith(beginning)
+        await follow(stand, survivor, seen)
+        stand.model.go_on()
+        await by_socket(stand, busy, other)
+    assert (seen.ended, other.ended) == ("completed", "completed")
 
 
 @TRANSPORTS
@@ -108,9 +116,8 @@ async def test_a_reader_at_a_frozen_process_goes_on_when_that_wakes_up(
 ) -> None:
     with stand.server(ATRIUM_PARTIAL_SECONDS="60") as frozen:
         seen = await asked(stand, frozen, "frozen under a reader")
-        await follow(stand, frozen, seen, until=DELTA)
         reading = asyncio.create_task(follow(stand, frozen, seen))
-        await asyncio.sleep(0)
+        await until(lambda: any(text for _status, text in seen.messages.values()))
         frozen.process.send_signal(signal.SIGSTOP)
         await asyncio.to_thread(wait_until, stand.is_settled)
         frozen.process.send_signal(signal.SIGCONT)
