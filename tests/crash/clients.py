@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -120,10 +121,10 @@ class Person:
             return
         seen = self.stand.reader(thread=sent["thread"]["id"], run=sent["run"]["id"])
         while monotonic() < until and seen.ended is None:
-            try:
+            with suppress(*GONE):
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await self._follow(seen)
-            except GONE:
+            if seen.ended is None:
                 await asyncio.sleep(0.1)
         self.answered += seen.ended == "completed"
 
