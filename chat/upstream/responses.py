@@ -117,12 +117,12 @@ class ResponsesParser(AnswerParser):
         self._parts: dict[object, ContentPart] = {}
 
     def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
-        for one in self._numbering.take(payload.get("sequence_number"), payload):
-            self._take_in_order(one, out)
+        for ordered in self._numbering.take(payload.get("sequence_number"), payload):
+            self._take_in_order(ordered, out)
 
     def take_end(self, out: list[Event]) -> None:
-        for one in self._numbering.rest():
-            self._take_in_order(one, out)
+        for ordered in self._numbering.rest():
+            self._take_in_order(ordered, out)
 
     def _take_in_order(self, payload: dict[str, Any], out: list[Event]) -> None:
         take = TAKERS.get(str(payload.get("type")))
@@ -232,7 +232,9 @@ class ResponsesParser(AnswerParser):
         if status == "failed" or response.get("error"):
             raise stream_error(response.get("error") or {}, secret=self._secret)
         items = response.get("output")
-        output = [one for one in items if isinstance(one, dict)] if isinstance(items, list) else []
+        output = (
+            [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+        )
         if not self._parts and not self.calls:
             self._take_output(output, out)
         elif _reason(response) == "stop":

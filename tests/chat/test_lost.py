@@ -186,7 +186,7 @@ async def test_readers_of_a_third_process_are_told_by_the_successor() -> None:
     die(processes, processes.a_id)
     successor = processes.process()
     live = LiveRun(*KEY, RUN, state=TAKEN_OVER, within=successor.hub)
-    owner = next(process for process, one in processes.air.near.items() if one is successor)
+    owner = next(name for name, process in processes.air.near.items() if process is successor)
     processes.rows.run = Active(run=RUN, status="in_progress", owner=owner)
     begin(live, NEXT)
     end(live, NEXT, "Whole")

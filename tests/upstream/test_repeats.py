@@ -63,7 +63,7 @@ def test_reordered_events_without_numbers_are_no_answer(upstream_server: Scripte
 
 def fed(parser: AnswerParser, payloads: list[dict[str, Any]]) -> Heard:
     """Return what a parser makes of these events, each in a read of its own."""
-    reads = [parser.feed(f"data: {json.dumps(one)}\n\n".encode()) for one in payloads]
+    reads = [parser.feed(f"data: {json.dumps(payload)}\n\n".encode()) for payload in payloads]
     return Heard([*reads, parser.end()], error=parser.error)
 
 
@@ -216,7 +216,7 @@ STOP = chunk(delta={}, finish_reason="tool_calls")
     ],
 )
 def test_a_repeated_chunk_makes_no_second_call(parts: list[dict[str, Any]]) -> None:
-    heard = fed(ChatParser(), [*(chunk(delta={"tool_calls": [one]}) for one in parts), STOP])
+    heard = fed(ChatParser(), [*(chunk(delta={"tool_calls": [part]}) for part in parts), STOP])
     assert heard.calls == [(0, "get_weather", WHOLE)]
 
 
@@ -225,7 +225,7 @@ def test_calls_that_share_an_index_stay_two() -> None:
         call_part(function={"name": "get_weather", "arguments": f'{{"city":"{city}"}}'})
         for city in ("Graz", "Rome")
     ]
-    heard = fed(ChatParser(), [*(chunk(delta={"tool_calls": [one]}) for one in parts), STOP])
+    heard = fed(ChatParser(), [*(chunk(delta={"tool_calls": [part]}) for part in parts), STOP])
     assert [args for _index, _name, args in heard.calls] == [WHOLE, '{"city":"Rome"}']
 
 
