@@ -459,6 +459,7 @@ CHAT = {
     "FRAME_BYTES": read("int", "ATRIUM_FRAME_BYTES", 65_536, least=1024),
     "SLOW_SECONDS": read("float", "ATRIUM_SLOW_SECONDS", 30, least=0.1),
     "UNDO_SECONDS": read("float", "ATRIUM_UNDO_SECONDS", 300, least=1),
+    "KEEP_ALIVE_SECONDS": read("float", "ATRIUM_KEEP_ALIVE_SECONDS", 15, least=0.05),
     "API_STREAMS_PER_KEY": read("int", "ATRIUM_API_STREAMS_PER_KEY", 100, least=1),
     "API_STREAMS_PER_MEMBER": read("int", "ATRIUM_API_STREAMS_PER_MEMBER", 500, least=1),
     "FILE_BYTES": FILE_BYTES,

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,18 +62,21 @@ def serve(
     fixture: str = "",
     pages: bool = True,
     worker: bool = True,
+    successor_of: Server | None = None,
 ) -> Iterator[Server]:
     """Start a server, wait until it answers, and stop it at the end.
 
     `folder` takes its data and its log; `environment` adds variables; `fixture`
     names the fixture that keeps it over several tests; without `pages` no static
     files are collected, which takes a second; without `worker` it executes nothing.
+    `successor_of` is a server that has ended and whose address this one takes.
     """
     env = {**environment_of(database, folder), **(environment or {})}
     if pages:
         _collect_static(env)
     log = folder / "server.log"
-    with reserved_port() as port, log.open("wb") as output:
+    address = nullcontext(successor_of.port) if successor_of else reserved_port()
+    with address as port, log.open("wb") as output:
         command = [
             *(sys.executable, "-m", "uvicorn", "config.asgi:application"),
             *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),

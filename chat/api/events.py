@@ -3,6 +3,10 @@
 The entries of a run are replayed from its beginning by every stream: live, from another
 process, or from the rows of a run that ended long ago. Each event has a place in the run, so a
 stream that resumes leaves out what its client has, to the character.
+
+A place names its step. The first second of a message may be lost with its process; the step that
+repeats it then has the same index. A client whose place names a lost step receives the end of that
+step and of its message, and the new step from its beginning.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from typing import NamedTuple
 import orjson
 
 from chat import wire
+from chat.errors import InvalidInput
 from chat.models import RunStatus
 from chat.runs.entries import Entry
 from chat.runs.lifecycle import TERMINAL
@@ -21,25 +26,41 @@ from chat.wire import WireObject
 
 PRELUDE = ("created", "queued", "in_progress")
 DONE = b"event: done\ndata: [DONE]\n\n"
-KEEP_ALIVE = b": keep-alive\n\n"
+# A comment is no event, so no empty line follows it: clients dispatch at an empty line, and the
+# official Python client does so even without data once an event has carried an id.
+KEEP_ALIVE = b": keep-alive\n"
 # With these a stream ends, though a run that waits goes on later.
 ENDS = TERMINAL | {RunStatus.REQUIRES_ACTION}
 
 # What comes in which order within a step; runs are at step -1 until they have one.
 OPENED, UNDER_WAY, MESSAGE_OPENED, MESSAGE_UNDER_WAY, CONTENT, SETTLED, CLOSED = range(7)
-_PLACE = re.compile(r"(-1|[0-9]{1,6})\.([0-9])\.([0-9]{1,6})\.([0-9]{1,9})\Z")
+_PLACE = re.compile(
+    r"(-1|[0-9]{1,6})\.([0-9])\.([0-9]{1,6})\.([0-9]{1,9})(?:\.([0-9]{1,16})\.([0-9A-Za-z]{1,32}))?\Z"
+)
+
+
+class OldEventId(InvalidInput):
+    """This Last-Event-ID is of an earlier version: stream the run from its beginning, without."""
 
 
 class Place(NamedTuple):
-    """How far a stream has come. `offset` counts code points of the content part `part`."""
+    """How far a stream has come. `offset` counts code points of the content part `part`.
+
+    `key` names the step, `state` is the run's state number when the step was told of: of two steps
+    with the same index the one with the higher state repeats the other. Without a key any step of
+    this index is meant.
+    """
 
     step: int
     phase: int = 0
     part: int = 0
     offset: int = 0
+    state: int = 0
+    key: str = ""
 
     def __str__(self) -> str:
-        return f"{self.step}.{self.phase}.{self.part}.{self.offset}"
+        named = f".{self.state}.{self.key}" if self.key else ""
+        return f"{self.step}.{self.phase}.{self.part}.{self.offset}{named}"
 
 
 BEFORE_RUN = Place(-1)
@@ -47,9 +68,19 @@ AFTER_RUN = Place(999_999, 9)
 
 
 def place_of(event_id: str) -> Place | None:
-    """Return the place that an event's id names, None for any other text."""
+    """Return the place that an event's id names, None for any other text.
+
+    Raises:
+        OldEventId: for an id of an earlier version, which does not name its step.
+    """
     found = _PLACE.match(event_id)
-    return Place(*map(int, found.groups())) if found else None
+    if found is None:
+        return None
+    step, phase, part, offset, state, key = found.groups(default="")
+    place = Place(int(step), int(phase), int(part), int(offset), int(state or 0), key)
+    if not key and BEFORE_RUN.step < place.step < AFTER_RUN.step:
+        raise OldEventId()
+    return place
 
 
 def prelude_after(place: Place) -> tuple[str, ...]:
@@ -57,13 +88,14 @@ def prelude_after(place: Place) -> tuple[str, ...]:
     return PRELUDE[place.phase :] if place.step == -1 else ()
 
 
-def encode(event: str, data: WireObject, place: Place) -> bytes:
-    """Return one event."""
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (
-        str(place).encode(),
-        event.encode(),
-        orjson.dumps(data),
-    )
+def encode(event: str, data: WireObject) -> bytes:
+    """Return one event without an id."""
+    return b"event: %s\ndata: %s\n\n" % (event.encode(), orjson.dumps(data))
+
+
+def named(encoded: bytes, place: Place) -> bytes:
+    """Return an encoded event with its place as its id."""
+    return b"id: %s\n%s" % (str(place).encode(), encoded)
 
 
 def encode_error(code: str, message: str) -> bytes:
@@ -77,7 +109,8 @@ class Sequencer:
 
     `run` is the run object that fills in for statuses nobody saw; `prelude`
     names the run's own events still to tell, `at` what the client has. What was
-    said of the run before the state number `since` is not told again.
+    said of the run before the state number `since` is not told again. Events carry
+    their places as ids where `with_ids` says so.
     """
 
     def __init__(
@@ -87,10 +120,17 @@ class Sequencer:
         at: Place = BEFORE_RUN,
         prelude: Iterable[str] = PRELUDE,
         since: int = 0,
+        with_ids: bool = True,
     ) -> None:
         self.run = run
         self.since = since
         self.at = at
+        self.with_ids = with_ids
+        # The step at the index of `at`: its state and key, and whether an entry told of it here.
+        self.state, self.key = at.state, at.key
+        self.met = False
+        # Messages of steps that another one with their index repeats, and that the client left.
+        self.left: set[str] = set()
         self.prelude = list(prelude)
         self.ended = False
         self.cancelling = False
@@ -137,7 +177,7 @@ class Sequencer:
         elif kind == "thread.run":
             self._run(entry.data)
         elif kind == "thread.run.step":
-            self._step(entry.data)
+            self._step(entry.data, entry.state)
         elif kind == "thread.message" and entry.data["role"] == "assistant":
             self._message(entry)
 
@@ -150,11 +190,12 @@ class Sequencer:
         if status == "cancelling":
             if not self.cancelling:
                 self.cancelling = True
-                self._out.append(encode("thread.run.cancelling", run, self.at))
+                self._add("thread.run.cancelling", run, self.at)
             return
+        self._end_lost(AFTER_RUN.step)
         self.ended = status in ENDS
         waits = status == RunStatus.REQUIRES_ACTION
-        place = Place(self.last_tools, SETTLED) if waits else AFTER_RUN
+        place = self._place(self.last_tools, SETTLED) if waits else AFTER_RUN
         self._emit(place, f"thread.run.{status}", run)
 
     def _prelude(self, upto: str, run: WireObject | None) -> None:
@@ -166,70 +207,110 @@ class Sequencer:
             data = now or wire.run_as_begun(self.run, name)
             place = Place(-1, PRELUDE.index(name) + 1)
             self.at = max(self.at, place)
-            self._out.append(encode(f"thread.run.{name}", data, self.at))
+            self._add(f"thread.run.{name}", data, self.at)
 
-    def _step(self, step: WireObject) -> None:
+    def _step(self, step: WireObject, state: int) -> None:
         index, details = step["atrium"]["index"], step["step_details"]
+        message = details.get("message_creation", {}).get("message_id", "")
+        if not self._meet(index, key_of(step["id"]), state):
+            self.left.add(message)
+            self.held.pop(message, None)
+            return
         self._open(index, step)
         if step["type"] == "message_creation":
-            message = details["message_creation"]["message_id"]
             self.step_of[message] = index
             for entry in self.held.pop(message, []):
                 self._take(entry)
         else:
             self.last_tools = index
             calls = details["tool_calls"]
-            place = Place(index, CONTENT, len(calls))
+            place = self._place(index, CONTENT, len(calls))
             self._emit(place, "thread.run.step.delta", wire.step_delta(step["id"], calls))
             written = wire.outputs_delta(step["id"], calls)
             if written is not None and step["status"] == "completed":
-                place = Place(index, CONTENT, len(calls), 1)
+                place = self._place(index, CONTENT, len(calls), 1)
                 self._emit(place, "thread.run.step.delta", written)
         if step["status"] != "in_progress":
-            self._emit(Place(index, CLOSED), f"thread.run.step.{step['status']}", step)
+            self._emit(self._place(index, CLOSED), f"thread.run.step.{step['status']}", step)
+
+    def _meet(self, index: int, key: str, state: int) -> bool:
+        """Note the step that an entry tells of; False for one that the client's own repeats."""
+        if index < self.at.step:
+            return True
+        if index > self.at.step:
+            self._end_lost(index)
+            self.state, self.key = state, key
+        elif not self.key:
+            self.state, self.key = state, key
+            self.at = self.at._replace(state=state, key=key)
+        elif key != self.key:
+            if state <= self.state:
+                return False
+            self._end_lost(index)
+            # The index is used anew, so the place goes back before it.
+            self.at = Place(index - 1, 9)
+            self.state, self.key = state, key
+        self.met = True
+        return True
+
+    def _end_lost(self, before: int) -> None:
+        """Tell the end of the client's step where the run goes on without it."""
+        at = self.at
+        is_open = BEFORE_RUN.step < at.step < AFTER_RUN.step and at.phase < CLOSED
+        if self.met or not is_open or not self.key or at.step > before:
+            return
+        if MESSAGE_OPENED <= at.phase < SETTLED:
+            message = wire.lost_message(f"msg_{self.key}", self.run)
+            self._emit(self._place(at.step, SETTLED), "thread.message.incomplete", message)
+        step = wire.lost_step(f"step_{self.key}", self.run, index=at.step)
+        self._emit(self._place(at.step, CLOSED), "thread.run.step.failed", step)
 
     def _open(self, index: int, step: WireObject) -> None:
-        if self.at >= Place(index, UNDER_WAY):
+        if self.at >= self._place(index, UNDER_WAY):
             return
         self._prelude("in_progress", None)
         begun = wire.step_as_begun(step)
-        self._emit(Place(index, OPENED), "thread.run.step.created", begun)
-        self._emit(Place(index, UNDER_WAY), "thread.run.step.in_progress", begun)
+        self._emit(self._place(index, OPENED), "thread.run.step.created", begun)
+        self._emit(self._place(index, UNDER_WAY), "thread.run.step.in_progress", begun)
 
     def _message(self, entry: Entry) -> None:
         message = entry.data
         index = self.step_of.get(message["id"])
+        if message["id"] in self.left:
+            return
         if index is None:
             self.held.setdefault(message["id"], []).append(entry)
             return
         if self.at < Place(index, MESSAGE_UNDER_WAY):
             begun = wire.message_as_begun(message)
-            self._emit(Place(index, MESSAGE_OPENED), "thread.message.created", begun)
-            self._emit(Place(index, MESSAGE_UNDER_WAY), "thread.message.in_progress", begun)
+            self._emit(self._place(index, MESSAGE_OPENED), "thread.message.created", begun)
+            place = self._place(index, MESSAGE_UNDER_WAY)
+            self._emit(place, "thread.message.in_progress", begun)
         for part, content in enumerate(message["content"]):
             if content["type"] == "image_file":
                 picture = wire.message_delta(message["id"], part, content)
-                self._emit(Place(index, CONTENT, part, 1), "thread.message.delta", picture)
+                self._emit(self._place(index, CONTENT, part, 1), "thread.message.delta", picture)
                 continue
             text = content["text"]["value"] if content["type"] == "text" else content["refusal"]
             if content["type"] == "text":
                 self.brought[message["id"]] = len(text)
             have = self._have(index, part)
             if have < len(text):
-                place = Place(index, CONTENT, part, len(text))
+                place = self._place(index, CONTENT, part, len(text))
                 piece = _piece(content["type"], text[have:], have)
                 data = wire.message_delta(message["id"], part, piece)
                 self._emit(place, "thread.message.delta", data)
         if message["status"] != "in_progress":
             self._citations(index, message)
-            self._emit(Place(index, SETTLED), f"thread.message.{message['status']}", message)
+            place = self._place(index, SETTLED)
+            self._emit(place, f"thread.message.{message['status']}", message)
 
     def _citations(self, index: int, message: WireObject) -> None:
         """Add the annotations of a message's text, known whole at its end."""
         for part, content in enumerate(message["content"]):
             if content["type"] == "text" and content["text"]["annotations"]:
                 # One place beyond the text: a client that has it is at the end of the message.
-                place = Place(index, CONTENT, part, len(content["text"]["value"]) + 1)
+                place = self._place(index, CONTENT, part, len(content["text"]["value"]) + 1)
                 annotations = enumerate(content["text"]["annotations"])
                 told = wire.text_part("", [{"index": number, **one} for number, one in annotations])
                 data = wire.message_delta(message["id"], part, told)
@@ -238,21 +319,23 @@ class Sequencer:
     def _text(self, entry: Entry, text: str) -> None:
         index = self.step_of.get(entry.item)
         if index is None:
+            if entry.item in self.left:
+                return
             self.held.setdefault(entry.item, []).append(entry)
             return
         start = self.brought.get(entry.item, 0)
         end = self.brought[entry.item] = start + len(text)
         have = self._have(index, entry.part)
-        place = Place(index, CONTENT, entry.part, end)
+        place = self._place(index, CONTENT, entry.part, end)
         if have <= start:
-            # The same piece at the same place for every reader: encoded once.
+            # The same piece for every reader: encoded once.
             if entry.sse is None:
                 data = entry.data
                 if not start:
                     data = wire.message_delta(entry.item, entry.part, wire.text_part(text))
-                entry.sse = encode("thread.message.delta", data, place)
+                entry.sse = encode("thread.message.delta", data)
             self.at = place
-            self._out.append(entry.sse)
+            self._out.append(named(entry.sse, place) if self.with_ids else entry.sse)
         elif have < end:
             piece = _piece("text", text[have - start :], have)
             data = wire.message_delta(entry.item, entry.part, piece)
@@ -267,10 +350,25 @@ class Sequencer:
             return 1 << 60
         return 0
 
+    def _place(self, index: int, phase: int, part: int = 0, offset: int = 0) -> Place:
+        """Return a place in the step with this index, which it names where that is the last."""
+        if index < self.at.step:
+            return Place(index, phase, part, offset)
+        return Place(index, phase, part, offset, self.state, self.key)
+
     def _emit(self, place: Place, event: str, data: WireObject) -> None:
         if place > self.at:
             self.at = place
-            self._out.append(encode(event, data, place))
+            self._add(event, data, place)
+
+    def _add(self, event: str, data: WireObject, place: Place) -> None:
+        encoded = encode(event, data)
+        self._out.append(named(encoded, place) if self.with_ids else encoded)
+
+
+def key_of(step_id: str) -> str:
+    """Return what names a step in a place: its id without the prefix."""
+    return step_id.partition("_")[2]
 
 
 def _piece(kind: str, text: str, offset: int) -> WireObject:

@@ -31,6 +31,12 @@ INCLUDE = [
     for parameter in published()["paths"]["/threads/{thread_id}/runs"]["post"]["parameters"]
     if parameter["name"] == "include[]"
 ]
+EVENT_IDS = text_parameter(
+    "event_ids",
+    "query",
+    "Extension: whether each event of the stream has an id, for Last-Event-ID.",
+    enum=["true", "false"],
+)
 PAGE = [parameter for parameter in ORDERED_PAGE if parameter["name"] != "order"]
 
 ASSISTANT_ID = text_parameter("assistant_id", "path", "The ID of the assistant.")

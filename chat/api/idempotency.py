@@ -152,10 +152,11 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
         answer = {
             "run": begun.run,
             "thread": begun.thread,
-            "at": [begun.at.step, begun.at.phase, begun.at.part, begun.at.offset],
+            "at": list(begun.at),
             "prelude": list(begun.prelude),
             "since": begun.since,
             "with_content": begun.with_content,
+            "with_ids": begun.with_ids,
         }
     else:
         assert isinstance(response, Response)
@@ -190,5 +191,6 @@ def _again(view: Any, record: IdempotencyRecord) -> HttpResponseBase:
         prelude=tuple(kept["prelude"]),
         since=kept["since"],
         with_content=kept.get("with_content", False),
+        with_ids=kept.get("with_ids", False),
     )
     return EventStream(view.principal, beginning)

@@ -42,6 +42,21 @@ class IncludeQuery(Input):
     vars()["include[]"] = Choice(required=False, choices=[INCLUDABLE])
 
 
+class StreamQuery(Input):
+    """How a run is streamed: whether each event has an id, for `Last-Event-ID`."""
+
+    event_ids = Choice(required=False, choices=["true", "false"])
+
+
+class NewRunQuery(IncludeQuery, StreamQuery):
+    """What may be said beside the body of a new run."""
+
+
+def wants_ids(query: dict[str, Any]) -> bool:
+    """Tell whether events are asked for with their ids."""
+    return query.get("event_ids") == "true"
+
+
 def includes_content(query: dict[str, Any]) -> bool:
     """Tell whether the results of file searches are asked for with their content."""
     return query.get("include[]") == INCLUDABLE
@@ -169,7 +184,7 @@ class RunsView(ApiView):
 
     def post(self, request: Request, thread_id: str) -> HttpResponseBase:
         """Create one."""
-        with_content = includes_content(self.query(IncludeQuery))
+        query = self.query(NewRunQuery)
         given = self.input(RunInput)
         stream = given.pop("stream", None)
         if stream:
@@ -177,7 +192,11 @@ class RunsView(ApiView):
         thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
         run = create_run(self.principal, thread_id, **given)
         if stream:
-            beginning = Beginning(run=wire.run_object(run), with_content=with_content)
+            beginning = Beginning(
+                run=wire.run_object(run),
+                with_content=includes_content(query),
+                with_ids=wants_ids(query),
+            )
             return EventStream(self.principal, beginning)
         return self.answer(wire.run_object(run))
 
@@ -189,6 +208,7 @@ class ThreadAndRunView(ApiView):
 
     def post(self, request: Request) -> HttpResponseBase:
         """Create both."""
+        with_ids = wants_ids(self.query(StreamQuery))
         given = self.input(ThreadAndRunInput)
         stream = given.pop("stream", None)
         if stream:
@@ -197,7 +217,8 @@ class ThreadAndRunView(ApiView):
         if not stream:
             return self.answer(wire.run_object(run))
         thread = wire.thread_object(run.thread)
-        return EventStream(self.principal, Beginning(run=wire.run_object(run), thread=thread))
+        beginning = Beginning(run=wire.run_object(run), thread=thread, with_ids=with_ids)
+        return EventStream(self.principal, beginning)
 
 
 class RunView(ApiView):
@@ -238,6 +259,7 @@ class SubmitToolOutputsView(ApiView):
 
     def post(self, request: Request, thread_id: str, run_id: str) -> HttpResponseBase:
         """Go on with the run."""
+        with_ids = wants_ids(self.query(StreamQuery))
         given = self.input(ToolOutputsInput)
         outputs = {one["tool_call_id"]: one["output"] for one in given["tool_outputs"]}
         if len(outputs) != len(given["tool_outputs"]):
@@ -249,10 +271,15 @@ class SubmitToolOutputsView(ApiView):
         if not given.get("stream"):
             return self.answer(wire.run_object(run))
         with transaction.atomic():
-            step = ToolCall.objects.filter(run=run, pk__in=outputs).values_list("step__index")
-            at = Place(step[0][0], events.SETTLED)
+            calls = ToolCall.objects.filter(run=run, pk__in=outputs)
+            index, step = calls.values_list("step__index", "step_id")[0]
+            at = Place(index, events.SETTLED, state=run.state, key=events.key_of(step))
         beginning = Beginning(
-            run=wire.run_object(run), at=at, prelude=("queued", "in_progress"), since=run.state
+            run=wire.run_object(run),
+            at=at,
+            prelude=("queued", "in_progress"),
+            since=run.state,
+            with_ids=with_ids,
         )
         return EventStream(self.principal, beginning)
 
@@ -265,8 +292,9 @@ class EventsView(ApiView):
     def get(self, request: Request, thread_id: str, run_id: str) -> EventStream:
         """Stream what the client lacks: all without `Last-Event-ID`."""
         with_content = includes_content(self.query(IncludeQuery))
-        said = request.headers.get(EVENT_HEADER)
-        at = events.BEFORE_RUN if said is None else events.place_of(said)
+        # A browser that has seen no id sends none, or an empty one.
+        said = request.headers.get(EVENT_HEADER, "")
+        at = events.place_of(said) if said else events.BEFORE_RUN
         if at is None:
             raise InvalidInput(f"The header {EVENT_HEADER} names no event.")
         check_room(self.principal)
@@ -274,5 +302,7 @@ class EventsView(ApiView):
             run = read_run(self.principal, thread_id, run_id)
             found = rendered(run)
         prelude = events.prelude_after(at)
-        beginning = Beginning(run=found, at=at, prelude=prelude, with_content=with_content)
+        beginning = Beginning(
+            run=found, at=at, prelude=prelude, with_content=with_content, with_ids=True
+        )
         return EventStream(self.principal, beginning)

@@ -13,7 +13,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from chat.api.differences import patched
-from chat.api.extensions import EXTENSIONS, Operation, text_parameter
+from chat.api.extensions import EVENT_IDS, EXTENSIONS, Operation, text_parameter
 from chat.api.idempotency import KEY_HEADER
 from chat.api.published import published, ref
 from tenants.actions.external import USER_HEADER
@@ -32,7 +32,8 @@ class Described(AutoSchema):
         at, verb = path.removeprefix("/v1"), method.lower()
         known = published()["paths"].get(at, {}).get(verb) or EXTENSIONS[at][verb]
         operation = {"tags": ["Assistants"], **known}
-        operation["parameters"] = [*known.get("parameters", []), *self._headers(verb)]
+        streamed = [EVENT_IDS] if known["operationId"] in STREAMING else []
+        operation["parameters"] = [*known.get("parameters", []), *streamed, *self._headers(verb)]
         operation["responses"] = {**self._answers(known), **errors()}
         return operation
 

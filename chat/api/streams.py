@@ -36,8 +36,6 @@ from tenants.scope import tenant_scope
 
 log = structlog.get_logger(__name__)
 
-KEEP_ALIVE_SECONDS = 15.0
-
 _open: Counter[UUID] = Counter()
 
 
@@ -53,7 +51,8 @@ class Beginning:
     """Where a stream of a run begins: `run` and `thread` are wire objects as they were then.
 
     `thread` is told first where it is given; `with_content` adds the text of passages to the
-    searches that found them. The rest is as in `Sequencer`.
+    searches that found them. The rest is as in `Sequencer`: ids only where they are asked for,
+    since the official Python client takes an event with an id for one that ends in any empty line.
     """
 
     run: dict[str, Any]
@@ -62,6 +61,7 @@ class Beginning:
     since: int = 0
     thread: dict[str, Any] | None = None
     with_content: bool = False
+    with_ids: bool = False
 
 
 class EventStream(StreamingHttpResponse):
@@ -101,7 +101,13 @@ def _counted(principal: Principal) -> tuple[UUID, UUID]:
 async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerator[bytes, None]:
     """Yield the events from `beginning` on; the last one is `done`, or an error."""
     run, thread, slow = beginning.run, beginning.thread, conf.slow_seconds
-    sequencer = Sequencer(run, at=beginning.at, prelude=beginning.prelude, since=beginning.since)
+    sequencer = Sequencer(
+        run,
+        at=beginning.at,
+        prelude=beginning.prelude,
+        since=beginning.since,
+        with_ids=beginning.with_ids,
+    )
     try:
         check_room(principal)
     except TooManyStreams as error:
@@ -109,7 +115,8 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
         return
     with _watching(principal) as access:
         if thread is not None:
-            yield events.encode("thread.created", thread, beginning.at)
+            created = events.encode("thread.created", thread)
+            yield events.named(created, beginning.at) if beginning.with_ids else created
         try:
             chunks = _chunks(
                 principal, sequencer, access.patience, with_content=beginning.with_content
@@ -178,7 +185,7 @@ def _has_results(data: dict[str, Any]) -> bool:
 async def _next(reader: Reader, patience: Patience) -> list[Entry] | None:
     """Wait for entries; None after a while without any."""
     try:
-        return await patience.wait(reader.entries(), KEEP_ALIVE_SECONDS)
+        return await patience.wait(reader.entries(), conf.keep_alive_seconds)
     except TimeoutError:
         return None
 

@@ -16,7 +16,8 @@ class Entry:
     """One event, or one piece of a growing text (then `text` is not None).
 
     `state` is the run's state number when it was made, `part` which of the
-    message's contents the text is: pictures come before it.
+    message's contents the text is: pictures come before it. What was read from the
+    rows of an active run is `approximate`: its number may be lower than the one it was told with.
     """
 
     run: str
@@ -26,6 +27,7 @@ class Entry:
     item: str = ""
     text: str | None = None
     part: int = 0
+    approximate: bool = False
     # The API's encoding of a piece of text, kept by chat.api.events.
     sse: bytes | None = None
     _frame: str | None = None
@@ -91,6 +93,14 @@ def more_of(entry: Entry, text: str) -> Entry:
     return text_entry(entry.run, entry.state, entry.item, text, entry.part)
 
 
+def _may_be_news(entry: Entry) -> bool:
+    """Tell whether a client may lack it though its state number is not higher than the client's.
+
+    What ended is told again rather than not at all: taking it twice is taking it once.
+    """
+    return entry.approximate and entry.data.get("status") not in ("queued", "in_progress")
+
+
 class Rest:
     """What a client at `cursor` lacks of its run; the run's entries are given in order."""
 
@@ -101,7 +111,7 @@ class Rest:
     def of(self, entry: Entry) -> Iterator[Entry]:
         """Yield a later event, a text that begins later, or the rest of one that ends later."""
         if entry.text is None:
-            if entry.state > self.cursor.state:
+            if entry.state > self.cursor.state or _may_be_news(entry):
                 yield entry
             return
         start = self._seen.get(entry.item, 0)

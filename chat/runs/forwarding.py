@@ -137,6 +137,12 @@ class Forwarding:
             self.link.leave(channel.key)
         self._stop_mirror(channel.key)
 
+    def go_on(self, channel: Channel, run_id: str) -> None:
+        """Copy a run that this process executed and gave up, for those who read it here."""
+        if self.process_id is not None and channel.is_read and channel.writer is None:
+            channel.mirrored = run_id
+            self._mirror(channel, None)
+
     def begun(self, channel: Channel, run_id: str) -> None:
         """Tell the other readers where the run is from now on."""
         self._stop_mirror(channel.key)

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 Message = dict[str, Any]
 
 # Of the messages; processes of different ones hear nothing of each other, and ask the rows.
-VERSION = 1
+VERSION = 2
 PING_SECONDS = 1.0
 # Without a ping for so long the layer is away.
 SILENT_SECONDS = 3.5

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from chat.runs.entries import Cursor, Entry, Rest, merged, more_of, text_entry
 from chat.runs.lifecycle import TERMINAL
+from chat.runs.lost import Doubts, ends_of_lost
 
 Key = tuple[UUID, str]
 AtOnce = Callable[[Entry], bool]
@@ -142,11 +143,14 @@ class Reader:
         self._first: list[Entry] = []
         # Code points that the client has of an item beyond the log here.
         self._ahead: dict[str, int] = {}
+        # Messages that the client has and that are not known here; None where there are none.
+        self._doubts: Doubts | None = None
         self._at_once: AtOnce | None = None
 
     def tell(self, entry: Entry) -> None:
         """Have what was just appended taken at once, or wake whoever reads."""
-        if self._at_once and not self._ahead and not self.wake.is_set() and self._at_once(entry):
+        keeps_up = not self._ahead and self._doubts is None and not self.wake.is_set()
+        if self._at_once and keeps_up and self._at_once(entry):
             self.position = self.channel.end
         else:
             self.wake.set()
@@ -182,6 +186,9 @@ class Reader:
             or (wanted[entry.run].state < runs[entry.run].since and entry.data["id"] not in told)
         ]
         self._first = [*missing, *self._lacking(wanted)]
+        if cursor and self.local:
+            doubts = Doubts(cursor, [*(stored or ()), *log], thread_id=self.channel.key[1])
+            self._doubts = doubts if doubts.left else None
         self.position = self.channel.end
         if self._first:
             self.wake.set()
@@ -235,11 +242,17 @@ class Reader:
         self.position = self.channel.end
         if self._ahead:
             new = [left for entry in new for left in self._beyond(entry)]
-        if len(new) == 1 and not self._first:
+        if len(new) == 1 and not self._first and self._doubts is None:
             return [new[0]]
-        found = list(merged([*self._first, *new]))
+        gathered = [*self._first, *new]
         self._first = []
-        return found
+        if self._doubts is not None:
+            gathered = list(self._doubts.settled(gathered))
+            for entry in gathered:
+                if entry.text is None:
+                    self._ahead.pop(entry.data.get("id", ""), None)
+            self._doubts = self._doubts if self._doubts.left else None
+        return list(merged(gathered))
 
     def _beyond(self, entry: Entry) -> Iterator[Entry]:
         """Yield what of an entry the client does not have already."""
@@ -315,7 +328,7 @@ class LiveRun:
         within: Hub | None = None,
     ) -> None:
         self.run_id = run_id
-        self.state = state
+        self.state = self.since = state
         channel = self.channel = (within or hub).channel(tenant_id, thread_id)
         channel.writer, channel.mirrored = self, None
         channel.runs[run_id] = Told(since=state)
@@ -330,6 +343,15 @@ class LiveRun:
     def text(self, message_id: str, text: str, *, part: int = 0) -> None:
         """Publish a piece of a message's text; all of one upstream read at once."""
         self.channel.append(text_entry(self.run_id, self.state, message_id, text, part))
+
+    def end_lost(self) -> None:
+        """Tell the ends of what an earlier claim began here and nobody stored.
+
+        What was stored is announced before: a message that is still open has no row.
+        """
+        lost = ends_of_lost(self.channel.log, self.run_id, begun_by=self.since, state=self.state)
+        for entry in lost:
+            self.publish(entry.event, entry.data)
 
     def end(self) -> None:
         """Nothing more comes from this run in this process."""

@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError
 from chat.models import RunStatus
 from chat.runs.entries import Cursor, Entry, text_entry
 from chat.runs.live import ENDS, Channel, Key, Told
+from chat.runs.lost import AT_REST, ends_of_lost, indexes_of, open_messages
 from chat.runs.stored import Active
 
 log = structlog.get_logger(__name__)
@@ -154,6 +155,18 @@ class Mirror:
         for entry in entries:
             self.channel.append(entry)
 
+    def _end_lost(self, since: dict[str, int], entries: Sequence[Entry]) -> None:
+        """Tell the ends of what an earlier claim began and its successor knows nothing of.
+
+        The rows were taken before, and the successor's first batch, these entries, holds all
+        that it announced.
+        """
+        kept = {entry.item or entry.data["id"] for entry in entries}
+        log = self.channel.log
+        for run, begun_by in since.items():
+            for end in ends_of_lost(log, run, begun_by=begun_by, state=begun_by, kept=kept):
+                self.channel.append(end)
+
     def _ask(self, active: Active, *, anew: bool) -> None:
         """Ask the owner to forward from what is here, or to go on as before."""
         assert self.link is not None and active.owner is not None
@@ -215,8 +228,9 @@ class Mirror:
             return False
         if message["kind"] == "entries":
             self._expected += 1
-            for packed in message["entries"]:
-                entry = unpacked(packed)
+            entries = [unpacked(packed) for packed in message["entries"]]
+            self._end_lost(message["since"], entries)
+            for entry in entries:
                 if self.channel.mirrored not in (None, entry.run):
                     self._let_go()
                 self._take(entry.run, [entry], since=message["since"][entry.run])
@@ -232,15 +246,16 @@ def begun(message: Message) -> Active:
 def packed(entry: Entry) -> list[Any]:
     """Return an entry as it travels."""
     data = entry.data if entry.text is None else None
-    return [entry.run, entry.state, entry.event, data, entry.item, entry.text, entry.part]
+    where = (entry.item, entry.text, entry.part, entry.approximate)
+    return [entry.run, entry.state, entry.event, data, *where]
 
 
 def unpacked(values: Sequence[Any]) -> Entry:
     """Return the entry that travelled."""
-    run, state, event, data, item, text, part = values
+    run, state, event, data, item, text, part, approximate = values
     if text is not None:
         return text_entry(run, state, item, text, part)
-    return Entry(run, state, event, data)
+    return Entry(run, state, event, data, approximate=approximate)
 
 
 def copied(log: Sequence[Entry], run: str) -> Cursor:
@@ -266,6 +281,7 @@ def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
     }
     if any(entry.event in ENDS for entry in told.values()):
         return
+    yield from _lost(log, stored, state=have.state)
     for entry in stored:
         state = max(entry.state, have.state)
         known = told.get(entry.data["id"])
@@ -273,7 +289,29 @@ def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
             length = have.offsets.get(entry.data["id"], 0)
             yield from _message(entry, state, known, length)
         elif known is None or _is_news(entry, known):
-            yield Entry(entry.run, state, entry.event, entry.data)
+            yield _told(entry, state)
+
+
+def _told(
+    entry: Entry, state: int, *, event: str = "", data: dict[str, Any] | None = None
+) -> Entry:
+    """Return what a stored event tells, with another state number and perhaps another name."""
+    told = data or entry.data
+    return Entry(entry.run, state, event or entry.event, told, approximate=entry.approximate)
+
+
+def _lost(log: Sequence[Entry], stored: Sequence[Entry], *, state: int) -> Iterator[Entry]:
+    """Yield the ends of messages that the log has begun and the rows show to be lost.
+
+    A run stores its steps in order: one that has no row although a later one has, or the run is
+    at rest, never gets one.
+    """
+    run, kept = stored[-1], {entry.data["id"] for entry in stored}
+    if run.event not in AT_REST:
+        last = max(indexes_of(stored).values(), default=-1)
+        begun = indexes_of(log)
+        kept |= {name for name in open_messages(log, run.run) if begun.get(name, last + 1) > last}
+    yield from ends_of_lost(log, run.run, begun_by=state, state=state, kept=kept)
 
 
 def _message(entry: Entry, state: int, known: Entry | None, length: int) -> Iterator[Entry]:
@@ -284,13 +322,13 @@ def _message(entry: Entry, state: int, known: Entry | None, length: int) -> Iter
     pictures = [part for part in entry.data["content"] if part["type"] == "image_file"]
     if known is None and growing:
         begun = {**entry.data, "content": pictures}
-        yield Entry(entry.run, state, "thread.message.created", begun)
-        yield Entry(entry.run, state, "thread.message.in_progress", begun)
+        for name in ("created", "in_progress"):
+            yield _told(entry, state, event=f"thread.message.{name}", data=begun)
     text = text_of(entry)
     if len(text) > length and (growing or known is not None):
         yield text_entry(entry.run, state, entry.data["id"], text[length:], len(pictures))
     if not growing:
-        yield Entry(entry.run, state, entry.event, entry.data)
+        yield _told(entry, state)
 
 
 def text_of(entry: Entry) -> str:

@@ -27,12 +27,13 @@ from chat.models import (
 )
 from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
-from chat.runs import queue, records
+from chat.runs import queue, records, stored
 from chat.runs.claims import Claim
 from chat.runs.lifecycle import advance
 from chat.runs.lost_calls import meter_lost_call
 from chat.runs.turn import CANCELLED, EXPIRED, Announcement, Ending, Started, Turn, failed
 from chat.runs.wake import wake
+from chat.tools import registry
 from tenants.db import call_door
 from tenants.scope import tenant_scope
 from tenants.together import insert_together
@@ -154,7 +155,7 @@ def _claim_first(run: Run, owner: UUID) -> Started | None:
 
 def _claim_anew(run: Run, owner: UUID) -> Started:
     totals = meter_lost_call(run)
-    told = _close_interrupted_step(run)
+    _close_interrupted_step(run)
     if run.owner is not None:
         # Its process died. One that gave it back did so for reasons of its own.
         run.takeovers += 1
@@ -168,7 +169,7 @@ def _claim_anew(run: Run, owner: UUID) -> Started:
         thread_id=run.thread_id,
         state=run.state,
         seconds_left=(run.expires_at - timezone.now()).total_seconds(),
-        announce=told,
+        announce=_ended(run),
     )
 
 
@@ -226,25 +227,27 @@ def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, Started | None
     return run, end_row(run, ending, owner=owner, is_lost=True)
 
 
-def _close_interrupted_step(run: Run) -> tuple[Announcement, ...]:
-    """Close what is to be repeated as a new step, and return what readers are told of it.
-
-    Its text leaves the prompt.
-    """
+def _close_interrupted_step(run: Run) -> None:
+    """Close what is to be repeated as a new step: its text leaves the prompt."""
     now = timezone.now()
-    told: list[Announcement] = []
-    cut = Message.objects.filter(run_ref=run.pk, status="in_progress").select_related("assistant")
-    for message in cut:
-        message.status, message.incomplete_at = "incomplete", now
-        message.incomplete_reason = "run_failed"
-        message.save(update_fields=["status", "incomplete_reason", "incomplete_at"])
-        told.append(("thread.message.incomplete", wire.message_object(message)))
-    steps = RunStep.objects.filter(run=run, type="message_creation", status=StepStatus.IN_PROGRESS)
-    for step in steps.order_by("index"):
-        step.status, step.ended_at = StepStatus.FAILED, now
-        step.save(update_fields=["status", "ended_at"])
-        told.append(("thread.run.step.failed", wire.step_object(step, run=run)))
-    return tuple(told)
+    Message.objects.filter(run_ref=run.pk, status="in_progress").update(
+        status="incomplete", incomplete_reason="run_failed", incomplete_at=now
+    )
+    RunStep.objects.filter(run=run, type="message_creation", status=StepStatus.IN_PROGRESS).update(
+        status=StepStatus.FAILED, ended_at=now
+    )
+
+
+def _ended(run: Run) -> tuple[Announcement, ...]:
+    """Return the ends of the run's messages and steps by its rows.
+
+    Its process may have stored one and died before it told anybody.
+    """
+    return tuple(
+        (entry.event, entry.data)
+        for entry in stored.events_of(run, registry.labels())
+        if entry.data["object"] != "thread.run" and entry.data["status"] != "in_progress"
+    )
 
 
 def end_row(

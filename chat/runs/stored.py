@@ -62,7 +62,7 @@ def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> 
         if active is not None and active not in wanted:
             wanted.append(active)
         labels = registry.labels()
-        events = tuple(event for run in wanted for event in _events(run, labels))
+        events = tuple(event for run in wanted for event in events_of(run, labels))
         calls = list(ToolCall.objects.filter(run=active)) if active else []
         return StoredThread(
             thread=wire.thread_object(thread),
@@ -85,26 +85,33 @@ def read_runs(tenant_id: UUID, thread_id: str, run_ids: Collection[str]) -> tupl
         rows = Run.objects.filter(thread_id=thread_id, pk__in=run_ids)
         labels = registry.labels()
         runs = rows.select_related("assistant").order_by("created_at", "id")
-        return tuple(event for run in runs for event in _events(run, labels))
+        return tuple(event for run in runs for event in events_of(run, labels))
 
 
-def _events(run: Run, labels: dict[str, str]) -> list[Entry]:
+def events_of(run: Run, labels: dict[str, str]) -> list[Entry]:
     """Return a run's stored state as events: its items whole, then its status."""
     calls = list(ToolCall.objects.filter(run=run).order_by("round", "index"))
     messages = {
         message.pk: message
         for message in Message.objects.filter(run_ref=run.pk).select_related("assistant")
     }
-    state = max(0, run.state - STATE_AHEAD) if run.is_active else run.state
-    entries = []
+    active = run.is_active
+    state = max(0, run.state - STATE_AHEAD) if active else run.state
+    entries: list[Entry] = []
+
+    def add(event: str, data: dict[str, Any]) -> None:
+        entries.append(Entry(run.pk, state, event, data, approximate=active))
+
     for step in RunStep.objects.filter(run=run).order_by("index"):
         message = messages.get(step.message_id or "")
         if message is not None:
             body = wire.message_object(message)
-            entries.append(Entry(run.pk, state, f"thread.message.{message.status}", body))
+            add(f"thread.message.{message.status}", body)
         own = [call for call in calls if call.step_id == step.pk]
         body = wire.step_object(step, run=run, calls=own, labels=labels)
-        entries.append(Entry(run.pk, state, f"thread.run.step.{step.status}", body))
-    rendered = wire.run_object(run, calls=calls if run.is_active else (), labels=labels)
-    entries.append(Entry(run.pk, state, f"thread.run.{run.status}", rendered))
+        add(f"thread.run.step.{step.status}", body)
+    add(
+        f"thread.run.{run.status}",
+        wire.run_object(run, calls=calls if active else (), labels=labels),
+    )
     return entries

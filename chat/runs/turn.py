@@ -137,6 +137,8 @@ class Draft:
             created_at=now,
         )
         step = RunStep(
+            # Who was told of the message alone can be told of the end of its step as well.
+            id=f"step_{message.id.removeprefix('msg_')}",
             tenant_id=run.tenant_id,
             run=run,
             message=message,

@@ -191,12 +191,16 @@ class Worker:
         live = LiveRun(claim.tenant_id, started.thread_id, claim.run_id, state=started.state)
         for event, data in started.announce:
             live.publish(event, data)
+        if claim.token > 1:
+            live.end_lost()
         following = None
         timer = asyncio.get_running_loop().call_later(
             max(0.0, started.seconds_left), run.end, EXPIRED
         )
+        concluded = False
         try:
             following = await self._execute_live(run, live)
+            concluded = True
         except ClaimLapsed:
             log.warning("claim_lapsed")
         except asyncio.CancelledError:
@@ -213,6 +217,9 @@ class Worker:
             if self.runs.get(claim.run_id) is run:
                 del self.runs[claim.run_id]
             live.end()
+            if not concluded:
+                # Readers here go on with what another process makes of it.
+                elsewhere.go_on(live.channel, claim.run_id)
         if claim in self._abandoned:
             await self._give_back(claim)
         if following is not None:

@@ -17,6 +17,7 @@ from chat.upstream.base import (
     TextPart,
     ToolSpec,
 )
+from chat.upstream.comparison import missing_end
 from chat.upstream.errors import StreamBroken
 from chat.upstream.http import HttpUpstream
 
@@ -75,8 +76,15 @@ class ChatParser(AnswerParser):
         super().__init__(secret=secret)
         self._reason: FinishReason | None = None
         self._anything = False
+        self._streamed: list[str] = []
+        self._last: dict[str, Any] | None = None
 
     def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
+        if "obfuscation" in payload:
+            # Different in every chunk, so that the same chunk again is a repeat.
+            if payload == self._last:
+                return
+            self._last = payload
         self._take_choice(payload.get("choices"), out)
         # At the end, or with every piece: an answer that is cut has been reported as far as that.
         if payload.get("usage") and (usage := usage_event(payload["usage"])) is not None:
@@ -88,11 +96,28 @@ class ChatParser(AnswerParser):
         choice = choices[0]
         if choice.get("index"):
             return
-        delta = choice.get("delta") or choice.get("message")
-        if isinstance(delta, dict):
+        delta, message = choice.get("delta"), choice.get("message")
+        if isinstance(delta, dict) and delta:
             self._take_delta(delta, out)
         if reason := choice.get("finish_reason"):
             self._reason = REASONS.get(str(reason).lower(), "stop")
+        if isinstance(message, dict):
+            self._take_message(message, out)
+
+    def _take_message(self, message: dict[str, Any], out: list[Event]) -> None:
+        """The whole answer beside its pieces, or instead of them."""
+        if not self._anything:
+            self._take_delta(message, out)
+            return
+        content = message.get("content")
+        if self._reason is not None and self._streamed and content and isinstance(content, str):
+            self._say(missing_end("".join(self._streamed), content), out)
+
+    def _say(self, content: object, out: list[Event]) -> None:
+        count = len(out)
+        self.text(content, out)
+        if len(out) > count:
+            self._streamed.append(out[-1].text)  # type: ignore[union-attr]
 
     def take_whole(self, payload: dict[str, Any], out: list[Event]) -> None:
         self.take_payload(payload, out)
@@ -111,7 +136,7 @@ class ChatParser(AnswerParser):
     def _take_delta(self, delta: dict[str, Any], out: list[Event]) -> None:
         if content := delta.get("content"):
             self._anything = True
-            self.text(content, out)
+            self._say(content, out)
         if refusal := delta.get("refusal"):
             self._anything = True
             self.refusal(refusal, out)
@@ -127,18 +152,24 @@ class ChatParser(AnswerParser):
         if not isinstance(function, dict):
             return
         server_id, name = part.get("id") or "", function.get("name") or ""
-        call = self._known_call(part.get("index"), server_id, name)
+        arguments = function.get("arguments")
+        call = self._known_call(part.get("index"), server_id, name, arguments)
+        if call is not None and arguments and arguments == call.text and call.is_whole():
+            return  # the same again
         if call is None:
             call = self.start_call(server_id, name, part.get("index"), out)
         elif name and not call.name:
             self.name_call(call, str(name), out)
-        self.arguments(call, function.get("arguments"), out)
+        self.arguments(call, arguments, out)
 
-    def _known_call(self, index: object, server_id: object, name: object) -> Call | None:
-        """The call that a part continues, or None for a new one.
+    def _known_call(
+        self, index: object, server_id: object, name: object, arguments: object
+    ) -> Call | None:
+        """The call that a part continues or repeats, or None for a new one.
 
         Servers leave the index out or repeat 0 for every call, and leave ids empty or repeat them.
-        A part with a name begins a new call if its id differs or the call before is whole.
+        A part with a name begins a new call if its id differs or the call before is whole, unless
+        the part says nothing that the call before has not.
         """
         if index is None:
             call = self.calls[-1] if self.calls else None
@@ -147,7 +178,10 @@ class ChatParser(AnswerParser):
         if call is None:
             return None
         other_id = bool(server_id and call.server_id and server_id != call.server_id)
-        if (other_id and (name or index is None)) or (name and call.name and call.is_whole()):
+        if other_id and (name or index is None):
+            return None
+        is_repeat = name == call.name and (not arguments or arguments == call.text)
+        if name and call.name and not is_repeat and call.is_whole():
             return None
         return call
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from chat.upstream.answer import AnswerParser, Call, usage_event
@@ -18,8 +19,15 @@ from chat.upstream.base import (
     ToolSpec,
 )
 from chat.upstream.classify import conversation_error, stream_error
-from chat.upstream.errors import ConversationLost, UpstreamError, UpstreamUnavailable
+from chat.upstream.comparison import missing_arguments, missing_end
+from chat.upstream.errors import (
+    ConversationLost,
+    StreamBroken,
+    UpstreamError,
+    UpstreamUnavailable,
+)
 from chat.upstream.http import HttpUpstream
+from chat.upstream.numbering import Numbering
 
 
 class ResponsesUpstream(HttpUpstream):
@@ -77,43 +85,72 @@ class ResponsesUpstream(HttpUpstream):
                 raise
 
 
+class ContentPart:
+    """A part of the answer's content as it was streamed; `is_whole` once its end was checked."""
+
+    __slots__ = ("is_whole", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.is_whole = False
+
+    def text(self) -> str:
+        """Return what was streamed so far."""
+        self.pieces = ["".join(self.pieces)]
+        return self.pieces[0]
+
+
 class ResponsesParser(AnswerParser):
-    """Items are told apart by id, else by output index, else by order: llama.cpp sends no index."""
+    """Items are told apart by id, else by output index, else by order: llama.cpp sends no index.
+
+    Events are taken once and in order by their numbers, where the server sends them. What was
+    streamed is compared with the final text and arguments, so that doubled or garbled ones are
+    no answer.
+    """
 
     def __init__(self, *, secret: str = "", max_output_tokens: int | None = None) -> None:
         super().__init__(secret=secret)
         self._max_output_tokens = max_output_tokens
-        self._part: object = None
-        self._streamed_parts: set[object] = set()
+        self._numbering = Numbering(is_idle=_is_idle, is_last=_is_last)
+        self._key: object = None
+        self._part = ContentPart()
+        self._parts: dict[object, ContentPart] = {}
 
     def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
+        for ordered in self._numbering.take(payload.get("sequence_number"), payload):
+            self._take_in_order(ordered, out)
+
+    def take_end(self, out: list[Event]) -> None:
+        for ordered in self._numbering.rest():
+            self._take_in_order(ordered, out)
+
+    def _take_in_order(self, payload: dict[str, Any], out: list[Event]) -> None:
         take = TAKERS.get(str(payload.get("type")))
-        if take is not None:
+        if take is not None and not self.finished:
             take(self, payload, out)
 
     def take_text(self, payload: dict[str, Any], out: list[Event]) -> None:
-        self._begin_part(payload, out)
-        self.text(payload.get("delta"), out)
+        self._turn_to(payload, out)
+        self._say(payload.get("delta"), out)
 
     def take_text_done(self, payload: dict[str, Any], out: list[Event]) -> None:
-        if _part_key(payload) not in self._streamed_parts:
-            self._begin_part(payload, out)
-            self.text(payload.get("text"), out)
+        self._turn_to(payload, out)
+        self._end_part(payload.get("text"), out)
 
     def take_refusal(self, payload: dict[str, Any], out: list[Event]) -> None:
-        self._begin_part(payload, out)
-        self.refusal(payload.get("delta"), out)
+        self._turn_to(payload, out)
+        self._say(payload.get("delta"), out, refused=True)
 
     def take_refusal_done(self, payload: dict[str, Any], out: list[Event]) -> None:
-        if _part_key(payload) not in self._streamed_parts:
-            self._begin_part(payload, out)
-            self.refusal(payload.get("refusal"), out)
+        self._turn_to(payload, out)
+        self._end_part(payload.get("refusal"), out, refused=True)
 
     def take_item(self, payload: dict[str, Any], out: list[Event]) -> None:
         self._take_item(payload, payload["type"] == "response.output_item.done", out)
 
     def take_arguments(self, payload: dict[str, Any], out: list[Event]) -> None:
-        if call := self._call_of(payload):
+        # What comes behind the end of a call is a repeat.
+        if (call := self._call_of(payload)) and not call.complete:
             self.arguments(call, payload.get("delta"), out)
 
     def take_arguments_done(self, payload: dict[str, Any], out: list[Event]) -> None:
@@ -129,15 +166,33 @@ class ResponsesParser(AnswerParser):
     def take_whole(self, payload: dict[str, Any], out: list[Event]) -> None:
         self._take_final(payload, out)
 
-    def _begin_part(self, payload: dict[str, Any], out: list[Event]) -> None:
-        """Answers in several parts read as paragraphs."""
+    def _turn_to(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Go on with the part that an event is about; several parts read as paragraphs."""
         key = _part_key(payload)
-        if key == self._part:
+        if key == self._key and self._parts:
             return
-        if self._streamed_parts and key not in self._streamed_parts:
+        if self._parts and key not in self._parts:
             self.text("\n\n", out)
-        self._part = key
-        self._streamed_parts.add(key)
+        self._key = key
+        self._part = self._parts.setdefault(key, ContentPart())
+
+    def _say(self, text: object, out: list[Event], *, refused: bool = False) -> None:
+        part, count = self._part, len(out)
+        if part.is_whole:
+            return  # what comes behind the end of a part is a repeat
+        if refused:
+            self.refusal(text, out)
+        else:
+            self.text(text, out)
+        if len(out) > count:
+            part.pieces.append(out[-1].text)  # type: ignore[union-attr]
+
+    def _end_part(self, text: object, out: list[Event], *, refused: bool = False) -> None:
+        """Compare the part with its whole text and add what is missing of it."""
+        if not isinstance(text, str) or not text or self._part.is_whole:
+            return
+        self._say(missing_end(self._part.text(), text), out, refused=refused)
+        self._part.is_whole = True
 
     def _take_item(self, payload: dict[str, Any], done: bool, out: list[Event]) -> None:
         item = payload.get("item")
@@ -164,23 +219,29 @@ class ResponsesParser(AnswerParser):
         return next((call for call in reversed(self.calls) if call.key == key), None)
 
     def _complete(self, call: Call, arguments: object, out: list[Event]) -> None:
-        if not call.text:
+        if isinstance(arguments, str) and arguments and call.text:
+            arguments = missing_arguments(call.text, arguments)
+        if isinstance(arguments, str) or not call.text:
             self.arguments(call, arguments, out)
         call.complete = True
 
     def _take_final(self, response: object, out: list[Event]) -> None:
         if not isinstance(response, dict):
             response = {}
+        # First: an answer that failed, or that is refused below, was computed all the same.
         usage = usage_event(response.get("usage"))
-        status = response.get("status")
-        if usage is not None and (status == "failed" or response.get("error")):
-            out.append(usage)
-        if status == "failed" or response.get("error"):
-            raise stream_error(response.get("error") or {}, secret=self._secret)
-        if not self._streamed_parts and not self.calls:
-            self._take_output(response.get("output"), out)
         if usage is not None:
             out.append(usage)
+        if response.get("status") == "failed" or response.get("error"):
+            raise stream_error(response.get("error") or {}, secret=self._secret)
+        items = response.get("output")
+        output = (
+            [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+        )
+        if not self._parts and not self.calls:
+            self._take_output(output, out)
+        elif _reason(response) == "stop":
+            self._compare(output, out)
         conversation = response.get("conversation")
         kept = conversation.get("id") if isinstance(conversation, dict) else conversation
         reason = _reason(response)
@@ -190,17 +251,41 @@ class ResponsesParser(AnswerParser):
             reason = "length"
         self.finish(reason, out, conversation=kept if isinstance(kept, str) else None)
 
-    def _take_output(self, output: object, out: list[Event]) -> None:
+    def _compare(self, output: list[dict[str, Any]], out: list[Event]) -> None:
+        """Compare the answer with the final event, where that has it, and add what is missing.
+
+        Raises:
+            StreamBroken: where they are two answers.
+        """
+        final = "".join(_texts(output))
+        if final and self._parts:
+            streamed = "".join(part.text() for part in self._parts.values())
+            if rest := missing_end(streamed, final):
+                self._part.is_whole = False
+                self._say(rest, out, refused=self.refused)
+        called = [item for item in output if item.get("type") == "function_call"]
+        if called and len(called) < len(self.calls):
+            raise StreamBroken("The stream has more calls than its final event.")
+        for number, item in enumerate(called):
+            if number < len(self.calls):
+                self._compare_call(self.calls[number], item, out)
+            else:
+                self._take_item({"item": item, "output_index": f"final {number}"}, True, out)
+
+    def _compare_call(self, call: Call, item: dict[str, Any], out: list[Event]) -> None:
+        if call.name and item.get("name") and call.name != item["name"]:
+            raise StreamBroken("The calls of the stream are not those of its final event.")
+        self._complete(call, item.get("arguments"), out)
+
+    def _take_output(self, output: list[dict[str, Any]], out: list[Event]) -> None:
         """The answer from the final event, of a server that streamed none of it."""
-        for number, item in enumerate(output if isinstance(output, list) else []):
-            if not isinstance(item, dict):
-                continue
+        for number, item in enumerate(output):
             if item.get("type") == "function_call":
                 self._take_item({"item": item, "output_index": number}, True, out)
             for place, part in enumerate(item.get("content") or []):
                 if isinstance(part, dict):
                     where = {"item_id": number, "content_index": place}
-                    self._begin_part(where, out)
+                    self._turn_to(where, out)
                     self.text(part.get("text"), out)
                     self.refusal(part.get("refusal"), out)
 
@@ -219,6 +304,31 @@ TAKERS = {
     "response.failed": ResponsesParser.take_final,
     "error": ResponsesParser.take_error,
 }
+
+
+LAST = frozenset(
+    {"response.completed", "response.incomplete", "response.failed", "error"},
+)
+
+
+def _is_idle(payload: dict[str, Any]) -> bool:
+    """Tell whether an event says nothing of the answer."""
+    return payload.get("type") not in TAKERS
+
+
+def _is_last(payload: dict[str, Any]) -> bool:
+    """Tell whether an event ends the stream."""
+    return payload.get("type") in LAST
+
+
+def _texts(output: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the texts and refusals of the final event's messages."""
+    for item in output:
+        parts = item.get("content") if item.get("type") == "message" else None
+        for part in parts if isinstance(parts, list) else []:
+            for name in ("text", "refusal"):
+                if isinstance(part, dict) and isinstance(part.get(name), str):
+                    yield part[name]
 
 
 def _part_key(payload: dict[str, Any]) -> tuple[object, object]:

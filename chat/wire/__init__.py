@@ -16,6 +16,7 @@ from chat.wire.files import (
     upload_part_object,
 )
 from chat.wire.messages import (
+    lost_message,
     message_as_begun,
     message_delta,
     message_object,
@@ -24,7 +25,14 @@ from chat.wire.messages import (
     text_piece,
 )
 from chat.wire.runs import run_as_begun, run_object
-from chat.wire.steps import outputs_delta, step_as_begun, step_delta, step_object, with_contents
+from chat.wire.steps import (
+    lost_step,
+    outputs_delta,
+    step_as_begun,
+    step_delta,
+    step_object,
+    with_contents,
+)
 from chat.wire.threads import thread_object
 from chat.wire.vector_stores import (
     Filling,
@@ -47,6 +55,8 @@ __all__ = [
     "file_content_object",
     "file_object",
     "list_object",
+    "lost_message",
+    "lost_step",
     "message_as_begun",
     "message_delta",
     "message_file_object",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from time import time
 
 from chat.models import Message
 from chat.wire.assistants import assistant_label
@@ -33,6 +34,31 @@ def message_object(message: Message) -> WireObject:
             "assistant": assistant_label(assistant) if assistant else None,
             "queued": message.position is None,
         },
+    }
+
+
+def lost_message(message_id: str, run: WireObject) -> WireObject:
+    """Return the end of a message that readers saw and that was lost before it was stored.
+
+    It has no content: nothing of it is stored. Of the run only ids are needed.
+    """
+    now = int(time())
+    return {
+        "id": message_id,
+        "object": "thread.message",
+        "created_at": now,
+        "thread_id": run["thread_id"],
+        "status": "incomplete",
+        "incomplete_details": {"reason": "run_failed"},
+        "completed_at": None,
+        "incomplete_at": now,
+        "role": "assistant",
+        "content": [],
+        "assistant_id": run.get("assistant_id"),
+        "run_id": run["id"],
+        "attachments": [],
+        "metadata": {},
+        "atrium": {"client_id": None, "assistant": None, "queued": False, "lost": True},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import time
 
 from chat.models import Run, RunStep, ToolCall
 from chat.wire.base import WireObject, unix
@@ -71,6 +72,34 @@ def with_contents(step: WireObject, calls: Sequence[ToolCall]) -> WireObject:
         for one in step["step_details"]["tool_calls"]
     ]
     return {**step, "step_details": {**step["step_details"], "tool_calls": told}}
+
+
+def lost_step(step_id: str, run: WireObject, *, index: int | None) -> WireObject:
+    """Return the end of the step that made a lost message; their ids differ by the prefix alone."""
+    now = int(time())
+    message_id = f"msg_{step_id.removeprefix('step_')}"
+    return {
+        "id": step_id,
+        "object": "thread.run.step",
+        "created_at": now,
+        "run_id": run["id"],
+        "assistant_id": run.get("assistant_id"),
+        "thread_id": run["thread_id"],
+        "type": "message_creation",
+        "status": "failed",
+        "cancelled_at": None,
+        "completed_at": None,
+        "expired_at": None,
+        "failed_at": now,
+        "last_error": None,
+        "step_details": {
+            "type": "message_creation",
+            "message_creation": {"message_id": message_id},
+        },
+        "metadata": {},
+        "usage": None,
+        "atrium": {"index": index},
+    }
 
 
 def step_as_begun(step: WireObject) -> WireObject:

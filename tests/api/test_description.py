@@ -28,7 +28,7 @@ from chat.api.schema import description
 from tenants.actions.external import USER_HEADER
 from tests.api.published import PUBLISHED
 
-OURS = {"OpenAI-Beta", USER_HEADER, KEY_HEADER}
+OURS = {"OpenAI-Beta", USER_HEADER, KEY_HEADER, "event_ids"}
 VERBS = ("get", "post", "delete")
 PROSE = ("description", "summary", "title", "deprecated", "tags", "operationId")
 Operation = tuple[str, str]

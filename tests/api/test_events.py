@@ -194,3 +194,91 @@ def test_other_runs_and_peoples_messages_are_left_out() -> None:
 @pytest.mark.parametrize("text", ["", "x", "1", "1.2.3", "1.2.3.4.5", "-2.0.0.0", "1.2.3.-4"])
 def test_other_texts_are_no_places(text: str) -> None:
     assert place_of(text) is None
+
+
+def lost_step(name: str, state: int, status: str = "in_progress", text: str = "") -> list[Entry]:
+    """Return the entries of a step at index 1 that makes the message of this name."""
+    details = {"type": "message_creation", "message_creation": {"message_id": f"msg_{name}"}}
+    made = step(f"step_{name}", 1, status, details)
+    told = {**message(status, text), "id": f"msg_{name}"}
+    if status == "in_progress":
+        return [
+            Entry("run_1", state, "thread.run.step.created", made),
+            Entry("run_1", state, "thread.message.created", told),
+        ]
+    return [
+        Entry("run_1", state, f"thread.message.{status}", told),
+        Entry("run_1", state, f"thread.run.step.{status}", made),
+    ]
+
+
+def after(place: Place, entries: Sequence[Entry]) -> tuple[Told, Sequencer]:
+    sequencer = Sequencer({**run("queued"), "assistant_id": "asst_1"}, at=place, prelude=())
+    return [parsed(chunk.decode()) for chunk in sequencer.events(entries)], sequencer
+
+
+SUCCESSOR = [
+    *lost_step("2", 1002),
+    text_entry("run_1", 1004, "msg_2", "Whole"),
+    *lost_step("2", 1006, "completed", "Whole"),
+    Entry("run_1", 1008, "thread.run.completed", run("completed")),
+]
+TOLD_ANEW = [
+    "thread.run.step.created",
+    "thread.run.step.in_progress",
+    "thread.message.created",
+    "thread.message.in_progress",
+    "thread.message.delta",
+    "thread.message.completed",
+    "thread.run.step.completed",
+    "thread.run.completed",
+]
+
+
+@pytest.mark.parametrize(
+    ("phase", "ends"),
+    [
+        (0, ["thread.run.step.failed"]),
+        (1, ["thread.run.step.failed"]),
+        (2, ["thread.message.incomplete", "thread.run.step.failed"]),
+        (4, ["thread.message.incomplete", "thread.run.step.failed"]),
+        (5, ["thread.run.step.failed"]),
+        (6, []),
+    ],
+)
+def test_a_place_in_a_lost_step_is_left_and_the_next_step_told_whole(
+    phase: int, ends: list[str]
+) -> None:
+    place = Place(1, phase, 0, 232 if phase == 4 else 0, 7, "lost1")
+    events, _sequencer = after(place, SUCCESSOR)
+    assert in_order(events) == [*ends, *TOLD_ANEW]
+    assert text_of(events) == "Whole"
+    for _id, name, data in events[: len(ends)]:
+        assert data["id"] == ("msg_lost1" if "message" in name else "step_lost1")
+    # From any of these places a stream goes on as if nothing had been lost.
+    for cut, (event_id, _name, _data) in enumerate(events):
+        found = place_of(event_id)
+        assert found is not None
+        rest, _sequencer = after(found, SUCCESSOR)
+        assert in_order([*events[: cut + 1], *rest]) == [*ends, *TOLD_ANEW], cut
+        assert text_of([*events[: cut + 1], *rest]) == "Whole", cut
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "requires_action"])
+def test_a_run_that_stops_ends_the_lost_step(status: str) -> None:
+    ended = [Entry("run_1", 1002, f"thread.run.{status}", run(status))]
+    events, sequencer = after(Place(1, 4, 0, 232, 7, "lost1"), ended)
+    assert in_order(events)[:2] == ["thread.message.incomplete", "thread.run.step.failed"]
+    assert sequencer.ended
+
+
+def test_what_an_earlier_claim_told_is_not_told_to_who_is_beyond_it() -> None:
+    """A log may hold the lost message as well as the one that came for it."""
+    earlier = [
+        *lost_step("1", 3),
+        text_entry("run_1", 5, "msg_1", "Hal"),
+        *lost_step("1", 1001, "failed"),
+    ]
+    events, _sequencer = after(Place(1, 4, 0, 2, 1002, "2"), [*earlier, *SUCCESSOR])
+    assert text_of(events) == "ole"
+    assert in_order(events) == TOLD_ANEW[4:]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import urllib.error
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from chat.api import events, streams
@@ -16,8 +18,9 @@ from tenants.access import Principal
 from tenants.db import in_db
 from tenants.models import ApiKey
 from tests.api.conftest import Api
-from tests.api.streaming import Raw, raw_events, text_in
+from tests.api.streaming import WEATHER, Raw, raw_events, text_in
 from tests.model_server import ModelServer
+from tests.upstream.script import Answer, Call
 from tests.world import World
 
 SAID = tuple(f"{number} 🌍 " for number in range(12))
@@ -27,7 +30,7 @@ def began(model: ModelServer, api: Api, **more: Any) -> Any:
     """Return the events of a new run on a new thread, as they come."""
     thread = {"messages": [{"role": "user", "content": "Hello"}]}
     body = {"assistant_id": model.acme, "thread": thread, "stream": True, **more}
-    return raw_events(model, api, "threads/runs", body=body)
+    return raw_events(model, api, "threads/runs?event_ids=true", body=body)
 
 
 def events_of(model: ModelServer, api: Api, run: dict[str, Any], *, after: str | None) -> Any:
@@ -120,7 +123,7 @@ def test_a_revoked_key_ends_its_streams(model: ModelServer, alice: Api, world: W
 async def test_a_silent_stream_finds_lost_news_in_the_rows(
     alice: Api, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setitem(settings.CHAT, "KEEP_ALIVE_SECONDS", 0.05)
     principal, run = await in_db(queued, alice, world)
     stream = streams.stream_of(principal, streams.Beginning(run=run))
     assert b"event: thread.run.created" in await anext(stream)
@@ -144,7 +147,67 @@ def end(world: World, run: dict[str, Any]) -> None:
         Run.objects.filter(pk=run["id"]).update(status="completed", ended_at=timezone.now())
 
 
-@pytest.mark.parametrize("header", ["nothing", "1.2.3", "é"])
+def test_events_have_ids_where_they_are_asked_for(model: ModelServer, alice: Api) -> None:
+    model.upstream.when("Hello", Answer(say=SAID), repeat=True)
+    thread = {"messages": [{"role": "user", "content": "Hello"}]}
+    body = {"assistant_id": model.acme, "thread": thread, "stream": True}
+    ids = [
+        [event.id for event in raw_events(model, alice, path, body=body)]
+        for path in ("threads/runs", "threads/runs?event_ids=false", "threads/runs?event_ids=true")
+    ]
+    assert [any(each) for each in ids] == [False, False, True]
+    assert all(ids[2][:-1])
+
+
+def test_a_run_that_goes_on_has_ids_where_they_are_asked_for(
+    model: ModelServer, alice: Api
+) -> None:
+    """Also a program's outputs are answered by a stream, and the next one begins where it ends."""
+    call = Call(name="get_weather", arguments="{}")
+    model.upstream.expect(Answer(calls=(call,)))
+    model.upstream.expect(say=SAID)
+    waiting = list(began(model, alice, tools=[WEATHER]))
+    run = waiting[-2].data
+    [asked] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    path = f"threads/{run['thread_id']}/runs/{run['id']}/submit_tool_outputs?event_ids=true"
+    body = {"tool_outputs": [{"tool_call_id": asked["id"], "output": "Sun"}], "stream": True}
+    whole = list(raw_events(model, alice, path, body=body))
+    assert text_in(whole) == "".join(SAID)
+    begun = names(whole).index("thread.run.step.created")
+    for cut in range(begun, len(whole) - 1):
+        rest = list(events_of(model, alice, run, after=whole[cut].id))
+        assert names([*whole[: cut + 1], *rest]) == names(whole), cut
+        assert text_in([*whole[: cut + 1], *rest]) == "".join(SAID), cut
+
+
+@pytest.mark.parametrize("value", ["", "1", "yes", "True"])
+def test_other_values_of_event_ids_are_refused(model: ModelServer, alice: Api, value: str) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+        next(raw_events(model, alice, f"threads/runs?event_ids={value}", body={}))
+    assert json.load(refused.value)["error"]["param"] == "event_ids"
+
+
+def test_an_empty_id_is_none(model: ModelServer, alice: Api, world: World) -> None:
+    run = world.acme.runs["alice"]
+    where = {"id": run.pk, "thread_id": run.thread_id}
+    told = list(events_of(model, alice, where, after=""))
+    assert names(told) == names(list(events_of(model, alice, where, after=None)))
+
+
+def test_ids_of_the_version_before_get_a_clear_answer(
+    model: ModelServer, alice: Api, world: World
+) -> None:
+    run = world.acme.runs["alice"]
+    where = {"id": run.pk, "thread_id": run.thread_id}
+    with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+        next(events_of(model, alice, where, after="0.4.0.232"))
+    assert "from its beginning" in json.load(refused.value)["error"]["message"]
+    # Those of the run itself name no step, and have not changed.
+    told = list(events_of(model, alice, where, after="-1.1.0.0"))
+    assert names(told)[0] == "thread.run.queued"
+
+
+@pytest.mark.parametrize("header", ["nothing", "1.2.3", "é", "0.4.0.1.7", "0.4.0.1.7.a-b"])
 def test_other_ids_are_no_events(model: ModelServer, alice: Api, world: World, header: str) -> None:
     run = world.acme.runs["alice"]
     with pytest.raises(urllib.error.HTTPError, match="400"):

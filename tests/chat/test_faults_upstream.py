@@ -307,6 +307,32 @@ async def test_an_odd_answer_is_stored_to_the_letter(
     assert told.text == "".join(LETTERS)
 
 
+@pytest.mark.parametrize("fault", ["dup_events", "reorder_events"])
+async def test_numbered_events_are_put_right(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    given: dict[str, Any] = {"say": LETTERS, fault: True}
+    async with working(monkeypatch, upstream_server) as told:
+        answers = [Answer.from_json(given)]
+        one = await answered(world, upstream_server, told, "responses", answers)
+    assert one.answers == [("completed", "".join(LETTERS))]
+    assert told.text == "".join(LETTERS)
+
+
+@pytest.mark.parametrize("fault", ["dup_events", "reorder_events"])
+async def test_an_answer_that_is_not_its_final_text_is_asked_for_again(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """This server sends no numbers: the comparison with the final event tells."""
+    upstream_server.dialect = "llamacpp"
+    given: dict[str, Any] = {"say": LETTERS, fault: True}
+    async with working(monkeypatch, upstream_server) as told:
+        answers = [Answer.from_json(given), OK]
+        one = await answered(world, upstream_server, told, "responses", answers)
+    assert [status for status, _text in one.answers] == ["incomplete", "completed"]
+    assert one.answers[-1] == ("completed", "All is well.")
+
+
 @pytest.mark.parametrize("format_", BACKENDS)
 @pytest.mark.parametrize("how", ["reset_after", "end_after"])
 @pytest.mark.parametrize("bytes_", [1501, 1503, 1530])

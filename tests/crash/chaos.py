@@ -18,6 +18,7 @@ import psycopg
 
 from tenants.db import in_db
 from tenants.postgres_programs import EmbeddedError
+from tests.api.conftest import program_of
 from tests.clock import wait_until
 from tests.crash.clients import Person
 from tests.crash.stand import Stand
@@ -113,6 +114,7 @@ class Chaos:
                 name=f"person{number}",
                 session_key=await in_db(acme.session_key, "alice"),
                 choice=random.Random(self.choice.random()),
+                key=(await in_db(program_of, acme, "alice")).secret if number % 2 else None,
             )
             self.people.append(person)
         over = asyncio.Event()

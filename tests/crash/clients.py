@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 from websockets.exceptions import WebSocketException
 
 from chat.actions.sending import create_message
 from tests.crash.invariants import Acknowledged
+from tests.crash.seen import Seen, follow_socket, follow_stream
 from tests.crash.stand import Stand
 from tests.server import Server
 from tests.socket_client import ChatSocket, Frame, chat_socket
@@ -20,7 +23,7 @@ from tests.socket_client import ChatSocket, Frame, chat_socket
 PATIENCE_SECONDS = 4.0
 # Until somebody who has sent nothing yet gives up, once nothing dies any more.
 FIRST_SECONDS = 120.0
-GONE = (OSError, WebSocketException, TimeoutError)
+GONE = (OSError, WebSocketException, TimeoutError, aiohttp.ClientError)
 ENDS = frozenset({"completed", "failed", "cancelled", "incomplete", "expired"})
 
 
@@ -75,7 +78,10 @@ class Person:
         name: str,
         session_key: str,
         choice: random.Random,
+        key: str | None = None,
     ) -> None:
+        # With an API key answers are read as streams of events, else over websockets.
+        self.key = key
         self.stand, self.servers, self.name = stand, servers, name
         self.session_key, self.choice = session_key, choice
         self.thread: str | None = None
@@ -113,16 +119,22 @@ class Person:
         """Follow the answer over as many sockets as it takes."""
         if sent["run"] is None:
             return
-        while monotonic() < until:
-            try:
-                async with asyncio.timeout(PATIENCE_SECONDS), self._socket() as socket:
-                    await watch(socket, sent)
-                    ended = await socket.until_ended(sent["run"]["id"])
-            except GONE:
+        seen = self.stand.reader(thread=sent["thread"]["id"], run=sent["run"]["id"])
+        while monotonic() < until and seen.ended is None:
+            with suppress(*GONE):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._follow(seen)
+            if seen.ended is None:
                 await asyncio.sleep(0.1)
-                continue
-            self.answered += ended["status"] == "completed"
+        self.answered += seen.ended == "completed"
+
+    async def _follow(self, seen: Seen) -> None:
+        """Go on where the last connection ended, at whichever server is there."""
+        if self.key is not None:
+            await follow_stream(self.choice.choice(self.servers()), self.key, seen)
             return
+        async with self._socket() as socket:
+            await follow_socket(socket, seen)
 
     def _socket(self) -> Any:
         server = self.choice.choice(self.servers())

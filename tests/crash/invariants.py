@@ -13,6 +13,7 @@ import psycopg
 from chat.models.reasons import Reason
 from chat.runs.lifecycle import TERMINAL, TRANSITIONS
 from tests.crash.model import Served
+from tests.crash.seen import Messages, Seen
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -98,11 +99,13 @@ def check_invariants(
     answer_to: Callable[[str], str],
     effects: Path,
     served: Sequence[Served],
+    readers: Sequence[Seen] = (),
 ) -> list[str]:
     """Return a line for each breach; `acknowledged` is by client id.
 
-    `effects` holds a line, beginning with the call's id, for each effect that
-    a tool had; `served` is the model server's own log. `connection` must see every tenant's rows.
+    `readers` saw runs over websockets and event streams. `effects` holds a line, beginning with
+    the call's id, for each effect that a tool had; `served` is the model server's own log.
+    `connection` must see every tenant's rows.
     """
     found = []
     for rule, query in _NEVER.items():
@@ -113,7 +116,23 @@ def check_invariants(
     found += _answers(connection, answer_to)
     found += _effects(connection, effects)
     found += _metering(connection, served)
+    found += _readers(connection, readers)
     return found
+
+
+def _readers(connection: Connection, readers: Sequence[Seen]) -> list[str]:
+    """I9: who read to the end of a run has the messages that are stored, and no other."""
+    rows = connection.execute(
+        "SELECT run_ref, id, status, coalesce((SELECT string_agg(part->'text'->>'value', '') "
+        "FROM jsonb_array_elements(content) part WHERE part->>'type' = 'text'), '') "
+        "FROM chat_message WHERE role = 'assistant' AND run_ref = ANY(%s)",
+        [[seen.run for seen in readers]],
+    ).fetchall()
+    stored: dict[str, Messages] = defaultdict(dict)
+    for run, message, status, text in rows:
+        stored[run][message] = (status, text)
+    ended = [seen for seen in readers if seen.ended is not None]
+    return [breach for seen in ended for breach in seen.breaches(stored[seen.run])]
 
 
 def _edges(connection: Connection) -> list[str]:

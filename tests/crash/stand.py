@@ -24,6 +24,7 @@ from tenants.embedded import Cluster
 from tests.clock import wait_until
 from tests.crash.invariants import Acknowledged, check_invariants, watch_edges
 from tests.crash.model import FaithfulModel, answer_to
+from tests.crash.seen import Seen
 from tests.database import CHECKOUT, TestDatabase, connect_default, migrated_template
 from tests.model_server import QUICK
 from tests.server import Server, environment_of, serve
@@ -47,6 +48,8 @@ class Stand:
     folder: Path
     assistant: str
     acknowledged: dict[str, Acknowledged] = field(default_factory=dict)
+    # Readers of runs, each of which ends with what is stored.
+    readers: list[Seen] = field(default_factory=list)
     # Several are started at once, from threads.
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -114,6 +117,12 @@ class Stand:
         """Start it again, as `manage.py up` does."""
         embedded.ensure_running(self.cluster.data_dir)
 
+    def reader(self, *, thread: str, run: str) -> Seen:
+        """Return a reader that has nothing of a run yet; what it sees is compared at the end."""
+        seen = Seen(thread=thread, run=run)
+        self.readers.append(seen)
+        return seen
+
     def query(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query that sees every tenant."""
         with self.cluster.superuser_connect(NAME) as connection:
@@ -160,6 +169,7 @@ class Stand:
                 answer_to=answer_to,
                 served=self.model.served(),
                 effects=self.effects,
+                readers=self.readers,
             )
 
 

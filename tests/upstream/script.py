@@ -34,7 +34,8 @@ class Answer:
     `reset_after` (the same, but a reset, once the test says that it has `read` them),
     `stall_after` (chunks, then silence), `broken_after` (chunks, then a frame that is not JSON),
     `error` (an error event after the chunks), `final` False (no final event), `done` False (no
-    [DONE]), `doubled` (frames sent twice where that is harmless), `noise` (unknown events,
+    [DONE]), `doubled` (frames sent twice where that is harmless), `dup_events` (every frame sent
+    twice), `reorder_events` (neighbouring frames swapped), `noise` (unknown events,
     comments, frames without data), `newline`, `write_size` (bytes per write), `malformed` (bytes
     sent in place of the stream), `unstreamed` (one JSON document).
     `expect_path` and `expect_text` are asserted against the request. In `say`, "{mark 1}" is the
@@ -65,6 +66,8 @@ class Answer:
     done: bool = True
     noise: bool = False
     doubled: bool = False
+    dup_events: bool = False
+    reorder_events: bool = False
     newline: str = "\n"
     write_size: int | None = None
     malformed: str | None = None

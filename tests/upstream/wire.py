@@ -34,6 +34,12 @@ def frames(
             found.append((frame, False))
         if answer.noise:
             found.append((_frame({"type": "response.future.event", "x": 1}, wire, "\n"), False))
+    if answer.dup_events:
+        found = [frame for frame in found for _twice in range(2)]
+    if answer.reorder_events:
+        # The first frame stays, then each pair changes places.
+        for place in range(1, len(found) - 1, 2):
+            found[place], found[place + 1] = found[place + 1], found[place]
     if answer.broken_after is not None:
         found.append((b'data: {"type": "resp\n\n', True))
     return found

@@ -127,6 +127,7 @@ export class Conversation {
   }
 
   #putMessage(message) {
+    if (message.atrium?.lost) return this.#drop(message);
     const known = this.messages.get(message.id);
     const growing = message.status === "in_progress";
     if (known && growing && known.status !== "in_progress") return null;
@@ -135,6 +136,14 @@ export class Conversation {
     if (!message.atrium?.queued) this.queued.delete(message.id);
     this.#arrived(message);
     return "message";
+  }
+
+  // Its process died before any of it was stored: the answer begins again in another message.
+  #drop({ id, run_id: run }) {
+    for (const [step, { step_details: details }] of this.steps.get(run) ?? []) {
+      if (details?.message_creation?.message_id === id) this.steps.get(run).delete(step);
+    }
+    return this.messages.delete(id) ? "message" : null;
   }
 
   #arrived(message) {
