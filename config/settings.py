@@ -55,6 +55,13 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 TRUSTED_PROXIES = read("list", "TRUSTED_PROXIES", [])
 REDIS_URL = read("str", "REDIS_URL", "")
 
+# Connections of one server process, and the header sections of their requests
+# (config.connections).
+CONNECTIONS = read("int", "ATRIUM_CONNECTIONS", 2_000, least=1)
+CONNECTIONS_PER_ADDRESS = read("int", "ATRIUM_CONNECTIONS_PER_ADDRESS", 100, least=1)
+HEADER_BYTES = read("int", "ATRIUM_HEADER_BYTES", 65_536, least=1024)
+HEADER_SECONDS = read("float", "ATRIUM_HEADER_SECONDS", 10, least=0.1)
+
 INSTALLED_APPS = [
     "tenants",
     "chat",
