@@ -425,6 +425,10 @@ CHAT = {
     "PROMPT_TOKENS": read("int", "ATRIUM_PROMPT_TOKENS", 24_000, least=256),
     "MESSAGE_CHARACTERS": read("int", "ATRIUM_MESSAGE_CHARACTERS", 256_000, least=1),
     "INSTRUCTION_CHARACTERS": 256_000,
+    # Pictures that the model server fetches by address: whether at all, and hosts beside those of
+    # the public web.
+    "IMAGE_URLS": read("bool", "ATRIUM_IMAGE_URLS", True),
+    "IMAGE_HOSTS": read("list", "ATRIUM_IMAGE_HOSTS", []),
     "MESSAGES_PER_THREAD": read("int", "ATRIUM_MESSAGES_PER_THREAD", 100_000, least=2),
     "COPIED_MESSAGES": read("int", "ATRIUM_COPIED_MESSAGES", 10_000, least=1),
     "SEVERAL_PROCESSES": bool(REDIS_URL),
