@@ -447,6 +447,10 @@ CHAT = {
     "API_REQUESTS_PER_MINUTE_PER_TENANT": read(
         "int", "ATRIUM_API_REQUESTS_PER_MINUTE_PER_TENANT", 30_000, least=1
     ),
+    "RUNS_PER_MINUTE": read("int", "ATRIUM_RUNS_PER_MINUTE", 300, least=1),
+    "RUNS_PER_MINUTE_PER_TENANT": read("int", "ATRIUM_RUNS_PER_MINUTE_PER_TENANT", 3_000, least=1),
+    "PAGE_REQUESTS_PER_MINUTE": read("int", "ATRIUM_PAGE_REQUESTS_PER_MINUTE", 1_200, least=1),
+    "FRAMES_PER_SECOND": read("int", "ATRIUM_FRAMES_PER_SECOND", 50, least=1),
     "SOCKETS_PER_USER": read("int", "ATRIUM_SOCKETS_PER_USER", 20, least=1),
     "FRAME_BYTES": read("int", "ATRIUM_FRAME_BYTES", 65_536, least=1024),
     "SLOW_SECONDS": read("float", "ATRIUM_SLOW_SECONDS", 30, least=0.1),
