@@ -18,7 +18,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tenants.access import Principal, principal_for_session
-from tenants.db import in_db
+from tenants.db import in_db, use_lanes_as
 from tenants.errors import error_body
 from tenants.middleware import log_ids
 
@@ -108,6 +108,7 @@ class PrincipalSocketMiddleware:
         principal = await principal_of_cookie(scope)
         structlog.contextvars.bind_contextvars(request_id=str(uuid4()))
         if principal is not None:
+            use_lanes_as(principal.tenant_id)
             structlog.contextvars.bind_contextvars(**log_ids(principal))
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         scope = {
