@@ -87,10 +87,10 @@ class ConnectionCount:
     def admit(self, host: str | None) -> Callable[[], None] | None:
         """Count a connection and return what ends it, or None where there is no room for it."""
         key = self._key(host)
-        if self.total >= self.max_total:
-            return self._refuse("all")
-        if key is not None and self.by_address[key] >= self.max_per_address:
-            return self._refuse("address")
+        full = self.total >= self.max_total
+        if full or (key is not None and self.by_address[key] >= self.max_per_address):
+            self._log_refusal("all" if full else "address")
+            return None
         self.total += 1
         if key is not None:
             self.by_address[key] += 1
@@ -103,7 +103,7 @@ class ConnectionCount:
             if not self.by_address[key]:
                 del self.by_address[key]
 
-    def _refuse(self, limit: str) -> None:
+    def _log_refusal(self, limit: str) -> None:
         self._refused += 1
         if monotonic() - self._logged_at >= LOG_PAUSE_SECONDS:
             log.warning("connections_refused", limit=limit, refused=self._refused)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # it comes with the embedded PostgreSQL
 import pytest
 import uvicorn
 from django.conf import settings
@@ -256,9 +256,9 @@ def test_a_websocket_at_another_path_is_not_found(server: Server) -> None:
     assert "Traceback" not in server.logged()
 
 
-def count(**limits: int) -> ConnectionCount:
+def count(*, total: int = 100) -> ConnectionCount:
     trusted = ["10.1.2.3", "10.9.0.0/16", "fd00::/8"]
-    return ConnectionCount(**{"total": 100, "per_address": 2, "trusted": trusted, **limits})
+    return ConnectionCount(total=total, per_address=2, trusted=trusted)
 
 
 class TestCount:

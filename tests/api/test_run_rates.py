@@ -53,7 +53,7 @@ def start_by_page(company: Company, name: str, client_id: str) -> Any:
 
 def count_runs(company: Company) -> int:
     with company.scope():
-        return Run.objects.active().count()
+        return len(Run.objects.active())
 
 
 def test_a_member_starts_so_many_answers_a_minute(world: World, settings: Settings) -> None:
