@@ -20,5 +20,5 @@ EXPOSE 8000
 # believed from.
 ENV PROXIES=127.0.0.1
 CMD exec uvicorn config.asgi:application --host 0.0.0.0 --port 8000 --lifespan on \
-    --forwarded-allow-ips "$PROXIES" --ws websockets-sansio --ws-per-message-deflate false \
+    --http config.connections:HttpProtocol --forwarded-allow-ips "$PROXIES" --ws websockets-sansio --ws-per-message-deflate false \
     --ws-max-size 1048576 --timeout-graceful-shutdown 10 --no-access-log --no-server-header

@@ -91,6 +91,18 @@ class TooManyRuns(ChatError):
     retryable = True
 
 
+class RateLimited(ChatError):
+    """Too many requests."""
+
+    code = "rate_limit_exceeded"
+    http_status = 429
+    retryable = True
+
+    def __init__(self, message: str | None = None, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class RunNotWaiting(ChatError):
     """This answer does not wait for anything."""
 

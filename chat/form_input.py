@@ -40,8 +40,10 @@ def read_form(
     for name, texts in given:
         _put(values, name, texts, fields=fields)
     for name, several in files.lists():
-        if name != file or len(several) > 1:
+        if name != file:
             raise UnknownParameter(f"Unknown parameter: '{name[:200]}'.", param=name[:200])
+        if len(several) > 1:
+            raise InvalidInput(f"Send one file in '{file}', not {len(several)}.", param=file)
     found = files.get(file)
     if found is None:
         raise MissingParameter(param=file)

@@ -13,6 +13,7 @@ from chat.errors import InvalidJson, WrongMediaType
 
 MAX_DEPTH = 32
 MOST_BRACKETS = 100_000  # an empty list takes 28 times the two bytes it is written in
+MAX_KEYS, MAX_VALUES = 50_000, 200_000  # each costs about a microsecond
 _LARGEST = 2**63 - 1
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # an open one runs to the end
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -27,7 +28,7 @@ def parse_json_object(
     Raises:
         InvalidJson: for anything else, and for duplicate keys, NaN and infinities,
             numbers beyond 64 bits or the range of floats, NUL, lone surrogates,
-            invalid UTF-8, or more bytes, depth or brackets than allowed.
+            invalid UTF-8, or more bytes, depth, brackets, keys or values than allowed.
     """
     text = _text(raw, max_bytes)
     if _depth(text) > max_depth:
@@ -76,8 +77,13 @@ def _text(raw: bytes | str, max_bytes: int) -> str:
 
 def _depth(text: str) -> int:
     # Counted before parsing: the parser recurses, and a deep text would exhaust its stack.
+    bare = _STRING.sub("", text)
+    if bare.count(":") > MAX_KEYS:
+        raise InvalidJson(f"This JSON has more than {MAX_KEYS:,} keys.")
+    if bare.count(",") > MAX_VALUES:
+        raise InvalidJson(f"This JSON has more than {MAX_VALUES:,} values.")
     depth = deepest = 0
-    for number, bracket in enumerate(_BRACKET.finditer(_STRING.sub("", text)), start=1):
+    for number, bracket in enumerate(_BRACKET.finditer(bare), start=1):
         if number > MOST_BRACKETS:
             raise InvalidJson(f"This JSON has more than {MOST_BRACKETS:,} brackets.")
         depth += 1 if bracket[0] in "[{" else -1

@@ -8,11 +8,10 @@ import re
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 import django
-from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.routing import ProtocolTypeRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import path
 
 if settings.UNSAFE_KEY in (settings.SECRET_KEY, *settings.SALT_KEY):
     raise ImproperlyConfigured(
@@ -25,9 +24,12 @@ from chat.web.consumers import ChatConsumer  # noqa: E402
 from config.application import Application  # noqa: E402
 from config.body_limit import BodyLimit, Limit  # noqa: E402
 from config.body_pace import BodyPace  # noqa: E402
+from config.connections import raise_open_file_limit  # noqa: E402
 from config.request_id import RequestId  # noqa: E402
-from tenants.asgi import PrincipalSocketMiddleware, SameOrigin  # noqa: E402
+from tenants.asgi import PrincipalSocketMiddleware, SameOrigin, SocketPath  # noqa: E402
 
+# Each connection is an open file, and the usual limit is 1,024.
+raise_open_file_limit()
 limits = [
     Limit(method=method, path=re.compile(path), most=most, who=who)
     for method, path, most, who in settings.BODY_LIMITS
@@ -37,8 +39,11 @@ application = ProtocolTypeRouter(
         "http": RequestId(
             BodyPace(BodyLimit(Application(), limits=limits), patience=settings.BODY_SECONDS)
         ),
-        "websocket": AllowedHostsOriginValidator(
-            SameOrigin(PrincipalSocketMiddleware(URLRouter([path("ws/", ChatConsumer.as_asgi())])))
+        "websocket": SocketPath(
+            AllowedHostsOriginValidator(
+                SameOrigin(PrincipalSocketMiddleware(ChatConsumer.as_asgi()))
+            ),
+            path="/ws/",
         ),
         "lifespan": Lifespan(),
     }

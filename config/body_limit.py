@@ -64,12 +64,12 @@ class BodyLimit:
         """Serve the request unless its body is too large."""
         found, principal = await self._limit_of(scope)
         limit = found.most
+        if found.who == KEY and principal is None:
+            await answer(send, 401, KeyRefused.code, KeyRefused().message)
+            return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > limit:
             await self._refuse(send, limit)
-            return
-        if found.who == KEY and principal is None:
-            await answer(send, 401, KeyRefused.code, KeyRefused().message)
             return
         if principal is None:
             await self._serve(scope, receive, send, limit)

@@ -56,6 +56,13 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 TRUSTED_PROXIES = read("list", "TRUSTED_PROXIES", [])
 REDIS_URL = read("str", "REDIS_URL", "")
 
+# Connections of one server process, and the header sections of their requests
+# (config.connections).
+CONNECTIONS = read("int", "ATRIUM_CONNECTIONS", 2_000, least=1)
+CONNECTIONS_PER_ADDRESS = read("int", "ATRIUM_CONNECTIONS_PER_ADDRESS", 100, least=1)
+HEADER_BYTES = read("int", "ATRIUM_HEADER_BYTES", 65_536, least=1024)
+HEADER_SECONDS = read("float", "ATRIUM_HEADER_SECONDS", 10, least=0.1)
+
 INSTALLED_APPS = [
     "tenants",
     "chat",
@@ -436,6 +443,10 @@ CHAT = {
     "PROMPT_TOKENS": read("int", "ATRIUM_PROMPT_TOKENS", 24_000, least=256),
     "MESSAGE_CHARACTERS": read("int", "ATRIUM_MESSAGE_CHARACTERS", 256_000, least=1),
     "INSTRUCTION_CHARACTERS": 256_000,
+    # Pictures that the model server fetches by address: whether at all, and hosts beside those of
+    # the public web.
+    "IMAGE_URLS": read("bool", "ATRIUM_IMAGE_URLS", True),
+    "IMAGE_HOSTS": read("list", "ATRIUM_IMAGE_HOSTS", []),
     "MESSAGES_PER_THREAD": read("int", "ATRIUM_MESSAGES_PER_THREAD", 100_000, least=2),
     "COPIED_MESSAGES": read("int", "ATRIUM_COPIED_MESSAGES", 10_000, least=1),
     "SEVERAL_PROCESSES": bool(REDIS_URL),
@@ -455,6 +466,10 @@ CHAT = {
     "API_REQUESTS_PER_MINUTE_PER_TENANT": read(
         "int", "ATRIUM_API_REQUESTS_PER_MINUTE_PER_TENANT", 30_000, least=1
     ),
+    "RUNS_PER_MINUTE": read("int", "ATRIUM_RUNS_PER_MINUTE", 300, least=1),
+    "RUNS_PER_MINUTE_PER_TENANT": read("int", "ATRIUM_RUNS_PER_MINUTE_PER_TENANT", 3_000, least=1),
+    "PAGE_REQUESTS_PER_MINUTE": read("int", "ATRIUM_PAGE_REQUESTS_PER_MINUTE", 1_200, least=1),
+    "FRAMES_PER_SECOND": read("int", "ATRIUM_FRAMES_PER_SECOND", 50, least=1),
     "SOCKETS_PER_USER": read("int", "ATRIUM_SOCKETS_PER_USER", 20, least=1),
     "FRAME_BYTES": read("int", "ATRIUM_FRAME_BYTES", 65_536, least=1024),
     "SLOW_SECONDS": read("float", "ATRIUM_SLOW_SECONDS", 30, least=0.1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
@@ -16,7 +18,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tenants.access import Principal, principal_for_session
-from tenants.db import in_db
+from tenants.db import in_db, use_lanes_as
+from tenants.errors import error_body
 from tenants.middleware import log_ids
 
 Scope = dict[str, Any]
@@ -25,10 +28,38 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class SameOrigin:
-    """Refuse handshakes from pages of another origin, its port counting, as Django does forms.
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_ORIGIN = re.compile(r"(https?)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 
-    Cookies know no ports: the page of another program on this host would bring ours along.
+Origin = tuple[str, str, int]
+
+
+class SocketPath:
+    """Answer 404 to the handshake of a websocket at any other path."""
+
+    def __init__(self, app: App, *, path: str) -> None:
+        self.app = app
+        self.path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the one path."""
+        if scope["path"].removeprefix(scope.get("root_path", "")) == self.path:
+            await self.app(scope, receive, send)
+        elif "websocket.http.response" in scope.get("extensions", {}):
+            body = json.dumps(error_body("not_found", "There is no websocket here.", status=404))
+            headers = [(b"content-type", b"application/json")]
+            start = {"type": "websocket.http.response.start", "status": 404, "headers": headers}
+            await send(start)
+            await send({"type": "websocket.http.response.body", "body": body.encode()})
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+
+class SameOrigin:
+    """Refuse handshakes from pages of another origin: scheme, host and port must be ours.
+
+    Ours is PUBLIC_URL, and for a request that names another host that host, with the scheme
+    the request came by. The scheme is the one that a trusted proxy names, if any.
     """
 
     def __init__(self, app: App) -> None:
@@ -37,12 +68,30 @@ class SameOrigin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on what comes from our own pages, close anything else."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        origin = headers.get(b"origin", "").lower()
-        own = origin.partition("://")[2] == headers.get(b"host", "").lower() != ""
-        if own or origin in settings.CSRF_TRUSTED_ORIGINS:
+        origin = parse_origin(headers.get(b"origin", ""))
+        own = own_origins(scope.get("scheme", "ws"), headers.get(b"host", ""))
+        if origin is not None and origin in own:
             await self.app(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
+
+
+def parse_origin(text: str) -> Origin | None:
+    """Return scheme, host and port of an origin on the web, None for any other text."""
+    found = _ORIGIN.fullmatch(text.lower())
+    if found is None:
+        return None
+    scheme, host, port = found.groups()
+    return scheme, host, int(port) if port else DEFAULT_PORTS[scheme]
+
+
+def own_origins(scheme: str, host: str) -> set[Origin]:
+    """Return the origins of our pages for a websocket that came by `scheme` to `host`."""
+    public = [origin for url in settings.CSRF_TRUSTED_ORIGINS if (origin := parse_origin(url))]
+    if any(parse_origin(f"{origin[0]}://{host}") == origin for origin in public):
+        return set(public)
+    asked = parse_origin(f"{'https' if scheme in ('wss', 'https') else 'http'}://{host}")
+    return {*public, asked} if asked else set(public)
 
 
 class PrincipalSocketMiddleware:
@@ -59,6 +108,7 @@ class PrincipalSocketMiddleware:
         principal = await principal_of_cookie(scope)
         structlog.contextvars.bind_contextvars(request_id=str(uuid4()))
         if principal is not None:
+            use_lanes_as(principal.tenant_id)
             structlog.contextvars.bind_contextvars(**log_ids(principal))
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         scope = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import partial
 from time import monotonic
@@ -20,6 +19,7 @@ from django.db.backends.postgresql.base import Cursor
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
+from tenants.fair_executor import FairExecutor
 from tenants.scope import TenantScopeError, scoped_tenant_id
 from tenants.walls import SETTING
 
@@ -42,7 +42,10 @@ PAUSE_SECONDS = 0.3
 
 log = structlog.get_logger(__name__)
 
-_executors: dict[Lane, ThreadPoolExecutor] = {}
+_executors: dict[Lane, FairExecutor] = {}
+_lane_tenant: contextvars.ContextVar[UUID | None] = contextvars.ContextVar(
+    "atrium_lane_tenant", default=None
+)
 
 
 class TenantSetting:
@@ -151,13 +154,19 @@ async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 async def in_lane(lane: Lane, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do as `in_db`, on the threads of `lane`."""
+    """Do as `in_db`, on the threads of `lane`, where tenants take turns."""
     if lane not in _executors:
         threads = FEW_THREADS.get(lane, settings.DATABASE_THREADS)
-        _executors[lane] = ThreadPoolExecutor(threads, thread_name_prefix=lane.value)
+        _executors[lane] = FairExecutor(threads, name=lane.value)
     context = contextvars.copy_context()
     call = partial(context.run, _run_and_give_back, partial(fn, *args, **kwargs))
-    return await asyncio.get_running_loop().run_in_executor(_executors[lane], call)
+    tenant_id = scoped_tenant_id() or _lane_tenant.get()
+    return await asyncio.wrap_future(_executors[lane].submit(tenant_id, call))
+
+
+def use_lanes_as(tenant_id: UUID) -> None:
+    """Let what this task does in lanes count as the tenant's, also outside of its scope."""
+    _lane_tenant.set(tenant_id)
 
 
 async def see_through(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -13,6 +13,8 @@ class AtriumError(Exception):
     code = "error"
     http_status = 400
     retryable = False
+    # Seconds until a repetition may succeed, where that is known.
+    retry_after: int | None = None
 
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().split("\n")[0]

@@ -135,6 +135,7 @@ def server_arguments(host: str, port: int) -> list[str]:
         *(("--forwarded-allow-ips", trusted) if trusted else ("--no-proxy-headers",)),
         # Frames a little too large get an answer (FRAME_BYTES); beyond this the socket is closed.
         *("--ws-max-size", str(max(LARGEST_FRAME, 2 * settings.CHAT["FRAME_BYTES"]))),
+        *("--http", "config.connections:HttpProtocol"),
         *("config.asgi:application", "--host", host, "--port", str(port), "--lifespan", "on"),
         *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
         *("--timeout-graceful-shutdown", str(seconds)),

@@ -80,6 +80,7 @@ def serve(
         command = [
             *(sys.executable, "-m", "uvicorn", "config.asgi:application"),
             *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
+            *("--http", "config.connections:HttpProtocol"),
             *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
             *("--timeout-graceful-shutdown", "3"),
             *("--lifespan", "on" if worker else "off"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +50,12 @@ CURSORS: tuple[Any, ...] = (
     {"run": "run_" + "a" * 24, "state": 0, "items": [{}] * 3},
     {"run": "run_" + "a" * 24, "state": 0, "items": [["msg_" + "a" * 24, 0, "text", 0]] * 101},
 )
+
+
+@pytest.fixture(autouse=True)
+def _many_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One socket sends every frame of a test, as quickly as it can."""
+    monkeypatch.setitem(django_settings.CHAT, "FRAMES_PER_SECOND", 1_000_000)
 
 
 @pytest.fixture

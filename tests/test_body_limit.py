@@ -170,8 +170,9 @@ def upload_head(secret: str, length: int) -> list[str]:
     ]
 
 
-def test_a_file_of_somebody_without_a_key_is_refused_unread(server: Server) -> None:
-    answer = exchange(server, upload_head("atr_unknown", 50_000_000), [])
+@pytest.mark.parametrize("length", [50_000_000, 600_000_000])
+def test_a_file_of_somebody_without_a_key_is_refused_unread(server: Server, length: int) -> None:
+    answer = exchange(server, upload_head("atr_unknown", length), [])
     assert_refused(answer, 401)
     assert b'"code": "invalid_api_key"' in answer
 

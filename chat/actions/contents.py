@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from chat import wire
 from chat.actions.fields import clean_choice, clean_id, clean_list, clean_object, clean_text
 from chat.conf import conf
 from chat.errors import InvalidInput, InvalidType
+from chat.runs.pictures import check_image_url
+from tenants.addresses import RefusedAddress
 
 MAX_PARTS, MAX_URL = 512, 8_192
 DETAILS = ("auto", "low", "high")
@@ -57,18 +58,11 @@ def _text(value: Any, param: str) -> dict[str, Any]:
 def _image_url(value: Any, param: str) -> dict[str, str]:
     image = clean_object(value, param=param, allowed=("url", "detail"))
     url = clean_text(image.get("url"), param=f"{param}.url", limit=MAX_URL)
-    # The model server fetches it, never this one.
-    if not _is_web_address(url):
-        raise InvalidInput("Expected a http or https address.", param=f"{param}.url")
-    return {"url": url, "detail": _detail(image, param)}
-
-
-def _is_web_address(url: str) -> bool:
     try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+        check_image_url(url)
+    except RefusedAddress as error:
+        raise InvalidInput(str(error), param=f"{param}.url") from None
+    return {"url": url, "detail": _detail(image, param)}
 
 
 def _image_file(value: Any, param: str) -> dict[str, str]:

@@ -25,6 +25,7 @@ from chat.errors import (
 )
 from chat.models import Assistant, Run, Thread
 from chat.models.assistants import BusyPolicy
+from chat.rates import count_run
 from chat.runs import terms
 from chat.runs.launch import active_run_of, launch
 from chat.runs.limits import has_unknown_price
@@ -57,9 +58,10 @@ def create_run(
         NotFound: for an unknown thread or assistant.
         InvalidInput: naming the parameter.
         ThreadBusy: with "reject", while another run is active on the thread.
-        AssistantDisabled, ThreadFull, TooManyRuns: as they say.
+        AssistantDisabled, ThreadFull, TooManyRuns, RateLimited: as they say.
     """
     messages = clean_messages(additional_messages, param="additional_messages")
+    count_run(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = locked_thread(principal, thread_id)
         active = active_run_of(thread.pk, member_id=_member(principal))
@@ -90,6 +92,7 @@ def create_thread_and_run(
     first = clean_tool_resources(given.get("tool_resources"), param="thread.tool_resources")
     second = clean_tool_resources(tool_resources, creating=False)
     metadata = clean_metadata(given.get("metadata"), param="thread.metadata")
+    count_run(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _member(principal)
         made = Thread(member=principal.membership, metadata=metadata)

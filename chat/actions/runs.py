@@ -12,6 +12,7 @@ from chat.actions.assistants import offered_assistant
 from chat.actions.fields import clean_metadata, not_found
 from chat.errors import AssistantDisabled, NotFound, NothingToRetry, RunFinished, ThreadBusy
 from chat.models import Assistant, Run, RunStatus, Thread
+from chat.rates import count_run
 from chat.runs import recovery
 from chat.runs.launch import active_run_of, announce_row, launch, submit_on_commit
 from chat.runs.lifecycle import advance
@@ -110,7 +111,9 @@ def retry_run(principal: Principal, thread_id: str, *, assistant_id: str | None 
         NothingToRetry: when the last answer is complete.
         TooManyRuns: while as many answers are under way as there may be.
         AssistantDisabled: when its assistant is switched off.
+        RateLimited: for more answers in a minute than there may be.
     """
+    count_run(principal)
     with tenant_scope(principal.tenant_id):
         try:
             with transaction.atomic():

@@ -17,10 +17,11 @@ from chat.actions.contents import clean_content
 from chat.actions.resources import check_image_files, clean_attachments
 from chat.actions.runs import request_cancel
 from chat.conf import conf
-from chat.errors import NotFound, ThreadBusy, ThreadFull
+from chat.errors import NotFound, RateLimited, ThreadBusy, ThreadFull
 from chat.models import Assistant, File, Message, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
+from chat.rates import count_run
 from chat.runs.launch import active_run_of, launch, tell
 from chat.runs.start import insert_run
 from chat.runs.thread_end import title_of
@@ -86,6 +87,7 @@ def create_message(
         AssistantDisabled, ThreadFull, InvalidInput: as they say.
         ThreadBusy: with "reject", while an answer is under way.
         TooManyRuns: while as many answers are under way as there may be.
+        RateLimited: for more messages in a minute than there may be.
     """
     asked = Asked(
         assistant_id=assistant_id,
@@ -97,6 +99,13 @@ def create_message(
     if principal.membership_id is None:
         raise NotFound()
     with tenant_scope(principal.tenant_id):
+        try:
+            count_run(principal)
+        except RateLimited:
+            sent = _repeated(principal, client_id)
+            if sent is None:
+                raise
+            return sent
         for _attempt in range(ATTEMPTS):
             try:
                 with transaction.atomic():

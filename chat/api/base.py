@@ -18,9 +18,10 @@ from chat.api import pages
 from chat.api.errors import MissingBeta, MissingKey, framework_refusal, refusal
 from chat.api.fields import Input, read_input
 from chat.api.idempotency import forget_earlier, once
-from chat.api.throttles import Rate, count_request
+from chat.api.throttles import count_request
 from chat.api.version1 import from_version1, to_version1
 from chat.json_input import parse_json_body
+from chat.rates import Rate
 from tenants.access import Principal
 from tenants.actions import admit_user
 from tenants.db import give_back

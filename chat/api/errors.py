@@ -32,7 +32,9 @@ def refusal(error: AtriumError) -> Response:
     """Return the answer to an action's or a view's refusal."""
     code = WIRE_CODES.get(error.code, error.code)
     body = error_body(code, error.message, status=error.http_status, param=error.param)
-    headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else None
+    headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     return Response(body, status=error.http_status, headers=headers)
 
 

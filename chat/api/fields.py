@@ -21,10 +21,10 @@ class Input(serializers.Serializer):
         """Refuse anything but an object of the declared fields."""
         if not isinstance(data, dict):
             _wrong_type(self, data, "an object")
-        unknown = [name for name in data if name not in self.fields]
-        if unknown:
+        unknown = next((name for name in data if name not in self.fields), None)
+        if unknown is not None:
             detail = serializers.ErrorDetail("", code="unknown")
-            raise serializers.ValidationError({unknown[0]: [detail]})
+            raise serializers.ValidationError({unknown: [detail]})
         return super().to_internal_value(data)
 
 

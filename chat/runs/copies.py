@@ -22,7 +22,7 @@ from chat.conf import conf
 from chat.runs.claims import ClaimLapsed
 from chat.runs.drafts import Copy, insert_copy, update_copies
 from chat.runs.turn import Turn
-from tenants.db import in_db
+from tenants.db import in_db, use_lanes_as
 
 LOOKS = 4  # in the time between two copies of the same text
 
@@ -86,6 +86,7 @@ def _store(turns: Sequence[Turn], write: Callable[[Sequence[Copy]], set[str]]) -
 async def _write(
     made: Sequence[Copy], turns: Sequence[Turn], write: Callable[[Sequence[Copy]], set[str]]
 ) -> None:
+    use_lanes_as(made[0].claim.tenant_id)
     try:
         claimed = await in_db(write, made)
     except DatabaseError as error:

@@ -19,7 +19,6 @@ from chat.runs import pictures
 from chat.upstream.base import (
     FunctionCall,
     FunctionOutput,
-    ImagePart,
     InputMessage,
     Item,
     Part,
@@ -207,7 +206,7 @@ def _part(raw: dict[str, Any]) -> Iterator[Part]:
         yield TextPart(text=raw["refusal"])
     elif raw["type"] == "image_url":
         image = raw["image_url"]
-        yield ImagePart(url=image["url"], detail=image.get("detail", "auto"))
+        yield pictures.linked(image["url"], image.get("detail", "auto"))
     elif raw["type"] == "image_file":
         image = raw["image_file"]
         yield pictures.named(image["file_id"], image.get("detail", "auto"))

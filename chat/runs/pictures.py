@@ -15,9 +15,11 @@ from django.db import transaction
 from django.db.models import Q
 
 from chat import storage
+from chat.conf import conf
 from chat.models import File, Run
 from chat.retrieval.kinds import SNIFFED, media_type_of
 from chat.upstream.base import ImagePart, InputMessage, Item, Part, TextPart
+from tenants.addresses import RefusedAddress, check_web_address
 from tenants.db import in_db
 from tenants.scope import tenant_scope
 
@@ -27,6 +29,32 @@ _NAMED = "file:"
 GONE = "[A picture that is no longer there.]"
 UNREADABLE = "[A file that is no picture.]"
 LEFT_OUT = "[An earlier picture that no longer fits.]"
+NOT_SENT = "[A picture that was left out: its address is not allowed here.]"
+
+
+def check_image_url(url: str) -> None:
+    """Check that a model server may be told to fetch this picture.
+
+    The model server fetches it, never this one: it must not be led into its own network.
+
+    Raises:
+        RefusedAddress: with the reason as a sentence.
+    """
+    if not conf.image_urls:
+        raise RefusedAddress("Pictures by address are switched off here: upload the file.")
+    check_web_address(url, allowed_hosts=conf.image_hosts)
+
+
+def linked(url: str, detail: str) -> Part:
+    """Return the part of a picture by address, or a note where its address is refused.
+
+    Messages keep what was accepted when they were written.
+    """
+    try:
+        check_image_url(url)
+    except RefusedAddress:
+        return TextPart(text=NOT_SENT)
+    return ImagePart(url=url, detail=detail)
 
 
 def named(file_id: str, detail: str) -> ImagePart:

@@ -51,6 +51,9 @@ class WaitingRuns:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._waiting
+
     def note(self, turn: Turn, seconds: float | None) -> None:
         """Tell readers that the next request is due in `seconds`; None ends the wait."""
         run = turn.run

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from time import monotonic
 from uuid import UUID
 
 from procrastinate.contrib.django import app as jobs
 
+WINDOW_SECONDS = 60.0
+LOWEST_PRIORITY = -10_000
+
+
+class Turns:
+    """How many runs each tenant left to any process lately: the more, the later its next one."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[UUID] = Counter()
+        self._since = monotonic()
+
+    def priority_for(self, tenant_id: UUID) -> int:
+        """Count a job, and return its priority in the queue."""
+        if monotonic() - self._since > WINDOW_SECONDS:
+            self._counts.clear()
+            self._since = monotonic()
+        priority = max(LOWEST_PRIORITY, -self._counts[tenant_id])
+        self._counts[tenant_id] += 1
+        return priority
+
+
+turns = Turns()
+
 
 def wake(tenant_id: UUID, run_id: str) -> None:
     """Leave a run to any process, within the caller's transaction."""
-    task = jobs.configure_task("chat.tasks.execute_run", queue="runs")
+    priority = turns.priority_for(tenant_id)
+    task = jobs.configure_task("chat.tasks.execute_run", queue="runs", priority=priority)
     task.defer(tenant_id=str(tenant_id), run_id=run_id)

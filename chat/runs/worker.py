@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -26,12 +27,14 @@ from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
 from chat.runs.waiting import waiting_runs
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
-from tenants.db import Lane, in_db, in_lane, is_lost
+from tenants.db import Lane, in_db, in_lane, is_lost, use_lanes_as
+from tenants.scope import scoped_tenant_id
 
 log = structlog.get_logger(__name__)
 
 ACCESS_ENDED = failed(Reason.ACCESS_ENDED)
 SERVER_ERROR = failed(Reason.SERVER_ERROR)
+SPARE_PART = 4  # of the room for runs, kept for tenants with less than their share
 
 
 @dataclass(kw_only=True)
@@ -96,8 +99,12 @@ class Worker:
 
     @property
     def claim_owner(self) -> UUID | None:
-        """The id to claim a new run with; None while this process can take no more."""
-        if self.event_loop is None or self.draining or self.is_full:
+        """The id to claim a new run of the tenant in scope with; None while there is no room."""
+        return self.owner_for(scoped_tenant_id())
+
+    def owner_for(self, tenant_id: UUID | None) -> UUID | None:
+        """Return the id to claim a tenant's run with, None while this process takes none."""
+        if self.event_loop is None or self.draining or self.is_full_for(tenant_id):
             return None
         return self.process_id
 
@@ -105,6 +112,22 @@ class Worker:
     def is_full(self) -> bool:
         """True while this process executes as many runs as it may; those that wait do not count."""
         return bool(len(self.runs) - len(waiting_runs) >= conf.max_runs)
+
+    def is_full_for(self, tenant_id: UUID | None) -> bool:
+        """Tell whether there is no room here for a tenant's run; callable from any thread.
+
+        A tenant that has less than an equal share of the room may go beyond the limit, by a
+        quarter of it for all of these: the runs of others do not keep it waiting.
+        """
+        if not self.is_full:
+            return False
+        room = conf.max_runs
+        busy = [run for run_id, run in list(self.runs.items()) if run_id not in waiting_runs]
+        if tenant_id is None or len(busy) >= room + room // SPARE_PART:
+            return True
+        counts = Counter(run.started.claim.tenant_id for run in busy)
+        share: float = room / len({*counts, tenant_id})
+        return counts[tenant_id] >= share
 
     async def start(self) -> None:
         """Register the process and begin to beat, watch and recover."""
@@ -187,6 +210,7 @@ class Worker:
     async def _execute(self, run: RunTask) -> None:
         started = run.started
         claim = started.claim
+        use_lanes_as(claim.tenant_id)
         structlog.contextvars.bind_contextvars(run_id=claim.run_id, tenant_id=str(claim.tenant_id))
         live = LiveRun(claim.tenant_id, started.thread_id, claim.run_id, state=started.state)
         for event, data in started.announce:
@@ -319,9 +343,7 @@ class Worker:
             return
         await self._take_up_unattended()
         found = await in_db(recovery.lapsed_runs)
-        while any([await self._took_over(*one) for one in found]):
-            if len(found) < recovery.TAKE_OVER_AT_ONCE:
-                break
+        while await self._take_over_all(found) and len(found) == recovery.TAKE_OVER_AT_ONCE:
             found = await in_db(recovery.lapsed_runs)
 
     async def _take_up_unattended(self) -> None:
@@ -338,6 +360,21 @@ class Worker:
             if started is not None:
                 self._begin(started)
         self._unattended = found - self._unattended
+
+    async def _take_over_all(self, found: Iterable[tuple[str, UUID]]) -> bool:
+        """Take over what can be, and return whether anything was.
+
+        Of a tenant without room here one run is tried, which may be overdue, and no more.
+        """
+        any_taken, without_room = False, set[UUID]()
+        for run_id, tenant_id in found:
+            if tenant_id in without_room:
+                continue
+            if await self._took_over(run_id, tenant_id):
+                any_taken = True
+            elif self.owner_for(tenant_id) is None:
+                without_room.add(tenant_id)
+        return any_taken
 
     async def _took_over(self, run_id: str, tenant_id: UUID) -> bool:
         try:
@@ -362,7 +399,11 @@ class Worker:
             await self._beat()
         on_trial = any(run.suspect_until > now for run in self.runs.values())
         taken = await in_db(
-            recovery.take_over, tenant_id, run_id, owner=self.claim_owner, suspects=not on_trial
+            recovery.take_over,
+            tenant_id,
+            run_id,
+            owner=self.owner_for(tenant_id),
+            suspects=not on_trial,
         )
         if taken is None:
             return False

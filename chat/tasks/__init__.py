@@ -50,6 +50,8 @@ log = structlog.get_logger(__name__)
 @app.task(queue="runs")
 async def execute_run(tenant_id: str, run_id: str) -> None:
     """Take a run that no process holds."""
+    if worker.is_full_for(UUID(tenant_id)):
+        return  # it is found again as soon as there is room
     await worker.take_over(UUID(tenant_id), run_id)
     if not worker.goes_on:
         # A process that ends with its last job: the run is this job's work.

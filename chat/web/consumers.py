@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,8 @@ from chat.actions.approvals import decide_call
 from chat.actions.runs import cancel_run, retry_run
 from chat.actions.sending import create_message, delete_queued_message
 from chat.conf import conf
-from chat.errors import Unavailable
+from chat.errors import RateLimited, Unavailable
+from chat.rates import FrameRate
 from chat.runs.entries import Cursor, Entry
 from chat.runs.follow import Reader, follow
 from chat.runs.revocation import Watched
@@ -48,6 +50,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.principal: Principal | None = None
         self.counted: UUID | None = None
         self.access_ended = False
+        self.rate = FrameRate()
         self.pumps: dict[str, asyncio.Task[None]] = {}
         self.readers: dict[str, Reader] = {}
         self.unwatch: Callable[[], None] = lambda: None
@@ -110,6 +113,13 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if self.principal is None or self.access_ended:
             return
         try:
+            self.rate.check(monotonic())
+        except RateLimited as error:
+            await self._refuse(text_data, error)
+            # Refusals have a pace as well: the socket is read no faster.
+            await asyncio.sleep(1 / conf.frames_per_second)
+            return
+        try:
             frame = parse_frame(text_data)
             answer, afterwards = await self._dispatch(frame)
         except AtriumError as error:
@@ -130,7 +140,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return answer if isinstance(answer, tuple) else (answer, None)
 
     async def _refuse(self, text_data: str | None, error: AtriumError) -> None:
-        body = {"code": error.code, "message": str(error.message), "param": error.param}
+        body: dict[str, Any] = {"code": error.code, "message": str(error.message)}
+        body["param"] = error.param
+        if error.retry_after is not None:
+            body["retry_after"] = error.retry_after
         await self._answer({"type": "error", "id": request_id(text_data), "error": body})
 
     async def _answer(self, body: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 
 from chat.errors import InvalidInput, NotAllowed
 from chat.json_input import parse_json_body
+from chat.rates import count_page_request
 from tenants.access import Principal
 from tenants.errors import AtriumError
 from tenants.middleware import error_response
@@ -39,7 +40,11 @@ class WrongMethodError(AtriumError):
 
 def answer_to(error: AtriumError) -> JsonResponse:
     """Return an error in the reader's words."""
-    return error_response(error.code, _(error.message), status=error.http_status, param=error.param)
+    status, words = error.http_status, _(error.message)
+    response = error_response(error.code, words, status=status, param=error.param)
+    if error.retry_after is not None:
+        response["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def page_principal(request: HttpRequest) -> Principal:
@@ -93,6 +98,7 @@ def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
     def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         try:
             principal = page_principal(request)
+            count_page_request(principal)
             if request.method != method:
                 raise WrongMethodError()
             if not atomic:

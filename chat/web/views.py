@@ -17,7 +17,8 @@ from django.views.decorators.http import require_GET, require_safe
 from chat import wire
 from chat.actions.sending import create_message
 from chat.actions.threads import delete_thread, rename_thread, restore_thread
-from chat.errors import InvalidInput, NotFound
+from chat.errors import InvalidInput, NotFound, RateLimited
+from chat.rates import count_page_request
 from chat.web.answers import sent_answer
 from chat.web.assets import MODULES, STYLE_SHEETS
 from chat.web.colours import accent_of
@@ -27,6 +28,7 @@ from chat.web.history import message_page, thread_form, thread_page
 from chat.web.http import acts, body_of, json_of, query_of, reads
 from tenants.access import Principal, memberships_for_session
 from tenants.actions import acknowledge_reading
+from tenants.error_pages import too_many_requests
 from tenants.models import Membership
 from tenants.reading import periods_of
 from tenants.reading_periods import notice_for
@@ -42,6 +44,12 @@ def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpRespons
     principal: Principal | None = getattr(request, "principal", None)
     if principal is None or principal.membership is None or principal.key is not None:
         return _elsewhere(request, principal)
+    try:
+        count_page_request(principal)
+    except RateLimited as error:
+        response = too_many_requests(request)
+        response["Retry-After"] = str(error.retry_after)
+        return response
     others = _other_memberships(request, principal.membership)
     with transaction.atomic():
         try:

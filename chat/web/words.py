@@ -110,6 +110,8 @@ WORDS = {
     "problem_not_found": _("This no longer exists."),
     "problem_disconnected": _("That did not reach the server. Try again in a moment."),
     "problem_unreachable": _("That did not reach the server. Try again in a moment."),
+    "problem_rate_limit_exceeded": _("That was too much at once. Try again in a minute."),
+    "problem_too_many_runs": _("Too many answers are in progress. Wait for one to finish."),
     "problem_thread_busy": _("The assistant is still answering. Wait for it or stop it first."),
     "problem_thread_full": _("This chat is full. Start a new one."),
     "problem_file_too_large": _("This file is too large."),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from django.utils import timezone
 
@@ -98,6 +99,17 @@ def test_a_file_expires(alice: Api, world: World, stored: Path) -> None:
     assert_error(alice.get(f"files/{made['id']}"), 404, param="file_id")
     asyncio.run(erase_files(0))
     assert (on_disk(stored), used(world)) == ([], 0)
+
+
+def test_two_files_in_a_form_are_refused_with_a_sentence_that_says_so(alice: Api) -> None:
+    files = [SimpleUploadedFile(name, b"a") for name in ("a.txt", "b.txt")]
+    response = alice.client.post(
+        "/v1/files",
+        {"file": files, "purpose": "assistants"},
+        headers={"Authorization": f"Bearer {alice.secret}"},
+    )
+    words = assert_error(response, 400, param="file", code="invalid_value")
+    assert words == "Send one file in 'file', not 2."
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import aiohttp
 import uvloop
 
 from tests.benchmarks import measures, passages, reads, rows, searches
+from tests.benchmarks.flood import first_tokens_beside_a_flood
 from tests.benchmarks.measures import Bench, Load, quantile
 from tests.benchmarks.program import load_on_api
 from tests.benchmarks.report import Figures, write_section
@@ -41,6 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=40, help="of one chat, in each round")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each load")
     parser.add_argument("--chats", type=int, nargs="+", default=[50, 100], choices=(50, 100))
+    parser.add_argument("--flood", type=int, default=500, help="runs of another company at once")
     parser.add_argument("--sockets", type=int, default=500, help="idle ones")
     parser.add_argument("--starts", type=int, default=3, help="of the server")
     parser.add_argument("--json", type=Path, default=Path(".data/bench.json"))
@@ -102,6 +104,8 @@ async def measure(
         figures.add("server process, after the load", server.process.memory_bytes() / 1e6)
         say(f"{MOST_CHATS} chats, and {API_STREAMS} streams of the API…")
         await measure_more(bench, figures, given.seconds)
+        say(f"A neighbour's chats beside {given.flood} runs…")
+        await measure_flood(bench, figures, given)
         await measure_statements(bench, figures)
         say("A million messages…")
         await measure_reads(bench, figures, given.turns)
@@ -116,6 +120,15 @@ async def measure_more(bench: Bench, figures: Figures, seconds: float) -> None:
     api = await load_on_api(bench, streams=API_STREAMS, seconds=seconds)
     figures.add("tokens lost, doubled or reordered", api.faults.total())
     figures.add("50 streams of the API, CPU over the sockets'", api.cpu_us / sockets.cpu_us)
+
+
+async def measure_flood(bench: Bench, figures: Figures, given: argparse.Namespace) -> None:
+    """What a flood of one company's runs costs another company's first token."""
+    times = await first_tokens_beside_a_flood(
+        bench, runs=given.flood, turns=given.turns, seconds=given.seconds
+    )
+    figures.add("first token beside another company's flood, p50", median(times))
+    figures.add("first token beside another company's flood, p95", quantile(times, 0.95))
 
 
 async def measure_statements(bench: Bench, figures: Figures) -> None:

@@ -25,6 +25,7 @@ from tests.ports import reserved_port
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 EMAIL, PASSWORD = "bench@bench.example", "correct-horse-42"
+NEIGHBOUR_EMAIL = "neighbour@neighbour.example"
 COMPANY, NEIGHBOUR = "bench", "neighbour"
 START_SECONDS = 180
 OURS = ("ATRIUM_", "OPENAI_", "DATABASE_", "MIGRATION_", "REDIS_", "PUBLIC_", "ALLOWED_")
@@ -41,6 +42,7 @@ class Stand:
     assistant: str
     tools: str
     key: str
+    neighbour_assistant: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +95,14 @@ def atrium(python: str) -> Iterator[Atrium]:
             _stop(process)
 
 
-async def sign_in(url: str) -> str:
+async def sign_in(url: str, email: str = EMAIL) -> str:
     """Sign in through the page and return the Cookie header."""
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(cookie_jar=jar) as client:
         async with client.get(f"{url}/accounts/login/") as page:
             page.raise_for_status()
         token = next(cookie.value for cookie in jar if cookie.key == "csrftoken")
-        form = {"login": EMAIL, "password": PASSWORD, "csrfmiddlewaretoken": token}
+        form = {"login": email, "password": PASSWORD, "csrfmiddlewaretoken": token}
         async with client.post(
             f"{url}/accounts/login/", data=form, headers={"Referer": url}, allow_redirects=False
         ) as answer:
@@ -120,6 +122,10 @@ def _set_environment(data_dir: Path, upstream: str) -> None:
         ATRIUM_SOCKETS_PER_USER="5000",
         ATRIUM_RUNS_PER_MEMBER="5000",
         ATRIUM_RUNS_PER_TENANT="5000",
+        ATRIUM_RUNS_PER_MINUTE="1000000",
+        ATRIUM_RUNS_PER_MINUTE_PER_TENANT="1000000",
+        ATRIUM_PAGE_REQUESTS_PER_MINUTE="1000000",
+        ATRIUM_CONNECTIONS="10000",
         ATRIUM_API_STREAMS_PER_KEY="5000",
         ATRIUM_API_REQUESTS_PER_MINUTE="1000000",
         ATRIUM_API_REQUESTS_PER_MINUTE_PER_TENANT="1000000",
@@ -135,13 +141,21 @@ def _fill_database() -> dict[str, str]:
     _manage("migrate", "--verbosity", "0")
     for slug in (COMPANY, NEIGHBOUR):
         _manage("create_tenant", slug, "--name", slug.title(), "--json")
-    _manage("create_user", EMAIL, "--tenant", COMPANY, "--password", PASSWORD, "--json")
+    for email, slug in ((EMAIL, COMPANY), (NEIGHBOUR_EMAIL, NEIGHBOUR)):
+        _manage("create_user", email, "--tenant", slug, "--password", PASSWORD, "--json")
+    of_neighbour = ("--tenant", NEIGHBOUR, "--name", "Bench", "--model", "test-model", "--json")
+    neighbour_assistant = _made("create_assistant", *of_neighbour)["id"]
     named = ("--tenant", COMPANY, "--name", "Bench", "--model", "test-model", "--json")
     assistant = _made("create_assistant", *named)["id"]
     tools = _made("create_assistant", *named, "--tools", "list_orders")["id"]
     key = _made("create_api_key", "--tenant", COMPANY, "--user", EMAIL, "--name", "Bench", "--json")
     _manage("collectstatic", "--no-input", "--verbosity", "0")
-    return {"assistant": assistant, "tools": tools, "key": key["key"]}
+    return {
+        "assistant": assistant,
+        "tools": tools,
+        "key": key["key"],
+        "neighbour_assistant": neighbour_assistant,
+    }
 
 
 def _made(*arguments: str) -> dict[str, Any]:

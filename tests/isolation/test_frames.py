@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 
 from chat.web.frames import FRAMES
 from tenants.db import in_db
@@ -91,6 +92,12 @@ SLOTS = [(kind, path, of) for kind, recipe in RECIPES.items() for path, of in sl
 def test_every_frame_and_field_has_a_recipe() -> None:
     fields = {kind: set(checks) - {"id"} for kind, checks in FRAMES.items()}
     assert fields == {kind: set(recipe) for kind, recipe in RECIPES.items()}
+
+
+@pytest.fixture(autouse=True)
+def _many_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One socket sends every frame of a test, as quickly as it can."""
+    monkeypatch.setitem(django_settings.CHAT, "FRAMES_PER_SECOND", 1_000_000)
 
 
 @pytest.fixture(params=PEOPLE)

@@ -26,8 +26,9 @@ async def _accepts(scope: Any, receive: Callable[[], Any], send: Callable[[Any],
     await send({"type": "websocket.accept"})
 
 
-async def handshake(*headers: tuple[bytes, bytes]) -> str:
-    scope = {"type": "websocket", "path": "/ws/", "headers": [(b"host", HOST), *headers]}
+async def handshake(*headers: tuple[bytes, bytes], host: bytes = HOST, scheme: str = "ws") -> str:
+    named = [(b"host", host), *headers]
+    scope = {"type": "websocket", "path": "/ws/", "scheme": scheme, "headers": named}
     communicator: Any = ApplicationCommunicator(  # type: ignore[no-untyped-call]
         SameOrigin(_accepts), scope
     )
@@ -44,6 +45,35 @@ async def test_own_page_opens_a_socket() -> None:
 )
 async def test_page_of_another_origin_opens_none(origin: bytes) -> None:
     assert await handshake((b"origin", origin)) == "websocket.close"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *(b"https://127.0.0.1:8000", b"javascript://127.0.0.1:8000", b"file://127.0.0.1:8000"),
+        *(b"http://127.0.0.1:8000/", b"http://u@127.0.0.1:8000", b"http://127.0.0.1:8000:80"),
+        *(b"http://127.0.0.1", b"http://127.0.0.1:08000x", b"http://", b""),
+    ],
+)
+async def test_an_origin_of_another_scheme_or_form_opens_none(origin: bytes) -> None:
+    assert await handshake((b"origin", origin)) == "websocket.close"
+
+
+async def test_a_page_by_http_opens_no_socket_of_https() -> None:
+    host = b"chat.example.com"
+    http, https = ((b"origin", b"%s://%s" % (scheme, host)) for scheme in (b"http", b"https"))
+    assert await handshake(http, host=host, scheme="wss") == "websocket.close"
+    assert await handshake(https, host=host, scheme="wss") == "websocket.accept"
+    assert await handshake(https, host=host, scheme="ws") == "websocket.close"
+
+
+async def test_the_public_address_is_reached_by_its_own_scheme_alone(settings: Settings) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://chat.example.com"]
+    for host in (b"chat.example.com", b"chat.example.com:443"):
+        http = (b"origin", b"http://chat.example.com")
+        assert await handshake(http, host=host) == "websocket.close"
+        https = (b"origin", b"https://chat.example.com")
+        assert await handshake(https, host=host) == "websocket.accept"
 
 
 async def test_handshake_without_an_origin_opens_none() -> None:

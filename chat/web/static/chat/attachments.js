@@ -163,7 +163,7 @@ export class Attachments {
     } catch (error) {
       item.error = error.code === "invalid_value" ? t("file_refused") : sentence(error, "not_uploaded");
       // What is refused once is refused again.
-      item.again.hidden = error.status !== 0 && error.status < 500;
+      item.again.hidden = error.status !== 0 && error.status !== 429 && error.status < 500;
     }
     item.stop = null;
     if (this.#items.includes(item)) this.#changed();

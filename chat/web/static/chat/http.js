@@ -1,10 +1,12 @@
 import { data } from "./page-data.js";
 
 export class HttpError extends Error {
-  constructor(status, code, message) {
+  /** `retryAfter`: seconds until it may be sent again, where the server named them. */
+  constructor(status, code, message, retryAfter = null) {
     super(message);
     this.status = status;
     this.code = code;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -24,10 +26,11 @@ function headersFor(method) {
   return headers;
 }
 
-function refused(status, answer) {
+function refused(status, answer, retryAfter) {
   const error = answer?.error ?? {};
   announceLoss(status, error.code);
-  return new HttpError(status, error.code ?? "server_error", error.message ?? "");
+  const seconds = Number.parseInt(retryAfter, 10);
+  return new HttpError(status, error.code ?? "server_error", error.message ?? "", Number.isNaN(seconds) ? null : seconds);
 }
 
 /** Send JSON and return the parsed answer; throws HttpError (status 0 when unreachable). */
@@ -46,7 +49,7 @@ export async function request(method, url, body) {
     throw new HttpError(0, "unreachable", "");
   }
   const answer = await response.json().catch(() => null);
-  if (!response.ok) throw refused(response.status, answer);
+  if (!response.ok) throw refused(response.status, answer, response.headers.get("Retry-After"));
   return answer;
 }
 
@@ -66,7 +69,7 @@ export function upload(url, file, onProgress) {
     sending.addEventListener("load", () => {
       const { status, response } = sending;
       if (status >= 200 && status < 300 && response) resolve(response);
-      else reject(refused(status, response));
+      else reject(refused(status, response, sending.getResponseHeader("Retry-After")));
     });
   });
   sending.open("POST", url);

@@ -80,8 +80,10 @@ export class Sender {
       await this.#deliver(next);
     } catch (error) {
       if (error.code === "disconnected") return;
-      if (error.code === "unavailable") {
-        setTimeout(() => this.flush(), AGAIN);
+      // Kept, and sent again when the server takes it: nothing was wrong with it.
+      if (error.code === "unavailable" || error.code === "rate_limit_exceeded") {
+        const seconds = error.retryAfter ?? 0;
+        setTimeout(() => this.flush(), Math.max(1000 * seconds, AGAIN));
         return;
       }
       this.#refused(next, error);

@@ -6,9 +6,11 @@ const ANSWER_WITHIN = 15000;
 const ENDED = new Set([4001, 4003]);
 
 export class SocketError extends Error {
-  constructor(code, message) {
+  /** `retryAfter`: seconds until it may be sent again, where the server named them. */
+  constructor(code, message, retryAfter = null) {
     super(message);
     this.code = code;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -102,7 +104,7 @@ export class Socket extends EventTarget {
     if (!waiting) return;
     this.#pending.delete(id);
     if (frame.type === "ack") waiting.resolve(frame);
-    else waiting.reject(new SocketError(frame.error.code, frame.error.message));
+    else waiting.reject(new SocketError(frame.error.code, frame.error.message, frame.error.retry_after ?? null));
   }
 
   #closed(code) {

@@ -62,7 +62,10 @@ export class Subscription {
       if (turn !== this.#turn || error.code === "disconnected") return;
       if (error.code === "not_found") this.#on.onGone(conversation.id);
       // The server cannot read just now: the line is up, so nothing else would ask again.
-      else if (error.code === "unavailable") setTimeout(() => turn === this.#turn && this.#subscribe({ refresh, whole }), AGAIN);
+      else if (error.code === "unavailable" || error.code === "rate_limit_exceeded") {
+        const wait = Math.max(1000 * (error.retryAfter ?? 0), AGAIN);
+        setTimeout(() => turn === this.#turn && this.#subscribe({ refresh, whole }), wait);
+      }
       // A place the server does not take: have everything told again.
       else if (cursor) await this.#subscribe({ refresh: true, whole: true });
       return;

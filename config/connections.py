@@ -1,0 +1,317 @@
+"""The HTTP protocol of the server process, with limits on what a connection may take.
+
+uvicorn bounds neither the header section of a request, nor the time it takes to arrive, nor
+the number of connections. Start it with `--http config.connections:HttpProtocol`, as
+`manage.py up` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import resource
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from tenants.errors import error_body
+
+MAX_OPEN_FILES = 65_536
+# Files that are no connection of a client: the database, model servers, logs, uploads.
+RESERVED_FILES = 200
+RETRY_SECONDS = 10
+LOG_PAUSE_SECONDS = 10.0
+# The websocket library refuses more of either, and in no good form.
+MAX_HANDSHAKE_LINE, MAX_HANDSHAKE_HEADERS = 8_000, 100
+FRAMING_BYTES = 1_024  # of a header section, around its address, names and values
+IPV6_PREFIX = 64  # one host may use any address of its network
+
+log = structlog.get_logger(__name__)
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def raise_open_file_limit() -> int:
+    """Raise the number of files this process may open as far as it may, and return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = MAX_OPEN_FILES if hard == unlimited else min(hard, MAX_OPEN_FILES)
+    if soft != unlimited and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return MAX_OPEN_FILES if soft == unlimited else soft
+
+
+class ConnectionCount:
+    """The open connections of this process, in all and by address.
+
+    An IPv6 address counts with its /64 network. Loopback, trusted proxies and Unix sockets
+    count only towards the total.
+    """
+
+    def __init__(self, *, total: int, per_address: int, trusted: Iterable[str]) -> None:
+        self.max_total = total
+        self.max_per_address = per_address
+        names = [name.strip() for name in trusted]
+        self._trusts_all = "*" in names
+        self._trusted = [network for name in names if (network := _parse_network(name))]
+        self.total = 0
+        self.by_address: Counter[str] = Counter()
+        self._refused = 0
+        self._logged_at = -LOG_PAUSE_SECONDS
+
+    @classmethod
+    def from_settings(cls) -> ConnectionCount:
+        """Return the count that the settings and the number of open files allow."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        total: int = settings.CONNECTIONS
+        if files != resource.RLIM_INFINITY:
+            total = max(1, min(total, files - RESERVED_FILES))
+        if total < settings.CONNECTIONS:
+            log.warning("connections_limited_by_open_files", connections=total, files=files)
+        return cls(
+            total=total,
+            per_address=settings.CONNECTIONS_PER_ADDRESS,
+            trusted=settings.TRUSTED_PROXIES,
+        )
+
+    def admit(self, host: str | None) -> Callable[[], None] | None:
+        """Count a connection and return what ends it, or None where there is no room for it."""
+        key = self._key(host)
+        full = self.total >= self.max_total
+        if full or (key is not None and self.by_address[key] >= self.max_per_address):
+            self._log_refusal("all" if full else "address")
+            return None
+        self.total += 1
+        if key is not None:
+            self.by_address[key] += 1
+        return partial(self._release, key)
+
+    def _release(self, key: str | None) -> None:
+        self.total -= 1
+        if key is not None:
+            self.by_address[key] -= 1
+            if not self.by_address[key]:
+                del self.by_address[key]
+
+    def _log_refusal(self, limit: str) -> None:
+        self._refused += 1
+        if monotonic() - self._logged_at >= LOG_PAUSE_SECONDS:
+            log.warning("connections_refused", limit=limit, refused=self._refused)
+            self._refused, self._logged_at = 0, monotonic()
+
+    def _key(self, host: str | None) -> str | None:
+        """Return what a host is counted by, None for one that is not counted."""
+        if not host or self._trusts_all:
+            return None
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return None
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        if address.is_loopback or any(address in network for network in self._trusted):
+            return None
+        if isinstance(address, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
+        return str(address)
+
+
+def _parse_network(name: str) -> Network | None:
+    try:
+        return ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return None  # the name of a Unix socket's peer, which uvicorn takes too
+
+
+@cache
+def connection_count() -> ConnectionCount:
+    """Return the count of this process, made with the first connection."""
+    return ConnectionCount.from_settings()
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection: its header sections have a size and a time, its trailers are dropped.
+
+    A refusal is an HTTP answer and closes the connection. Where an earlier request is still
+    being answered, that answer ends first and nothing follows it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._max_head: int = settings.HEADER_BYTES
+        self._max_fed = self._max_head + FRAMING_BYTES
+        self._in_head = True
+        self._head_begun = False
+        self._refused = False
+        # Bytes given to the parser since the head began, or since the last piece of a body.
+        self._fed = 0
+        self._head_size = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._release: Callable[[], None] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection, and expect a request within the time."""
+        super().connection_made(transport)
+        self._release = connection_count().admit(self.client[0] if self.client else None)
+        if self._release is None:
+            text = "Too many connections are open. Try again in a moment."
+            self._refuse(503, "too_many_connections", text)
+        else:
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._cancel_deadline()
+        if self._release is not None:
+            self._release()
+            self._release = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Give the parser no more of a header section than it may have."""
+        if self._deadline is None and self._in_head and not self._is_answering():
+            self._expect_head()
+        while data and not self._refused and not self.transport.is_closing():
+            size = self._max_fed + 1 - self._fed if self._in_head else len(data)
+            piece, data = data[:size], data[size:]
+            self._fed += len(piece)
+            super().data_received(piece)
+            if self._release is None:
+                return  # now a websocket's
+            if self._fed > self._max_fed or self._head_size > self._max_head:
+                self._refuse_large_head()
+
+    def on_message_begin(self) -> None:
+        """Begin to count a header section."""
+        self._head_begun, self._head_size = True, 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count it."""
+        self._head_size += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; a trailer comes behind the body and is dropped."""
+        if self._in_head:
+            self._head_size += len(name) + len(value) + 4
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Serve the request, unless its header section is too large."""
+        self._in_head, self._head_begun, self._fed = False, False, 0
+        if self._head_size > self._max_head or self._is_large_handshake():
+            self._refuse_large_head()
+        if not self._refused:
+            self._cancel_deadline()
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Note that what came was a body: what surrounds its pieces has a size too."""
+        self._fed = 0
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Expect the next header section."""
+        self._in_head, self._fed = True, 0
+        if self._refused:
+            return
+        super().on_message_complete()
+        if self._deadline is not None:
+            self._expect_head()
+
+    def on_response_complete(self) -> None:
+        """Give the rest of this request's body, or of the next header section, its time."""
+        super().on_response_complete()
+        if self._is_answering() or self.transport.is_closing():
+            return
+        if self._head_begun or not self._in_head:
+            self._expect_head()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over; it is counted until the websocket ends."""
+        if self._refused:
+            return
+        self._cancel_deadline()
+        super().handle_websocket_upgrade()
+        release, self._release = self._release, None
+        websocket: Any = self.transport.get_protocol()
+        lost = websocket.connection_lost
+
+        def connection_lost(exc: Exception | None) -> None:
+            if release is not None:
+                release()
+            lost(exc)
+
+        websocket.connection_lost = connection_lost
+
+    def _is_large_handshake(self) -> bool:
+        """Tell whether a websocket's handshake has more than its library takes."""
+        if not (self.parser.should_upgrade() and self._should_upgrade()):
+            return False
+        longest = max((len(name) + len(value) for name, value in self.headers), default=0)
+        long = max(longest, len(self.url)) > MAX_HANDSHAKE_LINE
+        return long or len(self.headers) > MAX_HANDSHAKE_HEADERS
+
+    def _expect_head(self) -> None:
+        self._cancel_deadline()
+        self._deadline = self.loop.call_later(settings.HEADER_SECONDS, self._head_is_late)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _head_is_late(self) -> None:
+        if not self._in_head or (self.cycle is not None and not self._head_begun):
+            self.transport.close()  # the last request was answered, and no other has begun
+        else:
+            self._refuse(408, "headers_too_slow", "The request's headers came too slowly.")
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse_large_head(self) -> None:
+        text = f"The request's headers are larger than {self._max_head} bytes."
+        self._refuse(431, "headers_too_large", text)
+
+    def _refuse(self, status: int, code: str, text: str) -> None:
+        """Answer with an error and close, once what is being answered has ended."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self._unset_keepalive_if_required()
+        self._cancel_deadline()
+        if self._is_answering():
+            if self.pipeline or self.cycle.response_started or not self.cycle.more_body:
+                self.cycle.keep_alive = False
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(build_refusal(status, code, text))
+        self.transport.close()
+
+
+def build_refusal(status: int, code: str, text: str) -> bytes:
+    """Return the bytes of an HTTP answer in the one shape of an error."""
+    body = json.dumps(error_body(code, text, status=status)).encode()
+    lines = [
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        f"x-request-id: req_{uuid4().hex}",
+        "connection: close",
+    ]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        lines.append(f"retry-after: {RETRY_SECONDS}")
+    return STATUS_LINE[status] + "\r\n".join([*lines, "", ""]).encode() + body
