@@ -149,8 +149,12 @@ class StoreFile(TenantModel):
     pages = models.JSONField(default=list)
     usage_bytes = models.BigIntegerField(default=0)
     chunk_count = models.IntegerField(default=0)
+    # Readings that ended badly.
     tries = models.IntegerField(default=0)
+    # Grows with each claim: a reader whose token is no longer the row's writes nothing.
+    token = models.IntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(default=timezone.now)
+    # Null while nobody reads it. A file with a lapsed claim is read again.
     claimed_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
 
