@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -26,10 +27,8 @@ def seconds(work: Callable[[], object]) -> float:
     taken = []
     for _trial in range(3):
         begun = time.thread_time()
-        try:
+        with suppress(Unreadable):
             work()
-        except Unreadable:
-            pass
         taken.append(time.thread_time() - begun)
     return min(taken)
 
