@@ -75,6 +75,8 @@ class Tenant(models.Model):
     admins_read_threads_since = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Counted by a trigger: it grows with each change that a form shows.
+    version = models.IntegerField(default=1, db_default=1, editable=False)
 
     objects: ClassVar[OwnTenantManager] = OwnTenantManager()
 
@@ -203,6 +205,8 @@ class Membership(TenantModel):
     disabled_at = models.DateTimeField(null=True, editable=False)
     removed_at = models.DateTimeField(null=True, editable=False)
     signed_out_at = models.DateTimeField(null=True, editable=False)
+    # Counted by a trigger: it grows with each change that a form shows.
+    version = models.IntegerField(default=1, db_default=1, editable=False)
 
     objects: ClassVar[TenantManager] = TenantManager.of(MembershipQuerySet)
 

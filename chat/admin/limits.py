@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -54,10 +53,10 @@ class TenantPolicyAdmin(OneRowAdmin):
     )
 
     def write(
-        self, principal: Principal, row: Any, form: forms.Form, *, change: bool
+        self, principal: Principal, row: Any, form: TenantForm, *, change: bool
     ) -> TenantPolicy:
         """Set them."""
-        return update_limits(principal, **form.cleaned_data)
+        return update_limits(principal, version=form.version, **form.cleaned_data)
 
 
 @admin.register(Price, site=site)
@@ -76,10 +75,10 @@ class PriceAdmin(TenantScopedAdmin):
         """A price of another model is another price."""
         return ("model", "kind") if obj else ()
 
-    def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Price:
+    def write(self, principal: Principal, row: Any, form: TenantForm, *, change: bool) -> Price:
         """Set it."""
         fields = {"model": row.model, "kind": row.kind, **form.cleaned_data}
-        return set_price(principal, **fields)
+        return set_price(principal, version=form.version, **fields)
 
     def erase(self, principal: Principal, row: Any) -> None:
         """Forget it."""

@@ -57,6 +57,8 @@ class VectorStore(TenantModel):
     emptied_at = models.DateTimeField(null=True)
     # It was made for a chat, and is erased with the last one that refers to it.
     goes_with_threads = models.BooleanField(default=False, db_default=False)
+    # Counted by a trigger: it grows with each change that a form shows.
+    version = models.IntegerField(default=1, db_default=1, editable=False)
 
     objects: ClassVar[TenantManager] = TenantManager.of(VectorStoreQuerySet)
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from tenants import audit
 from tenants.access import SESSION_OPERATED_TENANT, Principal, operator_principal
 from tenants.clean import clean_color, clean_slug, clean_text
-from tenants.errors import Invalid, NotAllowed, NotFound
+from tenants.errors import ChangedMeanwhile, Invalid, NotAllowed, NotFound
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
 
@@ -55,13 +55,15 @@ def update_tenant_settings(
     name: str | None = None,
     color: str | None = None,
     admins_read_threads: bool | None = None,
+    version: int | None = None,
 ) -> Tenant:
     """Change the company's settings; what is None stays.
 
+    With `version` only where nobody changed them since that one.
     Letting admins read members' chats stamps the moment, so that members are told.
 
     Raises:
-        NotAllowed: for members. Invalid: for a bad name or colour.
+        NotAllowed: for members. Invalid: for a bad name or colour. ChangedMeanwhile.
     """
     principal.require(Role.ADMIN)
     changed: dict[str, object] = {}
@@ -71,6 +73,7 @@ def update_tenant_settings(
         changed["color"] = clean_color(color)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         tenant = Tenant.objects.select_for_update(no_key=True).get()
+        ChangedMeanwhile.check(tenant, version)
         if admins_read_threads is not None and admins_read_threads != tenant.admins_read_threads:
             changed["admins_read_threads"] = admins_read_threads
             tenant.admins_read_threads_since = timezone.now()

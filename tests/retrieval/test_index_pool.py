@@ -15,6 +15,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.utils import timezone
+from procrastinate.contrib.django import app as jobs
 
 from chat.actions.store_files import cancel_batch, create_batch
 from chat.models import Chunk, File, StoreFile
@@ -25,7 +26,7 @@ from chat.retrieval.index_pool import IndexPool
 from chat.retrieval.kinds import Kind
 from chat.runs import lifespan
 from chat.runs.worker import worker
-from chat.tasks import index_store_file, recover_runs
+from chat.tasks import index_store_file
 from tenants.db import in_db
 from tests.clock import WAIT_SECONDS
 from tests.indexing import lapse_claim, store_indexed
@@ -287,7 +288,7 @@ async def test_runs_are_recovered_while_every_index_slot_is_taken(
         await index_store_file.defer_async(
             tenant_id=str(world.acme.tenant.pk), store_file_id=number
         )
-    await recover_runs.defer_async(timestamp=0)
+    await jobs.configure_task("chat.tasks.recover_runs").defer_async(timestamp=0)
     await asyncio.wait_for(lifespan.work_off(wait=False, concurrency=1), WAIT_SECONDS)
     assert recovered.is_set()
 
