@@ -60,7 +60,6 @@ def update_limits(
         audit.record(
             principal,
             "limits.changed",
-            str(policy.pk),
             **{**values, "max_cost_per_run": str(max_cost_per_run) if max_cost_per_run else None},
         )
     return policy

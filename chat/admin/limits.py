@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db import models
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -58,6 +59,10 @@ class TenantPolicyAdmin(OneRowAdmin):
         """Set them."""
         return update_limits(principal, version=form.version, **form.cleaned_data)
 
+    def named_in_trail(self, row: Any) -> models.Q:
+        """There is one row, which its events do not name."""
+        return models.Q(action="limits.changed")
+
 
 @admin.register(Price, site=site)
 class PriceAdmin(TenantScopedAdmin):
@@ -83,3 +88,7 @@ class PriceAdmin(TenantScopedAdmin):
     def erase(self, principal: Principal, row: Any) -> None:
         """Forget it."""
         delete_price(principal, row.pk)
+
+    def named_in_trail(self, row: Any) -> models.Q:
+        """Numbers are ids of other rows too."""
+        return models.Q(action__startswith="price.", data__id=str(row.pk))

@@ -36,7 +36,7 @@ class OneRowAdmin(TenantScopedAdmin):
         if row is not None and request.method == "POST":
             # What was typed for a first row is not lost to somebody who was quicker.
             changed: HttpResponseBase = self.change_view(
-                request, quote(row.pk), form_url, extra_context
+                request, quote(str(row.pk)), form_url, extra_context
             )
             return changed
         if row is not None:

@@ -92,27 +92,26 @@ class TenantForm(forms.ModelForm):
 
     def _conflict(self, row: models.Model) -> list[Any]:
         """Return who changed the row and when, and each field that is not as it was typed."""
-        who, when = _("Somebody else"), ""
-        if self.last_change is not None:
-            who = self.last_change.actor
-            when = display_for_value(self.last_change.created_at, "")
-        sentence = _(
-            "{who} changed this meanwhile. {when} What you typed is kept below. Save again to "
-            "put it in place of what is there now."
-        )
-        return [sentence.format(who=who, when=when), *self._differences(row)]
+        if self.last_change is None:
+            happened = _("Somebody else changed this meanwhile.")
+        else:
+            happened = _("{who} changed this meanwhile ({when}).").format(
+                who=self.last_change.actor,
+                when=display_for_value(self.last_change.created_at, ""),
+            )
+        onward = _("What you typed is kept below: save again to put it in place of this.")
+        return [happened, *self._differences(row), onward]
 
     def _differences(self, row: models.Model) -> Iterator[Any]:
         current = type(self)(instance=row)
         for bound in self.visible_fields():
             now = current[bound.name].value()
-            typed = self.cleaned_data.get(bound.name, bound.data)
             if bound.field.has_changed(now, bound.data):
                 yield format_html(
                     _("<strong>{label}</strong>: it is now “{now}”. You typed “{typed}”."),
                     label=bound.label,
                     now=_shown(bound.field, now),
-                    typed=_shown(bound.field, typed),
+                    typed=_shown(bound.field, bound.data),
                 )
 
 

@@ -8,8 +8,10 @@ from django.db import migrations, models
 FUNCTION = """
 CREATE FUNCTION public.atrium_next_version() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp AS $version$
+DECLARE unseen text[] := coalesce(TG_ARGV, '{}');
 BEGIN
-    IF to_jsonb(OLD) - 'version' - TG_ARGV IS DISTINCT FROM to_jsonb(NEW) - 'version' - TG_ARGV
+    IF to_jsonb(OLD) - 'version' - unseen
+        IS DISTINCT FROM to_jsonb(NEW) - 'version' - unseen
     THEN NEW.version := OLD.version + 1;
     ELSE NEW.version := greatest(OLD.version, NEW.version);
     END IF;

@@ -120,7 +120,7 @@ def test_the_second_of_two_is_told_and_saves_again(world: World, form: Form) -> 
     refused = olga.post(page_of(row), second)
     assert refused.status_code == 200
     page = refused.content.decode()
-    assert f"{world.acme.people['adam'].name} changed this meanwhile." in page
+    assert f"{world.acme.people['adam'].name} changed this meanwhile (" in page
     now, typed = form.quoted
     assert f"it is now “{now}”. You typed “{typed}”." in page
     shown = refused.context["adminform"].form
