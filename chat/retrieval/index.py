@@ -202,10 +202,11 @@ def begin_storing(task: Task, indexed: Indexed) -> bool:
     Raises:
         ClaimLost: where it is no longer this claim's.
     """
+    size = _size(indexed)
     with tenant_scope(task.tenant_id), transaction.atomic():
         row = _claimed(task)
         _remove_passages(row)
-        if _size(indexed) + _kept() > conf.storage_bytes:
+        if size + _kept() > conf.storage_bytes:
             _fail(row, "server_error", FULL)
             return False
         return True

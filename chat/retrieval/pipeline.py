@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from django.core.files import File as Content
 from django.core.files.storage import default_storage
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from chat.conf import conf
 from chat.retrieval import index
@@ -27,8 +27,8 @@ READING_FAILED = "An error on the server stopped the reading of this file. Try a
 log = structlog.get_logger(__name__)
 
 
-async def index_file(tenant_id: UUID, store_file_id: int) -> bool:
-    """Index one file of a vector store; False where it is not there to be claimed.
+async def index_file(tenant_id: UUID, store_file_id: int) -> None:
+    """Index one file of a vector store, if nobody does or did.
 
     Whatever goes wrong becomes the file's status, with a sentence, and raises nothing. What
     may pass by itself leaves it waiting until the claim lapses, as many times as a file may
@@ -36,7 +36,7 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> bool:
     """
     task = await in_lane(Lane.FILES, index.claim_file, tenant_id, store_file_id)
     if task is None:
-        return False
+        return
     reading = asyncio.create_task(_index(task))
     keeping = asyncio.create_task(_keep_claim(task))
     try:
@@ -49,7 +49,6 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> bool:
     error = _error_of(reading) or _error_of(keeping)
     if error is not None:
         await _end_badly(task, error)
-    return True
 
 
 async def _index(task: Task) -> None:
@@ -78,7 +77,7 @@ async def _keep_claim(task: Task) -> None:
         await asyncio.sleep(conf.index_lapse_seconds / 4)
         try:
             await in_lane(Lane.FILES, index.renew_claim, task)
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             log.warning("claim_not_renewed", tenant_id=str(task.tenant_id))
 
 
@@ -106,7 +105,7 @@ async def _end_badly(task: Task, error: BaseException) -> None:
         code, message, may_pass = "server_error", EMBEDDER_AWAY, error.retryable
     else:
         log.error("indexing_failed", **fields, exc_info=error)
-        may_pass = isinstance(error, OSError | DatabaseError)
+        may_pass = isinstance(error, OSError | DatabaseError | InterfaceError)
         code, message = "server_error", READING_FAILED
     if may_pass and task.tries + 1 < conf.index_tries:
         # The claim lapses, which counts this reading; then the file is read again.
