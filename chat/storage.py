@@ -40,6 +40,9 @@ class Row(Protocol):
     storage_key: str
 
 
+HASHED_AT_ONCE = 1024 * 1024
+
+
 @dataclass(frozen=True, kw_only=True)
 class Written:
     """What was put into the storage."""
@@ -166,6 +169,15 @@ class _Measured(Content):  # type: ignore[type-arg]
         if self.seen > self.most:
             raise FileTooLarge(f"A file of this kind has at most {self.most} bytes.")
         self.sha256.update(piece)
+
+
+def sha256_of(content: BinaryIO) -> str:
+    """Return the digest of what is not stored, as `write` returns it of what is."""
+    content.seek(0)
+    digest = hashlib.sha256()
+    for piece in iter(lambda: content.read(HASHED_AT_ONCE), b""):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def change_use(by: int) -> None:

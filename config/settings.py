@@ -485,6 +485,8 @@ CHAT = {
     "INDEX_SECONDS": read("float", "ATRIUM_INDEX_SECONDS", 120, least=1),
     "INDEX_MEMORY_MIB": read("int", "ATRIUM_INDEX_MEMORY_MIB", 2048, least=256),
     "INDEX_LAPSE_SECONDS": read("float", "ATRIUM_INDEX_LAPSE_SECONDS", 300, least=1),
+    "INDEX_SLOTS": read("int", "ATRIUM_INDEX_SLOTS", 4, least=1),
+    "INDEX_SLOTS_PER_COMPANY": read("int", "ATRIUM_INDEX_SLOTS_PER_COMPANY", 2, least=1),
     "INDEX_TRIES": read("int", "ATRIUM_INDEX_TRIES", 3, least=1),
     "CODE_SANDBOX": CODE_SANDBOX,
     "CODE_ENVIRONMENT": DATA_DIR / "sandbox",

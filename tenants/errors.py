@@ -99,6 +99,31 @@ class FactorNeeded(NotAllowed):
     code = "second_factor_needed"
 
 
+class ChangedMeanwhile(AtriumError):
+    """Somebody else changed this meanwhile: read it again, then decide."""
+
+    code = "changed_meanwhile"
+    http_status = 412
+
+    def __init__(self, row: Any) -> None:
+        super().__init__()
+        # As it is now.
+        self.row = row
+
+    @classmethod
+    def check(cls, row: Any, version: int | None) -> None:
+        """Compare the version that somebody saw with that of the locked row.
+
+        `version` is None where any is accepted, and 0 where no row was seen; `row` is None
+        where there is none.
+
+        Raises:
+            ChangedMeanwhile: where it is another.
+        """
+        if version is not None and row is not None and row.version != version:
+            raise cls(row)
+
+
 class LastOwner(AtriumError):
     """A company needs at least one owner: make somebody else an owner first."""
 

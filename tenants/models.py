@@ -94,6 +94,8 @@ class Tenant(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Counted by a trigger: it grows with each change that a form shows.
+    version = models.IntegerField(default=1, db_default=1, editable=False)
 
     objects: ClassVar[OwnTenantManager] = OwnTenantManager()
 
@@ -225,6 +227,8 @@ class Membership(TenantModel):
     reading_acknowledged_at = models.DateTimeField(null=True, editable=False)
     # Until then one sign-in to this company may go without the account's second factor.
     factor_waived_until = models.DateTimeField(null=True, editable=False)
+    # Counted by a trigger: it grows with each change that a form shows.
+    version = models.IntegerField(default=1, db_default=1, editable=False)
 
     objects: ClassVar[TenantManager] = TenantManager.of(MembershipQuerySet)
 

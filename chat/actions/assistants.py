@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils.translation import gettext as _
 
 from chat.actions.fields import (
@@ -28,6 +28,7 @@ from chat.runs.offered import server_of
 from chat.tools import registry
 from tenants import audit
 from tenants.access import Principal
+from tenants.errors import ChangedMeanwhile
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
 from tenants.written import Written
@@ -53,18 +54,24 @@ def create_assistant(principal: Principal, *, model: str, **fields: Any) -> Assi
         cleaned = _cleaned(principal, row, {"model": model, **fields})
         cleaned.setdefault("is_default", False)
         if cleaned["is_default"]:
-            _clear_default()
+            _clear_default(principal)
         elif cleaned.get("enabled", True) and cleaned.get("in_page", True):
             cleaned["is_default"] = not Assistant.objects.filter(is_default=True).exists()
         for name, value in cleaned.items():
             setattr(row, name, value)
         row.save(force_insert=True)
+        if row.is_default:
+            _count_default_change()
         audit.record(principal, "assistant.created", row.pk, name=row.name)
     return row
 
 
-def update_assistant(principal: Principal, assistant_id: str, **fields: Any) -> Assistant:
-    """Change the named fields and return the assistant as it is now.
+def update_assistant(
+    principal: Principal, assistant_id: str, *, version: int | None = None, **fields: Any
+) -> Assistant:
+    """Change the named fields and return the assistant as it is now; the others stay.
+
+    With `version` only where nobody changed it since that one.
 
     `tools` takes names of registered tools; a program's own function tools stay.
     `built_in` takes types of built-in ones; those that were on keep their options.
@@ -75,20 +82,25 @@ def update_assistant(principal: Principal, assistant_id: str, **fields: Any) -> 
         NotFound: for an unknown assistant.
         UnknownModel: for a new model that is offered nowhere, where no `upstream` is named.
         InvalidInput: naming the field in `param`.
+        ChangedMeanwhile: as it says.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _lock_tenant()
         row = locked_assistant(principal, assistant_id)
+        ChangedMeanwhile.check(row, version)
         cleaned = _cleaned(principal, row, fields)
         changed = [name for name, value in cleaned.items() if getattr(row, name) != value]
         if not changed:
             return row
-        if cleaned.get("is_default"):
-            _clear_default()
+        if "is_default" in changed:
+            if cleaned["is_default"]:
+                _clear_default(principal)
+            _count_default_change()
         for name in changed:
             setattr(row, name, cleaned[name])
         row.save(update_fields=changed)
+        row.refresh_from_db(fields=["version"])
         audit.record(principal, "assistant.changed", row.pk, name=row.name, fields=changed)
     return row
 
@@ -110,6 +122,8 @@ def delete_assistant(principal: Principal, assistant_id: str) -> None:
         row = locked_assistant(principal, assistant_id)
         audit.record(principal, "assistant.deleted", row.pk, name=row.name)
         IdempotencyRecord.objects.about(row.pk).delete()
+        if row.is_default:
+            _count_default_change()
         row.delete()
 
 
@@ -151,8 +165,19 @@ def _assistant(*, assistant_id: Any) -> QuerySet[Assistant]:
     return rows
 
 
-def _clear_default() -> None:
-    Assistant.objects.filter(is_default=True).update(is_default=False)
+def _clear_default(principal: Principal) -> None:
+    """Take the default from the assistant that has it."""
+    former = Assistant.objects.filter(is_default=True).first()
+    if former is not None:
+        Assistant.objects.filter(pk=former.pk).update(is_default=False)
+        audit.record(
+            principal, "assistant.changed", former.pk, name=former.name, fields=["is_default"]
+        )
+
+
+def _count_default_change() -> None:
+    """Give the company's settings a new version: their form shows the default assistant."""
+    Tenant.objects.update(version=F("version") + 1)
 
 
 def _cleaned(principal: Principal, row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from chat import storage
 from chat.actions.fields import clean_choice, clean_expiry, row_named
 from chat.conf import conf
 from chat.errors import ChatError, FileTooLarge, InvalidInput, NotAllowed
-from chat.models import File, VectorStore
+from chat.models import File, IdempotencyRecord, VectorStore
 from chat.models.files import Purpose
 from chat.retrieval.kinds import SNIFFED, Kind, media_type_of
 from tenants import audit
@@ -140,6 +140,7 @@ def delete_file(principal: Principal, file_id: str) -> None:
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = own_file(principal, file_id)
         if storage.remove(row.pk):
+            IdempotencyRecord.objects.about(row.pk).delete()
             record(principal, "file.deleted", row, name=row.filename)
 
 

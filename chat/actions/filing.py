@@ -171,6 +171,8 @@ def _describe(row: StoreFile, one: Filed, *, batch: FileBatch | None, again: boo
         row.chosen_chunking = one.chunking is not None
         row.status, row.tries = IndexStatus.IN_PROGRESS, 0
         row.claimed_at = row.ended_at = None
+        # A reader of before, who has not noticed that it was stopped, writes nothing more.
+        row.token += 1
         row.error_code = row.error_message = ""
 
 

@@ -15,6 +15,7 @@ from chat.models import Price, TenantPolicy, UsageKind
 from chat.tools import registry
 from tenants import audit
 from tenants.access import Principal
+from tenants.errors import ChangedMeanwhile
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
 
@@ -27,12 +28,16 @@ def update_limits(
     max_tokens_per_run: int | None,
     max_cost_per_run: Decimal | None,
     approval_tools: list[str],
+    version: int | None = None,
 ) -> TenantPolicy:
     """Set the tenant's limits on one answer; None leaves one to the installation.
+
+    With `version` only where nobody changed them since that one; 0 is that of no limits.
 
     Raises:
         NotAllowed: for anybody but owners.
         InvalidInput: naming the field in `param`.
+        ChangedMeanwhile: as it says.
     """
     principal.require(Role.OWNER)
     if max_tokens_per_run is not None and not 1 <= max_tokens_per_run < 2**63:
@@ -49,6 +54,7 @@ def update_limits(
     }
     with tenant_scope(principal.tenant_id), transaction.atomic():
         Tenant.objects.select_for_update(no_key=True).get()
+        ChangedMeanwhile.check(TenantPolicy.objects.first(), version)
         policy: TenantPolicy
         policy, _made = TenantPolicy.objects.update_or_create(defaults=values)
         audit.record(
@@ -60,15 +66,23 @@ def update_limits(
 
 
 def set_price(
-    principal: Principal, *, model: str, kind: str, price: Decimal, currency: str
+    principal: Principal,
+    *,
+    model: str,
+    kind: str,
+    price: Decimal,
+    currency: str,
+    version: int | None = None,
 ) -> Price:
     """Set what a million tokens of `model`, or one unit of another kind, cost the tenant.
 
-    An earlier price is replaced; what was used already keeps its own.
+    An earlier price is replaced; what was used already keeps its own. With `version` only
+    where nobody changed the price since that one; 0 is that of no price.
 
     Raises:
         NotAllowed: for anybody but owners.
         InvalidInput: naming the field in `param`.
+        ChangedMeanwhile: as it says.
     """
     principal.require(Role.OWNER)
     kind = clean_choice(kind, param="kind", choices=tuple(UsageKind.values))
@@ -81,12 +95,19 @@ def set_price(
         raise InvalidInput(_("Use three capital letters, as in USD."), param="currency")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         Tenant.objects.select_for_update(no_key=True).get()
+        ChangedMeanwhile.check(Price.objects.filter(model=model, kind=kind).first(), version)
         row: Price
         row, _made = Price.objects.update_or_create(
             model=model, kind=kind, defaults={"price": price, "currency": currency}
         )
         audit.record(
-            principal, "price.set", model or kind, kind=kind, price=str(price), currency=currency
+            principal,
+            "price.set",
+            model or kind,
+            id=str(row.pk),
+            kind=kind,
+            price=str(price),
+            currency=currency,
         )
     return row
 

@@ -13,9 +13,10 @@ from chat.actions.fields import clean_expiry, clean_metadata, clean_text, row_na
 from chat.actions.files import owner_of, record
 from chat.actions.filing import clean_chunking, clean_filed, own_files, put_into
 from chat.errors import StoreExpired
-from chat.models import FileBatch, StoreFile, VectorStore
+from chat.models import FileBatch, IdempotencyRecord, StoreFile, VectorStore
 from chat.wire import Filling
 from tenants.access import Principal
+from tenants.errors import ChangedMeanwhile
 from tenants.scope import tenant_scope
 
 STORE = "vs_"
@@ -56,10 +57,15 @@ def create_store(
     return store
 
 
-def update_store(principal: Principal, store_id: str, **fields: Any) -> VectorStore:
+def update_store(
+    principal: Principal, store_id: str, *, version: int | None = None, **fields: Any
+) -> VectorStore:
     """Replace `name`, `description`, `expires_after` or `metadata`, whichever are named.
 
+    With `version` only where nobody changed it since that one.
+
     Raises:
+        ChangedMeanwhile: as it says.
         NotFound: for an unknown store.
         StoreExpired: for another expiry of one whose time is over.
         InvalidInput: naming the part in `param`.
@@ -75,6 +81,7 @@ def update_store(principal: Principal, store_id: str, **fields: Any) -> VectorSt
         cleaned["metadata"] = clean_metadata(fields["metadata"])
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = own_store(principal, store_id, lock=True)
+        ChangedMeanwhile.check(store, version)
         if not store.is_expired:
             store.last_active_at = timezone.now()
         elif cleaned.get("expires_days", store.expires_days) != store.expires_days:
@@ -82,6 +89,7 @@ def update_store(principal: Principal, store_id: str, **fields: Any) -> VectorSt
         for column, value in cleaned.items():
             setattr(store, column, value)
         store.save(update_fields=[*cleaned, "last_active_at"])
+        store.refresh_from_db(fields=["version"])
         record(principal, "collection.changed", store, name=store.name, fields=[*cleaned])
         return store
 
@@ -97,6 +105,7 @@ def delete_store(principal: Principal, store_id: str) -> None:
         store.deleted_at = timezone.now()
         store.save(update_fields=["deleted_at"])
         record(principal, "collection.deleted", store, name=store.name)
+        IdempotencyRecord.objects.about(store.pk).delete()
 
 
 def own_store(principal: Principal, store_id: Any, *, lock: bool = False) -> VectorStore:

@@ -230,11 +230,13 @@ class AssistantAdmin(TenantScopedAdmin):
         """Begin with the model of the installation's own server."""
         return {"model": conf.upstream("")["MODEL"]}
 
-    def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Assistant:
+    def write(
+        self, principal: Principal, row: Any, form: AssistantForm, *, change: bool
+    ) -> Assistant:
         """Add or change."""
         fields = knowledge.taken_from(form.cleaned_data)
         if change:
-            return update_assistant(principal, row.pk, **fields)
+            return update_assistant(principal, row.pk, version=form.version, **fields)
         return create_assistant(principal, **fields)
 
     def erase(self, principal: Principal, row: Any) -> None:

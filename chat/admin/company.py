@@ -82,10 +82,16 @@ class CompanyAdmin(OneRowAdmin):
         """Show admins who reads chats, for owners to change."""
         return () if is_owner(request) else ("admins_read_threads",)
 
-    def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Tenant:
+    def write(self, principal: Principal, row: Any, form: TenantForm, *, change: bool) -> Tenant:
         """Change the settings, and the default assistant where another was chosen."""
         fields = dict(form.cleaned_data)
         chosen = fields.pop("default_assistant")
+        tenant = update_tenant_settings(principal, version=form.version, **fields)
         if chosen and "default_assistant" in form.changed_data:
             set_default_assistant(principal, chosen)
-        return update_tenant_settings(principal, **fields)
+        return tenant
+
+    def named_in_trail(self, row: Any) -> models.Q:
+        """Return the events of the company's own settings, and those of its default assistant."""
+        default = models.Q(action="assistant.changed", data__fields__contains=["is_default"])
+        return models.Q(subject=row.slug, action__startswith="tenant.") | default

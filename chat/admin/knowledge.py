@@ -93,7 +93,7 @@ class VectorStoreAdmin(TenantScopedAdmin):
         return self.fields if obj else self.fields[:3]
 
     def write(
-        self, principal: Principal, row: Any, form: forms.Form, *, change: bool
+        self, principal: Principal, row: Any, form: TenantForm, *, change: bool
     ) -> VectorStore:
         """Make or change it."""
         days = form.cleaned_data["expires_days"]
@@ -103,7 +103,7 @@ class VectorStoreAdmin(TenantScopedAdmin):
             "expires_after": {"anchor": "last_active_at", "days": days} if days else None,
         }
         if change:
-            return update_store(principal, row.pk, **given)
+            return update_store(principal, row.pk, version=form.version, **given)
         return create_store(principal, **given)
 
     def erase(self, principal: Principal, row: Any) -> None:

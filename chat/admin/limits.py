@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
+from django.db import models
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -82,10 +82,14 @@ class TenantPolicyAdmin(OneRowAdmin):
     )
 
     def write(
-        self, principal: Principal, row: Any, form: forms.Form, *, change: bool
+        self, principal: Principal, row: Any, form: TenantForm, *, change: bool
     ) -> TenantPolicy:
         """Set them."""
-        return update_limits(principal, **form.cleaned_data)
+        return update_limits(principal, version=form.version, **form.cleaned_data)
+
+    def named_in_trail(self, row: Any) -> models.Q:
+        """There is one row, which its events do not name."""
+        return models.Q(action="limits.changed")
 
 
 @admin.register(Price, site=site)
@@ -104,11 +108,15 @@ class PriceAdmin(TenantScopedAdmin):
         """A price of another model is another price."""
         return ("model", "kind") if obj else ()
 
-    def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Price:
+    def write(self, principal: Principal, row: Any, form: TenantForm, *, change: bool) -> Price:
         """Set it."""
         fields = {"model": row.model, "kind": row.kind, **form.cleaned_data}
-        return set_price(principal, **fields)
+        return set_price(principal, version=form.version, **fields)
 
     def erase(self, principal: Principal, row: Any) -> None:
         """Forget it."""
         delete_price(principal, row.pk)
+
+    def named_in_trail(self, row: Any) -> models.Q:
+        """Numbers are ids of other rows too."""
+        return models.Q(action__startswith="price.", data__id=str(row.pk))

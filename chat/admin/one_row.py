@@ -32,7 +32,14 @@ class OneRowAdmin(TenantScopedAdmin):
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
         """Go to the row where somebody has made it already."""
-        if self.has_view_permission(request) and self.get_queryset(request).exists():
+        row = self.get_queryset(request).first() if self.has_view_permission(request) else None
+        if row is not None and request.method == "POST":
+            # What was typed for a first row is not lost to somebody who was quicker.
+            changed: HttpResponseBase = self.change_view(
+                request, quote(str(row.pk)), form_url, extra_context
+            )
+            return changed
+        if row is not None:
             return self.changelist_view(request)
         response: HttpResponseBase = super().add_view(request, form_url, extra_context)
         return response

@@ -126,10 +126,10 @@ class MembershipAdmin(TenantScopedAdmin):
         return queryset
 
     def write(
-        self, principal: Principal, row: Any, form: forms.Form, *, change: bool
+        self, principal: Principal, row: Any, form: TenantForm, *, change: bool
     ) -> Membership:
         """Give the role."""
-        return change_role(principal, row.pk, role=form.cleaned_data["role"])
+        return change_role(principal, row.pk, role=form.cleaned_data["role"], version=form.version)
 
     def erase(self, principal: Principal, row: Any) -> None:
         """End the membership."""

@@ -42,7 +42,7 @@ class NewAssistant(AssistantChange):
     model = Text(max_length=256)
 
 
-def settings_of(body: dict[str, object]) -> dict[str, object]:
+def settings_of(body: dict[str, Any]) -> dict[str, Any]:
     """Return the action's names and values; null is "nothing" for texts."""
     found = dict(body)
     for name in ("name", "description", "instructions", "reasoning_effort"):
@@ -75,7 +75,7 @@ class AssistantApiView(ApiView):
     def one(self, assistant: Assistant) -> Response:
         """Answer with one."""
         with transaction.atomic():
-            return self.answer(self.rendered(assistant))
+            return self.versioned(self.answer(self.rendered(assistant)), assistant.version)
 
 
 class AssistantsView(AssistantApiView):
@@ -91,7 +91,7 @@ class AssistantsView(AssistantApiView):
     def post(self, request: Request) -> Response:
         """Create one. Admins tick in their pages whether people may choose it there too."""
         settings = settings_of(self.input(NewAssistant))
-        assistant = create_assistant(self.principal, in_page=False, **settings)  # type: ignore[arg-type]
+        assistant = create_assistant(self.principal, in_page=False, **settings)
         return self.one(assistant)
 
 
@@ -101,12 +101,15 @@ class AssistantView(AssistantApiView):
     def get(self, request: Request, assistant_id: str) -> Response:
         """Retrieve it."""
         with transaction.atomic():
-            return self.answer(self.rendered(seen_assistant(self.principal, assistant_id)))
+            assistant = seen_assistant(self.principal, assistant_id)
+        return self.one(assistant)
 
     def post(self, request: Request, assistant_id: str) -> Response:
-        """Change it."""
+        """Change it; with `If-Match` only the version that the program has seen."""
         settings = settings_of(self.input(AssistantChange))
-        assistant = update_assistant(self.principal, assistant_id, **settings)
+        assistant = update_assistant(
+            self.principal, assistant_id, version=self.expected_version(), **settings
+        )
         return self.one(assistant)
 
     def delete(self, request: Request, assistant_id: str) -> Response:

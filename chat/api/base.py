@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from chat.api.fields import Input, read_input
 from chat.api.idempotency import forget_earlier, once
 from chat.api.throttles import count_request
 from chat.api.version1 import from_version1, to_version1
+from chat.errors import InvalidInput
 from chat.json_input import parse_json_body
 from chat.rates import Rate
 from tenants.access import Principal
@@ -28,6 +30,7 @@ from tenants.db import give_back
 from tenants.errors import AtriumError, BeyondKey
 
 POLL_HEADER = "openai-poll-after-ms"
+_VERSION = re.compile(r'"([0-9]{1,9})"')
 BETAS = {"assistants=v2": 2, "assistants=v1": 1}
 
 
@@ -52,15 +55,16 @@ class ApiView(APIView):
     returns `self.answer` of a wire object or `self.page`. AtriumError anywhere becomes its
     answer. Reads open `transaction.atomic()`; actions own theirs.
 
-    Every POST is carried out once for each Idempotency-Key; with `guards_retries`
-    also once for what an official client sends again by itself. A view that `guards_itself`
-    does work ahead of the transaction, and sees to what has to be done once; one that reads
-    a form sets `digest`, which tells it from others.
+    Every POST is carried out once for each Idempotency-Key, and once for what an official
+    client sends again by itself; `guards_retries` is False only where it changes nothing. A
+    view that `guards_itself` does work ahead of the transaction, and sees to what has to be
+    done once; one that `reads_form` sets `digest`, which tells the form from others.
     """
 
     beta = True
-    guards_retries = False
+    guards_retries = True
     guards_itself = False
+    reads_form = False
     digest = ""
     version = 2
     write_scope = "write"
@@ -139,6 +143,25 @@ class ApiView(APIView):
         headers = None if poll_after is None else {POLL_HEADER: str(poll_after)}
         return Response(to_version1(found) if self.version == 1 else found, headers=headers)
 
+    def versioned(self, response: Response, version: int) -> Response:
+        """Name the version of what is answered, for `If-Match` of a later change."""
+        response["ETag"] = f'"{version}"'
+        return response
+
+    def expected_version(self) -> int | None:
+        """Return the version that `If-Match` allows to be changed; None for any.
+
+        Raises:
+            InvalidInput: for a header that names no version.
+        """
+        header = self.request.headers.get("If-Match", "*").strip()
+        if header == "*":
+            return None
+        found = _VERSION.fullmatch(header)
+        if found is None:
+            raise InvalidInput("The header If-Match takes one ETag, as it was answered, or *.")
+        return int(found.group(1))
+
     def query(self, shape: type[Input]) -> dict[str, Any]:
         """Return the query parameters as `shape` reads them; raises as `input`."""
         return read_input(shape, pages.query_values(self.request._request))
@@ -159,8 +182,7 @@ class ApiView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Render refusals; anything else is our own failure, and config.urls' to answer."""
-        if self.request.method == "POST" and self.guards_retries and not self.is_keyless:
-            forget_earlier(self.principal, self.request._request, self.body_digest)
+        self.forget_earlier()
         if isinstance(exc, AtriumError):
             response = refusal(exc)
         elif isinstance(exc, APIException):
@@ -169,6 +191,15 @@ class ApiView(APIView):
             raise exc
         response.exception = True
         return response
+
+    def forget_earlier(self) -> None:
+        """Let no retry of this refused request be answered for an earlier one of the same bytes."""
+        if self.request.method != "POST" or not self.guards_retries or self.is_keyless:
+            return
+        if self.reads_form and not self.digest:
+            # Refused before it was read: nothing tells which form it was.
+            return
+        forget_earlier(self.principal, self.request._request, self.body_digest)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Tell how often the key may ask; a stream goes on without a database connection."""

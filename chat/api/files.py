@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO, cast
 
+from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.http import HttpResponseBase
 from rest_framework.request import Request
@@ -11,6 +12,7 @@ from rest_framework.response import Response
 
 from chat import storage, wire
 from chat.actions.files import (
+    clean_name,
     delete_file,
     keep_file,
     own_file,
@@ -19,13 +21,14 @@ from chat.actions.files import (
 )
 from chat.api.base import ApiView
 from chat.api.fields import Choice
-from chat.api.idempotency import once
+from chat.api.idempotency import find_answer, once
 from chat.api.pages import PageQuery, QueryNumber
 from chat.downloads import file_response
 from chat.errors import MissingParameter
 from chat.form_input import read_form
 from chat.models import File
 from chat.models.files import Purpose
+from tenants.errors import AtriumError
 
 MOST_LISTED = 10_000
 
@@ -43,6 +46,7 @@ class FilesView(ApiView):
 
     beta = False
     guards_itself = True
+    reads_form = True
 
     def get(self, request: Request) -> Response:
         """List them."""
@@ -60,24 +64,39 @@ class FilesView(ApiView):
         )
         if "purpose" not in form:
             raise MissingParameter(param="purpose")
-        principal = self.principal
-        row = receive_file(
-            principal,
-            cast(BinaryIO, content.file),
-            filename=content.name or "",
-            company=principal.is_admin and form["purpose"] == Purpose.ASSISTANTS,
-            **form,
-        )
-        self.digest = f"{row.sha256} {row.filename} {sorted(form.items())}"
+        try:
+            row = self._received(content, form)
+        except AtriumError:
+            digest = storage.sha256_of(cast(BinaryIO, content.file))
+            self.digest = _digest(digest, clean_name(content.name or ""), form)
+            if (answer := find_answer(self)) is None:
+                raise
+            return answer
+        self.digest = _digest(row.sha256, row.filename, form)
         try:
             return self._kept(request, row)
         finally:
             if row.stored_at is None:
                 storage.discard(row)
 
+    def _received(self, content: UploadedFile, form: dict[str, Any]) -> File:
+        principal = self.principal
+        return receive_file(
+            principal,
+            cast(BinaryIO, content.file),
+            filename=content.name or "",
+            company=principal.is_admin and form["purpose"] == Purpose.ASSISTANTS,
+            **form,
+        )
+
     @once
     def _kept(self, request: Request, row: File) -> HttpResponseBase:
         return self.answer(wire.file_object(keep_file(self.principal, row)))
+
+
+def _digest(sha256: str, filename: str, form: dict[str, Any]) -> str:
+    """Return what tells one upload from others: its bytes, its name and its fields."""
+    return f"{sha256} {filename} {sorted(form.items())}"
 
 
 class FileView(ApiView):

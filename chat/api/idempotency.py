@@ -1,10 +1,10 @@
 """Nothing is done twice: a repeated POST gets the answer that the first one got.
 
-A request counts as repeated by its `Idempotency-Key`, for a day; or, where a
-view asks for it, as what an official client sends again after a failure: the
-same bytes, shortly after, counted in `x-stainless-retry-count`. The record is
-committed with what was done, and a repeat waits for an original under way. It
-is kept as long as it may answer, and goes with what it speaks of.
+A request counts as repeated by its `Idempotency-Key`, for a day; or as what an
+official client sends again by itself after a failure: the same bytes, shortly
+after, counted in `x-stainless-retry-count`. The record is committed with what was
+done, and a repeat waits for an original under way. It is kept as long as it may
+answer, and goes with what it speaks of.
 
 People say the same twice, so a first attempt that fails makes the answers before
 it void: what the client sends again then is this request, not an earlier one.
@@ -81,6 +81,27 @@ def once(post: Post) -> Post:
             return response
 
     return guarded
+
+
+def is_repeat(request: HttpRequest) -> bool:
+    """Tell whether an earlier request may have carried this one out."""
+    count = request.headers.get(RETRY_HEADER, "")
+    return KEY_HEADER in request.headers or (bool(_COUNT.match(count)) and int(count) > 0)
+
+
+def find_answer(view: Any) -> HttpResponseBase | None:
+    """Return the answer to what this request repeats, None where it repeats nothing.
+
+    For views that refuse a repeat ahead of `once`, for what the original did: it took the
+    room that is left, or ended the upload.
+    """
+    slot = slot_of(view.principal, view.request._request, view.body_digest, counted=True)
+    if slot is None or not slot.answers:
+        return None
+    with transaction.atomic():
+        _lock(slot)
+        earlier = _earlier(slot)
+        return None if earlier is None else _again(view, earlier)
 
 
 def slot_of(

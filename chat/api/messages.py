@@ -63,8 +63,6 @@ def own_message(principal: Principal, thread_id: str, message_id: str) -> Messag
 class MessagesView(ApiView):
     """The messages of a thread, in its order."""
 
-    guards_retries = True
-
     def get(self, request: Request, thread_id: str) -> Response:
         """List them."""
         query = self.query(MessagesQuery)

@@ -172,8 +172,6 @@ def rendered(run: Any) -> dict[str, Any]:
 class RunsView(ApiView):
     """The runs of a thread."""
 
-    guards_retries = True
-
     def get(self, request: Request, thread_id: str) -> Response:
         """List them."""
         query = self.query(PageQuery)
@@ -203,8 +201,6 @@ class RunsView(ApiView):
 
 class ThreadAndRunView(ApiView):
     """A run together with the thread it answers."""
-
-    guards_retries = True
 
     def post(self, request: Request) -> HttpResponseBase:
         """Create both."""
@@ -254,8 +250,6 @@ class CancelRunView(ApiView):
 
 class SubmitToolOutputsView(ApiView):
     """What a program's functions returned, and people's approvals."""
-
-    guards_retries = True
 
     def post(self, request: Request, thread_id: str, run_id: str) -> HttpResponseBase:
         """Go on with the run."""

@@ -21,10 +21,11 @@ from chat.actions.uploads import (
 )
 from chat.api.base import ApiView
 from chat.api.fields import Checked, Input, Text, WholeNumber
-from chat.api.idempotency import once
+from chat.api.idempotency import find_answer, is_repeat, once
 from chat.errors import UploadEnded
 from chat.form_input import read_form
 from chat.models import File, UploadPart
+from tenants.errors import AtriumError
 
 
 class NewUpload(Input):
@@ -61,13 +62,25 @@ class PartsView(ApiView):
 
     beta = False
     guards_itself = True
+    reads_form = True
 
     def post(self, request: Request, upload_id: str) -> HttpResponseBase:
         """Add one."""
-        check_upload(self.principal, upload_id)
+        try:
+            check_upload(self.principal, upload_id)
+        except UploadEnded:
+            # A part that was sent again may have been kept before the upload ended.
+            if not is_repeat(request._request):
+                raise
         _form, content = read_form(request._request, file="data", fields=())
         data = cast(BinaryIO, content.file)
-        part, self.digest = receive_part(self.principal, upload_id, data)
+        try:
+            part, self.digest = receive_part(self.principal, upload_id, data)
+        except AtriumError:
+            self.digest = storage.sha256_of(data)
+            if (answer := find_answer(self)) is None:
+                raise
+            return answer
         return self._kept(request, part)
 
     @once

@@ -162,13 +162,19 @@ class VectorStoreView(ApiView):
     def get(self, request: Request, vector_store_id: str) -> Response:
         """Retrieve it."""
         with transaction.atomic():
-            return self.answer(render(own_store(self.principal, vector_store_id)))
+            return self.one(own_store(self.principal, vector_store_id))
 
     def post(self, request: Request, vector_store_id: str) -> Response:
-        """Change it."""
-        store = update_store(self.principal, vector_store_id, **self.input(StoreChange))
+        """Change it; with `If-Match` only the version that the program has seen."""
+        version = self.expected_version()
+        fields = self.input(StoreChange)
+        store = update_store(self.principal, vector_store_id, version=version, **fields)
         with transaction.atomic():
-            return self.answer(render(store))
+            return self.one(store)
+
+    def one(self, store: VectorStore) -> Response:
+        """Answer with it; call it in a transaction."""
+        return self.versioned(self.answer(render(store)), store.version)
 
     def delete(self, request: Request, vector_store_id: str) -> Response:
         """Delete it; its files stay."""
@@ -267,6 +273,7 @@ class SearchView(ApiView):
 
     # It changes nothing, and asks a server: no transaction is held meanwhile.
     guards_itself = True
+    guards_retries = False
 
     def post(self, request: Request, vector_store_id: str) -> Response:
         """Return the best passages."""

@@ -113,6 +113,8 @@ class Assistant(TenantModel):
         _("default"), default=False, help_text=_("New chats begin with this one.")
     )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    # Counted by a trigger: it grows with each change that a form shows.
+    version = models.IntegerField(default=1, db_default=1, editable=False)
 
     objects: ClassVar[TenantManager] = TenantManager.of(AssistantQuerySet)
 

@@ -57,6 +57,8 @@ class VectorStore(TenantModel):
     emptied_at = models.DateTimeField(null=True)
     # It was made for a chat, and is erased with the last one that refers to it.
     goes_with_threads = models.BooleanField(default=False, db_default=False)
+    # Counted by a trigger: it grows with each change that a form shows.
+    version = models.IntegerField(default=1, db_default=1, editable=False)
 
     objects: ClassVar[TenantManager] = TenantManager.of(VectorStoreQuerySet)
 
@@ -149,8 +151,12 @@ class StoreFile(TenantModel):
     pages = models.JSONField(default=list)
     usage_bytes = models.BigIntegerField(default=0)
     chunk_count = models.IntegerField(default=0)
+    # Readings that ended badly.
     tries = models.IntegerField(default=0)
+    # Grows with each claim: a reader whose token is no longer the row's writes nothing.
+    token = models.IntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(default=timezone.now)
+    # Null while nobody reads it. A file with a lapsed claim is read again.
     claimed_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
 

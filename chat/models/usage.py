@@ -125,6 +125,8 @@ class Price(TenantModel):
         ),
     )
     currency = models.CharField(_("currency"), max_length=3, default="USD")
+    # Counted by a trigger: it grows with each change that a form shows.
+    version = models.IntegerField(default=1, db_default=1, editable=False)
 
     class Meta(TenantModel.Meta):
         verbose_name = _("price")
@@ -194,6 +196,8 @@ class TenantPolicy(TenantModel):
         blank=True,
         help_text=_("Besides those that destroy something, which always ask."),
     )
+    # Counted by a trigger: it grows with each change that a form shows.
+    version = models.IntegerField(default=1, db_default=1, editable=False)
 
     class Meta(TenantModel.Meta):
         verbose_name = _("limits")

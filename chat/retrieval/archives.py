@@ -15,6 +15,7 @@ from chat.retrieval.bounds import MOST_UNZIPPED, TOO_LONG
 from chat.retrieval.errors import Unreadable
 
 # Where OpenDocument files tell which of their parts are locked.
+MAX_NAMESPACE = 1000
 _MANIFEST = "META-INF/manifest.xml"
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, ET.ParseError),
@@ -116,6 +117,11 @@ class _Target:
 
     def doctype(self, _name: str, _public: str | None, _system: str | None) -> None:
         raise Unreadable(f"This {self._what} declares entities, which none needs.")
+
+    def start_ns(self, _prefix: str, uri: str) -> None:
+        """Refuse long namespaces: the parser repeats them at each element."""
+        if len(uri) > MAX_NAMESPACE:
+            raise Unreadable(f"This {self._what} is damaged and cannot be read.")
 
     def data(self, text: str) -> None:
         pass

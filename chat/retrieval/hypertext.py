@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
+from collections.abc import Iterator
+from html import unescape
 
 from chat.retrieval.text import decode
 
@@ -12,40 +13,140 @@ _BLOCKS = re.compile(
     "header|hr|li|main|nav|ol|p|pre|section|table|td|th|tr|ul"
 )
 _SILENT = frozenset({"script", "style", "template", "noscript", "svg", "head"})
+# Elements whose content is no markup: it lasts until their own end tag.
+_RAW = frozenset({"script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes"})
+_TAG_NAME = re.compile(r"[a-zA-Z][^\s/>\x00]*")
+# Up to the end of a tag: a quoted value may hold ">". Each alternative begins with characters
+# of its own, and the possessive quantifiers never give back, so it is linear.
+_TAG_REST = re.compile(r"""(?:[^>"'=]++|=\s*+(?:"[^"]*+"|'[^']*+')|["'=])*+>""")
+# Numbers beyond any code point; Python reads long decimal ones in quadratic time, or not at all.
+_LONG_REFERENCE = re.compile("&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{8,});?")
 
 
-class _Words(HTMLParser):
+class _Text:
     """Gather the text a reader of the page sees, a line for each block."""
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self.pieces: list[str] = []
+        # Each name once: an end tag closes everything within its first element.
         self._silent: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def start(self, tag: str) -> None:
         if tag in _SILENT:
-            self._silent.append(tag)
+            if tag not in self._silent:
+                self._silent.append(tag)
         elif _BLOCKS.fullmatch(tag):
             self.pieces.append("\n")
         if tag == "body":
             # A head that was never closed ends here.
             self._silent.clear()
 
-    def handle_endtag(self, tag: str) -> None:
+    def end(self, tag: str) -> None:
         if tag in self._silent:
             del self._silent[self._silent.index(tag) :]
         elif _BLOCKS.fullmatch(tag):
             self.pieces.append("\n")
 
-    def handle_data(self, data: str) -> None:
+    def data(self, text: str) -> None:
         if not self._silent:
-            self.pieces.append(data)
+            self.pieces.append(text)
+
+
+class _Scanner:
+    """A page from its beginning to its end, once.
+
+    What has no end is looked for only once: `_absent` are the ends that do not come again.
+    """
+
+    def __init__(self, page: str, text: _Text) -> None:
+        self._page = page
+        self._text = text
+        self._absent: set[str] = set()
+        self._has_quotes = True
+
+    def run(self) -> None:
+        page, at = self._page, 0
+        while (begin := page.find("<", at)) >= 0:
+            self._data(at, begin)
+            at = self._markup(begin)
+        self._data(at, len(page))
+
+    def _markup(self, at: int) -> int:
+        """Take the markup at `at`, and return where it ends."""
+        page = self._page
+        if page.startswith("<!--", at):
+            if page.startswith((">", "->"), at + 4):
+                return page.index(">", at) + 1
+            return self._after("-->", at + 4)
+        if page.startswith("<![CDATA[", at):
+            return self._after("]]>", at)
+        if page.startswith(("<!", "<?"), at):
+            return self._after(">", at)
+        is_end = page.startswith("</", at)
+        name = _TAG_NAME.match(page, at + 1 + is_end)
+        if name is None:
+            if is_end:
+                return self._after(">", at)
+            self._text.data("<")
+            return at + 1
+        return self._tag(name, is_end=is_end)
+
+    def _tag(self, name: re.Match[str], *, is_end: bool) -> int:
+        end = self._end_of_tag(name.end())
+        tag = name.group().lower()
+        if is_end:
+            self._text.end(tag)
+            return end
+        self._text.start(tag)
+        return self._raw(tag, end) if tag in _RAW else end
+
+    def _end_of_tag(self, at: int) -> int:
+        rest = _TAG_REST.match(self._page, at) if self._has_quotes else None
+        if rest is not None:
+            return rest.end()
+        # A quote is open until the end of the page: from here on quotes mean nothing.
+        self._has_quotes = False
+        return self._after(">", at)
+
+    def _raw(self, tag: str, at: int) -> int:
+        """Take what is no markup up to the end tag of `tag`, which is left to be taken."""
+        end = self._end_tag(tag, at)
+        if tag in ("textarea", "title"):
+            self._data(at, end)
+        elif tag not in _SILENT:
+            self._text.data(self._page[at:end])
+        return end
+
+    def _end_tag(self, tag: str, at: int) -> int:
+        if tag in self._absent:
+            return len(self._page)
+        found = re.compile(rf"</{tag}(?=[\s/>])", re.IGNORECASE).search(self._page, at)
+        if found is None:
+            self._absent.add(tag)
+            return len(self._page)
+        return found.start()
+
+    def _after(self, end: str, at: int) -> int:
+        """Return where `end` ends, the page's end where it does not come."""
+        found = -1 if end in self._absent else self._page.find(end, at)
+        if found < 0:
+            self._absent.add(end)
+            return len(self._page)
+        return found + len(end)
+
+    def _data(self, begin: int, end: int) -> None:
+        if begin < end:
+            self._text.data(unescape(_LONG_REFERENCE.sub("\ufffd", self._page[begin:end])))
 
 
 def words_of(data: bytes) -> str:
     """Return what a reader of a page of HTML sees, a line for each block."""
-    words = _Words()
-    words.feed(decode(data))
-    words.close()
-    lines = (" ".join(line.split()) for line in "".join(words.pieces).split("\n"))
-    return "\n".join(line for line in lines if line)
+    text = _Text()
+    _Scanner(decode(data), text).run()
+    return "\n".join(_lines("".join(text.pieces)))
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.split("\n"):
+        if words := " ".join(line.split()):
+            yield words

@@ -1,34 +1,44 @@
 """Index a file of a vector store: its passages, and where there is an embedder their vectors.
 
 Each function that touches rows runs in the tenant's scope and a transaction of
-its own; the work between them holds neither.
+its own; the work between them holds neither. Passages are written in pieces of
+`PIECE`: no transaction is open while many rows are made. Searches leave out the
+passages of a file that is not completed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Case, F, Q, QuerySet, Sum, When
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from chat.conf import conf
 from chat.models import Chunk, IndexStatus, StoreFile, Vector, VectorStore
+from chat.models.vectors import written
 from chat.retrieval.bounds import TOO_LONG
 from chat.retrieval.chunk import Span, chunks
 from chat.retrieval.embed import Embedder, windows
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.extract import Extracted
+from tenants.db import call_door
 from tenants.scope import tenant_scope
 
 MOST_PASSAGES = 50_000
 FULL = "Your company keeps as much for searching as it may: delete some documents first."
 # Windows that an embedder is given at a time.
 AT_ONCE = 128
+# Passages that one transaction writes.
+PIECE = 200
+# Companies among which the next file is chosen.
+MAX_COMPANIES = 100
 
 
 class ClaimLost(Exception):
@@ -37,10 +47,15 @@ class ClaimLost(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A file to index, as it was claimed: `tries` tells this claim from later ones."""
+    """A claimed file to index. `token` tells this claim from later ones.
+
+    `tries` counts the earlier readings that ended badly.
+    """
 
     tenant_id: UUID
     store_file_id: int
+    store_id: str
+    token: int
     tries: int
     filename: str
     storage_key: str
@@ -58,35 +73,53 @@ class Indexed:
     vectors: list[tuple[int, list[float]]]
 
 
-def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
-    """Claim a file for indexing; None where it is done, gone, or has failed too often.
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Rows of some passages. `directions` are (place among `chunks`, direction as written)."""
 
-    A file whose reader died that often is failed: it may have been the reason.
+    chunks: list[Chunk]
+    directions: list[tuple[int, str]]
+
+
+def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
+    """Claim a file for indexing; None where it is claimed, done, gone, or has failed too often.
+
+    One UPDATE by the database's clock, so that claims exclude each other. A claim that
+    lapsed was a reading that ended badly: its file may have killed the reader.
     """
     with tenant_scope(tenant_id), transaction.atomic():
-        row = (
-            StoreFile.objects.select_for_update(of=("self",))
-            .select_related("file")
-            .filter(pk=store_file_id, status=IndexStatus.IN_PROGRESS)
-            .first()
+        free = Q(claimed_at=None) | Q(claimed_at__lt=Now() - _lapse())
+        claimed = StoreFile.objects.filter(
+            free, pk=store_file_id, status=IndexStatus.IN_PROGRESS
+        ).update(
+            token=F("token") + 1,
+            tries=Case(When(claimed_at=None, then=F("tries")), default=F("tries") + 1),
+            claimed_at=Now(),
         )
-        if row is None:
+        if not claimed:
             return None
+        rows = StoreFile.objects.select_related("file").defer("text", "pages")
+        row = rows.get(pk=store_file_id)
         if row.tries >= conf.index_tries:
             _fail(row, "server_error", "Reading this file failed several times.")
             return None
-        row.tries += 1
-        row.claimed_at = timezone.now()
-        row.save(update_fields=["tries", "claimed_at"])
         return Task(
             tenant_id=tenant_id,
             store_file_id=row.pk,
+            store_id=row.store_id,
+            token=row.token,
             tries=row.tries,
             filename=row.file.filename,
             storage_key=row.file.storage_key,
             max_tokens=row.max_chunk_tokens,
             overlap_tokens=row.overlap_tokens,
         )
+
+
+def next_files(skipped: Collection[UUID]) -> list[tuple[int, UUID]]:
+    """Return the oldest waiting file (row id, tenant) of each company but the `skipped` ones."""
+    rows = call_door("next_files_to_index", conf.index_lapse_seconds, list(skipped), MAX_COMPANIES)
+    return [(store_file_id, tenant_id) for store_file_id, tenant_id in rows]
 
 
 def passages_of(extracted: Extracted, *, max_tokens: int, overlap_tokens: int) -> list[Span]:
@@ -136,59 +169,113 @@ def _pieces(passages: list[Span], tokens: int) -> list[tuple[int, str]]:
     ]
 
 
-def store_indexed(task: Task, indexed: Indexed) -> bool:
-    """Store passages and vectors and complete the file; False where the claim is not the last.
+def pieces_of(task: Task, indexed: Indexed) -> Iterator[Piece]:
+    """Yield the rows of passages and vectors, `PIECE` passages at a time, ready to be written."""
+    vectors = iter(indexed.vectors)
+    pending = next(vectors, None)
+    for first in range(0, len(indexed.passages), PIECE):
+        passages = indexed.passages[first : first + PIECE]
+        directions: list[tuple[int, str]] = []
+        while pending is not None and pending[0] < first + len(passages):
+            directions.append((pending[0] - first, written(pending[1])))
+            pending = next(vectors, None)
+        chunks_of_piece = [
+            Chunk(
+                tenant_id=task.tenant_id,
+                store_file_id=task.store_file_id,
+                store_ref=task.store_id,
+                index=first + place,
+                start=passage.start,
+                end=passage.end,
+                text=passage.text,
+            )
+            for place, passage in enumerate(passages)
+        ]
+        yield Piece(chunks=chunks_of_piece, directions=directions)
 
-    All of it or nothing: what is found in a store is of completed files only. A file fails
-    for which the tenant has no room.
+
+def begin_storing(task: Task, indexed: Indexed) -> bool:
+    """Make room for a file's passages; False where the file failed for want of room.
+
+    What an earlier reading left is removed.
+
+    Raises:
+        ClaimLost: where it is no longer this claim's.
     """
+    size = _size(indexed)
     with tenant_scope(task.tenant_id), transaction.atomic():
         row = _claimed(task)
-        if row is None:
-            return False
-        size = _size(indexed)
+        _remove_passages(row)
         if size + _kept() > conf.storage_bytes:
             _fail(row, "server_error", FULL)
-            return True
-        stored = Chunk.objects.bulk_create(
-            [
-                Chunk(
-                    store_file=row,
-                    store_ref=row.store_id,
-                    index=number,
-                    start=passage.start,
-                    end=passage.end,
-                    text=passage.text,
-                )
-                for number, passage in enumerate(indexed.passages)
-            ],
-            batch_size=500,
-        )
+            return False
+        return True
+
+
+def store_piece(task: Task, piece: Piece) -> None:
+    """Write one piece, and renew the claim.
+
+    Raises:
+        ClaimLost: where it is no longer this claim's.
+    """
+    with tenant_scope(task.tenant_id), transaction.atomic():
+        stored = F("chunk_count") + len(piece.chunks)
+        if not _rows(task).update(claimed_at=Now(), chunk_count=stored):
+            raise ClaimLost()
+        chunks_stored = Chunk.objects.bulk_create(piece.chunks)
         Vector.objects.bulk_create(
             [
-                Vector(store_ref=row.store_id, chunk=stored[number], direction=direction)
-                for number, direction in indexed.vectors
+                Vector(store_ref=task.store_id, chunk=chunks_stored[place], direction=direction)
+                for place, direction in piece.directions
             ],
-            batch_size=500,
+            batch_size=PIECE,
         )
+
+
+def complete_file(task: Task, indexed: Indexed) -> None:
+    """Let searches find the file, whose pieces are written; it fails where there is no room.
+
+    Raises:
+        ClaimLost: where it is no longer this claim's.
+    """
+    size = _size(indexed)
+    with tenant_scope(task.tenant_id), transaction.atomic():
+        row = _claimed(task)
+        if size + _kept() > conf.storage_bytes:
+            _fail(row, "server_error", FULL)
+            return
         if indexed.vectors:
             VectorStore.objects.filter(pk=row.store_id, embedding="").update(
                 embedding=indexed.embedding
             )
         row.text, row.pages = indexed.extracted.text, list(indexed.extracted.pages)
-        row.chunk_count = len(stored)
+        row.chunk_count = len(indexed.passages)
         row.usage_bytes = size
         row.status, row.ended_at = IndexStatus.COMPLETED, timezone.now()
         row.save()
-        return True
 
 
 def fail_file(task: Task, *, code: str, message: str) -> None:
     """Note why a file cannot be searched, unless another claim came after this one."""
     with tenant_scope(task.tenant_id), transaction.atomic():
-        row = _claimed(task)
+        row = _rows(task).select_for_update().first()
         if row is not None:
             _fail(row, code, message)
+
+
+def release_claim(task: Task) -> None:
+    """Let another read the file at once: this reading was stopped, and did not end badly."""
+    with tenant_scope(task.tenant_id), transaction.atomic():
+        _rows(task).update(claimed_at=None)
+
+
+def remove_leftovers(task: Task) -> None:
+    """Remove what was written of a file that was stopped meanwhile and that no other claim has."""
+    with tenant_scope(task.tenant_id), transaction.atomic():
+        stopped = StoreFile.objects.filter(pk=task.store_file_id, token=task.token)
+        row = stopped.exclude(status=IndexStatus.COMPLETED).select_for_update().first()
+        if row is not None:
+            _remove_passages(row)
 
 
 def renew_claim(task: Task) -> None:
@@ -198,23 +285,37 @@ def renew_claim(task: Task) -> None:
         ClaimLost: where it is no longer this claim's.
     """
     with tenant_scope(task.tenant_id), transaction.atomic():
-        rows = StoreFile.objects.filter(
-            pk=task.store_file_id, status=IndexStatus.IN_PROGRESS, tries=task.tries
-        )
-        if not rows.update(claimed_at=timezone.now()):
+        if not _rows(task).update(claimed_at=Now()):
             raise ClaimLost()
 
 
-def _claimed(task: Task) -> StoreFile | None:
-    found: StoreFile | None = (
-        StoreFile.objects.select_for_update()
-        .filter(pk=task.store_file_id, status=IndexStatus.IN_PROGRESS, tries=task.tries)
-        .first()
+def _lapse() -> timedelta:
+    return timedelta(seconds=conf.index_lapse_seconds)
+
+
+def _rows(task: Task) -> QuerySet[StoreFile]:
+    found: QuerySet[StoreFile] = StoreFile.objects.filter(
+        pk=task.store_file_id, status=IndexStatus.IN_PROGRESS, token=task.token
     )
     return found
 
 
+def _claimed(task: Task) -> StoreFile:
+    row = _rows(task).select_for_update().first()
+    if row is None:
+        raise ClaimLost()
+    return row
+
+
+def _remove_passages(row: StoreFile) -> None:
+    if row.chunk_count:
+        Chunk.objects.filter(store_file=row).delete()
+        row.chunk_count = 0
+        row.save(update_fields=["chunk_count"])
+
+
 def _fail(row: StoreFile, code: str, message: str) -> None:
+    _remove_passages(row)
     row.status, row.ended_at = IndexStatus.FAILED, timezone.now()
     row.error_code, row.error_message = code, message[:300]
     row.save(update_fields=["status", "ended_at", "error_code", "error_message"])

@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 from django.core.files import File as Content
 from django.core.files.storage import default_storage
+from django.db import DatabaseError, InterfaceError
 
 from chat.conf import conf
 from chat.retrieval import index
@@ -20,32 +21,96 @@ from chat.retrieval.reading import ReadingLimits, read_file
 from chat.upstream.errors import UpstreamError
 from tenants.db import Lane, in_lane
 
+EMBEDDER_AWAY = "The server that makes texts searchable could not be used. Try again later."
+READING_FAILED = "An error on the server stopped the reading of this file. Try again later."
+
 log = structlog.get_logger(__name__)
 
 
 async def index_file(tenant_id: UUID, store_file_id: int) -> None:
     """Index one file of a vector store, if nobody does or did.
 
-    Whatever is wrong with the file becomes its status, with a sentence. An
-    embedder's server that is away leaves it waiting, as many times as a file
-    may be tried.
+    Whatever goes wrong becomes the file's status, with a sentence, and raises nothing. What
+    may pass by itself leaves it waiting until the claim lapses, as many times as a file may
+    be tried. A cancelled reading gives its claim back.
     """
     task = await in_lane(Lane.FILES, index.claim_file, tenant_id, store_file_id)
     if task is None:
         return
+    reading = asyncio.create_task(_index(task))
+    keeping = asyncio.create_task(_keep_claim(task))
     try:
-        indexed = await _indexed(task)
-    except Unreadable as error:
-        await in_lane(Lane.FILES, index.fail_file, task, code=error.code, message=error.message)
-    except UpstreamError as error:
-        await _embedding_failed(task, error)
-    except OSError:
-        # The claim lapses, and the next look finds it.
-        log.exception("storage_failed", tenant_id=str(tenant_id))
-    except ClaimLost:
-        log.info("indexing_given_up", tenant_id=str(tenant_id), store_file=store_file_id)
+        await asyncio.wait({reading, keeping}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        await _stop(reading, keeping)
+        await in_lane(Lane.FILES, index.release_claim, task)
+        raise
+    await _stop(reading, keeping)
+    error = _error_of(reading) or _error_of(keeping)
+    if error is not None:
+        await _end_badly(task, error)
+
+
+async def _index(task: Task) -> None:
+    await store_indexed(task, await _indexed(task))
+
+
+async def store_indexed(task: Task, indexed: Indexed) -> None:
+    """Store passages and vectors and complete the file, or fail it where there is no room.
+
+    Raises:
+        ClaimLost: where the file is no longer this claim's; searches find nothing of it then.
+    """
+    if not await in_lane(Lane.FILES, index.begin_storing, task, indexed):
+        return
+    pieces = index.pieces_of(task, indexed)
+    # Making the rows takes seconds for a book: it is done beside the event loop, and outside
+    # of transactions.
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        await in_lane(Lane.FILES, index.store_piece, task, piece)
+    await in_lane(Lane.FILES, index.complete_file, task, indexed)
+
+
+async def _keep_claim(task: Task) -> None:
+    """Renew the claim until cancelled; raises ClaimLost where there is none left."""
+    while True:
+        await asyncio.sleep(conf.index_lapse_seconds / 4)
+        try:
+            await in_lane(Lane.FILES, index.renew_claim, task)
+        except (DatabaseError, InterfaceError):
+            log.warning("claim_not_renewed", tenant_id=str(task.tenant_id))
+
+
+async def _stop(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    return None if task.cancelled() else task.exception()
+
+
+async def _end_badly(task: Task, error: BaseException) -> None:
+    """Make an error that ended a reading the file's status."""
+    fields = {"tenant_id": str(task.tenant_id), "store_file": task.store_file_id}
+    if isinstance(error, ClaimLost):
+        log.info("indexing_given_up", **fields)
+        await in_lane(Lane.FILES, index.remove_leftovers, task)
+        return
+    if isinstance(error, Unreadable):
+        code, message, may_pass = error.code, error.message, False
+    elif isinstance(error, UpstreamError):
+        log.warning("embedding_failed", **fields, code=error.code)
+        code, message, may_pass = "server_error", EMBEDDER_AWAY, error.retryable
     else:
-        await in_lane(Lane.FILES, index.store_indexed, task, indexed)
+        log.error("indexing_failed", **fields, exc_info=error)
+        may_pass = isinstance(error, OSError | DatabaseError | InterfaceError)
+        code, message = "server_error", READING_FAILED
+    if may_pass and task.tries + 1 < conf.index_tries:
+        # The claim lapses, which counts this reading; then the file is read again.
+        return
+    await in_lane(Lane.FILES, index.fail_file, task, code=code, message=message)
 
 
 async def _indexed(task: Task) -> Indexed:
@@ -84,17 +149,3 @@ def _opened(key: str) -> Content[bytes]:
     # What reads it gets its descriptor.
     file.fileno()
     return file
-
-
-async def _embedding_failed(task: Task, error: UpstreamError) -> None:
-    log.warning("embedding_failed", tenant_id=str(task.tenant_id), code=error.code)
-    if error.retryable and task.tries < conf.index_tries:
-        # The claim lapses, and the next look finds it.
-        return
-    await in_lane(
-        Lane.FILES,
-        index.fail_file,
-        task,
-        code="server_error",
-        message="The server that makes texts searchable could not be used. Try again later.",
-    )

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Count, Q, Sum
 
 from chat.models import Chunk, IndexStatus, StoreFile, VectorStore
 from chat.models.vectors import written
@@ -87,7 +87,8 @@ async def search(
 @transaction.atomic
 def _by_words(stores: Sequence[VectorStore], text: str, files: list[int] | None) -> list[int]:
     ids = [store.pk for store in stores]
-    rows = call_door("search_words", ids, text, files, _passages_in(ids), DEPTH)
+    files, passages = _completed_in(ids, files)
+    rows = call_door("search_words", ids, text, files, passages, DEPTH)
     return [row[0] for row in rows]
 
 
@@ -105,18 +106,38 @@ async def _by_meaning(
 def _by_direction(
     store_ids: list[str], direction: tuple[float, ...], files: list[int] | None
 ) -> list[int]:
+    files, _total = _completed_in(store_ids, files)
     rows = call_door("search_vectors", store_ids, written(direction), files, DEPTH)
     return [row[0] for row in rows]
 
 
 @transaction.atomic
 def _passages(best: list[tuple[int, float]]) -> list[Found]:
-    # Without the whole texts of the files that the passages are from.
-    chunks = Chunk.objects.select_related("store_file__file").defer("store_file__text", "words")
+    # Without the whole texts of the files that the passages are from. The ranking may have seen
+    # passages of a file that began to be written after it was asked which those are.
+    chunks = Chunk.objects.filter(store_file__status=IndexStatus.COMPLETED)
+    chunks = chunks.select_related("store_file__file").defer("store_file__text", "words")
     rows = chunks.in_bulk([pk for pk, _score in best])
     return [Found(chunk=rows[pk], score=score) for pk, score in best if pk in rows]
 
 
-def _passages_in(store_ids: Sequence[str]) -> int:
-    files = StoreFile.objects.filter(store_id__in=store_ids, status=IndexStatus.COMPLETED)
-    return int(files.aggregate(total=Sum("chunk_count"))["total"] or 0)
+def _completed_in(
+    store_ids: Sequence[str], files: list[int] | None
+) -> tuple[list[int] | None, int]:
+    """Return the files to search, and how many passages the completed files have.
+
+    Files are named only where they were before, or where passages of others are there: of
+    files that are being written, or whose writing ended badly.
+    """
+    rows = StoreFile.objects.filter(store_id__in=store_ids)
+    completed = Q(status=IndexStatus.COMPLETED)
+    counted = rows.aggregate(
+        total=Sum("chunk_count", filter=completed),
+        partial=Count("pk", filter=~completed & Q(chunk_count__gt=0)),
+    )
+    if counted["partial"]:
+        searched = rows.filter(completed)
+        if files is not None:
+            searched = searched.filter(pk__in=files)
+        files = list(searched.values_list("pk", flat=True))
+    return files, int(counted["total"] or 0)

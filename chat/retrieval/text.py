@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from functools import cache
 
 from chat.retrieval.errors import Unsupported
 
@@ -17,6 +18,10 @@ _BOMS = (
 )
 # NUL cannot be stored, the others say nothing: tab, line feed and form feed stay.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
+# Python composes a run of combining marks in quadratic time. No writing system needs as many as
+# 30; the Unicode Standard (UAX 15, Stream-Safe Text Format) parts longer runs by this character.
+MAX_MARKS = 30
+_GRAPHEME_JOINER = "\u034f"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Beyond this share of control characters it is no text, whatever it decodes to.
 _MOST_CONTROLS = 0.01
@@ -58,5 +63,18 @@ def _decoded(data: bytes, *, cut: bool) -> str:
 def clean(text: str) -> str:
     """Return `text` with one kind of line end, composed, and without what cannot be stored."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
+    text = _CONTROLS.sub("", text)
+    if text.isascii():
+        return text
+    text = _SURROGATES.sub("\ufffd", text)
+    text = _many_marks().sub(lambda run: run.group() + _GRAPHEME_JOINER, text)
     return unicodedata.normalize("NFC", text)
+
+
+@cache
+def _many_marks() -> re.Pattern[str]:
+    """Return the pattern of the longest run of combining marks that stays in one piece."""
+    marks = "".join(
+        chr(point) for point in range(0x300, 0x1F000) if unicodedata.combining(chr(point))
+    )
+    return re.compile(f"[{marks}]{{{MAX_MARKS}}}")

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 from asyncio import Task
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -16,7 +16,9 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from procrastinate.contrib.django import app as job_app
 from procrastinate.exceptions import ProcrastinateException
+from procrastinate.jobs import DEFAULT_QUEUE
 
+from chat.conf import conf
 from chat.runs import upstreams
 from chat.runs.worker import worker
 from chat.tools.code_sessions import code_sessions
@@ -31,6 +33,8 @@ COLLECT_AFTER = 10_000  # new objects; Python's own is 700
 QUEUE_PAUSE = 5.0  # seconds before the job queue is joined again
 START_ERRORS = (DatabaseError, UpstreamError, OSError, ValueError)
 KEEP_FAILED = {"delete_jobs": "successful"}
+# Files take minutes: they have a pool of `conf.index_slots` jobs, apart from all other queues.
+FILES_QUEUE = "files"
 # A server has other things to do than jobs.
 IN_SERVER = {"concurrency": 4, "shutdown_graceful_timeout": 5}
 
@@ -110,14 +114,32 @@ async def run_jobs(**options: Any) -> None:
     while True:
         try:
             await work_off(**options)
-        except (ProcrastinateException, OSError):
+        except* (ProcrastinateException, OSError):
             # The queue's own worker ends with the first error of its connection.
             log.exception("job_queue_interrupted")
         await asyncio.sleep(QUEUE_PAUSE)
 
 
-async def work_off(**options: Any) -> None:
-    """Run procrastinate's worker in this process; signals are the process's to handle."""
+async def work_off(*, queues: Iterable[str] | None = None, **options: Any) -> None:
+    """Run procrastinate's worker in this process; signals are the process's to handle.
+
+    `queues` are all where none is named. There are two workers: files that are slow to read
+    hold up no run and no upkeep.
+
+    Raises:
+        ExceptionGroup: of what ended a worker.
+    """
+    asked = set(queues or known_queues())
     app = job_app.with_connector(job_app.connector.get_worker_connector())  # type: ignore[attr-defined]
-    async with app.open_async():
-        await app.run_worker_async(install_signal_handlers=False, **{**KEEP_FAILED, **options})
+    given = {**KEEP_FAILED, **options, "install_signal_handlers": False}
+    async with app.open_async(), asyncio.TaskGroup() as workers:
+        if FILES_QUEUE in asked:
+            files = {**given, "concurrency": conf.index_slots, "queues": [FILES_QUEUE]}
+            workers.create_task(app.run_worker_async(**files))
+        if others := sorted(asked - {FILES_QUEUE}):
+            workers.create_task(app.run_worker_async(**{**given, "queues": others}))
+
+
+def known_queues() -> set[str]:
+    """Return the queues of all tasks, those of installed apps among them."""
+    return {DEFAULT_QUEUE, *(task.queue for task in job_app.tasks.values())}

@@ -15,8 +15,9 @@ from procrastinate.jobs import Status
 
 from chat.conf import conf
 from chat.models import IdempotencyRecord, Run, Thread, ThreadMapping
-from chat.retrieval.pipeline import index_file
+from chat.retrieval.index_pool import index_pool
 from chat.runs import upstreams
+from chat.runs.lifespan import FILES_QUEUE
 from chat.runs.worker import worker
 from chat.tasks import attached
 from chat.tasks.files import (
@@ -153,17 +154,14 @@ def _erase_idempotency_records() -> None:
             IdempotencyRecord.objects.filter(pk__in=record_ids).delete()
 
 
-@app.task(queue="files")
+@app.task(queue=FILES_QUEUE)
 async def index_store_file(tenant_id: str, store_file_id: int) -> None:
-    """Index one file of a vector store."""
-    await index_file(UUID(tenant_id), store_file_id)
+    """Read waiting files: this one, or those of companies that have waited longer."""
+    await index_pool.read_waiting_files()
 
 
 @app.periodic(cron="* * * * *")
-@app.task(queue="files", queueing_lock="index_waiting_files")
+@app.task(queue=FILES_QUEUE, queueing_lock="index_waiting_files")
 async def index_waiting_files(timestamp: int) -> None:
     """Index what no job is left for: its process died, or its embedder was away."""
-    for store_file_id, tenant_id in await in_db(
-        call_door, "files_to_index", conf.index_lapse_seconds, 20
-    ):
-        await index_file(tenant_id, store_file_id)
+    await index_pool.read_waiting_files()

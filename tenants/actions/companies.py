@@ -19,7 +19,7 @@ from tenants.access import (
 )
 from tenants.actions.reading import change_period
 from tenants.clean import clean_color, clean_slug, clean_text
-from tenants.errors import Invalid, NotAllowed, NotFound
+from tenants.errors import ChangedMeanwhile, Invalid, NotAllowed, NotFound
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
 
@@ -61,15 +61,18 @@ def update_tenant_settings(
     name: str | None = None,
     color: str | None = None,
     admins_read_threads: bool | None = None,
+    version: int | None = None,
 ) -> Tenant:
     """Change the company's settings; what is None stays.
 
-    Whether admins may read members' chats is an owner's decision, and kept as periods, so that
-    members are told of each beginning and end.
+    With `version` only where nobody changed them since that one. Whether admins may read
+    members' chats is an owner's decision, and kept as periods, so that members are told of each
+    beginning and end.
 
     Raises:
-        NotAllowed: for members, and for admins who would change who reads chats. Invalid: for
-        a bad name or colour.
+        NotAllowed: for members, and for admins who would change who reads chats.
+        Invalid: for a bad name or colour.
+        ChangedMeanwhile: for a version that is not the present one.
     """
     principal.require(Role.ADMIN)
     changed: dict[str, object] = {}
@@ -79,6 +82,7 @@ def update_tenant_settings(
         changed["color"] = clean_color(color)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         tenant = Tenant.objects.select_for_update(no_key=True).get()
+        ChangedMeanwhile.check(tenant, version)
         if admins_read_threads is not None and admins_read_threads != tenant.admins_read_threads:
             principal.require(Role.OWNER)
             changed["admins_read_threads"] = admins_read_threads

@@ -19,7 +19,7 @@ from tenants.clean import (
     clean_text,
     clean_zone,
 )
-from tenants.errors import Invalid, LastOwner, NotAllowed, NotFound
+from tenants.errors import ChangedMeanwhile, Invalid, LastOwner, NotAllowed, NotFound
 from tenants.models import ACT_FOR_USERS, ApiKey, Invitation, MemberKind, Membership, Role, User
 from tenants.scope import tenant_scope
 
@@ -90,17 +90,19 @@ def add_membership(user: User, *, role: str, name: str) -> Membership:
     return former
 
 
-def change_role(principal: Principal, member_id: UUID, *, role: str) -> Membership:
-    """Give a member another role.
+def change_role(
+    principal: Principal, member_id: UUID, *, role: str, version: int | None = None
+) -> Membership:
+    """Give a member another role; with `version` only where nobody changed it since that one.
 
     Raises:
         NotAllowed: for members; for admins where an owner is or would be concerned.
-        NotFound, Invalid, LastOwner.
+        NotFound, Invalid, LastOwner, ChangedMeanwhile.
     """
     role = clean_choice(role, Role.values, param="role")
     if role == Role.OWNER:
         principal.require(Role.OWNER)
-    return _change_member(principal, member_id, "member.role", role=role)
+    return _change_member(principal, member_id, "member.role", version=version, role=role)
 
 
 def disable_member(principal: Principal, member_id: UUID) -> Membership:
@@ -152,7 +154,12 @@ def update_profile(principal: Principal, *, name: str, language: str, zone: str)
 
 
 def _change_member(
-    principal: Principal, member_id: UUID, action: str, **changes: Any
+    principal: Principal,
+    member_id: UUID,
+    action: str,
+    *,
+    version: int | None = None,
+    **changes: Any,
 ) -> Membership:
     """Apply `changes` to one member, under the lock that keeps the last owner."""
     principal.require(Role.ADMIN)
@@ -162,6 +169,7 @@ def _change_member(
         member: Membership | None = found.filter(pk=member_id).first()
         if member is None:
             raise NotFound
+        ChangedMeanwhile.check(member, version)
         if member.role == Role.OWNER:
             principal.require(Role.OWNER)
         if _takes_ownership(changes) and owners == [member]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import display_for_value, quote, unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponseNotAllowed
@@ -18,7 +19,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.crypto import salted_hmac
+from django.utils.html import format_html
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
@@ -26,35 +28,56 @@ from unfold.decorators import display
 
 from tenants.access import Principal
 from tenants.admin.site import Group, is_admin, is_owner, principal_of
-from tenants.errors import AtriumError
+from tenants.errors import AtriumError, ChangedMeanwhile
 from tenants.models import AuditEvent, Role
+
+_VERSION = re.compile(r"[0-9]{1,9}")
+# Characters of a value that a refusal quotes; the field itself keeps all that was typed.
+MAX_SHOWN = 2000
 
 
 class TenantForm(forms.ModelForm):
-    """Shows what an action refused, and notices that somebody else saved meanwhile.
+    """Shows what an action refused, and what somebody else saved meanwhile.
 
-    `principal` and `refusal` are set on the class made for each request.
+    `principal`, `refusal` and `last_change` are set on the class made for each request. The
+    version that was seen travels in `seen`: actions compare it under the row's lock.
     """
 
     principal: ClassVar[Principal]
     refusal: ClassVar[AtriumError | None] = None
+    last_change: ClassVar[AuditEvent | None] = None
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["seen"].initial = self._now = self._state_of(self.instance)
+        if self._has_version():
+            self.fields["seen"].initial = seen_version(self.instance)
+        if isinstance(self.refusal, ChangedMeanwhile) and self.is_bound:
+            # Saved again, it is saved over what is shown now.
+            typed: Any = self.data
+            self.data = typed.copy()
+            self.data[self.add_prefix("seen")] = str(self.refusal.row.version)  # type: ignore[index]
+
+    @property
+    def version(self) -> int | None:
+        """The version that was seen, 0 for no row; None for rows that have none."""
+        return self._version if self._has_version() else None
 
     def clean(self) -> dict[str, Any]:
-        """Add what the action refused, and refuse to overwrite what was not seen."""
+        """Add what the action refused, and refuse a form that does not say what was seen."""
         cleaned: dict[str, Any] = super().clean() or {}
         seen = cleaned.pop("seen", "")
+        if not self._has_version():
+            pass
+        elif _VERSION.fullmatch(seen) or (not seen and self.instance._state.adding):
+            self._version = int(seen or 0)
+        else:
+            raise ValidationError(_("This form is incomplete. Open the page again."))
+        if isinstance(self.refusal, ChangedMeanwhile):
+            raise ValidationError(self._conflict(self.refusal.row))
         if self.refusal is not None:
             param = self.refusal.param
             self.add_error(param if param in self.fields else None, self.refusal.message)
-        elif self._now and seen and seen != self._now:
-            raise ValidationError(
-                _("Somebody else changed this meanwhile. Open it again to see what it is now.")
-            )
         return cleaned
 
     def is_multipart(self) -> bool:
@@ -64,13 +87,48 @@ class TenantForm(forms.ModelForm):
     def _post_clean(self) -> None:
         """Leave the row alone: the action reads it under a lock and checks it."""
 
-    @staticmethod
-    def _state_of(row: models.Model) -> str:
-        if row._state.adding:
-            return ""
-        values = [repr(getattr(row, field.attname)) for field in row._meta.concrete_fields]
-        # Keyed: a row has columns that the page hides, and a plain hash of them can be guessed.
-        return salted_hmac("tenants.admin.seen", "\n".join(values), algorithm="sha256").hexdigest()
+    def _has_version(self) -> bool:
+        return any(field.name == "version" for field in self._meta.model._meta.fields)
+
+    def _conflict(self, row: models.Model) -> list[Any]:
+        """Return who changed the row and when, and each field that is not as it was typed."""
+        if self.last_change is None:
+            happened = _("Somebody else changed this meanwhile.")
+        else:
+            happened = _("{who} changed this meanwhile ({when}).").format(
+                who=self.last_change.actor,
+                when=display_for_value(self.last_change.created_at, ""),
+            )
+        onward = _("What you typed is kept below: save again to put it in place of this.")
+        return [happened, *self._differences(row), onward]
+
+    def _differences(self, row: models.Model) -> Iterator[Any]:
+        current = type(self)(instance=row)
+        for bound in self.visible_fields():
+            now = current[bound.name].value()
+            if bound.field.has_changed(now, bound.data):
+                yield format_html(
+                    _("<strong>{label}</strong>: it is now “{now}”. You typed “{typed}”."),
+                    label=bound.label,
+                    now=_shown(bound.field, now),
+                    typed=_shown(bound.field, bound.data),
+                )
+
+
+def seen_version(row: models.Model) -> int:
+    """Return the version of a row as a form shows it: 0 for one that is to be added."""
+    return 0 if row._state.adding else int(row.version)  # type: ignore[attr-defined]
+
+
+def _shown(field: Any, value: Any) -> str:
+    """Return a field's value as a sentence quotes it."""
+    if isinstance(value, bool):
+        return _("on") if value else _("off")
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(field, item) for item in value)
+    labels = {str(key): str(label) for key, label in getattr(field, "choices", ())}
+    text = "" if value is None else str(value)
+    return Truncator(labels.get(text, text)).chars(MAX_SHOWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +195,7 @@ class TenantScopedAdmin(ModelAdmin):
         _kind, words = self.shows_status(row)
         return words
 
-    def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> Any:
+    def write(self, principal: Principal, row: Any, form: Any, *, change: bool) -> Any:
         """Call the action that adds or changes; return the row it made or changed."""
         raise PermissionDenied
 
@@ -208,6 +266,7 @@ class TenantScopedAdmin(ModelAdmin):
         known = {
             "principal": principal_of(request),
             "refusal": getattr(request, "refusal", None),
+            "last_change": getattr(request, "last_change", None),
             "__module__": form.__module__,
         }
         return type(form)(form.__name__, (form,), known)
@@ -233,8 +292,21 @@ class TenantScopedAdmin(ModelAdmin):
             )
         except AtriumError as error:
             request.refusal = error  # type: ignore[attr-defined]
+            if isinstance(error, ChangedMeanwhile):
+                request.last_change = self.events_of(request, error.row).first()  # type: ignore[attr-defined]
             response = super().changeform_view(request, object_id, form_url, context)
         return response
+
+    def named_in_trail(self, row: Any) -> models.Q:
+        """Return which audit events tell of a row."""
+        return models.Q(subject=str(row.pk)) | models.Q(**{f"data__{self.trail_key}": str(row.pk)})
+
+    def events_of(self, request: HttpRequest, row: Any) -> models.QuerySet[Any]:
+        """Return the audit events of a row, the newest first."""
+        principal = principal_of(request)
+        assert principal is not None
+        events: models.QuerySet[Any] = AuditEvent.objects.for_principal(principal)
+        return events.filter(self.named_in_trail(row)).order_by("-created_at")
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -285,16 +357,13 @@ class TenantScopedAdmin(ModelAdmin):
     ) -> HttpResponseBase:
         """Show the audit trail of one row."""
         row = self.get_object(request, unquote(object_id))
-        principal = principal_of(request)
-        if row is None or principal is None:
+        if row is None or principal_of(request) is None:
             return self._gone(request, object_id)
-        named = models.Q(subject=str(row.pk)) | models.Q(**{f"data__{self.trail_key}": str(row.pk)})
-        events = AuditEvent.objects.for_principal(principal).filter(named)
         context = {
             **self.admin_site.each_context(request),
             "title": str(row),
             "opts": self.opts,
-            "events": events.order_by("-created_at")[:200],
+            "events": self.events_of(request, row)[:200],
         }
         return TemplateResponse(request, "admin/trail.html", context)
 

@@ -117,13 +117,6 @@ def test_a_late_retry_is_a_new_request(alice: Api, world: World) -> None:
     assert begin(counted(alice, 1), world).json()["id"] != first.json()["id"]
 
 
-def test_retries_are_guarded_where_something_would_be_doubled_only(
-    alice: Api, world: World
-) -> None:
-    first, again = counted(alice, 0).made("threads"), counted(alice, 1).made("threads")
-    assert first["id"] != again["id"]
-
-
 def test_of_many_at_once_one_is_carried_out(alice: Api, world: World) -> None:
     threads = count(world, Thread)
     answers = at_once(4, lambda: begin(named(alice, "race"), world).json()["id"])

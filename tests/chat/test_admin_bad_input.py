@@ -24,7 +24,7 @@ FORMS = {
         "top_p": "1",
         "reasoning_effort": "",
         "busy_policy": "queue",
-        "seen": "",
+        "seen": "{seen}",
     },
     "chat/tenantpolicy/add/": {
         "max_tokens_per_run": "9",
@@ -37,7 +37,7 @@ FORMS = {
         "price": "1",
         "currency": "USD",
     },
-    "tenants/membership/{alice}/change/": {"role": "member"},
+    "tenants/membership/{alice}/change/": {"role": "member", "seen": "{seen}"},
     "tenants/invitation/add/": {"email": "new@acme.example", "role": "member"},
     "tenants/apikey/add/": {
         "name": "K",
@@ -49,6 +49,7 @@ FORMS = {
         "name": "A",
         "color": "#112233",
         "default_assistant": "",
+        "seen": "{seen}",
     },
 }
 BAD = {
@@ -65,9 +66,12 @@ BAD = {
 }
 
 
-def filled(text: str, company: Company) -> str:
+def filled(text: str, company: Company, seen: str = "") -> str:
     return text.format(
-        assistant=quote(company.assistant.pk), alice=company.alice.pk, tenant=company.tenant.pk
+        assistant=quote(company.assistant.pk),
+        alice=company.alice.pk,
+        tenant=company.tenant.pk,
+        seen=seen,
     )
 
 
@@ -76,7 +80,11 @@ def filled(text: str, company: Company) -> str:
 def test_bad_values_are_an_error_of_the_form(world: World, form: str, bad: str) -> None:
     client = world.acme.client("olga")
     for field in FORMS[form]:
-        values = {name: filled(text, world.acme).encode() for name, text in FORMS[form].items()}
+        page = client.get("/admin/" + filled(form, world.acme), follow=True)
+        seen = str(page.context["adminform"].form["seen"].value() or "")
+        values = {
+            name: filled(text, world.acme, seen).encode() for name, text in FORMS[form].items()
+        }
         values[field] = BAD[bad]
         body = "&".join(f"{name}={quote_from_bytes(value)}" for name, value in values.items())
         response = client.post(

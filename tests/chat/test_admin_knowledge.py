@@ -16,7 +16,7 @@ from chat.actions.documents import create_documents, create_files
 from chat.actions.stores import create_store
 from chat.models import Assistant, File, StoreFile, VectorStore
 from tenants.models import AuditEvent
-from tests.chat.test_admin_pages import assistant_data, page_of
+from tests.chat.test_admin_pages import assistant_data, page_of, save
 from tests.world import Company, World
 
 STORES = "/admin/chat/vectorstore/"
@@ -61,7 +61,7 @@ def test_a_collection_is_made_renamed_and_deleted(acme: Company, admin: Client) 
         store = VectorStore.objects.get()
     assert made["Location"] == page_of(store)
     assert (store.member_id, store.expires_days) == (None, 7)
-    admin.post(page_of(store), {"name": "Rules", "description": "Returns", "expires_days": ""})
+    save(admin, store, {"name": "Rules", "description": "Returns", "expires_days": ""})
     with acme.scope():
         store = VectorStore.objects.get()
     assert (store.name, store.description, store.expires_days) == ("Rules", "Returns", None)
@@ -184,7 +184,7 @@ def chosen(collection: VectorStore, file: File) -> dict[str, Any]:
 def test_an_assistant_is_given_documents_and_code(
     acme: Company, admin: Client, chosen: dict[str, Any]
 ) -> None:
-    response = admin.post(page_of(acme.assistant), {**assistant_data(), **chosen})
+    response = save(admin, acme.assistant, {**assistant_data(), **chosen})
     assert response.status_code == 302
     with acme.scope():
         row = Assistant.objects.get()
@@ -202,7 +202,7 @@ def test_switching_off_keeps_a_programs_options_of_the_other(
         searching = {"type": "file_search", "file_search": {"max_num_results": 3}}
         Assistant.objects.update(tools=[searching, {"type": "code_interpreter"}])
     form = {**assistant_data(), "file_search": "on", "collection": chosen["collection"]}
-    admin.post(page_of(acme.assistant), form)
+    save(admin, acme.assistant, form)
     with acme.scope():
         row = Assistant.objects.get()
     assert row.tools == [searching]
@@ -212,7 +212,7 @@ def test_switching_off_keeps_a_programs_options_of_the_other(
 def test_the_form_shows_what_was_chosen(
     acme: Company, admin: Client, chosen: dict[str, Any]
 ) -> None:
-    admin.post(page_of(acme.assistant), {**assistant_data(), **chosen})
+    save(admin, acme.assistant, {**assistant_data(), **chosen})
     form = admin.get(page_of(acme.assistant)).context["adminform"].form
     assert [form[name].initial for name in chosen] == [
         True,
@@ -225,5 +225,5 @@ def test_the_form_shows_what_was_chosen(
 def test_a_collection_names_the_assistants_that_search_it(
     acme: Company, admin: Client, chosen: dict[str, Any]
 ) -> None:
-    admin.post(page_of(acme.assistant), {**assistant_data(), **chosen})
+    save(admin, acme.assistant, {**assistant_data(), **chosen})
     assert "Returns desk" in admin.get(STORES).content.decode()

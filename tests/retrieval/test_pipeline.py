@@ -18,9 +18,10 @@ from django.utils import timezone
 
 from chat.models import Chunk, File, StoreFile
 from chat.retrieval import embed, index, pipeline
-from chat.retrieval.index import claim_file, store_indexed
+from chat.retrieval.index import ClaimLost, claim_file
 from chat.upstream.errors import UpstreamUnavailable
 from tenants.db import Lane, in_db
+from tests.indexing import lapse_claim, store_indexed
 from tests.retrieval import files
 from tests.retrieval.conftest import find, make_store
 from tests.world import World
@@ -52,7 +53,7 @@ async def test_files_have_threads_of_their_own_so_that_chats_wait_for_none(
 ) -> None:
     seen: list[str] = []
     monkeypatch.setattr(
-        index, "store_indexed", lambda *_given: seen.append(threading.current_thread().name)
+        index, "complete_file", lambda *_given: seen.append(threading.current_thread().name)
     )
     row = await in_db(waiting, world, b"The word is walnut.")
     await pipeline.index_file(world.acme.tenant.pk, row.pk)
@@ -127,8 +128,10 @@ def test_a_claim_that_was_overtaken_stores_nothing(world: World) -> None:
     first = claim_file(world.acme.tenant.pk, row.pk)
     assert first is not None
     done = asyncio.run(pipeline._indexed(first))
+    lapse_claim(world.acme, row)
     indexed(world, row)
-    assert not store_indexed(first, done)
+    with pytest.raises(ClaimLost):
+        store_indexed(first, done)
     with world.acme.scope(), transaction.atomic():
         assert Chunk.objects.count() == 1
 
@@ -137,6 +140,7 @@ def test_a_file_that_kills_its_readers_is_failed(world: World) -> None:
     row = waiting(world, b"words")
     for _death in range(3):
         assert claim_file(world.acme.tenant.pk, row.pk) is not None
+        lapse_claim(world.acme, row)
     assert indexed(world, row).error_code == "server_error"
 
 
@@ -151,11 +155,11 @@ def test_an_embedder_that_is_away_leaves_it_waiting(
 
     monkeypatch.setattr(embed, "_built", [Away()])
     row = waiting(world, b"words")
-    assert [indexed(world, row).status for _try in range(3)] == [
-        "in_progress",
-        "in_progress",
-        "failed",
-    ]
+    statuses = []
+    for _try in range(3):
+        statuses.append(indexed(world, row).status)
+        lapse_claim(world.acme, row)
+    assert statuses == ["in_progress", "in_progress", "failed"]
 
 
 class Stepped:

@@ -1,0 +1,66 @@
+"""Which waiting file a process reads next, so that no company waits for another's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from uuid import UUID
+
+from chat.conf import conf
+from chat.retrieval import index
+from chat.retrieval.pipeline import index_file
+from tenants.db import Lane, in_lane
+
+
+class IndexPool:
+    """The readings of this process, counted for each company.
+
+    A company has a share of the slots: its slow files never take all of them. Among the
+    companies that wait, the next file is of the one with the fewest readings, then of the
+    one whose turn is longest ago.
+    """
+
+    def __init__(self) -> None:
+        self._reading: Counter[UUID] = Counter()
+        self._turns: dict[UUID, int] = {}
+        self._turn = 0
+
+    async def read_waiting_files(self) -> None:
+        """Read files, one after the other, until none is left that this process may read."""
+        while (chosen := await self._choose()) is not None:
+            store_file_id, tenant_id = chosen
+            try:
+                await index_file(tenant_id, store_file_id)
+            finally:
+                self._reading[tenant_id] -= 1
+
+    async def _choose(self) -> tuple[int, UUID] | None:
+        """Choose a file and count it as being read: the caller uncounts it."""
+        files = await in_lane(Lane.FILES, index.next_files, self._full())
+        # Others chose while this one waited for the database.
+        full = self._full()
+        open_files = [file for file in files if file[1] not in full]
+        if not open_files:
+            self._forget_turns()
+            return None
+        chosen = min(open_files, key=lambda file: self._rank(file[1]))
+        self._turn += 1
+        self._reading[chosen[1]] += 1
+        self._turns[chosen[1]] = self._turn
+        return chosen
+
+    def _rank(self, tenant_id: UUID) -> tuple[int, int]:
+        return self._reading[tenant_id], self._turns.get(tenant_id, 0)
+
+    def _full(self) -> set[UUID]:
+        share = min(conf.index_slots_per_company, max(1, conf.index_slots - 1))
+        return {tenant_id for tenant_id, count in self._reading.items() if count >= share}
+
+    def _forget_turns(self) -> None:
+        """Keep nothing of companies that have no file waiting and none being read."""
+        self._reading = +self._reading
+        self._turns = {
+            tenant_id: turn for tenant_id, turn in self._turns.items() if self._reading[tenant_id]
+        }
+
+
+index_pool = IndexPool()
