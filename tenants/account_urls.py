@@ -9,13 +9,13 @@ from allauth.mfa.totp import views as totp
 from allauth.usersessions import views as sign_ins
 from django.urls import path, re_path
 
-from tenants.views import PasswordReset, SignIn
+from tenants.views import PasswordReset, SignIn, answer_waits
 
 urlpatterns = [
-    path("login/", SignIn.as_view(), name="account_login"),
+    path("login/", answer_waits(SignIn.as_view()), name="account_login"),
     path("logout/", account.logout, name="account_logout"),
     path("inactive/", account.account_inactive, name="account_inactive"),
-    path("reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
+    path("reauthenticate/", answer_waits(account.reauthenticate), name="account_reauthenticate"),
     path("password/change/", account.password_change, name="account_change_password"),
     path("password/reset/", PasswordReset.as_view(), name="account_reset_password"),
     path("password/reset/done/", account.password_reset_done, name="account_reset_password_done"),
@@ -30,8 +30,8 @@ urlpatterns = [
         name="account_reset_password_from_key_done",
     ),
     path("second-factor/", mfa.index, name="mfa_index"),
-    path("second-factor/code/", mfa.authenticate, name="mfa_authenticate"),
-    path("second-factor/confirm/", mfa.reauthenticate, name="mfa_reauthenticate"),
+    path("second-factor/code/", answer_waits(mfa.authenticate), name="mfa_authenticate"),
+    path("second-factor/confirm/", answer_waits(mfa.reauthenticate), name="mfa_reauthenticate"),
     path("second-factor/app/on/", totp.activate_totp, name="mfa_activate_totp"),
     path("second-factor/app/off/", totp.deactivate_totp, name="mfa_deactivate_totp"),
     path(

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import password_changed, password_reset, password_set
+from allauth.account.signals import user_logged_in as sign_in_completed
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.usersessions.models import UserSession
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
 from tenants.access import choose_membership, memberships_of, principal_for_session
+from tenants.actions import prove_by_reset
+from tenants.local import served_address
 from tenants.models import Membership, User
+from tenants.sign_in_limits import password_attempt, remember_device, start_attempt
 
 SESSION_SIGNED_IN = "signed_in_at"
+DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 
 
 class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -30,7 +38,6 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         "account_inactive": _("This account is closed."),
         "email_password_mismatch": _("The e-mail address or the password is not right."),
         "incorrect_password": _("This is not your password."),
-        "too_many_login_attempts": _("Too many failed tries: wait a few minutes."),
         "rate_limited": _("That was too often: wait a few minutes."),
     }
 
@@ -53,6 +60,29 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Return to the profile, where the change began."""
         return "/profile/"
 
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Count the try at a password; allauth's own limits would lock the owner out."""
+        self._attempt = password_attempt(request, str(credentials.get("email") or ""))
+        start_attempt(request, self._attempt)
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """Check a password, and forget this place's failures where it is right."""
+        user: User | None = super().authenticate(request, **credentials)
+        if user is not None:
+            self._attempt.succeed()
+        return user
+
+    def set_password(self, user: User, password: str) -> None:
+        """Store a new password, unless another was stored since this request began.
+
+        Whoever was shut out meanwhile must not come back in through a request under way.
+        """
+        former = user.password
+        user.set_password(password)
+        unchanged = User.objects.filter(pk=user.pk, password=former)
+        if not unchanged.update(password=user.password):
+            raise ImmediateHttpResponse(HttpResponseRedirect("/accounts/login/"))
+
     def get_reset_password_from_key_url(self, key: str) -> str:
         """Return the link in the mail, on our public address."""
         path = f"/accounts/password/reset/key/{key}/"
@@ -65,12 +95,23 @@ def display_name(user: User) -> str:
 
 
 def base_url(request: HttpRequest | None) -> str:
-    """Return this installation's address without a slash at the end."""
+    """Return this installation's address without a slash at the end: where its links lead.
+
+    Without PUBLIC_URL it is the address at which the server took the connection, or, for
+    commands, the one at which `manage.py up` serves. The Host header is whatever its sender
+    wrote: it has no part in a link.
+    """
     if settings.PUBLIC_URL:
         return str(settings.PUBLIC_URL)
     if request is None:
-        return "http://127.0.0.1:8000"
-    return request.build_absolute_uri("/").rstrip("/")
+        return served_address(Path(settings.DATA_DIR)) or DEFAULT_ADDRESS
+    host, port = request.META.get("SERVER_NAME", ""), request.META.get("SERVER_PORT", "")
+    if not host or not str(port).isdigit():  # a Unix socket has neither
+        return DEFAULT_ADDRESS
+    scheme = request.scheme or "http"
+    shown = f"[{host}]" if ":" in host else host
+    default = {"http": "80", "https": "443"}.get(scheme)
+    return f"{scheme}://{shown}" if str(port) == default else f"{scheme}://{shown}:{port}"
 
 
 def landing_page(request: HttpRequest) -> str:
@@ -79,7 +120,7 @@ def landing_page(request: HttpRequest) -> str:
         return "/"
     user = request.user
     assert isinstance(user, User)  # nosec B101 - landing is for the signed-in
-    if user.is_superuser:
+    if user.is_operator:
         return "/admin/"
     return "/companies/" if memberships_of(user) else "/no-company/"
 
@@ -107,8 +148,28 @@ def end_other_sign_ins(*, request: HttpRequest, user: User, **kwargs: Any) -> No
             sign_in.end()
 
 
+def note_proof(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """After a link for a new password was used, note that it proves the address."""
+    password_attempt(request, user.email).forget()
+    if prove_by_reset(user.pk, keep_sign_in=request.session.session_key):
+        messages.info(
+            request,
+            _(
+                "Your e-mail address is confirmed. The second factor, API keys and sign-ins "
+                "that this account had before have ended."
+            ),
+        )
+
+
+def note_device(*, request: HttpRequest, response: HttpResponse, user: User, **kwargs: Any) -> None:
+    """After a sign-in with all its steps, let the device be known at the next one."""
+    remember_device(request, response, user)
+
+
 def connect_signals() -> None:
     """Listen to sign-ins and new passwords."""
     user_logged_in.connect(remember_sign_in, dispatch_uid="tenants.remember_sign_in")
+    sign_in_completed.connect(note_device, dispatch_uid="tenants.note_device")
+    password_reset.connect(note_proof, dispatch_uid="tenants.note_proof")
     for signal in (password_changed, password_set, password_reset):
         signal.connect(end_other_sign_ins, dispatch_uid="tenants.end_other_sign_ins")

@@ -6,6 +6,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from allauth.account import forms as account_forms
+from allauth.core import context
 from allauth.mfa.base import forms as mfa_forms
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from django import forms
@@ -13,6 +14,8 @@ from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from tenants.errors import AtriumError
+from tenants.models import User
+from tenants.sign_in_limits import code_attempt, start_attempt
 
 PASSWORD_RULE = _("At least eight characters, and not a common one.")
 
@@ -69,13 +72,27 @@ class ConfirmForm(WithoutPlaceholders, account_forms.ReauthenticateForm):  # typ
     helps = {"password": ""}
 
 
-class CodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
+class LimitedCode:
+    """Mixin that limits tries at a code by place; allauth's limit locks the owner out."""
+
+    user: User
+
+    def clean_code(self) -> str:
+        """Check the code, unless this place has to wait."""
+        attempt = code_attempt(context.request, self.user)
+        start_attempt(context.request, attempt)
+        code: str = super().clean_code()  # type: ignore[misc]
+        attempt.succeed()
+        return code
+
+
+class CodeForm(LimitedCode, WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
     """A code at sign-in."""
 
     labels = {"code": _("Code from your app, or a recovery code")}
 
 
-class ConfirmCodeForm(WithoutPlaceholders, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
+class ConfirmCodeForm(LimitedCode, WithoutPlaceholders, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
     """A code once more."""
 
     labels = {"code": _("Code from your app, or a recovery code")}

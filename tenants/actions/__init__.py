@@ -31,6 +31,7 @@ from tenants.actions.people import (
     sign_out_member,
     update_profile,
 )
+from tenants.actions.proof import prove_by_reset
 from tenants.actions.users import create_operator, make_reset_link, remove_second_factor
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "leave_tenant",
     "make_reset_link",
     "named_user",
+    "prove_by_reset",
     "remove_member",
     "remove_second_factor",
     "resume_tenant",

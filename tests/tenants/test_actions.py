@@ -350,7 +350,7 @@ def test_reset_link_for_nobody_says_so(world: World) -> None:
 
 
 def test_operator_is_made_of_an_account_that_exists(world: World) -> None:
-    user, created = actions.create_operator("alice@acme.example")
+    user, created = actions.create_operator("alice@acme.example", existing=True)
     assert (user.is_superuser, created) == (True, False)
 
 
