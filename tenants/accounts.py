@@ -10,11 +10,14 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import password_changed, password_reset, password_set
 from allauth.account.signals import user_logged_in as sign_in_completed
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.models import Authenticator
+from allauth.mfa.signals import authenticator_added
 from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -22,6 +25,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants.access import choose_membership, memberships_of, principal_for_session
 from tenants.actions import prove_by_reset
+from tenants.actions.proof import lock_account
 from tenants.local import served_address
 from tenants.models import Membership, User
 from tenants.sign_in_limits import password_attempt, remember_device, start_attempt
@@ -166,10 +170,18 @@ def note_device(*, request: HttpRequest, response: HttpResponse, user: User, **k
     remember_device(request, response, user)
 
 
+def drop_late_factor(*, user: User, authenticator: Authenticator, **kwargs: Any) -> None:
+    """Remove a second factor whose set-up began before the account's credentials ended."""
+    with transaction.atomic():
+        if lock_account(user.pk).password != user.password:
+            authenticator.delete()
+
+
 def connect_signals() -> None:
     """Listen to sign-ins and new passwords."""
     user_logged_in.connect(remember_sign_in, dispatch_uid="tenants.remember_sign_in")
     sign_in_completed.connect(note_device, dispatch_uid="tenants.note_device")
+    authenticator_added.connect(drop_late_factor, dispatch_uid="tenants.drop_late_factor")
     password_reset.connect(note_proof, dispatch_uid="tenants.note_proof")
     for signal in (password_changed, password_set, password_reset):
         signal.connect(end_other_sign_ins, dispatch_uid="tenants.end_other_sign_ins")

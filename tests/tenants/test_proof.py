@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from allauth.mfa.models import Authenticator
+from allauth.mfa.signals import authenticator_added
 from allauth.usersessions.models import UserSession
 from django.contrib.auth import authenticate
 from django.core.management.base import CommandError
@@ -38,6 +39,7 @@ from tenants.actions import (
 )
 from tenants.asgi import _decide
 from tenants.errors import (
+    AccessDenied,
     AddressUnproven,
     Invalid,
     InvitationGone,
@@ -363,6 +365,26 @@ def test_a_password_change_under_way_while_the_operator_joins_is_refused(
     monkeypatch.setattr(ClosedAccountAdapter, "set_password", set_late)
     assert hijack.client.post("/accounts/password/change/", form)["Location"] == LOGIN
     assert not User.objects.get(email=VICTIM).has_usable_password()
+
+
+def test_a_key_made_in_a_request_under_way_while_the_operator_joins_is_refused(
+    world: World, hijack: Hijack
+) -> None:
+    principal = principal_for_session(hijack.user, hijack.client.session)
+    assert principal is not None
+    join(console_principal("globex"), VICTIM)
+    with pytest.raises(AccessDenied):
+        create_api_key(principal, name="Late")
+
+
+def test_a_second_factor_set_up_while_the_operator_joins_is_dropped(
+    world: World, hijack: Hijack
+) -> None:
+    stale = User.objects.get(email=VICTIM)
+    join(console_principal("globex"), VICTIM)
+    late = Authenticator.objects.create(user=stale, type="totp", data={"secret": "sealed"})
+    authenticator_added.send(sender=Authenticator, request=None, user=stale, authenticator=late)
+    assert not Authenticator.objects.filter(user=stale).exists()
 
 
 def test_a_hash_renewed_at_sign_in_does_not_bring_an_ended_password_back(
