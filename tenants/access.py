@@ -113,7 +113,7 @@ def memberships_of(user: User) -> list[Membership]:
     for membership_id, tenant_id in rows:
         with tenant_scope(tenant_id), transaction.atomic():
             membership = _active_membership(membership_id)
-            if membership is not None and _lets_in(membership):
+            if membership is not None and _is_admitted(membership):
                 found.append(membership)
     return sorted(found, key=lambda membership: membership.tenant.name)
 
@@ -254,7 +254,7 @@ def _is_present(membership: Membership) -> bool:
     return membership.is_active and membership.is_open_to_account
 
 
-def _lets_in(membership: Membership) -> bool:
+def _is_admitted(membership: Membership) -> bool:
     """Tell whether the account of an active membership may act in its company now."""
     return membership.tenant.suspended_at is None and membership.is_open_to_account
 
@@ -278,7 +278,7 @@ def _membership(*, membership_id: Any) -> QuerySet[Membership]:
 
 
 def _principal(membership: Membership, *, since: datetime | None) -> Principal | None:
-    if since is None or not _lets_in(membership):
+    if since is None or not _is_admitted(membership):
         return None
     if membership.signed_out_at is not None and membership.signed_out_at > since:
         return None

@@ -26,9 +26,9 @@ from django.utils.translation import gettext_lazy as _
 from tenants.access import choose_membership, memberships_of, principal_for_session
 from tenants.actions import prove_by_reset
 from tenants.actions.proof import lock_account
-from tenants.local import served_address
+from tenants.local import read_served_address
 from tenants.models import Membership, User
-from tenants.sign_in_limits import password_attempt, remember_device, start_attempt
+from tenants.sign_in_limits import get_password_attempt, remember_device, start_attempt
 
 SESSION_SIGNED_IN = "signed_in_at"
 DEFAULT_ADDRESS = "http://127.0.0.1:8000"
@@ -66,7 +66,7 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Count the try at a password; allauth's own limits would lock the owner out."""
-        self._attempt = password_attempt(request, str(credentials.get("email") or ""))
+        self._attempt = get_password_attempt(request, str(credentials.get("email") or ""))
         start_attempt(request, self._attempt)
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
@@ -79,7 +79,7 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def set_password(self, user: User, password: str) -> None:
         """Store a new password, unless another was stored since this request began.
 
-        Whoever was shut out meanwhile must not come back in through a request under way.
+        A request under way must not bring back access that has ended meanwhile.
         """
         former = user.password
         user.set_password(password)
@@ -102,13 +102,13 @@ def base_url(request: HttpRequest | None) -> str:
     """Return this installation's address without a slash at the end: where its links lead.
 
     Without PUBLIC_URL it is the address at which the server took the connection, or, for
-    commands, the one at which `manage.py up` serves. The Host header is whatever its sender
-    wrote: it has no part in a link.
+    commands, the one at which `manage.py up` serves. The Host header is chosen by the client,
+    so it never becomes part of a link.
     """
     if settings.PUBLIC_URL:
         return str(settings.PUBLIC_URL)
     if request is None:
-        return served_address(Path(settings.DATA_DIR)) or DEFAULT_ADDRESS
+        return read_served_address(Path(settings.DATA_DIR)) or DEFAULT_ADDRESS
     host, port = request.META.get("SERVER_NAME", ""), request.META.get("SERVER_PORT", "")
     if not host or not str(port).isdigit():  # a Unix socket has neither
         return DEFAULT_ADDRESS
@@ -154,7 +154,7 @@ def end_other_sign_ins(*, request: HttpRequest, user: User, **kwargs: Any) -> No
 
 def note_proof(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
     """After a link for a new password was used, note that it proves the address."""
-    password_attempt(request, user.email).forget()
+    get_password_attempt(request, user.email).forget()
     if prove_by_reset(user.pk, keep_sign_in=request.session.session_key):
         messages.info(
             request,

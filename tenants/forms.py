@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants.errors import AtriumError
 from tenants.models import User
-from tenants.sign_in_limits import code_attempt, start_attempt
+from tenants.sign_in_limits import get_code_attempt, start_attempt
 
 PASSWORD_RULE = _("At least eight characters, and not a common one.")
 
@@ -79,7 +79,7 @@ class LimitedCode:
 
     def clean_code(self) -> str:
         """Check the code, unless this place has to wait."""
-        attempt = code_attempt(context.request, self.user)
+        attempt = get_code_attempt(context.request, self.user)
         start_attempt(context.request, attempt)
         code: str = super().clean_code()  # type: ignore[misc]
         attempt.succeed()

@@ -79,7 +79,7 @@ def serving(data_dir: Path) -> Iterator[IO[str]]:
         file.truncate(0)
 
 
-def served_address(data_dir: Path) -> str:
+def read_served_address(data_dir: Path) -> str:
     """Return the address at which `up` serves from the data folder, "" where it does not.
 
     A server on every interface is reached here at the loopback one.

@@ -32,6 +32,7 @@ FREE_TRIES = 5
 MAX_WAIT_SECONDS = 300
 FAILURES_SECONDS = 3600  # failures of a place are forgotten so long after the last one
 MAX_SIGN_INS_PER_MINUTE = 30  # of one account from one place: each costs a slow hash
+TURN_SECONDS = 1800  # for so long a place may use its turn
 DEVICE_SECONDS = 180 * 86_400
 DEVICE_SALT = "tenants.device"
 
@@ -49,23 +50,23 @@ class Turns:
     interval: int
     max_wait: int
 
-    def take(self, key: str, place: str) -> int:
-        """Count a try, as a failure for now, and return 0, or the seconds until its turn."""
-        if cache.get(key, 0) >= self.free_failures and (wait := self._wait(key, place)):
-            return wait
-        _add(key, 1, seconds=self.period)
-        return 0
-
-    def _wait(self, key: str, place: str) -> int:
+    def get_wait(self, key: str, place: str) -> int:
+        """Return the seconds until a place may try, giving it a turn where it needs one."""
+        if cache.get(key, 0) < self.free_failures:
+            return 0
         now, turn = time.time(), f"{key}:{place}"
         due: float | None = cache.get(turn)
         if due is None:
             due = min(self._next(key, now) * self.interval, now + self.max_wait)
-            cache.set(turn, due, timeout=2 * self.max_wait)
-        if due > now:
-            return math.ceil(due - now)
-        # Of two requests that come at once the one that deletes the turn uses it.
-        return 0 if cache.delete(turn) else self.interval
+            cache.set(turn, due, timeout=self.max_wait + TURN_SECONDS)
+        return max(0, math.ceil(due - now))
+
+    def use(self, key: str, place: str) -> bool:
+        """Count a try, as a failure for now; False where its turn was used by another request."""
+        if cache.get(key, 0) >= self.free_failures and not cache.delete(f"{key}:{place}"):
+            return False
+        _add(key, 1, seconds=self.period)
+        return True
 
     def _next(self, key: str, now: float) -> int:
         """Return the number of the next free interval since the epoch."""
@@ -104,16 +105,24 @@ class Attempt:
             if not cache.add(until, time.time() + wait, timeout=wait):
                 _add(self.pair, -1, seconds=FAILURES_SECONDS)
                 return max(1, math.ceil(float(cache.get(until, 0)) - time.time()))
-        begun: list[str] = []
-        for key, turns in self.turns:
-            if wait := turns.take(key, self.pair):
-                for counted in begun:
-                    _add(counted, -1, seconds=turns.period)
-                _add(self.pair, -1, seconds=FAILURES_SECONDS)
-                cache.delete(until)
-                return wait
-            begun.append(key)
+        if wait := self._take_turns():
+            _add(self.pair, -1, seconds=FAILURES_SECONDS)
+            cache.delete(until)
+            return wait
         cache.touch(self.pair, FAILURES_SECONDS)
+        return 0
+
+    def _take_turns(self) -> int:
+        """Use a turn at each counter and return 0, or use none and return the seconds to wait."""
+        if wait := max((turns.get_wait(key, self.pair) for key, turns in self.turns), default=0):
+            return wait
+        used: list[str] = []
+        for key, turns in self.turns:
+            if not turns.use(key, self.pair):
+                for used_key in used:
+                    _add(used_key, -1, seconds=turns.period)
+                return turns.interval
+            used.append(key)
         return 0
 
     def succeed(self) -> None:
@@ -129,27 +138,27 @@ class Attempt:
         cache.delete(f"{self.pair}:until")
 
 
-def password_attempt(request: HttpRequest, email: str) -> Attempt:
+def get_password_attempt(request: HttpRequest, email: str) -> Attempt:
     """Return the try at the password of an address, whether or not it has an account."""
-    account, device = _hashed("password", email.lower()), known_device(request, email)
+    account, device = _hash("password", email.lower()), find_known_device(request, email)
     if device is not None:
-        return Attempt(pair=_hashed(account, "device", device))
+        return Attempt(pair=_hash(account, "device", device))
     address = get_ip(request)
     return Attempt(
-        pair=_hashed(account, "address", address),
+        pair=_hash(account, "address", address),
         turns=(
             (account, PASSWORDS_OF_ACCOUNT),
-            (_hashed("passwords", "address", address), PASSWORDS_FROM_ADDRESS),
+            (_hash("passwords", "address", address), PASSWORDS_FROM_ADDRESS),
         ),
     )
 
 
-def code_attempt(request: HttpRequest, user: User) -> Attempt:
+def get_code_attempt(request: HttpRequest, user: User) -> Attempt:
     """Return the try at the second factor of an account."""
-    account, device = _hashed("code", str(user.pk)), known_device(request, user.email)
+    account, device = _hash("code", str(user.pk)), find_known_device(request, user.email)
     if device is not None:
-        return Attempt(pair=_hashed(account, "device", device))
-    place = _hashed(account, "address", get_ip(request))
+        return Attempt(pair=_hash(account, "device", device))
+    place = _hash(account, "address", get_ip(request))
     return Attempt(pair=place, turns=((account, CODES_OF_ACCOUNT),))
 
 
@@ -182,9 +191,9 @@ def set_wait_status(request: HttpRequest, response: HttpResponse) -> HttpRespons
     return response
 
 
-def known_device(request: HttpRequest, email: str) -> str | None:
+def find_known_device(request: HttpRequest, email: str) -> str | None:
     """Return the id of the device, where this account has signed in on it with this password."""
-    cookie = request.COOKIES.get(_cookie_name(email))
+    cookie = request.COOKIES.get(_get_cookie_name(email))
     if cookie is None:
         return None
     try:
@@ -193,17 +202,17 @@ def known_device(request: HttpRequest, email: str) -> str | None:
     except (signing.BadSignature, TypeError, KeyError):
         return None
     user = User.objects.filter(email=email.lower()).first()
-    if user is None or not constant_time_compare(fingerprint, _fingerprint(user)):
+    if user is None or not constant_time_compare(fingerprint, _compute_fingerprint(user)):
         return None
     return device
 
 
 def remember_device(request: HttpRequest, response: HttpResponse, user: User) -> None:
     """Set the cookie by which the device is known, after a sign-in that was complete."""
-    device = known_device(request, user.email) or secrets.token_urlsafe(12)
-    kept = {"device": device, "fingerprint": _fingerprint(user)}
+    device = find_known_device(request, user.email) or secrets.token_urlsafe(12)
+    kept = {"device": device, "fingerprint": _compute_fingerprint(user)}
     response.set_cookie(
-        _cookie_name(user.email),
+        _get_cookie_name(user.email),
         signing.dumps(kept, salt=DEVICE_SALT),
         max_age=DEVICE_SECONDS,
         path="/accounts/",
@@ -213,16 +222,16 @@ def remember_device(request: HttpRequest, response: HttpResponse, user: User) ->
     )
 
 
-def _fingerprint(user: User) -> str:
+def _compute_fingerprint(user: User) -> str:
     # Of the account and its password: after a new one a device has to become known again.
     return salted_hmac(DEVICE_SALT, f"{user.pk}:{user.password}").hexdigest()[:32]
 
 
-def _cookie_name(email: str) -> str:
+def _get_cookie_name(email: str) -> str:
     return f"device_{salted_hmac(DEVICE_SALT, email.lower()).hexdigest()[:16]}"
 
 
-def _hashed(*parts: str) -> str:
+def _hash(*parts: str) -> str:
     return "sign-in:" + hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:40]
 
 

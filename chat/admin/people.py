@@ -225,8 +225,8 @@ class InvitationAdmin(MadeOnceAdmin):
     ) -> HttpResponseBase:
         """Mail the link; where no mail can be sent, and for the operator, show it once.
 
-        Whoever holds the link passes for the person invited. An admin is shown only links that
-        prove no address.
+        The holder of the link passes for the invited person, so an admin is shown only links
+        that prove no address.
         """
         principal = principal_of(request)
         assert principal is not None

@@ -146,7 +146,7 @@ def accept_invitation(
             raise InvitationGone
         is_taken_over = False
         if user is None:
-            user, is_taken_over = _account_of(row, password)
+            user, is_taken_over = _take_account(row, password)
         else:
             user = _lock_joining(user)
         membership = add_membership(
@@ -161,7 +161,7 @@ def accept_invitation(
     return membership
 
 
-def _account_of(invitation: Invitation, password: str | None) -> tuple[User, bool]:
+def _take_account(invitation: Invitation, password: str | None) -> tuple[User, bool]:
     """Return the new account of a locked invitation, or the one taken over, and which it is."""
     found = User.objects.filter(email=invitation.email).first()
     if found is None:

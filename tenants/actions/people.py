@@ -53,15 +53,15 @@ def join(
     with tenant_scope(principal.tenant_id), transaction.atomic():
         # Asked first: a refusal must not end anybody's credentials.
         if Membership.objects.filter(user__email=address, removed_at=None).exists():
-            raise _is_member_already(address)
-    user, created = account_for_operator(address, password)
+            raise _build_member_error(address)
+    user, created = get_account_for_operator(address, password)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         membership = add_membership(user, role=role, name=name)
         audit.record(principal, "member.joined", name, member=str(membership.pk), role=role)
     return membership, created
 
 
-def account_for_operator(address: str, password: str | None) -> tuple[User, bool]:
+def get_account_for_operator(address: str, password: str | None) -> tuple[User, bool]:
     """Return the account of a clean address and whether it is new, for the operator to trust.
 
     One that exists without proof of its address loses its credentials first. Must run outside
@@ -117,7 +117,7 @@ def add_membership(
         )
         return made
     if former.removed_at is None:
-        raise _is_member_already(user.email)
+        raise _build_member_error(user.email)
     former.role, former.name, former.email = role, name, user.email
     former.removed_at = former.disabled_at = None
     former.created_at = timezone.now()
@@ -125,7 +125,7 @@ def add_membership(
     return former
 
 
-def _is_member_already(address: str) -> Invalid:
+def _build_member_error(address: str) -> Invalid:
     return Invalid(_("%s is a member already.") % address, param="email")
 
 

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from tenants.actions.people import account_for_operator
+from tenants.actions.people import get_account_for_operator
 from tenants.actions.proof import has_memberships, lock_account
 from tenants.clean import clean_email_address
 from tenants.errors import Invalid, NotAllowed, NotFound
@@ -37,7 +37,7 @@ def create_operator(
     found = User.objects.filter(email=address).first()
     if found is not None and not existing:
         _refuse_member(found)
-    user, created = account_for_operator(address, password)
+    user, created = get_account_for_operator(address, password)
     with transaction.atomic():
         user = lock_account(user.pk)
         if not existing:

@@ -21,9 +21,9 @@ from tenants.sign_in_limits import (
     PASSWORDS_FROM_ADDRESS,
     PASSWORDS_OF_ACCOUNT,
     Attempt,
-    code_attempt,
-    known_device,
-    password_attempt,
+    find_known_device,
+    get_code_attempt,
+    get_password_attempt,
     remember_device,
 )
 from tests.tenants.test_profile import code_for, one_moment, with_second_factor
@@ -126,11 +126,11 @@ def test_a_device_is_known_for_one_account_and_one_password(world: World) -> Non
     device = Client()
     post(device, PASSWORD, address=HERE)
     request = request_from(HERE, device)
-    assert known_device(request, ALICE) is not None
-    assert known_device(request, "bob@acme.example") is None
+    assert find_known_device(request, ALICE) is not None
+    assert find_known_device(request, "bob@acme.example") is None
     world.acme.alice.user.set_password("fresh-grape-77")  # type: ignore[union-attr]
     world.acme.alice.user.save()  # type: ignore[union-attr]
-    assert known_device(request, ALICE) is None
+    assert find_known_device(request, ALICE) is None
 
 
 @pytest.mark.parametrize("value", ["", "x", "x:y:z", "ü", "W10:1:2"])
@@ -140,7 +140,7 @@ def test_a_made_up_device_is_unknown(world: World, value: str) -> None:
     [name] = [name for name in device.cookies if name.startswith("device_")]
     request = request_from(HERE)
     request.COOKIES = {name: value}
-    assert known_device(request, ALICE) is None
+    assert find_known_device(request, ALICE) is None
 
 
 def test_the_cookie_of_one_account_does_not_serve_another(world: World) -> None:
@@ -151,19 +151,19 @@ def test_the_cookie_of_one_account_does_not_serve_another(world: World) -> None:
     [bobs] = [name for name in bob.cookies if name.startswith("device_")]
     request = request_from(HERE)
     request.COOKIES = {bobs: alices.value}
-    assert known_device(request, "bob@acme.example") is None
+    assert find_known_device(request, "bob@acme.example") is None
 
 
 def test_a_device_keeps_its_id_from_one_sign_in_to_the_next(world: World) -> None:
     device = Client()
     post(device, PASSWORD, address=HERE)
     request = request_from(HERE, device)
-    before = known_device(request, ALICE)
+    before = find_known_device(request, ALICE)
     response = HttpResponse()
     assert world.acme.alice.user is not None
     remember_device(request, response, world.acme.alice.user)
     request.COOKIES = {name: morsel.value for name, morsel in response.cookies.items()}
-    assert known_device(request, ALICE) == before
+    assert find_known_device(request, ALICE) == before
 
 
 def test_the_cookie_goes_to_the_sign_in_pages_only_and_to_no_script(world: World) -> None:
@@ -195,7 +195,7 @@ def test_an_office_signs_in_at_nine(world: World, skip: Skip) -> None:
 
 
 def test_one_account_signs_in_at_a_bounded_rate(world: World, skip: Skip) -> None:
-    attempt = password_attempt(request_from(HERE), ALICE)
+    attempt = get_password_attempt(request_from(HERE), ALICE)
     for _time in range(MAX_SIGN_INS_PER_MINUTE):
         assert attempt.begin() == 0
         attempt.succeed()
@@ -207,12 +207,14 @@ def test_one_account_signs_in_at_a_bounded_rate(world: World, skip: Skip) -> Non
 def crowd(number: int) -> None:
     """Let a botnet fail once at the account from each of `number` addresses."""
     for host in range(number):
-        password_attempt(request_from(f"10.0.{host // 250}.{host % 250}"), ALICE).begin()
+        get_password_attempt(request_from(f"10.0.{host // 250}.{host % 250}"), ALICE).begin()
 
 
 def test_guesses_from_many_addresses_take_turns(world: World, skip: Skip) -> None:
     crowd(PASSWORDS_OF_ACCOUNT.free_failures)
-    waits = [password_attempt(request_from(f"10.1.0.{host}"), ALICE).begin() for host in range(60)]
+    waits = [
+        get_password_attempt(request_from(f"10.1.0.{host}"), ALICE).begin() for host in range(60)
+    ]
     # One in each interval, and beyond the longest wait together.
     assert 0 not in waits
     assert waits == sorted(waits)
@@ -238,7 +240,7 @@ def test_the_owner_gets_a_turn_in_a_crowd_and_on_a_known_device_needs_none(
 
 def test_a_turn_is_good_for_one_try(world: World, skip: Skip) -> None:
     crowd(PASSWORDS_OF_ACCOUNT.free_failures)
-    attempt = password_attempt(request_from(HERE), ALICE)
+    attempt = get_password_attempt(request_from(HERE), ALICE)
     skip(attempt.begin())
     assert attempt.begin() == 0
     assert attempt.begin() > 0
@@ -246,13 +248,22 @@ def test_a_turn_is_good_for_one_try(world: World, skip: Skip) -> None:
 
 def test_one_address_that_tries_many_accounts_takes_turns(world: World, skip: Skip) -> None:
     for number in range(PASSWORDS_FROM_ADDRESS.free_failures):
-        password_attempt(request_from(HERE), f"p{number}@acme.example").begin()
-    assert password_attempt(request_from(HERE), ALICE).begin() > 0
-    assert password_attempt(request_from(STRANGER), ALICE).begin() == 0
+        get_password_attempt(request_from(HERE), f"p{number}@acme.example").begin()
+    assert get_password_attempt(request_from(HERE), ALICE).begin() > 0
+    assert get_password_attempt(request_from(STRANGER), ALICE).begin() == 0
+
+
+def test_the_turns_at_both_counters_come_together(world: World, skip: Skip) -> None:
+    crowd(PASSWORDS_OF_ACCOUNT.free_failures + 100)
+    for number in range(PASSWORDS_FROM_ADDRESS.free_failures):
+        get_password_attempt(request_from(HERE), f"p{number}@acme.example").begin()
+    attempt = get_password_attempt(request_from(HERE), ALICE)
+    skip(attempt.begin())
+    assert attempt.begin() == 0
 
 
 def test_tries_at_once_do_not_slip_past_the_count(world: World) -> None:
-    attempt = password_attempt(request_from(HERE), ALICE)
+    attempt = get_password_attempt(request_from(HERE), ALICE)
 
     def begin(_number: int) -> int:
         try:
@@ -290,7 +301,7 @@ def test_codes_from_many_addresses_take_turns(world: World, skip: Skip) -> None:
     user = world.acme.alice.user
     assert user is not None
     begun = [
-        code_attempt(request_from(f"10.0.0.{host}"), user).begin() == 0
+        get_code_attempt(request_from(f"10.0.0.{host}"), user).begin() == 0
         for host in range(CODES_OF_ACCOUNT.free_failures + 20)
     ]
     assert begun.count(True) == CODES_OF_ACCOUNT.free_failures

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from tenants.actions import create_operator
 from tenants.json_output import JsonCommand
-from tenants.password_link import password_link
+from tenants.password_links import describe_password
 
 
 class Command(JsonCommand):
@@ -33,5 +33,5 @@ class Command(JsonCommand):
         )
         found: dict[str, Any] = {"id": user.pk, "email": user.email, "created": created}
         line = f"{user.email} is an operator of this installation."
-        added, says = password_link(user, created, options["password"])
+        added, says = describe_password(user, created, options["password"])
         return {**found, **added}, line + says

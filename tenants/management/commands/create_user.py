@@ -10,7 +10,7 @@ from tenants.access import console_principal
 from tenants.actions import join
 from tenants.json_output import JsonCommand
 from tenants.models import Role
-from tenants.password_link import password_link
+from tenants.password_links import describe_password
 
 
 class Command(JsonCommand):
@@ -48,5 +48,5 @@ class Command(JsonCommand):
         }
         line = f"{membership.email} is {membership.role} of {principal.tenant.name}."
         assert membership.user is not None
-        added, says = password_link(membership.user, created, options["password"])
+        added, says = describe_password(membership.user, created, options["password"])
         return {**found, **added}, line + says

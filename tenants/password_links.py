@@ -14,7 +14,9 @@ _RESET = (
 )
 
 
-def password_link(user: User, created: bool, password: str | None) -> tuple[dict[str, Any], str]:
+def describe_password(
+    user: User, created: bool, password: str | None
+) -> tuple[dict[str, Any], str]:
     """Return what to add to a command's JSON object and to its line for people.
 
     A link stands there for a new account without a password, and for one whose address was
