@@ -235,7 +235,16 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""  # allauth's own has the Host header in it
 ACCOUNT_USER_DISPLAY = "tenants.accounts.display_name"
+# Tries at passwords and codes are limited by tenants.sign_in_limits. A link is a secret that
+# nobody guesses: its use is limited by link, or loosely, since an office shares an address.
+ACCOUNT_RATE_LIMITS = {
+    "login": "",
+    "login_failed": "",
+    "signup": "20/m/key",
+    "reset_password_from_key": "200/m/ip",
+}
 ACCOUNT_FORMS = {
     "login": "tenants.forms.SignInForm",
     "reset_password": "tenants.forms.ResetForm",
@@ -262,6 +271,8 @@ try:
     globals().update(mail_settings(EMAIL_URL))
 except ValueError as error:
     raise ImproperlyConfigured(f"EMAIL_URL cannot be used: {error}") from None
+if EMAIL_URL and not PUBLIC_URL:
+    raise ImproperlyConfigured("EMAIL_URL needs PUBLIC_URL: links in mails must lead here.")
 DEFAULT_FROM_EMAIL = read("str", "DEFAULT_FROM_EMAIL", "atrium@localhost")
 
 # Transport

@@ -141,7 +141,7 @@ def memberships_of(user: User) -> list[Membership]:
     for membership_id, tenant_id in rows:
         with tenant_scope(tenant_id), transaction.atomic():
             membership = _active_membership(membership_id)
-            if membership is not None and membership.tenant.suspended_at is None:
+            if membership is not None and _is_admitted(membership):
                 found.append(membership)
     return sorted(found, key=lambda membership: membership.tenant.name)
 
@@ -185,7 +185,7 @@ def principal_for_session(user: Any, session: SessionBase) -> Principal | None:
         return None
     limit = CompanyOnly.of_session(session)
     operated = session.get(SESSION_OPERATED_TENANT)
-    if operated and user.is_superuser and limit is None:
+    if operated and user.is_operator and limit is None:
         return operator_principal(user, UUID(operated))
     chosen = session.get(SESSION_MEMBERSHIP)
     if not chosen:
@@ -304,7 +304,12 @@ def _opens(membership: Membership) -> bool:
 
 
 def _is_present(membership: Membership) -> bool:
-    return membership.is_active and (membership.user is None or membership.user.is_active)
+    return membership.is_active and membership.is_open_to_account
+
+
+def _is_admitted(membership: Membership) -> bool:
+    """Tell whether the account of an active membership may act in its company now."""
+    return membership.tenant.suspended_at is None and membership.is_open_to_account
 
 
 @Written
@@ -326,7 +331,7 @@ def _membership(*, membership_id: Any) -> QuerySet[Membership]:
 
 
 def _principal(membership: Membership, *, since: datetime | None) -> Principal | None:
-    if membership.tenant.suspended_at is not None or since is None:
+    if since is None or not _is_admitted(membership):
         return None
     if membership.signed_out_at is not None and membership.signed_out_at > since:
         return None

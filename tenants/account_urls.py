@@ -11,13 +11,13 @@ from django.urls import path, re_path
 
 from tenants.factor_views import CodePage, set_up_company_factor, sign_in_waived
 from tenants.recent_sign_in import whole_account
-from tenants.views import PasswordReset, SignIn
+from tenants.views import PasswordReset, SignIn, answer_waits
 
 urlpatterns = [
-    path("login/", SignIn.as_view(), name="account_login"),
+    path("login/", answer_waits(SignIn.as_view()), name="account_login"),
     path("logout/", account.logout, name="account_logout"),
     path("inactive/", account.account_inactive, name="account_inactive"),
-    path("reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
+    path("reauthenticate/", answer_waits(account.reauthenticate), name="account_reauthenticate"),
     path(
         "password/change/", whole_account(account.password_change), name="account_change_password"
     ),
@@ -34,10 +34,10 @@ urlpatterns = [
         name="account_reset_password_from_key_done",
     ),
     path("second-factor/", whole_account(mfa.index), name="mfa_index"),
-    path("second-factor/code/", CodePage.as_view(), name="mfa_authenticate"),
+    path("second-factor/code/", answer_waits(CodePage.as_view()), name="mfa_authenticate"),
     path("second-factor/waived/", sign_in_waived, name="sign_in_waived"),
     path("second-factor/company/", set_up_company_factor, name="company_factor"),
-    path("second-factor/confirm/", mfa.reauthenticate, name="mfa_reauthenticate"),
+    path("second-factor/confirm/", answer_waits(mfa.reauthenticate), name="mfa_reauthenticate"),
     path("second-factor/app/on/", whole_account(totp.activate_totp), name="mfa_activate_totp"),
     path("second-factor/app/off/", whole_account(totp.deactivate_totp), name="mfa_deactivate_totp"),
     path(

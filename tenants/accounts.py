@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import password_changed, password_reset, password_set
+from allauth.account.signals import user_logged_in as sign_in_completed
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.models import Authenticator
+from allauth.mfa.signals import authenticator_added
 from allauth.usersessions.models import UserSession
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
-from django.http import HttpRequest
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -25,10 +32,15 @@ from tenants.access import (
     principal_for_session,
 )
 from tenants.account_events import enter_company
+from tenants.actions import prove_by_reset
+from tenants.actions.proof import lock_account
 from tenants.actions.second_factors import end_waivers
+from tenants.local import read_served_address
 from tenants.models import Membership, User
+from tenants.sign_in_limits import get_password_attempt, remember_device, start_attempt
 
 SESSION_SIGNED_IN = "signed_in_at"
+DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 
 
 class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -39,7 +51,6 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         "account_inactive": _("This account is closed."),
         "email_password_mismatch": _("The e-mail address or the password is not right."),
         "incorrect_password": _("This is not your password."),
-        "too_many_login_attempts": _("Too many failed tries: wait a few minutes."),
         "rate_limited": _("That was too often: wait a few minutes."),
     }
 
@@ -62,6 +73,29 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Return to the profile, where the change began."""
         return "/profile/"
 
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Count the try at a password; allauth's own limits would lock the owner out."""
+        self._attempt = get_password_attempt(request, str(credentials.get("email") or ""))
+        start_attempt(request, self._attempt)
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """Check a password, and forget this place's failures where it is right."""
+        user: User | None = super().authenticate(request, **credentials)
+        if user is not None:
+            self._attempt.succeed()
+        return user
+
+    def set_password(self, user: User, password: str) -> None:
+        """Store a new password, unless another was stored since this request began.
+
+        A request under way must not bring back access that has ended meanwhile.
+        """
+        former = user.password
+        user.set_password(password)
+        unchanged = User.objects.filter(pk=user.pk, password=former)
+        if not unchanged.update(password=user.password):
+            raise ImmediateHttpResponse(HttpResponseRedirect("/accounts/login/"))
+
     def get_reset_password_from_key_url(self, key: str) -> str:
         """Return the link in the mail, on our public address."""
         path = f"/accounts/password/reset/key/{key}/"
@@ -74,12 +108,23 @@ def display_name(user: User) -> str:
 
 
 def base_url(request: HttpRequest | None) -> str:
-    """Return this installation's address without a slash at the end."""
+    """Return this installation's address without a slash at the end: where its links lead.
+
+    Without PUBLIC_URL it is the address at which the server took the connection, or, for
+    commands, the one at which `manage.py up` serves. The Host header is chosen by the client,
+    so it never becomes part of a link.
+    """
     if settings.PUBLIC_URL:
         return str(settings.PUBLIC_URL)
     if request is None:
-        return "http://127.0.0.1:8000"
-    return request.build_absolute_uri("/").rstrip("/")
+        return read_served_address(Path(settings.DATA_DIR)) or DEFAULT_ADDRESS
+    host, port = request.META.get("SERVER_NAME", ""), request.META.get("SERVER_PORT", "")
+    if not host or not str(port).isdigit():  # a Unix socket has neither
+        return DEFAULT_ADDRESS
+    scheme = request.scheme or "http"
+    shown = f"[{host}]" if ":" in host else host
+    default = {"http": "80", "https": "443"}.get(scheme)
+    return f"{scheme}://{shown}" if str(port) == default else f"{scheme}://{shown}:{port}"
 
 
 def landing_page(request: HttpRequest) -> str:
@@ -91,7 +136,7 @@ def landing_page(request: HttpRequest) -> str:
         return "/"
     user = request.user
     assert isinstance(user, User)  # nosec B101 - landing is for the signed-in
-    if user.is_superuser and limit is None:
+    if user.is_operator and limit is None:
         return "/admin/"
     return "/companies/" if memberships_for_session(user, request.session) else "/no-company/"
 
@@ -129,9 +174,37 @@ def end_other_sign_ins(*, request: HttpRequest, user: User, **kwargs: Any) -> No
             sign_in.end()
 
 
+def note_proof(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """After a link for a new password was used, note that it proves the address."""
+    get_password_attempt(request, user.email).forget()
+    if prove_by_reset(user.pk, keep_sign_in=request.session.session_key):
+        messages.info(
+            request,
+            _(
+                "Your e-mail address is confirmed. The second factor, API keys and sign-ins "
+                "that this account had before have ended."
+            ),
+        )
+
+
+def note_device(*, request: HttpRequest, response: HttpResponse, user: User, **kwargs: Any) -> None:
+    """After a sign-in with all its steps, let the device be known at the next one."""
+    remember_device(request, response, user)
+
+
+def drop_late_factor(*, user: User, authenticator: Authenticator, **kwargs: Any) -> None:
+    """Remove a second factor whose set-up began before the account's credentials ended."""
+    with transaction.atomic():
+        if lock_account(user.pk).password != user.password:
+            authenticator.delete()
+
+
 def connect_signals() -> None:
     """Listen to sign-ins, new passwords and what is recorded of accounts."""
     account_events.connect_signals()
     user_logged_in.connect(remember_sign_in, dispatch_uid="tenants.remember_sign_in")
+    sign_in_completed.connect(note_device, dispatch_uid="tenants.note_device")
+    authenticator_added.connect(drop_late_factor, dispatch_uid="tenants.drop_late_factor")
+    password_reset.connect(note_proof, dispatch_uid="tenants.note_proof")
     for signal in (password_changed, password_set, password_reset):
         signal.connect(end_other_sign_ins, dispatch_uid="tenants.end_other_sign_ins")

@@ -145,6 +145,13 @@ class WrongAccount(AtriumError):
     http_status = 409
 
 
+class AddressUnproven(AtriumError):
+    """Confirm your address first: set a new password with "Forgot your password?"."""
+
+    code = "address_unproven"
+    http_status = 403
+
+
 class SignInFirst(AtriumError):
     """This did not work. If you have an account with this address, sign in first."""
 

@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 
 from allauth.account import forms as account_forms
 from allauth.account.internal.flows.login import record_authentication
-from allauth.core import context, ratelimit
+from allauth.core import context
 from allauth.mfa.base import forms as mfa_forms
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
@@ -18,7 +18,8 @@ from django.utils.translation import gettext_lazy as _
 from tenants.access import CompanyOnly
 from tenants.actions import use_company_code
 from tenants.errors import AtriumError
-from tenants.models import Membership
+from tenants.models import Membership, User
+from tenants.sign_in_limits import get_code_attempt, start_attempt
 
 PASSWORD_RULE = _("At least eight characters, and not a common one.")
 
@@ -75,8 +76,22 @@ class ConfirmForm(WithoutPlaceholders, account_forms.ReauthenticateForm):  # typ
     helps = {"password": ""}
 
 
-class CodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
-    """A code at sign-in: of the account, or of a second factor for one company only."""
+class LimitedCode:
+    """Mixin that limits tries at a code by place; allauth's limit locks the owner out."""
+
+    user: User
+
+    def clean_code(self) -> str:
+        """Check the code, unless this place has to wait."""
+        attempt = get_code_attempt(context.request, self.user)
+        start_attempt(context.request, attempt)
+        code: str = super().clean_code()  # type: ignore[misc]
+        attempt.succeed()
+        return code
+
+
+class AnyCodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
+    """A code of the account, or of a second factor for one company only."""
 
     labels = {"code": _("Code from your app, or a recovery code")}
     membership: Membership | None = None
@@ -87,15 +102,13 @@ class CodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore
         try:
             return str(super().clean_code())
         except forms.ValidationError:
-            if self._refusing is None:  # too many tries: no code is looked at
+            if self._refusing is None:
                 raise
             code = str(self.cleaned_data["code"])
             self.membership = use_company_code(self.user, code)
             if self.membership is None:
                 super()._emit_authentication_failed(self._refusing)
                 raise
-            key = f"mfa-auth-user-{self.user.pk}"  # as allauth's check_rate_limit has it
-            ratelimit.clear(context.request, action="login_failed", key=key)
             return code
 
     def _emit_authentication_failed(self, authenticator: Authenticator) -> None:
@@ -110,7 +123,11 @@ class CodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore
         record_authentication(context.request, self.user, method="mfa", type="company")
 
 
-class ConfirmCodeForm(WithoutPlaceholders, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
+class CodeForm(LimitedCode, AnyCodeForm):
+    """A code at sign-in."""
+
+
+class ConfirmCodeForm(LimitedCode, WithoutPlaceholders, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
     """A code once more."""
 
     labels = {"code": _("Code from your app, or a recovery code")}

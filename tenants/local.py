@@ -79,6 +79,18 @@ def serving(data_dir: Path) -> Iterator[IO[str]]:
         file.truncate(0)
 
 
+def read_served_address(data_dir: Path) -> str:
+    """Return the address at which `up` serves from the data folder, "" where it does not.
+
+    A server on every interface is reached here at the loopback one.
+    """
+    try:
+        address = (data_dir / "up.lock").read_text().strip()
+    except OSError:
+        return ""
+    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
 def announce(data_dir: Path, address: str) -> None:
     """Leave the address for whoever finds the lock taken; only under `serving`."""
     (data_dir / "up.lock").write_text(address)

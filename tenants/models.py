@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.hashers import check_password
 from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import RegexValidator
 from django.db import models
@@ -113,7 +114,11 @@ class UserManager(BaseUserManager["User"]):
     """Users sign in by e-mail, compared without case."""
 
     def create_user(self, email: str, password: str | None = None, **flags: Any) -> User:
-        """Insert a user; without a password they can only set one through a reset link."""
+        """Insert a user for the operator, so with a proven address.
+
+        Without a password they can only set one through a reset link.
+        """
+        flags.setdefault("address_proven_at", timezone.now())
         user = self.model(email=self.normalize_email(email).lower(), **flags)
         user.set_password(password)
         user.save(using=self._db)
@@ -136,6 +141,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=timezone.now)
+    # When the owner of the address was known to hold this account; None: never (decision 0016).
+    address_proven_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -151,6 +158,24 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def is_operator(self) -> bool:
+        """True for a platform operator whose address is proven."""
+        return self.is_active and self.is_superuser and self.address_proven_at is not None
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """Compare, and renew the hash where it is of an older kind and still the stored one.
+
+        Django's own method would store the old password again where it was replaced meanwhile.
+        """
+        stored = self.password
+
+        def renew(password: str) -> None:
+            self.set_password(password)
+            User.objects.filter(pk=self.pk, password=stored).update(password=self.password)
+
+        return check_password(raw_password, stored, renew)
 
 
 def _is_somebody() -> models.Q:
@@ -227,6 +252,8 @@ class Membership(TenantModel):
     reading_acknowledged_at = models.DateTimeField(null=True, editable=False)
     # Until then one sign-in to this company may go without the account's second factor.
     factor_waived_until = models.DateTimeField(null=True, editable=False)
+    # Set where this company's invitation made the account: it opens without a proven address.
+    admits_unproven = models.BooleanField(default=False, editable=False)
     # Counted by a trigger: it grows with each change that a form shows.
     version = models.IntegerField(default=1, db_default=1, editable=False)
 
@@ -265,6 +292,14 @@ class Membership(TenantModel):
         """True while this membership opens doors."""
         return self.disabled_at is None and self.removed_at is None
 
+    @property
+    def is_open_to_account(self) -> bool:
+        """True where the account may act here: active, and proven or made by this company."""
+        if self.user is None:
+            return True
+        is_trusted = self.user.address_proven_at is not None or self.admits_unproven
+        return self.user.is_active and is_trusted
+
 
 class InvitationQuerySet(TenantQuerySet["Invitation"]):
     """Invitations of the tenant in scope."""
@@ -295,6 +330,8 @@ class Invitation(TenantModel):
     )
     created_at = models.DateTimeField(_("sent"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(_("valid until"), editable=False)
+    # Whether only the owner of the address, or the operator, was given the link.
+    proves_address = models.BooleanField(default=False, editable=False)
     accepted_at = models.DateTimeField(_("accepted"), null=True, editable=False)
     withdrawn_at = models.DateTimeField(_("withdrawn"), null=True, editable=False)
 

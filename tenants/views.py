@@ -8,7 +8,7 @@ from typing import Any
 
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.views import LoginView, PasswordResetView
-from allauth.decorators import rate_limit
+from allauth.core import ratelimit
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib import messages
@@ -53,6 +53,7 @@ from tenants.errors import (
 from tenants.forms import JoinForm, NewAccountForm, ProfileForm, show_error
 from tenants.models import Membership, User
 from tenants.reading import MAX_OPENINGS, periods_of, readings_of
+from tenants.sign_in_limits import remember_device, set_wait_status
 
 View = Callable[..., HttpResponse]
 
@@ -100,6 +101,16 @@ class PasswordReset(PasswordResetView):  # type: ignore[misc]
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add whether mail is set up."""
         return {**super().get_context_data(**kwargs), "mail": bool(settings.EMAIL_URL)}
+
+
+def answer_waits(view: View) -> View:
+    """Answer 429 where a try at a password or a code has to wait."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return set_wait_status(request, view(request, *args, **kwargs))
+
+    return answered
 
 
 @require_safe
@@ -155,7 +166,8 @@ def no_company(request: HttpRequest) -> HttpResponse:
     place = landing_page(request)
     if place != "/no-company/":
         return HttpResponseRedirect(place)
-    return render(request, "tenants/no_company.html", {"address": _user(request).email})
+    shown = {"address": _user(request).email, "mail": bool(settings.EMAIL_URL)}
+    return render(request, "tenants/no_company.html", shown)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -180,6 +192,7 @@ def profile(request: HttpRequest) -> HttpResponse:
         **_reading_of(principal),
         "several": len(memberships_for_session(_user(request), request.session)) > 1,
         "company_only": not opens_whole_account(request.session),
+        "mail": bool(settings.EMAIL_URL),
         "second_factor": Authenticator.objects.filter(user=_user(request)).exists(),
     }
     return render(request, "tenants/profile.html", shown, status=_status_of(form))
@@ -188,7 +201,6 @@ def profile(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 @sensitive_post_parameters("password")
-@rate_limit(action="signup")  # type: ignore[untyped-decorator]
 @answers_errors
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """Show an invitation, and let the invited join with an old or a new account.
@@ -196,6 +208,10 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     Signed out, the page is the same whether or not the address has an account.
     """
     found = find_invitation(token)
+    # By invitation, not by address: an office may join at the same time.
+    if not ratelimit.consume(request, action="signup", key=token):
+        refused: HttpResponse = ratelimit.respond_429(request)
+        return refused
     user = _user(request) if request.user.is_authenticated else None
     if user is not None and not opens_whole_account(request.session):
         raise FactorNeeded
@@ -203,13 +219,19 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         shown = {"invitation": found, "address": user.email, "wrong": WrongAccount().message}
         return render(request, "tenants/invitation.html", shown, status=409)
     data = request.POST if request.method == "POST" else None
+    known = user is not None
+    if user is not None and user.address_proven_at is None and found.proves_address:
+        user = None  # the password may be somebody else's: the proof comes with a new one
     form = NewAccountForm(data) if user is None else JoinForm(data, initial=_names_of(user))
     if request.method == "POST" and form.is_valid():
         membership = _joined(token, user, form)
         if membership is not None:
             _enter(request, membership, signs_in=user is None)
-            return HttpResponseRedirect("/")
-    shown = {"invitation": found, "form": form, "known": user is not None}
+            entered = HttpResponseRedirect("/")
+            assert membership.user is not None  # nosec B101 - people have accounts
+            remember_device(request, entered, membership.user)
+            return entered
+    shown = {"invitation": found, "form": form, "known": known}
     return render(request, "tenants/invitation.html", shown, status=_status_of(form))
 
 

@@ -86,6 +86,7 @@ class TestRefusals:
             ({"PORT": "eighty"}, "PORT"),
             ({"DATABASE_URL": "mysql://somewhere/atrium"}, "DATABASE_URL"),
             ({"ATRIUM_RUN_SECONDS": "soon"}, "ATRIUM_RUN_SECONDS"),
+            ({"EMAIL_URL": "smtp://mail.example"}, "PUBLIC_URL"),
         ],
     )
     def test_value_that_cannot_work(

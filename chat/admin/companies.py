@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
-from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -22,9 +21,10 @@ from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidget
 
 from chat.admin.invitation_mail import mail_invitation
-from chat.admin.people import absolute, invitation_link
+from chat.admin.people import invitation_link
 from chat.admin.shown_once import shown_once
 from tenants.access import operator_principal
+from tenants.accounts import base_url
 from tenants.actions import (
     create_tenant,
     enter_tenant,
@@ -96,7 +96,7 @@ def add_company(request: HttpRequest) -> HttpResponseBase:
     if principal is None:
         raise PermissionDenied
     _invitation, token = invite(principal, fields["email"], role=Role.OWNER)
-    link = absolute(request, invitation_link(token))
+    link = base_url(request) + invitation_link(token)
     says = _("Send this link to {address}. It is shown only here and works once.").format(
         address=fields["email"]
     )
@@ -142,9 +142,10 @@ def reset_link(request: HttpRequest) -> HttpResponseBase:
     form = AddressForm(request.POST, prefix="reset")
     if not form.is_valid():
         return _page(request, reset=form)
-    base = settings.PUBLIC_URL or request.build_absolute_uri("/")
     try:
-        link = make_reset_link(_operator(request), form.cleaned_data["email"], base_url=base)
+        link = make_reset_link(
+            _operator(request), form.cleaned_data["email"], base_url=base_url(request)
+        )
     except AtriumError as error:
         form.add_error("email", error.message)
         return _page(request, reset=form)

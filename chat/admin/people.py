@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.db import models
 from django.db.models import Max, OuterRef, Subquery
@@ -24,6 +23,7 @@ from chat.admin.made_once import MadeOnceAdmin
 from chat.admin.shown_once import shown_once
 from chat.models import Thread
 from tenants.access import Principal
+from tenants.accounts import base_url
 from tenants.actions import (
     change_role,
     disable_member,
@@ -49,11 +49,6 @@ INVITATION_LABELS = {
 def invitation_link(token: str) -> str:
     """Return the path of an invitation's page."""
     return f"/invitations/{token}/"
-
-
-def absolute(request: HttpRequest, path: str) -> str:
-    """Return an address that works outside this browser."""
-    return settings.PUBLIC_URL + path if settings.PUBLIC_URL else request.build_absolute_uri(path)
 
 
 class RoleForm(TenantForm):
@@ -255,14 +250,14 @@ class InvitationAdmin(MadeOnceAdmin):
     ) -> HttpResponseBase:
         """Mail the link; where no mail can be sent, and for the operator, show it once.
 
-        Whoever holds the link passes for the person invited. An admin of one company
-        shall not make accounts in other people's names where a mail can find the person.
+        The holder of the link passes for the invited person, so an admin is shown only links
+        that prove no address.
         """
         principal = principal_of(request)
         assert principal is not None
-        link = absolute(request, invitation_link(obj.token))
+        link = base_url(request) + invitation_link(obj.token)
         onward = reverse("admin:tenants_invitation_changelist")
-        if settings.EMAIL_URL and principal.operator is None:
+        if obj.proves_address and principal.operator is None:
             messages.success(request, mail_invitation(principal.tenant, obj.email, link))
             return redirect(onward)
         says = _(

@@ -23,6 +23,7 @@ from chat.demo.models import Contact, Customer, Order, OrderLine
 from tenants.access import Principal
 from tenants.actions.companies import create_tenant
 from tenants.actions.people import join
+from tenants.actions.proof import end_unproven_credentials
 from tenants.db import call_door
 from tenants.models import Membership, Role, Tenant, User
 from tenants.scope import tenant_scope
@@ -76,8 +77,12 @@ def load() -> bool:
         equip_desks(principal, new)
         record.companies[company.slug] = str(principal.tenant_id)
     emails = [person.email for company in COMPANIES for person in company.people]
+    people = User.objects.filter(email__in=emails)
+    for user_id in people.filter(address_proven_at=None).values_list("pk", flat=True):
+        end_unproven_credentials(user_id)
+    people.filter(address_proven_at=None).update(address_proven_at=timezone.now())
     # One slow hash for all of them.
-    User.objects.filter(email__in=emails).update(password=make_password(record.password))
+    people.update(password=make_password(record.password))
     record.documents = [company.slug for company in COMPANIES]
     record.assistants = [*record.assistants, *(n for n in names if n not in record.assistants)]
     _write(record)

@@ -31,6 +31,7 @@ from tenants.actions.people import (
     sign_out_member,
     update_profile,
 )
+from tenants.actions.proof import prove_by_reset
 from tenants.actions.reading import acknowledge_reading
 from tenants.actions.second_factors import (
     end_waivers,
@@ -62,6 +63,7 @@ __all__ = [
     "leave_tenant",
     "make_reset_link",
     "named_user",
+    "prove_by_reset",
     "remove_member",
     "remove_second_factor",
     "resume_tenant",

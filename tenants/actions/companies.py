@@ -143,7 +143,7 @@ def leave_tenant(operator: User, session: SessionBase) -> None:
 
 
 def _operator_inside(operator: User, tenant_id: UUID) -> Principal:
-    if not operator.is_active or not operator.is_superuser:
+    if not operator.is_operator:
         raise NotAllowed
     principal = operator_principal(operator, tenant_id)
     if principal is None:

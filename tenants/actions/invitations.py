@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -14,9 +15,17 @@ from django.utils.translation import gettext as _
 from tenants import audit
 from tenants.access import Principal, hash_secret
 from tenants.actions.people import add_membership
+from tenants.actions.proof import end_access, lock_account, prove_address
 from tenants.clean import clean_choice, clean_email_address, clean_password, clean_text
 from tenants.db import call_door
-from tenants.errors import Invalid, InvitationGone, NotFound, SignInFirst, WrongAccount
+from tenants.errors import (
+    AddressUnproven,
+    Invalid,
+    InvitationGone,
+    NotFound,
+    SignInFirst,
+    WrongAccount,
+)
 from tenants.models import Invitation, Membership, Role, Tenant, User
 from tenants.scope import tenant_scope
 
@@ -30,13 +39,15 @@ class OpenInvitation:
     id: UUID
     tenant: Tenant
     email: str
+    proves_address: bool
 
 
 def invite(principal: Principal, email: str, *, role: str = Role.MEMBER) -> tuple[Invitation, str]:
     """Invite an address and return the invitation with its token, which is kept nowhere.
 
     Earlier open invitations of the address end. The answer is the same whether or not the
-    address has an account.
+    address has an account. Where mail is set up the link of a member of the company goes by
+    mail only; that, and a link of the operator's, proves the address to `accept_invitation`.
 
     Raises:
         NotAllowed: for members, and for admins who would make an owner. Invalid: for a bad
@@ -59,6 +70,7 @@ def invite(principal: Principal, email: str, *, role: str = Role.MEMBER) -> tupl
             token_hash=hash_secret(token),
             invited_by=principal.membership,
             expires_at=now + VALID_FOR,
+            proves_address=principal.membership is None or bool(settings.EMAIL_URL),
         )
         audit.record(
             principal, "invitation.made", address, invitation=str(invitation.pk), role=role
@@ -97,7 +109,12 @@ def find_invitation(token: str) -> OpenInvitation:
             tenant = Tenant.objects.filter(suspended_at=None).first()
             found = Invitation.objects.all().open().filter(pk=invitation_id).first()
         if tenant is not None and found is not None:
-            return OpenInvitation(id=found.pk, tenant=tenant, email=found.email)
+            return OpenInvitation(
+                id=found.pk,
+                tenant=tenant,
+                email=found.email,
+                proves_address=found.proves_address,
+            )
     raise InvitationGone
 
 
@@ -106,10 +123,15 @@ def accept_invitation(
 ) -> Membership:
     """Join through an invitation: as `user` who is signed in, else with a new account.
 
+    An invitation that proves its address also takes over an account of that address that has
+    no proof yet: `password` becomes its own, and all other credentials end.
+    Must run outside any transaction and scope.
+
     Raises:
         InvitationGone: for a used, withdrawn, expired or unknown token. WrongAccount: when
         `user` has another address. SignInFirst: when a new account cannot be made.
-        Invalid: for a bad name or password.
+        AddressUnproven: when `user` has no proven address and another company made the
+        account. Invalid: for a bad name or password.
     """
     invitation = find_invitation(token)
     name = clean_text(name, param="name", most=100)
@@ -122,24 +144,52 @@ def accept_invitation(
         row: Invitation | None = locked.first()
         if row is None:
             raise InvitationGone
+        is_taken_over = False
         if user is None:
-            user = _new_user(row.email, password)
-        membership = add_membership(user, role=row.role, name=name)
+            user, is_taken_over = _take_account(row, password)
+        else:
+            user = _lock_joining(user)
+        membership = add_membership(
+            user, role=row.role, name=name, admits_unproven=user.address_proven_at is None
+        )
         row.accepted_at = timezone.now()
         row.save(update_fields=["accepted_at"])
         actor = Principal(tenant=invitation.tenant, membership=membership, role=membership.role)
         audit.record(actor, "invitation.accepted", row.email, invitation=str(row.pk))
+    if is_taken_over:
+        end_access(user.pk)
     return membership
 
 
-def _new_user(address: str, password: str | None) -> User:
-    if User.objects.filter(email=address).exists():
+def _take_account(invitation: Invitation, password: str | None) -> tuple[User, bool]:
+    """Return the new account of a locked invitation, or the one taken over, and which it is."""
+    found = User.objects.filter(email=invitation.email).first()
+    if found is None:
+        proven_at = timezone.now() if invitation.proves_address else None
+        try:
+            with transaction.atomic():
+                made = User.objects.create_user(
+                    invitation.email, password, address_proven_at=proven_at
+                )
+        except IntegrityError:
+            raise SignInFirst from None
+        return made, False
+    if not invitation.proves_address or not found.is_active:
         raise SignInFirst
-    try:
-        with transaction.atomic():
-            return User.objects.create_user(address, password)
-    except IntegrityError:
-        raise SignInFirst from None
+    account = lock_account(found.pk)
+    if not prove_address(account, password=password):
+        raise SignInFirst
+    return account, True
+
+
+def _lock_joining(user: User) -> User:
+    """Return a signed-in account as it is now; one without proof joins who made it only."""
+    account = lock_account(user.pk)
+    if account.address_proven_at is None:
+        made_here = Membership.objects.filter(user=account, admits_unproven=True)
+        if not made_here.exists():
+            raise AddressUnproven
+    return account
 
 
 def _door(token: str) -> list[tuple[UUID, UUID]]:

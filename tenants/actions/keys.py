@@ -16,8 +16,9 @@ from django.utils.translation import gettext as _
 
 from tenants import audit
 from tenants.access import KEY_PREFIX, Principal, hash_secret
+from tenants.actions.proof import lock_account
 from tenants.clean import clean_text
-from tenants.errors import Invalid, NotAllowed, NotFound, TooManyKeys
+from tenants.errors import AccessDenied, Invalid, NotAllowed, NotFound, TooManyKeys
 from tenants.models import ACT_FOR_USERS, ApiKey, MemberKind, Membership, Role
 from tenants.scope import tenant_scope
 
@@ -59,6 +60,7 @@ def create_api_key(
         raise NotAllowed
     secret = new_secret()
     with tenant_scope(principal.tenant_id), transaction.atomic():
+        _check_account_unchanged(principal)
         if program is not None:
             member = _new_program(principal, program, kept)
         else:
@@ -76,6 +78,16 @@ def create_api_key(
         )
         audit.record(principal, "key.created", name, key=str(key.pk), member=str(member.pk))
     return key, secret
+
+
+def _check_account_unchanged(principal: Principal) -> None:
+    """Refuse a request that began before the account's credentials ended.
+
+    The lock makes the two wait for each other: what ends them sees every key made before.
+    """
+    user = principal.membership.user if principal.membership else None
+    if user is not None and lock_account(user.pk).password != user.password:
+        raise AccessDenied
 
 
 def _check_room(member: Membership) -> None:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from tenants import audit
 from tenants.access import Principal
+from tenants.actions.proof import end_unproven_credentials
 from tenants.clean import (
     clean_choice,
     clean_email_address,
@@ -35,11 +36,14 @@ def join(
     """Take a person into the company at once, and tell whether their account is new.
 
     For the operator and the command line; admins invite. An account that exists keeps its
-    password. Without `password` a new account gets one through a reset link.
+    password where its address is proven; without proof its credentials end, and the membership
+    opens once a link that the operator hands out was used. Without `password` a new account
+    gets one through such a link. Must run outside any transaction and scope.
 
     Raises:
         NotAllowed: for members and admins of the company. Invalid: for a bad address,
-        role, name or password, or somebody who is a member already.
+        role, name or password, a password for an account that exists, or somebody who is a
+        member already.
     """
     if principal.membership is not None:
         raise NotAllowed
@@ -47,28 +51,59 @@ def join(
     role = clean_choice(role, Role.values, param="role")
     name = clean_text(name or address.partition("@")[0], param="name", most=100)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        user, created = find_or_create_user(address, password)
+        # Asked first: a refusal must not end anybody's credentials.
+        if Membership.objects.filter(user__email=address, removed_at=None).exists():
+            raise _build_member_error(address)
+    user, created = get_account_for_operator(address, password)
+    with tenant_scope(principal.tenant_id), transaction.atomic():
         membership = add_membership(user, role=role, name=name)
         audit.record(principal, "member.joined", name, member=str(membership.pk), role=role)
     return membership, created
 
 
+def get_account_for_operator(address: str, password: str | None) -> tuple[User, bool]:
+    """Return the account of a clean address and whether it is new, for the operator to trust.
+
+    One that exists without proof of its address loses its credentials first. Must run outside
+    any transaction and scope.
+
+    Raises:
+        Invalid: for a bad password, or any password for an account that exists.
+    """
+    user, created = find_or_create_user(address, password)
+    if not created and end_unproven_credentials(user.pk):
+        user.refresh_from_db()
+    return user, created
+
+
 def find_or_create_user(address: str, password: str | None) -> tuple[User, bool]:
-    """Return the account of a clean address, made where there is none; within a transaction."""
+    """Return the account of a clean address, made where there is none; a new one is proven.
+
+    Raises:
+        Invalid: for a bad password, or any password for an account that exists.
+    """
     found = User.objects.filter(email=address).first()
-    if found is not None:
-        return found, False
+    if found is None:
+        if password is not None:
+            password = clean_password(password, user=User(email=address))
+        try:
+            with transaction.atomic():
+                return User.objects.create_user(address, password), True
+        except IntegrityError:
+            found = User.objects.get(email=address)
     if password is not None:
-        password = clean_password(password, user=User(email=address))
-    try:
-        with transaction.atomic():
-            return User.objects.create_user(address, password), True
-    except IntegrityError:
-        return User.objects.get(email=address), False
+        message = _("There is an account with the address %s already: give no password for it.")
+        raise Invalid(message % address, param="password")
+    return found, False
 
 
-def add_membership(user: User, *, role: str, name: str) -> Membership:
+def add_membership(
+    user: User, *, role: str, name: str, admits_unproven: bool = False
+) -> Membership:
     """Make `user` a member, or once more one; within the tenant's transaction.
+
+    `admits_unproven` lets the account in without a proven address; a membership that had it
+    keeps it.
 
     Raises:
         Invalid: for somebody who is a member already.
@@ -78,16 +113,20 @@ def add_membership(user: User, *, role: str, name: str) -> Membership:
     former: Membership | None = Membership.objects.filter(user=user).first()
     if former is None:
         made: Membership = Membership.objects.create(
-            user=user, role=role, name=name, email=user.email
+            user=user, role=role, name=name, email=user.email, admits_unproven=admits_unproven
         )
         return made
     if former.removed_at is None:
-        raise Invalid(_("%s is a member already.") % user.email, param="email")
+        raise _build_member_error(user.email)
     former.role, former.name, former.email = role, name, user.email
     former.removed_at = former.disabled_at = None
     former.created_at = timezone.now()
     former.save()
     return former
+
+
+def _build_member_error(address: str) -> Invalid:
+    return Invalid(_("%s is a member already.") % address, param="email")
 
 
 def change_role(

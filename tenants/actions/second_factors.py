@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from tenants import audit
 from tenants.access import Principal, memberships_of
 from tenants.company_factors import CompanyFactor, counter_of
+from tenants.db import call_door
 from tenants.errors import Invalid, NotAllowed, NotFound
 from tenants.models import MemberKind, Membership, Role, User
 from tenants.notices import mail_notice
@@ -126,11 +127,14 @@ def use_company_code(user: User, code: str) -> Membership | None:
 
 
 def remove_company_factors(user: User) -> None:
-    """Remove every second factor and open waiver that `user` has in single companies."""
-    for member in memberships_of(user):
-        with tenant_scope(member.tenant_id), transaction.atomic():
-            CompanyFactor.objects.filter(member=member).delete()
-            Membership.objects.filter(pk=member.pk).update(factor_waived_until=None)
+    """Remove every second factor and open waiver that `user` has in single companies.
+
+    Companies that have disabled the person are included.
+    """
+    for membership_id, tenant_id in call_door("present_memberships_of", user.pk):
+        with tenant_scope(tenant_id), transaction.atomic():
+            CompanyFactor.objects.filter(member=membership_id).delete()
+            Membership.objects.filter(pk=membership_id).update(factor_waived_until=None)
 
 
 def _is_waived(membership: Membership) -> bool:

@@ -11,37 +11,57 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from tenants import audit
-from tenants.actions.people import find_or_create_user
+from tenants.actions.people import get_account_for_operator
+from tenants.actions.proof import has_memberships, lock_account
 from tenants.actions.second_factors import FACTOR_CHANGED, remove_company_factors
 from tenants.clean import clean_email_address
-from tenants.errors import NotAllowed, NotFound
+from tenants.errors import Invalid, NotAllowed, NotFound
 from tenants.models import User
 from tenants.notices import mail_notice
 
 log = structlog.get_logger(__name__)
 
 
-def create_operator(email: str, *, password: str | None = None) -> tuple[User, bool]:
+def create_operator(
+    email: str, *, password: str | None = None, existing: bool = False
+) -> tuple[User, bool]:
     """Make the account of `email` a platform operator, and tell whether it is new.
 
-    For the command line. An account that exists keeps its password.
+    For the command line. An account that exists keeps its password where its address is
+    proven; without proof its credentials end, and the rights count once a link that the
+    operator hands out was used. Must run outside any transaction and scope.
 
     Raises:
-        Invalid: for a bad address or password.
+        Invalid: for a bad address or password, a password for an account that exists, or,
+        unless `existing`, an account that is a member of a company.
     """
     address = clean_email_address(email)
+    # Asked first, so that a refusal ends no credentials, and again under the lock.
+    found = User.objects.filter(email=address).first()
+    if found is not None and not existing:
+        _refuse_member(found)
+    user, created = get_account_for_operator(address, password)
     with transaction.atomic():
-        user, created = find_or_create_user(address, password)
+        user = lock_account(user.pk)
+        if not existing:
+            _refuse_member(user)
         user.is_staff = user.is_superuser = True
         user.save(update_fields=["is_staff", "is_superuser"])
     log.info("operator.made", user_id=user.pk)
     return user, created
 
 
+def _refuse_member(user: User) -> None:
+    if not user.is_superuser and has_memberships(user.pk):
+        message = _("{address} is a member of a company: add --existing to use this account.")
+        raise Invalid(message.format(address=user.email), param="email")
+
+
 def make_reset_link(operator: User | None, email: str, *, base_url: str) -> str:
     """Return a link with which the owner of `email` sets a new password, once.
 
-    `operator` is None on the command line; `base_url` is the address of this installation.
+    Its use proves the address. `operator` is None on the command line; `base_url` is the
+    address of this installation.
 
     Raises:
         NotAllowed: for anybody but the operator. Invalid, NotFound: for the address.
@@ -87,7 +107,7 @@ def _actor(operator: User | None) -> str:
 
 
 def _account(operator: User | None, email: str) -> User:
-    if operator is not None and not (operator.is_active and operator.is_superuser):
+    if operator is not None and not operator.is_operator:
         raise NotAllowed
     address = clean_email_address(email)
     user = User.objects.filter(email=address).first()

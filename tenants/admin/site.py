@@ -97,7 +97,7 @@ def is_owner(request: HttpRequest) -> bool:
 def is_operator(request: HttpRequest) -> bool:
     """Tell whether the signed-in person operates the platform."""
     user: Any = request.user
-    if not (user.is_authenticated and user.is_active and user.is_superuser):
+    if not (user.is_authenticated and user.is_operator):
         return False
     return opens_whole_account(request.session)
 

@@ -28,7 +28,7 @@ from tenants.errors import (
 )
 from tenants.models import AuditEvent, Membership, Tenant, User
 from tenants.reading_periods import ReadingPeriod
-from tests.world import Company, World, signed_in_session
+from tests.world import PASSWORD, Company, World, signed_in_session
 
 UNFIT = ["", "   ", "a\x00b", "\ud800", "x" * 101, "line\nbreak", 7, None]
 
@@ -269,12 +269,16 @@ def test_join_makes_an_account_and_a_membership(world: World) -> None:
 
 
 def test_join_keeps_the_password_of_an_account(world: World) -> None:
-    made, created = actions.join(
-        console_principal("acme"), "gina@globex.example", password="grape-fresh-77"
-    )
+    made, created = actions.join(console_principal("acme"), "gina@globex.example")
     user = User.objects.get(email="gina@globex.example")
     assert (made.user_id, created) == (user.pk, False)
-    assert not user.check_password("grape-fresh-77")
+    assert user.check_password(PASSWORD)
+
+
+def test_join_takes_no_password_for_an_account_that_exists(world: World) -> None:
+    with pytest.raises(Invalid):
+        actions.join(console_principal("acme"), "gina@globex.example", password="grape-fresh-77")
+    assert User.objects.get(email="gina@globex.example").check_password(PASSWORD)
 
 
 def test_join_of_a_member_is_refused(world: World) -> None:
@@ -353,7 +357,7 @@ def test_reset_link_for_nobody_says_so(world: World) -> None:
 
 
 def test_operator_is_made_of_an_account_that_exists(world: World) -> None:
-    user, created = actions.create_operator("alice@acme.example")
+    user, created = actions.create_operator("alice@acme.example", existing=True)
     assert (user.is_superuser, created) == (True, False)
 
 

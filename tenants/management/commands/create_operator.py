@@ -6,15 +6,15 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tenants.accounts import base_url
-from tenants.actions import create_operator, make_reset_link
+from tenants.actions import create_operator
 from tenants.json_output import JsonCommand
+from tenants.password_links import describe_password
 
 
 class Command(JsonCommand):
     """Makes an account the platform operator's."""
 
-    help = "Makes a platform operator; an account that exists keeps its password."
+    help = "Makes a platform operator; an account with a proven address keeps its password."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
@@ -22,15 +22,16 @@ class Command(JsonCommand):
         parser.add_argument(
             "--password", help="of a new account; without it a link to set one is printed"
         )
+        parser.add_argument(
+            "--existing", action="store_true", help="also an account that is in a company"
+        )
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
         """Make it."""
-        user, created = create_operator(options["email"], password=options["password"])
+        user, created = create_operator(
+            options["email"], password=options["password"], existing=options["existing"]
+        )
         found: dict[str, Any] = {"id": user.pk, "email": user.email, "created": created}
         line = f"{user.email} is an operator of this installation."
-        if created and options["password"] is None:
-            found["password_link"] = make_reset_link(None, user.email, base_url=base_url(None))
-            line += f"\nTo set a password: {found['password_link']}"
-        elif not created:
-            line += " The account was there already and keeps its password."
-        return found, line
+        added, says = describe_password(user, created, options["password"])
+        return {**found, **added}, line + says

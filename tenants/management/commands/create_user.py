@@ -7,16 +7,16 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from tenants.access import console_principal
-from tenants.accounts import base_url
-from tenants.actions import join, make_reset_link
+from tenants.actions import join
 from tenants.json_output import JsonCommand
 from tenants.models import Role
+from tenants.password_links import describe_password
 
 
 class Command(JsonCommand):
     """Takes a person into a company, with an account that is there already or a new one."""
 
-    help = "Takes a person into a company; an account that exists keeps its password."
+    help = "Adds a person to a company; an account with a proven address keeps its password."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
@@ -47,11 +47,6 @@ class Command(JsonCommand):
             "created": created,
         }
         line = f"{membership.email} is {membership.role} of {principal.tenant.name}."
-        if created and options["password"] is None:
-            found["password_link"] = make_reset_link(
-                None, membership.email, base_url=base_url(None)
-            )
-            line += f"\nTo set a password: {found['password_link']}"
-        elif not created:
-            line += " The account was there already and keeps its password."
-        return found, line
+        assert membership.user is not None
+        added, says = describe_password(membership.user, created, options["password"])
+        return {**found, **added}, line + says

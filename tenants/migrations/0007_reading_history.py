@@ -56,7 +56,7 @@ STATEMENTS = (PERIODS_FROM_AUDIT, END_OF_PERIODS, PERIODS_FROM_COLUMNS, DROP_GUE
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0011_privacy")]
+    dependencies = [("tenants", "0006_privacy")]
 
     operations = [
         *(migrations.RunSQL(statement, migrations.RunSQL.noop) for statement in STATEMENTS),

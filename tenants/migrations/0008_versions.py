@@ -42,7 +42,7 @@ def version_of(model: str) -> migrations.AddField:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0004_external_members")]
+    dependencies = [("tenants", "0007_reading_history")]
 
     operations = [
         version_of("tenant"),

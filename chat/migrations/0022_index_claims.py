@@ -8,7 +8,7 @@ from tenants.walls import DoorFunction
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0019_metering")]
+    dependencies = [("chat", "0021_metered_estimates")]
 
     operations = [
         migrations.AddField(

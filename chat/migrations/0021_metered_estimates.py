@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0019_metering")]
+    dependencies = [("chat", "0020_keyed_argument_hashes")]
 
     operations = [
         migrations.AddField(

@@ -6,7 +6,7 @@ from tenants.walls import DoorFunction
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0019_metering")]
+    dependencies = [("chat", "0023_versions")]
 
     operations = [
         # Tenants take turns: one with many runs that wait does not hold up the others'.

@@ -14,7 +14,7 @@ from tenants.walls import APP, TenantWall
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0004_external_members"),
+        ("tenants", "0005_proven_addresses"),
     ]
 
     operations = [

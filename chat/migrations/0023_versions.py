@@ -33,7 +33,7 @@ def version_of(model: str) -> migrations.AddField:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0036_index_claims"), ("tenants", "0015_versions")]
+    dependencies = [("chat", "0022_index_claims"), ("tenants", "0008_versions")]
 
     operations = [
         version_of("assistant"),
