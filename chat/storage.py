@@ -19,12 +19,12 @@ from django.core.files import File as Content
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from chat.conf import conf
 from chat.errors import ChatError, FileTooLarge, StorageFull, Unavailable
 from chat.models import File, StorageUse, StoreFile, Upload, UploadPart
 from chat.models.files import Purpose
+from tenants import clock
 from tenants.db import give_back
 from tenants.scope import tenant_scope
 
@@ -93,7 +93,7 @@ def keep(row: File) -> File:
         Unavailable: when it took so long that it was given up.
     """
     change_use(row.bytes)
-    row.stored_at = timezone.now()
+    row.stored_at = clock.now()
     arriving = File.objects.filter(pk=row.pk, stored_at=None, deleted_at=None)
     if not arriving.update(bytes=row.bytes, sha256=row.sha256, stored_at=row.stored_at):
         default_storage.delete(row.storage_key)
@@ -109,7 +109,7 @@ def discard(row: File) -> None:
 
 def drop(row: File) -> None:
     """Do as `discard`, within the caller's scope and transaction."""
-    File.objects.filter(pk=row.pk, stored_at=None).update(deleted_at=timezone.now())
+    File.objects.filter(pk=row.pk, stored_at=None).update(deleted_at=clock.now())
 
 
 def write(row: Row, content: BinaryIO, *, most: int) -> Written:
@@ -218,7 +218,7 @@ def let_go(key: str, *, size: int) -> None:
         filename="bytes",
         media_type="application/octet-stream",
         storage_key=key,
-        deleted_at=timezone.now(),
+        deleted_at=clock.now(),
     )
 
 
@@ -234,7 +234,7 @@ def remove(file_id: str) -> bool:
     if row.stored_at is not None:
         change_use(-row.bytes)
     StoreFile.objects.filter(file=row).delete()
-    row.deleted_at = timezone.now()
+    row.deleted_at = clock.now()
     row.save(update_fields=["deleted_at"])
     return True
 
@@ -245,7 +245,7 @@ def erase(file_id: str, *, arrive_seconds: float) -> None:
     Opens scope-bound transactions itself; the row goes last, so that a crash on
     the way leaves what is still to be done. Run it in the tenant's scope.
     """
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         row = File.objects.filter(pk=file_id).first()
         if row is None:
@@ -266,7 +266,7 @@ def give_up_parts(upload: Upload) -> None:
     Run it in the tenant's scope and a transaction that has locked the upload.
     """
     parts = list(UploadPart.objects.filter(upload=upload))
-    now = timezone.now()
+    now = clock.now()
     File.objects.bulk_create(
         [
             File(

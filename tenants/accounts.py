@@ -12,10 +12,10 @@ from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
+from tenants import clock
 from tenants.access import choose_membership, memberships_of, principal_for_session
 from tenants.models import Membership, User
 
@@ -94,7 +94,7 @@ def must_sign_in_again(session: SessionBase, membership: Membership) -> bool:
 
 def remember_sign_in(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
     """At sign-in note the moment, and choose the membership where there is only one."""
-    request.session[SESSION_SIGNED_IN] = timezone.now().isoformat()
+    request.session[SESSION_SIGNED_IN] = clock.now().isoformat()
     memberships = memberships_of(user)
     if len(memberships) == 1:
         choose_membership(request.session, memberships[0])

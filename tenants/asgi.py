@@ -13,8 +13,8 @@ import structlog
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.http import HttpRequest
-from django.utils import timezone
 
+from tenants import clock
 from tenants.access import Principal, principal_for_session
 from tenants.db import in_db
 from tenants.middleware import log_ids
@@ -55,7 +55,7 @@ class PrincipalSocketMiddleware:
         """Decide once, at the handshake; the watcher takes it from there."""
         session_key = _session_key(scope)
         # Before the decision: an end that falls between it and the watcher's first look counts.
-        since = timezone.now()
+        since = clock.now()
         principal = await principal_of_cookie(scope)
         structlog.contextvars.bind_contextvars(request_id=str(uuid4()))
         if principal is not None:

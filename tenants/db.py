@@ -20,6 +20,7 @@ from django.db.backends.postgresql.base import Cursor
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
+from tenants import clock
 from tenants.scope import TenantScopeError, scoped_tenant_id
 from tenants.walls import SETTING
 
@@ -102,6 +103,9 @@ def install_tenant_setting(connection: BaseDatabaseWrapper, **kwargs: Any) -> No
         isinstance(wrapper, TenantSetting) for wrapper in connection.execute_wrappers
     ):
         connection.execute_wrappers.append(TenantSetting(connection))
+    if not clock.is_measured() and connection.vendor == "postgresql":
+        with connection.wrap_database_errors:
+            clock.measure(connection.connection)
 
 
 def connect_signals() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -29,6 +28,7 @@ from chat.models import Run, RunStatus, ToolCall
 from chat.models.assistants import BusyPolicy
 from chat.models.usage import with_cost
 from chat.tools import registry
+from tenants import clock
 from tenants.access import Principal
 from tenants.written import Written
 
@@ -207,7 +207,7 @@ class RunView(ApiView):
         """Retrieve it; a client that polls is told when to ask again."""
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
-            young = timezone.now() - run.created_at < timedelta(seconds=5)
+            young = clock.now() - run.created_at < timedelta(seconds=5)
             poll_after = None if run.ended_at else 200 if young else 1000
             return self.answer(rendered(run), poll_after=poll_after)
 

@@ -16,7 +16,6 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError, transaction
 from django.http import StreamingHttpResponse
-from django.utils import timezone
 
 from chat.api import events
 from chat.api.events import Place, Sequencer
@@ -30,6 +29,7 @@ from chat.runs.stored import read_thread
 from chat.runs.worker import worker
 from chat.upstream.patience import Patience
 from chat.wire import with_contents
+from tenants import clock
 from tenants.access import Principal
 from tenants.db import in_db
 from tenants.scope import tenant_scope
@@ -209,7 +209,7 @@ def _watching(principal: Principal) -> Iterator[Access]:
             membership=principal.membership_id,
             key=counted[0],
             sign_in=None,
-            since=timezone.now(),
+            since=clock.now(),
             close=access.end,
         )
     )

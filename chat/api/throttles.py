@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from django.core.cache import cache
 
 from chat.conf import conf
 from chat.errors import ChatError
+from tenants import clock
 from tenants.access import Principal
 
 WINDOW = 60
@@ -59,7 +59,7 @@ def count_request(principal: Principal, *, times: int = 1) -> Rate:
     One that does the work of many counts as so many.
     """
     assert principal.key is not None
-    now = time.time()
+    now = clock.now().timestamp()
     minute, reset = int(now // WINDOW), WINDOW - int(now % WINDOW)
     rates = []
     for whose, counted, limit in (

@@ -13,18 +13,20 @@ from uuid import UUID
 
 import structlog
 from django.db import DatabaseError
+from django.utils import timezone
 
 from chat.conf import conf
 from chat.models.reasons import Reason
 from chat.runs import loop, recovery
 from chat.runs.answer import close_cut
-from chat.runs.claims import Claim, ClaimLapsed
+from chat.runs.claims import Claim, ClaimLapsed, unbegun_claims
 from chat.runs.forwarding import elsewhere
 from chat.runs.live import LiveRun, hub
 from chat.runs.revocation import Watched, what_is_over
 from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
+from tenants import clock
 from tenants.db import Lane, in_db, in_lane, is_lost
 
 log = structlog.get_logger(__name__)
@@ -94,7 +96,7 @@ class Worker:
 
     async def start(self) -> None:
         """Register the process and begin to beat, watch and recover."""
-        self.event_loop = asyncio.get_running_loop()
+        self.event_loop = unbegun_claims.loop = asyncio.get_running_loop()
         self.draining, self._look = False, asyncio.Event()
         await self._beat()
         elsewhere.start(self.process_id, look=self._watch)
@@ -163,6 +165,7 @@ class Worker:
     def _begin(self, started: Started) -> None:
         run = RunTask(started=started)
         self.runs[started.claim.run_id] = run
+        unbegun_claims.discard(started.claim)
         run.task = asyncio.create_task(self._execute(run))
 
     def _end(self, run_id: str, ending: Ending) -> None:
@@ -270,7 +273,9 @@ class Worker:
             sooner.clear()
 
     async def _beat(self) -> None:
-        await in_lane(Lane.WATCH, recovery.beat, self.process_id)
+        before = timezone.now()
+        beat_at = await in_lane(Lane.WATCH, recovery.beat, self.process_id)
+        clock.learn(before, beat_at, timezone.now())
         self._beaten = monotonic()
 
     async def _give_back(self, claim: Claim) -> None:
@@ -301,17 +306,26 @@ class Worker:
     async def _take_up_unattended(self) -> None:
         """Execute what names this process and is not under way here, at the second look.
 
-        At the first, its task may be about to begin.
+        Its claim was committed and the connection lost with the answer. At the first look its
+        task may be about to begin.
         """
-        claims = (claim.run_id for claim in self._abandoned)
-        known = [*self.runs, *claims]
-        found = await in_db(recovery.unattended_runs, self.process_id, known=known)
+        found = await in_db(recovery.unattended_runs, self.process_id, known=self._known_runs())
+        # What was claimed while the query was under way is known by now.
+        known = self._known_runs()
+        found = {(run_id, tenant_id) for run_id, tenant_id in found if run_id not in known}
         for run_id, tenant_id in found & self._unattended:
+            if run_id in self._known_runs():
+                continue
             log.warning("run_unattended", run_id=run_id)
             started = await in_db(recovery.take_up, tenant_id, run_id, owner=self.process_id)
             if started is not None:
                 self._begin(started)
         self._unattended = found - self._unattended
+
+    def _known_runs(self) -> set[str]:
+        """Return the runs that name this process and are not lost: begun, or about to begin."""
+        abandoned = {claim.run_id for claim in self._abandoned}
+        return {*self.runs, *abandoned, *unbegun_claims.run_ids(self.process_id)}
 
     async def _took_over(self, run_id: str, tenant_id: UUID) -> bool:
         try:
@@ -328,7 +342,7 @@ class Worker:
         another is on trial: a run that kills its process takes few along.
         """
         # One under way here is not lost, however late our heartbeat is.
-        if run_id in self.runs:
+        if run_id in self.runs or run_id in unbegun_claims.run_ids(self.process_id):
             return False
         now = monotonic()
         if now - self._beaten > conf.lapse_seconds / 2:

@@ -8,10 +8,9 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from tenants import audit
+from tenants import audit, clock
 from tenants.access import Principal, hash_secret
 from tenants.actions.people import add_membership
 from tenants.clean import clean_choice, clean_email_address, clean_password, clean_text
@@ -48,7 +47,7 @@ def invite(principal: Principal, email: str, *, role: str = Role.MEMBER) -> tupl
     if role == Role.OWNER:
         principal.require(Role.OWNER)
     token = secrets.token_urlsafe(32)
-    now = timezone.now()
+    now = clock.now()
     with tenant_scope(principal.tenant_id), transaction.atomic():
         if Membership.objects.filter(email=address, removed_at=None).exists():
             raise Invalid(_("This person is a member already."), param="email")
@@ -80,7 +79,7 @@ def withdraw_invitation(principal: Principal, invitation_id: UUID) -> Invitation
         if found is None:
             raise NotFound
         if found.accepted_at is None and found.withdrawn_at is None:
-            found.withdrawn_at = timezone.now()
+            found.withdrawn_at = clock.now()
             found.save(update_fields=["withdrawn_at"])
             audit.record(principal, "invitation.withdrawn", found.email)
     return found
@@ -125,7 +124,7 @@ def accept_invitation(
         if user is None:
             user = _new_user(row.email, password)
         membership = add_membership(user, role=row.role, name=name)
-        row.accepted_at = timezone.now()
+        row.accepted_at = clock.now()
         row.save(update_fields=["accepted_at"])
         actor = Principal(tenant=invitation.tenant, membership=membership, role=membership.role)
         audit.record(actor, "invitation.accepted", row.email, invitation=str(row.pk))
