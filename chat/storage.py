@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import BinaryIO, Protocol
@@ -21,11 +22,12 @@ from django.db import transaction
 from django.db.models import F
 
 from chat.conf import conf
-from chat.errors import ChatError, FileTooLarge, StorageFull, Unavailable
+from chat.errors import ChatError, FileTooLarge, StorageDiskFull, StorageFull, Unavailable
 from chat.models import File, StorageUse, StoreFile, Upload, UploadPart
 from chat.models.files import Purpose
 from tenants import clock
 from tenants.db import give_back
+from tenants.outages import log_outage
 from tenants.scope import tenant_scope
 
 CHUNK = 1_048_576
@@ -61,7 +63,7 @@ def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
 
     Raises:
         FileTooLarge: for more than `most` bytes, ATRIUM_FILE_BYTES where that is None.
-        Unavailable: when the disk or bucket takes nothing.
+        Unavailable: when the disk or bucket takes nothing; StorageDiskFull when it is full.
     """
     row.storage_key = new_key(row.tenant_id)
     with tenant_scope(row.tenant_id), transaction.atomic():
@@ -125,10 +127,19 @@ def write(row: Row, content: BinaryIO, *, most: int) -> Written:
     try:
         name = default_storage.save(row.storage_key, measured)
     except OSError as error:
+        _forget_half(row.storage_key)
+        if log_outage(error, work="storage"):
+            raise StorageDiskFull() from error
         log.exception("storage_failed")
         raise Unavailable() from error
     assert name == row.storage_key, "keys are random: nothing else is there"
     return Written(bytes=measured.seen, sha256=measured.sha256.hexdigest())
+
+
+def _forget_half(key: str) -> None:
+    """Give back the room of what arrived; where it cannot be done now, the row is erased later."""
+    with suppress(OSError):
+        default_storage.delete(key)
 
 
 class _Measured(Content):  # type: ignore[type-arg]

@@ -10,14 +10,15 @@ from re import Pattern
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from chat.errors import StorageFull
 from chat.storage import check_room
 from tenants.access import Principal, principal_for_key
 from tenants.asgi import principal_of_cookie
 from tenants.db import in_db
-from tenants.errors import KeyRefused, error_body
+from tenants.errors import RETRY_AFTER, KeyRefused, error_body
+from tenants.outages import log_outage, outage_of
 from tenants.scope import tenant_scope
 
 Scope = dict[str, Any]
@@ -61,7 +62,17 @@ class BodyLimit:
         self.under_way: Counter[UUID] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request unless its body is too large."""
+        """Serve the request unless its body is too large, or nobody can tell whose it is."""
+        try:
+            await self._serve_within(scope, receive, send)
+        except DatabaseError as error:
+            outage = outage_of(error)
+            if outage is None:
+                raise
+            log_outage(error, code=outage.http_status, request=f"{scope['method']} {scope['path']}")
+            await answer(send, outage.http_status, outage.code, outage.message)
+
+    async def _serve_within(self, scope: Scope, receive: Receive, send: Send) -> None:
         found, principal = await self._limit_of(scope)
         limit = found.most
         announced = dict(scope["headers"]).get(b"content-length", b"0")
@@ -159,5 +170,7 @@ async def answer(send: Send, status: int, code: str, text: str) -> None:
     headers.append((b"content-length", str(len(body)).encode()))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if status == 503:
+        headers.append((b"retry-after", str(RETRY_AFTER).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

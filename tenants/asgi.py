@@ -12,17 +12,22 @@ from uuid import uuid4
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.db import DatabaseError
 from django.http import HttpRequest
 
 from tenants import clock
 from tenants.access import Principal, principal_for_session
 from tenants.db import in_db
 from tenants.middleware import log_ids
+from tenants.outages import log_outage
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+TRY_AGAIN_LATER = 1013
 
 
 class SameOrigin:
@@ -56,8 +61,14 @@ class PrincipalSocketMiddleware:
         session_key = _session_key(scope)
         # Before the decision: an end that falls between it and the watcher's first look counts.
         since = clock.now()
-        principal = await principal_of_cookie(scope)
         structlog.contextvars.bind_contextvars(request_id=str(uuid4()))
+        try:
+            principal = await principal_of_cookie(scope)
+        except DatabaseError as error:
+            if not log_outage(error, work="handshake"):
+                raise
+            await _close_for_now(receive, send)
+            return
         if principal is not None:
             structlog.contextvars.bind_contextvars(**log_ids(principal))
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
@@ -69,6 +80,13 @@ class PrincipalSocketMiddleware:
             "asserted_membership": query.get("membership", [None])[0],
         }
         await self.app(scope, receive, send)
+
+
+async def _close_for_now(receive: Receive, send: Send) -> None:
+    """Accept a socket, since a browser sees no other reason, and have it come again later."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
 
 
 async def principal_of_cookie(scope: Scope) -> Principal | None:

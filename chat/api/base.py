@@ -25,6 +25,7 @@ from tenants.access import Principal
 from tenants.actions import admit_user
 from tenants.db import give_back
 from tenants.errors import AtriumError, BeyondKey
+from tenants.outages import outage_of
 
 POLL_HEADER = "openai-poll-after-ms"
 BETAS = {"assistants=v2": 2, "assistants=v1": 1}
@@ -158,6 +159,8 @@ class ApiView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Render refusals; anything else is our own failure, and config.urls' to answer."""
+        if outage_of(exc) is not None:
+            raise exc
         if self.request.method == "POST" and self.guards_retries and not self.is_keyless:
             forget_earlier(self.principal, self.request._request, self.body_digest)
         if isinstance(exc, AtriumError):

@@ -32,6 +32,7 @@ from chat.wire import with_contents
 from tenants import clock
 from tenants.access import Principal
 from tenants.db import in_db
+from tenants.outages import log_outage
 from tenants.scope import tenant_scope
 
 log = structlog.get_logger(__name__)
@@ -121,8 +122,9 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
                 access.patience.end()
         except NotFound:
             yield events.encode_error("not_found", "The thread was deleted.")
-        except DatabaseError:
-            log.exception("stream_not_served")
+        except DatabaseError as error:
+            if not log_outage(error, work="stream"):
+                log.exception("stream_not_served")
             yield events.encode_error("unavailable", "This cannot be read right now: try again.")
         except asyncio.CancelledError:
             if not access.over:

@@ -58,9 +58,11 @@ class UnbegunClaims:
         if self.loop is None or self.loop.is_closed():
             return
         self._keep(claim, math.inf)
-        self.loop.call_soon_threadsafe(
-            lambda: claim in self._until and self._keep(claim, monotonic() + conf.lapse_seconds)
-        )
+        self.loop.call_soon_threadsafe(self._wait_no_longer, claim)
+
+    def _wait_no_longer(self, claim: Claim) -> None:
+        if claim in self._until:
+            self._keep(claim, monotonic() + conf.lapse_seconds)
 
     def _keep(self, claim: Claim, until: float) -> None:
         with self._lock:

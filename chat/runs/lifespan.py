@@ -17,11 +17,12 @@ from django.db import DatabaseError, transaction
 from procrastinate.contrib.django import app as job_app
 from procrastinate.exceptions import ProcrastinateException
 
-from chat.runs import upstreams
+from chat.runs import recovery, upstreams
 from chat.runs.worker import worker
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants.db import in_db
+from tenants.process_identity import current_identity
 from tenants.written import write_reads
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,7 @@ async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
 
     Yields the task of the queue.
     """
+    await take_identity()
     await upstreams.warm_up()
     await worker.start()
     await warm_up_database()
@@ -79,6 +81,15 @@ async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
             await jobs
         await code_sessions().close_all()
         await upstreams.close_all()
+
+
+async def take_identity() -> None:
+    """Be who the supervisor says, and free the claims of the processes that died before."""
+    identity = current_identity()
+    if identity.process_id is not None:
+        worker.process_id = identity.process_id
+    if identity.predecessors:
+        await in_db(recovery.free_claims, identity.predecessors)
 
 
 async def warm_up_database() -> None:

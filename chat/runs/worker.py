@@ -28,6 +28,7 @@ from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants import clock
 from tenants.db import Lane, in_db, in_lane, is_lost
+from tenants.outages import log_outage
 
 log = structlog.get_logger(__name__)
 
@@ -262,9 +263,10 @@ class Worker:
         while True:
             try:
                 await work()
-            except Exception:
+            except Exception as error:
                 # The database may be away for a moment: the next beat tries again.
-                log.exception("worker_beat_failed", work=work.__name__)
+                if not log_outage(error, work=work.__name__):
+                    log.exception("worker_beat_failed", work=work.__name__)
             if sooner is None:
                 await asyncio.sleep(period)
                 continue

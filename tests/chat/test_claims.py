@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -98,8 +99,8 @@ class BusyLoop:
     def is_closed(self) -> bool:
         return False
 
-    def call_soon_threadsafe(self, callback: Any) -> None:
-        self.waiting.append(callback)
+    def call_soon_threadsafe(self, callback: Any, *args: Any) -> None:
+        self.waiting.append(partial(callback, *args))
 
     def turn(self) -> None:
         for callback in self.waiting:
