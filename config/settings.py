@@ -122,13 +122,16 @@ DATABASE_THREADS = read("int", "ATRIUM_DATABASE_THREADS", 4, least=1)
 
 # A process that froze, or whose machine left, must not keep others waiting for its locks.
 _LEFT_OPEN = read("float", "ATRIUM_TRANSACTION_IDLE_SECONDS", 10, least=0.5)
+# Whoever waits longer for a row is told to try again: a few waiting statements stop a process.
+_LOCK = read("float", "ATRIUM_LOCK_SECONDS", 5, least=0.05)
 CONNECTION: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
-    "options": f"-c idle_in_transaction_session_timeout={round(_LEFT_OPEN * 1000)}",
+    "options": f"-c idle_in_transaction_session_timeout={round(_LEFT_OPEN * 1000)} "
+    f"-c lock_timeout={round(_LOCK * 1000)}",
 }
 
 
@@ -145,8 +148,9 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
     if parsed.get("ENGINE") != "django.db.backends.postgresql":
         raise ImproperlyConfigured(f"{variable} must begin with postgresql://.")
     if pool:
-        # A lane of threads for work, one for tools, two threads for files, one for heartbeats.
-        size = 2 * DATABASE_THREADS + 3 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
+        # A lane of threads for work, one for tools, two threads for files, one for heartbeats, one
+        # for autosaves.
+        size = 2 * DATABASE_THREADS + 4 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
         # The pool pauses longer after each failure; who asks anew, every second or two, does not.
         wait = read("float", "ATRIUM_DATABASE_WAIT_SECONDS", 5, least=0.1)
         patience = {"timeout": wait, "reconnect_timeout": 1}

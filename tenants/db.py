@@ -35,11 +35,13 @@ class Lane(Enum):
     TOOLS = "tools"
     FILES = "files"
     WATCH = "watch"
+    AUTOSAVE = "autosave"
 
 
-FEW_THREADS = {Lane.WATCH: 1, Lane.FILES: 2}
+FEW_THREADS = {Lane.WATCH: 1, Lane.FILES: 2, Lane.AUTOSAVE: 1}
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.3
+LOCK_NOT_AVAILABLE = "55P03"
 
 log = structlog.get_logger(__name__)
 
@@ -124,6 +126,18 @@ def _run_and_give_back(fn: Callable[[], T]) -> T:
         give_back()
 
 
+def _wait_for_locks(fn: Callable[[], T]) -> T:
+    """Run `fn` again while it meets locks, for a minute at most: it holds up nothing but files."""
+    give_up = monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return fn()
+        except OperationalError as error:
+            state = getattr(error.__cause__, "sqlstate", None)
+            if state != LOCK_NOT_AVAILABLE or monotonic() > give_up:
+                raise
+
+
 def give_back() -> None:
     """Let others have this thread's connections; one within a transaction stays."""
     for connection in connections.all(initialized_only=True):
@@ -160,7 +174,10 @@ async def in_lane(lane: Lane, fn: Callable[P, T], *args: P.args, **kwargs: P.kwa
         threads = FEW_THREADS.get(lane, settings.DATABASE_THREADS)
         _executors[lane] = ThreadPoolExecutor(threads, thread_name_prefix=lane.value)
     context = contextvars.copy_context()
-    call = partial(context.run, _run_and_give_back, partial(fn, *args, **kwargs))
+    work = partial(fn, *args, **kwargs)
+    if lane is Lane.FILES:
+        work = partial(_wait_for_locks, work)
+    call = partial(context.run, _run_and_give_back, work)
     return await asyncio.get_running_loop().run_in_executor(_executors[lane], call)
 
 

@@ -19,6 +19,7 @@ from pytest_django import DjangoDbBlocker
 from tests.cited import check_citations
 from tests.database import HEARTBEATS, TestDatabase, test_database
 from tests.log_scan import scanned_log
+from tests.reaper import begin_watch, end_watch
 from tests.server import RUNNING, Server, only, serve
 from tests.world import World, build_world
 
@@ -36,6 +37,7 @@ hypothesis.settings.load_profile("atrium")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settings that differ under test: cheap passwords, static files as they lie."""
+    begin_watch()
     settings.SECRET_KEY, settings.SALT_KEY = "x" * 50, ["y" * 50]
     settings.PASSWORD_HASHERS = ["tests.passwords.OneRound", *settings.PASSWORD_HASHERS]
     settings.STORAGES = {
@@ -44,6 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
     }
     settings.WHITENOISE_AUTOREFRESH = True
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave no process behind."""
+    end_watch()
 
 
 @pytest.hookimpl(tryfirst=True)

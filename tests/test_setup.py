@@ -25,6 +25,7 @@ from tenants.local import announce, serving
 from tests.clock import WAIT_SECONDS, wait_until
 from tests.database import data_dir as suite_dir
 from tests.ports import reserved_port
+from tests.reaper import watch_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "SECRET_KEY", "FIELD_ENCRYPTION_KEYS", "PORT")
@@ -65,6 +66,7 @@ def data_dir() -> Iterator[Path]:
     """One data folder for this module; the database in it is made by the first command."""
     folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
     folder.chmod(0o711)
+    watch_cluster(folder)
     yield folder
     if (cluster := embedded.locate(folder)) is not None:
         cluster.stop()

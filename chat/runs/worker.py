@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 ACCESS_ENDED = failed(Reason.ACCESS_ENDED)
 SERVER_ERROR = failed(Reason.SERVER_ERROR)
+HAND_OVER_SECONDS = 5.0
 
 
 @dataclass(kw_only=True)
@@ -85,6 +86,7 @@ class Worker:
     _abandoned: dict[Claim, bool] = field(default_factory=dict)
     # What named this process at the last look and was not under way here.
     _unattended: set[tuple[str, UUID]] = field(default_factory=set)
+    _draining: asyncio.Task[None] | None = None
     _look: asyncio.Event = field(default_factory=asyncio.Event)
     _beaten: float = 0.0  # in seconds of time.monotonic
 
@@ -109,17 +111,18 @@ class Worker:
         ):
             self._tasks.append(asyncio.create_task(self._repeat(period, work, sooner)))
 
+    def begin_drain(self) -> None:
+        """Take no more runs from now on, and begin to hand over those under way."""
+        if self._draining is None:
+            self.draining = True
+            self._draining = asyncio.create_task(self._hand_over())
+
     async def drain(self) -> None:
-        """Take no more runs, give those under way some time, then hand them over."""
-        self.draining = True
-        tasks = [run.task for run in self.runs.values() if run.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=conf.drain_seconds)
-        for run in list(self.runs.values()):
-            run.end(None)
-        left = [run.task for run in self.runs.values() if run.task is not None]
-        if left:
-            await asyncio.wait(left, timeout=conf.drain_seconds)
+        """Take no more runs, give those under way some time, then hand them over and leave."""
+        self.begin_drain()
+        assert self._draining is not None
+        await self._draining
+        self._draining = None
         await elsewhere.stop()
         for task in self._tasks:
             task.cancel()
@@ -132,6 +135,16 @@ class Worker:
             # Without a database to tell, the heartbeat lapses by itself.
             log.exception("worker_left_untold")
         self.event_loop = None
+
+    async def _hand_over(self) -> None:
+        tasks = [run.task for run in self.runs.values() if run.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=conf.drain_seconds)
+        for run in list(self.runs.values()):
+            run.end(None)
+        left = [run.task for run in self.runs.values() if run.task is not None]
+        if left:
+            await asyncio.wait(left, timeout=HAND_OVER_SECONDS)
 
     async def finished(self, run_id: str) -> None:
         """Wait until a run that is under way here has ended."""
