@@ -78,14 +78,15 @@ def _watch_children() -> None:
         create(child, *args, **kwargs)
         _tell(pid=child.pid, started=start_of(child.pid))
 
-    subprocess.Popen.__init__ = reported  # type: ignore[method-assign]
+    subprocess.Popen.__init__ = reported  # type: ignore[assignment, method-assign]
 
 
 def _tell(**what: object) -> None:
     for process in _reaper:
         assert process.stdin is not None
-        process.stdin.write(f"{json.dumps(what)}\n")
-        process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(f"{json.dumps(what)}\n")
+            process.stdin.flush()
 
 
 def start_of(pid: int) -> str | None:
@@ -122,7 +123,7 @@ def reap(told: TextIO) -> None:
 
 
 def descendants_of(pid: int) -> list[int]:
-    """Return the processes below this one."""
+    """Return the processes below this one, but for those that watch over others."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -130,8 +131,17 @@ def descendants_of(pid: int) -> list[int]:
         except OSError:
             continue
         for child in children:
-            found += [child, *descendants_of(child)]
+            if not is_reaper(child):
+                found += [child, *descendants_of(child)]
     return found
+
+
+def is_reaper(pid: int) -> bool:
+    """Return True for another watch, which has databases to stop."""
+    try:
+        return "tests.reaper" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return False
 
 
 def _kill(pid: int) -> None:

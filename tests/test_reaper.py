@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.clock import wait_until
-from tests.reaper import start_of
+from tests.reaper import is_reaper, start_of
 
 ROOT = Path(__file__).resolve().parent.parent
 # A server (what ignores Ctrl-C), a frozen one, one with a child, and a database.
@@ -84,7 +84,7 @@ def interrupt(run: subprocess.Popen[bytes]) -> None:
 def kill_workers(run: subprocess.Popen[bytes]) -> None:
     """Kill the processes that execute tests, then their parent."""
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-    for pid in (*map(int, children), run.pid):
+    for pid in (*(int(child) for child in children if not is_reaper(int(child))), run.pid):
         os.kill(pid, signal.SIGKILL)
 
 

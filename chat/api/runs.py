@@ -282,7 +282,8 @@ class EventsView(ApiView):
         """Stream what the client lacks: all without `Last-Event-ID`."""
         with_content = includes_content(self.query(IncludeQuery))
         said = request.headers.get(EVENT_HEADER)
-        at = events.BEFORE_RUN if said is None else events.place_of(said)
+        # An empty one is what a client sends that has seen no event.
+        at = events.place_of(said) if said else events.BEFORE_RUN
         if at is None:
             raise InvalidInput(f"The header {EVENT_HEADER} names no event.")
         check_room(self.principal)

@@ -161,9 +161,9 @@ async def run_jobs(**options: Any) -> None:
     while True:
         try:
             await work_off(**options)
-        except (ProcrastinateException, OSError):
+        except (ProcrastinateException, OSError) as error:
             # The queue's own worker ends with the first error of its connection.
-            log.exception("job_queue_interrupted")
+            log.error("job_queue_interrupted", error=type(error).__qualname__)
         await asyncio.sleep(QUEUE_PAUSE)
 
 

@@ -131,9 +131,10 @@ class Worker:
         try:
             # In the lane of the heartbeats, so that none comes after it.
             await in_lane(Lane.WATCH, recovery.leave, self.process_id)
-        except DatabaseError:
+        except DatabaseError as error:
             # Without a database to tell, the heartbeat lapses by itself.
-            log.exception("worker_left_untold")
+            if not log_outage(error, work="leave"):
+                log.exception("worker_left_untold")
         self.event_loop = None
 
     async def _hand_over(self) -> None:
@@ -300,8 +301,9 @@ class Worker:
         """
         try:
             await in_db(recovery.release, claim, failed=self._abandoned[claim])
-        except DatabaseError:
-            log.exception("run_not_given_back")
+        except DatabaseError as error:
+            if not log_outage(error, work="give_back"):
+                log.exception("run_not_given_back")
         else:
             self._abandoned.pop(claim, None)
 

@@ -69,7 +69,9 @@ def test_an_upload_of_the_page_says_so(world: World, full: None, stored: Path) -
 def test_an_admin_is_told_in_the_form(world: World, full: None, stored: Path) -> None:
     file = BytesIO(b"more than ten bytes")
     file.name = "a.txt"
-    answer = world.acme.client("adam").post("/admin/chat/file/add/", {"files": file}, follow=True)
+    answer = world.acme.client("adam").post(
+        "/admin/chat/file/add/", {"documents": file}, follow=True
+    )
     assert "no room for files" in answer.content.decode()
     assert kept(world, stored) == (0, [])
 
@@ -132,3 +134,17 @@ def test_no_room_for_the_database(
     alice.client = Client(raise_request_exception=False)
     monkeypatch.setattr("django.db.backends.utils.CursorWrapper._execute", refuse)
     assert_error(alice.get("threads/thread_x"), 507, code="disk_full")
+
+
+def test_a_file_that_the_storage_does_not_give_is_told_in_the_admin(
+    world: World, adam: Api, monkeypatch: pytest.MonkeyPatch, stored: Path
+) -> None:
+    file = uploaded(adam, b"more than ten bytes")["id"]
+
+    def fail(*_args: Any, **_kwargs: Any) -> Any:
+        raise OSError("The bucket cannot be used.")
+
+    monkeypatch.setattr(FileSystemStorage, "_open", fail)
+    answer = world.acme.client("adam").get(f"/admin/chat/file/{file}/content/")
+    assert answer.status_code == 503
+    assert "try again" in answer.content.decode()

@@ -36,15 +36,19 @@ async def test_the_job_queue_goes_on_after_the_database_was_away(
     assert joined == ["joined", "joined"]
 
 
-async def test_a_signal_begins_to_drain_ahead_of_the_servers_own_end() -> None:
+def test_a_signal_begins_to_drain_ahead_of_the_servers_own_end() -> None:
     told: list[str] = []
-    begun = asyncio.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_signal: told.append("server"))
-    try:
+
+    async def serve() -> None:
+        begun = asyncio.Event()
         with lifespan.at_termination(begun.set):
             signal.raise_signal(signal.SIGTERM)
             await asyncio.wait_for(begun.wait(), WAIT_SECONDS)
         signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, lambda *_signal: told.append("server"))
+    try:
+        asyncio.run(serve())
     finally:
         signal.signal(signal.SIGTERM, before)
     assert told == ["server", "server"]
