@@ -156,4 +156,4 @@ class Unavailable(ChatError):
 
 
 class StorageDiskFull(DiskFull, Unavailable):
-    """The server has no room for files: nothing can be stored until its operator makes room."""
+    """The server has no room for files. Nothing can be stored until its operator makes room."""

@@ -16,8 +16,8 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from config.body_limit import Scope, answer
-from tenants.outages import DiskFull, log_outage, outage_of
+from config.body_limit import Scope, answer_outage
+from tenants.outages import outage_of
 
 KEPT = 16
 
@@ -48,10 +48,7 @@ class Application(ASGIHandler):
                 try:
                     await self.handle(scope, receive, send)
                 except BodyNotKept as error:
-                    full = DiskFull()
-                    where = f"{scope['method']} {scope['path']}"
-                    log_outage(error.cause, code=full.http_status, request=where)
-                    await answer(send, full.http_status, full.code, full.message)
+                    await answer_outage(scope, send, error.cause)
 
     async def read_body(self, receive: Any) -> Any:
         """Spool the body.

@@ -64,16 +64,10 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request unless its body is too large, or nobody can tell whose it is."""
         try:
-            await self._serve_within(scope, receive, send)
+            found, principal = await self._limit_of(scope)
         except DatabaseError as error:
-            outage = outage_of(error)
-            if outage is None:
-                raise
-            log_outage(error, code=outage.http_status, request=f"{scope['method']} {scope['path']}")
-            await answer(send, outage.http_status, outage.code, outage.message)
-
-    async def _serve_within(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found, principal = await self._limit_of(scope)
+            await answer_outage(scope, send, error)
+            return
         limit = found.most
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > limit:
@@ -91,7 +85,11 @@ class BodyLimit:
         try:
             # An admin's form tells of it itself, where it is the only one.
             if found.who != ADMIN or others:
-                full = await in_db(refusal_of, principal, others + size - AROUND_A_FILE)
+                try:
+                    full = await in_db(refusal_of, principal, others + size - AROUND_A_FILE)
+                except DatabaseError as error:
+                    await answer_outage(scope, send, error)
+                    return
                 if full is not None:
                     await answer(send, full.http_status, full.code, full.message)
                     return
@@ -161,6 +159,15 @@ def refusal_of(principal: Principal, size: int) -> StorageFull | None:
         except StorageFull as error:
             return error
     return None
+
+
+async def answer_outage(scope: Scope, send: Send, error: Exception) -> None:
+    """Answer a request that met an outage before Django saw it; raise any other error again."""
+    outage = outage_of(error)
+    if outage is None:
+        raise error
+    log_outage(error, code=outage.http_status, request=f"{scope['method']} {scope['path']}")
+    await answer(send, outage.http_status, outage.code, outage.message)
 
 
 async def answer(send: Send, status: int, code: str, text: str) -> None:
