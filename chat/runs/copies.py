@@ -35,12 +35,15 @@ class Copies:
     def __init__(self) -> None:
         self.turns: dict[str, Turn] = {}
         self.looking: asyncio.Task[None] | None = None
+        # The write of what grew, by tenant; what grows meanwhile goes together with the next.
+        self.writing: dict[UUID, asyncio.Task[None]] = {}
 
     @contextmanager
     def of(self, turn: Turn) -> Iterator[None]:
         """Copy the turn's text now and then meanwhile."""
         self.turns[turn.run.pk] = turn
         if self.looking is None or self.looking.done():
+            self.writing = {}
             # The task outlives this run, so it does not log in its name.
             self.looking = asyncio.create_task(self._look(), context=contextvars.Context())
         try:
@@ -61,8 +64,12 @@ class Copies:
                     grown[turn.claim.tenant_id].append(turn)
                 else:
                     _store([turn], insert_copy)
-            for turns in grown.values():
-                _store(turns, update_copies)
+            self.writing = {
+                tenant: task for tenant, task in self.writing.items() if not task.done()
+            }
+            for tenant, turns in grown.items():
+                if tenant not in self.writing:
+                    self.writing[tenant] = _store(turns, update_copies)
 
 
 copies = Copies()
@@ -75,12 +82,15 @@ def _is_due(turn: Turn) -> bool:
     return bool(monotonic() - draft.saved_at >= conf.partial_seconds)
 
 
-def _store(turns: Sequence[Turn], write: Callable[[Sequence[Copy]], set[str]]) -> None:
+def _store(
+    turns: Sequence[Turn], write: Callable[[Sequence[Copy]], set[str]]
+) -> asyncio.Task[None]:
     """Copy the texts as they are now, in a task that each of the turns knows."""
     made = [Copy.of(turn) for turn in turns]
     task = asyncio.create_task(_write(made, turns, write))
     for turn in turns:
         turn.saving = task
+    return task
 
 
 async def _write(

@@ -87,15 +87,16 @@ def at_termination(callback: Callable[[], None]) -> Iterator[None]:
         return
     loop, before = asyncio.get_running_loop(), {}
     for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = previous = signal.getsignal(number)
-
-        def begin(given: int, frame: Any, previous: Any = previous) -> None:
-            loop.call_soon_threadsafe(callback)
-            if callable(previous):
-                previous(given, frame)
-
+        previous = signal.getsignal(number)
         if callable(previous):  # the server's own; a process without one ends as it did
-            signal.signal(number, begin)
+            before[number] = previous
+
+    def begin(number: int, frame: Any) -> None:
+        loop.call_soon_threadsafe(callback)
+        before[signal.Signals(number)](number, frame)
+
+    for number in before:
+        signal.signal(number, begin)
     try:
         yield
     finally:
