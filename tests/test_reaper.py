@@ -15,6 +15,7 @@ import pytest
 
 from tests.clock import wait_until
 from tests.reaper import is_reaper, start_of
+from tests.server import START_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 # A server (what ignores Ctrl-C), a frozen one, one with a child, and a database.
@@ -93,9 +94,10 @@ def kill_workers(run: subprocess.Popen[bytes]) -> None:
 def test_nothing_is_left(folder: Path, options: tuple[str, ...], end: Callable[..., None]) -> None:
     run = run_sample(folder, *options)
     try:
-        wait_until(lambda: (folder / "pids").exists() or run.poll() is not None)
+        begun = folder / "pids"
+        wait_until(lambda: begun.exists() or run.poll() is not None, seconds=START_SECONDS)
         assert run.poll() is None, (folder / "log").read_text()
-        pids = [int(pid) for pid in (folder / "pids").read_text().split()]
+        pids = [int(pid) for pid in begun.read_text().split()]
         assert all(start_of(pid) is not None for pid in pids)
         end(run)
         run.wait(60)
