@@ -21,6 +21,11 @@ def now() -> datetime:
     return timezone.now() + _offset
 
 
+def offset_seconds() -> float:
+    """Return what has to be added to this host's clock."""
+    return _offset.total_seconds()
+
+
 def is_measured() -> bool:
     """Return True once this process has compared its clock with the database's."""
     return _measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from django.core.cache import cache
@@ -59,7 +60,7 @@ def count_request(principal: Principal, *, times: int = 1) -> Rate:
     One that does the work of many counts as so many.
     """
     assert principal.key is not None
-    now = clock.now().timestamp()
+    now = time.time() + clock.offset_seconds()
     minute, reset = int(now // WINDOW), WINDOW - int(now % WINDOW)
     rates = []
     for whose, counted, limit in (
