@@ -5,6 +5,7 @@ from __future__ import annotations
 from tenants.errors import AtriumError
 from tenants.errors import NotAllowed as NotAllowed
 from tenants.errors import NotFound as NotFound
+from tenants.outages import DiskFull
 
 
 class ChatError(AtriumError):
@@ -170,3 +171,7 @@ class Unavailable(ChatError):
     code = "unavailable"
     http_status = 503
     retryable = True
+
+
+class StorageDiskFull(DiskFull, Unavailable):
+    """The server has no room for files. Nothing can be stored until its operator makes room."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from django.core.cache import cache
 
 from chat.conf import conf
 from chat.errors import RateLimited
+from tenants import clock
 from tenants.access import Principal
 
 WINDOW = 60
@@ -71,14 +71,14 @@ def count_run(principal: Principal) -> None:
         ("member", f"runs:{tenant_id}:{member_id}", conf.runs_per_minute),
         ("company", f"runs:{tenant_id}", conf.runs_per_minute_per_tenant),
     ):
-        count(name, now=time.time(), limit=limit, whose=whose, what="answers").check()
+        count(name, now=clock.now_seconds(), limit=limit, whose=whose, what="answers").check()
 
 
 def count_page_request(principal: Principal) -> None:
     """Count a request of the chat page; raises RateLimited for a member who sends too many."""
     name = f"page:{principal.tenant_id}:{principal.membership_id}"
     limit = conf.page_requests_per_minute
-    count(name, now=time.time(), limit=limit, whose="member").check()
+    count(name, now=clock.now_seconds(), limit=limit, whose="member").check()
 
 
 class FrameRate:

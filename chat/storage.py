@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import BinaryIO, Protocol
@@ -19,13 +20,14 @@ from django.core.files import File as Content
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from chat.conf import conf
-from chat.errors import ChatError, FileTooLarge, StorageFull, Unavailable
+from chat.errors import ChatError, FileTooLarge, StorageDiskFull, StorageFull, Unavailable
 from chat.models import File, StorageUse, StoreFile, Upload, UploadPart
 from chat.models.files import Purpose
+from tenants import clock
 from tenants.db import give_back
+from tenants.outages import log_outage
 from tenants.scope import tenant_scope
 
 CHUNK = 1_048_576
@@ -64,7 +66,7 @@ def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
 
     Raises:
         FileTooLarge: for more than `most` bytes, ATRIUM_FILE_BYTES where that is None.
-        Unavailable: when the disk or bucket takes nothing.
+        Unavailable: when the disk or bucket takes nothing; StorageDiskFull when it is full.
     """
     row.storage_key = new_key(row.tenant_id)
     with tenant_scope(row.tenant_id), transaction.atomic():
@@ -96,7 +98,7 @@ def keep(row: File) -> File:
         Unavailable: when it took so long that it was given up.
     """
     change_use(row.bytes)
-    row.stored_at = timezone.now()
+    row.stored_at = clock.now()
     arriving = File.objects.filter(pk=row.pk, stored_at=None, deleted_at=None)
     if not arriving.update(bytes=row.bytes, sha256=row.sha256, stored_at=row.stored_at):
         default_storage.delete(row.storage_key)
@@ -112,7 +114,7 @@ def discard(row: File) -> None:
 
 def drop(row: File) -> None:
     """Do as `discard`, within the caller's scope and transaction."""
-    File.objects.filter(pk=row.pk, stored_at=None).update(deleted_at=timezone.now())
+    File.objects.filter(pk=row.pk, stored_at=None).update(deleted_at=clock.now())
 
 
 def write(row: Row, content: BinaryIO, *, most: int) -> Written:
@@ -128,10 +130,19 @@ def write(row: Row, content: BinaryIO, *, most: int) -> Written:
     try:
         name = default_storage.save(row.storage_key, measured)
     except OSError as error:
+        _forget_half(row.storage_key)
+        if log_outage(error, work="storage"):
+            raise StorageDiskFull() from error
         log.exception("storage_failed")
         raise Unavailable() from error
     assert name == row.storage_key, "keys are random: nothing else is there"
     return Written(bytes=measured.seen, sha256=measured.sha256.hexdigest())
+
+
+def _forget_half(key: str) -> None:
+    """Give back the room of what arrived; where it cannot be done now, the row is erased later."""
+    with suppress(OSError):
+        default_storage.delete(key)
 
 
 class _Measured(Content):  # type: ignore[type-arg]
@@ -230,7 +241,7 @@ def let_go(key: str, *, size: int) -> None:
         filename="bytes",
         media_type="application/octet-stream",
         storage_key=key,
-        deleted_at=timezone.now(),
+        deleted_at=clock.now(),
     )
 
 
@@ -246,7 +257,7 @@ def remove(file_id: str) -> bool:
     if row.stored_at is not None:
         change_use(-row.bytes)
     StoreFile.objects.filter(file=row).delete()
-    row.deleted_at = timezone.now()
+    row.deleted_at = clock.now()
     row.save(update_fields=["deleted_at"])
     return True
 
@@ -257,7 +268,7 @@ def erase(file_id: str, *, arrive_seconds: float) -> None:
     Opens scope-bound transactions itself; the row goes last, so that a crash on
     the way leaves what is still to be done. Run it in the tenant's scope.
     """
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         row = File.objects.filter(pk=file_id).first()
         if row is None:
@@ -278,7 +289,7 @@ def give_up_parts(upload: Upload) -> None:
     Run it in the tenant's scope and a transaction that has locked the upload.
     """
     parts = list(UploadPart.objects.filter(upload=upload))
-    now = timezone.now()
+    now = clock.now()
     File.objects.bulk_create(
         [
             File(

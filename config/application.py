@@ -16,9 +16,18 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from config.body_limit import Scope
+from config.body_limit import Scope, answer_outage
+from tenants.outages import outage_of
 
 KEPT = 16
+
+
+class BodyNotKept(Exception):
+    """The disk has no room for a request's body."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__()
+        self.cause = cause
 
 
 class Application(ASGIHandler):
@@ -33,10 +42,26 @@ class Application(ASGIHandler):
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Serve a request."""
+        """Serve a request; 507 where its body finds no room on the disk."""
         with self._thread() as thread:
             async with ThreadSensitiveContext(executor=thread):
-                await self.handle(scope, receive, send)
+                try:
+                    await self.handle(scope, receive, send)
+                except BodyNotKept as error:
+                    await answer_outage(scope, send, error.cause)
+
+    async def read_body(self, receive: Any) -> Any:
+        """Spool the body.
+
+        Raises:
+            BodyNotKept: when the disk is full.
+        """
+        try:
+            return await super().read_body(receive)
+        except OSError as error:
+            if outage_of(error) is None:
+                raise
+            raise BodyNotKept(error) from error
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """Return what all of the middleware and the view make of a request."""

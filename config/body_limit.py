@@ -10,14 +10,15 @@ from re import Pattern
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from chat.errors import StorageFull
 from chat.storage import check_room
 from tenants.access import Principal, principal_for_key
 from tenants.asgi import principal_of_cookie
 from tenants.db import in_db
-from tenants.errors import KeyRefused, error_body
+from tenants.errors import RETRY_AFTER, KeyRefused, error_body
+from tenants.outages import log_outage, outage_of
 from tenants.scope import tenant_scope
 
 Scope = dict[str, Any]
@@ -61,8 +62,12 @@ class BodyLimit:
         self.under_way: Counter[UUID] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request unless its body is too large."""
-        found, principal = await self._limit_of(scope)
+        """Serve the request unless its body is too large, or nobody can tell whose it is."""
+        try:
+            found, principal = await self._limit_of(scope)
+        except DatabaseError as error:
+            await answer_outage(scope, send, error)
+            return
         limit = found.most
         if found.who == KEY and principal is None:
             await answer(send, 401, KeyRefused.code, KeyRefused().message)
@@ -80,7 +85,11 @@ class BodyLimit:
         try:
             # An admin's form tells of it itself, where it is the only one.
             if found.who != ADMIN or others:
-                full = await in_db(refusal_of, principal, others + size - AROUND_A_FILE)
+                try:
+                    full = await in_db(refusal_of, principal, others + size - AROUND_A_FILE)
+                except DatabaseError as error:
+                    await answer_outage(scope, send, error)
+                    return
                 if full is not None:
                     await answer(send, full.http_status, full.code, full.message)
                     return
@@ -152,6 +161,15 @@ def refusal_of(principal: Principal, size: int) -> StorageFull | None:
     return None
 
 
+async def answer_outage(scope: Scope, send: Send, error: Exception) -> None:
+    """Answer a request that met an outage before Django saw it; raise any other error again."""
+    outage = outage_of(error)
+    if outage is None:
+        raise error
+    log_outage(error, code=outage.http_status, request=f"{scope['method']} {scope['path']}")
+    await answer(send, outage.http_status, outage.code, outage.message)
+
+
 async def answer(send: Send, status: int, code: str, text: str) -> None:
     """Answer a request with an error in place of the application."""
     body = json.dumps(error_body(code, text, status=status)).encode()
@@ -159,5 +177,7 @@ async def answer(send: Send, status: int, code: str, text: str) -> None:
     headers.append((b"content-length", str(len(body)).encode()))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if status == 503:
+        headers.append((b"retry-after", str(RETRY_AFTER).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

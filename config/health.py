@@ -9,11 +9,12 @@ import structlog
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
-from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 
 from chat.conf import conf
 from chat.models import Process
+from tenants import clock
+from tenants.outages import log_outage
 
 log = structlog.get_logger(__name__)
 
@@ -52,10 +53,11 @@ def readyz() -> HttpResponse:
         checks["database"] = True
         checks["migrations"] = not executor.migration_plan(executor.loader.graph.leaf_nodes())
         if checks["migrations"]:
-            since = timezone.now() - timedelta(seconds=conf.lapse_seconds)
+            since = clock.now() - timedelta(seconds=conf.lapse_seconds)
             checks["worker"] = Process.objects.filter(beat_at__gt=since).exists()
-    except Error:
+    except Error as error:
         # What is wrong with the database is the log's matter: anybody may ask this.
-        log.exception("database_not_ready")
+        if not log_outage(error, work="readyz"):
+            log.exception("database_not_ready")
     ready = all(checks.values())
     return JsonResponse({"ready": ready, "checks": checks}, status=200 if ready else 503)

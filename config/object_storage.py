@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from storages.backends.s3 import S3Storage
 
 # More of a file than this is on disk while it is read.
 MEMORY_BYTES = 8_388_608
+FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage"})
 
 
 class ObjectStorage(S3Storage):  # type: ignore[misc]
@@ -60,4 +62,17 @@ def _as_os_errors() -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError, S3UploadFailedError) as error:
+        if _has_no_room(error):
+            raise OSError(errno.ENOSPC, "The bucket is full.") from error
         raise OSError("The bucket cannot be used.") from error
+
+
+def _has_no_room(error: Exception) -> bool:
+    """Return True for what servers of this protocol answer when their disk or quota is full."""
+    refused: BaseException | None = error
+    while refused is not None and not isinstance(refused, ClientError):
+        refused = refused.__cause__ or refused.__context__
+    if refused is None:
+        return False
+    status = refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status == 507 or refused.response.get("Error", {}).get("Code") in FULL

@@ -103,7 +103,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "tenants.activity.SignInActivity",
-    "django_structlog.middlewares.RequestMiddleware",
+    "tenants.outages.RequestLog",
     "tenants.middleware.PrincipalMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
@@ -133,13 +133,16 @@ DATABASE_THREADS = read("int", "ATRIUM_DATABASE_THREADS", 4, least=1)
 
 # A process that froze, or whose machine left, must not keep others waiting for its locks.
 _LEFT_OPEN = read("float", "ATRIUM_TRANSACTION_IDLE_SECONDS", 10, least=0.5)
+# Whoever waits longer for a row is told to try again: a few waiting statements stop a process.
+_LOCK = read("float", "ATRIUM_LOCK_SECONDS", 5, least=0.05)
 CONNECTION: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
-    "options": f"-c idle_in_transaction_session_timeout={round(_LEFT_OPEN * 1000)}",
+    "options": f"-c idle_in_transaction_session_timeout={round(_LEFT_OPEN * 1000)} "
+    f"-c lock_timeout={round(_LOCK * 1000)}",
 }
 
 
@@ -157,8 +160,8 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
         raise ImproperlyConfigured(f"{variable} must begin with postgresql://.")
     if pool:
         # A lane of threads for work, one for tools, two threads for files, one for heartbeats, one
-        # that records failed sign-ins.
-        size = 2 * DATABASE_THREADS + 4 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
+        # for autosaves, one that records failed sign-ins.
+        size = 2 * DATABASE_THREADS + 5 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
         # The pool pauses longer after each failure; who asks anew, every second or two, does not.
         wait = read("float", "ATRIUM_DATABASE_WAIT_SECONDS", 5, least=0.1)
         patience = {"timeout": wait, "reconnect_timeout": 1}

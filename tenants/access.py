@@ -10,9 +10,9 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from tenants import clock
 from tenants.db import call_door
 from tenants.errors import FactorNeeded, KeyRefused, NotAllowed, NotFound, UserShutOut
 from tenants.models import ApiKey, Membership, Role, Tenant
@@ -171,7 +171,7 @@ def choose_membership(session: SessionBase, membership: Membership) -> None:
     session[SESSION_MEMBERSHIP] = {
         "id": str(membership.pk),
         "tenant": str(membership.tenant_id),
-        "at": timezone.now().isoformat(),
+        "at": clock.now().isoformat(),
     }
 
 
@@ -210,7 +210,7 @@ def principal_for_key(secret: str) -> Principal:
     hashed = hash_secret(secret)
     for key_id, tenant_id in _places_of(hashed) if secret.startswith(KEY_PREFIX) else ():
         with tenant_scope(tenant_id), transaction.atomic():
-            now = timezone.now()
+            now = clock.now()
             key = _usable_key.one(key_id=key_id, secret_hash=hashed, now=now)
             if key is None or not _opens(key.membership):
                 break
@@ -269,7 +269,7 @@ def principal_for_run(
         return None
     key = None
     if key_id is not None:
-        key = ApiKey.objects.usable(timezone.now()).filter(pk=key_id).first()
+        key = ApiKey.objects.usable(clock.now()).filter(pk=key_id).first()
         if key is None or key.membership_id not in (membership.pk, membership.sponsor_id):
             return None
     return Principal(tenant=membership.tenant, membership=membership, role=membership.role, key=key)

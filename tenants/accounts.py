@@ -20,11 +20,10 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
-from tenants import account_events
+from tenants import account_events, clock
 from tenants.access import (
     SESSION_COMPANY_ONLY,
     CompanyOnly,
@@ -155,7 +154,7 @@ def remember_sign_in(*, request: HttpRequest, user: User, **kwargs: Any) -> None
     A sign-in that went without the account's second factor (`request.company_only`) is limited
     to its company; any other ends the waivers, which are not needed any more.
     """
-    request.session[SESSION_SIGNED_IN] = timezone.now().isoformat()
+    request.session[SESSION_SIGNED_IN] = clock.now().isoformat()
     limit: CompanyOnly | None = getattr(request, "company_only", None)
     if limit is None:
         request.session.pop(SESSION_COMPANY_ONLY, None)

@@ -14,13 +14,15 @@ from uuid import uuid4
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.db import DatabaseError
 from django.http import HttpRequest
-from django.utils import timezone
 
+from tenants import clock
 from tenants.access import Principal, principal_for_session
 from tenants.db import in_db, use_lanes_as
 from tenants.errors import error_body
 from tenants.middleware import log_ids
+from tenants.outages import log_outage
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -28,6 +30,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+TRY_AGAIN_LATER = 1013
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _ORIGIN = re.compile(r"(https?)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 
@@ -104,9 +107,15 @@ class PrincipalSocketMiddleware:
         """Decide once, at the handshake; the watcher takes it from there."""
         session_key = _session_key(scope)
         # Before the decision: an end that falls between it and the watcher's first look counts.
-        since = timezone.now()
-        principal = await principal_of_cookie(scope)
+        since = clock.now()
         structlog.contextvars.bind_contextvars(request_id=str(uuid4()))
+        try:
+            principal = await principal_of_cookie(scope)
+        except DatabaseError as error:
+            if not log_outage(error, work="handshake"):
+                raise
+            await _close_for_now(receive, send)
+            return
         if principal is not None:
             use_lanes_as(principal.tenant_id)
             structlog.contextvars.bind_contextvars(**log_ids(principal))
@@ -119,6 +128,13 @@ class PrincipalSocketMiddleware:
             "asserted_membership": query.get("membership", [None])[0],
         }
         await self.app(scope, receive, send)
+
+
+async def _close_for_now(receive: Receive, send: Send) -> None:
+    """Accept a socket, since a browser sees no other reason, and have it come again later."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
 
 
 async def principal_of_cookie(scope: Scope) -> Principal | None:

@@ -19,6 +19,7 @@ from django.db.backends.postgresql.base import Cursor
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
+from tenants import clock
 from tenants.fair_executor import FairExecutor
 from tenants.scope import TenantScopeError, scoped_tenant_id
 from tenants.walls import SETTING
@@ -34,11 +35,13 @@ class Lane(Enum):
     TOOLS = "tools"
     FILES = "files"
     WATCH = "watch"
+    AUTOSAVE = "autosave"
 
 
-FEW_THREADS = {Lane.WATCH: 1, Lane.FILES: 2}
+FEW_THREADS = {Lane.WATCH: 1, Lane.FILES: 2, Lane.AUTOSAVE: 1}
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.3
+LOCK_NOT_AVAILABLE = "55P03"
 
 log = structlog.get_logger(__name__)
 
@@ -105,6 +108,9 @@ def install_tenant_setting(connection: BaseDatabaseWrapper, **kwargs: Any) -> No
         isinstance(wrapper, TenantSetting) for wrapper in connection.execute_wrappers
     ):
         connection.execute_wrappers.append(TenantSetting(connection))
+    if not clock.is_measured() and connection.vendor == "postgresql":
+        with connection.wrap_database_errors:
+            clock.measure(connection.connection)
 
 
 def connect_signals() -> None:
@@ -121,6 +127,18 @@ def _run_and_give_back(fn: Callable[[], T]) -> T:
         raise
     finally:
         give_back()
+
+
+def _wait_for_locks(fn: Callable[[], T]) -> T:
+    """Run `fn` again while it meets locks, for a minute at most: it holds up nothing but files."""
+    give_up = monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return fn()
+        except OperationalError as error:
+            state = getattr(error.__cause__, "sqlstate", None)
+            if state != LOCK_NOT_AVAILABLE or monotonic() > give_up:
+                raise
 
 
 def give_back() -> None:
@@ -159,7 +177,10 @@ async def in_lane(lane: Lane, fn: Callable[P, T], *args: P.args, **kwargs: P.kwa
         threads = FEW_THREADS.get(lane, settings.DATABASE_THREADS)
         _executors[lane] = FairExecutor(threads, name=lane.value)
     context = contextvars.copy_context()
-    call = partial(context.run, _run_and_give_back, partial(fn, *args, **kwargs))
+    work = partial(fn, *args, **kwargs)
+    if lane is Lane.FILES:
+        work = partial(_wait_for_locks, work)
+    call = partial(context.run, _run_and_give_back, work)
     tenant_id = scoped_tenant_id() or _lane_tenant.get()
     return await asyncio.wrap_future(_executors[lane].submit(tenant_id, call))
 

@@ -19,6 +19,7 @@ import secrets
 import shutil
 import signal
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,7 +73,9 @@ log_min_error_statement = panic
 log_error_verbosity = terse
 log_timezone = 'UTC'
 timezone = 'UTC'
-{durability}"""
+{recovery}{durability}"""
+# After a crash the whole file system is synced at once, not each file of the folder.
+_RECOVERY = "recovery_init_sync_method = syncfs\n" if sys.platform == "linux" else ""
 _NOT_DURABLE = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 _AUTHENTICATION = "# Written by Atrium at every start.\n" + "".join(
     f"local all {role} scram-sha-256\n" for role in (SUPERUSER, OWNER, APP)
@@ -204,7 +207,9 @@ class Cluster:
 
     def _configure(self, *, durable: bool) -> None:
         settings = _CONFIGURATION.format(
-            socket_dir=self.socket_dir, durability="" if durable else _NOT_DURABLE
+            socket_dir=self.socket_dir,
+            recovery=_RECOVERY,
+            durability="" if durable else _NOT_DURABLE,
         )
         for name, text in (("postgresql.conf", settings), ("pg_hba.conf", _AUTHENTICATION)):
             path = self.data / name

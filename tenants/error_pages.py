@@ -10,7 +10,8 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from tenants.errors import AtriumError
-from tenants.middleware import error_response
+from tenants.middleware import error_response, retry_headers
+from tenants.outages import current_outage
 
 JSON_PATHS = ("/page/", "/v1/")
 
@@ -57,10 +58,22 @@ def too_many_requests(request: HttpRequest, exception: Any = None) -> HttpRespon
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer our own failure; without the request's context, which may be what failed."""
+    outage = current_outage()
+    if outage is not None:
+        return _outage(request, outage)
     message = _("Something went wrong on our side. It has been recorded; try again later.")
     if wants_json(request):
         return error_response("server_error", message, status=500)
     return HttpResponse(render_to_string("tenants/error.html", _shown(500, message)), status=500)
+
+
+def _outage(request: HttpRequest, outage: AtriumError) -> HttpResponse:
+    """Answer where the database is away or the disk is full."""
+    status, message = outage.http_status, _(outage.message)
+    if wants_json(request):
+        return error_response(outage.code, message, status=status)
+    page = render_to_string("tenants/error.html", _shown(status, message))
+    return HttpResponse(page, status=status, headers=retry_headers(status))
 
 
 def _answer(
@@ -79,5 +92,7 @@ def _shown(status: int, message: str) -> dict[str, Any]:
         410: _("No longer valid"),
         429: _("Too many tries"),
         500: _("Our mistake"),
+        503: _("Not available right now"),
+        507: _("The disk is full"),
     }
     return {"title": titles.get(status, titles[400]), "message": message}

@@ -22,6 +22,10 @@ class AtriumError(Exception):
         super().__init__(self.message)
 
 
+# What a client waits, in seconds, before it asks again where nothing tells how long.
+RETRY_AFTER = 5
+
+
 def error_body(code: str | None, message: str, *, status: int, param: str | None = None) -> Any:
     """Return the one shape of an error in JSON, as the Assistants API has it."""
     kind = {429: "requests"}.get(status, "server_error" if status >= 500 else _INVALID)

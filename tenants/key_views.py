@@ -10,11 +10,11 @@ from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from tenants import clock
 from tenants.access import Principal
 from tenants.accounts import base_url
 from tenants.actions import create_api_key, revoke_api_key
@@ -78,7 +78,7 @@ def _member(request: HttpRequest) -> Principal:
 def _own_keys(principal: Principal) -> list[ApiKey]:
     """Return the keys that still work, the newest first."""
     with transaction.atomic():
-        own = ApiKey.objects.usable(timezone.now()).filter(membership=principal.membership)
+        own = ApiKey.objects.usable(clock.now()).filter(membership=principal.membership)
         return list(own.order_by("-created_at", "-id"))
 
 
@@ -90,7 +90,7 @@ def _made(principal: Principal, form: KeyForm) -> dict[str, str] | None:
             principal,
             name=form.cleaned_data["name"],
             scopes=[*DEFAULT_SCOPES, *([ACT_FOR_USERS] if acting else [])],
-            expires_at=timezone.now() + timedelta(days=days) if days else None,
+            expires_at=clock.now() + timedelta(days=days) if days else None,
         )
     except AtriumError as error:
         show_error(form, error)

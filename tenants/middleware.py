@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from tenants.access import Principal, principal_for_key, principal_for_session
 from tenants.actions import named_user
 from tenants.actions.external import USER_HEADER
-from tenants.errors import AtriumError, error_body
+from tenants.errors import RETRY_AFTER, AtriumError, error_body
 from tenants.scope import tenant_scope
 
 MEMBERSHIP_HEADER = "X-Atrium-Membership"
@@ -90,4 +90,10 @@ def error_response(
     code: str | None, message: str, *, status: int, param: str | None = None
 ) -> JsonResponse:
     """Return the one shape of an error in JSON."""
-    return JsonResponse(error_body(code, message, status=status, param=param), status=status)
+    body = error_body(code, message, status=status, param=param)
+    return JsonResponse(body, status=status, headers=retry_headers(status))
+
+
+def retry_headers(status: int) -> dict[str, str]:
+    """Return the headers that say when to ask again where something is away for a moment."""
+    return {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}

@@ -14,6 +14,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from tenants import clock
 from tenants.company_factors import CompanyFactor
 from tenants.constraints import tenant_constraints
 from tenants.managers import CurrentTenant, TenantManager, TenantModel, TenantQuerySet
@@ -306,7 +307,7 @@ class InvitationQuerySet(TenantQuerySet["Invitation"]):
 
     def open(self) -> InvitationQuerySet:
         """Leave out the accepted, the withdrawn and the expired."""
-        return self.filter(accepted_at=None, withdrawn_at=None, expires_at__gt=timezone.now())
+        return self.filter(accepted_at=None, withdrawn_at=None, expires_at__gt=clock.now())
 
     def for_principal(self, principal: Principal) -> InvitationQuerySet:
         """Admins see all invitations, members none."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.contrib.sessions.backends import db
 from django.db.models import QuerySet
-from django.utils import timezone
 
+from tenants import clock
 from tenants.written import Written
 
 
@@ -24,7 +24,7 @@ class SessionStore(db.SessionStore):
         return bool(key and key.isascii() and key.isalnum() and 8 <= len(key) <= 40)
 
     def _get_session_from_db(self) -> Any:
-        found = _lasting.one(session_key=self.session_key, now=timezone.now())
+        found = _lasting.one(session_key=self.session_key, now=clock.now())
         if found is None:
             self._session_key = None
         return found

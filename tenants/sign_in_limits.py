@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-import time
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -26,6 +25,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.translation import ngettext
 
+from tenants import clock
 from tenants.models import User
 
 FREE_TRIES = 5
@@ -54,7 +54,7 @@ class Turns:
         """Return the seconds until a place may try, giving it a turn where it needs one."""
         if cache.get(key, 0) < self.free_failures:
             return 0
-        now, turn = time.time(), f"{key}:{place}"
+        now, turn = clock.now_seconds(), f"{key}:{place}"
         due: float | None = cache.get(turn)
         if due is None:
             due = min(self._next(key, now) * self.interval, now + self.max_wait)
@@ -102,9 +102,9 @@ class Attempt:
         if tries > FREE_TRIES:
             wait = min(2 ** min(tries - FREE_TRIES, 16), MAX_WAIT_SECONDS)
             # Of several requests at once one is let through, and the others wait.
-            if not cache.add(until, time.time() + wait, timeout=wait):
+            if not cache.add(until, clock.now_seconds() + wait, timeout=wait):
                 _add(self.pair, -1, seconds=FAILURES_SECONDS)
-                return max(1, math.ceil(float(cache.get(until, 0)) - time.time()))
+                return max(1, math.ceil(float(cache.get(until, 0)) - clock.now_seconds()))
         if wait := self._take_turns():
             _add(self.pair, -1, seconds=FAILURES_SECONDS)
             cache.delete(until)

@@ -2,7 +2,7 @@
 
 `manage.py up` starts it first of all and prepares the tables meanwhile: importing takes as
 long as everything else together. `python -m tenants.standby` reads one line from its standard
-input, uvicorn's arguments as JSON, and ends where there is none.
+input, uvicorn's arguments and who this process is as JSON, and ends where there is none.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+
+from tenants.process_identity import set_identity
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -47,11 +50,17 @@ def spawn(python: str = sys.executable) -> subprocess.Popen[str]:
 @contextmanager
 def early() -> Iterator[None]:
     """Have a process import while the caller does other things; `take` hands it over."""
-    _early.append(spawn())
+    begin_early()
     try:
         yield
     finally:
         discard()
+
+
+def begin_early() -> None:
+    """Have a process import that `take` hands over."""
+    if not _early:
+        _early.append(spawn())
 
 
 def take() -> subprocess.Popen[str]:
@@ -67,11 +76,17 @@ def discard() -> None:
         process.communicate()
 
 
-def serve(process: subprocess.Popen[str], arguments: list[str]) -> None:
-    """Tell a waiting process to run uvicorn with these arguments."""
+def serve(
+    process: subprocess.Popen[str],
+    arguments: list[str],
+    *,
+    identity: dict[str, Any] | None = None,
+) -> None:
+    """Tell a waiting process to run uvicorn with these arguments, and who it is."""
     assert process.stdin is not None
+    told = {"arguments": arguments, "identity": identity}
     try:
-        process.stdin.write(f"{json.dumps(arguments)}\n")
+        process.stdin.write(f"{json.dumps(told)}\n")
         process.stdin.flush()
     except BrokenPipeError:
         pass  # it died meanwhile, which its parent learns by waiting for it
@@ -91,7 +106,10 @@ def main() -> None:
         sys.exit(1)  # the parent read the same settings and says so
     line = sys.stdin.readline()
     if line:
-        uvicorn.main(args=json.loads(line), prog_name="uvicorn")
+        told = json.loads(line)
+        if told["identity"] is not None:
+            set_identity(told["identity"])
+        uvicorn.main(args=told["arguments"], prog_name="uvicorn")
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -26,6 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from uuid import UUID, uuid4
 
 import psycopg
 from django.conf import settings
@@ -45,6 +46,7 @@ LONGEST_PAUSE = 30.0
 DATABASE_LOOK_SECONDS = 0.5
 ASK_SECONDS = 0.5  # of a model server, which is on this machine
 LARGEST_FRAME = 1_048_576
+MAX_PREDECESSORS = 100
 MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 
 
@@ -178,6 +180,9 @@ class Supervisor:
     database: Path | None = None
     signals: int = 0
     child: subprocess.Popen[str] | None = field(default=None, init=False)
+    _child_id: UUID | None = field(default=None, init=False)
+    # Children that surely ended; each successor is told of all whose claims may be left.
+    _dead: list[UUID] = field(default_factory=list, init=False)
     _database_at: float = field(default=0, init=False)
     _database_pause: float = field(default=1.0, init=False)
 
@@ -185,34 +190,46 @@ class Supervisor:
         """Serve until SIGINT, SIGTERM or SIGHUP. Raises CommandError when it never came up."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
+        try:
+            self._serve(on_ready)
+        finally:
+            standby.discard()
+
+    def _serve(self, on_ready: Callable[[], None]) -> None:
         pause = 1.0
         first = True
         while not self._stopping():
             self._keep_database()
             began = time.monotonic()
-            self.child = self._spawn()
+            self._spawn()
             if self._stopping():  # the signal came while the child was being made
                 self._tell(signal.SIGTERM)
             if first and self._becomes_ready():
                 first = False
                 on_ready()
-            status = self._until_it_ends(self.child)
+            status = self._until_it_ends()
             if self._stopping():
                 return
             if first:
                 raise CommandError("The server did not start: its last words are above.")
             pause = 1.0 if time.monotonic() - began > STEADY_SECONDS else pause
             self.say(f"The server ended by itself (status {status}); again in {pause:.0f} s.")
+            standby.begin_early()  # it imports meanwhile
             self._sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _until_it_ends(self, child: subprocess.Popen[str]) -> int:
+    def _until_it_ends(self) -> int:
         """Return the child's status; its database is looked after meanwhile."""
+        assert self.child is not None
+        assert self._child_id is not None
         while True:
             try:
-                return child.wait(DATABASE_LOOK_SECONDS if self.database else None)
+                status = self.child.wait(DATABASE_LOOK_SECONDS if self.database else None)
             except subprocess.TimeoutExpired:
                 self._keep_database()
+            else:
+                self._dead = [*self._dead, self._child_id][-MAX_PREDECESSORS:]
+                return status
 
     def _keep_database(self) -> None:
         """Start the embedded database again where it died by itself."""
@@ -231,10 +248,13 @@ class Supervisor:
         else:
             self._database_pause = 1.0
 
-    def _spawn(self) -> subprocess.Popen[str]:
-        child = standby.take()
-        standby.serve(child, server_arguments(self.host, self.port))
-        return child
+    def _spawn(self) -> None:
+        self.child, self._child_id = standby.take(), uuid4()
+        identity = {
+            "process_id": str(self._child_id),
+            "predecessors": [str(dead) for dead in self._dead],
+        }
+        standby.serve(self.child, server_arguments(self.host, self.port), identity=identity)
 
     def _becomes_ready(self) -> bool:
         """Wait for the first answer; False when the child ended or never answers."""

@@ -22,6 +22,7 @@ from tenants.account_events import wait_for_records
 from tests.cited import check_citations
 from tests.database import HEARTBEATS, TestDatabase, test_database
 from tests.log_scan import scanned_log
+from tests.reaper import begin_watch, end_watch
 from tests.server import RUNNING, Server, only, serve
 from tests.skip_summary import print_skip_summary
 from tests.world import World, build_world
@@ -40,6 +41,7 @@ hypothesis.settings.load_profile("atrium")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settings that differ under test: cheap passwords, static files as they lie."""
+    begin_watch()
     settings.SECRET_KEY, settings.SALT_KEY = "x" * 50, ["y" * 50]
     settings.PASSWORD_HASHERS = ["tests.passwords.OneRound", *settings.PASSWORD_HASHERS]
     settings.STORAGES = {
@@ -51,7 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Name what was skipped where everybody looks: in the last line."""
+    """Leave no process behind, and name what was skipped where everybody looks: at the end."""
+    end_watch()
     print_skip_summary(config)
 
 

@@ -24,6 +24,7 @@ from psycopg import sql
 
 from tenants import constraints, database_roles, embedded, walls
 from tenants.postgres_programs import default_data_dir
+from tests.reaper import watch_cluster
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # Rows that `migrate` makes, and that a test may rely on.
@@ -145,6 +146,7 @@ class TestDatabase:
 @contextmanager
 def test_database(worker: str) -> Iterator[TestDatabase]:
     """Lend a fresh database to this test process, with alias `default` connected as the app."""
+    watch_cluster(data_dir())
     with embedded.running(data_dir(), durable=False) as cluster:
         template = migrated_template(cluster)
         name = f"test_{worker}_{os.getpid()}"

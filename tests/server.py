@@ -63,13 +63,15 @@ def serve(
     pages: bool = True,
     worker: bool = True,
     successor_of: Server | None = None,
+    grace_seconds: int = 3,
 ) -> Iterator[Server]:
     """Start a server, wait until it answers, and stop it at the end.
 
     `folder` takes its data and its log; `environment` adds variables; `fixture`
     names the fixture that keeps it over several tests; without `pages` no static
     files are collected, which takes a second; without `worker` it executes nothing.
-    `successor_of` is a server that has ended and whose address this one takes.
+    `successor_of` is a server that has ended and whose address this one takes; `grace_seconds`
+    is how long open connections are waited for at the end.
     """
     env = {**environment_of(database, folder), **(environment or {})}
     if pages:
@@ -82,7 +84,7 @@ def serve(
             *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
             *("--http", "config.connections:HttpProtocol"),
             *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
-            *("--timeout-graceful-shutdown", "3"),
+            *("--timeout-graceful-shutdown", str(grace_seconds)),
             *("--lifespan", "on" if worker else "off"),
         ]
         process = subprocess.Popen(

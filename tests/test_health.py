@@ -24,7 +24,7 @@ from tests.world import World
 def now(committed: None, monkeypatch: pytest.MonkeyPatch) -> datetime:
     """A moment at which no other server of the suite has given a heartbeat."""
     moment = timezone.now() + timedelta(days=1)
-    monkeypatch.setattr("config.health.timezone.now", lambda: moment)
+    monkeypatch.setattr("config.health.clock.now", lambda: moment)
     return moment
 
 

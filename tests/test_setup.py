@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from tenants.local import announce, serving
 from tests.clock import WAIT_SECONDS, wait_until
 from tests.database import data_dir as suite_dir
 from tests.ports import reserved_port
+from tests.reaper import watch_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "SECRET_KEY", "FIELD_ENCRYPTION_KEYS", "PORT")
@@ -64,6 +66,7 @@ def data_dir() -> Iterator[Path]:
     """One data folder for this module; the database in it is made by the first command."""
     folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
     folder.chmod(0o711)
+    watch_cluster(folder)
     yield folder
     if (cluster := embedded.locate(folder)) is not None:
         cluster.stop()
@@ -187,12 +190,12 @@ class TestModelServers:
 
 @pytest.mark.slow
 class TestUp:
-    def start(self, data_dir: Path, port: int) -> subprocess.Popen[str]:
+    def start(self, data_dir: Path, port: int, **variables: str) -> subprocess.Popen[str]:
         """Start `up` and return it once it printed its address."""
         process = subprocess.Popen(
             [sys.executable, "manage.py", "up", "--no-demo", "--port", str(port)],
             cwd=ROOT,
-            env=environment(data_dir, ATRIUM_STATIC_DIR=str(suite_dir() / "static")),
+            env=environment(data_dir, ATRIUM_STATIC_DIR=str(suite_dir() / "static"), **variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -231,6 +234,25 @@ class TestUp:
             process.terminate()
             assert (before, process.wait(WAIT_SECONDS)) == (None, 0)
 
+    def test_successor_of_a_killed_server_takes_its_answers_over_at_once(
+        self, data_dir: Path, port: int
+    ) -> None:
+        # Nothing lapses in an hour: the claims of the dead process are freed by its successor.
+        slow = {"ATRIUM_LAPSE_SECONDS": "3600", "ATRIUM_DEMO_TOKENS_PER_SECOND": "0.2"}
+        with self.start(data_dir, port, **slow) as process:
+            run = begin_answer(data_dir, port)
+            cluster = embedded.locate(data_dir)
+            assert cluster is not None
+            wait_until(lambda: claim_of(cluster, run)[1] == "in_progress")
+            first = claim_of(cluster, run)
+            os.kill(server_of(process.pid), signal.SIGKILL)
+            wait_until(lambda: claim_of(cluster, run)[2] == 2)
+            second = claim_of(cluster, run)
+            process.kill()
+        assert first[0] != second[0]
+        assert (first[2:], second[2:]) == ((1, 0), (2, 1))
+        cluster.stop()
+
     def test_restarts_a_database_that_died(self, data_dir: Path, port: int) -> None:
         with self.start(data_dir, port) as process:
             cluster = embedded.locate(data_dir)
@@ -263,6 +285,46 @@ def test_server_knows_no_owner(monkeypatch: pytest.MonkeyPatch) -> None:
         process.kill()
     assert b"DATABASE_URL=postgresql://atrium_app" in variables
     assert b"atrium_owner" not in variables
+
+
+def begin_answer(data_dir: Path, port: int) -> str:
+    """Make a company with an assistant and a key, and return the run of a question to it."""
+    company = ("--tenant", "harbor")
+    manage(data_dir, "create_tenant", "harbor", "--name", "Harbor")
+    manage(data_dir, "create_user", "lena@harbor.example", *company, "--role", "owner", "--json")
+    made = manage(
+        data_dir,
+        *("create_assistant", *company, "--name", "Desk", "--model", "demo-scripted", "--json"),
+    )
+    assistant = json.loads(made.stdout)["id"]
+    key = manage(
+        data_dir,
+        *("create_api_key", *company, "--user", "lena@harbor.example", "--name", "k", "--json"),
+    )
+    body = {
+        "assistant_id": assistant,
+        "thread": {"messages": [{"role": "user", "content": "What can you do?"}]},
+    }
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/threads/runs",
+        data=json.dumps(body).encode(),
+        headers={
+            "Authorization": f"Bearer {json.loads(key.stdout)['key']}",
+            "Content-Type": "application/json",
+            "OpenAI-Beta": "assistants=v2",
+        },
+    )
+    with urllib.request.urlopen(asked, timeout=WAIT_SECONDS) as answer:
+        return str(json.load(answer)["id"])
+
+
+def claim_of(cluster: embedded.Cluster, run: str) -> tuple[Any, ...]:
+    """Return owner, status, token and take-overs of a run."""
+    with cluster.superuser_connect(embedded.MAIN) as connection:
+        rows = connection.execute(
+            "SELECT owner, status, token, takeovers FROM chat_run WHERE id = %s", [run]
+        ).fetchall()
+    return rows[0]
 
 
 def is_ready(port: int) -> bool:

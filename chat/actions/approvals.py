@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import transaction
-from django.utils import timezone
 
 from chat import wire
 from chat.actions.runs import locked_run
@@ -19,7 +18,7 @@ from chat.runs.lifecycle import advance
 from chat.runs.turn import Announcement
 from chat.runs.worker import worker
 from chat.tools import dispatch, registry
-from tenants import audit
+from tenants import audit, clock
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
@@ -71,7 +70,7 @@ def decide(principal: Principal, call: ToolCall, decision: str, *, arguments_has
     """
     call.decided_by = principal.membership_id
     if decision == "approve":
-        tool, now = registry.find(call.name), timezone.now()
+        tool, now = registry.find(call.name), clock.now()
         if not dispatch.approval_is_valid(call, tool, arguments_hash=arguments_hash, now=now):
             raise ApprovalChanged()
         call.status = CallStatus.APPROVED
@@ -103,7 +102,7 @@ def continue_if_answered(run: Run) -> None:
         return
     owner = worker.claim_owner
     if any(call.approval_expires_at is not None for call in calls):
-        run.expires_at = timezone.now() + timedelta(seconds=conf.run_seconds)
+        run.expires_at = clock.now() + timedelta(seconds=conf.run_seconds)
     moved = advance(
         run.pk, RunStatus.QUEUED, owner=owner, token=run.token + 1, expires_at=run.expires_at
     )
@@ -118,7 +117,7 @@ def _close_if_ended(run: Run, step: RunStep, calls: Sequence[ToolCall]) -> list[
     """Close a step none of whose calls is still to run; return what readers are told of it."""
     if any(call.ended_at is None for call in calls):
         return []
-    step.status, step.ended_at = StepStatus.COMPLETED, timezone.now()
+    step.status, step.ended_at = StepStatus.COMPLETED, clock.now()
     step.save(update_fields=["status", "ended_at"])
     rendered = wire.step_object(step, run=run, calls=calls, labels=registry.labels())
     return [("thread.run.step.completed", rendered)]

@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from django.db import transaction
-from django.utils import timezone
 
 from chat import storage
 from chat.actions.fields import clean_choice, clean_expiry, row_named
@@ -18,7 +17,7 @@ from chat.errors import ChatError, FileTooLarge, InvalidInput, NotAllowed
 from chat.models import File, IdempotencyRecord, VectorStore
 from chat.models.files import Purpose
 from chat.retrieval.kinds import SNIFFED, Kind, media_type_of
-from tenants import audit
+from tenants import audit, clock
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
@@ -96,7 +95,7 @@ def receive_file(
         most = min(most, IMAGE_BYTES)
     seconds = clean_file_expiry(expires_after)
     _check_size(principal, content, most, counted=counted)
-    now = timezone.now()
+    now = clock.now()
     row = File(
         tenant_id=principal.tenant_id,
         member=member,

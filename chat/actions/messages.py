@@ -12,7 +12,8 @@ from chat.actions.appending import append_messages, clean_message, locked_thread
 from chat.actions.fields import clean_metadata, row_named
 from chat.errors import ThreadBusy
 from chat.models import Message, Run, Thread, ThreadMapping
-from chat.runs.launch import tell
+from chat.runs.launch import end_overdue_run, tell
+from chat.runs.recovery import is_overdue
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
@@ -71,9 +72,13 @@ def delete_message(principal: Principal, thread_id: str, message_id: str) -> Non
 
 
 def _refuse_while_busy(thread: Thread, sentence: str) -> None:
-    active = Run.objects.active().filter(thread=thread).values_list("pk", flat=True).first()
+    active = Run.objects.active().filter(thread=thread).first()
+    if active is not None and is_overdue(active.expires_at):
+        end_overdue_run(thread.tenant_id, thread.pk)
+        thread.refresh_from_db()
+        active = Run.objects.active().filter(thread=thread).first()
     if active is not None:
-        raise ThreadBusy(sentence.format(thread=thread.pk, run=active))
+        raise ThreadBusy(sentence.format(thread=thread.pk, run=active.pk))
 
 
 def _message(thread: Thread, message_id: str) -> Message:

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from chat import wire
 from chat.actions.approvals import is_waiting_for_approval
@@ -27,6 +26,7 @@ from chat.runs.start import insert_run
 from chat.runs.thread_end import title_of
 from chat.runs.turn import Ending
 from chat.runs.worker import worker
+from tenants import clock
 from tenants.access import Principal
 from tenants.errors import AtriumError
 from tenants.scope import tenant_scope
@@ -198,7 +198,7 @@ def _locked_thread(*, principal: Any, thread_id: Any) -> QuerySet[Thread]:
 def _answer(principal: Principal, thread: Thread, message: Message, assistant: Assistant) -> Sent:
     assert principal.membership_id is not None
     thread.last_position += 1
-    thread.updated_at = message.created_at = message.completed_at = timezone.now()
+    thread.updated_at = message.created_at = message.completed_at = clock.now()
     message.position = thread.last_position
     message.save(force_insert=True)
     thread.save(update_fields=["title", "last_position", "updated_at"])
@@ -229,8 +229,8 @@ def _while_busy(
 ) -> Sent:
     if busy == BusyPolicy.REJECT:
         raise ThreadBusy(f"Can't add messages to {thread.pk} while a run {active.pk} is active.")
+    thread.updated_at = message.created_at = clock.now()
     message.save(force_insert=True)
-    thread.updated_at = timezone.now()
     thread.save(update_fields=["title", "updated_at"])
     tell(principal.tenant_id, thread.pk, "atrium.message.queued", wire.message_object(message))
     if busy == BusyPolicy.INTERRUPT:

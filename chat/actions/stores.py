@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, Sum
-from django.utils import timezone
 
 from chat.actions.fields import clean_expiry, clean_metadata, clean_text, row_named
 from chat.actions.files import owner_of, record
@@ -15,6 +14,7 @@ from chat.actions.filing import clean_chunking, clean_filed, own_files, put_into
 from chat.errors import StoreExpired
 from chat.models import FileBatch, IdempotencyRecord, StoreFile, VectorStore
 from chat.wire import Filling
+from tenants import clock
 from tenants.access import Principal
 from tenants.errors import ChangedMeanwhile
 from tenants.scope import tenant_scope
@@ -83,7 +83,7 @@ def update_store(
         store = own_store(principal, store_id, lock=True)
         ChangedMeanwhile.check(store, version)
         if not store.is_expired:
-            store.last_active_at = timezone.now()
+            store.last_active_at = clock.now()
         elif cleaned.get("expires_days", store.expires_days) != store.expires_days:
             raise StoreExpired()
         for column, value in cleaned.items():
@@ -102,7 +102,7 @@ def delete_store(principal: Principal, store_id: str) -> None:
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = own_store(principal, store_id, lock=True)
-        store.deleted_at = timezone.now()
+        store.deleted_at = clock.now()
         store.save(update_fields=["deleted_at"])
         record(principal, "collection.deleted", store, name=store.name)
         IdempotencyRecord.objects.about(store.pk).delete()

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
 from chat import wire
 from chat.actions.appending import (
@@ -26,6 +25,7 @@ from chat.runs.launch import submit_on_commit, tell
 from chat.runs.queue import start_next_queued
 from chat.runs.turn import Ending
 from chat.runs.worker import worker
+from tenants import clock
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
@@ -134,7 +134,7 @@ def delete_thread(principal: Principal, thread_id: str) -> Thread:
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = locked_thread(principal, thread_id)
-        thread.deleted_at = timezone.now()
+        thread.deleted_at = clock.now()
         thread.save(update_fields=["deleted_at"])
         run = Run.objects.active().filter(thread=thread).select_related("assistant").first()
         if run is not None:
@@ -149,7 +149,7 @@ def restore_thread(principal: Principal, thread_id: str) -> Thread:
     Raises:
         NotFound: when the thread is unknown or erased already.
     """
-    since = timezone.now() - timedelta(seconds=conf.undo_seconds)
+    since = clock.now() - timedelta(seconds=conf.undo_seconds)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         threads = Thread.objects.restorable().filter(
             member_id=principal.membership_id, deleted_at__gt=since

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO, cast
 
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.utils import timezone
 
 from chat import storage
 from chat.actions.fields import clean_choice, clean_id, clean_list, clean_text, not_found, row_named
@@ -26,6 +25,7 @@ from chat.conf import conf
 from chat.errors import FileTooLarge, InvalidInput, UploadEnded
 from chat.models import File, Upload, UploadPart, UploadStatus
 from chat.models.files import Purpose
+from tenants import clock
 from tenants.access import Principal
 from tenants.scope import tenant_scope
 
@@ -54,7 +54,7 @@ def create_upload(
     company = principal.is_admin and purpose == Purpose.ASSISTANTS
     if size > conf.file_bytes:
         raise FileTooLarge(f"A file has at most {conf.file_bytes} bytes.", param="bytes")
-    now = timezone.now()
+    now = clock.now()
     upload = Upload(
         tenant_id=principal.tenant_id,
         member=owner_of(principal, company=company),
@@ -107,7 +107,7 @@ def keep_part(principal: Principal, part: UploadPart) -> UploadPart:
         upload = open_upload(principal, part.upload_id)
         _check_announced(upload, part.bytes)
         storage.change_use(part.bytes)
-        part.stored_at = timezone.now()
+        part.stored_at = clock.now()
         part.save(update_fields=["bytes", "stored_at"])
         return part
 
@@ -195,7 +195,7 @@ def open_upload(principal: Principal, upload_id: str) -> Upload:
     """
     rows = Upload.objects.for_principal(principal).select_for_update(no_key=True)
     upload: Upload = row_named(rows, upload_id, param="upload_id", prefix="upload_")
-    if upload.status != UploadStatus.PENDING or upload.expires_at < timezone.now():
+    if upload.status != UploadStatus.PENDING or upload.expires_at < clock.now():
         raise UploadEnded()
     return upload
 

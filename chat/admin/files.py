@@ -24,10 +24,11 @@ from chat.actions.files import delete_file, record_download
 from chat.admin.received import tell_received, uploaded
 from chat.conf import conf
 from chat.downloads import file_response
-from chat.errors import NotFound
+from chat.errors import NotFound, Unavailable
 from chat.models import File, StoreFile
 from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.error_pages import answer_error
 from tenants.models import Role
 
 
@@ -118,6 +119,8 @@ class FileAdmin(TenantScopedAdmin):
             response = file_response(row)
         except NotFound:
             return self._gone(request, object_id)
+        except Unavailable as error:
+            return answer_error(request, error)
         record_download(principal, row)
         return response
 

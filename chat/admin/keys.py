@@ -12,7 +12,6 @@ from django.db import models
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.decorators import display
@@ -20,6 +19,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminS
 
 from chat.admin.made_once import MadeOnceAdmin
 from chat.admin.shown_once import shown_once
+from tenants import clock
 from tenants.access import Principal
 from tenants.actions import create_api_key, revoke_api_key
 from tenants.admin import Button, Group, TenantForm, site
@@ -152,7 +152,7 @@ class ApiKeyAdmin(MadeOnceAdmin):
     def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> ApiKey:
         """Make it; the secret travels on the row to the page that shows it once."""
         days = form.cleaned_data["valid_for"]
-        until: datetime | None = timezone.now() + timedelta(days=int(days)) if days else None
+        until: datetime | None = clock.now() + timedelta(days=int(days)) if days else None
         key, secret = create_api_key(
             principal,
             name=form.cleaned_data["name"],
@@ -189,7 +189,7 @@ class ApiKeyAdmin(MadeOnceAdmin):
         """Whether it opens doors."""
         if row.revoked_at:
             return "revoked", _("revoked")
-        if row.expires_at and row.expires_at <= timezone.now():
+        if row.expires_at and row.expires_at <= clock.now():
             return "expired", _("expired")
         return "usable", _("usable")
 

@@ -12,7 +12,6 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,6 +21,7 @@ from chat.admin.invitation_mail import mail_invitation
 from chat.admin.made_once import MadeOnceAdmin
 from chat.admin.shown_once import shown_once
 from chat.models import Thread
+from tenants import clock
 from tenants.access import Principal
 from tenants.accounts import base_url
 from tenants.actions import (
@@ -279,7 +279,7 @@ class InvitationAdmin(MadeOnceAdmin):
             return "accepted", _("accepted")
         if row.withdrawn_at:
             return "withdrawn", _("withdrawn")
-        if row.expires_at <= timezone.now():
+        if row.expires_at <= clock.now():
             return "expired", _("expired")
         return "open", _("open")
 

@@ -28,6 +28,7 @@ from tenants.access import Principal
 from tenants.actions import admit_user
 from tenants.db import give_back
 from tenants.errors import AtriumError, BeyondKey
+from tenants.outages import outage_of
 
 POLL_HEADER = "openai-poll-after-ms"
 _VERSION = re.compile(r'"([0-9]{1,9})"')
@@ -182,6 +183,8 @@ class ApiView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Render refusals; anything else is our own failure, and config.urls' to answer."""
+        if outage_of(exc) is not None:
+            raise exc
         self.forget_earlier()
         if isinstance(exc, AtriumError):
             response = refusal(exc)

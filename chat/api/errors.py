@@ -7,6 +7,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from tenants.errors import AtriumError, KeyRefused, error_body
+from tenants.middleware import retry_headers
 
 # Where the service's own code for an error is another one than ours, or none.
 WIRE_CODES = {
@@ -32,7 +33,9 @@ def refusal(error: AtriumError) -> Response:
     """Return the answer to an action's or a view's refusal."""
     code = WIRE_CODES.get(error.code, error.code)
     body = error_body(code, error.message, status=error.http_status, param=error.param)
-    headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
+    headers = retry_headers(error.http_status)
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return Response(body, status=error.http_status, headers=headers)

@@ -23,7 +23,6 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponseBase
-from django.utils import timezone
 from rest_framework.response import Response
 
 from chat.api.events import Place
@@ -31,6 +30,7 @@ from chat.api.streams import Beginning, EventStream, check_room
 from chat.errors import ChatError, InvalidInput
 from chat.models import IdempotencyRecord
 from chat.models.idempotency import KEPT
+from tenants import clock
 from tenants.access import Principal
 
 KEY_HEADER, RETRY_HEADER = "Idempotency-Key", "x-stainless-retry-count"
@@ -183,7 +183,7 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
         assert isinstance(response, Response)
         answer = {"status": response.status_code, "body": response.data}
         subject = response.data.get("thread_id") or response.data.get("id", "")
-    now = timezone.now()
+    now = clock.now()
     record = IdempotencyRecord(
         slot=slot.name,
         body_hash=slot.body_hash,

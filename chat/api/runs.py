@@ -8,7 +8,6 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -28,7 +27,10 @@ from chat.errors import InvalidInput
 from chat.models import Run, RunStatus, ToolCall
 from chat.models.assistants import BusyPolicy
 from chat.models.usage import with_cost
+from chat.runs.launch import end_overdue_run
+from chat.runs.recovery import is_overdue
 from chat.tools import registry
+from tenants import clock
 from tenants.access import Principal
 from tenants.written import Written
 
@@ -134,6 +136,9 @@ def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
     """
     thread_id, run_id = clean_ids(thread_id, run_id)
     run = run_by_id.one(principal=principal, thread_id=thread_id, run_id=run_id)
+    if run is not None and run.is_active and is_overdue(run.expires_at):
+        end_overdue_run(principal.tenant_id, thread_id)
+        run = run_by_id.one(principal=principal, thread_id=thread_id, run_id=run_id)
     if run is None:
         own_thread(principal, thread_id)  # says so where that is what is missing
         raise not_found("run_", run_id, param="run_id")
@@ -178,7 +183,18 @@ class RunsView(ApiView):
         with transaction.atomic():
             own_thread(self.principal, thread_id)
             runs = runs_of.of(principal=self.principal, thread_id=thread_id)
-            return self.page(runs, rendered, query=query, prefix="run_")
+            overdue: list[str] = []
+
+            def render(run: Any) -> dict[str, Any]:
+                if run.is_active and is_overdue(run.expires_at):
+                    overdue.append(run.thread_id)
+                return rendered(run)
+
+            page = self.page(runs, render, query=query, prefix="run_")
+            if overdue:
+                end_overdue_run(self.principal.tenant_id, overdue[0])
+                page = self.page(runs, rendered, query=query, prefix="run_")
+            return page
 
     def post(self, request: Request, thread_id: str) -> HttpResponseBase:
         """Create one."""
@@ -224,7 +240,7 @@ class RunView(ApiView):
         """Retrieve it; a client that polls is told when to ask again."""
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
-            young = timezone.now() - run.created_at < timedelta(seconds=5)
+            young = clock.now() - run.created_at < timedelta(seconds=5)
             poll_after = None if run.ended_at else 200 if young else 1000
             return self.answer(rendered(run), poll_after=poll_after)
 

@@ -16,7 +16,6 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError, transaction
 from django.http import StreamingHttpResponse
-from django.utils import timezone
 
 from chat.api import events
 from chat.api.events import Place, Sequencer
@@ -30,8 +29,10 @@ from chat.runs.stored import read_thread
 from chat.runs.worker import worker
 from chat.upstream.patience import Patience
 from chat.wire import with_contents
+from tenants import clock
 from tenants.access import Principal
 from tenants.db import in_db
+from tenants.outages import log_outage
 from tenants.scope import tenant_scope
 
 log = structlog.get_logger(__name__)
@@ -128,8 +129,9 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
                 access.patience.end()
         except NotFound:
             yield events.encode_error("not_found", "The thread was deleted.")
-        except DatabaseError:
-            log.exception("stream_not_served")
+        except DatabaseError as error:
+            if not log_outage(error, work="stream"):
+                log.exception("stream_not_served")
             yield events.encode_error("unavailable", "This cannot be read right now: try again.")
         except asyncio.CancelledError:
             if not access.over:
@@ -216,7 +218,7 @@ def _watching(principal: Principal) -> Iterator[Access]:
             membership=principal.membership_id,
             key=counted[0],
             sign_in=None,
-            since=timezone.now(),
+            since=clock.now(),
             close=access.end,
         )
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from chat.conf import conf
 from chat.rates import Rate, count
+from tenants import clock
 from tenants.access import Principal
 
 
@@ -15,7 +14,7 @@ def count_request(principal: Principal, *, times: int = 1) -> Rate:
     One that does the work of many counts as so many.
     """
     assert principal.key is not None
-    now = time.time()
+    now = clock.now_seconds()
     rates = [
         count(f"v1:{principal.tenant_id}:{counted}", now=now, limit=limit, whose=whose, times=times)
         for whose, counted, limit in (

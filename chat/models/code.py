@@ -8,6 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from chat.models.threads import Thread
+from tenants import clock
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
@@ -18,7 +19,7 @@ class CodeSessionQuerySet(TenantQuerySet["CodeSession"]):
 
     def lasting(self) -> CodeSessionQuerySet:
         """Leave out those that nobody used for too long."""
-        return self.filter(expires_at__gt=timezone.now())
+        return self.filter(expires_at__gt=clock.now())
 
 
 class CodeSession(TenantModel):

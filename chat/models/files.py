@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from chat import ids
+from tenants import clock
 from tenants.access import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
@@ -34,7 +35,7 @@ class FileQuerySet(TenantQuerySet["File"]):
 
     def present(self) -> FileQuerySet:
         """Leave out those still on their way, the deleted and the expired."""
-        unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
+        unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=clock.now())
         return self.filter(unexpired, stored_at__isnull=False, deleted_at=None)
 
     def for_principal(self, principal: Principal) -> FileQuerySet:

@@ -10,6 +10,7 @@ from django.db.models import Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from tenants import clock
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 
@@ -18,7 +19,7 @@ KEPT = timedelta(hours=24)
 
 def in_a_day() -> datetime:
     """Return when a record of now is forgotten that a program gave a key of its own."""
-    return timezone.now() + KEPT
+    return clock.now() + KEPT
 
 
 class IdempotencyQuerySet(TenantQuerySet["IdempotencyRecord"]):
@@ -26,7 +27,7 @@ class IdempotencyQuerySet(TenantQuerySet["IdempotencyRecord"]):
 
     def kept(self) -> IdempotencyQuerySet:
         """Return those that still answer a repeat."""
-        return self.filter(expires_at__gt=timezone.now())
+        return self.filter(expires_at__gt=clock.now())
 
     def about(self, subject: str) -> IdempotencyQuerySet:
         """Return those that speak of this thread, or of this other object."""

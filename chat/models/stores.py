@@ -16,6 +16,7 @@ from chat import ids
 from chat.models.assistants import Assistant
 from chat.models.files import File, FileQuerySet, owned_by
 from chat.models.resources import store_ids
+from tenants import clock
 from tenants.access import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
@@ -95,7 +96,7 @@ class VectorStore(TenantModel):
     @property
     def is_expired(self) -> bool:
         """True when it was unused for too long."""
-        return self.expires_at is not None and self.expires_at < timezone.now()
+        return self.expires_at is not None and self.expires_at < clock.now()
 
 
 class IndexStatus(models.TextChoices):

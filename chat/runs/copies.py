@@ -22,7 +22,7 @@ from chat.conf import conf
 from chat.runs.claims import ClaimLapsed
 from chat.runs.drafts import Copy, insert_copy, update_copies
 from chat.runs.turn import Turn
-from tenants.db import in_db, use_lanes_as
+from tenants.db import Lane, in_lane, use_lanes_as
 
 LOOKS = 4  # in the time between two copies of the same text
 
@@ -35,12 +35,15 @@ class Copies:
     def __init__(self) -> None:
         self.turns: dict[str, Turn] = {}
         self.looking: asyncio.Task[None] | None = None
+        # The write of what grew, by tenant; what grows meanwhile goes together with the next.
+        self.writing: dict[UUID, asyncio.Task[None]] = {}
 
     @contextmanager
     def of(self, turn: Turn) -> Iterator[None]:
         """Copy the turn's text now and then meanwhile."""
         self.turns[turn.run.pk] = turn
         if self.looking is None or self.looking.done():
+            self.writing = {}
             # The task outlives this run, so it does not log in its name.
             self.looking = asyncio.create_task(self._look(), context=contextvars.Context())
         try:
@@ -61,8 +64,12 @@ class Copies:
                     grown[turn.claim.tenant_id].append(turn)
                 else:
                     _store([turn], insert_copy)
-            for turns in grown.values():
-                _store(turns, update_copies)
+            self.writing = {
+                tenant: task for tenant, task in self.writing.items() if not task.done()
+            }
+            for tenant, turns in grown.items():
+                if tenant not in self.writing:
+                    self.writing[tenant] = _store(turns, update_copies)
 
 
 copies = Copies()
@@ -75,12 +82,15 @@ def _is_due(turn: Turn) -> bool:
     return bool(monotonic() - draft.saved_at >= conf.partial_seconds)
 
 
-def _store(turns: Sequence[Turn], write: Callable[[Sequence[Copy]], set[str]]) -> None:
+def _store(
+    turns: Sequence[Turn], write: Callable[[Sequence[Copy]], set[str]]
+) -> asyncio.Task[None]:
     """Copy the texts as they are now, in a task that each of the turns knows."""
     made = [Copy.of(turn) for turn in turns]
     task = asyncio.create_task(_write(made, turns, write))
     for turn in turns:
         turn.saving = task
+    return task
 
 
 async def _write(
@@ -88,7 +98,8 @@ async def _write(
 ) -> None:
     use_lanes_as(made[0].claim.tenant_id)
     try:
-        claimed = await in_db(write, made)
+        # In a lane of its own: statements that wait for a row hold up no text of others.
+        claimed = await in_lane(Lane.AUTOSAVE, write, made)
     except DatabaseError as error:
         # The whole text is stored at the end.
         log.warning("partial_copies_failed", error=type(error).__qualname__, runs=len(made))

@@ -51,15 +51,27 @@ def insert_copy(copies: Sequence[Copy]) -> set[str]:
     return {copy.claim.run_id}
 
 
+# A row that somebody holds is left for the next save: the others do not wait for it.
 GROWN = """
-UPDATE chat_message AS message SET content = copy.content::jsonb
-FROM unnest(%s::text[], %s::uuid[], %s::int[], %s::text[], %s::text[])
-    AS copy (run_id, owner, token, message_id, content), chat_run AS run
-WHERE run.id = copy.run_id AND run.owner = copy.owner AND run.token = copy.token
-    AND run.status IN ('in_progress', 'cancelling')
-    AND message.id = copy.message_id AND message.status = 'in_progress'
-RETURNING run.id
+WITH copy AS (
+    SELECT * FROM unnest(%s::text[], %s::uuid[], %s::int[], %s::text[], %s::text[])
+        AS copy (run_id, owner, token, message_id, content)
+), claimed AS (
+    SELECT copy.run_id, copy.message_id, copy.content FROM copy JOIN chat_run AS run
+        ON run.id = copy.run_id AND run.owner = copy.owner AND run.token = copy.token
+    WHERE run.status IN ('in_progress', 'cancelling')
+), free AS (
+    SELECT message.id FROM chat_message AS message
+    WHERE message.id IN (SELECT message_id FROM claimed) AND message.status = 'in_progress'
+    FOR NO KEY UPDATE SKIP LOCKED
+), written AS (
+    UPDATE chat_message AS message SET content = claimed.content::jsonb
+    FROM claimed, free WHERE message.id = claimed.message_id AND message.id = free.id
+)
+SELECT run_id FROM claimed
 """
+# An autosave is repeated soon: it does not wait for locks.
+NOT_WAITING = "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '100ms'"
 
 
 def update_copies(copies: Sequence[Copy]) -> set[str]:
@@ -78,10 +90,10 @@ def update_copies(copies: Sequence[Copy]) -> set[str]:
 
 @contextmanager
 def _not_waiting(tenant_id: UUID) -> Iterator[None]:
-    """A transaction in the tenant whose commit does not wait for the disk."""
+    """A transaction in the tenant that waits neither for the disk nor for long for a lock."""
     with tenant_scope(tenant_id), transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL synchronous_commit = off")
+            cursor.execute(NOT_WAITING)
         yield
 
 

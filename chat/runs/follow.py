@@ -6,10 +6,15 @@ thread's run is executed.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 from chat.runs.entries import Cursor
 from chat.runs.forwarding import elsewhere
+from chat.runs.launch import end_overdue_run
 from chat.runs.live import Reader as Reader
 from chat.runs.live import hub
+from chat.runs.recovery import is_overdue
 from chat.runs.stored import StoredThread, read_thread
 from tenants.access import Principal
 from tenants.db import in_db
@@ -38,9 +43,19 @@ async def follow(
         await elsewhere.joined(reader.channel)
         named = cursor.run if cursor else run_id
         stored = await in_db(read_thread, principal, thread_id, run_id=named)
+        if stored.active_run is not None and _is_overdue(stored.active_run):
+            await in_db(end_overdue_run, principal.tenant_id, thread_id)
+            stored = await in_db(
+                read_thread, principal, thread_id, run_id=named or stored.active_run["id"]
+            )
         await elsewhere.filled(reader.channel, stored.active)
         reader.place(stored.events, cursor=cursor, run_id=run_id)
     except BaseException:
         reader.close()
         raise
     return stored, reader
+
+
+def _is_overdue(run: dict[str, Any]) -> bool:
+    deadline = run["expires_at"]
+    return deadline is not None and is_overdue(datetime.fromtimestamp(deadline, UTC))

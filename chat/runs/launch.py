@@ -10,10 +10,11 @@ from uuid import UUID
 from django.db import transaction
 
 from chat import wire
-from chat.models import Message, Run
+from chat.models import Message, Run, Thread
 from chat.runs import queue, recovery, start
 from chat.runs.turn import Announcement, Started
 from chat.runs.worker import worker
+from tenants.scope import tenant_scope
 
 
 def launch(
@@ -44,11 +45,28 @@ def active_run_of(thread_id: str, *, member_id: UUID) -> str | None:
     """
     active = start.find_active(thread_id, member_id=member_id)
     if active is not None and recovery.is_overdue(active.expires_at):
-        ended, following = recovery.end_overdue(active.run_id, owner=worker.claim_owner)
-        announce_row(ended)
-        submit_on_commit(following)
+        _end_overdue(active.run_id)
         active = start.find_active(thread_id, member_id=member_id)
     return active.run_id if active else None
+
+
+def end_overdue_run(tenant_id: UUID, thread_id: str) -> None:
+    """End a thread's active run if its deadline passed with no process there to end it.
+
+    Whoever reads such a run calls this, so that a chat is free again also without any worker.
+    Opens a scope and a transaction itself, or joins the caller's.
+    """
+    with tenant_scope(tenant_id), transaction.atomic():
+        Thread.objects.locked().filter(pk=thread_id).first()
+        run = Run.objects.active().filter(thread_id=thread_id).first()
+        if run is not None and recovery.is_overdue(run.expires_at):
+            _end_overdue(run.pk)
+
+
+def _end_overdue(run_id: str) -> None:
+    ended, following = recovery.end_overdue(run_id, owner=worker.claim_owner)
+    announce_row(ended)
+    submit_on_commit(following)
 
 
 def submit_on_commit(started: Started | None) -> None:

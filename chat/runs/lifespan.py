@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import sys
+import threading
 from asyncio import Task
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,11 +22,12 @@ from procrastinate.exceptions import ProcrastinateException
 from procrastinate.jobs import DEFAULT_QUEUE
 
 from chat.conf import conf
-from chat.runs import upstreams
+from chat.runs import recovery, upstreams
 from chat.runs.worker import worker
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants.db import in_db
+from tenants.process_identity import current_identity
 from tenants.written import write_reads
 
 log = structlog.get_logger(__name__)
@@ -52,7 +56,8 @@ class Lifespan:
         await receive()
         async with AsyncExitStack() as stack:
             try:
-                await stack.enter_async_context(serving(partial(run_jobs, **IN_SERVER)))
+                here = await stack.enter_async_context(serving(partial(run_jobs, **IN_SERVER)))
+                stack.enter_context(at_termination(here.begin_drain))
             except START_ERRORS as error:
                 log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -62,27 +67,74 @@ class Lifespan:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-@asynccontextmanager
-async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[Task[None]]:
-    """Execute runs, and work off jobs by `queue`, until left; hand over what is under way then.
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What serves in this process; `jobs` is the task of the job queue."""
 
-    Yields the task of the queue.
+    jobs: Task[None]
+
+    def begin_drain(self) -> None:
+        """Take no more jobs and runs, and begin to hand over; what is begun is waited for later."""
+        # Before anything is given back: that is for other processes.
+        self.jobs.cancel()
+        worker.begin_drain()
+
+
+@contextmanager
+def at_termination(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back in the event loop as soon as a signal tells this process to end.
+
+    The server waits for open connections first, and ends the lifespan only after that.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, before = asyncio.get_running_loop(), {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous = signal.getsignal(number)
+        if callable(previous):  # the server's own; a process without one ends as it did
+            before[number] = previous
+
+    def begin(number: int, frame: Any) -> None:
+        loop.call_soon_threadsafe(callback)
+        before[signal.Signals(number)](number, frame)
+
+    for number in before:
+        signal.signal(number, begin)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+@asynccontextmanager
+async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[Serving]:
+    """Execute runs, and work off jobs by `queue`, until left; hand over what is under way then."""
+    await take_identity()
     await upstreams.warm_up()
     await worker.start()
     await warm_up_database()
     keep_answering()
-    jobs = asyncio.create_task(queue())
+    here = Serving(jobs=asyncio.create_task(queue()))
     try:
-        yield jobs
+        yield here
     finally:
-        # Before anything is given back: that is for other processes.
-        jobs.cancel()
+        here.begin_drain()
         await worker.drain()
         with suppress(asyncio.CancelledError):
-            await jobs
+            await here.jobs
         await code_sessions().close_all()
         await upstreams.close_all()
+
+
+async def take_identity() -> None:
+    """Be who the supervisor says, and free the claims of the processes that died before."""
+    identity = current_identity()
+    if identity.process_id is not None:
+        worker.process_id = identity.process_id
+    if identity.predecessors:
+        await in_db(recovery.free_claims, identity.predecessors)
 
 
 async def warm_up_database() -> None:
@@ -114,9 +166,10 @@ async def run_jobs(**options: Any) -> None:
     while True:
         try:
             await work_off(**options)
-        except* (ProcrastinateException, OSError):
+        except* (ProcrastinateException, OSError) as group:
+            error = group.exceptions[0]
             # The queue's own worker ends with the first error of its connection.
-            log.exception("job_queue_interrupted")
+            log.error("job_queue_interrupted", error=type(error).__qualname__)
         await asyncio.sleep(QUEUE_PAUSE)
 
 

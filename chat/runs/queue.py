@@ -7,16 +7,16 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db.models import OuterRef, Subquery
-from django.utils import timezone
 
 from chat import wire
 from chat.conf import conf
 from chat.models import Assistant, Message, Run, Thread
-from chat.runs.claims import Claim
+from chat.runs.claims import Claim, unbegun_claims
 from chat.runs.start import insert_run
 from chat.runs.thread_end import append
 from chat.runs.turn import Announcement, Started
 from chat.runs.wake import wake
+from tenants import clock
 
 
 def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
@@ -54,7 +54,7 @@ def _answer_message(thread: Thread, message: Message, *, owner: UUID | None) -> 
     )
     thread.last_position += 1
     message.position = thread.last_position
-    message.created_at = timezone.now()
+    message.created_at = clock.now()
     message.save(update_fields=["position", "created_at"])
     thread.updated_at = message.created_at
     thread.save(update_fields=["last_position", "updated_at"])
@@ -77,7 +77,7 @@ def _begin_turn(thread: Thread, run: Run, *, owner: UUID | None) -> Started | No
     run.waiting, run.additional_messages = False, []
     run.through_position = thread.last_position
     run.owner, run.token = owner, 1 if owner else 0
-    run.expires_at = timezone.now() + timedelta(seconds=conf.run_seconds)
+    run.expires_at = clock.now() + timedelta(seconds=conf.run_seconds)
     run.save(
         update_fields=[
             "waiting",
@@ -99,6 +99,8 @@ def started(run: Run, *, message: Message | None = None, resumed: bool = False) 
     if run.owner is None:
         wake(run.tenant_id, run.pk)
         return None
+    claim = Claim.of(run)
+    unbegun_claims.note(claim)
     announce: list[Announcement] = []
     if message is not None:
         announce.append(("thread.message.created", wire.message_object(message)))
@@ -107,10 +109,10 @@ def started(run: Run, *, message: Message | None = None, resumed: bool = False) 
         announce.append(("thread.run.created", rendered))
     announce.append(("thread.run.queued", rendered))
     return Started(
-        claim=Claim.of(run),
+        claim=claim,
         thread_id=run.thread_id,
         state=run.state,
-        seconds_left=(run.expires_at - timezone.now()).total_seconds(),
+        seconds_left=(run.expires_at - clock.now()).total_seconds(),
         announce=tuple(announce),
         # The loop's own: the caller goes on with the row it has.
         run=None if resumed else copy(run),

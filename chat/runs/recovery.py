@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from chat import wire
 from chat.conf import conf
@@ -28,12 +28,13 @@ from chat.models import (
 from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
 from chat.runs import queue, records, stored
-from chat.runs.claims import Claim
+from chat.runs.claims import Claim, unbegun_claims
 from chat.runs.lifecycle import advance
 from chat.runs.lost_calls import meter_lost_call
 from chat.runs.turn import CANCELLED, EXPIRED, Announcement, Ending, Started, Turn, failed
 from chat.runs.wake import wake
 from chat.tools import registry
+from tenants import clock
 from tenants.db import call_door
 from tenants.scope import tenant_scope
 from tenants.together import insert_together
@@ -44,16 +45,38 @@ TAKE_OVER_AT_ONCE = 200
 KEEP_DEAD_PROCESSES = timedelta(hours=1)
 
 
-def beat(process_id: UUID) -> None:
-    """Write this process's heartbeat, and forget processes that are long dead."""
-    now = timezone.now()
-    Process.objects.update_or_create(id=process_id, defaults={"beat_at": now})
-    Process.objects.filter(beat_at__lt=now - KEEP_DEAD_PROCESSES).delete()
+BEAT = """
+INSERT INTO chat_process (id, started_at, beat_at)
+VALUES (%s, clock_timestamp(), clock_timestamp())
+ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at RETURNING beat_at
+"""
+
+
+def beat(process_id: UUID) -> datetime:
+    """Write this process's heartbeat and return its time; forget processes that are long dead.
+
+    The time is the database's, as in every comparison with it: a host whose clock is wrong
+    neither looks dead nor takes others for dead.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(BEAT, [process_id])
+        beat_at: datetime = cursor.fetchone()[0]
+    Process.objects.filter(beat_at__lt=Now() - KEEP_DEAD_PROCESSES).delete()
+    return beat_at
 
 
 def leave(process_id: UUID) -> None:
     """Remove this process: what it still owned is lapsed from now on."""
     Process.objects.filter(id=process_id).delete()
+
+
+def free_claims(process_ids: Collection[UUID]) -> None:
+    """Let every process take over at once what these owned; call it of processes that ended.
+
+    Their writes stay fenced by the token, which grows with the next claim.
+    """
+    Process.objects.filter(id__in=process_ids).delete()
+    log.info("claims_freed", processes=len(process_ids))
 
 
 def release(claim: Claim, *, failed: bool, turn: Turn | None = None) -> None:
@@ -95,10 +118,7 @@ def lapsed_runs() -> list[tuple[str, UUID]]:
 
 
 def unattended_runs(process_id: UUID, *, known: Collection[str]) -> set[tuple[str, UUID]]:
-    """Return id and tenant of runs that name this process and are not among `known`.
-
-    Their claim was committed, and the connection lost with the answer.
-    """
+    """Return id and tenant of runs that name this process and are not among `known`."""
     return set(call_door("owned_runs", process_id, list(known)))
 
 
@@ -164,11 +184,13 @@ def _claim_anew(run: Run, owner: UUID) -> Started:
     run.state += 1000
     run.save(update_fields=["owner", "token", "takeovers", "state", "retry_at", *totals])
     log.warning("run_taken_over", run_id=run.pk, takeovers=run.takeovers)
+    claim = Claim.of(run)
+    unbegun_claims.note(claim)
     return Started(
-        claim=Claim.of(run),
+        claim=claim,
         thread_id=run.thread_id,
         state=run.state,
-        seconds_left=(run.expires_at - timezone.now()).total_seconds(),
+        seconds_left=(run.expires_at - clock.now()).total_seconds(),
         announce=_ended(run),
     )
 
@@ -190,21 +212,20 @@ def _locked(run_id: str) -> Run | None:
 
 
 def _is_lapsed(run: Run) -> bool:
-    now = timezone.now()
-    if run.expires_at < now:
+    if run.expires_at < clock.now():
         return True
     if run.status == RunStatus.REQUIRES_ACTION:
         return False
-    alive_since = now - timedelta(seconds=conf.lapse_seconds)
     if run.owner is None:
         return True
+    alive_since = Now() - timedelta(seconds=conf.lapse_seconds)
     return not Process.objects.filter(id=run.owner, beat_at__gte=alive_since).exists()
 
 
 def _ending_of_lapsed(run: Run) -> Ending | None:
     if run.status == RunStatus.CANCELLING or run.thread.deleted_at is not None:
         return stopped(run)
-    if run.expires_at < timezone.now():
+    if run.expires_at < clock.now():
         waiting = ToolCall.objects.filter(run=run, status=CallStatus.WAITING)
         waited = run.status == RunStatus.REQUIRES_ACTION and waiting.exists()
         # A program that did not answer in time is like any other work that took too long.
@@ -216,7 +237,7 @@ def _ending_of_lapsed(run: Run) -> Ending | None:
 
 def is_overdue(expires_at: datetime) -> bool:
     """Tell whether a run's deadline passed so long ago that nobody is there to end it."""
-    return expires_at < timezone.now() - timedelta(seconds=conf.lapse_seconds)
+    return expires_at < clock.now() - timedelta(seconds=conf.lapse_seconds)
 
 
 def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, Started | None]:
@@ -229,7 +250,7 @@ def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, Started | None
 
 def _close_interrupted_step(run: Run) -> None:
     """Close what is to be repeated as a new step: its text leaves the prompt."""
-    now = timezone.now()
+    now = clock.now()
     Message.objects.filter(run_ref=run.pk, status="in_progress").update(
         status="incomplete", incomplete_reason="run_failed", incomplete_at=now
     )
@@ -263,7 +284,7 @@ def end_row(
     What the `turn` of its last task used is recorded; where its process is lost,
     an estimate of the call that was under way. Must run in the tenant's scope and a transaction.
     """
-    now = timezone.now()
+    now = clock.now()
     Thread.objects.locked().get(pk=run.thread_id)
     status = ending.status
     if status == RunStatus.CANCELLED and run.status == RunStatus.IN_PROGRESS:

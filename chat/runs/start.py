@@ -8,11 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Max, Q, QuerySet
-from django.utils import timezone
 
 from chat.conf import conf
 from chat.errors import TooManyRuns
 from chat.models import Assistant, Run, Thread
+from tenants import clock
 from tenants.written import Written
 
 
@@ -106,7 +106,7 @@ def insert_run(
     instructions = has.instructions if options.instructions is None else options.instructions
     if options.additional_instructions:
         instructions = f"{instructions}\n\n{options.additional_instructions}".strip()
-    now = timezone.now()
+    now = clock.now()
     run = Run(
         thread=thread,
         assistant=assistant,

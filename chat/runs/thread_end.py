@@ -7,9 +7,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.utils import timezone
-
 from chat.models import Message, Thread
+from tenants import clock
 
 TITLE_CHARACTERS = 60
 
@@ -22,7 +21,7 @@ def append(
     sender_key: UUID | None,
 ) -> list[Message]:
     """Store messages (role, content, attachments, metadata), and title a thread without a name."""
-    now = timezone.now()
+    now = clock.now()
     messages = [
         Message(
             thread=thread,

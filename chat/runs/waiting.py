@@ -17,11 +17,11 @@ from uuid import UUID
 
 import structlog
 from django.db import DatabaseError, connection, transaction
-from django.utils import timezone
 
 from chat import wire
 from chat.runs.claims import Claim
 from chat.runs.turn import Turn
+from tenants import clock
 from tenants.db import in_db
 from tenants.scope import tenant_scope
 
@@ -62,7 +62,7 @@ class WaitingRuns:
             run.retry_at = None
         else:
             self._waiting.add(run.pk)
-            run.retry_at = timezone.now() + timedelta(seconds=seconds)
+            run.retry_at = clock.now() + timedelta(seconds=seconds)
         turn.live.publish("thread.run.in_progress", wire.run_object(run))
         self._unsaved[run.pk] = Wait(
             claim=turn.claim, retry_at=run.retry_at, state=turn.state_to_store

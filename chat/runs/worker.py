@@ -14,12 +14,13 @@ from uuid import UUID
 
 import structlog
 from django.db import DatabaseError
+from django.utils import timezone
 
 from chat.conf import conf
 from chat.models.reasons import Reason
 from chat.runs import loop, recovery
 from chat.runs.answer import close_cut
-from chat.runs.claims import Claim, ClaimLapsed
+from chat.runs.claims import Claim, ClaimLapsed, unbegun_claims
 from chat.runs.forwarding import elsewhere
 from chat.runs.live import LiveRun, hub
 from chat.runs.revocation import Watched, what_is_over
@@ -27,7 +28,9 @@ from chat.runs.turn import CANCELLED, EXPIRED, Ending, Started, Turn, failed
 from chat.runs.waiting import waiting_runs
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
+from tenants import clock
 from tenants.db import Lane, in_db, in_lane, is_lost, use_lanes_as
+from tenants.outages import log_outage
 from tenants.scope import scoped_tenant_id
 
 log = structlog.get_logger(__name__)
@@ -35,6 +38,7 @@ log = structlog.get_logger(__name__)
 ACCESS_ENDED = failed(Reason.ACCESS_ENDED)
 SERVER_ERROR = failed(Reason.SERVER_ERROR)
 SPARE_PART = 4  # of the room for runs, kept for tenants with less than their share
+HAND_OVER_SECONDS = 5.0
 
 
 @dataclass(kw_only=True)
@@ -94,6 +98,7 @@ class Worker:
     _abandoned: dict[Claim, Abandoned] = field(default_factory=dict)
     # What named this process at the last look and was not under way here.
     _unattended: set[tuple[str, UUID]] = field(default_factory=set)
+    _draining: asyncio.Task[None] | None = None
     _look: asyncio.Event = field(default_factory=asyncio.Event)
     _beaten: float = 0.0  # in seconds of time.monotonic
 
@@ -131,7 +136,7 @@ class Worker:
 
     async def start(self) -> None:
         """Register the process and begin to beat, watch and recover."""
-        self.event_loop = asyncio.get_running_loop()
+        self.event_loop = unbegun_claims.loop = asyncio.get_running_loop()
         self.draining, self._look = False, asyncio.Event()
         await self._beat()
         elsewhere.start(self.process_id, look=self._watch)
@@ -143,17 +148,18 @@ class Worker:
         ):
             self._tasks.append(asyncio.create_task(self._repeat(period, work, sooner)))
 
+    def begin_drain(self) -> None:
+        """Take no more runs from now on, and begin to hand over those under way."""
+        if self._draining is None:
+            self.draining = True
+            self._draining = asyncio.create_task(self._hand_over())
+
     async def drain(self) -> None:
-        """Take no more runs, give those under way some time, then hand them over."""
-        self.draining = True
-        tasks = [run.task for run in self.runs.values() if run.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=conf.drain_seconds)
-        for run in list(self.runs.values()):
-            run.end(None)
-        left = [run.task for run in self.runs.values() if run.task is not None]
-        if left:
-            await asyncio.wait(left, timeout=conf.drain_seconds)
+        """Take no more runs, give those under way some time, then hand them over and leave."""
+        self.begin_drain()
+        assert self._draining is not None
+        await self._draining
+        self._draining = None
         await elsewhere.stop()
         for task in self._tasks:
             task.cancel()
@@ -162,10 +168,21 @@ class Worker:
         try:
             # In the lane of the heartbeats, so that none comes after it.
             await in_lane(Lane.WATCH, recovery.leave, self.process_id)
-        except DatabaseError:
+        except DatabaseError as error:
             # Without a database to tell, the heartbeat lapses by itself.
-            log.exception("worker_left_untold")
+            if not log_outage(error, work="leave"):
+                log.exception("worker_left_untold")
         self.event_loop = None
+
+    async def _hand_over(self) -> None:
+        tasks = [run.task for run in self.runs.values() if run.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=conf.drain_seconds)
+        for run in list(self.runs.values()):
+            run.end(None)
+        left = [run.task for run in self.runs.values() if run.task is not None]
+        if left:
+            await asyncio.wait(left, timeout=HAND_OVER_SECONDS)
 
     async def finished(self, run_id: str) -> None:
         """Wait until a run that is under way here has ended."""
@@ -200,6 +217,7 @@ class Worker:
     def _begin(self, started: Started) -> None:
         run = RunTask(started=started)
         self.runs[started.claim.run_id] = run
+        unbegun_claims.discard(started.claim)
         run.task = asyncio.create_task(self._execute(run))
 
     def _end(self, run_id: str, ending: Ending) -> None:
@@ -308,9 +326,10 @@ class Worker:
         while True:
             try:
                 await work()
-            except Exception:
+            except Exception as error:
                 # The database may be away for a moment: the next beat tries again.
-                log.exception("worker_beat_failed", work=work.__name__)
+                if not log_outage(error, work=work.__name__):
+                    log.exception("worker_beat_failed", work=work.__name__)
             if sooner is None:
                 await asyncio.sleep(period)
                 continue
@@ -319,7 +338,9 @@ class Worker:
             sooner.clear()
 
     async def _beat(self) -> None:
-        await in_lane(Lane.WATCH, recovery.beat, self.process_id)
+        before = timezone.now()
+        beat_at = await in_lane(Lane.WATCH, recovery.beat, self.process_id)
+        clock.learn(before, beat_at, timezone.now())
         self._beaten = monotonic()
 
     async def _give_back(self, claim: Claim) -> None:
@@ -330,8 +351,9 @@ class Worker:
         try:
             left = self._abandoned[claim]
             await in_db(recovery.release, claim, failed=left.failed, turn=left.turn)
-        except DatabaseError:
-            log.exception("run_not_given_back")
+        except DatabaseError as error:
+            if not log_outage(error, work="give_back"):
+                log.exception("run_not_given_back")
         else:
             self._abandoned.pop(claim, None)
 
@@ -349,17 +371,26 @@ class Worker:
     async def _take_up_unattended(self) -> None:
         """Execute what names this process and is not under way here, at the second look.
 
-        At the first, its task may be about to begin.
+        Its claim was committed and the connection lost with the answer. At the first look its
+        task may be about to begin.
         """
-        claims = (claim.run_id for claim in self._abandoned)
-        known = [*self.runs, *claims]
-        found = await in_db(recovery.unattended_runs, self.process_id, known=known)
+        found = await in_db(recovery.unattended_runs, self.process_id, known=self._known_runs())
+        # What was claimed while the query was under way is known by now.
+        known = self._known_runs()
+        found = {(run_id, tenant_id) for run_id, tenant_id in found if run_id not in known}
         for run_id, tenant_id in found & self._unattended:
+            if run_id in self._known_runs():
+                continue
             log.warning("run_unattended", run_id=run_id)
             started = await in_db(recovery.take_up, tenant_id, run_id, owner=self.process_id)
             if started is not None:
                 self._begin(started)
         self._unattended = found - self._unattended
+
+    def _known_runs(self) -> set[str]:
+        """Return the runs that name this process and are not lost: begun, or about to begin."""
+        abandoned = {claim.run_id for claim in self._abandoned}
+        return {*self.runs, *abandoned, *unbegun_claims.run_ids(self.process_id)}
 
     async def _take_over_all(self, found: Iterable[tuple[str, UUID]]) -> bool:
         """Take over what can be, and return whether anything was.
@@ -391,7 +422,7 @@ class Worker:
         another is on trial: a run that kills its process takes few along.
         """
         # One under way here is not lost, however late our heartbeat is.
-        if run_id in self.runs:
+        if run_id in self.runs or run_id in unbegun_claims.run_ids(self.process_id):
             return False
         now = monotonic()
         if now - self._beaten > conf.lapse_seconds / 2:

@@ -8,10 +8,10 @@ from decimal import ROUND_DOWN, Decimal
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 from procrastinate.contrib.django import app
 
 from chat.models import Price, StorageChange, Usage, UsageKind, VectorStore
+from tenants import clock
 from tenants.db import call_door, in_db
 from tenants.scope import tenant_scope
 
@@ -25,7 +25,7 @@ SMALLEST = Decimal("0.000001")
 @app.task(queue="upkeep", queueing_lock="meter_storage")
 async def meter_storage(timestamp: int) -> None:
     """Write down what stores held on the days that are over: once for each store and day."""
-    midnight = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = clock.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     while stores := await in_db(call_door, "storage_to_meter", midnight, AT_ONCE):
         for store_id, tenant_id in stores:
             await in_db(meter_store, tenant_id, store_id, midnight)

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from io import BytesIO
 
-from django.utils import timezone
-
 from chat import storage
 from chat.conf import conf
 from chat.errors import StorageFull, Unavailable
 from chat.models import CodeSession, File, Thread
 from chat.models.files import Purpose
 from chat.sandbox.base import Saved
+from tenants import clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ def begin_settling(thread: Thread, after: After | None) -> Settling:
     row = CodeSession.objects.select_for_update().filter(thread=thread).first()
     if row is None:
         return Settling(row=CodeSession(thread=thread, member_id=thread.member_id), new=True)
-    new = row.expires_at <= timezone.now()
+    new = row.expires_at <= clock.now()
     if new or after is not None:
         forget_bytes(row)
     return Settling(row=row, new=new)
@@ -111,7 +110,7 @@ def settle(settling: Settling, after: After | None) -> bool:
 
     Returns whether the bytes are kept.
     """
-    row, now = settling.row, timezone.now()
+    row, now = settling.row, clock.now()
     if after is not None:
         row.state, row.backend = after.state, after.backend
         row.lost, row.inputs = list(after.lost), after.inputs
@@ -152,7 +151,7 @@ def forget(thread_id: str) -> None:
 
 def forget_lapsed(session_id: int) -> None:
     """Erase a state that nobody goes on with; in the tenant's scope and a transaction."""
-    rows = CodeSession.objects.select_for_update().filter(expires_at__lt=timezone.now())
+    rows = CodeSession.objects.select_for_update().filter(expires_at__lt=clock.now())
     for row in rows.filter(pk=session_id):
         forget_bytes(row)
         row.delete()

@@ -26,6 +26,7 @@ from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError, To
 from chat.tools.binding import bind, plain
 from chat.tools.ledger import CallContext, CallLapsed, Outcome, answer, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
+from tenants import clock
 from tenants.db import Lane, in_lane, see_through
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
@@ -155,7 +156,7 @@ def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, 
     except ToolError as error:
         names = error.names if isinstance(error, ReservedArgument) else []
         return _refuse(row, Outcome.of_error(error, CallStatus.REFUSED)), names
-    now = timezone.now()
+    now = clock.now()
     if tool.effect == Effect.DESTRUCTIVE or tool.needs_approval or tool.name in rules.approval:
         row.status = CallStatus.WAITING
         row.approval_expires_at = now + timedelta(seconds=conf.approval_seconds)

@@ -33,6 +33,7 @@ from chat.web.frames import parse_frame, request_id
 from tenants.access import Principal
 from tenants.db import in_db
 from tenants.errors import AtriumError
+from tenants.outages import log_outage
 
 log = structlog.get_logger(__name__)
 
@@ -125,8 +126,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except AtriumError as error:
             await self._refuse(text_data, error)
             return
-        except DatabaseError:
-            log.exception("frame_not_served")
+        except DatabaseError as error:
+            if not log_outage(error, work="frame"):
+                log.exception("frame_not_served")
             await self._refuse(text_data, Unavailable())
             return
         await self._answer({"type": "ack", "id": frame["id"], **answer})

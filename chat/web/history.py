@@ -12,6 +12,8 @@ from chat import ids, wire
 from chat.errors import NotFound
 from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
 from chat.models.threads import thread_by_id
+from chat.runs.launch import end_overdue_run
+from chat.runs.recovery import is_overdue
 from chat.tools import registry
 from tenants.access import Principal
 from tenants.written import Among, Written
@@ -82,6 +84,9 @@ def message_page(
     steps = _steps(runs)
     calls = _calls(steps)
     active = next((run for run in runs if run.is_active), None)
+    if active is not None and is_overdue(active.expires_at):
+        end_overdue_run(principal.tenant_id, thread.pk)
+        return message_page(principal, thread_id, before=before)
     waiting = [] if before else _queued_messages.read(thread_id=thread.pk)
     _load_assistants([*messages, *runs, *waiting])
     labels = registry.labels()

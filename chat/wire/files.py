@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from django.utils import timezone
-
 from chat.models import File, Upload, UploadPart
 from chat.wire.base import WireObject, unix
+from tenants import clock
 
 
 def file_object(file: File) -> WireObject:
@@ -45,7 +44,7 @@ def message_file_object(file: File, message_id: str) -> WireObject:
 
 def upload_object(upload: Upload) -> WireObject:
     """Return the `upload` object; needs `upload.file` loaded."""
-    late = upload.status == "pending" and upload.expires_at < timezone.now()
+    late = upload.status == "pending" and upload.expires_at < clock.now()
     return {
         "id": upload.pk,
         "object": "upload",

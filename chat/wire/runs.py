@@ -8,13 +8,12 @@ from decimal import Decimal
 from math import ceil
 from typing import Any
 
-from django.utils import timezone
-
 from chat.models import Run, ToolCall
 from chat.models.reasons import Reason
 from chat.models.runs import PENDING, CallStatus
 from chat.wire.assistants import assistant_label
 from chat.wire.base import WireObject, unix
+from tenants import clock
 
 LAST_ERROR_CODES = {
     Reason.UPSTREAM_RATE_LIMITED: "rate_limit_exceeded",
@@ -98,7 +97,7 @@ def retry_times(run: Run) -> WireObject:
     at = run.retry_at if run.status == "in_progress" else None
     if at is None:
         return {"retry_at": None, "retry_in": None}
-    seconds = (at - timezone.now()).total_seconds()
+    seconds = (at - clock.now()).total_seconds()
     return {"retry_at": unix(at), "retry_in": max(0, ceil(seconds))}
 
 

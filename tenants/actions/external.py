@@ -8,10 +8,9 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from tenants import audit
+from tenants import audit, clock
 from tenants.access import Principal, principal_for_external
 from tenants.errors import BeyondKey, Invalid, TooManyNewUsers, TooManyUsers
 from tenants.models import ACT_FOR_USERS, MemberKind, Membership
@@ -71,7 +70,7 @@ def admit_user(principal: Principal) -> Principal:
 
 def _check_room() -> None:
     external = Membership.objects.filter(kind=MemberKind.EXTERNAL)
-    hour_ago = timezone.now() - timedelta(hours=1)
+    hour_ago = clock.now() - timedelta(hours=1)
     if external.filter(created_at__gt=hour_ago).count() >= settings.EXTERNAL_USERS_PER_HOUR:
         message = _(
             "Your company's programs have brought {most} new users in an hour: wait a while."
@@ -96,6 +95,7 @@ def _unknown(principal: Principal, external_id: str) -> Membership:
         sponsor=principal.membership,
         external_id=external_id,
         name=external_id[:100],
+        created_at=clock.now(),
     )
 
 

@@ -9,10 +9,9 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from tenants import audit
+from tenants import audit, clock
 from tenants.access import Principal, hash_secret
 from tenants.actions.people import add_membership
 from tenants.actions.proof import end_access, lock_account, prove_address
@@ -59,7 +58,7 @@ def invite(principal: Principal, email: str, *, role: str = Role.MEMBER) -> tupl
     if role == Role.OWNER:
         principal.require(Role.OWNER)
     token = secrets.token_urlsafe(32)
-    now = timezone.now()
+    now = clock.now()
     with tenant_scope(principal.tenant_id), transaction.atomic():
         if Membership.objects.filter(email=address, removed_at=None).exists():
             raise Invalid(_("This person is a member already."), param="email")
@@ -92,7 +91,7 @@ def withdraw_invitation(principal: Principal, invitation_id: UUID) -> Invitation
         if found is None:
             raise NotFound
         if found.accepted_at is None and found.withdrawn_at is None:
-            found.withdrawn_at = timezone.now()
+            found.withdrawn_at = clock.now()
             found.save(update_fields=["withdrawn_at"])
             audit.record(principal, "invitation.withdrawn", found.email)
     return found
@@ -152,7 +151,7 @@ def accept_invitation(
         membership = add_membership(
             user, role=row.role, name=name, admits_unproven=user.address_proven_at is None
         )
-        row.accepted_at = timezone.now()
+        row.accepted_at = clock.now()
         row.save(update_fields=["accepted_at"])
         actor = Principal(tenant=invitation.tenant, membership=membership, role=membership.role)
         audit.record(actor, "invitation.accepted", row.email, invitation=str(row.pk))
@@ -165,7 +164,7 @@ def _take_account(invitation: Invitation, password: str | None) -> tuple[User, b
     """Return the new account of a locked invitation, or the one taken over, and which it is."""
     found = User.objects.filter(email=invitation.email).first()
     if found is None:
-        proven_at = timezone.now() if invitation.proves_address else None
+        proven_at = clock.now() if invitation.proves_address else None
         try:
             with transaction.atomic():
                 made = User.objects.create_user(

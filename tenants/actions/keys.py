@@ -11,10 +11,9 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from tenants import audit
+from tenants import audit, clock
 from tenants.access import KEY_PREFIX, Principal, hash_secret
 from tenants.actions.proof import lock_account
 from tenants.clean import clean_text
@@ -54,7 +53,7 @@ def create_api_key(
     """
     name = clean_text(name, param="name", most=100)
     kept = clean_scopes(scopes)
-    if expires_at is not None and expires_at <= timezone.now():
+    if expires_at is not None and expires_at <= clock.now():
         raise Invalid(_("This moment has passed."), param="expires_at")
     if principal.key is not None:
         raise NotAllowed
@@ -93,7 +92,7 @@ def _check_account_unchanged(principal: Principal) -> None:
 def _check_room(member: Membership) -> None:
     # One key of a member at a time: the next one counts it.
     Membership.objects.select_for_update(no_key=True).get(pk=member.pk)
-    usable = ApiKey.objects.all().usable(timezone.now()).filter(membership=member)
+    usable = ApiKey.objects.all().usable(clock.now()).filter(membership=member)
     if usable.count() >= settings.KEYS_PER_MEMBER:
         message = _("{name} has {most} keys, as many as there may be: revoke one first.")
         raise TooManyKeys(message.format(name=member.name, most=settings.KEYS_PER_MEMBER))
@@ -142,7 +141,7 @@ def revoke_api_key(principal: Principal, key_id: UUID) -> ApiKey:
         if key is None:
             raise NotFound
         if key.revoked_at is None:
-            key.revoked_at = timezone.now()
+            key.revoked_at = clock.now()
             key.save(update_fields=["revoked_at"])
             audit.record(principal, "key.revoked", key.name, key=str(key.pk))
     return key

@@ -6,10 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from tenants import audit
+from tenants import audit, clock
 from tenants.access import Principal
 from tenants.actions.proof import end_unproven_credentials
 from tenants.clean import (
@@ -120,7 +119,7 @@ def add_membership(
         raise _build_member_error(user.email)
     former.role, former.name, former.email = role, name, user.email
     former.removed_at = former.disabled_at = None
-    former.created_at = timezone.now()
+    former.created_at = clock.now()
     former.save()
     return former
 
@@ -146,7 +145,7 @@ def change_role(
 
 def disable_member(principal: Principal, member_id: UUID) -> Membership:
     """Shut a member out of this company, until enabled; raises like `change_role`."""
-    return _change_member(principal, member_id, "member.disabled", disabled_at=timezone.now())
+    return _change_member(principal, member_id, "member.disabled", disabled_at=clock.now())
 
 
 def enable_member(principal: Principal, member_id: UUID) -> Membership:
@@ -156,13 +155,13 @@ def enable_member(principal: Principal, member_id: UUID) -> Membership:
 
 def remove_member(principal: Principal, member_id: UUID) -> Membership:
     """End a membership and its keys for good; the chats stay kept. Raises like `change_role`."""
-    now = timezone.now()
+    now = clock.now()
     return _change_member(principal, member_id, "member.removed", removed_at=now, signed_out_at=now)
 
 
 def sign_out_member(principal: Principal, member_id: UUID) -> Membership:
     """End a member's sign-ins for this company only; raises like `change_role`."""
-    return _change_member(principal, member_id, "member.signed_out", signed_out_at=timezone.now())
+    return _change_member(principal, member_id, "member.signed_out", signed_out_at=clock.now())
 
 
 def update_profile(principal: Principal, *, name: str, language: str, zone: str) -> Membership:
@@ -231,7 +230,7 @@ def _withdraw_invitations_beyond(member: Membership) -> None:
         made = made.filter(role=Role.OWNER)
     elif member.is_active and member.role == Role.OWNER:
         return
-    made.update(withdrawn_at=timezone.now())
+    made.update(withdrawn_at=clock.now())
 
 
 def _revoke_keys_beyond(member: Membership) -> None:
@@ -242,7 +241,7 @@ def _revoke_keys_beyond(member: Membership) -> None:
             return
         keys = keys.filter(scopes__contains=[ACT_FOR_USERS])
     # Whoever comes back one day does not bring forgotten keys back to life.
-    keys.update(revoked_at=timezone.now())
+    keys.update(revoked_at=clock.now())
 
 
 def _check_role_fits(member: Membership, changes: dict[str, Any]) -> None:

@@ -6,10 +6,9 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from tenants import audit
+from tenants import audit, clock
 from tenants.access import Principal, memberships_of
 from tenants.company_factors import CompanyFactor, counter_of
 from tenants.db import call_door
@@ -42,7 +41,7 @@ def waive_second_factor(principal: Principal, member_id: UUID) -> Membership:
         member: Membership | None = people.select_for_update().filter(pk=member_id).first()
         if member is None:
             raise NotFound
-        member.factor_waived_until = timezone.now() + WAIVED_FOR
+        member.factor_waived_until = clock.now() + WAIVED_FOR
         member.save(update_fields=["factor_waived_until"])
         CompanyFactor.objects.filter(member=member).delete()
         audit.record(principal, "member.second_factor_waived", member.name, member=str(member.pk))
@@ -74,7 +73,7 @@ def use_waiver(user: User, membership_id: str) -> Membership:
             continue
         with tenant_scope(found.tenant_id), transaction.atomic():
             open_waivers = Membership.objects.filter(
-                pk=found.pk, factor_waived_until__gt=timezone.now()
+                pk=found.pk, factor_waived_until__gt=clock.now()
             )
             if open_waivers.update(factor_waived_until=None):
                 return found
@@ -139,4 +138,4 @@ def remove_company_factors(user: User) -> None:
 
 def _is_waived(membership: Membership) -> bool:
     until = membership.factor_waived_until
-    return until is not None and until > timezone.now()
+    return until is not None and until > clock.now()

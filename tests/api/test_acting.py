@@ -99,7 +99,7 @@ def users(world: World) -> list[str]:
 def test_who_asks_too_often_makes_no_users(
     world: World, secret: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.api.throttles.time.time", lambda: 60_000_005.0)
+    monkeypatch.setattr("tenants.clock.time.time", lambda: 60_000_005.0)
     settings.CHAT = {**settings.CHAT, "API_REQUESTS_PER_MINUTE": 1}
     answers = [acting(secret, name).get("threads").status_code for name in ("anna", "boris")]
     assert answers == [200, 429]

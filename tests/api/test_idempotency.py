@@ -102,7 +102,7 @@ def test_a_retry_of_what_never_arrived_is_carried_out(alice: Api, world: World) 
 def test_a_retry_of_a_refused_attempt_is_not_answered_for_an_earlier_request(
     alice: Api, world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr("chat.api.throttles.time.time", lambda: 60_000_005.0)
+    monkeypatch.setattr("tenants.clock.time.time", lambda: 60_000_005.0)
     cache.clear()
     first, usual = begin(counted(alice, 0), world), settings.CHAT
     settings.CHAT = {**usual, limit: 1}

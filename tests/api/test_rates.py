@@ -17,7 +17,7 @@ LIMIT, LEFT, RESET = (f"x-ratelimit-{name}-requests" for name in ("limit", "rema
 @pytest.fixture(autouse=True)
 def _still_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Five seconds into a minute, for the whole test."""
-    monkeypatch.setattr("chat.api.throttles.time.time", lambda: 60_000_005.0)
+    monkeypatch.setattr("tenants.clock.time.time", lambda: 60_000_005.0)
     cache.clear()
     yield
     cache.clear()
@@ -41,7 +41,7 @@ def test_one_request_too_many_is_refused_until_the_next_minute(
     refused = alice.get("models")
     assert_error(refused, 429, code="rate_limit_exceeded")
     assert (refused["Retry-After"], refused[LEFT]) == ("55", "0")
-    monkeypatch.setattr("chat.api.throttles.time.time", lambda: 60_000_060.0)
+    monkeypatch.setattr("tenants.clock.time.time", lambda: 60_000_060.0)
     assert alice.get("models").status_code == 200
 
 

@@ -21,7 +21,7 @@ from tests.world import Company, World
 @pytest.fixture(autouse=True)
 def _still_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Five seconds into a minute, for the whole test."""
-    monkeypatch.setattr("chat.rates.time.time", lambda: 60_000_005.0)
+    monkeypatch.setattr("tenants.clock.time.time", lambda: 60_000_005.0)
     yield
     cache.clear()
 
@@ -74,7 +74,7 @@ def test_the_next_minute_begins_anew(
     limit(settings, RUNS_PER_MINUTE=1)
     assert start_by_api(world.acme, "alice").status_code == 200
     assert start_by_api(world.acme, "alice").status_code == 429
-    monkeypatch.setattr("chat.rates.time.time", lambda: 60_000_060.0)
+    monkeypatch.setattr("tenants.clock.time.time", lambda: 60_000_060.0)
     assert start_by_api(world.acme, "alice").status_code == 200
 
 

@@ -137,7 +137,7 @@ def test_a_thread_that_is_too_long_is_not_copied(
 def test_a_long_copy_counts_as_the_requests_it_is_worth(
     world: World, alice: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.api.throttles.time.time", lambda: 60_000_005.0)
+    monkeypatch.setattr("tenants.clock.time.time", lambda: 60_000_005.0)
     made = alice.made("threads", messages=[HELLO])
     with world.acme.scope():
         Thread.objects.filter(pk=made["id"]).update(last_position=2_500)

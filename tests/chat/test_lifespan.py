@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import suppress
 
 import pytest
@@ -33,3 +34,21 @@ async def test_the_job_queue_goes_on_after_the_database_was_away(
     with suppress(asyncio.CancelledError):
         await queue
     assert joined == ["joined", "joined"]
+
+
+def test_a_signal_begins_to_drain_ahead_of_the_servers_own_end() -> None:
+    told: list[str] = []
+
+    async def serve() -> None:
+        begun = asyncio.Event()
+        with lifespan.at_termination(begun.set):
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.wait_for(begun.wait(), WAIT_SECONDS)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, lambda *_signal: told.append("server"))
+    try:
+        asyncio.run(serve())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == ["server", "server"]

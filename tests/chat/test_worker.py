@@ -194,6 +194,19 @@ async def test_a_late_heartbeat_costs_a_process_none_of_its_own_runs(
     assert (await in_db(stored, world.acme, run)).token == taken.token
 
 
+def test_only_the_claims_of_the_named_process_are_freed(world: World, run: Run) -> None:
+    dead, living = uuid4(), uuid4()
+    claim(run, dead)
+    other = unclaimed_run(world.acme)
+    claim(other, living)
+    before = recovery.lapsed_runs()
+    recovery.free_claims([dead])
+    assert (before, recovery.lapsed_runs()) == ([], [(run.pk, run.tenant_id)])
+    assert recovery.take_over(other.tenant_id, other.pk, owner=uuid4()) is None
+    claim(run, uuid4())
+    assert stored(world.acme, run).token == 2
+
+
 def test_a_suspect_waits_while_another_is_on_trial(world: World, run: Run) -> None:
     change(world.acme, run, owner=uuid4(), token=2, takeovers=1)
     assert recovery.take_over(run.tenant_id, run.pk, owner=uuid4(), suspects=False) is None

@@ -27,6 +27,7 @@ from tests.crash.model import FaithfulModel, answer_to
 from tests.crash.seen import Seen
 from tests.database import CHECKOUT, TestDatabase, connect_default, migrated_template
 from tests.model_server import QUICK
+from tests.reaper import watch_cluster
 from tests.server import Server, environment_of, serve
 from tests.world import World, build_world
 
@@ -181,6 +182,7 @@ def crash_stand() -> Iterator[Stand]:
     """
     folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
     folder.chmod(0o711)
+    watch_cluster(folder)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         # A commit that waits for nothing would be lost with the server: this one is durable.

@@ -19,6 +19,7 @@ from tenants.embedded import Cluster, ensure_running
 from tenants.local import serving
 from tenants.postgres_programs import EmbeddedError
 from tests.clock import wait_until
+from tests.reaper import watch_cluster
 
 
 def execute(url: str, statement: str) -> list[tuple[object, ...]]:
@@ -50,6 +51,7 @@ def data_dir() -> Iterator[Path]:
     """A folder outside pytest's private one, which the server's account could not enter."""
     folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
     folder.chmod(0o711)
+    watch_cluster(folder)
     yield folder
     dispose(folder)
 
@@ -59,6 +61,7 @@ def blank() -> Iterator[Path]:
     """A data folder with a stopped cluster, to be copied."""
     folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
     folder.chmod(0o711)
+    watch_cluster(folder)
     ensure_running(folder, durable=False).stop()
     yield folder
     shutil.rmtree(folder)
@@ -71,11 +74,22 @@ def made(data_dir: Path, blank: Path) -> Path:
     return data_dir
 
 
+def test_a_folder_of_before_recovers_with_one_sync(made: Path) -> None:
+    configuration = made / "postgres" / "data" / "postgresql.conf"
+    before = configuration.read_text().replace("recovery_init_sync_method = syncfs\n", "")
+    configuration.write_text(before)
+    running = ensure_running(made, durable=False)
+    with running.superuser_connect() as connection:
+        row = connection.execute("SHOW recovery_init_sync_method").fetchone()
+    assert row == ("syncfs",)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A running cluster that the tests of this module share."""
     folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
     folder.chmod(0o711)
+    watch_cluster(folder)
     yield ensure_running(folder, durable=False)
     dispose(folder)
 

@@ -28,8 +28,8 @@ class Command(procrastinate.Command):
 async def work(**options: Any) -> None:
     """Serve without an address; `options` are those of procrastinate's worker."""
     if not options.get("wait", True):
-        async with serving(partial(work_off, **options)) as queue:
-            await queue
+        async with serving(partial(work_off, **options)) as here:
+            await here.jobs
         return
     told_to_end = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

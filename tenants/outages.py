@@ -1,0 +1,79 @@
+"""Failures of what Atrium stands on, which are no fault of a request: database, disk."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Any
+
+import structlog
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest
+from django_structlog.middlewares import RequestMiddleware
+
+from tenants.errors import AtriumError
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DATABASE_DISK_FULL = "53100"
+
+log = structlog.get_logger(__name__)
+
+
+class DatabaseAway(AtriumError):
+    """The database is not available right now. Try again in a moment."""
+
+    code = "unavailable"
+    http_status = 503
+    retryable = True
+
+
+class DiskFull(AtriumError):
+    """The server's disk is full. Nothing can be stored until its operator makes room."""
+
+    code = "disk_full"
+    http_status = 507
+
+
+def outage_of(error: BaseException | None) -> AtriumError | None:
+    """Return how to answer a failure of the database or the disk; None for any other error.
+
+    A lock that is not granted in time and a connection that is not free in time are failures of
+    the database, too: the same request may succeed in a moment.
+    """
+    if isinstance(error, OperationalError | InterfaceError):
+        state = getattr(error.__cause__, "sqlstate", None)
+        return DiskFull() if state == _DATABASE_DISK_FULL else DatabaseAway()
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return DiskFull()
+    return None
+
+
+def log_outage(error: BaseException, **where: Any) -> bool:
+    """Log one line, without a traceback, when the error is an outage; return whether it is."""
+    outage = outage_of(error)
+    if outage is None:
+        return False
+    event = "disk_full" if isinstance(outage, DiskFull) else "database_away"
+    state = getattr(error.__cause__, "sqlstate", None)
+    log.error(event, error=type(error).__qualname__, state=state, **where)
+    return True
+
+
+class RequestLog(RequestMiddleware):
+    """One line for each request. One that met an outage has no traceback and asks for no user."""
+
+    def _process_exception(self, request: HttpRequest, exception: Exception) -> None:
+        outage = outage_of(exception)
+        if outage is None:
+            super()._process_exception(request, exception)
+            return
+        request._raised_exception = exception  # type: ignore[attr-defined]
+        # Several layers of middleware may meet the same outage in one request.
+        if not hasattr(request, "_outage_logged"):
+            request._outage_logged = True  # type: ignore[attr-defined]
+            log_outage(exception, code=outage.http_status, request=self.format_request(request))
+
+
+def current_outage() -> AtriumError | None:
+    """Return how to answer the error that is being handled, if it is an outage."""
+    return outage_of(sys.exc_info()[1])
