@@ -201,9 +201,10 @@ class MembershipQuerySet(TenantQuerySet["Membership"]):
         """Lock the owners who can act, in the order of their keys.
 
         Of two people who take each other's ownership away, the second waits here and
-        then finds only the one who is left.
+        then finds only the one who is left. Not FOR UPDATE: an audit row that the same request
+        inserted refers to its actor, so two owners would wait for each other.
         """
-        return self.active().filter(role=Role.OWNER).order_by("pk").select_for_update()
+        return self.active().filter(role=Role.OWNER).order_by("pk").select_for_update(no_key=True)
 
     def for_principal(self, principal: Principal) -> MembershipQuerySet:
         """Return what `principal` may name: admins everybody, members themselves."""

@@ -19,6 +19,7 @@ from chat.models.files import Purpose
 from chat.retrieval.kinds import SNIFFED, Kind, media_type_of
 from tenants import audit, clock
 from tenants.access import Principal
+from tenants.db import give_back
 from tenants.scope import tenant_scope
 
 # What may be uploaded; the others are made here.
@@ -175,9 +176,15 @@ def record(principal: Principal, action: str, row: File | VectorStore, **data: A
 
 
 def record_download(principal: Principal, row: File) -> None:
-    """Record that a file of the company's is about to be sent; in a transaction of its own."""
+    """Record that a file of the company's is about to be sent; in a transaction of its own.
+
+    Gives the connection back: sending may take as long as the reader likes.
+    """
+    if row.member_id is not None:
+        return
     with tenant_scope(principal.tenant_id), transaction.atomic():
         record(principal, "file.downloaded", row, name=row.filename)
+    give_back()
 
 
 def clean_name(name: str) -> str:

@@ -203,7 +203,7 @@ def _change_member(
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         owners = list(Membership.objects.all().owners_locked())
-        found = Membership.objects.all().for_principal(principal).select_for_update()
+        found = Membership.objects.all().for_principal(principal).select_for_update(no_key=True)
         member: Membership | None = found.filter(pk=member_id).first()
         if member is None:
             raise NotFound

@@ -38,7 +38,9 @@ def waive_second_factor(principal: Principal, member_id: UUID) -> Membership:
         raise NotAllowed(_("Ask another owner or the operator: nobody waives their own."))
     with tenant_scope(principal.tenant_id), transaction.atomic():
         people = Membership.objects.all().active().filter(kind=MemberKind.PERSON)
-        member: Membership | None = people.select_for_update().filter(pk=member_id).first()
+        member: Membership | None = (
+            people.select_for_update(no_key=True).filter(pk=member_id).first()
+        )
         if member is None:
             raise NotFound
         member.factor_waived_until = clock.now() + WAIVED_FOR

@@ -22,6 +22,7 @@ from tenants.actions import acknowledge_reading, update_tenant_settings
 from tenants.errors import NotAllowed
 from tenants.models import AuditEvent, Membership
 from tenants.reading_periods import ReadingPeriod
+from tests.chat.test_admin_pages import save
 from tests.database import TestDatabase
 from tests.world import Company, World
 
@@ -71,11 +72,11 @@ def test_the_form_of_admins_shows_the_setting_and_cannot_change_it(acme: Company
     assert 'name="admins_read_threads"' not in admin.get(page_of(acme.tenant)).content.decode()
     assert 'name="admins_read_threads"' in owner.get(page_of(acme.tenant)).content.decode()
     form = {"name": "A", "color": "#112233", "default_assistant": "", "admins_read_threads": "on"}
-    admin.post(page_of(acme.tenant), form)
+    assert save(admin, acme.tenant, form).status_code == 302
     assert periods(acme) == []
-    owner.post(page_of(acme.tenant), form)
+    assert save(owner, acme.tenant, form).status_code == 302
     assert len(periods(acme)) == 1
-    admin.post(page_of(acme.tenant), {**form, "admins_read_threads": ""})
+    assert save(admin, acme.tenant, {**form, "admins_read_threads": ""}).status_code == 302
     assert periods(acme)[0].ended_at is None
 
 

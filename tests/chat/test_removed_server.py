@@ -10,7 +10,7 @@ from chat.admin.models_offered import test_connection as try_connection
 from chat.models import Assistant, ThreadMapping
 from tenants.db import in_db
 from tests.api.conftest import assert_error, program_of
-from tests.chat.test_admin_pages import ASSISTANTS, assistant_data, page_of
+from tests.chat.test_admin_pages import ASSISTANTS, assistant_data, page_of, save
 from tests.chat.test_erasure import deleted_thread, erase, kept
 from tests.world import World
 
@@ -63,7 +63,7 @@ def test_admins_see_it_at_the_assistant(world: World, assistant: Assistant, page
 
 def test_an_admin_changes_the_rest_of_it(world: World, assistant: Assistant) -> None:
     data = assistant_data(upstream="removed", model="its-model", name="Resting")
-    assert world.acme.client("adam").post(page_of(assistant), data).status_code == 302
+    assert save(world.acme.client("adam"), assistant, data).status_code == 302
     with world.acme.scope():
         now = Assistant.objects.get(pk=assistant.pk)
     assert (now.name, now.upstream, now.model) == ("Resting", "removed", "its-model")

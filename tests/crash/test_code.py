@@ -15,8 +15,8 @@ from tests.crash.stand import Stand
 from tests.sandbox.opened import all_end
 from tests.socket_client import chat_socket
 
-# About two and a half seconds of work, and one thing that would be seen if it were done twice.
-WORKING = "run steps.append(2)\nfor n in range(6_000_000):\n    pass\nsteps"
+# About a second of work, and one thing that would be seen if it were done twice.
+WORKING = "run steps.append(2)\nfor n in range(3_000_000):\n    pass\nsteps"
 STARTED = "SELECT count(*) FROM chat_toolcall WHERE run_id = %s AND status = 'started'"
 DETAILS = "SELECT details->>'logs' FROM chat_toolcall WHERE run_id = %s"
 
@@ -24,7 +24,7 @@ DETAILS = "SELECT details->>'logs' FROM chat_toolcall WHERE run_id = %s"
 async def test_code_that_was_cut_off_begins_again_with_the_state_before_it(
     stand: Stand, tmp_path: Path
 ) -> None:
-    acme, here = stand.world.acme, {"ATRIUM_DATA_DIR": str(tmp_path)}
+    acme, here = stand.world.acme, {"ATRIUM_DATA_DIR": str(tmp_path), "ATRIUM_CODE_SECONDS": "60"}
     with stand.server(**here) as dying:
         async with chat_socket(dying, acme, "alice") as socket:
             first = await send(stand, socket, "run steps = [1]")

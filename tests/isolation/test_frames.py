@@ -107,6 +107,8 @@ def person(request: pytest.FixtureRequest) -> str:
 
 
 async def answers(socket: SocketInProcess, rows: Rows, frame: Frame, *ids: str) -> list[str]:
+    # A message that no row has is answered with the end of its step, whose id is made of its own.
+    ids += tuple(f"step_{name.removeprefix('msg_')}" for name in ids if name.startswith("msg_"))
     found = await socket.ask(frame)
     if frame["type"] == "subscribe":
         await socket.ask({"type": "unsubscribe", "id": "2", "thread": frame["thread"]})
