@@ -20,7 +20,16 @@ from tenants.clean import (
     clean_zone,
 )
 from tenants.errors import ChangedMeanwhile, Invalid, LastOwner, NotAllowed, NotFound
-from tenants.models import ACT_FOR_USERS, ApiKey, Invitation, MemberKind, Membership, Role, User
+from tenants.models import (
+    ACT_FOR_USERS,
+    ApiKey,
+    Invitation,
+    MemberKind,
+    Membership,
+    Role,
+    Tenant,
+    User,
+)
 from tenants.scope import tenant_scope
 
 
@@ -202,6 +211,8 @@ def _change_member(
     """Apply `changes` to one member, under the lock that keeps the last owner."""
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
+        # First, since the set of owners may change between two requests that lock it in order.
+        Tenant.objects.select_for_update(no_key=True).get()
         owners = list(Membership.objects.all().owners_locked())
         found = Membership.objects.all().for_principal(principal).select_for_update(no_key=True)
         member: Membership | None = found.filter(pk=member_id).first()

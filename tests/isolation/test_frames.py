@@ -106,13 +106,21 @@ def person(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def without_present(frame: Frame) -> Frame:
+    """Leave out when a lost message and its step were ended: at the moment of asking."""
+    if frame.get("event") not in ("thread.message.incomplete", "thread.run.step.failed"):
+        return frame
+    data = {name: value for name, value in frame["data"].items() if not name.endswith("_at")}
+    return {**frame, "data": data}
+
+
 async def answers(socket: SocketInProcess, rows: Rows, frame: Frame, *ids: str) -> list[str]:
     # A message that no row has is answered with the end of its step, whose id is made of its own.
     ids += tuple(f"step_{name.removeprefix('msg_')}" for name in ids if name.startswith("msg_"))
     found = await socket.ask(frame)
     if frame["type"] == "subscribe":
         await socket.ask({"type": "unsubscribe", "id": "2", "thread": frame["thread"]})
-    told = [blotted(json.dumps(one), *ids) for one in found]
+    told = [blotted(json.dumps(without_present(one)), *ids) for one in found]
     assert rows.world.globex.canary not in "".join(told), frame
     return told
 
