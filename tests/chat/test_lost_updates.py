@@ -131,6 +131,28 @@ def test_the_second_of_two_is_told_and_saves_again(world: World, form: Form) -> 
     assert stored(world.acme, row, form.field) != before
 
 
+def test_only_what_differs_is_quoted_however_lines_end(world: World) -> None:
+    row = world.acme.assistant
+    with world.acme.scope():
+        type(row).objects.filter(pk=row.pk).update(suggested_prompts=["Hello", "Bye"])
+    olga, adam = owners(world.acme, 2)
+    seen = open_page(olga, row)
+    # Browsers send the lines of a text area with CRLF.
+    lines = {"suggested_prompts": "Hello\r\nBye", "seen": seen}
+    assert (
+        adam.post(page_of(row), assistant_data(instructions="A\r\nB", **lines)).status_code == 302
+    )
+    refused = olga.post(page_of(row), assistant_data(instructions="A\r\nC", **lines))
+    page = refused.content.decode()
+    assert "Instructions</strong>: it is now" in page
+    assert "Suggested prompts</strong>: it is now" not in page
+    same = olga.post(page_of(row), assistant_data(instructions="A\r\nB", **lines))
+    assert "changed this meanwhile" in same.content.decode()
+    assert "</strong>: it is now" not in same.content.decode()
+    # Nothing has to be corrected, so that nobody is asked to.
+    assert "Please correct the error" not in page
+
+
 def test_of_eight_at_once_one_wins(world: World, form: Form) -> None:
     row = form.row(world.acme)
     clients = owners(world.acme, 8)
