@@ -104,7 +104,7 @@ class TenantForm(forms.ModelForm):
                 who=self.last_change.actor,
                 when=display_for_value(self.last_change.created_at, ""),
             )
-        onward = _("What you typed is kept below: save again to put it in place of this.")
+        onward = _("Nothing was saved. Your form is kept below: saving it again replaces theirs.")
         return [happened, *self._differences(row), onward]
 
     def _differences(self, row: models.Model) -> Iterator[Any]:
@@ -114,7 +114,7 @@ class TenantForm(forms.ModelForm):
             # A text area is posted with other line ends than those that are stored.
             if bound.field.has_changed(_with_plain_lines(now), _with_plain_lines(bound.data)):
                 yield format_html(
-                    _("<strong>{label}</strong>: it is now “{now}”. You typed “{typed}”."),
+                    _("<strong>{label}</strong>: it is now “{now}”. Your form has “{typed}”."),
                     label=bound.label,
                     now=_shown(bound.field, now),
                     typed=_shown(bound.field, bound.data),
