@@ -64,7 +64,7 @@ class CompanyAdmin(OneRowAdmin):
                     "Chats belong to the people who write them. While this is on, every admin and "
                     "owner can read all chats here, past ones too. Each period is kept, each chat "
                     "that is opened is recorded in the audit log and in its member's profile, and "
-                    "members are notified. Only an owner can change it."
+                    "members are notified."
                 ),
             },
         ),

@@ -59,6 +59,11 @@ class TenantForm(forms.ModelForm):
             self.data[self.add_prefix("seen")] = str(self.refusal.row.version)  # type: ignore[index]
 
     @property
+    def is_conflict(self) -> bool:
+        """Return whether nothing is wrong with the form but that somebody else saved first."""
+        return isinstance(self.refusal, ChangedMeanwhile)
+
+    @property
     def version(self) -> int | None:
         """The version that was seen, 0 for no row; None for rows that have none."""
         return self._version if self._has_version() else None
@@ -99,20 +104,25 @@ class TenantForm(forms.ModelForm):
                 who=self.last_change.actor,
                 when=display_for_value(self.last_change.created_at, ""),
             )
-        onward = _("What you typed is kept below: save again to put it in place of this.")
+        onward = _("Nothing was saved. Your form is kept below: saving it again replaces theirs.")
         return [happened, *self._differences(row), onward]
 
     def _differences(self, row: models.Model) -> Iterator[Any]:
         current = type(self)(instance=row)
         for bound in self.visible_fields():
             now = current[bound.name].value()
-            if bound.field.has_changed(now, bound.data):
+            # A text area is posted with other line ends than those that are stored.
+            if bound.field.has_changed(_with_plain_lines(now), _with_plain_lines(bound.data)):
                 yield format_html(
-                    _("<strong>{label}</strong>: it is now “{now}”. You typed “{typed}”."),
+                    _("<strong>{label}</strong>: it is now “{now}”. Your form has “{typed}”."),
                     label=bound.label,
                     now=_shown(bound.field, now),
                     typed=_shown(bound.field, bound.data),
                 )
+
+
+def _with_plain_lines(value: Any) -> Any:
+    return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
 def seen_version(row: models.Model) -> int:

@@ -115,6 +115,17 @@ def test_declining_changes_nothing_and_the_answer_goes_on(shops: World, visit: V
     assert status_of_order(shops.acme) == "placed"
 
 
+def test_a_stopped_approval_does_not_wait_for_anybody(shops: World, visit: Visit) -> None:
+    page = visit(shops.acme, "alice")
+    ask_to_cancel(page)
+    expect(page.locator(".step").first).to_contain_text("waiting for you")
+    page.locator("#stop").click()
+    wait_until_idle(page)
+    expect(page.locator(".approval")).to_be_hidden()
+    expect(page.locator(".step").first).to_contain_text("stopped")
+    assert status_of_order(shops.acme) == "placed"
+
+
 def test_a_card_is_still_there_after_a_reload(shops: World, visit: Visit) -> None:
     page = visit(shops.acme, "alice")
     ask_to_cancel(page)

@@ -122,13 +122,36 @@ def test_the_second_of_two_is_told_and_saves_again(world: World, form: Form) -> 
     page = refused.content.decode()
     assert f"{world.acme.people['adam'].name} changed this meanwhile (" in page
     now, typed = form.quoted
-    assert f"it is now “{now}”. You typed “{typed}”." in page
+    assert f"it is now “{now}”. Your form has “{typed}”." in page
     shown = refused.context["adminform"].form
     assert shown[form.field].value() == form.values[1]
     before = stored(world.acme, row, form.field)
     again = olga.post(page_of(row), {**second, "seen": shown["seen"].value()})
     assert again.status_code == 302
     assert stored(world.acme, row, form.field) != before
+
+
+def test_only_what_differs_is_quoted_however_lines_end(world: World) -> None:
+    row = world.acme.assistant
+    with world.acme.scope():
+        type(row).objects.filter(pk=row.pk).update(suggested_prompts=["Hello", "Bye"])
+    olga, adam = owners(world.acme, 2)
+    seen = open_page(olga, row)
+    # Browsers send the lines of a text area with CRLF.
+    lines = {"suggested_prompts": "Hello\r\nBye", "seen": seen}
+    assert (
+        adam.post(page_of(row), assistant_data(instructions="A\r\nB", **lines)).status_code == 302
+    )
+    refused = olga.post(page_of(row), assistant_data(instructions="A\r\nC", **lines))
+    page = refused.content.decode()
+    assert "Instructions</strong>: it is now" in page
+    assert "Suggested prompts</strong>: it is now" not in page
+    same = olga.post(page_of(row), assistant_data(instructions="A\r\nB", **lines))
+    assert "changed this meanwhile" in same.content.decode()
+    assert "</strong>: it is now" not in same.content.decode()
+    assert "<p>Nothing was saved. Your form is kept below" in page
+    # Nothing has to be corrected, so that nobody is asked to.
+    assert "Please correct the error" not in page
 
 
 def test_of_eight_at_once_one_wins(world: World, form: Form) -> None:
@@ -169,7 +192,7 @@ def test_a_change_by_the_api_is_noticed_by_the_form(world: World) -> None:
     )
     answer = adam.post(page_of(world.acme.assistant), {**assistant_data(), "seen": seen})
     page = answer.content.decode()
-    assert "it is now “By a program”. You typed “”." in page
+    assert "it is now “By a program”. Your form has “”." in page
     with world.acme.scope():
         assert Assistant.objects.get().description == "By a program"
 
@@ -191,7 +214,7 @@ def test_two_first_limits_are_no_exception(world: World) -> None:
         assert client.get(address).context["adminform"].form["seen"].value() == 0
     assert olga.post(address, {"max_tokens_per_run": "7001", "seen": "0"}).status_code == 302
     refused = adam.post(address, {"max_tokens_per_run": "7002", "seen": "0"})
-    assert "it is now “7001”. You typed “7002”." in refused.content.decode()
+    assert "it is now “7001”. Your form has “7002”." in refused.content.decode()
     shown = refused.context["adminform"].form
     data = {"max_tokens_per_run": "7002", "seen": shown["seen"].value()}
     assert adam.post(address, data).status_code == 302
@@ -204,7 +227,7 @@ def test_a_price_that_is_there_is_not_set_again_unseen(world: World) -> None:
     (olga, _adam) = owners(world.acme, 2)
     data = {"model": "m", "kind": "input_tokens", "price": "9", "currency": "USD", "seen": "0"}
     refused = olga.post("/admin/chat/price/add/", data)
-    assert "it is now “1.000000”. You typed “9”." in refused.content.decode()
+    assert "it is now “1.000000”. Your form has “9”." in refused.content.decode()
     again = {**data, "seen": refused.context["adminform"].form["seen"].value()}
     assert olga.post("/admin/chat/price/add/", again).status_code == 302
     with world.acme.scope():

@@ -170,7 +170,15 @@ export class Conversation {
     if (known && !isActive(known) && isActive(run)) return null;
     if (!known && !this.places.has(run.id)) this.#place(run.id);
     this.runs.set(run.id, run);
+    if (!isActive(run)) this.#closeSteps(run.id);
     return "run";
+  }
+
+  // A run that ends while no process executes it is told by its status alone: nothing waits any more.
+  #closeSteps(run) {
+    for (const step of this.steps.get(run)?.values() ?? []) {
+      if (step.status === "in_progress") this.steps.get(run).set(step.id, { ...step, status: "cancelled" });
+    }
   }
 
   #place(run) {

@@ -38,7 +38,8 @@ const STATES = {
 function stateKey(call, step) {
   const own = STATES[call.atrium?.status];
   if (own && step.status === "in_progress") return own;
-  if (own && own !== "step_working") return own;
+  // What was under way or waited for a decision ended with its step.
+  if (own && own !== "step_working" && own !== "step_waiting") return own;
   return { in_progress: "step_working", failed: "step_failed", cancelled: "step_cancelled", expired: "step_cancelled" }[
     step.status
   ] ?? "step_done";
