@@ -214,8 +214,11 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Serve the request, unless its header section is too large."""
         self._in_head, self._head_begun, self._fed = False, False, 0
-        if self._head_size > self._max_head or self._is_large_handshake():
+        is_handshake = self.parser.should_upgrade() and self._should_upgrade()
+        if self._head_size > self._max_head or (is_handshake and self._is_large_handshake()):
             self._refuse_large_head()
+        elif is_handshake and (self._is_answering() or self._announces_body()):
+            self._refuse(400, "bad_handshake", "A websocket begins alone, and without a body.")
         if not self._refused:
             self._cancel_deadline()
             super().on_headers_complete()
@@ -285,11 +288,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_large_handshake(self) -> bool:
         """Tell whether a websocket's handshake has more than its library takes."""
-        if not (self.parser.should_upgrade() and self._should_upgrade()):
-            return False
         longest = max((len(name) + len(value) for name, value in self.headers), default=0)
         long = max(longest, len(self.url)) > MAX_HANDSHAKE_LINE
         return long or len(self.headers) > MAX_HANDSHAKE_HEADERS
+
+    def _announces_body(self) -> bool:
+        headers = dict(self.headers)
+        return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
     def _expect_head(self) -> None:
         self._cancel_deadline()

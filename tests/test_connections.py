@@ -134,6 +134,48 @@ class TestHeaderSize:
         assert "Traceback" not in server.logged()
 
 
+class TestHandshake:
+    HEAD = b"GET /ws/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" + HANDSHAKE
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            b"Content-Length: 5\r\n\r\n",
+            b"Content-Length: 5\r\n\r\nhello",
+            b"Transfer-Encoding: chunked\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ],
+    )
+    def test_one_with_a_body_is_refused_and_not_kept_waiting(
+        self, server: Server, more: bytes
+    ) -> None:
+        for method in (b"GET", b"POST"):
+            answer = exchange(server, self.HEAD.replace(b"GET", method) + more)
+            assert_refused(answer, 400, "bad_handshake")
+
+    async def test_one_behind_an_answer_under_way_ends_the_connection_after_it(self) -> None:
+        # Handed over, the connection would end without the application being told.
+        asked, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def answer_later(scope: Any, receive: Any, send: Any) -> None:
+            asked.set()
+            await goes_on.wait()
+            await answer_unread(scope, receive, send)
+
+        async with await listen(answer_later) as listener:
+            reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asked.wait()
+            writer.write(self.HEAD + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.1)
+            goes_on.set()
+            answer = await asyncio.wait_for(reader.read(), WAIT_SECONDS)
+            assert answer.endswith(b"\r\n\r\nok")
+            assert answer.count(b"HTTP/1.1 ") == 1
+            writer.close()
+
+
 class TestTrailers:
     HEAD = (
         b"POST /v1/threads HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
