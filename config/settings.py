@@ -198,7 +198,8 @@ else:
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            "OPTIONS": {"MAX_ENTRIES": 20_000},
+            # The oldest go when it is full: a flood must take longer than the waits of sign-in.
+            "OPTIONS": {"MAX_ENTRIES": 200_000},
         }
     }
 
