@@ -32,6 +32,8 @@ RETRY_SECONDS = 10
 LOG_PAUSE_SECONDS = 10.0
 # The websocket library refuses more of either, and in no good form.
 MAX_HANDSHAKE_LINE, MAX_HANDSHAKE_HEADERS = 8_000, 100
+# For so long a client may leave an answer in the server's memory without taking any of it.
+STALLED_SECONDS = 60.0
 FRAMING_BYTES = 1_024  # of a header section, around its address, names and values
 IPV6_PREFIX = 64  # one host may use any address of its network
 
@@ -157,6 +159,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._fed = 0
         self._head_size = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._release: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -172,6 +175,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._cancel_deadline()
+        self._cancel_stalled()
         if self._release is not None:
             self._release()
             self._release = None
@@ -210,8 +214,11 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Serve the request, unless its header section is too large."""
         self._in_head, self._head_begun, self._fed = False, False, 0
-        if self._head_size > self._max_head or self._is_large_handshake():
+        is_handshake = self.parser.should_upgrade() and self._should_upgrade()
+        if self._head_size > self._max_head or (is_handshake and self._is_large_handshake()):
             self._refuse_large_head()
+        elif is_handshake and (self._is_answering() or self._announces_body()):
+            self._refuse(400, "bad_handshake", "A websocket begins alone, and without a body.")
         if not self._refused:
             self._cancel_deadline()
             super().on_headers_complete()
@@ -234,16 +241,39 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Give the rest of this request's body, or of the next header section, its time."""
         super().on_response_complete()
-        if self._is_answering() or self.transport.is_closing():
+        if self.transport.is_closing():
+            self._close()
+            return
+        if self._is_answering():
             return
         if self._head_begun or not self._in_head:
             self._expect_head()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to take what was sent, for a while."""
+        super().pause_writing()
+        self._expect_reader()
+
+    def resume_writing(self) -> None:
+        """Go on: the client takes what is sent."""
+        super().resume_writing()
+        self._cancel_stalled()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is none, and close."""
+        super().send_400_response(msg)
+        self._close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection without a further request."""
+        self._close()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over; it is counted until the websocket ends."""
         if self._refused:
             return
         self._cancel_deadline()
+        self._cancel_stalled()
         super().handle_websocket_upgrade()
         release, self._release = self._release, None
         websocket: Any = self.transport.get_protocol()
@@ -258,11 +288,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_large_handshake(self) -> bool:
         """Tell whether a websocket's handshake has more than its library takes."""
-        if not (self.parser.should_upgrade() and self._should_upgrade()):
-            return False
         longest = max((len(name) + len(value) for name, value in self.headers), default=0)
         long = max(longest, len(self.url)) > MAX_HANDSHAKE_LINE
         return long or len(self.headers) > MAX_HANDSHAKE_HEADERS
+
+    def _announces_body(self) -> bool:
+        headers = dict(self.headers)
+        return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
     def _expect_head(self) -> None:
         self._cancel_deadline()
@@ -275,7 +307,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         if not self._in_head or (self.cycle is not None and not self._head_begun):
-            self.transport.close()  # the last request was answered, and no other has begun
+            self._close()  # the last request was answered, and no other has begun
         else:
             self._refuse(408, "headers_too_slow", "The request's headers came too slowly.")
 
@@ -300,7 +332,29 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(build_refusal(status, code, text))
+        self._close()
+
+    def _close(self) -> None:
+        """Close, and leave the client a while to take what was sent."""
         self.transport.close()
+        self._expect_reader()
+
+    def _expect_reader(self) -> None:
+        self._cancel_stalled()
+        left = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self._check_reader, left)
+
+    def _check_reader(self, left_before: int) -> None:
+        """Cut the connection off where as much is left to take as before."""
+        if self.transport.get_write_buffer_size() < left_before:
+            self._expect_reader()
+        else:
+            self.transport.abort()
+
+    def _cancel_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
 
 def build_refusal(status: int, code: str, text: str) -> bytes:

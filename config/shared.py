@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 # One that hangs holds up nobody for longer; a refused connection is tried once more at once.
 REDIS_SECONDS = 1.0
-OWN_ENTRIES = 20_000
+OWN_ENTRIES = 200_000
 # After a failure Redis is left alone for so long.
 AWAY_SECONDS = 2.0
 

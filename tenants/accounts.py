@@ -20,6 +20,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.crypto import constant_time_compare
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
@@ -39,6 +40,8 @@ from tenants.models import Membership, User
 from tenants.sign_in_limits import get_password_attempt, remember_device, start_attempt
 
 SESSION_SIGNED_IN = "signed_in_at"
+# Of the password that a sign-in began with, until its last step.
+SESSION_PENDING_HASH = "pending_password_hash"
 DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 
 
@@ -84,6 +87,19 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             self._attempt.succeed()
         return user
 
+    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+        """Note the password that this sign-in begins with: a code may have to follow."""
+        request.session[SESSION_PENDING_HASH] = user.get_session_auth_hash()
+        response: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return response
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        """Sign in, unless the password that this sign-in began with has ended."""
+        if is_sign_in_outdated(request, user):
+            raise ImmediateHttpResponse(HttpResponseRedirect("/accounts/login/"))
+        request.session.pop(SESSION_PENDING_HASH, None)
+        super().login(request, user)
+
     def set_password(self, user: User, password: str) -> None:
         """Store a new password, unless another was stored since this request began.
 
@@ -99,6 +115,12 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Return the link in the mail, on our public address."""
         path = f"/accounts/password/reset/key/{key}/"
         return base_url(self.request) + path
+
+
+def is_sign_in_outdated(request: HttpRequest, user: User) -> bool:
+    """Return whether the account has another password than when this sign-in began."""
+    begun = str(request.session.get(SESSION_PENDING_HASH, ""))
+    return not constant_time_compare(begun, user.get_session_auth_hash())
 
 
 def display_name(user: User) -> str:

@@ -32,10 +32,12 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
 _TEREDO = IPv6Network("2001::/32")
 _ISATAP = (0x00005EFE, 0x02005EFE)
-# Reserved, and not known as such to every version of Python.
+# Not for the public, and not known as such to every version of Python.
 _RESERVED = (
     IPv4Network("192.0.0.0/24"),
     IPv4Network("192.88.99.0/24"),
+    # Within Azure it answers every machine with its configuration.
+    IPv4Network("168.63.129.16/32"),
     IPv6Network("3fff::/20"),
     IPv6Network("fec0::/10"),
 )

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 from allauth.account.internal.decorators import login_stage_required
+from allauth.account.internal.stagekit import clear_login
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base.views import AuthenticateView
 from allauth.mfa.stages import AuthenticateStage
@@ -19,7 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from tenants.access import CompanyOnly
-from tenants.accounts import landing_page
+from tenants.accounts import is_sign_in_outdated, landing_page
 from tenants.actions import set_company_factor, use_waiver, waived_memberships
 from tenants.errors import AtriumError
 from tenants.forms import ActivateForm, show_error
@@ -43,6 +44,9 @@ class CodePage(AuthenticateView):  # type: ignore[misc]
 def sign_in_waived(request: HttpRequest) -> HttpResponse:
     """After the password, go without the second factor into the company that waived it."""
     stage: Any = request._login_stage  # type: ignore[attr-defined]
+    if is_sign_in_outdated(request, stage.login.user):
+        clear_login(request)
+        return HttpResponseRedirect("/accounts/login/")
     membership = use_waiver(stage.login.user, request.POST.get("membership", ""))
     limit = CompanyOnly(membership_id=membership.pk, must_set_up=True)
     request.company_only = limit  # type: ignore[attr-defined]

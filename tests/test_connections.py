@@ -19,7 +19,8 @@ import uvicorn
 from django.conf import settings
 from uvicorn.server import ServerState
 
-from config.connections import ConnectionCount, HttpProtocol
+from config import connections
+from config.connections import ConnectionCount, HttpProtocol, connection_count
 from tests.api.conftest import program_of
 from tests.clock import WAIT_SECONDS
 from tests.database import CHECKOUT, TestDatabase
@@ -131,6 +132,48 @@ class TestHeaderSize:
             sent = b"GET /ws/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" + HANDSHAKE + more + b"\r\n"
             assert_refused(exchange(server, sent), 431, "headers_too_large")
         assert "Traceback" not in server.logged()
+
+
+class TestHandshake:
+    HEAD = b"GET /ws/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" + HANDSHAKE
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            b"Content-Length: 5\r\n\r\n",
+            b"Content-Length: 5\r\n\r\nhello",
+            b"Transfer-Encoding: chunked\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ],
+    )
+    def test_one_with_a_body_is_refused_and_not_kept_waiting(
+        self, server: Server, more: bytes
+    ) -> None:
+        for method in (b"GET", b"POST"):
+            answer = exchange(server, self.HEAD.replace(b"GET", method) + more)
+            assert_refused(answer, 400, "bad_handshake")
+
+    async def test_one_behind_an_answer_under_way_ends_the_connection_after_it(self) -> None:
+        # Handed over, the connection would end without the application being told.
+        asked, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def answer_later(scope: Any, receive: Any, send: Any) -> None:
+            asked.set()
+            await goes_on.wait()
+            await answer_unread(scope, receive, send)
+
+        async with await listen(answer_later) as listener:
+            reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asked.wait()
+            writer.write(self.HEAD + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.1)
+            goes_on.set()
+            answer = await asyncio.wait_for(reader.read(), WAIT_SECONDS)
+            assert answer.endswith(b"\r\n\r\nok")
+            assert answer.count(b"HTTP/1.1 ") == 1
+            writer.close()
 
 
 class TestTrailers:
@@ -328,17 +371,20 @@ async def answer_unread(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+async def listen(application: Any) -> asyncio.Server:
+    """Serve an application with this protocol, in this process."""
+    config, state = uvicorn.Config(application, lifespan="off", log_config=None), ServerState()
+    config.load()
+    return await asyncio.get_running_loop().create_server(
+        lambda: HttpProtocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
+
+
 async def test_the_rest_of_an_answered_requests_body_has_the_time_of_headers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(settings, "HEADER_SECONDS", 0.3)
-    config, state = uvicorn.Config(answer_unread, lifespan="off", log_config=None), ServerState()
-    config.load()
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(
-        lambda: HttpProtocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
-    )
-    async with listener:
+    async with await listen(answer_unread) as listener:
         reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
         writer.write(b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n")
         answers = asyncio.create_task(reader.read())
@@ -346,4 +392,56 @@ async def test_the_rest_of_an_answered_requests_body_has_the_time_of_headers(
             writer.write(b"x")
             await asyncio.wait({answers}, timeout=0.05)
         assert answers.result().count(b"HTTP/1.1 ") == 1
+        writer.close()
+
+
+async def answer_at_length(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with more than any buffer holds, in pieces or, for "/once", in one."""
+    headers = [(b"content-length", b"%d" % (32 * MIB)), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    pieces = 1 if scope["path"] == "/once" else 32
+    for number in range(pieces):
+        body = b"x" * (32 * MIB // pieces)
+        message = {"type": "http.response.body", "body": body}
+        await send({**message, "more_body": number + 1 < pieces})
+
+
+@pytest.mark.parametrize("path", [b"/pieces", b"/once"])
+async def test_a_client_that_takes_no_answer_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, path: bytes
+) -> None:
+    monkeypatch.setattr(connections, "STALLED_SECONDS", 0.3)
+    connection_count.cache_clear()
+    counted = connection_count()
+    async with await listen(answer_at_length) as listener:
+        address = listener.sockets[0].getsockname()
+        await asyncio.to_thread(take_nothing, address, path, counted)
+
+
+def take_nothing(address: Any, path: bytes, counted: ConnectionCount) -> None:
+    """Ask, read no answer, and wait until the server has closed the connection."""
+    began = time.monotonic()
+    with socket.create_connection(address, timeout=WAIT_SECONDS) as connection:
+        connection.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        while not counted.total and time.monotonic() - began < WAIT_SECONDS:
+            time.sleep(0.01)
+        while counted.total and time.monotonic() - began < WAIT_SECONDS:
+            time.sleep(0.01)
+        assert counted.total == 0
+
+
+@pytest.mark.parametrize("path", [b"/pieces", b"/once"])
+async def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, path: bytes
+) -> None:
+    monkeypatch.setattr(connections, "STALLED_SECONDS", 2.0)
+    async with await listen(answer_at_length) as listener:
+        reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+        writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        taken, began = 0, time.monotonic()
+        while piece := await reader.read(256 * 1024):
+            taken += len(piece)
+            await asyncio.sleep(0.03)
+        assert taken > 32 * MIB
+        assert time.monotonic() - began > 2.0
         writer.close()

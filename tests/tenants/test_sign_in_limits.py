@@ -348,3 +348,12 @@ def test_an_attempt_without_turns_is_bounded_by_its_own_count() -> None:
     attempt = Attempt(pair="sign-in:x")
     assert [attempt.begin() for _time in range(FREE_TRIES + 1)] == [0] * (FREE_TRIES + 1)
     assert attempt.begin() > 0
+
+
+def test_a_flood_of_other_addresses_does_not_forget_failures(skip: Skip) -> None:
+    guessed = get_password_attempt(request_from(HERE), ALICE)
+    for _time in range(FREE_TRIES + 2):
+        guessed.begin()
+    for number in range(30_000):
+        get_password_attempt(request_from(STRANGER), f"{number}@nowhere.example").begin()
+    assert guessed.begin() > 0

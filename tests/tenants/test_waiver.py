@@ -209,6 +209,34 @@ def test_the_account_factor_still_opens_everything(
         assert opened(client) == company.tenant.slug
 
 
+def change_password(email: str) -> None:
+    user = User.objects.get(email=email)
+    user.set_password("another-horse-43")
+    user.save()
+
+
+def test_a_sign_in_that_began_with_a_former_password_uses_no_waiver(
+    world: World, account_secret: str
+) -> None:
+    begun = sign_in(PAT)
+    change_password(PAT)
+    waive_second_factor(world.acme.principal("olga"), world.acme.pat.pk)
+    assertRedirects(begun.post(WAIVED, {"membership": str(world.acme.pat.pk)}), "/accounts/login/")
+    assert "_auth_user_id" not in begun.session
+    with world.acme.scope():
+        assert Membership.objects.get(pk=world.acme.pat.pk).factor_waived_until is not None
+
+
+def test_a_sign_in_that_began_with_a_former_password_takes_no_code(
+    world: World, account_secret: str, clock: Clock
+) -> None:
+    begun = sign_in(PAT)
+    change_password(PAT)
+    begun.post(CODE_PAGE, {"code": clock.code(account_secret)})
+    assert "_auth_user_id" not in begun.session
+    assert begun.get(CODE_PAGE)["Location"] == "/accounts/login/"
+
+
 @pytest.fixture
 def limited(waived: Client, clock: Clock) -> Client:
     """A browser with the company's own second factor."""
