@@ -462,6 +462,7 @@ CHAT = {
     "IMAGE_URLS": read("bool", "ATRIUM_IMAGE_URLS", True),
     "IMAGE_HOSTS": read("list", "ATRIUM_IMAGE_HOSTS", []),
     "MESSAGES_PER_THREAD": read("int", "ATRIUM_MESSAGES_PER_THREAD", 100_000, least=2),
+    "QUEUED_MESSAGES": read("int", "ATRIUM_QUEUED_MESSAGES", 100, least=1),
     "COPIED_MESSAGES": read("int", "ATRIUM_COPIED_MESSAGES", 10_000, least=1),
     "SEVERAL_PROCESSES": bool(REDIS_URL),
     "MAX_RUNS": read("int", "ATRIUM_MAX_RUNS", 250, least=1),
