@@ -130,6 +130,8 @@ TEMPLATES = [
 
 # Database: DATABASE_URL is the application's role; the owner's appears for migrations only.
 DATABASE_THREADS = read("int", "ATRIUM_DATABASE_THREADS", 4, least=1)
+DATABASE_REQUESTS = read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
+DATABASE_REQUESTS_PER_COMPANY = read("int", "ATRIUM_DATABASE_REQUESTS_PER_COMPANY", 4, least=1)
 
 # A process that froze, or whose machine left, must not keep others waiting for its locks.
 _LEFT_OPEN = read("float", "ATRIUM_TRANSACTION_IDLE_SECONDS", 10, least=0.5)
@@ -161,7 +163,7 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
     if pool:
         # A lane of threads for work, one for tools, two threads for files, one for heartbeats, one
         # for autosaves, one that records failed sign-ins.
-        size = 2 * DATABASE_THREADS + 5 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
+        size = 2 * DATABASE_THREADS + 5 + DATABASE_REQUESTS
         # The pool pauses longer after each failure; who asks anew, every second or two, does not.
         wait = read("float", "ATRIUM_DATABASE_WAIT_SECONDS", 5, least=0.1)
         patience = {"timeout": wait, "reconnect_timeout": 1}
