@@ -134,6 +134,12 @@ class ThreadFull(ChatError):
     code = "thread_full"
 
 
+class QueueFull(ChatError):
+    """Too many messages wait in this chat: wait for an answer, or withdraw one that waits."""
+
+    code = "queue_full"
+
+
 class ThreadTooLong(ChatError):
     """This thread is too long to be copied."""
 

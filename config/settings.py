@@ -132,6 +132,8 @@ TEMPLATES = [
 
 # Database: DATABASE_URL is the application's role; the owner's appears for migrations only.
 DATABASE_THREADS = read("int", "ATRIUM_DATABASE_THREADS", 4, least=1)
+DATABASE_REQUESTS = read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
+DATABASE_REQUESTS_PER_COMPANY = read("int", "ATRIUM_DATABASE_REQUESTS_PER_COMPANY", 4, least=1)
 
 # A process that froze, or whose machine left, must not keep others waiting for its locks.
 _LEFT_OPEN = read("float", "ATRIUM_TRANSACTION_IDLE_SECONDS", 10, least=0.5)
@@ -163,7 +165,7 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
     if pool:
         # A lane of threads for work, one for tools, two threads for files, one for heartbeats, one
         # for autosaves, one that records failed sign-ins.
-        size = 2 * DATABASE_THREADS + 5 + read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
+        size = 2 * DATABASE_THREADS + 5 + DATABASE_REQUESTS
         # The pool pauses longer after each failure; who asks anew, every second or two, does not.
         wait = read("float", "ATRIUM_DATABASE_WAIT_SECONDS", 5, least=0.1)
         patience = {"timeout": wait, "reconnect_timeout": 1}
@@ -443,6 +445,7 @@ CHAT = {
     "IMAGE_URLS": read("bool", "ATRIUM_IMAGE_URLS", True),
     "IMAGE_HOSTS": read("list", "ATRIUM_IMAGE_HOSTS", []),
     "MESSAGES_PER_THREAD": read("int", "ATRIUM_MESSAGES_PER_THREAD", 100_000, least=2),
+    "QUEUED_MESSAGES": read("int", "ATRIUM_QUEUED_MESSAGES", 100, least=1),
     "COPIED_MESSAGES": read("int", "ATRIUM_COPIED_MESSAGES", 10_000, least=1),
     "SEVERAL_PROCESSES": bool(REDIS_URL),
     "MAX_RUNS": read("int", "ATRIUM_MAX_RUNS", 250, least=1),

@@ -22,6 +22,7 @@ from psycopg.pq import TransactionStatus
 from tenants import clock
 from tenants.fair_executor import FairExecutor
 from tenants.scope import TenantScopeError, scoped_tenant_id
+from tenants.turns import end_turn
 from tenants.walls import SETTING
 
 P = ParamSpec("P")
@@ -126,7 +127,7 @@ def _run_and_give_back(fn: Callable[[], T]) -> T:
             _empty_pool()
         raise
     finally:
-        give_back()
+        _close_connections()
 
 
 def _wait_for_locks(fn: Callable[[], T]) -> T:
@@ -142,7 +143,15 @@ def _wait_for_locks(fn: Callable[[], T]) -> T:
 
 
 def give_back() -> None:
-    """Let others have this thread's connections; one within a transaction stays."""
+    """Let others have this thread's connections and its request's turn.
+
+    A connection within a transaction stays.
+    """
+    _close_connections()
+    end_turn()
+
+
+def _close_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

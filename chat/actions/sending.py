@@ -16,7 +16,7 @@ from chat.actions.contents import clean_content
 from chat.actions.resources import check_image_files, clean_attachments
 from chat.actions.runs import request_cancel
 from chat.conf import conf
-from chat.errors import NotFound, RateLimited, ThreadBusy, ThreadFull
+from chat.errors import NotFound, QueueFull, RateLimited, ThreadBusy, ThreadFull
 from chat.models import Assistant, File, Message, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
@@ -86,6 +86,7 @@ def create_message(
         NotFound: for an unknown thread, assistant or file.
         AssistantDisabled, ThreadFull, InvalidInput: as they say.
         ThreadBusy: with "reject", while an answer is under way.
+        QueueFull: while as many messages wait in the thread as there may be.
         TooManyRuns: while as many answers are under way as there may be.
         RateLimited: for more messages in a minute than there may be.
     """
@@ -229,6 +230,9 @@ def _while_busy(
 ) -> Sent:
     if busy == BusyPolicy.REJECT:
         raise ThreadBusy(f"Can't add messages to {thread.pk} while a run {active.pk} is active.")
+    # The thread is locked: what is counted here is still so when the message is stored.
+    if Message.objects.filter(thread=thread).queued().count() >= conf.queued_messages:
+        raise QueueFull()
     thread.updated_at = message.created_at = clock.now()
     message.save(force_insert=True)
     thread.save(update_fields=["title", "updated_at"])

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
+from django.utils.html import escape
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -80,6 +81,16 @@ class TenantPolicyAdmin(OneRowAdmin):
         (_("How much one answer may use"), {"fields": ("max_tokens_per_run", "max_cost_per_run")}),
         (_("What needs a person's approval"), {"fields": ("approval_tools",)}),
     )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Name the models without a price also for those who see the limits and no form."""
+        first, *others = super().get_fieldsets(request, obj)
+        if self.has_change_permission(request, obj):
+            return [first, *others]
+        title, options = first
+        # Shown as HTML, and models have names that people chose.
+        told = escape(" ".join(unpriced_sentences()))
+        return [(title, {**options, "description": told}), *others]
 
     def write(
         self, principal: Principal, row: Any, form: TenantForm, *, change: bool

@@ -11,6 +11,7 @@ from chat.models import Assistant
 from chat.upstream import build
 from chat.upstream.base import Capabilities, UpstreamConfig
 from chat.upstream.errors import UpstreamError
+from tenants.db import give_back
 
 REMEMBER_SECONDS = 24 * 3600
 OFFERED_AT_MOST = 200
@@ -56,6 +57,8 @@ def test_connection(server: str, model: str) -> tuple[bool, str]:
         return False, _("{server} is no longer set up: choose another model server.").format(
             server=name
         )
+    # It may take a minute: others need the connection to the database.
+    give_back()
     try:
         found = async_to_sync(_probe)(name, model)
     except UpstreamError as error:

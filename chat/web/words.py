@@ -114,6 +114,9 @@ WORDS = {
     "problem_too_many_runs": _("Too many answers are in progress. Wait for one to finish."),
     "problem_thread_busy": _("The assistant is still answering. Wait for it or stop it first."),
     "problem_thread_full": _("This chat is full. Start a new one."),
+    "problem_queue_full": _(
+        "Too many messages wait in this chat. Wait for an answer, or take a message back."
+    ),
     "problem_file_too_large": _("This file is too large."),
     "problem_body_too_large": _("This file is too large."),
     "problem_storage_full": _("The storage of your company is full. Ask an admin to make room."),

@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=40, help="of one chat, in each round")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each load")
     parser.add_argument("--chats", type=int, nargs="+", default=[50, 100], choices=(50, 100))
-    parser.add_argument("--flood", type=int, default=500, help="runs of another company at once")
+    parser.add_argument("--flood", type=int, default=500, help="runs of another company")
     parser.add_argument("--sockets", type=int, default=500, help="idle ones")
     parser.add_argument("--starts", type=int, default=3, help="of the server")
     parser.add_argument("--json", type=Path, default=Path(".data/bench.json"))
@@ -124,9 +124,7 @@ async def measure_more(bench: Bench, figures: Figures, seconds: float) -> None:
 
 async def measure_flood(bench: Bench, figures: Figures, given: argparse.Namespace) -> None:
     """What a flood of one company's runs costs another company's first token."""
-    times = await first_tokens_beside_a_flood(
-        bench, runs=given.flood, turns=given.turns, seconds=given.seconds
-    )
+    times = await first_tokens_beside_a_flood(bench, runs=given.flood, turns=given.turns)
     figures.add("first token beside another company's flood, p50", median(times))
     figures.add("first token beside another company's flood, p95", quantile(times, 0.95))
 

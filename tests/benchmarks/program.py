@@ -47,6 +47,14 @@ async def _run(bench: Bench, thread: str, arrivals: Arrivals) -> None:
                     raise RuntimeError(event.decode())
 
 
+async def start_run(bench: Bench) -> None:
+    """Start a run in a thread of its own, and do not wait for its answer."""
+    thread = {"messages": [{"role": "user", "content": "Hello"}]}
+    ask = {"assistant_id": bench.stand.assistant, "thread": thread}
+    async with bench.client.post(_url(bench, "/runs"), json=ask, headers=_headers(bench)) as answer:
+        answer.raise_for_status()
+
+
 def _url(bench: Bench, path: str) -> str:
     return f"{bench.atrium.url}/v1/threads{path}"
 

@@ -10,7 +10,8 @@ from django.conf import settings
 
 from chat.actions.new_runs import create_run
 from chat.actions.runs import cancel_run, retry_run
-from chat.errors import NothingToRetry, ThreadBusy, TooManyRuns
+from chat.actions.sending import delete_queued_message
+from chat.errors import NothingToRetry, QueueFull, ThreadBusy, TooManyRuns
 from chat.models import Assistant, Message, Run, Thread
 from chat.models.reasons import Reason
 from chat.models.runs import CUT_SHORT
@@ -59,6 +60,23 @@ def test_a_message_may_ask_for_something_else(world: World) -> None:
     set_policy(world, "reject")
     first = said(world.acme)
     assert said(world.acme, thread=first.thread.pk, busy="queue").run is None
+
+
+@pytest.mark.parametrize("busy", [None, "interrupt"])
+def test_a_chat_keeps_only_so_many_messages_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch, busy: str | None
+) -> None:
+    monkeypatch.setitem(settings.CHAT, "QUEUED_MESSAGES", 2)
+    first = said(world.acme)
+    thread = first.thread.pk
+    waiting = [said(world.acme, thread=thread).message for _message in range(2)]
+    with pytest.raises(QueueFull):
+        said(world.acme, thread=thread, busy=busy)
+    with world.acme.scope():
+        assert list(Message.objects.filter(thread=thread).queued()) == waiting
+        assert Run.objects.get(pk=first.run and first.run.pk).is_active
+    delete_queued_message(world.acme.principal("alice"), waiting[0].pk)
+    assert said(world.acme, thread=thread).message.position is None
 
 
 def with_key(world: World, name: str = "alice") -> Principal:

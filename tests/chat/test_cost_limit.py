@@ -290,3 +290,16 @@ def test_the_form_names_the_models_without_a_price(world: World) -> None:
     page = world.acme.client("olga").get("/admin/chat/tenantpolicy/add/").content.decode()
     assert "until an owner sets their price in US dollars: foreign, unpriced." in page
     assert "switched-off" not in page
+
+
+def test_admins_who_only_see_the_limits_are_told_the_models_too(world: World) -> None:
+    with world.acme.scope():
+        TenantPolicy.objects.create(max_cost_per_run=Decimal(1))
+        Assistant.objects.filter(pk=world.acme.assistant.pk).update(
+            model="<b>own</b>", upstream="elsewhere"
+        )
+    terms.forget()
+    page = world.acme.client("adam").get("/admin/chat/tenantpolicy/", follow=True).content.decode()
+    assert "cannot answer until an owner sets their price" in page
+    assert "&lt;b&gt;own&lt;/b&gt;" in page
+    assert "<b>own</b>" not in page

@@ -1,0 +1,97 @@
+"""Requests of companies take turns at the room for them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from tenants.db import give_back, in_db
+from tenants.turns import Turns
+
+
+class Desk:
+    """Holds turns until they are told to end, and notes in which order they were let through."""
+
+    def __init__(self, *, room: int, per_key: int) -> None:
+        self.turns = Turns(room, per_key=per_key)
+        self.let_through: list[str] = []
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.ends: dict[str, asyncio.Event] = {}
+
+    async def ask(self, *names: str) -> None:
+        """Ask for a turn for each; the first letter of a name is its key."""
+        for name in names:
+            self.ends[name] = asyncio.Event()
+            self.tasks[name] = asyncio.create_task(self._hold(name))
+            await settle()
+
+    async def end(self, name: str) -> None:
+        self.ends[name].set()
+        await self.tasks[name]
+        await settle()
+
+    async def leave(self, name: str) -> None:
+        self.tasks[name].cancel()
+        with suppress(asyncio.CancelledError):
+            await self.tasks[name]
+        await settle()
+
+    async def _hold(self, name: str) -> None:
+        async with self.turns.taken(name[0]):
+            self.let_through.append(name)
+            await self.ends[name].wait()
+
+
+async def settle() -> None:
+    for _turn in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_one_key_takes_no_more_than_its_part_of_the_room() -> None:
+    desk = Desk(room=3, per_key=2)
+    await desk.ask("a1", "a2", "a3", "a4", "b1")
+    assert desk.let_through == ["a1", "a2", "b1"]
+    await desk.end("a1")
+    assert desk.let_through == ["a1", "a2", "b1", "a3"]
+
+
+async def test_what_is_freed_goes_to_the_key_that_holds_least() -> None:
+    desk = Desk(room=2, per_key=2)
+    await desk.ask("a1", "a2", "a3", "a4", "b1", "c1")
+    for name in ("a1", "a2", "b1", "c1"):
+        await desk.end(name)
+    assert desk.let_through == ["a1", "a2", "b1", "a3", "c1", "a4"]
+
+
+async def test_one_that_leaves_while_it_waits_is_passed_over() -> None:
+    desk = Desk(room=1, per_key=1)
+    await desk.ask("a1", "a2", "a3")
+    await desk.leave("a2")
+    await desk.end("a1")
+    assert desk.let_through == ["a1", "a3"]
+
+
+async def test_one_that_leaves_as_it_is_let_through_keeps_no_turn() -> None:
+    desk = Desk(room=1, per_key=1)
+    await desk.ask("a1", "a2", "a3")
+    desk.turns.give_up("a")  # as the end of a1 does: a2 has a turn and does not know yet
+    await desk.leave("a2")
+    assert desk.let_through == ["a1", "a3"]
+
+
+async def test_slow_work_holds_no_turn() -> None:
+    turns = Turns(1, per_key=1)
+    async with turns.taken("a"):
+        await asyncio.to_thread(give_back)
+        async with asyncio.timeout(10), turns.taken("a"):
+            pass
+        # The first has ended once: its block ends no other's.
+        assert turns._held.total() == 0
+
+
+async def test_a_call_in_a_lane_ends_no_turn_of_its_request() -> None:
+    turns = Turns(1, per_key=1)
+    async with turns.taken("a"):
+        await in_db(lambda: None)
+        await settle()
+        assert turns._held.total() == 1
