@@ -16,8 +16,8 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    from tenants.local import environment
-    from tenants.postgres_programs import EmbeddedError
+    from config.local.environment import environment
+    from config.local.postgres_programs import EmbeddedError
 
     signal.signal(signal.SIGTERM, _leave)
     try:

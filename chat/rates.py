@@ -9,7 +9,7 @@ from django.core.cache import cache
 from chat.conf import conf
 from chat.errors import RateLimited
 from tenants import clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 WINDOW = 60
 ROUNDING = 1e-6

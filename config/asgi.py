@@ -19,13 +19,13 @@ if settings.UNSAFE_KEY in (settings.SECRET_KEY, *settings.SALT_KEY):
     )
 django.setup(set_prefix=False)
 
-from chat.runs.lifespan import Lifespan  # noqa: E402  (models need the app registry)
+from chat.runs.engine.lifespan import Lifespan  # noqa: E402  (models need the app registry)
 from chat.web.consumers import ChatConsumer  # noqa: E402
-from config.application import Application  # noqa: E402
-from config.body_limit import BodyLimit, Limit  # noqa: E402
-from config.body_pace import BodyPace  # noqa: E402
 from config.connections import raise_open_file_limit  # noqa: E402
-from config.request_id import RequestId  # noqa: E402
+from config.middleware.body_limit import BodyLimit, Limit  # noqa: E402
+from config.middleware.request_id import RequestId  # noqa: E402
+from config.middleware.single_thread_handler import Application  # noqa: E402
+from config.middleware.slow_body_timeout import BodyPace  # noqa: E402
 from tenants.asgi import PrincipalSocketMiddleware, SameOrigin, SocketPath  # noqa: E402
 
 # Each connection is an open file, and the usual limit is 1,024.

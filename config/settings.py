@@ -13,11 +13,11 @@ from django.utils.translation import gettext_lazy as _
 from environs import Env, EnvError
 
 from config.api_description import SPECTACULAR
+from config.backends.files import file_storage
+from config.backends.mail import mail_settings
 from config.content_policy import DIRECTIVES
 from config.extension_apps import check_apps
-from config.files import file_storage
-from config.logs import configure_logging
-from config.mail import mail_settings
+from config.logging import configure_logging
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -66,6 +66,7 @@ HEADER_BYTES = read("int", "ATRIUM_HEADER_BYTES", 65_536, least=1024)
 HEADER_SECONDS = read("float", "ATRIUM_HEADER_SECONDS", 10, least=0.1)
 
 INSTALLED_APPS = [
+    "config.local",
     "tenants",
     "chat",
     "chat.web",
@@ -95,7 +96,7 @@ INSTALLED_APPS += EXTENSION_APPS
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "config.health.HealthMiddleware",
-    "config.static.StaticFiles",
+    "config.backends.static.StaticFiles",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -104,7 +105,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "tenants.activity.SignInActivity",
+    "tenants.accounts.session_activity.SignInActivity",
     "tenants.outages.RequestLog",
     "tenants.middleware.PrincipalMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -191,12 +192,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIGRATION_MODULES = {"admin": None}
 
 if REDIS_URL:
-    from config.shared import channel_layer
+    from config.backends.redis_backends import channel_layer
 
     # Not "default": every websocket would join that one, and need Redis to open.
     CHANNEL_LAYERS = {"processes": channel_layer(REDIS_URL, SECRET_KEY)}
     CACHES: dict[str, Any] = {
-        "default": {"BACKEND": "config.shared.SharedCache", "LOCATION": REDIS_URL}
+        "default": {"BACKEND": "config.backends.redis_backends.SharedCache", "LOCATION": REDIS_URL}
     }
 else:
     CACHES = {
@@ -234,7 +235,9 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
-ACCOUNT_ADAPTER = "tenants.accounts.ClosedAccountAdapter"
+# Reads where `up` serves: links of commands lead there without PUBLIC_URL.
+SERVED_ADDRESS = "config.local.environment.read_served_address"
+ACCOUNT_ADAPTER = "tenants.accounts.adapter.ClosedAccountAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
@@ -244,9 +247,9 @@ ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""  # allauth's own has the Host header in it
-ACCOUNT_USER_DISPLAY = "tenants.accounts.display_name"
-# Tries at passwords and codes are limited by tenants.sign_in_limits. A link is a secret that
-# nobody guesses: its use is limited by link, or loosely, since an office shares an address.
+ACCOUNT_USER_DISPLAY = "tenants.accounts.adapter.display_name"
+# Tries at passwords and codes are limited by tenants.accounts.sign_in_limits. A link is a secret
+# that nobody guesses: its use is limited by link, or loosely, since an office shares an address.
 ACCOUNT_RATE_LIMITS = {
     "login": "",
     "login_failed": "",
@@ -254,22 +257,22 @@ ACCOUNT_RATE_LIMITS = {
     "reset_password_from_key": "200/m/ip",
 }
 ACCOUNT_FORMS = {
-    "login": "tenants.forms.SignInForm",
-    "reset_password": "tenants.forms.ResetForm",
-    "reset_password_from_key": "tenants.forms.NewPasswordForm",
-    "change_password": "tenants.forms.ChangePasswordForm",
-    "reauthenticate": "tenants.forms.ConfirmForm",
+    "login": "tenants.accounts.forms.SignInForm",
+    "reset_password": "tenants.accounts.forms.ResetForm",
+    "reset_password_from_key": "tenants.accounts.forms.NewPasswordForm",
+    "change_password": "tenants.accounts.forms.ChangePasswordForm",
+    "reauthenticate": "tenants.accounts.forms.ConfirmForm",
 }
-MFA_ADAPTER = "tenants.second_factor.SealedAdapter"
+MFA_ADAPTER = "tenants.mfa.SealedAdapter"
 MFA_FORMS = {
-    "authenticate": "tenants.forms.CodeForm",
-    "reauthenticate": "tenants.forms.ConfirmCodeForm",
-    "activate_totp": "tenants.forms.ActivateForm",
+    "authenticate": "tenants.accounts.forms.CodeForm",
+    "reauthenticate": "tenants.accounts.forms.ConfirmCodeForm",
+    "activate_totp": "tenants.accounts.forms.ActivateForm",
 }
 MFA_TOTP_ISSUER = "Atrium"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 USERSESSIONS_TRACK_ACTIVITY = True
-SESSION_ENGINE = "tenants.sessions"
+SESSION_ENGINE = "tenants.accounts.sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
@@ -296,10 +299,11 @@ CONTENT_SECURITY_POLICY = {"DIRECTIVES": DIRECTIVES}
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
-    "config.uploads.NamelessFileUploadHandler",
+    "config.backends.uploads.NamelessFileUploadHandler",
 ]
 BODY_LIMIT = read("int", "ATRIUM_BODY_BYTES", 1_048_576, least=1024)
-# Then its body has to come, or go on coming at the least pace (config.body_pace).
+# Then its body has to come, or go on coming at the least pace
+# (config.middleware.slow_body_timeout).
 BODY_SECONDS = read("float", "ATRIUM_BODY_SECONDS", 60, least=0.1)
 # Programs send whole threads, and every character as \uXXXX.
 API_BODY_LIMIT = read("int", "ATRIUM_API_BODY_BYTES", 8_388_608, least=1024)
@@ -348,7 +352,7 @@ DJANGO_STRUCTLOG_USER_ID_FIELD = "pk"
 # One line a request. The address would be whatever the asker writes into X-Forwarded-For.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
-# The id is made by config.request_id, which lets none in from outside.
+# The id is made by config.middleware.request_id, which lets none in from outside.
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 
 # The API: who asks is decided in the middleware, by key alone.

@@ -12,9 +12,9 @@ import_admin_pages(settings.EXTENSION_APPS)
 
 urlpatterns = [
     path("admin/", site.urls),
-    path("accounts/", include("tenants.account_urls")),
+    path("accounts/", include("tenants.accounts.account_urls")),
     path("v1/", include("chat.api.urls")),
-    path("", include("tenants.urls")),
+    path("", include("tenants.accounts.urls")),
     path("", include("chat.web.urls")),
 ]
 

@@ -14,9 +14,10 @@ class TenantsConfig(AppConfig):
 
     def ready(self) -> None:
         """Put the second wall's setting on each connection and its checks in place."""
-        from tenants import accounts, checks, db
+        from tenants import checks, db
+        from tenants.accounts import adapter
 
         db.connect_signals()
-        accounts.connect_signals()
+        adapter.connect_signals()
         register(checks.check_tenant_models, Tags.models)
         register(checks.check_walls, Tags.database)

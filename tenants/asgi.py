@@ -18,7 +18,7 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 
 from tenants import clock
-from tenants.access import Principal, principal_for_session
+from tenants.authentication import Principal, principal_for_session
 from tenants.db import in_db, use_lanes_as
 from tenants.errors import error_body
 from tenants.middleware import log_ids

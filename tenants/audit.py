@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from tenants.access import Principal, memberships_of
+from tenants.authentication import Principal, memberships_of
 from tenants.models import AuditEvent, User
 from tenants.scope import tenant_scope
 

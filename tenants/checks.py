@@ -11,7 +11,7 @@ from django.db import DatabaseError, connections, models
 
 from tenants.constraints import TenantForeignKey, TenantKey
 from tenants.managers import TenantManager, TenantModel
-from tenants.walls import APP
+from tenants.row_level_security import APP
 
 # Tables outside the wall, each with its reason. They hold no tenant content.
 OUTSIDE_THE_WALL = {

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantModel
-from tenants.second_factor import SealedAdapter
+from tenants.mfa import SealedAdapter
 
 
 class CompanyFactor(TenantModel):

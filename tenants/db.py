@@ -21,9 +21,9 @@ from psycopg.pq import TransactionStatus
 
 from tenants import clock
 from tenants.fair_executor import FairExecutor
+from tenants.row_level_security import SETTING
 from tenants.scope import TenantScopeError, scoped_tenant_id
 from tenants.turns import end_turn
-from tenants.walls import SETTING
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -226,3 +226,18 @@ def call_door(name: str, *args: Any) -> list[tuple[Any, ...]]:
         # The name is ours; arguments travel as parameters.
         cursor.execute(f"SELECT * FROM doors.{name}({placeholders})", args)  # nosec B608
         return list(cursor.fetchall())
+
+
+async def run_uncancelled(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do as `see_through`, but a cancelled caller waits until `fn` is done.
+
+    What follows a cancellation writes the same rows.
+    """
+    work = asyncio.ensure_future(see_through(fn, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        if not work.cancelled() and work.exception() is not None:
+            log.info("phase_failed_while_stopped", error=type(work.exception()).__qualname__)
+        raise

@@ -81,7 +81,7 @@ class TenantModel(models.Model):
     """A row that belongs to one tenant.
 
     Subclasses inherit Meta, list `*tenant_constraints(...)` in their
-    constraints, and stand behind `tenants.walls.TenantWall` in a migration;
+    constraints, and stand behind `tenants.row_level_security.TenantWall` in a migration;
     a system check holds them to all three.
     """
 

@@ -10,9 +10,9 @@ from django.utils import timezone, translation
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 
-from tenants.access import Principal, principal_for_key, principal_for_session
 from tenants.actions import named_user
 from tenants.actions.external import USER_HEADER
+from tenants.authentication import Principal, principal_for_key, principal_for_session
 from tenants.errors import RETRY_AFTER, AtriumError, error_body
 from tenants.scope import tenant_scope
 

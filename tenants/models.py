@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from tenants.access import Principal
+    from tenants.authentication import Principal
 
 # Django finds a model where its app's models are.
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tenants.accounts import base_url
+from tenants.accounts.adapter import base_url
 from tenants.actions import make_reset_link
 from tenants.models import User
 

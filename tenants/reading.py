@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.models import CHAT_OPENED, AuditEvent, Membership
 from tenants.reading_periods import ReadingPeriod
 

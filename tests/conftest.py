@@ -16,9 +16,9 @@ from django.core.cache import cache
 from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
-from chat.runs import terms
-from tenants import activity as session_activity
-from tenants.account_events import wait_for_records
+from chat.runs.billing import tenant_policy_cache
+from tenants.accounts import session_activity
+from tenants.accounts.events import wait_for_records
 from tests.cited import check_citations
 from tests.database import HEARTBEATS, TestDatabase, test_database
 from tests.log_scan import scanned_log
@@ -103,7 +103,7 @@ def _no_memory_of_other_tests() -> None:
     Every test has tenants of the same ids.
     """
     cache.clear()
-    terms.forget()
+    tenant_policy_cache.forget()
     session_activity.forget()
 
 

@@ -22,8 +22,9 @@ from django.core.management import call_command
 from django.db import connections
 from psycopg import sql
 
-from tenants import constraints, database_roles, embedded, walls
-from tenants.postgres_programs import default_data_dir
+from config.local import database_roles, embedded
+from config.local.postgres_programs import default_data_dir
+from tenants import constraints, row_level_security
 from tests.reaper import watch_cluster
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -218,7 +219,9 @@ def _drop_leftovers(cluster: embedded.Cluster, present: list[str]) -> None:
 
 def _state_of_migrations() -> str:
     digest = hashlib.sha256()
-    sources = [Path(str(module.__file__)) for module in (walls, constraints, database_roles)]
+    sources = [
+        Path(str(module.__file__)) for module in (row_level_security, constraints, database_roles)
+    ]
     for app in apps.get_app_configs():
         sources += sorted((Path(app.path) / "migrations").glob("*.py"))
         digest.update(app.label.encode())

@@ -151,7 +151,7 @@ def _kill(pid: int) -> None:
 
 def stop_unused(data_dir: Path) -> None:
     """Stop the database below a folder unless another process still uses it."""
-    from tenants import embedded  # it needs nothing of Django, but takes a moment to import
+    from config.local import embedded  # it needs nothing of Django, but takes a moment to import
 
     if not data_dir.exists() or (cluster := embedded.locate(data_dir)) is None:
         return

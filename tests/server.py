@@ -166,7 +166,7 @@ def environment_of(database: TestDatabase, folder: Path) -> dict[str, str]:
 def _collect_static(env: dict[str, str]) -> None:
     code = (
         "import django; django.setup(); "
-        "from tenants.supervisor import collect_static; collect_static(lambda line: None)"
+        "from config.local.supervisor import collect_static; collect_static(lambda line: None)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, env=env, check=True)
 

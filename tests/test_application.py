@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from config import application
-from config.application import Application
+from config.middleware import single_thread_handler
+from config.middleware.single_thread_handler import Application
 
 
 class Noting(Application):
@@ -82,7 +82,7 @@ async def test_one_request_after_another_is_served_on_the_same_thread() -> None:
 async def test_requests_at_once_have_threads_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(application, "KEPT", 2)
+    monkeypatch.setattr(single_thread_handler, "KEPT", 2)
     app = Noting(at_once=4)
     assert await asyncio.gather(*(asked(app) for _ in range(4))) == [b"ok"] * 4
     assert len(set(app.threads)) == 4

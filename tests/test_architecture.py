@@ -28,7 +28,7 @@ TOP_LEVEL = {
 }
 # What must survive whatever a run, a job, a tool or a model's own code throws at it.
 MAY_CATCH_EVERYTHING = re.compile(
-    r"chat/runs/worker\.py|chat/tools/dispatch\.py|chat/sandbox/inside/caught\.py"
+    r"chat/runs/engine/worker\.py|chat/tools/dispatch\.py|chat/sandbox/inside/caught\.py"
 )
 FORBIDDEN_NAMES = re.compile(
     r"(?:^|_)(?:helpers?|utils?|common|services?|managers?|handlers?|processors?|agents?)$"

@@ -14,8 +14,8 @@ from django.contrib.admin.utils import quote
 
 from chat.conf import conf
 from chat.models import StorageUse, StoreFile, VectorStore
-from config import body_limit
-from config.body_limit import BodyLimit, Limit
+from config.middleware import body_limit
+from config.middleware.body_limit import BodyLimit, Limit
 from tenants.db import in_db
 from tests.api.conftest import program_of
 from tests.clock import WAIT_SECONDS

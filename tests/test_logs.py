@@ -15,7 +15,7 @@ import pytest
 import structlog
 from django.db import DataError
 
-from config.logs import OWN, configure_logging, describe_errors
+from config.logging import OWN, configure_logging, describe_errors
 from tests.clock import WAIT_SECONDS, wait_until
 from tests.database import HEARTBEATS, TestDatabase
 from tests.isolation.delivered import QUICK, scripted_assistant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from config.mail import NOWHERE, mail_settings
+from config.backends.mail import NOWHERE, mail_settings
 
 
 def test_no_address_means_no_mail() -> None:

@@ -26,7 +26,7 @@ from chat.errors import FileTooLarge
 from chat.models import File, StoreFile
 from chat.retrieval import embed, pipeline
 from chat.tasks import erase_files
-from config.files import file_storage
+from config.backends.files import file_storage
 from tests.api.conftest import Api, assert_error, program_of, upload, uploaded
 from tests.database import CHECKOUT
 from tests.retrieval import files
@@ -171,7 +171,8 @@ def test_the_variables_name_the_bucket() -> None:
         "ATRIUM_S3_SECRET_KEY": "s",
     }
     code = (
-        "from config.settings import STORAGES; from config.object_storage import ObjectStorage\n"
+        "from config.settings import STORAGES\n"
+        "from config.backends.object_storage import ObjectStorage\n"
         "s = ObjectStorage(**STORAGES['default']['OPTIONS'])\n"
         "print(s.bucket_name, s.endpoint_url, s.access_key, s.secret_key)"
     )

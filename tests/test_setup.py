@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from tenants import embedded, standby, supervisor
-from tenants.local import announce, serving
+from config.local import embedded, prewarmed, supervisor
+from config.local.environment import announce, serving
 from tests.clock import WAIT_SECONDS, wait_until
 from tests.database import data_dir as suite_dir
 from tests.ports import reserved_port
@@ -280,7 +280,7 @@ class TestUp:
 def test_server_knows_no_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIGRATION_DATABASE_URL", "postgresql://atrium_owner@/atrium")
     monkeypatch.setenv("DATABASE_URL", "postgresql://atrium_app@/atrium")
-    with standby.spawn() as process:
+    with prewarmed.spawn() as process:
         variables = Path(f"/proc/{process.pid}/environ").read_bytes()
         process.kill()
     assert b"DATABASE_URL=postgresql://atrium_app" in variables

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from config.shared import PlainValues, SharedCache
+from config.backends.redis_backends import PlainValues, SharedCache
 
 
 def test_limits_count_in_each_process_without_redis(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from chat.models import Assistant, Message, Run, RunStep, Thread, ThreadMapping, ToolCall, Usage
 from tenants import audit
-from tenants.access import Principal, choose_membership, hash_secret
+from tenants.authentication import Principal, choose_membership, hash_secret
 from tenants.models import ApiKey, Invitation, Membership, Role, Tenant, User
 from tenants.scope import tenant_scope
 

@@ -19,8 +19,8 @@ from chat.actions.resources import check_image_files, clean_attachments
 from chat.conf import conf
 from chat.errors import MissingParameter, ThreadFull
 from chat.models import Message, MessageStatus, Thread
-from chat.runs.thread_end import append
-from tenants.access import Principal
+from chat.runs.state.thread_end import append
+from tenants.authentication import Principal
 
 ROLES = ("user", "assistant")
 FIELDS = ("role", "content", "attachments", "metadata")

@@ -13,13 +13,13 @@ from chat.conf import conf
 from chat.errors import ApprovalChanged, InvalidInput, NotFound, NothingToDecide
 from chat.models import Run, RunStatus, RunStep, StepStatus, ToolCall
 from chat.models.runs import PENDING, CallStatus
-from chat.runs.launch import launch
-from chat.runs.lifecycle import advance
-from chat.runs.turn import Announcement
-from chat.runs.worker import worker
+from chat.runs.engine.launch import launch
+from chat.runs.engine.worker import worker
+from chat.runs.state.lifecycle import advance
+from chat.runs.state.turn import Announcement
 from chat.tools import dispatch, registry
 from tenants import audit, clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 DECISIONS = ("approve", "decline")

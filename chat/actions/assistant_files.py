@@ -18,7 +18,7 @@ from chat.actions.stores import live_store
 from chat.models import Assistant, File, StoreFile, VectorStore
 from chat.models.resources import code_file_ids, for_code, for_search, store_ids
 from tenants import audit
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.models import Role
 from tenants.scope import tenant_scope
 

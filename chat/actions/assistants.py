@@ -24,14 +24,14 @@ from chat.conf import conf
 from chat.errors import AssistantDisabled, InvalidInput, NotFound
 from chat.models import Assistant, IdempotencyRecord
 from chat.models.assistants import BusyPolicy
-from chat.runs.offered import server_of
+from chat.runs.engine.model_catalog import server_of
 from chat.tools import registry
 from tenants import audit
-from tenants.access import Principal
+from tenants.authentication import Principal
+from tenants.compiled_queries import Written
 from tenants.errors import ChangedMeanwhile
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
-from tenants.written import Written
 
 MAX_PROMPTS, MAX_PROMPT_CHARACTERS = 12, 300
 EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")

@@ -12,7 +12,7 @@ from chat.errors import InvalidInput
 from chat.models import File, Thread, VectorStore
 from chat.models.files import Purpose
 from chat.models.resources import Resources, code_file_ids, for_code, for_search, store_ids
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 # How long a file waits for its message.
 UNSENT_SECONDS = 172_800

@@ -8,7 +8,7 @@ from chat import wire
 from chat.actions.fields import clean_choice, clean_id, clean_list, clean_object, clean_text
 from chat.conf import conf
 from chat.errors import InvalidInput, InvalidType
-from chat.runs.pictures import check_image_url
+from chat.runs.prompt.images import check_image_url
 from tenants.addresses import RefusedAddress
 
 MAX_PARTS, MAX_URL = 512, 8_192

@@ -15,7 +15,7 @@ from chat.actions.stores import live_store
 from chat.errors import ChatError, InvalidInput
 from chat.models import File
 from chat.models.files import Purpose
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.models import Role
 from tenants.scope import tenant_scope
 

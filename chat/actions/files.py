@@ -18,7 +18,7 @@ from chat.models import File, IdempotencyRecord, VectorStore
 from chat.models.files import Purpose
 from chat.retrieval.kinds import SNIFFED, Kind, media_type_of
 from tenants import audit, clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.db import give_back
 from tenants.scope import tenant_scope
 

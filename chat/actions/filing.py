@@ -20,7 +20,7 @@ from chat.actions.fields import (
 from chat.errors import InvalidInput, InvalidType, MissingParameter
 from chat.models import File, FileBatch, IndexStatus, StoreFile, VectorStore
 from chat.retrieval.chunk import AUTO_OVERLAP, AUTO_TOKENS
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 FILE = "file-"
 MOST_IN_BATCH = 2000

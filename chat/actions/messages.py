@@ -12,9 +12,9 @@ from chat.actions.appending import append_messages, clean_message, locked_thread
 from chat.actions.fields import clean_metadata, row_named
 from chat.errors import ThreadBusy
 from chat.models import Message, Run, Thread, ThreadMapping
-from chat.runs.launch import end_overdue_run, tell
-from chat.runs.recovery import is_overdue
-from tenants.access import Principal
+from chat.runs.engine.launch import end_overdue_run, tell
+from chat.runs.state.recovery import is_overdue
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 

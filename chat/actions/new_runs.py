@@ -26,12 +26,12 @@ from chat.errors import (
 from chat.models import Assistant, Run, Thread
 from chat.models.assistants import BusyPolicy
 from chat.rates import count_run
-from chat.runs import terms
-from chat.runs.launch import active_run_of, launch
-from chat.runs.limits import has_unknown_price
-from chat.runs.start import RunOptions, insert_run
-from chat.runs.worker import worker
-from tenants.access import Principal
+from chat.runs.billing import tenant_policy_cache
+from chat.runs.billing.limits import has_unknown_price
+from chat.runs.engine.launch import active_run_of, launch
+from chat.runs.engine.worker import worker
+from chat.runs.state.create import RunOptions, insert_run
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 Given = dict[str, Any]
@@ -135,7 +135,7 @@ def _asked(principal: Principal, thread: Thread, assistant_id: str, given: Given
 
 def _check_price(assistant: Assistant, options: RunOptions) -> None:
     """Refuse a run whose cost cannot be limited as the company wants it."""
-    policy = terms.policy()
+    policy = tenant_policy_cache.policy()
     if policy is None or policy.max_cost_per_run is None:
         return
     model = options.model or assistant.model

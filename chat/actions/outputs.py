@@ -12,7 +12,7 @@ from chat.errors import InvalidInput, RunNotWaiting
 from chat.models import Run, RunStatus, ToolCall
 from chat.models.runs import PENDING, CallStatus
 from chat.tools import dispatch
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 

@@ -24,7 +24,7 @@ from chat.actions.tool_definitions import BUILT_IN
 from chat.errors import InvalidInput, InvalidType, MissingParameter
 from chat.models import File, VectorStore
 from chat.models.resources import Resources, for_code, for_search
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.models import Membership
 
 MAX_FILES, MAX_STORES, MAX_ATTACHMENTS, MAX_STORE_FILES = 20, 1, 500, 10_000

@@ -24,8 +24,8 @@ from chat.actions.tool_definitions import (
 from chat.conf import conf
 from chat.errors import InvalidInput, UnknownParameter
 from chat.models import Assistant
-from chat.runs.offered import server_of, unknown_model
-from chat.runs.start import RunOptions
+from chat.runs.engine.model_catalog import server_of, unknown_model
+from chat.runs.state.create import RunOptions
 from chat.tools import registry
 
 LEAST_TOKENS, MOST_TOKENS = 256, 2**31 - 1

@@ -13,13 +13,13 @@ from chat.actions.fields import clean_metadata, not_found
 from chat.errors import AssistantDisabled, NotFound, NothingToRetry, RunFinished, ThreadBusy
 from chat.models import Assistant, Run, RunStatus, Thread
 from chat.rates import count_run
-from chat.runs import recovery
-from chat.runs.launch import active_run_of, announce_row, launch, submit_on_commit
-from chat.runs.lifecycle import advance
-from chat.runs.start import insert_run
-from chat.runs.turn import CANCELLED, Ending
-from chat.runs.worker import worker
-from tenants.access import Principal
+from chat.runs.endings import CANCELLED, Ending
+from chat.runs.engine.launch import active_run_of, announce_row, launch, submit_on_commit
+from chat.runs.engine.worker import worker
+from chat.runs.state import recovery
+from chat.runs.state.create import insert_run
+from chat.runs.state.lifecycle import advance
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 

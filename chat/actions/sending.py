@@ -21,16 +21,16 @@ from chat.models import Assistant, File, Message, Run, RunStatus, Thread
 from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
 from chat.rates import count_run
-from chat.runs.launch import active_run_of, launch, tell
-from chat.runs.start import insert_run
-from chat.runs.thread_end import title_of
-from chat.runs.turn import Ending
-from chat.runs.worker import worker
+from chat.runs.endings import Ending
+from chat.runs.engine.launch import active_run_of, launch, tell
+from chat.runs.engine.worker import worker
+from chat.runs.state.create import insert_run
+from chat.runs.state.thread_end import title_of
 from tenants import clock
-from tenants.access import Principal
+from tenants.authentication import Principal
+from tenants.compiled_queries import Written
 from tenants.errors import AtriumError
 from tenants.scope import tenant_scope
-from tenants.written import Written
 
 ATTEMPTS = 3
 INTERRUPTED = Ending(

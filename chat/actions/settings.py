@@ -14,7 +14,7 @@ from chat.errors import InvalidInput, NotFound
 from chat.models import Price, TenantPolicy, UsageKind
 from chat.tools import registry
 from tenants import audit
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.errors import ChangedMeanwhile
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope

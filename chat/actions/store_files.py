@@ -26,7 +26,7 @@ from chat.actions.filing import (
 from chat.actions.stores import live_store, own_store
 from chat.errors import InvalidInput, MissingParameter
 from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 

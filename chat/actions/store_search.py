@@ -18,7 +18,7 @@ from chat.retrieval.embed import embedder
 from chat.retrieval.filters import condition_of
 from chat.retrieval.search import Found, ask, search
 from chat.upstream.errors import UpstreamError
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 MOST_QUESTIONS, QUESTION_CHARACTERS = 10, 4096

@@ -15,7 +15,7 @@ from chat.errors import StoreExpired
 from chat.models import FileBatch, IdempotencyRecord, StoreFile, VectorStore
 from chat.wire import Filling
 from tenants import clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.errors import ChangedMeanwhile
 from tenants.scope import tenant_scope
 

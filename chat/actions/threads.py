@@ -21,12 +21,12 @@ from chat.conf import conf
 from chat.errors import InvalidInput, NotAllowed, NotFound, ThreadTooLong
 from chat.models import Run, RunStatus, Thread
 from chat.models.reasons import Reason
-from chat.runs.launch import submit_on_commit, tell
-from chat.runs.queue import start_next_queued
-from chat.runs.turn import Ending
-from chat.runs.worker import worker
+from chat.runs.endings import Ending
+from chat.runs.engine.launch import submit_on_commit, tell
+from chat.runs.engine.worker import worker
+from chat.runs.state.queue import start_next_queued
 from tenants import clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 TITLE_LIMIT = 200

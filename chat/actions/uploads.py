@@ -26,7 +26,7 @@ from chat.errors import FileTooLarge, InvalidInput, UploadEnded
 from chat.models import File, Upload, UploadPart, UploadStatus
 from chat.models.files import Purpose
 from tenants import clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 OPEN_FOR = timedelta(hours=1)

@@ -42,8 +42,8 @@ from chat.admin.tool_choice import ToolChoiceField, registered_names
 from chat.conf import conf
 from chat.errors import ChatError
 from chat.models import Assistant, Run
-from tenants.access import Principal
 from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, site
+from tenants.authentication import Principal
 from tenants.models import Role
 
 COUNTED_DAYS = 30

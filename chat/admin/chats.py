@@ -22,8 +22,8 @@ from unfold.paginator import InfinitePaginator
 
 from chat.models import Message, Run, Thread
 from tenants import audit
-from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.authentication import Principal
 from tenants.models import CHAT_OPENED, CHATS_LISTED
 
 TRANSCRIPT_MESSAGES = 200

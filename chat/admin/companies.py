@@ -23,8 +23,7 @@ from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidg
 from chat.admin.invitation_mail import mail_invitation
 from chat.admin.people import invitation_link
 from chat.admin.shown_once import shown_once
-from tenants.access import operator_principal
-from tenants.accounts import base_url
+from tenants.accounts.adapter import base_url
 from tenants.actions import (
     create_tenant,
     enter_tenant,
@@ -36,6 +35,7 @@ from tenants.actions import (
     suspend_tenant,
 )
 from tenants.admin import ExtraPage, Group, is_operator, site
+from tenants.authentication import operator_principal
 from tenants.db import call_door
 from tenants.errors import AtriumError
 from tenants.models import Role, User

@@ -15,9 +15,9 @@ from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminSelectWidget
 from chat.actions.assistants import set_default_assistant
 from chat.admin.one_row import OneRowAdmin
 from chat.models import Assistant
-from tenants.access import Principal
 from tenants.actions import update_tenant_settings
 from tenants.admin import Group, TenantForm, is_owner, site
+from tenants.authentication import Principal
 from tenants.models import Role, Tenant
 
 

@@ -18,8 +18,8 @@ from unfold.decorators import display
 
 from chat.actions.store_files import reindex_store_file, remove_store_file
 from chat.models import IndexStatus, StoreFile, VectorStore
-from tenants.access import Principal
 from tenants.admin import Button, Group, TenantScopedAdmin, site
+from tenants.authentication import Principal
 
 READ_LABELS = {
     IndexStatus.COMPLETED.value: "success",

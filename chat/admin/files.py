@@ -26,8 +26,8 @@ from chat.conf import conf
 from chat.downloads import file_response
 from chat.errors import NotFound, Unavailable
 from chat.models import File, StoreFile
-from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.authentication import Principal
 from tenants.error_pages import answer_error
 from tenants.models import Role
 

@@ -20,11 +20,11 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminS
 from chat.admin.made_once import MadeOnceAdmin
 from chat.admin.shown_once import shown_once
 from tenants import clock
-from tenants.access import Principal
+from tenants.accounts.recent_sign_in import confirm_first, is_recent
 from tenants.actions import create_api_key, revoke_api_key
 from tenants.admin import Button, Group, TenantForm, site
+from tenants.authentication import Principal
 from tenants.models import ApiKey, MemberKind, Membership, Role
-from tenants.recent_sign_in import confirm_first, is_recent
 
 STATUS_LABELS = {"usable": "success", "revoked": "danger", "expired": "default"}
 SCOPES = [

@@ -28,8 +28,8 @@ from chat.admin.received import tell_received, uploaded
 from chat.conf import conf
 from chat.models import Assistant, IndexStatus, VectorStore
 from chat.models.resources import for_search
-from tenants.access import Principal
 from tenants.admin import Group, TenantForm, TenantScopedAdmin, principal_of, site
+from tenants.authentication import Principal
 from tenants.models import Role
 
 SHOWN_DOCUMENTS = 200

@@ -13,7 +13,7 @@ from chat.admin.documents import company_stores
 from chat.admin.files import company_files
 from chat.models import Assistant
 from chat.models.resources import code_file_ids, for_code, for_search, store_ids
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 MOST_OFFERED = 200
 

@@ -15,9 +15,9 @@ from chat.actions.settings import delete_price, set_price, update_limits
 from chat.admin.one_row import OneRowAdmin
 from chat.admin.tool_choice import ToolChoiceField, registered_names
 from chat.models import Assistant, Price, TenantPolicy
-from chat.runs.limits import has_unknown_price
-from tenants.access import Principal
+from chat.runs.billing.limits import has_unknown_price
 from tenants.admin import Group, TenantForm, TenantScopedAdmin, site
+from tenants.authentication import Principal
 from tenants.models import Role
 
 MAX_ASSISTANTS = 1_000

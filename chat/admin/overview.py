@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from chat.models import Assistant, Run, Usage
 from chat.models.reasons import Reason
-from tenants.access import Principal
 from tenants.admin import site
+from tenants.authentication import Principal
 
 UNWELL = ("failed", "expired", "incomplete")
 

@@ -22,8 +22,7 @@ from chat.admin.made_once import MadeOnceAdmin
 from chat.admin.shown_once import shown_once
 from chat.models import Thread
 from tenants import clock
-from tenants.access import Principal
-from tenants.accounts import base_url
+from tenants.accounts.adapter import base_url
 from tenants.actions import (
     change_role,
     disable_member,
@@ -35,6 +34,7 @@ from tenants.actions import (
     withdraw_invitation,
 )
 from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, principal_of, site
+from tenants.authentication import Principal
 from tenants.models import Invitation, MemberKind, Membership, Role
 
 STATUS_LABELS = {"active": "success", "disabled": "warning"}

@@ -26,8 +26,8 @@ from chat.admin.models_offered import server_label
 from chat.admin.usage_words import outcome_in_words
 from chat.models import Run, RunStep, Thread, Usage, UsageOutcome
 from chat.models.reasons import Reason
-from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.authentication import Principal
 
 LABELS = {
     "completed": "success",

@@ -15,8 +15,8 @@ from unfold.paginator import InfinitePaginator
 
 from chat.models import Run
 from tenants import audit
-from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.authentication import Principal
 from tenants.models import CHAT_OPENED, AuditEvent
 
 HIDDEN = "…"

@@ -24,8 +24,8 @@ from chat.admin.usage_export import month_of, usage_as_csv
 from chat.admin.usage_words import in_words, names_of_stores, outcome_in_words, what_of
 from chat.models import Usage, UsageKind, VectorStore
 from tenants import audit
-from tenants.access import Principal
 from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.authentication import Principal
 
 MONTHS = 12
 

@@ -17,7 +17,7 @@ from chat.api.fields import Checked, Choice, Input, Number, Text
 from chat.api.pages import PageQuery
 from chat.conf import conf
 from chat.models import Assistant
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 
 class AssistantChange(Input):

@@ -24,8 +24,8 @@ from chat.api.version1 import from_version1, to_version1
 from chat.errors import InvalidInput
 from chat.json_input import parse_json_body
 from chat.rates import Rate
-from tenants.access import Principal
 from tenants.actions import admit_user
+from tenants.authentication import Principal
 from tenants.db import give_back
 from tenants.errors import AtriumError, BeyondKey
 from tenants.outages import outage_of

@@ -20,8 +20,8 @@ import orjson
 from chat import wire
 from chat.errors import InvalidInput
 from chat.models import RunStatus
-from chat.runs.entries import Entry
-from chat.runs.lifecycle import TERMINAL
+from chat.runs.events import Entry
+from chat.runs.state.lifecycle import TERMINAL
 from chat.wire import WireObject
 
 PRELUDE = ("created", "queued", "in_progress")

@@ -31,7 +31,7 @@ from chat.errors import ChatError, InvalidInput
 from chat.models import IdempotencyRecord
 from chat.models.idempotency import KEPT
 from tenants import clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 KEY_HEADER, RETRY_HEADER = "Idempotency-Key", "x-stainless-retry-count"
 # The clients wait 8 seconds at most before an attempt, or as told; longer than a minute never.

@@ -18,7 +18,7 @@ from chat.api.fields import Checked, Choice, Input, Text
 from chat.api.pages import Listed, PageQuery
 from chat.api.threads import own_thread
 from chat.models import Message
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 BY = ("position",)
 

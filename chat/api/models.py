@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from chat.api.base import ApiView
 from chat.conf import conf
 from chat.errors import NotFound
-from chat.runs.offered import OfferedModel, offered_models
+from chat.runs.engine.model_catalog import OfferedModel, offered_models
 
 
 class OfferedModels(ApiView):

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from chat.actions.fields import row_named
 from chat.api.fields import Choice, Input, Text, WholeNumber
 from chat.errors import InvalidInput
-from tenants.written import Written
+from tenants.compiled_queries import Written
 
 MOST = 100
 CURSORS = ("after", "before")
@@ -55,8 +55,8 @@ def query_values(request: HttpRequest) -> dict[str, str]:
 class Listed:
     """Decorates what builds the rows of a list that is often asked for.
 
-    The SQL of its pages is written once (see `tenants.written`) for each limit and order, with
-    and without cursors.
+    The SQL of its pages is compiled once (see `tenants.compiled_queries`) for each limit and
+    order, with and without cursors.
     """
 
     def __init__(self, rows: Callable[..., QuerySet[Any]]) -> None:

@@ -27,12 +27,12 @@ from chat.errors import InvalidInput
 from chat.models import Run, RunStatus, ToolCall
 from chat.models.assistants import BusyPolicy
 from chat.models.usage import with_cost
-from chat.runs.launch import end_overdue_run
-from chat.runs.recovery import is_overdue
+from chat.runs.engine.launch import end_overdue_run
+from chat.runs.state.recovery import is_overdue
 from chat.tools import registry
 from tenants import clock
-from tenants.access import Principal
-from tenants.written import Written
+from tenants.authentication import Principal
+from tenants.compiled_queries import Written
 
 EVENT_HEADER = "Last-Event-ID"
 INCLUDABLE = "step_details.tool_calls[*].file_search.results[*].content"

@@ -22,15 +22,15 @@ from chat.api.events import Place, Sequencer
 from chat.conf import conf
 from chat.errors import ChatError, NotFound
 from chat.models import Run, ToolCall
-from chat.runs.entries import Entry
-from chat.runs.follow import Reader, follow
-from chat.runs.revocation import Watched
-from chat.runs.stored import read_thread
-from chat.runs.worker import worker
+from chat.runs.delivery.revocation import Watched
+from chat.runs.engine.subscribe import Reader, follow
+from chat.runs.engine.worker import worker
+from chat.runs.events import Entry
+from chat.runs.state.snapshots import read_thread
 from chat.upstream.patience import Patience
 from chat.wire import with_contents
 from tenants import clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.db import in_db
 from tenants.outages import log_outage
 from tenants.scope import tenant_scope

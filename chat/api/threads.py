@@ -17,7 +17,7 @@ from chat.api.fields import Checked, Input, Text
 from chat.api.pages import Listed, PageQuery, Rows
 from chat.models import Thread
 from chat.models.threads import ThreadQuerySet, thread_by_id
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 SEARCH_CHARACTERS = 200
 

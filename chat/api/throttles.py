@@ -5,7 +5,7 @@ from __future__ import annotations
 from chat.conf import conf
 from chat.rates import Rate, count
 from tenants import clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 
 def count_request(principal: Principal, *, times: int = 1) -> Rate:

@@ -10,7 +10,7 @@ from django.db import transaction
 from chat.actions import assistants as actions
 from chat.conf import conf
 from chat.models import Assistant
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 # Those that answer from the company's documents too.

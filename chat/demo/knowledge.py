@@ -16,7 +16,7 @@ from chat.actions.tool_definitions import BUILT_IN
 from chat.demo.assistants import DESKS, DOCUMENT_PROMPT
 from chat.models import Assistant, File, VectorStore
 from chat.models.resources import for_search, store_ids
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 FOLDER = Path(__file__).parent / "documents"

@@ -20,10 +20,10 @@ from chat.demo.assistants import make_assistants, wanted_assistants
 from chat.demo.companies import COMPANIES, DemoCompany, DemoOrder
 from chat.demo.knowledge import equip_desks, make_documents
 from chat.demo.models import Contact, Customer, Order, OrderLine
-from tenants.access import Principal
 from tenants.actions.companies import create_tenant
 from tenants.actions.people import join
 from tenants.actions.proof import end_unproven_credentials
+from tenants.authentication import Principal
 from tenants.db import call_door
 from tenants.models import Membership, Role, Tenant, User
 from tenants.scope import tenant_scope

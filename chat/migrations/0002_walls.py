@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from tenants.walls import DOORS, DoorFunction, TenantWall
+from tenants.row_level_security import DOORS, DoorFunction, TenantWall
 
 
 class Migration(migrations.Migration):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from tenants.walls import DoorFunction
+from tenants.row_level_security import DoorFunction
 
 # A membership that opens doors: present, its company and account too, and its sponsor's.
 OPEN = """

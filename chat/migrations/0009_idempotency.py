@@ -7,7 +7,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import tenants.constraints
-from tenants.walls import DoorFunction, TenantWall
+from tenants.row_level_security import DoorFunction, TenantWall
 
 
 class Migration(migrations.Migration):

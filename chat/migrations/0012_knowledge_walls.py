@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from tenants.walls import CURRENT_TENANT_SQL, DoorFunction, TenantWall
+from tenants.row_level_security import CURRENT_TENANT_SQL, DoorFunction, TenantWall
 
 # Beyond this many passages with a word of the question, the word tells too little to look at
 # each of them; the passages with all words are looked at in any case.

@@ -7,7 +7,7 @@ from django.db import migrations, models
 from django.db.models import F, Func
 
 import chat.models.vectors
-from tenants.walls import CURRENT_TENANT_SQL, DOORS, DoorFunction
+from tenants.row_level_security import CURRENT_TENANT_SQL, DOORS, DoorFunction
 
 # Beyond this many passages with a word of the question, the word tells too little to look at
 # each of them; where that is true of all its words, passages with two of them are looked at.

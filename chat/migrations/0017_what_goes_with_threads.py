@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-from tenants.walls import DOORS, DoorFunction
+from tenants.row_level_security import DOORS, DoorFunction
 
 
 class Migration(migrations.Migration):

@@ -8,7 +8,7 @@ from django.db import migrations, models
 from django.db.models.functions import Now
 
 import chat.models.idempotency
-from tenants.walls import DOORS, DoorFunction
+from tenants.row_level_security import DOORS, DoorFunction
 
 
 class Migration(migrations.Migration):

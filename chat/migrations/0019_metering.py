@@ -9,7 +9,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 import tenants.constraints
-from tenants.walls import DoorFunction, TenantWall
+from tenants.row_level_security import DoorFunction, TenantWall
 
 # Documents come, are read, and go in many places, cascades among them: all of them end here.
 TRIGGER = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-from tenants.walls import DoorFunction
+from tenants.row_level_security import DoorFunction
 
 
 class Migration(migrations.Migration):

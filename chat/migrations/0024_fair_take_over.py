@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from tenants.walls import DoorFunction
+from tenants.row_level_security import DoorFunction
 
 
 class Migration(migrations.Migration):

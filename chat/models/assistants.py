@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat import ids
 from chat.models.resources import Resources
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 

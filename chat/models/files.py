@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat import ids
 from tenants import clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership

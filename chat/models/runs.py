@@ -12,14 +12,14 @@ from django.utils.translation import gettext_lazy as _
 from chat import ids
 from chat.models.assistants import Assistant
 from chat.models.threads import Message, Thread
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import ApiKey, Membership
 
 
 class RunStatus(models.TextChoices):
-    """As the Assistants API has them; edges live in chat.runs.lifecycle."""
+    """As the Assistants API has them; edges live in chat.runs.state.lifecycle."""
 
     QUEUED = "queued", _("waiting")
     IN_PROGRESS = "in_progress", _("answering")

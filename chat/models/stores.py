@@ -17,7 +17,7 @@ from chat.models.assistants import Assistant
 from chat.models.files import File, FileQuerySet, owned_by
 from chat.models.resources import store_ids
 from tenants import clock
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership

@@ -11,11 +11,11 @@ from django.utils.translation import gettext_lazy as _
 
 from chat import ids
 from chat.models.assistants import Assistant
-from tenants.access import Principal
+from tenants.authentication import Principal
+from tenants.compiled_queries import Written
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
-from tenants.written import Written
 
 
 class ContentText(models.Func):

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from chat import ids
 from chat.models.files import File, Purpose, owned_by
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership

@@ -17,8 +17,8 @@ from chat.conf import conf
 from chat.models import IdempotencyRecord, Run, Thread, ThreadMapping
 from chat.retrieval.index_pool import index_pool
 from chat.runs import upstreams
-from chat.runs.lifespan import FILES_QUEUE
-from chat.runs.worker import worker
+from chat.runs.engine.lifespan import FILES_QUEUE
+from chat.runs.engine.worker import worker
 from chat.tasks import attached
 from chat.tasks.files import (
     empty_stores,

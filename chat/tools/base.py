@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat.errors import ChatError
 from chat.models import Run, Thread
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
 

@@ -20,7 +20,7 @@ from chat.models.resources import code_file_ids
 from chat.retrieval.kinds import SNIFFED, media_type_of
 from chat.sandbox.base import LONGEST_NAME, Outcome
 from chat.tools.resources import resources_of
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 # Room in a name for what tells two files of one name apart.
 APART = 8

@@ -31,7 +31,7 @@ from chat.tools.code_sessions import CodeSessions, code_sessions, limits
 from chat.tools.code_state import After, Before
 from chat.tools.metering import note_code_session
 from chat.tools.registry import tool
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.db import Lane, in_lane, see_through
 
 LOG_CHARACTERS, ERROR_CHARACTERS = 20_000, 6_000

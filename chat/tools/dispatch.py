@@ -27,10 +27,10 @@ from chat.tools.binding import bind, plain
 from chat.tools.ledger import CallContext, CallLapsed, Outcome, answer, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
 from tenants import clock
+from tenants.bulk_insert import Insert, insert_together
 from tenants.db import Lane, in_lane, see_through
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
-from tenants.together import Insert, insert_together
 
 __all__ = [
     "CallContext",

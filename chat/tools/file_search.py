@@ -1,6 +1,6 @@
 """Finds passages in the documents of the run's assistant and of its thread.
 
-Each passage goes to the model with a mark; chat.runs.citations makes citations of
+Each passage goes to the model with a mark; chat.runs.citations.markers makes citations of
 the marks that the answer copies.
 """
 

@@ -22,7 +22,7 @@ from chat.tools.base import ToolContext, ToolError
 from chat.tools.ending import end_call
 from chat.tools.outputs import error_text, output_text
 from tenants import audit
-from tenants.access import Principal, principal_for_run
+from tenants.authentication import Principal, principal_for_run
 from tenants.keyed_hash import hash_private, is_hash_of
 from tenants.models import AuditEvent
 

@@ -23,14 +23,14 @@ from chat.actions.sending import create_message, delete_queued_message
 from chat.conf import conf
 from chat.errors import RateLimited, Unavailable
 from chat.rates import FrameRate
-from chat.runs.entries import Cursor, Entry
-from chat.runs.follow import Reader, follow
-from chat.runs.revocation import Watched
-from chat.runs.worker import worker
+from chat.runs.delivery.revocation import Watched
+from chat.runs.engine.subscribe import Reader, follow
+from chat.runs.engine.worker import worker
+from chat.runs.events import Cursor, Entry
 from chat.upstream.patience import Patience
 from chat.web.answers import sent_answer
 from chat.web.frames import parse_frame, request_id
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.db import in_db
 from tenants.errors import AtriumError
 from tenants.outages import log_outage

@@ -15,7 +15,7 @@ from chat.conf import conf
 from chat.models import Assistant
 from chat.web.words import WORDS
 from chat.wire import WireObject, assistant_label
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 # What one message of the page may bring; programs may send more.
 MOST_ATTACHED = 10

@@ -21,7 +21,7 @@ from chat.models import File, IndexStatus, StoreFile
 from chat.models.stores import page_at, readable_files
 from chat.retrieval.kinds import Kind
 from chat.web.http import acts, by_method, queries_of, query_of, reads, removes, sends
-from tenants.access import Principal
+from tenants.authentication import Principal
 
 MOST_ASKED = 100
 # Characters around a quote, and of the quote itself.

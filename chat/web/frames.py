@@ -10,7 +10,7 @@ from chat.errors import ChatError, InvalidInput
 from chat.ids import is_id
 from chat.json_input import parse_json_object
 from chat.models.assistants import BusyPolicy
-from chat.runs.entries import Cursor
+from chat.runs.events import Cursor
 
 Check = Callable[[Any, str], Any]
 MOST_ITEMS = 100

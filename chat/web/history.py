@@ -12,11 +12,11 @@ from chat import ids, wire
 from chat.errors import NotFound
 from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
 from chat.models.threads import thread_by_id
-from chat.runs.launch import end_overdue_run
-from chat.runs.recovery import is_overdue
+from chat.runs.engine.launch import end_overdue_run
+from chat.runs.state.recovery import is_overdue
 from chat.tools import registry
-from tenants.access import Principal
-from tenants.written import Among, Written
+from tenants.authentication import Principal
+from tenants.compiled_queries import Among, Written
 
 THREADS = 30
 MESSAGES = 40

@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from chat.errors import InvalidInput, NotAllowed
 from chat.json_input import parse_json_body
 from chat.rates import count_page_request
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.errors import AtriumError
 from tenants.middleware import error_response
 

@@ -26,8 +26,8 @@ from chat.web.context import offered_assistants, page_data
 from chat.web.frames import MESSAGE, checked_fields
 from chat.web.history import message_page, thread_form, thread_page
 from chat.web.http import acts, body_of, json_of, query_of, reads
-from tenants.access import Principal, memberships_for_session
 from tenants.actions import acknowledge_reading
+from tenants.authentication import Principal, memberships_for_session
 from tenants.error_pages import too_many_requests
 from tenants.models import Membership
 from tenants.reading import periods_of

@@ -11,17 +11,17 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from tenants import audit
-from tenants.access import (
+from tenants.actions.reading import change_period
+from tenants.authentication import (
     SESSION_OPERATED_TENANT,
     Principal,
     opens_whole_account,
     operator_principal,
 )
-from tenants.actions.reading import change_period
-from tenants.clean import clean_color, clean_slug, clean_text
 from tenants.errors import ChangedMeanwhile, Invalid, NotAllowed, NotFound
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
+from tenants.validation import clean_color, clean_slug, clean_text
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from tenants import audit, clock
-from tenants.access import Principal, principal_for_external
+from tenants.authentication import Principal, principal_for_external
 from tenants.errors import BeyondKey, Invalid, TooManyNewUsers, TooManyUsers
 from tenants.models import ACT_FOR_USERS, MemberKind, Membership
 from tenants.scope import tenant_scope

@@ -12,10 +12,9 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from tenants import audit, clock
-from tenants.access import Principal, hash_secret
 from tenants.actions.people import add_membership
 from tenants.actions.proof import end_access, lock_account, prove_address
-from tenants.clean import clean_choice, clean_email_address, clean_password, clean_text
+from tenants.authentication import Principal, hash_secret
 from tenants.db import call_door
 from tenants.errors import (
     AddressUnproven,
@@ -27,6 +26,7 @@ from tenants.errors import (
 )
 from tenants.models import Invitation, Membership, Role, Tenant, User
 from tenants.scope import tenant_scope
+from tenants.validation import clean_choice, clean_email_address, clean_password, clean_text
 
 VALID_FOR = timedelta(days=7)
 

@@ -14,12 +14,12 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from tenants import audit, clock
-from tenants.access import KEY_PREFIX, Principal, hash_secret
 from tenants.actions.proof import lock_account
-from tenants.clean import clean_text
+from tenants.authentication import KEY_PREFIX, Principal, hash_secret
 from tenants.errors import AccessDenied, Invalid, NotAllowed, NotFound, TooManyKeys
 from tenants.models import ACT_FOR_USERS, ApiKey, MemberKind, Membership, Role
 from tenants.scope import tenant_scope
+from tenants.validation import clean_text
 
 KEY_SCOPES = ("read", "write", "admin", ACT_FOR_USERS)
 # All that the member may do themselves: programs written for another server know no scopes.

@@ -9,16 +9,8 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from tenants import audit, clock
-from tenants.access import Principal
 from tenants.actions.proof import end_unproven_credentials
-from tenants.clean import (
-    clean_choice,
-    clean_email_address,
-    clean_language,
-    clean_password,
-    clean_text,
-    clean_zone,
-)
+from tenants.authentication import Principal
 from tenants.errors import ChangedMeanwhile, Invalid, LastOwner, NotAllowed, NotFound
 from tenants.models import (
     ACT_FOR_USERS,
@@ -31,6 +23,14 @@ from tenants.models import (
     User,
 )
 from tenants.scope import tenant_scope
+from tenants.validation import (
+    clean_choice,
+    clean_email_address,
+    clean_language,
+    clean_password,
+    clean_text,
+    clean_zone,
+)
 
 
 def join(

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from tenants import audit
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.company_factors import CompanyFactor
 from tenants.db import call_door
 from tenants.models import ApiKey, Membership, User

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import transaction
 from django.utils import timezone
 
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.errors import NotAllowed
 from tenants.models import Membership
 from tenants.reading_periods import ReadingPeriod

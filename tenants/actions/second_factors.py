@@ -9,14 +9,14 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from tenants import audit, clock
-from tenants.access import Principal, memberships_of
+from tenants.authentication import Principal, memberships_of
 from tenants.company_factors import CompanyFactor, counter_of
 from tenants.db import call_door
 from tenants.errors import Invalid, NotAllowed, NotFound
+from tenants.mfa import SealedAdapter
 from tenants.models import MemberKind, Membership, Role, User
 from tenants.notices import mail_notice
 from tenants.scope import tenant_scope
-from tenants.second_factor import SealedAdapter
 
 # How long a waiver can be used.
 WAIVED_FOR = timedelta(days=3)

@@ -14,10 +14,10 @@ from tenants import audit
 from tenants.actions.people import get_account_for_operator
 from tenants.actions.proof import has_memberships, lock_account
 from tenants.actions.second_factors import FACTOR_CHANGED, remove_company_factors
-from tenants.clean import clean_email_address
 from tenants.errors import Invalid, NotAllowed, NotFound
 from tenants.models import User
 from tenants.notices import mail_notice
+from tenants.validation import clean_email_address
 
 log = structlog.get_logger(__name__)
 

@@ -26,8 +26,8 @@ from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from tenants.access import Principal
 from tenants.admin.site import Group, is_admin, is_owner, principal_of
+from tenants.authentication import Principal
 from tenants.errors import AtriumError, ChangedMeanwhile
 from tenants.models import AuditEvent, Role
 

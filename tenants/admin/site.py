@@ -25,7 +25,7 @@ from django.views.decorators.cache import never_cache
 from unfold.dataclasses import Favicon
 from unfold.sites import UnfoldAdminSite
 
-from tenants.access import Principal, opens_whole_account
+from tenants.authentication import Principal, opens_whole_account
 
 View = Callable[..., HttpResponseBase]
 # Alpine evaluates expressions and unfold writes style elements; nothing else is loosened.

@@ -6,7 +6,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 import tenants.constraints
-from tenants.walls import DOORS, DoorFunction
+from tenants.row_level_security import DOORS, DoorFunction
 
 ALONE = models.Q(sponsor__isnull=True, external_id__isnull=True)
 SPONSORED = models.Q(sponsor__isnull=False, external_id__isnull=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-from tenants.walls import DoorFunction
+from tenants.row_level_security import DoorFunction
 
 # Accepting an invitation makes the account and notes the acceptance in one transaction.
 MADE_THE_ACCOUNT = (

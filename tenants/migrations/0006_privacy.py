@@ -9,7 +9,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import tenants.constraints
-from tenants.walls import APP, TenantWall
+from tenants.row_level_security import APP, TenantWall
 
 
 class Migration(migrations.Migration):

@@ -10,7 +10,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from tenants.access import hash_secret
+from tenants.authentication import hash_secret
 from tenants.models import ApiKey
 from tests.world import Company, World
 

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from chat.models import Run
 from tenants import actions
-from tenants.access import Principal, principal_for_key
+from tenants.authentication import Principal, principal_for_key
 from tenants.models import Membership
 from tests.api.conftest import BETA, Api, assert_error
 from tests.api.streaming import raw_events

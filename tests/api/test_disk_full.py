@@ -14,7 +14,7 @@ from django.test import Client
 
 from chat.errors import StorageDiskFull
 from chat.models import File
-from config.application import Application
+from config.middleware.single_thread_handler import Application
 from tests.api.conftest import Api, assert_error, upload, uploaded
 from tests.log_scan import scanned_log
 from tests.world import World
@@ -96,7 +96,7 @@ def test_no_room_for_a_file_on_its_way_in(
             write_to_full_disk(bytes(data))
             return 0
 
-    monkeypatch.setattr("config.uploads.TemporaryFile", lambda **_options: FullFile())
+    monkeypatch.setattr("config.backends.uploads.TemporaryFile", lambda **_options: FullFile())
     alice.client = Client(raise_request_exception=False)
     # Small files are held in memory.
     answer = upload(alice, b"x" * 2_000_000)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chat.api.events import Place, Sequencer, place_of, prelude_after
-from chat.runs.entries import Entry, text_entry
+from chat.runs.events import Entry, text_entry
 
 TEXTS = ("Hé", "l", "lo 🌍", "🏽!")
 CALL = {"id": "call_1", "type": "function"} | {

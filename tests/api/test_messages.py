@@ -12,7 +12,7 @@ from django.conf import settings
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from chat.models import Message, Thread, ThreadMapping
-from chat.runs.start import insert_run
+from chat.runs.state.create import insert_run
 from tests.api.conftest import Api, assert_error
 from tests.api.published import assert_published
 from tests.clock import WAIT_SECONDS

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from chat.api import events, streams
 from chat.models import Run
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tenants.db import in_db
 from tenants.models import ApiKey
 from tests.api.conftest import Api

@@ -17,8 +17,8 @@ from uuid import UUID
 
 import psycopg
 
-from tenants import embedded
-from tenants.embedded import MAIN
+from config.local import embedded
+from config.local.embedded import MAIN
 from tests.benchmarks.stand import COMPANY, NEIGHBOUR, Stand
 
 PASSAGES, FILES, DIMENSIONS = 100_000, 200, 384

@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg
 
-from tenants import embedded
-from tenants.embedded import MAIN
+from config.local import embedded
+from config.local.embedded import MAIN
 from tests.benchmarks.stand import Stand
 
 THREADS, MESSAGES_EACH = 25_000, 40

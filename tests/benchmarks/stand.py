@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 
-from tenants import local, standby
+from config.local import environment, prewarmed
 from tests.benchmarks.usage import Watched
 from tests.ports import reserved_port
 
@@ -63,7 +63,7 @@ def stand() -> Iterator[Stand]:
         port, relay_port = (stack.enter_context(reserved_port()) for _port in range(2))
         upstream = f"http://127.0.0.1:{port}"
         _set_environment(data_dir, upstream)
-        stack.enter_context(local.environment(["bench"]))
+        stack.enter_context(environment.environment(["bench"]))
         stack.enter_context(_module("tests.upstream.server", port, "--free"))
         relay = stack.enter_context(
             _module("tests.benchmarks.relay", relay_port, "--to", f"{upstream}/v1/responses")
@@ -80,13 +80,13 @@ def stand() -> Iterator[Stand]:
 @contextmanager
 def atrium(python: str) -> Iterator[Atrium]:
     """Start a server as `manage.py up` does, with this Python; wait for its first answer."""
-    from tenants.supervisor import server_arguments
+    from config.local.supervisor import server_arguments
 
     with reserved_port() as port:
         url = f"http://127.0.0.1:{port}"
         began = time.monotonic()
-        process = standby.spawn(python)
-        standby.serve(process, server_arguments("127.0.0.1", port))
+        process = prewarmed.spawn(python)
+        prewarmed.serve(process, server_arguments("127.0.0.1", port))
         try:
             _wait_for(f"{url}/healthz", process)
             seconds = time.monotonic() - began

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenants import embedded
+from config.local import embedded
 from tests.benchmarks.measures import Bench
 from tests.benchmarks.streams import Arrivals, set_pace
 

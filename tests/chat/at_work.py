@@ -17,8 +17,8 @@ from django.conf import settings
 from chat.actions.sending import Sent
 from chat.models import Message, Run, RunStep, ToolCall, Usage
 from chat.runs import upstreams
-from chat.runs.live import LiveRun, hub
-from chat.runs.worker import worker
+from chat.runs.delivery.hub import LiveRun, hub
+from chat.runs.engine.worker import worker
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.breaker import Breakers
 from tenants.db import in_db

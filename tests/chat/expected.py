@@ -9,8 +9,8 @@ from typing import Any
 
 from chat.models import Message, Run
 from chat.models.runs import ACTIVE
-from chat.runs.entries import Cursor
-from chat.runs.follow import Reader
+from chat.runs.engine.subscribe import Reader
+from chat.runs.events import Cursor
 
 WORKING, APPROVAL = timedelta(seconds=600), timedelta(hours=24)
 

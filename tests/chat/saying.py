@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from chat.actions.sending import Sent, create_message
 from chat.models import Run
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tests.world import Company
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from chat.actions.sending import create_message
 from chat.models import Message, Run, RunStep, ToolCall
 from chat.models.runs import ACTIVE
-from chat.runs.follow import follow
+from chat.runs.engine.subscribe import follow
 from chat.tools.registry import TOOLS
 from chat.upstream.base import Finished, TextDelta, UsageReported
 from tenants.db import in_db

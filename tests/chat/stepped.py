@@ -12,10 +12,11 @@ from uuid import UUID, uuid4
 from django.utils import timezone
 
 from chat.models import Process, Run
-from chat.runs import recovery, upstreams
-from chat.runs.live import hub
-from chat.runs.turn import EXPIRED
-from chat.runs.worker import RunTask, worker
+from chat.runs import upstreams
+from chat.runs.delivery.hub import hub
+from chat.runs.endings import EXPIRED
+from chat.runs.engine.worker import RunTask, worker
+from chat.runs.state import recovery
 from chat.tools.base import Effect, ToolContext
 from chat.tools.registry import make_tool
 from chat.upstream.base import Capabilities, Event, Finished, InputMessage, ModelRequest, TextPart

@@ -16,8 +16,8 @@ from pytest_django import Settings
 from chat.models import Assistant, Run, RunStep, Thread, Usage
 from chat.upstream.base import Capabilities
 from tenants import audit
-from tenants.access import principal_for_key
 from tenants.actions import act_for_user, create_api_key, update_tenant_settings
+from tenants.authentication import principal_for_key
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Role, Tenant
 from tests.world import Company, World
 

@@ -17,8 +17,8 @@ from django.utils import timezone
 from chat.models import Message, Run, ToolCall
 from chat.tools import ledger
 from tenants import audit
-from tenants.access import console_principal
 from tenants.actions import acknowledge_reading, update_tenant_settings
+from tenants.authentication import console_principal
 from tenants.errors import NotAllowed
 from tenants.models import AuditEvent, Membership
 from tenants.reading_periods import ReadingPeriod

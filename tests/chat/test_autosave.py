@@ -11,8 +11,8 @@ import pytest
 from django.db import OperationalError
 
 from chat.models import Message, Run
-from chat.runs.claims import Claim
-from chat.runs.drafts import Copy, insert_copy, update_copies
+from chat.runs.state.claims import Claim
+from chat.runs.state.drafts import Copy, insert_copy, update_copies
 from tests.chat.saying import unclaimed_run
 from tests.database import TestDatabase
 from tests.world import World

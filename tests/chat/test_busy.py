@@ -15,10 +15,10 @@ from chat.errors import NothingToRetry, QueueFull, ThreadBusy, TooManyRuns
 from chat.models import Assistant, Message, Run, Thread
 from chat.models.reasons import Reason
 from chat.models.runs import CUT_SHORT
-from chat.runs import recovery
-from chat.runs.turn import failed
-from tenants.access import Principal, principal_for_run
+from chat.runs.endings import failed
+from chat.runs.state import recovery
 from tenants.actions import revoke_api_key
+from tenants.authentication import Principal, principal_for_run
 from tenants.db import in_db
 from tests.chat import at_work
 from tests.chat.at_work import assistant_on, idle, stored, working

@@ -9,9 +9,9 @@ import pytest
 from django.conf import settings
 
 from chat.models import Run
-from chat.runs.claims import unbegun_claims
-from chat.runs.turn import Started
-from chat.runs.worker import Worker, worker
+from chat.runs.engine.worker import Worker, worker
+from chat.runs.state.claims import unbegun_claims
+from chat.runs.state.turn import Started
 from tenants.db import in_db
 from tests import clock
 from tests.chat.at_work import idle, say, working
@@ -55,7 +55,7 @@ async def test_a_run_claimed_while_recovery_looks_is_executed_once(
             looks.append(await in_db(claim, run, own.process_id))
         return await in_db(fn, *args, **kwargs)
 
-    monkeypatch.setattr("chat.runs.worker.in_db", claim_before_the_query)
+    monkeypatch.setattr("chat.runs.engine.worker.in_db", claim_before_the_query)
     for _look in range(3):
         await own._take_up_unattended()
     assert (await in_db(stored, world.acme, run)).token == 1

@@ -11,8 +11,8 @@ from django.conf import settings
 from chat.actions.sending import create_message
 from chat.api.events import Sequencer
 from chat.models import Message
-from chat.runs.entries import Entry
-from chat.runs.stored import read_runs
+from chat.runs.events import Entry
+from chat.runs.state.snapshots import read_runs
 from chat.tools.code_sessions import code_sessions
 from tenants.db import in_db
 from tests.chat.at_work import Stored, assistant_on, idle, say, stored, working

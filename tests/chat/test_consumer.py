@@ -14,11 +14,11 @@ from asgiref.testing import ApplicationCommunicator
 from django.db import OperationalError
 from django.utils import timezone
 
-from chat.runs import follow
-from chat.runs.live import LiveRun, hub
-from chat.runs.worker import worker
+from chat.runs.delivery.hub import LiveRun, hub
+from chat.runs.engine import subscribe
+from chat.runs.engine.worker import worker
 from chat.web import consumers
-from tenants.access import Principal
+from tenants.authentication import Principal
 from tests.clock import WAIT_SECONDS
 from tests.world import World
 
@@ -58,7 +58,7 @@ def failing_database(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], N
             raise error
 
         monkeypatch.setattr(consumers, "in_db", fail)
-        monkeypatch.setattr(follow, "in_db", fail)
+        monkeypatch.setattr(subscribe, "in_db", fail)
 
     return fail_with
 

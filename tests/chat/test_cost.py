@@ -16,11 +16,13 @@ from django.db.backends.signals import connection_created
 
 from chat.actions.sending import Sent, create_message
 from chat.conf import conf
-from chat.runs import drafts, terms, upstreams
-from chat.runs.copies import LOOKS
-from chat.runs.drafts import Copy
-from chat.runs.live import hub
-from chat.runs.worker import worker
+from chat.runs import upstreams
+from chat.runs.billing import tenant_policy_cache
+from chat.runs.delivery.hub import hub
+from chat.runs.engine.autosave import LOOKS
+from chat.runs.engine.worker import worker
+from chat.runs.state import drafts
+from chat.runs.state.drafts import Copy
 from tenants.db import in_db
 from tests.model_server import make_assistant
 from tests.world import Company, World
@@ -68,7 +70,7 @@ def rest(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(worker, "_repeat", never)
     monkeypatch.setitem(settings.CHAT, "PARTIAL_SECONDS", 3600.0)
-    monkeypatch.setattr(terms, "FRESH_SECONDS", math.inf)
+    monkeypatch.setattr(tenant_policy_cache, "FRESH_SECONDS", math.inf)
 
 
 @asynccontextmanager
@@ -122,7 +124,7 @@ async def test_a_turn_long_after_another_costs_as_much(
     async with working(monkeypatch):
         first = await turn(world.acme, "hello")
         for seconds_later in (0.0, 3600.0):
-            monkeypatch.setattr(terms, "monotonic", lambda: now() + seconds_later)  # noqa: B023
+            monkeypatch.setattr(tenant_policy_cache, "monotonic", lambda: now() + seconds_later)  # noqa: B023
             with counted() as statements:
                 await turn(world.acme, "hello again", first.thread.pk)
                 counts.append(len(statements))
@@ -169,7 +171,7 @@ async def test_texts_that_grow_are_stored_together(
         counts.append(len(copies))
         return drafts.update_copies(copies)
 
-    monkeypatch.setattr("chat.runs.copies.update_copies", update_copies)
+    monkeypatch.setattr("chat.runs.engine.autosave.update_copies", update_copies)
     async with working(monkeypatch):
         monkeypatch.setitem(settings.CHAT, "PARTIAL_SECONDS", 0.2)
         monkeypatch.setitem(conf.upstreams["demo"]["OPTIONS"], "tokens_per_second", 20)

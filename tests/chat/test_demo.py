@@ -24,7 +24,7 @@ from chat.demo.models import Contact, Customer, Order, OrderLine
 from chat.models import Assistant, File, StoreFile, ToolCall, VectorStore
 from chat.tools import dispatch
 from chat.tools.dispatch import CallContext
-from tenants.access import memberships_of
+from tenants.authentication import memberships_of
 from tenants.models import Membership, User
 from tests.chat.tool_runs import call, open_run, perform_one, phase, prepare
 from tests.world import Company, World

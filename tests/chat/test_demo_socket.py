@@ -11,7 +11,7 @@ import pytest
 from chat.demo.load import load
 from chat.demo.models import Order
 from chat.models import Assistant, StoreFile
-from tenants.access import memberships_of
+from tenants.authentication import memberships_of
 from tenants.db import in_db
 from tenants.models import User
 from tests.server import Server

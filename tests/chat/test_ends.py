@@ -16,8 +16,9 @@ from chat.actions.runs import cancel_run
 from chat.actions.threads import delete_thread
 from chat.models import Assistant, Run, TenantPolicy
 from chat.models.reasons import Reason
-from chat.runs import records, recovery, terms
-from chat.runs.worker import worker
+from chat.runs.billing import tenant_policy_cache
+from chat.runs.engine.worker import worker
+from chat.runs.state import recovery, transactions
 from tenants.actions import disable_member
 from tenants.db import in_db
 from tests.chat.at_work import (
@@ -138,7 +139,7 @@ async def limit_the_cost(case: Case) -> None:
     def limit() -> None:
         with case.acme.scope():
             TenantPolicy.objects.create(max_cost_per_run=1)
-        terms.forget()
+        tenant_policy_cache.forget()
 
     await case.told.until("text")
     await in_db(limit)
@@ -156,14 +157,14 @@ Before = Callable[[Company, pytest.MonkeyPatch], None]
 def set_a_budget(company: Company, patch: pytest.MonkeyPatch) -> None:
     with company.scope():
         TenantPolicy.objects.create(max_tokens_per_run=30)
-    terms.forget()
+    tenant_policy_cache.forget()
 
 
 def break_the_prompt(company: Company, patch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise ValueError("a mistake of ours")
 
-    patch.setattr(records, "build_prompt", fail)
+    patch.setattr(transactions, "build_prompt", fail)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,9 +246,9 @@ SCENES: dict[Reason, Scene] = {
 
 @pytest.fixture(autouse=True)
 def limits_read_anew() -> Iterator[None]:
-    terms.forget()
+    tenant_policy_cache.forget()
     yield
-    terms.forget()
+    tenant_policy_cache.forget()
 
 
 def test_every_reason_has_its_scene() -> None:

@@ -16,8 +16,8 @@ from chat import wire
 from chat.actions.runs import cancel_run
 from chat.actions.sending import Sent
 from chat.models import Process, Run, Usage
-from chat.runs import recovery
-from chat.runs.worker import worker
+from chat.runs.engine.worker import worker
+from chat.runs.state import recovery
 from tenants.db import in_db
 from tests.chat.at_work import (
     BACKENDS,

@@ -16,9 +16,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from chat.models import Run, Thread
-from chat.runs import recovery
-from chat.runs.wake import Turns
-from chat.runs.worker import Worker
+from chat.runs.engine.worker import Worker
+from chat.runs.state import recovery
+from chat.runs.state.wake import Turns
 from tenants.db import in_db, use_lanes_as
 from tenants.fair_executor import FairExecutor
 from tests.world import Company, World

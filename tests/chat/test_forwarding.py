@@ -14,11 +14,11 @@ from asgiref.sync import async_to_sync
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chat.runs import forwarding, live, mirror
-from chat.runs.entries import Cursor, Entry
-from chat.runs.forwarding import Forwarding
-from chat.runs.live import Hub, Key, LiveRun, Reader
-from chat.runs.stored import Active
+from chat.runs.delivery import hub, replica, replication
+from chat.runs.delivery.hub import Hub, Key, LiveRun, Reader
+from chat.runs.delivery.replication import Forwarding
+from chat.runs.events import Cursor, Entry
+from chat.runs.state.snapshots import Active
 from tests.clock import WAIT_SECONDS, until
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -148,7 +148,7 @@ class Client:
             self.texts[entry.item] = self.texts.get(entry.item, "") + entry.text
         elif entry.event in ("thread.message.completed", "thread.message.in_progress"):
             known = self.texts.get(entry.data["id"], "")
-            told = mirror.text_of(entry)
+            told = replica.text_of(entry)
             whole = entry.data["status"] == "completed" or len(told) > len(known)
             self.texts[entry.data["id"]] = told if whole else known
 
@@ -156,9 +156,9 @@ class Client:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits: nothing depends on their length."""
-    monkeypatch.setattr(forwarding, "SPACING_SECONDS", 0.001)
-    monkeypatch.setattr(mirror, "ASK_SECONDS", 0.01)
-    monkeypatch.setattr(mirror, "LOOK_SECONDS", 0.005)
+    monkeypatch.setattr(replication, "SPACING_SECONDS", 0.001)
+    monkeypatch.setattr(replica, "ASK_SECONDS", 0.01)
+    monkeypatch.setattr(replica, "LOOK_SECONDS", 0.005)
 
 
 async def test_what_was_said_before_and_after_is_forwarded() -> None:
@@ -181,8 +181,8 @@ async def test_two_readers_in_a_process_share_one_forward() -> None:
 
 
 async def test_forwarding_ends_when_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forwarding, "LEASE_SECONDS", 0.05)
-    monkeypatch.setattr(live, "LINGER_SECONDS", 0)
+    monkeypatch.setattr(replication, "LEASE_SECONDS", 0.05)
+    monkeypatch.setattr(hub, "LINGER_SECONDS", 0)
     both = Processes()
     reader = await both.read()
     reader.close()

@@ -12,7 +12,7 @@ from django.test import Client
 
 from chat.actions.new_runs import create_run
 from chat.models import Message, Thread
-from chat.runs import pictures
+from chat.runs.prompt import images
 from tenants.db import in_db
 from tests.api.conftest import assert_error, program_of
 from tests.chat.at_work import assistant_on, idle, working
@@ -132,7 +132,7 @@ async def sent_parts(
 
 
 WORDS = {"type": "input_text", "text": "What is it?"}
-NOTE = {"type": "input_text", "text": pictures.NOT_SENT}
+NOTE = {"type": "input_text", "text": images.NOT_SENT}
 
 
 async def test_a_stored_picture_of_the_local_network_is_not_sent(

@@ -11,7 +11,7 @@ import pytest
 
 from chat.actions.runs import cancel_run
 from chat.models import File, Message, StoreFile, ToolCall, VectorStore
-from chat.runs.citations import Marks, Passage, file_paths
+from chat.runs.citations.markers import Marks, Passage, file_paths
 from tenants.db import in_db
 from tests.chat.at_work import Stored, idle, say, stored, working
 from tests.chat.knowing import (

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from chat.models import Run, RunStatus
 from chat.models.runs import ACTIVE, CUT_SHORT
-from chat.runs.claims import Claim
-from chat.runs.lifecycle import TERMINAL, TRANSITIONS, advance, mermaid
+from chat.runs.state.claims import Claim
+from chat.runs.state.lifecycle import TERMINAL, TRANSITIONS, advance, mermaid
 from tests.world import Company, World
 
 PAIRS = [(source, target) for source in RunStatus for target in RunStatus]

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from procrastinate.exceptions import ConnectorException
 
-from chat.runs import lifespan
+from chat.runs.engine import lifespan
 from tests.clock import WAIT_SECONDS
 
 

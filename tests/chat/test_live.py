@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.runs import live
-from chat.runs.entries import Cursor, Entry, Rest, merged
-from chat.runs.live import LiveRun, hub
+from chat.runs.delivery import hub as hub_module
+from chat.runs.delivery.hub import LiveRun, hub
+from chat.runs.events import Cursor, Entry, Rest, merged
 
 TENANT = uuid4()
 RUN = {"id": "run_1", "object": "thread.run"}
@@ -92,7 +92,7 @@ async def test_another_tenants_channel_of_the_same_thread_hears_nothing() -> Non
 async def test_the_log_is_forgotten_when_the_run_is_over_and_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(live, "LINGER_SECONDS", 0)
+    monkeypatch.setattr(hub_module, "LINGER_SECONDS", 0)
     run = LiveRun(TENANT, "thread_1", "run_1", state=0)
     reader = hub.subscribe(TENANT, "thread_1")
     run.text("msg_1", "x")
@@ -136,9 +136,9 @@ async def test_a_long_answer_is_kept_in_few_pieces_and_told_whole() -> None:
     said = "".join(f"{number} " for number in range(1000))
     assert texts(await late.entries()) == said
     assert said.endswith(texts(slow.take()))
-    for _more in range(live.COMPACT_AFTER):
+    for _more in range(hub_module.COMPACT_AFTER):
         run.text("msg_1", "and more ")
-    assert len(run.channel.log) <= 2 * live.COMPACT_AFTER
+    assert len(run.channel.log) <= 2 * hub_module.COMPACT_AFTER
 
 
 async def test_a_run_that_just_ended_is_told_from_its_first_event() -> None:

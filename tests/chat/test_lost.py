@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chat.runs.entries import Cursor, Entry
-from chat.runs.forwarding import Forwarding
-from chat.runs.live import Hub, LiveRun, Reader
-from chat.runs.stored import Active
+from chat.runs.delivery.hub import Hub, LiveRun, Reader
+from chat.runs.delivery.replication import Forwarding
+from chat.runs.events import Cursor, Entry
+from chat.runs.state.snapshots import Active
 from tests.chat.test_forwarding import KEY, Processes
 from tests.chat.test_forwarding import quick as quick
 from tests.clock import WAIT_SECONDS

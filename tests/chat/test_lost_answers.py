@@ -10,7 +10,7 @@ from django.db import OperationalError
 from django.db.models import Sum
 
 from chat.models import Message, Run, RunStep, ToolCall, Usage
-from chat.runs import records
+from chat.runs.state import transactions
 from tenants.db import in_db
 from tests.chat.test_cost import turn, working
 from tests.world import Company, World
@@ -28,7 +28,7 @@ def desk(world: World) -> Company:
 
 def lose_first_answer(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
     """Have a phase commit and then fail, the first time; return the list of its calls."""
-    phase: Callable[..., Any] = getattr(records, name)
+    phase: Callable[..., Any] = getattr(transactions, name)
     calls: list[str] = []
 
     def losing(*args: Any, **kwargs: Any) -> Any:
@@ -38,7 +38,7 @@ def lose_first_answer(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
             raise OperationalError("server closed the connection unexpectedly")
         return result
 
-    monkeypatch.setattr(records, name, losing)
+    monkeypatch.setattr(transactions, name, losing)
     return calls
 
 

@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.runs.citations import LONGEST_MARK, Cited, Marks, Passage
+from chat.runs.citations.markers import LONGEST_MARK, Cited, Marks, Passage
 
 KNOWN = "【ab3d:1†Guide.md】"
 PASSAGE = Passage(

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from chat.conf import conf
 from chat.models import Run
-from chat.runs.follow import follow
+from chat.runs.engine.subscribe import follow
 from tenants.db import in_db
 from tests.api.conftest import program_of
 from tests.chat.saying import said, unclaimed_run

@@ -13,7 +13,7 @@ from django.core.files.storage import default_storage
 from chat.actions.files import create_file, delete_file
 from chat.actions.new_runs import create_thread_and_run
 from chat.models import File, Run
-from chat.runs import pictures
+from chat.runs.prompt import images
 from chat.upstream.base import InputMessage, TextPart
 from chat.upstream.classify import status_error
 from chat.upstream.errors import ImagesRefused
@@ -82,10 +82,10 @@ async def test_a_picture_is_sent_with_the_question_over_chat_completions(
 
 async def read(world: World, *files: File) -> list[Any]:
     """Return what is made of a question about these files, and of an answer that shows one."""
-    parts = tuple(pictures.named(file.pk, "auto") for file in files)
+    parts = tuple(images.named(file.pk, "auto") for file in files)
     question = InputMessage(role="user", parts=parts)
     run = Run(tenant=world.acme.tenant, member=world.acme.alice)
-    [found] = await pictures.with_pictures(run, [question])
+    [found] = await images.with_pictures(run, [question])
     assert isinstance(found, InputMessage)
     return [part.text if isinstance(part, TextPart) else part.url for part in found.parts]
 
@@ -93,38 +93,38 @@ async def read(world: World, *files: File) -> list[Any]:
 async def test_a_deleted_picture_is_told_of(world: World) -> None:
     file = await in_db(drawn, world)
     await in_db(delete_file, world.acme.principal("alice"), file.pk)
-    assert await read(world, file) == [pictures.GONE]
+    assert await read(world, file) == [images.GONE]
 
 
 async def test_a_colleagues_picture_is_not_there(world: World) -> None:
     adam = world.acme.principal("adam")
     file = await in_db(create_file, adam, BytesIO(PNG), filename="a.png", purpose="vision")
-    assert await read(world, file) == [pictures.GONE]
+    assert await read(world, file) == [images.GONE]
 
 
 async def test_what_is_no_picture_by_content_is_not_sent(world: World) -> None:
     file = await in_db(drawn, world)
     await in_db(default_storage.delete, file.storage_key)
     await in_db(default_storage.save, file.storage_key, ContentFile(b"%PDF-1.7 words"))
-    assert await read(world, file) == [pictures.UNREADABLE]
+    assert await read(world, file) == [images.UNREADABLE]
 
 
 async def test_of_too_many_the_newest_are_sent(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "MOST_BYTES", 2 * len(PNG))
+    monkeypatch.setattr(images, "MOST_BYTES", 2 * len(PNG))
     files = [await in_db(drawn, world) for _each in range(3)]
-    assert await read(world, *files) == [pictures.LEFT_OUT, URL, URL]
+    assert await read(world, *files) == [images.LEFT_OUT, URL, URL]
 
 
 async def test_pictures_that_an_assistant_showed_stay_here(world: World) -> None:
     file = await in_db(drawn, world)
     words = TextPart(text="Here it is.")
-    picture = pictures.named(file.pk, "auto")
+    picture = images.named(file.pk, "auto")
     said = InputMessage(role="assistant", parts=(picture, words))
     alone = InputMessage(role="assistant", parts=(picture,))
     run = Run(tenant=world.acme.tenant, member=world.acme.alice)
-    found = await pictures.with_pictures(run, [said, alone])
+    found = await images.with_pictures(run, [said, alone])
     assert found == (InputMessage(role="assistant", parts=(words,)),)
 
 

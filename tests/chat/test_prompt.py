@@ -9,9 +9,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from chat.models import Message, Run, RunStep, Thread, ToolCall
-from chat.runs import records
-from chat.runs.history import History
-from chat.runs.prompt import CUT, NO_LONGER_SHOWN, Prompt, build_prompt
+from chat.runs.prompt.build import CUT, NO_LONGER_SHOWN, Prompt, build_prompt
+from chat.runs.prompt.history import History
+from chat.runs.state import transactions
 from chat.upstream.base import FunctionOutput, InputMessage, TextPart
 from tests.chat.at_work import assistant_on, idle, say, working
 from tests.upstream.script import Answer, Call
@@ -145,7 +145,7 @@ async def test_what_a_process_remembers_of_its_rounds_is_what_another_would_read
         )
         return prompts[-1][0]
 
-    monkeypatch.setattr(records, "build_prompt", built)
+    monkeypatch.setattr(transactions, "build_prompt", built)
     looking = Answer(say=("Looking. ",), calls=(Call(name="get_order"), Call(name="nothing")))
     for answer in (looking, Answer(calls=looking.calls[:1]), Answer(say=("There.",))):
         upstream_server.expect(answer)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.runs.quotes import LONGEST_PIECE, quote_for
+from chat.runs.citations.quotes import LONGEST_PIECE, quote_for
 
 POLICY = Path("chat/demo/documents/northwind/Returns policy.md").read_text()
 PDF = "You may re-\nturn the goods within thirty days of the\ndelivery. Else no\nrefund is due."

@@ -20,11 +20,13 @@ from chat.actions.runs import cancel_run, retry_run
 from chat.actions.sending import create_message, delete_queued_message
 from chat.actions.threads import delete_thread
 from chat.models import Message, Process, Run, RunStep, ToolCall
-from chat.runs import loop, records, recovery
-from chat.runs.claims import ClaimLapsed
-from chat.runs.live import LiveRun, hub
-from chat.runs.metering import Spent
-from chat.runs.turn import COMPLETED, Turn
+from chat.runs.billing.metering import Spent
+from chat.runs.delivery.hub import LiveRun, hub
+from chat.runs.endings import COMPLETED
+from chat.runs.engine import loop
+from chat.runs.state import recovery, transactions
+from chat.runs.state.claims import ClaimLapsed
+from chat.runs.state.turn import Turn
 from chat.tools import registry
 from chat.upstream.base import UsageReported
 from tenants.errors import AtriumError
@@ -72,7 +74,7 @@ def answering(company: Company) -> Turn:
     assert taken.started is not None
     live = LiveRun(run.tenant_id, run.thread_id, run.pk, state=run.state)
     turn: Turn = async_to_sync(loop.begin)(taken.started, live)
-    records.begin_round(turn, synced_through=None)
+    transactions.begin_round(turn, synced_through=None)
     turn.open_draft().pieces.append("The answer.")
     turn.spent.append(Spent(model="test-model", usage=UsageReported(3, 5)))
     return turn
@@ -163,7 +165,7 @@ def test_the_same_message_from_two_sides_is_one(acme: Company) -> None:
 def test_cancel_and_complete(acme: Company) -> None:
     turn = answering(acme)
     cancel = partial(cancel_run, acme.principal("alice"), turn.run.pk)
-    race(cancel, partial(records.finish, turn, COMPLETED))
+    race(cancel, partial(transactions.finish, turn, COMPLETED))
     assert now(acme, turn.run).status == "completed"
     assert messages(acme, turn.run)[-1] == ("assistant", "completed", 2)
 
@@ -173,7 +175,7 @@ def test_complete_and_expire(acme: Company) -> None:
     with acme.scope():
         past = timezone.now() - timedelta(seconds=1)
         Run.objects.filter(pk=turn.run.pk).update(expires_at=past)
-    finished, expired = race(partial(records.finish, turn, COMPLETED), take_over(turn.run))
+    finished, expired = race(partial(transactions.finish, turn, COMPLETED), take_over(turn.run))
     assert isinstance(finished, ClaimLapsed) == (expired is not None)
     assert now(acme, turn.run).status == ("completed" if expired is None else "expired")
 
@@ -184,7 +186,7 @@ def test_complete_and_take_over(acme: Company) -> None:
         Process.objects.all().delete()
     run, other = turn.run, Process.objects.create().pk
     finished, taken = race(
-        partial(records.finish, turn, COMPLETED),
+        partial(transactions.finish, turn, COMPLETED),
         partial(recovery.take_over, run.tenant_id, run.pk, owner=other),
     )
     assert isinstance(finished, ClaimLapsed) == (taken is not None)
@@ -270,7 +272,7 @@ def test_submit_and_submit(acme: Company) -> None:
 def test_delete_and_complete(acme: Company) -> None:
     turn = answering(acme)
     delete = partial(delete_thread, acme.principal("alice"), turn.run.thread_id)
-    race(delete, partial(records.finish, turn, COMPLETED))
+    race(delete, partial(transactions.finish, turn, COMPLETED))
     assert now(acme, turn.run).status == "completed"
     assert messages(acme, turn.run)[-1] == ("assistant", "completed", 2)
 
@@ -278,7 +280,7 @@ def test_delete_and_complete(acme: Company) -> None:
 def test_queue_and_complete(acme: Company) -> None:
     turn = answering(acme)
     queue = partial(said, acme, thread=turn.run.thread_id, busy="queue")
-    race(queue, partial(records.finish, turn, COMPLETED))
+    race(queue, partial(transactions.finish, turn, COMPLETED))
     assert [at for _role, _status, at in messages(acme, turn.run)] == [1, 2, 3]
     [following] = active(acme, turn.run)
     assert following.through_position == 3
@@ -287,7 +289,7 @@ def test_queue_and_complete(acme: Company) -> None:
 def test_interrupt_and_complete(acme: Company) -> None:
     turn = answering(acme)
     interrupt = partial(said, acme, thread=turn.run.thread_id, busy="interrupt")
-    race(interrupt, partial(records.finish, turn, COMPLETED))
+    race(interrupt, partial(transactions.finish, turn, COMPLETED))
     assert [at for _role, _status, at in messages(acme, turn.run)] == [1, 2, 3]
     [following] = active(acme, turn.run)
     assert following.pk != turn.run.pk
@@ -298,7 +300,7 @@ def test_withdraw_and_complete(acme: Company) -> None:
     waits = said(acme, thread=turn.run.thread_id).message
     withdrawn, _finished = race(
         partial(delete_queued_message, acme.principal("alice"), waits.pk),
-        partial(records.finish, turn, COMPLETED),
+        partial(transactions.finish, turn, COMPLETED),
     )
     assert len(active(acme, turn.run)) == isinstance(withdrawn, Exception)
 

@@ -16,10 +16,10 @@ from chat.actions.runs import cancel_run, request_cancel
 from chat.actions.sending import INTERRUPTED, Sent
 from chat.errors import RunFinished
 from chat.models import Run, RunStatus, Thread
-from chat.runs import records, recovery
-from chat.runs.lifecycle import advance
-from chat.runs.turn import EXPIRED
-from chat.runs.worker import Worker, worker
+from chat.runs.endings import EXPIRED
+from chat.runs.engine.worker import Worker, worker
+from chat.runs.state import recovery, transactions
+from chat.runs.state.lifecycle import advance
 from chat.tools.base import Effect, Tool, ToolContext
 from chat.tools.registry import TOOLS, make_tool
 from tenants.db import in_db
@@ -217,7 +217,7 @@ async def test_a_stop_just_before_a_write_of_its_process_ends_it(
                 elsewhere.submit(stop).result()
         return advance(run_id, to, **fields)
 
-    monkeypatch.setattr(records, "advance", stop_first)
+    monkeypatch.setattr(transactions, "advance", stop_first)
     # Its task hears of it only after its own write was refused.
     monkeypatch.setattr(Worker, "end_run", lambda *_args, **_more: None)
     async with working(monkeypatch, upstream_server) as told:
@@ -233,13 +233,13 @@ async def test_a_stop_just_before_a_write_of_its_process_ends_it(
 async def test_a_deadline_at_the_moment_it_begins_to_wait_leaves_it_waiting(
     world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = records.require_action
+    real = transactions.require_action
 
     def at_the_deadline(turn: Any, calls: Any) -> None:
         worker.end_run(turn.run.pk, EXPIRED)
         real(turn, calls)
 
-    monkeypatch.setattr(records, "require_action", at_the_deadline)
+    monkeypatch.setattr(transactions, "require_action", at_the_deadline)
     async with working(monkeypatch, upstream_server) as told:
         sent = await waiting(world, upstream_server)
         assert sent.run is not None

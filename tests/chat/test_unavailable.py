@@ -12,9 +12,10 @@ from chat import wire
 from chat.actions.runs import cancel_run
 from chat.actions.sending import Sent
 from chat.models import Run
-from chat.runs import recovery, upstreams
-from chat.runs.waiting import waiting_runs
-from chat.runs.worker import worker
+from chat.runs import upstreams
+from chat.runs.engine.waiting_runs import waiting_runs
+from chat.runs.engine.worker import worker
+from chat.runs.state import recovery
 from chat.upstream.breaker import Breaker, Breakers
 from tenants.db import in_db
 from tests import clock

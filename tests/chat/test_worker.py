@@ -13,11 +13,13 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from chat.models import Process, Run, RunStep, ToolCall
-from chat.runs import loop, recovery
-from chat.runs.claims import Claim
-from chat.runs.live import hub
-from chat.runs.turn import CANCELLED, Started
-from chat.runs.worker import RunTask, Worker
+from chat.runs.delivery.hub import hub
+from chat.runs.endings import CANCELLED
+from chat.runs.engine import loop
+from chat.runs.engine.worker import RunTask, Worker
+from chat.runs.state import recovery
+from chat.runs.state.claims import Claim
+from chat.runs.state.turn import Started
 from tenants.db import in_db
 from tests.chat.saying import said, unclaimed_run
 from tests.clock import WAIT_SECONDS

@@ -16,8 +16,8 @@ from time import monotonic
 
 import psycopg
 
+from config.local.postgres_programs import EmbeddedError
 from tenants.db import in_db
-from tenants.postgres_programs import EmbeddedError
 from tests.api.conftest import program_of
 from tests.clock import wait_until
 from tests.crash.clients import Person

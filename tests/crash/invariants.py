@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from chat.models.reasons import Reason
-from chat.runs.lifecycle import TERMINAL, TRANSITIONS
+from chat.runs.state.lifecycle import TERMINAL, TRANSITIONS
 from tests.crash.model import Served
 from tests.crash.seen import Messages, Seen
 

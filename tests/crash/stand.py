@@ -19,8 +19,8 @@ import psycopg
 from django.db import connections
 
 from chat.models import Assistant
-from tenants import embedded
-from tenants.embedded import Cluster
+from config.local import embedded
+from config.local.embedded import Cluster
 from tests.clock import wait_until
 from tests.crash.invariants import Acknowledged, check_invariants, watch_edges
 from tests.crash.model import FaithfulModel, answer_to

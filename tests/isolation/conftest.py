@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.db import models
 
-from tenants.access import Principal
+from tenants.authentication import Principal
+from tenants.compiled_queries import Written
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import OwnTenantManager
-from tenants.written import Written
 from tests.isolation.rows import Rows, build_rows
 from tests.world import World
 
@@ -26,7 +26,7 @@ def rows(world: World, settings: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     """Ids of everything, of everybody."""
     settings.MEDIA_ROOT = tmp_path
     # What a walk leaves behind is compared: that a key was used again a minute later is no change.
-    monkeypatch.setattr("tenants.access.KEY_USE_INTERVAL_SECONDS", math.inf)
+    monkeypatch.setattr("tenants.authentication.KEY_USE_INTERVAL_SECONDS", math.inf)
     return build_rows(world)
 
 

@@ -9,7 +9,6 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from tenants.access import Principal, principal_for_key
 from tenants.actions import (
     accept_invitation,
     change_role,
@@ -19,6 +18,7 @@ from tenants.actions import (
     make_reset_link,
     remove_member,
 )
+from tenants.authentication import Principal, principal_for_key
 from tenants.errors import AccessDenied, InvitationGone, NotFound
 from tenants.models import Membership, User
 from tests.world import World

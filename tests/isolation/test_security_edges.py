@@ -11,10 +11,10 @@ import pytest
 from asgiref.testing import ApplicationCommunicator
 from pytest_django import Settings
 
+from config.local.prewarmed import CHECKOUT
+from config.local.supervisor import server_arguments
 from tenants.asgi import SameOrigin
 from tenants.checks import check_walls
-from tenants.standby import CHECKOUT
-from tenants.supervisor import server_arguments
 from tests.clock import WAIT_SECONDS
 from tests.database import TestDatabase
 from tests.world import World

@@ -8,8 +8,8 @@ import threading
 import pytest
 from django.conf import settings
 
-from chat.runs import recovery
-from chat.runs.worker import Worker
+from chat.runs.engine.worker import Worker
+from chat.runs.state import recovery
 from chat.tools import dispatch
 from chat.tools.base import Effect, ToolContext
 from chat.tools.registry import TOOLS, make_tool

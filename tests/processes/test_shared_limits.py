@@ -6,7 +6,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tenants.sign_in_limits import FREE_TRIES
+from tenants.accounts.sign_in_limits import FREE_TRIES
 from tests.database import TestDatabase
 from tests.processes.conftest import Redis
 from tests.server import Server, serve

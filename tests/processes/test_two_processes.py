@@ -13,7 +13,7 @@ import aiohttp
 
 from chat.demo.models import Contact, Customer, Order
 from chat.models import Message
-from chat.runs.forwarding import SPACING_SECONDS
+from chat.runs.delivery.replication import SPACING_SECONDS
 from tenants.db import in_db
 from tests.api.conftest import program_of
 from tests.clock import promised, wait_until

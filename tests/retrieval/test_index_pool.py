@@ -24,8 +24,8 @@ from chat.retrieval.extract import Extracted
 from chat.retrieval.index import Indexed, Task, claim_file, passages_of
 from chat.retrieval.index_pool import IndexPool
 from chat.retrieval.kinds import Kind
-from chat.runs import lifespan
-from chat.runs.worker import worker
+from chat.runs.engine import lifespan
+from chat.runs.engine.worker import worker
 from chat.tasks import index_store_file
 from tenants.db import in_db
 from tests.clock import WAIT_SECONDS

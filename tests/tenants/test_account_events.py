@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from chat.models import File
-from tenants.account_events import wait_for_records
+from tenants.accounts.events import wait_for_records
 from tenants.actions import make_reset_link, update_profile
 from tenants.models import ApiKey, AuditEvent, User
 from tests.tenants.test_sign_in import sign_in

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tenants import actions
-from tenants.access import (
+from tenants.authentication import (
     Principal,
     console_principal,
     principal_for_key,

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern
 
-from tenants import account_urls, urls
+from tenants.accounts import account_urls, urls
 from tests.world import World
 
 KNOWN = {"token": "x", "uidb36": "1", "key": "x-y"}

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 
-from tenants.access import principal_for_key
+from tenants.authentication import principal_for_key
 from tenants.models import Membership, User
 from tests.database import CHECKOUT, TestDatabase
 from tests.world import World

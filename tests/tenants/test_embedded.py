@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tenants import backup, embedded, postgres_programs
-from tenants.embedded import Cluster, ensure_running
-from tenants.local import serving
-from tenants.postgres_programs import EmbeddedError
+from config.local import backup, embedded, postgres_programs
+from config.local.embedded import Cluster, ensure_running
+from config.local.environment import serving
+from config.local.postgres_programs import EmbeddedError
 from tests.clock import wait_until
 from tests.reaper import watch_cluster
 

@@ -10,8 +10,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tenants.access import principal_for_key
 from tenants.actions import revoke_api_key
+from tenants.authentication import principal_for_key
 from tenants.errors import AccessDenied
 from tenants.models import ApiKey
 from tests.world import World

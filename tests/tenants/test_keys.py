@@ -13,8 +13,13 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from tenants import actions
-from tenants.access import Principal, console_principal, principal_for_key, principal_for_run
 from tenants.actions.keys import checksum
+from tenants.authentication import (
+    Principal,
+    console_principal,
+    principal_for_key,
+    principal_for_run,
+)
 from tenants.db import call_door
 from tenants.errors import (
     AccessDenied,

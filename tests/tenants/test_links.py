@@ -10,7 +10,7 @@ from django.core import mail
 from django.test import Client
 from pytest_django import Settings
 
-from tenants.accounts import base_url
+from tenants.accounts.adapter import base_url
 from tests.tenants.test_commands import run
 from tests.world import World
 

@@ -8,7 +8,7 @@ import pytest
 import structlog
 from django.test import Client
 
-from config.logs import hide_secrets
+from config.logging import hide_secrets
 from tests.log_scan import forbidden_in, scanned_log
 from tests.world import World
 

@@ -17,15 +17,7 @@ from django.http import HttpRequest
 from django.test import Client
 from pytest_django import Settings
 
-from tenants.access import (
-    choose_membership,
-    console_principal,
-    memberships_of,
-    principal_for_key,
-    principal_for_run,
-    principal_for_session,
-)
-from tenants.accounts import ClosedAccountAdapter
+from tenants.accounts.adapter import ClosedAccountAdapter
 from tenants.actions import (
     accept_invitation,
     create_api_key,
@@ -38,6 +30,14 @@ from tenants.actions import (
     remove_member,
 )
 from tenants.asgi import _decide
+from tenants.authentication import (
+    choose_membership,
+    console_principal,
+    memberships_of,
+    principal_for_key,
+    principal_for_run,
+    principal_for_session,
+)
 from tenants.errors import (
     AccessDenied,
     AddressUnproven,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from tenants.access import console_principal
 from tenants.actions import accept_invitation, invite, join
+from tenants.authentication import console_principal
 from tenants.models import Membership, User
 from tests.database import TestDatabase
 from tests.world import World

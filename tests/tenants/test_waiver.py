@@ -15,8 +15,8 @@ from django.utils import timezone
 from pytest_django import Settings
 from pytest_django.asserts import assertRedirects
 
-from tenants.access import principal_for_session
 from tenants.actions import enter_tenant, invite, remove_second_factor, waive_second_factor
+from tenants.authentication import principal_for_session
 from tenants.company_factors import CompanyFactor
 from tenants.errors import NotAllowed, NotFound
 from tenants.models import AuditEvent, Membership, User

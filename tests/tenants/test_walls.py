@@ -22,7 +22,7 @@ from tenants.checks import OUTSIDE_THE_WALL, check_tenant_models, check_walls, t
 from tenants.db import call_door
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import AuditEvent, Membership
-from tenants.walls import SETTING
+from tenants.row_level_security import SETTING
 from tests.database import TestDatabase
 from tests.world import Company, World
 

@@ -9,9 +9,9 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from chat.models import Thread
+from tenants.compiled_queries import Among, Written, write_reads
 from tenants.models import Membership
 from tenants.scope import TenantScopeError, tenant_scope
-from tenants.written import Among, Written, write_reads
 from tests.world import World
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from tenants.walls import TenantWall
+from tenants.row_level_security import TenantWall
 
 
 class Migration(migrations.Migration):

@@ -15,7 +15,7 @@ from chat.models import Assistant
 from chat.runs import upstreams
 from chat.upstream.base import Capabilities
 from chat.upstream.errors import UpstreamError
-from tenants.access import console_principal
+from tenants.authentication import console_principal
 from tenants.json_output import JsonCommand
 from tenants.scope import tenant_scope
 

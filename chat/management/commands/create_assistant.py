@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from chat.actions.assistants import create_assistant
-from tenants.access import console_principal
+from tenants.authentication import console_principal
 from tenants.json_output import JsonCommand
 
 

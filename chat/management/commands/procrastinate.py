@@ -9,7 +9,7 @@ from typing import Any
 
 from procrastinate.contrib.django.management.commands import procrastinate
 
-from chat.runs.lifespan import run_jobs, serving, work_off
+from chat.runs.engine.lifespan import run_jobs, serving, work_off
 
 
 class Command(procrastinate.Command):

@@ -7,14 +7,14 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import transaction
 
-from tenants.access import Principal, console_principal
 from tenants.actions import KEY_SCOPES, create_api_key
 from tenants.actions.keys import DEFAULT_SCOPES
-from tenants.clean import clean_email_address
+from tenants.authentication import Principal, console_principal
 from tenants.errors import NotFound
 from tenants.json_output import JsonCommand
 from tenants.models import MemberKind, Membership
 from tenants.scope import tenant_scope
+from tenants.validation import clean_email_address
 
 
 class Command(JsonCommand):

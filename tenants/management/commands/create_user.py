@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tenants.access import console_principal
 from tenants.actions import join
+from tenants.authentication import console_principal
 from tenants.json_output import JsonCommand
 from tenants.models import Role
 from tenants.password_links import describe_password

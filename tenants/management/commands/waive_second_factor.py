@@ -7,13 +7,13 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import transaction
 
-from tenants.access import console_principal
 from tenants.actions import waive_second_factor
-from tenants.clean import clean_email_address
+from tenants.authentication import console_principal
 from tenants.errors import NotFound
 from tenants.json_output import JsonCommand
 from tenants.models import Membership
 from tenants.scope import tenant_scope
+from tenants.validation import clean_email_address
 
 
 class Command(JsonCommand):

@@ -1,0 +1,141 @@
+"""The bounds of a run: rounds, tokens and money, its own and its tenant's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from chat.conf import conf
+from chat.models import TenantPolicy, Usage
+from chat.models.reasons import Reason
+from chat.runs.billing import prices
+from chat.runs.billing.prices import TokenPrice
+from chat.runs.endings import Ending, OutputLimit, failed, incomplete
+
+if TYPE_CHECKING:
+    from chat.runs.state.turn import Turn
+
+# Servers refuse to be asked for fewer: an answer with less left is not begun.
+LEAST_TOKENS = 16
+MAX_TOKENS = 2**31 - 1
+# Servers stop a little before a limit, at the end of a piece or a character.
+REACHED = 0.9
+
+
+# What is received is only estimated: a server that keeps to its limit is not cut short.
+CUT_TOLERANCE = 1.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The US dollars that are left for a run, and what its model takes for a token."""
+
+    left: Decimal
+    price: TokenPrice
+
+
+def over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
+    """Return how a run ends that may ask the model no more, None to go on."""
+    if turn.rounds >= conf.max_rounds:
+        return failed(Reason.TOO_MANY_ROUNDS)
+    most = turn.run.max_completion_tokens
+    if most and turn.rounds and _completion_tokens(turn) + LEAST_TOKENS > most:
+        return incomplete(Reason.MAX_COMPLETION_TOKENS)
+    if policy is None:
+        return None
+    used = prompt_tokens(turn) + _completion_tokens(turn)
+    if policy.max_tokens_per_run and used + LEAST_TOKENS > policy.max_tokens_per_run:
+        return incomplete(Reason.BUDGET)
+    return None
+
+
+def output_limit(turn: Turn, policy: TenantPolicy | None) -> OutputLimit | None:
+    """Return how many tokens the next answer may have, None without a limit."""
+    limits = []
+    if turn.run.max_completion_tokens:
+        left = turn.run.max_completion_tokens - _completion_tokens(turn)
+        limits.append(OutputLimit(tokens=left, reason=Reason.MAX_COMPLETION_TOKENS))
+    if policy is not None and policy.max_tokens_per_run:
+        used = prompt_tokens(turn) + _completion_tokens(turn)
+        left = policy.max_tokens_per_run - used
+        limits.append(OutputLimit(tokens=left, reason=Reason.BUDGET))
+    return min(limits, key=lambda limit: limit.tokens, default=None)
+
+
+def has_unknown_price(model: str, upstream: str, tools: Iterable[dict[str, Any]]) -> bool:
+    """Return whether the cost of such a run cannot be compared with a limit in US dollars."""
+    if prices.find_token_price(model, upstream) is None:
+        return True
+    runs_code = any(tool["type"] == "code_interpreter" for tool in tools)
+    return runs_code and prices.has_foreign_code_price()
+
+
+def budget_left(turn: Turn, policy: TenantPolicy | None) -> Budget | Ending | None:
+    """Return what is left of the tenant's cost limit, None without a limit.
+
+    Failed attempts and code sessions count. A run whose price is unknown, or in
+    another currency, ends. Must run in the tenant's scope and a transaction.
+    """
+    if policy is None or policy.max_cost_per_run is None:
+        return None
+    run = turn.run
+    if has_unknown_price(run.model, run.upstream, run.tools):
+        return failed(Reason.PRICE_UNKNOWN)
+    price = prices.find_token_price(run.model, run.upstream, input_tokens=prompt_tokens(turn))
+    assert price is not None
+    cost = prices.cost_of(prices.usage_rows(run, turn.spent))
+    cost += prices.cost_of(Usage.objects.filter(run=run))
+    left = policy.max_cost_per_run - cost
+    if cost and left <= 0:
+        return incomplete(Reason.BUDGET)
+    return Budget(left=left, price=price)
+
+
+def limit_by_cost(
+    limit: OutputLimit | None, budget: Budget | None, *, input_tokens: int
+) -> OutputLimit | Ending | None:
+    """Bound `limit` by what is left of the budget once the prompt is paid for.
+
+    Returns an ending where the prompt alone, or with the shortest answer that
+    servers agree to give, costs more than is left.
+    """
+    if budget is None:
+        return limit
+    left = budget.left - budget.price.input * input_tokens
+    if left < 0:
+        return incomplete(Reason.BUDGET)
+    if not budget.price.output:
+        return limit
+    affordable = int(left / budget.price.output)
+    if affordable < LEAST_TOKENS:
+        return incomplete(Reason.BUDGET)
+    if limit is not None and limit.tokens <= affordable:
+        return limit
+    return OutputLimit(tokens=min(affordable, MAX_TOKENS), reason=Reason.BUDGET)
+
+
+def exceeds_budget(turn: Turn) -> bool:
+    """Return whether the answer under way passes a limit of the tenant that the server ignores."""
+    limit, meter = turn.output_limit, turn.meter
+    if limit is None or meter is None or limit.reason != Reason.BUDGET:
+        return False
+    return meter.output_tokens > limit.tokens * CUT_TOLERANCE
+
+
+def reason_of_cut(turn: Turn) -> Reason:
+    """Return why the server cut an answer: by our limit, or by one of its own below that."""
+    limit, usage = turn.output_limit, turn.usage
+    if limit is None or usage is None or usage.output_tokens < limit.tokens * REACHED:
+        return Reason.MAX_COMPLETION_TOKENS
+    return limit.reason
+
+
+def prompt_tokens(turn: Turn) -> int:
+    """Return the prompt tokens of the run up to now."""
+    return turn.run.prompt_tokens + sum(spent.usage.input_tokens for spent in turn.spent)
+
+
+def _completion_tokens(turn: Turn) -> int:
+    return turn.run.completion_tokens + sum(spent.usage.output_tokens for spent in turn.spent)

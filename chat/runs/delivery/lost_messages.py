@@ -1,0 +1,118 @@
+"""Messages that readers saw and that were lost with their process, before they were stored.
+
+The first partial copy of a text is stored about a second after it began. A process that dies before
+leaves no row, and the run is taken over without a trace of the message. Readers who saw it receive
+its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from chat import wire
+from chat.models import RunStatus
+from chat.runs.events import Cursor, Entry
+from chat.runs.state.lifecycle import TERMINAL
+
+# With these nobody writes any more: what has no row by then was lost.
+AT_REST = frozenset(f"thread.run.{status}" for status in {*TERMINAL, RunStatus.REQUIRES_ACTION})
+
+MESSAGE, STEP, RUN = "thread.message", "thread.run.step", "thread.run"
+
+
+def ends_of(
+    message_id: str, run: dict[str, Any], *, state: int, index: int | None = None
+) -> Iterator[Entry]:
+    """Yield the ends of a lost message and of its step; of the run only ids are needed."""
+    step_id = f"step_{message_id.removeprefix('msg_')}"
+    message = wire.lost_message(message_id, run)
+    yield Entry(run["id"], state, "thread.message.incomplete", message)
+    step = wire.lost_step(step_id, run, index=index)
+    yield Entry(run["id"], state, "thread.run.step.failed", step)
+
+
+def indexes_of(entries: Iterable[Entry]) -> dict[str, int]:
+    """Return the index of each step that is told of, by its message, else by its own id."""
+    steps = [entry.data for entry in entries if entry.data.get("object") == STEP]
+    return {
+        step["step_details"].get("message_creation", {}).get("message_id", step["id"]): index
+        for step in steps
+        if (index := step["atrium"]["index"]) is not None
+    }
+
+
+def open_messages(log: Iterable[Entry], run_id: str) -> dict[str, Entry]:
+    """Return the answers of a run that a log tells the beginning of and not the end, by id."""
+    found: dict[str, Entry] = {}
+    for entry in log:
+        if entry.run != run_id or entry.text is not None or entry.data.get("object") != MESSAGE:
+            continue
+        if entry.data["status"] != "in_progress":
+            found.pop(entry.data["id"], None)
+        elif entry.data.get("role") == "assistant":
+            found[entry.data["id"]] = entry
+    return found
+
+
+def ends_of_lost(
+    log: Collection[Entry], run_id: str, *, begun_by: int, state: int, kept: Collection[str] = ()
+) -> list[Entry]:
+    """Return the ends of the messages in a log that no claim will go on with.
+
+    These began with a state number of at most `begun_by` and are not among those `kept`.
+    """
+    lost = {
+        message_id: entry.data
+        for message_id, entry in open_messages(log, run_id).items()
+        if entry.state <= begun_by and message_id not in kept
+    }
+    if not lost:
+        return []
+    indexes, ends = indexes_of(log), list[Entry]()
+    for message_id, message in lost.items():
+        run = {**message, "id": run_id}
+        ends += ends_of(message_id, run, state=state, index=indexes.get(message_id, 0))
+    return ends
+
+
+class Doubts:
+    """Messages that a client's cursor names, and of which nothing is known here.
+
+    Each is told of yet, or its end is once the run goes on without it.
+    """
+
+    def __init__(self, cursor: Cursor, known: Iterable[Entry], *, thread_id: str) -> None:
+        self.cursor, self.thread_id = cursor, thread_id
+        told = {entry.item or entry.data.get("id") for entry in known}
+        self.left = [item for item in cursor.offsets if item not in told]
+
+    def settled(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Yield the entries, before them the ends of what they show to be lost."""
+        for entry in entries:
+            if self.left and entry.run == self.cursor.run:
+                name = entry.item or entry.data.get("id")
+                if name in self.left:
+                    self.left.remove(name)
+                elif self._shows_loss(entry):
+                    yield from self._ends()
+            yield entry
+
+    def _ends(self) -> Iterator[Entry]:
+        run = {"id": self.cursor.run, "thread_id": self.thread_id}
+        lost, self.left = self.left, []
+        for message_id in lost:
+            # The client's own state number: it may leave before it has what comes next.
+            yield from ends_of(message_id, run, state=self.cursor.state)
+
+    def _shows_loss(self, entry: Entry) -> bool:
+        """Tell whether the run goes on without the client's message: a run writes one at a time."""
+        kind = entry.data.get("object")
+        if kind == RUN:
+            return entry.event in AT_REST
+        if entry.state <= self.cursor.state or entry.text is not None:
+            return False
+        if kind == STEP:
+            made = entry.data["step_details"].get("message_creation", {})
+            return made.get("message_id") not in self.left
+        return bool(kind == MESSAGE and entry.data.get("role") == "assistant")

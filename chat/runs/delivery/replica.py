@@ -1,0 +1,344 @@
+"""Copy the log of a run that another process executes, for the readers here.
+
+The process that executes it is asked to forward what is lacking and then what
+happens. Forwarded batches are numbered: after a gap it is asked again, from
+what is here by then. While it is silent or cannot be reached, the rows tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+import structlog
+from django.db import DatabaseError, InterfaceError
+
+from chat.models import RunStatus
+from chat.runs.delivery.hub import ENDS, Channel, Key, Told
+from chat.runs.delivery.lost_messages import AT_REST, ends_of_lost, indexes_of, open_messages
+from chat.runs.events import Cursor, Entry, text_entry
+from chat.runs.state.snapshots import Active
+
+log = structlog.get_logger(__name__)
+
+Message = dict[str, Any]
+
+# Between two requests to go on; the first answer has to come within one.
+ASK_SECONDS = 0.5
+# So many without an answer: the process is gone, or cannot be reached.
+MOST_UNANSWERED = 4
+# Between two looks at the rows.
+LOOK_SECONDS = 1.0
+
+
+class Link(Protocol):
+    """The way to other processes."""
+
+    up: bool
+
+    def send(self, process: UUID, message: Message) -> None:
+        """Send to one process."""
+
+
+class Rows(Protocol):
+    """What the database says of a thread that is read here."""
+
+    async def active(self, key: Key) -> Active | None:
+        """Return the thread's active run."""
+
+    async def events(self, key: Key, run: str) -> Sequence[Entry]:
+        """Return a run's stored events."""
+
+
+class Mirror:
+    """What fills one channel, as long as it has readers and its run is executed elsewhere.
+
+    Without `active` the rows are asked for the run; without a `link` they are all there is.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        active: Active | None,
+        *,
+        process_id: UUID | None,
+        link: Link | None,
+        rows: Rows,
+    ) -> None:
+        self.channel = channel
+        self.process_id, self.link, self.rows = process_id, link, rows
+        self.filled = asyncio.Event()
+        self.inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._forward = ""
+        self._expected = 0
+        self.task = asyncio.create_task(self._follow(active))
+
+    def stop(self) -> None:
+        """Copy no more: nobody reads, or the run is executed here from now on."""
+        self.task.cancel()
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self.channel.is_read and self.channel.writer is None
+
+    async def _follow(self, active: Active | None) -> None:
+        try:
+            while self._is_wanted:
+                try:
+                    active = await self._copy_or_look(active)
+                except (DatabaseError, InterfaceError) as error:
+                    log.warning("rows_not_read", error=type(error).__qualname__)
+                    await self._pause()
+                    continue
+                active = active or self._begun_meanwhile()
+                if active is None:
+                    return
+        finally:
+            self.filled.set()
+            self._let_go()
+
+    async def _copy_or_look(self, active: Active | None) -> Active | None:
+        """Copy of the active run what there is now; return what is active then."""
+        active = active or await self._look()
+        if active is not None:
+            if not await self._copy(active):
+                await self._take_rows(active.run)
+                self.filled.set()
+                await self._pause()
+            active = await self._look()
+        return active
+
+    async def _look(self) -> Active | None:
+        """Return the run to copy; tell the end of the former one, if nobody else did."""
+        active = await self.rows.active(self.channel.key)
+        former = self.channel.mirrored
+        if former is not None and (active is None or active.run != former):
+            await self._take_rows(former)
+            self._let_go()
+        if active is not None and active.status == RunStatus.REQUIRES_ACTION:
+            await self._take_rows(active.run)
+            # Nobody executes it. Whoever begins to will say so, if that can be heard.
+            return None if self.link is None or self.link.up else active
+        return active
+
+    def _begun_meanwhile(self) -> Active | None:
+        while not self.inbox.empty():
+            message = self.inbox.get_nowait()
+            if message["kind"] == "begun":
+                return begun(message)
+        return None
+
+    def _let_go(self) -> None:
+        run, self.channel.mirrored = self.channel.mirrored, None
+        if run is not None and self.channel.writer is None:
+            self.channel.let_go(run)
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            message = await asyncio.wait_for(self.inbox.get(), LOOK_SECONDS)
+            while message["kind"] != "begun":
+                message = await asyncio.wait_for(self.inbox.get(), LOOK_SECONDS)
+
+    async def _take_rows(self, run: str) -> None:
+        stored = await self.rows.events(self.channel.key, run)
+        if self._is_wanted:
+            self._take(run, list(catch_up(self.channel.log, stored)), since=0)
+
+    def _take(self, run: str, entries: Sequence[Entry], *, since: int) -> None:
+        self.channel.mirrored = run
+        told = self.channel.runs.setdefault(run, Told(since=since))
+        told.ended = None
+        for entry in entries:
+            self.channel.append(entry)
+
+    def _end_lost(self, since: dict[str, int], entries: Sequence[Entry]) -> None:
+        """Tell the ends of what an earlier claim began and its successor knows nothing of.
+
+        The rows were taken before, and the successor's first batch, these entries, holds all
+        that it announced.
+        """
+        kept = {entry.item or entry.data["id"] for entry in entries}
+        log = self.channel.log
+        for run, begun_by in since.items():
+            for end in ends_of_lost(log, run, begun_by=begun_by, state=begun_by, kept=kept):
+                self.channel.append(end)
+
+    def _ask(self, active: Active, *, anew: bool) -> None:
+        """Ask the owner to forward from what is here, or to go on as before."""
+        assert self.link is not None and active.owner is not None
+        if anew:
+            self._forward, self._expected = uuid4().hex, 0
+        have = copied(self.channel.log, active.run)
+        self.link.send(
+            active.owner,
+            {
+                "kind": "ask",
+                "tenant": str(self.channel.key[0]),
+                "thread": self.channel.key[1],
+                "forward": self._forward,
+                "run": have.run,
+                "state": have.state,
+                "offsets": dict(have.offsets),
+            },
+        )
+
+    async def _copy(self, active: Active) -> bool:
+        """Copy what the owner forwards until it ends; False when it does not, or stopped to."""
+        link = self.link
+        if link is None or not link.up or active.owner in (None, self.process_id):
+            return False
+        if active.run in self.channel.runs:
+            # What was executed elsewhere before is in no log of this owner.
+            await self._take_rows(active.run)
+        self._ask(active, anew=True)
+        unanswered, due = 0, monotonic() + ASK_SECONDS
+        while self._is_wanted:
+            message = await self._next(due)
+            if message is None:
+                unanswered += 1
+                if not self._expected or unanswered >= MOST_UNANSWERED or not link.up:
+                    return False
+                self._ask(active, anew=False)
+                due = monotonic() + ASK_SECONDS
+            elif message["kind"] == "begun":
+                if message["from"] != str(active.owner):
+                    return True
+            elif message["forward"] == self._forward:
+                unanswered = 0
+                if message["kind"] == "over":
+                    return self._expected > 0
+                if not self._take_message(message):
+                    self._ask(active, anew=True)
+        return True
+
+    async def _next(self, due: float) -> Message | None:
+        if self.inbox.empty():
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(self.inbox.get(), max(0.0, due - monotonic()))
+            return None
+        return None if monotonic() > due else self.inbox.get_nowait()
+
+    def _take_message(self, message: Message) -> bool:
+        """Append what was forwarded; False when something before it is missing."""
+        if message["number"] != self._expected:
+            return False
+        if message["kind"] == "entries":
+            self._expected += 1
+            entries = [unpacked(packed) for packed in message["entries"]]
+            self._end_lost(message["since"], entries)
+            for entry in entries:
+                if self.channel.mirrored not in (None, entry.run):
+                    self._let_go()
+                self._take(entry.run, [entry], since=message["since"][entry.run])
+            self.filled.set()
+        return True
+
+
+def begun(message: Message) -> Active:
+    """Return the run that another process says it executes."""
+    return Active(run=message["run"], status=RunStatus.QUEUED, owner=UUID(message["from"]))
+
+
+def packed(entry: Entry) -> list[Any]:
+    """Return an entry as it travels."""
+    data = entry.data if entry.text is None else None
+    where = (entry.item, entry.text, entry.part, entry.approximate)
+    return [entry.run, entry.state, entry.event, data, *where]
+
+
+def unpacked(values: Sequence[Any]) -> Entry:
+    """Return the entry that travelled."""
+    run, state, event, data, item, text, part, approximate = values
+    if text is not None:
+        return text_entry(run, state, item, text, part)
+    return Entry(run, state, event, data, approximate=approximate)
+
+
+def copied(log: Sequence[Entry], run: str) -> Cursor:
+    """Return how far the log here has the run."""
+    state, offsets = -1, dict[str, int]()
+    for entry in log:
+        if entry.run != run:
+            continue
+        if entry.text is None:
+            state = max(state, entry.state)
+        else:
+            offsets[entry.item] = offsets.get(entry.item, 0) + len(entry.text)
+    return Cursor(run=run, state=state, offsets=offsets)
+
+
+def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield what a run's stored events tell beyond the log: texts by their rest."""
+    if not stored:
+        return
+    have = copied(log, stored[0].run)
+    told = {
+        entry.data["id"]: entry for entry in log if entry.run == have.run and entry.text is None
+    }
+    if any(entry.event in ENDS for entry in told.values()):
+        return
+    yield from _lost(log, stored, state=have.state)
+    for entry in stored:
+        state = max(entry.state, have.state)
+        known = told.get(entry.data["id"])
+        if entry.data["object"] == "thread.message":
+            length = have.offsets.get(entry.data["id"], 0)
+            yield from _message(entry, state, known, length)
+        elif known is None or _is_news(entry, known):
+            yield _told(entry, state)
+
+
+def _told(
+    entry: Entry, state: int, *, event: str = "", data: dict[str, Any] | None = None
+) -> Entry:
+    """Return what a stored event tells, with another state number and perhaps another name."""
+    told = data or entry.data
+    return Entry(entry.run, state, event or entry.event, told, approximate=entry.approximate)
+
+
+def _lost(log: Sequence[Entry], stored: Sequence[Entry], *, state: int) -> Iterator[Entry]:
+    """Yield the ends of messages that the log has begun and the rows show to be lost.
+
+    A run stores its steps in order: one that has no row although a later one has, or the run is
+    at rest, never gets one.
+    """
+    run, kept = stored[-1], {entry.data["id"] for entry in stored}
+    if run.event not in AT_REST:
+        last = max(indexes_of(stored).values(), default=-1)
+        begun = indexes_of(log)
+        kept |= {name for name in open_messages(log, run.run) if begun.get(name, last + 1) > last}
+    yield from ends_of_lost(log, run.run, begun_by=state, state=state, kept=kept)
+
+
+def _message(entry: Entry, state: int, known: Entry | None, length: int) -> Iterator[Entry]:
+    """Yield a message's beginning if it is new, more of its text, and its end."""
+    growing = entry.data["status"] == "in_progress"
+    if known is not None and known.data["status"] != "in_progress":
+        return
+    pictures = [part for part in entry.data["content"] if part["type"] == "image_file"]
+    if known is None and growing:
+        begun = {**entry.data, "content": pictures}
+        for name in ("created", "in_progress"):
+            yield _told(entry, state, event=f"thread.message.{name}", data=begun)
+    text = text_of(entry)
+    if len(text) > length and (growing or known is not None):
+        yield text_entry(entry.run, state, entry.data["id"], text[length:], len(pictures))
+    if not growing:
+        yield _told(entry, state)
+
+
+def text_of(entry: Entry) -> str:
+    """Return the text of a message's event."""
+    return "".join(
+        part["text"]["value"] for part in entry.data["content"] if part["type"] == "text"
+    )
+
+
+def _is_news(entry: Entry, known: Entry) -> bool:
+    if entry.data["object"] == "thread.run.step":
+        return entry.data != known.data and known.data["status"] == "in_progress"
+    return entry.event != known.event

@@ -1,0 +1,324 @@
+"""Readers and runs of one thread in several processes, over the channel layer.
+
+The process that executes a run forwards it to each process that asked, one
+batch for all readers there, at least SPACING_SECONDS apart. What belongs to no
+run is published once to every process that reads the thread. What arrives is
+given to local readers of the same tenant and thread, who were let in before.
+Without a layer (one process) only the rows are asked about runs executed elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+from channels.layers import get_channel_layer
+
+from chat.conf import conf
+from chat.models import RunStatus
+from chat.runs.delivery.hub import Channel, Hub, Key, Reader, hub
+from chat.runs.delivery.replica import Message, Mirror, Rows, begun, packed
+from chat.runs.events import Cursor, Entry
+from chat.runs.state.snapshots import Active, read_active, read_runs
+from tenants.db import in_db
+
+log = structlog.get_logger(__name__)
+
+SPACING_SECONDS = 0.05
+# A process that asked and is not heard of again is gone.
+LEASE_SECONDS = 10.0
+FILL_SECONDS = 3.0
+# For readers: something may have been missed, the history tells.
+CHANGED = "atrium.thread.changed"
+
+
+def report(task: asyncio.Task[None]) -> None:
+    """Log what a task of ours failed with."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("forwarding_failed", exc_info=error)
+
+
+class Layer(Protocol):
+    """What `chat.runs.delivery.transport.Link` is to this module."""
+
+    up: bool
+
+    def start(self) -> None:
+        """Join."""
+
+    async def stop(self) -> None:
+        """Leave."""
+
+    def send(self, process: UUID, message: Message) -> None:
+        """Send to one process."""
+
+    def publish(self, key: Key, message: Message) -> None:
+        """Send to the processes that read a thread."""
+
+    async def join(self, key: Key) -> None:
+        """Hear what is published of a thread."""
+
+    def leave(self, key: Key) -> None:
+        """Hear it no more."""
+
+
+class StoredRows:
+    """The database, for mirrors."""
+
+    async def active(self, key: Key) -> Active | None:
+        """Return the thread's active run."""
+        return await in_db(read_active, *key)
+
+    async def events(self, key: Key, run: str) -> tuple[Entry, ...]:
+        """Return a run's stored events."""
+        return await in_db(read_runs, *key, [run])
+
+
+class Forwarding:
+    """This process among others: one for each hub."""
+
+    def __init__(self, of: Hub, *, rows: Rows | None = None) -> None:
+        self.hub = of
+        self.rows: Rows = rows or StoredRows()
+        self.process_id: UUID | None = None
+        self.link: Layer | None = None
+        self.mirrors: dict[Key, Mirror] = {}
+        self.forwards: dict[tuple[UUID, Key], Forward] = {}
+        self._look: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        of.elsewhere = self
+
+    def start(
+        self,
+        process_id: UUID,
+        *,
+        look: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        link: Layer | None = None,
+    ) -> None:
+        """Join the other processes; `look` is called when one says that rows changed for ours."""
+        self.process_id, self._look = process_id, look
+        if link is None and conf.several_processes:
+            # Redis is imported only where it is used.
+            from chat.runs.delivery.transport import Link
+
+            link = Link(
+                layer=get_channel_layer("processes"),
+                process_id=process_id,
+                receive=self.receive,
+                recovered=self.recovered,
+            )
+        self.link = link
+        if link is not None:
+            link.start()
+
+    async def stop(self) -> None:
+        """Forward and copy no more."""
+        forwards = [one.task for one in self.forwards.values() if one.task is not None]
+        if forwards:
+            # What the last answers said is on its way.
+            await asyncio.wait(forwards, timeout=4 * SPACING_SECONDS)
+        for forward in list(self.forwards.values()):
+            forward.stop()
+        for key in list(self.mirrors):
+            self._stop_mirror(key)
+        if self.link is not None:
+            await self.link.stop()
+        self.link = self.process_id = None
+
+    def unread(self, channel: Channel) -> None:
+        """Leave the thread to others."""
+        if self.link is not None:
+            self.link.leave(channel.key)
+        self._stop_mirror(channel.key)
+
+    def go_on(self, channel: Channel, run_id: str) -> None:
+        """Copy a run that this process executed and gave up, for those who read it here."""
+        if self.process_id is not None and channel.is_read and channel.writer is None:
+            channel.mirrored = run_id
+            self._mirror(channel, None)
+
+    def begun(self, channel: Channel, run_id: str) -> None:
+        """Tell the other readers where the run is from now on."""
+        self._stop_mirror(channel.key)
+        self._publish(channel.key, {"kind": "begun", "run": run_id})
+
+    def told(self, key: Key, event: str, data: dict[str, Any]) -> None:
+        """Tell the readers in other processes too."""
+        self._publish(key, {"kind": "told", "event": event, "data": data})
+
+    def _publish(self, key: Key, message: Message) -> None:
+        if self.link is not None:
+            self.link.publish(key, {"tenant": str(key[0]), "thread": key[1], **message})
+
+    def ask_to_look(self, process: UUID) -> None:
+        """Have another process look at once what became of its runs."""
+        if self.link is not None and process != self.process_id:
+            self.link.send(process, {"kind": "look"})
+
+    async def joined(self, channel: Channel) -> None:
+        """Wait, for a moment, until this process hears what is told of the thread elsewhere."""
+        if self.link is not None:
+            await self.link.join(channel.key)
+
+    async def filled(self, channel: Channel, active: Active | None) -> None:
+        """Have the log of a run that is executed elsewhere here, as far as it can be had."""
+        if self.process_id is None or channel.writer is not None or active is None:
+            return
+        if active.status == RunStatus.REQUIRES_ACTION or active.owner == self.process_id:
+            return
+        mirror = self._mirror(channel, active)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(mirror.filled.wait(), FILL_SECONDS)
+
+    def _mirror(self, channel: Channel, active: Active | None) -> Mirror:
+        key = channel.key
+        if key not in self.mirrors:
+            mirror = self.mirrors[key] = Mirror(
+                channel, active, process_id=self.process_id, link=self.link, rows=self.rows
+            )
+            mirror.task.add_done_callback(lambda _task: self._mirrored(key, mirror))
+        return self.mirrors[key]
+
+    def _stop_mirror(self, key: Key) -> None:
+        mirror = self.mirrors.pop(key, None)
+        if mirror is not None:
+            mirror.stop()
+
+    def _mirrored(self, key: Key, mirror: Mirror) -> None:
+        report(mirror.task)
+        if self.mirrors.get(key) is mirror:
+            del self.mirrors[key]
+
+    def recovered(self) -> None:
+        """Look again at everything that is read here: messages may have been lost."""
+        for channel in list(self.hub.channels.values()):
+            self._missed(channel)
+
+    def _missed(self, channel: Channel) -> None:
+        if channel.is_read:
+            self.hub.tell(channel.key, CHANGED, {"id": channel.key[1]})
+            if channel.writer is None:
+                self._mirror(channel, None)
+
+    def receive(self, message: Message) -> None:
+        """Take a message of another process."""
+        if message["kind"] == "look":
+            if self._look is not None and (self._looking is None or self._looking.done()):
+                self._looking = asyncio.create_task(self._look())
+            return
+        if "thread" not in message:
+            return
+        key = (UUID(message["tenant"]), message["thread"])
+        channel = self.hub.channels.get(key)
+        if message["kind"] == "ask":
+            self._ask(channel, key, message)
+        elif channel is not None and channel.is_read:
+            self._tell(channel, message)
+
+    def _tell(self, channel: Channel, message: Message) -> None:
+        kind = message["kind"]
+        if kind == "told":
+            self.hub.tell(channel.key, message["event"], message["data"])
+        elif kind == "missed":
+            self._missed(channel)
+        elif kind == "begun" and channel.writer is None:
+            self._mirror(channel, begun(message)).inbox.put_nowait(message)
+        elif channel.key in self.mirrors:
+            self.mirrors[channel.key].inbox.put_nowait(message)
+
+    def _ask(self, channel: Channel | None, key: Key, message: Message) -> None:
+        asker = UUID(message["from"])
+        current = self.forwards.get((asker, key))
+        if current is not None and current.id == message["forward"]:
+            current.renew()
+            return
+        if current is not None:
+            current.stop()
+        cursor = Cursor(run=message["run"], state=message["state"], offsets=message["offsets"])
+        forward = Forward(self, asker, key, message["forward"])
+        if channel is None or (channel.writer is None and cursor.run not in channel.runs):
+            forward.over()
+            return
+        self.forwards[asker, key] = forward
+        forward.start(channel, cursor)
+
+
+@dataclass(eq=False)
+class Forward:
+    """One thread's log on its way to one process."""
+
+    elsewhere: Forwarding
+    asker: UUID
+    key: Key
+    id: str
+    number: int = 0
+    until: float = 0
+    task: asyncio.Task[None] | None = None
+
+    def start(self, channel: Channel, cursor: Cursor) -> None:
+        """Send what lacks behind `cursor`, and then what comes."""
+        reader = Reader(channel, local=False)
+        channel.readers.add(reader)
+        reader.place(None, cursor=cursor)
+        self.until = monotonic() + LEASE_SECONDS
+        self.task = asyncio.create_task(self._send_all(reader))
+        self.task.add_done_callback(report)
+
+    def stop(self) -> None:
+        """Send no more, and say nothing."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def renew(self) -> None:
+        """Go on, and say how far it is, so that a lost last batch is noticed."""
+        self.until = monotonic() + LEASE_SECONDS
+        self._send({"kind": "at", "number": self.number})
+
+    def over(self) -> None:
+        """Say that nothing more comes from here."""
+        self._send({"kind": "over", "number": self.number})
+
+    def _send(self, message: Message) -> None:
+        if self.elsewhere.link is not None:
+            named = {"tenant": str(self.key[0]), "thread": self.key[1], "forward": self.id}
+            self.elsewhere.link.send(self.asker, {**named, **message})
+
+    async def _send_all(self, reader: Reader) -> None:
+        channel = reader.channel
+        try:
+            while monotonic() < self.until:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(reader.wake.wait(), LEASE_SECONDS / 4)
+                    reader.wake.clear()
+                    self._send_batch(channel, [entry for entry in reader.take() if entry.run])
+                if channel.writer is None:
+                    break
+                await asyncio.sleep(SPACING_SECONDS)
+            self.over()
+        finally:
+            reader.close()
+            if self.elsewhere.forwards.get((self.asker, self.key)) is self:
+                del self.elsewhere.forwards[self.asker, self.key]
+
+    def _send_batch(self, channel: Channel, entries: list[Entry]) -> None:
+        if not entries:
+            return
+        since = {run: told.since for run, told in channel.runs.items()}
+        self._send(
+            {
+                "kind": "entries",
+                "number": self.number,
+                "entries": [packed(entry) for entry in entries],
+                "since": since,
+            }
+        )
+        self.number += 1
+
+
+elsewhere = Forwarding(hub)

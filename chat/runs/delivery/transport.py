@@ -1,0 +1,223 @@
+"""This process on the channel layer: messages to another process, and to all that read a thread.
+
+What is sent leaves in order and arrives at most once. A ping to ourselves each
+second tells whether the layer works; after one that got lost, or a connection
+that was made anew between two, `recovered` is called, since whatever else came
+meanwhile may be lost too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import structlog
+from cryptography.fernet import InvalidToken
+from redis.exceptions import RedisError
+
+from chat.runs.delivery.hub import Key
+
+log = structlog.get_logger(__name__)
+
+Message = dict[str, Any]
+
+# Of the messages; processes of different ones hear nothing of each other, and ask the rows.
+VERSION = 2
+PING_SECONDS = 1.0
+# Without a ping for so long the layer is away.
+SILENT_SECONDS = 3.5
+# One operation; a layer that hangs holds up the ones behind it for so long each.
+OPERATION_SECONDS = 5.0
+JOIN_SECONDS = 1.0
+MOST_WAITING = 10_000
+THREADS = "atrium-thread."
+AWAY = (RedisError, OSError, TimeoutError)
+
+
+def process_group(process: UUID) -> str:
+    """Return the group that one process alone is in."""
+    return f"atrium-process.{process.hex}"
+
+
+def thread_group(key: Key) -> str:
+    """Return the group of the processes that have readers of a thread."""
+    return f"{THREADS}{key[0].hex}.{key[1]}"
+
+
+@dataclass(kw_only=True)
+class Link:
+    """The channel layer as this process uses it. All on the event loop's thread."""
+
+    layer: Any
+    process_id: UUID
+    receive: Callable[[Message], None]
+    recovered: Callable[[], None]
+    up: bool = False
+    _name: str | None = None
+    # The groups this process is to be in; the event is set once it surely is.
+    _groups: dict[str, asyncio.Event] = field(default_factory=dict)
+    _outgoing: asyncio.Queue[tuple[str, str, Message]] = field(default_factory=asyncio.Queue)
+    # Groups of threads that a message of ours never reached, with what names the thread.
+    _missed: dict[str, Message] = field(default_factory=dict)
+    _sent: int = 0
+    _heard: int = 0
+    # The first ping after the layer's connection was made anew.
+    _anew: int = 0
+    _heard_at: float = field(default_factory=monotonic)
+    _away: bool = False
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Join the layer, also when it is away for now."""
+        self._groups[process_group(self.process_id)] = asyncio.Event()
+        self.layer.reconnected = self._reconnected
+        for work in (self._receive_all, self._send_all, self._ping_all):
+            self._tasks.append(asyncio.create_task(work()))
+
+    async def stop(self) -> None:
+        """Send what is left, and leave."""
+        if self.up:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._outgoing.join(), JOIN_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self.up = False
+        with suppress(*AWAY):
+            async with asyncio.timeout(JOIN_SECONDS):
+                await self.layer.flush()
+
+    def send(self, process: UUID, message: Message) -> None:
+        """Send to one process."""
+        self._put("send", process_group(process), message)
+
+    def publish(self, key: Key, message: Message) -> None:
+        """Send to every process that has readers of the thread."""
+        self._put("send", thread_group(key), message)
+
+    async def join(self, key: Key) -> None:
+        """Hear what is published of the thread from now on; waits for a moment until it is so."""
+        group = thread_group(key)
+        if group not in self._groups:
+            self._groups[group] = asyncio.Event()
+            self._put("add", group, {})
+        if self.up:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._groups[group].wait(), JOIN_SECONDS)
+
+    def leave(self, key: Key) -> None:
+        """Hear no more of the thread."""
+        group = thread_group(key)
+        if self._groups.pop(group, None) is not None:
+            self._put("discard", group, {})
+
+    def _put(self, operation: str, group: str, message: Message) -> None:
+        if self._outgoing.qsize() < MOST_WAITING:
+            self._outgoing.put_nowait((operation, group, self._signed(message)))
+        elif operation == "send":
+            self._note_missed(group, message)
+
+    def _signed(self, message: Message) -> Message:
+        return {**message, "from": str(self.process_id), "version": VERSION}
+
+    def _note_missed(self, group: str, message: Message) -> None:
+        if group.startswith(THREADS):
+            self._missed[group] = {name: message[name] for name in ("tenant", "thread")}
+
+    async def _send_all(self) -> None:
+        while True:
+            operation, group, message = await self._outgoing.get()
+            try:
+                async with asyncio.timeout(OPERATION_SECONDS):
+                    await self._perform(operation, group, message)
+            except AWAY as error:
+                if operation == "send":
+                    self._note_missed(group, message)
+                log.debug("channel_layer_refused", error=type(error).__qualname__)
+            finally:
+                self._outgoing.task_done()
+
+    async def _perform(self, operation: str, group: str, message: Message) -> None:
+        if operation == "send":
+            await self.layer.group_send(group, message)
+        elif self._name is None:
+            return  # all groups are joined with the name
+        elif operation == "add":
+            await self._add(group, self._name)
+        else:
+            await self.layer.group_discard(group, self._name)
+
+    async def _add(self, group: str, name: str) -> None:
+        await self.layer.group_add(group, name)
+        # Heard by ourselves as well: then we are in.
+        await self.layer.group_send(group, self._signed({"kind": "joined", "group": group}))
+
+    async def _receive_all(self) -> None:
+        while True:
+            try:
+                if self._name is None:
+                    self._name = await self._named()
+                message = await self.layer.receive(self._name)
+                if message["version"] == VERSION:
+                    self._take(message)
+            except AWAY:
+                await asyncio.sleep(PING_SECONDS)
+            except (InvalidToken, KeyError, TypeError, ValueError) as error:
+                # Of another installation, or of another version of this one.
+                log.warning("channel_layer_message_refused", error=type(error).__qualname__)
+
+    async def _named(self) -> str:
+        name: str = await self.layer.new_channel()
+        for group in list(self._groups):
+            await self._add(group, name)
+        self._ping()
+        return name
+
+    def _ping(self) -> None:
+        self._sent += 1
+        self.send(self.process_id, {"kind": "ping", "number": self._sent})
+
+    def _reconnected(self) -> None:
+        """Find out by a ping when we are heard again: what came before it may be lost."""
+        self.up = False
+        self._ping()
+        self._anew = self._sent
+
+    def _take(self, message: Message) -> None:
+        own = message["from"] == str(self.process_id)
+        if not own:
+            self.receive(message)
+        elif message["kind"] == "joined" and message["group"] in self._groups:
+            self._groups[message["group"]].set()
+        elif message["kind"] == "ping":
+            self._hear(message["number"])
+
+    async def _ping_all(self) -> None:
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            if self._name is not None:
+                self._ping()
+            if not self._away and monotonic() - self._heard_at > SILENT_SECONDS:
+                self.up, self._away = False, True
+                log.warning("channel_layer_away")
+
+    def _hear(self, number: int) -> None:
+        whole = number == self._heard + 1 and self.up
+        self._heard, self._heard_at = number, monotonic()
+        if whole or number < self._anew:
+            return
+        self.up, self._away = True, False
+        log.info("channel_layer_heard")
+        for group, joined in self._groups.items():
+            if not joined.is_set():
+                self._put("add", group, {})
+        missed, self._missed = self._missed, {}
+        for group, named in missed.items():
+            self._put("send", group, {"kind": "missed", **named})
+        self.recovered()

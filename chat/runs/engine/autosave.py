@@ -1,0 +1,122 @@
+"""Partial copies: texts that grow in this process are stored about once a second.
+
+What is due at the same moment goes to the database together, one small
+statement for each tenant, and no commit waits for the disk. A run whose answer
+is short is never copied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError
+
+from chat.conf import conf
+from chat.runs.state.claims import ClaimLapsed
+from chat.runs.state.drafts import Copy, insert_copy, update_copies
+from chat.runs.state.turn import Turn
+from tenants.db import Lane, in_lane, use_lanes_as
+
+LOOKS = 4  # in the time between two copies of the same text
+
+log = structlog.get_logger(__name__)
+
+
+class Copies:
+    """The turns whose texts grow in this process."""
+
+    def __init__(self) -> None:
+        self.turns: dict[str, Turn] = {}
+        self.looking: asyncio.Task[None] | None = None
+        # The write of what grew, by tenant; what grows meanwhile goes together with the next.
+        self.writing: dict[UUID, asyncio.Task[None]] = {}
+
+    @contextmanager
+    def of(self, turn: Turn) -> Iterator[None]:
+        """Copy the turn's text now and then meanwhile."""
+        self.turns[turn.run.pk] = turn
+        if self.looking is None or self.looking.done():
+            self.writing = {}
+            # The task outlives this run, so it does not log in its name.
+            self.looking = asyncio.create_task(self._look(), context=contextvars.Context())
+        try:
+            yield
+        finally:
+            self.turns.pop(turn.run.pk, None)
+            if not self.turns:
+                self.looking.cancel()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(conf.partial_seconds / LOOKS)
+            grown: dict[UUID, list[Turn]] = defaultdict(list)
+            for turn in self.turns.values():
+                if not _is_due(turn):
+                    continue
+                if turn.draft is not None and turn.draft.stored:
+                    grown[turn.claim.tenant_id].append(turn)
+                else:
+                    _store([turn], insert_copy)
+            self.writing = {
+                tenant: task for tenant, task in self.writing.items() if not task.done()
+            }
+            for tenant, turns in grown.items():
+                if tenant not in self.writing:
+                    self.writing[tenant] = _store(turns, update_copies)
+
+
+copies = Copies()
+
+
+def _is_due(turn: Turn) -> bool:
+    draft = turn.draft
+    if draft is None or not draft.grown or (turn.saving and not turn.saving.done()):
+        return False
+    return bool(monotonic() - draft.saved_at >= conf.partial_seconds)
+
+
+def _store(
+    turns: Sequence[Turn], write: Callable[[Sequence[Copy]], set[str]]
+) -> asyncio.Task[None]:
+    """Copy the texts as they are now, in a task that each of the turns knows."""
+    made = [Copy.of(turn) for turn in turns]
+    task = asyncio.create_task(_write(made, turns, write))
+    for turn in turns:
+        turn.saving = task
+    return task
+
+
+async def _write(
+    made: Sequence[Copy], turns: Sequence[Turn], write: Callable[[Sequence[Copy]], set[str]]
+) -> None:
+    use_lanes_as(made[0].claim.tenant_id)
+    try:
+        # In a lane of its own: statements that wait for a row hold up no text of others.
+        claimed = await in_lane(Lane.AUTOSAVE, write, made)
+    except DatabaseError as error:
+        # The whole text is stored at the end.
+        log.warning("partial_copies_failed", error=type(error).__qualname__, runs=len(made))
+        return
+    for copy, turn in zip(made, turns, strict=True):
+        copy.draft.stored = True
+        turn.lapsed = turn.lapsed or copy.claim.run_id not in claimed
+
+
+async def settle_saving(turn: Turn) -> None:
+    """Wait for the partial copy that is under way.
+
+    Raises:
+        ClaimLapsed: when it found out that another process took over.
+    """
+    if turn.saving is not None:
+        saving, turn.saving = turn.saving, None
+        await asyncio.wait({saving})
+    if turn.lapsed:
+        raise ClaimLapsed(turn.run.pk)

@@ -1,0 +1,85 @@
+"""Hand committed runs to whatever executes them, and tell readers of rows that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from chat import wire
+from chat.models import Message, Run, Thread
+from chat.runs.engine.worker import worker
+from chat.runs.state import create, queue, recovery
+from chat.runs.state.turn import Announcement, Started
+from tenants.scope import tenant_scope
+
+
+def launch(
+    run: Run,
+    *,
+    message: Message | None = None,
+    resumed: bool = False,
+    told: Sequence[Announcement] = (),
+) -> None:
+    """Execute a new run once the caller's transaction is committed.
+
+    Claimed for this process: as a task here. Unclaimed (no loop, or at its
+    limit): as a job, deferred in the same transaction. `told` is what its
+    readers are told ahead of everything else.
+    """
+    started = queue.started(run, message=message, resumed=resumed)
+    if started is not None:
+        submit_on_commit(replace(started, announce=(*told, *started.announce)))
+
+
+def active_run_of(thread_id: str, *, member_id: UUID) -> str | None:
+    """Return the id of the active run of a locked thread; None where a new one may begin.
+
+    A run whose deadline passed with nobody there to end it is ended first.
+
+    Raises:
+        TooManyRuns: as `start.find_active` does.
+    """
+    active = create.find_active(thread_id, member_id=member_id)
+    if active is not None and recovery.is_overdue(active.expires_at):
+        _end_overdue(active.run_id)
+        active = create.find_active(thread_id, member_id=member_id)
+    return active.run_id if active else None
+
+
+def end_overdue_run(tenant_id: UUID, thread_id: str) -> None:
+    """End a thread's active run if its deadline passed with no process there to end it.
+
+    Whoever reads such a run calls this, so that a chat is free again also without any worker.
+    Opens a scope and a transaction itself, or joins the caller's.
+    """
+    with tenant_scope(tenant_id), transaction.atomic():
+        Thread.objects.locked().filter(pk=thread_id).first()
+        run = Run.objects.active().filter(thread_id=thread_id).first()
+        if run is not None and recovery.is_overdue(run.expires_at):
+            _end_overdue(run.pk)
+
+
+def _end_overdue(run_id: str) -> None:
+    ended, following = recovery.end_overdue(run_id, owner=worker.claim_owner)
+    announce_row(ended)
+    submit_on_commit(following)
+
+
+def submit_on_commit(started: Started | None) -> None:
+    """Execute a run claimed for this process after the commit; None does nothing."""
+    if started is not None:
+        transaction.on_commit(lambda: worker.submit(started))
+
+
+def announce_row(run: Run) -> None:
+    """Tell readers, after the commit, the status that a row was given without a task."""
+    tell(run.tenant_id, run.thread_id, f"thread.run.{run.status}", wire.run_object(run))
+
+
+def tell(tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
+    """Tell the thread's readers once the caller's transaction is committed."""
+    transaction.on_commit(lambda: worker.notify(tenant_id, thread_id, event, data))

@@ -1,0 +1,199 @@
+"""What lives as long as a serving process: the worker and the job queue."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+import threading
+from asyncio import Task
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from procrastinate.contrib.django import app as job_app
+from procrastinate.exceptions import ProcrastinateException
+from procrastinate.jobs import DEFAULT_QUEUE
+
+from chat.conf import conf
+from chat.runs import upstreams
+from chat.runs.engine.worker import worker
+from chat.runs.state import recovery
+from chat.tools.code_sessions import code_sessions
+from chat.upstream.errors import UpstreamError
+from tenants.compiled_queries import write_reads
+from tenants.db import in_db
+from tenants.process_identity import current_identity
+
+log = structlog.get_logger(__name__)
+
+SWITCH_SECONDS = 0.0005  # until a thread that computes lets others go on; Python's own is 0.005
+COLLECT_AFTER = 10_000  # new objects; Python's own is 700
+QUEUE_PAUSE = 5.0  # seconds before the job queue is joined again
+START_ERRORS = (DatabaseError, UpstreamError, OSError, ValueError)
+KEEP_FAILED = {"delete_jobs": "successful"}
+# Files take minutes: they have a pool of `conf.index_slots` jobs, apart from all other queues.
+FILES_QUEUE = "files"
+# A server has other things to do than jobs.
+IN_SERVER = {"concurrency": 4, "shutdown_graceful_timeout": 5}
+
+
+class Lifespan:
+    """The ASGI application of the `lifespan` scope."""
+
+    async def __call__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        """Start on start-up; drain on shutdown."""
+        await receive()
+        async with AsyncExitStack() as stack:
+            try:
+                here = await stack.enter_async_context(serving(partial(run_jobs, **IN_SERVER)))
+                stack.enter_context(at_termination(here.begin_drain))
+            except START_ERRORS as error:
+                log.exception("start_failed")
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What serves in this process; `jobs` is the task of the job queue."""
+
+    jobs: Task[None]
+
+    def begin_drain(self) -> None:
+        """Take no more jobs and runs, and begin to hand over; what is begun is waited for later."""
+        # Before anything is given back: that is for other processes.
+        self.jobs.cancel()
+        worker.begin_drain()
+
+
+@contextmanager
+def at_termination(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back in the event loop as soon as a signal tells this process to end.
+
+    The server waits for open connections first, and ends the lifespan only after that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, before = asyncio.get_running_loop(), {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous = signal.getsignal(number)
+        if callable(previous):  # the server's own; a process without one ends as it did
+            before[number] = previous
+
+    def begin(number: int, frame: Any) -> None:
+        loop.call_soon_threadsafe(callback)
+        before[signal.Signals(number)](number, frame)
+
+    for number in before:
+        signal.signal(number, begin)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+@asynccontextmanager
+async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[Serving]:
+    """Execute runs, and work off jobs by `queue`, until left; hand over what is under way then."""
+    await take_identity()
+    await upstreams.warm_up()
+    await worker.start()
+    await warm_up_database()
+    keep_answering()
+    here = Serving(jobs=asyncio.create_task(queue()))
+    try:
+        yield here
+    finally:
+        here.begin_drain()
+        await worker.drain()
+        with suppress(asyncio.CancelledError):
+            await here.jobs
+        await code_sessions().close_all()
+        await upstreams.close_all()
+
+
+async def take_identity() -> None:
+    """Be who the supervisor says, and free the claims of the processes that died before."""
+    identity = current_identity()
+    if identity.process_id is not None:
+        worker.process_id = identity.process_id
+    if identity.predecessors:
+        await in_db(recovery.free_claims, identity.predecessors)
+
+
+async def warm_up_database() -> None:
+    """Open a connection for each thread, and write the SQL of what every turn reads."""
+    others = (in_db(connect) for _thread in range(settings.DATABASE_THREADS - 1))
+    await asyncio.gather(in_db(write_reads), *others)
+
+
+@transaction.atomic
+def connect() -> None:
+    """Open this thread's connection."""
+
+
+def keep_answering() -> None:
+    """Keep long pauses from the event loop, whose every millisecond is between two tokens.
+
+    A thread that computes hands over sooner. Collections are rarer, and leave out what was
+    imported: half a million objects that live as long as the process.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+
+
+async def run_jobs(**options: Any) -> None:
+    """Work off jobs until cancelled, also after the database was away."""
+    worker.goes_on = True
+    while True:
+        try:
+            await work_off(**options)
+        except* (ProcrastinateException, OSError) as group:
+            error = group.exceptions[0]
+            # The queue's own worker ends with the first error of its connection.
+            log.error("job_queue_interrupted", error=type(error).__qualname__)
+        await asyncio.sleep(QUEUE_PAUSE)
+
+
+async def work_off(*, queues: Iterable[str] | None = None, **options: Any) -> None:
+    """Run procrastinate's worker in this process; signals are the process's to handle.
+
+    `queues` are all where none is named. There are two workers: files that are slow to read
+    hold up no run and no upkeep.
+
+    Raises:
+        ExceptionGroup: of what ended a worker.
+    """
+    asked = set(queues or known_queues())
+    app = job_app.with_connector(job_app.connector.get_worker_connector())  # type: ignore[attr-defined]
+    given = {**KEEP_FAILED, **options, "install_signal_handlers": False}
+    async with app.open_async(), asyncio.TaskGroup() as workers:
+        if FILES_QUEUE in asked:
+            files = {**given, "concurrency": conf.index_slots, "queues": [FILES_QUEUE]}
+            workers.create_task(app.run_worker_async(**files))
+        if others := sorted(asked - {FILES_QUEUE}):
+            workers.create_task(app.run_worker_async(**{**given, "queues": others}))
+
+
+def known_queues() -> set[str]:
+    """Return the queues of all tasks, those of installed apps among them."""
+    return {DEFAULT_QUEUE, *(task.queue for task in job_app.tasks.values())}

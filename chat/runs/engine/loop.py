@@ -1,0 +1,252 @@
+"""Execute a claimed run: prompt, model, tools, and again, until it ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import groupby
+from time import monotonic
+from typing import Any
+
+from chat import wire
+from chat.conf import conf
+from chat.models import ToolCall
+from chat.models.reasons import Reason
+from chat.models.runs import PENDING, RunStatus
+from chat.runs import upstreams
+from chat.runs.billing.limits import reason_of_cut
+from chat.runs.citations.artifacts import Made
+from chat.runs.delivery.hub import LiveRun
+from chat.runs.endings import COMPLETED, Ending, failed, incomplete
+from chat.runs.engine.autosave import settle_saving
+from chat.runs.engine.model_step import Answer, model_step
+from chat.runs.state import transactions
+from chat.runs.state.transactions import Round
+from chat.runs.state.turn import SameCalls, Started, Turn
+from chat.tools import dispatch, ledger, registry
+from chat.upstream.errors import UpstreamError
+from tenants.db import run_uncancelled, see_through
+
+UPSTREAM_REASONS = {
+    "rate_limited": Reason.UPSTREAM_RATE_LIMITED,
+    "unavailable": Reason.UPSTREAM_UNAVAILABLE,
+    "timeout": Reason.UPSTREAM_TIMEOUT,
+    "simulated_failure": Reason.UPSTREAM_UNAVAILABLE,
+    "refused": Reason.UPSTREAM_REFUSED,
+    "authentication_failed": Reason.UPSTREAM_REFUSED,
+    "not_found": Reason.UPSTREAM_REFUSED,
+    "quota_exceeded": Reason.UPSTREAM_REFUSED,
+    "context_too_long": Reason.CONTEXT_TOO_LONG,
+    "images_refused": Reason.IMAGES_REFUSED,
+    "content_refused": Reason.CONTENT_REFUSED,
+    "stream_broken": Reason.STREAM_BROKEN,
+}
+
+
+async def begin(started: Started, live: LiveRun) -> Turn:
+    """Load a claimed run and tell its readers that it is in progress.
+
+    One that was just inserted here is not read again; its first round moves it on.
+
+    Raises:
+        ClaimLapsed: when another process has it.
+    """
+    if started.run is None or upstreams.keeps_conversations(started.run.upstream):
+        loaded = await run_uncancelled(transactions.load, started.claim)
+    else:
+        loaded = transactions.Loaded.fresh(started.run)
+    run = loaded.run
+    turn = Turn(
+        claim=started.claim,
+        live=live,
+        run=run,
+        labels=registry.labels(),
+        deadline=monotonic() + started.seconds_left,
+        next_position=loaded.position,
+        next_index=loaded.index,
+        open_step=loaded.open_step,
+        rounds=run.rounds,
+        calls_made=len(loaded.calls),
+        same_calls=same_calls_of(loaded.calls),
+        # What the server kept of a run that was under way before lacks its end: built anew.
+        conversation=loaded.mapping.external_id if loaded.mapping and not run.rounds else None,
+    )
+    turn.made.add(loaded.unshown)
+    if run.status != RunStatus.QUEUED:
+        live.publish("thread.run.in_progress", wire.run_object(run))
+    if loaded.open_step is not None:
+        await resume_calls(turn, [c for c in loaded.calls if c.step_id == loaded.open_step.pk])
+    elif loaded.mapping is not None and turn.conversation is not None:
+        turn.synced_through = loaded.mapping.synced_through
+    return turn
+
+
+async def resume_calls(turn: Turn, calls: list[ToolCall]) -> None:
+    """Run what was approved meanwhile, and settle what a dead process left."""
+    assert turn.open_step is not None
+    principal = await run_uncancelled(transactions.principal_of, turn.claim, turn.run)
+    if principal is None:
+        return
+    context = dispatch.CallContext(principal=principal, run=turn.run, step=turn.open_step)
+    publish_step(turn, calls, "in_progress")
+    turn.step_calls = await dispatch.resume_all(context, calls)
+    turn.made.add(turn.step_calls)
+
+
+async def rounds(turn: Turn) -> Ending | None:
+    """Run model rounds until the run ends; None when it waits for somebody.
+
+    Raises:
+        UpstreamError: when the model server failed for good.
+        ClaimLapsed: when another process took over.
+    """
+    # A process that died while calls ran may have left others that still need somebody.
+    if await must_wait(turn):
+        return None
+    while True:
+        queued = turn.run.status == RunStatus.QUEUED
+        plan = await run_uncancelled(
+            transactions.begin_round, turn, synced_through=turn.synced_through
+        )
+        if queued:
+            turn.live.publish("thread.run.in_progress", wire.run_object(turn.run))
+        if isinstance(plan, Ending):
+            return plan
+        if turn.open_step is not None:
+            publish_step(turn, turn.step_calls, "completed")
+            turn.open_step, turn.answered, turn.step_calls = None, turn.step_calls, []
+        turn.history = plan.history
+        turn.rounds += 1
+        turn.run.rounds = turn.rounds
+        answer = await model_step(turn, plan)
+        if answer is None:
+            continue
+        if isinstance(answer, Ending):
+            return answer
+        proposed = answer.proposed()
+        if not proposed or answer.is_cut:
+            # Calls of an answer that was cut short may be cut themselves.
+            return ending_of(turn, answer)
+        ending = loop_ending(turn, proposed)
+        if ending is not None:
+            return ending
+        if await tool_step(turn, plan, proposed):
+            return None
+
+
+def ending_of(turn: Turn, answer: Answer) -> Ending:
+    """Return how a run ends whose last answer calls no tool."""
+    reason = answer.finished.reason if answer.finished else "stop"
+    if reason == "length":
+        return incomplete(reason_of_cut(turn))
+    if reason == "content_filter":
+        return incomplete(Reason.CONTENT_FILTER)
+    return COMPLETED
+
+
+def loop_ending(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | None:
+    """Return the ending of a run that calls too much or in circles, None to go on."""
+    turn.calls_made += len(proposed)
+    if turn.calls_made > conf.max_tool_calls:
+        return failed(Reason.TOO_MANY_CALLS)
+    called = {(call.name, ledger.arguments_hash(turn.run, call.arguments)) for call in proposed}
+    turn.same_calls = one_round_more(turn.same_calls, called)
+    if max(turn.same_calls.values(), default=0) >= conf.max_same_calls:
+        return failed(Reason.LOOP)
+    return None
+
+
+def same_calls_of(calls: Iterable[ToolCall]) -> SameCalls:
+    """Return what `loop_ending` counted in the rounds of these calls, given in their order."""
+    counted: SameCalls = Counter()
+    for _round, together in groupby(calls, key=lambda call: call.round):
+        counted = one_round_more(counted, {(c.name, c.arguments_hash) for c in together})
+    return counted
+
+
+def one_round_more(counted: SameCalls, called: Iterable[tuple[str, str]]) -> SameCalls:
+    """Return in how many rounds in a row, the last of them this one, each call was made."""
+    return Counter({call: counted[call] + 1 for call in called})
+
+
+async def tool_step(turn: Turn, plan: Round, proposed: list[dispatch.ProposedCall]) -> bool:
+    """Record the calls, run those that may run, and return whether the run has to wait."""
+    await settle_saving(turn)
+    step, said = turn.new_tool_step(), None
+    calls = await run_uncancelled(transactions.record_calls, turn, plan.principal, step, proposed)
+    if turn.draft is not None:
+        draft, turn.draft, turn.made = turn.draft, None, Made()
+        turn.publish_settled(draft)
+        said = draft.message
+    publish_step(turn, calls, "created")
+    publish_step(turn, calls, "in_progress")
+    context = dispatch.CallContext(principal=plan.principal, run=turn.run, step=step)
+    turn.step_calls = await dispatch.execute_all(context, calls)
+    turn.made.add(turn.step_calls)
+    plan.history.add(said, turn.step_calls)
+    return await must_wait(turn)
+
+
+async def must_wait(turn: Turn) -> bool:
+    """Let the run wait where a call of its open step needs somebody; return whether it does."""
+    calls = turn.step_calls
+    waiting = [c for c in calls if c.status in PENDING]
+    if not waiting:
+        return False
+    try:
+        await run_uncancelled(transactions.require_action, turn, waiting)
+    finally:
+        # Also when the run was cut short at this moment: it waits now, with another deadline.
+        if is_waiting(turn):
+            publish_step(turn, calls, "in_progress")
+            rendered = wire.run_object(turn.run, calls=calls, labels=turn.labels)
+            turn.live.publish("thread.run.requires_action", rendered)
+    return True
+
+
+def is_waiting(turn: Turn | None) -> bool:
+    """Tell whether the run waits for somebody by now: no process has to end it."""
+    return turn is not None and turn.run.status == RunStatus.REQUIRES_ACTION
+
+
+def publish_step(turn: Turn, calls: list[ToolCall], status: str) -> None:
+    """Tell the readers of the open tool step."""
+    step = turn.open_step
+    if step is not None:
+        rendered = wire.step_object(step, run=turn.run, calls=calls, labels=turn.labels)
+        turn.live.publish(f"thread.run.step.{status}", rendered)
+
+
+def ending_of_error(error: UpstreamError) -> Ending:
+    """Return how a run ends whose model server failed; its own words are never shown."""
+    return failed(UPSTREAM_REASONS.get(error.code, Reason.SERVER_ERROR))
+
+
+def loggable(error: UpstreamError) -> dict[str, Any]:
+    """Return what may be logged of an error: its words only where they are about our access.
+
+    What a model server says of a request it cannot use may quote the request.
+    """
+    found = {"code": error.code, "http_status": error.http_status}
+    if error.http_status in (401, 403, 404):
+        found["detail"] = error.message_for_operators
+    return found
+
+
+async def conclude(turn: Turn, ending: Ending) -> Started | None:
+    """Store how the run ended, then tell its readers; return the next queued run.
+
+    Raises:
+        ClaimLapsed: when somebody else ended it first.
+    """
+    await settle_saving(turn)
+    turn.record_interrupted_call(ending.status)
+    draft = turn.draft
+    following = await see_through(transactions.finish, turn, ending)
+    if draft is not None:
+        turn.publish_settled(draft)
+    if turn.open_step is not None:
+        turn.open_step.status = ending.step_status
+        publish_step(turn, turn.step_calls, ending.step_status)
+    turn.live.publish(f"thread.run.{turn.run.status}", wire.run_object(turn.run))
+    return following

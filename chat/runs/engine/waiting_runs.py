@@ -1,0 +1,111 @@
+"""Runs of this process that wait until their model server is back.
+
+Each waits in a task without a connection and counts towards no limit of the process. Its row
+says when the next request is due, so that other processes can tell, and a successor knows that
+no request was under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError, connection, transaction
+
+from chat import wire
+from chat.runs.state.claims import Claim
+from chat.runs.state.turn import Turn
+from tenants import clock
+from tenants.db import in_db
+from tenants.scope import tenant_scope
+
+# What changes at the same moment is stored together.
+GATHER_SECONDS = 0.05
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Until when a claimed run waits, None for one that goes on; `state` is stored with it."""
+
+    claim: Claim
+    retry_at: datetime | None
+    state: int
+
+
+class WaitingRuns:
+    """The runs that wait, and what of that is not stored yet."""
+
+    def __init__(self) -> None:
+        self._waiting: set[str] = set()
+        self._unsaved: dict[str, Wait] = {}
+        self._saving: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._waiting
+
+    def note(self, turn: Turn, seconds: float | None) -> None:
+        """Tell readers that the next request is due in `seconds`; None ends the wait."""
+        run = turn.run
+        if seconds is None:
+            self._waiting.discard(run.pk)
+            run.retry_at = None
+        else:
+            self._waiting.add(run.pk)
+            run.retry_at = clock.now() + timedelta(seconds=seconds)
+        turn.live.publish("thread.run.in_progress", wire.run_object(run))
+        self._unsaved[run.pk] = Wait(
+            claim=turn.claim, retry_at=run.retry_at, state=turn.state_to_store
+        )
+        if self._saving is None or self._saving.done():
+            # The task outlives this run, so it does not log in its name.
+            self._saving = asyncio.create_task(self._save(), context=contextvars.Context())
+
+    async def _save(self) -> None:
+        while self._unsaved:
+            await asyncio.sleep(GATHER_SECONDS)
+            changed, self._unsaved = self._unsaved, {}
+            by_tenant: dict[UUID, list[Wait]] = defaultdict(list)
+            for wait in changed.values():
+                by_tenant[wait.claim.tenant_id].append(wait)
+            for waits in by_tenant.values():
+                try:
+                    await in_db(store_waits, waits)
+                except DatabaseError as error:
+                    # Readers here were told; the next change is stored again.
+                    log.warning("waits_not_stored", error=type(error).__qualname__)
+
+
+waiting_runs = WaitingRuns()
+
+STORE = """
+UPDATE chat_run AS run SET retry_at = wait.retry_at, state = greatest(run.state, wait.state)
+FROM unnest(%s::text[], %s::uuid[], %s::int[], %s::timestamptz[], %s::bigint[])
+    AS wait (run_id, owner, token, retry_at, state)
+WHERE run.id = wait.run_id AND run.owner = wait.owner AND run.token = wait.token
+    AND run.status = 'in_progress'
+"""
+
+
+def store_waits(waits: Sequence[Wait]) -> None:
+    """Store the waits of one tenant's runs that are still claimed."""
+    rows = [
+        (wait.claim.run_id, wait.claim.owner, wait.claim.token, wait.retry_at, wait.state)
+        for wait in waits
+    ]
+    with (
+        tenant_scope(waits[0].claim.tenant_id),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(STORE, [list(column) for column in zip(*rows, strict=True)])

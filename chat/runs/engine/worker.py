@@ -1,0 +1,479 @@
+"""The process's worker: executes runs as tasks, beats, watches, and takes over what was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError
+from django.utils import timezone
+
+from chat.conf import conf
+from chat.models.reasons import Reason
+from chat.runs.delivery.hub import LiveRun, hub
+from chat.runs.delivery.replication import elsewhere
+from chat.runs.delivery.revocation import Watched, what_is_over
+from chat.runs.endings import CANCELLED, EXPIRED, Ending, failed
+from chat.runs.engine import loop
+from chat.runs.engine.model_step import close_cut
+from chat.runs.engine.waiting_runs import waiting_runs
+from chat.runs.state import recovery
+from chat.runs.state.claims import Claim, ClaimLapsed, unbegun_claims
+from chat.runs.state.turn import Started, Turn
+from chat.tools.code_sessions import code_sessions
+from chat.upstream.errors import UpstreamError
+from tenants import clock
+from tenants.db import Lane, in_db, in_lane, is_lost, use_lanes_as
+from tenants.outages import log_outage
+from tenants.scope import scoped_tenant_id
+
+log = structlog.get_logger(__name__)
+
+ACCESS_ENDED = failed(Reason.ACCESS_ENDED)
+SERVER_ERROR = failed(Reason.SERVER_ERROR)
+SPARE_PART = 4  # of the room for runs, kept for tenants with less than their share
+HAND_OVER_SECONDS = 5.0
+
+
+@dataclass(kw_only=True)
+class RunTask:
+    """A run under way here. `stop` says how it is to end; None hands it over."""
+
+    started: Started
+    turn: Turn | None = None
+    task: asyncio.Task[None] | None = None
+    begun: bool = False
+    stop: Ending | None = None
+    stopping: bool = False
+    concluding: bool = False
+    # Until then, in seconds of time.monotonic, it may turn out to kill its process.
+    suspect_until: float = 0.0
+
+    def end(self, ending: Ending | None) -> None:
+        """Cut the run short, once, unless its end is being written already."""
+        if not self.stopping and not self.concluding and self.task is not None:
+            self.stopping, self.stop = True, ending
+            # A task cancelled before its first step would not even tidy up: it looks itself.
+            if self.begun:
+                self.task.cancel()
+
+    def begin(self) -> None:
+        """Note that the task has begun.
+
+        Raises:
+            CancelledError: when the run was cut short before.
+        """
+        self.begun = True
+        if self.stopping:
+            raise asyncio.CancelledError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abandoned:
+    """A run that ended here without a word in its row; `failed` by a fault of its own."""
+
+    turn: Turn | None
+    failed: bool = False
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """One per process. `claim_owner` is the id that runs name as their owner."""
+
+    process_id: UUID = field(default_factory=uuid.uuid4)
+    runs: dict[str, RunTask] = field(default_factory=dict)
+    watched: set[Watched] = field(default_factory=set)
+    draining: bool = False
+    # Not so a process that ends with its last job.
+    goes_on: bool = False
+    event_loop: asyncio.AbstractEventLoop | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    # What ended here without a word in its row and could not be given back yet.
+    _abandoned: dict[Claim, Abandoned] = field(default_factory=dict)
+    # What named this process at the last look and was not under way here.
+    _unattended: set[tuple[str, UUID]] = field(default_factory=set)
+    _draining: asyncio.Task[None] | None = None
+    _look: asyncio.Event = field(default_factory=asyncio.Event)
+    _beaten: float = 0.0  # in seconds of time.monotonic
+
+    @property
+    def claim_owner(self) -> UUID | None:
+        """The id to claim a new run of the tenant in scope with; None while there is no room."""
+        return self.owner_for(scoped_tenant_id())
+
+    def owner_for(self, tenant_id: UUID | None) -> UUID | None:
+        """Return the id to claim a tenant's run with, None while this process takes none."""
+        if self.event_loop is None or self.draining or self.is_full_for(tenant_id):
+            return None
+        return self.process_id
+
+    @property
+    def is_full(self) -> bool:
+        """True while this process executes as many runs as it may; those that wait do not count."""
+        return bool(len(self.runs) - len(waiting_runs) >= conf.max_runs)
+
+    def is_full_for(self, tenant_id: UUID | None) -> bool:
+        """Tell whether there is no room here for a tenant's run; callable from any thread.
+
+        A tenant that has less than an equal share of the room may go beyond the limit, by a
+        quarter of it for all of these: the runs of others do not keep it waiting.
+        """
+        if not self.is_full:
+            return False
+        room = conf.max_runs
+        busy = [run for run_id, run in list(self.runs.items()) if run_id not in waiting_runs]
+        if tenant_id is None or len(busy) >= room + room // SPARE_PART:
+            return True
+        counts = Counter(run.started.claim.tenant_id for run in busy)
+        share: float = room / len({*counts, tenant_id})
+        return counts[tenant_id] >= share
+
+    async def start(self) -> None:
+        """Register the process and begin to beat, watch and recover."""
+        self.event_loop = unbegun_claims.loop = asyncio.get_running_loop()
+        self.draining, self._look = False, asyncio.Event()
+        await self._beat()
+        elsewhere.start(self.process_id, look=self._watch)
+        for period, work, sooner in (
+            (conf.heartbeat_seconds, self._beat, None),
+            (conf.watch_seconds, self._watch, None),
+            (conf.watch_seconds, code_sessions().tend, None),
+            (conf.heartbeat_seconds, self.recover, self._look),
+        ):
+            self._tasks.append(asyncio.create_task(self._repeat(period, work, sooner)))
+
+    def begin_drain(self) -> None:
+        """Take no more runs from now on, and begin to hand over those under way."""
+        if self._draining is None:
+            self.draining = True
+            self._draining = asyncio.create_task(self._hand_over())
+
+    async def drain(self) -> None:
+        """Take no more runs, give those under way some time, then hand them over and leave."""
+        self.begin_drain()
+        assert self._draining is not None
+        await self._draining
+        self._draining = None
+        await elsewhere.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        try:
+            # In the lane of the heartbeats, so that none comes after it.
+            await in_lane(Lane.WATCH, recovery.leave, self.process_id)
+        except DatabaseError as error:
+            # Without a database to tell, the heartbeat lapses by itself.
+            if not log_outage(error, work="leave"):
+                log.exception("worker_left_untold")
+        self.event_loop = None
+
+    async def _hand_over(self) -> None:
+        tasks = [run.task for run in self.runs.values() if run.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=conf.drain_seconds)
+        for run in list(self.runs.values()):
+            run.end(None)
+        left = [run.task for run in self.runs.values() if run.task is not None]
+        if left:
+            await asyncio.wait(left, timeout=HAND_OVER_SECONDS)
+
+    async def finished(self, run_id: str) -> None:
+        """Wait until a run that is under way here has ended."""
+        run = self.runs.get(run_id)
+        if run is not None and run.task is not None:
+            await asyncio.wait({run.task})
+
+    def submit(self, started: Started) -> None:
+        """Execute a run claimed for this process; callable from any thread."""
+        if self.event_loop is not None:
+            self.event_loop.call_soon_threadsafe(self._begin, started)
+
+    def end_run(
+        self, run_id: str, ending: Ending = CANCELLED, *, owner: UUID | None = None
+    ) -> None:
+        """Cut a run short if it is under way here, or have its `owner` look at its row.
+
+        Callable from any thread.
+        """
+        if self.event_loop is None:
+            return
+        if owner in (None, self.process_id):
+            self.event_loop.call_soon_threadsafe(self._end, run_id, ending)
+        else:
+            self.event_loop.call_soon_threadsafe(elsewhere.ask_to_look, owner)
+
+    def notify(self, tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
+        """Tell a thread's readers in this process; callable from any thread."""
+        if self.event_loop is not None:
+            self.event_loop.call_soon_threadsafe(hub.notify, tenant_id, thread_id, event, data)
+
+    def _begin(self, started: Started) -> None:
+        run = RunTask(started=started)
+        self.runs[started.claim.run_id] = run
+        unbegun_claims.discard(started.claim)
+        run.task = asyncio.create_task(self._execute(run))
+
+    def _end(self, run_id: str, ending: Ending) -> None:
+        run = self.runs.get(run_id)
+        if run is not None:
+            run.end(ending)
+
+    async def _execute(self, run: RunTask) -> None:
+        started = run.started
+        claim = started.claim
+        use_lanes_as(claim.tenant_id)
+        structlog.contextvars.bind_contextvars(run_id=claim.run_id, tenant_id=str(claim.tenant_id))
+        live = LiveRun(claim.tenant_id, started.thread_id, claim.run_id, state=started.state)
+        for event, data in started.announce:
+            live.publish(event, data)
+        if claim.token > 1:
+            live.end_lost()
+        following = None
+        timer = asyncio.get_running_loop().call_later(
+            max(0.0, started.seconds_left), run.end, EXPIRED
+        )
+        concluded = False
+        try:
+            following = await self._execute_live(run, live)
+            concluded = True
+        except ClaimLapsed:
+            log.warning("claim_lapsed")
+        except asyncio.CancelledError:
+            log.info("run_handed_over")
+            self._abandoned[claim] = Abandoned(turn=run.turn)
+        except Exception as error:
+            log.exception("run_not_concluded")
+            lost = isinstance(error, DatabaseError) and is_lost(error)
+            self._abandoned[claim] = Abandoned(turn=run.turn, failed=not lost)
+        finally:
+            timer.cancel()
+            if self.is_full or run.suspect_until:
+                self._look.set()  # others may have waited for this one's end
+            if self.runs.get(claim.run_id) is run:
+                del self.runs[claim.run_id]
+            live.end()
+            if not concluded:
+                # Readers here go on with what another process makes of it.
+                elsewhere.go_on(live.channel, claim.run_id)
+        if claim in self._abandoned:
+            await self._give_back(claim)
+        if following is not None:
+            self._begin(following)
+
+    async def _execute_live(self, run: RunTask, live: LiveRun) -> Started | None:
+        turn: Turn | None = None
+        try:
+            run.begin()
+            turn = run.turn = await loop.begin(run.started, live)
+            structlog.contextvars.bind_contextvars(membership_id=str(turn.run.member_id))
+            ending = await loop.rounds(turn)
+        except asyncio.CancelledError:
+            if run.stop is None:
+                if turn is not None:
+                    turn.record_interrupted_call(None)
+                    # What was shown is kept before another process goes on.
+                    await close_cut(turn)
+                raise
+            ending = run.stop
+        except UpstreamError as error:
+            log.warning("upstream_failed", **loop.loggable(error))
+            ending = loop.ending_of_error(error)
+        except ClaimLapsed:
+            return await self._end_cancelling(run, live)
+        except DatabaseError:
+            raise
+        except Exception:
+            log.exception("run_failed")
+            ending = SERVER_ERROR
+        if ending is None or loop.is_waiting(turn):
+            return None
+        run.concluding = True
+        if turn is None:
+            ended = await in_db(recovery.end_unloaded, run.started.claim, ending)
+            if ended is None:
+                return None
+            live.publish(f"thread.run.{ending.status}", ended.rendered)
+            return ended.following
+        following = await loop.conclude(turn, ending)
+        log.info("run_ended", status=turn.run.status, reason=turn.run.reason, rounds=turn.rounds)
+        return following
+
+    async def _end_cancelling(self, run: RunTask, live: LiveRun) -> Started | None:
+        """End a run whose write was refused because it is to stop.
+
+        Raises:
+            ClaimLapsed: when it was refused because another process has the run.
+        """
+        run.concluding = True
+        if run.turn is not None:
+            run.turn.record_interrupted_call(CANCELLED.status)
+        ended = await in_db(recovery.end_cancelling, run.started.claim, turn=run.turn)
+        if ended is None:
+            raise ClaimLapsed(run.started.claim.run_id)
+        live.publish("thread.run.cancelled", ended.rendered)
+        return ended.following
+
+    async def _repeat(
+        self, period: float, work: Callable[[], Awaitable[None]], sooner: asyncio.Event | None
+    ) -> None:
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                # The database may be away for a moment: the next beat tries again.
+                if not log_outage(error, work=work.__name__):
+                    log.exception("worker_beat_failed", work=work.__name__)
+            if sooner is None:
+                await asyncio.sleep(period)
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(sooner.wait(), period)
+            sooner.clear()
+
+    async def _beat(self) -> None:
+        before = timezone.now()
+        beat_at = await in_lane(Lane.WATCH, recovery.beat, self.process_id)
+        clock.learn(before, beat_at, timezone.now())
+        self._beaten = monotonic()
+
+    async def _give_back(self, claim: Claim) -> None:
+        """Let another process take the run at once, or this one at its next look.
+
+        While the row names a living process, nobody else would.
+        """
+        try:
+            left = self._abandoned[claim]
+            await in_db(recovery.release, claim, failed=left.failed, turn=left.turn)
+        except DatabaseError as error:
+            if not log_outage(error, work="give_back"):
+                log.exception("run_not_given_back")
+        else:
+            self._abandoned.pop(claim, None)
+
+    async def recover(self) -> None:
+        """Give back what could not be concluded here, and take over what nobody executes."""
+        for claim in list(self._abandoned):
+            await self._give_back(claim)
+        if self.draining:
+            return
+        await self._take_up_unattended()
+        found = await in_db(recovery.lapsed_runs)
+        while await self._take_over_all(found) and len(found) == recovery.TAKE_OVER_AT_ONCE:
+            found = await in_db(recovery.lapsed_runs)
+
+    async def _take_up_unattended(self) -> None:
+        """Execute what names this process and is not under way here, at the second look.
+
+        Its claim was committed and the connection lost with the answer. At the first look its
+        task may be about to begin.
+        """
+        found = await in_db(recovery.unattended_runs, self.process_id, known=self._known_runs())
+        # What was claimed while the query was under way is known by now.
+        known = self._known_runs()
+        found = {(run_id, tenant_id) for run_id, tenant_id in found if run_id not in known}
+        for run_id, tenant_id in found & self._unattended:
+            if run_id in self._known_runs():
+                continue
+            log.warning("run_unattended", run_id=run_id)
+            started = await in_db(recovery.take_up, tenant_id, run_id, owner=self.process_id)
+            if started is not None:
+                self._begin(started)
+        self._unattended = found - self._unattended
+
+    def _known_runs(self) -> set[str]:
+        """Return the runs that name this process and are not lost: begun, or about to begin."""
+        abandoned = {claim.run_id for claim in self._abandoned}
+        return {*self.runs, *abandoned, *unbegun_claims.run_ids(self.process_id)}
+
+    async def _take_over_all(self, found: Iterable[tuple[str, UUID]]) -> bool:
+        """Take over what can be, and return whether anything was.
+
+        Of a tenant without room here one run is tried, which may be overdue, and no more.
+        """
+        any_taken, without_room = False, set[UUID]()
+        for run_id, tenant_id in found:
+            if tenant_id in without_room:
+                continue
+            if await self._took_over(run_id, tenant_id):
+                any_taken = True
+            elif self.owner_for(tenant_id) is None:
+                without_room.add(tenant_id)
+        return any_taken
+
+    async def _took_over(self, run_id: str, tenant_id: UUID) -> bool:
+        try:
+            return await self.take_over(tenant_id, run_id)
+        except Exception:
+            # Whatever one run's rows are like, the others do not wait for it.
+            log.exception("run_not_taken_over", run_id=run_id)
+            return False
+
+    async def take_over(self, tenant_id: UUID, run_id: str) -> bool:
+        """Execute or end one lapsed run, and return whether it was.
+
+        One that can go on waits while there is no room here, a suspect while
+        another is on trial: a run that kills its process takes few along.
+        """
+        # One under way here is not lost, however late our heartbeat is.
+        if run_id in self.runs or run_id in unbegun_claims.run_ids(self.process_id):
+            return False
+        now = monotonic()
+        if now - self._beaten > conf.lapse_seconds / 2:
+            # Others would take what a process claims that woke up a moment ago.
+            await self._beat()
+        on_trial = any(run.suspect_until > now for run in self.runs.values())
+        taken = await in_db(
+            recovery.take_over,
+            tenant_id,
+            run_id,
+            owner=self.owner_for(tenant_id),
+            suspects=not on_trial,
+        )
+        if taken is None:
+            return False
+        if taken.ended is not None:
+            event = f"thread.run.{taken.ended['status']}"
+            hub.notify(taken.tenant_id, taken.thread_id, event, taken.ended)
+        if taken.started is not None:
+            self._begin(taken.started)
+            if taken.suspect:
+                self.runs[run_id].suspect_until = now + conf.lapse_seconds
+        return True
+
+    async def _watch(self) -> None:
+        """Ask once what of all that is open here is over, and close it."""
+        if not self.watched and not self.runs:
+            return
+        watched = list(self.watched)
+        gone = await in_lane(
+            Lane.WATCH,
+            what_is_over,
+            memberships={w.membership for w in watched if w.membership},
+            keys={w.key for w in watched if w.key},
+            sign_ins={w.sign_in for w in watched if w.sign_in},
+            runs=set(self.runs),
+        )
+        for one in watched:
+            if gone.closes(one):
+                one.close()
+        for run_id in gone.revoked:
+            self._end(run_id, ACCESS_ENDED)
+        for run_id in gone.cancelled:
+            self._end(run_id, CANCELLED)
+
+    def watch(self, watched: Watched) -> Callable[[], None]:
+        """Have `watched` closed when its access ends; call the result to stop watching."""
+        self.watched.add(watched)
+        return lambda: self.watched.discard(watched)
+
+
+worker = Worker()

@@ -1,0 +1,111 @@
+"""The prompt of a model round: which part of the thread goes to the model, in which form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from chat.conf import conf
+from chat.runs.prompt.history import History, Unit, estimate_tokens
+from chat.upstream.base import FunctionOutput, Item
+
+NO_LONGER_SHOWN = json.dumps({"note": "No longer shown, to save room. Call the tool again."})
+CUT = "\n[The rest is not shown, to save room.]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """`items` in order; `dropped` tells that older messages were left out.
+
+    `new_items` are those a server-kept conversation does not have yet.
+    """
+
+    items: tuple[Item, ...]
+    new_items: tuple[Item, ...]
+    dropped: bool
+    tokens: int
+
+
+def build_prompt(history: History, *, synced_through: int | None = None) -> Prompt:
+    """Return the newest of the run's thread that fits its budget.
+
+    `auto` keeps the first user message and the newest ones and drops from the
+    middle; `last_messages` keeps that many. Outputs of tools make room before
+    anything that was said. Reads by keyset, so the cost does not grow with the
+    thread. Must run in the tenant's scope and a transaction.
+    """
+    run = history.run
+    budget = min(run.max_prompt_tokens or conf.prompt_tokens, conf.prompt_tokens)
+    budget -= len(run.instructions.encode()) // 4
+    strategy = run.truncation_strategy or {}
+    most = strategy.get("last_messages") if strategy.get("type") == "last_messages" else None
+    units = history.units()
+    kept = _newest(units, budget)
+    least, used, complete = len(kept), sum(unit.tokens for unit in kept), True
+    for unit in units:
+        fitting = _within(unit, budget - used)
+        if used + fitting.tokens > budget or (most is not None and len(kept) >= most):
+            complete = False
+            break
+        kept.append(fitting)
+        used += fitting.tokens
+    kept.reverse()
+    if not complete and most is None:
+        first = history.first_of_user
+        if first is not None and kept and first.position < kept[0].position:
+            while len(kept) > least and used + first.tokens > budget:
+                used -= kept.pop(0).tokens
+            if used + first.tokens <= budget or least == 1:
+                kept.insert(0, first)
+                used += first.tokens
+    items = tuple(item for unit in kept for item in unit.items)
+    new = items
+    if synced_through is not None:
+        new = tuple(i for unit in kept if unit.position > synced_through for i in unit.items)
+    return Prompt(items=items, new_items=new, dropped=not complete, tokens=used)
+
+
+def _newest(units: Iterator[Unit], budget: int) -> list[Unit]:
+    """Return what is always in the prompt: the newest message.
+
+    In the middle of a run that is what the run did, and the message it answers.
+    """
+    newest = next(units, None)
+    if newest is None:
+        return []
+    asked = next(units, None) if newest.is_answer else None
+    if asked is None:
+        return [_within(newest, budget, cut_last=True)]
+    return [_within(newest, budget - asked.tokens, cut_last=True), asked]
+
+
+def _within(unit: Unit, room: int, *, cut_last: bool = False) -> Unit:
+    """Return it in at most `room` tokens, if that can be had by leaving outputs out.
+
+    The oldest go first; with `cut_last` as much of the newest is kept as fits.
+    """
+    over = unit.tokens - room
+    if over <= 0:
+        return unit
+    places = [i for i, item in enumerate(unit.items) if isinstance(item, FunctionOutput)]
+    items = list(unit.items)
+    for place in places:
+        output = items[place]
+        assert isinstance(output, FunctionOutput)
+        if over > 0:
+            cut = cut_last and place == places[-1]
+            most = estimate_tokens(output) - over if cut else 0
+            items[place] = _shortened(output, most)
+            over -= estimate_tokens(output) - estimate_tokens(items[place])
+    return replace(unit, items=tuple(items))
+
+
+def _shortened(output: FunctionOutput, tokens: int) -> FunctionOutput:
+    """Return an output in about `tokens`; a note in its place where they are too few."""
+    least = estimate_tokens(replace(output, output=NO_LONGER_SHOWN + CUT))
+    if tokens <= least:
+        small = estimate_tokens(output) <= least
+        return output if small else replace(output, output=NO_LONGER_SHOWN)
+    kept = output.output.encode()[: (tokens - 6) * 4 - len(CUT)].decode("utf-8", "ignore")
+    return replace(output, output=kept + CUT)

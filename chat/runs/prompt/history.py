@@ -1,0 +1,212 @@
+"""What a run's prompts are made of: the thread before it, and what it did itself.
+
+The thread is read once, as far back as prompts need it; what the run does is added as it goes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from chat.models import Message, Run, ToolCall
+from chat.models.runs import CallStatus
+from chat.runs.prompt import images
+from chat.upstream.base import (
+    FunctionCall,
+    FunctionOutput,
+    InputMessage,
+    Item,
+    Part,
+    TextPart,
+)
+from tenants.compiled_queries import Written
+
+CHUNK = 40
+# A picture counts as this many bytes of text.
+PICTURE = 3_400
+UNANSWERED = json.dumps({"error": {"code": "not_run", "message": "This call was not run."}})
+NEWEST = 2**62
+# What a prompt needs of a message.
+USED = ("role", "position", "content", "run_ref", "created_at", "incomplete_reason")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A message, or everything one run said and called: never split."""
+
+    position: int
+    items: tuple[Item, ...]
+
+    @cached_property
+    def tokens(self) -> int:
+        """The estimate of its tokens."""
+        return sum(estimate_tokens(item) for item in self.items)
+
+    @property
+    def is_answer(self) -> bool:
+        """True for what a run said and called."""
+        first = self.items[0]
+        return not isinstance(first, InputMessage) or first.role == "assistant"
+
+
+def estimate_tokens(item: Item) -> int:
+    """Estimate the tokens of an item: four bytes each and a little for its frame.
+
+    Only for budgets; what is billed is what the server counts.
+    """
+    if isinstance(item, InputMessage):
+        size = sum(
+            len(part.text.encode()) if isinstance(part, TextPart) else PICTURE
+            for part in item.parts
+        )
+    elif isinstance(item, FunctionCall):
+        size = len(item.arguments.encode()) + len(item.name)
+    else:
+        size = len(item.output.encode())
+    return size // 4 + 6
+
+
+class History:
+    """The units of a run's thread. What reads runs in the tenant's scope and a transaction."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._own: tuple[Item, ...] = ()
+        # Of the thread before the run, from the newest back; all of it where `_below` is None.
+        self._before: list[Unit] = []
+        self._below: int | None = NEWEST
+        # Runs that newer chunks told of whole; what this one did is told by itself.
+        self._told = {run.pk}
+
+    @classmethod
+    def of(cls, run: Run) -> History:
+        """Read what the run did before: nothing for one that begins."""
+        history = cls(run)
+        if run.rounds:
+            said = _placed(run.thread_id).filter(run_ref=run.pk, position__gt=run.through_position)
+            history._own = _run_items(said, _calls_of({run.pk}).get(run.pk, []))
+        return history
+
+    def add(self, said: Message | None, calls: Sequence[ToolCall]) -> None:
+        """Add a round that ended: what the run said in it, if anything, and its calls."""
+        self._own += _run_items([said] if said is not None else [], calls)
+
+    def units(self) -> Iterator[Unit]:
+        """Yield them from the newest back, what the run did itself first."""
+        if self._own:
+            yield Unit(NEWEST, self._own)
+        number = 0
+        while True:
+            while number < len(self._before):
+                yield self._before[number]
+                number += 1
+            if self._below is None:
+                return
+            self._read_more(self._below)
+
+    @cached_property
+    def first_of_user(self) -> Unit | None:
+        """The first message that a person wrote."""
+        rows = _placed(self.run.thread_id).filter(role="user")
+        first = rows.order_by("position").first()
+        return Unit(first.position or 0, (_input_message(first),)) if first else None
+
+    def _read_more(self, below: int) -> None:
+        chunk = _chunk.read(thread_id=self.run.thread_id, below=below)
+        told = {message.run_ref for message in chunk if message.run_ref}
+        self._before += reversed(list(_units(chunk, told - self._told)))
+        self._told |= told
+        self._below = chunk[-1].position if len(chunk) == CHUNK else None
+
+
+def _placed(thread_id: Any) -> QuerySet[Message]:
+    rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
+    return rows.only(*USED)
+
+
+@Written
+def _chunk(*, thread_id: Any, below: Any) -> QuerySet[Message]:
+    """The newest messages of a thread below a place, each with whether its run called tools."""
+    called = Exists(ToolCall.objects.filter(run_id=OuterRef("run_ref")))
+    rows: QuerySet[Message] = _placed(thread_id).filter(position__lt=below)
+    return rows.annotate(has_calls=called).order_by("-position")[:CHUNK]
+
+
+def _units(newest_first: Sequence[Message], runs: set[str]) -> Iterator[Unit]:
+    """Yield units from old to new: user messages, and these runs with what they said and called."""
+    said: dict[str, list[Message]] = {run_id: [] for run_id in runs}
+    for message in reversed(newest_first):
+        if message.run_ref in runs:
+            said[message.run_ref].append(message)
+    # Most runs call nothing, and theirs need not be looked for.
+    called = {m.run_ref for m in newest_first if m.has_calls}  # type: ignore[attr-defined]
+    calls = _calls_of(called & runs)
+    for message in reversed(newest_first):
+        run_id = message.run_ref
+        if not run_id:
+            yield Unit(message.position or 0, (_input_message(message),))
+        elif run_id in said:
+            messages = said.pop(run_id)
+            items = _run_items(messages, calls.get(run_id, []))
+            if items:
+                yield Unit(messages[-1].position or 0, items)
+
+
+def _calls_of(run_ids: set[str]) -> dict[str, list[ToolCall]]:
+    """Return the tool calls of the runs, in order."""
+    calls: dict[str, list[ToolCall]] = {}
+    if run_ids:
+        rows = ToolCall.objects.filter(run_id__in=run_ids).defer("bound", "details")
+        for call in rows.order_by("round", "index"):
+            calls.setdefault(call.run_id, []).append(call)
+    return calls
+
+
+def _run_items(messages: Iterable[Message], calls: Iterable[ToolCall]) -> tuple[Item, ...]:
+    """Return what a run said and did: each round's text, then its calls and their outputs."""
+    rounds: dict[int, list[ToolCall]] = {}
+    for call in calls:
+        rounds.setdefault(call.round, []).append(call)
+    # A step that broke off was repeated by a later one: its text is not part of the talk.
+    moments: list[tuple[Any, int, tuple[Item, ...]]] = [
+        (message.created_at, 0, (_input_message(message),))
+        for message in messages
+        if message.incomplete_reason != "run_failed"
+    ]
+    moments += [(group[0].created_at, 1, tuple(_call_items(group))) for group in rounds.values()]
+    moments.sort(key=lambda moment: moment[:2])
+    return tuple(item for moment in moments for item in moment[2])
+
+
+def _call_items(calls: Sequence[ToolCall]) -> Iterator[Item]:
+    for call in calls:
+        yield FunctionCall(call_id=call.pk, name=call.name, arguments=call.arguments or "{}")
+    for call in calls:
+        output = call.output
+        if output is None or call.status == CallStatus.CANCELLED:
+            output = UNANSWERED
+        yield FunctionOutput(call_id=call.pk, output=output)
+
+
+def _input_message(message: Message) -> InputMessage:
+    parts: list[Part] = [part for raw in message.content for part in _part(raw)]
+    role = "assistant" if message.role == "assistant" else "user"
+    return InputMessage(role=role, parts=tuple(parts))  # type: ignore[arg-type,unused-ignore]
+
+
+def _part(raw: dict[str, Any]) -> Iterator[Part]:
+    if raw["type"] == "text":
+        yield TextPart(text=raw["text"]["value"])
+    elif raw["type"] == "refusal":
+        yield TextPart(text=raw["refusal"])
+    elif raw["type"] == "image_url":
+        image = raw["image_url"]
+        yield images.linked(image["url"], image.get("detail", "auto"))
+    elif raw["type"] == "image_file":
+        image = raw["image_file"]
+        yield images.named(image["file_id"], image.get("detail", "auto"))

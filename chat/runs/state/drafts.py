@@ -1,0 +1,128 @@
+"""Store the message that is being written, and its step.
+
+Every write names the claim; one that has lapsed raises ClaimLapsed and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
+from django.db import connection, transaction
+
+from chat.models import RunStep, Thread
+from chat.runs.state.claims import Claim, ClaimLapsed, fenced_update
+from chat.runs.state.turn import Draft, Turn
+from tenants.bulk_insert import Insert, insert_together
+from tenants.scope import tenant_scope
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A growing text as it was at one moment. `state` is the state number to store with it."""
+
+    claim: Claim
+    draft: Draft
+    state: int
+    content: str
+
+    @classmethod
+    def of(cls, turn: Turn) -> Copy:
+        """Take a copy of the turn's draft; what comes later is the next copy's."""
+        assert turn.draft is not None
+        content = orjson.dumps(turn.draft.take_copy()).decode()
+        return cls(claim=turn.claim, draft=turn.draft, state=turn.state_to_store, content=content)
+
+
+def insert_copy(copies: Sequence[Copy]) -> set[str]:
+    """Store the first copy of a text, with its step; return the runs that are still claimed."""
+    [copy] = copies
+    with _not_waiting(copy.claim.tenant_id):
+        take_place(copy.draft)
+        try:
+            fenced_update(copy.claim, state=copy.state)
+        except ClaimLapsed:
+            transaction.set_rollback(True)
+            return set()
+        store_draft(copy.draft)
+    return {copy.claim.run_id}
+
+
+# A row that somebody holds is left for the next save: the others do not wait for it.
+GROWN = """
+WITH copy AS (
+    SELECT * FROM unnest(%s::text[], %s::uuid[], %s::int[], %s::text[], %s::text[])
+        AS copy (run_id, owner, token, message_id, content)
+), claimed AS (
+    SELECT copy.run_id, copy.message_id, copy.content FROM copy JOIN chat_run AS run
+        ON run.id = copy.run_id AND run.owner = copy.owner AND run.token = copy.token
+    WHERE run.status IN ('in_progress', 'cancelling')
+), free AS (
+    SELECT message.id FROM chat_message AS message
+    WHERE message.id IN (SELECT message_id FROM claimed) AND message.status = 'in_progress'
+    FOR NO KEY UPDATE SKIP LOCKED
+), written AS (
+    UPDATE chat_message AS message SET content = claimed.content::jsonb
+    FROM claimed, free WHERE message.id = claimed.message_id AND message.id = free.id
+)
+SELECT run_id FROM claimed
+"""
+# An autosave is repeated soon: it does not wait for locks.
+NOT_WAITING = "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '100ms'"
+
+
+def update_copies(copies: Sequence[Copy]) -> set[str]:
+    """Store what grew of one tenant's texts; return the runs that are still claimed.
+
+    Whoever takes a run over closes its message, so none is written after that.
+    """
+    rows = [
+        (c.claim.run_id, c.claim.owner, c.claim.token, c.draft.message.pk, c.content)
+        for c in copies
+    ]
+    with _not_waiting(copies[0].claim.tenant_id), connection.cursor() as cursor:
+        cursor.execute(GROWN, [list(column) for column in zip(*rows, strict=True)])
+        return {run_id for (run_id,) in cursor.fetchall()}
+
+
+@contextmanager
+def _not_waiting(tenant_id: UUID) -> Iterator[None]:
+    """A transaction in the tenant that waits neither for the disk nor for long for a lock."""
+    with tenant_scope(tenant_id), transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(NOT_WAITING)
+        yield
+
+
+MESSAGE_CHANGES = (
+    *("content", "attachments", "status"),
+    *("incomplete_reason", "completed_at", "incomplete_at"),
+)
+STEP_CHANGES = ("status", "ended_at", "prompt_tokens", "completion_tokens", "sent")
+
+
+def store_draft(draft: Draft) -> None:
+    """Insert or update the draft's message and step; its thread has given it the place."""
+    insert_together(inserts_of(draft))
+
+
+def inserts_of(draft: Draft) -> list[Insert]:
+    """Return what `store_draft` does, to be joined with other rows."""
+    return [
+        Insert(rows=[draft.message], changes=MESSAGE_CHANGES),
+        Insert(rows=[draft.step], changes=STEP_CHANGES),
+    ]
+
+
+def take_place(draft: Draft) -> None:
+    """Move the thread's last position to the draft's."""
+    Thread.objects.filter(pk=draft.message.thread_id).update(last_position=draft.message.position)
+
+
+def draft_is_stored(draft: Draft) -> bool:
+    """Return whether the draft was closed before, and the connection lost with the answer."""
+    stored: bool = RunStep.objects.filter(pk=draft.step.pk, status=draft.step.status).exists()
+    return stored

@@ -1,0 +1,83 @@
+"""Meter the model call that a dead process left behind, from what its rows hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat.models import Message, Run, RunStatus, RunStep, StepStatus, UsageOutcome
+from chat.runs.billing import prices
+from chat.runs.billing.metering import Spent, estimate_overhead, estimate_text
+from chat.runs.prompt.build import build_prompt
+from chat.runs.prompt.history import History
+from chat.tools import registry
+from chat.upstream.base import UsageReported
+from tenants.bulk_insert import Insert, insert_together
+
+OUTCOMES = {
+    RunStatus.CANCELLED: UsageOutcome.CANCELLED,
+    RunStatus.EXPIRED: UsageOutcome.EXPIRED,
+}
+
+
+def meter_lost_call(run: Run, *, ended: RunStatus | None = None) -> dict[str, Any]:
+    """Record an estimate of the call under way when the run's process died.
+
+    The estimate follows from the prompt and the text as far as they are stored.
+    `ended` is how the run ends, None where another process continues it. Returns
+    the run's new totals, empty where no call was under way. Must run in the
+    tenant's scope, and a transaction that locks the run and stores the totals.
+    """
+    if not _was_asking(run):
+        return {}
+    step = _open_step(run, "message_creation")
+    usage = UsageReported(_prompt_tokens(run, step), _text_tokens(run))
+    outcome = UsageOutcome.TAKEN_OVER if ended is None else OUTCOMES.get(ended)
+    spent = Spent(
+        model=run.model,
+        usage=usage,
+        outcome=outcome or UsageOutcome.TAKEN_OVER,
+        estimated=True,
+    )
+    insert_together([Insert(rows=prices.usage_rows(run, [spent]))])
+    if step is not None:
+        step.prompt_tokens, step.completion_tokens = usage.input_tokens, usage.output_tokens
+        step.save(update_fields=["prompt_tokens", "completion_tokens"])
+    totals = {
+        "prompt_tokens": run.prompt_tokens + usage.input_tokens,
+        "completion_tokens": run.completion_tokens + usage.output_tokens,
+        "usage_estimated": True,
+    }
+    for name, value in totals.items():
+        setattr(run, name, value)
+    return totals
+
+
+def _was_asking(run: Run) -> bool:
+    """Return whether the model server was being asked: between tool calls and unless it waited."""
+    if run.owner is None or run.started_at is None or run.retry_at is not None:
+        return False
+    if run.status not in (RunStatus.IN_PROGRESS, RunStatus.CANCELLING) or not run.model:
+        return False
+    return _open_step(run, "tool_calls") is None
+
+
+def _open_step(run: Run, kind: str) -> RunStep | None:
+    open_steps = RunStep.objects.filter(run=run, type=kind, status=StepStatus.IN_PROGRESS)
+    step: RunStep | None = open_steps.order_by("-index").first()
+    return step
+
+
+def _prompt_tokens(run: Run, step: RunStep | None) -> int:
+    if step is not None and "estimated_tokens" in step.sent:
+        messages, names = step.sent["estimated_tokens"], step.sent["tools"]
+    else:
+        prompt = build_prompt(History.of(run))
+        messages = prompt.tokens
+        names = registry.offered_names(run.tools, dropped=prompt.dropped)
+    specs = registry.specs(run.tools, names)
+    return int(messages) + estimate_overhead(run.instructions, specs)
+
+
+def _text_tokens(run: Run) -> int:
+    messages = Message.objects.filter(run_ref=run.pk, status="in_progress")
+    return sum(estimate_text(len(message.text().encode())) for message in messages)

@@ -1,0 +1,119 @@
+"""Which run of a thread starts next, and what its readers are told first."""
+
+from __future__ import annotations
+
+from copy import copy
+from datetime import timedelta
+from uuid import UUID
+
+from django.db.models import OuterRef, Subquery
+
+from chat import wire
+from chat.conf import conf
+from chat.models import Assistant, Message, Run, Thread
+from chat.runs.state.claims import Claim, unbegun_claims
+from chat.runs.state.create import insert_run
+from chat.runs.state.thread_end import append
+from chat.runs.state.turn import Announcement, Started
+from chat.runs.state.wake import wake
+from tenants import clock
+
+
+def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
+    """Start what has waited longest for a locked thread: a message that wants an answer, or a run.
+
+    One after the other, in their order. Where no assistant is left the run ends
+    with that, so that none waits for ever.
+    """
+    messages, runs = Message.objects.queued(), Run.objects.in_line()
+    here = {"thread": OuterRef("pk")}
+    waiting = (
+        Thread.objects.present()
+        .filter(pk=thread_id)
+        .annotate(
+            message=Subquery(messages.filter(**here).values("pk")[:1]),
+            run=Subquery(runs.filter(**here).values("pk")[:1]),
+        )
+        .values_list("message", "run")
+        .first()
+    )
+    if waiting is None or waiting == (None, None):
+        return None
+    message = messages.select_for_update(of=("self",)).filter(pk=waiting[0]).first()
+    run = runs.select_related("assistant").filter(pk=waiting[1]).first()
+    thread = Thread.objects.locked().get(pk=thread_id)
+    if message is not None and (run is None or message.created_at < run.created_at):
+        return _answer_message(thread, message, owner=owner)
+    return _begin_turn(thread, run, owner=owner) if run is not None else None
+
+
+def _answer_message(thread: Thread, message: Message, *, owner: UUID | None) -> Started | None:
+    assistant = (
+        Assistant.objects.filter(pk=message.assistant_id, enabled=True).first()
+        or Assistant.objects.offered().first()
+    )
+    thread.last_position += 1
+    message.position = thread.last_position
+    message.created_at = clock.now()
+    message.save(update_fields=["position", "created_at"])
+    thread.updated_at = message.created_at
+    thread.save(update_fields=["last_position", "updated_at"])
+    if assistant is not None:
+        message.assistant = assistant
+    assert message.sender is not None  # a message waits only where somebody sent it
+    run = insert_run(
+        thread,
+        assistant=assistant,
+        member_id=message.sender,
+        key_id=message.sender_key,
+        owner=owner,
+    )
+    return started(run, message=message)
+
+
+def _begin_turn(thread: Thread, run: Run, *, owner: UUID | None) -> Started | None:
+    """Let a run that waited begin: what it brings comes to the thread's end, its time begins."""
+    append(thread, run.additional_messages, sender=run.member_id, sender_key=run.key_id)
+    run.waiting, run.additional_messages = False, []
+    run.through_position = thread.last_position
+    run.owner, run.token = owner, 1 if owner else 0
+    run.expires_at = clock.now() + timedelta(seconds=conf.run_seconds)
+    run.save(
+        update_fields=[
+            "waiting",
+            "additional_messages",
+            "through_position",
+            "owner",
+            "token",
+            "expires_at",
+        ]
+    )
+    return started(run)
+
+
+def started(run: Run, *, message: Message | None = None, resumed: bool = False) -> Started | None:
+    """Return a claimed run with what its readers are told first.
+
+    An unclaimed one is left to any process, in the caller's transaction: None.
+    """
+    if run.owner is None:
+        wake(run.tenant_id, run.pk)
+        return None
+    claim = Claim.of(run)
+    unbegun_claims.note(claim)
+    announce: list[Announcement] = []
+    if message is not None:
+        announce.append(("thread.message.created", wire.message_object(message)))
+    rendered = wire.run_object(run)
+    if not resumed:
+        announce.append(("thread.run.created", rendered))
+    announce.append(("thread.run.queued", rendered))
+    return Started(
+        claim=claim,
+        thread_id=run.thread_id,
+        state=run.state,
+        seconds_left=(run.expires_at - clock.now()).total_seconds(),
+        announce=tuple(announce),
+        # The loop's own: the caller goes on with the row it has.
+        run=None if resumed else copy(run),
+    )

@@ -1,0 +1,344 @@
+"""Heartbeats, and take-over of lapsed runs: the worker's database side."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from chat import wire
+from chat.conf import conf
+from chat.models import (
+    Message,
+    Process,
+    Run,
+    RunStatus,
+    RunStep,
+    StepStatus,
+    Thread,
+    ToolCall,
+)
+from chat.models.reasons import Reason
+from chat.models.runs import CallStatus
+from chat.runs.endings import CANCELLED, EXPIRED, Ending, failed
+from chat.runs.state import queue, snapshots, transactions
+from chat.runs.state.claims import Claim, unbegun_claims
+from chat.runs.state.lifecycle import advance
+from chat.runs.state.lost_calls import meter_lost_call
+from chat.runs.state.turn import Announcement, Started, Turn
+from chat.runs.state.wake import wake
+from chat.tools import registry
+from tenants import clock
+from tenants.bulk_insert import insert_together
+from tenants.db import call_door
+from tenants.scope import tenant_scope
+
+log = structlog.get_logger(__name__)
+
+TAKE_OVER_AT_ONCE = 200
+KEEP_DEAD_PROCESSES = timedelta(hours=1)
+
+
+BEAT = """
+INSERT INTO chat_process (id, started_at, beat_at)
+VALUES (%s, clock_timestamp(), clock_timestamp())
+ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at RETURNING beat_at
+"""
+
+
+def beat(process_id: UUID) -> datetime:
+    """Write this process's heartbeat and return its time; forget processes that are long dead.
+
+    The time is the database's, as in every comparison with it: a host whose clock is wrong
+    neither looks dead nor takes others for dead.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(BEAT, [process_id])
+        beat_at: datetime = cursor.fetchone()[0]
+    Process.objects.filter(beat_at__lt=Now() - KEEP_DEAD_PROCESSES).delete()
+    return beat_at
+
+
+def leave(process_id: UUID) -> None:
+    """Remove this process: what it still owned is lapsed from now on."""
+    Process.objects.filter(id=process_id).delete()
+
+
+def free_claims(process_ids: Collection[UUID]) -> None:
+    """Let every process take over at once what these owned; call it of processes that ended.
+
+    Their writes stay fenced by the token, which grows with the next claim.
+    """
+    Process.objects.filter(id__in=process_ids).delete()
+    log.info("claims_freed", processes=len(process_ids))
+
+
+def release(claim: Claim, *, failed: bool, turn: Turn | None = None) -> None:
+    """Give a run back, for another process to take over at once.
+
+    `failed` counts it as a take-over: it could not be concluded here, and may not be elsewhere.
+    What the `turn` used and could not write down yet is recorded.
+    """
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        rows = Run.objects.active().filter(pk=claim.run_id, owner=claim.owner, token=claim.token)
+        totals = transactions.totals_of(turn) if turn is not None and turn.spent else {}
+        if rows.update(owner=None, takeovers=F("takeovers") + int(failed), **totals):
+            if turn is not None:
+                insert_together([transactions.usage_insert(turn)])
+            wake(claim.tenant_id, claim.run_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What became of a lapsed run: claimed (`started`), or ended, with the next one started.
+
+    `ended` is the wire object its readers are told. A `suspect` died with more
+    than one process: it may be what kills them.
+    """
+
+    tenant_id: UUID
+    thread_id: str
+    started: Started | None
+    ended: dict[str, Any] | None = None
+    suspect: bool = False
+
+
+def lapsed_runs() -> list[tuple[str, UUID]]:
+    """Return id and tenant of runs that nobody seems to execute, those due first."""
+    return [
+        (run_id, tenant_id)
+        for run_id, tenant_id in call_door("lapsed_runs", conf.lapse_seconds, TAKE_OVER_AT_ONCE)
+    ]
+
+
+def unattended_runs(process_id: UUID, *, known: Collection[str]) -> set[tuple[str, UUID]]:
+    """Return id and tenant of runs that name this process and are not among `known`."""
+    return set(call_door("owned_runs", process_id, list(known)))
+
+
+def take_over(
+    tenant_id: UUID, run_id: str, *, owner: UUID | None, suspects: bool = True
+) -> Taken | None:
+    """Claim one lapsed run for the process `owner`, or end it where it has no future.
+
+    None when it is not lapsed any more, or when it could go on but `owner` is
+    None: a process that takes no more runs leaves it to others. So it does
+    with a suspect unless `suspects`.
+    """
+    with tenant_scope(tenant_id), transaction.atomic():
+        run = _locked(run_id)
+        if run is None or not _is_lapsed(run):
+            return None
+        ending = _ending_of_lapsed(run)
+        if ending is not None:
+            following = end_row(run, ending, owner=owner, is_lost=True)
+            return Taken(
+                tenant_id=tenant_id,
+                thread_id=run.thread_id,
+                started=following,
+                ended=wire.run_object(run),
+            )
+        suspect = run.owner is not None and run.takeovers > 0
+        if owner is None or (suspect and not suspects):
+            return None
+        started = _claim_anew(run, owner) if run.token else _claim_first(run, owner)
+        return Taken(tenant_id=tenant_id, thread_id=run.thread_id, started=started, suspect=suspect)
+
+
+def take_up(tenant_id: UUID, run_id: str, *, owner: UUID) -> Started | None:
+    """Claim a run anew that names this process and that it does not execute; None when it ended."""
+    with tenant_scope(tenant_id), transaction.atomic():
+        run = _locked(run_id)
+        if run is None or run.owner != owner:
+            return None
+        if run.started_at is None:
+            return _claim_first(run, owner)
+        run.owner = None  # nothing died
+        return _claim_anew(run, owner)
+
+
+def _claim_first(run: Run, owner: UUID) -> Started | None:
+    """Claim a run that no process began: its readers have been told nothing of it."""
+    run.owner, run.token = owner, run.token + 1
+    run.save(update_fields=["owner", "token"])
+    asked = Message.objects.select_related("assistant").filter(
+        thread_id=run.thread_id, position=run.through_position, role="user"
+    )
+    return queue.started(run, message=asked.first())
+
+
+def _claim_anew(run: Run, owner: UUID) -> Started:
+    totals = meter_lost_call(run)
+    _close_interrupted_step(run)
+    if run.owner is not None:
+        # Its process died. One that gave it back did so for reasons of its own.
+        run.takeovers += 1
+    run.owner, run.token, run.retry_at = owner, run.token + 1, None
+    # Readers may have been told more state numbers than were stored.
+    run.state += 1000
+    run.save(update_fields=["owner", "token", "takeovers", "state", "retry_at", *totals])
+    log.warning("run_taken_over", run_id=run.pk, takeovers=run.takeovers)
+    claim = Claim.of(run)
+    unbegun_claims.note(claim)
+    return Started(
+        claim=claim,
+        thread_id=run.thread_id,
+        state=run.state,
+        seconds_left=(run.expires_at - clock.now()).total_seconds(),
+        announce=_ended(run),
+    )
+
+
+def _locked(run_id: str) -> Run | None:
+    """Lock thread, then run: the order everybody locks in."""
+    thread_id = Run.objects.filter(pk=run_id).values_list("thread_id", flat=True).first()
+    if thread_id is None:
+        return None
+    Thread.objects.locked().filter(pk=thread_id).first()
+    found: Run | None = (
+        Run.objects.active()
+        .select_related("thread", "assistant")
+        .select_for_update(of=("self",), no_key=True)
+        .filter(pk=run_id)
+        .first()
+    )
+    return found
+
+
+def _is_lapsed(run: Run) -> bool:
+    if run.expires_at < clock.now():
+        return True
+    if run.status == RunStatus.REQUIRES_ACTION:
+        return False
+    if run.owner is None:
+        return True
+    alive_since = Now() - timedelta(seconds=conf.lapse_seconds)
+    return not Process.objects.filter(id=run.owner, beat_at__gte=alive_since).exists()
+
+
+def _ending_of_lapsed(run: Run) -> Ending | None:
+    if run.status == RunStatus.CANCELLING or run.thread.deleted_at is not None:
+        return stopped(run)
+    if run.expires_at < clock.now():
+        waiting = ToolCall.objects.filter(run=run, status=CallStatus.WAITING)
+        waited = run.status == RunStatus.REQUIRES_ACTION and waiting.exists()
+        # A program that did not answer in time is like any other work that took too long.
+        return replace(EXPIRED, reason=Reason.APPROVAL_EXPIRED) if waited else EXPIRED
+    if run.takeovers >= conf.max_takeovers:
+        return failed(Reason.POISON)
+    return None
+
+
+def is_overdue(expires_at: datetime) -> bool:
+    """Tell whether a run's deadline passed so long ago that nobody is there to end it."""
+    return expires_at < clock.now() - timedelta(seconds=conf.lapse_seconds)
+
+
+def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, Started | None]:
+    """End a run by its deadline, in the caller's scope, transaction and lock of the thread."""
+    run: Run = Run.objects.select_related("thread", "assistant").get(pk=run_id)
+    ending = _ending_of_lapsed(run)
+    assert ending is not None
+    return run, end_row(run, ending, owner=owner, is_lost=True)
+
+
+def _close_interrupted_step(run: Run) -> None:
+    """Close what is to be repeated as a new step: its text leaves the prompt."""
+    now = clock.now()
+    Message.objects.filter(run_ref=run.pk, status="in_progress").update(
+        status="incomplete", incomplete_reason="run_failed", incomplete_at=now
+    )
+    RunStep.objects.filter(run=run, type="message_creation", status=StepStatus.IN_PROGRESS).update(
+        status=StepStatus.FAILED, ended_at=now
+    )
+
+
+def _ended(run: Run) -> tuple[Announcement, ...]:
+    """Return the ends of the run's messages and steps by its rows.
+
+    Its process may have stored one and died before it told anybody.
+    """
+    return tuple(
+        (entry.event, entry.data)
+        for entry in snapshots.events_of(run, registry.labels())
+        if entry.data["object"] != "thread.run" and entry.data["status"] != "in_progress"
+    )
+
+
+def end_row(
+    run: Run,
+    ending: Ending,
+    *,
+    owner: UUID | None,
+    turn: Turn | None = None,
+    is_lost: bool = False,
+) -> Started | None:
+    """End a run that no task executes, and start the next queued message.
+
+    What the `turn` of its last task used is recorded; where its process is lost,
+    an estimate of the call that was under way. Must run in the tenant's scope and a transaction.
+    """
+    now = clock.now()
+    Thread.objects.locked().get(pk=run.thread_id)
+    status = ending.status
+    if status == RunStatus.CANCELLED and run.status == RunStatus.IN_PROGRESS:
+        advance(run.pk, RunStatus.CANCELLING)
+    reason, waited = ending.reason or "", run.waiting
+    totals = transactions.totals_of(turn) if turn is not None else {}
+    fields = {"reason": reason, "ended_at": now, "owner": None, "waiting": False, **totals}
+    if not advance(run.pk, status, **fields):
+        return None
+    if turn is not None:
+        insert_together([transactions.usage_insert(turn)])
+    if is_lost and (totals := meter_lost_call(run, ended=status)):
+        Run.objects.filter(pk=run.pk).update(**totals)
+    for name, value in totals.items():
+        setattr(run, name, value)
+    run.status, run.reason, run.ended_at, run.waiting = status, reason, now, False
+    if waited:
+        return None  # another one has its turn
+    transactions.close_steps(run.pk, ending, now)
+    return queue.start_next_queued(run.thread_id, owner=owner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A run that was ended by its row: what readers are told, and the next queued run."""
+
+    rendered: dict[str, Any]
+    following: Started | None
+
+
+def stopped(run: Run) -> Ending:
+    """Return how a run ends that was asked to stop: with the reason it was given then."""
+    return replace(CANCELLED, reason=Reason(run.reason)) if run.reason else CANCELLED
+
+
+def end_cancelling(claim: Claim, *, turn: Turn | None = None) -> Ended | None:
+    """End a claimed run that was asked to stop between two writes of its process, its `turn`."""
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        run = _locked(claim.run_id)
+        if run is None or (run.owner, run.token) != (claim.owner, claim.token):
+            return None
+        if run.status != RunStatus.CANCELLING:
+            return None
+        following = end_row(run, stopped(run), owner=claim.owner, turn=turn)
+        return Ended(rendered=wire.run_object(run), following=following)
+
+
+def end_unloaded(claim: Claim, ending: Ending) -> Ended | None:
+    """End a claimed run whose execution never got as far as loading it."""
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        run = _locked(claim.run_id)
+        if run is None or (run.owner, run.token) != (claim.owner, claim.token):
+            return None
+        asked = stopped(run) if ending.status == RunStatus.CANCELLED else ending
+        following = end_row(run, asked, owner=claim.owner)
+        return Ended(rendered=wire.run_object(run), following=following)

@@ -1,0 +1,117 @@
+"""What the rows say of a thread and its runs: for readers of a run that is not live here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from chat import wire
+from chat.errors import NotFound
+from chat.models import Message, Run, RunStep, Thread, ToolCall
+from chat.runs.events import Entry
+from chat.runs.state.turn import STATE_MARGIN
+from chat.tools import registry
+from tenants.authentication import Principal
+from tenants.scope import tenant_scope
+
+# Rows hold a state number that is up to this far ahead of what readers were told.
+STATE_AHEAD = 2 * STATE_MARGIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Active:
+    """The active run of a thread, and the process that executes it, if one does."""
+
+    run: str
+    status: str
+    owner: UUID | None
+
+    @classmethod
+    def of(cls, run: Run) -> Active:
+        """Return what the row says."""
+        return cls(run=run.pk, status=run.status, owner=run.owner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredThread:
+    """A thread as its rows have it: objects of the wire, and each run's events."""
+
+    thread: dict[str, Any]
+    active_run: dict[str, Any] | None
+    events: tuple[Entry, ...]
+    active: Active | None
+
+
+def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> StoredThread:
+    """Return a thread, its active run, and the stored events of `run_id` and of the active run.
+
+    Raises:
+        NotFound: for an unknown thread.
+    """
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        thread = Thread.objects.for_principal(principal).filter(pk=thread_id).first()
+        if thread is None:
+            raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
+        runs = Run.objects.filter(thread=thread).select_related("assistant")
+        active = runs.active().first()
+        wanted = [] if run_id is None else list(runs.filter(pk=run_id))
+        if active is not None and active not in wanted:
+            wanted.append(active)
+        labels = registry.labels()
+        events = tuple(event for run in wanted for event in events_of(run, labels))
+        calls = list(ToolCall.objects.filter(run=active)) if active else []
+        return StoredThread(
+            thread=wire.thread_object(thread),
+            active_run=wire.run_object(active, calls=calls, labels=labels) if active else None,
+            events=events,
+            active=Active.of(active) if active else None,
+        )
+
+
+def read_active(tenant_id: UUID, thread_id: str) -> Active | None:
+    """Return the active run of a thread that somebody reads already."""
+    with tenant_scope(tenant_id), transaction.atomic():
+        run = Run.objects.active().filter(thread_id=thread_id).first()
+        return Active.of(run) if run else None
+
+
+def read_runs(tenant_id: UUID, thread_id: str, run_ids: Collection[str]) -> tuple[Entry, ...]:
+    """Return the stored events of runs of a thread that somebody reads already."""
+    with tenant_scope(tenant_id), transaction.atomic():
+        rows = Run.objects.filter(thread_id=thread_id, pk__in=run_ids)
+        labels = registry.labels()
+        runs = rows.select_related("assistant").order_by("created_at", "id")
+        return tuple(event for run in runs for event in events_of(run, labels))
+
+
+def events_of(run: Run, labels: dict[str, str]) -> list[Entry]:
+    """Return a run's stored state as events: its items whole, then its status."""
+    calls = list(ToolCall.objects.filter(run=run).order_by("round", "index"))
+    messages = {
+        message.pk: message
+        for message in Message.objects.filter(run_ref=run.pk).select_related("assistant")
+    }
+    active = run.is_active
+    state = max(0, run.state - STATE_AHEAD) if active else run.state
+    entries: list[Entry] = []
+
+    def add(event: str, data: dict[str, Any]) -> None:
+        entries.append(Entry(run.pk, state, event, data, approximate=active))
+
+    for step in RunStep.objects.filter(run=run).order_by("index"):
+        message = messages.get(step.message_id or "")
+        if message is not None:
+            body = wire.message_object(message)
+            add(f"thread.message.{message.status}", body)
+        own = [call for call in calls if call.step_id == step.pk]
+        body = wire.step_object(step, run=run, calls=own, labels=labels)
+        add(f"thread.run.step.{step.status}", body)
+    add(
+        f"thread.run.{run.status}",
+        wire.run_object(run, calls=calls if active else (), labels=labels),
+    )
+    return entries

@@ -1,0 +1,432 @@
+"""The database phases of a run: each function is one transaction in the run's tenant.
+
+Every write names the claim; one that has lapsed raises ClaimLapsed and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from chat.conf import conf
+from chat.models import (
+    Message,
+    Run,
+    RunStatus,
+    RunStep,
+    StepStatus,
+    Thread,
+    ThreadMapping,
+    ToolCall,
+    UsageOutcome,
+)
+from chat.models.reasons import Reason
+from chat.models.runs import CallStatus
+from chat.runs import upstreams
+from chat.runs.billing import prices, tenant_policy_cache
+from chat.runs.billing.limits import Budget, budget_left, output_limit, over_limit, prompt_tokens
+from chat.runs.citations.markers import file_paths
+from chat.runs.endings import CANCELLED, Ending, OutputLimit, failed, incomplete
+from chat.runs.prompt.build import Prompt, build_prompt
+from chat.runs.prompt.history import History
+from chat.runs.state.claims import Claim, ClaimLapsed, fenced_update
+from chat.runs.state.drafts import draft_is_stored, inserts_of, take_place
+from chat.runs.state.lifecycle import advance
+from chat.runs.state.queue import start_next_queued
+from chat.runs.state.turn import Draft, Started, Turn
+from chat.tools import code_interpreter, dispatch
+from chat.tools.code_files import Input
+from tenants.authentication import Principal, principal_for_run
+from tenants.bulk_insert import Insert, insert_together
+from tenants.scope import tenant_scope
+
+TOTALS = ("prompt_tokens", "completion_tokens", "cached_tokens", "usage_estimated")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A claimed run, ready for its first round here."""
+
+    run: Run
+    position: int
+    index: int
+    calls: tuple[ToolCall, ...]
+    # Those of closed steps after the run's last whole message.
+    unshown: tuple[ToolCall, ...]
+    open_step: RunStep | None
+    mapping: ThreadMapping | None
+
+    @classmethod
+    def fresh(cls, run: Run) -> Loaded:
+        """Return a run that was just inserted: nothing of it is stored but its row."""
+        position = run.through_position + 1
+        return cls(
+            run=run,
+            position=position,
+            index=0,
+            calls=(),
+            unshown=(),
+            open_step=None,
+            mapping=None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What one model round needs."""
+
+    principal: Principal
+    history: History
+    prompt: Prompt
+    limit: OutputLimit | None
+    # What is left of the tenant's cost limit, None where it set none.
+    budget: Budget | None = None
+    # What the run's code may read, None where it may run none.
+    code_files: list[Input] | None = None
+
+
+def load(claim: Claim) -> Loaded:
+    """Read a claimed run and move it from queued to in progress."""
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        run = (
+            Run.objects.active()
+            .select_related("thread", "assistant")
+            .filter(pk=claim.run_id, owner=claim.owner, token=claim.token)
+            .first()
+        )
+        if run is None:
+            raise ClaimLapsed(claim.run_id)
+        if run.status == RunStatus.QUEUED:
+            _note(run, _move_on(claim, run))
+        fresh = run.token == 1 and run.rounds == 0
+        steps = [] if fresh else list(RunStep.objects.filter(run=run).order_by("index"))
+        calls = [] if fresh else list(ToolCall.objects.filter(run=run).order_by("round", "index"))
+        still_open = [step for step in steps if step.status == StepStatus.IN_PROGRESS]
+        return Loaded(
+            run=run,
+            position=run.thread.last_position + 1,
+            index=len(steps),
+            calls=tuple(calls),
+            unshown=tuple(_unshown(steps, calls)),
+            open_step=still_open[-1] if still_open else None,
+            mapping=ThreadMapping.objects.filter(thread=run.thread, upstream=run.upstream).first()
+            if upstreams.keeps_conversations(run.upstream)
+            else None,
+        )
+
+
+def _unshown(steps: Sequence[RunStep], calls: Sequence[ToolCall]) -> Iterator[ToolCall]:
+    whole = [s.index for s in steps if s.message_id and s.status == StepStatus.COMPLETED]
+    later = {
+        step.pk
+        for step in steps
+        if step.index > max(whole, default=-1) and step.status == StepStatus.COMPLETED
+    }
+    return (call for call in calls if call.step_id in later)
+
+
+def _move_on(claim: Claim, run: Run) -> dict[str, Any]:
+    """Move a queued run to in progress, unless it is cancelled already, and return what it is now.
+
+    Raises:
+        ClaimLapsed: when it is this process's no longer.
+    """
+    started = run.started_at or timezone.now()
+    if advance(run.pk, RunStatus.IN_PROGRESS, claim=claim, started_at=started):
+        return {"status": RunStatus.IN_PROGRESS, "started_at": started}
+    claimed = Run.objects.active().filter(pk=run.pk, owner=claim.owner, token=claim.token)
+    found = claimed.values("status", "started_at").first()
+    if found is None:
+        raise ClaimLapsed(run.pk)
+    return dict(found)
+
+
+def _note(run: Run, fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(run, name, value)
+
+
+def principal_of(claim: Claim, run: Run) -> Principal | None:
+    """Return the run's stored principal as it stands now, None where access has ended."""
+    with tenant_scope(claim.tenant_id), transaction.atomic():
+        return principal_for_run(claim.tenant_id, run.member_id, run.key_id)
+
+
+def begin_round(turn: Turn, *, synced_through: int | None) -> Round | Ending:
+    """Check the run's principal and limits as they are now, and build its prompt."""
+    moved: dict[str, Any] = {}
+    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        if turn.run.status == RunStatus.QUEUED:
+            moved = _move_on(turn.claim, turn.run)
+        if moved.get("status", turn.run.status) == RunStatus.CANCELLING:
+            return CANCELLED
+        plan = _plan_round(turn, synced_through)
+    _note(turn.run, moved)
+    return plan
+
+
+def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
+    claim, run = turn.claim, turn.run
+    principal = principal_for_run(claim.tenant_id, run.member_id, run.key_id)
+    if principal is None:
+        return failed(Reason.ACCESS_ENDED)
+    if not run.model:
+        return failed(Reason.NO_ASSISTANT)
+    if not conf.has_upstream(run.upstream):
+        return failed(Reason.UPSTREAM_REMOVED)
+    if turn.open_step is not None and turn.open_step.status == StepStatus.IN_PROGRESS:
+        fenced_update(claim, rounds=turn.rounds)
+        turn.open_step.status = StepStatus.COMPLETED
+        turn.open_step.ended_at = timezone.now()
+        turn.open_step.save(update_fields=["status", "ended_at"])
+    policy = tenant_policy_cache.policy()
+    over = over_limit(turn, policy)
+    if over is not None:
+        return over
+    budget = budget_left(turn, policy)
+    if isinstance(budget, Ending):
+        return budget
+    history = turn.history or History.of(run)
+    prompt = build_prompt(history, synced_through=synced_through)
+    if run.max_prompt_tokens and prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
+        return incomplete(Reason.MAX_PROMPT_TOKENS)
+    return Round(
+        principal=principal,
+        history=history,
+        prompt=prompt,
+        limit=output_limit(turn, policy),
+        budget=budget,
+        code_files=code_interpreter.files_of(principal, run),
+    )
+
+
+def totals_of(turn: Turn) -> dict[str, Any]:
+    """Return the run's totals with what was spent since; failed attempts are not in them."""
+    run = turn.run
+    counted = [spent for spent in turn.spent if spent.outcome != UsageOutcome.FAILED]
+    used = [spent.usage for spent in counted]
+    return {
+        "prompt_tokens": run.prompt_tokens + sum(usage.input_tokens for usage in used),
+        "completion_tokens": run.completion_tokens + sum(usage.output_tokens for usage in used),
+        "cached_tokens": run.cached_tokens + sum(usage.cached_tokens for usage in used),
+        "usage_estimated": run.usage_estimated or any(spent.estimated for spent in counted),
+    }
+
+
+def note_spent(turn: Turn, totals: dict[str, Any]) -> None:
+    """Take over the run's new totals, once they are committed with what was spent."""
+    _note(turn.run, totals)
+    turn.spent.clear()
+
+
+def record_calls(
+    turn: Turn, principal: Principal, step: RunStep, proposed: Sequence[dispatch.ProposedCall]
+) -> list[ToolCall]:
+    """Commit the answer's text, its tool `step` and the ledger rows, before any call runs."""
+    try:
+        with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+            calls, totals = _record_calls(turn, principal, step, proposed)
+    except IntegrityError:
+        # Committed before, and the connection lost with the answer.
+        calls, totals = _recorded(turn, step)
+    note_spent(turn, totals)
+    turn.open_step = step
+    return calls
+
+
+def _record_calls(
+    turn: Turn, principal: Principal, step: RunStep, proposed: Sequence[dispatch.ProposedCall]
+) -> tuple[list[ToolCall], dict[str, Any]]:
+    if turn.draft is not None:
+        take_place(turn.draft)
+    totals = totals_of(turn)
+    changes = {"rounds": turn.rounds, "state": turn.state_to_store, "retry_at": None, **totals}
+    fenced_update(turn.claim, **changes)
+    beside = [usage_insert(turn), Insert(rows=[step])]
+    if turn.draft is not None:
+        _link_files(turn.draft)
+        turn.draft.settle(step.created_at, message_reason="", step_status=StepStatus.COMPLETED)
+        beside += inserts_of(turn.draft)
+    context = dispatch.CallContext(principal=principal, run=turn.run, step=step)
+    return dispatch.prepare(context, proposed, beside=beside), totals
+
+
+def usage_insert(turn: Turn) -> Insert:
+    """Return the rows of what the turn's model calls used since the last write."""
+    return Insert(rows=prices.usage_rows(turn.run, turn.spent))
+
+
+def _link_files(draft: Draft) -> None:
+    """Note which files of code the text has links to."""
+    files, thread = draft.made.files, draft.message.thread_id
+    draft.links = file_paths(draft.text, files, thread_id=thread)
+
+
+def _recorded(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dict[str, Any]]:
+    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        calls = list(ToolCall.objects.filter(step=step).order_by("index"))
+        totals = Run.objects.values(*TOTALS).get(pk=turn.run.pk)
+    if not calls:
+        raise ClaimLapsed(turn.run.pk)
+    return calls, totals
+
+
+def supersede_draft(turn: Turn, draft: Draft) -> None:
+    """Close a draft that broke off and whose step is to be repeated as a new one."""
+    draft.settle(timezone.now(), message_reason="run_failed", step_status=StepStatus.FAILED)
+    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        totals = totals_of(turn)
+        take_place(draft)
+        if draft_is_stored(draft):
+            fenced_update(turn.claim, state=turn.state_to_store)
+            totals = Run.objects.values(*TOTALS).get(pk=turn.run.pk)
+        else:
+            turn.count_tokens(draft.step)
+            fenced_update(turn.claim, state=turn.state_to_store, **totals)
+            insert_together([usage_insert(turn), *inserts_of(draft)])
+    note_spent(turn, totals)
+
+
+def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
+    """Let the run wait for somebody: no process holds it meanwhile."""
+    deadline = max(call.approval_expires_at or turn.run.expires_at for call in waiting)
+    try:
+        with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+            totals = _move(turn, RunStatus.REQUIRES_ACTION, owner=None, expires_at=deadline)
+            insert_together([usage_insert(turn)])
+    except ClaimLapsed:
+        totals = _written_before(turn, RunStatus.REQUIRES_ACTION, owner=None)
+        del totals["reason"]
+    note_spent(turn, totals)
+    turn.run.status, turn.run.expires_at = RunStatus.REQUIRES_ACTION, deadline
+
+
+def finish(turn: Turn, ending: Ending) -> Started | None:
+    """Write message, steps, usage and final status, and start the next queued message.
+
+    One transaction; returns the next run, claimed for this process, if any.
+    """
+    run, now = turn.run, timezone.now()
+    try:
+        with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+            reason, totals, following = _finish(turn, ending, now)
+    except ClaimLapsed:
+        totals = _written_before(turn, ending.status, owner=turn.claim.owner)
+        # The next run, if any, is found by the look for what nobody executes.
+        reason, following = totals.pop("reason"), None
+    note_spent(turn, totals)
+    run.status, run.reason, run.ended_at = ending.status, reason, now
+    return following
+
+
+def _finish(
+    turn: Turn, ending: Ending, now: datetime
+) -> tuple[str, dict[str, Any], Started | None]:
+    run = turn.run
+    # The thread first: everybody locks in this order.
+    position = _lock_thread(turn)
+    reason = _reason_of(run.pk, ending)
+    totals = _move(turn, ending.status, reason=reason, ended_at=now)
+    inserts = [usage_insert(turn)]
+    if turn.draft is not None:
+        turn.count_tokens(turn.draft.step)
+        _link_files(turn.draft)
+        turn.draft.settle(now, message_reason=ending.message_reason, step_status=ending.step_status)
+        inserts += inserts_of(turn.draft)
+    insert_together(inserts)
+    if turn.open_step is not None:
+        close_steps(run.pk, ending, now)
+    _sync_mapping(turn, ending, position)
+    return reason, totals, start_next_queued(run.thread_id, owner=turn.claim.owner)
+
+
+def _move(turn: Turn, status: RunStatus, **fields: Any) -> dict[str, Any]:
+    """Move the claimed run to `status` and return its new totals; usage is the caller's to insert.
+
+    Raises:
+        ClaimLapsed: when it is this process's no longer, or has moved already.
+    """
+    totals = totals_of(turn)
+    changes = {"rounds": turn.rounds, "state": turn.state_to_store, "retry_at": None}
+    if not advance(turn.claim.run_id, status, claim=turn.claim, **changes, **totals, **fields):
+        raise ClaimLapsed(turn.claim.run_id)
+    return totals
+
+
+def _written_before(turn: Turn, status: RunStatus, *, owner: UUID | None) -> dict[str, Any]:
+    """Return totals and reason of a run that has the status already.
+
+    Nobody else gives it one under this claim: it was committed before, and the
+    connection lost with the answer.
+
+    Raises:
+        ClaimLapsed: when the run has gone another way.
+    """
+    with tenant_scope(turn.claim.tenant_id), transaction.atomic():
+        rows = Run.objects.filter(pk=turn.run.pk, token=turn.claim.token)
+        found = rows.filter(owner=owner, status=status).values(*TOTALS, "reason").first()
+    if found is None:
+        raise ClaimLapsed(turn.run.pk)
+    return dict(found)
+
+
+def _reason_of(run_id: str, ending: Ending) -> str:
+    """Return why a run ends: a stopped one as whoever stopped it said, in whichever process."""
+    asked = ""
+    if ending.status == RunStatus.CANCELLED:
+        asked = Run.objects.filter(pk=run_id).values_list("reason", flat=True).first() or ""
+    return asked or ending.reason or ""
+
+
+def _lock_thread(turn: Turn) -> int:
+    """Lock the run's thread by giving the draft its place, and return the last position."""
+    threads = Thread.objects.filter(pk=turn.run.thread_id)
+    if turn.draft is not None and turn.draft.message.position is not None:
+        threads.update(last_position=turn.draft.message.position)
+        return turn.draft.message.position
+    thread: Thread = threads.locked().get()
+    return thread.last_position
+
+
+def close_steps(run_id: str, ending: Ending, now: datetime) -> None:
+    """Close whatever a run left open: messages, steps and tool calls.
+
+    A started call whose tool does more than read has an unknown outcome.
+    """
+    Message.objects.filter(run_ref=run_id, status="in_progress").update(
+        status="incomplete",
+        incomplete_reason=ending.message_reason or "run_failed",
+        incomplete_at=now,
+    )
+    # Calls before steps, as a call that ends locks them.
+    calls = ToolCall.objects.filter(run_id=run_id, ended_at=None)
+    calls.filter(status=CallStatus.STARTED).exclude(effect="read").update(
+        status=CallStatus.OUTCOME_UNKNOWN, ended_at=now
+    )
+    calls.update(status=CallStatus.CANCELLED, ended_at=now)
+    RunStep.objects.filter(run_id=run_id, status=StepStatus.IN_PROGRESS).update(
+        status=ending.step_status, ended_at=now
+    )
+
+
+def _sync_mapping(turn: Turn, ending: Ending, position: int) -> None:
+    if turn.conversation is None:
+        return
+    mappings = ThreadMapping.objects.filter(
+        thread_id=turn.run.thread_id, upstream=turn.run.upstream
+    )
+    if ending.status != RunStatus.COMPLETED:
+        # What the server kept of a cut answer is not what the thread shows: rebuild next time.
+        mappings.delete()
+        return
+    ThreadMapping.objects.update_or_create(
+        thread_id=turn.run.thread_id,
+        upstream=turn.run.upstream,
+        defaults={"external_id": turn.conversation, "synced_through": position},
+    )

@@ -1,0 +1,27 @@
+"""Where the bytes of files are, in Django's names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def file_storage(
+    *, bucket: str, endpoint: str, region: str, access_key: str, secret_key: str
+) -> dict[str, Any]:
+    """Return the entry of STORAGES for files: a bucket where one is named, else a folder.
+
+    Keys left out are found as the AWS tools find them: in a profile, or the machine's role.
+    """
+    if not bucket:
+        return {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+    options = {
+        "bucket_name": bucket,
+        "endpoint_url": endpoint,
+        "region_name": region,
+        "access_key": access_key,
+        "secret_key": secret_key,
+    }
+    return {
+        "BACKEND": "config.backends.object_storage.ObjectStorage",
+        "OPTIONS": {name: value for name, value in options.items() if value},
+    }

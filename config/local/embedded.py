@@ -1,0 +1,445 @@
+"""The embedded PostgreSQL: one cluster per data folder, on a private socket, with passwords.
+
+Below the data folder:
+
+    database.json        the passwords of the three login roles, mode 0600
+    database.lock        held while the server is started or stopped
+    database.users       shared by every process that uses the server; the last one stops it
+    postgres/            mode 0700, owned by the account the server runs as
+        data/            the cluster   server.log   run/ the socket
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+import psycopg
+
+from config.local.database_roles import (
+    APP,
+    OWNER,
+    access_statements,
+    content_statements,
+    role_statements,
+)
+from config.local.postgres_programs import (
+    MAJOR,
+    Account,
+    EmbeddedError,
+    Programs,
+    make_data_dir,
+    packaged_programs,
+    reachable,
+    server_account,
+)
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+SUPERUSER = "atrium_superuser"
+MAIN, TEMPLATE = "atrium", "atrium_template"
+START_SECONDS = 120
+STOP_SECONDS = 30
+ORPHAN_SECONDS = 30
+_SOCKET_NAME = ".s.PGSQL.5432"
+_LONGEST_SOCKET_PATH = 103  # the shorter limit of Linux (107) and macOS (103)
+
+_CONFIGURATION = """\
+# Written by Atrium at every start.
+listen_addresses = ''
+unix_socket_directories = '{socket_dir}'
+unix_socket_permissions = 0700
+password_encryption = 'scram-sha-256'
+max_connections = 200
+shared_buffers = '128MB'
+log_min_messages = warning
+log_checkpoints = off
+# Failed statements and their details may hold what people wrote.
+log_min_error_statement = panic
+log_error_verbosity = terse
+log_timezone = 'UTC'
+timezone = 'UTC'
+{recovery}{durability}"""
+# After a crash the whole file system is synced at once, not each file of the folder.
+_RECOVERY = "recovery_init_sync_method = syncfs\n" if sys.platform == "linux" else ""
+_NOT_DURABLE = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+_AUTHENTICATION = "# Written by Atrium at every start.\n" + "".join(
+    f"local all {role} scram-sha-256\n" for role in (SUPERUSER, OWNER, APP)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A database cluster below a data folder. Its functions raise EmbeddedError."""
+
+    data_dir: Path
+    programs: Programs
+    socket_dir: Path
+    passwords: dict[str, str]
+
+    @property
+    def home(self) -> Path:
+        """The folder that the server's account owns."""
+        return self.data_dir / "postgres"
+
+    @property
+    def data(self) -> Path:
+        """The cluster's files."""
+        return self.home / "data"
+
+    def url(self, role: str, db: str = MAIN) -> str:
+        """Return a connection address with the role's password."""
+        password = self.passwords[role]
+        return f"postgresql://{role}:{password}@/{db}?host={quote(str(self.socket_dir))}"
+
+    def app_url(self, db: str = MAIN) -> str:
+        """Return the address for the serving role."""
+        return self.url(APP, db)
+
+    def owner_url(self, db: str = MAIN) -> str:
+        """Return the address for the role that migrates."""
+        return self.url(OWNER, db)
+
+    def superuser_connect(self, db: str = "postgres") -> Connection:
+        """Return a connection in autocommit mode as the superuser."""
+        return psycopg.connect(self.url(SUPERUSER, db), autocommit=True)
+
+    def execute(self, statements: list[str], *, db: str = "postgres") -> None:
+        """Run statements one by one as the superuser."""
+        with self.superuser_connect(db) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def create_database(self, name: str, template: str | None = None) -> None:
+        """Make a database that atrium_owner owns, from our template or another one."""
+        self.execute(
+            [
+                f'CREATE DATABASE "{name}" OWNER {OWNER} TEMPLATE "{template or TEMPLATE}"',
+                *access_statements(name),
+            ]
+        )
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database with everybody in it; a missing one is fine."""
+        self.execute([f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'])
+
+    def is_running(self) -> bool:
+        """Tell whether the server is up, left over from another process or not."""
+        return self.postmaster() is not None
+
+    def postmaster(self) -> int | None:
+        """Return the server's process id, None when no server runs on these files."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if _is_postgres(pid) else None
+
+    def stop(self) -> None:
+        """Stop the server and wait for it; a server that is not running is fine."""
+        with _locked(self.data_dir):
+            self._stop()
+
+    def _stop(self) -> None:
+        for how in (signal.SIGINT, signal.SIGQUIT):  # fast shutdown, then immediate
+            pid = self.postmaster()
+            if pid is None:
+                return
+            os.kill(pid, how)
+            if _waited(lambda: self.postmaster() is None, STOP_SECONDS):
+                return
+        raise EmbeddedError(f"The database in {self.data_dir} does not stop: see {self._log}.")
+
+    def start(self, *, durable: bool = True) -> None:
+        """Start the server and wait until it answers; a running server is left as it is."""
+        if self.postmaster() is not None:
+            return
+        crashed = self._clear_stale_file()
+        self._configure(durable=durable)
+        # The children of a killed server need a moment to notice; until then it refuses.
+        deadline = time.monotonic() + (ORPHAN_SECONDS if crashed else 0)
+        while not self._try_start():
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"The database does not start: see {self._log}.")
+            time.sleep(0.1)
+
+    def _clear_stale_file(self) -> bool:
+        """Tell whether a killed server left its file, and remove one that would mislead.
+
+        PostgreSQL sees to a file whose process is gone; it refuses where the number belongs
+        to another process by now, even to one that is no database.
+        """
+        file = self.data / "postmaster.pid"
+        if not file.exists():
+            return False
+        number = file.read_text().split("\n", 1)[0]
+        if number.isdigit() and _is_alive(int(number)):
+            file.unlink()
+        return True
+
+    def _try_start(self) -> bool:
+        try:
+            self.programs.run(
+                *("pg_ctl", "start", "-w", "-s", "-t", str(START_SECONDS)),
+                *("-D", self.data, "-l", self._log),
+            )
+        except EmbeddedError:
+            return False
+        return True
+
+    @property
+    def _log(self) -> Path:
+        return self.home / "server.log"
+
+    def _configure(self, *, durable: bool) -> None:
+        settings = _CONFIGURATION.format(
+            socket_dir=self.socket_dir,
+            recovery=_RECOVERY,
+            durability="" if durable else _NOT_DURABLE,
+        )
+        for name, text in (("postgresql.conf", settings), ("pg_hba.conf", _AUTHENTICATION)):
+            path = self.data / name
+            if not path.exists() or path.read_text() != text:
+                self._write(path, text)
+
+    def _write(self, path: Path, text: str) -> None:
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(text)
+        self.programs.account.give(path)
+
+    def _initialise(self, *, durable: bool) -> None:
+        """Make the files of a new cluster; an interrupted attempt leaves nothing behind."""
+        partial = self.home / "data.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        password = self.home / "superuser.password"
+        self._write(password, self.passwords[SUPERUSER])
+        try:
+            self.programs.run(
+                *("initdb", "-D", partial, "-U", SUPERUSER, "--pwfile", password),
+                *("--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums"),
+                *("--no-instructions", *_locale(self.programs.major)),
+                *(() if durable else ("--no-sync",)),
+            )
+        finally:
+            password.unlink()
+        partial.rename(self.data)
+
+    def _prepare_databases(self) -> None:
+        """Make roles, the template and the main database; safe to run again when interrupted."""
+        roles = role_statements(
+            owner_password=self.passwords[OWNER], app_password=self.passwords[APP]
+        )
+        closed = [
+            f"REVOKE ALL ON DATABASE {name} FROM PUBLIC" for name in ("postgres", "template1")
+        ]
+        self.execute([*roles, *closed])
+        with self.superuser_connect() as connection:
+            rows = connection.execute("SELECT datname FROM pg_database").fetchall()
+        present = {row[0] for row in rows}
+        if TEMPLATE not in present:
+            self.execute([f"CREATE DATABASE {TEMPLATE} OWNER {OWNER} TEMPLATE template0"])
+        self.execute([f"REVOKE ALL ON DATABASE {TEMPLATE} FROM PUBLIC"])
+        self.execute(content_statements(), db=TEMPLATE)
+        if MAIN not in present:
+            self.create_database(MAIN)
+        self.execute(access_statements(MAIN))
+        self._write(self.prepared, "")
+
+    @property
+    def prepared(self) -> Path:
+        """The mark of a cluster that has its roles and databases."""
+        return self.home / "prepared"
+
+
+def ensure_running(data_dir: Path | str, *, durable: bool = True) -> Cluster:
+    """Return the cluster below `data_dir`, made and started where needed.
+
+    A server left over from a killed process is used as it is. `durable=False` is for tests:
+    nothing waits for the disk, and a power cut may destroy the files. Raises EmbeddedError.
+    """
+    place = Path(data_dir).resolve()
+    make_data_dir(place)
+    with _locked(place):
+        cluster = _opened(place)
+        if not (cluster.data / "PG_VERSION").exists():
+            cluster._initialise(durable=durable)
+        cluster.start(durable=durable)
+        if not cluster.prepared.exists():
+            cluster._prepare_databases()
+        return cluster
+
+
+def locate(data_dir: Path | str) -> Cluster | None:
+    """Return the cluster below `data_dir` without starting it, None when there is none."""
+    place = Path(data_dir).resolve()
+    if not (place / "postgres" / "data" / "PG_VERSION").exists():
+        return None
+    return _opened(place)
+
+
+def lends(data_dir: Path | str, url: str) -> bool:
+    """Tell whether `url` is the serving role's address of the cluster below `data_dir`."""
+    cluster = locate(data_dir)
+    return cluster is not None and cluster.app_url() == url
+
+
+def open_any_major(data_dir: Path | str) -> Cluster | None:
+    """Like `locate`, with the programs of whichever version made the files."""
+    place = Path(data_dir).resolve()
+    if not (place / "postgres" / "data" / "PG_VERSION").exists():
+        return None
+    return _opened(place, any_major=True)
+
+
+@contextmanager
+def running(data_dir: Path | str, *, durable: bool = True) -> Iterator[Cluster]:
+    """Use the cluster; the last process that leaves stops it, unless `keep_running` was asked."""
+    place = Path(data_dir).resolve()
+    make_data_dir(place)
+    with (place / "database.users").open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        cluster = ensure_running(place, durable=durable)
+        try:
+            yield cluster
+        finally:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass  # somebody else still uses the server
+            else:
+                if not keeps_running(cluster):
+                    cluster.stop()
+
+
+def keep_running(cluster: Cluster, *, keep: bool) -> None:
+    """Say whether the server outlives the processes that use it (`manage.py db start`)."""
+    mark = cluster.data_dir / "database.keep"
+    if keep:
+        mark.touch()
+    else:
+        mark.unlink(missing_ok=True)
+
+
+def keeps_running(cluster: Cluster) -> bool:
+    """Tell whether `keep_running` is in force."""
+    return (cluster.data_dir / "database.keep").exists()
+
+
+def _opened(data_dir: Path, *, any_major: bool = False) -> Cluster:
+    account = server_account()
+    home = data_dir / "postgres"
+    if not reachable(home, account):
+        raise EmbeddedError(
+            f"The database's system account cannot reach {data_dir}, and Atrium opens no private "
+            "folder for it: set ATRIUM_DATA_DIR to a place outside."
+        )
+    if not home.exists():
+        home.mkdir(mode=0o700)
+        account.give(home)
+    version = home / "data" / "PG_VERSION"
+    major = int(version.read_text()) if version.exists() else MAJOR
+    if major != MAJOR and not any_major:
+        raise EmbeddedError(
+            f"The database in {data_dir} was made by PostgreSQL {major}: run "
+            f"`manage.py db upgrade` to take it to {MAJOR}."
+        )
+    return Cluster(
+        data_dir=data_dir,
+        programs=packaged_programs(data_dir, account, major=major),
+        socket_dir=_socket_dir(home, account),
+        passwords=_passwords(data_dir / "database.json"),
+    )
+
+
+def _passwords(path: Path) -> dict[str, str]:
+    """Return the roles' passwords, made at the first call."""
+    if path.exists():
+        kept: dict[str, str] = json.loads(path.read_text())
+        return kept
+    made = {role: secrets.token_urlsafe(24) for role in (SUPERUSER, OWNER, APP)}
+    partial = path.with_name(f".{path.name}")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        json.dump(made, file)
+    partial.rename(path)
+    return made
+
+
+def _socket_dir(home: Path, account: Account) -> Path:
+    """Return a folder of mode 0700 whose path leaves room for the socket's name."""
+    folder = home / "run"
+    if len(os.fsencode(folder / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH:
+        mark = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+        folder = Path("/tmp") / f"atrium-{mark}"  # nosec B108 - owner and mode are checked below
+    try:
+        folder.mkdir(mode=0o700)
+        account.give(folder)
+    except FileExistsError:
+        status = folder.lstat()
+        owner = os.geteuid() if account.uid is None else account.uid
+        private = stat.S_ISDIR(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o700
+        if status.st_uid != owner or not private:
+            raise EmbeddedError(f"The folder {folder} is not ours: remove it.") from None
+    return folder
+
+
+def _locale(major: int) -> tuple[str, ...]:
+    if major < 17:  # the provider that needs no operating system came with 17
+        return ("--locale=C.UTF-8",)
+    return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+
+
+def _is_alive(pid: int) -> bool:
+    """Tell whether a process has this id; a zombie counts."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _is_postgres(pid: int) -> bool:
+    """Tell whether a live process (no zombie) with this id is a PostgreSQL server."""
+    if not _is_alive(pid):
+        return False
+    if not Path("/proc/self/stat").exists():  # no /proc: trust the number
+        return True
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    name, _, rest = status.partition("(")[2].rpartition(")")
+    return name == "postgres" and not rest.strip().startswith("Z")
+
+
+def _waited(done: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    with (data_dir / "database.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,304 @@
+"""What `manage.py up` does once the environment stands: prepare, serve, stop cleanly.
+
+The server is a child process with the application's credentials only. It is restarted when
+it dies by itself, told to end when this process does (even by SIGKILL), and drained first at
+Ctrl-C and SIGTERM; the database goes last, with the environment of `config.local.environment`.
+An embedded database that dies by itself is started again, and the server finds it again by itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import http.client
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from uuid import UUID, uuid4
+
+import psycopg
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.checks import Tags, run_checks
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+
+from config.local import embedded, prewarmed
+from config.local.postgres_programs import EmbeddedError, make_data_dir
+
+READY_SECONDS = 120
+STEADY_SECONDS = 60
+LONGEST_PAUSE = 30.0
+DATABASE_LOOK_SECONDS = 0.5
+ASK_SECONDS = 0.5  # of a model server, which is on this machine
+LARGEST_FRAME = 1_048_576
+MAX_PREDECESSORS = 100
+MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
+
+
+def reach_databases() -> None:
+    """Raise CommandError naming the first variable whose server does not answer."""
+    for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
+        if address := os.environ.get(name):
+            try:
+                psycopg.connect(address, connect_timeout=5).close()
+            except psycopg.OperationalError as error:
+                words = str(error).strip().splitlines()[0]
+                raise CommandError(f"{name} does not answer: {words}") from None
+
+
+def migrate(say: Callable[[str], None]) -> None:
+    """Bring the tables up to date; quick when they are. Raises CommandError."""
+    alias = "owner" if "owner" in connections.settings else "default"
+    executor = MigrationExecutor(connections[alias])
+    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if waiting:
+        if alias != "owner":
+            raise CommandError(
+                f"{len(waiting)} migrations wait: set MIGRATION_DATABASE_URL to the owner's one."
+            )
+        say("Preparing the tables…")
+        call_command("migrate", database=alias, verbosity=0, interactive=False)
+    connections[alias].close()
+
+
+def check_walls() -> None:
+    """Refuse to serve when a table or a role is not as the tenants need it."""
+    found = run_checks(tags=[Tags.models, Tags.database], databases=["default"])
+    serious = [message for message in found if message.is_serious()]
+    if serious:
+        raise CommandError(" ".join(message.msg for message in serious))
+
+
+def collect_static(say: Callable[[str], None]) -> None:
+    """Collect the static files when one of them changed since the last time."""
+    if settings.DEBUG:
+        return
+    root = Path(settings.STATIC_ROOT)
+    stamp = root.with_name(f"{root.name}.listing")
+    make_data_dir(root.parent)
+    with stamp.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        listing = _static_listing()
+        if root.exists() and stamp.exists() and stamp.read_text() == listing:
+            return
+        say("Collecting the static files…")
+        call_command("collectstatic", verbosity=0, interactive=False)
+        prewarmed.discard()  # it knows the files of before
+        stamp.write_text(listing)
+
+
+def _static_listing() -> str:
+    """Return a digest of every static file's name, size and time."""
+    digest = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
+    for finder in get_finders():
+        for name, storage in finder.list([]):
+            status = Path(storage.path(name)).stat()
+            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raise CommandError when nobody could listen there."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CommandError(f"Port {port} is in use: name another with --port.") from None
+        raise CommandError(f"Nobody can listen on {host}:{port}: {error.strerror}.") from None
+
+
+def server_arguments(host: str, port: int) -> list[str]:
+    """Return uvicorn's arguments for the server process.
+
+    Forwarded addresses are believed from TRUSTED_PROXIES only: sign-in limits count by address.
+    """
+    seconds = max(1, math.ceil(settings.CHAT["DRAIN_SECONDS"]))
+    trusted = ",".join(settings.TRUSTED_PROXIES)
+    return [
+        *(("--forwarded-allow-ips", trusted) if trusted else ("--no-proxy-headers",)),
+        # Frames a little too large get an answer (FRAME_BYTES); beyond this the socket is closed.
+        *("--ws-max-size", str(max(LARGEST_FRAME, 2 * settings.CHAT["FRAME_BYTES"]))),
+        *("--http", "config.connections:HttpProtocol"),
+        *("config.asgi:application", "--host", host, "--port", str(port), "--lifespan", "on"),
+        *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
+        *("--timeout-graceful-shutdown", str(seconds)),
+        *("--log-level", "warning", "--no-access-log", "--no-server-header"),
+    ]
+
+
+def find_model_servers(*, except_port: int) -> list[str]:
+    """Return a line for each model server on this machine that lists its models."""
+    places = {name: port for name, port in MODEL_SERVERS.items() if port != except_port}
+    with ThreadPoolExecutor(len(places)) as pool:
+        return [
+            line for line in pool.map(_ask_for_models, *zip(*places.items(), strict=True)) if line
+        ]
+
+
+def _ask_for_models(name: str, port: int) -> str | None:
+    address = f"http://127.0.0.1:{port}/v1"
+    try:
+        with urllib.request.urlopen(f"{address}/models", timeout=ASK_SECONDS) as answer:  # nosec B310
+            listed = json.load(answer)["data"]
+            models = [str(model["id"]) for model in listed]
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+        return None
+    if not models:
+        return None
+    return f"{name} at {address} with {', '.join(models[:5])}"
+
+
+@dataclass(kw_only=True)
+class Supervisor:
+    """Keeps one server process running until it is told to stop.
+
+    `database` is the data folder of an embedded database, which is kept running as well.
+    """
+
+    host: str
+    port: int
+    say: Callable[[str], None]
+    database: Path | None = None
+    signals: int = 0
+    child: subprocess.Popen[str] | None = field(default=None, init=False)
+    _child_id: UUID | None = field(default=None, init=False)
+    # Children that surely ended; each successor is told of all whose claims may be left.
+    _dead: list[UUID] = field(default_factory=list, init=False)
+    _database_at: float = field(default=0, init=False)
+    _database_pause: float = field(default=1.0, init=False)
+
+    def run(self, *, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGINT, SIGTERM or SIGHUP. Raises CommandError when it never came up."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        try:
+            self._serve(on_ready)
+        finally:
+            prewarmed.discard()
+
+    def _serve(self, on_ready: Callable[[], None]) -> None:
+        pause = 1.0
+        first = True
+        while not self._stopping():
+            self._keep_database()
+            began = time.monotonic()
+            self._spawn()
+            if self._stopping():  # the signal came while the child was being made
+                self._tell(signal.SIGTERM)
+            if first and self._becomes_ready():
+                first = False
+                on_ready()
+            status = self._until_it_ends()
+            if self._stopping():
+                return
+            if first:
+                raise CommandError("The server did not start: its last words are above.")
+            pause = 1.0 if time.monotonic() - began > STEADY_SECONDS else pause
+            self.say(f"The server ended by itself (status {status}); again in {pause:.0f} s.")
+            prewarmed.begin_early()  # it imports meanwhile
+            self._sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _until_it_ends(self) -> int:
+        """Return the child's status; its database is looked after meanwhile."""
+        assert self.child is not None
+        assert self._child_id is not None
+        while True:
+            try:
+                status = self.child.wait(DATABASE_LOOK_SECONDS if self.database else None)
+            except subprocess.TimeoutExpired:
+                self._keep_database()
+            else:
+                self._dead = [*self._dead, self._child_id][-MAX_PREDECESSORS:]
+                return status
+
+    def _keep_database(self) -> None:
+        """Start the embedded database again where it died by itself."""
+        if self.database is None or self._stopping() or time.monotonic() < self._database_at:
+            return
+        cluster = embedded.locate(self.database)
+        if cluster is None or cluster.is_running():
+            return
+        self.say("The database ended by itself; starting it again.")
+        try:
+            embedded.ensure_running(self.database)
+        except EmbeddedError as error:
+            self.say(f"{error} Again in {self._database_pause:.0f} s.")
+            self._database_at = time.monotonic() + self._database_pause
+            self._database_pause = min(self._database_pause * 2, LONGEST_PAUSE)
+        else:
+            self._database_pause = 1.0
+
+    def _spawn(self) -> None:
+        self.child, self._child_id = prewarmed.take(), uuid4()
+        identity = {
+            "process_id": str(self._child_id),
+            "predecessors": [str(dead) for dead in self._dead],
+        }
+        prewarmed.serve(self.child, server_arguments(self.host, self.port), identity=identity)
+
+    def _becomes_ready(self) -> bool:
+        """Wait for the first answer; False when the child ended or never answers."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and not self._stopping():
+            if self.child is None or self.child.poll() is not None:
+                return False
+            if answers(self.host, self.port):
+                return True
+            time.sleep(0.03)
+        if not self._stopping():
+            self._tell(signal.SIGTERM)
+        return False
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Drain at the first signal; end at once at the second."""
+        self.signals += 1
+        self._tell(signal.SIGTERM if self.signals == 1 else signal.SIGKILL)
+
+    def _stopping(self) -> bool:
+        return self.signals > 0
+
+    def _tell(self, number: int) -> None:
+        if self.child is not None and self.child.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.child.pid, number)
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._stopping() and time.monotonic() < end:
+            time.sleep(0.1)
+
+
+def answers(host: str, port: int) -> bool:
+    """Tell whether /healthz answers 200 there."""
+    place = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # nosec B104
+    name = str(settings.ALLOWED_HOSTS[0]).lstrip(".")
+    connection = http.client.HTTPConnection(place, port, timeout=2)
+    try:
+        connection.request(
+            "GET", "/healthz", headers={"Host": "localhost" if name == "*" else name}
+        )
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,183 @@
+"""Bounds request bodies before Django, which spools them whole ahead of any middleware."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from re import Pattern
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, transaction
+
+from chat.errors import StorageFull
+from chat.storage import check_room
+from tenants.asgi import principal_of_cookie
+from tenants.authentication import Principal, principal_for_key
+from tenants.db import in_db
+from tenants.errors import RETRY_AFTER, KeyRefused, error_body
+from tenants.outages import log_outage, outage_of
+from tenants.scope import tenant_scope
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[..., Awaitable[None]]
+KEY, PERSON, ADMIN = "key", "person", "admin"
+AROUND_A_FILE = 65_536  # what a form adds to it at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """How many bytes a body may have where `method` and `path` fit.
+
+    With `who`, "key", "person" or "admin", it is theirs: without a valid API key a request is
+    refused before anything is read, and whoever else is not one has the next limit that fits.
+    What is more than the company may keep, with what else is on its way, is refused as early.
+    """
+
+    path: Pattern[str]
+    most: int
+    method: str = ""
+    who: str = ""
+
+    def fits(self, scope: Scope) -> bool:
+        """Tell whether it is for this request."""
+        return self.method in ("", scope["method"]) and bool(self.path.match(scope["path"]))
+
+
+class BodyLimit:
+    """ASGI wrapper: answers 413 for a body over the limit of its address, announced or not.
+
+    The first of `limits` that fits counts.
+    """
+
+    def __init__(self, app: App, *, limits: Sequence[Limit]) -> None:
+        self.app = app
+        self.limits = limits
+        # Bytes of files on their way, by company: several at once have the room of one.
+        self.under_way: Counter[UUID] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request unless its body is too large, or nobody can tell whose it is."""
+        try:
+            found, principal = await self._limit_of(scope)
+        except DatabaseError as error:
+            await answer_outage(scope, send, error)
+            return
+        limit = found.most
+        if found.who == KEY and principal is None:
+            await answer(send, 401, KeyRefused.code, KeyRefused().message)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if not announced.isdigit() or int(announced) > limit:
+            await self._refuse(send, limit)
+            return
+        if principal is None:
+            await self._serve(scope, receive, send, limit)
+            return
+        # What is not announced may be as much as is allowed.
+        size, others = int(announced) or limit, self.under_way[principal.tenant_id]
+        self.under_way[principal.tenant_id] += size
+        try:
+            # An admin's form tells of it itself, where it is the only one.
+            if found.who != ADMIN or others:
+                try:
+                    full = await in_db(refusal_of, principal, others + size - AROUND_A_FILE)
+                except DatabaseError as error:
+                    await answer_outage(scope, send, error)
+                    return
+                if full is not None:
+                    await answer(send, full.http_status, full.code, full.message)
+                    return
+            await self._serve(scope, receive, send, limit)
+        finally:
+            self.under_way[principal.tenant_id] -= size
+            self.under_way += Counter()  # forgets who has none
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        seen = 0
+        refused = False
+
+        async def bounded() -> Message:
+            nonlocal seen, refused
+            if refused:
+                return {"type": "http.disconnect"}
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                refused = True
+                await self._refuse(send, limit)
+                return {"type": "http.disconnect"}
+            return message
+
+        async def unless_refused(message: Message) -> None:
+            if not refused:
+                await send(message)
+
+        await self.app(scope, bounded, unless_refused)
+
+    async def _limit_of(self, scope: Scope) -> tuple[Limit, Principal | None]:
+        """Return the limit of a request, and whose it is where that was asked."""
+        for limit in self.limits:
+            if not limit.fits(scope):
+                continue
+            if limit.who == "":
+                return limit, None
+            if limit.who == KEY:
+                return limit, await principal_of_key(scope)
+            principal = await principal_of_cookie(scope)
+            if principal is not None and (principal.is_admin or limit.who == PERSON):
+                return limit, principal
+        raise AssertionError("the last limit fits everything")
+
+    async def _refuse(self, send: Send, limit: int) -> None:
+        text = f"The request body is larger than {limit} bytes."
+        await answer(send, 413, "body_too_large", text)
+
+
+async def principal_of_key(scope: Scope) -> Principal | None:
+    """Return whose key the request brings, None without one that opens something."""
+    header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+    scheme, _, secret = header.partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    try:
+        return await in_db(principal_for_key, secret.strip())
+    except KeyRefused:
+        return None
+
+
+def refusal_of(principal: Principal, size: int) -> StorageFull | None:
+    """Return why the company keeps no file of this many bytes, None where it may."""
+    with tenant_scope(principal.tenant_id), transaction.atomic():
+        try:
+            check_room(size)
+        except StorageFull as error:
+            return error
+    return None
+
+
+async def answer_outage(scope: Scope, send: Send, error: Exception) -> None:
+    """Answer a request that met an outage before Django saw it; raise any other error again."""
+    outage = outage_of(error)
+    if outage is None:
+        raise error
+    log_outage(error, code=outage.http_status, request=f"{scope['method']} {scope['path']}")
+    await answer(send, outage.http_status, outage.code, outage.message)
+
+
+async def answer(send: Send, status: int, code: str, text: str) -> None:
+    """Answer a request with an error in place of the application."""
+    body = json.dumps(error_body(code, text, status=status)).encode()
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    headers.append((b"content-length", str(len(body)).encode()))
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if status == 503:
+        headers.append((b"retry-after", str(RETRY_AFTER).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,130 @@
+"""Django's ASGI application, with each request on one thread, and threads that are kept.
+
+None of the middleware and views is asynchronous. Django would go back to the event loop between
+them, five times in a request, and start a thread for each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from config.middleware.body_limit import Scope, answer_outage
+from tenants.outages import outage_of
+from tenants.turns import Turns
+
+KEPT = 16
+MAX_REMEMBERED = 10_000
+# These answer while everything else waits.
+WITHOUT_TURN = frozenset({"/healthz", "/readyz"})
+
+
+class BodyNotKept(Exception):
+    """The disk has no room for a request's body."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class Callers:
+    """Remembers which company a credential was last good for."""
+
+    def __init__(self) -> None:
+        self._companies: OrderedDict[bytes, UUID] = OrderedDict()
+
+    def key_of(self, request: HttpRequest) -> Hashable:
+        """Return whose requests take turns with this one: the company's, or the address's."""
+        company = self._companies.get(_credential_of(request))
+        return company or str(request.META.get("REMOTE_ADDR", ""))
+
+    def learn(self, request: HttpRequest) -> None:
+        """Note the company that a request was served for."""
+        principal = getattr(request, "principal", None)
+        if principal is not None:
+            credential = _credential_of(request)
+            self._companies[credential] = principal.tenant_id
+            self._companies.move_to_end(credential)
+            if len(self._companies) > MAX_REMEMBERED:
+                self._companies.popitem(last=False)
+
+
+def _credential_of(request: HttpRequest) -> bytes:
+    """Return a digest of the key or the session that a request names."""
+    named = request.META.get("HTTP_AUTHORIZATION")
+    if named is None:
+        named = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+    return hashlib.blake2b(named.encode(), digest_size=16).digest()
+
+
+class Application(ASGIHandler):
+    """Serves HTTP. A stream holds its thread until it ends; beyond those kept, more are made.
+
+    Only so many requests are worked on at a time as have connections to the database, and a few
+    of one company: the threads of one that asks much would keep both the processor and the
+    connections from all others.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        per_company = settings.DATABASE_REQUESTS_PER_COMPANY
+        self._turns = Turns(settings.DATABASE_REQUESTS, per_key=per_company)
+        self._callers = Callers()
+        self._idle: list[ThreadPoolExecutor] = []
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """Load it for a thread."""
+        super().load_middleware(is_async=False)
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Serve a request; 507 where its body finds no room on the disk."""
+        with self._thread() as thread:
+            async with ThreadSensitiveContext(executor=thread):
+                try:
+                    await self.handle(scope, receive, send)
+                except BodyNotKept as error:
+                    await answer_outage(scope, send, error.cause)
+
+    async def read_body(self, receive: Any) -> Any:
+        """Spool the body.
+
+        Raises:
+            BodyNotKept: when the disk is full.
+        """
+        try:
+            return await super().read_body(receive)
+        except OSError as error:
+            if outage_of(error) is None:
+                raise
+            raise BodyNotKept(error) from error
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        """Return what all of the middleware and the view make of a request."""
+        if request.path_info in WITHOUT_TURN:
+            return await sync_to_async(self.get_response)(request)
+        async with self._turns.taken(self._callers.key_of(request)):
+            response = await sync_to_async(self.get_response)(request)
+        self._callers.learn(request)
+        return response
+
+    @contextmanager
+    def _thread(self) -> Iterator[ThreadPoolExecutor]:
+        thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, "request")
+        try:
+            yield thread
+        finally:
+            if len(self._idle) < KEPT:
+                self._idle.append(thread)
+            else:
+                thread.shutdown(wait=False)

@@ -1,0 +1,46 @@
+"""Ends requests whose body comes too slowly: each holds a connection and what has come of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from config.middleware.body_limit import App, Message, Receive, Scope, Send, answer
+
+LEAST_RATE = 8_192  # bytes a second, once the patience is used up
+
+
+class BodyPace:
+    """ASGI wrapper: answers 408 when `patience` seconds, and those of `LEAST_RATE`, are over."""
+
+    def __init__(self, app: App, *, patience: float) -> None:
+        self.app = app
+        self.patience = patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request unless its body takes too long."""
+        deadline = asyncio.get_running_loop().time() + self.patience
+        whole = ended = False
+
+        async def paced() -> Message:
+            nonlocal deadline, whole, ended
+            if whole:
+                # What comes now is the end of the connection, which may take its time.
+                return await receive()
+            if ended:
+                return {"type": "http.disconnect"}
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                ended = True
+                await answer(send, 408, "body_too_slow", "The request body came too slowly.")
+                return {"type": "http.disconnect"}
+            whole = not message.get("more_body", False)
+            deadline += len(message.get("body", b"")) / LEAST_RATE
+            return message
+
+        async def unless_ended(message: Message) -> None:
+            if not ended:
+                await send(message)
+
+        await self.app(scope, paced, unless_ended)

@@ -1,0 +1,233 @@
+"""Signing in: closed to strangers, by e-mail, and where a person lands."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.signals import password_changed, password_reset, password_set
+from allauth.account.signals import user_logged_in as sign_in_completed
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.models import Authenticator
+from allauth.mfa.signals import authenticator_added
+from allauth.usersessions.models import UserSession
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.backends.base import SessionBase
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.crypto import constant_time_compare
+from django.utils.dateparse import parse_datetime
+from django.utils.module_loading import import_string
+from django.utils.translation import gettext_lazy as _
+
+from tenants import clock
+from tenants.accounts import events
+from tenants.accounts.events import enter_company
+from tenants.accounts.sign_in_limits import get_password_attempt, remember_device, start_attempt
+from tenants.actions import prove_by_reset
+from tenants.actions.proof import lock_account
+from tenants.actions.second_factors import end_waivers
+from tenants.authentication import (
+    SESSION_COMPANY_ONLY,
+    CompanyOnly,
+    memberships_for_session,
+    principal_for_session,
+)
+from tenants.models import Membership, User
+
+SESSION_SIGNED_IN = "signed_in_at"
+# Of the password that a sign-in began with, until its last step.
+SESSION_PENDING_HASH = "pending_password_hash"
+DEFAULT_ADDRESS = "http://127.0.0.1:8000"
+
+
+class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    """Nobody signs up but through an invitation."""
+
+    error_messages = {
+        **DefaultAccountAdapter.error_messages,
+        "account_inactive": _("This account is closed."),
+        "email_password_mismatch": _("The e-mail address or the password is not right."),
+        "incorrect_password": _("This is not your password."),
+        "rate_limited": _("That was too often: wait a few minutes."),
+    }
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Refuse: allauth's own page would be open."""
+        return False
+
+    def is_safe_url(self, url: str) -> bool:
+        """Refuse what is no address at all, besides what leads away."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:
+            return False
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        """Return where somebody lands who asked for no page in particular."""
+        return landing_page(request)
+
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
+        """Return to the profile, where the change began."""
+        return "/profile/"
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Count the try at a password; allauth's own limits would lock the owner out."""
+        self._attempt = get_password_attempt(request, str(credentials.get("email") or ""))
+        start_attempt(request, self._attempt)
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """Check a password, and forget this place's failures where it is right."""
+        user: User | None = super().authenticate(request, **credentials)
+        if user is not None:
+            self._attempt.succeed()
+        return user
+
+    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+        """Note the password that this sign-in begins with: a code may have to follow."""
+        request.session[SESSION_PENDING_HASH] = user.get_session_auth_hash()
+        response: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return response
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        """Sign in, unless the password that this sign-in began with has ended."""
+        if is_sign_in_outdated(request, user):
+            raise ImmediateHttpResponse(HttpResponseRedirect("/accounts/login/"))
+        request.session.pop(SESSION_PENDING_HASH, None)
+        super().login(request, user)
+
+    def set_password(self, user: User, password: str) -> None:
+        """Store a new password, unless another was stored since this request began.
+
+        A request under way must not bring back access that has ended meanwhile.
+        """
+        former = user.password
+        user.set_password(password)
+        unchanged = User.objects.filter(pk=user.pk, password=former)
+        if not unchanged.update(password=user.password):
+            raise ImmediateHttpResponse(HttpResponseRedirect("/accounts/login/"))
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        """Return the link in the mail, on our public address."""
+        path = f"/accounts/password/reset/key/{key}/"
+        return base_url(self.request) + path
+
+
+def is_sign_in_outdated(request: HttpRequest, user: User) -> bool:
+    """Return whether the account has another password than when this sign-in began."""
+    begun = str(request.session.get(SESSION_PENDING_HASH, ""))
+    return not constant_time_compare(begun, user.get_session_auth_hash())
+
+
+def display_name(user: User) -> str:
+    """Return how allauth's pages and mails address a person: their own address."""
+    return user.email
+
+
+def base_url(request: HttpRequest | None) -> str:
+    """Return this installation's address without a slash at the end: where its links lead.
+
+    Without PUBLIC_URL it is the address at which the server took the connection, or, for
+    commands, the one at which `manage.py up` serves. The Host header is chosen by the client,
+    so it never becomes part of a link.
+    """
+    if settings.PUBLIC_URL:
+        return str(settings.PUBLIC_URL)
+    if request is None:
+        read_served_address = import_string(settings.SERVED_ADDRESS)
+        return read_served_address(Path(settings.DATA_DIR)) or DEFAULT_ADDRESS
+    host, port = request.META.get("SERVER_NAME", ""), request.META.get("SERVER_PORT", "")
+    if not host or not str(port).isdigit():  # a Unix socket has neither
+        return DEFAULT_ADDRESS
+    scheme = request.scheme or "http"
+    shown = f"[{host}]" if ":" in host else host
+    default = {"http": "80", "https": "443"}.get(scheme)
+    return f"{scheme}://{shown}" if str(port) == default else f"{scheme}://{shown}:{port}"
+
+
+def landing_page(request: HttpRequest) -> str:
+    """Return the page for a signed-in person by what they may enter."""
+    limit = CompanyOnly.of_session(request.session)
+    if limit is not None and limit.must_set_up:
+        return reverse("company_factor")
+    if principal_for_session(request.user, request.session) is not None:
+        return "/"
+    user = request.user
+    assert isinstance(user, User)  # nosec B101 - landing is for the signed-in
+    if user.is_operator and limit is None:
+        return "/admin/"
+    return "/companies/" if memberships_for_session(user, request.session) else "/no-company/"
+
+
+def must_sign_in_again(session: SessionBase, membership: Membership) -> bool:
+    """Tell whether the company has ended this sign-in: choosing it anew must not undo that."""
+    if membership.signed_out_at is None:
+        return False
+    signed_in: datetime | None = parse_datetime(session.get(SESSION_SIGNED_IN, ""))
+    return signed_in is None or signed_in <= membership.signed_out_at
+
+
+def remember_sign_in(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """At sign-in note the moment, and choose the membership where there is only one.
+
+    A sign-in that went without the account's second factor (`request.company_only`) is limited
+    to its company; any other ends the waivers, which are not needed any more.
+    """
+    request.session[SESSION_SIGNED_IN] = clock.now().isoformat()
+    limit: CompanyOnly | None = getattr(request, "company_only", None)
+    if limit is None:
+        request.session.pop(SESSION_COMPANY_ONLY, None)
+        end_waivers(user)
+    else:
+        limit.store(request.session)
+    memberships = memberships_for_session(user, request.session)
+    if len(memberships) == 1:
+        enter_company(request, memberships[0])
+
+
+def end_other_sign_ins(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """After a new password, end every other sign-in and with it its sockets."""
+    for sign_in in UserSession.objects.filter(user_id=user.pk):
+        if sign_in.session_key != request.session.session_key:
+            sign_in.end()
+
+
+def note_proof(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """After a link for a new password was used, note that it proves the address."""
+    get_password_attempt(request, user.email).forget()
+    if prove_by_reset(user.pk, keep_sign_in=request.session.session_key):
+        messages.info(
+            request,
+            _(
+                "Your e-mail address is confirmed. The second factor, API keys and sign-ins "
+                "that this account had before have ended."
+            ),
+        )
+
+
+def note_device(*, request: HttpRequest, response: HttpResponse, user: User, **kwargs: Any) -> None:
+    """After a sign-in with all its steps, let the device be known at the next one."""
+    remember_device(request, response, user)
+
+
+def drop_late_factor(*, user: User, authenticator: Authenticator, **kwargs: Any) -> None:
+    """Remove a second factor whose set-up began before the account's credentials ended."""
+    with transaction.atomic():
+        if lock_account(user.pk).password != user.password:
+            authenticator.delete()
+
+
+def connect_signals() -> None:
+    """Listen to sign-ins, new passwords and what is recorded of accounts."""
+    events.connect_signals()
+    user_logged_in.connect(remember_sign_in, dispatch_uid="tenants.remember_sign_in")
+    sign_in_completed.connect(note_device, dispatch_uid="tenants.note_device")
+    authenticator_added.connect(drop_late_factor, dispatch_uid="tenants.drop_late_factor")
+    password_reset.connect(note_proof, dispatch_uid="tenants.note_proof")
+    for signal in (password_changed, password_set, password_reset):
+        signal.connect(end_other_sign_ins, dispatch_uid="tenants.end_other_sign_ins")

@@ -1,0 +1,112 @@
+"""What happens to accounts, in the audit logs of the companies they open.
+
+Accounts are outside of companies; allauth and Django tell of them by signals. The address of
+a browser is not recorded.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from threading import BoundedSemaphore
+from typing import Any
+
+import structlog
+from allauth.account.signals import password_changed, password_reset, password_set
+from allauth.mfa import signals as mfa
+from django.conf import settings
+from django.contrib.auth.signals import user_login_failed
+from django.db import DatabaseError, transaction
+from django.http import HttpRequest
+
+from tenants import audit
+from tenants.actions.second_factors import FACTOR_CHANGED
+from tenants.authentication import Principal, choose_membership
+from tenants.db import give_back
+from tenants.models import Membership, User
+from tenants.scope import tenant_scope
+
+SIGN_IN_FAILED = "sign_in.failed"
+# Failed sign-ins that wait to be recorded in this process; more are dropped.
+MAX_WAITING = 200
+
+log = structlog.get_logger(__name__)
+# A failed sign-in is recorded beside its answer, so that the answer takes as long for an
+# unknown address as for a known one.
+_recorder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="failed-sign-ins")
+_room = BoundedSemaphore(MAX_WAITING)
+
+
+def enter_company(request: HttpRequest, membership: Membership) -> None:
+    """Make this sign-in act for `membership`, and record it in that company's log.
+
+    Raises:
+        FactorNeeded: when the sign-in opens another company only.
+    """
+    choose_membership(request.session, membership)
+    with tenant_scope(membership.tenant_id), transaction.atomic():
+        actor = Principal(tenant=membership.tenant, membership=membership, role=membership.role)
+        audit.record(actor, "sign_in.entered", membership.name, member=str(membership.pk))
+
+
+def record_failed_sign_in(address: str) -> Future[None] | None:
+    """Record a failed sign-in in the log of each company of the account, soon.
+
+    An address without an account or membership leaves no trace. Each member has a limit by the
+    hour, so that strangers cannot fill a company's log.
+    """
+    if not _room.acquire(blocking=False):
+        return None
+    waiting = _recorder.submit(_record_failed, address)
+    waiting.add_done_callback(lambda _done: _room.release())
+    return waiting
+
+
+def _record_failed(address: str) -> None:
+    try:
+        user = User.objects.filter(email=address.strip().lower(), is_active=True).first()
+        if user is not None:
+            audit.record_for_account(
+                user,
+                SIGN_IN_FAILED,
+                actor="unknown",
+                hourly_limit=settings.FAILED_SIGN_INS_RECORDED,
+            )
+    except (DatabaseError, ValueError) as error:
+        log.warning("failed_sign_in_not_recorded", error=type(error).__qualname__)
+    finally:
+        give_back()
+
+
+def wait_for_records() -> None:
+    """Wait until the failed sign-ins so far are recorded."""
+    _recorder.submit(lambda: None).result()
+
+
+def _on_login_failed(*, credentials: dict[str, Any], **kwargs: Any) -> None:
+    address = credentials.get("email") or credentials.get("username")
+    if isinstance(address, str):
+        record_failed_sign_in(address)
+
+
+def _on_factor_failed(*, user: User, **kwargs: Any) -> None:
+    record_failed_sign_in(user.email)
+
+
+def _on_factor_changed(*, user: User, **kwargs: Any) -> None:
+    # Without which way it changed: no company learns whether an account has a second factor.
+    transaction.on_commit(partial(audit.record_for_account, user, FACTOR_CHANGED))
+
+
+def _on_password_changed(*, user: User, **kwargs: Any) -> None:
+    transaction.on_commit(partial(audit.record_for_account, user, "account.password_changed"))
+
+
+def connect_signals() -> None:
+    """Listen to failed sign-ins and to changes of passwords and second factors."""
+    user_login_failed.connect(_on_login_failed, dispatch_uid="tenants.login_failed")
+    mfa.authentication_failed.connect(_on_factor_failed, dispatch_uid="tenants.factor_failed")
+    for signal in (mfa.authenticator_added, mfa.authenticator_removed, mfa.authenticator_reset):
+        signal.connect(_on_factor_changed, dispatch_uid="tenants.factor_changed")
+    for signal in (password_changed, password_set, password_reset):
+        signal.connect(_on_password_changed, dispatch_uid="tenants.password_changed")

@@ -1,0 +1,90 @@
+"""Signing in without the account's second factor: the waiver, and the factor set up after it."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from allauth.account.internal.decorators import login_stage_required
+from allauth.account.internal.stagekit import clear_login
+from allauth.mfa.adapter import get_adapter
+from allauth.mfa.base.views import AuthenticateView
+from allauth.mfa.stages import AuthenticateStage
+from allauth.mfa.totp.internal.auth import clear_totp_secret
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from tenants.accounts.adapter import is_sign_in_outdated, landing_page
+from tenants.accounts.forms import ActivateForm, show_error
+from tenants.accounts.views import answers_errors, renew_sign_in
+from tenants.actions import set_company_factor, use_waiver, waived_memberships
+from tenants.authentication import CompanyOnly
+from tenants.errors import AtriumError
+
+STAGE = login_stage_required(stage=AuthenticateStage.key, redirect_urlname="account_login")
+
+
+class CodePage(AuthenticateView):  # type: ignore[misc]
+    """allauth's page that asks for a code, with the companies that waive it."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Add the memberships that open without a code."""
+        waived = waived_memberships(self.stage.login.user)
+        return {**super().get_context_data(**kwargs), "waived": waived}
+
+
+@require_POST
+@answers_errors
+@STAGE  # type: ignore[untyped-decorator]
+def sign_in_waived(request: HttpRequest) -> HttpResponse:
+    """After the password, go without the second factor into the company that waived it."""
+    stage: Any = request._login_stage  # type: ignore[attr-defined]
+    if is_sign_in_outdated(request, stage.login.user):
+        clear_login(request)
+        return HttpResponseRedirect("/accounts/login/")
+    membership = use_waiver(stage.login.user, request.POST.get("membership", ""))
+    limit = CompanyOnly(membership_id=membership.pk, must_set_up=True)
+    request.company_only = limit  # type: ignore[attr-defined]
+    response: HttpResponse = stage.exit()
+    return response
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+@answers_errors
+def set_up_company_factor(request: HttpRequest) -> HttpResponse:
+    """Set up the second factor for one company that has to be there before anything opens."""
+    limit = CompanyOnly.of_session(request.session)
+    if limit is None or not limit.must_set_up:
+        return HttpResponseRedirect(landing_page(request))
+    posted = request.POST if request.method == "POST" else None
+    form = ActivateForm(data=posted, user=request.user)
+    if form.is_bound and form.is_valid() and _is_set_up(request, limit, form):
+        clear_totp_secret(request)
+        CompanyOnly(membership_id=limit.membership_id).store(request.session)
+        renew_sign_in(request)
+        messages.success(request, _("Your second factor for this company is set up."))
+        return HttpResponseRedirect("/")
+    url = get_adapter().build_totp_url(request.user, form.secret)
+    drawing = base64.b64encode(get_adapter().build_totp_svg(url).encode()).decode()
+    shown = {"form": form, "qr": f"data:image/svg+xml;base64,{drawing}"}
+    status = 400 if form.is_bound else 200
+    return render(request, "tenants/company_factor.html", shown, status=status)
+
+
+def _is_set_up(request: HttpRequest, limit: CompanyOnly, form: ActivateForm) -> bool:
+    user: Any = request.user
+    try:
+        set_company_factor(
+            user, limit.membership_id, secret=form.secret, code=form.cleaned_data["code"]
+        )
+    except AtriumError as error:
+        show_error(form, error)
+        return False
+    return True

@@ -1,0 +1,223 @@
+"""Forms of the account pages. allauth's own repeat each label as a placeholder: not here."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import available_timezones
+
+from allauth.account import forms as account_forms
+from allauth.account.internal.flows.login import record_authentication
+from allauth.core import context
+from allauth.mfa.base import forms as mfa_forms
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.forms import ActivateTOTPForm
+from django import forms
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+from tenants.accounts.sign_in_limits import get_code_attempt, start_attempt
+from tenants.actions import use_company_code
+from tenants.authentication import CompanyOnly
+from tenants.errors import AtriumError
+from tenants.models import Membership, User
+
+PASSWORD_RULE = _("At least eight characters, and not a common one.")
+
+
+class WithoutPlaceholders:
+    """Mixin that leaves it to labels and helps to say what a field is."""
+
+    fields: dict[str, forms.Field]
+    labels: dict[str, Any] = {}
+    helps: dict[str, Any] = {}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            field.widget.attrs.pop("placeholder", None)
+            field.label = self.labels.get(name, field.label)
+            field.help_text = self.helps.get(name, field.help_text)
+
+
+class SignInForm(WithoutPlaceholders, account_forms.LoginForm):  # type: ignore[misc]
+    """E-mail address and password."""
+
+    labels = {"login": _("E-mail address"), "remember": _("Stay signed in on this device")}
+    helps = {"password": ""}
+
+
+class ResetForm(WithoutPlaceholders, account_forms.ResetPasswordForm):  # type: ignore[misc]
+    """The address that gets a link."""
+
+    labels = {"email": _("E-mail address")}
+
+
+class NewPasswordForm(WithoutPlaceholders, account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
+    """A new password, by the link."""
+
+    labels = {"password1": _("New password"), "password2": _("New password again")}
+    helps = {"password1": PASSWORD_RULE}
+
+
+class ChangePasswordForm(WithoutPlaceholders, account_forms.ChangePasswordForm):  # type: ignore[misc]
+    """The old password and a new one."""
+
+    labels = {
+        "oldpassword": _("Present password"),
+        "password1": _("New password"),
+        "password2": _("New password again"),
+    }
+    helps = {"oldpassword": "", "password1": PASSWORD_RULE}
+
+
+class ConfirmForm(WithoutPlaceholders, account_forms.ReauthenticateForm):  # type: ignore[misc]
+    """The password once more."""
+
+    helps = {"password": ""}
+
+
+class LimitedCode:
+    """Mixin that limits tries at a code by place; allauth's limit locks the owner out."""
+
+    user: User
+
+    def clean_code(self) -> str:
+        """Check the code, unless this place has to wait."""
+        attempt = get_code_attempt(context.request, self.user)
+        start_attempt(context.request, attempt)
+        code: str = super().clean_code()  # type: ignore[misc]
+        attempt.succeed()
+        return code
+
+
+class AnyCodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
+    """A code of the account, or of a second factor for one company only."""
+
+    labels = {"code": _("Code from your app, or a recovery code")}
+    membership: Membership | None = None
+    _refusing: Authenticator | None = None
+
+    def clean_code(self) -> str:
+        """Accept a code of the account; else one of a company, which then is all that opens."""
+        try:
+            return str(super().clean_code())
+        except forms.ValidationError:
+            if self._refusing is None:
+                raise
+            code = str(self.cleaned_data["code"])
+            self.membership = use_company_code(self.user, code)
+            if self.membership is None:
+                super()._emit_authentication_failed(self._refusing)
+                raise
+            return code
+
+    def _emit_authentication_failed(self, authenticator: Authenticator) -> None:
+        self._refusing = authenticator
+
+    def save(self) -> None:
+        """Record the proof; the code of a company limits the sign-in to it."""
+        if self.membership is None:
+            super().save()
+            return
+        context.request.company_only = CompanyOnly(membership_id=self.membership.pk)
+        record_authentication(context.request, self.user, method="mfa", type="company")
+
+
+class CodeForm(LimitedCode, AnyCodeForm):
+    """A code at sign-in."""
+
+
+class ConfirmCodeForm(LimitedCode, WithoutPlaceholders, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
+    """A code once more."""
+
+    labels = {"code": _("Code from your app, or a recovery code")}
+
+
+class ActivateForm(WithoutPlaceholders, ActivateTOTPForm):  # type: ignore[misc]
+    """The first code of a new authenticator."""
+
+    labels = {"code": _("The six digits your app shows")}
+
+
+def zone_choices() -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the time zones, grouped by their first part."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name in sorted(available_timezones()):
+        region, _sep, place = name.partition("/")
+        if place and region not in ("Etc", "SystemV", "posix", "right"):
+            groups.setdefault(region, []).append((name, place.replace("_", " ")))
+    return [(str(_("Universal")), [("UTC", "UTC")]), *sorted(groups.items())]
+
+
+class ProfileForm(forms.Form):
+    """What one company sees of a person."""
+
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+        help_text=_("Your colleagues and the assistants see this name."),
+    )
+    language = forms.ChoiceField(label=_("Language"), choices=lambda: settings.LANGUAGES)
+    zone = forms.ChoiceField(
+        label=_("Time zone"),
+        choices=zone_choices,
+        help_text=_("Times on every page are shown in it."),
+    )
+
+
+class JoinForm(forms.Form):
+    """Accept an invitation with an account that is there already."""
+
+    name = forms.CharField(
+        label=_("Your name"), max_length=100, widget=forms.TextInput(attrs={"autocomplete": "name"})
+    )
+
+
+class NewAccountForm(JoinForm):
+    """Accept an invitation with a new account."""
+
+    password = forms.CharField(
+        label=_("Choose a password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=PASSWORD_RULE,
+    )
+
+
+class KeyForm(forms.Form):
+    """A key of one's own."""
+
+    name = forms.CharField(
+        label=_("What is it for?"),
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text=_("The program that will use it, for instance."),
+    )
+    days = forms.TypedChoiceField(
+        label=_("Valid"),
+        choices=[
+            ("30", _("30 days")),
+            ("90", _("90 days")),
+            ("365", _("one year")),
+            ("", _("until revoked")),
+        ],
+        initial="90",
+        required=False,
+        coerce=int,
+        empty_value=None,
+        help_text=_("A key that nobody needs any more should end by itself."),
+    )
+    act_for_users = forms.BooleanField(
+        label=_("May act for users of the program, each with chats of their own"), required=False
+    )
+
+    def __init__(self, *args: Any, may_act_for_users: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not may_act_for_users:
+            del self.fields["act_for_users"]
+
+
+def show_error(form: forms.Form, error: AtriumError) -> None:
+    """Put an action's refusal where it belongs in the form."""
+    form.add_error(error.param if error.param in form.fields else None, error.message)

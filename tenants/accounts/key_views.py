@@ -1,0 +1,98 @@
+"""One's own API keys: list, make, revoke. Each secret is in one answer and nowhere else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from tenants import clock
+from tenants.accounts.adapter import base_url
+from tenants.accounts.forms import KeyForm, show_error
+from tenants.accounts.recent_sign_in import confirm_first, is_recent
+from tenants.accounts.views import answers_errors, principal_of
+from tenants.actions import create_api_key, revoke_api_key
+from tenants.actions.keys import DEFAULT_SCOPES
+from tenants.authentication import Principal
+from tenants.errors import AtriumError, NotAllowed, NotFound
+from tenants.models import ACT_FOR_USERS, ApiKey
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+@answers_errors
+def keys(request: HttpRequest) -> HttpResponse:
+    """List one's keys; make one, and show its secret in the answer."""
+    principal = _member(request)
+    recent = is_recent(request)
+    if request.method == "POST" and not recent:
+        return confirm_first(request)
+    posted = request.POST if request.method == "POST" else None
+    form = KeyForm(posted, may_act_for_users=principal.is_admin)
+    made = _made(principal, form) if form.is_bound and form.is_valid() else None
+    if made is not None:
+        form = KeyForm(may_act_for_users=principal.is_admin)
+    shown = {
+        "form": form,
+        "made": made,
+        "keys": _own_keys(principal),
+        "base_url": base_url(request) + "/v1",
+        "recent": recent,
+        "confirm_url": "" if recent else confirm_first(request).url,
+    }
+    status = 400 if form.is_bound and form.errors else 200
+    return render(request, "tenants/keys.html", shown, status=status)
+
+
+@require_POST
+@never_cache
+@login_required
+@answers_errors
+def revoke(request: HttpRequest, key_id: UUID) -> HttpResponse:
+    """End one of one's keys."""
+    principal = _member(request)
+    # Admins and owners revoke the keys of others on the pages of the administration.
+    if not any(key.pk == key_id for key in _own_keys(principal)):
+        raise NotFound
+    key = revoke_api_key(principal, key_id)
+    messages.success(request, _("The key “{name}” no longer works.").format(name=key.name))
+    return HttpResponseRedirect("/keys/")
+
+
+def _member(request: HttpRequest) -> Principal:
+    principal = principal_of(request)
+    if principal is None or principal.membership is None:
+        raise NotAllowed
+    return principal
+
+
+def _own_keys(principal: Principal) -> list[ApiKey]:
+    """Return the keys that still work, the newest first."""
+    with transaction.atomic():
+        own = ApiKey.objects.usable(clock.now()).filter(membership=principal.membership)
+        return list(own.order_by("-created_at", "-id"))
+
+
+def _made(principal: Principal, form: KeyForm) -> dict[str, str] | None:
+    days = form.cleaned_data["days"]
+    acting = form.cleaned_data.get(ACT_FOR_USERS)
+    try:
+        key, secret = create_api_key(
+            principal,
+            name=form.cleaned_data["name"],
+            scopes=[*DEFAULT_SCOPES, *([ACT_FOR_USERS] if acting else [])],
+            expires_at=clock.now() + timedelta(days=days) if days else None,
+        )
+    except AtriumError as error:
+        show_error(form, error)
+        return None
+    return {"name": key.name, "secret": secret}

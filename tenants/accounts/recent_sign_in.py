@@ -1,0 +1,48 @@
+"""Pages that ask for a recent sign-in: a browser left open must not make lasting credentials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from allauth.account.adapter import get_adapter
+from allauth.account.internal.flows.login import get_authentication_records
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.utils.http import urlencode
+
+from tenants.authentication import opens_whole_account
+from tenants.error_pages import answer_error
+from tenants.errors import FactorNeeded
+
+View = Callable[..., HttpResponseBase]
+
+
+def is_recent(request: HttpRequest) -> bool:
+    """Return whether the person gave a password or code within RECENT_SIGN_IN_SECONDS."""
+    records = get_authentication_records(request, request.user)
+    newest = max((float(record["at"]) for record in records), default=0.0)
+    return bool(time.time() - newest < settings.RECENT_SIGN_IN_SECONDS)
+
+
+def confirm_first(request: HttpRequest) -> HttpResponseRedirect:
+    """Send a signed-in person to give a password or code again, and then back here."""
+    methods = get_adapter().get_reauthentication_methods(request.user)
+    url = methods[0]["url"] if methods else "/accounts/login/"
+    return HttpResponseRedirect(f"{url}?{urlencode({REDIRECT_FIELD_NAME: request.path})}")
+
+
+def whole_account(view: View) -> View:
+    """Refuse sign-ins that open one company only: this belongs to the account."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not opens_whole_account(request.session):
+            return answer_error(request, FactorNeeded())
+        return view(request, *args, **kwargs)
+
+    return guarded

@@ -1,0 +1,316 @@
+"""Pages around signing in: company choice, profile, invitations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.views import LoginView, PasswordResetView
+from allauth.core import ratelimit
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import login, logout
+from django.contrib.auth.decorators import login_required
+from django.db import transaction
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.middleware.csrf import rotate_token
+from django.shortcuts import render
+from django.utils.decorators import method_decorator
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from tenants.accounts.adapter import landing_page, must_sign_in_again
+from tenants.accounts.events import enter_company
+from tenants.accounts.forms import JoinForm, NewAccountForm, ProfileForm, show_error
+from tenants.accounts.sign_in_limits import remember_device, set_wait_status
+from tenants.actions import (
+    accept_invitation,
+    find_invitation,
+    update_profile,
+)
+from tenants.authentication import (
+    SESSION_MEMBERSHIP,
+    CompanyOnly,
+    Principal,
+    memberships_for_session,
+    memberships_of,
+    opens_whole_account,
+)
+from tenants.error_pages import answer_error, wants_json
+from tenants.errors import (
+    AtriumError,
+    FactorNeeded,
+    InvitationGone,
+    NotAllowed,
+    NotFound,
+    WrongAccount,
+)
+from tenants.models import Membership, User
+from tenants.reading import MAX_OPENINGS, periods_of, readings_of
+
+View = Callable[..., HttpResponse]
+
+
+def answers_errors(view: View) -> View:
+    """Answer an AtriumError that a view lets through."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, **kwargs)
+        except AtriumError as error:
+            return answer_error(request, error)
+
+    return answered
+
+
+def principal_of(request: HttpRequest) -> Principal | None:
+    """Return the principal of a signed-in person; programs with keys have no pages."""
+    principal: Principal | None = getattr(request, "principal", None)
+    return None if principal is None or principal.key is not None else principal
+
+
+class SignIn(LoginView):  # type: ignore[misc]
+    """allauth's page, which must not send somebody without a company round in a circle."""
+
+    def get_authenticated_redirect_url(self) -> str:
+        """Return where the signed-in go on."""
+        if principal_of(self.request) is None:
+            return landing_page(self.request)
+        return str(super().get_authenticated_redirect_url())
+
+
+@method_decorator(never_cache, name="dispatch")
+class PasswordReset(PasswordResetView):  # type: ignore[misc]
+    """allauth's page; where no mail can be sent it says who helps instead."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Send the link, where mail is set up."""
+        if not settings.EMAIL_URL:
+            return self.get(request, *args, **kwargs)  # type: ignore[no-any-return]
+        response: HttpResponse = super().post(request, *args, **kwargs)
+        return response
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Add whether mail is set up."""
+        return {**super().get_context_data(**kwargs), "mail": bool(settings.EMAIL_URL)}
+
+
+def answer_waits(view: View) -> View:
+    """Answer 429 where a try at a password or a code has to wait."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return set_wait_status(request, view(request, *args, **kwargs))
+
+    return answered
+
+
+@require_safe
+@never_cache
+@login_required
+def companies(request: HttpRequest) -> HttpResponse:
+    """Let somebody choose which company to act for."""
+    limit = CompanyOnly.of_session(request.session)
+    memberships = memberships_for_session(_user(request), request.session)
+    if not memberships or (limit is not None and limit.must_set_up):
+        return HttpResponseRedirect("/no-company/")
+    principal = principal_of(request)
+    shown = {
+        "memberships": memberships,
+        "present": principal.membership_id if principal else None,
+        "next": _safe_next(request, request.GET.get("next", "")),
+        "company_only": limit is not None,
+    }
+    return render(request, "tenants/companies.html", shown)
+
+
+@require_POST
+@never_cache
+@login_required
+@answers_errors
+def switch(request: HttpRequest) -> HttpResponse:
+    """Act for another of one's own memberships from now on."""
+    wanted = request.POST.get("membership", "")
+    found = [m for m in memberships_of(_user(request)) if str(m.pk) == wanted]
+    if not found:
+        raise NotFound
+    if must_sign_in_again(request.session, found[0]):
+        logout(request)
+        messages.warning(request, _("This company asks you to sign in again."))
+        return HttpResponseRedirect("/accounts/login/")
+    limit = CompanyOnly.of_session(request.session)
+    if limit is not None and limit.membership_id != found[0].pk:
+        logout(request)
+        messages.warning(request, _("Sign in with your second factor to open this company."))
+        return HttpResponseRedirect("/accounts/login/")
+    enter_company(request, found[0])
+    renew_sign_in(request)
+    if wants_json(request):
+        return JsonResponse({"membership": str(found[0].pk)})
+    return HttpResponseRedirect(_safe_next(request, request.POST.get("next", "")) or "/")
+
+
+@require_safe
+@never_cache
+@login_required
+def no_company(request: HttpRequest) -> HttpResponse:
+    """Say what somebody without a company can do."""
+    place = landing_page(request)
+    if place != "/no-company/":
+        return HttpResponseRedirect(place)
+    shown = {"address": _user(request).email, "mail": bool(settings.EMAIL_URL)}
+    return render(request, "tenants/no_company.html", shown)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+@answers_errors
+def profile(request: HttpRequest) -> HttpResponse:
+    """Show and change what this company sees of a person; link what belongs to the account."""
+    principal = principal_of(request)
+    membership = principal.membership if principal else None
+    form: Form | None = None
+    if principal is not None and membership is not None:
+        form = ProfileForm(request.POST or None, initial=_profile_of(membership))
+        if request.method == "POST" and form.is_valid() and _saved(principal, form):
+            messages.success(request, _("Saved."))
+            return HttpResponseRedirect("/profile/")
+    elif request.method == "POST":
+        raise NotAllowed
+    shown = {
+        "form": form,
+        "membership": membership,
+        **_reading_of(principal),
+        "several": len(memberships_for_session(_user(request), request.session)) > 1,
+        "company_only": not opens_whole_account(request.session),
+        "mail": bool(settings.EMAIL_URL),
+        "second_factor": Authenticator.objects.filter(user=_user(request)).exists(),
+    }
+    return render(request, "tenants/profile.html", shown, status=_status_of(form))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@sensitive_post_parameters("password")
+@answers_errors
+def invitation(request: HttpRequest, token: str) -> HttpResponse:
+    """Show an invitation, and let the invited join with an old or a new account.
+
+    Signed out, the page is the same whether or not the address has an account.
+    """
+    found = find_invitation(token)
+    # By invitation, not by address: an office may join at the same time.
+    if not ratelimit.consume(request, action="signup", key=token):
+        refused: HttpResponse = ratelimit.respond_429(request)
+        return refused
+    user = _user(request) if request.user.is_authenticated else None
+    if user is not None and not opens_whole_account(request.session):
+        raise FactorNeeded
+    if user is not None and user.email.lower() != found.email:
+        shown = {"invitation": found, "address": user.email, "wrong": WrongAccount().message}
+        return render(request, "tenants/invitation.html", shown, status=409)
+    data = request.POST if request.method == "POST" else None
+    known = user is not None
+    if user is not None and user.address_proven_at is None and found.proves_address:
+        user = None  # the password may be somebody else's: the proof comes with a new one
+    form = NewAccountForm(data) if user is None else JoinForm(data, initial=_names_of(user))
+    if request.method == "POST" and form.is_valid():
+        membership = _joined(token, user, form)
+        if membership is not None:
+            _enter(request, membership, signs_in=user is None)
+            entered = HttpResponseRedirect("/")
+            assert membership.user is not None  # nosec B101 - people have accounts
+            remember_device(request, entered, membership.user)
+            return entered
+    shown = {"invitation": found, "form": form, "known": known}
+    return render(request, "tenants/invitation.html", shown, status=_status_of(form))
+
+
+def _joined(token: str, user: User | None, form: Form) -> Membership | None:
+    try:
+        return accept_invitation(
+            token,
+            user=user,
+            name=form.cleaned_data["name"],
+            password=form.cleaned_data.get("password"),
+        )
+    except InvitationGone:
+        raise
+    except AtriumError as error:
+        show_error(form, error)
+        return None
+
+
+def _enter(request: HttpRequest, membership: Membership, *, signs_in: bool) -> None:
+    """Sign a new account in, and act for the company just joined."""
+    if signs_in:
+        login(request, membership.user, backend=settings.AUTHENTICATION_BACKENDS[0])
+        record_authentication(request, membership.user, method="password")
+    chosen = request.session.get(SESSION_MEMBERSHIP)
+    # A sign-in with one membership has entered it already.
+    if not signs_in or not chosen or chosen["id"] != str(membership.pk):
+        enter_company(request, membership)
+    renew_sign_in(request)
+
+
+def renew_sign_in(request: HttpRequest) -> None:
+    """After a change of company, end the sockets and the forms of the former one.
+
+    Sockets are known by the sign-in's key. A form that was filled in for the former company
+    must not be carried out in the new one: its token is void.
+    """
+    request.session.cycle_key()
+    rotate_token(request)
+
+
+def _reading_of(principal: Principal | None) -> dict[str, Any]:
+    """Return what the profile shows of who could read a member's chats, and who did."""
+    if principal is None or principal.membership is None:
+        return {}
+    with transaction.atomic():
+        periods = periods_of(principal.membership)
+    return {
+        "periods": periods,
+        "readings": readings_of(principal),
+        "max_readings": MAX_OPENINGS,
+    }
+
+
+def _saved(principal: Principal, form: Form) -> bool:
+    try:
+        update_profile(principal, **form.cleaned_data)
+    except AtriumError as error:
+        show_error(form, error)
+        return False
+    return True
+
+
+def _profile_of(membership: Membership) -> dict[str, str]:
+    return {"name": membership.name, "language": membership.language, "zone": membership.zone}
+
+
+def _names_of(user: User) -> dict[str, str]:
+    return {"name": user.email.partition("@")[0]}
+
+
+def _status_of(form: Form | None) -> int:
+    return 400 if form is not None and form.is_bound and form.errors else 200
+
+
+def _safe_next(request: HttpRequest, url: str) -> str:
+    safe = url_has_allowed_host_and_scheme(url, {request.get_host()}, request.is_secure())
+    return url if safe else ""
+
+
+def _user(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # nosec B101 - behind login_required
+    return request.user

@@ -1,0 +1,338 @@
+"""The access decision: a signed-in user or an API key becomes a Principal, or nothing does."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils.dateparse import parse_datetime
+
+from tenants import clock
+from tenants.compiled_queries import Written
+from tenants.db import call_door
+from tenants.errors import FactorNeeded, KeyRefused, NotAllowed, NotFound, UserShutOut
+from tenants.models import ApiKey, Membership, Role, Tenant
+from tenants.scope import tenant_scope
+
+if TYPE_CHECKING:
+    from django.contrib.sessions.backends.base import SessionBase
+
+    from tenants.models import User
+
+KEY_PREFIX = "atr_"
+KEY_USE_INTERVAL_SECONDS = 60.0  # between two writes of a key's `last_used_at`
+MOST_PLACES = 10_000
+_places: dict[str, tuple[Any, ...]] = {}  # (key, tenant) by the hash of the secret
+SESSION_MEMBERSHIP = "membership"
+SESSION_OPERATED_TENANT = "operated_tenant"
+SESSION_COMPANY_ONLY = "company_only"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompanyOnly:
+    """The limit of a sign-in without the account's second factor: it opens one membership.
+
+    While `must_set_up`, it opens nothing but the page where a new second factor is set up.
+    """
+
+    membership_id: UUID
+    must_set_up: bool = False
+
+    @classmethod
+    def of_session(cls, session: SessionBase) -> CompanyOnly | None:
+        """Return the limit of a session, None for a sign-in that opens the whole account."""
+        stored = session.get(SESSION_COMPANY_ONLY)
+        if not stored:
+            return None
+        return cls(membership_id=UUID(stored["id"]), must_set_up=stored["must_set_up"])
+
+    def store(self, session: SessionBase) -> None:
+        """Limit a session from now on."""
+        session[SESSION_COMPANY_ONLY] = {
+            "id": str(self.membership_id),
+            "must_set_up": self.must_set_up,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """Who acts, for which tenant. Made here only; nothing a model or user sends changes it.
+
+    `membership` is None for an operator inside a tenant and for the command line; `key` is
+    set for programs.
+    """
+
+    tenant: Tenant
+    membership: Membership | None
+    role: str
+    key: ApiKey | None = None
+    operator: User | None = None
+
+    @property
+    def tenant_id(self) -> UUID:
+        """The tenant's id."""
+        return self.tenant.pk
+
+    @property
+    def membership_id(self) -> UUID | None:
+        """The membership's id, None for an operator."""
+        return self.membership.pk if self.membership else None
+
+    @property
+    def key_id(self) -> UUID | None:
+        """The API key's id, None for people."""
+        return self.key.pk if self.key else None
+
+    @property
+    def is_admin(self) -> bool:
+        """True for admins and owners (and an operator inside the tenant)."""
+        return self.role in (Role.ADMIN, Role.OWNER)
+
+    @property
+    def is_owner(self) -> bool:
+        """True for owners (and an operator inside the tenant)."""
+        return self.role == Role.OWNER
+
+    @property
+    def is_command_line(self) -> bool:
+        """True for whoever may run management commands."""
+        return self.membership is None and self.operator is None
+
+    @property
+    def label(self) -> str:
+        """Who this is, for the audit trail."""
+        if self.operator is not None:
+            return f"operator {self.operator.email}"
+        name = self.membership.name if self.membership else "command line"
+        return f"{name} (key {self.key.prefix}…)" if self.key else name
+
+    def may(self, scope: str) -> bool:
+        """Tell whether the key's scopes include this one; without a key there is no narrowing."""
+        return self.key is None or scope in self.key.scopes
+
+    def require(self, role: str) -> None:
+        """Do nothing for `role` or more.
+
+        Raises:
+            NotAllowed: for less.
+        """
+        allowed = {Role.ADMIN: self.is_admin, Role.OWNER: self.is_owner}.get(Role(role), True)
+        if not allowed:
+            raise NotAllowed()
+
+
+def hash_secret(secret: str) -> str:
+    """Return the hex SHA-256 of a high-entropy secret: what is kept of keys and invitations."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def memberships_of(user: User) -> list[Membership]:
+    """Return the memberships `user` may choose from, with their tenants, by tenant name.
+
+    Must run outside any scope and transaction: each tenant is read in its own.
+    """
+    rows = call_door("memberships_of", user.pk)
+    found = []
+    for membership_id, tenant_id in rows:
+        with tenant_scope(tenant_id), transaction.atomic():
+            membership = _active_membership(membership_id)
+            if membership is not None and _is_admitted(membership):
+                found.append(membership)
+    return sorted(found, key=lambda membership: membership.tenant.name)
+
+
+def memberships_for_session(user: User, session: SessionBase) -> list[Membership]:
+    """Return the memberships that this sign-in of `user` opens; runs like `memberships_of`."""
+    limit = CompanyOnly.of_session(session)
+    found = memberships_of(user)
+    return [each for each in found if limit is None or each.pk == limit.membership_id]
+
+
+def opens_whole_account(session: SessionBase) -> bool:
+    """Return whether a sign-in passed all that the account asks for."""
+    return CompanyOnly.of_session(session) is None
+
+
+def choose_membership(session: SessionBase, membership: Membership) -> None:
+    """Make `membership` the one this sign-in acts for, until an explicit switch.
+
+    Raises:
+        FactorNeeded: when the sign-in opens another company only.
+    """
+    limit = CompanyOnly.of_session(session)
+    if limit is not None and limit.membership_id != membership.pk:
+        raise FactorNeeded
+    session.pop(SESSION_OPERATED_TENANT, None)
+    session[SESSION_MEMBERSHIP] = {
+        "id": str(membership.pk),
+        "tenant": str(membership.tenant_id),
+        "at": clock.now().isoformat(),
+    }
+
+
+def principal_for_session(user: Any, session: SessionBase) -> Principal | None:
+    """Return the principal of a signed-in browser, None where it has no membership now.
+
+    Checked against the database each time: a suspended tenant, a removed or
+    disabled membership or a sign-out by an admin ends access at once.
+    """
+    if not user.is_authenticated or not user.is_active:
+        return None
+    limit = CompanyOnly.of_session(session)
+    operated = session.get(SESSION_OPERATED_TENANT)
+    if operated and user.is_operator and limit is None:
+        return operator_principal(user, UUID(operated))
+    chosen = session.get(SESSION_MEMBERSHIP)
+    if not chosen:
+        return None
+    if limit is not None and (limit.must_set_up or chosen["id"] != str(limit.membership_id)):
+        return None
+    tenant_id, since = UUID(chosen["tenant"]), parse_datetime(chosen["at"])
+    with tenant_scope(tenant_id), transaction.atomic():
+        membership = _active_membership(UUID(chosen["id"]))
+    if membership is None or membership.user_id != user.pk:
+        return None
+    return _principal(membership, since=since)
+
+
+def principal_for_key(secret: str) -> Principal:
+    """Return the principal of an API key's secret.
+
+    Raises:
+        KeyRefused: for an unknown, revoked or expired key, a membership or an
+            account that is gone, or a suspended tenant; the reason is not told.
+    """
+    hashed = hash_secret(secret)
+    for key_id, tenant_id in _places_of(hashed) if secret.startswith(KEY_PREFIX) else ():
+        with tenant_scope(tenant_id), transaction.atomic():
+            now = clock.now()
+            key = _usable_key.one(key_id=key_id, secret_hash=hashed, now=now)
+            if key is None or not _opens(key.membership):
+                break
+            if (
+                key.last_used_at is None
+                or (now - key.last_used_at).total_seconds() > KEY_USE_INTERVAL_SECONDS
+            ):
+                ApiKey.objects.filter(pk=key_id).update(last_used_at=now)
+        membership = key.membership
+        return Principal(
+            tenant=membership.tenant, membership=membership, role=membership.role, key=key
+        )
+    raise KeyRefused
+
+
+def _places_of(hashed: str) -> list[tuple[Any, ...]]:
+    """Return the key with this hash and its tenant, if there is one.
+
+    Neither ever changes, so both are remembered; whether the key still opens anything is
+    asked of its row each time.
+    """
+    place = _places.get(hashed)
+    if place is None:
+        rows = call_door("tenant_of_key", hashed)
+        if not rows:
+            return []
+        if len(_places) >= MOST_PLACES:
+            _places.clear()
+        [place] = rows
+        _places[hashed] = place
+    return [place]
+
+
+def principal_for_external(principal: Principal, membership: Membership) -> Principal:
+    """Return the principal of a user whom a program names; its key stays the credential.
+
+    Raises:
+        UserShutOut: for one whom an admin disabled or removed.
+    """
+    if membership.sponsor_id != principal.membership_id or not membership.is_active:
+        raise UserShutOut
+    return Principal(
+        tenant=principal.tenant, membership=membership, role=membership.role, key=principal.key
+    )
+
+
+def principal_for_run(
+    tenant_id: UUID, membership_id: UUID, key_id: UUID | None
+) -> Principal | None:
+    """Return the stored principal of a run as it stands now, None where access has ended.
+
+    Must run inside the tenant's scope and a transaction.
+    """
+    membership = _active_membership(membership_id)
+    if membership is None or membership.tenant_id != tenant_id or not _opens(membership):
+        return None
+    key = None
+    if key_id is not None:
+        key = ApiKey.objects.usable(clock.now()).filter(pk=key_id).first()
+        if key is None or key.membership_id not in (membership.pk, membership.sponsor_id):
+            return None
+    return Principal(tenant=membership.tenant, membership=membership, role=membership.role, key=key)
+
+
+def operator_principal(user: User, tenant_id: UUID) -> Principal | None:
+    """Return the principal of an operator inside a tenant, None where there is no such tenant."""
+    with tenant_scope(tenant_id), transaction.atomic():
+        tenant = Tenant.objects.filter(pk=tenant_id).first()
+    if tenant is None:
+        return None
+    return Principal(tenant=tenant, membership=None, role=Role.OWNER, operator=user)
+
+
+def console_principal(slug: str) -> Principal:
+    """Return the principal of whoever may run management commands, inside one tenant.
+
+    Raises:
+        NotFound: when no tenant has this short name.
+    """
+    for (tenant_id,) in call_door("tenant_of_slug", slug):
+        with tenant_scope(tenant_id), transaction.atomic():
+            return Principal(tenant=Tenant.objects.get(), membership=None, role=Role.OWNER)
+    raise NotFound(f"There is no company with the short name {slug}.")
+
+
+def _opens(membership: Membership) -> bool:
+    """Tell whether programs and runs may act for a member: the same for every credential."""
+    if membership.tenant.suspended_at is not None or not _is_present(membership):
+        return False
+    return membership.sponsor is None or _is_present(membership.sponsor)
+
+
+def _is_present(membership: Membership) -> bool:
+    return membership.is_active and membership.is_open_to_account
+
+
+def _is_admitted(membership: Membership) -> bool:
+    """Tell whether the account of an active membership may act in its company now."""
+    return membership.tenant.suspended_at is None and membership.is_open_to_account
+
+
+@Written
+def _usable_key(*, key_id: Any, secret_hash: Any, now: Any) -> QuerySet[ApiKey]:
+    rows: QuerySet[ApiKey] = ApiKey.objects.usable(now)
+    return rows.select_related("membership__tenant", "membership__user").filter(
+        pk=key_id, secret_hash=secret_hash
+    )
+
+
+def _active_membership(membership_id: UUID) -> Membership | None:
+    return _membership.one(membership_id=membership_id)
+
+
+@Written
+def _membership(*, membership_id: Any) -> QuerySet[Membership]:
+    rows: QuerySet[Membership] = Membership.objects.active()
+    return rows.select_related("tenant", "user", "sponsor__user").filter(pk=membership_id)
+
+
+def _principal(membership: Membership, *, since: datetime | None) -> Principal | None:
+    if since is None or not _is_admitted(membership):
+        return None
+    if membership.signed_out_at is not None and membership.signed_out_at > since:
+        return None
+    return Principal(tenant=membership.tenant, membership=membership, role=membership.role)
