@@ -12,6 +12,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 
+from tenants.actions import invite, make_reset_link
 from tenants.accounts.sign_in_limits import (
     CODES_OF_ACCOUNT,
     FREE_TRIES,
@@ -25,7 +26,6 @@ from tenants.accounts.sign_in_limits import (
     get_password_attempt,
     remember_device,
 )
-from tenants.actions import invite, make_reset_link
 from tests.tenants.test_profile import code_for, one_moment, with_second_factor
 from tests.world import PASSWORD, World
 
@@ -219,8 +219,10 @@ def test_guesses_from_many_addresses_take_turns(world: World, skip: Skip) -> Non
     assert 0 not in waits
     assert waits == sorted(waits)
     assert len(set(waits)) >= PASSWORDS_OF_ACCOUNT.max_wait // PASSWORDS_OF_ACCOUNT.interval
+    # Turns begin at multiples of the interval, whatever the time is.
     longest = PASSWORDS_OF_ACCOUNT.max_wait
     assert longest - PASSWORDS_OF_ACCOUNT.interval < max(waits) <= longest
+    assert waits[-20:] == [max(waits)] * 20
 
 
 def test_the_owner_gets_a_turn_in_a_crowd_and_on_a_known_device_needs_none(
