@@ -9,8 +9,6 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
-from django.utils import timezone
-
 from chat import wire
 from chat.models import (
     Assistant,
@@ -31,6 +29,7 @@ from chat.runs.live import LiveRun
 from chat.runs.made import Made
 from chat.runs.metering import CallMeter, Spent
 from chat.upstream.base import UsageReported
+from tenants import clock
 
 Announcement = tuple[str, dict[str, Any]]
 # Name and hash of the arguments of a call, and in how many rounds in a row it was made.
@@ -125,7 +124,7 @@ class Draft:
         cls, run: Run, assistant: Assistant | None, *, position: int, index: int, made: Made
     ) -> Draft:
         """Return a draft at that place of the thread and of the run, with what code `made`."""
-        now = timezone.now()
+        now = clock.now()
         message = Message(
             tenant_id=run.tenant_id,
             thread_id=run.thread_id,
@@ -268,7 +267,7 @@ class Turn:
             index=self.next_index,
             type="tool_calls",
             sent=self.sent,
-            created_at=timezone.now(),
+            created_at=clock.now(),
         )
         self.count_tokens(step)
         self.next_index += 1

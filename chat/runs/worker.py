@@ -29,7 +29,7 @@ from chat.runs.waiting import waiting_runs
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants import clock
-from tenants.db import Lane, in_db, in_lane, is_lost, use_lanes_as
+from tenants.db import Lane, in_db, in_lane, is_lost, see_through, use_lanes_as
 from tenants.outages import log_outage
 from tenants.scope import scoped_tenant_id
 
@@ -250,6 +250,8 @@ class Worker:
             self._abandoned[claim] = Abandoned(turn=run.turn)
         except Exception as error:
             log.exception("run_not_concluded")
+            if run.turn is not None:
+                run.turn.record_interrupted_call(None)
             lost = isinstance(error, DatabaseError) and is_lost(error)
             self._abandoned[claim] = Abandoned(turn=run.turn, failed=not lost)
         finally:
@@ -296,7 +298,7 @@ class Worker:
             return None
         run.concluding = True
         if turn is None:
-            ended = await in_db(recovery.end_unloaded, run.started.claim, ending)
+            ended = await see_through(recovery.end_unloaded, run.started.claim, ending)
             if ended is None:
                 return None
             live.publish(f"thread.run.{ending.status}", ended.rendered)
@@ -314,7 +316,7 @@ class Worker:
         run.concluding = True
         if run.turn is not None:
             run.turn.record_interrupted_call(CANCELLED.status)
-        ended = await in_db(recovery.end_cancelling, run.started.claim, turn=run.turn)
+        ended = await see_through(recovery.end_cancelling, run.started.claim, turn=run.turn)
         if ended is None:
             raise ClaimLapsed(run.started.claim.run_id)
         live.publish("thread.run.cancelled", ended.rendered)

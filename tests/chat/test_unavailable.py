@@ -151,6 +151,48 @@ async def test_runs_wait_and_say_so(
     assert wire.run_object(one.run)["atrium"]["retry_in"] is None
 
 
+async def test_a_run_that_comes_during_a_trial_takes_no_place(
+    world: World,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: Callable[[float], None],
+) -> None:
+    pauses(LONG_PAUSE)
+    async with working(monkeypatch, upstream_server, MAX_RUNS=2) as told:
+        before = await outage(world, upstream_server, told)
+        for number in range(3):
+            upstream_server.when(f"down {number}", Answer(stall=True), repeat=True)
+        requests = len(upstream_server.model_requests())
+        pass_time(LONG_PAUSE)
+        await clock.until(lambda: len(waiting_runs) == 2)
+        await asyncio.to_thread(upstream_server.wait_for_requests, requests + 1)
+        later = await asked(world.acme, "later", name="pat")
+        await clock.until(lambda: len(waiting_runs) == 3)
+        assert status_of(later, told)["atrium"]["retry_in"] == 0
+        assert worker.claim_owner is not None
+        upstream_server.when("later", OK)
+        await stop(world.acme, before)
+        assert status_of(later, told)["status"] == "completed"
+        assert len(waiting_runs) == 0
+
+
+async def test_readers_of_a_stopped_wait_are_told_of_nothing_else(
+    world: World,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: Callable[[float], None],
+) -> None:
+    pauses(LONG_PAUSE)
+    async with working(monkeypatch, upstream_server) as told:
+        [first, *others] = await outage(world, upstream_server, told)
+        assert first.run is not None
+        before = len(told.of(first.run.pk))
+        await in_db(cancel_run, world.acme.principal("alice"), first.run.pk)
+        await told.until("thread.run.cancelled", run=first.run.pk)
+        assert told.of(first.run.pk)[before:] == ["thread.run.cancelled"]
+        await stop(world.acme, others)
+
+
 async def until_stored(company: Company, sent: Sent, *, waits: bool) -> Run:
     """Wait until the row tells whether the run waits."""
     assert sent.run is not None
