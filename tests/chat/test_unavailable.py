@@ -13,6 +13,8 @@ from chat.actions.runs import cancel_run
 from chat.actions.sending import Sent
 from chat.models import Run
 from chat.runs import recovery, upstreams
+from chat.runs.entries import Entry
+from chat.runs.mirror import catch_up
 from chat.runs.waiting import waiting_runs
 from chat.runs.worker import worker
 from chat.upstream.breaker import Breaker, Breakers
@@ -277,6 +279,24 @@ async def test_a_late_server_is_asked_once(
     assert len(upstream_server.model_requests()) == 1
     # It was computing: that is billed.
     assert one.spent("failed")[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("told", "stored", "is_news"),
+    [(None, 100, True), (100, 200, True), (200, None, True), (100, 100, False)],
+)
+def test_the_rows_tell_of_a_wait_in_another_process(
+    told: int | None, stored: int | None, is_news: bool
+) -> None:
+    def entry(state: int, retry_at: int | None) -> Entry:
+        run = {"id": "run_a", "object": "thread.run", "status": "in_progress"}
+        data = {**run, "atrium": {"retry_at": retry_at, "retry_in": None}}
+        return Entry("run_a", state, "thread.run.in_progress", data)
+
+    found = [
+        one.data["atrium"]["retry_at"] for one in catch_up([entry(3, told)], [entry(2, stored)])
+    ]
+    assert found == ([stored] if is_news else [])
 
 
 def test_there_is_one_breaker_for_each_tenant_and_server(world: World) -> None:
