@@ -12,6 +12,7 @@ from tenants.db import in_db
 from tests.api.conftest import BETA, program_of
 from tests.clock import WAIT_SECONDS, promised, wait_until
 from tests.crash.stand import Stand
+from tests.crash.test_database_away import without_database
 from tests.server import Server, serve
 
 
@@ -47,13 +48,10 @@ async def test_an_open_stream_keeps_no_answer_from_being_handed_over(
 
 def test_a_server_without_its_database_ends_in_time(stand: Stand) -> None:
     with stand.server() as ending:
-        stand.kill_database()
-        try:
+        with without_database(stand):
             ending.process.send_signal(signal.SIGTERM)
             with promised(15):
                 status = ending.process.wait(WAIT_SECONDS)
-        finally:
-            stand.start_database()
     assert status == -signal.SIGTERM
     assert "Traceback" not in ending.logged()
 
