@@ -10,9 +10,8 @@ from pathlib import Path
 
 from tenants.db import in_db
 from tests.api.conftest import BETA, program_of
-from tests.clock import WAIT_SECONDS, promised, wait_until
+from tests.clock import WAIT_SECONDS, wait_until
 from tests.crash.stand import Stand
-from tests.crash.test_database_away import without_database
 from tests.server import Server, serve
 
 
@@ -44,16 +43,6 @@ async def test_an_open_stream_keeps_no_answer_from_being_handed_over(
     await asyncio.to_thread(wait_until, stand.is_settled)
     assert (await in_db(stand.run, run))["takeovers"] == 0
     assert b"thread.run.completed" in rest
-
-
-def test_a_server_without_its_database_ends_in_time(stand: Stand) -> None:
-    with stand.server() as ending:
-        with without_database(stand):
-            ending.process.send_signal(signal.SIGTERM)
-            with promised(15):
-                status = ending.process.wait(WAIT_SECONDS)
-    assert status == -signal.SIGTERM
-    assert "Traceback" not in ending.logged()
 
 
 def key_of(stand: Stand) -> str:
