@@ -34,7 +34,7 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> None:
     may pass by itself leaves it waiting until the claim lapses, as many times as a file may
     be tried. A cancelled reading gives its claim back.
     """
-    task = await in_lane(Lane.FILES, index.claim_file, tenant_id, store_file_id)
+    task = await _claim(tenant_id, store_file_id)
     if task is None:
         return
     reading = asyncio.create_task(_index(task))
@@ -49,6 +49,19 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> None:
     error = _error_of(reading) or _error_of(keeping)
     if error is not None:
         await _end_badly(task, error)
+
+
+async def _claim(tenant_id: UUID, store_file_id: int) -> Task | None:
+    """Claim a file; where this is cancelled, what was claimed by then is given back."""
+    claiming = asyncio.ensure_future(
+        in_lane(Lane.FILES, index.claim_file, tenant_id, store_file_id)
+    )
+    try:
+        return await asyncio.shield(claiming)
+    except asyncio.CancelledError:
+        if (task := await claiming) is not None:
+            await in_lane(Lane.FILES, index.release_claim, task)
+        raise
 
 
 async def _index(task: Task) -> None:

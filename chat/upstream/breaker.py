@@ -83,9 +83,10 @@ class Breaker:
                     self._trial = caller
                     self._trials[caller] += 1
                     break
-                if on_wait is not None and told != self._retry_at and seconds > 0:
+                if on_wait is not None and told != self._retry_at:
                     told = self._retry_at
-                    on_wait(seconds)
+                    # Whoever comes during a trial waits for its end.
+                    on_wait(max(0.0, seconds))
                 await _wait(waiter.changed, seconds if is_next else None)
         finally:
             self._waiters.remove(waiter)

@@ -10,12 +10,14 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.admin.utils import quote
+from django.db import OperationalError
 from django.utils import timezone
 
 from chat import wire
 from chat.actions.runs import cancel_run
 from chat.actions.sending import Sent
 from chat.models import Process, Run, Usage
+from chat.runs.engine import model_step as answering
 from chat.runs.engine.worker import worker
 from chat.runs.state import recovery
 from tenants.db import in_db
@@ -123,6 +125,22 @@ async def test_an_answer_that_another_process_continues(
     one = await run_of(world, sent)
     check_estimate(one, "taken_over")
     assert (one.run.status, one.spent("used")) == ("completed", [11, 7])
+
+
+async def test_an_answer_that_loses_its_database_in_the_middle(
+    world: World, upstream_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(answering, "write_text", fail)
+    upstream_server.expect(HELD)
+    async with working(monkeypatch, upstream_server):
+        sent = await say(world.acme, assistant=await assistant_on(world.acme, "responses"))
+        await idle()
+    one = await run_of(world, sent)
+    assert one.run.owner is None
+    check_estimate(one, "taken_over")
 
 
 def die(company: Company, sent: Sent) -> None:

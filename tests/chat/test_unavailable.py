@@ -13,8 +13,10 @@ from chat.actions.runs import cancel_run
 from chat.actions.sending import Sent
 from chat.models import Run
 from chat.runs import upstreams
+from chat.runs.delivery.replica import catch_up
 from chat.runs.engine.waiting_runs import waiting_runs
 from chat.runs.engine.worker import worker
+from chat.runs.events import Entry
 from chat.runs.state import recovery
 from chat.upstream.breaker import Breaker, Breakers
 from tenants.db import in_db
@@ -152,6 +154,48 @@ async def test_runs_wait_and_say_so(
     assert wire.run_object(one.run)["atrium"]["retry_in"] is None
 
 
+async def test_a_run_that_comes_during_a_trial_takes_no_place(
+    world: World,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: Callable[[float], None],
+) -> None:
+    pauses(LONG_PAUSE)
+    async with working(monkeypatch, upstream_server, MAX_RUNS=2) as told:
+        before = await outage(world, upstream_server, told)
+        for number in range(3):
+            upstream_server.when(f"down {number}", Answer(stall=True), repeat=True)
+        requests = len(upstream_server.model_requests())
+        pass_time(LONG_PAUSE)
+        await clock.until(lambda: len(waiting_runs) == 2)
+        await asyncio.to_thread(upstream_server.wait_for_requests, requests + 1)
+        later = await asked(world.acme, "later", name="pat")
+        await clock.until(lambda: len(waiting_runs) == 3)
+        assert status_of(later, told)["atrium"]["retry_in"] == 0
+        assert worker.claim_owner is not None
+        upstream_server.when("later", OK)
+        await stop(world.acme, before)
+        assert status_of(later, told)["status"] == "completed"
+        assert len(waiting_runs) == 0
+
+
+async def test_readers_of_a_stopped_wait_are_told_of_nothing_else(
+    world: World,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: Callable[[float], None],
+) -> None:
+    pauses(LONG_PAUSE)
+    async with working(monkeypatch, upstream_server) as told:
+        [first, *others] = await outage(world, upstream_server, told)
+        assert first.run is not None
+        before = len(told.of(first.run.pk))
+        await in_db(cancel_run, world.acme.principal("alice"), first.run.pk)
+        await told.until("thread.run.cancelled", run=first.run.pk)
+        assert told.of(first.run.pk)[before:] == ["thread.run.cancelled"]
+        await stop(world.acme, others)
+
+
 async def until_stored(company: Company, sent: Sent, *, waits: bool) -> Run:
     """Wait until the row tells whether the run waits."""
     assert sent.run is not None
@@ -236,6 +280,24 @@ async def test_a_late_server_is_asked_once(
     assert len(upstream_server.model_requests()) == 1
     # It was computing: that is billed.
     assert one.spent("failed")[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("told", "stored", "is_news"),
+    [(None, 100, True), (100, 200, True), (200, None, True), (100, 100, False)],
+)
+def test_the_rows_tell_of_a_wait_in_another_process(
+    told: int | None, stored: int | None, is_news: bool
+) -> None:
+    def entry(state: int, retry_at: int | None) -> Entry:
+        run = {"id": "run_a", "object": "thread.run", "status": "in_progress"}
+        data = {**run, "atrium": {"retry_at": retry_at, "retry_in": None}}
+        return Entry("run_a", state, "thread.run.in_progress", data)
+
+    found = [
+        one.data["atrium"]["retry_at"] for one in catch_up([entry(3, told)], [entry(2, stored)])
+    ]
+    assert found == ([stored] if is_news else [])
 
 
 def test_there_is_one_breaker_for_each_tenant_and_server(world: World) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from chat.models import Process, Run, RunStep, ToolCall
+from chat.models import Process, Run, RunStep, Thread, ToolCall
 from chat.runs.delivery.hub import hub
 from chat.runs.endings import CANCELLED
 from chat.runs.engine import loop
@@ -22,7 +23,7 @@ from chat.runs.state.claims import Claim
 from chat.runs.state.turn import Started
 from tenants.db import in_db
 from tests.chat.saying import said, unclaimed_run
-from tests.clock import WAIT_SECONDS
+from tests.clock import WAIT_SECONDS, until
 from tests.world import Company, World
 
 
@@ -106,6 +107,41 @@ async def test_a_run_stopped_before_its_first_step_ends(world: World, run: Run) 
     await asyncio.wait_for(worker.finished(run.pk), WAIT_SECONDS)
     assert (await in_db(stored, world.acme, run)).status == "cancelled"
     assert worker.runs == {}
+
+
+async def test_a_run_stopped_before_its_first_step_waits_for_a_lock(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, tries = recovery._locked, list[str]()
+    held, free = asyncio.Event(), threading.Event()
+    loop_here = asyncio.get_running_loop()
+
+    def hold() -> None:
+        with world.acme.scope():
+            Thread.objects.locked().get(pk=run.thread_id)
+            loop_here.call_soon_threadsafe(held.set)
+            assert free.wait(WAIT_SECONDS)
+
+    def locked_at_once(run_id: str) -> Run | None:
+        tries.append(run_id)
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '20ms'")
+        return locked(run_id)
+
+    worker = Worker()
+    taken = await in_db(claim, run, worker.process_id)
+    assert taken.started is not None
+    holding = asyncio.create_task(in_db(hold))
+    await asyncio.wait_for(held.wait(), WAIT_SECONDS)
+    monkeypatch.setattr(recovery, "_locked", locked_at_once)
+    worker._begin(taken.started)
+    worker._end(run.pk, CANCELLED)
+    await until(lambda: len(tries) > 1 or not worker.runs)
+    free.set()
+    await holding
+    await asyncio.wait_for(worker.finished(run.pk), WAIT_SECONDS)
+    ended = await in_db(stored, world.acme, run)
+    assert (ended.status, ended.takeovers) == ("cancelled", 0)
 
 
 async def test_the_first_claim_tells_readers_of_message_and_run(world: World, run: Run) -> None:

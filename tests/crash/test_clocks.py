@@ -34,6 +34,15 @@ async def test_a_process_whose_clock_is_wrong_keeps_its_runs(
     assert (during["status"], during["token"], during["takeovers"]) == ("in_progress", 1, 0)
     assert ended["status"] == "completed"
     assert await in_db(stand.answers, run) == [("completed", answer_to("by a wrong clock"))]
+    ((in_order,),) = await in_db(
+        stand.query,
+        "SELECT bool_and(m.created_at BETWEEN r.created_at AND r.ended_at "
+        "AND r.started_at BETWEEN r.created_at AND r.ended_at AND r.ended_at < clock_timestamp() "
+        "AND m.completed_at BETWEEN m.created_at AND r.ended_at) "
+        "FROM chat_run r JOIN chat_message m ON m.run_ref = r.id WHERE r.id = %s",
+        run,
+    )
+    assert in_order
 
 
 def has_beaten(stand: Stand, run: str, begun: object) -> bool:

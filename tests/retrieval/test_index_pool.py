@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -185,6 +187,31 @@ async def test_a_stopped_reading_gives_its_claim_back(
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
+    task = await in_db(claim, world.acme, row)
+    assert task.tries == 0
+
+
+async def test_a_claim_that_is_stopped_on_its_way_is_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    claimed, go_on = asyncio.Event(), threading.Event()
+
+    def claim_and_wait(*args: Any) -> Task | None:
+        task = claim_file(*args)
+        loop.call_soon_threadsafe(claimed.set)
+        assert go_on.wait(WAIT_SECONDS)
+        return task
+
+    (row,) = await in_db(wait_for_reading, world.acme)
+    with monkeypatch.context() as slow:
+        slow.setattr(index, "claim_file", claim_and_wait)
+        reading = asyncio.create_task(IndexPool().read_waiting_files())
+        await asyncio.wait_for(claimed.wait(), WAIT_SECONDS)
+        reading.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
     task = await in_db(claim, world.acme, row)
     assert task.tries == 0
 

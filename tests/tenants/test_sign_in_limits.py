@@ -12,7 +12,6 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 
-from tenants.actions import invite, make_reset_link
 from tenants.accounts.sign_in_limits import (
     CODES_OF_ACCOUNT,
     FREE_TRIES,
@@ -26,6 +25,7 @@ from tenants.accounts.sign_in_limits import (
     get_password_attempt,
     remember_device,
 )
+from tenants.actions import invite, make_reset_link
 from tests.tenants.test_profile import code_for, one_moment, with_second_factor
 from tests.world import PASSWORD, World
 

@@ -251,6 +251,21 @@ def test_callers_wait_until_the_pause_is_over_and_are_told() -> None:
     assert last is None
 
 
+def test_a_caller_that_comes_during_a_trial_is_told_to_wait() -> None:
+    async def wait() -> list[float | None]:
+        told: list[float | None] = []
+        breaker = opened()
+        await breaker.admit("trial")
+        later = asyncio.create_task(breaker.admit("later", told.append))
+        await turns()
+        assert told == [0.0]
+        breaker.succeeded("trial")
+        await later
+        return told
+
+    assert asyncio.run(wait()) == [0.0, None]
+
+
 def test_one_trial_at_a_time_and_those_tried_least_first() -> None:
     async def play_it() -> list[str]:
         admitted: list[str] = []

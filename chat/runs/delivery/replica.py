@@ -341,4 +341,9 @@ def text_of(entry: Entry) -> str:
 def _is_news(entry: Entry, known: Entry) -> bool:
     if entry.data["object"] == "thread.run.step":
         return entry.data != known.data and known.data["status"] == "in_progress"
-    return entry.event != known.event
+    return entry.event != known.event or _retry_at(entry) != _retry_at(known)
+
+
+def _retry_at(entry: Entry) -> object:
+    """Return when a run asks its unavailable model server again."""
+    return entry.data.get("atrium", {}).get("retry_at")

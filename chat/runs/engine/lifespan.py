@@ -9,11 +9,12 @@ import sys
 import threading
 from asyncio import Task
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import psycopg
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, transaction
@@ -42,6 +43,11 @@ KEEP_FAILED = {"delete_jobs": "successful"}
 FILES_QUEUE = "files"
 # A server has other things to do than jobs.
 IN_SERVER = {"concurrency": 4, "shutdown_graceful_timeout": 5}
+# In which the job queue of a server ends, a moment after its jobs were aborted.
+END_SECONDS = 7.0
+# What the queue ends with where its database is away. One that cannot be opened in time raises
+# psycopg's own error.
+QUEUE_ERRORS = (ProcrastinateException, psycopg.Error, OSError)
 
 
 class Lifespan:
@@ -57,7 +63,8 @@ class Lifespan:
         await receive()
         async with AsyncExitStack() as stack:
             try:
-                here = await stack.enter_async_context(serving(partial(run_jobs, **IN_SERVER)))
+                jobs = partial(run_jobs, **IN_SERVER)
+                here = await stack.enter_async_context(serving(jobs, end_seconds=END_SECONDS))
                 stack.enter_context(at_termination(here.begin_drain))
             except START_ERRORS as error:
                 log.exception("start_failed")
@@ -110,8 +117,14 @@ def at_termination(callback: Callable[[], None]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[Serving]:
-    """Execute runs, and work off jobs by `queue`, until left; hand over what is under way then."""
+async def serving(
+    queue: Callable[[], Coroutine[Any, Any, None]], *, end_seconds: float | None = None
+) -> AsyncIterator[Serving]:
+    """Execute runs, and work off jobs by `queue`, until left; hand over what is under way then.
+
+    After `end_seconds` a queue that has not ended by then is left to itself: without a database
+    it waits for half a minute to say that it ends.
+    """
     await take_identity()
     await upstreams.warm_up()
     await worker.start()
@@ -122,9 +135,7 @@ async def serving(queue: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
         yield here
     finally:
         here.begin_drain()
-        await worker.drain()
-        with suppress(asyncio.CancelledError):
-            await here.jobs
+        await asyncio.gather(worker.drain(), asyncio.wait({here.jobs}, timeout=end_seconds))
         await code_sessions().close_all()
         await upstreams.close_all()
 
@@ -167,10 +178,14 @@ async def run_jobs(**options: Any) -> None:
     while True:
         try:
             await work_off(**options)
-        except* (ProcrastinateException, OSError) as group:
+        except* QUEUE_ERRORS as group:
             error = group.exceptions[0]
             # The queue's own worker ends with the first error of its connection.
             log.error("job_queue_interrupted", error=type(error).__qualname__)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Such an error takes the place of the cancellation that it came after.
+            raise asyncio.CancelledError
         await asyncio.sleep(QUEUE_PAUSE)
 
 
@@ -186,12 +201,15 @@ async def work_off(*, queues: Iterable[str] | None = None, **options: Any) -> No
     asked = set(queues or known_queues())
     app = job_app.with_connector(job_app.connector.get_worker_connector())  # type: ignore[attr-defined]
     given = {**KEEP_FAILED, **options, "install_signal_handlers": False}
-    async with app.open_async(), asyncio.TaskGroup() as workers:
-        if FILES_QUEUE in asked:
-            files = {**given, "concurrency": conf.index_slots, "queues": [FILES_QUEUE]}
-            workers.create_task(app.run_worker_async(**files))
-        if others := sorted(asked - {FILES_QUEUE}):
-            workers.create_task(app.run_worker_async(**{**given, "queues": others}))
+    try:
+        async with app.open_async(), asyncio.TaskGroup() as workers:
+            if FILES_QUEUE in asked:
+                files = {**given, "concurrency": conf.index_slots, "queues": [FILES_QUEUE]}
+                workers.create_task(app.run_worker_async(**files))
+            if others := sorted(asked - {FILES_QUEUE}):
+                workers.create_task(app.run_worker_async(**{**given, "queues": others}))
+    finally:
+        await app.close_async()  # also one that could not be opened: it would go on trying
 
 
 def known_queues() -> set[str]:

@@ -55,10 +55,16 @@ class WaitingRuns:
         return run_id in self._waiting
 
     def note(self, turn: Turn, seconds: float | None) -> None:
-        """Tell readers that the next request is due in `seconds`; None ends the wait."""
+        """Tell readers that the next request is due in `seconds`; None ends the wait.
+
+        Of a run that is cut short meanwhile nothing is told: it does not go on.
+        """
         run = turn.run
         if seconds is None:
             self._waiting.discard(run.pk)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                return
             run.retry_at = None
         else:
             self._waiting.add(run.pk)

@@ -31,7 +31,7 @@ from chat.runs.state.turn import Started, Turn
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants import clock
-from tenants.db import Lane, in_db, in_lane, is_lost, use_lanes_as
+from tenants.db import Lane, in_db, in_lane, is_lost, see_through, use_lanes_as
 from tenants.outages import log_outage
 from tenants.scope import scoped_tenant_id
 
@@ -252,6 +252,8 @@ class Worker:
             self._abandoned[claim] = Abandoned(turn=run.turn)
         except Exception as error:
             log.exception("run_not_concluded")
+            if run.turn is not None:
+                run.turn.record_interrupted_call(None)
             lost = isinstance(error, DatabaseError) and is_lost(error)
             self._abandoned[claim] = Abandoned(turn=run.turn, failed=not lost)
         finally:
@@ -298,7 +300,7 @@ class Worker:
             return None
         run.concluding = True
         if turn is None:
-            ended = await in_db(recovery.end_unloaded, run.started.claim, ending)
+            ended = await see_through(recovery.end_unloaded, run.started.claim, ending)
             if ended is None:
                 return None
             live.publish(f"thread.run.{ending.status}", ended.rendered)
@@ -316,7 +318,7 @@ class Worker:
         run.concluding = True
         if run.turn is not None:
             run.turn.record_interrupted_call(CANCELLED.status)
-        ended = await in_db(recovery.end_cancelling, run.started.claim, turn=run.turn)
+        ended = await see_through(recovery.end_cancelling, run.started.claim, turn=run.turn)
         if ended is None:
             raise ClaimLapsed(run.started.claim.run_id)
         live.publish("thread.run.cancelled", ended.rendered)

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from chat.conf import conf
 from chat.models import (
@@ -42,6 +41,7 @@ from chat.runs.state.queue import start_next_queued
 from chat.runs.state.turn import Draft, Started, Turn
 from chat.tools import code_interpreter, dispatch
 from chat.tools.code_files import Input
+from tenants import clock
 from tenants.authentication import Principal, principal_for_run
 from tenants.bulk_insert import Insert, insert_together
 from tenants.scope import tenant_scope
@@ -137,7 +137,7 @@ def _move_on(claim: Claim, run: Run) -> dict[str, Any]:
     Raises:
         ClaimLapsed: when it is this process's no longer.
     """
-    started = run.started_at or timezone.now()
+    started = run.started_at or clock.now()
     if advance(run.pk, RunStatus.IN_PROGRESS, claim=claim, started_at=started):
         return {"status": RunStatus.IN_PROGRESS, "started_at": started}
     claimed = Run.objects.active().filter(pk=run.pk, owner=claim.owner, token=claim.token)
@@ -183,7 +183,7 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
     if turn.open_step is not None and turn.open_step.status == StepStatus.IN_PROGRESS:
         fenced_update(claim, rounds=turn.rounds)
         turn.open_step.status = StepStatus.COMPLETED
-        turn.open_step.ended_at = timezone.now()
+        turn.open_step.ended_at = clock.now()
         turn.open_step.save(update_fields=["status", "ended_at"])
     policy = tenant_policy_cache.policy()
     over = over_limit(turn, policy)
@@ -279,7 +279,7 @@ def _recorded(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dict[str, Any]
 
 def supersede_draft(turn: Turn, draft: Draft) -> None:
     """Close a draft that broke off and whose step is to be repeated as a new one."""
-    draft.settle(timezone.now(), message_reason="run_failed", step_status=StepStatus.FAILED)
+    draft.settle(clock.now(), message_reason="run_failed", step_status=StepStatus.FAILED)
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
         totals = totals_of(turn)
         take_place(draft)
@@ -312,7 +312,7 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
 
     One transaction; returns the next run, claimed for this process, if any.
     """
-    run, now = turn.run, timezone.now()
+    run, now = turn.run, clock.now()
     try:
         with tenant_scope(turn.claim.tenant_id), transaction.atomic():
             reason, totals, following = _finish(turn, ending, now)

@@ -9,8 +9,6 @@ from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from django.utils import timezone
-
 from chat import wire
 from chat.models import (
     Assistant,
@@ -30,6 +28,7 @@ from chat.runs.endings import OutputLimit
 from chat.runs.prompt.history import History
 from chat.runs.state.claims import Claim
 from chat.upstream.base import UsageReported
+from tenants import clock
 
 if TYPE_CHECKING:
     from chat.runs.delivery.hub import LiveRun
@@ -82,7 +81,7 @@ class Draft:
         cls, run: Run, assistant: Assistant | None, *, position: int, index: int, made: Made
     ) -> Draft:
         """Return a draft at that place of the thread and of the run, with what code `made`."""
-        now = timezone.now()
+        now = clock.now()
         message = Message(
             tenant_id=run.tenant_id,
             thread_id=run.thread_id,
@@ -225,7 +224,7 @@ class Turn:
             index=self.next_index,
             type="tool_calls",
             sent=self.sent,
-            created_at=timezone.now(),
+            created_at=clock.now(),
         )
         self.count_tokens(step)
         self.next_index += 1
