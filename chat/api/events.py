@@ -157,9 +157,10 @@ class Sequencer:
         run = self.run["id"]
         if entry.text is not None:
             return bool(entry.run == run)
-        # A status that was given to the row alone comes without a run of its own.
+        # What was given to the rows alone, as the end of a run, comes without a run of its own.
         if not entry.run:
-            return entry.data.get("object") == "thread.run" and entry.data["id"] == run
+            name = {"thread.run": "id", "thread.run.step": "run_id"}.get(entry.data.get("object"))
+            return name is not None and bool(entry.data[name] == run)
         of_run = entry.data.get("object") == "thread.run"
         return entry.run == run and (entry.state >= self.since or not of_run)
 

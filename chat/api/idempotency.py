@@ -182,6 +182,8 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
     else:
         assert isinstance(response, Response)
         answer = {"status": response.status_code, "body": response.data}
+        if "ETag" in response:
+            answer["etag"] = response["ETag"]
         subject = response.data.get("thread_id") or response.data.get("id", "")
     now = clock.now()
     record = IdempotencyRecord(
@@ -203,7 +205,8 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
 def _again(view: Any, record: IdempotencyRecord) -> HttpResponseBase:
     kept = record.answer
     if "run" not in kept:
-        return Response(kept["body"], status=kept["status"])
+        headers = {"ETag": kept["etag"]} if "etag" in kept else None
+        return Response(kept["body"], status=kept["status"], headers=headers)
     check_room(view.principal)
     beginning = Beginning(
         run=kept["run"],

@@ -14,12 +14,33 @@ from drf_spectacular.openapi import AutoSchema
 
 from chat.api.differences import patched
 from chat.api.extensions import EVENT_IDS, EXTENSIONS, Operation, text_parameter
-from chat.api.idempotency import KEY_HEADER
+from chat.api.idempotency import KEY_HEADER, RETRIED_WITHIN, RETRY_HEADER
 from chat.api.published import published, ref
 from tenants.actions.external import USER_HEADER
 
 # Operations that answer with a stream of events where the body says `stream: true`.
 STREAMING = {"createRun", "createThreadAndRun", "submitToolOuputsToRun"}
+# Operations that answer with an object that has a version, and those that change one.
+CHANGING_VERSIONS = {"modifyAssistant", "modifyVectorStore"}
+CREATING_VERSIONS = {"createAssistant", "createVectorStore"}
+VERSIONED = {"getAssistant", "getVectorStore", *CHANGING_VERSIONS, *CREATING_VERSIONS}
+IF_MATCH = text_parameter(
+    "If-Match",
+    "header",
+    "Extension: the ETag of the version that was seen. Where the object was changed since, the "
+    "answer is 412 and nothing changes; `*` and no header change any version.",
+    pattern=r'^(\*|"[0-9]{1,9}")$',
+)
+RETRY_COUNT = text_parameter(
+    RETRY_HEADER,
+    "header",
+    "Extension: how often an official client has sent this request before. Above 0 it is taken for "
+    f"the identical request within the {RETRIED_WITHIN.seconds} seconds before it: it gets the "
+    "same answer and does nothing twice. 0 is a new request; without this header and without "
+    f"{KEY_HEADER} every request is new.",
+    pattern="^[0-9]{1,3}$",
+)
+ETAG = {"description": "Extension: the object's version, for If-Match.", "schema": {"type": "string"}}
 
 
 class Described(AutoSchema):
@@ -33,7 +54,13 @@ class Described(AutoSchema):
         known = published()["paths"].get(at, {}).get(verb) or EXTENSIONS[at][verb]
         operation = {"tags": ["Assistants"], **known}
         streamed = [EVENT_IDS] if known["operationId"] in STREAMING else []
-        operation["parameters"] = [*known.get("parameters", []), *streamed, *self._headers(verb)]
+        matched = [IF_MATCH] if known["operationId"] in CHANGING_VERSIONS else []
+        operation["parameters"] = [
+            *known.get("parameters", []),
+            *streamed,
+            *matched,
+            *self._headers(verb),
+        ]
         operation["responses"] = {**self._answers(known), **errors()}
         return operation
 
@@ -63,10 +90,14 @@ class Described(AutoSchema):
                     pattern="^[!-~]{1,255}$",
                 )
             )
+            if getattr(self.view, "guards_retries", False):
+                headers.append(RETRY_COUNT)
         return headers
 
     def _answers(self, known: Operation) -> dict[str, Any]:
         responses: dict[str, Any] = known["responses"]
+        if known["operationId"] in VERSIONED:
+            responses = {**responses, "200": {**responses["200"], "headers": {"ETag": ETAG}}}
         more: dict[str, Any] = {}
         if known["operationId"] in STREAMING:
             more = {"text/event-stream": {"schema": {"type": "string"}}}

@@ -153,7 +153,7 @@ class VectorStoresView(ApiView):
         """Create one; an admin's is the company's."""
         store = create_store(self.principal, **self.input(NewStore))
         with transaction.atomic():
-            return self.answer(render(store))
+            return self.versioned(self.answer(render(store)), store.version)
 
 
 class VectorStoreView(ApiView):

@@ -23,12 +23,12 @@ from chat.api import (
 from chat.api.differences import ADDED, differences, merged
 from chat.api.extensions import EXTENSIONS
 from chat.api.fields import Input
-from chat.api.idempotency import KEY_HEADER
+from chat.api.idempotency import KEY_HEADER, RETRY_HEADER
 from chat.api.schema import description
 from tenants.actions.external import USER_HEADER
 from tests.api.published import PUBLISHED
 
-OURS = {"OpenAI-Beta", USER_HEADER, KEY_HEADER, "event_ids"}
+OURS = {"OpenAI-Beta", USER_HEADER, KEY_HEADER, RETRY_HEADER, "If-Match", "event_ids"}
 VERBS = ("get", "post", "delete")
 PROSE = ("description", "summary", "title", "deprecated", "tags", "operationId")
 Operation = tuple[str, str]
@@ -155,3 +155,31 @@ def test_the_page_lists_every_difference() -> None:
         assert f"| `{difference.name}` | {difference.why} |" in page
     for at in EXTENDED:
         assert f"`{at[1].upper()} /v1{at[0]}`" in page
+
+
+def operations_with(header: str) -> set[str]:
+    """Return the ids of the operations that take a header."""
+    return {
+        operation["operationId"]
+        for operation in HERE.values()
+        if header in {parameter["name"] for parameter in operation["parameters"]}
+    }
+
+
+def test_versions_are_described() -> None:
+    """`tests/chat/test_lost_updates.py` shows that the server does so."""
+    changing = {"modifyAssistant", "modifyVectorStore"}
+    assert operations_with("If-Match") == changing
+    answering = {
+        operation["operationId"]
+        for operation in HERE.values()
+        if "ETag" in operation["responses"]["200"].get("headers", {})
+    }
+    others = {"createAssistant", "getAssistant", "createVectorStore", "getVectorStore"}
+    assert answering == changing | others
+
+
+def test_repeats_are_described_wherever_something_is_done() -> None:
+    posts = {operation["operationId"] for at, operation in HERE.items() if at[1] == "post"}
+    assert operations_with(KEY_HEADER) == posts
+    assert operations_with(RETRY_HEADER) == posts - {"searchVectorStore"}

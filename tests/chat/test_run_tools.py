@@ -290,6 +290,16 @@ def texts_of(company: Company, thread: str) -> list[str]:
         return [message.text() for message in messages if message.text()]
 
 
+def assert_step_ended(socket: ChatSocket, run: Frame, *, call: str) -> None:
+    """Assert that the step which waited was told as ended like its run, just ahead of that."""
+    ended = [frame["data"] for frame in socket.events].index(run)
+    step = socket.events[ended - 1]
+    assert step["event"] == f"thread.run.step.{run['status']}"
+    assert (step["data"]["run_id"], step["data"]["status"]) == (run["id"], run["status"])
+    [told] = step["data"]["step_details"]["tool_calls"]
+    assert told["atrium"]["status"] == call
+
+
 async def test_an_approval_that_expires_lets_the_next_message_be_answered(
     model: ModelServer, world: World, desks: dict[str, str]
 ) -> None:
@@ -300,6 +310,7 @@ async def test_an_approval_that_expires_lets_the_next_message_be_answered(
         await in_db(let_expire, world.acme, sent["run"]["id"])
         run = await socket.until_ended(sent["run"]["id"])
         assert (run["status"], run["atrium"]["reason"]) == ("expired", "approval_expired")
+        assert_step_ended(socket, run, call="cancelled")
         assert (await answer_to(socket, queued["message"]["id"]))["status"] == "completed"
     [call] = await in_db(calls_of, world.acme, sent["run"]["id"])
     assert call.status == "cancelled"
@@ -314,6 +325,9 @@ async def test_stopping_ends_an_approval_and_lets_the_next_message_be_answered(
         queued = await ask_on(socket, sent, assistant=desks["acme"])
         model.upstream.expect(say=("On its way.",))
         await socket.ask("run.cancel", run=sent["run"]["id"])
+        run = await socket.until_ended(sent["run"]["id"])
+        assert run["status"] == "cancelled"
+        assert_step_ended(socket, run, call="cancelled")
         assert (await answer_to(socket, queued["message"]["id"]))["status"] == "completed"
         refused = await decide(socket, sent, approval, "approve")
     assert refused["error"]["code"] == "nothing_to_decide"

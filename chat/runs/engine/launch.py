@@ -76,8 +76,13 @@ def submit_on_commit(started: Started | None) -> None:
 
 
 def announce_row(run: Run) -> None:
-    """Tell readers, after the commit, the status that a row was given without a task."""
-    tell(run.tenant_id, run.thread_id, f"thread.run.{run.status}", wire.run_object(run))
+    """Tell readers, after the commit, the status that a row was given without a task.
+
+    Where the run ended, the steps that ended with it come first.
+    """
+    rendered = ((f"thread.run.{run.status}", wire.run_object(run)),)
+    for event, data in rendered if run.is_active else recovery.told_of_end(run):
+        tell(run.tenant_id, run.thread_id, event, data)
 
 
 def tell(tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:

@@ -303,7 +303,8 @@ class Worker:
             ended = await see_through(recovery.end_unloaded, run.started.claim, ending)
             if ended is None:
                 return None
-            live.publish(f"thread.run.{ending.status}", ended.rendered)
+            for event, data in ended.told:
+                live.publish(event, data)
             return ended.following
         following = await loop.conclude(turn, ending)
         log.info("run_ended", status=turn.run.status, reason=turn.run.reason, rounds=turn.rounds)
@@ -321,7 +322,8 @@ class Worker:
         ended = await see_through(recovery.end_cancelling, run.started.claim, turn=run.turn)
         if ended is None:
             raise ClaimLapsed(run.started.claim.run_id)
-        live.publish("thread.run.cancelled", ended.rendered)
+        for event, data in ended.told:
+            live.publish(event, data)
         return ended.following
 
     async def _repeat(
@@ -442,9 +444,8 @@ class Worker:
         )
         if taken is None:
             return False
-        if taken.ended is not None:
-            event = f"thread.run.{taken.ended['status']}"
-            hub.notify(taken.tenant_id, taken.thread_id, event, taken.ended)
+        for event, data in taken.ended:
+            hub.notify(taken.tenant_id, taken.thread_id, event, data)
         if taken.started is not None:
             self._begin(taken.started)
             if taken.suspect:

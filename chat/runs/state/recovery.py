@@ -99,14 +99,14 @@ def release(claim: Claim, *, failed: bool, turn: Turn | None = None) -> None:
 class Taken:
     """What became of a lapsed run: claimed (`started`), or ended, with the next one started.
 
-    `ended` is the wire object its readers are told. A `suspect` died with more
+    `ended` is what its readers are told then. A `suspect` died with more
     than one process: it may be what kills them.
     """
 
     tenant_id: UUID
     thread_id: str
     started: Started | None
-    ended: dict[str, Any] | None = None
+    ended: tuple[Announcement, ...] = ()
     suspect: bool = False
 
 
@@ -143,7 +143,7 @@ def take_over(
                 tenant_id=tenant_id,
                 thread_id=run.thread_id,
                 started=following,
-                ended=wire.run_object(run),
+                ended=told_of_end(run),
             )
         suspect = run.owner is not None and run.takeovers > 0
         if owner is None or (suspect and not suspects):
@@ -308,11 +308,28 @@ def end_row(
     return queue.start_next_queued(run.thread_id, owner=owner)
 
 
+def told_of_end(run: Run) -> tuple[Announcement, ...]:
+    """Return what readers are told of a run that `end_row` ended, in the same transaction.
+
+    First the steps of tool calls that were closed with it. The end of a message whose process
+    is lost comes from elsewhere.
+    """
+    assert run.ended_at is not None
+    steps = RunStep.objects.filter(run=run, type="tool_calls", ended_at=run.ended_at)
+    labels = registry.labels()
+    told: list[Announcement] = []
+    for step in steps.order_by("index"):
+        calls = list(ToolCall.objects.filter(step=step).order_by("index"))
+        rendered = wire.step_object(step, run=run, calls=calls, labels=labels)
+        told.append((f"thread.run.step.{step.status}", rendered))
+    return (*told, (f"thread.run.{run.status}", wire.run_object(run)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ended:
     """A run that was ended by its row: what readers are told, and the next queued run."""
 
-    rendered: dict[str, Any]
+    told: tuple[Announcement, ...]
     following: Started | None
 
 
@@ -330,7 +347,7 @@ def end_cancelling(claim: Claim, *, turn: Turn | None = None) -> Ended | None:
         if run.status != RunStatus.CANCELLING:
             return None
         following = end_row(run, stopped(run), owner=claim.owner, turn=turn)
-        return Ended(rendered=wire.run_object(run), following=following)
+        return Ended(told=told_of_end(run), following=following)
 
 
 def end_unloaded(claim: Claim, ending: Ending) -> Ended | None:
@@ -341,4 +358,4 @@ def end_unloaded(claim: Claim, ending: Ending) -> Ended | None:
             return None
         asked = stopped(run) if ending.status == RunStatus.CANCELLED else ending
         following = end_row(run, asked, owner=claim.owner)
-        return Ended(rendered=wire.run_object(run), following=following)
+        return Ended(told=told_of_end(run), following=following)

@@ -112,7 +112,7 @@ export class Conversation {
       return event === "thread.message.delta" ? this.#grow(data) : this.#growStep(run, data);
     }
     if (run) this.states.set(run, state);
-    if (event.startsWith("thread.run.step.")) return this.#putStep(run, data);
+    if (event.startsWith("thread.run.step.")) return this.#putStep(data.run_id, data);
     if (event.startsWith("thread.run.")) return this.#putRun(data);
     if (event.startsWith("thread.message.")) return this.#putMessage(data);
     return this.#extension(event, data);
@@ -174,7 +174,7 @@ export class Conversation {
     return "run";
   }
 
-  // A run that ends while no process executes it is told by its status alone: nothing waits any more.
+  // Of a run that ended while nobody read here, the end of a step may be missing: nothing waits any more.
   #closeSteps(run) {
     for (const step of this.steps.get(run)?.values() ?? []) {
       if (step.status === "in_progress") this.steps.get(run).set(step.id, { ...step, status: "cancelled" });
