@@ -40,7 +40,10 @@ RETRY_COUNT = text_parameter(
     f"{KEY_HEADER} every request is new.",
     pattern="^[0-9]{1,3}$",
 )
-ETAG = {"description": "Extension: the object's version, for If-Match.", "schema": {"type": "string"}}
+ETAG = {
+    "description": "Extension: the object's version, for If-Match.",
+    "schema": {"type": "string"},
+}
 
 
 class Described(AutoSchema):

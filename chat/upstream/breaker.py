@@ -63,14 +63,15 @@ class Breaker:
         """True while somebody waits, or the next failure may be one too many."""
         return bool(self._waiters or self._failing or self.is_open)
 
-    async def admit(self, caller: Hashable, on_wait: OnWait | None = None) -> None:
+    async def admit(self, caller: Hashable, on_wait: OnWait | None = None) -> bool:
         """Wait until `caller` may send a request.
 
         `on_wait` is told the seconds until the next trial whenever that changes, and
-        None once the wait is over.
+        None once the wait is over. Returns True where the breaker closed meanwhile, and
+        so let all who waited go on.
         """
         if self._retry_at is None:
-            return
+            return False
         waiter = _Waiter(caller)
         self._waiters.append(waiter)
         self._choose_next()
@@ -93,6 +94,7 @@ class Breaker:
             self._choose_next()
             if on_wait is not None and told is not None:
                 on_wait(None)
+        return self._retry_at is None
 
     def succeeded(self, caller: Hashable) -> None:
         """The server answered `caller`."""

@@ -90,15 +90,22 @@ class _Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """Whose requests these are, at which breaker, and who is told of a wait there."""
+    """Whose requests these are, at which breaker, and who is told of a wait there.
+
+    Where a breaker lets all who waited go on, each waits for `room` first.
+    """
 
     breaker: Breaker
     caller: Hashable
     on_wait: OnWait | None = None
+    room: Callable[[], Awaitable[None]] | None = None
 
     async def admit(self) -> None:
         """Wait until a request may be sent."""
-        await self.breaker.admit(self.caller, self.on_wait)
+        while await self.breaker.admit(self.caller, self.on_wait) and self.room is not None:
+            await self.room()
+            if not self.breaker.is_open:
+                return
 
     def has_to_wait(self, error: UpstreamError) -> bool:
         """Return whether the request will be repeated once the server is back."""

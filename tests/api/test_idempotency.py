@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from chat.models import IdempotencyRecord, Run, Thread
 from chat.tasks import erase_deleted_threads, erase_idempotency_records
-from tests.api.conftest import Api, assert_error
+from tests.api.conftest import Api, assert_error, program_of
 from tests.api.racing import at_once
 from tests.world import World
 
@@ -44,6 +44,15 @@ def test_the_same_key_is_answered_from_memory(alice: Api, world: World) -> None:
     again = begin(named(alice), world)
     assert (again.status_code, again.json()) == (200, first.json())
     assert count(world, Run) == runs
+
+
+@pytest.mark.parametrize("path", ["assistants", "vector_stores"])
+def test_a_repeat_is_told_the_version_too(world: World, path: str) -> None:
+    admin = named(program_of(world.acme, "adam"))
+    fields = {"model": "demo-scripted"} if path == "assistants" else {"name": "Manuals"}
+    first, again = admin.post(path, **fields), admin.post(path, **fields)
+    assert (first.status_code, again.status_code) == (200, 200), first.content
+    assert first["ETag"] == again["ETag"] == admin.get(f"{path}/{first.json()['id']}")["ETag"]
 
 
 def test_another_key_is_another_request(alice: Api, world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -211,6 +211,22 @@ def test_afterwards_page_and_profile_say_from_when_to_when(acme: Company) -> Non
     assert "admins could read." in profile
     assert acme.olga.name in profile
     assert "No admin has opened any of your chats." in profile
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [
+        (0, "On Jan. 2, 2126 admins could read them."),
+        (1, "From Jan. 2, 2126 to Jan. 3, 2126 admins could read them."),
+    ],
+)
+def test_a_period_within_one_day_is_told_as_that_day(acme: Company, days: int, words: str) -> None:
+    began = datetime(2126, 1, 2, 9, tzinfo=UTC)
+    with acme.scope():
+        ReadingPeriod.objects.create(
+            started_at=began, ended_at=began + timedelta(days=days, hours=2)
+        )
+    assert words in acme.client("alice").get("/").content.decode()
 
 
 def test_each_page_that_shows_a_chat_is_recorded(acme: Company, readable: None) -> None:

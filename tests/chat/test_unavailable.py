@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from chat import wire
 from chat.actions.runs import cancel_run
@@ -225,6 +226,61 @@ async def test_all_go_on_when_the_server_is_back(
     one = await stored(world.acme, sent[0].run.pk)
     assert one.run.retry_at is None
     assert (one.attempts("used"), one.spent("used")) == (1, [11, 7])
+
+
+async def until_held(sent: Sequence[Sent], told: Told) -> None:
+    """Wait until readers know that these runs could go on, and wait for room."""
+    await clock.until(lambda: all(status_of(one, told)["atrium"]["retry_in"] == 0 for one in sent))
+
+
+async def test_they_go_on_in_their_order_as_there_is_room(
+    world: World,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: Callable[[float], None],
+) -> None:
+    pauses(LONG_PAUSE)
+    async with working(monkeypatch, upstream_server) as told:
+        sent = await outage(world, upstream_server, told)
+        monkeypatch.setitem(settings.CHAT, "MAX_RUNS", 1)
+        for number in range(3):
+            upstream_server.when(f"down {number}", Answer(say=("It is ", "back."), stall_after=1))
+        requests = len(upstream_server.model_requests())
+        pass_time(LONG_PAUSE)
+        for going, left in zip(sent, (2, 1, 0), strict=True):
+            assert going.run is not None
+            await told.until("thread.message.in_progress", run=going.run.pk)
+            await until_held(sent[3 - left :], told)
+            assert len(waiting_runs) == left
+            assert len(upstream_server.model_requests()) == requests + 3 - left
+            await in_db(cancel_run, world.acme.principal("alice"), going.run.pk)
+        await idle()
+        assert [status_of(one, told)["status"] for one in sent] == ["cancelled"] * 3
+
+
+async def test_one_that_is_stopped_while_it_waits_for_room_takes_none(
+    world: World,
+    upstream_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: Callable[[float], None],
+) -> None:
+    pauses(LONG_PAUSE)
+    async with working(monkeypatch, upstream_server) as told:
+        [first, second, third] = await outage(world, upstream_server, told)
+        monkeypatch.setitem(settings.CHAT, "MAX_RUNS", 1)
+        for number in (0, 2):
+            upstream_server.when(f"down {number}", Answer(say=("It is ", "back."), stall_after=1))
+        pass_time(LONG_PAUSE)
+        assert first.run is not None and second.run is not None and third.run is not None
+        await told.until("thread.message.in_progress", run=first.run.pk)
+        await until_held([second, third], told)
+        await in_db(cancel_run, world.acme.principal("alice"), second.run.pk)
+        await told.until("thread.run.cancelled", run=second.run.pk)
+        assert len(waiting_runs) == 1
+        await in_db(cancel_run, world.acme.principal("alice"), first.run.pk)
+        await told.until("thread.message.in_progress", run=third.run.pk)
+        assert len(waiting_runs) == 0
+        await stop(world.acme, [third])
 
 
 async def test_a_poisonous_trial_does_not_keep_the_others_waiting(

@@ -128,6 +128,7 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
             # A question that is asked again and again is one failing caller.
             caller=turn.run.thread_id,
             on_wait=lambda seconds: waiting_runs.note(turn, seconds),
+            room=lambda: waiting_runs.wait_for_room(turn),
         ),
         on_attempt=begin_attempt,
         on_failed_attempt=note_failure,

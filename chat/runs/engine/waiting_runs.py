@@ -1,4 +1,4 @@
-"""Runs of this process that wait until their model server is back.
+"""Runs of this process that wait until their model server is back, and then for room.
 
 Each waits in a task without a connection and counts towards no limit of the process. Its row
 says when the next request is due, so that other processes can tell, and a successor knows that
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -40,11 +40,22 @@ class Wait:
     state: int
 
 
+def has_no_limit(tenant_id: UUID) -> bool:
+    """Tell that there is room, for a process without a worker."""
+    return False
+
+
 class WaitingRuns:
-    """The runs that wait, and what of that is not stored yet."""
+    """The runs that wait, and what of that is not stored yet.
+
+    `is_full_for` tells whether the process has no room for another run of a tenant.
+    """
 
     def __init__(self) -> None:
+        self.is_full_for: Callable[[UUID], bool] = has_no_limit
         self._waiting: set[str] = set()
+        # Those whose model server is back and that wait for room, in their order.
+        self._held: dict[Claim, asyncio.Event] = {}
         self._unsaved: dict[str, Wait] = {}
         self._saving: asyncio.Task[None] | None = None
 
@@ -68,6 +79,7 @@ class WaitingRuns:
             run.retry_at = None
         else:
             self._waiting.add(run.pk)
+            self.use_room()
             run.retry_at = clock.now() + timedelta(seconds=seconds)
         turn.live.publish("thread.run.in_progress", wire.run_object(run))
         self._unsaved[run.pk] = Wait(
@@ -76,6 +88,31 @@ class WaitingRuns:
         if self._saving is None or self._saving.done():
             # The task outlives this run, so it does not log in its name.
             self._saving = asyncio.create_task(self._save(), context=contextvars.Context())
+
+    async def wait_for_room(self, turn: Turn) -> None:
+        """Wait until the process has room for a run whose model server is back.
+
+        All that waited for the server would go on at once otherwise.
+        """
+        claim = turn.claim
+        self._waiting.add(claim.run_id)  # it takes no place while it asks for one
+        if not self.is_full_for(claim.tenant_id):
+            self._waiting.discard(claim.run_id)
+            return
+        turn_of_it = self._held[claim] = asyncio.Event()
+        try:
+            self.note(turn, 0.0)
+            await turn_of_it.wait()
+        finally:
+            self._held.pop(claim, None)
+            self.note(turn, None)
+
+    def use_room(self) -> None:
+        """Let those that wait for room go on, in their order, as far as there is any."""
+        for claim, turn_of_it in list(self._held.items()):
+            if not turn_of_it.is_set() and not self.is_full_for(claim.tenant_id):
+                self._waiting.discard(claim.run_id)
+                turn_of_it.set()
 
     async def _save(self) -> None:
         while self._unsaved:

@@ -140,6 +140,7 @@ class Worker:
         """Register the process and begin to beat, watch and recover."""
         self.event_loop = unbegun_claims.loop = asyncio.get_running_loop()
         self.draining, self._look = False, asyncio.Event()
+        waiting_runs.is_full_for = self.is_full_for
         await self._beat()
         elsewhere.start(self.process_id, look=self._watch)
         for period, work, sooner in (
@@ -262,6 +263,7 @@ class Worker:
                 self._look.set()  # others may have waited for this one's end
             if self.runs.get(claim.run_id) is run:
                 del self.runs[claim.run_id]
+            waiting_runs.use_room()
             live.end()
             if not concluded:
                 # Readers here go on with what another process makes of it.
