@@ -29,6 +29,8 @@ DONE = b"event: done\ndata: [DONE]\n\n"
 # A comment is no event, so no empty line follows it: clients dispatch at an empty line, and the
 # official Python client does so even without data once an event has carried an id.
 KEEP_ALIVE = b": keep-alive\n"
+# What names the run in the objects that are told when a run's rows alone change.
+NAMING = {"thread.run": "id", "thread.run.step": "run_id"}
 # With these a stream ends, though a run that waits goes on later.
 ENDS = TERMINAL | {RunStatus.REQUIRES_ACTION}
 
@@ -159,7 +161,7 @@ class Sequencer:
             return bool(entry.run == run)
         # What was given to the rows alone, as the end of a run, comes without a run of its own.
         if not entry.run:
-            name = {"thread.run": "id", "thread.run.step": "run_id"}.get(entry.data.get("object"))
+            name = NAMING.get(entry.data.get("object", ""))
             return name is not None and bool(entry.data[name] == run)
         of_run = entry.data.get("object") == "thread.run"
         return entry.run == run and (entry.state >= self.since or not of_run)

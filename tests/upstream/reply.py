@@ -51,6 +51,8 @@ async def send_answer(
         await response.write(answer.malformed.encode("latin-1"))
     else:
         sent = frames(answer, wire=wire, dialect=dialect, model=model, kept=kept)
+        if answer.joined:
+            sent = [(b"".join(frame for frame, _is_chunk in sent), False)]
         await _write(response, answer, sent, read=read, on_chunk=on_chunk)
         if answer.reset_after is not None:
             # It throws away what was not read.

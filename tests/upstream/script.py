@@ -36,8 +36,8 @@ class Answer:
     `error` (an error event after the chunks), `final` False (no final event), `done` False (no
     [DONE]), `doubled` (frames sent twice where that is harmless), `dup_events` (every frame sent
     twice), `reorder_events` (neighbouring frames swapped), `noise` (unknown events,
-    comments, frames without data), `newline`, `write_size` (bytes per write), `malformed` (bytes
-    sent in place of the stream), `unstreamed` (one JSON document).
+    comments, frames without data), `newline`, `write_size` (bytes per write), `joined` (all in
+    one write), `malformed` (bytes sent in place of the stream), `unstreamed` (one JSON document).
     `expect_path` and `expect_text` are asserted against the request. In `say`, "{mark 1}" is the
     first mark of a passage in the request and "{mark -1}" the last; with `letters` each letter
     is a chunk of its own.
@@ -70,6 +70,7 @@ class Answer:
     reorder_events: bool = False
     newline: str = "\n"
     write_size: int | None = None
+    joined: bool = False
     malformed: str | None = None
     unstreamed: bool = False
     letters: bool = False

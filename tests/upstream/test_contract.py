@@ -31,8 +31,10 @@ def test_every_list_has_an_event(ask: Ask, upstream_server: ScriptedServer) -> N
 
 
 def test_what_arrives_together_is_one_list(ask: Ask, upstream_server: ScriptedServer) -> None:
-    upstream_server.expect(say=tuple("abcdefghij") * 10)
-    assert len(ask().reads) < 50
+    upstream_server.expect(say=tuple("abcdefghij") * 10, joined=True)
+    heard = ask()
+    assert heard.text == "abcdefghij" * 10
+    assert len(heard.reads) < 50
 
 
 def test_usage_is_reported_before_the_end(ask: Ask, upstream_server: ScriptedServer) -> None:
