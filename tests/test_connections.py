@@ -387,6 +387,11 @@ async def listen(application: Any) -> asyncio.Server:
     )
 
 
+def test_the_default_limits() -> None:
+    assert (settings.HEADER_BYTES, settings.HEADER_SECONDS) == (65_536, 10)
+    assert (settings.CONNECTIONS_PER_ADDRESS, settings.CONNECTIONS) == (100, 2_000)
+
+
 async def test_the_rest_of_an_answered_requests_body_has_the_time_of_headers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
