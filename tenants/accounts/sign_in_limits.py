@@ -110,11 +110,13 @@ CODES_OF_ACCOUNT = Turns(
 class Attempt:
     """One try at a password or a code, from one place.
 
-    `turns` has the counters for unknown places; a known device has none.
+    `turns` has the counters for unknown places; a known device has none. With `known` a success
+    is remembered under that key.
     """
 
     pair: str
     turns: tuple[tuple[str, Turns], ...] = ()
+    known: str = ""
 
     def begin(self) -> int:
         """Count the try and return 0, or the seconds to wait; it is a failure until `succeed`."""
@@ -154,7 +156,8 @@ class Attempt:
         for key, turns in self.turns:
             _add(key, -1, seconds=turns.period)
         _add(f"{self.pair}:good", 1, seconds=60)
-        cache.set(f"{self.pair}:known", True, timeout=KNOWN_ADDRESS_SECONDS)
+        if self.known:
+            cache.set(self.known, True, timeout=KNOWN_ADDRESS_SECONDS)
 
     def forget(self) -> None:
         """Let this place begin anew."""
@@ -169,11 +172,12 @@ def get_password_attempt(request: HttpRequest, email: str) -> Attempt:
         return Attempt(pair=_hash(account, "device", device))
     address = get_ip(request)
     pair = _hash(account, "address", address)
+    known = f"{pair}:known"
     turns = [(account, PASSWORDS_OF_ACCOUNT)]
     # Who signed in from here before does not wait for what others do at the same address.
-    if not cache.get(f"{pair}:known"):
+    if not cache.get(known):
         turns.append((_hash("passwords", "address", address), PASSWORDS_FROM_ADDRESS))
-    return Attempt(pair=pair, turns=tuple(turns))
+    return Attempt(pair=pair, turns=tuple(turns), known=known)
 
 
 def get_code_attempt(request: HttpRequest, user: User) -> Attempt:
