@@ -9,12 +9,14 @@ const INTERVAL_MS = 60_000;
 
 const notice = document.getElementById("reading-notice");
 const line = document.getElementById("readers");
+// An answer that was under way when this moment was acknowledged must not show it again.
+let acknowledged = "";
 
 function show({ can_read, could_read, line: text, notice: entries, through }) {
   line.classList.toggle("told", can_read);
   setText(line.querySelector("span"), text);
   line.querySelector("a").hidden = !could_read;
-  if (notice.dataset.through === through) return;
+  if (through === notice.dataset.through || (through !== "" && through === acknowledged)) return;
   notice.dataset.through = through;
   notice.querySelector("ul").replaceChildren(...entries.map((entry) => el("li", {}, entry)));
   notice.hidden = through === "";
@@ -44,6 +46,7 @@ export function attachReadingNotice() {
     const { through } = notice.dataset;
     try {
       await post(notice.dataset.url, { through });
+      acknowledged = through;
       // A change that came meanwhile is not acknowledged with it.
       if (notice.dataset.through === through) {
         notice.dataset.through = "";
