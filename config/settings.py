@@ -216,22 +216,22 @@ KEYS_PER_MEMBER = read("int", "ATRIUM_KEYS_PER_MEMBER", 50, least=1)
 EXTERNAL_USERS_PER_HOUR = read("int", "ATRIUM_EXTERNAL_USERS_PER_HOUR", 5_000, least=1)
 EXTERNAL_USERS = read("int", "ATRIUM_EXTERNAL_USERS", 200_000, least=1)
 
-# How old a password or code may be where a new API key is made.
 RECENT_SIGN_IN_SECONDS = read("int", "ATRIUM_RECENT_SIGN_IN_SECONDS", 900, least=1)
 # Of each member in an hour, in the audit log of the company.
 FAILED_SIGN_INS_RECORDED = read("int", "ATRIUM_FAILED_SIGN_INS_RECORDED", 20, least=1)
 
-# Sign-in
+# Sign-in; its limits have their meanings in tenants.accounts.sign_in_limits.
+SIGN_IN_FREE_TRIES = read("int", "ATRIUM_SIGN_IN_FREE_TRIES", 5, least=1)
+SIGN_IN_MAX_WAIT_SECONDS = read("int", "ATRIUM_SIGN_IN_MAX_WAIT_SECONDS", 300, least=1)
+SIGN_INS_PER_MINUTE = read("int", "ATRIUM_SIGN_INS_PER_MINUTE", 30, least=1)
+SIGN_IN_FAILURES_OF_ACCOUNT = read("int", "ATRIUM_SIGN_IN_FAILURES_OF_ACCOUNT", 50, least=1)
+SIGN_IN_FAILURES_OF_CODES = read("int", "ATRIUM_SIGN_IN_FAILURES_OF_CODES", 20, least=1)
+SIGN_IN_FAILURES_FROM_ADDRESS = read("int", "ATRIUM_SIGN_IN_FAILURES_FROM_ADDRESS", 100, least=1)
 AUTH_USER_MODEL = "tenants.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+_RULES = ("UserAttributeSimilarity", "MinimumLength", "CommonPassword", "NumericPassword")
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": f"django.contrib.auth.password_validation.{rule}Validator"} for rule in _RULES
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
@@ -248,8 +248,8 @@ ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""  # allauth's own has the Host header in it
 ACCOUNT_USER_DISPLAY = "tenants.accounts.adapter.display_name"
-# Tries at passwords and codes are limited by tenants.accounts.sign_in_limits. A link is a secret
-# that nobody guesses: its use is limited by link, or loosely, since an office shares an address.
+# Tries at passwords and codes are limited by settings above. A link is a secret that nobody
+# guesses: its use is limited by link, or loosely, since an office shares an address.
 ACCOUNT_RATE_LIMITS = {
     "login": "",
     "login_failed": "",

@@ -207,12 +207,13 @@ def principal_for_key(secret: str) -> Principal:
         KeyRefused: for an unknown, revoked or expired key, a membership or an
             account that is gone, or a suspended tenant; the reason is not told.
     """
-    hashed = hash_secret(secret)
+    hashed, refusal = hash_secret(secret), KeyRefused()
     for key_id, tenant_id in _places_of(hashed) if secret.startswith(KEY_PREFIX) else ():
         with tenant_scope(tenant_id), transaction.atomic():
             now = clock.now()
             key = _usable_key.one(key_id=key_id, secret_hash=hashed, now=now)
             if key is None or not _opens(key.membership):
+                refusal.place = (key_id, tenant_id)
                 break
             if (
                 key.last_used_at is None
@@ -223,7 +224,7 @@ def principal_for_key(secret: str) -> Principal:
         return Principal(
             tenant=membership.tenant, membership=membership, role=membership.role, key=key
         )
-    raise KeyRefused
+    raise refusal
 
 
 def _places_of(hashed: str) -> list[tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 _INVALID = "invalid_request_error"
 
@@ -63,6 +64,8 @@ class KeyRefused(AccessDenied):
     """This API key is not valid."""
 
     code = "invalid_api_key"
+    # Key and tenant, for our own records, where there is a key with this secret.
+    place: tuple[UUID, UUID] | None = None
 
 
 class BeyondKey(NotAllowed):

@@ -10,10 +10,10 @@ from django.utils import timezone, translation
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 
-from tenants.actions import named_user
+from tenants.actions import named_user, record_refused_key
 from tenants.actions.external import USER_HEADER
 from tenants.authentication import Principal, principal_for_key, principal_for_session
-from tenants.errors import RETRY_AFTER, AtriumError, error_body
+from tenants.errors import RETRY_AFTER, AtriumError, KeyRefused, error_body
 from tenants.scope import tenant_scope
 
 MEMBERSHIP_HEADER = "X-Atrium-Membership"
@@ -57,7 +57,12 @@ class PrincipalMiddleware:
         scheme, _sep, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             # A key never falls back to a cookie that happens to travel along.
-            principal = principal_for_key(secret.strip())
+            try:
+                principal = principal_for_key(secret.strip())
+            except KeyRefused as refusal:
+                if refusal.place is not None:
+                    record_refused_key(*refusal.place)
+                raise
             user = request.headers.get(USER_HEADER)
             return principal if user is None else named_user(principal, user)
         return principal_for_session(request.user, request.session)

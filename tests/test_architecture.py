@@ -30,11 +30,8 @@ TOP_LEVEL = {
 MAY_CATCH_EVERYTHING = re.compile(
     r"chat/runs/engine/worker\.py|chat/tools/dispatch\.py|chat/sandbox/inside/caught\.py"
 )
-FORBIDDEN_NAMES = re.compile(
-    r"(?:^|_)(?:helpers?|utils?|common|services?|managers?|handlers?|processors?|agents?)$"
-)
-# Django's own name for what queries come through.
-NAMED_BY_DJANGO = {"tenants/managers.py"}
+# Names that say nothing of what a module holds.
+FORBIDDEN_NAMES = re.compile(r"(?:^|_)(?:helpers?|utils?|common|misc)$")
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -110,8 +107,7 @@ def _raises_again(node: ast.ExceptHandler) -> bool:
 
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_files_are_named_after_a_thing(path: Path) -> None:
-    if label(path) not in NAMED_BY_DJANGO:
-        assert not FORBIDDEN_NAMES.search(path.stem), label(path)
+    assert not FORBIDDEN_NAMES.search(path.stem), label(path)
 
 
 def test_no_python_outside_the_packages() -> None:

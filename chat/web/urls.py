@@ -12,6 +12,7 @@ urlpatterns = [
     re_path(r"^page/theme/(?P<colour>[0-9a-f]{6})\.css$", views.theme, name="theme"),
     path("page/messages", views.send_message, name="page_send"),
     path("page/reading/acknowledge", views.acknowledge, name="page_acknowledge"),
+    path("page/readers", views.show_readers, name="page_readers"),
     path("page/assistants", views.list_assistants, name="page_assistants"),
     path("page/threads", views.list_threads, name="page_threads"),
     path("page/threads/<str:thread_id>/messages", views.list_messages, name="page_messages"),

@@ -26,12 +26,11 @@ from chat.web.context import offered_assistants, page_data
 from chat.web.frames import MESSAGE, checked_fields
 from chat.web.history import message_page, thread_form, thread_page
 from chat.web.http import acts, body_of, json_of, query_of, reads
+from chat.web.readers import describe_readers
 from tenants.actions import acknowledge_reading
 from tenants.authentication import Principal, memberships_for_session
 from tenants.error_pages import too_many_requests
 from tenants.models import Membership
-from tenants.reading import periods_of
-from tenants.reading_periods import notice_for
 
 YEAR = 31_536_000
 
@@ -58,7 +57,7 @@ def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpRespons
             raise Http404 from None
         threads = thread_page(principal)
         data = page_data(request, principal, threads=threads, opened=opened)
-        periods = periods_of(principal.membership)
+        readers = describe_readers(principal.membership)
     return render(
         request,
         "chat/page.html",
@@ -72,8 +71,7 @@ def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpRespons
             "person_initial": principal.membership.name[:1].upper(),
             "modules": MODULES,
             "sheets": STYLE_SHEETS,
-            "reading_notice": notice_for(principal.membership, periods),
-            "reading_period": periods[0] if periods else None,
+            "readers": readers,
         },
     )
 
@@ -126,6 +124,14 @@ def list_assistants(request: HttpRequest, principal: Principal) -> dict[str, Any
     """Return the assistants people may choose."""
     query_of(request, "")
     return {"data": offered_assistants()}
+
+
+@reads
+def show_readers(request: HttpRequest, principal: Principal) -> dict[str, Any]:
+    """Return who can read the member's chats now: an open page learns of a change by it."""
+    query_of(request, "")
+    assert principal.membership is not None  # nosec B101 - see page_principal
+    return describe_readers(principal.membership)
 
 
 @acts

@@ -9,7 +9,12 @@ from allauth.mfa.totp import views as totp
 from allauth.usersessions import views as sign_ins
 from django.urls import path, re_path
 
-from tenants.accounts.factor_views import CodePage, set_up_company_factor, sign_in_waived
+from tenants.accounts.factor_views import (
+    CodePage,
+    log_shown_codes,
+    set_up_company_factor,
+    sign_in_waived,
+)
 from tenants.accounts.recent_sign_in import whole_account
 from tenants.accounts.views import PasswordReset, SignIn, answer_waits
 
@@ -42,7 +47,7 @@ urlpatterns = [
     path("second-factor/app/off/", whole_account(totp.deactivate_totp), name="mfa_deactivate_totp"),
     path(
         "second-factor/recovery-codes/",
-        whole_account(recovery_codes.view_recovery_codes),
+        whole_account(log_shown_codes(recovery_codes.view_recovery_codes)),
         name="mfa_view_recovery_codes",
     ),
     path(
@@ -52,7 +57,7 @@ urlpatterns = [
     ),
     path(
         "second-factor/recovery-codes/file/",
-        whole_account(recovery_codes.download_recovery_codes),
+        whole_account(log_shown_codes(recovery_codes.download_recovery_codes)),
         name="mfa_download_recovery_codes",
     ),
     path("sign-ins/", whole_account(sign_ins.list_usersessions), name="usersessions_list"),

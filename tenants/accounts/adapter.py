@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import password_changed, password_reset, password_set
 from allauth.account.signals import user_logged_in as sign_in_completed
@@ -40,6 +41,7 @@ from tenants.authentication import (
 )
 from tenants.models import Membership, User
 
+log = structlog.get_logger(__name__)
 SESSION_SIGNED_IN = "signed_in_at"
 # Of the password that a sign-in began with, until its last step.
 SESSION_PENDING_HASH = "pending_password_hash"
@@ -179,6 +181,8 @@ def remember_sign_in(*, request: HttpRequest, user: User, **kwargs: Any) -> None
     to its company; any other ends the waivers, which are not needed any more.
     """
     request.session[SESSION_SIGNED_IN] = clock.now().isoformat()
+    if user.is_operator:  # who may be in no company, so in no audit log
+        log.info("operator_signed_in", user_id=user.pk)
     limit: CompanyOnly | None = getattr(request, "company_only", None)
     if limit is None:
         request.session.pop(SESSION_COMPANY_ONLY, None)

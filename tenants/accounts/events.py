@@ -65,6 +65,8 @@ def record_failed_sign_in(address: str) -> Future[None] | None:
 def _record_failed(address: str) -> None:
     try:
         user = User.objects.filter(email=address.strip().lower(), is_active=True).first()
+        if user is not None and user.is_operator:
+            log.warning("operator_sign_in_failed", user_id=user.pk)
         if user is not None:
             audit.record_for_account(
                 user,

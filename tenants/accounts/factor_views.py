@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
+import structlog
 from allauth.account.internal.decorators import login_stage_required
 from allauth.account.internal.stagekit import clear_login
 from allauth.mfa.adapter import get_adapter
@@ -14,6 +17,7 @@ from allauth.mfa.totp.internal.auth import clear_totp_secret
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -26,7 +30,25 @@ from tenants.actions import set_company_factor, use_waiver, waived_memberships
 from tenants.authentication import CompanyOnly
 from tenants.errors import AtriumError
 
+log = structlog.get_logger(__name__)
 STAGE = login_stage_required(stage=AuthenticateStage.key, redirect_urlname="account_login")
+
+
+def log_shown_codes(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Log that somebody saw their recovery codes.
+
+    The audit logs of companies have nothing of it: no company learns who has a second factor.
+    """
+
+    @wraps(view)
+    def logged(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = view(request, *args, **kwargs)
+        shown = getattr(response, "context_data", None) or {}
+        if response.status_code == 200 and shown.get("can_view_codes", True):
+            log.info("recovery_codes_shown", user_id=request.user.pk)
+        return response
+
+    return logged
 
 
 class CodePage(AuthenticateView):  # type: ignore[misc]

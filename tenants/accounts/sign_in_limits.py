@@ -3,7 +3,8 @@
 Wrong passwords and codes count by account and place, so a stranger's failures are no concern of
 the owner elsewhere. A place is a device on which the account signed in before, known by a signed
 cookie, or else the address of the request. Where many unknown places guess at one account, or
-one address guesses at many, unknown places take turns; a known device takes none.
+one address guesses at many, unknown places take turns; a known device takes none, and an account
+that signed in from the address before takes none for what others do there.
 
 Every refusal names the seconds to wait and costs no thread. All counters are in the cache.
 """
@@ -28,11 +29,9 @@ from django.utils.translation import ngettext
 from tenants import clock
 from tenants.models import User
 
-FREE_TRIES = 5
-MAX_WAIT_SECONDS = 300
 FAILURES_SECONDS = 3600  # failures of a place are forgotten so long after the last one
-MAX_SIGN_INS_PER_MINUTE = 30  # of one account from one place: each costs a slow hash
 TURN_SECONDS = 1800  # for so long a place may use its turn
+KNOWN_ADDRESS_SECONDS = 30 * 86_400
 DEVICE_SECONDS = 180 * 86_400
 DEVICE_SALT = "tenants.device"
 
@@ -41,14 +40,21 @@ DEVICE_SALT = "tenants.device"
 class Turns:
     """When unknown places begin to take turns, and how: one try each `interval` seconds.
 
-    A place keeps its turn until it uses it, and waits `max_wait` seconds at most however many
-    others are waiting: nobody is shut out by a crowd.
+    A place keeps its turn until it uses it, and waits `max_wait` seconds at most. Where more
+    are waiting, `shares_last` decides: they share the last turn, so that nobody is shut out by
+    a crowd, or they get none yet, so that there is never more than one try in an interval.
     """
 
-    free_failures: int
+    setting: str
     period: int
     interval: int
     max_wait: int
+    shares_last: bool = True
+
+    @property
+    def free_failures(self) -> int:
+        """Return how many failures in a period cost nobody a turn."""
+        return int(getattr(settings, self.setting))
 
     def get_wait(self, key: str, place: str) -> int:
         """Return the seconds until a place may try, giving it a turn where it needs one."""
@@ -57,7 +63,10 @@ class Turns:
         now, turn = clock.now_seconds(), f"{key}:{place}"
         due: float | None = cache.get(turn)
         if due is None:
-            due = min(self._next(key, now) * self.interval, now + self.max_wait)
+            number = self._next(key, now)
+            if number is None:
+                return self.max_wait
+            due = min(number * self.interval, now + self.max_wait)
             cache.set(turn, due, timeout=self.max_wait + TURN_SECONDS)
         return max(0, math.ceil(due - now))
 
@@ -68,39 +77,55 @@ class Turns:
         _add(key, 1, seconds=self.period)
         return True
 
-    def _next(self, key: str, now: float) -> int:
-        """Return the number of the next free interval since the epoch."""
+    def _next(self, key: str, now: float) -> int | None:
+        """Return the number of the next free interval since the epoch, None where none is."""
         first, last = int(now / self.interval) + 1, int((now + self.max_wait) / self.interval)
         number = _add(f"{key}:turns", 1, seconds=2 * self.max_wait)
-        if not first <= number <= last:
-            number = first if number < first else last
-            cache.set(f"{key}:turns", number, timeout=2 * self.max_wait)
-        return number
+        if first <= number <= last:
+            return number
+        cache.set(f"{key}:turns", first if number < first else last, timeout=2 * self.max_wait)
+        if number < first:
+            return first
+        return last if self.shares_last else None
 
 
-PASSWORDS_OF_ACCOUNT = Turns(free_failures=50, period=3600, interval=10, max_wait=300)
-PASSWORDS_FROM_ADDRESS = Turns(free_failures=100, period=600, interval=1, max_wait=60)
+PASSWORDS_OF_ACCOUNT = Turns(
+    setting="SIGN_IN_FAILURES_OF_ACCOUNT", period=3600, interval=10, max_wait=300
+)
+# An address that tries many accounts waits for each of them, longer with each, up to an hour.
+PASSWORDS_FROM_ADDRESS = Turns(
+    setting="SIGN_IN_FAILURES_FROM_ADDRESS",
+    period=3600,
+    interval=1,
+    max_wait=3600,
+    shares_last=False,
+)
 # Who gets here knows the password, and a code has six digits.
-CODES_OF_ACCOUNT = Turns(free_failures=20, period=3600, interval=60, max_wait=900)
+CODES_OF_ACCOUNT = Turns(
+    setting="SIGN_IN_FAILURES_OF_CODES", period=3600, interval=60, max_wait=900
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
     """One try at a password or a code, from one place.
 
-    `turns` has the counters for unknown places; a known device has none.
+    `turns` has the counters for unknown places; a known device has none. With `known` a success
+    is remembered under that key.
     """
 
     pair: str
     turns: tuple[tuple[str, Turns], ...] = ()
+    known: str = ""
 
     def begin(self) -> int:
         """Count the try and return 0, or the seconds to wait; it is a failure until `succeed`."""
-        if cache.get(f"{self.pair}:good", 0) >= MAX_SIGN_INS_PER_MINUTE:
+        if cache.get(f"{self.pair}:good", 0) >= settings.SIGN_INS_PER_MINUTE:
             return 60
         tries, until = _add(self.pair, 1, seconds=FAILURES_SECONDS), f"{self.pair}:until"
-        if tries > FREE_TRIES:
-            wait = min(2 ** min(tries - FREE_TRIES, 16), MAX_WAIT_SECONDS)
+        free = settings.SIGN_IN_FREE_TRIES
+        if tries > free:
+            wait = min(2 ** min(tries - free, 16), settings.SIGN_IN_MAX_WAIT_SECONDS)
             # Of several requests at once one is let through, and the others wait.
             if not cache.add(until, clock.now_seconds() + wait, timeout=wait):
                 _add(self.pair, -1, seconds=FAILURES_SECONDS)
@@ -131,6 +156,8 @@ class Attempt:
         for key, turns in self.turns:
             _add(key, -1, seconds=turns.period)
         _add(f"{self.pair}:good", 1, seconds=60)
+        if self.known:
+            cache.set(self.known, True, timeout=KNOWN_ADDRESS_SECONDS)
 
     def forget(self) -> None:
         """Let this place begin anew."""
@@ -144,13 +171,13 @@ def get_password_attempt(request: HttpRequest, email: str) -> Attempt:
     if device is not None:
         return Attempt(pair=_hash(account, "device", device))
     address = get_ip(request)
-    return Attempt(
-        pair=_hash(account, "address", address),
-        turns=(
-            (account, PASSWORDS_OF_ACCOUNT),
-            (_hash("passwords", "address", address), PASSWORDS_FROM_ADDRESS),
-        ),
-    )
+    pair = _hash(account, "address", address)
+    known = f"{pair}:known"
+    turns = [(account, PASSWORDS_OF_ACCOUNT)]
+    # Who signed in from here before does not wait for what others do at the same address.
+    if not cache.get(known):
+        turns.append((_hash("passwords", "address", address), PASSWORDS_FROM_ADDRESS))
+    return Attempt(pair=pair, turns=tuple(turns), known=known)
 
 
 def get_code_attempt(request: HttpRequest, user: User) -> Attempt:

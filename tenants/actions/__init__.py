@@ -21,7 +21,7 @@ from tenants.actions.invitations import (
     invite,
     withdraw_invitation,
 )
-from tenants.actions.keys import KEY_SCOPES, create_api_key, revoke_api_key
+from tenants.actions.keys import KEY_SCOPES, create_api_key, record_refused_key, revoke_api_key
 from tenants.actions.people import (
     change_role,
     disable_member,
@@ -64,6 +64,7 @@ __all__ = [
     "make_reset_link",
     "named_user",
     "prove_by_reset",
+    "record_refused_key",
     "remove_member",
     "remove_second_factor",
     "resume_tenant",

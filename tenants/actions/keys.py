@@ -10,6 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
+from django.core.cache import cache
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -17,7 +18,7 @@ from tenants import audit, clock
 from tenants.actions.proof import lock_account
 from tenants.authentication import KEY_PREFIX, Principal, hash_secret
 from tenants.errors import AccessDenied, Invalid, NotAllowed, NotFound, TooManyKeys
-from tenants.models import ACT_FOR_USERS, ApiKey, MemberKind, Membership, Role
+from tenants.models import ACT_FOR_USERS, ApiKey, AuditEvent, MemberKind, Membership, Role
 from tenants.scope import tenant_scope
 from tenants.validation import clean_text
 
@@ -145,6 +146,24 @@ def revoke_api_key(principal: Principal, key_id: UUID) -> ApiKey:
             key.save(update_fields=["revoked_at"])
             audit.record(principal, "key.revoked", key.name, key=str(key.pk))
     return key
+
+
+def record_refused_key(key_id: UUID, tenant_id: UUID) -> None:
+    """Record that somebody still uses a key that opens nothing, once an hour for each key.
+
+    Its member may be disabled or gone, the key revoked or expired, the company suspended.
+    """
+    if not cache.add(f"key-refused:{key_id}", True, timeout=3600):
+        return
+    with tenant_scope(tenant_id), transaction.atomic():
+        key = ApiKey.objects.filter(pk=key_id).first()
+        if key is not None:
+            AuditEvent.objects.create(
+                actor="unknown",
+                action="key.refused",
+                subject=key.name,
+                data={"key": str(key.pk), "member": str(key.membership_id)},
+            )
 
 
 def clean_scopes(scopes: Iterable[str]) -> list[str]:

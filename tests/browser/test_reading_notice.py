@@ -21,12 +21,29 @@ def test_the_notice_stays_until_it_is_acknowledged(world: World, visit: Visit) -
     page.reload()
     notice.get_by_role("button", name="I have read this").focus()
     page.keyboard.press("Enter")
-    expect(notice).to_have_count(0)
+    expect(notice).to_be_hidden()
     expect(page.locator("#message")).to_be_focused()
     page.reload()
     expect(page.locator("#message")).to_be_visible()
-    expect(notice).to_have_count(0)
+    expect(notice).to_be_hidden()
     expect(page.locator(".readers")).to_contain_text("admins could read them")
+
+
+def test_an_open_page_is_told_of_a_change(world: World, visit: Visit) -> None:
+    page = visit(world.acme, "alice", "/")
+    notice, line = page.locator("#reading-notice"), page.locator("#readers")
+    expect(line.locator("span")).to_have_text("Only you can read your chats.")
+    expect(notice).to_be_hidden()
+    update_tenant_settings(world.acme.principal("olga"), admins_read_threads=True)
+    page.wait_for_function(
+        "dispatchEvent(new Event('focus')),"
+        "document.querySelector('#readers').classList.contains('told')"
+    )
+    expect(line).to_contain_text("the admins of your company can read your chats")
+    expect(notice).to_contain_text("past ones too")
+    assert findings(page) == []
+    notice.get_by_role("button", name="I have read this").click()
+    expect(notice).to_be_hidden()
 
 
 def test_the_profile_lists_who_read_which_chat(world: World, visit: Visit) -> None:

@@ -140,6 +140,30 @@ def test_members_are_told_until_they_acknowledge(acme: Company) -> None:
     assert notice(client) is None
 
 
+def test_an_open_page_learns_of_each_change(acme: Company) -> None:
+    client = acme.client("alice")
+
+    def readers() -> dict[str, Any]:
+        answer = client.get("/page/readers")
+        assert answer.status_code == 200
+        told: dict[str, Any] = answer.json()
+        return told
+
+    before = readers()
+    assert before["line"] == "Only you can read your chats."
+    assert (before["can_read"], before["notice"], before["through"]) == (False, [], "")
+    switch(acme, on=True)
+    during = readers()
+    assert during["can_read"] and "the admins of your company can read" in during["line"]
+    assert ["can read your chats" in sentence for sentence in during["notice"]] == [True]
+    assert acknowledge(client, during["through"]) == 200
+    assert (readers()["can_read"], readers()["notice"]) == (True, [])
+    switch(acme, on=False)
+    after = readers()
+    assert not after["can_read"] and "admins could read them." in after["line"]
+    assert ["could read your chats" in sentence for sentence in after["notice"]] == [True]
+
+
 def test_a_period_that_began_and_ended_unseen_is_told(acme: Company) -> None:
     switch(acme, on=True)
     switch(acme, on=False)

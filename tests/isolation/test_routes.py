@@ -138,6 +138,10 @@ RECIPES: dict[str, tuple[Ask, ...]] = {
         *plain("/page/reading/acknowledge"),
         Ask(url="/page/reading/acknowledge", kind="membership", headers=MEMBERSHIP),
     ),
+    "page/readers": (
+        *plain("/page/readers"),
+        Ask(url="/page/readers", kind="membership", headers=MEMBERSHIP),
+    ),
     "page/assistants": (
         *plain("/page/assistants"),
         Ask(url="/page/assistants", kind="membership", headers=MEMBERSHIP),

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import aiohttp
 
-from tenants.accounts.sign_in_limits import FREE_TRIES
 from tests.database import TestDatabase
 from tests.processes.conftest import Redis
 from tests.server import Server, serve
 from tests.world import PASSWORD, World
+
+FREE_TRIES = 5
 
 
 def browser() -> aiohttp.ClientSession:

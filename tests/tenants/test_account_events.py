@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from django.contrib.admin.utils import quote
 from django.core.cache import cache
 from django.core.files.base import ContentFile
@@ -17,7 +18,13 @@ from pytest_django import Settings
 
 from chat.models import File
 from tenants.accounts.events import wait_for_records
-from tenants.actions import make_reset_link, update_profile
+from tenants.actions import (
+    create_operator,
+    disable_member,
+    make_reset_link,
+    revoke_api_key,
+    update_profile,
+)
 from tenants.models import ApiKey, AuditEvent, User
 from tests.tenants.test_sign_in import sign_in
 from tests.tenants.test_waiver import Clock, clock, set_up_account_factor
@@ -247,6 +254,59 @@ def test_how_recent_is_a_setting(world: World, settings: Settings) -> None:
     page = client.get("/keys/").content.decode()
     assert "Make key" not in page
     assert "Confirm it is you" in page
+
+
+@pytest.mark.parametrize("end", ["disabled", "revoked"])
+def test_a_key_that_opens_nothing_any_more_is_recorded_once_an_hour(world: World, end: str) -> None:
+    owner, alice = world.acme.principal("olga"), world.acme.alice
+    if end == "disabled":
+        disable_member(owner, alice.pk)
+    else:
+        revoke_api_key(owner, world.acme.keys["alice"].pk)
+    headers = {"Authorization": f"Bearer {world.acme.key_secrets['alice']}"}
+    for _time in range(3):
+        assert Client().get("/v1/models", headers=headers).status_code == 401
+    (event,) = events(world.acme, "key.refused")
+    assert (event.actor, event.subject) == ("unknown", world.acme.keys["alice"].name)
+    assert event.data == {"key": str(world.acme.keys["alice"].pk), "member": str(alice.pk)}
+    assert events(world.globex, "key.refused") == []
+
+
+def test_a_made_up_key_leaves_no_trace(world: World) -> None:
+    headers = {"Authorization": "Bearer atr_nothing"}
+    assert Client().get("/v1/models", headers=headers).status_code == 401
+    assert events(world.acme, "key.refused") == []
+
+
+def test_sign_ins_of_operators_are_logged(world: World) -> None:
+    operator = create_operator("root@ops.example", password=PASSWORD)[0]
+    with structlog.testing.capture_logs() as lines:
+        sign_in(operator.email)
+        fail_to_sign_in(operator.email)
+        wait_for_records()
+    told = [(line["event"], line["user_id"]) for line in lines if "operator" in line["event"]]
+    assert told == [
+        ("operator_signed_in", operator.pk),
+        ("operator_sign_in_failed", operator.pk),
+    ]
+
+
+def test_recovery_codes_that_are_shown_are_logged_and_told_to_no_company(
+    world: World, clock: Clock
+) -> None:
+    secret = set_up_account_factor(clock, "alice@acme.example")
+    client = sign_in("alice@acme.example")
+    client.post("/accounts/second-factor/code/", {"code": clock.code(secret)})
+    client.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    with world.acme.scope():
+        before = AuditEvent.objects.count()
+    with structlog.testing.capture_logs() as lines:
+        for path in ("", "file/"):
+            assert client.get(f"/accounts/second-factor/recovery-codes/{path}").status_code == 200
+    shown = [line["user_id"] for line in lines if line["event"] == "recovery_codes_shown"]
+    assert shown == [world.acme.alice.user_id] * 2
+    with world.acme.scope():
+        assert AuditEvent.objects.count() == before
 
 
 def test_keys_are_revoked_without_a_recent_sign_in(world: World) -> None:

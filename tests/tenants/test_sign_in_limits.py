@@ -11,12 +11,10 @@ import pytest
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
+from pytest_django import Settings
 
 from tenants.accounts.sign_in_limits import (
     CODES_OF_ACCOUNT,
-    FREE_TRIES,
-    MAX_SIGN_INS_PER_MINUTE,
-    MAX_WAIT_SECONDS,
     PASSWORDS_FROM_ADDRESS,
     PASSWORDS_OF_ACCOUNT,
     Attempt,
@@ -33,6 +31,7 @@ __all__ = ["one_moment"]
 
 LOGIN, CODE = "/accounts/login/", "/accounts/second-factor/code/"
 ALICE = "alice@acme.example"
+FREE_TRIES, MAX_WAIT_SECONDS, MAX_SIGN_INS_PER_MINUTE = 5, 300, 30
 HERE, STRANGER = "198.51.100.7", "203.0.113.9"
 
 Skip = Callable[[float], None]
@@ -254,6 +253,54 @@ def test_one_address_that_tries_many_accounts_takes_turns(world: World, skip: Sk
         get_password_attempt(request_from(HERE), f"p{number}@acme.example").begin()
     assert get_password_attempt(request_from(HERE), ALICE).begin() > 0
     assert get_password_attempt(request_from(STRANGER), ALICE).begin() == 0
+
+
+def spray(number: int) -> list[int]:
+    """Try one password at each of `number` accounts from one address; return the waits."""
+    return [
+        get_password_attempt(request_from(HERE), f"p{account}@acme.example").begin()
+        for account in range(number)
+    ]
+
+
+def test_one_address_is_bounded_however_many_accounts_it_tries(world: World, skip: Skip) -> None:
+    free, longest = PASSWORDS_FROM_ADDRESS.free_failures, PASSWORDS_FROM_ADDRESS.max_wait
+    accounts = free + longest + 1_000
+    waits = spray(accounts)
+    assert waits.count(0) == free
+    assert waits == sorted(waits)
+    assert longest - 1 <= max(waits) <= longest
+    skip(longest)
+    # One a second, and what is free in the next hour; the others have no turn yet.
+    assert longest <= spray(accounts).count(0) <= longest + free
+
+
+def test_an_office_is_no_concern_of_what_somebody_tries_at_its_address(
+    world: World, skip: Skip
+) -> None:
+    assert lets_in(post(Client(), PASSWORD, address=HERE))
+    spray(PASSWORDS_FROM_ADDRESS.free_failures + 500)
+    assert lets_in(post(Client(), PASSWORD, address=HERE))
+    # Failures of the account itself still count there.
+    fail(FREE_TRIES + 1, address=HERE)
+    assert post(Client(), PASSWORD, address=HERE).status_code == 429
+
+
+def test_the_limits_are_settings(world: World, skip: Skip, settings: Settings) -> None:
+    settings.SIGN_IN_FREE_TRIES, settings.SIGN_IN_MAX_WAIT_SECONDS = 1, 3
+    assert fail(3).status_code == 429
+    waits = []
+    for _time in range(4):
+        waits.append(int(fail(1)["Retry-After"]))
+        skip(waits[-1])
+        fail(1)
+    assert waits == [2, 3, 3, 3]
+    settings.SIGN_IN_FAILURES_FROM_ADDRESS = 2
+    assert [wait > 0 for wait in spray(3)] == [False, False, True]
+    settings.SIGN_INS_PER_MINUTE = 1
+    bob = "bob@acme.example"
+    assert lets_in(post(Client(), PASSWORD, address="192.0.2.4", email=bob))
+    assert post(Client(), PASSWORD, address="192.0.2.4", email=bob).status_code == 429
 
 
 def test_the_turns_at_both_counters_come_together(world: World, skip: Skip) -> None:

@@ -1,21 +1,62 @@
-// The notice that admins can read chats, or no longer can: it stays until it is acknowledged.
-import { post } from "./http.js";
+// Who can read these chats: a line, and a notice that stays until it is acknowledged.
+import { el, setText } from "./dom.js";
+import { post, request } from "./http.js";
 import { t } from "./page-data.js";
 import { toast } from "./toast.js";
 
+const MIN_PAUSE_MS = 5_000;
+const INTERVAL_MS = 60_000;
+
+const notice = document.getElementById("reading-notice");
+const line = document.getElementById("readers");
+// An answer that was under way when this moment was acknowledged must not show it again.
+let acknowledged = "";
+
+function show({ can_read, could_read, line: text, notice: entries, through }) {
+  line.classList.toggle("told", can_read);
+  setText(line.querySelector("span"), text);
+  line.querySelector("a").hidden = !could_read;
+  if (through === notice.dataset.through || (through !== "" && through === acknowledged)) return;
+  notice.dataset.through = through;
+  notice.querySelector("ul").replaceChildren(...entries.map((entry) => el("li", {}, entry)));
+  notice.hidden = through === "";
+}
+
+/** Ask for changes when the page comes into view, and once a minute while it is in view. */
+function watch() {
+  let asked = Date.now();
+  const ask = async () => {
+    if (document.visibilityState !== "visible" || Date.now() - asked < MIN_PAUSE_MS) return;
+    asked = Date.now();
+    try {
+      show(await request("GET", line.dataset.url));
+    } catch {
+      // Not reachable: the next time will do.
+    }
+  };
+  document.addEventListener("visibilitychange", ask);
+  addEventListener("focus", ask);
+  setInterval(ask, INTERVAL_MS);
+}
+
 export function attachReadingNotice() {
-  const notice = document.getElementById("reading-notice");
-  if (notice === null) return;
   const button = notice.querySelector("button");
   button.addEventListener("click", async () => {
     button.disabled = true;
+    const { through } = notice.dataset;
     try {
-      await post(notice.dataset.url, { through: notice.dataset.through });
-      notice.remove();
-      document.getElementById("message").focus();
+      await post(notice.dataset.url, { through });
+      acknowledged = through;
+      // A change that came meanwhile is not acknowledged with it.
+      if (notice.dataset.through === through) {
+        notice.dataset.through = "";
+        notice.hidden = true;
+        document.getElementById("message").focus();
+      }
     } catch {
-      button.disabled = false;
       toast(t("not_done"));
     }
+    button.disabled = false;
   });
+  watch();
 }

@@ -1,0 +1,59 @@
+"""Who can read a member's chats, as the page says it: when it is drawn and while it is open."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
+
+from tenants.models import Membership
+from tenants.reading import periods_of
+from tenants.reading_periods import ReadingPeriod, notice_for
+
+
+def describe_readers(membership: Membership) -> dict[str, Any]:
+    """Return the line about readers, and the notice with the moment that acknowledges it.
+
+    `notice` is an empty list and `through` "" where there is nothing to acknowledge. Must run
+    in the tenant's scope and a transaction.
+    """
+    periods = periods_of(membership)
+    notice = notice_for(membership, periods)
+    newest = periods[0] if periods else None
+    return {
+        "can_read": newest is not None and newest.ended_at is None,
+        "could_read": newest is not None,
+        "line": _describe_newest(newest),
+        "notice": [_describe(period) for period in notice.periods] if notice else [],
+        "through": notice.through.isoformat() if notice else "",
+    }
+
+
+def _describe_newest(period: ReadingPeriod | None) -> str:
+    if period is None:
+        return _("Only you can read your chats.")
+    start = _show(period.started_at, "DATE_FORMAT")
+    if period.ended_at is None:
+        return _("Since {start} the admins of your company can read your chats.").format(
+            start=start
+        )
+    former = _("From {start} to {end} admins could read them.").format(
+        start=start, end=_show(period.ended_at, "DATE_FORMAT")
+    )
+    return f"{_('Only you can read your chats.')} {former}"
+
+
+def _describe(period: ReadingPeriod) -> str:
+    start = _show(period.started_at, "DATETIME_FORMAT")
+    if period.ended_at is None:
+        text = _("Since {start} the admins of your company can read your chats, past ones too.")
+        return text.format(start=start)
+    text = _("From {start} to {end} the admins of your company could read your chats.")
+    return text.format(start=start, end=_show(period.ended_at, "DATETIME_FORMAT"))
+
+
+def _show(moment: datetime, style: str) -> str:
+    return str(date_format(localtime(moment), style))
