@@ -40,9 +40,11 @@ def _describe_newest(period: ReadingPeriod | None) -> str:
         return _("Since {start} the admins of your company can read your chats.").format(
             start=start
         )
-    former = _("From {start} to {end} admins could read them.").format(
-        start=start, end=_show(period.ended_at, "DATE_FORMAT")
-    )
+    end = _show(period.ended_at, "DATE_FORMAT")
+    if start == end:
+        former = _("On {start} admins could read them.").format(start=start)
+    else:
+        former = _("From {start} to {end} admins could read them.").format(start=start, end=end)
     return f"{_('Only you can read your chats.')} {former}"
 
 
