@@ -95,9 +95,7 @@ def more_of(entry: Entry, text: str) -> Entry:
 
 def text_of(message: Mapping[str, Any]) -> str:
     """Return the text of a message as its events carry it."""
-    return "".join(
-        part["text"]["value"] for part in message["content"] if part["type"] == "text"
-    )
+    return "".join(part["text"]["value"] for part in message["content"] if part["type"] == "text")
 
 
 def retold(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
 from chat.runs.delivery.hub import Hub, LiveRun, Reader
 from chat.runs.events import Cursor, Entry, text_entry
+from chat.runs.state.snapshots import Active
 from tests.chat.test_forwarding import KEY, Processes
 from tests.chat.test_forwarding import quick as quick
 from tests.chat.test_lost import RUN, begin, end, message, run, step, told
@@ -122,3 +125,34 @@ async def test_the_text_of_a_whole_message_is_told_to_its_end() -> None:
         ("thread.message.delta", "ole"),
         ("thread.message.completed", NAME),
     ]
+
+
+async def test_a_process_that_lost_the_run_tells_nothing_of_its_own() -> None:
+    """It was frozen, and does not know yet that another one took the run over."""
+    processes = Processes()
+    processes.a.link = None
+    begin(processes.live, NAME)
+    processes.live.text(NAME, "Half")
+    rows = [
+        ("thread.message.incomplete", message(NAME, "incomplete", "Hal")),
+        ("thread.run.step.failed", step(NAME, "failed")),
+        ("thread.run.in_progress", run("in_progress")),
+    ]
+    processes.rows.stored = [Entry(RUN, 980, event, data, approximate=True) for event, data in rows]
+    active = Active(run=RUN, status="in_progress", owner=uuid4(), state=980)
+    processes.rows.run = active
+    reader = processes.a.hub.subscribe(*KEY)
+    await processes.a.filled(reader.channel, active)
+    reader.place(processes.rows.stored, cursor=Cursor(run=RUN, state=1001, offsets={NAME: 3}))
+    closed = [("thread.message.incomplete", NAME), ("thread.run.step.failed", "step_a")]
+    assert told(reader.take()) == closed
+    processes.live.text(NAME, " more")
+    assert reader.take() == []
+
+
+async def test_rows_of_before_the_claim_end_no_writer() -> None:
+    processes = Processes()
+    writer = LiveRun(*KEY, RUN, state=1000, within=processes.a.hub)
+    active = Active(run=RUN, status="in_progress", owner=uuid4(), state=980)
+    await processes.a.filled(writer.channel, active)
+    assert writer.channel.writer is writer

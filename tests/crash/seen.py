@@ -24,7 +24,7 @@ class Seen:
     """One reader of one run. `messages` are status and text by id; `wrong` is what cannot be.
 
     `replaceable` are the messages whose text was cut off with an earlier connection and of which
-    this one brought no text: docs/websocket.md has them replaced by their end, once the run is over.
+    this one brought no text: by docs/websocket.md their end replaces them, once the run is over.
     """
 
     thread: str

@@ -349,7 +349,7 @@ class Hub:
 
 
 class LiveRun:
-    """The writing end: what the loop publishes of one run."""
+    """The writing end: what the loop publishes of one run, until `end`."""
 
     def __init__(
         self,
@@ -371,11 +371,15 @@ class LiveRun:
     def publish(self, event: str, data: dict[str, Any]) -> None:
         """Publish a change of state: the run's state number grows by one."""
         self.state += 1
-        self.channel.append(Entry(self.run_id, self.state, event, data))
+        self._append(Entry(self.run_id, self.state, event, data))
 
     def text(self, message_id: str, text: str, *, part: int = 0) -> None:
         """Publish a piece of a message's text; all of one upstream read at once."""
-        self.channel.append(text_entry(self.run_id, self.state, message_id, text, part))
+        self._append(text_entry(self.run_id, self.state, message_id, text, part))
+
+    def _append(self, entry: Entry) -> None:
+        if self.channel.writer is self:
+            self.channel.append(entry)
 
     def end_lost(self) -> None:
         """Tell the ends of what an earlier claim began here and nobody stored.
