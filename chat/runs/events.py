@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,39 +93,97 @@ def more_of(entry: Entry, text: str) -> Entry:
     return text_entry(entry.run, entry.state, entry.item, text, entry.part)
 
 
-def _may_be_news(entry: Entry) -> bool:
+def text_of(message: Mapping[str, Any]) -> str:
+    """Return the text of a message as its events carry it."""
+    return "".join(part["text"]["value"] for part in message["content"] if part["type"] == "text")
+
+
+def retold(
+    entry: Entry, state: int, *, event: str = "", data: dict[str, Any] | None = None
+) -> Entry:
+    """Return what a stored event tells, with another state number and perhaps another name."""
+    told = data or entry.data
+    return Entry(entry.run, state, event or entry.event, told, approximate=entry.approximate)
+
+
+def pictures_of(message: Mapping[str, Any]) -> list[Any]:
+    """Return the pictures of a message, which are told as it begins."""
+    return [part for part in message["content"] if part["type"] == "image_file"]
+
+
+def beginning_of(entry: Entry, *, state: int) -> Iterator[Entry]:
+    """Yield how the message of a stored event that still grows began."""
+    begun = {**entry.data, "content": pictures_of(entry.data)}
+    for name in ("created", "in_progress"):
+        yield retold(entry, state, event=f"thread.message.{name}", data=begun)
+
+
+def rest_of(entry: Entry, length: int, *, state: int) -> Iterator[Entry]:
+    """Yield the text of a message's stored event beyond its first `length` code points."""
+    text = text_of(entry.data)
+    if len(text) > length:
+        part = len(pictures_of(entry.data))
+        yield text_entry(entry.run, state, entry.data["id"], text[length:], part)
+
+
+def ended_texts(entries: Iterable[Entry]) -> dict[str, int]:
+    """Return the length of the text that each ended message has by its last end."""
+    return {
+        entry.data["id"]: len(text_of(entry.data))
+        for entry in entries
+        if entry.text is None
+        and entry.data.get("object") == "thread.message"
+        and entry.data["status"] != "in_progress"
+    }
+
+
+def _may_be_news(entry: Entry, cursor: Cursor) -> bool:
     """Tell whether a client may lack it though its state number is not higher than the client's.
 
-    What ended is told again rather than not at all: taking it twice is taking it once.
+    What ended, and what begins a message that the cursor does not name, is told again rather than
+    not at all: taking it twice is taking it once.
     """
-    return entry.approximate and entry.data.get("status") not in ("queued", "in_progress")
+    if not entry.approximate:
+        return False
+    if entry.data.get("status") not in ("queued", "in_progress"):
+        return True
+    kind = entry.data.get("object")
+    if kind == "thread.run.step":
+        made = entry.data["step_details"].get("message_creation", {})
+        return made.get("message_id") not in cursor.offsets
+    return kind == "thread.message" and entry.data["id"] not in cursor.offsets
 
 
 class Rest:
-    """What a client at `cursor` lacks of its run; the run's entries are given in order."""
+    """What a client at `cursor` lacks of its run; the run's entries are given in order.
 
-    def __init__(self, cursor: Cursor) -> None:
+    `ended` is the length of each text that has ended. What a process wrote beyond it was not
+    stored and is told to nobody any more.
+    """
+
+    def __init__(self, cursor: Cursor, *, ended: Mapping[str, int] | None = None) -> None:
         self.cursor = cursor
+        self._ended = ended or {}
         self._seen: dict[str, int] = {}
 
     def of(self, entry: Entry) -> Iterator[Entry]:
         """Yield a later event, a text that begins later, or the rest of one that ends later."""
         if entry.text is None:
-            if entry.state > self.cursor.state or _may_be_news(entry):
+            if entry.state > self.cursor.state or _may_be_news(entry, self.cursor):
                 yield entry
             return
         start = self._seen.get(entry.item, 0)
         end = self._seen[entry.item] = start + len(entry.text)
-        have = self.cursor.offsets.get(entry.item, 0)
-        if have <= start:
-            yield entry
-        elif have < end:
-            yield more_of(entry, entry.text[have - start :])
+        end = min(end, self._ended.get(entry.item, end))
+        begin = max(start, self.cursor.offsets.get(entry.item, 0))
+        if begin < end:
+            is_whole = end - begin == len(entry.text)
+            yield entry if is_whole else more_of(entry, entry.text[begin - start : end - start])
 
     def ahead(self) -> dict[str, int]:
         """Return the code points of each item that the client has beyond what was given."""
         return {
             item: have - self._seen.get(item, 0)
             for item, have in self.cursor.offsets.items()
-            if have > self._seen.get(item, 0)
+            if have > self._seen.get(item, 0) and item not in self._ended
         }

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from chat.runs.delivery import hub, replica, replication
 from chat.runs.delivery.hub import Hub, Key, LiveRun, Reader
 from chat.runs.delivery.replication import Forwarding
-from chat.runs.events import Cursor, Entry
+from chat.runs.events import Cursor, Entry, text_of
 from chat.runs.state.snapshots import Active
 from tests.clock import WAIT_SECONDS, until
 
@@ -148,7 +148,7 @@ class Client:
             self.texts[entry.item] = self.texts.get(entry.item, "") + entry.text
         elif entry.event in ("thread.message.completed", "thread.message.in_progress"):
             known = self.texts.get(entry.data["id"], "")
-            told = replica.text_of(entry)
+            told = text_of(entry.data)
             whole = entry.data["status"] == "completed" or len(told) > len(known)
             self.texts[entry.data["id"]] = told if whole else known
 

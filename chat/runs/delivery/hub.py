@@ -16,7 +16,18 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from chat.runs.delivery.lost_messages import Doubts, ends_of_lost
-from chat.runs.events import Cursor, Entry, Rest, merged, more_of, text_entry
+from chat.runs.events import (
+    Cursor,
+    Entry,
+    Rest,
+    beginning_of,
+    ended_texts,
+    merged,
+    more_of,
+    rest_of,
+    text_entry,
+    text_of,
+)
 from chat.runs.state.lifecycle import TERMINAL
 
 Key = tuple[UUID, str]
@@ -185,13 +196,34 @@ class Reader:
             if entry.run not in wanted
             or (wanted[entry.run].state < runs[entry.run].since and entry.data["id"] not in told)
         ]
-        self._first = [*missing, *self._lacking(wanted)]
+        offsets = cursor.offsets if cursor else {}
+        first = [more for entry in missing for more in self._by_rows(entry, offsets)]
+        self._first = [*first, *self._lacking(wanted)]
         if cursor and self.local:
             doubts = Doubts(cursor, [*(stored or ()), *log], thread_id=self.channel.key[1])
             self._doubts = doubts if doubts.left else None
         self.position = self.channel.end
         if self._first:
             self.wake.set()
+
+    def _by_rows(self, entry: Entry, offsets: Mapping[str, int]) -> Iterator[Entry]:
+        """Yield what a stored event tells; of a text that grows, what lacks at `offsets`.
+
+        The log here, once it has that text, begins with its first character.
+        """
+        data = entry.data
+        if data.get("object") != "thread.message" or data["status"] != "in_progress":
+            yield entry
+            return
+        name = data["id"]
+        if name not in offsets:
+            yield from beginning_of(entry, state=entry.state)
+        have = offsets.get(name, 0)
+        yield from rest_of(entry, have, state=entry.state)
+        logged = sum(len(one.text or "") for one in self.channel.log if one.item == name)
+        ahead = max(have, len(text_of(data))) - logged
+        if ahead > 0:
+            self._ahead[name] = ahead
 
     def _is_told(self, run: str, by_rows: str | None) -> bool:
         """Tell whether the log here is as new as the rows, whose last event is `by_rows`."""
@@ -210,7 +242,8 @@ class Reader:
     def _lacking(self, wanted: Mapping[str, Cursor]) -> Iterator[Entry]:
         """Yield what is lacking of `wanted`, and of the rest the events since this reader came."""
         new = self.position - self.channel.base
-        rest = {run: Rest(cursor) for run, cursor in wanted.items()}
+        ended = ended_texts(self.channel.log)
+        rest = {run: Rest(cursor, ended=ended) for run, cursor in wanted.items()}
         for index, entry in enumerate(self.channel.log):
             if entry.run in rest:
                 yield from rest[entry.run].of(entry)
@@ -316,7 +349,7 @@ class Hub:
 
 
 class LiveRun:
-    """The writing end: what the loop publishes of one run."""
+    """The writing end: what the loop publishes of one run, until `end`."""
 
     def __init__(
         self,
@@ -338,11 +371,15 @@ class LiveRun:
     def publish(self, event: str, data: dict[str, Any]) -> None:
         """Publish a change of state: the run's state number grows by one."""
         self.state += 1
-        self.channel.append(Entry(self.run_id, self.state, event, data))
+        self._append(Entry(self.run_id, self.state, event, data))
 
     def text(self, message_id: str, text: str, *, part: int = 0) -> None:
         """Publish a piece of a message's text; all of one upstream read at once."""
-        self.channel.append(text_entry(self.run_id, self.state, message_id, text, part))
+        self._append(text_entry(self.run_id, self.state, message_id, text, part))
+
+    def _append(self, entry: Entry) -> None:
+        if self.channel.writer is self:
+            self.channel.append(entry)
 
     def end_lost(self) -> None:
         """Tell the ends of what an earlier claim began here and nobody stored.

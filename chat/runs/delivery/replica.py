@@ -20,7 +20,7 @@ from django.db import DatabaseError, InterfaceError
 from chat.models import RunStatus
 from chat.runs.delivery.hub import ENDS, Channel, Key, Told
 from chat.runs.delivery.lost_messages import AT_REST, ends_of_lost, indexes_of, open_messages
-from chat.runs.events import Cursor, Entry, text_entry
+from chat.runs.events import Cursor, Entry, beginning_of, rest_of, retold, text_entry
 from chat.runs.state.snapshots import Active
 
 log = structlog.get_logger(__name__)
@@ -229,7 +229,8 @@ class Mirror:
         if message["kind"] == "entries":
             self._expected += 1
             entries = [unpacked(packed) for packed in message["entries"]]
-            self._end_lost(message["since"], entries)
+            if not message["number"]:
+                self._end_lost(message["since"], entries)
             for entry in entries:
                 if self.channel.mirrored not in (None, entry.run):
                     self._let_go()
@@ -289,15 +290,7 @@ def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
             length = have.offsets.get(entry.data["id"], 0)
             yield from _message(entry, state, known, length)
         elif known is None or _is_news(entry, known):
-            yield _told(entry, state)
-
-
-def _told(
-    entry: Entry, state: int, *, event: str = "", data: dict[str, Any] | None = None
-) -> Entry:
-    """Return what a stored event tells, with another state number and perhaps another name."""
-    told = data or entry.data
-    return Entry(entry.run, state, event or entry.event, told, approximate=entry.approximate)
+            yield retold(entry, state)
 
 
 def _lost(log: Sequence[Entry], stored: Sequence[Entry], *, state: int) -> Iterator[Entry]:
@@ -319,23 +312,12 @@ def _message(entry: Entry, state: int, known: Entry | None, length: int) -> Iter
     growing = entry.data["status"] == "in_progress"
     if known is not None and known.data["status"] != "in_progress":
         return
-    pictures = [part for part in entry.data["content"] if part["type"] == "image_file"]
     if known is None and growing:
-        begun = {**entry.data, "content": pictures}
-        for name in ("created", "in_progress"):
-            yield _told(entry, state, event=f"thread.message.{name}", data=begun)
-    text = text_of(entry)
-    if len(text) > length and (growing or known is not None):
-        yield text_entry(entry.run, state, entry.data["id"], text[length:], len(pictures))
+        yield from beginning_of(entry, state=state)
+    if growing or known is not None:
+        yield from rest_of(entry, length, state=state)
     if not growing:
-        yield _told(entry, state)
-
-
-def text_of(entry: Entry) -> str:
-    """Return the text of a message's event."""
-    return "".join(
-        part["text"]["value"] for part in entry.data["content"] if part["type"] == "text"
-    )
+        yield retold(entry, state)
 
 
 def _is_news(entry: Entry, known: Entry) -> bool:

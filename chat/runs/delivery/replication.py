@@ -168,7 +168,13 @@ class Forwarding:
 
     async def filled(self, channel: Channel, active: Active | None) -> None:
         """Have the log of a run that is executed elsewhere here, as far as it can be had."""
-        if self.process_id is None or channel.writer is not None or active is None:
+        if self.process_id is None or active is None:
+            return
+        writer = channel.writer
+        if writer is not None and writer.run_id == active.run and writer.state < active.state:
+            # Another process took the run over, and this one does not know it yet.
+            writer.end()
+        if channel.writer is not None:
             return
         if active.status == RunStatus.REQUIRES_ACTION or active.owner == self.process_id:
             return

@@ -24,16 +24,24 @@ STATE_AHEAD = 2 * STATE_MARGIN
 
 @dataclass(frozen=True, kw_only=True)
 class Active:
-    """The active run of a thread, and the process that executes it, if one does."""
+    """The active run of a thread, and the process that executes it, if one does.
+
+    Its readers were told a `state` at least as high, by whoever has the run's latest claim.
+    """
 
     run: str
     status: str
     owner: UUID | None
+    state: int = 0
 
     @classmethod
     def of(cls, run: Run) -> Active:
         """Return what the row says."""
-        return cls(run=run.pk, status=run.status, owner=run.owner)
+        return cls(run=run.pk, status=run.status, owner=run.owner, state=_told_at_least(run))
+
+
+def _told_at_least(run: Run) -> int:
+    return max(0, run.state - STATE_AHEAD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +104,7 @@ def events_of(run: Run, labels: dict[str, str]) -> list[Entry]:
         for message in Message.objects.filter(run_ref=run.pk).select_related("assistant")
     }
     active = run.is_active
-    state = max(0, run.state - STATE_AHEAD) if active else run.state
+    state = _told_at_least(run) if active else run.state
     entries: list[Entry] = []
 
     def add(event: str, data: dict[str, Any]) -> None:
