@@ -35,6 +35,7 @@ def survivor(_stand: Stand, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def away(stand: Stand, survivor: Server) -> Iterator[dict[str, str]]:
     """No database; yields the headers of a program and of a browser that were let in before."""
     acme = stand.world.acme
+    connections["default"].close()  # of a database that a test before may have killed
     headers = {
         "Authorization": f"Bearer {program_of(acme, 'alice').secret}",
         "Cookie": f"sessionid={acme.session_key('alice')}",
