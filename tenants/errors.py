@@ -112,9 +112,9 @@ class ChangedMeanwhile(AtriumError):
     code = "changed_meanwhile"
     http_status = 412
 
-    def __init__(self, row: Any) -> None:
+    def __init__(self, row: Any = None) -> None:
         super().__init__()
-        # As it is now.
+        # As it is now, None where it is not known.
         self.row = row
 
     @classmethod
