@@ -141,7 +141,7 @@ def is_global_address(address: Address | str) -> bool:
     if isinstance(address, str):
         address = ip_address(address)
     if isinstance(address, IPv6Address):
-        embedded = _embedded_address(address)
+        embedded = _extract_ipv4(address)
         if embedded is not None:
             return is_global_address(embedded)
         if address not in _GLOBAL_IPV6 or address in _TEREDO:
@@ -151,7 +151,7 @@ def is_global_address(address: Address | str) -> bool:
     return address.is_global and not special and not reserved
 
 
-def _embedded_address(address: IPv6Address) -> IPv4Address | None:
+def _extract_ipv4(address: IPv6Address) -> IPv4Address | None:
     """Return the IPv4 address that an IPv6 address leads to, None where it wraps none."""
     last = int(address) & 0xFFFFFFFF
     wraps = address in _NAT64 or address in _COMPATIBLE

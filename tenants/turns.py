@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
-_current: ContextVar[Turn | None] = ContextVar("atrium_turn", default=None)
+_current: ContextVar[RequestTurn | None] = ContextVar("atrium_turn", default=None)
 
 
-class Turns:
+class RequestTurns:
     """Lets `room` holders through at a time, `per_key` of one key; the others wait.
 
     What is freed goes to the waiting key that holds least.
@@ -27,7 +27,7 @@ class Turns:
     async def taken(self, key: Hashable) -> AsyncIterator[None]:
         """Wait for a turn and hold it for the block, or until `end_turn`."""
         await self._take(key)
-        turn = Turn(self, key)
+        turn = RequestTurn(self, key)
         token = _current.set(turn)
         try:
             yield
@@ -79,10 +79,10 @@ class Turns:
                 del self._waiting[key]
 
 
-class Turn:
+class RequestTurn:
     """A turn that a request holds."""
 
-    def __init__(self, turns: Turns, key: Hashable) -> None:
+    def __init__(self, turns: RequestTurns, key: Hashable) -> None:
         self._turns = turns
         self._key = key
         self._loop = asyncio.get_running_loop()

@@ -6,14 +6,14 @@ import asyncio
 from contextlib import suppress
 
 from tenants.db import give_back, in_db
-from tenants.turns import Turns
+from tenants.turns import RequestTurns
 
 
 class Desk:
     """Holds turns until they are told to end, and notes in which order they were let through."""
 
     def __init__(self, *, room: int, per_key: int) -> None:
-        self.turns = Turns(room, per_key=per_key)
+        self.turns = RequestTurns(room, per_key=per_key)
         self.let_through: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.ends: dict[str, asyncio.Event] = {}
@@ -80,7 +80,7 @@ async def test_one_that_leaves_as_it_is_let_through_keeps_no_turn() -> None:
 
 
 async def test_slow_work_holds_no_turn() -> None:
-    turns = Turns(1, per_key=1)
+    turns = RequestTurns(1, per_key=1)
     async with turns.taken("a"):
         await asyncio.to_thread(give_back)
         async with asyncio.timeout(10), turns.taken("a"):
@@ -90,7 +90,7 @@ async def test_slow_work_holds_no_turn() -> None:
 
 
 async def test_a_call_in_a_lane_ends_no_turn_of_its_request() -> None:
-    turns = Turns(1, per_key=1)
+    turns = RequestTurns(1, per_key=1)
     async with turns.taken("a"):
         await in_db(lambda: None)
         await settle()

@@ -91,7 +91,7 @@ class CompanyAdmin(OneRowAdmin):
             set_default_assistant(principal, chosen)
         return tenant
 
-    def named_in_trail(self, row: Any) -> models.Q:
+    def get_trail_filter(self, row: Any) -> models.Q:
         """Return the events of the company's own settings, and those of its default assistant."""
         default = models.Q(action="assistant.changed", data__fields__contains=["is_default"])
         return models.Q(subject=row.slug, action__startswith="tenant.") | default

@@ -44,10 +44,10 @@ class LimitsForm(TenantForm):
         self.initial["approval_tools"] = registered_names(self.instance.approval_tools)
         cost = self.fields.get("max_cost_per_run")
         if cost is not None:
-            cost.help_text = " ".join([str(cost.help_text), *unpriced_sentences()])
+            cost.help_text = " ".join([str(cost.help_text), *describe_unpriced_models()])
 
 
-def unpriced_sentences() -> list[str]:
+def describe_unpriced_models() -> list[str]:
     """Return a sentence that names the models in use without a price in US dollars, if any.
 
     Must run in the tenant's scope and a transaction.
@@ -89,7 +89,7 @@ class TenantPolicyAdmin(OneRowAdmin):
             return [first, *others]
         title, options = first
         # Shown as HTML, and models have names that people chose.
-        told = escape(" ".join(unpriced_sentences()))
+        told = escape(" ".join(describe_unpriced_models()))
         return [(title, {**options, "description": told}), *others]
 
     def write(
@@ -98,7 +98,7 @@ class TenantPolicyAdmin(OneRowAdmin):
         """Set them."""
         return update_limits(principal, version=form.version, **form.cleaned_data)
 
-    def named_in_trail(self, row: Any) -> models.Q:
+    def get_trail_filter(self, row: Any) -> models.Q:
         """There is one row, which its events do not name."""
         return models.Q(action="limits.changed")
 
@@ -128,6 +128,6 @@ class PriceAdmin(TenantScopedAdmin):
         """Forget it."""
         delete_price(principal, row.pk)
 
-    def named_in_trail(self, row: Any) -> models.Q:
+    def get_trail_filter(self, row: Any) -> models.Q:
         """Numbers are ids of other rows too."""
         return models.Q(action__startswith="price.", data__id=str(row.pk))

@@ -75,7 +75,7 @@ class AssistantApiView(ApiView):
     def one(self, assistant: Assistant) -> Response:
         """Answer with one."""
         with transaction.atomic():
-            return self.versioned(self.answer(self.rendered(assistant)), assistant.version)
+            return self.add_etag(self.answer(self.rendered(assistant)), assistant.version)
 
 
 class AssistantsView(AssistantApiView):
@@ -108,7 +108,7 @@ class AssistantView(AssistantApiView):
         """Change it; with `If-Match` only the version that the program has seen."""
         settings = settings_of(self.input(AssistantChange))
         assistant = update_assistant(
-            self.principal, assistant_id, version=self.expected_version(), **settings
+            self.principal, assistant_id, version=self.get_expected_version(), **settings
         )
         return self.one(assistant)
 

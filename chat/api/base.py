@@ -144,12 +144,12 @@ class ApiView(APIView):
         headers = None if poll_after is None else {POLL_HEADER: str(poll_after)}
         return Response(to_version1(found) if self.version == 1 else found, headers=headers)
 
-    def versioned(self, response: Response, version: int) -> Response:
+    def add_etag(self, response: Response, version: int) -> Response:
         """Name the version of what is answered, for `If-Match` of a later change."""
         response["ETag"] = f'"{version}"'
         return response
 
-    def expected_version(self) -> int | None:
+    def get_expected_version(self) -> int | None:
         """Return the version that `If-Match` allows to be changed; None for any.
 
         Raises:

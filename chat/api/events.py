@@ -95,7 +95,7 @@ def encode(event: str, data: WireObject) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (event.encode(), orjson.dumps(data))
 
 
-def named(encoded: bytes, place: Place) -> bytes:
+def add_event_id(encoded: bytes, place: Place) -> bytes:
     """Return an encoded event with its place as its id."""
     return b"id: %s\n%s" % (str(place).encode(), encoded)
 
@@ -263,9 +263,9 @@ class Sequencer:
         if self.met or not is_open or not self.key or at.step > before:
             return
         if MESSAGE_OPENED <= at.phase < SETTLED:
-            message = wire.lost_message(f"msg_{self.key}", self.run)
+            message = wire.render_lost_message(f"msg_{self.key}", self.run)
             self._emit(self._place(at.step, SETTLED), "thread.message.incomplete", message)
-        step = wire.lost_step(f"step_{self.key}", self.run, index=at.step)
+        step = wire.render_lost_step(f"step_{self.key}", self.run, index=at.step)
         self._emit(self._place(at.step, CLOSED), "thread.run.step.failed", step)
 
     def _open(self, index: int, step: WireObject) -> None:
@@ -338,7 +338,7 @@ class Sequencer:
                     data = wire.message_delta(entry.item, entry.part, wire.text_part(text))
                 entry.sse = encode("thread.message.delta", data)
             self.at = place
-            self._out.append(named(entry.sse, place) if self.with_ids else entry.sse)
+            self._out.append(add_event_id(entry.sse, place) if self.with_ids else entry.sse)
         elif have < end:
             piece = _piece("text", text[have - start :], have)
             data = wire.message_delta(entry.item, entry.part, piece)
@@ -366,7 +366,7 @@ class Sequencer:
 
     def _add(self, event: str, data: WireObject, place: Place) -> None:
         encoded = encode(event, data)
-        self._out.append(named(encoded, place) if self.with_ids else encoded)
+        self._out.append(add_event_id(encoded, place) if self.with_ids else encoded)
 
 
 def key_of(step_id: str) -> str:

@@ -117,7 +117,7 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
     with _watching(principal) as access:
         if thread is not None:
             created = events.encode("thread.created", thread)
-            yield events.named(created, beginning.at) if beginning.with_ids else created
+            yield events.add_event_id(created, beginning.at) if beginning.with_ids else created
         try:
             chunks = _chunks(
                 principal, sequencer, access.patience, with_content=beginning.with_content

@@ -153,7 +153,7 @@ class VectorStoresView(ApiView):
         """Create one; an admin's is the company's."""
         store = create_store(self.principal, **self.input(NewStore))
         with transaction.atomic():
-            return self.versioned(self.answer(render(store)), store.version)
+            return self.add_etag(self.answer(render(store)), store.version)
 
 
 class VectorStoreView(ApiView):
@@ -166,7 +166,7 @@ class VectorStoreView(ApiView):
 
     def post(self, request: Request, vector_store_id: str) -> Response:
         """Change it; with `If-Match` only the version that the program has seen."""
-        version = self.expected_version()
+        version = self.get_expected_version()
         fields = self.input(StoreChange)
         store = update_store(self.principal, vector_store_id, version=version, **fields)
         with transaction.atomic():
@@ -174,7 +174,7 @@ class VectorStoreView(ApiView):
 
     def one(self, store: VectorStore) -> Response:
         """Answer with it; call it in a transaction."""
-        return self.versioned(self.answer(render(store)), store.version)
+        return self.add_etag(self.answer(render(store)), store.version)
 
     def delete(self, request: Request, vector_store_id: str) -> Response:
         """Delete it; its files stay."""

@@ -23,7 +23,7 @@ _TAG_REST = re.compile(r"""(?:[^>"'=]++|=\s*+(?:"[^"]*+"|'[^']*+')|["'=])*+>""")
 _LONG_REFERENCE = re.compile("&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{8,});?")
 
 
-class _Text:
+class _TextCollector:
     """Gather the text a reader of the page sees, a line for each block."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class _Scanner:
     What has no end is looked for only once: `_absent` are the ends that do not come again.
     """
 
-    def __init__(self, page: str, text: _Text) -> None:
+    def __init__(self, page: str, text: _TextCollector) -> None:
         self._page = page
         self._text = text
         self._absent: set[str] = set()
@@ -141,7 +141,7 @@ class _Scanner:
 
 def words_of(data: bytes) -> str:
     """Return what a reader of a page of HTML sees, a line for each block."""
-    text = _Text()
+    text = _TextCollector()
     _Scanner(decode(data), text).run()
     return "\n".join(_lines("".join(text.pieces)))
 

@@ -87,7 +87,7 @@ async def search(
 @transaction.atomic
 def _by_words(stores: Sequence[VectorStore], text: str, files: list[int] | None) -> list[int]:
     ids = [store.pk for store in stores]
-    files, passages = _completed_in(ids, files)
+    files, passages = _select_completed(ids, files)
     rows = call_door("search_words", ids, text, files, passages, DEPTH)
     return [row[0] for row in rows]
 
@@ -106,7 +106,7 @@ async def _by_meaning(
 def _by_direction(
     store_ids: list[str], direction: tuple[float, ...], files: list[int] | None
 ) -> list[int]:
-    files, _total = _completed_in(store_ids, files)
+    files, _total = _select_completed(store_ids, files)
     rows = call_door("search_vectors", store_ids, written(direction), files, DEPTH)
     return [row[0] for row in rows]
 
@@ -121,7 +121,7 @@ def _passages(best: list[tuple[int, float]]) -> list[Found]:
     return [Found(chunk=rows[pk], score=score) for pk, score in best if pk in rows]
 
 
-def _completed_in(
+def _select_completed(
     store_ids: Sequence[str], files: list[int] | None
 ) -> tuple[list[int] | None, int]:
     """Return the files to search, and how many passages the completed files have.

@@ -126,7 +126,7 @@ def rest_of(entry: Entry, length: int, *, state: int) -> Iterator[Entry]:
         yield text_entry(entry.run, state, entry.data["id"], text[length:], part)
 
 
-def ended_texts(entries: Iterable[Entry]) -> dict[str, int]:
+def measure_ended_texts(entries: Iterable[Entry]) -> dict[str, int]:
     """Return the length of the text that each ended message has by its last end."""
     return {
         entry.data["id"]: len(text_of(entry.data))

@@ -16,18 +16,18 @@ from chat.wire.files import (
     upload_part_object,
 )
 from chat.wire.messages import (
-    lost_message,
     message_as_begun,
     message_delta,
     message_object,
     picture_part,
+    render_lost_message,
     text_part,
     text_piece,
 )
 from chat.wire.runs import run_as_begun, run_object
 from chat.wire.steps import (
-    lost_step,
     outputs_delta,
+    render_lost_step,
     step_as_begun,
     step_delta,
     step_object,
@@ -55,14 +55,14 @@ __all__ = [
     "file_content_object",
     "file_object",
     "list_object",
-    "lost_message",
-    "lost_step",
     "message_as_begun",
     "message_delta",
     "message_file_object",
     "message_object",
     "outputs_delta",
     "picture_part",
+    "render_lost_message",
+    "render_lost_step",
     "run_as_begun",
     "run_object",
     "search_result_object",

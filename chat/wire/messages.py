@@ -37,7 +37,7 @@ def message_object(message: Message) -> WireObject:
     }
 
 
-def lost_message(message_id: str, run: WireObject) -> WireObject:
+def render_lost_message(message_id: str, run: WireObject) -> WireObject:
     """Return the end of a message that readers saw and that was lost before it was stored.
 
     It has no content: nothing of it is stored. Of the run only ids are needed.

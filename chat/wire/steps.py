@@ -74,7 +74,7 @@ def with_contents(step: WireObject, calls: Sequence[ToolCall]) -> WireObject:
     return {**step, "step_details": {**step["step_details"], "tool_calls": told}}
 
 
-def lost_step(step_id: str, run: WireObject, *, index: int | None) -> WireObject:
+def render_lost_step(step_id: str, run: WireObject, *, index: int | None) -> WireObject:
     """Return the end of the step that made a lost message; their ids differ by the prefix alone."""
     now = int(time())
     message_id = f"msg_{step_id.removeprefix('step_')}"

@@ -22,7 +22,7 @@ from django.http.response import HttpResponseBase
 
 from config.middleware.body_limit import Scope, answer_outage
 from tenants.outages import outage_of
-from tenants.turns import Turns
+from tenants.turns import RequestTurns
 
 KEPT = 16
 MAX_REMEMBERED = 10_000
@@ -79,7 +79,7 @@ class Application(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
         per_company = settings.DATABASE_REQUESTS_PER_COMPANY
-        self._turns = Turns(settings.DATABASE_REQUESTS, per_key=per_company)
+        self._turns = RequestTurns(settings.DATABASE_REQUESTS, per_key=per_company)
         self._callers = Callers()
         self._idle: list[ThreadPoolExecutor] = []
 

@@ -26,7 +26,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from tenants.accounts.adapter import is_sign_in_outdated, landing_page
 from tenants.accounts.forms import ActivateForm, show_error
 from tenants.accounts.views import answers_errors, renew_sign_in
-from tenants.actions import set_company_factor, use_waiver, waived_memberships
+from tenants.actions import list_waived_memberships, set_company_factor, use_waiver
 from tenants.authentication import CompanyOnly
 from tenants.errors import AtriumError
 
@@ -56,7 +56,7 @@ class CodePage(AuthenticateView):  # type: ignore[misc]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add the memberships that open without a code."""
-        waived = waived_memberships(self.stage.login.user)
+        waived = list_waived_memberships(self.stage.login.user)
         return {**super().get_context_data(**kwargs), "waived": waived}
 
 

@@ -37,7 +37,7 @@ DEVICE_SALT = "tenants.device"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turns:
+class TurnPolicy:
     """When unknown places begin to take turns, and how: one try each `interval` seconds.
 
     A place keeps its turn until it uses it, and waits `max_wait` seconds at most. Where more
@@ -89,11 +89,11 @@ class Turns:
         return last if self.shares_last else None
 
 
-PASSWORDS_OF_ACCOUNT = Turns(
+PASSWORDS_OF_ACCOUNT = TurnPolicy(
     setting="SIGN_IN_FAILURES_OF_ACCOUNT", period=3600, interval=10, max_wait=300
 )
 # An address that tries many accounts waits for each of them, longer with each, up to an hour.
-PASSWORDS_FROM_ADDRESS = Turns(
+PASSWORDS_FROM_ADDRESS = TurnPolicy(
     setting="SIGN_IN_FAILURES_FROM_ADDRESS",
     period=3600,
     interval=1,
@@ -101,7 +101,7 @@ PASSWORDS_FROM_ADDRESS = Turns(
     shares_last=False,
 )
 # Who gets here knows the password, and a code has six digits.
-CODES_OF_ACCOUNT = Turns(
+CODES_OF_ACCOUNT = TurnPolicy(
     setting="SIGN_IN_FAILURES_OF_CODES", period=3600, interval=60, max_wait=900
 )
 
@@ -115,7 +115,7 @@ class Attempt:
     """
 
     pair: str
-    turns: tuple[tuple[str, Turns], ...] = ()
+    turns: tuple[tuple[str, TurnPolicy], ...] = ()
     known: str = ""
 
     def begin(self) -> int:

@@ -35,11 +35,11 @@ from tenants.actions.proof import prove_by_reset
 from tenants.actions.reading import acknowledge_reading
 from tenants.actions.second_factors import (
     end_waivers,
+    list_waived_memberships,
     set_company_factor,
     use_company_code,
     use_waiver,
     waive_second_factor,
-    waived_memberships,
 )
 from tenants.actions.users import create_operator, make_reset_link, remove_second_factor
 
@@ -61,6 +61,7 @@ __all__ = [
     "invite",
     "join",
     "leave_tenant",
+    "list_waived_memberships",
     "make_reset_link",
     "named_user",
     "prove_by_reset",
@@ -77,6 +78,5 @@ __all__ = [
     "use_company_code",
     "use_waiver",
     "waive_second_factor",
-    "waived_memberships",
     "withdraw_invitation",
 ]

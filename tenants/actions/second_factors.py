@@ -59,7 +59,7 @@ def waive_second_factor(principal: Principal, member_id: UUID) -> Membership:
     return member
 
 
-def waived_memberships(user: User) -> list[Membership]:
+def list_waived_memberships(user: User) -> list[Membership]:
     """Return the memberships that `user` may now sign in to without a second factor."""
     return [each for each in memberships_of(user) if _is_waived(each)]
 
@@ -70,7 +70,7 @@ def use_waiver(user: User, membership_id: str) -> Membership:
     Raises:
         NotFound: for an id that is not one of the user's waived memberships, or not any more.
     """
-    for found in waived_memberships(user):
+    for found in list_waived_memberships(user):
         if str(found.pk) != membership_id:
             continue
         with tenant_scope(found.tenant_id), transaction.atomic():

@@ -51,7 +51,7 @@ class TenantForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self._has_version():
-            self.fields["seen"].initial = seen_version(self.instance)
+            self.fields["seen"].initial = get_seen_version(self.instance)
         if isinstance(self.refusal, ChangedMeanwhile) and self.is_bound:
             # Saved again, it is saved over what is shown now.
             typed: Any = self.data
@@ -116,8 +116,8 @@ class TenantForm(forms.ModelForm):
                 yield format_html(
                     _("<strong>{label}</strong>: it is now “{now}”. Your form has “{typed}”."),
                     label=bound.label,
-                    now=_shown(bound.field, now),
-                    typed=_shown(bound.field, bound.data),
+                    now=_format_value(bound.field, now),
+                    typed=_format_value(bound.field, bound.data),
                 )
 
 
@@ -125,17 +125,17 @@ def _with_plain_lines(value: Any) -> Any:
     return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
-def seen_version(row: models.Model) -> int:
+def get_seen_version(row: models.Model) -> int:
     """Return the version of a row as a form shows it: 0 for one that is to be added."""
     return 0 if row._state.adding else int(row.version)  # type: ignore[attr-defined]
 
 
-def _shown(field: Any, value: Any) -> str:
+def _format_value(field: Any, value: Any) -> str:
     """Return a field's value as a sentence quotes it."""
     if isinstance(value, bool):
         return _("on") if value else _("off")
     if isinstance(value, list | tuple):
-        return ", ".join(_shown(field, item) for item in value)
+        return ", ".join(_format_value(field, item) for item in value)
     labels = {str(key): str(label) for key, label in getattr(field, "choices", ())}
     text = "" if value is None else str(value)
     return Truncator(labels.get(text, text)).chars(MAX_SHOWN)
@@ -307,7 +307,7 @@ class TenantScopedAdmin(ModelAdmin):
             response = super().changeform_view(request, object_id, form_url, context)
         return response
 
-    def named_in_trail(self, row: Any) -> models.Q:
+    def get_trail_filter(self, row: Any) -> models.Q:
         """Return which audit events tell of a row."""
         return models.Q(subject=str(row.pk)) | models.Q(**{f"data__{self.trail_key}": str(row.pk)})
 
@@ -316,7 +316,7 @@ class TenantScopedAdmin(ModelAdmin):
         principal = principal_of(request)
         assert principal is not None
         events: models.QuerySet[Any] = AuditEvent.objects.for_principal(principal)
-        return events.filter(self.named_in_trail(row)).order_by("-created_at")
+        return events.filter(self.get_trail_filter(row)).order_by("-created_at")
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -18,7 +18,7 @@ from django.utils import timezone
 from chat.models import Run, Thread
 from chat.runs.engine.worker import Worker
 from chat.runs.state import recovery
-from chat.runs.state.wake import Turns
+from chat.runs.state.wake import TenantPriorities
 from tenants.db import in_db, use_lanes_as
 from tenants.fair_executor import FairExecutor
 from tests.world import Company, World
@@ -168,6 +168,6 @@ async def test_of_a_company_without_room_one_run_is_tried(
 
 
 def test_jobs_of_a_company_with_many_come_later() -> None:
-    turns = Turns()
+    turns = TenantPriorities()
     assert [turns.priority_for(A) for _job in range(3)] == [0, -1, -2]
     assert turns.priority_for(B) == 0

@@ -321,7 +321,7 @@ async def test_runs_are_recovered_while_every_index_slot_is_taken(
 
 
 def test_every_queue_has_a_pool(world: World) -> None:
-    assert {"files", "runs", "upkeep", "default", "builtin"} <= lifespan.known_queues()
+    assert {"files", "runs", "upkeep", "default", "builtin"} <= lifespan.list_queues()
 
 
 def test_a_file_is_found_when_all_of_it_is_written(

@@ -64,7 +64,7 @@ class CallMeter:
         """Keep what the server reports; a later report replaces an earlier one."""
         self._reported, self._size_at_report = usage, self.size
 
-    def spent(self, outcome: str, *, is_whole: bool = False) -> Spent:
+    def measure_usage(self, outcome: str, *, is_whole: bool = False) -> Spent:
         """Return what the call used: as reported, with an estimate of what no report covers.
 
         The last report of a whole answer covers all of it.
@@ -81,9 +81,9 @@ class CallMeter:
         )
         return Spent(model=model, usage=usage, outcome=outcome, estimated=True)
 
-    def spent_by_failure(self, error: UpstreamError) -> Spent:
+    def measure_failure(self, error: UpstreamError) -> Spent:
         """Return what a failed attempt used: nothing where the server did not begin to answer."""
         outcome = UsageOutcome.FAILED
         if self._reported is not None or error.accepted or error.after_first_content:
-            return self.spent(outcome)
+            return self.measure_usage(outcome)
         return Spent(model=self.request.model, usage=UsageReported(0, 0), outcome=outcome)

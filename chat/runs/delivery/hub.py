@@ -21,7 +21,7 @@ from chat.runs.events import (
     Entry,
     Rest,
     beginning_of,
-    ended_texts,
+    measure_ended_texts,
     merged,
     more_of,
     rest_of,
@@ -242,7 +242,7 @@ class Reader:
     def _lacking(self, wanted: Mapping[str, Cursor]) -> Iterator[Entry]:
         """Yield what is lacking of `wanted`, and of the rest the events since this reader came."""
         new = self.position - self.channel.base
-        ended = ended_texts(self.channel.log)
+        ended = measure_ended_texts(self.channel.log)
         rest = {run: Rest(cursor, ended=ended) for run, cursor in wanted.items()}
         for index, entry in enumerate(self.channel.log):
             if entry.run in rest:

@@ -26,9 +26,9 @@ def ends_of(
 ) -> Iterator[Entry]:
     """Yield the ends of a lost message and of its step; of the run only ids are needed."""
     step_id = f"step_{message_id.removeprefix('msg_')}"
-    message = wire.lost_message(message_id, run)
+    message = wire.render_lost_message(message_id, run)
     yield Entry(run["id"], state, "thread.message.incomplete", message)
-    step = wire.lost_step(step_id, run, index=index)
+    step = wire.render_lost_step(step_id, run, index=index)
     yield Entry(run["id"], state, "thread.run.step.failed", step)
 
 

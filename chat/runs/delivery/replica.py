@@ -282,7 +282,7 @@ def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
     }
     if any(entry.event in ENDS for entry in told.values()):
         return
-    yield from _lost(log, stored, state=have.state)
+    yield from _iter_lost_ends(log, stored, state=have.state)
     for entry in stored:
         state = max(entry.state, have.state)
         known = told.get(entry.data["id"])
@@ -293,7 +293,9 @@ def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
             yield retold(entry, state)
 
 
-def _lost(log: Sequence[Entry], stored: Sequence[Entry], *, state: int) -> Iterator[Entry]:
+def _iter_lost_ends(
+    log: Sequence[Entry], stored: Sequence[Entry], *, state: int
+) -> Iterator[Entry]:
     """Yield the ends of messages that the log has begun and the rows show to be lost.
 
     A run stores its steps in order: one that has no row although a later one has, or the run is

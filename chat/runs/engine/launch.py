@@ -81,7 +81,7 @@ def announce_row(run: Run) -> None:
     Where the run ended, the steps that ended with it come first.
     """
     rendered = ((f"thread.run.{run.status}", wire.run_object(run)),)
-    for event, data in rendered if run.ended_at is None else recovery.told_of_end(run):
+    for event, data in rendered if run.ended_at is None else recovery.list_end_announcements(run):
         tell(run.tenant_id, run.thread_id, event, data)
 
 

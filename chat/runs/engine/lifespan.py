@@ -198,7 +198,7 @@ async def work_off(*, queues: Iterable[str] | None = None, **options: Any) -> No
     Raises:
         ExceptionGroup: of what ended a worker.
     """
-    asked = set(queues or known_queues())
+    asked = set(queues or list_queues())
     app = job_app.with_connector(job_app.connector.get_worker_connector())  # type: ignore[attr-defined]
     given = {**KEEP_FAILED, **options, "install_signal_handlers": False}
     try:
@@ -212,6 +212,6 @@ async def work_off(*, queues: Iterable[str] | None = None, **options: Any) -> No
         await app.close_async()  # also one that could not be opened: it would go on trying
 
 
-def known_queues() -> set[str]:
+def list_queues() -> set[str]:
     """Return the queues of all tasks, those of installed apps among them."""
     return {DEFAULT_QUEUE, *(task.queue for task in job_app.tasks.values())}

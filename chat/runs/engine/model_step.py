@@ -19,7 +19,7 @@ from chat.runs.billing.limits import exceeds_budget
 from chat.runs.billing.metering import CallMeter
 from chat.runs.endings import Ending
 from chat.runs.engine.autosave import copies, settle_saving
-from chat.runs.engine.request import bound_request, request_for
+from chat.runs.engine.request import limit_request, request_for
 from chat.runs.engine.waiting_runs import waiting_runs
 from chat.runs.state import transactions
 from chat.runs.state.claims import ClaimLapsed
@@ -71,7 +71,7 @@ async def model_step(turn: Turn, plan: Round) -> Answer | Ending | None:
     with a new message; the broken one is closed and leaves the prompt.
     """
     try:
-        request = bound_request(turn, plan, await request_for(turn, plan))
+        request = limit_request(turn, plan, await request_for(turn, plan))
         if isinstance(request, Ending):
             return request
         return await stream_answer(turn, request)
@@ -116,7 +116,7 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
     async def note_failure(attempt: FailedAttempt) -> None:
         log.info("upstream_attempt_failed", code=attempt.error.code, number=attempt.number)
         assert turn.meter is not None
-        turn.record_failed_attempt(turn.meter.spent_by_failure(attempt.error))
+        turn.record_failed_attempt(turn.meter.measure_failure(attempt.error))
 
     stream = stream_with_retries(
         upstream,

@@ -60,7 +60,7 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
     )
 
 
-def bound_request(turn: Turn, plan: Round, request: ModelRequest) -> ModelRequest | Ending:
+def limit_request(turn: Turn, plan: Round, request: ModelRequest) -> ModelRequest | Ending:
     """Return the request with its output bounded by what is left of the tenant's cost limit.
 
     An ending where the limit allows no answer.

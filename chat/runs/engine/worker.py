@@ -77,7 +77,7 @@ class RunTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Abandoned:
+class AbandonedRun:
     """A run that ended here without a word in its row; `failed` by a fault of its own."""
 
     turn: Turn | None
@@ -97,7 +97,7 @@ class Worker:
     event_loop: asyncio.AbstractEventLoop | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     # What ended here without a word in its row and could not be given back yet.
-    _abandoned: dict[Claim, Abandoned] = field(default_factory=dict)
+    _abandoned: dict[Claim, AbandonedRun] = field(default_factory=dict)
     # What named this process at the last look and was not under way here.
     _unattended: set[tuple[str, UUID]] = field(default_factory=set)
     _draining: asyncio.Task[None] | None = None
@@ -250,13 +250,13 @@ class Worker:
             log.warning("claim_lapsed")
         except asyncio.CancelledError:
             log.info("run_handed_over")
-            self._abandoned[claim] = Abandoned(turn=run.turn)
+            self._abandoned[claim] = AbandonedRun(turn=run.turn)
         except Exception as error:
             log.exception("run_not_concluded")
             if run.turn is not None:
                 run.turn.record_interrupted_call(None)
             lost = isinstance(error, DatabaseError) and is_lost(error)
-            self._abandoned[claim] = Abandoned(turn=run.turn, failed=not lost)
+            self._abandoned[claim] = AbandonedRun(turn=run.turn, failed=not lost)
         finally:
             timer.cancel()
             if self.is_full or run.suspect_until:

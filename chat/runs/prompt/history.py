@@ -206,7 +206,7 @@ def _part(raw: dict[str, Any]) -> Iterator[Part]:
         yield TextPart(text=raw["refusal"])
     elif raw["type"] == "image_url":
         image = raw["image_url"]
-        yield images.linked(image["url"], image.get("detail", "auto"))
+        yield images.build_linked_part(image["url"], image.get("detail", "auto"))
     elif raw["type"] == "image_file":
         image = raw["image_file"]
         yield images.named(image["file_id"], image.get("detail", "auto"))

@@ -45,7 +45,7 @@ def check_image_url(url: str) -> None:
     check_web_address(url, allowed_hosts=conf.image_hosts)
 
 
-def linked(url: str, detail: str) -> Part:
+def build_linked_part(url: str, detail: str) -> Part:
     """Return the part of a picture by address, or a note where its address is refused.
 
     Messages keep what was accepted when they were written.

@@ -142,7 +142,7 @@ def take_over(
                 tenant_id=tenant_id,
                 thread_id=run.thread_id,
                 started=following,
-                ended=told_of_end(run),
+                ended=list_end_announcements(run),
             )
         suspect = run.owner is not None and run.takeovers > 0
         if owner is None or (suspect and not suspects):
@@ -191,7 +191,7 @@ def _claim_anew(run: Run, owner: UUID) -> Started:
         thread_id=run.thread_id,
         state=run.state,
         seconds_left=(run.expires_at - clock.now()).total_seconds(),
-        announce=_ended(run),
+        announce=_list_ends(run),
     )
 
 
@@ -259,7 +259,7 @@ def _close_interrupted_step(run: Run) -> None:
     )
 
 
-def _ended(run: Run) -> tuple[Announcement, ...]:
+def _list_ends(run: Run) -> tuple[Announcement, ...]:
     """Return the ends of the run's messages and steps by its rows.
 
     Its process may have stored one and died before it told anybody.
@@ -307,7 +307,7 @@ def end_row(
     return queue.start_next_queued(run.thread_id, owner=owner)
 
 
-def told_of_end(run: Run) -> tuple[Announcement, ...]:
+def list_end_announcements(run: Run) -> tuple[Announcement, ...]:
     """Return what readers are told of a run that `end_row` ended, in the same transaction.
 
     First the steps of tool calls that were closed with it. The end of a message whose process
@@ -346,7 +346,7 @@ def end_cancelling(claim: Claim, *, turn: Turn | None = None) -> Ended | None:
         if run.status != RunStatus.CANCELLING:
             return None
         following = end_row(run, stopped(run), owner=claim.owner, turn=turn)
-        return Ended(told=told_of_end(run), following=following)
+        return Ended(told=list_end_announcements(run), following=following)
 
 
 def end_unloaded(claim: Claim, ending: Ending) -> Ended | None:
@@ -357,4 +357,4 @@ def end_unloaded(claim: Claim, ending: Ending) -> Ended | None:
             return None
         asked = stopped(run) if ending.status == RunStatus.CANCELLED else ending
         following = end_row(run, asked, owner=claim.owner)
-        return Ended(told=told_of_end(run), following=following)
+        return Ended(told=list_end_announcements(run), following=following)

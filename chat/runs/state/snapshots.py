@@ -37,10 +37,10 @@ class Active:
     @classmethod
     def of(cls, run: Run) -> Active:
         """Return what the row says."""
-        return cls(run=run.pk, status=run.status, owner=run.owner, state=_told_at_least(run))
+        return cls(run=run.pk, status=run.status, owner=run.owner, state=_compute_told_state(run))
 
 
-def _told_at_least(run: Run) -> int:
+def _compute_told_state(run: Run) -> int:
     return max(0, run.state - STATE_AHEAD)
 
 
@@ -104,7 +104,7 @@ def events_of(run: Run, labels: dict[str, str]) -> list[Entry]:
         for message in Message.objects.filter(run_ref=run.pk).select_related("assistant")
     }
     active = run.is_active
-    state = _told_at_least(run) if active else run.state
+    state = _compute_told_state(run) if active else run.state
     entries: list[Entry] = []
 
     def add(event: str, data: dict[str, Any]) -> None:

@@ -233,7 +233,7 @@ class Turn:
     def record_call(self, outcome: str = UsageOutcome.USED, *, is_whole: bool = False) -> None:
         """Note what the model call under way used, once; nothing where none is."""
         if self.meter is not None:
-            spent, self.meter = self.meter.spent(outcome, is_whole=is_whole), None
+            spent, self.meter = self.meter.measure_usage(outcome, is_whole=is_whole), None
             self.spent.append(spent)
             self.usage = spent.usage
 

@@ -12,7 +12,7 @@ WINDOW_SECONDS = 60.0
 LOWEST_PRIORITY = -10_000
 
 
-class Turns:
+class TenantPriorities:
     """How many runs each tenant left to any process lately: the more, the later its next one."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Turns:
         return priority
 
 
-turns = Turns()
+turns = TenantPriorities()
 
 
 def wake(tenant_id: UUID, run_id: str) -> None:
