@@ -373,6 +373,7 @@ def test_what_fails_while_this_process_stood_still_says_nothing(
         async for events in stream(request):
             yield events
 
+    monkeypatch.setattr("chat.upstream.freeze.FREEZE_SECONDS", 3.0)
     monkeypatch.setattr("chat.upstream.freeze.monotonic", lambda: now[0])
     monkeypatch.setattr(upstream, "stream", frozen)
     heard, failed = play(upstream, FakeClock(), breaker=breaker)
