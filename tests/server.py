@@ -122,6 +122,16 @@ def only(fixtures: Collection[str]) -> None:
             _freeze(process, server.database)
 
 
+@contextmanager
+def suspended(server: Server) -> Iterator[None]:
+    """Stop a server for as long, at whatever it does."""
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
 def _freeze(process: subprocess.Popen[bytes], database: TestDatabase) -> None:
     process.send_signal(signal.SIGSTOP)
     while any(_is_used_in_a_moment(database) for _look in range(2)):

@@ -24,7 +24,7 @@ import os, signal, subprocess, sys, time
 from pathlib import Path
 
 import pytest
-from tenants import embedded
+from config.local import embedded
 from tests.reaper import watch_cluster
 
 FOLDER = Path(os.environ["SAMPLE_FOLDER"])
@@ -77,15 +77,19 @@ def run_sample(folder: Path, *options: str) -> subprocess.Popen[bytes]:
         )
 
 
-def interrupt(run: subprocess.Popen[bytes]) -> None:
+def interrupt(run: subprocess.Popen[bytes], pids: list[int]) -> None:
     """Do as Ctrl-C does: every process of the group is told."""
     os.killpg(run.pid, signal.SIGINT)
 
 
-def kill_workers(run: subprocess.Popen[bytes]) -> None:
-    """Kill the processes that execute tests, then their parent."""
+def kill_workers(run: subprocess.Popen[bytes], pids: list[int]) -> None:
+    """Kill the processes that execute tests, then their parent, but nothing that the tests began.
+
+    Who kills a process of the tests by hand has to end what it started, too.
+    """
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-    for pid in (*(int(child) for child in children if not is_reaper(int(child))), run.pid):
+    workers = [pid for pid in map(int, children) if pid not in pids and not is_reaper(pid)]
+    for pid in (*workers, run.pid):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -99,7 +103,7 @@ def test_nothing_is_left(folder: Path, options: tuple[str, ...], end: Callable[.
         assert run.poll() is None, (folder / "log").read_text()
         pids = [int(pid) for pid in begun.read_text().split()]
         assert all(start_of(pid) is not None for pid in pids)
-        end(run)
+        end(run, pids)
         run.wait(60)
         wait_until(lambda: all(start_of(pid) is None for pid in pids))
         assert "Traceback" not in (folder / "log").read_text()

@@ -36,9 +36,8 @@ RETRY_COUNT = text_parameter(
     "header",
     "Extension: how often an official client has sent this request before. Above 0 it is taken for "
     f"the identical request within the {RETRIED_WITHIN.seconds} seconds before it: it gets the "
-    "same answer and does nothing twice. 0 is a new request; without this header and without "
-    f"{KEY_HEADER} every request is new.",
-    pattern="^[0-9]{1,3}$",
+    "same answer and does nothing twice. 0 is a new request; without this header, with "
+    f"one that is no count, and without {KEY_HEADER} every request is new.",
 )
 ETAG = {
     "description": "Extension: the object's version, for If-Match.",

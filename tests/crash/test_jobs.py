@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 from procrastinate.contrib.django import app as jobs
 from procrastinate.exceptions import AlreadyEnqueued
@@ -13,7 +12,7 @@ from tenants.db import in_db
 from tests.clock import wait_until
 from tests.crash.clients import accept_here
 from tests.crash.stand import Stand
-from tests.server import Server
+from tests.server import Server, suspended
 
 AGE = """
 UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'
@@ -32,9 +31,7 @@ ON CONFLICT DO NOTHING RETURNING id
 async def test_a_killed_worker_leaves_its_run_and_jobs_to_another(
     stand: Stand, survivor: Server, held_answer: None
 ) -> None:
-    with ExitStack() as processes:
-        survivor.process.send_signal(signal.SIGSTOP)
-        processes.callback(survivor.process.send_signal, signal.SIGCONT)
+    with suspended(survivor):
         with stand.worker("--one-shot") as killed:
             run = await in_db(accept_here, stand, "a job half done")
             await asyncio.to_thread(wait_until, lambda: stand.answers(run))

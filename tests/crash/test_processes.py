@@ -15,7 +15,7 @@ from tests.clock import WAIT_SECONDS, wait_until
 from tests.crash.clients import send, watch
 from tests.crash.model import answer_to, tokens_of
 from tests.crash.stand import TAKE_OVER_SECONDS, Stand
-from tests.server import Server
+from tests.server import Server, suspended
 from tests.socket_client import chat_socket
 
 
@@ -89,8 +89,7 @@ async def test_what_a_frozen_process_wakes_up_with_changes_nothing(
 async def test_a_poisonous_run_fails_and_others_pass(stand: Stand, survivor: Server) -> None:
     acme = stand.world.acme
     with ExitStack() as processes:
-        survivor.process.send_signal(signal.SIGSTOP)
-        processes.callback(survivor.process.send_signal, signal.SIGCONT)
+        processes.enter_context(suspended(survivor))
         doomed = [
             processes.enter_context(stand.server(ATRIUM_MAX_TAKEOVERS="2")) for _each in range(3)
         ]

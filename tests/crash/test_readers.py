@@ -18,7 +18,7 @@ from tests.crash.clients import send
 from tests.crash.model import answer_to
 from tests.crash.seen import Seen, follow_socket, follow_stream
 from tests.crash.stand import Stand
-from tests.server import Server
+from tests.server import Server, suspended
 from tests.socket_client import chat_socket
 
 GONE = (ConnectionClosed, aiohttp.ClientError)
@@ -94,13 +94,10 @@ async def test_what_a_process_stored_as_it_ended_is_closed_for_who_saw_its_begin
         stand.model.holds_next = True
         other = await asked(stand, busy, "leaves no room for another")
         await by_socket(stand, busy, other, until=DELTA)
-        survivor.process.send_signal(signal.SIGSTOP)
-        try:
+        with suspended(survivor):
             ending.process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(ending.process.wait, WAIT_SECONDS)
             await follow(stand, busy, seen, until="thread.message.incomplete")
-        finally:
-            survivor.process.send_signal(signal.SIGCONT)
         status, text = seen.messages[half]
         assert status == "incomplete"
         assert text.startswith(beginning)

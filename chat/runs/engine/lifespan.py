@@ -18,7 +18,9 @@ import psycopg
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from procrastinate import PsycopgConnector
 from procrastinate.contrib.django import app as job_app
+from procrastinate.contrib.django.utils import connector_params
 from procrastinate.exceptions import ProcrastinateException
 from procrastinate.jobs import DEFAULT_QUEUE
 
@@ -42,7 +44,9 @@ KEEP_FAILED = {"delete_jobs": "successful"}
 # Files take minutes: they have a pool of `conf.index_slots` jobs, apart from all other queues.
 FILES_QUEUE = "files"
 # A server has other things to do than jobs.
-IN_SERVER = {"concurrency": 4, "shutdown_graceful_timeout": 5}
+IN_SERVER: dict[str, Any] = {"concurrency": 4, "shutdown_graceful_timeout": 5}
+# To the database, of each pool of jobs, besides the one that listens.
+MIN_CONNECTIONS, MAX_CONNECTIONS = 1, 4
 # In which the job queue of a server ends, a moment after its jobs were aborted.
 END_SECONDS = 7.0
 # What the queue ends with where its database is away. One that cannot be opened in time raises
@@ -172,16 +176,31 @@ def keep_answering() -> None:
     gc.set_threshold(COLLECT_AFTER)
 
 
-async def run_jobs(**options: Any) -> None:
-    """Work off jobs until cancelled, also after the database was away."""
+async def run_jobs(*, queues: Iterable[str] | None = None, **options: Any) -> None:
+    """Work off jobs until cancelled, also after the database was away.
+
+    The arguments are those of `work_off`.
+    """
     worker.goes_on = True
+    async with asyncio.TaskGroup() as pools:
+        for pool in list_pools(queues, options):
+            pools.create_task(keep_working(pool))
+
+
+async def keep_working(pool: dict[str, Any]) -> None:
+    """Run a pool's worker until cancelled, and start it again whenever it ends.
+
+    Without its database a worker ends with an error, or without one where the database was
+    back in time for it to say so. Nothing that ends one pool may end another.
+    """
     while True:
         try:
-            await work_off(**options)
-        except* QUEUE_ERRORS as group:
-            error = group.exceptions[0]
-            # The queue's own worker ends with the first error of its connection.
-            log.error("job_queue_interrupted", error=type(error).__qualname__)
+            await run_pool(pool)
+            log.warning("job_queue_ended", queues=pool["queues"])
+        except QUEUE_ERRORS as error:
+            log.error(
+                "job_queue_interrupted", queues=pool["queues"], error=type(error).__qualname__
+            )
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             # Such an error takes the place of the cancellation that it came after.
@@ -190,24 +209,40 @@ async def run_jobs(**options: Any) -> None:
 
 
 async def work_off(*, queues: Iterable[str] | None = None, **options: Any) -> None:
-    """Run procrastinate's worker in this process; signals are the process's to handle.
+    """Run the workers of procrastinate in this process once.
 
-    `queues` are all where none is named. There are two workers: files that are slow to read
-    hold up no run and no upkeep.
+    `queues` are all where none is named; `options` are those of a worker.
 
     Raises:
         ExceptionGroup: of what ended a worker.
     """
+    async with asyncio.TaskGroup() as pools:
+        for pool in list_pools(queues, options):
+            pools.create_task(run_pool(pool))
+
+
+def list_pools(queues: Iterable[str] | None, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the options of each worker; signals are the process's to handle.
+
+    There are two: files that are slow to read hold up no run and no upkeep.
+    """
     asked = set(queues or list_queues())
-    app = job_app.with_connector(job_app.connector.get_worker_connector())  # type: ignore[attr-defined]
     given = {**KEEP_FAILED, **options, "install_signal_handlers": False}
+    pools = [{**given, "queues": sorted(others)}] if (others := asked - {FILES_QUEUE}) else []
+    if FILES_QUEUE in asked:
+        pools.append({**given, "queues": [FILES_QUEUE], "concurrency": conf.index_slots})
+    return pools
+
+
+async def run_pool(pool: dict[str, Any]) -> None:
+    """Run one worker, with connections of its own."""
+    connector = PsycopgConnector(
+        kwargs=connector_params(), min_size=MIN_CONNECTIONS, max_size=MAX_CONNECTIONS
+    )
+    app = job_app.with_connector(connector)
     try:
-        async with app.open_async(), asyncio.TaskGroup() as workers:
-            if FILES_QUEUE in asked:
-                files = {**given, "concurrency": conf.index_slots, "queues": [FILES_QUEUE]}
-                workers.create_task(app.run_worker_async(**files))
-            if others := sorted(asked - {FILES_QUEUE}):
-                workers.create_task(app.run_worker_async(**{**given, "queues": others}))
+        async with app.open_async():
+            await app.run_worker_async(**pool)
     finally:
         await app.close_async()  # also one that could not be opened: it would go on trying
 
