@@ -13,7 +13,7 @@ from django.utils.http import content_disposition_header
 
 from chat.errors import NotFound, Unavailable
 from chat.models import File
-from tenants.db import give_back
+from tenants.db import release_connection
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +46,7 @@ def file_response(row: File, *, show: bool = False) -> HttpResponseBase:
     else:
         response = StreamingHttpResponse(_pieces(content))
         # Whoever takes it slowly keeps no connection to the database.
-        give_back()
+        release_connection()
     shown = show and row.media_type in SHOWABLE
     response["Content-Type"] = row.media_type if shown else "application/octet-stream"
     response["Content-Length"] = str(row.bytes)

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from chat.errors import InvalidJson, WrongMediaType
 
 MAX_DEPTH = 32
-MOST_BRACKETS = 100_000  # an empty list takes 28 times the two bytes it is written in
+MAX_BRACKETS = 100_000  # an empty list takes 28 times the two bytes it is written in
 MAX_KEYS, MAX_VALUES = 50_000, 200_000  # each costs about a microsecond
 _LARGEST = 2**63 - 1
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # an open one runs to the end
@@ -84,8 +84,8 @@ def _depth(text: str) -> int:
         raise InvalidJson(f"This JSON has more than {MAX_VALUES:,} values.")
     depth = deepest = 0
     for number, bracket in enumerate(_BRACKET.finditer(bare), start=1):
-        if number > MOST_BRACKETS:
-            raise InvalidJson(f"This JSON has more than {MOST_BRACKETS:,} brackets.")
+        if number > MAX_BRACKETS:
+            raise InvalidJson(f"This JSON has more than {MAX_BRACKETS:,} brackets.")
         depth += 1 if bracket[0] in "[{" else -1
         deepest = max(deepest, depth)
     return deepest

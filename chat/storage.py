@@ -26,7 +26,7 @@ from chat.errors import ChatError, FileTooLarge, StorageDiskFull, StorageFull, U
 from chat.models import File, StorageUse, StoreFile, Upload, UploadPart
 from chat.models.files import Purpose
 from tenants import clock
-from tenants.db import give_back
+from tenants.db import release_connection
 from tenants.outages import log_outage
 from tenants.scope import tenant_scope
 
@@ -46,7 +46,7 @@ HASHED_AT_ONCE = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class StoredContent:
     """What was put into the storage."""
 
     bytes: int
@@ -117,7 +117,7 @@ def drop(row: File) -> None:
     File.objects.filter(pk=row.pk, stored_at=None).update(deleted_at=clock.now())
 
 
-def write(row: Row, content: BinaryIO, *, most: int) -> Written:
+def write(row: Row, content: BinaryIO, *, most: int) -> StoredContent:
     """Put bytes where a committed row says.
 
     Raises:
@@ -125,8 +125,8 @@ def write(row: Row, content: BinaryIO, *, most: int) -> Written:
         Unavailable: when the disk or bucket takes nothing.
     """
     # It may take minutes: others need the connection to the database.
-    give_back()
-    measured = _Measured(content, most)
+    release_connection()
+    measured = _MeasuringReader(content, most)
     try:
         name = default_storage.save(row.storage_key, measured)
     except OSError as error:
@@ -136,7 +136,7 @@ def write(row: Row, content: BinaryIO, *, most: int) -> Written:
         log.exception("storage_failed")
         raise Unavailable() from error
     assert name == row.storage_key, "keys are random: nothing else is there"
-    return Written(bytes=measured.seen, sha256=measured.sha256.hexdigest())
+    return StoredContent(bytes=measured.seen, sha256=measured.sha256.hexdigest())
 
 
 def _forget_half(key: str) -> None:
@@ -145,7 +145,7 @@ def _forget_half(key: str) -> None:
         default_storage.delete(key)
 
 
-class _Measured(Content):  # type: ignore[type-arg]
+class _MeasuringReader(Content):  # type: ignore[type-arg]
     """Content that is counted and hashed while the storage takes it."""
 
     def __init__(self, content: BinaryIO, most: int) -> None:

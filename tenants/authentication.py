@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
 
 from tenants import clock
-from tenants.compiled_queries import Written
+from tenants.compiled_queries import CompiledQuery
 from tenants.db import call_door
 from tenants.errors import FactorNeeded, KeyRefused, NotAllowed, NotFound, UserShutOut
 from tenants.models import ApiKey, Membership, Role, Tenant
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KEY_PREFIX = "atr_"
 KEY_USE_INTERVAL_SECONDS = 60.0  # between two writes of a key's `last_used_at`
-MOST_PLACES = 10_000
+MAX_PLACES = 10_000
 _places: dict[str, tuple[Any, ...]] = {}  # (key, tenant) by the hash of the secret
 SESSION_MEMBERSHIP = "membership"
 SESSION_OPERATED_TENANT = "operated_tenant"
@@ -208,11 +208,11 @@ def principal_for_key(secret: str) -> Principal:
             account that is gone, or a suspended tenant; the reason is not told.
     """
     hashed, refusal = hash_secret(secret), KeyRefused()
-    for key_id, tenant_id in _places_of(hashed) if secret.startswith(KEY_PREFIX) else ():
+    for key_id, tenant_id in _get_key_location(hashed) if secret.startswith(KEY_PREFIX) else ():
         with tenant_scope(tenant_id), transaction.atomic():
             now = clock.now()
             key = _usable_key.one(key_id=key_id, secret_hash=hashed, now=now)
-            if key is None or not _opens(key.membership):
+            if key is None or not _is_usable(key.membership):
                 refusal.place = (key_id, tenant_id)
                 break
             if (
@@ -227,7 +227,7 @@ def principal_for_key(secret: str) -> Principal:
     raise refusal
 
 
-def _places_of(hashed: str) -> list[tuple[Any, ...]]:
+def _get_key_location(hashed: str) -> list[tuple[Any, ...]]:
     """Return the key with this hash and its tenant, if there is one.
 
     Neither ever changes, so both are remembered; whether the key still opens anything is
@@ -238,7 +238,7 @@ def _places_of(hashed: str) -> list[tuple[Any, ...]]:
         rows = call_door("tenant_of_key", hashed)
         if not rows:
             return []
-        if len(_places) >= MOST_PLACES:
+        if len(_places) >= MAX_PLACES:
             _places.clear()
         [place] = rows
         _places[hashed] = place
@@ -266,7 +266,7 @@ def principal_for_run(
     Must run inside the tenant's scope and a transaction.
     """
     membership = _active_membership(membership_id)
-    if membership is None or membership.tenant_id != tenant_id or not _opens(membership):
+    if membership is None or membership.tenant_id != tenant_id or not _is_usable(membership):
         return None
     key = None
     if key_id is not None:
@@ -297,7 +297,7 @@ def console_principal(slug: str) -> Principal:
     raise NotFound(f"There is no company with the short name {slug}.")
 
 
-def _opens(membership: Membership) -> bool:
+def _is_usable(membership: Membership) -> bool:
     """Tell whether programs and runs may act for a member: the same for every credential."""
     if membership.tenant.suspended_at is not None or not _is_present(membership):
         return False
@@ -313,7 +313,7 @@ def _is_admitted(membership: Membership) -> bool:
     return membership.tenant.suspended_at is None and membership.is_open_to_account
 
 
-@Written
+@CompiledQuery
 def _usable_key(*, key_id: Any, secret_hash: Any, now: Any) -> QuerySet[ApiKey]:
     rows: QuerySet[ApiKey] = ApiKey.objects.usable(now)
     return rows.select_related("membership__tenant", "membership__user").filter(
@@ -325,7 +325,7 @@ def _active_membership(membership_id: UUID) -> Membership | None:
     return _membership.one(membership_id=membership_id)
 
 
-@Written
+@CompiledQuery
 def _membership(*, membership_id: Any) -> QuerySet[Membership]:
     rows: QuerySet[Membership] = Membership.objects.active()
     return rows.select_related("tenant", "user", "sponsor__user").filter(pk=membership_id)

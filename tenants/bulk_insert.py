@@ -41,7 +41,7 @@ class Insert:
         return sql, parameters
 
 
-def insert_together(inserts: Iterable[Insert]) -> None:
+def insert_many_tables(inserts: Iterable[Insert]) -> None:
     """Insert all rows in one statement; references among them are checked at its end."""
     given = [insert for insert in inserts if insert.rows]
     if not given:

@@ -24,10 +24,10 @@ SHAPES = 64
 # Stands for the tenant in scope while SQL is written; it is told from others by identity.
 _ANY_TENANT = uuid4()
 # What decorates, for `write_reads`.
-_known: list[Written[Any]] = []
+_known: list[CompiledQuery[Any]] = []
 
 
-class Given(Expression):
+class Param(Expression):
     """A value that comes with each run of a read."""
 
     def __init__(self, name: str) -> None:
@@ -39,7 +39,7 @@ class Given(Expression):
         return "%s", (self,)
 
 
-class Among(models.Lookup):
+class AnyOf(models.Lookup):
     """`Among(F("id"), ids)`: what `id__in=ids` says, in the same SQL however many there are."""
 
     lookup_name = "among"
@@ -53,10 +53,10 @@ class Among(models.Lookup):
 
 
 @dataclass(frozen=True)
-class _Asker:
+class _PlaceholderPrincipal:
     """What `for_principal` sees of a principal while SQL is written."""
 
-    membership_id: Given
+    membership_id: Param
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +72,18 @@ class _Statement:
     def read(self, values: dict[str, Any]) -> list[Any]:
         compiler, rows = copy(self.compiler), self.rows.all()
         compiler.connection = connections[self.rows.db]
-        made = self.sql, tuple(_filled(one, values, compiler) for one in self.parameters)
+        made = self.sql, tuple(_fill(parameter, values, compiler) for parameter in self.parameters)
         # What Django would find out anew each time.
         vars(compiler).update(as_sql=lambda: made, get_converters=lambda _: self.converters)
         vars(rows.query).update(get_compiler=lambda using: compiler)
         return list(rows)
 
 
-class Written(Generic[M]):
+class CompiledQuery(Generic[M]):
     """Decorates what builds a queryset, and reads it without writing its SQL anew.
 
     Keyword arguments are values, by which its SQL must not differ; where they are ids in a list,
-    compare by `Among`. `principal` is there for `for_principal`. Positional arguments, and which
+    compare by `AnyOf`. `principal` is there for `for_principal`. Positional arguments, and which
     of the values are given, are its shape: the SQL is written once for each.
     """
 
@@ -107,18 +107,25 @@ class Written(Generic[M]):
     def write(self) -> None:
         """Write the SQL ahead of the first read, if it has but one shape."""
         parameters = signature(self.build).parameters.values()
-        if all(one.kind is one.KEYWORD_ONLY for one in parameters):
-            self._written((), tuple(one.name for one in parameters if one.default is one.empty))
+        if all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters):
+            self._written(
+                (),
+                tuple(
+                    parameter.name
+                    for parameter in parameters
+                    if parameter.default is parameter.empty
+                ),
+            )
 
     def _write(self, shape: tuple[Any, ...], names: tuple[str, ...]) -> _Statement:
-        given: dict[str, Any] = {name: Given(name) for name in names}
+        given: dict[str, Any] = {name: Param(name) for name in names}
         if "principal" in given:
-            given["principal"] = _Asker(given["principal"])
+            given["principal"] = _PlaceholderPrincipal(given["principal"])
         rows = self.build(*shape, **given)
         compiler = rows.query.get_compiler(rows.db)
         with tenant_scope(_ANY_TENANT):
             sql, parameters = compiler.as_sql()
-        fields = [one[0] for one in compiler.select[: compiler.col_count]]
+        fields = [item[0] for item in compiler.select[: compiler.col_count]]
         return _Statement(
             rows=rows,
             compiler=compiler,
@@ -131,14 +138,14 @@ class Written(Generic[M]):
 @transaction.atomic
 def write_reads() -> None:
     """Write what can be written ahead: the first request of a process is not to wait for it."""
-    for one in _known:
-        one.write()
+    for item in _known:
+        item.write()
 
 
-def _filled(parameter: Any, values: dict[str, Any], compiler: SQLCompiler) -> Any:
+def _fill(parameter: Any, values: dict[str, Any], compiler: SQLCompiler) -> Any:
     if parameter is _ANY_TENANT:
         return CurrentTenant.value(compiler.connection)
-    if not isinstance(parameter, Given):
+    if not isinstance(parameter, Param):
         return parameter
     value = values[parameter.name]
     return value.membership_id if parameter.name == "principal" else value

@@ -22,14 +22,14 @@ from psycopg.pq import TransactionStatus
 from tenants import clock
 from tenants.fair_executor import FairExecutor
 from tenants.row_level_security import SETTING
-from tenants.scope import TenantScopeError, scoped_tenant_id
+from tenants.scope import TenantScopeError, get_scoped_tenant_id
 from tenants.turns import end_turn
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Lane(Enum):
+class DatabasePool(Enum):
     """Threads of their own: slow tools and large files hold up neither others nor heartbeats."""
 
     WORK = "in_db"
@@ -39,14 +39,14 @@ class Lane(Enum):
     AUTOSAVE = "autosave"
 
 
-FEW_THREADS = {Lane.WATCH: 1, Lane.FILES: 2, Lane.AUTOSAVE: 1}
+FEW_THREADS = {DatabasePool.WATCH: 1, DatabasePool.FILES: 2, DatabasePool.AUTOSAVE: 1}
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.3
 LOCK_NOT_AVAILABLE = "55P03"
 
 log = structlog.get_logger(__name__)
 
-_executors: dict[Lane, FairExecutor] = {}
+_executors: dict[DatabasePool, FairExecutor] = {}
 _lane_tenant: contextvars.ContextVar[UUID | None] = contextvars.ContextVar(
     "atrium_lane_tenant", default=None
 )
@@ -95,7 +95,7 @@ class TenantSetting:
         status = raw.info.transaction_status
         if status == TransactionStatus.IDLE:
             self.sent = None
-        tenant_id = scoped_tenant_id()
+        tenant_id = get_scoped_tenant_id()
         if tenant_id is None or status == TransactionStatus.INERROR or tenant_id == self.sent:
             return None
         if self.sent is None:
@@ -142,7 +142,7 @@ def _wait_for_locks(fn: Callable[[], T]) -> T:
                 raise
 
 
-def give_back() -> None:
+def release_connection() -> None:
     """Let others have this thread's connections and its request's turn.
 
     A connection within a transaction stays.
@@ -177,20 +177,22 @@ async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     outside a request on one thread. The connection goes back to the pool when
     `fn` ends. A cancelled caller does not stop `fn`; its transaction finishes.
     """
-    return await in_lane(Lane.WORK, fn, *args, **kwargs)
+    return await run_in_pool(DatabasePool.WORK, fn, *args, **kwargs)
 
 
-async def in_lane(lane: Lane, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_in_pool(
+    lane: DatabasePool, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
     """Do as `in_db`, on the threads of `lane`, where tenants take turns."""
     if lane not in _executors:
         threads = FEW_THREADS.get(lane, settings.DATABASE_THREADS)
         _executors[lane] = FairExecutor(threads, name=lane.value)
     context = contextvars.copy_context()
     work = partial(fn, *args, **kwargs)
-    if lane is Lane.FILES:
+    if lane is DatabasePool.FILES:
         work = partial(_wait_for_locks, work)
     call = partial(context.run, _run_and_give_back, work)
-    tenant_id = scoped_tenant_id() or _lane_tenant.get()
+    tenant_id = get_scoped_tenant_id() or _lane_tenant.get()
     return await asyncio.wrap_future(_executors[lane].submit(tenant_id, call))
 
 
@@ -199,7 +201,7 @@ def use_lanes_as(tenant_id: UUID) -> None:
     _lane_tenant.set(tenant_id)
 
 
-async def see_through(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_with_retry(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Do as `in_db`, and do it again while the database is away, for a minute at most.
 
     `fn` must be one transaction that may be repeated, also after one that was committed and
@@ -229,11 +231,11 @@ def call_door(name: str, *args: Any) -> list[tuple[Any, ...]]:
 
 
 async def run_uncancelled(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do as `see_through`, but a cancelled caller waits until `fn` is done.
+    """Do as `run_with_retry`, but a cancelled caller waits until `fn` is done.
 
     What follows a cancellation writes the same rows.
     """
-    work = asyncio.ensure_future(see_through(fn, *args, **kwargs))
+    work = asyncio.ensure_future(run_with_retry(fn, *args, **kwargs))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

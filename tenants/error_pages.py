@@ -64,7 +64,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     message = _("Something went wrong on our side. It has been recorded; try again later.")
     if wants_json(request):
         return error_response("server_error", message, status=500)
-    return HttpResponse(render_to_string("tenants/error.html", _shown(500, message)), status=500)
+    return HttpResponse(
+        render_to_string("tenants/error.html", _build_context(500, message)), status=500
+    )
 
 
 def _outage(request: HttpRequest, outage: AtriumError) -> HttpResponse:
@@ -72,7 +74,7 @@ def _outage(request: HttpRequest, outage: AtriumError) -> HttpResponse:
     status, message = outage.http_status, _(outage.message)
     if wants_json(request):
         return error_response(outage.code, message, status=status)
-    page = render_to_string("tenants/error.html", _shown(status, message))
+    page = render_to_string("tenants/error.html", _build_context(status, message))
     return HttpResponse(page, status=status, headers=retry_headers(status))
 
 
@@ -81,10 +83,10 @@ def _answer(
 ) -> HttpResponse:
     if wants_json(request):
         return error_response(code, message, status=status, param=param)
-    return render(request, "tenants/error.html", _shown(status, message), status=status)
+    return render(request, "tenants/error.html", _build_context(status, message), status=status)
 
 
-def _shown(status: int, message: str) -> dict[str, Any]:
+def _build_context(status: int, message: str) -> dict[str, Any]:
     titles = {
         400: _("That did not work"),
         403: _("Not allowed"),

@@ -80,9 +80,9 @@ class TenantManager(models.Manager.from_queryset(TenantQuerySet)):  # type: igno
 class TenantModel(models.Model):
     """A row that belongs to one tenant.
 
-    Subclasses inherit Meta, list `*tenant_constraints(...)` in their
-    constraints, and stand behind `tenants.row_level_security.TenantWall` in a migration;
-    a system check holds them to all three.
+    Subclasses inherit Meta, list `*tenant_constraints(...)` in their constraints, and
+    have `tenants.row_level_security.EnableRowLevelSecurity` in a migration; a system
+    check requires all three.
     """
 
     tenant = models.ForeignKey(

@@ -10,7 +10,7 @@ from django.utils import timezone, translation
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 
-from tenants.actions import named_user, record_refused_key
+from tenants.actions import get_or_build_external_principal, record_refused_key
 from tenants.actions.external import USER_HEADER
 from tenants.authentication import Principal, principal_for_key, principal_for_session
 from tenants.errors import RETRY_AFTER, AtriumError, KeyRefused, error_body
@@ -64,7 +64,7 @@ class PrincipalMiddleware:
                     record_refused_key(*refusal.place)
                 raise
             user = request.headers.get(USER_HEADER)
-            return principal if user is None else named_user(principal, user)
+            return principal if user is None else get_or_build_external_principal(principal, user)
         return principal_for_session(request.user, request.session)
 
 

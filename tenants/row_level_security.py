@@ -14,7 +14,7 @@ SETTING = "atrium.tenant_id"
 CURRENT_TENANT_SQL = f"NULLIF(current_setting('{SETTING}', true), '')::uuid"
 
 
-class TenantWall(Operation):
+class EnableRowLevelSecurity(Operation):
     """Enable and force row-level security on a model's table.
 
     `append_only` also takes UPDATE and DELETE from the application's role.
@@ -86,7 +86,7 @@ class TenantWall(Operation):
         return f"Row-level security on {self.model_name}"
 
 
-class DoorFunction(Operation):
+class SecurityDefinerFunction(Operation):
     """A SECURITY DEFINER function in schema `doors`, run as the doors role.
 
     `signature` is e.g. "memberships_of(wanted bigint)", `returns` e.g.

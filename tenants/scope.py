@@ -29,7 +29,7 @@ def tenant_scope(tenant_id: UUID) -> Iterator[None]:
         _tenant_id.reset(token)
 
 
-def scoped_tenant_id() -> UUID | None:
+def get_scoped_tenant_id() -> UUID | None:
     """Return the tenant in scope, None outside any scope."""
     return _tenant_id.get()
 

@@ -22,7 +22,7 @@ _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 # Control characters, NUL among them, and surrogates: PostgreSQL stores neither sensibly.
 _UNFIT = {"Cc", "Cs"}
-MOST_PASSWORD = 4096
+MAX_PASSWORD_LENGTH = 4096
 
 
 def clean_text(value: object, *, param: str, most: int, least: int = 1) -> str:
@@ -96,6 +96,6 @@ def clean_password(value: object, *, user: User | None = None, param: str = "pas
         raise Invalid(_("Choose another password."), param=param) from None
     except ValidationError as error:
         raise Invalid(" ".join(error.messages), param=param) from None
-    if len(value) > MOST_PASSWORD:
-        raise Invalid(_("This is longer than %d characters.") % MOST_PASSWORD, param=param)
+    if len(value) > MAX_PASSWORD_LENGTH:
+        raise Invalid(_("This is longer than %d characters.") % MAX_PASSWORD_LENGTH, param=param)
     return value

@@ -51,6 +51,9 @@ def _texts_at(database: TestDatabase, place: dict[str, Any]) -> Iterator[tuple[s
         return
     wanted = json.dumps({"results": [{"store_file": place["store_file"]}]})
     for (results,) in database.owner.execute(FOUND, [wanted]).fetchall():
-        for one in results:
-            if one["start"] <= start and end <= one["end"]:
-                yield one["file_id"], one["text"][start - one["start"] : end - one["start"]]
+        for result in results:
+            if result["start"] <= start and end <= result["end"]:
+                yield (
+                    result["file_id"],
+                    result["text"][start - result["start"] : end - result["start"]],
+                )

@@ -105,7 +105,7 @@ def _no_memory_of_other_tests() -> None:
     Every test has tenants of the same ids.
     """
     cache.clear()
-    tenant_policy_cache.forget()
+    tenant_policy_cache.clear()
     session_activity.forget()
 
 

@@ -8,11 +8,11 @@ from django.db.models import F
 
 from chat.models import StoreFile
 from chat.retrieval import index
-from chat.retrieval.index import Indexed, Task
+from chat.retrieval.index import IndexedFile, Task
 from tests.world import Company
 
 
-def store_indexed(task: Task, indexed: Indexed) -> None:
+def store_indexed(task: Task, indexed: IndexedFile) -> None:
     """Write a claimed file's passages and complete it."""
     assert index.begin_storing(task, indexed)
     for piece in index.pieces_of(task, indexed):

@@ -115,8 +115,8 @@ def reap(told: TextIO) -> None:
         if not left:
             break
         for pid in left:
-            for one in (*descendants_of(pid), pid):
-                _kill(one)
+            for item in (*descendants_of(pid), pid):
+                _kill(item)
         time.sleep(PAUSE_SECONDS)
     for cluster in clusters:
         stop_unused(Path(cluster))

@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("config", "tenants", "chat", "tests")
-LONGEST_FILE = 500
-LONGEST_FUNCTION = 60
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 60
 REQUIREMENTS = (
     *("requirements.txt", "requirements-dev.txt"),
     *("requirements-documents.txt", "requirements-sandbox.txt"),
@@ -59,10 +59,10 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_sizes(path: Path) -> None:
     lines = len(path.read_text().splitlines())
-    assert lines <= LONGEST_FILE, f"{label(path)} has {lines} lines"
+    assert lines <= MAX_FILE_LINES, f"{label(path)} has {lines} lines"
     for function in functions(path):
         length = (function.end_lineno or function.lineno) - function.lineno + 1
-        assert length <= LONGEST_FUNCTION, f"{label(path)}: {function.name} has {length} lines"
+        assert length <= MAX_FUNCTION_LINES, f"{label(path)}: {function.name} has {length} lines"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=label)
@@ -72,11 +72,11 @@ def test_every_signature_is_typed(path: Path) -> None:
             continue
         arguments = function.args
         named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        starred = [one for one in (arguments.vararg, arguments.kwarg) if one is not None]
+        starred = [item for item in (arguments.vararg, arguments.kwarg) if item is not None]
         untyped = [
-            one.arg
-            for one in (*named, *starred)
-            if one.annotation is None and one.arg not in ("self", "cls")
+            item.arg
+            for item in (*named, *starred)
+            if item.annotation is None and item.arg not in ("self", "cls")
         ]
         assert not untyped, f"{label(path)}: {function.name}({', '.join(untyped)})"
         assert function.returns is not None, f"{label(path)}: {function.name} returns what?"

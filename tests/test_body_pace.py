@@ -39,7 +39,7 @@ async def taken(*pieces: bytes, patience: float, more: bool) -> tuple[bytes, lis
 async def test_a_body_that_stops_coming_is_given_up() -> None:
     arrived, sent = await taken(b"half", patience=0.05, more=True)
     assert arrived == b"half"
-    assert [one.get("status") for one in sent] == [408, None]
+    assert [item.get("status") for item in sent] == [408, None]
 
 
 async def test_a_whole_body_is_passed_on_without_a_word() -> None:

@@ -72,7 +72,7 @@ def assert_strict(response: Any, url: str, *, in_admin: bool = False) -> None:
     assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin", url
     if "html" in response.headers.get("Content-Type", ""):
         found = Offences(response.content.decode()).found
-        assert [one for one in found if not (in_admin and one.startswith("style"))] == [], url
+        assert [item for item in found if not (in_admin and item.startswith("style"))] == [], url
 
 
 def page_urls(world: World) -> list[str]:

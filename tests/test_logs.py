@@ -133,7 +133,7 @@ def test_a_request_is_logged_with_who_asks(log_of: tuple[Server, int], world: Wo
     server, start = log_of
     cookie = f"sessionid={world.acme.session_key('alice')}"
     assert request(server, "GET", "/page/threads", cookie=cookie) == 200
-    line = next(one for one in lines(server, start) if one["event"] == "request_finished")
+    line = next(item for item in lines(server, start) if item["event"] == "request_finished")
     alice = world.acme.alice
     assert (line["tenant_id"], line["membership_id"]) == (str(alice.tenant_id), str(alice.pk))
     assert (line["user_id"], line["code"], bool(line["request_id"])) == (alice.user_id, 200, True)
@@ -142,7 +142,7 @@ def test_a_request_is_logged_with_who_asks(log_of: tuple[Server, int], world: Wo
 def test_refused_requests_are_logged_too(log_of: tuple[Server, int], world: World) -> None:
     server, start = log_of
     assert request(server, "GET", "/page/threads", Authorization="Bearer atr_unknown") == 401
-    assert [one["code"] for one in lines(server, start) if "code" in one] == [401]
+    assert [line["code"] for line in lines(server, start) if "code" in line] == [401]
 
 
 async def test_a_run_is_logged_with_whose_it_is(
@@ -151,15 +151,15 @@ async def test_a_run_is_logged_with_whose_it_is(
     server, start = log_of
 
     def ended() -> list[dict[str, Any]]:
-        return [one for one in lines(server, start) if one["event"] == "run_ended"]
+        return [line for line in lines(server, start) if line["event"] == "run_ended"]
 
     run_id = await talk(server, upstream_server, world)
     # Who watches is told of the end before the log is.
     await asyncio.to_thread(wait_until, lambda: len(ended()) == 3)
-    line = next(one for one in lines(server, start) if one.get("run_id") == run_id)
+    line = next(item for item in lines(server, start) if item.get("run_id") == run_id)
     alice = world.acme.alice
     assert (line["tenant_id"], line["membership_id"]) == (str(alice.tenant_id), str(alice.pk))
-    assert [one["status"] for one in ended()] == ["completed", "failed", "completed"]
+    assert [item["status"] for item in ended()] == ["completed", "failed", "completed"]
 
 
 def test_an_error_is_logged_without_its_words() -> None:

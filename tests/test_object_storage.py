@@ -69,8 +69,8 @@ def alice(world: World) -> Api:
 
 def left(bucket: Any) -> list[str]:
     """Return what is in the bucket, whole or in parts."""
-    whole = [one.key for one in bucket.objects.all()]
-    return whole + [one.object_key for one in bucket.multipart_uploads.all()]
+    whole = [item.key for item in bucket.objects.all()]
+    return whole + [upload.object_key for upload in bucket.multipart_uploads.all()]
 
 
 def written_by_alice(world: World, data: bytes, **fields: Any) -> File:
@@ -148,7 +148,7 @@ def test_a_bucket_that_is_away_is_told_of(alice: Api, settings: Any) -> None:
     with override_settings(STORAGES={**settings.STORAGES, "default": away}):
         assert_error(upload(alice, b"words"), 503, code="unavailable")
         assert_error(alice.get(f"files/{made['id']}/content"), 503, code="unavailable")
-    assert [one["id"] for one in alice.get("files").json()["data"]] == [made["id"]]
+    assert [item["id"] for item in alice.get("files").json()["data"]] == [made["id"]]
 
 
 def test_a_file_of_the_bucket_becomes_searchable(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from tenants.db import give_back, in_db
+from tenants.db import in_db, release_connection
 from tenants.turns import RequestTurns
 
 
@@ -82,7 +82,7 @@ async def test_one_that_leaves_as_it_is_let_through_keeps_no_turn() -> None:
 async def test_slow_work_holds_no_turn() -> None:
     turns = RequestTurns(1, per_key=1)
     async with turns.taken("a"):
-        await asyncio.to_thread(give_back)
+        await asyncio.to_thread(release_connection)
         async with asyncio.timeout(10), turns.taken("a"):
             pass
         # The first has ended once: its block ends no other's.

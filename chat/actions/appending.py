@@ -55,7 +55,7 @@ def clean_message(value: Any, *, param: str = "") -> dict[str, Any]:
     }
 
 
-def locked_thread(principal: Principal, thread_id: str) -> Thread:
+def lock_thread(principal: Principal, thread_id: str) -> Thread:
     """Return the principal's own thread, locked until the end of the caller's transaction.
 
     Raises:

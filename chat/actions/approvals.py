@@ -8,7 +8,7 @@ from datetime import timedelta
 from django.db import transaction
 
 from chat import wire
-from chat.actions.runs import locked_run
+from chat.actions.runs import lock_run
 from chat.conf import conf
 from chat.errors import ApprovalChanged, InvalidInput, NotFound, NothingToDecide
 from chat.models import Run, RunStatus, RunStep, StepStatus, ToolCall
@@ -16,7 +16,7 @@ from chat.models.runs import PENDING, CallStatus
 from chat.runs.engine.launch import launch
 from chat.runs.engine.worker import worker
 from chat.runs.state.lifecycle import advance
-from chat.runs.state.turn import Announcement
+from chat.runs.state.turn import Event
 from chat.tools import dispatch, registry
 from tenants import audit, clock
 from tenants.authentication import Principal
@@ -41,7 +41,7 @@ def decide_call(
     if decision not in DECISIONS:
         raise InvalidInput("A decision is approve or decline.", param="decision")
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        run = locked_run(principal, run_id)
+        run = lock_run(principal, run_id)
         if run.status != RunStatus.REQUIRES_ACTION:
             raise NothingToDecide()
         call = ToolCall.objects.filter(run=run, pk=call_id).select_for_update().first()
@@ -113,7 +113,7 @@ def continue_if_answered(run: Run) -> None:
     launch(run, resumed=True, told=_close_if_ended(run, step, calls))
 
 
-def _close_if_ended(run: Run, step: RunStep, calls: Sequence[ToolCall]) -> list[Announcement]:
+def _close_if_ended(run: Run, step: RunStep, calls: Sequence[ToolCall]) -> list[Event]:
     """Close a step none of whose calls is still to run; return what readers are told of it."""
     if any(call.ended_at is None for call in calls):
         return []

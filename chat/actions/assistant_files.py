@@ -10,9 +10,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from chat.actions.assistants import locked_assistant
+from chat.actions.assistants import lock_assistant
 from chat.actions.fields import clean_list, row_named
-from chat.actions.filing import FILE, Filed, put_into
+from chat.actions.filing import FILE, FileToIndex, add_files
 from chat.actions.resources import MAX_FILES
 from chat.actions.stores import live_store
 from chat.models import Assistant, File, StoreFile, VectorStore
@@ -50,7 +50,7 @@ def add_assistant_file(principal: Principal, assistant_id: str, *, file_id: Any)
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        row = locked_assistant(principal, assistant_id)
+        row = lock_assistant(principal, assistant_id)
         companys = File.objects.for_principal(principal).filter(member=None)
         file: File = row_named(companys, file_id, param="file_id", prefix=FILE)
         types = {tool["type"] for tool in row.tools}
@@ -59,8 +59,8 @@ def add_assistant_file(principal: Principal, assistant_id: str, *, file_id: Any)
             clean_list(ids, param="file_id", limit=MAX_FILES)
             row.tool_resources = {**row.tool_resources, **for_code(ids)}
         if "code_interpreter" not in types or "file_search" in types:
-            filed = Filed(file_id=file.pk, param="file_id")
-            put_into(_store_of(principal, row), {file.pk: file}, [filed])
+            filed = FileToIndex(file_id=file.pk, param="file_id")
+            add_files(_store_of(principal, row), {file.pk: file}, [filed])
         row.save(update_fields=["tool_resources"])
         audit.record(principal, "assistant.changed", row.pk, name=row.name, added=file.pk)
         return file
@@ -85,11 +85,11 @@ def remove_assistant_file(principal: Principal, assistant_id: str, file_id: str)
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        row = locked_assistant(principal, assistant_id)
+        row = lock_assistant(principal, assistant_id)
         file = row_named(files_of(row), file_id, param="file_id", prefix=FILE)
         ids = code_file_ids(row.tool_resources)
         if file.pk in ids:
-            kept = [one for one in ids if one != file.pk]
+            kept = [item for item in ids if item != file.pk]
             row.tool_resources = {**row.tool_resources, **for_code(kept)}
         stores = VectorStore.objects.for_principal(principal).filter(
             pk__in=store_ids(row.tool_resources)

@@ -18,7 +18,7 @@ from chat.actions.fields import (
     clean_text,
     row_named,
 )
-from chat.actions.resources import clean_tool_resources, settled
+from chat.actions.resources import clean_tool_resources, resolve_tool_resources
 from chat.actions.tool_definitions import BUILT_IN, MAX_TOOLS, clean_response_format, clean_tools
 from chat.conf import conf
 from chat.errors import AssistantDisabled, InvalidInput, NotFound
@@ -28,7 +28,7 @@ from chat.runs.engine.model_catalog import server_of
 from chat.tools import registry
 from tenants import audit
 from tenants.authentication import Principal
-from tenants.compiled_queries import Written
+from tenants.compiled_queries import CompiledQuery
 from tenants.errors import ChangedMeanwhile
 from tenants.models import Role, Tenant
 from tenants.scope import tenant_scope
@@ -51,7 +51,7 @@ def create_assistant(principal: Principal, *, model: str, **fields: Any) -> Assi
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _lock_tenant()
         row = Assistant(model="")
-        cleaned = _cleaned(principal, row, {"model": model, **fields})
+        cleaned = _clean_columns(principal, row, {"model": model, **fields})
         cleaned.setdefault("is_default", False)
         if cleaned["is_default"]:
             _clear_default(principal)
@@ -87,9 +87,9 @@ def update_assistant(
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _lock_tenant()
-        row = locked_assistant(principal, assistant_id)
+        row = lock_assistant(principal, assistant_id)
         ChangedMeanwhile.check(row, version)
-        cleaned = _cleaned(principal, row, fields)
+        cleaned = _clean_columns(principal, row, fields)
         changed = [name for name, value in cleaned.items() if getattr(row, name) != value]
         if not changed:
             return row
@@ -119,7 +119,7 @@ def delete_assistant(principal: Principal, assistant_id: str) -> None:
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        row = locked_assistant(principal, assistant_id)
+        row = lock_assistant(principal, assistant_id)
         audit.record(principal, "assistant.deleted", row.pk, name=row.name)
         IdempotencyRecord.objects.about(row.pk).delete()
         if row.is_default:
@@ -132,7 +132,7 @@ def _lock_tenant() -> None:
     Tenant.objects.select_for_update(no_key=True).get()
 
 
-def locked_assistant(principal: Principal, assistant_id: str) -> Assistant:
+def lock_assistant(principal: Principal, assistant_id: str) -> Assistant:
     """Return an assistant to be changed; in the tenant's scope and a transaction.
 
     Raises:
@@ -144,7 +144,7 @@ def locked_assistant(principal: Principal, assistant_id: str) -> Assistant:
     return row
 
 
-def offered_assistant(assistant_id: str) -> Assistant:
+def get_offered_assistant(assistant_id: str) -> Assistant:
     """Return one that people may choose in the chat page; in the tenant's scope and a transaction.
 
     Raises:
@@ -159,7 +159,7 @@ def offered_assistant(assistant_id: str) -> Assistant:
     return row
 
 
-@Written
+@CompiledQuery
 def _assistant(*, assistant_id: Any) -> QuerySet[Assistant]:
     rows: QuerySet[Assistant] = Assistant.objects.filter(pk=assistant_id)
     return rows
@@ -180,7 +180,7 @@ def _count_default_change() -> None:
     Tenant.objects.update(version=F("version") + 1)
 
 
-def _cleaned(principal: Principal, row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:
+def _clean_columns(principal: Principal, row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that `fields` give to `row`, as they are stored."""
     given = dict(fields)
     removed = not conf.has_upstream(row.upstream)
@@ -190,7 +190,7 @@ def _cleaned(principal: Principal, row: Assistant, fields: dict[str, Any]) -> di
         del given["upstream"]
     cleaned: dict[str, Any] = {}
     if "tools" in given:
-        cleaned["tools"] = _chosen_tools(given.pop("tools"), kept=row.tools)
+        cleaned["tools"] = _select_tools(given.pop("tools"), kept=row.tools)
     if "built_in" in given:
         kept = cleaned.get("tools", row.tools)
         cleaned["tools"] = _with_built_in(given.pop("built_in"), kept=kept)
@@ -208,7 +208,7 @@ def _cleaned(principal: Principal, row: Assistant, fields: dict[str, Any]) -> di
         cleaned["upstream"] = server_of(model)
     _check_default(row, cleaned)
     if resources is not None:
-        cleaned["tool_resources"] = settled(principal, resources, owner=None)
+        cleaned["tool_resources"] = resolve_tool_resources(principal, resources, owner=None)
     return cleaned
 
 
@@ -221,7 +221,7 @@ def _check_default(row: Assistant, cleaned: dict[str, Any]) -> None:
             raise InvalidInput(_("The default assistant must be offered in the chat page."))
 
 
-def _chosen_tools(names: Iterable[str], *, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _select_tools(names: Iterable[str], *, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
     wanted = list(dict.fromkeys(names))
     for name in wanted:
         if registry.find(name) is None:
@@ -232,10 +232,13 @@ def _chosen_tools(names: Iterable[str], *, kept: list[dict[str, Any]]) -> list[d
 
 
 def _with_built_in(types: Iterable[str], *, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    wanted = [clean_choice(one, param="built_in", choices=BUILT_IN) for one in types]
+    wanted = [clean_choice(kind, param="built_in", choices=BUILT_IN) for kind in types]
     there = {tool["type"]: tool for tool in kept if tool["type"] in wanted}
     functions = [tool for tool in kept if tool["type"] == "function"]
-    tools = [*(there.get(one, {"type": one}) for one in dict.fromkeys(wanted)), *functions]
+    tools = [
+        *(there.get(fromkey, {"type": fromkey}) for fromkey in dict.fromkeys(wanted)),
+        *functions,
+    ]
     return clean_list(tools, param="tools", limit=MAX_TOOLS)
 
 

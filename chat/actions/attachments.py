@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-from chat.actions.files import IMAGES, checked_type, create_file
-from chat.actions.filing import Filed, own_files, put_into
+from chat.actions.files import IMAGES, create_file, detect_type
+from chat.actions.filing import FileToIndex, add_files, own_files
 from chat.actions.resources import MAX_FILES, keep_for_good
 from chat.errors import InvalidInput
 from chat.models import File, Thread, VectorStore
@@ -24,7 +24,7 @@ def create_attachable(principal: Principal, content: BinaryIO, *, filename: str)
     Which of them it is, its content says. It goes with the chats it comes with, and soon
     where it comes with none. Raises what `create_file` raises.
     """
-    is_picture = checked_type(content, filename) in IMAGES
+    is_picture = detect_type(content, filename) in IMAGES
     purpose = Purpose.VISION if is_picture else Purpose.ASSISTANTS
     return create_file(
         principal,
@@ -56,7 +56,7 @@ def attach(
     if not given:
         return
     named = [
-        Filed(file_id=one["file_id"], param=f"{param}[{index}].file_id")
+        FileToIndex(file_id=one["file_id"], param=f"{param}[{index}].file_id")
         for index, one in enumerate(given)
     ]
     files = own_files(principal, named)
@@ -65,7 +65,7 @@ def attach(
     searched = _for_tool(given, "file_search")
     if searched:
         store = _store_of(thread, resources)
-        put_into(store, files, [one for one in named if one.file_id in searched])
+        add_files(store, files, [item for item in named if item.file_id in searched])
     computed = _for_tool(given, "code_interpreter")
     if computed:
         ids = list(dict.fromkeys([*code_file_ids(resources), *computed]))
@@ -78,7 +78,7 @@ def attach(
 
 
 def _for_tool(given: list[dict[str, Any]], kind: str) -> list[str]:
-    return [one["file_id"] for one in given if {"type": kind} in one["tools"]]
+    return [item["file_id"] for item in given if {"type": kind} in item["tools"]]
 
 
 def _store_of(thread: Thread, resources: Resources) -> VectorStore:

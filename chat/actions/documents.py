@@ -9,7 +9,7 @@ from typing import BinaryIO
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from chat.actions.files import checked_type, create_file
+from chat.actions.files import create_file, detect_type
 from chat.actions.store_files import create_batch
 from chat.actions.stores import live_store
 from chat.errors import ChatError, InvalidInput
@@ -24,14 +24,14 @@ UNREADABLE = ("application/octet-stream", "image/")
 
 
 @dataclass(kw_only=True)
-class Received:
+class UploadOutcome:
     """What became of several files: those kept, and a sentence for each of the others by name."""
 
     files: list[File] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
-def create_files(principal: Principal, contents: Iterable[tuple[str, BinaryIO]]) -> Received:
+def create_files(principal: Principal, contents: Iterable[tuple[str, BinaryIO]]) -> UploadOutcome:
     """Store files of the company by name; one that is refused does not keep the others away.
 
     Opens transactions itself: must not run within another.
@@ -39,12 +39,12 @@ def create_files(principal: Principal, contents: Iterable[tuple[str, BinaryIO]])
     Raises:
         NotAllowed: for members.
     """
-    return _received(principal, contents, searched=False)
+    return _store_files(principal, contents, searched=False)
 
 
 def create_documents(
     principal: Principal, store_id: str, contents: Iterable[tuple[str, BinaryIO]]
-) -> Received:
+) -> UploadOutcome:
     """Store files of the company and have them indexed in one of its collections.
 
     Files of a kind that cannot be searched are refused. Opens transactions
@@ -56,20 +56,20 @@ def create_documents(
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         live_store(principal, store_id)
-    received = _received(principal, contents, searched=True)
+    received = _store_files(principal, contents, searched=True)
     if received.files:
         create_batch(principal, store_id, file_ids=[file.pk for file in received.files])
     return received
 
 
-def _received(
+def _store_files(
     principal: Principal, contents: Iterable[tuple[str, BinaryIO]], *, searched: bool
-) -> Received:
+) -> UploadOutcome:
     principal.require(Role.ADMIN)
-    received = Received()
+    received = UploadOutcome()
     for name, content in contents:
         try:
-            if searched and checked_type(content, name).startswith(UNREADABLE):
+            if searched and detect_type(content, name).startswith(UNREADABLE):
                 raise _unreadable()
             file = create_file(
                 principal, content, filename=name, purpose=Purpose.ASSISTANTS, company=True

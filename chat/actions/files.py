@@ -19,7 +19,7 @@ from chat.models.files import Purpose
 from chat.retrieval.kinds import SNIFFED, Kind, media_type_of
 from tenants import audit, clock
 from tenants.authentication import Principal
-from tenants.db import give_back
+from tenants.db import release_connection
 from tenants.scope import tenant_scope
 
 # What may be uploaded; the others are made here.
@@ -86,7 +86,7 @@ def receive_file(
     """
     member = owner_of(principal, company=company)
     purpose = clean_choice(purpose, param="purpose", choices=PURPOSES)
-    kind = checked_type(content, filename)
+    kind = detect_type(content, filename)
     most = conf.file_bytes
     if purpose == Purpose.VISION:
         if kind not in IMAGES:
@@ -184,7 +184,7 @@ def record_download(principal: Principal, row: File) -> None:
         return
     with tenant_scope(principal.tenant_id), transaction.atomic():
         record(principal, "file.downloaded", row, name=row.filename)
-    give_back()
+    release_connection()
 
 
 def clean_name(name: str) -> str:
@@ -202,7 +202,7 @@ def clean_file_expiry(value: Any) -> int | None:
     return clean_expiry(value, anchor="created_at", unit="seconds", least=least, most=most)
 
 
-def checked_type(content: BinaryIO, name: str) -> str:
+def detect_type(content: BinaryIO, name: str) -> str:
     """Return what a file is by its first bytes; it is to be read from its beginning then.
 
     Raises:

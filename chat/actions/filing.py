@@ -23,13 +23,13 @@ from chat.retrieval.chunk import AUTO_OVERLAP, AUTO_TOKENS
 from tenants.authentication import Principal
 
 FILE = "file-"
-MOST_IN_BATCH = 2000
-MOST_ATTRIBUTES, ATTRIBUTE_KEY, ATTRIBUTE_TEXT = 16, 64, 512
+MAX_BATCH_SIZE = 2000
+MAX_ATTRIBUTES, ATTRIBUTE_KEY, ATTRIBUTE_TEXT = 16, 64, 512
 Given = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filed:
+class FileToIndex:
     """A file that is to be put into a store, and how; `param` names it in errors."""
 
     file_id: str
@@ -45,12 +45,12 @@ def clean_filed(
     most: int,
     chunking: tuple[int, int] | None = None,
     attributes: Given | None = None,
-) -> list[Filed]:
+) -> list[FileToIndex]:
     """Return a list of ids as files to put into a store; None is none. Raises InvalidInput."""
     ids = [] if file_ids is None else clean_list(file_ids, param=param, limit=most)
     places = [(one, f"{param}[{index}]") for index, one in enumerate(ids)]
     return [
-        Filed(
+        FileToIndex(
             file_id=clean_id(one, param=place, prefix=FILE),
             param=place,
             attributes=attributes or {},
@@ -60,10 +60,10 @@ def clean_filed(
     ]
 
 
-def clean_described(value: Any, *, param: str) -> list[Filed]:
+def clean_described(value: Any, *, param: str) -> list[FileToIndex]:
     """Return `files` of a batch: each with attributes and chunking. Raises InvalidInput."""
     found = []
-    for index, item in enumerate(clean_list(value, param=param, limit=MOST_IN_BATCH)):
+    for index, item in enumerate(clean_list(value, param=param, limit=MAX_BATCH_SIZE)):
         place = f"{param}[{index}]"
         allowed = ("file_id", "attributes", "chunking_strategy")
         given = clean_object(item, param=place, allowed=allowed)
@@ -71,11 +71,11 @@ def clean_described(value: Any, *, param: str) -> list[Filed]:
     return found
 
 
-def clean_one(given: Given, *, param: str = "") -> Filed:
+def clean_one(given: Given, *, param: str = "") -> FileToIndex:
     """Return one file with attributes and chunking; `param` leads the names of its fields."""
     if given.get("file_id") is None:
         raise MissingParameter(param=f"{param}file_id")
-    return Filed(
+    return FileToIndex(
         file_id=clean_id(given["file_id"], param=f"{param}file_id", prefix=FILE),
         param=f"{param}file_id",
         attributes=clean_attributes(given.get("attributes"), param=f"{param}attributes"),
@@ -86,8 +86,8 @@ def clean_one(given: Given, *, param: str = "") -> Filed:
 def clean_attributes(value: Any, *, param: str = "attributes") -> Given:
     """Return up to 16 texts, numbers and flags by name; None is none. Raises InvalidInput."""
     given = {} if value is None else clean_object(value, param=param)
-    if len(given) > MOST_ATTRIBUTES:
-        raise InvalidInput(f"At most {MOST_ATTRIBUTES} attributes are kept.", param=param)
+    if len(given) > MAX_ATTRIBUTES:
+        raise InvalidInput(f"At most {MAX_ATTRIBUTES} attributes are kept.", param=param)
     for name, item in given.items():
         clean_text(name, param=param, limit=ATTRIBUTE_KEY)
         if isinstance(item, str):
@@ -120,23 +120,23 @@ def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
     return largest, overlap
 
 
-def own_files(principal: Principal, filed: Sequence[Filed]) -> dict[str, File]:
+def own_files(principal: Principal, filed: Sequence[FileToIndex]) -> dict[str, File]:
     """Return the principal's files by id; in the tenant's scope and a transaction.
 
     Raises:
         NotFound: for the first that is unknown.
     """
-    rows = File.objects.for_principal(principal).in_bulk([one.file_id for one in filed])
-    for one in filed:
-        if one.file_id not in rows:
-            raise not_found(FILE, one.file_id, param=one.param)
+    rows = File.objects.for_principal(principal).in_bulk([item.file_id for item in filed])
+    for item in filed:
+        if item.file_id not in rows:
+            raise not_found(FILE, item.file_id, param=item.param)
     return dict(rows)
 
 
-def put_into(
+def add_files(
     store: VectorStore,
     files: dict[str, File],
-    filed: Sequence[Filed],
+    filed: Sequence[FileToIndex],
     *,
     batch: FileBatch | None = None,
 ) -> list[StoreFile]:
@@ -145,7 +145,7 @@ def put_into(
     One that is there already gets its new attributes, and is read again only
     where that failed or was stopped.
     """
-    wanted = {one.file_id: one for one in filed}
+    wanted = {item.file_id: item for item in filed}
     there = StoreFile.objects.select_for_update().filter(store=store, file_id__in=wanted)
     found = {row.file_id: row for row in there.defer("text", "pages").order_by("pk")}
     rows, to_read = [], []
@@ -164,7 +164,7 @@ def put_into(
     return rows
 
 
-def _describe(row: StoreFile, one: Filed, *, batch: FileBatch | None, again: bool) -> None:
+def _describe(row: StoreFile, one: FileToIndex, *, batch: FileBatch | None, again: bool) -> None:
     row.attributes, row.batch = one.attributes, batch or row.batch
     if again:
         row.max_chunk_tokens, row.overlap_tokens = one.chunking or (AUTO_TOKENS, AUTO_OVERLAP)

@@ -8,7 +8,7 @@ from django.db import transaction
 from procrastinate.contrib.django import app as jobs
 
 from chat import wire
-from chat.actions.appending import append_messages, clean_message, locked_thread
+from chat.actions.appending import append_messages, clean_message, lock_thread
 from chat.actions.fields import clean_metadata, row_named
 from chat.errors import ThreadBusy
 from chat.models import Message, Run, Thread, ThreadMapping
@@ -28,7 +28,7 @@ def add_message(principal: Principal, thread_id: str, **given: Any) -> Message:
     """
     cleaned = clean_message(given)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread = locked_thread(principal, thread_id)
+        thread = lock_thread(principal, thread_id)
         _refuse_while_busy(thread, "Can't add messages to {thread} while a run {run} is active.")
         [message] = append_messages(principal, thread, [cleaned])
         created = wire.message_object(message)
@@ -47,7 +47,7 @@ def update_message(
     """
     cleaned = clean_metadata(metadata)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        message = _message(locked_thread(principal, thread_id), message_id)
+        message = _message(lock_thread(principal, thread_id), message_id)
         message.metadata = cleaned
         message.save(update_fields=["metadata"])
         return message
@@ -61,7 +61,7 @@ def delete_message(principal: Principal, thread_id: str, message_id: str) -> Non
         ThreadBusy: while a run is active on the thread.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread = locked_thread(principal, thread_id)
+        thread = lock_thread(principal, thread_id)
         message = _message(thread, message_id)
         _refuse_while_busy(
             thread, "Can't delete messages from {thread} while a run {run} is active."

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from django.db import transaction
 
-from chat.actions.appending import append_messages, clean_messages, locked_thread, take_files
+from chat.actions.appending import append_messages, clean_messages, lock_thread, take_files
 from chat.actions.fields import clean_metadata, row_named
-from chat.actions.resources import clean_tool_resources, settled
+from chat.actions.resources import clean_tool_resources, resolve_tool_resources
 from chat.actions.run_options import clean_run_options
-from chat.actions.runs import locked_run, request_cancel
+from chat.actions.runs import lock_run, request_cancel
 from chat.actions.sending import INTERRUPTED
 from chat.conf import conf
 from chat.errors import (
@@ -35,7 +35,7 @@ from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 Given = dict[str, Any]
-MOST_IN_LINE = 100  # runs that wait for their turn on one thread
+MAX_WAITING_RUNS = 100  # runs that wait for their turn on one thread
 
 
 def create_run(
@@ -63,9 +63,9 @@ def create_run(
     messages = clean_messages(additional_messages, param="additional_messages")
     count_run(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread = locked_thread(principal, thread_id)
+        thread = lock_thread(principal, thread_id)
         active = active_run_of(thread.pk, member_id=_member(principal))
-        asked = _asked(principal, thread, assistant_id, options)
+        asked = _build_request(principal, thread, assistant_id, options)
         if active is None:
             return _start(principal, asked, messages, param="additional_messages")
         if busy in (None, BusyPolicy.REJECT):
@@ -97,19 +97,21 @@ def create_thread_and_run(
         _member(principal)
         made = Thread(member=principal.membership, metadata=metadata)
         for asked in (first, second):
-            made.tool_resources |= settled(principal, asked, owner=principal.membership)
+            made.tool_resources |= resolve_tool_resources(
+                principal, asked, owner=principal.membership
+            )
         made.save(force_insert=True)
         active_run_of(made.pk, member_id=_member(principal))
         return _start(
             principal,
-            _asked(principal, made, assistant_id, options),
+            _build_request(principal, made, assistant_id, options),
             messages,
             param="thread.messages",
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
+class RunRequest:
     """Who is to answer what, and how."""
 
     thread: Thread
@@ -123,14 +125,16 @@ def _member(principal: Principal) -> UUID:
     return principal.membership_id
 
 
-def _asked(principal: Principal, thread: Thread, assistant_id: str, given: Given) -> _Asked:
+def _build_request(
+    principal: Principal, thread: Thread, assistant_id: str, given: Given
+) -> RunRequest:
     rows = Assistant.objects.for_principal(principal)
     assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
     if not assistant.enabled:
         raise AssistantDisabled()
     options = clean_run_options(assistant, given)
     _check_price(assistant, options)
-    return _Asked(thread=thread, assistant=assistant, options=options)
+    return RunRequest(thread=thread, assistant=assistant, options=options)
 
 
 def _check_price(assistant: Assistant, options: RunOptions) -> None:
@@ -149,7 +153,7 @@ def _check_price(assistant: Assistant, options: RunOptions) -> None:
         )
 
 
-def _start(principal: Principal, asked: _Asked, messages: list[Given], *, param: str) -> Run:
+def _start(principal: Principal, asked: RunRequest, messages: list[Given], *, param: str) -> Run:
     append_messages(principal, asked.thread, messages, param=param)
     run = _insert(principal, asked, owner=worker.claim_owner)
     launch(run)
@@ -157,24 +161,24 @@ def _start(principal: Principal, asked: _Asked, messages: list[Given], *, param:
 
 
 def _wait(
-    principal: Principal, asked: _Asked, messages: list[Given], *, behind: str, interrupt: bool
+    principal: Principal, asked: RunRequest, messages: list[Given], *, behind: str, interrupt: bool
 ) -> Run:
     """Put a run in line behind the active one, and perhaps bring that to its end."""
     thread = asked.thread
     in_line = Run.objects.in_line().filter(thread=thread).count()
-    if in_line >= MOST_IN_LINE:
+    if in_line >= MAX_WAITING_RUNS:
         raise TooManyRuns()
     if thread.last_position + len(messages) > conf.messages_per_thread:
         raise ThreadFull()
     take_files(principal, thread, messages, param="additional_messages")
     run = _insert(principal, asked, additional_messages=messages)
     if interrupt:
-        request_cancel(locked_run(principal, behind, thread_id=thread.pk), INTERRUPTED)
+        request_cancel(lock_run(principal, behind, thread_id=thread.pk), INTERRUPTED)
     run.refresh_from_db(fields=["waiting", "owner", "token", "through_position", "expires_at"])
     return run
 
 
-def _insert(principal: Principal, asked: _Asked, **more: Any) -> Run:
+def _insert(principal: Principal, asked: RunRequest, **more: Any) -> Run:
     return insert_run(
         asked.thread,
         assistant=asked.assistant,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from django.db import transaction
 
 from chat.actions.approvals import DECISIONS, continue_if_answered, decide
-from chat.actions.runs import locked_run
+from chat.actions.runs import lock_run
 from chat.errors import InvalidInput, RunNotWaiting
 from chat.models import Run, RunStatus, ToolCall
 from chat.models.runs import PENDING, CallStatus
@@ -36,7 +36,7 @@ def submit_tool_outputs(
         ApprovalChanged: when a tool has changed since its approval was asked.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        run = locked_run(principal, run_id, thread_id=thread_id)
+        run = lock_run(principal, run_id, thread_id=thread_id)
         if run.status != RunStatus.REQUIRES_ACTION:
             raise RunNotWaiting(f'Runs in status "{run.status}" do not accept tool outputs.')
         calls = ToolCall.objects.filter(run=run, status__in=PENDING).order_by("round", "index")

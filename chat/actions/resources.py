@@ -1,6 +1,6 @@
 """What assistants and threads refer to: files and vector stores.
 
-Shapes are checked ahead of the transaction; `settled` resolves the ids within it.
+Shapes are checked ahead of the transaction; `resolve_tool_resources` resolves the ids within it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chat.actions.fields import (
     clean_object,
     not_found,
 )
-from chat.actions.filing import FILE, Filed, clean_chunking, clean_filed, own_files, put_into
+from chat.actions.filing import FILE, FileToIndex, add_files, clean_chunking, clean_filed, own_files
 from chat.actions.stores import STORE
 from chat.actions.tool_definitions import BUILT_IN
 from chat.errors import InvalidInput, InvalidType, MissingParameter
@@ -34,13 +34,13 @@ MAX_FILES, MAX_STORES, MAX_ATTACHMENTS, MAX_STORE_FILES = 20, 1, 500, 10_000
 class NewStore:
     """A vector store that is described where it is to be used."""
 
-    files: list[Filed]
+    files: list[FileToIndex]
     metadata: dict[str, str]
     param: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ResourceRequest:
     """Tool resources as they were asked for; None where a tool is not named."""
 
     param: str
@@ -51,7 +51,7 @@ class Asked:
 
 def clean_tool_resources(
     value: Any, *, creating: bool = True, param: str = "tool_resources"
-) -> Asked:
+) -> ResourceRequest:
     """Return what an assistant or thread is to refer to; None is nothing.
 
     Only while `creating` may vector stores be described in place.
@@ -68,7 +68,7 @@ def clean_tool_resources(
         ids = clean_list(part.get("file_ids") or [], param=place, limit=MAX_FILES)
         files = [clean_id(one, param=f"{place}[{i}]", prefix=FILE) for i, one in enumerate(ids)]
     if given.get("file_search") is None:
-        return Asked(param=param, code_files=files)
+        return ResourceRequest(param=param, code_files=files)
     inner = f"{param}.file_search"
     allowed = ("vector_store_ids", "vector_stores") if creating else ("vector_store_ids",)
     part = clean_object(given["file_search"], param=inner, allowed=allowed)
@@ -77,15 +77,15 @@ def clean_tool_resources(
     new = clean_list(part.get("vector_stores") or [], param=described, limit=MAX_STORES)
     if ids and new:
         raise InvalidInput("Name a vector store or describe one, not both.", param=described)
-    return Asked(
+    return ResourceRequest(
         param=param,
         code_files=files,
         store_ids=[clean_id(one, param=f"{place}[{i}]", prefix=STORE) for i, one in enumerate(ids)],
-        new_stores=tuple(_described(one, f"{described}[{i}]") for i, one in enumerate(new)),
+        new_stores=tuple(_parse_new_store(one, f"{described}[{i}]") for i, one in enumerate(new)),
     )
 
 
-def _described(value: Any, param: str) -> NewStore:
+def _parse_new_store(value: Any, param: str) -> NewStore:
     allowed = ("file_ids", "chunking_strategy", "metadata")
     given = clean_object(value, param=param, allowed=allowed)
     chunking = clean_chunking(given.get("chunking_strategy"), param=f"{param}.chunking_strategy")
@@ -96,7 +96,9 @@ def _described(value: Any, param: str) -> NewStore:
     return NewStore(files=files, metadata=metadata, param=param)
 
 
-def settled(principal: Principal, asked: Asked, *, owner: Membership | None) -> Resources:
+def resolve_tool_resources(
+    principal: Principal, asked: ResourceRequest, *, owner: Membership | None
+) -> Resources:
     """Return the tool resources as they are stored, having made the stores described.
 
     Without an `owner`, a thread's, they are an assistant's: the company's only.
@@ -115,7 +117,7 @@ def settled(principal: Principal, asked: Asked, *, owner: Membership | None) -> 
         place = f"{asked.param}.file_search.vector_store_ids"
         stores = VectorStore.objects.for_principal(principal)
         _check_there(stores, STORE, asked.store_ids, place, company=company)
-        made = [_made(principal, new, owner=owner) for new in asked.new_stores]
+        made = [_create_store(principal, new, owner=owner) for new in asked.new_stores]
         found |= for_search([*asked.store_ids, *made])
     return found
 
@@ -134,14 +136,14 @@ def _check_there(
             raise not_found(prefix, one, param=f"{param}[{index}]")
 
 
-def _made(principal: Principal, new: NewStore, *, owner: Membership | None) -> str:
+def _create_store(principal: Principal, new: NewStore, *, owner: Membership | None) -> str:
     if owner is None:
-        ids = [one.file_id for one in new.files]
+        ids = [file.file_id for file in new.files]
         _check_files(principal, ids, f"{new.param}.file_ids", company=True)
     files = own_files(principal, new.files)
     store = VectorStore(member=owner, metadata=new.metadata, goes_with_threads=owner is not None)
     store.save(force_insert=True)
-    put_into(store, files, new.files)
+    add_files(store, files, new.files)
     return str(store.pk)
 
 

@@ -28,7 +28,7 @@ from chat.runs.engine.model_catalog import server_of, unknown_model
 from chat.runs.state.create import RunOptions
 from chat.tools import registry
 
-LEAST_TOKENS, MOST_TOKENS = 256, 2**31 - 1
+MIN_TOKENS, MAX_TOKENS = 256, 2**31 - 1
 CHOICES = ("none", "auto", "required")
 STRATEGIES = ("auto", "last_messages")
 NAMES = frozenset(
@@ -102,7 +102,7 @@ def _response_format(said: dict[str, Any]) -> Any:
 def _tokens(said: dict[str, Any], name: str) -> int | None:
     if name not in said:
         return None
-    return clean_whole(said[name], param=name, least=LEAST_TOKENS, most=MOST_TOKENS)
+    return clean_whole(said[name], param=name, least=MIN_TOKENS, most=MAX_TOKENS)
 
 
 def _tools(assistant: Assistant, value: Any) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def _truncation(value: Any) -> dict[str, Any]:
         if count is not None:
             raise InvalidInput("Only the type last_messages has a number.", param=place)
         return {"type": kind, "last_messages": None}
-    last = clean_whole(count, param=place, least=1, most=MOST_TOKENS)
+    last = clean_whole(count, param=place, least=1, most=MAX_TOKENS)
     return {"type": kind, "last_messages": last}
 
 

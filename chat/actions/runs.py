@@ -7,8 +7,8 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from chat.actions.appending import locked_thread
-from chat.actions.assistants import offered_assistant
+from chat.actions.appending import lock_thread
+from chat.actions.assistants import get_offered_assistant
 from chat.actions.fields import clean_metadata, not_found
 from chat.errors import AssistantDisabled, NotFound, NothingToRetry, RunFinished, ThreadBusy
 from chat.models import Assistant, Run, RunStatus, Thread
@@ -31,14 +31,14 @@ def cancel_run(principal: Principal, run_id: str, *, thread_id: str | None = Non
         RunFinished: when it has ended already.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        run = locked_run(principal, run_id, thread_id=thread_id)
+        run = lock_run(principal, run_id, thread_id=thread_id)
         if run.ended_at is not None:
             raise RunFinished(f"Cannot cancel run with status '{run.status}'.")
         request_cancel(run, CANCELLED)
         return run
 
 
-def locked_run(principal: Principal, run_id: str, *, thread_id: str | None = None) -> Run:
+def lock_run(principal: Principal, run_id: str, *, thread_id: str | None = None) -> Run:
     """Return a run of the principal (of that thread) with its thread and then itself locked.
 
     Everything that changes runs locks in this order.
@@ -48,7 +48,7 @@ def locked_run(principal: Principal, run_id: str, *, thread_id: str | None = Non
     """
     runs = Run.objects.for_principal(principal).filter(pk=run_id)
     if thread_id is not None:
-        runs = runs.filter(thread=locked_thread(principal, thread_id))
+        runs = runs.filter(thread=lock_thread(principal, thread_id))
     else:
         of_run = runs.values_list("thread_id", flat=True).first()
         Thread.objects.locked().filter(pk=of_run).first()
@@ -69,7 +69,7 @@ def update_run(principal: Principal, run_id: str, *, thread_id: str, metadata: A
     """
     cleaned = clean_metadata(metadata)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        run = locked_run(principal, run_id, thread_id=thread_id)
+        run = lock_run(principal, run_id, thread_id=thread_id)
         if metadata is not None:
             run.metadata = cleaned
             run.save(update_fields=["metadata"])
@@ -149,7 +149,7 @@ def _retry(principal: Principal, thread_id: str, assistant_id: str | None) -> Ru
 def _assistant_for_retry(last: Run, assistant_id: str | None) -> Assistant:
     wanted = assistant_id or last.assistant_id
     if wanted is not None:
-        return offered_assistant(wanted)
+        return get_offered_assistant(wanted)
     # There was none, or it was deleted: as for a message without a choice.
     first: Assistant | None = Assistant.objects.offered().first()
     if first is None:

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from chat import wire
 from chat.actions.approvals import is_waiting_for_approval
-from chat.actions.assistants import offered_assistant
+from chat.actions.assistants import get_offered_assistant
 from chat.actions.attachments import attach
 from chat.actions.contents import clean_content
 from chat.actions.resources import check_image_files, clean_attachments
@@ -28,7 +28,7 @@ from chat.runs.state.create import insert_run
 from chat.runs.state.thread_end import title_of
 from tenants import clock
 from tenants.authentication import Principal
-from tenants.compiled_queries import Written
+from tenants.compiled_queries import CompiledQuery
 from tenants.errors import AtriumError
 from tenants.scope import tenant_scope
 
@@ -39,7 +39,7 @@ INTERRUPTED = Ending(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sent:
+class CreatedMessage:
     """An accepted message. `run` is None while it is queued."""
 
     thread: Thread
@@ -48,7 +48,7 @@ class Sent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class MessageRequest:
     """A message as it was asked for, its parts and attachments checked."""
 
     assistant_id: str
@@ -72,7 +72,7 @@ def create_message(
     client_id: str,
     busy: str | None = None,
     attachments: Any = None,
-) -> Sent:
+) -> CreatedMessage:
     """Store a member's message and start its answer; a repeated `client_id` is the same message.
 
     `content` is text or content parts, `attachments` are files and the tools that
@@ -90,7 +90,7 @@ def create_message(
         TooManyRuns: while as many answers are under way as there may be.
         RateLimited: for more messages in a minute than there may be.
     """
-    asked = Asked(
+    asked = MessageRequest(
         assistant_id=assistant_id,
         parts=clean_content(content),
         attachments=clean_attachments(attachments),
@@ -103,7 +103,7 @@ def create_message(
         try:
             count_run(principal)
         except RateLimited:
-            sent = _repeated(principal, client_id)
+            sent = _find_repeated(principal, client_id)
             if sent is None:
                 raise
             return sent
@@ -113,9 +113,9 @@ def create_message(
                     return _create(principal, thread_id, asked)
             except IntegrityError:
                 # The same message came before, or another answer began meanwhile.
-                sent = _repeated(principal, client_id)
+                sent = _find_repeated(principal, client_id)
             except AtriumError:
-                sent = _repeated(principal, client_id)
+                sent = _find_repeated(principal, client_id)
                 if sent is None:
                     raise
             if sent is not None:
@@ -124,7 +124,7 @@ def create_message(
 
 
 @transaction.atomic
-def _repeated(principal: Principal, client_id: str) -> Sent | None:
+def _find_repeated(principal: Principal, client_id: str) -> CreatedMessage | None:
     message = (
         Message.objects.for_principal(principal)
         .select_related("thread", "assistant")
@@ -139,12 +139,12 @@ def _repeated(principal: Principal, client_id: str) -> Sent | None:
         .order_by("created_at")
         .first()
     )
-    return Sent(thread=message.thread, message=message, run=run)
+    return CreatedMessage(thread=message.thread, message=message, run=run)
 
 
-def _create(principal: Principal, thread_id: str | None, asked: Asked) -> Sent:
+def _create(principal: Principal, thread_id: str | None, asked: MessageRequest) -> CreatedMessage:
     thread = _thread(principal, thread_id, asked)
-    assistant = offered_assistant(asked.assistant_id)
+    assistant = get_offered_assistant(asked.assistant_id)
     if thread.last_position >= conf.messages_per_thread:
         raise ThreadFull()
     check_image_files(principal, asked.parts, param="content")
@@ -169,20 +169,20 @@ def _create(principal: Principal, thread_id: str | None, asked: Asked) -> Sent:
     return _answer(principal, thread, message, assistant)
 
 
-def _name_of_picture(asked: Asked) -> str:
+def _name_of_picture(asked: MessageRequest) -> str:
     """Return what a thread is called that begins with a picture and no words."""
     shown = [part["image_file"]["file_id"] for part in asked.parts if "image_file" in part]
     name = File.objects.filter(pk__in=shown[:1]).values_list("filename", flat=True).first()
     return title_of(name or "")
 
 
-def _thread(principal: Principal, thread_id: str | None, asked: Asked) -> Thread:
+def _thread(principal: Principal, thread_id: str | None, asked: MessageRequest) -> Thread:
     """Return the locked thread, or a new one titled by the message's first words."""
     if thread_id is None:
         thread = Thread(member=principal.membership, title=asked.title)
         thread.save(force_insert=True)
         return thread
-    found = _locked_thread.one(principal=principal, thread_id=thread_id)
+    found = _lock_thread.one(principal=principal, thread_id=thread_id)
     if found is None:
         raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
     if not found.title:
@@ -190,13 +190,15 @@ def _thread(principal: Principal, thread_id: str | None, asked: Asked) -> Thread
     return found
 
 
-@Written
-def _locked_thread(*, principal: Any, thread_id: Any) -> QuerySet[Thread]:
+@CompiledQuery
+def _lock_thread(*, principal: Any, thread_id: Any) -> QuerySet[Thread]:
     rows: QuerySet[Thread] = Thread.objects.for_principal(principal).locked()
     return rows.filter(pk=thread_id)
 
 
-def _answer(principal: Principal, thread: Thread, message: Message, assistant: Assistant) -> Sent:
+def _answer(
+    principal: Principal, thread: Thread, message: Message, assistant: Assistant
+) -> CreatedMessage:
     assert principal.membership_id is not None
     thread.last_position += 1
     thread.updated_at = message.created_at = message.completed_at = clock.now()
@@ -211,7 +213,7 @@ def _answer(principal: Principal, thread: Thread, message: Message, assistant: A
         owner=worker.claim_owner,
     )
     launch(run, message=message)
-    return Sent(thread=thread, message=message, run=run)
+    return CreatedMessage(thread=thread, message=message, run=run)
 
 
 def _policy_of(assistant: Assistant, active: Run) -> str:
@@ -227,7 +229,7 @@ def _policy_of(assistant: Assistant, active: Run) -> str:
 
 def _while_busy(
     principal: Principal, thread: Thread, message: Message, active: Run, busy: str
-) -> Sent:
+) -> CreatedMessage:
     if busy == BusyPolicy.REJECT:
         raise ThreadBusy(f"Can't add messages to {thread.pk} while a run {active.pk} is active.")
     # The thread is locked: what is counted here is still so when the message is stored.
@@ -240,7 +242,7 @@ def _while_busy(
     if busy == BusyPolicy.INTERRUPT:
         request_cancel(active, INTERRUPTED)
     message.refresh_from_db(fields=["position"])
-    return Sent(thread=thread, message=message, run=None)
+    return CreatedMessage(thread=thread, message=message, run=None)
 
 
 def delete_queued_message(principal: Principal, message_id: str) -> None:

@@ -13,15 +13,15 @@ from chat.actions.fields import row_named
 from chat.actions.files import record
 from chat.actions.filing import (
     FILE,
-    MOST_IN_BATCH,
-    Filed,
+    MAX_BATCH_SIZE,
+    FileToIndex,
+    add_files,
     clean_attributes,
     clean_chunking,
     clean_described,
     clean_filed,
     clean_one,
     own_files,
-    put_into,
 )
 from chat.actions.stores import live_store, own_store
 from chat.errors import InvalidInput, MissingParameter
@@ -39,8 +39,8 @@ def add_store_file(principal: Principal, store_id: str, **given: Any) -> StoreFi
     """
     filed = [clean_one(given)]
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        store = _filled(principal, store_id)
-        [row] = put_into(store, own_files(principal, filed), filed)
+        store = _get_filled_store(principal, store_id)
+        [row] = add_files(store, own_files(principal, filed), filed)
         record(principal, "collection.filled", store, files=[row.file_id])
         return row
 
@@ -73,12 +73,12 @@ def reindex_store_file(principal: Principal, store_id: str, file_id: str) -> Sto
         StoreExpired: as it says.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        store = _filled(principal, store_id)
+        store = _get_filled_store(principal, store_id)
         row = own_store_file(principal, store_id, file_id)
         sizes = (row.max_chunk_tokens, row.overlap_tokens) if row.chosen_chunking else None
         same = {"attributes": row.attributes, "chunking": sizes}
-        filed = [Filed(file_id=file_id, param="file_id", **same)]
-        [row] = put_into(store, own_files(principal, filed), filed)
+        filed = [FileToIndex(file_id=file_id, param="file_id", **same)]
+        [row] = add_files(store, own_files(principal, filed), filed)
         return row
 
 
@@ -117,12 +117,12 @@ def create_batch(
         NotFound: for an unknown store or file.
         InvalidInput, StoreExpired: as they say.
     """
-    filed = _filed(file_ids, files, attributes, chunking_strategy)
+    filed = _parse_files(file_ids, files, attributes, chunking_strategy)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        store = _filled(principal, store_id)
+        store = _get_filled_store(principal, store_id)
         found = own_files(principal, filed)
         batch: FileBatch = FileBatch.objects.create(store=store)
-        put_into(store, found, filed, batch=batch)
+        add_files(store, found, filed, batch=batch)
         record(principal, "collection.filled", store, batch=batch.pk, count=len(found))
         return batch
 
@@ -150,12 +150,14 @@ def own_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
     return batch
 
 
-def _filled(principal: Principal, store_id: str) -> VectorStore:
+def _get_filled_store(principal: Principal, store_id: str) -> VectorStore:
     # Locked: two that put in the same file would meet at its unique row.
     return live_store(principal, store_id, lock=True)
 
 
-def _filed(file_ids: Any, files: Any, attributes: Any, chunking_strategy: Any) -> Sequence[Filed]:
+def _parse_files(
+    file_ids: Any, files: Any, attributes: Any, chunking_strategy: Any
+) -> Sequence[FileToIndex]:
     if (file_ids is None) == (files is None):
         if files is None:
             raise MissingParameter(param="file_ids")
@@ -168,7 +170,7 @@ def _filed(file_ids: Any, files: Any, attributes: Any, chunking_strategy: Any) -
         filed = clean_filed(
             file_ids,
             param="file_ids",
-            most=MOST_IN_BATCH,
+            most=MAX_BATCH_SIZE,
             chunking=clean_chunking(chunking_strategy, param="chunking_strategy"),
             attributes=clean_attributes(attributes),
         )

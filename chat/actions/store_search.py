@@ -16,12 +16,12 @@ from chat.errors import InvalidInput, Unavailable
 from chat.models import IndexStatus, StoreFile, VectorStore
 from chat.retrieval.embed import embedder
 from chat.retrieval.filters import condition_of
-from chat.retrieval.search import Found, ask, search
+from chat.retrieval.search import FoundPassage, ask, search
 from chat.upstream.errors import UpstreamError
 from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
-MOST_QUESTIONS, QUESTION_CHARACTERS = 10, 4096
+MAX_QUESTIONS, QUESTION_CHARACTERS = 10, 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Results:
     """What was searched for, and the passages found, best first."""
 
     questions: list[str]
-    found: list[Found]
+    found: list[FoundPassage]
 
 
 def search_store(
@@ -78,7 +78,7 @@ def search_store(
 
 def _questions(value: Any) -> list[str]:
     one = isinstance(value, str)
-    given = [value] if one else clean_list(value, param="query", limit=MOST_QUESTIONS)
+    given = [value] if one else clean_list(value, param="query", limit=MAX_QUESTIONS)
     if not given:
         raise InvalidInput("Expected at least one question.", param="query")
     return [

@@ -10,7 +10,7 @@ from django.db.models import Count, Sum
 
 from chat.actions.fields import clean_expiry, clean_metadata, clean_text, row_named
 from chat.actions.files import owner_of, record
-from chat.actions.filing import clean_chunking, clean_filed, own_files, put_into
+from chat.actions.filing import add_files, clean_chunking, clean_filed, own_files
 from chat.errors import StoreExpired
 from chat.models import FileBatch, IdempotencyRecord, StoreFile, VectorStore
 from chat.wire import Filling
@@ -20,7 +20,7 @@ from tenants.errors import ChangedMeanwhile
 from tenants.scope import tenant_scope
 
 STORE = "vs_"
-MOST_FIRST_FILES, MOST_DAYS = 500, 365
+MAX_FIRST_FILES, MAX_DAYS = 500, 365
 
 
 def create_store(
@@ -40,7 +40,7 @@ def create_store(
         InvalidInput, NotFound: naming the part in `param`.
     """
     chunking = clean_chunking(chunking_strategy, param="chunking_strategy")
-    filed = clean_filed(file_ids, param="file_ids", most=MOST_FIRST_FILES, chunking=chunking)
+    filed = clean_filed(file_ids, param="file_ids", most=MAX_FIRST_FILES, chunking=chunking)
     store = VectorStore(
         tenant_id=principal.tenant_id,
         member=owner_of(principal, company=principal.is_admin),
@@ -53,7 +53,7 @@ def create_store(
         files = own_files(principal, filed)
         store.save(force_insert=True)
         record(principal, "collection.created", store, name=store.name)
-        put_into(store, files, filed)
+        add_files(store, files, filed)
     return store
 
 
@@ -144,17 +144,17 @@ def filling_of_batch(batch: FileBatch) -> Filling:
 
 
 def _fillings(column: str, ids: list[str]) -> dict[str, Filling]:
-    counts: dict[str, dict[str, int]] = {one: {} for one in ids}
+    counts: dict[str, dict[str, int]] = {item: {} for item in ids}
     bytes_of = dict.fromkeys(ids, 0)
     rows = StoreFile.objects.filter(**{f"{column}__in": ids}).values_list(column, "status")
     for one, status, count, size in rows.annotate(Count("pk"), Sum("usage_bytes")):
         counts[one][status] = count
         bytes_of[one] += size
-    return {one: Filling(counts=counts[one], usage_bytes=bytes_of[one]) for one in ids}
+    return {item: Filling(counts=counts[item], usage_bytes=bytes_of[item]) for item in ids}
 
 
 def _expiry(value: Any) -> int | None:
-    return clean_expiry(value, anchor="last_active_at", unit="days", least=1, most=MOST_DAYS)
+    return clean_expiry(value, anchor="last_active_at", unit="days", least=1, most=MAX_DAYS)
 
 
 def _name(value: Any) -> str:

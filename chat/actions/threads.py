@@ -12,10 +12,10 @@ from chat.actions.appending import (
     append_messages,
     clean_messages,
     copy_messages,
-    locked_thread,
+    lock_thread,
 )
 from chat.actions.fields import clean_metadata
-from chat.actions.resources import clean_tool_resources, settled
+from chat.actions.resources import clean_tool_resources, resolve_tool_resources
 from chat.actions.runs import request_cancel
 from chat.conf import conf
 from chat.errors import InvalidInput, NotAllowed, NotFound, ThreadTooLong
@@ -51,7 +51,7 @@ def create_thread(
     asked = clean_tool_resources(tool_resources)
     thread = Thread(member=principal.membership, metadata=clean_metadata(metadata))
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread.tool_resources = settled(principal, asked, owner=principal.membership)
+        thread.tool_resources = resolve_tool_resources(principal, asked, owner=principal.membership)
         thread.save(force_insert=True)
         append_messages(principal, thread, cleaned, param="messages")
     return thread
@@ -71,9 +71,11 @@ def update_thread(principal: Principal, thread_id: str, **fields: Any) -> Thread
     if "tool_resources" in fields:
         asked = clean_tool_resources(fields["tool_resources"], creating=False)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread = locked_thread(principal, thread_id)
+        thread = lock_thread(principal, thread_id)
         if asked is not None:
-            cleaned["tool_resources"] = settled(principal, asked, owner=principal.membership)
+            cleaned["tool_resources"] = resolve_tool_resources(
+                principal, asked, owner=principal.membership
+            )
         if cleaned:
             for name, value in cleaned.items():
                 setattr(thread, name, value)
@@ -89,7 +91,7 @@ def copy_thread(principal: Principal, thread_id: str) -> Thread:
         ThreadTooLong: for more messages than one request may copy.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        source = locked_thread(principal, thread_id)
+        source = lock_thread(principal, thread_id)
         if source.last_position > conf.copied_messages:
             raise ThreadTooLong(
                 f"This thread has {source.last_position} messages; "
@@ -119,7 +121,7 @@ def rename_thread(principal: Principal, thread_id: str, *, title: str) -> Thread
     if not title or len(title) > TITLE_LIMIT:
         raise InvalidInput(f"A title has 1 to {TITLE_LIMIT} characters.", param="title")
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread = locked_thread(principal, thread_id)
+        thread = lock_thread(principal, thread_id)
         thread.title, thread.titled_by_person = title, True
         thread.save(update_fields=["title", "titled_by_person"])
         tell(principal.tenant_id, thread.pk, "atrium.thread.updated", wire.thread_object(thread))
@@ -133,7 +135,7 @@ def delete_thread(principal: Principal, thread_id: str) -> Thread:
         NotFound: for an unknown thread.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread = locked_thread(principal, thread_id)
+        thread = lock_thread(principal, thread_id)
         thread.deleted_at = clock.now()
         thread.save(update_fields=["deleted_at"])
         run = Run.objects.active().filter(thread=thread).select_related("assistant").first()

@@ -30,7 +30,7 @@ from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 OPEN_FOR = timedelta(hours=1)
-MOST_PARTS = 10_000
+MAX_PARTS = 10_000
 
 
 def create_upload(
@@ -85,8 +85,8 @@ def receive_part(principal: Principal, upload_id: str, content: BinaryIO) -> tup
     content.seek(0)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         upload = open_upload(principal, upload_id)
-        if UploadPart.objects.filter(upload=upload).count() >= MOST_PARTS:
-            raise InvalidInput(f"An upload has at most {MOST_PARTS} parts.")
+        if UploadPart.objects.filter(upload=upload).count() >= MAX_PARTS:
+            raise InvalidInput(f"An upload has at most {MAX_PARTS} parts.")
         _check_announced(upload, size)
         storage.check_room(size)
         part = UploadPart(upload=upload, storage_key=storage.new_key(principal.tenant_id))
@@ -128,17 +128,17 @@ def join_parts(principal: Principal, upload_id: str, *, part_ids: Any, md5: Any 
     """
     ids = [
         clean_id(one, param=f"part_ids[{index}]", prefix="part_")
-        for index, one in enumerate(clean_list(part_ids, param="part_ids", limit=MOST_PARTS))
+        for index, one in enumerate(clean_list(part_ids, param="part_ids", limit=MAX_PARTS))
     ]
     if len(set(ids)) != len(ids):
         raise InvalidInput("A part is named twice.", param="part_ids")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         upload = open_upload(principal, upload_id)
-        parts = _named(upload, ids)
+        parts = _select_parts(upload, ids)
     if sum(part.bytes for part in parts) != upload.bytes:
         raise InvalidInput(f"{upload.bytes} bytes were announced.", param="part_ids")
     after = {"anchor": "created_at", "seconds": upload.file_seconds}
-    joined = _Joined(parts)
+    joined = _PartsReader(parts)
     row = receive_file(
         principal,
         cast(BinaryIO, joined),
@@ -200,7 +200,7 @@ def open_upload(principal: Principal, upload_id: str) -> Upload:
     return upload
 
 
-def _named(upload: Upload, ids: Sequence[str]) -> list[UploadPart]:
+def _select_parts(upload: Upload, ids: Sequence[str]) -> list[UploadPart]:
     kept = UploadPart.objects.filter(upload=upload, stored_at__isnull=False).in_bulk(list(ids))
     for index, part_id in enumerate(ids):
         if part_id not in kept:
@@ -208,7 +208,7 @@ def _named(upload: Upload, ids: Sequence[str]) -> list[UploadPart]:
     return [kept[part_id] for part_id in ids]
 
 
-class _Joined(RawIOBase):
+class _PartsReader(RawIOBase):
     """The bytes of parts, one after the other; seeking is to either end only."""
 
     def __init__(self, parts: Sequence[UploadPart]) -> None:

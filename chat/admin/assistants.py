@@ -38,7 +38,7 @@ from chat.admin.models_offered import (
     server_label,
     test_connection,
 )
-from chat.admin.tool_choice import ToolChoiceField, registered_names
+from chat.admin.tool_choice import ToolChoiceField, filter_registered
 from chat.conf import conf
 from chat.errors import ChatError
 from chat.models import Assistant, Run
@@ -166,8 +166,8 @@ class AssistantForm(TenantForm):
         self.fields["model"].widget.suggestions = models_offered()
         knowledge.offer(self.fields, self.instance, self.principal)
         if self.instance.pk:
-            self.initial["tools"] = registered_names(self.instance.function_names())
-            self.initial.update(knowledge.given_to(self.instance))
+            self.initial["tools"] = filter_registered(self.instance.function_names())
+            self.initial.update(knowledge.get_initial(self.instance))
             self.initial["suggested_prompts"] = "\n".join(self.instance.suggested_prompts)
 
     def clean_suggested_prompts(self) -> list[str]:
@@ -234,7 +234,7 @@ class AssistantAdmin(TenantScopedAdmin):
         self, principal: Principal, row: Any, form: AssistantForm, *, change: bool
     ) -> Assistant:
         """Add or change."""
-        fields = knowledge.taken_from(form.cleaned_data)
+        fields = knowledge.to_action_fields(form.cleaned_data)
         if change:
             return update_assistant(principal, row.pk, version=form.version, **fields)
         return create_assistant(principal, **fields)

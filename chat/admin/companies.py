@@ -22,7 +22,7 @@ from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidg
 
 from chat.admin.invitation_mail import mail_invitation
 from chat.admin.people import invitation_link
-from chat.admin.shown_once import shown_once
+from chat.admin.shown_once import render_secret
 from tenants.accounts.adapter import base_url
 from tenants.actions import (
     create_tenant,
@@ -100,7 +100,7 @@ def add_company(request: HttpRequest) -> HttpResponseBase:
     says = _("Send this link to {address}. It is shown only here and works once.").format(
         address=fields["email"]
     )
-    return shown_once(
+    return render_secret(
         request,
         title=_("First owner of {company}").format(company=tenant.name),
         says=f"{says} {mail_invitation(tenant, fields['email'], link)}",
@@ -149,7 +149,7 @@ def reset_link(request: HttpRequest) -> HttpResponseBase:
     except AtriumError as error:
         form.add_error("email", error.message)
         return _page(request, reset=form)
-    return shown_once(
+    return render_secret(
         request,
         title=_("New password for {address}").format(address=form.cleaned_data["email"]),
         says=_("Send this link to its owner only: whoever opens it sets the password. Works once."),

@@ -64,7 +64,7 @@ class Shown:
     remove: str
 
 
-def shown_documents(store: VectorStore, *, most: int) -> list[Shown]:
+def list_documents(store: VectorStore, *, most: int) -> list[Shown]:
     """Return the newest documents of a collection."""
     rows = StoreFile.objects.filter(store=store).select_related("file").defer("text", "pages")
     return [
@@ -165,7 +165,7 @@ class StoreFileAdmin(TenantScopedAdmin):
         return filesizeformat(row.file.bytes)
 
     @display(description=gettext_lazy("added"), ordering="created_at")
-    def added_at(self, row: StoreFile) -> str:
+    def get_added_at(self, row: StoreFile) -> str:
         """When it came into the collection."""
         return display_for_value(row.created_at, "")
 

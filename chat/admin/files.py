@@ -21,7 +21,7 @@ from unfold.decorators import display
 
 from chat.actions.documents import create_files
 from chat.actions.files import delete_file, record_download
-from chat.admin.received import tell_received, uploaded
+from chat.admin.received import iter_uploads, tell_received
 from chat.conf import conf
 from chat.downloads import file_response
 from chat.errors import NotFound, Unavailable
@@ -93,7 +93,7 @@ class FileAdmin(TenantScopedAdmin):
         if request.method == "POST":
             tell_received(
                 request,
-                lambda: create_files(principal, uploaded(request)),
+                lambda: create_files(principal, iter_uploads(request)),
                 lambda count: ngettext(
                     "One file was added.", "{count} files were added.", count
                 ).format(count=count),

@@ -18,7 +18,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
 from chat.admin.made_once import MadeOnceAdmin
-from chat.admin.shown_once import shown_once
+from chat.admin.shown_once import render_secret
 from tenants import clock
 from tenants.accounts.recent_sign_in import confirm_first, is_recent
 from tenants.actions import create_api_key, revoke_api_key
@@ -168,7 +168,7 @@ class ApiKeyAdmin(MadeOnceAdmin):
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponseBase:
         """Show the secret, once."""
-        return shown_once(
+        return render_secret(
             request,
             title=_("Key {name}").format(name=obj.name),
             says=_(

@@ -22,9 +22,9 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from chat.actions.documents import create_documents
-from chat.actions.stores import MOST_DAYS, create_store, delete_store, update_store
-from chat.admin.documents import company_stores, shown_documents
-from chat.admin.received import tell_received, uploaded
+from chat.actions.stores import MAX_DAYS, create_store, delete_store, update_store
+from chat.admin.documents import company_stores, list_documents
+from chat.admin.received import iter_uploads, tell_received
 from chat.conf import conf
 from chat.models import Assistant, IndexStatus, VectorStore
 from chat.models.resources import for_search
@@ -43,7 +43,7 @@ class CollectionForm(TenantForm):
         label=gettext_lazy("Days until it expires"),
         required=False,
         min_value=1,
-        max_value=MOST_DAYS,
+        max_value=MAX_DAYS,
         widget=UnfoldAdminIntegerFieldWidget,
         help_text=gettext_lazy(
             "Counted from its last use; nothing is found in an expired collection. "
@@ -123,7 +123,7 @@ class VectorStoreAdmin(TenantScopedAdmin):
             return {}
         page = reverse("admin:chat_storefile_changelist")
         return {
-            "documents": shown_documents(row, most=SHOWN_DOCUMENTS),
+            "documents": list_documents(row, most=SHOWN_DOCUMENTS),
             "reading": row.reading,
             "most": conf.file_bytes,
             "more_address": f"{page}?store_id={row.pk}" if row.all_documents else "",
@@ -151,7 +151,7 @@ class VectorStoreAdmin(TenantScopedAdmin):
             return self._gone(request, object_id)
         tell_received(
             request,
-            lambda: create_documents(principal, row.pk, uploaded(request)),
+            lambda: create_documents(principal, row.pk, iter_uploads(request)),
             lambda count: ngettext(
                 "One document is being read.", "{count} documents are being read.", count
             ).format(count=count),

@@ -15,28 +15,28 @@ from chat.models import Assistant
 from chat.models.resources import code_file_ids, for_code, for_search, store_ids
 from tenants.authentication import Principal
 
-MOST_OFFERED = 200
+MAX_OFFERED = 200
 
 
 def offer(fields: dict[str, Any], row: Assistant, principal: Principal) -> None:
     """Fill the choices of a form's fields with the company's collections and files."""
-    stores = _offered(company_stores(principal), chosen=store_ids(row.tool_resources))
+    stores = _list_choices(company_stores(principal), chosen=store_ids(row.tool_resources))
     stores.sort(key=lambda one: (not one.name, str(one).lower()))
-    fields["collection"].choices = [("", _("none")), *((one.pk, str(one)) for one in stores)]
-    files = _offered(company_files(principal), chosen=code_file_ids(row.tool_resources))
+    fields["collection"].choices = [("", _("none")), *((store.pk, str(store)) for store in stores)]
+    files = _list_choices(company_files(principal), chosen=code_file_ids(row.tool_resources))
     fields["code_files"].choices = [
-        (one.pk, f"{one.filename} ({filesizeformat(one.bytes)})") for one in files
+        (file.pk, f"{file.filename} ({filesizeformat(file.bytes)})") for file in files
     ]
 
 
-def _offered(rows: QuerySet[Any], *, chosen: list[str]) -> list[Any]:
+def _list_choices(rows: QuerySet[Any], *, chosen: list[str]) -> list[Any]:
     """Return the newest rows, after those chosen before, however many came since."""
-    newest = list(rows.order_by("-created_at", "-id")[:MOST_OFFERED])
-    known = {one.pk for one in newest}
-    return [*rows.filter(pk__in=[one for one in chosen if one not in known]), *newest]
+    newest = list(rows.order_by("-created_at", "-id")[:MAX_OFFERED])
+    known = {item.pk for item in newest}
+    return [*rows.filter(pk__in=[item for item in chosen if item not in known]), *newest]
 
 
-def given_to(row: Assistant) -> dict[str, Any]:
+def get_initial(row: Assistant) -> dict[str, Any]:
     """Return what an assistant has, as the fields' first values."""
     types = {tool["type"] for tool in row.tools}
     return {
@@ -46,7 +46,7 @@ def given_to(row: Assistant) -> dict[str, Any]:
     }
 
 
-def taken_from(cleaned: dict[str, Any]) -> dict[str, Any]:
+def to_action_fields(cleaned: dict[str, Any]) -> dict[str, Any]:
     """Return a form's values with these fields as the action takes them."""
     fields = dict(cleaned)
     fields["built_in"] = [name for name in BUILT_IN if fields.pop(name)]

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat.actions.settings import delete_price, set_price, update_limits
 from chat.admin.one_row import OneRowAdmin
-from chat.admin.tool_choice import ToolChoiceField, registered_names
+from chat.admin.tool_choice import ToolChoiceField, filter_registered
 from chat.models import Assistant, Price, TenantPolicy
 from chat.runs.billing.limits import has_unknown_price
 from tenants.admin import Group, TenantForm, TenantScopedAdmin, site
@@ -41,7 +41,7 @@ class LimitsForm(TenantForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial["approval_tools"] = registered_names(self.instance.approval_tools)
+        self.initial["approval_tools"] = filter_registered(self.instance.approval_tools)
         cost = self.fields.get("max_cost_per_run")
         if cost is not None:
             cost.help_text = " ".join([str(cost.help_text), *describe_unpriced_models()])

@@ -11,7 +11,7 @@ from chat.models import Assistant
 from chat.upstream import build
 from chat.upstream.base import Capabilities, UpstreamConfig
 from chat.upstream.errors import UpstreamError
-from tenants.db import give_back
+from tenants.db import release_connection
 
 REMEMBER_SECONDS = 24 * 3600
 OFFERED_AT_MOST = 200
@@ -58,7 +58,7 @@ def test_connection(server: str, model: str) -> tuple[bool, str]:
             server=name
         )
     # It may take a minute: others need the connection to the database.
-    give_back()
+    release_connection()
     try:
         found = async_to_sync(_probe)(name, model)
     except UpstreamError as error:

@@ -32,7 +32,7 @@ def overview(principal: Principal) -> dict[str, Any]:
     return {
         "answers": answers,
         "failures": _failures(week),
-        "used": _used(today.replace(day=1)),
+        "used": _sum_usage(today.replace(day=1)),
         "month": today,
         "assistants": Assistant.objects.filter(enabled=True).count(),
         "runs_address": reverse("admin:chat_run_changelist"),
@@ -55,7 +55,7 @@ def _label(reason: str) -> str:
     return str(Reason(reason).label) if reason in Reason.values else reason
 
 
-def _used(since: datetime) -> list[dict[str, Any]]:
+def _sum_usage(since: datetime) -> list[dict[str, Any]]:
     """Return the month's sums by kind and currency."""
     return list(
         Usage.objects.filter(created_at__gte=since)

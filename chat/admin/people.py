@@ -19,7 +19,7 @@ from unfold.decorators import display
 
 from chat.admin.invitation_mail import mail_invitation
 from chat.admin.made_once import MadeOnceAdmin
-from chat.admin.shown_once import shown_once
+from chat.admin.shown_once import render_secret
 from chat.models import Thread
 from tenants import clock
 from tenants.accounts.adapter import base_url
@@ -264,7 +264,7 @@ class InvitationAdmin(MadeOnceAdmin):
             "Send this link to them. It works once, for seven days, and is shown only here: "
             "if it gets lost, invite them again."
         )
-        return shown_once(
+        return render_secret(
             request,
             title=_("Invitation for {address}").format(address=obj.email),
             says=f"{says} {mail_invitation(principal.tenant, obj.email, link)}",

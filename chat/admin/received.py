@@ -9,20 +9,20 @@ from django.contrib import messages
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from chat.actions.documents import Received
+from chat.actions.documents import UploadOutcome
 from tenants.errors import AtriumError
 
 FIELD = "documents"
 
 
-def uploaded(request: HttpRequest) -> Iterator[tuple[str, BinaryIO]]:
+def iter_uploads(request: HttpRequest) -> Iterator[tuple[str, BinaryIO]]:
     """Yield the form's files with their names."""
-    for one in request.FILES.getlist(FIELD):
-        yield one.name or "", cast(BinaryIO, one.file)
+    for item in request.FILES.getlist(FIELD):
+        yield item.name or "", cast(BinaryIO, item.file)
 
 
 def tell_received(
-    request: HttpRequest, receive: Callable[[], Received], says: Callable[[int], Any]
+    request: HttpRequest, receive: Callable[[], UploadOutcome], says: Callable[[int], Any]
 ) -> None:
     """Call `receive`, and say what was kept, in the words of `says`, and what was refused."""
     if not request.FILES.getlist(FIELD):

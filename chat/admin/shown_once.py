@@ -9,7 +9,7 @@ from django.template.response import SimpleTemplateResponse, TemplateResponse
 from tenants.admin import site
 
 
-def shown_once(
+def render_secret(
     request: HttpRequest, *, title: str, says: str, secret: str, onward: str
 ) -> SimpleTemplateResponse:
     """Return the answer to the POST that made `secret`; `onward` is where to go next."""

@@ -45,6 +45,6 @@ def tool_choices() -> list[tuple[str, Any]]:
     ]
 
 
-def registered_names(names: Iterable[str]) -> list[str]:
+def filter_registered(names: Iterable[str]) -> list[str]:
     """Return those of `names` that are registered here."""
     return [name for name in names if registry.find(name) is not None]

@@ -16,7 +16,7 @@ from django.utils import timezone
 from chat.admin.usage_words import names_of_stores, what_of
 from chat.models import UsageKind
 
-MOST_LINES = 100_000
+MAX_LINES = 100_000
 HEAD = (
     "day",
     "member",
@@ -58,7 +58,7 @@ def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
         .annotate(day=TruncDay("created_at"))
         .values(*keys)
         .annotate(used=Sum("quantity"), cost=Sum(F("quantity") * F("price")), count=Count("pk"))
-        .order_by(*keys)[:MOST_LINES]
+        .order_by(*keys)[:MAX_LINES]
     )
     found = list(sums)
     names = names_of_stores({row["model"] for row in found if row["kind"] == UsageKind.STORAGE})

@@ -13,7 +13,7 @@ from chat.actions.assistant_files import file_ids_of
 from chat.actions.assistants import EFFORTS, create_assistant, delete_assistant, update_assistant
 from chat.actions.fields import row_named
 from chat.api.base import ApiView
-from chat.api.fields import Checked, Choice, Input, Number, Text
+from chat.api.fields import Choice, Input, Number, RawValue, Text
 from chat.api.pages import PageQuery
 from chat.conf import conf
 from chat.models import Assistant
@@ -28,12 +28,12 @@ class AssistantChange(Input):
     description = Text(required=False, allow_null=True, max_length=512)
     instructions = Text(required=False, allow_null=True, max_length=conf.instruction_characters)
     reasoning_effort = Choice(required=False, allow_null=True, choices=EFFORTS[1:])
-    tools = Checked(required=False)
-    tool_resources = Checked(required=False, allow_null=True)
-    metadata = Checked(required=False, allow_null=True)
+    tools = RawValue(required=False)
+    tool_resources = RawValue(required=False, allow_null=True)
+    metadata = RawValue(required=False, allow_null=True)
     temperature = Number(required=False, allow_null=True, min_value=0, max_value=2)
     top_p = Number(required=False, allow_null=True, min_value=0, max_value=1)
-    response_format = Checked(required=False, allow_null=True)
+    response_format = RawValue(required=False, allow_null=True)
 
 
 class NewAssistant(AssistantChange):
@@ -53,7 +53,7 @@ def settings_of(body: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def seen_assistant(principal: Principal, assistant_id: str) -> Assistant:
+def get_visible_assistant(principal: Principal, assistant_id: str) -> Assistant:
     """Return an assistant that the principal may use; raises NotFound, InvalidInput."""
     rows = Assistant.objects.for_principal(principal)
     found: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
@@ -65,7 +65,7 @@ class AssistantApiView(ApiView):
 
     write_scope = "admin"
 
-    def rendered(self, assistant: Assistant) -> dict[str, Any]:
+    def render_assistant(self, assistant: Assistant) -> dict[str, Any]:
         """Return the object; call it in a transaction."""
         found = wire.assistant_object(assistant)
         if self.version == 1:
@@ -75,7 +75,7 @@ class AssistantApiView(ApiView):
     def one(self, assistant: Assistant) -> Response:
         """Answer with one."""
         with transaction.atomic():
-            return self.add_etag(self.answer(self.rendered(assistant)), assistant.version)
+            return self.add_etag(self.answer(self.render_assistant(assistant)), assistant.version)
 
 
 class AssistantsView(AssistantApiView):
@@ -86,7 +86,7 @@ class AssistantsView(AssistantApiView):
         query = self.query(PageQuery)
         with transaction.atomic():
             rows = Assistant.objects.for_principal(self.principal)
-            return self.page(rows, self.rendered, query=query, prefix="asst_")
+            return self.page(rows, self.render_assistant, query=query, prefix="asst_")
 
     def post(self, request: Request) -> Response:
         """Create one. Admins tick in their pages whether people may choose it there too."""
@@ -101,7 +101,7 @@ class AssistantView(AssistantApiView):
     def get(self, request: Request, assistant_id: str) -> Response:
         """Retrieve it."""
         with transaction.atomic():
-            assistant = seen_assistant(self.principal, assistant_id)
+            assistant = get_visible_assistant(self.principal, assistant_id)
         return self.one(assistant)
 
     def post(self, request: Request, assistant_id: str) -> Response:
@@ -115,4 +115,4 @@ class AssistantView(AssistantApiView):
     def delete(self, request: Request, assistant_id: str) -> Response:
         """Delete it; its threads stay."""
         delete_assistant(self.principal, assistant_id)
-        return self.answer(wire.deleted(assistant_id, "assistant"))
+        return self.answer(wire.render_deleted(assistant_id, "assistant"))

@@ -26,7 +26,7 @@ from chat.json_input import parse_json_body
 from chat.rates import Rate
 from tenants.actions import admit_user
 from tenants.authentication import Principal
-from tenants.db import give_back
+from tenants.db import release_connection
 from tenants.errors import AtriumError, BeyondKey
 from tenants.outages import outage_of
 
@@ -214,7 +214,7 @@ class ApiView(APIView):
                 response["Retry-After"] = str(self.rate.reset)
         if response.streaming:
             # Django would keep it until the last event is out.
-            give_back()
+            release_connection()
         return response
 
     @property

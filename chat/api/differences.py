@@ -320,24 +320,24 @@ def _nullable() -> Iterator[Difference]:
         )
 
 
-def patched(published: dict[str, Schema]) -> dict[str, Schema]:
+def apply_overrides(published: dict[str, Schema]) -> dict[str, Schema]:
     """Return the components as they are here."""
     found = {**published, **ADDED}
     for difference in differences():
-        found[difference.name] = merged(found[difference.name], difference.patch)
+        found[difference.name] = merge_patch(found[difference.name], difference.patch)
     return found
 
 
-def merged(target: Any, patch: Any) -> Any:
+def merge_patch(target: Any, patch: Any) -> Any:
     """Return `target` with a JSON merge patch (RFC 7396) applied, lists by the place of an item."""
     if not isinstance(patch, dict):
         return patch
     if isinstance(target, list):
-        return [merged(item, patch.get(place, {})) for place, item in enumerate(target)]
+        return [merge_patch(item, patch.get(place, {})) for place, item in enumerate(target)]
     result = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
             result.pop(key, None)
         else:
-            result[key] = merged(result.get(key), value)
+            result[key] = merge_patch(result.get(key), value)
     return result

@@ -14,7 +14,7 @@ READING = ("GET", "HEAD")
 
 
 @cache
-def encoded() -> bytes:
+def get_document() -> bytes:
     """Return the document, made when it is first asked for."""
     # What makes it takes as long to import as a third of all the rest, and few ask.
     from chat.api.schema import description
@@ -29,6 +29,6 @@ def openapi(request: HttpRequest) -> HttpResponse:
         refused = error_response("method_not_allowed", message, status=405)
         refused["Allow"] = ", ".join(READING)
         return refused
-    response = HttpResponse(encoded(), content_type="application/json")
+    response = HttpResponse(get_document(), content_type="application/json")
     patch_cache_control(response, public=True, max_age=3600)
     return response

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat.api.published import published, ref
+from chat.api.published import load_reference, ref
 from chat.api.runs import EVENT_HEADER
 
 Operation = dict[str, Any]
@@ -25,10 +25,10 @@ def text_parameter(name: str, where: str, description: str, **more: Any) -> dict
 
 THREAD_ID = text_parameter("thread_id", "path", "The ID of the thread.")
 RUN_ID = text_parameter("run_id", "path", "The ID of the run.")
-ORDERED_PAGE: list[dict[str, Any]] = published()["paths"]["/assistants"]["get"]["parameters"]
+ORDERED_PAGE: list[dict[str, Any]] = load_reference()["paths"]["/assistants"]["get"]["parameters"]
 INCLUDE = [
     parameter
-    for parameter in published()["paths"]["/threads/{thread_id}/runs"]["post"]["parameters"]
+    for parameter in load_reference()["paths"]["/threads/{thread_id}/runs"]["post"]["parameters"]
     if parameter["name"] == "include[]"
 ]
 EVENT_IDS = text_parameter(

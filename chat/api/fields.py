@@ -45,7 +45,7 @@ class Text(serializers.CharField):
         return data if isinstance(data, str) else _wrong_type(self, data, "a string")
 
 
-class WholeNumber(serializers.IntegerField):
+class StrictInteger(serializers.IntegerField):
     """An integer; no text that reads like one."""
 
     def to_internal_value(self, data: Any) -> int:
@@ -65,7 +65,7 @@ class Number(serializers.FloatField):
         return float(data)
 
 
-class Flag(serializers.BooleanField):
+class StrictBoolean(serializers.BooleanField):
     """True or false; no text, no 0 and 1."""
 
     def to_internal_value(self, data: Any) -> bool:
@@ -81,13 +81,13 @@ class Choice(serializers.ChoiceField):
         if not isinstance(data, str):
             _wrong_type(self, data, "a string")
         if data not in self.choices:
-            offered = ", ".join(f"'{one}'" for one in self.choices)
+            offered = ", ".join(f"'{choice}'" for choice in self.choices)
             text = f"'{data[:100]}' is none of {offered}."
             raise serializers.ValidationError(text, code="invalid_choice")
         return data
 
 
-class Checked(serializers.Field):
+class RawValue(serializers.Field):
     """A value of many shapes, which the action checks."""
 
     def to_internal_value(self, data: Any) -> Any:
@@ -108,26 +108,26 @@ def read_input(shape: type[Input], data: Any) -> dict[str, Any]:
     """
     serializer = shape(data=data)
     if not serializer.is_valid():
-        param, detail = next(_flattened(serializer.errors, ""))
+        param, detail = next(_flatten(serializer.errors, ""))
         raise _refusal(param, detail)
     return dict(serializer.validated_data)
 
 
-def _flattened(errors: Any, path: str) -> Iterator[tuple[str, serializers.ErrorDetail]]:
+def _flatten(errors: Any, path: str) -> Iterator[tuple[str, serializers.ErrorDetail]]:
     if isinstance(errors, serializers.ErrorDetail):
         yield path, errors
     elif isinstance(errors, Mapping):
         for key, inner in errors.items():
             if key == "non_field_errors":
-                yield from _flattened(inner, path)
+                yield from _flatten(inner, path)
             elif isinstance(key, int):
-                yield from _flattened(inner, f"{path}[{key}]")
+                yield from _flatten(inner, f"{path}[{key}]")
             else:
-                yield from _flattened(inner, f"{path}.{key}" if path else str(key))
+                yield from _flatten(inner, f"{path}.{key}" if path else str(key))
     else:
         for index, inner in enumerate(errors):
             is_row = isinstance(inner, Mapping)
-            yield from _flattened(inner, f"{path}[{index}]" if is_row else path)
+            yield from _flatten(inner, f"{path}[{index}]" if is_row else path)
 
 
 def _refusal(param: str, detail: serializers.ErrorDetail) -> InvalidInput:

@@ -30,13 +30,13 @@ from chat.models import File
 from chat.models.files import Purpose
 from tenants.errors import AtriumError
 
-MOST_LISTED = 10_000
+MAX_LISTED = 10_000
 
 
 class FilesQuery(PageQuery):
     """Files may be listed all at once."""
 
-    limit = QueryNumber(default=MOST_LISTED, min_value=1, max_value=MOST_LISTED)
+    limit = QueryNumber(default=MAX_LISTED, min_value=1, max_value=MAX_LISTED)
     purpose = Choice(required=False, choices=Purpose.values)
     before: Any = None
 
@@ -74,7 +74,7 @@ class FilesView(ApiView):
             return answer
         self.digest = _digest(row.sha256, row.filename, form)
         try:
-            return self._kept(request, row)
+            return self._create_once(request, row)
         finally:
             if row.stored_at is None:
                 storage.discard(row)
@@ -90,7 +90,7 @@ class FilesView(ApiView):
         )
 
     @once
-    def _kept(self, request: Request, row: File) -> HttpResponseBase:
+    def _create_once(self, request: Request, row: File) -> HttpResponseBase:
         return self.answer(wire.file_object(keep_file(self.principal, row)))
 
 
@@ -112,7 +112,7 @@ class FileView(ApiView):
     def delete(self, request: Request, file_id: str) -> Response:
         """Delete it, also from every vector store."""
         delete_file(self.principal, file_id)
-        return self.answer({**wire.deleted(file_id, "file"), "object": "file"})
+        return self.answer({**wire.render_deleted(file_id, "file"), "object": "file"})
 
 
 class FileContentView(ApiView):

@@ -14,8 +14,8 @@ from chat.actions.appending import ROLES
 from chat.actions.fields import clean_id, row_named
 from chat.actions.messages import add_message, delete_message, update_message
 from chat.api.base import ApiView
-from chat.api.fields import Checked, Choice, Input, Text
-from chat.api.pages import Listed, PageQuery
+from chat.api.fields import Choice, Input, RawValue, Text
+from chat.api.pages import PageQuery, PaginatedQuery
 from chat.api.threads import own_thread
 from chat.models import Message
 from tenants.authentication import Principal
@@ -27,15 +27,15 @@ class NewMessage(Input):
     """What a message is made of."""
 
     role = Choice(choices=ROLES)
-    content = Checked()
-    attachments = Checked(required=False, allow_null=True)
-    metadata = Checked(required=False, allow_null=True)
+    content = RawValue()
+    attachments = RawValue(required=False, allow_null=True)
+    metadata = RawValue(required=False, allow_null=True)
 
 
 class MessageChange(Input):
     """What may be changed of a message."""
 
-    metadata = Checked(required=False, allow_null=True)
+    metadata = RawValue(required=False, allow_null=True)
 
 
 class MessagesQuery(PageQuery):
@@ -44,7 +44,7 @@ class MessagesQuery(PageQuery):
     run_id = Text(required=False)
 
 
-@Listed
+@PaginatedQuery
 def messages_of(*, thread_id: Any, run_id: Any = None) -> QuerySet[Message]:
     """Return the messages of a thread, or those that a run wrote in it."""
     rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
@@ -101,4 +101,4 @@ class MessageView(ApiView):
     def delete(self, request: Request, thread_id: str, message_id: str) -> Response:
         """Delete it."""
         delete_message(self.principal, thread_id, message_id)
-        return self.answer(wire.deleted(message_id, "thread.message"))
+        return self.answer(wire.render_deleted(message_id, "thread.message"))

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from chat.api.base import ApiView
 from chat.conf import conf
 from chat.errors import NotFound
-from chat.runs.engine.model_catalog import OfferedModel, offered_models
+from chat.runs.engine.model_catalog import OfferedModel, list_offered_models
 
 
 class OfferedModels(ApiView):
@@ -22,7 +22,7 @@ class OfferedModels(ApiView):
     def offered(self) -> list[OfferedModel]:
         """Read them."""
         with transaction.atomic():
-            return offered_models()
+            return list_offered_models()
 
     def model_object(self, model: OfferedModel) -> dict[str, Any]:
         """Return the `model` object."""
@@ -42,7 +42,7 @@ class ModelsView(OfferedModels):
 
     def get(self, request: Request) -> Response:
         """List them all: there is no second page."""
-        data = [self.model_object(one) for one in self.offered()]
+        data = [self.model_object(item) for item in self.offered()]
         return Response({"object": "list", "data": data})
 
 
@@ -51,7 +51,7 @@ class ModelView(OfferedModels):
 
     def get(self, request: Request, model: str) -> Response:
         """Retrieve it."""
-        for one in self.offered():
-            if one.name == model:
-                return Response(self.model_object(one))
+        for item in self.offered():
+            if item.name == model:
+                return Response(self.model_object(item))
         raise NotFound(f"The model '{model[:256]}' does not exist.", param="model")

@@ -11,9 +11,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from chat.actions.fields import row_named
-from chat.api.fields import Choice, Input, Text, WholeNumber
+from chat.api.fields import Choice, Input, StrictInteger, Text
 from chat.errors import InvalidInput
-from tenants.compiled_queries import Written
+from tenants.compiled_queries import CompiledQuery
 
 MOST = 100
 CURSORS = ("after", "before")
@@ -21,7 +21,7 @@ _DIGITS = re.compile(r"-?[0-9]{1,9}\Z")
 _NUL_OR_SURROGATE = re.compile("[\x00\ud800-\udfff\ufffd]")
 
 
-class QueryNumber(WholeNumber):
+class QueryNumber(StrictInteger):
     """A whole number as a query parameter spells it."""
 
     def to_internal_value(self, data: Any) -> int:
@@ -52,7 +52,7 @@ def query_values(request: HttpRequest) -> dict[str, str]:
     return {name: str(value) for name, value in request.GET.items()}
 
 
-class Listed:
+class PaginatedQuery:
     """Decorates what builds the rows of a list that is often asked for.
 
     The SQL of its pages is compiled once (see `tenants.compiled_queries`) for each limit and
@@ -61,11 +61,11 @@ class Listed:
 
     def __init__(self, rows: Callable[..., QuerySet[Any]]) -> None:
         self.rows = rows
-        self.pages = Written(self._page)
+        self.pages = CompiledQuery(self._page)
 
-    def of(self, **values: Any) -> Asked:
+    def of(self, **values: Any) -> PreparedPage:
         """Return the list for these values, as `read_page` takes it."""
-        return Asked(listed=self, values=values)
+        return PreparedPage(listed=self, values=values)
 
     def _page(self, *shape: Any, **given: Any) -> QuerySet[Any]:
         places = {name: given.pop(name) for name in list(given) if name.startswith(CURSORS)}
@@ -73,14 +73,14 @@ class Listed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PreparedPage:
     """A list for certain values."""
 
-    listed: Listed
+    listed: PaginatedQuery
     values: dict[str, Any]
 
 
-Rows = QuerySet[Any] | Asked
+Rows = QuerySet[Any] | PreparedPage
 
 
 def read_page(
@@ -101,12 +101,12 @@ def read_page(
     places: dict[str, Any] = {}
     for name in CURSORS:
         if query.get(name):
-            among = rows.listed.rows(**rows.values) if isinstance(rows, Asked) else rows
+            among = rows.listed.rows(**rows.values) if isinstance(rows, PreparedPage) else rows
             place = _place(among, query[name], param=name, prefix=prefix, by=by, key=key)
             places |= {f"{name}_{column}": value for column, value in zip(by, place, strict=True)}
     backwards = bool(query.get("before")) and not query.get("after")
     shape = tuple(by), descending, backwards, query["limit"] + 1
-    if isinstance(rows, Asked):
+    if isinstance(rows, PreparedPage):
         found = rows.listed.pages.read(*shape, **places, **rows.values)
     else:
         found = list(_page_of(rows, *shape, **places))

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @cache
-def published() -> dict[str, Any]:
+def load_reference() -> dict[str, Any]:
     """Return the data file, its "nullable" in the words of JSON Schema, as OpenAPI 3.1 has it."""
     found: dict[str, Any] = _may_be_null(
         json.loads(Path(__file__).with_name("published.json").read_text())

@@ -19,8 +19,8 @@ from chat.actions.runs import cancel_run, update_run
 from chat.api import events
 from chat.api.base import ApiView
 from chat.api.events import Place
-from chat.api.fields import Checked, Choice, Flag, Input, Text
-from chat.api.pages import Listed, PageQuery
+from chat.api.fields import Choice, Input, RawValue, StrictBoolean, Text
+from chat.api.pages import PageQuery, PaginatedQuery
 from chat.api.streams import Beginning, EventStream, check_room
 from chat.api.threads import own_thread
 from chat.errors import InvalidInput
@@ -32,7 +32,7 @@ from chat.runs.state.recovery import is_overdue
 from chat.tools import registry
 from tenants import clock
 from tenants.authentication import Principal
-from tenants.compiled_queries import Written
+from tenants.compiled_queries import CompiledQuery
 
 EVENT_HEADER = "Last-Event-ID"
 INCLUDABLE = "step_details.tool_calls[*].file_search.results[*].content"
@@ -68,43 +68,43 @@ class RunOptionsInput(Input):
     """What a program may set on a run; the action knows the limits."""
 
     assistant_id = Text()
-    model = Checked(required=False, allow_null=True)
-    instructions = Checked(required=False, allow_null=True)
-    tools = Checked(required=False, allow_null=True)
-    metadata = Checked(required=False, allow_null=True)
-    temperature = Checked(required=False, allow_null=True)
-    top_p = Checked(required=False, allow_null=True)
-    reasoning_effort = Checked(required=False, allow_null=True)
-    response_format = Checked(required=False, allow_null=True)
-    max_prompt_tokens = Checked(required=False, allow_null=True)
-    max_completion_tokens = Checked(required=False, allow_null=True)
-    truncation_strategy = Checked(required=False, allow_null=True)
-    tool_choice = Checked(required=False, allow_null=True)
-    parallel_tool_calls = Checked(required=False, allow_null=True)
-    stream = Flag(required=False, allow_null=True)
+    model = RawValue(required=False, allow_null=True)
+    instructions = RawValue(required=False, allow_null=True)
+    tools = RawValue(required=False, allow_null=True)
+    metadata = RawValue(required=False, allow_null=True)
+    temperature = RawValue(required=False, allow_null=True)
+    top_p = RawValue(required=False, allow_null=True)
+    reasoning_effort = RawValue(required=False, allow_null=True)
+    response_format = RawValue(required=False, allow_null=True)
+    max_prompt_tokens = RawValue(required=False, allow_null=True)
+    max_completion_tokens = RawValue(required=False, allow_null=True)
+    truncation_strategy = RawValue(required=False, allow_null=True)
+    tool_choice = RawValue(required=False, allow_null=True)
+    parallel_tool_calls = RawValue(required=False, allow_null=True)
+    stream = StrictBoolean(required=False, allow_null=True)
 
 
 class RunInput(RunOptionsInput):
     """The body of a new run."""
 
-    additional_instructions = Checked(required=False, allow_null=True)
-    additional_messages = Checked(required=False, allow_null=True)
+    additional_instructions = RawValue(required=False, allow_null=True)
+    additional_messages = RawValue(required=False, allow_null=True)
     busy = Choice(required=False, allow_null=True, choices=BusyPolicy.values)
 
 
 class FirstThreadInput(Input):
     """The thread that a run begins with."""
 
-    messages = Checked(required=False, allow_null=True)
-    metadata = Checked(required=False, allow_null=True)
-    tool_resources = Checked(required=False, allow_null=True)
+    messages = RawValue(required=False, allow_null=True)
+    metadata = RawValue(required=False, allow_null=True)
+    tool_resources = RawValue(required=False, allow_null=True)
 
 
 class ThreadAndRunInput(RunOptionsInput):
     """The body of a new thread with a run."""
 
     thread = FirstThreadInput(required=False, allow_null=True)
-    tool_resources = Checked(required=False, allow_null=True)
+    tool_resources = RawValue(required=False, allow_null=True)
 
 
 class ToolOutputInput(Input):
@@ -118,13 +118,13 @@ class ToolOutputsInput(Input):
     """The body that answers everything a run waits for."""
 
     tool_outputs = ToolOutputInput(many=True)
-    stream = Flag(required=False, allow_null=True)
+    stream = StrictBoolean(required=False, allow_null=True)
 
 
 class RunChange(Input):
     """What may be changed of a run."""
 
-    metadata = Checked(required=False, allow_null=True)
+    metadata = RawValue(required=False, allow_null=True)
 
 
 def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
@@ -153,20 +153,20 @@ def clean_ids(thread_id: str, run_id: str) -> tuple[str, str]:
     )
 
 
-@Listed
+@PaginatedQuery
 def runs_of(*, principal: Any, thread_id: Any) -> QuerySet[Run]:
     """Return the runs of a thread of the principal, each with its cost."""
     runs = Run.objects.for_principal(principal).select_related("assistant")
     return with_cost(runs.filter(thread_id=thread_id))
 
 
-@Written
+@CompiledQuery
 def run_by_id(*, principal: Any, thread_id: Any, run_id: Any) -> QuerySet[Run]:
     """Return the run of a thread of the principal with this id, if there is one."""
     return runs_of.rows(principal=principal, thread_id=thread_id).filter(pk=run_id)
 
 
-def rendered(run: Any) -> dict[str, Any]:
+def render_run(run: Any) -> dict[str, Any]:
     """Return the run object with what it waits for and what it cost; call it in a transaction."""
     if run.status != RunStatus.REQUIRES_ACTION:
         return wire.run_object(run, cost=run.cost)
@@ -188,12 +188,12 @@ class RunsView(ApiView):
             def render(run: Any) -> dict[str, Any]:
                 if run.is_active and is_overdue(run.expires_at):
                     overdue.append(run.thread_id)
-                return rendered(run)
+                return render_run(run)
 
             page = self.page(runs, render, query=query, prefix="run_")
             if overdue:
                 end_overdue_run(self.principal.tenant_id, overdue[0])
-                page = self.page(runs, rendered, query=query, prefix="run_")
+                page = self.page(runs, render_run, query=query, prefix="run_")
             return page
 
     def post(self, request: Request, thread_id: str) -> HttpResponseBase:
@@ -242,7 +242,7 @@ class RunView(ApiView):
             run = read_run(self.principal, thread_id, run_id)
             young = clock.now() - run.created_at < timedelta(seconds=5)
             poll_after = None if run.ended_at else 200 if young else 1000
-            return self.answer(rendered(run), poll_after=poll_after)
+            return self.answer(render_run(run), poll_after=poll_after)
 
     def post(self, request: Request, thread_id: str, run_id: str) -> Response:
         """Change its metadata."""
@@ -250,7 +250,7 @@ class RunView(ApiView):
         thread_id, run_id = clean_ids(thread_id, run_id)
         update_run(self.principal, run_id, thread_id=thread_id, metadata=given.get("metadata"))
         with transaction.atomic():
-            return self.answer(rendered(read_run(self.principal, thread_id, run_id)))
+            return self.answer(render_run(read_run(self.principal, thread_id, run_id)))
 
 
 class CancelRunView(ApiView):
@@ -271,7 +271,7 @@ class SubmitToolOutputsView(ApiView):
         """Go on with the run."""
         with_ids = wants_ids(self.query(StreamQuery))
         given = self.input(ToolOutputsInput)
-        outputs = {one["tool_call_id"]: one["output"] for one in given["tool_outputs"]}
+        outputs = {item["tool_call_id"]: item["output"] for item in given["tool_outputs"]}
         if len(outputs) != len(given["tool_outputs"]):
             raise InvalidInput("A call is answered twice.", param="tool_outputs")
         if given.get("stream"):
@@ -310,7 +310,7 @@ class EventsView(ApiView):
         check_room(self.principal)
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
-            found = rendered(run)
+            found = render_run(run)
         prelude = events.prelude_after(at)
         beginning = Beginning(
             run=found, at=at, prelude=prelude, with_content=with_content, with_ids=True

@@ -12,10 +12,10 @@ from typing import Any
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
-from chat.api.differences import patched
+from chat.api.differences import apply_overrides
 from chat.api.extensions import EVENT_IDS, EXTENSIONS, Operation, text_parameter
 from chat.api.idempotency import KEY_HEADER, RETRIED_WITHIN, RETRY_HEADER
-from chat.api.published import published, ref
+from chat.api.published import load_reference, ref
 from tenants.actions.external import USER_HEADER
 
 # Operations that answer with a stream of events where the body says `stream: true`.
@@ -45,7 +45,7 @@ ETAG = {
 }
 
 
-class Described(AutoSchema):
+class ViewSchema(AutoSchema):
     """Describes a view by the published operation at its address, or by the extension there."""
 
     def get_operation(
@@ -53,7 +53,7 @@ class Described(AutoSchema):
     ) -> Operation | None:
         """Return the operation; KeyError for a route that nobody described."""
         at, verb = path.removeprefix("/v1"), method.lower()
-        known = published()["paths"].get(at, {}).get(verb) or EXTENSIONS[at][verb]
+        known = load_reference()["paths"].get(at, {}).get(verb) or EXTENSIONS[at][verb]
         operation = {"tags": ["Assistants"], **known}
         streamed = [EVENT_IDS] if known["operationId"] in STREAMING else []
         matched = [IF_MATCH] if known["operationId"] in CHANGING_VERSIONS else []
@@ -131,7 +131,7 @@ def description() -> dict[str, Any]:
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
     made: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
     made["components"] = {
-        "schemas": patched(published()["components"]["schemas"]),
+        "schemas": apply_overrides(load_reference()["components"]["schemas"]),
         "securitySchemes": {"ApiKeyAuth": {"type": "http", "scheme": "bearer"}},
     }
     made["security"] = [{"ApiKeyAuth": []}]

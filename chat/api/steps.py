@@ -28,7 +28,7 @@ def steps_of(run: Run) -> Any:
     return RunStep.objects.filter(run=run).prefetch_related(Prefetch("calls", queryset=calls))
 
 
-def rendered(step: RunStep, run: Run, *, with_content: bool) -> dict[str, Any]:
+def render_step(step: RunStep, run: Run, *, with_content: bool) -> dict[str, Any]:
     """Return the step object."""
     calls = list(step.calls.all())
     return wire.step_object(
@@ -47,7 +47,7 @@ class StepsView(ApiView):
             run = read_run(self.principal, thread_id, run_id)
             return self.page(
                 steps_of(run),
-                lambda step: rendered(step, run, with_content=with_content),
+                lambda step: render_step(step, run, with_content=with_content),
                 query=query,
                 prefix="step_",
                 by=("index",),
@@ -63,4 +63,4 @@ class StepView(ApiView):
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
             step = row_named(steps_of(run), step_id, param="step_id", prefix="step_")
-            return self.answer(rendered(step, run, with_content=with_content))
+            return self.answer(render_step(step, run, with_content=with_content))

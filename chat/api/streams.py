@@ -22,7 +22,7 @@ from chat.api.events import Place, Sequencer
 from chat.conf import conf
 from chat.errors import ChatError, NotFound
 from chat.models import Run, ToolCall
-from chat.runs.delivery.revocation import Watched
+from chat.runs.delivery.revocation import Connection
 from chat.runs.engine.subscribe import Reader, follow
 from chat.runs.engine.worker import worker
 from chat.runs.events import Entry
@@ -88,12 +88,12 @@ def check_room(principal: Principal) -> None:
     Raises:
         TooManyStreams: when it may not.
     """
-    key, member = _counted(principal)
+    key, member = _get_counter_keys(principal)
     if _open[key] >= conf.api_streams_per_key or _open[member] >= conf.api_streams_per_member:
         raise TooManyStreams()
 
 
-def _counted(principal: Principal) -> tuple[UUID, UUID]:
+def _get_counter_keys(principal: Principal) -> tuple[UUID, UUID]:
     """Return whose open streams are counted: the key, and the member whose key it is."""
     assert principal.key is not None
     return principal.key.pk, principal.key.membership_id
@@ -212,9 +212,9 @@ class Access:
 
 @contextmanager
 def _watching(principal: Principal) -> Iterator[Access]:
-    access, counted = Access(), _counted(principal)
+    access, counted = Access(), _get_counter_keys(principal)
     unwatch = worker.watch(
-        Watched(
+        Connection(
             membership=principal.membership_id,
             key=counted[0],
             sign_in=None,
@@ -229,6 +229,6 @@ def _watching(principal: Principal) -> Iterator[Access]:
         access.patience.close()
         unwatch()
         _open.subtract(counted)
-        for one in counted:
-            if not _open[one]:
-                del _open[one]
+        for item in counted:
+            if not _open[item]:
+                del _open[item]

@@ -13,8 +13,8 @@ from chat.actions.appending import COPIED_AT_ONCE
 from chat.actions.fields import clean_id, not_found
 from chat.actions.threads import copy_thread, create_thread, delete_thread, update_thread
 from chat.api.base import ApiView
-from chat.api.fields import Checked, Input, Text
-from chat.api.pages import Listed, PageQuery, Rows
+from chat.api.fields import Input, RawValue, Text
+from chat.api.pages import PageQuery, PaginatedQuery, Rows
 from chat.models import Thread
 from chat.models.threads import ThreadQuerySet, thread_by_id
 from tenants.authentication import Principal
@@ -25,14 +25,14 @@ SEARCH_CHARACTERS = 200
 class ThreadChange(Input):
     """What may be changed of a thread."""
 
-    metadata = Checked(required=False, allow_null=True)
-    tool_resources = Checked(required=False, allow_null=True)
+    metadata = RawValue(required=False, allow_null=True)
+    tool_resources = RawValue(required=False, allow_null=True)
 
 
 class NewThread(ThreadChange):
     """What a thread is made of."""
 
-    messages = Checked(required=False, allow_null=True)
+    messages = RawValue(required=False, allow_null=True)
 
 
 class ThreadsQuery(PageQuery):
@@ -55,7 +55,7 @@ def own_thread(principal: Principal, thread_id: str) -> Thread:
     return thread
 
 
-@Listed
+@PaginatedQuery
 def threads_of(*, principal: Any) -> ThreadQuerySet:
     """Return the principal's own threads."""
     rows: ThreadQuerySet = Thread.objects.for_principal(principal)
@@ -99,7 +99,7 @@ class ThreadView(ApiView):
     def delete(self, request: Request, thread_id: str) -> Response:
         """Delete it: gone here at once, erased when the page's undo is over."""
         delete_thread(self.principal, thread_id)
-        return self.answer(wire.deleted(thread_id, "thread"))
+        return self.answer(wire.render_deleted(thread_id, "thread"))
 
 
 class ThreadCopyView(ApiView):

@@ -20,7 +20,7 @@ from chat.actions.uploads import (
     receive_part,
 )
 from chat.api.base import ApiView
-from chat.api.fields import Checked, Input, Text, WholeNumber
+from chat.api.fields import Input, RawValue, StrictInteger, Text
 from chat.api.idempotency import find_answer, is_repeat, once
 from chat.errors import UploadEnded
 from chat.form_input import read_form
@@ -33,15 +33,15 @@ class NewUpload(Input):
 
     filename = Text()
     purpose = Text()
-    bytes = WholeNumber(min_value=1)
+    bytes = StrictInteger(min_value=1)
     mime_type = Text()
-    expires_after = Checked(required=False, allow_null=True)
+    expires_after = RawValue(required=False, allow_null=True)
 
 
 class Completion(Input):
     """The parts of an upload in their order."""
 
-    part_ids = Checked()
+    part_ids = RawValue()
     md5 = Text(required=False, allow_null=True)
 
 
@@ -81,10 +81,10 @@ class PartsView(ApiView):
             if (answer := find_answer(self)) is None:
                 raise
             return answer
-        return self._kept(request, part)
+        return self._create_once(request, part)
 
     @once
-    def _kept(self, request: Request, part: UploadPart) -> HttpResponseBase:
+    def _create_once(self, request: Request, part: UploadPart) -> HttpResponseBase:
         return self.answer(wire.upload_part_object(keep_part(self.principal, part)))
 
 
@@ -102,13 +102,15 @@ class CompleteUploadView(ApiView):
             # One that is complete already may have been completed by this very request.
             row = join_parts(self.principal, upload_id, **body)
         try:
-            return self._kept(request, upload_id, row)
+            return self._complete_once(request, upload_id, row)
         finally:
             if row is not None and row.stored_at is None:
                 storage.discard(row)
 
     @once
-    def _kept(self, request: Request, upload_id: str, row: File | None) -> HttpResponseBase:
+    def _complete_once(
+        self, request: Request, upload_id: str, row: File | None
+    ) -> HttpResponseBase:
         if row is None:
             raise UploadEnded()
         upload = complete_upload(self.principal, upload_id, row)

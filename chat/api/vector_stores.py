@@ -31,53 +31,53 @@ from chat.actions.stores import (
 )
 from chat.api import pages
 from chat.api.base import ApiView
-from chat.api.fields import Checked, Choice, Flag, Input, Number, WholeNumber
+from chat.api.fields import Choice, Input, Number, RawValue, StrictBoolean, StrictInteger
 from chat.api.pages import PageQuery
 from chat.errors import StoreExpired
 from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
 
 POLL_AFTER_MS = 500
-MOST_RESULTS, DEFAULT_RESULTS = 50, 10
+MAX_RESULTS, DEFAULT_RESULTS = 50, 10
 RANKERS = ("none", "auto", "default-2024-11-15")
 
 
 class StoreChange(Input):
     """What may be changed of a store."""
 
-    name = Checked(required=False, allow_null=True)
-    expires_after = Checked(required=False, allow_null=True)
-    metadata = Checked(required=False, allow_null=True)
+    name = RawValue(required=False, allow_null=True)
+    expires_after = RawValue(required=False, allow_null=True)
+    metadata = RawValue(required=False, allow_null=True)
 
 
 class NewStore(StoreChange):
     """What a store is made of."""
 
-    description = Checked(required=False, allow_null=True)
-    file_ids = Checked(required=False, allow_null=True)
-    chunking_strategy = Checked(required=False, allow_null=True)
+    description = RawValue(required=False, allow_null=True)
+    file_ids = RawValue(required=False, allow_null=True)
+    chunking_strategy = RawValue(required=False, allow_null=True)
 
 
 class NewStoreFile(Input):
     """A file that is put into a store."""
 
-    file_id = Checked()
-    attributes = Checked(required=False, allow_null=True)
-    chunking_strategy = Checked(required=False, allow_null=True)
+    file_id = RawValue()
+    attributes = RawValue(required=False, allow_null=True)
+    chunking_strategy = RawValue(required=False, allow_null=True)
 
 
 class StoreFileChange(Input):
     """What may be changed of a file in a store."""
 
-    attributes = Checked(allow_null=True)
+    attributes = RawValue(allow_null=True)
 
 
 class NewBatch(Input):
     """Files that are put into a store together."""
 
-    file_ids = Checked(required=False, allow_null=True)
-    files = Checked(required=False, allow_null=True)
-    attributes = Checked(required=False, allow_null=True)
-    chunking_strategy = Checked(required=False, allow_null=True)
+    file_ids = RawValue(required=False, allow_null=True)
+    files = RawValue(required=False, allow_null=True)
+    attributes = RawValue(required=False, allow_null=True)
+    chunking_strategy = RawValue(required=False, allow_null=True)
 
 
 class Ranking(Input):
@@ -90,10 +90,10 @@ class Ranking(Input):
 class NewSearch(Input):
     """A search."""
 
-    query = Checked()
-    rewrite_query = Flag(required=False)
-    max_num_results = WholeNumber(default=DEFAULT_RESULTS, min_value=1, max_value=MOST_RESULTS)
-    filters = Checked(required=False, allow_null=True)
+    query = RawValue()
+    rewrite_query = StrictBoolean(required=False)
+    max_num_results = StrictInteger(default=DEFAULT_RESULTS, min_value=1, max_value=MAX_RESULTS)
+    filters = RawValue(required=False, allow_null=True)
     ranking_options = Ranking(required=False)
 
 
@@ -179,7 +179,7 @@ class VectorStoreView(ApiView):
     def delete(self, request: Request, vector_store_id: str) -> Response:
         """Delete it; its files stay."""
         delete_store(self.principal, vector_store_id)
-        return self.answer(wire.deleted(vector_store_id, "vector_store"))
+        return self.answer(wire.render_deleted(vector_store_id, "vector_store"))
 
 
 class StoreFilesView(StoreFilesPage):
@@ -212,7 +212,7 @@ class StoreFileView(StoreFilesPage):
     def delete(self, request: Request, vector_store_id: str, file_id: str) -> Response:
         """Take it out; the file stays."""
         remove_store_file(self.principal, vector_store_id, file_id)
-        return self.answer(wire.deleted(file_id, "vector_store.file"))
+        return self.answer(wire.render_deleted(file_id, "vector_store.file"))
 
 
 class StoreFileContentView(ApiView):
@@ -288,11 +288,11 @@ class SearchView(ApiView):
         )
         data = [
             wire.search_result_object(
-                one.chunk.store_file,
-                filename=one.filename,
-                score=min(one.score, 1.0),
-                text=one.chunk.text,
+                result.chunk.store_file,
+                filename=result.filename,
+                score=min(result.score, 1.0),
+                text=result.chunk.text,
             )
-            for one in results.found
+            for result in results.found
         ]
         return self.answer(wire.search_results_object(results.questions, data))

@@ -38,14 +38,14 @@ def from_version1(body: Body) -> Body:
 def _message(message: Any, place: str) -> Any:
     if not isinstance(message, dict) or "file_ids" not in message:
         return message
-    file_ids = _taken(message, place, beside="attachments")
+    file_ids = _pop_file_ids(message, place, beside="attachments")
     rest = {name: value for name, value in message.items() if name != "file_ids"}
     tools = [{"type": "file_search"}]
-    return {**rest, "attachments": [{"file_id": one, "tools": tools} for one in file_ids]}
+    return {**rest, "attachments": [{"file_id": item, "tools": tools} for item in file_ids]}
 
 
 def _assistant(body: Body) -> Body:
-    file_ids = _taken(body, "", beside="tool_resources")
+    file_ids = _pop_file_ids(body, "", beside="tool_resources")
     rest = {name: value for name, value in body.items() if name != "file_ids"}
     types = {tool.get("type") for tool in rest.get("tools") or () if isinstance(tool, dict)}
     resources: Body = dict(_NO_FILES)
@@ -57,7 +57,7 @@ def _assistant(body: Body) -> Body:
     return {**rest, "tool_resources": resources}
 
 
-def _taken(body: Body, place: str, *, beside: str) -> list[Any]:
+def _pop_file_ids(body: Body, place: str, *, beside: str) -> list[Any]:
     if body.get(beside):
         raise InvalidInput(f"'file_ids' and '{beside}' say the same.", param=f"{place}file_ids")
     file_ids = body["file_ids"] or []

@@ -13,9 +13,9 @@ from rest_framework.response import Response
 from chat import wire
 from chat.actions.assistant_files import add_assistant_file, files_of, remove_assistant_file
 from chat.actions.fields import row_named
-from chat.api.assistants import seen_assistant
+from chat.api.assistants import get_visible_assistant
 from chat.api.base import ApiView
-from chat.api.fields import Checked, Input
+from chat.api.fields import Input, RawValue
 from chat.api.messages import own_message
 from chat.api.pages import PageQuery
 from chat.models import File, Message
@@ -24,7 +24,7 @@ from chat.models import File, Message
 class NewAssistantFile(Input):
     """A file that an assistant is given."""
 
-    file_id = Checked()
+    file_id = RawValue()
 
 
 def file_named(rows: QuerySet[File], file_id: str) -> File:
@@ -41,8 +41,8 @@ class AssistantFilesView(ApiView):
         """List them."""
         query = self.query(PageQuery)
         with transaction.atomic():
-            rows = files_of(seen_assistant(self.principal, assistant_id))
-            render = _rendered(wire.assistant_file_object, assistant_id)
+            rows = files_of(get_visible_assistant(self.principal, assistant_id))
+            render = _build_renderer(wire.assistant_file_object, assistant_id)
             return self.page(rows, render, query=query, prefix="file-")
 
     def post(self, request: Request, assistant_id: str) -> Response:
@@ -60,14 +60,14 @@ class AssistantFileView(ApiView):
     def get(self, request: Request, assistant_id: str, file_id: str) -> Response:
         """Retrieve it."""
         with transaction.atomic():
-            assistant = seen_assistant(self.principal, assistant_id)
+            assistant = get_visible_assistant(self.principal, assistant_id)
             file = file_named(files_of(assistant), file_id)
         return self.answer(wire.assistant_file_object(file, assistant_id))
 
     def delete(self, request: Request, assistant_id: str, file_id: str) -> Response:
         """Take it from the assistant; the file stays."""
         remove_assistant_file(self.principal, assistant_id, file_id)
-        return self.answer(wire.deleted(file_id, "assistant.file"))
+        return self.answer(wire.render_deleted(file_id, "assistant.file"))
 
 
 class MessageFilesApiView(ApiView):
@@ -75,7 +75,7 @@ class MessageFilesApiView(ApiView):
 
     def files(self, message: Message) -> QuerySet[File]:
         """Return those that are still there; call it in a transaction."""
-        ids = [one["file_id"] for one in message.attachments]
+        ids = [attachment["file_id"] for attachment in message.attachments]
         found: QuerySet[File] = File.objects.for_principal(self.principal).filter(pk__in=ids)
         return found
 
@@ -88,7 +88,7 @@ class MessageFilesView(MessageFilesApiView):
         query = self.query(PageQuery)
         with transaction.atomic():
             rows = self.files(own_message(self.principal, thread_id, message_id))
-            render = _rendered(wire.message_file_object, message_id)
+            render = _build_renderer(wire.message_file_object, message_id)
             return self.page(rows, render, query=query, prefix="file-")
 
 
@@ -103,7 +103,7 @@ class MessageFileView(MessageFilesApiView):
         return self.answer(wire.message_file_object(file, message_id))
 
 
-def _rendered(
+def _build_renderer(
     render: Callable[[File, str], wire.WireObject], owner_id: str
 ) -> Callable[[File], dict[str, Any]]:
     return lambda file: render(file, owner_id)

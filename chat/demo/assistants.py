@@ -38,7 +38,7 @@ WRITER_INSTRUCTIONS = (
 )
 
 
-def wanted_assistants(company: str) -> list[dict[str, Any]]:
+def list_assistant_fields(company: str) -> list[dict[str, Any]]:
     """Return the fields of each assistant a company should have, the default one last.
 
     Those on a real model server are there only where one is connected.
@@ -71,7 +71,7 @@ def make_assistants(principal: Principal, *, made_before: Collection[str]) -> No
 
     `made_before` are names that an admin may have changed or deleted since.
     """
-    wanted = wanted_assistants(principal.tenant.name)
+    wanted = list_assistant_fields(principal.tenant.name)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         taken = {*made_before, *Assistant.objects.values_list("name", flat=True)}
         for fields in wanted:

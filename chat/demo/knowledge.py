@@ -45,7 +45,9 @@ def equip_desks(principal: Principal, names: Collection[str]) -> None:
     store = _collection(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         desks = Assistant.objects.for_principal(principal).filter(name__in={*DESKS} & {*names})
-        found = [] if store is None else [(one.pk, _equipped(one, store.pk)) for one in desks]
+        found = (
+            [] if store is None else [(desk.pk, _add_knowledge(desk, store.pk)) for desk in desks]
+        )
     for desk_id, fields in found:
         update_assistant(principal, desk_id, **fields)
 
@@ -69,7 +71,7 @@ def _file(principal: Principal, path: Path) -> str:
     return str(found.pk)
 
 
-def _equipped(desk: Assistant, store_id: str) -> dict[str, Any]:
+def _add_knowledge(desk: Assistant, store_id: str) -> dict[str, Any]:
     """Return what changes of a desk that is to search and compute; its own choice stays first."""
     stores = store_ids(desk.tool_resources) or [store_id]
     prompts = list(dict.fromkeys([*desk.suggested_prompts, DOCUMENT_PROMPT]))

@@ -16,7 +16,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 from django.utils import timezone
 
-from chat.demo.assistants import make_assistants, wanted_assistants
+from chat.demo.assistants import list_assistant_fields, make_assistants
 from chat.demo.companies import COMPANIES, DemoCompany, DemoOrder
 from chat.demo.knowledge import equip_desks, make_documents
 from chat.demo.models import Contact, Customer, Order, OrderLine
@@ -61,7 +61,7 @@ def load() -> bool:
     record = _read() or _Record(password=f"outdoor-{secrets.token_hex(5)}")
     ids = {company.slug: _tenant_id(company.slug) for company in COMPANIES}
     present = {slug: str(found) for slug, found in ids.items() if found is not None}
-    names = [fields["name"] for fields in wanted_assistants("")]
+    names = [fields["name"] for fields in list_assistant_fields("")]
     if present != record.companies or len(present) < len(COMPANIES):
         record.companies, record.assistants, record.documents = {}, [], []
     elif set(names) <= set(record.assistants) and len(record.documents) == len(COMPANIES):

@@ -12,8 +12,8 @@ from chat.tools.registry import tool
 
 Status = Literal["placed", "packed", "shipped", "delivered", "cancelled"]
 CURRENCY = "USD"
-MOST_LISTED = 50
-SHORTEST_ADDRESS = 5
+MAX_LISTED = 50
+MIN_ADDRESS_LENGTH = 5
 
 
 @tool(effect=Effect.READ, label=_("Look through the orders"))
@@ -26,7 +26,7 @@ def list_orders(ctx: ToolContext, status: Status | None = None) -> dict[str, Any
     orders = Order.objects.for_principal(ctx.principal).order_by("-number")
     if status is not None:
         orders = orders.filter(status=status)
-    found = list(orders[: MOST_LISTED + 1])
+    found = list(orders[: MAX_LISTED + 1])
     shown = [
         {
             "order_number": order.number,
@@ -34,9 +34,9 @@ def list_orders(ctx: ToolContext, status: Status | None = None) -> dict[str, Any
             "ordered_on": order.ordered_on,
             "expected_delivery": order.expected_on,
         }
-        for order in found[:MOST_LISTED]
+        for order in found[:MAX_LISTED]
     ]
-    return {"orders": shown, "has_more": len(found) > MOST_LISTED}
+    return {"orders": shown, "has_more": len(found) > MAX_LISTED}
 
 
 @tool(effect=Effect.READ, label=_("Look up an order"))
@@ -47,12 +47,12 @@ def get_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
         order_number: The number of the order, such as 1042.
     """
     order = Order.objects.for_principal(ctx.principal).filter(number=order_number).first()
-    return described(_present(order, order_number))
+    return describe_order(_present(order, order_number))
 
 
 @tool(effect=Effect.WRITE_ONCE, label=_("Change the delivery address"))
 def update_delivery_address(
-    ctx: ToolContext, order_number: int, address: Annotated[str, Limits(SHORTEST_ADDRESS, 200)]
+    ctx: ToolContext, order_number: int, address: Annotated[str, Limits(MIN_ADDRESS_LENGTH, 200)]
 ) -> dict[str, Any]:
     """Change where an order is delivered to, as long as it has not been shipped.
 
@@ -61,12 +61,12 @@ def update_delivery_address(
         address: The whole new address: street and number, town, postcode.
     """
     whole = " ".join(address.split())
-    if len(whole) < SHORTEST_ADDRESS:
+    if len(whole) < MIN_ADDRESS_LENGTH:
         raise ToolError("invalid_arguments", "This is not a whole address")
     order = _changeable(ctx, order_number)
     order.delivery_address = whole
     order.save(update_fields=["delivery_address"])
-    return described(order)
+    return describe_order(order)
 
 
 @tool(effect=Effect.DESTRUCTIVE, label=_("Cancel an order"))
@@ -80,10 +80,10 @@ def cancel_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
     order.status = OrderStatus.CANCELLED
     order.expected_on = None
     order.save(update_fields=["status", "expected_on"])
-    return described(order)
+    return describe_order(order)
 
 
-def described(order: Order) -> dict[str, Any]:
+def describe_order(order: Order) -> dict[str, Any]:
     """Return an order as the model is told of it."""
     lines = list(OrderLine.objects.filter(order=order).order_by("pk"))
     return {

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from tenants.row_level_security import DOORS, DoorFunction, TenantWall
+from tenants.row_level_security import DOORS, EnableRowLevelSecurity, SecurityDefinerFunction
 
 
 class Migration(migrations.Migration):
     dependencies = [("chat", "0001_tables")]
 
     operations = [
-        TenantWall("assistant"),
-        TenantWall("thread", door_columns=("id", "tenant_id", "deleted_at")),
-        TenantWall("message"),
-        TenantWall("threadmapping"),
-        TenantWall(
+        EnableRowLevelSecurity("assistant"),
+        EnableRowLevelSecurity("thread", door_columns=("id", "tenant_id", "deleted_at")),
+        EnableRowLevelSecurity("message"),
+        EnableRowLevelSecurity("threadmapping"),
+        EnableRowLevelSecurity(
             "run",
             door_columns=(
                 "id",
@@ -29,14 +29,14 @@ class Migration(migrations.Migration):
                 "cancel_requested_at",
             ),
         ),
-        TenantWall("runstep"),
-        TenantWall("toolcall"),
-        TenantWall("usage"),
-        TenantWall("price"),
-        TenantWall("tenantpolicy"),
+        EnableRowLevelSecurity("runstep"),
+        EnableRowLevelSecurity("toolcall"),
+        EnableRowLevelSecurity("usage"),
+        EnableRowLevelSecurity("price"),
+        EnableRowLevelSecurity("tenantpolicy"),
         migrations.RunSQL(f"GRANT SELECT ON chat_process TO {DOORS}", migrations.RunSQL.noop),
         # Runs nobody executes any more, or whose time is over.
-        DoorFunction(
+        SecurityDefinerFunction(
             "lapsed_runs(lapse_seconds double precision, most integer)",
             returns="TABLE (run_id varchar, tenant_id uuid)",
             body="SELECT r.id, r.tenant_id FROM chat_run r "
@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
             "ORDER BY r.expires_at LIMIT most",
         ),
         # One question every two seconds: what of these is over?
-        DoorFunction(
+        SecurityDefinerFunction(
             "watch(memberships uuid[], keys uuid[], sign_ins text[], runs text[])",
             returns="TABLE (kind text, id text, at timestamptz)",
             body="""
@@ -90,7 +90,7 @@ class Migration(migrations.Migration):
             """,
         ),
         # Threads whose undo is over.
-        DoorFunction(
+        SecurityDefinerFunction(
             "deleted_threads(keep_seconds double precision, most integer)",
             returns="TABLE (thread_id varchar, tenant_id uuid)",
             body="SELECT t.id, t.tenant_id FROM chat_thread t WHERE t.deleted_at IS NOT NULL "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from tenants.row_level_security import DoorFunction
+from tenants.row_level_security import SecurityDefinerFunction
 
 # A membership that opens doors: present, its company and account too, and its sponsor's.
 OPEN = """
@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
     dependencies = [("chat", "0003_time_indexes"), ("tenants", "0003_programs")]
 
     operations = [
-        DoorFunction(
+        SecurityDefinerFunction(
             "watch(memberships uuid[], keys uuid[], sign_ins text[], runs text[])",
             returns="TABLE (kind text, id text, at timestamptz)",
             body=f"""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from tenants.row_level_security import DoorFunction
+from tenants.row_level_security import SecurityDefinerFunction
 
 
 class Migration(migrations.Migration):
     dependencies = [("chat", "0006_in_page")]
 
     operations = [
-        DoorFunction(
+        SecurityDefinerFunction(
             "owned_runs(process uuid, known text[])",
             returns="TABLE (run_id varchar, tenant_id uuid)",
             body="SELECT r.id, r.tenant_id FROM chat_run r WHERE r.owner = process "

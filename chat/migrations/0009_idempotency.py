@@ -7,7 +7,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import tenants.constraints
-from tenants.row_level_security import DoorFunction, TenantWall
+from tenants.row_level_security import EnableRowLevelSecurity, SecurityDefinerFunction
 
 
 class Migration(migrations.Migration):
@@ -48,8 +48,8 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        TenantWall("idempotencyrecord", door_columns=("id", "tenant_id", "created_at")),
-        DoorFunction(
+        EnableRowLevelSecurity("idempotencyrecord", door_columns=("id", "tenant_id", "created_at")),
+        SecurityDefinerFunction(
             "old_idempotency_records(keep_seconds double precision, most integer)",
             returns="TABLE (record_id bigint, tenant_id uuid)",
             body="SELECT r.id, r.tenant_id FROM chat_idempotencyrecord r "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-from tenants.row_level_security import DOORS, DoorFunction
+from tenants.row_level_security import DOORS, SecurityDefinerFunction
 
 ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")
 
@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(f"GRANT SELECT (waiting) ON chat_run TO {DOORS}", migrations.RunSQL.noop),
         # What waits for its turn is nobody's to take over: its time has not begun.
-        DoorFunction(
+        SecurityDefinerFunction(
             "lapsed_runs(lapse_seconds double precision, most integer)",
             returns="TABLE (run_id varchar, tenant_id uuid)",
             body="SELECT r.id, r.tenant_id FROM chat_run r "

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from tenants.row_level_security import CURRENT_TENANT_SQL, DoorFunction, TenantWall
+from tenants.row_level_security import (
+    CURRENT_TENANT_SQL,
+    EnableRowLevelSecurity,
+    SecurityDefinerFunction,
+)
 
 # Beyond this many passages with a word of the question, the word tells too little to look at
 # each of them; the passages with all words are looked at in any case.
@@ -19,25 +23,27 @@ class Migration(migrations.Migration):
     dependencies = [("chat", "0011_knowledge")]
 
     operations = [
-        TenantWall(
+        EnableRowLevelSecurity(
             "file",
             door_columns=("id", "tenant_id", "created_at", "stored_at", "expires_at", "deleted_at"),
         ),
-        TenantWall("storageuse"),
-        TenantWall("upload", door_columns=("id", "tenant_id", "status", "expires_at")),
-        TenantWall("uploadpart"),
-        TenantWall("vectorstore", door_columns=("id", "tenant_id", "deleted_at")),
-        TenantWall("filebatch"),
-        TenantWall(
+        EnableRowLevelSecurity("storageuse"),
+        EnableRowLevelSecurity("upload", door_columns=("id", "tenant_id", "status", "expires_at")),
+        EnableRowLevelSecurity("uploadpart"),
+        EnableRowLevelSecurity("vectorstore", door_columns=("id", "tenant_id", "deleted_at")),
+        EnableRowLevelSecurity("filebatch"),
+        EnableRowLevelSecurity(
             "storefile", door_columns=("id", "tenant_id", "status", "created_at", "claimed_at")
         ),
-        TenantWall(
+        EnableRowLevelSecurity(
             "chunk", door_columns=("id", "tenant_id", "store_file_id", "store_ref", "words")
         ),
-        TenantWall("vector", door_columns=("tenant_id", "store_ref", "chunk_id", "direction")),
+        EnableRowLevelSecurity(
+            "vector", door_columns=("tenant_id", "store_ref", "chunk_id", "direction")
+        ),
         # Passages by the words of a question. Scores come from these stores alone: a word
         # counts the more the fewer of their `total` passages have it.
-        DoorFunction(
+        SecurityDefinerFunction(
             "search_words(stores varchar[], question text, files bigint[], total integer, "
             "most integer)",
             returns="TABLE (chunk_id bigint, score double precision)",
@@ -73,7 +79,7 @@ class Migration(migrations.Migration):
             """,  # nosec B608 - the parts are constants
         ),
         # Passages by direction, exactly: every vector of these stores is looked at.
-        DoorFunction(
+        SecurityDefinerFunction(
             "search_vectors(stores varchar[], towards text, files bigint[], most integer)",
             returns="TABLE (chunk_id bigint, score double precision)",
             body=f"""
@@ -89,7 +95,7 @@ class Migration(migrations.Migration):
             """,  # nosec B608 - the parts are constants
         ),
         # Files in stores that nobody reads, or whose reader died.
-        DoorFunction(
+        SecurityDefinerFunction(
             "files_to_index(lapse_seconds double precision, most integer)",
             returns="TABLE (store_file_id bigint, tenant_id uuid)",
             body="SELECT f.id, f.tenant_id FROM chat_storefile f WHERE f.status = 'in_progress' "
@@ -98,7 +104,7 @@ class Migration(migrations.Migration):
             "ORDER BY f.created_at LIMIT most",
         ),
         # Files that never arrived whole, were deleted, or have expired.
-        DoorFunction(
+        SecurityDefinerFunction(
             "files_to_remove(arrive_seconds double precision, most integer)",
             returns="TABLE (file_id varchar, tenant_id uuid)",
             body="SELECT f.id, f.tenant_id FROM chat_file f WHERE f.deleted_at IS NOT NULL "
@@ -106,13 +112,13 @@ class Migration(migrations.Migration):
             "AND f.created_at < now() - make_interval(secs => arrive_seconds)) "
             "ORDER BY f.created_at LIMIT most",
         ),
-        DoorFunction(
+        SecurityDefinerFunction(
             "uploads_to_end(most integer)",
             returns="TABLE (upload_id varchar, tenant_id uuid)",
             body="SELECT u.id, u.tenant_id FROM chat_upload u "
             "WHERE u.status = 'pending' AND u.expires_at < now() ORDER BY u.expires_at LIMIT most",
         ),
-        DoorFunction(
+        SecurityDefinerFunction(
             "stores_to_remove(most integer)",
             returns="TABLE (store_id varchar, tenant_id uuid)",
             body="SELECT s.id, s.tenant_id FROM chat_vectorstore s "

@@ -7,7 +7,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import tenants.constraints
-from tenants.row_level_security import DoorFunction, TenantWall
+from tenants.row_level_security import EnableRowLevelSecurity, SecurityDefinerFunction
 
 # A membership that opens doors: as the watcher's door has it.
 OPEN = """
@@ -95,12 +95,12 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        TenantWall(
+        EnableRowLevelSecurity(
             "codesession",
             door_columns=("id", "tenant_id", "thread_id", "member_id", "state", "expires_at"),
         ),
         # The threads whose state, as a process holds it, somebody may still go on with.
-        DoorFunction(
+        SecurityDefinerFunction(
             "code_sessions_standing(states text[])",
             returns="TABLE (thread_id varchar)",
             body=f"""
@@ -109,7 +109,7 @@ class Migration(migrations.Migration):
             AND EXISTS ({OPEN} c.member_id)
             """,  # nosec B608 - the parts are constants
         ),
-        DoorFunction(
+        SecurityDefinerFunction(
             "code_sessions_to_remove(most integer)",
             returns="TABLE (session_id bigint, tenant_id uuid)",
             body="SELECT c.id, c.tenant_id FROM chat_codesession c WHERE c.expires_at < now() "

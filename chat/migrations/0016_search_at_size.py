@@ -7,7 +7,7 @@ from django.db import migrations, models
 from django.db.models import F, Func
 
 import chat.models.vectors
-from tenants.row_level_security import CURRENT_TENANT_SQL, DOORS, DoorFunction
+from tenants.row_level_security import CURRENT_TENANT_SQL, DOORS, SecurityDefinerFunction
 
 # Beyond this many passages with a word of the question, the word tells too little to look at
 # each of them; where that is true of all its words, passages with two of them are looked at.
@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
         ),
         # Passages by the words of a question. Scores come from these stores alone: a word
         # counts the more the fewer of their `total` passages have it.
-        DoorFunction(
+        SecurityDefinerFunction(
             "search_words(stores varchar[], question text, files bigint[], total integer, "
             "most integer)",
             returns="TABLE (chunk_id bigint, score double precision)",
@@ -100,7 +100,7 @@ class Migration(migrations.Migration):
             """,  # nosec B608 - the parts are constants
         ),
         # Passages by direction: by signs, which an index holds, then exactly.
-        DoorFunction(
+        SecurityDefinerFunction(
             "search_vectors(stores varchar[], towards text, files bigint[], most integer)",
             returns="TABLE (chunk_id bigint, score double precision)",
             body=f"""

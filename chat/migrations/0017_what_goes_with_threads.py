@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-from tenants.row_level_security import DOORS, DoorFunction
+from tenants.row_level_security import DOORS, SecurityDefinerFunction
 
 
 class Migration(migrations.Migration):
@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
             migrations.RunSQL.noop,
         ),
         # Stores whose time is over, and that still hold what was made for searching them.
-        DoorFunction(
+        SecurityDefinerFunction(
             "stores_to_empty(most integer)",
             returns="TABLE (store_id varchar, tenant_id uuid)",
             body="SELECT s.id, s.tenant_id FROM chat_vectorstore s "

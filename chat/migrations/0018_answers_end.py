@@ -8,7 +8,7 @@ from django.db import migrations, models
 from django.db.models.functions import Now
 
 import chat.models.idempotency
-from tenants.row_level_security import DOORS, DoorFunction
+from tenants.row_level_security import DOORS, SecurityDefinerFunction
 
 
 class Migration(migrations.Migration):
@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
             f"GRANT SELECT (expires_at) ON chat_idempotencyrecord TO {DOORS}",
             migrations.RunSQL.noop,
         ),
-        DoorFunction(
+        SecurityDefinerFunction(
             "old_idempotency_records(keep_seconds double precision, most integer)",
             returns="TABLE (record_id bigint, tenant_id uuid)",
             body="SELECT r.id, r.tenant_id FROM chat_idempotencyrecord r "

@@ -9,7 +9,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 import tenants.constraints
-from tenants.row_level_security import DoorFunction, TenantWall
+from tenants.row_level_security import EnableRowLevelSecurity, SecurityDefinerFunction
 
 # Documents come, are read, and go in many places, cascades among them: all of them end here.
 TRIGGER = """
@@ -136,10 +136,10 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        TenantWall("storagechange", door_columns=("tenant_id", "store_ref", "at")),
+        EnableRowLevelSecurity("storagechange", door_columns=("tenant_id", "store_ref", "at")),
         migrations.RunSQL(TRIGGER, NO_TRIGGER),
         # Stores that changed before a midnight, and were not written down up to it.
-        DoorFunction(
+        SecurityDefinerFunction(
             "storage_to_meter(before timestamptz, most integer)",
             returns="TABLE (store_id varchar, tenant_id uuid)",
             body="SELECT DISTINCT c.store_ref, c.tenant_id FROM chat_storagechange c "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-from tenants.row_level_security import DoorFunction
+from tenants.row_level_security import SecurityDefinerFunction
 
 
 class Migration(migrations.Migration):
@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         ),
         # The oldest file of each company that nobody reads, or whose reader died. Processes of
         # the version before still call files_to_index.
-        DoorFunction(
+        SecurityDefinerFunction(
             "next_files_to_index(lapse_seconds double precision, skipped uuid[], most integer)",
             returns="TABLE (store_file_id bigint, tenant_id uuid)",
             body="SELECT n.id, n.tenant_id FROM ("

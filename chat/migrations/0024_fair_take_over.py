@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from tenants.row_level_security import DoorFunction
+from tenants.row_level_security import SecurityDefinerFunction
 
 
 class Migration(migrations.Migration):
@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     operations = [
         # Tenants take turns: one with many runs that wait does not hold up the others'.
-        DoorFunction(
+        SecurityDefinerFunction(
             "lapsed_runs(lapse_seconds double precision, most integer)",
             returns="TABLE (run_id varchar, tenant_id uuid)",
             body="SELECT found.id, found.tenant_id FROM ("

@@ -153,6 +153,6 @@ class Assistant(TenantModel):
         types = {tool["type"] for tool in self.tools}
         return {tool: part for tool, part in self.tool_resources.items() if tool in types}
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Return what a person sees of it before choosing."""
         return {"id": self.id, "name": self.name, "description": self.description}

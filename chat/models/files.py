@@ -40,10 +40,10 @@ class FileQuerySet(TenantQuerySet["File"]):
 
     def for_principal(self, principal: Principal) -> FileQuerySet:
         """Return the principal's own files, and for admins the company's."""
-        return self.present().filter(owned_by(principal))
+        return self.present().filter(build_owner_filter(principal))
 
 
-def owned_by(principal: Principal) -> models.Q:
+def build_owner_filter(principal: Principal) -> models.Q:
     """Return the condition of what is the principal's: their own, and for admins the company's."""
     own = models.Q(member_id=principal.membership_id, member_id__isnull=False)
     return own | models.Q(member_id=None) if principal.is_admin else own

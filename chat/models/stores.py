@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat import ids
 from chat.models.assistants import Assistant
-from chat.models.files import File, FileQuerySet, owned_by
+from chat.models.files import File, FileQuerySet, build_owner_filter
 from chat.models.resources import store_ids
 from tenants import clock
 from tenants.authentication import Principal
@@ -32,7 +32,7 @@ class VectorStoreQuerySet(TenantQuerySet["VectorStore"]):
 
     def for_principal(self, principal: Principal) -> VectorStoreQuerySet:
         """Return the principal's own, and for admins the company's."""
-        return self.present().filter(owned_by(principal))
+        return self.present().filter(build_owner_filter(principal))
 
 
 class VectorStore(TenantModel):
@@ -197,12 +197,14 @@ def readable_files(principal: Principal) -> FileQuerySet:
     An answer that quotes a company's document can be looked up in it.
     """
     assistants = Assistant.objects.for_principal(principal).only("tools", "tool_resources")
-    searched = [store for one in assistants for store in store_ids(one.usable_resources())]
+    searched = [
+        store for assistant in assistants for store in store_ids(assistant.usable_resources())
+    ]
     stores = VectorStore.objects.present().filter(pk__in=searched, member=None)
     documents = StoreFile.objects.filter(store__in=stores).values("file_id")
     company = models.Q(member_id=None, pk__in=documents)
     files: FileQuerySet = File.objects.present()
-    return files.filter(owned_by(principal) | company)
+    return files.filter(build_owner_filter(principal) | company)
 
 
 class SearchWords(models.Func):

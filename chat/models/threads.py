@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from chat import ids
 from chat.models.assistants import Assistant
 from tenants.authentication import Principal
-from tenants.compiled_queries import Written
+from tenants.compiled_queries import CompiledQuery
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import Membership
@@ -114,7 +114,7 @@ class Thread(TenantModel):
         return self.title or self.id
 
 
-@Written
+@CompiledQuery
 def thread_by_id(*, principal: Any, thread_id: Any) -> ThreadQuerySet:
     """Return the principal's own thread with this id, if there is one."""
     rows: ThreadQuerySet = Thread.objects.for_principal(principal)

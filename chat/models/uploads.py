@@ -8,7 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from chat import ids
-from chat.models.files import File, Purpose, owned_by
+from chat.models.files import File, Purpose, build_owner_filter
 from tenants.authentication import Principal
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
@@ -29,7 +29,7 @@ class UploadQuerySet(TenantQuerySet["Upload"]):
 
     def for_principal(self, principal: Principal) -> UploadQuerySet:
         """Return the principal's own, and for admins the company's."""
-        return self.filter(owned_by(principal))
+        return self.filter(build_owner_filter(principal))
 
 
 class Upload(TenantModel):

@@ -21,7 +21,7 @@ class HalfVectorField(models.Field):  # type: ignore[type-arg]
 
     def get_prep_value(self, value: Sequence[float] | str | None) -> str | None:
         """Return what PostgreSQL reads."""
-        return value if value is None or isinstance(value, str) else written(value)
+        return value if value is None or isinstance(value, str) else format_vector(value)
 
 
 class SignsField(models.Field):  # type: ignore[type-arg]
@@ -38,7 +38,7 @@ class Unread(models.GeneratedField):
     db_returning = False  # type: ignore[assignment]
 
 
-def written(vector: Sequence[float]) -> str:
+def format_vector(vector: Sequence[float]) -> str:
     """Return a vector as pgvector reads it, with what 16 bits can tell."""
     return f"[{','.join(f'{x:.5g}' for x in vector)}]"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from xml.etree import ElementTree as ET  # nosec B405
 
-from chat.retrieval.bounds import MOST_UNZIPPED, TOO_LONG
+from chat.retrieval.bounds import MAX_UNZIPPED, TOO_LONG
 from chat.retrieval.errors import Unreadable
 
 # Where OpenDocument files tell which of their parts are locked.
@@ -28,7 +28,7 @@ class Archive:
 
     def __init__(self, archive: zipfile.ZipFile, what: str) -> None:
         self._archive = archive
-        self._left = MOST_UNZIPPED
+        self._left = MAX_UNZIPPED
         self.what = what
 
     def __contains__(self, name: str) -> bool:
@@ -61,23 +61,23 @@ class Archive:
 
 
 @contextmanager
-def opened(data: bytes, what: str) -> Iterator[Archive]:
+def open_archive(data: bytes, what: str) -> Iterator[Archive]:
     """Open an archive; whatever is wrong with it, also within the block, is an Unreadable."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MOST_UNZIPPED:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_UNZIPPED:
                 raise Unreadable(TOO_LONG)
             found = Archive(archive, what)
             if _MANIFEST in found and b"encryption-data" in found.read(_MANIFEST):
-                raise locked(what)
+                raise build_password_error(what)
             yield found
     except _DAMAGE:
         raise Unreadable(f"This {what} is damaged and cannot be read.") from None
     except (RuntimeError, NotImplementedError):
-        raise locked(what) from None
+        raise build_password_error(what) from None
 
 
-def locked(what: str) -> Unreadable:
+def build_password_error(what: str) -> Unreadable:
     """Return what is said of a file that only a password opens."""
     return Unreadable(f"This {what} is locked with a password: upload it without.")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from posixpath import dirname, join, normpath
 from urllib.parse import unquote
 
-from chat.retrieval.archives import Archive, opened
-from chat.retrieval.bounds import Paged, joined
+from chat.retrieval.archives import Archive, open_archive
+from chat.retrieval.bounds import Paged, join_pages
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.hypertext import words_of
 
@@ -15,14 +15,14 @@ _LOCKS = "META-INF/encryption.xml"
 
 def book(data: bytes) -> Paged:
     """Return the chapters of an EPUB in reading order; it has no pages. Raises Unreadable."""
-    with opened(data, "book") as archive:
+    with open_archive(data, "book") as archive:
         chapters = _chapters(archive)
         if _LOCKS in archive:
             # Fonts may be disguised in a book that everybody can read.
             hidden = {unquote(one.get("URI", "")) for _tag, one in archive.elements(_LOCKS)}
             if hidden.intersection(chapters):
                 raise Unreadable("This book is locked by its seller: upload one without a lock.")
-        text, _starts = joined(words_of(archive.read(path)) for path in chapters)
+        text, _starts = join_pages(words_of(archive.read(path)) for path in chapters)
     return text, ()
 
 

@@ -16,7 +16,7 @@ class Unreadable(Exception):
         super().__init__(message)
 
 
-class Unsupported(Unreadable):
+class UnsupportedFile(Unreadable):
     """A kind of file that nothing here reads."""
 
     code = "unsupported_file"

@@ -12,8 +12,8 @@ from io import BytesIO
 
 from chat.retrieval import office
 from chat.retrieval.books import book
-from chat.retrieval.bounds import MOST_CHARACTERS, MOST_PAGES, TOO_LONG, Paged, joined
-from chat.retrieval.errors import Unreadable, Unsupported
+from chat.retrieval.bounds import MAX_CHARACTERS, MAX_PAGES, TOO_LONG, Paged, join_pages
+from chat.retrieval.errors import Unreadable, UnsupportedFile
 from chat.retrieval.hypertext import words_of
 from chat.retrieval.kinds import Kind, kind_of
 from chat.retrieval.rich_text import rich_text
@@ -22,7 +22,7 @@ from chat.retrieval.text import clean, decode
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extracted:
+class ExtractedText:
     """A file's text; `pages` are the offsets (code points) where its pages begin, if it has any."""
 
     kind: Kind
@@ -30,7 +30,7 @@ class Extracted:
     pages: tuple[int, ...] = ()
 
 
-def extract(data: bytes, name: str = "") -> Extracted:
+def extract(data: bytes, name: str = "") -> ExtractedText:
     """Return the text of a file.
 
     Raises:
@@ -40,17 +40,17 @@ def extract(data: bytes, name: str = "") -> Extracted:
     """
     kind = kind_of(data, name)
     if kind.is_image:
-        raise Unsupported("Pictures have no text to search. Attach them to a message instead.")
+        raise UnsupportedFile("Pictures have no text to search. Attach them to a message instead.")
     if not kind.is_readable:
-        raise Unsupported(
+        raise UnsupportedFile(
             f"{kind.plural} need the extra “documents”, which this server lacks. Save it as PDF."
         )
     text, pages = _READERS.get(kind, _plain)(data)
     if not text.strip():
         raise Unreadable("No text was found in the file. Is it a scan?")
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > MAX_CHARACTERS:
         raise Unreadable(TOO_LONG)
-    return Extracted(kind=kind, text=text, pages=pages)
+    return ExtractedText(kind=kind, text=text, pages=pages)
 
 
 def _plain(data: bytes) -> Paged:
@@ -66,9 +66,9 @@ def _pdf(data: bytes) -> Paged:
         reader = PdfReader(BytesIO(data), strict=False)
         if reader.is_encrypted and not reader.decrypt(""):
             raise Unreadable("This PDF is locked with a password: upload it without.")
-        if len(reader.pages) > MOST_PAGES:
+        if len(reader.pages) > MAX_PAGES:
             raise Unreadable(TOO_LONG)
-        return joined(clean(page.extract_text() or "").strip() for page in reader.pages)
+        return join_pages(clean(page.extract_text() or "").strip() for page in reader.pages)
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError):
         # What the reader trips over in a damaged file is of many types.
         raise Unreadable("This PDF is damaged and cannot be read.") from None

@@ -11,7 +11,7 @@ from django.db.models.functions import Cast
 from chat.errors import InvalidInput
 
 COMPARISONS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "nin")
-MOST_DEPTH, MOST_PARTS, MOST_VALUES, MOST_KEY = 8, 100, 100, 64
+MAX_DEPTH, MAX_PARTS, MAX_VALUES, MAX_KEY_LENGTH = 8, 100, 100, 64
 _SIMPLE = (str, bool, int, float)
 _SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
@@ -36,7 +36,7 @@ def _condition(value: Any, param: str, *, depth: int) -> Q:
         raise InvalidInput(f"The type of a filter is one of {offered}.", param=f"{param}.type")
     _only(value, ("type", "key", "value"), param)
     key = value.get("key")
-    if not isinstance(key, str) or not 0 < len(key) <= MOST_KEY:
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH:
         raise InvalidInput("Expected the name of an attribute.", param=f"{param}.key")
     return _comparison(str(kind), key, value.get("value"), f"{param}.value")
 
@@ -44,9 +44,9 @@ def _condition(value: Any, param: str, *, depth: int) -> Q:
 def _compound(value: dict[str, Any], kind: str, param: str, *, depth: int) -> Q:
     _only(value, ("type", "filters"), param)
     parts = value.get("filters")
-    if not isinstance(parts, list) or not 0 < len(parts) <= MOST_PARTS:
-        raise InvalidInput(f"Expected 1 to {MOST_PARTS} filters.", param=f"{param}.filters")
-    if depth >= MOST_DEPTH:
+    if not isinstance(parts, list) or not 0 < len(parts) <= MAX_PARTS:
+        raise InvalidInput(f"Expected 1 to {MAX_PARTS} filters.", param=f"{param}.filters")
+    if depth >= MAX_DEPTH:
         raise InvalidInput("The filters are nested too deep.", param=param)
     joined = Q()
     for index, part in enumerate(parts):
@@ -57,8 +57,8 @@ def _compound(value: dict[str, Any], kind: str, param: str, *, depth: int) -> Q:
 
 def _comparison(kind: str, key: str, value: Any, param: str) -> Q:
     if kind in ("in", "nin"):
-        if not isinstance(value, list) or not 0 < len(value) <= MOST_VALUES:
-            raise InvalidInput(f"Expected a list of 1 to {MOST_VALUES} values.", param=param)
+        if not isinstance(value, list) or not 0 < len(value) <= MAX_VALUES:
+            raise InvalidInput(f"Expected a list of 1 to {MAX_VALUES} values.", param=param)
         matches = Q()
         for item in value:
             matches |= _holds(key, "==", _simple(item, param))

@@ -22,16 +22,16 @@ from django.utils import timezone
 
 from chat.conf import conf
 from chat.models import Chunk, IndexStatus, StoreFile, Vector, VectorStore
-from chat.models.vectors import written
+from chat.models.vectors import format_vector
 from chat.retrieval.bounds import TOO_LONG
 from chat.retrieval.chunk import Span, chunks
 from chat.retrieval.embed import Embedder, windows
 from chat.retrieval.errors import Unreadable
-from chat.retrieval.extract import Extracted
+from chat.retrieval.extract import ExtractedText
 from tenants.db import call_door
 from tenants.scope import tenant_scope
 
-MOST_PASSAGES = 50_000
+MAX_PASSAGES = 50_000
 FULL = "Your company keeps as much for searching as it may: delete some documents first."
 # Windows that an embedder is given at a time.
 AT_ONCE = 128
@@ -64,10 +64,10 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Indexed:
+class IndexedFile:
     """What is to be stored of a file. `vectors` are (number of the passage, direction)."""
 
-    extracted: Extracted
+    extracted: ExtractedText
     passages: list[Span]
     embedding: str
     vectors: list[tuple[int, list[float]]]
@@ -122,15 +122,15 @@ def next_files(skipped: Collection[UUID]) -> list[tuple[int, UUID]]:
     return [(store_file_id, tenant_id) for store_file_id, tenant_id in rows]
 
 
-def passages_of(extracted: Extracted, *, max_tokens: int, overlap_tokens: int) -> list[Span]:
+def passages_of(extracted: ExtractedText, *, max_tokens: int, overlap_tokens: int) -> list[Span]:
     """Return the passages of a text.
 
     Raises:
         Unreadable: when they are more than one file may have.
     """
     cut = chunks(extracted.text, max_tokens=max_tokens, overlap_tokens=overlap_tokens)
-    found = list(islice(cut, MOST_PASSAGES + 1))
-    if len(found) > MOST_PASSAGES:
+    found = list(islice(cut, MAX_PASSAGES + 1))
+    if len(found) > MAX_PASSAGES:
         raise Unreadable(TOO_LONG)
     return found
 
@@ -169,7 +169,7 @@ def _pieces(passages: list[Span], tokens: int) -> list[tuple[int, str]]:
     ]
 
 
-def pieces_of(task: Task, indexed: Indexed) -> Iterator[Piece]:
+def pieces_of(task: Task, indexed: IndexedFile) -> Iterator[Piece]:
     """Yield the rows of passages and vectors, `PIECE` passages at a time, ready to be written."""
     vectors = iter(indexed.vectors)
     pending = next(vectors, None)
@@ -177,7 +177,7 @@ def pieces_of(task: Task, indexed: Indexed) -> Iterator[Piece]:
         passages = indexed.passages[first : first + PIECE]
         directions: list[tuple[int, str]] = []
         while pending is not None and pending[0] < first + len(passages):
-            directions.append((pending[0] - first, written(pending[1])))
+            directions.append((pending[0] - first, format_vector(pending[1])))
             pending = next(vectors, None)
         chunks_of_piece = [
             Chunk(
@@ -194,7 +194,7 @@ def pieces_of(task: Task, indexed: Indexed) -> Iterator[Piece]:
         yield Piece(chunks=chunks_of_piece, directions=directions)
 
 
-def begin_storing(task: Task, indexed: Indexed) -> bool:
+def begin_storing(task: Task, indexed: IndexedFile) -> bool:
     """Make room for a file's passages; False where the file failed for want of room.
 
     What an earlier reading left is removed.
@@ -204,9 +204,9 @@ def begin_storing(task: Task, indexed: Indexed) -> bool:
     """
     size = _size(indexed)
     with tenant_scope(task.tenant_id), transaction.atomic():
-        row = _claimed(task)
+        row = _lock_claimed(task)
         _remove_passages(row)
-        if size + _kept() > conf.storage_bytes:
+        if size + _count_index_bytes() > conf.storage_bytes:
             _fail(row, "server_error", FULL)
             return False
         return True
@@ -232,7 +232,7 @@ def store_piece(task: Task, piece: Piece) -> None:
         )
 
 
-def complete_file(task: Task, indexed: Indexed) -> None:
+def complete_file(task: Task, indexed: IndexedFile) -> None:
     """Let searches find the file, whose pieces are written; it fails where there is no room.
 
     Raises:
@@ -240,8 +240,8 @@ def complete_file(task: Task, indexed: Indexed) -> None:
     """
     size = _size(indexed)
     with tenant_scope(task.tenant_id), transaction.atomic():
-        row = _claimed(task)
-        if size + _kept() > conf.storage_bytes:
+        row = _lock_claimed(task)
+        if size + _count_index_bytes() > conf.storage_bytes:
             _fail(row, "server_error", FULL)
             return
         if indexed.vectors:
@@ -300,7 +300,7 @@ def _rows(task: Task) -> QuerySet[StoreFile]:
     return found
 
 
-def _claimed(task: Task) -> StoreFile:
+def _lock_claimed(task: Task) -> StoreFile:
     row = _rows(task).select_for_update().first()
     if row is None:
         raise ClaimLost()
@@ -321,12 +321,12 @@ def _fail(row: StoreFile, code: str, message: str) -> None:
     row.save(update_fields=["status", "ended_at", "error_code", "error_message"])
 
 
-def _kept() -> int:
+def _count_index_bytes() -> int:
     """Return the bytes that the tenant's files take for searching, in however many stores."""
     return StoreFile.objects.aggregate(kept=Sum("usage_bytes"))["kept"] or 0
 
 
-def _size(indexed: Indexed) -> int:
+def _size(indexed: IndexedFile) -> int:
     """Return the bytes that a file takes for searching: passages, and two for each number."""
     texts = sum(len(passage.text.encode()) for passage in indexed.passages)
     return texts + sum(2 * len(direction) for _number, direction in indexed.vectors)

@@ -8,7 +8,7 @@ from uuid import UUID
 from chat.conf import conf
 from chat.retrieval import index
 from chat.retrieval.pipeline import index_file
-from tenants.db import Lane, in_lane
+from tenants.db import DatabasePool, run_in_pool
 
 
 class IndexPool:
@@ -35,7 +35,7 @@ class IndexPool:
 
     async def _choose(self) -> tuple[int, UUID] | None:
         """Choose a file and count it as being read: the caller uncounts it."""
-        files = await in_lane(Lane.FILES, index.next_files, self._full())
+        files = await run_in_pool(DatabasePool.FILES, index.next_files, self._full())
         # Others chose while this one waited for the database.
         full = self._full()
         open_files = [file for file in files if file[1] not in full]

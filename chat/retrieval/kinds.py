@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import PurePosixPath
 
-from chat.retrieval.errors import Unreadable, Unsupported
+from chat.retrieval.errors import Unreadable, UnsupportedFile
 from chat.retrieval.text import decode
 
 
@@ -80,7 +80,7 @@ _MAIN_PARTS = {
 }
 # The others say what they are in their first part, which is not compressed.
 _DECLARED = {str(kind).encode(): kind for kind in (Kind.ODT, Kind.ODS, Kind.ODP, Kind.EPUB)}
-_MOST_DECLARED = 100
+_MAX_DECLARED = 100
 _DECLARED_AT = 38
 # What Office wrote until 2003, and what it locks with a password since.
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -110,11 +110,11 @@ def kind_of(data: bytes, name: str = "") -> Kind:
     if data.startswith(_COMPOUND):
         raise _compound(data)
     if data.startswith(b"PK"):
-        return _zipped(data)
+        return _detect_zip_kind(data)
     return _text_kind(decode(data[:SNIFFED], cut=len(data) > SNIFFED), data, name)
 
 
-def _zipped(data: bytes) -> Kind:
+def _detect_zip_kind(data: bytes) -> Kind:
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             for part, kind in _MAIN_PARTS.items():
@@ -122,13 +122,13 @@ def _zipped(data: bytes) -> Kind:
                     return kind
             if "mimetype" in archive.NameToInfo:
                 with archive.open("mimetype") as part_of_it:
-                    return _DECLARED[part_of_it.read(_MOST_DECLARED).strip()]
+                    return _DECLARED[part_of_it.read(_MAX_DECLARED).strip()]
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError):
         raise Unreadable("The file is damaged: its archive cannot be opened.") from None
     except (KeyError, RuntimeError, NotImplementedError):
         # One that declares something else, or is locked.
         pass
-    raise Unsupported("Archives and this kind of Office file cannot be read. Save it as PDF.")
+    raise UnsupportedFile("Archives and this kind of Office file cannot be read. Save it as PDF.")
 
 
 def media_type_of(head: bytes, name: str) -> str:
@@ -153,7 +153,7 @@ def _kind_of_archive(head: bytes) -> Kind | None:
 def _compound(data: bytes) -> Unreadable:
     if _LOCKED in data:
         return Unreadable("This Office file is locked with a password: upload it without.")
-    return Unsupported("Office files of this old kind cannot be read. Save it as PDF.")
+    return UnsupportedFile("Office files of this old kind cannot be read. Save it as PDF.")
 
 
 def _text_kind(beginning: str, data: bytes, name: str) -> Kind:

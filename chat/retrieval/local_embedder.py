@@ -14,7 +14,7 @@ from typing import Any
 
 VOCABULARY = Path(__file__).parent / "minilm" / "vocab.txt"
 # What the model was trained to read at once, in pieces of words.
-MOST_PIECES = 256
+MAX_PIECES = 256
 # More at once takes no less time, and hundreds of MB more.
 BATCH = 4
 THREADS = 1
@@ -70,7 +70,7 @@ class LocalEmbedder:
         # It would keep the memory of the largest batch for good.
         options.enable_cpu_mem_arena = False
         self._tokenizer = BertWordPieceTokenizer(str(VOCABULARY), lowercase=True)
-        self._tokenizer.enable_truncation(MOST_PIECES)
+        self._tokenizer.enable_truncation(MAX_PIECES)
         self._model = onnxruntime.InferenceSession(
             str(model_path()), options, providers=["CPUExecutionProvider"]
         )
@@ -79,7 +79,7 @@ class LocalEmbedder:
         import numpy as np
 
         encoded = self._tokenizer.encode_batch(list(texts))
-        longest = max(len(one.ids) for one in encoded)
+        longest = max(len(item.ids) for item in encoded)
         ids = np.zeros((len(texts), longest), dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, one in enumerate(encoded):

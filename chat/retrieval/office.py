@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from posixpath import join, normpath
 
-from chat.retrieval.archives import Markup, opened
-from chat.retrieval.bounds import Paged, joined
+from chat.retrieval.archives import Markup, open_archive
+from chat.retrieval.bounds import Paged, join_pages
 from chat.retrieval.text import clean
 
 # Shapes come twice, the second time (Fallback) for older readers; properties hold tab stops.
@@ -33,22 +33,22 @@ _ODP = Markup(
 
 def word(data: bytes) -> Paged:
     """Return the paragraphs of a DOCX file; raises Unreadable."""
-    with opened(data, "Word file") as archive:
+    with open_archive(data, "Word file") as archive:
         (text,) = archive.pages("word/document.xml", _WORD)
     return clean(text), ()
 
 
 def slides(data: bytes) -> Paged:
     """Return the slides of a PPTX file as pages, in the order they are shown; raises Unreadable."""
-    with opened(data, "presentation") as archive:
+    with open_archive(data, "presentation") as archive:
         relations = archive.elements("ppt/_rels/presentation.xml.rels")
         targets = {one["Id"]: one["Target"] for tag, one in relations if tag == "Relationship"}
         shown = [one for tag, one in archive.elements("ppt/presentation.xml") if tag == "sldId"]
         names = [
-            targets[value] for one in shown for key, value in one.items() if key.endswith("}id")
+            targets[value] for item in shown for key, value in item.items() if key.endswith("}id")
         ]
         paths = (normpath(join("/ppt", name)).lstrip("/") for name in names)
-        return joined(clean(archive.pages(path, _SLIDE)[0]).strip() for path in paths)
+        return join_pages(clean(archive.pages(path, _SLIDE)[0]).strip() for path in paths)
 
 
 def open_document(data: bytes) -> Paged:
@@ -59,9 +59,9 @@ def open_document(data: bytes) -> Paged:
 
 def open_slides(data: bytes) -> Paged:
     """Return the slides of an ODP file as pages; raises Unreadable."""
-    return joined(clean(page).strip() for page in _content(data, _ODP))
+    return join_pages(clean(page).strip() for page in _content(data, _ODP))
 
 
 def _content(data: bytes, markup: Markup) -> list[str]:
-    with opened(data, "OpenDocument file") as archive:
+    with open_archive(data, "OpenDocument file") as archive:
         return archive.pages("content.xml", markup)

@@ -15,11 +15,11 @@ from chat.conf import conf
 from chat.retrieval import index
 from chat.retrieval.embed import embedder
 from chat.retrieval.errors import Unreadable
-from chat.retrieval.extract import Extracted
-from chat.retrieval.index import ClaimLost, Indexed, Task
+from chat.retrieval.extract import ExtractedText
+from chat.retrieval.index import ClaimLost, IndexedFile, Task
 from chat.retrieval.reading import ReadingLimits, read_file
 from chat.upstream.errors import UpstreamError
-from tenants.db import Lane, in_lane
+from tenants.db import DatabasePool, run_in_pool
 
 EMBEDDER_AWAY = "The server that makes texts searchable could not be used. Try again later."
 READING_FAILED = "An error on the server stopped the reading of this file. Try again later."
@@ -43,7 +43,7 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> None:
         await asyncio.wait({reading, keeping}, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
         await _stop(reading, keeping)
-        await in_lane(Lane.FILES, index.release_claim, task)
+        await run_in_pool(DatabasePool.FILES, index.release_claim, task)
         raise
     await _stop(reading, keeping)
     error = _error_of(reading) or _error_of(keeping)
@@ -54,34 +54,34 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> None:
 async def _claim(tenant_id: UUID, store_file_id: int) -> Task | None:
     """Claim a file; where this is cancelled, what was claimed by then is given back."""
     claiming = asyncio.ensure_future(
-        in_lane(Lane.FILES, index.claim_file, tenant_id, store_file_id)
+        run_in_pool(DatabasePool.FILES, index.claim_file, tenant_id, store_file_id)
     )
     try:
         return await asyncio.shield(claiming)
     except asyncio.CancelledError:
         if (task := await claiming) is not None:
-            await in_lane(Lane.FILES, index.release_claim, task)
+            await run_in_pool(DatabasePool.FILES, index.release_claim, task)
         raise
 
 
 async def _index(task: Task) -> None:
-    await store_indexed(task, await _indexed(task))
+    await store_indexed(task, await _build_index(task))
 
 
-async def store_indexed(task: Task, indexed: Indexed) -> None:
+async def store_indexed(task: Task, indexed: IndexedFile) -> None:
     """Store passages and vectors and complete the file, or fail it where there is no room.
 
     Raises:
         ClaimLost: where the file is no longer this claim's; searches find nothing of it then.
     """
-    if not await in_lane(Lane.FILES, index.begin_storing, task, indexed):
+    if not await run_in_pool(DatabasePool.FILES, index.begin_storing, task, indexed):
         return
     pieces = index.pieces_of(task, indexed)
     # Making the rows takes seconds for a book: it is done beside the event loop, and outside
     # of transactions.
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        await in_lane(Lane.FILES, index.store_piece, task, piece)
-    await in_lane(Lane.FILES, index.complete_file, task, indexed)
+        await run_in_pool(DatabasePool.FILES, index.store_piece, task, piece)
+    await run_in_pool(DatabasePool.FILES, index.complete_file, task, indexed)
 
 
 async def _keep_claim(task: Task) -> None:
@@ -89,7 +89,7 @@ async def _keep_claim(task: Task) -> None:
     while True:
         await asyncio.sleep(conf.index_lapse_seconds / 4)
         try:
-            await in_lane(Lane.FILES, index.renew_claim, task)
+            await run_in_pool(DatabasePool.FILES, index.renew_claim, task)
         except (DatabaseError, InterfaceError):
             log.warning("claim_not_renewed", tenant_id=str(task.tenant_id))
 
@@ -109,7 +109,7 @@ async def _end_badly(task: Task, error: BaseException) -> None:
     fields = {"tenant_id": str(task.tenant_id), "store_file": task.store_file_id}
     if isinstance(error, ClaimLost):
         log.info("indexing_given_up", **fields)
-        await in_lane(Lane.FILES, index.remove_leftovers, task)
+        await run_in_pool(DatabasePool.FILES, index.remove_leftovers, task)
         return
     if isinstance(error, Unreadable):
         code, message, may_pass = error.code, error.message, False
@@ -123,11 +123,11 @@ async def _end_badly(task: Task, error: BaseException) -> None:
     if may_pass and task.tries + 1 < conf.index_tries:
         # The claim lapses, which counts this reading; then the file is read again.
         return
-    await in_lane(Lane.FILES, index.fail_file, task, code=code, message=message)
+    await run_in_pool(DatabasePool.FILES, index.fail_file, task, code=code, message=message)
 
 
-async def _indexed(task: Task) -> Indexed:
-    extracted = await _extracted(task)
+async def _build_index(task: Task) -> IndexedFile:
+    extracted = await _extract(task)
     # A long text takes seconds: the event loop has others to serve.
     passages = await asyncio.to_thread(
         index.passages_of,
@@ -136,9 +136,9 @@ async def _indexed(task: Task) -> Indexed:
         overlap_tokens=task.overlap_tokens,
     )
     found = embedder()
-    renew = partial(in_lane, Lane.FILES, index.renew_claim, task)
+    renew = partial(run_in_pool, DatabasePool.FILES, index.renew_claim, task)
     vectors = await index.vectors_of(passages, found, between=renew)
-    return Indexed(
+    return IndexedFile(
         extracted=extracted,
         passages=passages,
         embedding=found.id if found else "",
@@ -146,17 +146,17 @@ async def _indexed(task: Task) -> Indexed:
     )
 
 
-async def _extracted(task: Task) -> Extracted:
+async def _extract(task: Task) -> ExtractedText:
     limits = ReadingLimits(seconds=conf.index_seconds, memory_mib=conf.index_memory_mib)
     try:
-        file = await in_lane(Lane.FILES, _opened, task.storage_key)
+        file = await run_in_pool(DatabasePool.FILES, _open_content, task.storage_key)
     except FileNotFoundError:
         raise Unreadable("The file is no longer there.") from None
     with file:
         return await read_file(file, task.filename, limits=limits)
 
 
-def _opened(key: str) -> Content[bytes]:
+def _open_content(key: str) -> Content[bytes]:
     """Return a file of the storage, fetched where it is not of this machine."""
     file = default_storage.open(key)
     # What reads it gets its descriptor.

@@ -9,7 +9,7 @@ K = 60  # of the method's paper: Cormack, Clarke, Büttcher, SIGIR 2009
 T = TypeVar("T", bound=Hashable)
 
 
-def fused(rankings: Sequence[Sequence[T]]) -> list[tuple[T, float]]:
+def fuse_rankings(rankings: Sequence[Sequence[T]]) -> list[tuple[T, float]]:
     """Return everything ranked, best first, with scores from 0 to 1.
 
     1 is the first place in every ranking that found anything. A thing's score

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from chat.retrieval.bounds import MOST_CHARACTERS
-from chat.retrieval.errors import Unreadable, Unsupported
-from chat.retrieval.extract import Extracted, extract
+from chat.retrieval.bounds import MAX_CHARACTERS
+from chat.retrieval.errors import Unreadable, UnsupportedFile
+from chat.retrieval.extract import ExtractedText, extract
 from chat.retrieval.kinds import Kind
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ class ReadingLimits:
     memory_mib: int = 2048
 
 
-async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Extracted:
+async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> ExtractedText:
     """Return the text of an open file (with a descriptor), whatever its maker tried.
 
     Raises:
@@ -51,7 +51,7 @@ async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Ext
     try:
         async with asyncio.timeout(limits.seconds):
             # Text of the allowed length in JSON, escapes included; a child beyond that is cut.
-            said = await _all_of(process.stdout, most=MOST_CHARACTERS * 6 + MIB)
+            said = await _all_of(process.stdout, most=MAX_CHARACTERS * 6 + MIB)
             await process.wait()
     except TimeoutError:
         raise Unreadable("Reading this file took too long: split it.") from None
@@ -60,7 +60,7 @@ async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Ext
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    return _understood(said)
+    return _parse_result(said)
 
 
 async def _all_of(stream: asyncio.StreamReader, *, most: int) -> bytes:
@@ -72,19 +72,19 @@ async def _all_of(stream: asyncio.StreamReader, *, most: int) -> bytes:
     return bytes(said)
 
 
-def _understood(said: bytes) -> Extracted:
+def _parse_result(said: bytes) -> ExtractedText:
     try:
         body = json.loads(said)
     except ValueError:
         # It died: of its bounds, or of a defect in a reader.
         raise Unreadable("This file needs more than may be spent on reading it.") from None
     if "error" in body:
-        kind = Unsupported if body["error"] == Unsupported.code else Unreadable
+        kind = UnsupportedFile if body["error"] == UnsupportedFile.code else Unreadable
         raise kind(body["message"])
-    return Extracted(kind=Kind(body["kind"]), text=body["text"], pages=tuple(body["pages"]))
+    return ExtractedText(kind=Kind(body["kind"]), text=body["text"], pages=tuple(body["pages"]))
 
 
-def _bound(memory_mib: int) -> None:
+def _limit_resources(memory_mib: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_mib * MIB, memory_mib * MIB))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -92,7 +92,7 @@ def _bound(memory_mib: int) -> None:
 
 
 def _answer(memory_mib: int, name: str) -> dict[str, Any]:
-    _bound(memory_mib)
+    _limit_resources(memory_mib)
     try:
         found = extract(sys.stdin.buffer.read(), name)
     except Unreadable as error:

@@ -10,10 +10,10 @@ from django.db import transaction
 from django.db.models import Count, Q, Sum
 
 from chat.models import Chunk, IndexStatus, StoreFile, VectorStore
-from chat.models.vectors import written
+from chat.models.vectors import format_vector
 from chat.retrieval.embed import Embedder
-from chat.retrieval.rank import fused
-from tenants.db import Lane, call_door, in_lane
+from chat.retrieval.rank import fuse_rankings
+from tenants.db import DatabasePool, call_door, run_in_pool
 
 # How far down each ranking is looked before they are joined.
 DEPTH = 100
@@ -29,7 +29,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundPassage:
     """A passage. `score` is 0 to 1: of its places in the rankings, or its similarity."""
 
     chunk: Chunk
@@ -61,7 +61,7 @@ async def search(
     most: int,
     threshold: float = 0.0,
     files: list[int] | None = None,
-) -> list[Found]:
+) -> list[FoundPassage]:
     """Return the best passages of these stores for the questions together, best first.
 
     `asking` makes a question of a text, meanwhile its words are looked up.
@@ -77,11 +77,11 @@ async def search(
     places: list[list[int]] = []
     for text in texts:
         places += await asyncio.gather(
-            in_lane(Lane.TOOLS, _by_words, stores, text, files),
+            run_in_pool(DatabasePool.TOOLS, _by_words, stores, text, files),
             _by_meaning(stores, asking(text), files),
         )
-    best = [(pk, score) for pk, score in fused(places) if score >= threshold][:most]
-    return await in_lane(Lane.TOOLS, _passages, best)
+    best = [(pk, score) for pk, score in fuse_rankings(places) if score >= threshold][:most]
+    return await run_in_pool(DatabasePool.TOOLS, _passages, best)
 
 
 @transaction.atomic
@@ -99,7 +99,9 @@ async def _by_meaning(
     comparable = [store.pk for store in stores if store.embedding == question.embedding]
     if not question.direction or not comparable:
         return []
-    return await in_lane(Lane.TOOLS, _by_direction, comparable, question.direction, files)
+    return await run_in_pool(
+        DatabasePool.TOOLS, _by_direction, comparable, question.direction, files
+    )
 
 
 @transaction.atomic
@@ -107,18 +109,18 @@ def _by_direction(
     store_ids: list[str], direction: tuple[float, ...], files: list[int] | None
 ) -> list[int]:
     files, _total = _select_completed(store_ids, files)
-    rows = call_door("search_vectors", store_ids, written(direction), files, DEPTH)
+    rows = call_door("search_vectors", store_ids, format_vector(direction), files, DEPTH)
     return [row[0] for row in rows]
 
 
 @transaction.atomic
-def _passages(best: list[tuple[int, float]]) -> list[Found]:
+def _passages(best: list[tuple[int, float]]) -> list[FoundPassage]:
     # Without the whole texts of the files that the passages are from. The ranking may have seen
     # passages of a file that began to be written after it was asked which those are.
     chunks = Chunk.objects.filter(store_file__status=IndexStatus.COMPLETED)
     chunks = chunks.select_related("store_file__file").defer("store_file__text", "words")
     rows = chunks.in_bulk([pk for pk, _score in best])
-    return [Found(chunk=rows[pk], score=score) for pk, score in best if pk in rows]
+    return [FoundPassage(chunk=rows[pk], score=score) for pk, score in best if pk in rows]
 
 
 def _select_completed(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from chat.retrieval.archives import locked, opened
-from chat.retrieval.bounds import Paged, joined
+from chat.retrieval.archives import build_password_error, open_archive
+from chat.retrieval.bounds import Paged, join_pages
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.text import clean
 
@@ -26,12 +26,12 @@ def sheets(data: bytes) -> Paged:
     """
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
-    with opened(data, _WHAT):
+    with open_archive(data, _WHAT):
         # What it unpacks to has been looked at.
         try:
-            return joined(_pages(CalamineWorkbook.from_filelike(BytesIO(data))))
+            return join_pages(_pages(CalamineWorkbook.from_filelike(BytesIO(data))))
         except PasswordError:
-            raise locked(_WHAT) from None
+            raise build_password_error(_WHAT) from None
         except CalamineError:
             raise Unreadable(f"This {_WHAT} is damaged and cannot be read.") from None
 

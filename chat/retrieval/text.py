@@ -7,7 +7,7 @@ import re
 import unicodedata
 from functools import cache
 
-from chat.retrieval.errors import Unsupported
+from chat.retrieval.errors import UnsupportedFile
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -24,7 +24,7 @@ MAX_MARKS = 30
 _GRAPHEME_JOINER = "\u034f"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Beyond this share of control characters it is no text, whatever it decodes to.
-_MOST_CONTROLS = 0.01
+_MAX_CONTROLS = 0.01
 _GUESSED_FROM = 65_536
 
 
@@ -36,15 +36,15 @@ def decode(data: bytes, *, cut: bool = False) -> str:
     Raises:
         Unsupported: when it is no text in any encoding.
     """
-    text = _decoded(data, cut=cut)
-    if len(_CONTROLS.findall(text[:_GUESSED_FROM])) > _MOST_CONTROLS * len(text[:_GUESSED_FROM]):
-        raise Unsupported(
+    text = _decode(data, cut=cut)
+    if len(_CONTROLS.findall(text[:_GUESSED_FROM])) > _MAX_CONTROLS * len(text[:_GUESSED_FROM]):
+        raise UnsupportedFile(
             "This kind of file cannot be read. PDF, Office files, HTML and texts can."
         )
     return clean(text)
 
 
-def _decoded(data: bytes, *, cut: bool) -> str:
+def _decode(data: bytes, *, cut: bool) -> str:
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             return codecs.getincrementaldecoder(encoding)("replace").decode(data, final=not cut)
@@ -56,7 +56,7 @@ def _decoded(data: bytes, *, cut: bool) -> str:
 
         best = from_bytes(data[:_GUESSED_FROM]).best()
     if best is None:
-        raise Unsupported("The encoding of this text is unknown: save it as UTF-8.")
+        raise UnsupportedFile("The encoding of this text is unknown: save it as UTF-8.")
     return data.decode(best.encoding, "replace")
 
 

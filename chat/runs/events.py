@@ -61,22 +61,22 @@ class Cursor:
     offsets: Mapping[str, int] = field(default_factory=dict)
 
 
-def merged(entries: Sequence[Entry]) -> Iterator[Entry]:
+def merge_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
     """Join neighbouring pieces of the same text into one entry."""
     run: list[Entry] = []
     for entry in entries:
         if run and (entry.text is None or entry.item != run[-1].item):
-            yield _joined(run)
+            yield _join(run)
             run = []
         if entry.text is None:
             yield entry
         else:
             run.append(entry)
     if run:
-        yield _joined(run)
+        yield _join(run)
 
 
-def _joined(pieces: Sequence[Entry]) -> Entry:
+def _join(pieces: Sequence[Entry]) -> Entry:
     if len(pieces) == 1:
         return pieces[0]
     return more_of(pieces[-1], "".join(p.text or "" for p in pieces))
@@ -154,7 +154,7 @@ def _may_be_news(entry: Entry, cursor: Cursor) -> bool:
     return kind == "thread.message" and entry.data["id"] not in cursor.offsets
 
 
-class Rest:
+class Remainder:
     """What a client at `cursor` lacks of its run; the run's entries are given in order.
 
     `ended` is the length of each text that has ended. What a process wrote beyond it was not

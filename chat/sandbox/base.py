@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 MIB = 1024 * 1024
-LONGEST_NAME = 200  # bytes of UTF-8
+MAX_NAME_LENGTH = 200  # bytes of UTF-8
 FOLDER = "/mnt/data"  # where models look for files by habit
 
 
@@ -52,7 +52,7 @@ class Limits:
     saved: int = 96 * MIB
 
 
-class Ended(StrEnum):
+class RunEnd(StrEnum):
     """How a run ended. Whether the session lives on is `Session.alive`."""
 
     FINISHED = "finished"
@@ -87,7 +87,7 @@ class File:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Skipped:
+class SkippedFile:
     """A file that stays in the session, and why: its name is made safe to show."""
 
     name: str
@@ -110,19 +110,19 @@ class Outcome:
     or a sentence for the model. `seconds` is real time.
     """
 
-    ended: Ended
+    ended: RunEnd
     seconds: float
     logs: str = ""
     value: str | None = None
     error: str | None = None
     files: tuple[File, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
     images: tuple[Image, ...] = ()
     limits: frozenset[Limit] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class SavedSession:
     """A session's files and variables, for `Sandbox.open` in any process.
 
     Opaque, of the backend that made it, and made where the model's code runs:
@@ -158,7 +158,7 @@ class Session(Protocol):
         A task that is cancelled while it waits here has killed the session.
         """
 
-    async def save(self) -> Saved | None:
+    async def save(self) -> SavedSession | None:
         """Return files and variables, None when they are larger than the limit.
 
         Raises SessionEnded.
@@ -194,8 +194,8 @@ def check_name(name: str) -> None:
         size = len(name.encode())
     except UnicodeEncodeError:
         raise BadFile("A file's name is not valid text.") from None
-    if not 1 <= size <= LONGEST_NAME:
-        raise BadFile(f"A file's name has 1 to {LONGEST_NAME} bytes.")
+    if not 1 <= size <= MAX_NAME_LENGTH:
+        raise BadFile(f"A file's name has 1 to {MAX_NAME_LENGTH} bytes.")
     if name.startswith(".") or any(sign in name for sign in "/\\") or not name.isprintable():
         raise BadFile("A file's name has no folder, no leading dot and no invisible characters.")
     if unicodedata.normalize("NFC", name) != name:

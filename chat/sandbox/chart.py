@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 KINDS = ("bar", "line", "pie", "scatter")
-MOST_POINTS, MOST_SERIES, LONGEST_LABEL = 500, 8, 80
+MAX_POINTS, MAX_SERIES, MAX_LABEL_LENGTH = 500, 8, 80
 LARGEST = 1e15
 
 USAGE = (
     "chart(kind, rows, x=None, y=None, title=''): kind is bar, line, pie or scatter; rows is a "
     "list of dicts, a list of (label, number) pairs or a dict of label to number; x names the "
     "column of labels (default: the first), y the column or columns of numbers (default: all "
-    f"others that hold numbers). At most {MOST_POINTS} rows and {MOST_SERIES} columns."
+    f"others that hold numbers). At most {MAX_POINTS} rows and {MAX_SERIES} columns."
 )
 
 
@@ -42,16 +42,16 @@ class Chart:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"A chart's kind is one of {', '.join(KINDS)}.")
-        if not 1 <= len(self.labels) <= MOST_POINTS or not 1 <= len(self.series) <= MOST_SERIES:
+        if not 1 <= len(self.labels) <= MAX_POINTS or not 1 <= len(self.series) <= MAX_SERIES:
             raise ValueError(USAGE)
-        texts = [self.title, *self.labels, *(one.name for one in self.series)]
-        if any(not isinstance(text, str) or len(text) > LONGEST_LABEL for text in texts):
-            raise ValueError(f"A chart's texts have at most {LONGEST_LABEL} characters.")
-        for one in self.series:
-            if len(one.values) != len(self.labels):
+        texts = [self.title, *self.labels, *(line.name for line in self.series)]
+        if any(not isinstance(text, str) or len(text) > MAX_LABEL_LENGTH for text in texts):
+            raise ValueError(f"A chart's texts have at most {MAX_LABEL_LENGTH} characters.")
+        for line in self.series:
+            if len(line.values) != len(self.labels):
                 raise ValueError("A chart has a number for every label.")
-            if all(value is None for value in one.values):
-                raise ValueError(f"There are no numbers in {one.name!r}.")
+            if all(value is None for value in line.values):
+                raise ValueError(f"There are no numbers in {line.name!r}.")
         if self.kind == "pie" and not _is_whole(self.series):
             raise ValueError("A pie has one column of numbers, none below zero, some above.")
 
@@ -61,7 +61,7 @@ class Chart:
             "kind": self.kind,
             "title": self.title,
             "labels": self.labels,
-            "series": [[one.name, one.values] for one in self.series],
+            "series": [[line.name, line.values] for line in self.series],
         }
 
 
@@ -114,7 +114,7 @@ def number(value: Any) -> float | None:
 def _table(rows: Any) -> list[dict[Any, Any]]:
     if isinstance(rows, Mapping):
         rows = list(rows.items())
-    if not isinstance(rows, Sequence) or isinstance(rows, str) or len(rows) > MOST_POINTS:
+    if not isinstance(rows, Sequence) or isinstance(rows, str) or len(rows) > MAX_POINTS:
         raise ValueError(USAGE)
     if all(isinstance(row, Mapping) for row in rows):
         return [dict(row) for row in rows]
@@ -128,7 +128,7 @@ def _numeric(table: list[dict[Any, Any]], columns: list[Any], x: Any) -> list[An
         name
         for name in columns
         if name != x and all(_is_number(row.get(name)) or row.get(name) is None for row in table)
-    ][:MOST_SERIES]
+    ][:MAX_SERIES]
 
 
 def _is_number(value: Any) -> bool:
@@ -141,4 +141,4 @@ def _is_whole(series: tuple[Series, ...]) -> bool:
 
 
 def _text(value: Any) -> str:
-    return str(value)[:LONGEST_LABEL]
+    return str(value)[:MAX_LABEL_LENGTH]

@@ -18,10 +18,10 @@ FOR_TURNED = 48
 # Distinct also with deficient colour vision (Okabe and Ito).
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7f00", "#444444")
 INK, GRID = "#222222", "#dddddd"
-MOST_LABELS = 24
+MAX_LABELS = 24
 TICKS = 5
 FEW = 60
-LONGEST_TURNED = 16
+MAX_ROTATED_LENGTH = 16
 
 
 def draw(chart: Chart) -> str:
@@ -40,7 +40,7 @@ def draw(chart: Chart) -> str:
 
 
 def _plot(chart: Chart) -> Iterator[str]:
-    values = [value for one in chart.series for value in one.values if value is not None]
+    values = [value for line in chart.series for value in line.values if value is not None]
     ticks = _ticks(min(values), max(values), from_zero=chart.kind == "bar")
     yield from _grid(ticks)
     yield from _labels(chart)
@@ -50,7 +50,7 @@ def _plot(chart: Chart) -> Iterator[str]:
         else:
             yield from _points(chart, index, ticks)
     if len(chart.series) > 1:
-        yield from _legend([one.name for one in chart.series])
+        yield from _legend([line.name for line in chart.series])
 
 
 def _ticks(least: float, most: float, *, from_zero: bool) -> list[float]:
@@ -93,14 +93,16 @@ def _labels(chart: Chart) -> Iterator[str]:
         x, y = LEFT + (index + 0.5) * slot, HEIGHT - BOTTOM + 18
         label = chart.labels[index]
         if turned:
-            label = label if len(label) <= LONGEST_TURNED else f"{label[: LONGEST_TURNED - 1]}…"
+            label = (
+                label if len(label) <= MAX_ROTATED_LENGTH else f"{label[: MAX_ROTATED_LENGTH - 1]}…"
+            )
         turn = f' transform="rotate(-40 {x:.1f} {y})"' if turned else ""
         yield _text(x, y, label, anchor="end" if turned else "middle", more=turn)
 
 
 def _every(chart: Chart) -> int:
     """Return 1 where each label is written, 2 for every other one, and so on."""
-    return math.ceil(len(chart.labels) / MOST_LABELS)
+    return math.ceil(len(chart.labels) / MAX_LABELS)
 
 
 def _is_turned(chart: Chart) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from chat.sandbox.base import (
     BadFile,
-    Ended,
     File,
     Image,
     Limit,
     Limits,
     Outcome,
-    Skipped,
+    RunEnd,
+    SkippedFile,
     check_name,
     clean,
 )
@@ -18,22 +18,22 @@ from chat.sandbox.chart import read_chart
 from chat.sandbox.drawing import draw
 from chat.sandbox.inside import frames
 
-LONGEST_ERROR = 20_000
+MAX_ERROR_LENGTH = 20_000
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-class Gathered:
+class FrameCollector:
     """Frames of one run. `take` raises FrameError for what an honest process never sends."""
 
     def __init__(self, limits: Limits) -> None:
         self.done = False
         self._bounds = limits
-        self._ended = Ended.CRASHED
+        self._ended = RunEnd.CRASHED
         self._value: str | None = None
         self._error: str | None = None
         self._logs = bytearray()
         self._files: dict[str, bytes] = {}
-        self._skipped: list[Skipped] = []
+        self._skipped: list[SkippedFile] = []
         self._images: list[Image] = []
         self._met: set[Limit] = set()
 
@@ -56,13 +56,13 @@ class Gathered:
                 raise frames.FrameError("A frame of no kind.")
         self._check_bounds()
 
-    def end(self, ended: Ended, error: str) -> None:
+    def end(self, ended: RunEnd, error: str) -> None:
         """Tell that the process is gone."""
         self._ended, self._error = ended, error
 
     def outcome(self, seconds: float) -> Outcome:
         """Return what came of the run."""
-        met = self._met | {Limit(end) for end in (Ended.TIME, Ended.MEMORY) if end is self._ended}
+        met = self._met | {Limit(end) for end in (RunEnd.TIME, RunEnd.MEMORY) if end is self._ended}
         logs = bytes(self._logs).decode(errors="replace")
         return Outcome(
             ended=self._ended,
@@ -88,7 +88,7 @@ class Gathered:
     def _skip(self, name: object, why: str) -> None:
         text = _text(name, most=100) or ""
         shown = "".join(sign if sign.isprintable() else "?" for sign in text)
-        self._skipped.append(Skipped(name=shown, why=why))
+        self._skipped.append(SkippedFile(name=shown, why=why))
 
     def _take_chart(self, head: frames.Head) -> None:
         try:
@@ -100,14 +100,14 @@ class Gathered:
     def _take_end(self, head: frames.Head) -> None:
         met = head.get("limits")
         try:
-            self._ended = Ended(str(_text(head.get("ended"), most=20)))
-            self._met |= {Limit(one) for one in (met if isinstance(met, list) else [])}
+            self._ended = RunEnd(str(_text(head.get("ended"), most=20)))
+            self._met |= {Limit(item) for item in (met if isinstance(met, list) else [])}
         except ValueError as problem:
             raise frames.FrameError("An end of no kind.") from problem
-        if self._ended is Ended.CANCELLED:
+        if self._ended is RunEnd.CANCELLED:
             raise frames.FrameError("An end that a process cannot tell of itself.")
         self._value = _text(head.get("value"), most=self._bounds.value)
-        self._error = _text(head.get("error"), most=LONGEST_ERROR)
+        self._error = _text(head.get("error"), most=MAX_ERROR_LENGTH)
         self.done = True
 
     def _check_bounds(self) -> None:

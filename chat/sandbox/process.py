@@ -12,17 +12,17 @@ from collections.abc import AsyncIterator, Sequence
 
 from chat.sandbox.base import (
     BadFile,
-    Ended,
     Limits,
     Outcome,
+    RunEnd,
     SandboxUnavailable,
-    Saved,
+    SavedSession,
     SessionEnded,
     check_name,
     check_size,
     clean,
 )
-from chat.sandbox.gather import Gathered
+from chat.sandbox.gather import FrameCollector
 from chat.sandbox.inside import frames
 
 FILE_SECONDS = 20
@@ -124,9 +124,9 @@ class ProcessSession:
         """Run the code; whatever it does is the outcome, also the end of the process."""
         data = code.encode(errors="replace")
         if len(data) > self._limits.code:
-            return Outcome(ended=Ended.RAISED, seconds=0, error="The code is too long.")
+            return Outcome(ended=RunEnd.RAISED, seconds=0, error="The code is too long.")
         async with self._lock:
-            gathered = Gathered(self._limits)
+            gathered = FrameCollector(self._limits)
             started = time.monotonic()
             seconds = self._limits.run_seconds + self._limits.grace_seconds
             try:
@@ -140,12 +140,12 @@ class ProcessSession:
                 gathered.end(*self._reason(error))
             return gathered.outcome(time.monotonic() - started)
 
-    async def save(self) -> Saved | None:
+    async def save(self) -> SavedSession | None:
         """Return files and variables, None when they are too large. Raises SessionEnded."""
         async with self._lock, self._ending_on_failure(FILE_SECONDS):
             await self._write({"do": "save"})
             head, body = await self._answer("saved", most=self._limits.saved)
-        return None if "size" in head else Saved(data=body, lost=_names(head.get("lost")))
+        return None if "size" in head else SavedSession(data=body, lost=_names(head.get("lost")))
 
     def kill(self) -> None:
         """End the process and all that it started, at once."""
@@ -180,9 +180,9 @@ class ProcessSession:
                 yield
             whole = True
         except TimeoutError as error:
-            raise SessionEnded(Ended.TIME) from error
+            raise SessionEnded(RunEnd.TIME) from error
         except (frames.FrameError, SessionEnded) as error:
-            raise SessionEnded(Ended.CANCELLED if self._killed else Ended.CRASHED) from error
+            raise SessionEnded(RunEnd.CANCELLED if self._killed else RunEnd.CRASHED) from error
         finally:
             if not whole:
                 self.kill()
@@ -195,16 +195,16 @@ class ProcessSession:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.communicate(), REAP_SECONDS)
 
-    def _reason(self, error: SessionEnded) -> tuple[Ended, str]:
+    def _reason(self, error: SessionEnded) -> tuple[RunEnd, str]:
         match error.args[0]:
-            case Ended.TIME:
-                return Ended.TIME, "The code did not stop in time."
-            case Ended.CANCELLED:
-                return Ended.CANCELLED, "The code was stopped."
-            case Ended.CRASHED:
+            case RunEnd.TIME:
+                return RunEnd.TIME, "The code did not stop in time."
+            case RunEnd.CANCELLED:
+                return RunEnd.CANCELLED, "The code was stopped."
+            case RunEnd.CRASHED:
                 code = self._process.returncode
-                return Ended.CRASHED, f"The interpreter died (status {code})."
-        return Ended.CRASHED, LOST
+                return RunEnd.CRASHED, f"The interpreter died (status {code})."
+        return RunEnd.CRASHED, LOST
 
     async def _answer(self, kind: str, *, most: int = 0) -> tuple[frames.Head, bytes]:
         """Read the one frame of an answer. Raises SessionEnded, FrameError."""
@@ -216,7 +216,7 @@ class ProcessSession:
     async def _write(self, head: frames.Head, body: bytes = b"") -> None:
         pipe = self._process.stdin
         if pipe is None:
-            raise SessionEnded(Ended.CRASHED)
+            raise SessionEnded(RunEnd.CRASHED)
         self._number += 1
         self._said = 0
         try:
@@ -226,19 +226,19 @@ class ProcessSession:
                 await pipe.drain()
             await pipe.drain()
         except (ConnectionError, RuntimeError) as error:
-            raise SessionEnded(Ended.CRASHED) from error
+            raise SessionEnded(RunEnd.CRASHED) from error
 
     def _most_said(self) -> int:
         """Return how much an honest process says in a run."""
         bounds = self._limits
         frames_of_run = bounds.logs + 4 * bounds.files + 2
-        drawn = bounds.images * (bounds.image + frames.LONGEST_HEAD)
+        drawn = bounds.images * (bounds.image + frames.MAX_HEAD_LENGTH)
         return bounds.all_files + drawn + frames_of_run * FRAME_COST
 
     async def _read(self, *, most: int | None = None) -> tuple[frames.Head, bytes]:
         pipe = self._process.stdout
         if pipe is None:
-            raise SessionEnded(Ended.CRASHED)
+            raise SessionEnded(RunEnd.CRASHED)
         most = max(self._limits.file, self._limits.image) if most is None else most
         try:
             lengths = await pipe.readexactly(frames.LENGTHS.size)
@@ -247,7 +247,7 @@ class ProcessSession:
             head = frames.parse_head(await pipe.readexactly(head_length))
             body = await _read_pieces(pipe, body_length)
         except asyncio.IncompleteReadError as error:
-            raise SessionEnded(Ended.CRASHED) from error
+            raise SessionEnded(RunEnd.CRASHED) from error
         if head.get("number") != self._number:
             raise frames.FrameError("An answer to another request.")
         return head, body

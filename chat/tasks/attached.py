@@ -26,10 +26,10 @@ def let_go(thread: Thread) -> None:
     """
     others = Thread.objects.filter(member_id=thread.member_id).exclude(pk=thread.pk)
     stores = _own_stores(thread, others)
-    mentioned = _mentioned_in(thread)
+    mentioned = _find_mentioned_ids(thread)
     mentioned |= set(StoreFile.objects.filter(store__in=stores).values_list("file_id", flat=True))
     VectorStore.objects.filter(pk__in=stores).update(deleted_at=timezone.now())
-    for file_id in _unused(thread, others, mentioned):
+    for file_id in _list_unused(thread, others, mentioned):
         storage.remove(file_id)
 
 
@@ -44,7 +44,7 @@ def _own_stores(thread: Thread, others: Any) -> list[str]:
     ]
 
 
-def _mentioned_in(thread: Thread) -> set[str]:
+def _find_mentioned_ids(thread: Thread) -> set[str]:
     """Return the ids of files that stand anywhere in a thread."""
     found = set(_FILE.findall(str(thread.tool_resources)))
     messages = _texts(Message.objects.filter(thread=thread), "content", "attachments")
@@ -60,7 +60,7 @@ def _texts(rows: Any, *columns: str) -> Any:
         yield from texts.values_list("told", flat=True).iterator()
 
 
-def _unused(thread: Thread, others: Any, ids: set[str]) -> list[str]:
+def _list_unused(thread: Thread, others: Any, ids: set[str]) -> list[str]:
     """Return which of these files go with threads, and with no other one."""
     with_threads = Q(goes_with_threads=True) | Q(purpose=Purpose.ASSISTANTS_OUTPUT)
     rows = File.objects.filter(with_threads, pk__in=ids, member_id=thread.member_id)
@@ -75,4 +75,4 @@ def _unused(thread: Thread, others: Any, ids: set[str]) -> list[str]:
     # One that another thread's code made may be named in words here alone.
     calls = ToolCall.objects.filter(run__thread__in=others, details__isnull=False)
     made = calls.annotate(told=Cast("details", TextField()))
-    return [one for one in sorted(going) if not made.filter(told__contains=one).exists()]
+    return [item for item in sorted(going) if not made.filter(told__contains=item).exists()]

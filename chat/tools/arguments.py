@@ -12,10 +12,10 @@ from chat.conf import conf
 from chat.errors import InvalidJson
 from chat.json_input import parse_json_object
 from chat.tools.base import Tool, ToolError
-from chat.tools.reserved import reserved_in
+from chat.tools.reserved import find_reserved_keys
 
 _SECRET = re.compile(r"pass|secret|token|key|credential|auth|pin\b|cvv|iban", re.IGNORECASE)
-_LONGEST_COPY, _DEEPEST_COPY, _MOST_COPIED = 200, 6, 50
+_MAX_COPY_LENGTH, _DEEPEST_COPY, _MAX_COPIED_ITEMS = 200, 6, 50
 
 # A JSON number 1.0 is no whole number here, and a boolean is no number.
 _TYPES = Draft202012Validator.TYPE_CHECKER.redefine(
@@ -49,7 +49,7 @@ def parse_arguments(tool: Tool, raw: str) -> dict[str, Any]:
     except InvalidJson as error:
         raise ToolError("invalid_arguments", error.message) from None
     bound = {each.name for each in tool.parameters if each.bound is not None}
-    reserved = sorted({*reserved_in(parsed), *(bound & parsed.keys())})
+    reserved = sorted({*find_reserved_keys(parsed), *(bound & parsed.keys())})
     if reserved:
         raise ReservedArgument(reserved)
     found = jsonschema.exceptions.best_match(_Validator(tool.schema).iter_errors(parsed))
@@ -58,24 +58,24 @@ def parse_arguments(tool: Tool, raw: str) -> dict[str, Any]:
     return parsed
 
 
-def redacted(value: Any, depth: int = 0) -> Any:
+def redact(value: Any, depth: int = 0) -> Any:
     """Return a copy for the audit trail: secrets hidden, long texts and lists cut."""
     if isinstance(value, dict):
         if depth >= _DEEPEST_COPY:
             return "…"
         return {
-            _cut(key): "[hidden]" if _SECRET.search(key) else redacted(item, depth + 1)
-            for key, item in list(value.items())[:_MOST_COPIED]
+            _cut(key): "[hidden]" if _SECRET.search(key) else redact(item, depth + 1)
+            for key, item in list(value.items())[:_MAX_COPIED_ITEMS]
         }
     if isinstance(value, list):
         if depth >= _DEEPEST_COPY:
             return "…"
-        return [redacted(item, depth + 1) for item in value[:_MOST_COPIED]]
+        return [redact(item, depth + 1) for item in value[:_MAX_COPIED_ITEMS]]
     return _cut(value) if isinstance(value, str) else value
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_COPY else text[:_LONGEST_COPY] + "…"
+    return text if len(text) <= _MAX_COPY_LENGTH else text[:_MAX_COPY_LENGTH] + "…"
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:

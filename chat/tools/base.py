@@ -52,7 +52,7 @@ class ToolResult:
 
 
 @dataclass(frozen=True)
-class Unsettled:
+class DeferredResult:
     """What an async tool returns that has to store something together with its call's end.
 
     `settle` runs in the transaction that ends the call, in the tenant's scope,
@@ -113,7 +113,7 @@ ObjectId = Annotated[M, ById()]
 
 
 @dataclass(frozen=True)
-class Bound:
+class Injected:
     """Marks a parameter that is filled from the caller and never shown to the model."""
 
     fill: Callable[[ToolContext], Any]
@@ -136,7 +136,7 @@ class Parameter:
     model: type[models.Model] | None = None
     by_id: ById | None = None
     many: bool = False
-    bound: Bound | None = None
+    bound: Injected | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

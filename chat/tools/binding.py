@@ -33,16 +33,16 @@ def bind(tool: Tool, arguments: dict[str, Any], context: ToolContext) -> dict[st
             values[each.name] = each.bound.fill(context)
         elif each.name in arguments:
             built = each.build(arguments[each.name])
-            values[each.name] = built if each.by_id is None else _resolved(each, built, context)
+            values[each.name] = built if each.by_id is None else _resolve_row(each, built, context)
     return values
 
 
-def _resolved(each: Parameter, value: Any, context: ToolContext) -> Any:
+def _resolve_row(each: Parameter, value: Any, context: ToolContext) -> Any:
     if value is None:
         return None
     wanted = value if each.many else [value]
     rows = _rows(each, wanted, context)
-    found = [rows.get(str(one)) for one in wanted]
+    found = [rows.get(str(item)) for item in wanted]
     if any(row is None for row in found):
         raise ToolError("not_found", NOT_FOUND)
     return found if each.many else found[0]

@@ -18,7 +18,7 @@ from chat.models import File, Run, Thread
 from chat.models.files import Purpose
 from chat.models.resources import code_file_ids
 from chat.retrieval.kinds import SNIFFED, media_type_of
-from chat.sandbox.base import LONGEST_NAME, Outcome
+from chat.sandbox.base import MAX_NAME_LENGTH, Outcome
 from chat.tools.resources import resources_of
 from tenants.authentication import Principal
 
@@ -55,7 +55,9 @@ def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> li
         return []
     found = File.objects.present().filter(member=None).in_bulk(assistants)
     found |= File.objects.for_principal(principal).in_bulk(threads)
-    rows = [found[one] for one in dict.fromkeys([*assistants, *threads]) if one in found]
+    rows = [
+        found[fromkey] for fromkey in dict.fromkeys([*assistants, *threads]) if fromkey in found
+    ]
     taken = {named[row.pk] for row in rows if row.pk in named}
     inputs = []
     for row in rows:
@@ -71,7 +73,7 @@ def free_name(filename: str, taken: Iterable[str]) -> str:
     plain = "".join(sign if sign.isprintable() else "_" for sign in plain).strip().lstrip(".")
     path = PurePosixPath(plain or "file")
     suffix = _cut(path.suffix, 40)
-    stem = _cut(path.stem, LONGEST_NAME - APART - len(suffix.encode()))
+    stem = _cut(path.stem, MAX_NAME_LENGTH - APART - len(suffix.encode()))
     names = (f"{stem} ({number}){suffix}" for number in range(2, 1000))
     return next(name for name in (f"{stem}{suffix}", *names) if name not in taken)
 
@@ -86,7 +88,7 @@ def write_outputs(thread: Thread, outcome: Outcome) -> tuple[list[Output], list[
     Opens transactions itself; `chat.storage.keep` or `discard` ends each row.
     """
     outputs, refused = [], []
-    for name, media_type, data, is_picture in _made(outcome):
+    for name, media_type, data, is_picture in _iter_outputs(outcome):
         row = File(
             tenant_id=thread.tenant_id,
             member_id=thread.member_id,
@@ -103,7 +105,7 @@ def write_outputs(thread: Thread, outcome: Outcome) -> tuple[list[Output], list[
     return outputs, refused
 
 
-def _made(outcome: Outcome) -> Iterator[tuple[str, str, bytes, bool]]:
+def _iter_outputs(outcome: Outcome) -> Iterator[tuple[str, str, bytes, bool]]:
     for number, image in enumerate(outcome.images, start=1):
         suffix = SUFFIXES[image.type]
         name = f"chart-{number}{suffix}" if number > 1 else f"chart{suffix}"

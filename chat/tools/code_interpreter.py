@@ -25,14 +25,14 @@ from chat.sandbox.base import (
     check_size,
 )
 from chat.tools import code_state, registry
-from chat.tools.base import Effect, Limits, ToolContext, ToolError, ToolResult, Unsettled
+from chat.tools.base import DeferredResult, Effect, Limits, ToolContext, ToolError, ToolResult
 from chat.tools.code_files import NAME, Input, Output, inputs_of, write_outputs
 from chat.tools.code_sessions import CodeSessions, code_sessions, limits
-from chat.tools.code_state import After, Before
+from chat.tools.code_state import NewState, SavedState
 from chat.tools.metering import note_code_session
 from chat.tools.registry import tool
 from tenants.authentication import Principal
-from tenants.db import Lane, in_lane, see_through
+from tenants.db import DatabasePool, run_in_pool, run_with_retry
 
 LOG_CHARACTERS, ERROR_CHARACTERS = 20_000, 6_000
 PICTURES = "The person sees the pictures with your next message: do not link to them."
@@ -59,7 +59,9 @@ log = structlog.get_logger(__name__)
     in_order=True,
     timeout=120,
 )
-async def code_interpreter(ctx: ToolContext, code: Annotated[str, Limits(1, 65_536)]) -> Unsettled:
+async def code_interpreter(
+    ctx: ToolContext, code: Annotated[str, Limits(1, 65_536)]
+) -> DeferredResult:
     """Run Python and get what it prints, its last value, and the files and charts it makes.
 
     Args:
@@ -95,7 +97,7 @@ async def description(inputs: Iterable[Input]) -> str:
         sandbox = await code_sessions().sandbox()
     except SandboxUnavailable:
         return "Code cannot be run here at the moment: do not call this."
-    paths = "".join(f"\n- {FOLDER}/{one.name}" for one in inputs)
+    paths = "".join(f"\n- {FOLDER}/{item.name}" for item in inputs)
     return f"{sandbox.description}\n\nFiles there:{paths}" if paths else sandbox.description
 
 
@@ -111,33 +113,35 @@ class _Call:
     laid: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    async def run(self) -> Unsettled:
+    async def run(self) -> DeferredResult:
         """Run the code and write what came of it; nothing of it counts before it is settled."""
-        before, inputs = await see_through(self._plan)
+        before, inputs = await run_with_retry(self._plan)
         try:
             self.session = await self._open(before)
             await self._lay_in(self.session, inputs)
             outcome = await self.session.run(self.code)
             after = await self._save(self.session)
-            outputs, refused = await in_lane(Lane.TOOLS, write_outputs, self.ctx.thread, outcome)
+            outputs, refused = await run_in_pool(
+                DatabasePool.TOOLS, write_outputs, self.ctx.thread, outcome
+            )
         except BaseException:
             if self.session is not None:
                 self.session.kill()
                 await self.session.close()
             raise
         self.notes += refused
-        return Unsettled(
+        return DeferredResult(
             settle=partial(self._settle, outcome, after, outputs),
             ended=partial(self._ended, after),
         )
 
-    def _plan(self) -> tuple[Before, list[Input]]:
+    def _plan(self) -> tuple[SavedState, list[Input]]:
         ctx = self.ctx
         with ctx.scope():
             before = code_state.before(ctx.thread.pk)
             return before, inputs_of(ctx.principal, ctx.run, named=before.inputs)
 
-    async def _open(self, before: Before) -> Session:
+    async def _open(self, before: SavedState) -> Session:
         session = await self.sessions.take(self.ctx.thread.pk, state=before.state)
         if session is not None:
             self.laid = dict(before.inputs)
@@ -165,21 +169,21 @@ class _Call:
             self.notes.append(LOST.format(names=lost))
 
     async def _lay_in(self, session: Session, inputs: Iterable[Input]) -> None:
-        for one in inputs:
-            if one.file.pk in self.laid:
+        for item in inputs:
+            if item.file.pk in self.laid:
                 continue
             try:
                 # Ahead of reading it: what is too large is not held in memory.
-                check_size(one.file.bytes, limits())
-                data = await asyncio.to_thread(storage.contents, one.file.storage_key)
-                await session.put_file(one.name, data)
+                check_size(item.file.bytes, limits())
+                data = await asyncio.to_thread(storage.contents, item.file.storage_key)
+                await session.put_file(item.name, data)
             except (BadFile, FileNotFoundError) as error:
                 why = str(error) if isinstance(error, BadFile) else "It is gone."
-                self.notes.append(f"{one.name} is not there: {why}")
+                self.notes.append(f"{item.name} is not there: {why}")
             else:
-                self.laid[one.file.pk] = one.name
+                self.laid[item.file.pk] = item.name
 
-    async def _save(self, session: Session) -> After | None:
+    async def _save(self, session: Session) -> NewState | None:
         """Write the session's state; None where the session is over and leaves none."""
         try:
             saved = await session.save()
@@ -188,30 +192,32 @@ class _Call:
             return None
         file = None
         if saved is not None:
-            file = await in_lane(Lane.TOOLS, code_state.write, self.ctx.thread, saved)
+            file = await run_in_pool(DatabasePool.TOOLS, code_state.write, self.ctx.thread, saved)
         sandbox = await self.sessions.sandbox()
-        return After(
+        return NewState(
             backend=sandbox.name,
             file=file,
             lost=saved.lost if saved else (),
             inputs=dict(self.laid),
         )
 
-    def _settle(self, outcome: Outcome, after: After | None, outputs: list[Output]) -> ToolResult:
+    def _settle(
+        self, outcome: Outcome, after: NewState | None, outputs: list[Output]
+    ) -> ToolResult:
         settling = code_state.begin_settling(self.ctx.thread, after)
         # What people get goes first, where there is not room for all.
         kept, refused = _keep(outputs)
         state_kept = code_state.settle(settling, after)
         if settling.new:
             note_code_session(self.ctx)
-        notes = [*self.notes, *told_limits(outcome)]
+        notes = [*self.notes, *describe_limits(outcome)]
         if after is not None and not state_kept:
             notes.append(NOT_KEPT)
         if refused:
-            notes.append(FULL.format(names=", ".join(one.row.filename for one in refused)))
+            notes.append(FULL.format(names=", ".join(item.row.filename for item in refused)))
         return result_of(self.code, outcome, kept, notes)
 
-    def _ended(self, after: After | None) -> None:
+    def _ended(self, after: NewState | None) -> None:
         if after is not None and self.session is not None and self.session.alive:
             self.sessions.keep(self.ctx.thread.pk, self.session, state=after.state)
         self.end_turn()
@@ -220,27 +226,27 @@ class _Call:
 def _keep(outputs: Iterable[Output]) -> tuple[list[Output], list[Output]]:
     """Make files be there for others while the company has room; return those, and the rest."""
     kept, refused = [], []
-    for one in outputs:
+    for output in outputs:
         try:
-            storage.keep(one.row)
+            storage.keep(output.row)
         except StorageFull:
-            storage.drop(one.row)
-            refused.append(one)
+            storage.drop(output.row)
+            refused.append(output)
         else:
-            kept.append(one)
+            kept.append(output)
     return kept, refused
 
 
-def told_limits(outcome: Outcome) -> list[str]:
+def describe_limits(outcome: Outcome) -> list[str]:
     """Return sentences about what of a run was cut or left behind."""
     told = [LIMITS[limit] for limit in sorted(outcome.limits) if limit in LIMITS]
-    return told + [f"{one.name} stays in the session: {one.why}" for one in outcome.skipped]
+    return told + [f"{item.name} stays in the session: {item.why}" for item in outcome.skipped]
 
 
 def result_of(code: str, outcome: Outcome, outputs: list[Output], notes: list[str]) -> ToolResult:
     """Return what the model is told, and the details that people and programs see."""
-    pictures = [one.row for one in outputs if one.is_picture]
-    files = [one.row for one in outputs if not one.is_picture]
+    pictures = [item.row for item in outputs if item.is_picture]
+    files = [item.row for item in outputs if not item.is_picture]
     output: dict[str, Any] = {"logs": _cut(outcome.logs, LOG_CHARACTERS)}
     if outcome.value is not None:
         output["value"] = outcome.value

@@ -23,7 +23,7 @@ from chat.sandbox.base import MIB, Limits, Sandbox, SandboxUnavailable, Session
 from chat.sandbox.bubblewrap import BubblewrapSandbox
 from chat.sandbox.monty import MontySandbox
 from chat.tools.base import ToolError
-from tenants.db import Lane, call_door, in_lane
+from tenants.db import DatabasePool, call_door, run_in_pool
 
 WAIT_SECONDS = 30.0  # for one of the process's sessions
 BUSY = "Too much code runs here at the moment. Try again in a minute."
@@ -61,7 +61,7 @@ class CodeSessions:
         """
         async with self._choosing:
             if self._sandbox is None:
-                self._sandbox = await _chosen()
+                self._sandbox = await _select_sandbox()
         return self._sandbox
 
     async def begin(self, thread: Thread) -> Callable[[], None]:
@@ -122,7 +122,7 @@ class CodeSessions:
         if not held:
             return
         states = [idle.state for idle in held.values()]
-        rows = await in_lane(Lane.WATCH, call_door, "code_sessions_standing", states)
+        rows = await run_in_pool(DatabasePool.WATCH, call_door, "code_sessions_standing", states)
         for thread_id in held.keys() - {thread_id for (thread_id,) in rows}:
             # Unless it was taken up meanwhile.
             if self._idle.get(thread_id) is held[thread_id]:
@@ -140,7 +140,7 @@ def limits() -> Limits:
     return Limits(run_seconds=conf.code_seconds, memory=conf.code_memory_mib * MIB)
 
 
-async def _chosen() -> Sandbox:
+async def _select_sandbox() -> Sandbox:
     """Return the sandbox that the settings name; of themselves, the stronger that works here."""
     bubblewrap = BubblewrapSandbox(conf.code_environment)
     monty = MontySandbox()

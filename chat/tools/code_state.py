@@ -16,12 +16,12 @@ from chat.conf import conf
 from chat.errors import StorageFull, Unavailable
 from chat.models import CodeSession, File, Thread
 from chat.models.files import Purpose
-from chat.sandbox.base import Saved
+from chat.sandbox.base import SavedSession
 from tenants import clock
 
 
 @dataclass(frozen=True, kw_only=True)
-class Before:
+class SavedState:
     """The state that code begins with: a stored one, or none (`state` is empty)."""
 
     state: str = ""
@@ -32,7 +32,7 @@ class Before:
 
 
 @dataclass(frozen=True, kw_only=True)
-class After:
+class NewState:
     """The state that code left: `file` has its bytes, None where they could not be kept."""
 
     backend: str
@@ -42,12 +42,12 @@ class After:
     state: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
-def before(thread_id: str) -> Before:
+def before(thread_id: str) -> SavedState:
     """Return where a thread's code is; must run in the tenant's scope and a transaction."""
     row = CodeSession.objects.lasting().filter(thread_id=thread_id).first()
     if row is None:
-        return Before()
-    return Before(
+        return SavedState()
+    return SavedState(
         state=row.state,
         backend=row.backend,
         storage_key=row.storage_key,
@@ -64,7 +64,7 @@ def read(key: str) -> bytes | None:
         return None
 
 
-def write(thread: Thread, saved: Saved) -> File | None:
+def write(thread: Thread, saved: SavedSession) -> File | None:
     """Store the bytes of a state for `settle`, None where the storage takes nothing.
 
     Opens transactions itself.
@@ -83,14 +83,14 @@ def write(thread: Thread, saved: Saved) -> File | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settling:
+class PendingSave:
     """A thread's session, locked, and whether a new one begins now."""
 
     row: CodeSession
     new: bool
 
 
-def begin_settling(thread: Thread, after: After | None) -> Settling:
+def begin_settling(thread: Thread, after: NewState | None) -> PendingSave:
     """Lock the thread's session, and let the bytes go that `after` takes the place of.
 
     Run it in the tenant's scope and the transaction that ends the call, before
@@ -98,14 +98,14 @@ def begin_settling(thread: Thread, after: After | None) -> Settling:
     """
     row = CodeSession.objects.select_for_update().filter(thread=thread).first()
     if row is None:
-        return Settling(row=CodeSession(thread=thread, member_id=thread.member_id), new=True)
+        return PendingSave(row=CodeSession(thread=thread, member_id=thread.member_id), new=True)
     new = row.expires_at <= clock.now()
     if new or after is not None:
         forget_bytes(row)
-    return Settling(row=row, new=new)
+    return PendingSave(row=row, new=new)
 
 
-def settle(settling: Settling, after: After | None) -> bool:
+def settle(settling: PendingSave, after: NewState | None) -> bool:
     """Make `after` the thread's state, None keeps the one before; it lasts anew from now.
 
     Returns whether the bytes are kept.

@@ -22,13 +22,21 @@ from chat.models import TenantPolicy, ToolCall
 from chat.models.runs import CallStatus
 from chat.tools import ledger, registry
 from chat.tools.arguments import ReservedArgument, parse_arguments
-from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError, ToolResult, Unsettled
+from chat.tools.base import (
+    REPEATABLE,
+    DeferredResult,
+    Effect,
+    Tool,
+    ToolContext,
+    ToolError,
+    ToolResult,
+)
 from chat.tools.binding import bind, plain
 from chat.tools.ledger import CallContext, CallLapsed, Outcome, answer, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
 from tenants import clock
-from tenants.bulk_insert import Insert, insert_together
-from tenants.db import Lane, in_lane, see_through
+from tenants.bulk_insert import Insert, insert_many_tables
+from tenants.db import DatabasePool, run_in_pool, run_with_retry
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 
@@ -96,7 +104,7 @@ def prepare(
     """
     listed = TenantPolicy.objects.values_list("approval_tools", flat=True).first()
     rules = _Rules(
-        enabled=registry.enabled_names(ctx.run.tools),
+        enabled=registry.get_enabled_names(ctx.run.tools),
         programs=registry.program_names(ctx.run.tools),
         approval=frozenset(listed or ()),
     )
@@ -113,10 +121,10 @@ def prepare(
         else:
             decision, names = _repeat(row, earlier), []
         rows.append(row)
-        notes.append(ledger.attempted(ctx.principal, row, decision))
+        notes.append(ledger.build_attempt_event(ctx.principal, row, decision))
         if names:
-            notes.append(ledger.refused_identity(ctx.principal, row, names))
-    insert_together([*beside, Insert(rows=rows), Insert(rows=notes)])
+            notes.append(ledger.build_identity_event(ctx.principal, row, names))
+    insert_many_tables([*beside, Insert(rows=rows), Insert(rows=notes)])
     return rows
 
 
@@ -247,7 +255,7 @@ async def recover(ctx: CallContext, call: ToolCall) -> ToolCall:
     """
     if call.status == CallStatus.STARTED and call.effect not in REPEATABLE:
         outcome = Outcome.of_code("outcome_unknown", CallStatus.OUTCOME_UNKNOWN)
-        return await see_through(_end, ctx, call, outcome)
+        return await run_with_retry(_end, ctx, call, outcome)
     return await execute(ctx, call)
 
 
@@ -260,32 +268,32 @@ async def execute(ctx: CallContext, call: ToolCall) -> ToolCall:
     tool = registry.find(call.name)
     if call.status == CallStatus.APPROVED:
         try:
-            call = await see_through(_start_approved, ctx, call)
+            call = await run_with_retry(_start_approved, ctx, call)
         except CallLapsed:
-            return await see_through(_reread, ctx, call)
+            return await run_with_retry(_reread, ctx, call)
     if call.status != CallStatus.STARTED:
         return call
     if tool is None or not _is_unchanged(tool, call):
         code = "tool_changed" if call.approval_expires_at is None else "approval_void"
-        return await see_through(_end, ctx, call, Outcome.of_code(code, CallStatus.REFUSED))
+        return await run_with_retry(_end, ctx, call, Outcome.of_code(code, CallStatus.REFUSED))
     clock = asyncio.timeout(_seconds(tool))
     try:
         async with clock:
             return await _run(ctx, tool, call)
     except asyncio.CancelledError:
-        await see_through(_end, ctx, call, _interrupted(tool, "cancelled"), stopping=True)
+        await run_with_retry(_end, ctx, call, _build_interrupted(tool, "cancelled"), stopping=True)
         raise
     except CallLapsed:
-        return await see_through(_reread, ctx, call)
+        return await run_with_retry(_reread, ctx, call)
     except ToolError as error:
         outcome = Outcome.of_error(error)
     except Exception as error:  # noqa: BLE001 - a tool's mistake must not end the run
         outcome = _mistake(tool, call, error, timed_out=clock.expired())
-    return await see_through(_end, ctx, call, outcome)
+    return await run_with_retry(_end, ctx, call, outcome)
 
 
 def _seconds(tool: Tool) -> float:
-    return min(tool.timeout or conf.tool_seconds, registry.LONGEST_SECONDS)
+    return min(tool.timeout or conf.tool_seconds, registry.MAX_SECONDS)
 
 
 def _is_unchanged(tool: Tool, call: ToolCall) -> bool:
@@ -294,14 +302,14 @@ def _is_unchanged(tool: Tool, call: ToolCall) -> bool:
 
 async def _run(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
     if not tool.is_async:
-        return await in_lane(Lane.TOOLS, _run_in_transaction, ctx, tool, call)
-    context, values = await see_through(_bind, ctx, tool, call)
+        return await run_in_pool(DatabasePool.TOOLS, _run_in_transaction, ctx, tool, call)
+    context, values = await run_with_retry(_bind, ctx, tool, call)
     with tenant_scope(ctx.run.tenant_id):
         result = await tool.function(context, **values)
     try:
-        return await see_through(_settle, ctx, tool, call, values, result)
+        return await run_with_retry(_settle, ctx, tool, call, values, result)
     finally:
-        if isinstance(result, Unsettled):
+        if isinstance(result, DeferredResult):
             result.ended()
 
 
@@ -310,11 +318,11 @@ def _settle(
 ) -> ToolCall:
     """End a call with its result, and store what comes with it; a call that lapsed, neither."""
     with tenant_scope(ctx.run.tenant_id), transaction.atomic():
-        if isinstance(result, Unsettled):
+        if isinstance(result, DeferredResult):
             # Where it was committed and the answer got lost, it is not done again.
             ledger.require_claim(ctx, call)
             result = result.settle()
-        return ledger.end(ctx, call, _completed(tool, values, result))
+        return ledger.end(ctx, call, _build_completed(tool, values, result))
 
 
 def _run_in_transaction(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
@@ -326,7 +334,7 @@ def _run_in_transaction(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCal
         _limit_statements(_seconds(tool))
         context, values = _bind_here(ctx, tool, call)
         result = tool.function(context, **values)
-        return ledger.end(ctx, call, _completed(tool, values, result))
+        return ledger.end(ctx, call, _build_completed(tool, values, result))
 
 
 def _limit_statements(seconds: float) -> None:
@@ -355,7 +363,7 @@ def _bind_here(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContex
     return context, bind(tool, parse_arguments(tool, call.arguments), context)
 
 
-def _completed(tool: Tool, values: dict[str, Any], result: Any) -> Outcome:
+def _build_completed(tool: Tool, values: dict[str, Any], result: Any) -> Outcome:
     told = result if isinstance(result, ToolResult) else ToolResult(output=result)
     return Outcome(
         status=CallStatus.COMPLETED,
@@ -365,7 +373,7 @@ def _completed(tool: Tool, values: dict[str, Any], result: Any) -> Outcome:
     )
 
 
-def _interrupted(tool: Tool, code: str) -> Outcome:
+def _build_interrupted(tool: Tool, code: str) -> Outcome:
     """Return the ending of a call that was stopped half way.
 
     A plain tool's transaction is rolled back, so nothing happened; what an
@@ -380,7 +388,7 @@ def _interrupted(tool: Tool, code: str) -> Outcome:
 def _mistake(tool: Tool, call: ToolCall, error: Exception, *, timed_out: bool) -> Outcome:
     if timed_out:
         log.warning("tool_timed_out", tool=tool.name, call=call.pk)
-        return _interrupted(tool, "timeout")
+        return _build_interrupted(tool, "timeout")
     # Neither the error's own words nor its arguments: both may quote what people wrote.
     frames = [f"{at.filename}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__)]
     log.error(

@@ -17,7 +17,7 @@ from chat.errors import InvalidJson
 from chat.json_input import parse_json_object
 from chat.models import Run, RunStatus, RunStep, StepStatus, ToolCall
 from chat.models.runs import CallStatus
-from chat.tools.arguments import redacted
+from chat.tools.arguments import redact
 from chat.tools.base import ToolContext, ToolError
 from chat.tools.ending import end_call
 from chat.tools.outputs import error_text, output_text
@@ -82,11 +82,11 @@ def has_its_arguments(call: ToolCall) -> bool:
     return is_hash_of(call.arguments_hash, call.tenant_id, _ARGUMENTS, text)
 
 
-def attempted(principal: Principal, call: ToolCall, decision: str) -> AuditEvent:
+def build_attempt_event(principal: Principal, call: ToolCall, decision: str) -> AuditEvent:
     """Return the record of what was asked for and decided, to be stored with the ledger row."""
     try:
         most = conf.tool_argument_bytes
-        copy = redacted(parse_json_object(call.arguments or "{}", max_bytes=most))
+        copy = redact(parse_json_object(call.arguments or "{}", max_bytes=most))
     except InvalidJson:
         copy = {"unreadable_characters": len(call.arguments)}
     return audit.event(
@@ -103,7 +103,7 @@ def attempted(principal: Principal, call: ToolCall, decision: str) -> AuditEvent
     )
 
 
-def refused_identity(principal: Principal, call: ToolCall, names: Sequence[str]) -> AuditEvent:
+def build_identity_event(principal: Principal, call: ToolCall, names: Sequence[str]) -> AuditEvent:
     """Return the security event of a model that tried to say who is asking."""
     return audit.event(
         principal,
@@ -137,7 +137,7 @@ def start_approved(ctx: CallContext, call: ToolCall) -> ToolCall:
         CallLapsed: when another process has the run and started it.
     """
     now = timezone.now()
-    rows = _claimed(ctx, call, CallStatus.APPROVED)
+    rows = _get_claimed_call(ctx, call, CallStatus.APPROVED)
     if rows.update(status=CallStatus.STARTED, started_at=now) != 1:
         found = reread(call)
         if found.status == CallStatus.STARTED:
@@ -149,7 +149,7 @@ def start_approved(ctx: CallContext, call: ToolCall) -> ToolCall:
 
 def require_claim(ctx: CallContext, call: ToolCall) -> None:
     """Raise CallLapsed unless the started call is this process's to run."""
-    if not _claimed(ctx, call, CallStatus.STARTED).exists():
+    if not _get_claimed_call(ctx, call, CallStatus.STARTED).exists():
         raise CallLapsed(call.pk)
 
 
@@ -175,7 +175,7 @@ def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = 
             pk=call.pk, status=CallStatus.STARTED, run__token=ctx.run.token
         )
     else:
-        rows = _claimed(ctx, call, CallStatus.STARTED)
+        rows = _get_claimed_call(ctx, call, CallStatus.STARTED)
     call.ended_at = now
     note = audit.event(
         ctx.principal,
@@ -232,7 +232,7 @@ def answer(principal: Principal, call: ToolCall, output: str) -> None:
     )
 
 
-def _claimed(ctx: CallContext, call: ToolCall, status: CallStatus) -> Any:
+def _get_claimed_call(ctx: CallContext, call: ToolCall, status: CallStatus) -> Any:
     """Return the row while it has `status` and its run is still ours and goes on."""
     running = {"run__status": RunStatus.IN_PROGRESS, "run__token": ctx.run.token}
     return ToolCall.objects.filter(pk=call.pk, status=status, **running)

@@ -17,7 +17,7 @@ from chat.conf import conf
 from chat.tools.base import ToolError
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_LONGEST_SENTENCE = 2000
+_MAX_SENTENCE_LENGTH = 2000
 _CUT_MARK = "\n[cut here: the whole output has {size} bytes]"
 
 # Code to sentence, told to the model. Codes are stable; admins see them in the trace.
@@ -42,7 +42,7 @@ SENTENCES = {
 
 def error_text(code: str, message: str | None = None) -> str:
     """Return the output of a call that has no result, as JSON."""
-    text = SENTENCES[code] if message is None else _clean(message)[:_LONGEST_SENTENCE]
+    text = SENTENCES[code] if message is None else _clean(message)[:_MAX_SENTENCE_LENGTH]
     return json.dumps({"error": {"code": code, "message": text}}, ensure_ascii=False)
 
 

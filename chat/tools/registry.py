@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 from django.utils.functional import Promise
 
 from chat.tools.base import Effect, Tool
-from chat.tools.schema import UnusableTool, closed_object, parameter
+from chat.tools.schema import UnusableTool, build_closed_object, parameter
 from chat.upstream.base import ToolSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-LONGEST_SECONDS = 120.0
+MAX_SECONDS = 120.0
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}\Z")
 _ARGUMENT_LINE = re.compile(r"\s+(\w+): (.+)")
 
@@ -84,8 +84,8 @@ def make_tool(
     name = function.__name__
     if not _NAME.match(name):
         raise UnusableTool(f"{name!r} cannot be a tool's name.")
-    if timeout is not None and not 0 < timeout <= LONGEST_SECONDS:
-        raise UnusableTool(f"{name}: a timeout lies between 0 and {LONGEST_SECONDS:.0f} s.")
+    if timeout is not None and not 0 < timeout <= MAX_SECONDS:
+        raise UnusableTool(f"{name}: a timeout lies between 0 and {MAX_SECONDS:.0f} s.")
     description, notes = _documentation(function)
     hints = typing.get_type_hints(function, include_extras=True)
     parameters, properties, required = [], {}, []
@@ -98,7 +98,7 @@ def make_tool(
             properties[each.name] = schema
             if each.default is inspect.Parameter.empty:
                 required.append(each.name)
-    schema = closed_object(properties, required)
+    schema = build_closed_object(properties, required)
     return Tool(
         name=name,
         description=description,
@@ -129,10 +129,10 @@ def all_tools() -> list[Tool]:
     return [made for made in listed if not made.always and not made.builtin]
 
 
-def enabled_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
+def get_enabled_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
     """Return the functions a run may call: those in its wire tools, and those always there."""
     always = {made.name for made in TOOLS.values() if made.always}
-    return frozenset(always.union(_switched_on(run_tools)))
+    return frozenset(always.union(_list_switched_on(run_tools)))
 
 
 def builtin_name(kind: str) -> str | None:
@@ -140,7 +140,7 @@ def builtin_name(kind: str) -> str | None:
     return next((made.name for made in TOOLS.values() if made.builtin == kind != ""), None)
 
 
-def _switched_on(run_tools: Iterable[dict[str, Any]]) -> list[str]:
+def _list_switched_on(run_tools: Iterable[dict[str, Any]]) -> list[str]:
     """Return the functions that wire tools switch on, in their order.
 
     A built-in one is switched on by its type; its name alone may be that of a program's function.
@@ -174,20 +174,20 @@ def program_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
     """
     functions = [item["function"] for item in run_tools if item["type"] == "function"]
     return frozenset(
-        one["name"]
-        for one in functions
-        if "strict" in one or (one.keys() > {"name"} and one["name"] not in TOOLS)
+        function["name"]
+        for function in functions
+        if "strict" in function or (function.keys() > {"name"} and function["name"] not in TOOLS)
     )
 
 
-def offered_names(run_tools: Iterable[dict[str, Any]], *, dropped: bool) -> tuple[str, ...]:
+def list_offered_names(run_tools: Iterable[dict[str, Any]], *, dropped: bool) -> tuple[str, ...]:
     """Return the functions to tell a model server of, in their order.
 
     `dropped` says that older messages did not fit the prompt: the tools that
     are always there come along then.
     """
     extra = [made.name for made in TOOLS.values() if made.always] if dropped else []
-    return tuple(dict.fromkeys([*_switched_on(run_tools), *extra]))
+    return tuple(dict.fromkeys([*_list_switched_on(run_tools), *extra]))
 
 
 def specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[ToolSpec, ...]:
@@ -223,7 +223,7 @@ def _program_spec(function: dict[str, Any]) -> ToolSpec:
     return ToolSpec(
         name=function["name"],
         description=function.get("description") or "",
-        parameters=function.get("parameters") or closed_object({}, []),
+        parameters=function.get("parameters") or build_closed_object({}, []),
         strict=bool(function.get("strict")),
     )
 

@@ -28,13 +28,13 @@ def is_reserved(name: str) -> bool:
     return spelt in _NAMES or spelt.endswith("_token") or not _WORDS.isdisjoint(words)
 
 
-def reserved_in(value: Any) -> Iterator[str]:
+def find_reserved_keys(value: Any) -> Iterator[str]:
     """Yield the reserved keys of a parsed JSON value, at any depth."""
     if isinstance(value, dict):
         for key, item in value.items():
             if is_reserved(key):
                 yield key
-            yield from reserved_in(item)
+            yield from find_reserved_keys(item)
     elif isinstance(value, list):
         for item in value:
-            yield from reserved_in(item)
+            yield from find_reserved_keys(item)

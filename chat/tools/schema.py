@@ -13,13 +13,13 @@ from typing import Any
 
 from django.db import models
 
-from chat.tools.base import Bound, ById, Limits, Parameter, ToolError
+from chat.tools.base import ById, Injected, Limits, Parameter, ToolError
 from chat.tools.reserved import is_reserved
 
 Schema = dict[str, Any]
 Build = Callable[[Any], Any]
 
-_MOST_ITEMS = 100
+_MAX_ITEMS = 100
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _DECIMAL = r"^-?\d{1,18}(\.\d{1,9})?$"
 
@@ -56,8 +56,8 @@ def parameter(name: str, annotation: Any, description: str) -> tuple[Parameter, 
     Raises:
         UnusableTool: for a type without a schema, or a reserved name.
     """
-    marks, _inner = _unwrapped(annotation)
-    bound = next((mark for mark in marks if isinstance(mark, Bound)), None)
+    marks, _inner = _unwrap(annotation)
+    bound = next((mark for mark in marks if isinstance(mark, Injected)), None)
     if bound is not None:
         return Parameter(name=name, build=_as_is, bound=bound), None
     if is_reserved(name):
@@ -69,9 +69,9 @@ def parameter(name: str, annotation: Any, description: str) -> tuple[Parameter, 
     return Parameter(name=name, build=build, model=model, by_id=by_id, many=many), schema
 
 
-def _unwrapped(annotation: Any) -> tuple[tuple[Any, ...], Any]:
+def _unwrap(annotation: Any) -> tuple[tuple[Any, ...], Any]:
     if typing.get_origin(annotation) in (typing.Required, typing.NotRequired):
-        return _unwrapped(typing.get_args(annotation)[0])
+        return _unwrap(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) is typing.Annotated:
         return annotation.__metadata__, annotation.__origin__
     return (), annotation
@@ -79,7 +79,7 @@ def _unwrapped(annotation: Any) -> tuple[tuple[Any, ...], Any]:
 
 def _row(annotation: Any) -> tuple[type[models.Model] | None, ById | None, bool]:
     """Return which model a parameter's ids name, if any, and whether it takes a list."""
-    marks, inner = _unwrapped(annotation)
+    marks, inner = _unwrap(annotation)
     by_id = next((mark for mark in marks if isinstance(mark, ById)), None)
     if by_id is not None:
         return inner, by_id, False
@@ -91,7 +91,7 @@ def _row(annotation: Any) -> tuple[type[models.Model] | None, ById | None, bool]
 
 
 def _schema(annotation: Any) -> tuple[Schema, Build]:
-    marks, inner = _unwrapped(annotation)
+    marks, inner = _unwrap(annotation)
     by_id = next((mark for mark in marks if isinstance(mark, ById)), None)
     schema, build = _id_schema(inner, by_id) if by_id else _bare_schema(inner)
     for mark in marks:
@@ -130,7 +130,7 @@ def _choice(values: list[Any]) -> Schema:
 def _list(item: Any) -> tuple[Schema, Build]:
     schema, build = _schema(item)
     return (
-        {"type": "array", "items": schema, "maxItems": _MOST_ITEMS},
+        {"type": "array", "items": schema, "maxItems": _MAX_ITEMS},
         lambda values: [build(value) for value in values],
     )
 
@@ -165,7 +165,7 @@ def _object(annotation: Any) -> tuple[Schema, Build]:
             raise UnusableTool(f"{name}: ids belong among the tool's own parameters.")
     parts = {name: _schema(kind) for name, kind in hints.items()}
     return (
-        closed_object({name: schema for name, (schema, _) in parts.items()}, required),
+        build_closed_object({name: schema for name, (schema, _) in parts.items()}, required),
         lambda value: make(**{name: parts[name][1](item) for name, item in value.items()}),
     )
 
@@ -192,7 +192,7 @@ def _bounds(schema: Schema, limits: Limits) -> Schema:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def closed_object(properties: Schema, required: list[str]) -> Schema:
+def build_closed_object(properties: Schema, required: list[str]) -> Schema:
     """Return the schema of an object with these properties and no others."""
     return {
         "type": "object",

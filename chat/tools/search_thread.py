@@ -12,7 +12,7 @@ from chat.models.threads import ContentText, as_stored
 from chat.tools.base import Effect, Limits, ToolContext
 from chat.tools.registry import tool
 
-_MOST_FOUND, _MOST_WORDS = 10, 8
+_MAX_RESULTS, _MAX_WORDS = 10, 8
 _BEFORE, _AFTER = 120, 280
 
 
@@ -25,14 +25,14 @@ def search_thread(ctx: ToolContext, words: Annotated[str, Limits(1, 200)]) -> di
     """
     # Marks alone would match the quotes and commas of the stored JSON.
     wanted = [word for word in dict.fromkeys(words.split()) if any(map(str.isalnum, word))]
-    wanted = wanted[:_MOST_WORDS]
+    wanted = wanted[:_MAX_WORDS]
     found = (
         Message.objects.for_principal(ctx.principal)
         .placed()
         .filter(thread=ctx.thread, position__lt=ctx.run.through_position)
         .annotate(words_found=_count_of(wanted))
         .filter(words_found__gt=0)
-        .order_by("-words_found", "-position")[:_MOST_FOUND]
+        .order_by("-words_found", "-position")[:_MAX_RESULTS]
     )
     return {
         "messages": [

@@ -8,8 +8,8 @@ import orjson
 
 from chat.upstream.base import (
     CONTENT_EVENTS,
+    AnswerEnd,
     Event,
-    Finished,
     FinishReason,
     RefusalDelta,
     TextDelta,
@@ -182,7 +182,7 @@ class AnswerParser:
         if reason in ("stop", "tool_calls"):
             reason = "tool_calls" if self.calls else "stop"
         self.finished = True
-        out.append(Finished(reason, conversation))
+        out.append(AnswerEnd(reason, conversation))
 
 
 def usage_event(usage: object) -> UsageReported | None:

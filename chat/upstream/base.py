@@ -125,14 +125,14 @@ FinishReason = Literal["stop", "tool_calls", "length", "content_filter"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class AnswerEnd:
     """The last event of a whole answer; `conversation` is the one the server says it kept."""
 
     reason: FinishReason
     conversation: str | None = None
 
 
-Event = TextDelta | RefusalDelta | ToolCallStarted | ToolArgumentsDelta | UsageReported | Finished
+Event = TextDelta | RefusalDelta | ToolCallStarted | ToolArgumentsDelta | UsageReported | AnswerEnd
 CONTENT_EVENTS = (TextDelta, RefusalDelta, ToolCallStarted, ToolArgumentsDelta)
 
 
@@ -164,9 +164,9 @@ class Upstream(Protocol):
     def name(self) -> str: ...
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[list[Event], None]:
-        """Yield one non-empty list of events per network read; the last one ends in `Finished`.
+        """Yield one non-empty list of events per network read; the last one ends in `AnswerEnd`.
 
-        Ends without `Finished` only by raising. Closing the generator, or cancelling the task
+        Ends without `AnswerEnd` only by raising. Closing the generator, or cancelling the task
         that waits in it, closes the connection to the server.
         """
         ...

@@ -11,18 +11,18 @@ import re
 SECRETS = re.compile(
     r"(?i)\b(?:sk|pk|key|api|token)[-_][\w*.-]{8,}|bearer\s+[^\s\"']+|AIza[\w-]{20,}"
 )
-LONGEST_MESSAGE = 500
-SHORTEST_SECRET = 8
+MAX_MESSAGE_LENGTH = 500
+MIN_SECRET_LENGTH = 8
 
 
 def redact(text: str, *secrets: str) -> str:
     """Take out `secrets` and whatever looks like a key, control characters and excess length."""
     for secret in secrets:
-        if len(secret) >= SHORTEST_SECRET:
+        if len(secret) >= MIN_SECRET_LENGTH:
             text = text.replace(secret, "[key]")
     text = SECRETS.sub("[key]", text)
-    text = "".join(c if c.isprintable() else " " for c in text[: LONGEST_MESSAGE * 4])
-    return " ".join(text.split())[:LONGEST_MESSAGE]
+    text = "".join(c if c.isprintable() else " " for c in text[: MAX_MESSAGE_LENGTH * 4])
+    return " ".join(text.split())[:MAX_MESSAGE_LENGTH]
 
 
 class UpstreamError(Exception):

@@ -17,7 +17,7 @@ PARAMETERS = {
     "additionalProperties": False,
 }
 FUNCTION = {"name": "atrium_probe", "description": "Answers the probe.", "parameters": PARAMETERS}
-MOST_TOKENS = 64
+MAX_TOKENS = 64
 
 
 async def probe(
@@ -56,7 +56,7 @@ async def _try_responses(call: Call, model: str) -> tuple[bool, bool, str | None
         "model": model,
         "input": [{"role": "user", "content": [{"type": "input_text", "text": QUESTION}]}],
         "tools": [{"type": "function", **FUNCTION, "strict": False}],
-        "max_output_tokens": MOST_TOKENS,
+        "max_output_tokens": MAX_TOKENS,
         "store": False,
     }
     try:
@@ -75,7 +75,7 @@ async def _try_chat(call: Call, model: str, *, is_openai: bool) -> tuple[bool, b
         "model": model,
         "messages": [{"role": "user", "content": QUESTION}],
         # Each knows one name; without a limit a small model may ramble until the timeout.
-        "max_completion_tokens" if is_openai else "max_tokens": MOST_TOKENS,
+        "max_completion_tokens" if is_openai else "max_tokens": MAX_TOKENS,
         "tools": [{"type": "function", "function": FUNCTION}],
     }
     try:

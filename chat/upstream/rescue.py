@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from chat.upstream.base import (
+    AnswerEnd,
     Event,
-    Finished,
     TextDelta,
     ToolArgumentsDelta,
     ToolCallStarted,
@@ -47,7 +47,7 @@ class ToolCallRescue:
                     self._real_calls = True
                     self._flush(out)
                     out.append(event)
-                case Finished():
+                case AnswerEnd():
                     self._finish(event, out)
                 case _:
                     out.append(event)
@@ -83,7 +83,7 @@ class ToolCallRescue:
                     return len(held) - length
         return None
 
-    def _finish(self, event: Finished, out: list[Event]) -> None:
+    def _finish(self, event: AnswerEnd, out: list[Event]) -> None:
         calls = [] if self._real_calls or event.reason == "length" else self._calls()
         if not calls:
             self._flush(out)
@@ -93,7 +93,7 @@ class ToolCallRescue:
         for index, (name, arguments) in enumerate(calls):
             out.append(ToolCallStarted(index, "", name))
             out.append(ToolArgumentsDelta(index, arguments))
-        out.append(Finished("tool_calls", event.conversation))
+        out.append(AnswerEnd("tool_calls", event.conversation))
 
     def _calls(self) -> list[tuple[str, str]]:
         """(name, arguments) of every call in the held text; none if any of it is something else."""

@@ -54,8 +54,8 @@ class ResponsesUpstream(HttpUpstream):
             "temperature": request.temperature,
             "top_p": request.top_p,
             "max_output_tokens": request.max_output_tokens,
-            "reasoning": _wrapped("effort", request.reasoning_effort),
-            "text": _wrapped("format", _format(request.response_format)),
+            "reasoning": _wrap_schema("effort", request.reasoning_effort),
+            "text": _wrap_schema("format", _format(request.response_format)),
             "safety_identifier": request.safety_id if self._endpoint.is_openai else None,
         }
         body |= {name: value for name, value in sent.items() if value is not None}
@@ -398,5 +398,5 @@ def _format(response_format: str | dict[str, Any] | None) -> dict[str, Any] | No
     return {"type": "json_schema"} | dict(response_format["json_schema"])
 
 
-def _wrapped(name: str, value: object) -> dict[str, Any] | None:
+def _wrap_schema(name: str, value: object) -> dict[str, Any] | None:
     return None if value is None else {name: value}

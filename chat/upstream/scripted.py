@@ -16,9 +16,9 @@ import re
 from collections.abc import AsyncGenerator, Iterator
 
 from chat.upstream.base import (
+    AnswerEnd,
     Capabilities,
     Event,
-    Finished,
     FunctionCall,
     FunctionOutput,
     InputMessage,
@@ -128,8 +128,8 @@ def _ending(request: ModelRequest, reply: Reply) -> list[Event]:
     cut = not reply.calls and limit is not None and made > limit
     usage = UsageReported(_input_tokens(request), min(made, limit) if cut and limit else made)
     if reply.calls:
-        return [usage, Finished("tool_calls")]
-    return [usage, Finished("length" if cut else "stop")]
+        return [usage, AnswerEnd("tool_calls")]
+    return [usage, AnswerEnd("length" if cut else "stop")]
 
 
 def _input_tokens(request: ModelRequest) -> int:

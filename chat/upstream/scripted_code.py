@@ -177,7 +177,7 @@ def planned(table: Table, text: str, *, before: Plan | None) -> Plan | None:
     plan = _narrowed(plan, table, text)
     if DRAW.search(text):
         kind = next(
-            (one for one in ("line", "pie") if re.search(rf"\b{one}\b", text, ANY_CASE)), "bar"
+            (item for item in ("line", "pie") if re.search(rf"\b{item}\b", text, ANY_CASE)), "bar"
         )
         plan = replace(plan, draw=kind)
     if not plan.column and plan.summary != "count":

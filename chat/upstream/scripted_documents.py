@@ -21,14 +21,14 @@ WRITTEN_DOWN = re.compile(
 )
 NOTHING = "I found nothing about that in the documents."
 FOR_MODELS = "Nothing was found. Try other words, or say so."
-MOST_SENTENCES, MOST_SECTIONS = 3, 5
-LONGEST_QUERY = 500
+MAX_SENTENCES, MAX_SECTIONS = 3, 5
+MAX_QUERY_LENGTH = 500
 # A sentence says something about the question with this part of the best one's score.
 WORTH = 0.7
 LEAST = 0.4
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"“(])")
 HEADING = re.compile(r"(#{1,6})\s")
-LONGEST_TITLE = 200
+MAX_TITLE_LENGTH = 200
 WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -67,13 +67,13 @@ class Sentence:
 
 def query_of(text: str) -> str:
     """Return the arguments of a search for what a person asked."""
-    return json.dumps({"query": text.strip()[:LONGEST_QUERY] or "?"}, ensure_ascii=False)
+    return json.dumps({"query": text.strip()[:MAX_QUERY_LENGTH] or "?"}, ensure_ascii=False)
 
 
 def answer_from(question: str, output: str) -> str:
     """Return the sentences of a search's output that fit the question best, in their order."""
     found = told(output)
-    passages = [one for one in found.get("passages") or [] if isinstance(one, dict)]
+    passages = [item for item in found.get("passages") or [] if isinstance(item, dict)]
     sentences = _sentences(passages)
     overview = _overview(_stems(question), sentences)
     chosen = overview or _chosen(question, sentences)
@@ -81,7 +81,8 @@ def answer_from(question: str, output: str) -> str:
     if not chosen:
         return f"{NOTHING} {note}".strip()
     lines = [
-        f"{f'**{one.titles[-1]}:** ' if overview else ''}{one.text} {one.mark}" for one in chosen
+        f"{f'**{item.titles[-1]}:** ' if overview else ''}{item.text} {item.mark}"
+        for item in chosen
     ]
     said = lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)
     head = "" if len(lines) == 1 else "Here is what the documents say:\n\n"
@@ -96,7 +97,7 @@ def _sentences(passages: Sequence[dict[str, Any]]) -> list[Sentence]:
         titles, opens = [name], True
         for line in str(passage.get("text") or "").splitlines():
             if heading := HEADING.match(line):
-                title = line.strip("# \t")[:LONGEST_TITLE]
+                title = line.strip("# \t")[:MAX_TITLE_LENGTH]
                 titles, opens = [*titles[: len(heading[1])], title], True
                 continue
             for text in SENTENCE_END.split(line.strip(" \t-*>|")):
@@ -119,7 +120,7 @@ def _chosen(question: str, sentences: list[Sentence]) -> list[Sentence]:
     wanted = _stems(question)
     if not wanted or not sentences:
         return []
-    seen = [_stems(one.text) for one in sentences]
+    seen = [_stems(sentence.text) for sentence in sentences]
     common = Counter(stem for stems in seen for stem in stems)
     weights = {stem: math.log(1 + len(sentences) / (1 + common[stem])) for stem in wanted}
     expected = [answers for asked, answers in EXPECTED if asked.search(question)]
@@ -129,7 +130,7 @@ def _chosen(question: str, sentences: list[Sentence]) -> list[Sentence]:
     best = max(scores)
     if best < LEAST * sum(weights.values()):
         return []
-    ranked = sorted(range(len(sentences)), key=lambda at: -scores[at])[:MOST_SENTENCES]
+    ranked = sorted(range(len(sentences)), key=lambda at: -scores[at])[:MAX_SENTENCES]
     return [sentences[at] for at in sorted(ranked) if scores[at] >= WORTH * best]
 
 
@@ -157,11 +158,16 @@ def _overview(wanted: frozenset[str], sentences: list[Sentence]) -> list[Sentenc
     """Return how each section begins, where the question is about the whole of a document."""
     if not wanted:
         return []
-    about = next((one for one in sentences if wanted <= _stems(" ".join(one.titles[:2]))), None)
+    about = next(
+        (sentence for sentence in sentences if wanted <= _stems(" ".join(sentence.titles[:2]))),
+        None,
+    )
     if about is None:
         return []
-    same = [one for one in sentences if one.passage == about.passage and one.opens]
-    return same[:MOST_SECTIONS] if len(same) > 1 else []
+    same = [
+        sentence for sentence in sentences if sentence.passage == about.passage and sentence.opens
+    ]
+    return same[:MAX_SECTIONS] if len(same) > 1 else []
 
 
 def _stems(text: str) -> frozenset[str]:

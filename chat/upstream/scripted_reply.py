@@ -133,10 +133,10 @@ def _after(
         step = sums.after(items, turn, text, code_tool)
         return _runs(step.code) if step.code else Reply(text=step.text)
     said = [
-        documents.answer_from(text, one.output)
-        if names.get(one.call_id) == documents.NAME and not is_problem(one.output)
-        else describe_output(names.get(one.call_id, ""), one.output)
-        for one in outputs
+        documents.answer_from(text, output.output)
+        if names.get(output.call_id) == documents.NAME and not is_problem(output.output)
+        else describe_output(names.get(output.call_id, ""), output.output)
+        for output in outputs
     ]
     return Reply(text="\n\n".join(dict.fromkeys(said)))
 

@@ -43,8 +43,8 @@ EXPRESSION = re.compile(
 SUM = re.compile("|".join(words.pattern for _name, words, _how in SUMMARIES), ANY_CASE)
 FILE = re.compile(r"^- /mnt/data/(?P<name>.+)$", re.MULTILINE)
 TABLES = (".csv", ".tsv")
-LONGEST_SUM = 200
-MOST_WORDS, MOST_CALLS, MOST_SHOWN, MOST_COLUMNS = 12, 4, 40, 8
+MAX_SUM_LENGTH = 200
+MAX_WORDS, MAX_CALLS, MAX_SHOWN, MAX_COLUMNS = 12, 4, 40, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +59,12 @@ def begin(items: Sequence[Item], text: str, tool: ToolSpec | None) -> str | None
     """Return the first code for what a person asked, None where it is no wish to compute."""
     if tool is None:
         return None
-    if len(text) <= LONGEST_SUM and (expression := EXPRESSION.match(text)):
+    if len(text) <= MAX_SUM_LENGTH and (expression := EXPRESSION.match(text)):
         return expression["sum"]
     names = [name for name in FILE.findall(tool.description) if name.lower().endswith(TABLES)]
     table, before = _known(made_in(items))
     named = next((name for name in names if name.lower() in text.lower()), None)
-    goes_on = before is not None and len(text.split()) <= MOST_WORDS
+    goes_on = before is not None and len(text.split()) <= MAX_WORDS
     follows = goes_on and (GO_ON.match(text) or TIME.search(text) or DRAW.search(text))
     if not (COMPUTE.search(text) or named or follows) or not (names or table):
         return None
@@ -82,16 +82,16 @@ def after(items: Sequence[Item], turn: Sequence[Item], text: str, tool: ToolSpec
     found = told(last.output)
     if error := found.get("error"):
         # The session began anew: what was read must be read again.
-        lost = "NameError" in str(error) and len(made) < MOST_CALLS
+        lost = "NameError" in str(error) and len(made) < MAX_CALLS
         return Step(code=look_at(table.name)) if lost and table else Step(text=_failed(error))
     seen = table_of(last)
     if seen is None:
         plan = plan_of(last)
         return Step(text=_value(found) if plan is None else _results(plan, found))
     # What was computed from another table says nothing about this one.
-    earlier = [one for one in made_in(items) if one is not last]
+    earlier = [item for item in made_in(items) if item is not last]
     same = before if _known(earlier)[0] == seen else None
-    code = _next(seen, text, same, tool) if len(made) < MOST_CALLS else None
+    code = _next(seen, text, same, tool) if len(made) < MAX_CALLS else None
     return Step(text=_described(seen)) if code is None else Step(code=code)
 
 
@@ -108,12 +108,12 @@ def _known(made: Sequence[Made]) -> tuple[Table | None, Plan | None]:
     """Return the table that was looked at last, and what was computed from it last."""
     table: Table | None = None
     plan: Plan | None = None
-    for one in made:
-        seen, computed = table_of(one), plan_of(one)
+    for item in made:
+        seen, computed = table_of(item), plan_of(item)
         if seen is not None:
             plan = plan if table is not None and table.name == seen.name else None
             table = seen
-        elif computed is not None and not told(one.output).get("error"):
+        elif computed is not None and not told(item.output).get("error"):
             plan = computed
     return table, plan
 
@@ -132,7 +132,7 @@ def _value(found: dict[str, object]) -> str:
 
 def _described(table: Table) -> str:
     rows = "one row" if table.rows == 1 else f"{table.rows} rows"
-    columns = table.columns[:MOST_COLUMNS]
+    columns = table.columns[:MAX_COLUMNS]
     first = [[str(row.get(column) or "") for column in columns] for row in table.first]
     head = f"**{_cell(table.name)}** has {rows} and {len(table.columns)} columns."
     return f"{head} It begins like this:\n\n{_grid(columns, first)}" if first else head
@@ -151,9 +151,9 @@ def _results(plan: Plan, found: dict[str, object]) -> str:
     if not plan.group:
         said = f"{plan.title}: **{rows[0][1]}**."
     else:
-        said = f"{plan.title}:\n\n{_grid([plan.unit, plan.summary], rows[:MOST_SHOWN])}"
-    if len(rows) > MOST_SHOWN:
-        said += f"\n\nThese are the first {MOST_SHOWN} of {len(rows)}."
+        said = f"{plan.title}:\n\n{_grid([plan.unit, plan.summary], rows[:MAX_SHOWN])}"
+    if len(rows) > MAX_SHOWN:
+        said += f"\n\nThese are the first {MAX_SHOWN} of {len(rows)}."
     if plan.keep and found.get("files"):
         said += f"\n\nHere it is as a file: [{plan.file}](sandbox:/mnt/data/{plan.file})"
     return said

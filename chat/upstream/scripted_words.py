@@ -10,9 +10,9 @@ from typing import Any
 
 from chat.upstream.scripted_arguments import words_of
 
-MOST_ROWS = 50
-MOST_COLUMNS = 6
-MOST_DEPTH = 4
+MAX_ROWS = 50
+MAX_COLUMNS = 6
+MAX_DEPTH = 4
 STATUS = ("status", "state")
 NAMING = ("name", "title", "label", "product", "description", "sku", "id")
 AMOUNT = ("quantity", "qty", "count")
@@ -178,12 +178,12 @@ def _list(noun: str, values: list[Any], notes: dict[str, Any]) -> str:
         return f"I found no {plural}."
     count = f"{len(values)} {plural}" if len(values) != 1 else f"one {plural[:-1]}"
     lead = f"I found {count}:"
-    shown = values[:MOST_ROWS]
+    shown = values[:MAX_ROWS]
     if all(isinstance(value, dict) for value in shown):
         body = _table(shown)
     else:
         body = "\n".join(f"- {_inline(value, None)}" for value in shown)
-    more = len(values) > MOST_ROWS or notes.get("has_more") or notes.get("truncated")
+    more = len(values) > MAX_ROWS or notes.get("has_more") or notes.get("truncated")
     return f"{lead}\n\n{body}" + (f"\n\nThere are more {plural} than shown here." if more else "")
 
 
@@ -194,7 +194,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     keys = [k for k in keys if any(row.get(k) not in (None, "", [], {}) for row in rows)]
     # What takes much room goes last, where it is cut first.
     keys.sort(key=lambda k: isinstance(rows[0].get(k), (list, dict)))
-    keys = keys[:MOST_COLUMNS]
+    keys = keys[:MAX_COLUMNS]
     head = "| " + " | ".join(_label(k) for k in keys) + " |"
     rule = "| " + " | ".join("---" for _ in keys) + " |"
     body = [
@@ -217,12 +217,12 @@ def _label(key: str) -> str:
 
 def _inline(value: Any, currency: Any, depth: int = 0) -> str:
     """One value on one line."""
-    if depth > MOST_DEPTH:
+    if depth > MAX_DEPTH:
         return "…"
     if isinstance(value, dict):
         return _inline_object(value, depth)
     if isinstance(value, list):
-        return "; ".join(_inline(v, None, depth + 1) for v in value[:MOST_ROWS]) or "none"
+        return "; ".join(_inline(v, None, depth + 1) for v in value[:MAX_ROWS]) or "none"
     said = _plain(value)
     return f"{said} {_plain(currency)}" if currency and said else said
 

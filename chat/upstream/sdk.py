@@ -39,13 +39,13 @@ NETWORK_ERRORS = (httpx2.TransportError, aiohttp.ClientError, OSError)
 
 
 @dataclass(slots=True)
-class _Shared:
+class _SharedClient:
     client: AsyncOpenAI
     users: set[int] = field(default_factory=set)
 
 
 _lock = Lock()
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Endpoint, _Shared]] = (
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Endpoint, _SharedClient]] = (
     WeakKeyDictionary()
 )
 
@@ -57,7 +57,7 @@ def client_for(endpoint: Endpoint, user: object) -> AsyncOpenAI:
         by_endpoint = _clients.setdefault(loop, {})
         shared = by_endpoint.get(endpoint)
         if shared is None:
-            shared = by_endpoint[endpoint] = _Shared(_make_client(endpoint))
+            shared = by_endpoint[endpoint] = _SharedClient(_make_client(endpoint))
         shared.users.add(id(user))
         return shared.client
 

@@ -9,7 +9,7 @@ import orjson
 
 from chat.upstream.errors import StreamBroken
 
-MOST_BYTES_PER_EVENT = 16 * 1024 * 1024
+MAX_BYTES_PER_EVENT = 16 * 1024 * 1024
 DONE = b"[DONE]"
 
 
@@ -42,7 +42,7 @@ class EventSplitter:
         buffer += chunk
         end = buffer.find(b"\n\n", search_from)
         if end < 0:
-            if len(buffer) > MOST_BYTES_PER_EVENT:
+            if len(buffer) > MAX_BYTES_PER_EVENT:
                 raise StreamBroken("One event of the stream is larger than 16 MiB.")
             return events
         start = 0

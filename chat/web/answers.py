@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from chat import wire
-from chat.actions.sending import Sent
+from chat.actions.sending import CreatedMessage
 
 
-def sent_answer(sent: Sent) -> dict[str, Any]:
+def render_created_message(sent: CreatedMessage) -> dict[str, Any]:
     """Return what the sender of a message is told."""
     return {
         "thread": wire.thread_object(sent.thread),

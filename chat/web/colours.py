@@ -47,12 +47,12 @@ def contrast(one: str, other: str) -> float:
 def accent_of(colour: str) -> Accent:
     """Return the accent nearest to `colour` that is readable in each scheme."""
     return Accent(
-        light=_shifted(colour, ground=LIGHT_GROUND, step=-STEP),
-        dark=_shifted(colour, ground=DARK_GROUND, step=STEP),
+        light=_shift_lightness(colour, ground=LIGHT_GROUND, step=-STEP),
+        dark=_shift_lightness(colour, ground=DARK_GROUND, step=STEP),
     )
 
 
-def _shifted(colour: str, *, ground: str, step: float) -> str:
+def _shift_lightness(colour: str, *, ground: str, step: float) -> str:
     """Make `colour` darker or lighter until it stands out from `ground`; hue stays."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*channels(colour))
     found = colour.lower()

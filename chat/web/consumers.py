@@ -23,12 +23,12 @@ from chat.actions.sending import create_message, delete_queued_message
 from chat.conf import conf
 from chat.errors import RateLimited, Unavailable
 from chat.rates import FrameRate
-from chat.runs.delivery.revocation import Watched
+from chat.runs.delivery.revocation import Connection
 from chat.runs.engine.subscribe import Reader, follow
 from chat.runs.engine.worker import worker
 from chat.runs.events import Cursor, Entry
 from chat.upstream.patience import Patience
-from chat.web.answers import sent_answer
+from chat.web.answers import render_created_message
 from chat.web.frames import parse_frame, request_id
 from tenants.authentication import Principal
 from tenants.db import in_db
@@ -38,7 +38,7 @@ from tenants.outages import log_outage
 log = structlog.get_logger(__name__)
 
 SIGN_IN_AGAIN, COMPANY_CHANGED, TOO_SLOW, TOO_MANY = 4001, 4003, 4008, 4029
-MOST_SUBSCRIPTIONS = 50
+MAX_SUBSCRIPTIONS = 50
 
 _open_sockets: Counter[UUID] = Counter()
 
@@ -82,7 +82,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.principal, self.counted = principal, membership_id
         _open_sockets[membership_id] += 1
         self.unwatch = worker.watch(
-            Watched(
+            Connection(
                 membership=membership_id,
                 key=None,
                 sign_in=self.scope["sign_in"],
@@ -165,7 +165,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     ) -> tuple[dict[str, Any], Callable[[], None]]:
         await self._drop(thread)
         stored, reader = await follow(self._principal, thread, cursor=cursor, run_id=run_id)
-        if len(self.readers) >= MOST_SUBSCRIPTIONS:
+        if len(self.readers) >= MAX_SUBSCRIPTIONS:
             await self._drop(next(iter(self.readers)))
         self.readers[thread] = reader
 
@@ -234,7 +234,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             client_id=frame["client_id"],
             busy=frame["busy"],
         )
-        answer = sent_answer(sent)
+        answer = render_created_message(sent)
         if sent.thread.pk in self.readers:
             return answer
         run_id = sent.run.pk if sent.run else None

@@ -18,7 +18,7 @@ from chat.wire import WireObject, assistant_label
 from tenants.authentication import Principal
 
 # What one message of the page may bring; programs may send more.
-MOST_ATTACHED = 10
+MAX_ATTACHMENTS = 10
 
 
 def theme(request: HttpRequest) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def theme(request: HttpRequest) -> dict[str, Any]:
     return {"theme_url": reverse("theme", args=[principal.tenant.color.lstrip("#").lower()])}
 
 
-def offered_assistants() -> list[WireObject]:
+def list_offered_assistants() -> list[WireObject]:
     """Return the assistants people may choose, the default one first."""
     return [
         {
@@ -65,7 +65,7 @@ def page_data(
             "bytes": settings.BODY_LIMIT,
             "frame": conf.frame_bytes,
             "file": conf.file_bytes,
-            "files": MOST_ATTACHED,
+            "files": MAX_ATTACHMENTS,
         },
         "company": {"name": principal.tenant.name},
         "person": {"name": membership.name, "zone": membership.zone},
@@ -80,7 +80,7 @@ def page_data(
             "sign_in": "/accounts/login/",
             "math_css": static("chat/vendor/math.css"),
         },
-        "assistants": offered_assistants(),
+        "assistants": list_offered_assistants(),
         "threads": threads,
         "opened": opened,
         "words": {key: str(text) for key, text in WORDS.items()},

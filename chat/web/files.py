@@ -23,9 +23,9 @@ from chat.retrieval.kinds import Kind
 from chat.web.http import acts, by_method, queries_of, query_of, reads, removes, sends
 from tenants.authentication import Principal
 
-MOST_ASKED = 100
+MAX_REQUESTED = 100
 # Characters around a quote, and of the quote itself.
-AROUND, MOST_QUOTED = 1_200, 20_000
+AROUND, MAX_QUOTED = 1_200, 20_000
 _DOCUMENTS = (
     *(Kind.PDF, Kind.DOCX, Kind.PPTX, Kind.ODT, Kind.ODP, Kind.EPUB, Kind.RTF),
     *(Kind.HTML, Kind.MARKDOWN, Kind.TEXT),
@@ -78,15 +78,15 @@ def upload(request: HttpRequest, principal: Principal) -> dict[str, Any]:
 def list_files(request: HttpRequest, principal: Principal) -> dict[str, Any]:
     """Tell of the files whose ids are given; of those that are gone nothing."""
     asked = (query_of(request, "ids") or "").split(",")
-    if len(asked) > MOST_ASKED:
+    if len(asked) > MAX_REQUESTED:
         raise InvalidInput(_("That are too many at once."), param="ids")
-    files = readable_files(principal).in_bulk([one for one in asked if is_id(one, "file-")])
+    files = readable_files(principal).in_bulk([item for item in asked if is_id(item, "file-")])
     indexed = StoreFile.objects.filter(file__in=list(files)).order_by("pk")
     states = {row.file_id: row for row in indexed.defer("text", "pages")}
-    return {"data": [_known(file, states.get(file_id)) for file_id, file in files.items()]}
+    return {"data": [_render_file(file, states.get(file_id)) for file_id, file in files.items()]}
 
 
-def _known(file: File, row: StoreFile | None) -> dict[str, Any]:
+def _render_file(file: File, row: StoreFile | None) -> dict[str, Any]:
     if row is None:
         return file_facts(file)
     problem = _(row.error_message) if row.error_message else ""
@@ -121,7 +121,7 @@ def show_passage(request: HttpRequest, principal: Principal, file_id: str) -> di
     """Return a place in what was read of a file, and what stands around it."""
     given = queries_of(request, "store_file", "start", "end")
     start, end = (_number(given, name, digits=9) for name in ("start", "end"))
-    if not start < end <= start + MOST_QUOTED:
+    if not start < end <= start + MAX_QUOTED:
         raise InvalidInput(_("This is no place in a text."), param="end")
     file = _readable(principal, file_id)
     rows = StoreFile.objects.filter(file=file)

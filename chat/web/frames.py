@@ -13,7 +13,7 @@ from chat.models.assistants import BusyPolicy
 from chat.runs.events import Cursor
 
 Check = Callable[[Any, str], Any]
-MOST_ITEMS = 100
+MAX_ITEMS = 100
 
 
 def parse_frame(text: str | None) -> dict[str, Any]:
@@ -29,10 +29,10 @@ def parse_frame(text: str | None) -> dict[str, Any]:
     if not isinstance(kind, str) or kind not in FRAMES:
         raise InvalidInput(f"Unknown frame type; known are {', '.join(FRAMES)}.", param="type")
     del frame["type"]
-    return {"type": kind, **checked_fields(frame, FRAMES[kind])}
+    return {"type": kind, **check_fields(frame, FRAMES[kind])}
 
 
-def checked_fields(values: dict[str, Any], fields: dict[str, Check]) -> dict[str, Any]:
+def check_fields(values: dict[str, Any], fields: dict[str, Check]) -> dict[str, Any]:
     """Return exactly `fields`, each checked.
 
     Raises:
@@ -103,8 +103,8 @@ def cursor(value: Any, name: str) -> Cursor:
     if not isinstance(value, dict) or set(value) != {"run", "state", "items"}:
         raise InvalidInput("A cursor has run, state and items.", param=name)
     items = value["items"]
-    if not isinstance(items, list) or len(items) > MOST_ITEMS:
-        raise InvalidInput(f"A cursor has at most {MOST_ITEMS} items.", param=name)
+    if not isinstance(items, list) or len(items) > MAX_ITEMS:
+        raise InvalidInput(f"A cursor has at most {MAX_ITEMS} items.", param=name)
     return Cursor(
         run=identifier("run_")(value["run"], name),
         state=_count(value["state"], name),

@@ -16,7 +16,7 @@ from chat.runs.engine.launch import end_overdue_run
 from chat.runs.state.recovery import is_overdue
 from chat.tools import registry
 from tenants.authentication import Principal
-from tenants.compiled_queries import Among, Written
+from tenants.compiled_queries import AnyOf, CompiledQuery
 
 THREADS = 30
 MESSAGES = 40
@@ -58,7 +58,7 @@ def thread_page(principal: Principal, *, after: str | None = None) -> dict[str, 
     return {"data": threads[:THREADS], "has_more": len(threads) > THREADS}
 
 
-@Written
+@CompiledQuery
 def _newest_threads(
     *, principal: Any, updated_at: Any = None, row_id: Any = None
 ) -> QuerySet[Thread]:
@@ -87,7 +87,7 @@ def message_page(
     if active is not None and is_overdue(active.expires_at):
         end_overdue_run(principal.tenant_id, thread.pk)
         return message_page(principal, thread_id, before=before)
-    waiting = [] if before else _queued_messages.read(thread_id=thread.pk)
+    waiting = [] if before else _list_queued_messages.read(thread_id=thread.pk)
     _load_assistants([*messages, *runs, *waiting])
     labels = registry.labels()
     return {
@@ -110,7 +110,7 @@ def _load_assistants(rows: Sequence[Message | Run]) -> None:
     """Give each row its assistant: most pages have one, which a join would bring with each row."""
     named = list({row.assistant_id for row in rows if row.assistant_id})
     found = _assistants.read(chosen=named) if named else []
-    known: dict[Any, Assistant] = {one.pk: one for one in found}
+    known: dict[Any, Assistant] = {item.pk: item for item in found}
     for row in rows:
         row.assistant = known.get(row.assistant_id)
 
@@ -156,7 +156,7 @@ def _calls(steps: Sequence[RunStep]) -> dict[str, list[ToolCall]]:
     return found
 
 
-@Written
+@CompiledQuery
 def _newest_messages(*, thread_id: Any, below: Any = None) -> QuerySet[Message]:
     rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
     if below is not None:
@@ -164,35 +164,35 @@ def _newest_messages(*, thread_id: Any, below: Any = None) -> QuerySet[Message]:
     return rows.order_by("-position")[: MESSAGES + 1]
 
 
-@Written
-def _queued_messages(*, thread_id: Any) -> QuerySet[Message]:
+@CompiledQuery
+def _list_queued_messages(*, thread_id: Any) -> QuerySet[Message]:
     rows: QuerySet[Message] = Message.objects.filter(thread_id=thread_id).queued()
     return rows
 
 
-@Written
+@CompiledQuery
 def _runs_about(*, thread_id: Any, named: Any, first: Any, last: Any, since: Any) -> QuerySet[Run]:
     answered = Q(through_position__gte=first, through_position__lte=last, created_at__gte=since)
     rows: QuerySet[Run] = Run.objects.filter(thread_id=thread_id)
-    return rows.filter(Q(Among(F("id"), named)) | answered).order_by("created_at", "id")
+    return rows.filter(Q(AnyOf(F("id"), named)) | answered).order_by("created_at", "id")
 
 
-@Written
+@CompiledQuery
 def _steps_of(*, runs: Any) -> QuerySet[RunStep]:
-    rows: QuerySet[RunStep] = RunStep.objects.filter(Among(F("run_id"), runs))
+    rows: QuerySet[RunStep] = RunStep.objects.filter(AnyOf(F("run_id"), runs))
     # What was sent names every message of the prompt, and is for the trace alone.
     return rows.defer("sent").order_by("run_id", "index")
 
 
-@Written
+@CompiledQuery
 def _calls_of(*, runs: Any) -> QuerySet[ToolCall]:
-    rows: QuerySet[ToolCall] = ToolCall.objects.filter(Among(F("run_id"), runs))
+    rows: QuerySet[ToolCall] = ToolCall.objects.filter(AnyOf(F("run_id"), runs))
     return rows.order_by("run_id", "round", "index")
 
 
-@Written
+@CompiledQuery
 def _assistants(*, chosen: Any) -> QuerySet[Assistant]:
-    rows: QuerySet[Assistant] = Assistant.objects.filter(Among(F("id"), chosen))
+    rows: QuerySet[Assistant] = Assistant.objects.filter(AnyOf(F("id"), chosen))
     return rows
 
 

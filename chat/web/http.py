@@ -102,16 +102,16 @@ def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
             if request.method != method:
                 raise WrongMethodError()
             if not atomic:
-                return _answered(endpoint(request, principal, *args, **kwargs))
+                return _build_response(endpoint(request, principal, *args, **kwargs))
             with transaction.atomic():
-                return _answered(endpoint(request, principal, *args, **kwargs))
+                return _build_response(endpoint(request, principal, *args, **kwargs))
         except AtriumError as error:
             return answer_to(error)
 
     return never_cache(view)
 
 
-def _answered(answer: dict[str, Any] | HttpResponseBase) -> HttpResponseBase:
+def _build_response(answer: dict[str, Any] | HttpResponseBase) -> HttpResponseBase:
     return answer if isinstance(answer, HttpResponseBase) else JsonResponse(answer)
 
 

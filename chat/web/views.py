@@ -19,11 +19,11 @@ from chat.actions.sending import create_message
 from chat.actions.threads import delete_thread, rename_thread, restore_thread
 from chat.errors import InvalidInput, NotFound, RateLimited
 from chat.rates import count_page_request
-from chat.web.answers import sent_answer
+from chat.web.answers import render_created_message
 from chat.web.assets import MODULES, STYLE_SHEETS
 from chat.web.colours import accent_of
-from chat.web.context import offered_assistants, page_data
-from chat.web.frames import MESSAGE, checked_fields
+from chat.web.context import list_offered_assistants, page_data
+from chat.web.frames import MESSAGE, check_fields
 from chat.web.history import message_page, thread_form, thread_page
 from chat.web.http import acts, body_of, json_of, query_of, reads
 from chat.web.readers import describe_readers
@@ -123,7 +123,7 @@ def list_messages(request: HttpRequest, principal: Principal, thread_id: str) ->
 def list_assistants(request: HttpRequest, principal: Principal) -> dict[str, Any]:
     """Return the assistants people may choose."""
     query_of(request, "")
-    return {"data": offered_assistants()}
+    return {"data": list_offered_assistants()}
 
 
 @reads
@@ -137,7 +137,7 @@ def show_readers(request: HttpRequest, principal: Principal) -> dict[str, Any]:
 @acts
 def send_message(request: HttpRequest, principal: Principal) -> dict[str, Any]:
     """Take a message that is too long for a frame of the socket."""
-    fields = checked_fields(json_of(request), MESSAGE)
+    fields = check_fields(json_of(request), MESSAGE)
     sent = create_message(
         principal,
         fields["thread"],
@@ -147,7 +147,7 @@ def send_message(request: HttpRequest, principal: Principal) -> dict[str, Any]:
         client_id=fields["client_id"],
         busy=fields["busy"],
     )
-    return sent_answer(sent)
+    return render_created_message(sent)
 
 
 @acts

@@ -7,7 +7,7 @@ Times are Unix seconds; every nullable key is present. `atrium` holds our extens
 from __future__ import annotations
 
 from chat.wire.assistants import assistant_label, assistant_object
-from chat.wire.base import WireObject, deleted, list_object
+from chat.wire.base import WireObject, list_object, render_deleted
 from chat.wire.files import (
     assistant_file_object,
     file_object,
@@ -50,7 +50,6 @@ __all__ = [
     "assistant_file_object",
     "assistant_label",
     "assistant_object",
-    "deleted",
     "file_batch_object",
     "file_content_object",
     "file_object",
@@ -61,6 +60,7 @@ __all__ = [
     "message_object",
     "outputs_delta",
     "picture_part",
+    "render_deleted",
     "render_lost_message",
     "render_lost_step",
     "run_as_begun",

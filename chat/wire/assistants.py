@@ -37,6 +37,6 @@ def assistant_object(assistant: Assistant) -> WireObject:
 def assistant_label(assistant: Assistant) -> WireObject:
     """Return who answers, as people see it."""
     return {
-        **assistant.described(),
+        **assistant.describe(),
         "demonstration": conf.is_demonstration(assistant.upstream),
     }

@@ -14,7 +14,7 @@ def unix(moment: datetime | None) -> int | None:
     return int(moment.timestamp()) if moment else None
 
 
-def deleted(row_id: str, kind: str) -> WireObject:
+def render_deleted(row_id: str, kind: str) -> WireObject:
     """Return what is told of something that is gone; `kind` is its object's name."""
     return {"id": row_id, "object": f"{kind}.deleted", "deleted": True}
 

@@ -83,7 +83,7 @@ def _file_search(
         "results": search_results(details, with_content=with_content),
     }
     kept = ("mark", "file_id", "file_name", "store_file", "page", "start", "end")
-    passages = [{name: one[name] for name in kept} for one in details["results"]]
+    passages = [{name: detail[name] for name in kept} for detail in details["results"]]
     return body, {**extra, "passages": passages}
 
 
@@ -91,12 +91,12 @@ def search_results(details: WireObject, *, with_content: bool) -> list[WireObjec
     """Return what a search found; `with_content` adds the text of the passages."""
     return [
         {
-            "file_id": one["file_id"],
-            "file_name": one["file_name"],
-            "score": one["score"],
-            **({"content": [{"type": "text", "text": one["text"]}]} if with_content else {}),
+            "file_id": detail["file_id"],
+            "file_name": detail["file_name"],
+            "score": detail["score"],
+            **({"content": [{"type": "text", "text": detail["text"]}]} if with_content else {}),
         }
-        for one in details.get("results", [])
+        for detail in details.get("results", [])
     ]
 
 

@@ -50,7 +50,7 @@ def run_object(
         "thread_id": run.thread_id,
         "assistant_id": run.assistant_ref,
         "status": run.status,
-        "required_action": required_action(waiting, labels or {}),
+        "required_action": render_required_action(waiting, labels or {}),
         "last_error": last_error(reason) if reason and run.status == "failed" else None,
         "expires_at": None if run.ended_at or run.waiting else unix(run.expires_at),
         "started_at": unix(run.started_at),
@@ -133,7 +133,9 @@ def cost_object(cost: Decimal | None) -> WireObject | None:
     return None if cost is None else {"amount": f"{cost.normalize():f}", "currency": "USD"}
 
 
-def required_action(waiting: Sequence[ToolCall], labels: dict[str, str]) -> WireObject | None:
+def render_required_action(
+    waiting: Sequence[ToolCall], labels: dict[str, str]
+) -> WireObject | None:
     """Return what a client has to answer, None when nothing.
 
     A call of one of our tools carries the approval that it waits for.

@@ -66,10 +66,10 @@ def with_contents(step: WireObject, calls: Sequence[ToolCall]) -> WireObject:
     """Return a step object with the text of the passages that these calls of it found."""
     texts = {call.id: search_results(call.details or {}, with_content=True) for call in calls}
     told = [
-        {**one, "file_search": {**one["file_search"], "results": texts[one["id"]]}}
-        if "results" in one.get("file_search", {}) and one["id"] in texts
-        else one
-        for one in step["step_details"]["tool_calls"]
+        {**item, "file_search": {**item["file_search"], "results": texts[item["id"]]}}
+        if "results" in item.get("file_search", {}) and item["id"] in texts
+        else item
+        for item in step["step_details"]["tool_calls"]
     ]
     return {**step, "step_details": {**step["step_details"], "tool_calls": told}}
 
@@ -121,7 +121,7 @@ def step_delta(step_id: str, calls: list[WireObject]) -> WireObject:
 def outputs_delta(step_id: str, calls: list[WireObject]) -> WireObject | None:
     """Return the `thread.run.step.delta` object of what code wrote, None where it wrote nothing."""
     told = [call_outputs_delta(index, call) for index, call in enumerate(calls)]
-    written = [one for one in told if one is not None]
+    written = [item for item in told if item is not None]
     return _of_calls(step_id, written) if written else None
 
 

@@ -15,7 +15,7 @@ from psycopg import OperationalError
 
 from config.local.database_roles import OWNER, access_statements
 from config.local.embedded import MAIN, SUPERUSER, Cluster, ensure_running, open_any_major
-from config.local.postgres_programs import MAJOR, EmbeddedError, packaged_programs
+from config.local.postgres_programs import MAJOR, EmbeddedError, find_packaged_programs
 
 _INCOMING, _OUTGOING = "atrium_restoring", "atrium_replaced"
 
@@ -30,7 +30,7 @@ def backup(cluster: Cluster, file: Path) -> None:
     except OSError as error:
         raise EmbeddedError(f"{file} cannot be written: {error.strerror}.") from None
     try:
-        newest = packaged_programs(cluster.data_dir, cluster.programs.account)
+        newest = find_packaged_programs(cluster.data_dir, cluster.programs.account)
         _run(cluster, newest.folder / "pg_dump", "--format=custom", "--file", partial, MAIN)
         partial.rename(file)
     finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 OWNER, APP, DOORS = "atrium_owner", "atrium_app", "atrium_doors"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -20,8 +20,8 @@ def role_statements(*, owner_password: str, app_password: str) -> list[str]:
             f"DO $do$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $do$"
             for role in (OWNER, APP, DOORS)
         ),
-        f"ALTER ROLE {OWNER} LOGIN {weak} PASSWORD {_quoted(owner_password)}",
-        f"ALTER ROLE {APP} LOGIN {weak} NOINHERIT PASSWORD {_quoted(app_password)}",
+        f"ALTER ROLE {OWNER} LOGIN {weak} PASSWORD {_quote(owner_password)}",
+        f"ALTER ROLE {APP} LOGIN {weak} NOINHERIT PASSWORD {_quote(app_password)}",
         f"ALTER ROLE {DOORS} NOLOGIN {weak}",
         f"GRANT {DOORS} TO {OWNER}",
     ]

@@ -42,8 +42,8 @@ from config.local.postgres_programs import (
     Account,
     EmbeddedError,
     Programs,
+    find_packaged_programs,
     make_data_dir,
-    packaged_programs,
     reachable,
     server_account,
 )
@@ -56,7 +56,7 @@ START_SECONDS = 120
 STOP_SECONDS = 30
 ORPHAN_SECONDS = 30
 _SOCKET_NAME = ".s.PGSQL.5432"
-_LONGEST_SOCKET_PATH = 103  # the shorter limit of Linux (107) and macOS (103)
+_MAX_SOCKET_PATH_LENGTH = 103  # the shorter limit of Linux (107) and macOS (103)
 
 _CONFIGURATION = """\
 # Written by Atrium at every start.
@@ -151,7 +151,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop the server and wait for it; a server that is not running is fine."""
-        with _locked(self.data_dir):
+        with _lock_folder(self.data_dir):
             self._stop()
 
     def _stop(self) -> None:
@@ -160,7 +160,7 @@ class Cluster:
             if pid is None:
                 return
             os.kill(pid, how)
-            if _waited(lambda: self.postmaster() is None, STOP_SECONDS):
+            if _wait_until(lambda: self.postmaster() is None, STOP_SECONDS):
                 return
         raise EmbeddedError(f"The database in {self.data_dir} does not stop: see {self._log}.")
 
@@ -274,8 +274,8 @@ def ensure_running(data_dir: Path | str, *, durable: bool = True) -> Cluster:
     """
     place = Path(data_dir).resolve()
     make_data_dir(place)
-    with _locked(place):
-        cluster = _opened(place)
+    with _lock_folder(place):
+        cluster = _open_cluster(place)
         if not (cluster.data / "PG_VERSION").exists():
             cluster._initialise(durable=durable)
         cluster.start(durable=durable)
@@ -289,7 +289,7 @@ def locate(data_dir: Path | str) -> Cluster | None:
     place = Path(data_dir).resolve()
     if not (place / "postgres" / "data" / "PG_VERSION").exists():
         return None
-    return _opened(place)
+    return _open_cluster(place)
 
 
 def lends(data_dir: Path | str, url: str) -> bool:
@@ -303,7 +303,7 @@ def open_any_major(data_dir: Path | str) -> Cluster | None:
     place = Path(data_dir).resolve()
     if not (place / "postgres" / "data" / "PG_VERSION").exists():
         return None
-    return _opened(place, any_major=True)
+    return _open_cluster(place, any_major=True)
 
 
 @contextmanager
@@ -340,7 +340,7 @@ def keeps_running(cluster: Cluster) -> bool:
     return (cluster.data_dir / "database.keep").exists()
 
 
-def _opened(data_dir: Path, *, any_major: bool = False) -> Cluster:
+def _open_cluster(data_dir: Path, *, any_major: bool = False) -> Cluster:
     account = server_account()
     home = data_dir / "postgres"
     if not reachable(home, account):
@@ -360,7 +360,7 @@ def _opened(data_dir: Path, *, any_major: bool = False) -> Cluster:
         )
     return Cluster(
         data_dir=data_dir,
-        programs=packaged_programs(data_dir, account, major=major),
+        programs=find_packaged_programs(data_dir, account, major=major),
         socket_dir=_socket_dir(home, account),
         passwords=_passwords(data_dir / "database.json"),
     )
@@ -383,7 +383,7 @@ def _passwords(path: Path) -> dict[str, str]:
 def _socket_dir(home: Path, account: Account) -> Path:
     """Return a folder of mode 0700 whose path leaves room for the socket's name."""
     folder = home / "run"
-    if len(os.fsencode(folder / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(folder / _SOCKET_NAME)) > _MAX_SOCKET_PATH_LENGTH:
         mark = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
         folder = Path("/tmp") / f"atrium-{mark}"  # nosec B108 - owner and mode are checked below
     try:
@@ -429,7 +429,7 @@ def _is_postgres(pid: int) -> bool:
     return name == "postgres" and not rest.strip().startswith("Z")
 
 
-def _waited(done: Callable[[], bool], seconds: float) -> bool:
+def _wait_until(done: Callable[[], bool], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while not done():
         if time.monotonic() > deadline:
@@ -439,7 +439,7 @@ def _waited(done: Callable[[], bool], seconds: float) -> bool:
 
 
 @contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
+def _lock_folder(data_dir: Path) -> Iterator[None]:
     with (data_dir / "database.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -131,7 +131,7 @@ def default_data_dir(checkout: Path) -> Path:
     return Path("/var/lib/atrium") / mark
 
 
-def packaged_programs(data_dir: Path, account: Account, *, major: int = MAJOR) -> Programs:
+def find_packaged_programs(data_dir: Path, account: Account, *, major: int = MAJOR) -> Programs:
     """Return the programs of a major version, copied below `data_dir` where that is needed."""
     if major not in _FOLDERS:
         raise EmbeddedError(
@@ -141,7 +141,7 @@ def packaged_programs(data_dir: Path, account: Account, *, major: int = MAJOR) -
     package = _package_folder()
     folder = package / _FOLDERS[major] / "bin"
     if not reachable(folder / "postgres", account):
-        folder = _copied(package, data_dir / "programs", major) / "bin"
+        folder = _copy_programs(package, data_dir / "programs", major) / "bin"
     return Programs(major=major, folder=folder, account=account)
 
 
@@ -154,7 +154,7 @@ def _package_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def _copied(package: Path, target: Path, major: int) -> Path:
+def _copy_programs(package: Path, target: Path, major: int) -> Path:
     """Copy programs and shared libraries, side by side as in the package; return the version's."""
     status = (package / _FOLDERS[major] / "bin/postgres").stat()
     place = target / f"{major}-{status.st_size}-{status.st_mtime_ns}"

@@ -42,7 +42,7 @@ from config.local.postgres_programs import EmbeddedError, make_data_dir
 
 READY_SECONDS = 120
 STEADY_SECONDS = 60
-LONGEST_PAUSE = 30.0
+MAX_PAUSE = 30.0
 DATABASE_LOOK_SECONDS = 0.5
 ASK_SECONDS = 0.5  # of a model server, which is on this machine
 LARGEST_FRAME = 1_048_576
@@ -216,7 +216,7 @@ class Supervisor:
             self.say(f"The server ended by itself (status {status}); again in {pause:.0f} s.")
             prewarmed.begin_early()  # it imports meanwhile
             self._sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause = min(pause * 2, MAX_PAUSE)
 
     def _until_it_ends(self) -> int:
         """Return the child's status; its database is looked after meanwhile."""
@@ -244,7 +244,7 @@ class Supervisor:
         except EmbeddedError as error:
             self.say(f"{error} Again in {self._database_pause:.0f} s.")
             self._database_at = time.monotonic() + self._database_pause
-            self._database_pause = min(self._database_pause * 2, LONGEST_PAUSE)
+            self._database_pause = min(self._database_pause * 2, MAX_PAUSE)
         else:
             self._database_pause = 1.0
 

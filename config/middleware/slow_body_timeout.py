@@ -6,11 +6,11 @@ import asyncio
 
 from config.middleware.body_limit import App, Message, Receive, Scope, Send, answer
 
-LEAST_RATE = 8_192  # bytes a second, once the patience is used up
+MIN_RATE = 8_192  # bytes a second, once the patience is used up
 
 
 class BodyPace:
-    """ASGI wrapper: answers 408 when `patience` seconds, and those of `LEAST_RATE`, are over."""
+    """ASGI wrapper: answers 408 when `patience` seconds, and those of `MIN_RATE`, are over."""
 
     def __init__(self, app: App, *, patience: float) -> None:
         self.app = app
@@ -36,7 +36,7 @@ class BodyPace:
                 await answer(send, 408, "body_too_slow", "The request body came too slowly.")
                 return {"type": "http.disconnect"}
             whole = not message.get("more_body", False)
-            deadline += len(message.get("body", b"")) / LEAST_RATE
+            deadline += len(message.get("body", b"")) / MIN_RATE
             return message
 
         async def unless_ended(message: Message) -> None:

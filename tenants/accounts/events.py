@@ -22,7 +22,7 @@ from django.http import HttpRequest
 from tenants import audit
 from tenants.actions.second_factors import FACTOR_CHANGED
 from tenants.authentication import Principal, choose_membership
-from tenants.db import give_back
+from tenants.db import release_connection
 from tenants.models import Membership, User
 from tenants.scope import tenant_scope
 
@@ -77,7 +77,7 @@ def _record_failed(address: str) -> None:
     except (DatabaseError, ValueError) as error:
         log.warning("failed_sign_in_not_recorded", error=type(error).__qualname__)
     finally:
-        give_back()
+        release_connection()
 
 
 def wait_for_records() -> None:

@@ -38,7 +38,7 @@ def keys(request: HttpRequest) -> HttpResponse:
         return confirm_first(request)
     posted = request.POST if request.method == "POST" else None
     form = KeyForm(posted, may_act_for_users=principal.is_admin)
-    made = _made(principal, form) if form.is_bound and form.is_valid() else None
+    made = _create_key(principal, form) if form.is_bound and form.is_valid() else None
     if made is not None:
         form = KeyForm(may_act_for_users=principal.is_admin)
     shown = {
@@ -82,7 +82,7 @@ def _own_keys(principal: Principal) -> list[ApiKey]:
         return list(own.order_by("-created_at", "-id"))
 
 
-def _made(principal: Principal, form: KeyForm) -> dict[str, str] | None:
+def _create_key(principal: Principal, form: KeyForm) -> dict[str, str] | None:
     days = form.cleaned_data["days"]
     acting = form.cleaned_data.get(ACT_FOR_USERS)
     try:

@@ -9,7 +9,7 @@ from allauth.usersessions.middleware import UserSessionsMiddleware
 from django.http import HttpRequest, HttpResponse
 
 NOTED_SECONDS = 60.0
-MOST_KNOWN = 10_000
+MAX_KNOWN = 10_000
 
 # By the sign-in and where it was used from: when this process noted it, in seconds of
 # time.monotonic.
@@ -41,7 +41,7 @@ def is_due(request: HttpRequest) -> bool:
     now, before = monotonic(), _noted.get(place)
     if before is not None and now - before < NOTED_SECONDS:
         return False
-    if len(_noted) >= MOST_KNOWN:
+    if len(_noted) >= MAX_KNOWN:
         _noted.clear()
     _noted[place] = now
     return True

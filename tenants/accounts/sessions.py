@@ -8,10 +8,10 @@ from django.contrib.sessions.backends import db
 from django.db.models import QuerySet
 
 from tenants import clock
-from tenants.compiled_queries import Written
+from tenants.compiled_queries import CompiledQuery
 
 
-@Written
+@CompiledQuery
 def _lasting(*, session_key: Any, now: Any) -> QuerySet[Any]:
     sessions = db.SessionStore.get_model_class().objects
     return sessions.filter(session_key=session_key, expire_date__gt=now)

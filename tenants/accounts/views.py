@@ -181,7 +181,7 @@ def profile(request: HttpRequest) -> HttpResponse:
     form: Form | None = None
     if principal is not None and membership is not None:
         form = ProfileForm(request.POST or None, initial=_profile_of(membership))
-        if request.method == "POST" and form.is_valid() and _saved(principal, form):
+        if request.method == "POST" and form.is_valid() and _save_profile(principal, form):
             messages.success(request, _("Saved."))
             return HttpResponseRedirect("/profile/")
     elif request.method == "POST":
@@ -224,7 +224,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         user = None  # the password may be somebody else's: the proof comes with a new one
     form = NewAccountForm(data) if user is None else JoinForm(data, initial=_names_of(user))
     if request.method == "POST" and form.is_valid():
-        membership = _joined(token, user, form)
+        membership = _join_company(token, user, form)
         if membership is not None:
             _enter(request, membership, signs_in=user is None)
             entered = HttpResponseRedirect("/")
@@ -235,7 +235,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     return render(request, "tenants/invitation.html", shown, status=_status_of(form))
 
 
-def _joined(token: str, user: User | None, form: Form) -> Membership | None:
+def _join_company(token: str, user: User | None, form: Form) -> Membership | None:
     try:
         return accept_invitation(
             token,
@@ -285,7 +285,7 @@ def _reading_of(principal: Principal | None) -> dict[str, Any]:
     }
 
 
-def _saved(principal: Principal, form: Form) -> bool:
+def _save_profile(principal: Principal, form: Form) -> bool:
     try:
         update_profile(principal, **form.cleaned_data)
     except AtriumError as error:

@@ -14,7 +14,7 @@ from tenants.actions.companies import (
     suspend_tenant,
     update_tenant_settings,
 )
-from tenants.actions.external import act_for_user, admit_user, named_user
+from tenants.actions.external import act_for_user, admit_user, get_or_build_external_principal
 from tenants.actions.invitations import (
     accept_invitation,
     find_invitation,
@@ -58,12 +58,12 @@ __all__ = [
     "end_waivers",
     "enter_tenant",
     "find_invitation",
+    "get_or_build_external_principal",
     "invite",
     "join",
     "leave_tenant",
     "list_waived_memberships",
     "make_reset_link",
-    "named_user",
     "prove_by_reset",
     "record_refused_key",
     "remove_member",

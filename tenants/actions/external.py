@@ -23,12 +23,12 @@ _EXTERNAL_ID = re.compile(r"[!-~]{1,200}")
 def act_for_user(principal: Principal, external_id: str) -> Principal:
     """Return the principal of the user whom a key's program names, a member from now on.
 
-    Raises as `named_user` and `admit_user` do.
+    Raises as `get_or_build_external_principal` and `admit_user` do.
     """
-    return admit_user(named_user(principal, external_id))
+    return admit_user(get_or_build_external_principal(principal, external_id))
 
 
-def named_user(principal: Principal, external_id: str) -> Principal:
+def get_or_build_external_principal(principal: Principal, external_id: str) -> Principal:
     """Return the principal of the user whom a key's program names, whether or not there is one.
 
     Each program has users of its own: the same id of two programs names two members. One who
@@ -45,7 +45,7 @@ def named_user(principal: Principal, external_id: str) -> Principal:
         message = _("%s takes 1 to 200 visible ASCII characters.") % USER_HEADER
         raise Invalid(message, param=USER_HEADER)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        membership = _known(principal, external_id)
+        membership = _find_member(principal, external_id)
     return principal_for_external(principal, membership or _unknown(principal, external_id))
 
 
@@ -65,7 +65,7 @@ def admit_user(principal: Principal) -> Principal:
     program = replace(principal, membership=user.sponsor, role=user.sponsor.role)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _check_room()
-        return principal_for_external(program, _made(program, user))
+        return principal_for_external(program, _create_member(program, user))
 
 
 def _check_room() -> None:
@@ -81,7 +81,7 @@ def _check_room() -> None:
         raise TooManyUsers(message.format(most=settings.EXTERNAL_USERS))
 
 
-def _known(principal: Principal, external_id: str) -> Membership | None:
+def _find_member(principal: Principal, external_id: str) -> Membership | None:
     found: Membership | None = Membership.objects.filter(
         sponsor=principal.membership_id, external_id=external_id
     ).first()
@@ -99,14 +99,14 @@ def _unknown(principal: Principal, external_id: str) -> Membership:
     )
 
 
-def _made(program: Principal, user: Membership) -> Membership:
+def _create_member(program: Principal, user: Membership) -> Membership:
     try:
         with transaction.atomic():
             user.save(force_insert=True)
     except IntegrityError:
         # Another request of the same program was quicker.
         assert user.external_id is not None
-        found = _known(program, user.external_id)
+        found = _find_member(program, user.external_id)
         assert found is not None
         return found
     audit.record(program, "member.external", user.name, member=str(user.pk))

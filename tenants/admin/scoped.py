@@ -265,7 +265,7 @@ class TenantScopedAdmin(ModelAdmin):
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Allow the filters on the page only: a column that is not shown answers nothing."""
         filters = self.get_list_filter(request) if request else self.list_filter
-        names = {getattr(one, "parameter_name", one) for one in filters}
+        names = {getattr(item, "parameter_name", item) for item in filters}
         return lookup.split("__")[0] in names and super().lookup_allowed(lookup, value, request)
 
     def get_form(

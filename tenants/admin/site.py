@@ -135,10 +135,10 @@ class AtriumAdminSite(UnfoldAdminSite):
             if "\x00" in request.path_info or _has_nul(request):
                 raise BadRequest("A character that cannot be stored.")
             if not transactional:
-                response = _rendered(view(request, *args, **kwargs))
+                response = _render(view(request, *args, **kwargs))
             else:
                 with transaction.atomic():
-                    response = _rendered(view(request, *args, **kwargs))
+                    response = _render(view(request, *args, **kwargs))
             response._csp_update = CSP_ADDITION  # type: ignore[attr-defined]
             return response
 
@@ -238,7 +238,7 @@ def _entry(request: HttpRequest, title: Any, icon: str, link: str) -> dict[str, 
     }
 
 
-def _rendered(response: HttpResponseBase) -> HttpResponseBase:
+def _render(response: HttpResponseBase) -> HttpResponseBase:
     if isinstance(response, SimpleTemplateResponse):
         response.render()
     return response

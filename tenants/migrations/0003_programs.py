@@ -6,15 +6,15 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 import tenants.constraints
-from tenants.row_level_security import DOORS, DoorFunction
+from tenants.row_level_security import DOORS, SecurityDefinerFunction
 
 ALONE = models.Q(sponsor__isnull=True, external_id__isnull=True)
 SPONSORED = models.Q(sponsor__isnull=False, external_id__isnull=False)
 
 
-def operator_tenants(members: str) -> DoorFunction:
+def operator_tenants(members: str) -> SecurityDefinerFunction:
     """Return the operator's list; `members` says which memberships count."""
-    return DoorFunction(
+    return SecurityDefinerFunction(
         "operator_tenants()",
         returns="TABLE (tenant_id uuid, slug varchar, name varchar, created_at timestamptz, "
         "suspended_at timestamptz, members bigint)",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-from tenants.row_level_security import DoorFunction
+from tenants.row_level_security import SecurityDefinerFunction
 
 # Accepting an invitation makes the account and notes the acceptance in one transaction.
 MADE_THE_ACCOUNT = (
@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
         migrations.RunSQL(PROVE_ACCOUNTS, migrations.RunSQL.noop),
         migrations.RunSQL(ADMIT_UNPROVEN, migrations.RunSQL.noop),
         # The operator's commands ask which companies an account belongs to, disabled there or not.
-        DoorFunction(
+        SecurityDefinerFunction(
             "present_memberships_of(wanted bigint)",
             returns="TABLE (membership_id uuid, tenant_id uuid)",
             body="SELECT m.id, m.tenant_id FROM tenants_membership m WHERE m.user_id = wanted "

@@ -9,7 +9,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import tenants.constraints
-from tenants.row_level_security import APP, TenantWall
+from tenants.row_level_security import APP, EnableRowLevelSecurity
 
 
 class Migration(migrations.Migration):
@@ -164,8 +164,8 @@ class Migration(migrations.Migration):
                 name="reading_period_one_open",
             ),
         ),
-        TenantWall("companyfactor"),
-        TenantWall("readingperiod", append_only=True),
+        EnableRowLevelSecurity("companyfactor"),
+        EnableRowLevelSecurity("readingperiod", append_only=True),
         # A period is ended once; who began it and when stays as it was written.
         migrations.RunSQL(
             f"GRANT UPDATE (ended_at, ended_by_id, ended_by) ON tenants_readingperiod TO {APP}",

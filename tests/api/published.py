@@ -7,9 +7,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from chat.api.published import published
+from chat.api.published import load_reference
 
-PUBLISHED: dict[str, Any] = published()
+PUBLISHED: dict[str, Any] = load_reference()
 # The object's name in answers to its schema.
 SCHEMAS = {
     "assistant": "AssistantObject",

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TypeVar
 
-from tenants.db import give_back
+from tenants.db import release_connection
 from tests.clock import WAIT_SECONDS
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ def at_once(number: int, ask: Callable[[], T]) -> list[T]:
         try:
             return ask()
         finally:
-            give_back()
+            release_connection()
 
     with ThreadPoolExecutor(number) as pool:
         return list(pool.map(one, range(number)))

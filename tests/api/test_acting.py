@@ -34,7 +34,7 @@ def acting(secret: str, user: str) -> Api:
 
 
 def titles(program: Api) -> list[str]:
-    return [one["id"] for one in program.get("threads").json()["data"]]
+    return [item["id"] for item in program.get("threads").json()["data"]]
 
 
 def test_each_user_has_their_own_threads(secret: str) -> None:

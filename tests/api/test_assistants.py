@@ -108,7 +108,7 @@ def test_members_do_not_see_what_is_switched_off(world: World, alice: Api, adam:
     with world.acme.scope():
         Assistant.objects.filter(pk=made["id"]).update(enabled=False)
     assert_error(alice.get(f"assistants/{made['id']}"), 404, param="assistant_id")
-    assert [one["id"] for one in alice.get("assistants").json()["data"]] == [
+    assert [item["id"] for item in alice.get("assistants").json()["data"]] == [
         world.acme.assistant.pk
     ]
     assert adam.get(f"assistants/{made['id']}").status_code == 200

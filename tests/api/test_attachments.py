@@ -36,7 +36,7 @@ def test_attachments_go_to_the_tools_of_the_thread(alice: Api, world: World) -> 
     assert found["tool_resources"]["code_interpreter"] == {"file_ids": [second]}
     [store] = stores_of(found)
     listed = alice.get(f"vector_stores/{store}/files").json()["data"]
-    assert {one["id"] for one in listed} == {first, second}
+    assert {item["id"] for item in listed} == {first, second}
     jobs = ProcrastinateJob.objects.filter(task_name="chat.tasks.index_store_file")
     assert jobs.count() == 2
 
@@ -116,7 +116,7 @@ def test_files_of_a_message_in_the_older_spelling(alice: Api) -> None:
     [store] = stores_of(alice.get(f"threads/{thread}").json())
     alice.headers["OpenAI-Beta"] = "assistants=v2"
     listed = alice.get(f"vector_stores/{store}/files").json()["data"]
-    assert [one["id"] for one in listed] == files
+    assert [item["id"] for item in listed] == files
 
 
 def test_an_assistant_has_the_companys_files_only(adam: Api) -> None:

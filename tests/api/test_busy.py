@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chat.actions.new_runs import MOST_IN_LINE
+from chat.actions.new_runs import MAX_WAITING_RUNS
 from chat.models import Message, Run
 from tenants.db import call_door
 from tests.api.conftest import Api, assert_error
@@ -98,7 +98,7 @@ def test_what_waits_is_cancelled_without_a_trace(
 def test_a_line_has_an_end(alice: Api, world: World, busy: dict[str, Any]) -> None:
     one = row(world, ask(alice, world, busy, "queue").json())
     with world.acme.scope():
-        for _run in range(MOST_IN_LINE - 1):
+        for _run in range(MAX_WAITING_RUNS - 1):
             one.pk = f"run_{_run:024}"
             one.save(force_insert=True)
     refused = ask(alice, world, busy, "queue")

@@ -20,7 +20,7 @@ from chat.api import (
     vector_stores,
     version1_files,
 )
-from chat.api.differences import ADDED, differences, merged
+from chat.api.differences import ADDED, differences, merge_patch
 from chat.api.extensions import EXTENSIONS
 from chat.api.fields import Input
 from chat.api.idempotency import KEY_HEADER, RETRY_HEADER
@@ -85,8 +85,8 @@ def test_every_route_is_described_and_nothing_else() -> None:
 @pytest.mark.parametrize("at", sorted(THERE), ids=" ".join)
 def test_parameters_bodies_and_answers_are_the_published_ones(at: Operation) -> None:
     here, there = plain(HERE[at]), plain(THERE[at])
-    parameters = {one["name"]: one for one in here["parameters"] if one["name"] not in OURS}
-    assert parameters == {one["name"]: one for one in there.get("parameters", [])}
+    parameters = {item["name"]: item for item in here["parameters"] if item["name"] not in OURS}
+    assert parameters == {item["name"]: item for item in there.get("parameters", [])}
     assert here.get("requestBody") == there.get("requestBody")
     assert json_schema(here) == json_schema(there)
 
@@ -99,7 +99,7 @@ def json_schema(operation: dict[str, Any]) -> Any:
 def test_components_are_the_published_ones_but_for_the_listed_differences() -> None:
     expected: dict[str, Any] = plain(PUBLISHED["components"]["schemas"])
     for difference in differences():
-        expected[difference.name] = merged(expected[difference.name], plain(difference.patch))
+        expected[difference.name] = merge_patch(expected[difference.name], plain(difference.patch))
     here = plain(description()["components"]["schemas"])
     for name in set(here) - set(ADDED):
         assert here[name] == expected[name], name

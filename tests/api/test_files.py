@@ -75,9 +75,9 @@ def test_files_of_an_admin_for_assistants_are_the_companys(
 
 def test_the_list_is_of_a_purpose_where_one_is_named(alice: Api) -> None:
     first, second = uploaded(alice, b"a"), uploaded(alice, b"a", purpose="user_data")
-    assert [one["id"] for one in alice.get("files").json()["data"]] == [second["id"], first["id"]]
+    assert [item["id"] for item in alice.get("files").json()["data"]] == [second["id"], first["id"]]
     found = alice.get("files", purpose="assistants").json()
-    assert [one["id"] for one in found["data"]] == [first["id"]]
+    assert [item["id"] for item in found["data"]] == [first["id"]]
 
 
 def test_a_deleted_file_is_gone_with_its_bytes(alice: Api, world: World, stored: Path) -> None:
@@ -268,7 +268,7 @@ def test_a_repeated_upload_is_one_file(world: World, stored: Path) -> None:
     assert uploaded(api, b"words") == first
     assert_error(upload(api, b"other"), 400, code="idempotency_key_reused")
     api.headers.clear()
-    assert [one["id"] for one in api.get("files").json()["data"]] == [first["id"]]
+    assert [item["id"] for item in api.get("files").json()["data"]] == [first["id"]]
     asyncio.run(erase_files(0))
     assert len(on_disk(stored)) == 1
 

@@ -209,5 +209,5 @@ def test_every_answer_has_an_id_of_its_own_in_the_log_too(server: Server, alice:
         head, _answer = exchange(server, alice, path, line, "Content-Length: 2", body=b"{}")
         ids.append(head.split("\r\nx-request-id: ")[1].split("\r\n")[0])
     assert len(set(ids)) == 3
-    assert all(one.startswith("req_") for one in ids)
+    assert all(item.startswith("req_") for item in ids)
     assert f'"{ids[0]}"' in server.logged()

@@ -143,7 +143,7 @@ def test_keys_are_remembered_for_a_day_and_attempts_for_a_minute(alice: Api, wor
     begin(named(alice), world)
     begin(counted(alice, 0), world)
     with world.acme.scope():
-        kept = [one.expires_at - one.created_at for one in IdempotencyRecord.objects.all()]
+        kept = [item.expires_at - item.created_at for item in IdempotencyRecord.objects.all()]
     assert sorted(kept) == [timedelta(minutes=1), timedelta(days=1)]
     for passed, left in ((30, 2), (31, 1), (24 * 3600 - 121, 1), (61, 0)):
         later(world, timedelta(seconds=passed))

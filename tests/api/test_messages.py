@@ -121,7 +121,7 @@ def test_a_deleted_message_is_gone_and_its_copies_are_forgotten(
 def ids(api: Api, thread: str, **query: Any) -> list[str]:
     """Return the ids of a page, which has to be as published where it holds something."""
     listed = assert_published(api.get(f"{thread}/messages", **query).json())
-    found = [one["id"] for one in listed["data"]]
+    found = [item["id"] for item in listed["data"]]
     ends = (listed["first_id"], listed["last_id"])
     assert ends == ((found[0], found[-1]) if found else (None, None))
     return found

@@ -48,7 +48,7 @@ def test_unknown_addresses_answer_in_the_same_shape(alice: Api) -> None:
 def test_models_are_those_configured_and_those_in_use(alice: Api) -> None:
     found = alice.get("models").json()
     assert found["object"] == "list"
-    assert {one["id"] for one in found["data"]} == {"demo-scripted"}
+    assert {item["id"] for item in found["data"]} == {"demo-scripted"}
     one = alice.get("models/demo-scripted").json()
     assert one in found["data"]
     assert (one["object"], one["owned_by"], type(one["created"])) == ("model", "demo", int)

@@ -47,14 +47,14 @@ def test_one_request_too_many_is_refused_until_the_next_minute(
 
 def test_keys_are_counted_apart(alice: Api, adam: Api, settings: Settings) -> None:
     limit(settings, API_REQUESTS_PER_MINUTE=1)
-    assert [one.get("models").status_code for one in (alice, adam, alice)] == [200, 200, 429]
+    assert [item.get("models").status_code for item in (alice, adam, alice)] == [200, 200, 429]
 
 
 def test_a_company_is_counted_as_a_whole_and_apart_from_others(
     alice: Api, adam: Api, gina: Api, settings: Settings
 ) -> None:
     limit(settings, API_REQUESTS_PER_MINUTE_PER_TENANT=1)
-    assert [one.get("models").status_code for one in (alice, adam, gina)] == [200, 429, 200]
+    assert [item.get("models").status_code for item in (alice, adam, gina)] == [200, 429, 200]
 
 
 def test_a_key_without_the_scope_for_it_reads_nothing(world: World) -> None:

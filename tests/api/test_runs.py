@@ -107,7 +107,7 @@ def test_messages_come_along_with_a_run(alice: Api, world: World, thread: str) -
     more = [{"role": "user", "content": "And"}, {"role": "assistant", "content": "So"}]
     run = begin(alice, world, thread, additional_messages=more).json()
     listed = alice.get(f"threads/{thread}/messages", order="asc").json()["data"]
-    assert [one["content"][0]["text"]["value"] for one in listed] == ["Hello", "And", "So"]
+    assert [item["content"][0]["text"]["value"] for item in listed] == ["Hello", "And", "So"]
     assert row(world, run).through_position == 3
 
 

@@ -31,10 +31,10 @@ def test_a_thread_begins_with_its_messages_in_their_order(alice: Api) -> None:
     asked = [HELLO, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "So"}]
     made = alice.made("threads", messages=asked, metadata={"k": "v"})
     listed = assert_published(alice.get(f"threads/{made['id']}/messages", order="asc").json())
-    assert [one["content"][0]["text"]["value"] for one in listed["data"]] == [
+    assert [item["content"][0]["text"]["value"] for item in listed["data"]] == [
         "Hello there", "Hi", "So",
     ]  # fmt: skip
-    assert [one["role"] for one in listed["data"]] == ["user", "assistant", "user"]
+    assert [item["role"] for item in listed["data"]] == ["user", "assistant", "user"]
     assert made["atrium"]["title"] == "Hello there"
 
 
@@ -80,7 +80,7 @@ def test_threads_are_listed_by_their_last_activity(alice: Api) -> None:
     first, second = (alice.made("threads", {})["id"] for _ in range(2))
     alice.made(f"threads/{first}/messages", HELLO)
     listed = assert_published(alice.get("threads").json())
-    assert [one["id"] for one in listed["data"]][:2] == [first, second]
+    assert [item["id"] for item in listed["data"]][:2] == [first, second]
 
 
 def test_threads_are_found_by_title_and_by_what_was_said(alice: Api) -> None:
@@ -88,7 +88,7 @@ def test_threads_are_found_by_title_and_by_what_was_said(alice: Api) -> None:
     alice.made("threads", messages=[HELLO])
 
     def found(text: str) -> list[str]:
-        return [one["id"] for one in alice.get("threads", query=text).json()["data"]]
+        return [item["id"] for item in alice.get("threads", query=text).json()["data"]]
 
     assert found('"quince"') == [by_text["id"]]
     assert len(found("HELLO there")) == 2
@@ -148,7 +148,7 @@ def test_a_long_copy_counts_as_the_requests_it_is_worth(
 
 def texts(api: Api, thread_id: str) -> list[Any]:
     listed = api.get(f"threads/{thread_id}/messages", order="asc").json()["data"]
-    return [one["content"][0]["text"]["value"] for one in listed]
+    return [item["content"][0]["text"]["value"] for item in listed]
 
 
 def test_what_cannot_work_is_refused_by_name(world: World, alice: Api) -> None:

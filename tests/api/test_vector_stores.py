@@ -148,7 +148,7 @@ def test_a_search_is_narrowed_by_attributes_and_scores(alice: Api, world: World)
     later = {"type": "gt", "key": "year", "value": 2025}
     search = f"vector_stores/{store}/search"
     found = alice.made(search, query=["walnut", "word"], filters=later)["data"]
-    assert [one["file_id"] for one in found] == [new["id"]]
+    assert [item["file_id"] for item in found] == [new["id"]]
     strict = {"score_threshold": 1.0, "ranker": "auto"}
     assert len(alice.made(search, query="walnut", max_num_results=1)["data"]) == 1
     assert len(alice.made(search, query="walnut nowhere", ranking_options=strict)["data"]) <= 1
@@ -188,8 +188,8 @@ def test_a_batch_goes_on_where_one_of_its_files_is_bad(alice: Api, world: World)
     now = alice.get(path).json()
     assert (now["status"], now["file_counts"]["completed"]) == ("completed", 1)
     failed = alice.get(f"{path}/files", filter="failed").json()["data"]
-    assert {one["id"] for one in failed} == set(ids[1:])
-    assert all(one["last_error"]["message"] for one in failed)
+    assert {item["id"] for item in failed} == set(ids[1:])
+    assert all(item["last_error"]["message"] for item in failed)
 
 
 def test_files_of_a_batch_have_attributes_of_their_own(alice: Api) -> None:

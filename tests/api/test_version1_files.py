@@ -28,7 +28,7 @@ def assistant_with(api: Api, *tools: dict[str, str], **fields: Any) -> str:
 
 
 def ids(api: Api, path: str, **query: Any) -> list[str]:
-    return [one["id"] for one in api.get(path, **query).json()["data"]]
+    return [item["id"] for item in api.get(path, **query).json()["data"]]
 
 
 def test_a_file_is_given_to_an_assistant_and_taken_back(adam: Api) -> None:

@@ -23,7 +23,7 @@ from tests.benchmarks.report import Figures, write_section
 from tests.benchmarks.stand import Atrium, Stand, atrium, sign_in, stand
 from tests.benchmarks.statements import cost_of_a_turn
 
-MOST_CHATS = 200
+MAX_CHATS = 200
 API_STREAMS = 50
 COUNTED_TURNS = 10
 
@@ -102,7 +102,7 @@ async def measure(
                 ours = await measures.load_on_atrium(bench, streams=streams, seconds=given.seconds)
                 note_load(figures, streams, ours, relay)
         figures.add("server process, after the load", server.process.memory_bytes() / 1e6)
-        say(f"{MOST_CHATS} chats, and {API_STREAMS} streams of the API…")
+        say(f"{MAX_CHATS} chats, and {API_STREAMS} streams of the API…")
         await measure_more(bench, figures, given.seconds)
         say(f"A neighbour's chats beside {given.flood} runs…")
         await measure_flood(bench, figures, given)
@@ -113,7 +113,7 @@ async def measure(
 
 async def measure_more(bench: Bench, figures: Figures, seconds: float) -> None:
     """What is measured once: more chats than there should be, and the API beside the sockets."""
-    most = await measures.load_on_atrium(bench, streams=MOST_CHATS, seconds=seconds)
+    most = await measures.load_on_atrium(bench, streams=MAX_CHATS, seconds=seconds)
     figures.add("tokens lost, doubled or reordered", most.faults.total())
     figures.add("200 chats, on time", 100 * most.on_time)
     sockets = await measures.load_on_atrium(bench, streams=API_STREAMS, seconds=seconds)

@@ -103,8 +103,8 @@ async def load_on_atrium(bench: Bench, *, streams: int, seconds: float) -> Load:
         chats = await bench.open_chats(stack, streams)
         for start in range(0, streams, AT_ONCE):
             begun = chats[start : start + AT_ONCE]
-            await asyncio.gather(*(one.turn(Arrivals()) for one in begun))  # makes the threads
-        turns = [one.turn for one in chats]
+            await asyncio.gather(*(item.turn(Arrivals()) for item in begun))  # makes the threads
+        turns = [chat.turn for chat in chats]
         return await load(bench, turns, bench.atrium.process, seconds)
 
 
@@ -128,15 +128,15 @@ async def load(bench: Bench, streams: Sequence[Stream], process: Watched, second
         await streams[number](arrivals[number])
 
     def so_far() -> tuple[list[int], float]:
-        return [len(one.numbers) for one in arrivals], process.cpu_seconds()
+        return [len(arrival.numbers) for arrival in arrivals], process.cpu_seconds()
 
     memory = process.memory_bytes()
     nothing = so_far()
     async with asyncio.TaskGroup() as group:
         readers = [group.create_task(begin(number)) for number in range(len(streams))]
         # CPU is read while every stream flows: what a turn costs at its two ends is no relaying.
-        for one in arrivals:
-            await one.flows.wait()
+        for arrival in arrivals:
+            await arrival.flows.wait()
         before, cpu_before = so_far()
         await asyncio.wait(readers, return_when=asyncio.FIRST_COMPLETED)
         after, cpu_after = so_far()
@@ -145,13 +145,13 @@ async def load(bench: Bench, streams: Sequence[Stream], process: Watched, second
         # Overloaded: the first stream ended before the last began. Then the ends count too.
         (before, cpu_before), (after, cpu_after) = nothing, so_far()
     return Load(
-        delays_ms=[delay / 1e6 for one in arrivals for delay in one.delays],
+        delays_ms=[delay / 1e6 for arrival in arrivals for delay in arrival.delays],
         flowing_ms=[
             delay / 1e6
             for one, first, last in zip(arrivals, before, after, strict=True)
             for delay in one.delays[first:last]
         ],
-        faults=sum((one.faults(tokens) for one in arrivals), Counter()),
+        faults=sum((arrival.faults(tokens) for arrival in arrivals), Counter()),
         cpu_us=1e6 * (cpu_after - cpu_before) / (sum(after) - sum(before)),
         grown_kib=grown / 1024 / len(streams),
     )

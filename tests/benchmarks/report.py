@@ -141,7 +141,7 @@ class Figures:
 def write_section(page: Path, saved: Path, figures: Figures) -> None:
     """Write the table, and what it was measured on, between the marks of a page."""
     told = json.loads(saved.read_text())
-    load = ", ".join(f"{one:.1f}" for one in told["load_before"])
+    load = ", ".join(f"{item:.1f}" for item in told["load_before"])
     words = (
         f"{told['date']}, {told['machine']}, Python {told['python']}, "
         f"load before {load}; {told['options']['rounds']} rounds, the medians of them."

@@ -125,7 +125,9 @@ def test_a_message_sent_during_an_upload_goes_out_after_it(
     expect(last_text(page)).to_have_text("Thank you.")
     with world.acme.scope():
         message = Message.objects.filter(role="user").latest("created_at")
-        assert [one["tools"] for one in message.attachments] == [[{"type": "file_search"}]]
+        assert [attachment["tools"] for attachment in message.attachments] == [
+            [{"type": "file_search"}]
+        ]
 
 
 def test_a_message_that_waits_for_a_file_does_not_go_out_without_it(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from chat.actions.sending import Sent
+from chat.actions.sending import CreatedMessage
 from chat.models import Message, Run, RunStep, ToolCall, Usage
 from chat.runs import upstreams
 from chat.runs.delivery.hub import LiveRun, hub
@@ -139,7 +139,7 @@ async def say(
     assistant: str | None = None,
     thread: str | None = None,
     busy: str | None = None,
-) -> Sent:
+) -> CreatedMessage:
     """Send a message as this person."""
     return await in_db(said, company, text, by=name, assistant=assistant, thread=thread, busy=busy)
 

@@ -148,13 +148,15 @@ def check_messages(talk: Talk, rows: list[Message]) -> None:
     assert [m.position for m in rows] == list(range(1, len(rows) + 1))
     assert [m.text() for m in rows if m.role == "user"] == talk.said
     told = [(m.status, m.text()) for m in rows if m.role == "assistant"]
-    assert [one for one in told if one[0] != "in_progress"] == talk.answers
+    assert [item for item in told if item[0] != "in_progress"] == talk.answers
 
 
 def check_runs(talk: Talk, rows: list[Run]) -> None:
     ends = [(run.status, run.reason) for run in rows if run.status not in ACTIVE]
     assert sorted(ends) == sorted(talk.ends)
-    assert [run.pk for run in rows if run.waiting] == [one.run for one in talk.waiting if one.run]
+    assert [run.pk for run in rows if run.waiting] == [
+        item.run for item in talk.waiting if item.run
+    ]
     active = [run.status for run in rows if run.is_active]
     assert active == ([talk.active.status] if talk.active else [])
 
@@ -177,11 +179,11 @@ def in_phase(phase: str) -> Callable[[Talk], bool]:
 
 
 def has_a_run_in_line(talk: Talk) -> bool:
-    return any(one.run for one in talk.waiting) and not talk.deleted
+    return any(item.run for item in talk.waiting) and not talk.deleted
 
 
 def has_a_message_in_line(talk: Talk) -> bool:
-    return any(not one.run for one in talk.waiting) and not talk.deleted
+    return any(not item.run for item in talk.waiting) and not talk.deleted
 
 
 def can_be_stopped(talk: Talk) -> bool:

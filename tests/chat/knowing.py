@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from chat import storage
 from chat.models import Assistant, File, Message, StoreFile, Thread, VectorStore
-from chat.retrieval.extract import Extracted
-from chat.retrieval.index import Indexed, claim_file, passages_of
+from chat.retrieval.extract import ExtractedText
+from chat.retrieval.index import IndexedFile, claim_file, passages_of
 from chat.retrieval.kinds import Kind
 from tenants.scope import tenant_scope
 from tests.indexing import store_indexed
@@ -84,9 +84,9 @@ def index(
     """Do what the job does once the text is out of the file."""
     task = claim_file(company.tenant.pk, row.pk)
     assert task is not None
-    extracted = Extracted(kind=Kind.TEXT, text=text, pages=pages)
+    extracted = ExtractedText(kind=Kind.TEXT, text=text, pages=pages)
     passages = passages_of(extracted, max_tokens=chunk_tokens, overlap_tokens=0)
-    done = Indexed(extracted=extracted, passages=passages, embedding="", vectors=[])
+    done = IndexedFile(extracted=extracted, passages=passages, embedding="", vectors=[])
     store_indexed(task, done)
 
 

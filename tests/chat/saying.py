@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from chat.actions.sending import Sent, create_message
+from chat.actions.sending import CreatedMessage, create_message
 from chat.models import Run
 from tenants.authentication import Principal
 from tests.world import Company
@@ -18,7 +18,7 @@ def said(
     assistant: str | None = None,
     thread: str | None = None,
     busy: str | None = None,
-) -> Sent:
+) -> CreatedMessage:
     """Store a message of a member, or of another principal of the company."""
     return create_message(
         company.principal(by) if isinstance(by, str) else by,

@@ -17,14 +17,14 @@ from chat.models import Message, Run, RunStep, ToolCall
 from chat.models.runs import ACTIVE
 from chat.runs.engine.subscribe import follow
 from chat.tools.registry import TOOLS
-from chat.upstream.base import Finished, TextDelta, UsageReported
+from chat.upstream.base import AnswerEnd, TextDelta, UsageReported
 from tenants.db import in_db
 from tests.chat.expected import Client, Talk, check_client, check_messages, check_runs
 from tests.chat.stepped import NAME, House
 from tests.model_server import make_assistant
 from tests.world import Company
 
-MOST_TAKEOVERS = 3
+MAX_TAKEOVERS = 3
 TOOL_LIST = [
     {"type": "function", "function": {"name": "wipe"}},
     {"type": "function", "function": {"name": "look"}},
@@ -117,7 +117,7 @@ class Stage(RuleBasedStateMachine):
             talk.end("cancelled", run.stopping or "stopped", now=self.now(), words=words)
         elif run.due < self.now():
             talk.end("expired", "deadline", now=self.now(), words=words)
-        elif run.takeovers >= MOST_TAKEOVERS:
+        elif run.takeovers >= MAX_TAKEOVERS:
             talk.end("failed", "poison", now=self.now(), words=words)
         else:
             if words:
@@ -127,7 +127,7 @@ class Stage(RuleBasedStateMachine):
 
     def wake_the_dead(self) -> None:
         """Let processes go on that lost all their runs: they write nothing."""
-        self.house.wake(TextDelta("Late."), UsageReported(7, 7), Finished("stop"))
+        self.house.wake(TextDelta("Late."), UsageReported(7, 7), AnswerEnd("stop"))
 
     def follow(self, talk: Talk) -> None:
         """Read a thread on from where its client is, whether or not it was connected."""
@@ -155,7 +155,7 @@ class Stage(RuleBasedStateMachine):
             own = [m for m in messages if m.thread_id == talk.thread and m.position is not None]
             check_messages(talk, own)
             texts = [m.text() for m in waiting if m.thread_id == talk.thread]
-            assert texts == [one.text for one in talk.waiting if not one.run]
+            assert texts == [item.text for item in talk.waiting if not item.run]
             check_runs(talk, [run for run in runs if run.thread_id == talk.thread])
         assert sorted(self.house.executed) == sorted(self.approved)
         for thread, client in self.clients.items():

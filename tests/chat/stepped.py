@@ -19,7 +19,7 @@ from chat.runs.engine.worker import RunTask, worker
 from chat.runs.state import recovery
 from chat.tools.base import Effect, ToolContext
 from chat.tools.registry import make_tool
-from chat.upstream.base import Capabilities, Event, Finished, InputMessage, ModelRequest, TextPart
+from chat.upstream.base import AnswerEnd, Capabilities, Event, InputMessage, ModelRequest, TextPart
 from chat.upstream.breaker import Breakers
 from chat.upstream.errors import UpstreamError
 from tenants.db import in_db
@@ -65,7 +65,7 @@ class SteppedUpstream:
                 if isinstance(step, UpstreamError):
                     raise step
                 yield step
-                if isinstance(step[-1], Finished):
+                if isinstance(step[-1], AnswerEnd):
                     return
         finally:
             if stream in self.streams:
@@ -190,7 +190,7 @@ class House:
             dead, worker.process_id = worker.process_id, uuid4()
             hub.channels.clear()
             await in_db(_bury, dead)
-            await in_db(recovery.beat, worker.process_id)
+            await in_db(recovery.heartbeat, worker.process_id)
 
         self.call(die())
 

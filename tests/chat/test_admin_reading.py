@@ -264,10 +264,10 @@ def test_each_page_that_shows_a_chat_is_recorded(acme: Company, readable: None) 
         assert admin.get(page_of(row)).status_code == 200
     admin.get(page_of(thread, "history"))
     seen = readings(acme)
-    assert [one.action for one in seen] == ["chat.opened"] * 5
-    assert {one.subject for one in seen} == {thread.pk}
-    assert {one.actor_id for one in seen} == {acme.adam.pk}
-    assert [one.data["page"] for one in seen] == [
+    assert [item.action for item in seen] == ["chat.opened"] * 5
+    assert {item.subject for item in seen} == {thread.pk}
+    assert {item.actor_id for item in seen} == {acme.adam.pk}
+    assert [item.data["page"] for item in seen] == [
         "thread",
         "message",
         "run",

@@ -12,7 +12,7 @@ from django.db import OperationalError
 
 from chat.models import Message, Run
 from chat.runs.state.claims import Claim
-from chat.runs.state.drafts import Copy, insert_copy, update_copies
+from chat.runs.state.drafts import DraftSnapshot, insert_copy, update_copies
 from tests.chat.saying import unclaimed_run
 from tests.database import TestDatabase
 from tests.world import World
@@ -22,7 +22,7 @@ def text(value: str) -> list[dict[str, Any]]:
     return [{"type": "text", "text": {"value": value, "annotations": []}}]
 
 
-def growing(world: World) -> Copy:
+def growing(world: World) -> DraftSnapshot:
     """Return the next copy of an answer that was stored before."""
     run = unclaimed_run(world.acme)
     with world.acme.scope():
@@ -37,12 +37,12 @@ def growing(world: World) -> Copy:
             content=text("before"),
         )
     draft: Any = SimpleNamespace(message=message)
-    return Copy(
+    return DraftSnapshot(
         claim=Claim.of(run), draft=draft, state=1, content=orjson.dumps(text("after")).decode()
     )
 
 
-def stored(world: World, copy: Copy) -> str:
+def stored(world: World, copy: DraftSnapshot) -> str:
     with world.acme.scope():
         return str(Message.objects.get(pk=copy.draft.message.pk).text())
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from chat.models import Run
 from chat.runs.engine.worker import Worker, worker
 from chat.runs.state.claims import unbegun_claims
-from chat.runs.state.turn import Started
+from chat.runs.state.turn import ClaimedRun
 from tenants.db import in_db
 from tests import clock
 from tests.chat.at_work import idle, say, working
@@ -29,7 +29,7 @@ def token_and_status(company: Company, run_id: str) -> tuple[int, str]:
 async def test_a_run_that_is_about_to_begin_is_executed_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held: list[Started] = []
+    held: list[ClaimedRun] = []
     async with working(monkeypatch):
         monkeypatch.setattr(Worker, "submit", lambda _self, started: held.append(started))
         sent = await say(world.acme)

@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings
 from django.db.backends.signals import connection_created
 
-from chat.actions.sending import Sent, create_message
+from chat.actions.sending import CreatedMessage, create_message
 from chat.conf import conf
 from chat.runs import upstreams
 from chat.runs.billing import tenant_policy_cache
@@ -22,7 +22,7 @@ from chat.runs.delivery.hub import hub
 from chat.runs.engine.autosave import LOOKS
 from chat.runs.engine.worker import worker
 from chat.runs.state import drafts
-from chat.runs.state.drafts import Copy
+from chat.runs.state.drafts import DraftSnapshot
 from tenants.db import in_db
 from tests.model_server import make_assistant
 from tests.world import Company, World
@@ -88,7 +88,7 @@ async def working(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 
 async def turn(
     company: Company, text: str, thread: str | None = None, *, assistant: str | None = None
-) -> Sent:
+) -> CreatedMessage:
     """Send a message and wait for its answer's end."""
     sent = await in_db(
         create_message,
@@ -167,7 +167,7 @@ async def test_texts_that_grow_are_stored_together(
 ) -> None:
     counts: list[int] = []
 
-    def update_copies(copies: Sequence[Copy]) -> set[str]:
+    def update_copies(copies: Sequence[DraftSnapshot]) -> set[str]:
         counts.append(len(copies))
         return drafts.update_copies(copies)
 

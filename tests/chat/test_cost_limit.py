@@ -28,9 +28,9 @@ LIMIT_NAME = {"responses": "max_output_tokens", "chat": "max_tokens"}
 
 @pytest.fixture(autouse=True)
 def limits_read_anew() -> Iterator[None]:
-    tenant_policy_cache.forget()
+    tenant_policy_cache.clear()
     yield
-    tenant_policy_cache.forget()
+    tenant_policy_cache.clear()
 
 
 def limit(
@@ -48,7 +48,7 @@ def limit(
         for kind, price in prices.items():
             if price is not None:
                 Price.objects.create(model="test-model", kind=kind, price=price, currency=currency)
-    tenant_policy_cache.forget()
+    tenant_policy_cache.clear()
 
 
 async def ask(company: Company, format_: str = "responses", **options: Any) -> Stored:
@@ -256,7 +256,7 @@ async def test_code_in_another_currency_is_an_unknown_price(
     def set_price() -> None:
         with world.acme.scope():
             Price.objects.create(kind="code_session", price=1, currency="EUR")
-        tenant_policy_cache.forget()
+        tenant_policy_cache.clear()
 
     await in_db(limit, world.acme, "1")
     await in_db(set_price)
@@ -286,7 +286,7 @@ def test_the_form_names_the_models_without_a_price(world: World) -> None:
         for kind in ("input_tokens", "output_tokens"):
             Price.objects.create(model="priced", kind=kind, price=1)
             Price.objects.create(model="foreign", kind=kind, price=1, currency="EUR")
-    tenant_policy_cache.forget()
+    tenant_policy_cache.clear()
     page = world.acme.client("olga").get("/admin/chat/tenantpolicy/add/").content.decode()
     assert "until an owner sets their price in US dollars: foreign, unpriced." in page
     assert "switched-off" not in page
@@ -298,7 +298,7 @@ def test_admins_who_only_see_the_limits_are_told_the_models_too(world: World) ->
         Assistant.objects.filter(pk=world.acme.assistant.pk).update(
             model="<b>own</b>", upstream="elsewhere"
         )
-    tenant_policy_cache.forget()
+    tenant_policy_cache.clear()
     page = world.acme.client("adam").get("/admin/chat/tenantpolicy/", follow=True).content.decode()
     assert "cannot answer until an owner sets their price" in page
     assert "&lt;b&gt;own&lt;/b&gt;" in page

@@ -119,9 +119,9 @@ async def test_each_company_s_policy_is_quoted_with_its_sources(
         done = [each for each in socket.events if each["event"] == "thread.message.completed"]
     cited = done[-1]["data"]["content"][0]["text"]["annotations"]
     assert days in text
-    assert len({one["file_citation"]["quote"] for one in cited}) == len(cited) == 5
-    assert all(one["file_citation"]["quote"] in text for one in cited)
-    assert {one["atrium"]["file_name"] for one in cited} == {"Returns policy.md"}
+    assert len({item["file_citation"]["quote"] for item in cited}) == len(cited) == 5
+    assert all(item["file_citation"]["quote"] in text for item in cited)
+    assert {item["atrium"]["file_name"] for item in cited} == {"Returns policy.md"}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from chat.conf import conf
 from chat.models import Run, RunStep, Thread, ToolCall
 from chat.tools import dispatch
 from chat.tools.base import REPEATABLE, Effect, Tool, ToolContext, ToolError, ToolResult
-from chat.tools.registry import LONGEST_SECONDS, TOOLS, make_tool
+from chat.tools.registry import MAX_SECONDS, TOOLS, make_tool
 from tenants.db import in_db
 from tenants.models import AuditEvent
 from tests.chat.tool_runs import audited, call, open_run, perform, perform_one, prepare, stored
@@ -220,10 +220,10 @@ def test_a_plain_tool_that_takes_too_long_has_no_effect(world: World, enable: En
     async def timed_out() -> ToolCall:
         task = asyncio.create_task(dispatch.execute(ctx, row))
         await until(entered.is_set)
-        pass_time(LONGEST_SECONDS)
+        pass_time(MAX_SECONDS)
         return await task
 
-    enable(dawdle, timeout=LONGEST_SECONDS)
+    enable(dawdle, timeout=MAX_SECONDS)
     before = title(world.acme)
     ctx = open_run(world.acme, "alice", "dawdle")
     (row,) = prepare(world.acme, ctx, call("dawdle"))

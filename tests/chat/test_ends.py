@@ -139,7 +139,7 @@ async def limit_the_cost(case: Case) -> None:
     def limit() -> None:
         with case.acme.scope():
             TenantPolicy.objects.create(max_cost_per_run=1)
-        tenant_policy_cache.forget()
+        tenant_policy_cache.clear()
 
     await case.told.until("text")
     await in_db(limit)
@@ -157,7 +157,7 @@ Before = Callable[[Company, pytest.MonkeyPatch], None]
 def set_a_budget(company: Company, patch: pytest.MonkeyPatch) -> None:
     with company.scope():
         TenantPolicy.objects.create(max_tokens_per_run=30)
-    tenant_policy_cache.forget()
+    tenant_policy_cache.clear()
 
 
 def break_the_prompt(company: Company, patch: pytest.MonkeyPatch) -> None:
@@ -246,9 +246,9 @@ SCENES: dict[Reason, Scene] = {
 
 @pytest.fixture(autouse=True)
 def limits_read_anew() -> Iterator[None]:
-    tenant_policy_cache.forget()
+    tenant_policy_cache.clear()
     yield
-    tenant_policy_cache.forget()
+    tenant_policy_cache.clear()
 
 
 def test_every_reason_has_its_scene() -> None:

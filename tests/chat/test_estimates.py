@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from chat import wire
 from chat.actions.runs import cancel_run
-from chat.actions.sending import Sent
+from chat.actions.sending import CreatedMessage
 from chat.models import Process, Run, Usage
 from chat.runs.engine import model_step as answering
 from chat.runs.engine.worker import worker
@@ -44,7 +44,7 @@ OK = Answer(say=("All ", "is ", "well."))
 
 async def started(
     world: World, upstream: ScriptedServer, told: Told, *answers: Answer, format_: str = "responses"
-) -> Sent:
+) -> CreatedMessage:
     """Ask for an answer, and return when its first text is there."""
     for answer in answers:
         upstream.expect(answer)
@@ -53,7 +53,7 @@ async def started(
     return sent
 
 
-async def run_of(world: World, sent: Sent) -> Stored:
+async def run_of(world: World, sent: CreatedMessage) -> Stored:
     assert sent.run is not None
     return await stored(world.acme, sent.run.pk)
 
@@ -143,7 +143,7 @@ async def test_an_answer_that_loses_its_database_in_the_middle(
     check_estimate(one, "taken_over")
 
 
-def die(company: Company, sent: Sent) -> None:
+def die(company: Company, sent: CreatedMessage) -> None:
     """Let the process that executes the run be dead."""
     assert sent.run is not None
     with company.scope():
@@ -177,7 +177,7 @@ async def test_an_answer_whose_process_died(
     assert one.run.completion_tokens == written + 7
 
 
-async def until_stored(world: World, sent: Sent) -> None:
+async def until_stored(world: World, sent: CreatedMessage) -> None:
     """Wait until the partial text is stored."""
     async with asyncio.timeout(WAIT_SECONDS):
         while True:

@@ -148,7 +148,7 @@ def waiting_run(company: Company, name: str, *, seconds: int) -> str:
 def test_runs_that_wait_are_found_by_turns(world: World) -> None:
     acme = [waiting_run(world.acme, "alice", seconds=100 + number) for number in range(4)]
     globex = [waiting_run(world.globex, "gina", seconds=300 + number) for number in range(2)]
-    found = [run_id for run_id, _tenant in recovery.lapsed_runs()]
+    found = [run_id for run_id, _tenant in recovery.list_lapsed_runs()]
     assert found == [acme[0], globex[0], acme[1], globex[1], acme[2], acme[3]]
 
 

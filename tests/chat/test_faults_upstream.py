@@ -110,7 +110,7 @@ def over_both(cases: Mapping[str, Any]) -> pytest.MarkDecorator:
     found = []
     for number, (name, case) in enumerate(cases.items()):
         answers = case.answers if isinstance(case, Ends) else case
-        by_http = any(one.status != 200 or one.reset or one.stall for one in answers)
+        by_http = any(answer.status != 200 or answer.reset or answer.stall for answer in answers)
         formats = [list(BACKENDS)[number % 2]] if by_http else list(BACKENDS)
         found += [pytest.param(case, format_, id=f"{name}, {format_}") for format_ in formats]
     return pytest.mark.parametrize(("case", "format_"), found)

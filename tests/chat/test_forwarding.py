@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from chat.runs.delivery import hub, replica, replication
 from chat.runs.delivery.hub import Hub, Key, LiveRun, Reader
-from chat.runs.delivery.replication import Forwarding
+from chat.runs.delivery.replication import Replication
 from chat.runs.events import Cursor, Entry, text_of
 from chat.runs.state.snapshots import Active
 from tests.clock import WAIT_SECONDS, until
@@ -33,7 +33,7 @@ class Air:
 
     lost: Callable[[int], bool] = lambda number: False
     sent: list[dict[str, Any]] = field(default_factory=list)
-    near: dict[UUID, Forwarding] = field(default_factory=dict)
+    near: dict[UUID, Replication] = field(default_factory=dict)
 
     def carry(self, message: dict[str, Any], to: Sequence[UUID]) -> None:
         self.sent.append(message)
@@ -92,8 +92,8 @@ class Processes:
         self.rows.run = Active(run="run_1", status="in_progress", owner=self.a_id)
         self.said: dict[str, str] = {}
 
-    def process(self) -> Forwarding:
-        made, process = Forwarding(Hub(), rows=self.rows), uuid4()
+    def process(self) -> Replication:
+        made, process = Replication(Hub(), rows=self.rows), uuid4()
         self.air.near[process] = made
         made.start(process, link=AirLink(self.air, process))
         return made

@@ -120,7 +120,7 @@ async def test_a_number_counts_passages_not_marks(ask: Ask) -> None:
     marked = Answer(say=("One{mark 2} two{mark 1} three{mark 2}.",))
     run = await ask(searching("blender jar warranty"), marked)
     citations = said(run)["annotations"]
-    assert [one["atrium"]["number"] for one in citations] == [1, 2, 1]
+    assert [citation["atrium"]["number"] for citation in citations] == [1, 2, 1]
 
 
 async def test_a_citation_names_the_page_of_its_quote(ask: Ask) -> None:
@@ -340,7 +340,7 @@ async def test_a_document_that_gives_orders_gets_no_further_than_the_model(
     search, change = run.calls
     assert set(json.loads(search.output or "")) == {"untrusted_content"}
     assert (change.status, change.error_code) == ("refused", "reserved_argument")
-    assert [one["text"][6:8] for one in said(run)["annotations"]] == ["1†"]
+    assert [item["text"][6:8] for item in said(run)["annotations"]] == ["1†"]
     assert "zzzz" not in said(run)["value"]
 
 
@@ -364,8 +364,8 @@ async def test_links_to_files_that_code_wrote_name_the_file(world: World) -> Non
             return file_paths(text, fresh, thread_id=ctx.run.thread_id)
 
     found = await in_db(linked)
-    assert [one["file_path"]["file_id"] for one in found] == ["file-new", "file-old"]
-    assert all(text[one["start_index"] : one["end_index"]] == one["text"] for one in found)
+    assert [item["file_path"]["file_id"] for item in found] == ["file-new", "file-old"]
+    assert all(text[item["start_index"] : item["end_index"]] == item["text"] for item in found)
     assert found[1]["text"] == "sandbox:/mnt/data/old.csv"
 
 

@@ -51,7 +51,7 @@ def begun(world: World, *files: str, shown: str = "") -> str:
     """Begin a thread with a message that brings these files."""
     text: Any = [{"type": "text", "text": "Look"}]
     picture = [{"type": "image_file", "image_file": {"file_id": shown}}] if shown else []
-    attached = [{"file_id": one, "tools": [SEARCH, COMPUTE]} for one in files]
+    attached = [{"file_id": file, "tools": [SEARCH, COMPUTE]} for file in files]
     message = {"role": "user", "content": text + picture, "attachments": attached}
     return str(create_thread(world.acme.principal("alice"), messages=[message]).pk)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chat.runs.delivery import hub as hub_module
 from chat.runs.delivery.hub import LiveRun, hub
-from chat.runs.events import Cursor, Entry, Rest, merged
+from chat.runs.events import Cursor, Entry, Remainder, merge_entries
 
 TENANT = uuid4()
 RUN = {"id": "run_1", "object": "thread.run"}
@@ -201,8 +201,8 @@ def test_resuming_anywhere_yields_exactly_the_rest(
     # Part of the last text may be all that arrived.
     offsets = {item: data.draw(st.integers(0, len(text))) for item, text in have.items()}
     state = max((entry.state for entry in seen), default=0)
-    cut_to = Rest(Cursor("run_1", state, offsets))
-    rest = list(merged([found for entry in run.channel.log for found in cut_to.of(entry)]))
+    cut_to = Remainder(Cursor("run_1", state, offsets))
+    rest = list(merge_entries([found for entry in run.channel.log for found in cut_to.of(entry)]))
     for item, text in whole.items():
         got = have.get(item, "")[: offsets.get(item, 0)]
         assert got + all_texts(rest).get(item, "") == text

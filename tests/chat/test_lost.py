@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from chat.runs.delivery.hub import Hub, LiveRun, Reader
-from chat.runs.delivery.replication import Forwarding
+from chat.runs.delivery.replication import Replication
 from chat.runs.events import Cursor, Entry
 from chat.runs.state.snapshots import Active
 from tests.chat.test_forwarding import KEY, Processes
@@ -219,7 +219,7 @@ async def test_rows_alone_show_the_loss() -> None:
 
 def die(processes: Processes, process: UUID) -> None:
     """Have a process that hears and says nothing in the place of this one."""
-    processes.air.near[process] = Forwarding(Hub(), rows=processes.rows)
+    processes.air.near[process] = Replication(Hub(), rows=processes.rows)
 
 
 async def until(reader: Reader, wanted: Any) -> list[Entry]:

@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.runs.citations.markers import LONGEST_MARK, Cited, Marks, Passage
+from chat.runs.citations.markers import MAX_MARK_LENGTH, Marks, MessageCitations, Passage
 
 KNOWN = "【ab3d:1†Guide.md】"
 PASSAGE = Passage(
@@ -32,11 +32,11 @@ class Remembered(Marks):
         return PASSAGE if mark[1:].startswith("ab3d:1") else None
 
 
-def passed_on(pieces: list[str]) -> tuple[str, Cited]:
+def passed_on(pieces: list[str]) -> tuple[str, MessageCitations]:
     """Return the text that readers get of an answer, and its citations."""
-    marks, cited, text = Remembered(tenant_id=uuid4(), thread_id="t"), Cited(), ""
+    marks, cited, text = Remembered(tenant_id=uuid4(), thread_id="t"), MessageCitations(), ""
     for piece in pieces:
-        settled = async_to_sync(marks.settled)(piece, said=text)
+        settled = async_to_sync(marks.release)(piece, said=text)
         text += settled.text
         for passage, annotation in settled.citations:
             cited.add(passage, annotation)
@@ -54,7 +54,9 @@ def test_pieces_make_no_difference(pieces: list[str]) -> None:
 @given(PIECES)
 def test_every_annotation_is_where_its_mark_is(pieces: list[str]) -> None:
     text, cited = passed_on(pieces)
-    places = [(one["start_index"], one["end_index"]) for one in cited.annotations]
+    places = [
+        (annotation["start_index"], annotation["end_index"]) for annotation in cited.annotations
+    ]
     assert [text[start:end] for start, end in places] == [a["text"] for a in cited.annotations]
     assert text.count(KNOWN) <= len(places)
 
@@ -71,7 +73,7 @@ def test_every_annotation_is_where_its_mark_is(pieces: list[str]) -> None:
         ("a【【zz9z:1†x】", "a【"),
         ("a【ab3d【zz9z:1†x】:1†Guide.md】b", "a【ab3d:1†Guide.mdb"),
         ("a【see【zz9z:1†x】 above】b", "a【see above】b"),
-        ("a【" + "x" * LONGEST_MARK + "†】", "a【" + "x" * LONGEST_MARK + "†】"),
+        ("a【" + "x" * MAX_MARK_LENGTH + "†】", "a【" + "x" * MAX_MARK_LENGTH + "†】"),
         ("a【zz9z:1†cut", "a"),
         ("a【zz9", "a"),
         ("a【as I said", "a【as I said"),

@@ -130,7 +130,7 @@ def test_files_are_told_of_by_their_ids_with_what_became_of_them(
         failed.save()
     asked = ",".join((plain, read, theirs, "file-gone", "anything"))
     data = alice.get("/page/files", {"ids": asked}).json()["data"]
-    told = {one["id"]: (one["state"], one["problem"]) for one in data}
+    told = {item["id"]: (item["state"], item["problem"]) for item in data}
     assert told == {plain: ("", ""), read: ("failed", "It is locked.")}
 
 

@@ -82,7 +82,7 @@ async def test_a_picture_is_sent_with_the_question_over_chat_completions(
 
 async def read(world: World, *files: File) -> list[Any]:
     """Return what is made of a question about these files, and of an answer that shows one."""
-    parts = tuple(images.named(file.pk, "auto") for file in files)
+    parts = tuple(images.build_placeholder(file.pk, "auto") for file in files)
     question = InputMessage(role="user", parts=parts)
     run = Run(tenant=world.acme.tenant, member=world.acme.alice)
     [found] = await images.with_pictures(run, [question])
@@ -112,7 +112,7 @@ async def test_what_is_no_picture_by_content_is_not_sent(world: World) -> None:
 async def test_of_too_many_the_newest_are_sent(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "MOST_BYTES", 2 * len(PNG))
+    monkeypatch.setattr(images, "MAX_BYTES", 2 * len(PNG))
     files = [await in_db(drawn, world) for _each in range(3)]
     assert await read(world, *files) == [images.LEFT_OUT, URL, URL]
 
@@ -120,7 +120,7 @@ async def test_of_too_many_the_newest_are_sent(
 async def test_pictures_that_an_assistant_showed_stay_here(world: World) -> None:
     file = await in_db(drawn, world)
     words = TextPart(text="Here it is.")
-    picture = images.named(file.pk, "auto")
+    picture = images.build_placeholder(file.pk, "auto")
     said = InputMessage(role="assistant", parts=(picture, words))
     alone = InputMessage(role="assistant", parts=(picture,))
     run = Run(tenant=world.acme.tenant, member=world.acme.alice)

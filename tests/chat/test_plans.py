@@ -43,7 +43,7 @@ HOT: dict[str, Callable[[Company], QuerySet[Any]]] = {
         .filter(thread=acme.threads["alice"], role="user")
         .order_by("position")[:1]
     ),
-    "queued messages": lambda acme: history._queued_messages.build(
+    "queued messages": lambda acme: history._list_queued_messages.build(
         thread_id=acme.threads["alice"].pk
     ),
     "repeated message": lambda acme: Message.objects.filter(sender=acme.alice.pk, client_id="x"),

@@ -80,7 +80,9 @@ def outputs(prompt: Prompt) -> list[str]:
 
 def texts(prompt: Prompt) -> list[str]:
     messages = [item for item in prompt.items if isinstance(item, InputMessage)]
-    return [part.text for one in messages for part in one.parts if isinstance(part, TextPart)]
+    return [
+        part.text for message in messages for part in message.parts if isinstance(part, TextPart)
+    ]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.runs.citations.quotes import LONGEST_PIECE, quote_for
+from chat.runs.citations.quotes import MAX_PIECE_LENGTH, quote_for
 
 POLICY = Path("chat/demo/documents/northwind/Returns policy.md").read_text()
 PDF = "You may re-\nturn the goods within thirty days of the\ndelivery. Else no\nrefund is due."
@@ -48,7 +48,7 @@ def test_a_heading_is_not_quoted_where_a_sentence_says_it() -> None:
 
 
 def test_a_quote_of_endless_text_is_short() -> None:
-    assert len(quote_for("word " * 5000, "word").text) <= 2 * LONGEST_PIECE
+    assert len(quote_for("word " * 5000, "word").text) <= 2 * MAX_PIECE_LENGTH
 
 
 @given(st.text(min_size=1), st.text())

@@ -20,7 +20,7 @@ from chat.actions.runs import cancel_run, retry_run
 from chat.actions.sending import create_message, delete_queued_message
 from chat.actions.threads import delete_thread
 from chat.models import Message, Process, Run, RunStep, ToolCall
-from chat.runs.billing.metering import Spent
+from chat.runs.billing.metering import ModelCallUsage
 from chat.runs.delivery.hub import LiveRun, hub
 from chat.runs.endings import COMPLETED
 from chat.runs.engine import loop
@@ -76,7 +76,7 @@ def answering(company: Company) -> Turn:
     turn: Turn = async_to_sync(loop.begin)(taken.started, live)
     transactions.begin_round(turn, synced_through=None)
     turn.open_draft().pieces.append("The answer.")
-    turn.spent.append(Spent(model="test-model", usage=UsageReported(3, 5)))
+    turn.spent.append(ModelCallUsage(model="test-model", usage=UsageReported(3, 5)))
     return turn
 
 
@@ -200,7 +200,7 @@ def test_two_processes_take_over(acme: Company) -> None:
     taken = race(
         *[partial(recovery.take_over, run.tenant_id, run.pk, owner=owner) for owner in owners]
     )
-    assert sum(one is not None for one in taken) == 1
+    assert sum(item is not None for item in taken) == 1
     assert now(acme, run).token == 1
 
 

@@ -31,7 +31,7 @@ from chat.errors import NothingToRetry, ThreadBusy
 from chat.models import Message, ToolCall
 from chat.models.runs import PENDING
 from chat.upstream.base import (
-    Finished,
+    AnswerEnd,
     TextDelta,
     ToolArgumentsDelta,
     ToolCallStarted,
@@ -128,7 +128,7 @@ class Machine(Stage):
     @rule(pick=PICK)
     def cancel_in_line(self, pick: int) -> None:
         talk = chosen(pick, self.where(has_a_run_in_line))
-        one = next(one for one in talk.waiting if one.run)
+        one = next(item for item in talk.waiting if item.run)
         self.do(cancel_run, one.run)
         talk.waiting.remove(one)
         talk.ends.append(("cancelled", "stopped"))
@@ -155,7 +155,7 @@ class Machine(Stage):
     @rule(pick=PICK)
     def withdraw(self, pick: int) -> None:
         talk = chosen(pick, self.where(has_a_message_in_line))
-        one = chosen(pick, [one for one in talk.waiting if not one.run])
+        one = chosen(pick, [item for item in talk.waiting if not item.run])
         talk.waiting.remove(one)
         with self.company.scope():
             message = Message.objects.get(client_id=one.text)
@@ -232,7 +232,7 @@ class Machine(Stage):
         talk = chosen(pick, self.where(lambda talk: talk.is_asked))
         run = talk.active
         assert run is not None
-        ending = (UsageReported(3, 5), Finished(reason))  # type: ignore[arg-type]
+        ending = (UsageReported(3, 5), AnswerEnd(reason))  # type: ignore[arg-type]
         if reason == "stop" and not run.words:
             self.house.say(run.text, TextDelta("Yes."), *ending)
             run.words = "Yes."
@@ -278,7 +278,7 @@ class Machine(Stage):
             ToolCallStarted(0, f"call_{self.counter}", tool),
             ToolArgumentsDelta(0, f'{{"number": {self.counter}}}'),
             UsageReported(3, 5),
-            Finished("tool_calls"),
+            AnswerEnd("tool_calls"),
         )
         if run.words:
             talk.answers.append(("completed", run.words))

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 
 from chat.actions.runs import cancel_run, request_cancel
-from chat.actions.sending import INTERRUPTED, Sent
+from chat.actions.sending import INTERRUPTED, CreatedMessage
 from chat.errors import RunFinished
 from chat.models import Run, RunStatus, Thread
 from chat.runs.endings import EXPIRED
@@ -35,7 +35,7 @@ from tests.world import Company, World
 WORDS = ("One ", "two ", "three ", "four ")
 
 
-async def cancelled(company: Company, sent: Sent, *, within: float) -> None:
+async def cancelled(company: Company, sent: CreatedMessage, *, within: float) -> None:
     """Stop the run and wait for its end."""
     assert sent.run is not None
     with promised(within):
@@ -141,7 +141,7 @@ def tools(*names: str) -> list[dict[str, Any]]:
     return [{"type": "function", "function": {"name": name}} for name in names]
 
 
-async def waiting(world: World, upstream: ScriptedServer) -> Sent:
+async def waiting(world: World, upstream: ScriptedServer) -> CreatedMessage:
     """Ask for something that needs an approval, and wait until it is asked for."""
     upstream.expect(calling("cancel_order"))
     assistant = await assistant_on(world.acme, "responses", tools=tools("cancel_order"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chat.errors import InvalidJson
 from chat.json_input import parse_json_object
-from chat.tools.arguments import ReservedArgument, parse_arguments, redacted
+from chat.tools.arguments import ReservedArgument, parse_arguments, redact
 from chat.tools.base import Tool, ToolContext, ToolError
 from chat.tools.registry import make_tool
 
@@ -123,7 +123,7 @@ def test_the_sentence_says_what_to_mend() -> None:
 
 
 def test_the_audit_copy_hides_secrets_and_cuts_texts() -> None:
-    copy = redacted({"pin_password": "hunter2", "note": "x" * 500, "deep": [{"token": "t"}]})
+    copy = redact({"pin_password": "hunter2", "note": "x" * 500, "deep": [{"token": "t"}]})
     assert copy["pin_password"] == "[hidden]"
     assert copy["deep"] == [{"token": "[hidden]"}]
     assert len(copy["note"]) == 201

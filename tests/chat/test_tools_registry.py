@@ -13,7 +13,7 @@ import pytest
 from chat.actions.tool_definitions import clean_tools
 from chat.models import Run, Thread
 from chat.tools import registry
-from chat.tools.base import Bound, Effect, Limits, ObjectId, ToolContext
+from chat.tools.base import Effect, Injected, Limits, ObjectId, ToolContext
 from chat.tools.registry import TOOLS, make_tool, tool
 from chat.tools.reserved import is_reserved
 from chat.tools.schema import UnusableTool
@@ -48,7 +48,7 @@ def everything(
     address: Address,
     thread: ObjectId[Thread],
     runs: list[ObjectId[Run]],
-    role: Annotated[str, Bound(lambda ctx: ctx.role)],
+    role: Annotated[str, Injected(lambda ctx: ctx.role)],
     ratio: float = 1.0,
     sure: bool = False,
     maybe: int | None = None,
@@ -214,7 +214,7 @@ def test_a_client_s_function_is_described_by_the_client() -> None:
         {"type": "function", "function": {"name": "get_order", "description": "Forged."}},
         {"type": "code_interpreter"},
     ]
-    names = registry.offered_names(run_tools, dropped=False)
+    names = registry.list_offered_names(run_tools, dropped=False)
     described = {spec.name: spec.description for spec in registry.specs(run_tools, names)}
     ours = {name: TOOLS[name].description for name in ("get_order", "code_interpreter")}
     assert described == {"mine": "My own.", **ours}
@@ -235,7 +235,7 @@ def test_a_tool_that_is_registered_no_more_is_nobodys() -> None:
 
 
 def test_search_comes_along_when_messages_were_dropped() -> None:
-    assert registry.offered_names([], dropped=True) == ("search_thread",)
+    assert registry.list_offered_names([], dropped=True) == ("search_thread",)
 
 
 def test_every_registered_tool_has_a_label_and_a_description() -> None:
@@ -257,9 +257,9 @@ def look_up(ctx: ToolContext) -> str:
 def test_a_builtin_is_switched_on_by_its_type_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TOOLS, "look_up", make_tool(look_up, builtin="look_up"))
     named = [{"type": "function", "function": {"name": "look_up"}}]
-    assert registry.offered_names([{"type": "look_up"}], dropped=False) == ("look_up",)
-    assert registry.offered_names(named, dropped=False) == ()
-    assert "look_up" not in registry.enabled_names(named)
+    assert registry.list_offered_names([{"type": "look_up"}], dropped=False) == ("look_up",)
+    assert registry.list_offered_names(named, dropped=False) == ()
+    assert "look_up" not in registry.get_enabled_names(named)
     assert "look_up" not in {made.name for made in registry.all_tools()}
 
 
@@ -269,4 +269,4 @@ def test_a_programs_function_may_bear_the_name_of_a_builtin(
     monkeypatch.setitem(TOOLS, "look_up", make_tool(look_up, builtin="look_up"))
     stored = clean_tools([{"type": "function", "function": {"name": "look_up"}}], limit=9)
     assert registry.program_names(stored) == {"look_up"}
-    assert registry.offered_names(stored, dropped=False) == ("look_up",)
+    assert registry.list_offered_names(stored, dropped=False) == ("look_up",)

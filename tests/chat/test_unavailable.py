@@ -11,7 +11,7 @@ from django.conf import settings
 
 from chat import wire
 from chat.actions.runs import cancel_run
-from chat.actions.sending import Sent
+from chat.actions.sending import CreatedMessage
 from chat.models import Run
 from chat.runs import upstreams
 from chat.runs.delivery.replica import catch_up
@@ -51,12 +51,12 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return set_pause
 
 
-async def asked(company: Company, text: str, *, name: str = "alice") -> Sent:
+async def asked(company: Company, text: str, *, name: str = "alice") -> CreatedMessage:
     """Ask the model server in a chat of its own."""
     return await say(company, text, name=name, assistant=await assistant_on(company, "responses"))
 
 
-def status_of(sent: Sent, told: Told) -> dict[str, Any]:
+def status_of(sent: CreatedMessage, told: Told) -> dict[str, Any]:
     """Return the last run object that readers were told."""
     assert sent.run is not None
     runs = [
@@ -67,7 +67,7 @@ def status_of(sent: Sent, told: Told) -> dict[str, Any]:
     return runs[-1]
 
 
-async def outage(world: World, upstream: ScriptedServer, told: Told) -> list[Sent]:
+async def outage(world: World, upstream: ScriptedServer, told: Told) -> list[CreatedMessage]:
     """Let the server be down: runs of two chats fail, those of three more wait and are returned."""
     for number in range(5):
         upstream.when(f"down {number}", DOWN, repeat=True)
@@ -79,7 +79,7 @@ async def outage(world: World, upstream: ScriptedServer, told: Told) -> list[Sen
     return sent
 
 
-async def stop(company: Company, sent: Sequence[Sent]) -> None:
+async def stop(company: Company, sent: Sequence[CreatedMessage]) -> None:
     """Stop these runs of alice."""
     for message in sent:
         assert message.run is not None
@@ -197,7 +197,7 @@ async def test_readers_of_a_stopped_wait_are_told_of_nothing_else(
         await stop(world.acme, others)
 
 
-async def until_stored(company: Company, sent: Sent, *, waits: bool) -> Run:
+async def until_stored(company: Company, sent: CreatedMessage, *, waits: bool) -> Run:
     """Wait until the row tells whether the run waits."""
     assert sent.run is not None
     async with asyncio.timeout(clock.WAIT_SECONDS):
@@ -221,16 +221,18 @@ async def test_all_go_on_when_the_server_is_back(
             upstream_server.when(f"down {number}", OK)
         pass_time(LONG_PAUSE)
         await idle()
-        assert all(status_of(one, told)["status"] == "completed" for one in sent)
+        assert all(status_of(item, told)["status"] == "completed" for item in sent)
     assert sent[0].run is not None
     one = await stored(world.acme, sent[0].run.pk)
     assert one.run.retry_at is None
     assert (one.attempts("used"), one.spent("used")) == (1, [11, 7])
 
 
-async def until_held(sent: Sequence[Sent], told: Told) -> None:
+async def until_held(sent: Sequence[CreatedMessage], told: Told) -> None:
     """Wait until readers know that these runs could go on, and wait for room."""
-    await clock.until(lambda: all(status_of(one, told)["atrium"]["retry_in"] == 0 for one in sent))
+    await clock.until(
+        lambda: all(status_of(item, told)["atrium"]["retry_in"] == 0 for item in sent)
+    )
 
 
 async def test_they_go_on_in_their_order_as_there_is_room(
@@ -255,7 +257,7 @@ async def test_they_go_on_in_their_order_as_there_is_room(
             assert len(upstream_server.model_requests()) == requests + 3 - left
             await in_db(cancel_run, world.acme.principal("alice"), going.run.pk)
         await idle()
-        assert [status_of(one, told)["status"] for one in sent] == ["cancelled"] * 3
+        assert [status_of(item, told)["status"] for item in sent] == ["cancelled"] * 3
 
 
 async def test_one_that_is_stopped_while_it_waits_for_room_takes_none(
@@ -315,7 +317,7 @@ async def test_a_waiting_run_goes_on_in_another_process(
     for number in range(3):
         upstream_server.when(f"down {number}", OK)
     async with working(monkeypatch, upstream_server):
-        for run_id, tenant_id in await in_db(recovery.lapsed_runs):
+        for run_id, tenant_id in await in_db(recovery.list_lapsed_runs):
             await worker.take_over(tenant_id, run_id)
         await idle()
     assert (await stored(world.acme, first.run.pk)).run.status == "completed"
@@ -351,7 +353,7 @@ def test_the_rows_tell_of_a_wait_in_another_process(
         return Entry("run_a", state, "thread.run.in_progress", data)
 
     found = [
-        one.data["atrium"]["retry_at"] for one in catch_up([entry(3, told)], [entry(2, stored)])
+        item.data["atrium"]["retry_at"] for item in catch_up([entry(3, told)], [entry(2, stored)])
     ]
     assert found == ([stored] if is_news else [])
 

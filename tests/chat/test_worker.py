@@ -20,7 +20,7 @@ from chat.runs.engine import loop
 from chat.runs.engine.worker import RunTask, Worker
 from chat.runs.state import recovery
 from chat.runs.state.claims import Claim
-from chat.runs.state.turn import Started
+from chat.runs.state.turn import ClaimedRun
 from tenants.db import in_db
 from tests.chat.saying import said, unclaimed_run
 from tests.clock import WAIT_SECONDS, until
@@ -51,7 +51,7 @@ def change(company: Company, run: Run, **fields: object) -> None:
         Run.objects.filter(pk=run.pk).update(**fields)
 
 
-def claim(run: Run, owner: UUID) -> recovery.Taken:
+def claim(run: Run, owner: UUID) -> recovery.TakeoverResult:
     """Claim `run` for a living process."""
     Process.objects.get_or_create(id=owner)
     taken = recovery.take_over(run.tenant_id, run.pk, owner=owner)
@@ -112,7 +112,7 @@ async def test_a_run_stopped_before_its_first_step_ends(world: World, run: Run) 
 async def test_a_run_stopped_before_its_first_step_waits_for_a_lock(
     world: World, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    locked, tries = recovery._locked, list[str]()
+    locked, tries = recovery._lock_run, list[str]()
     held, free = asyncio.Event(), threading.Event()
     loop_here = asyncio.get_running_loop()
 
@@ -225,7 +225,7 @@ async def test_a_late_heartbeat_costs_a_process_none_of_its_own_runs(
     await in_db(claim, run, worker.process_id)
     taken = await in_db(stored, world.acme, run)
     worker.runs[run.pk] = RunTask(
-        started=Started(claim=Claim.of(taken), thread_id="", state=0, seconds_left=1)
+        started=ClaimedRun(claim=Claim.of(taken), thread_id="", state=0, seconds_left=1)
     )
     await in_db(Process.objects.all().delete)
     assert not await worker.take_over(run.tenant_id, run.pk)
@@ -237,9 +237,9 @@ def test_only_the_claims_of_the_named_process_are_freed(world: World, run: Run) 
     claim(run, dead)
     other = unclaimed_run(world.acme)
     claim(other, living)
-    before = recovery.lapsed_runs()
+    before = recovery.list_lapsed_runs()
     recovery.free_claims([dead])
-    assert (before, recovery.lapsed_runs()) == ([], [(run.pk, run.tenant_id)])
+    assert (before, recovery.list_lapsed_runs()) == ([], [(run.pk, run.tenant_id)])
     assert recovery.take_over(other.tenant_id, other.pk, owner=uuid4()) is None
     claim(run, uuid4())
     assert stored(world.acme, run).token == 2

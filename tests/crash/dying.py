@@ -40,7 +40,7 @@ def die_at(last: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     execute, commit = CursorWrapper._execute, BaseDatabaseWrapper._commit  # type: ignore[attr-defined]
-    chunks = storage._Measured.chunks
+    chunks = storage._MeasuringReader.chunks
 
     def stepped_execute(self: Any, *args: Any) -> Any:
         step()
@@ -59,7 +59,7 @@ def die_at(last: int) -> None:
 
     CursorWrapper._execute = stepped_execute  # type: ignore[attr-defined]
     BaseDatabaseWrapper._commit = stepped_commit  # type: ignore[attr-defined]
-    storage._Measured.chunks = stepped_chunks  # type: ignore[method-assign]
+    storage._MeasuringReader.chunks = stepped_chunks  # type: ignore[method-assign]
 
 
 def act(what: str, key: str) -> None:

@@ -156,9 +156,9 @@ def _messages(connection: Connection, acknowledged: Mapping[str, Acknowledged]) 
     stored = Counter(client_id for client_id, _text in rows)
     texts: dict[str, str] = dict(rows)
     return [
-        f"I6 {one.text!r} is stored {stored[one.client_id]} times: {texts.get(one.client_id)!r}"
-        for one in acknowledged.values()
-        if stored[one.client_id] != 1 or texts[one.client_id] != one.text
+        f"I6 {sent.text!r} is stored {stored[sent.client_id]} times: {texts.get(sent.client_id)!r}"
+        for sent in acknowledged.values()
+        if stored[sent.client_id] != 1 or texts[sent.client_id] != sent.text
     ]
 
 
@@ -260,10 +260,10 @@ def _metering(connection: Connection, served: Sequence[Served]) -> list[str]:
 
 def compare_metering(metered: Metered, served: Sequence[Served]) -> Iterator[str]:
     """Yield what is metered otherwise than the model server counted it."""
-    whole = Counter((one.input_tokens, one.sent_tokens) for one in served if one.whole)
+    whole = Counter((item.input_tokens, item.sent_tokens) for item in served if item.whole)
     if more := metered.used - whole:
         yield f"used {dict(more)}, which was not served"
-    sent = sum(one.sent_tokens for one in served)
+    sent = sum(item.sent_tokens for item in served)
     if metered.output_tokens > sent:
         yield f"{metered.output_tokens} tokens are metered, {sent} were sent"
     if not metered.taken_over and metered.calls != len(served):

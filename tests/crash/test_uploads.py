@@ -32,7 +32,7 @@ LEFT = """
 SELECT (SELECT count(*) FROM chat_file WHERE stored_at IS NULL OR deleted_at IS NOT NULL)
     + (SELECT count(*) FROM chat_uploadpart)
 """
-MOST_STEPS = 500
+MAX_STEPS = 500
 
 
 @pytest.fixture
@@ -103,9 +103,9 @@ def test_a_killed_upload_leaves_a_whole_file_or_nothing(
     alice: Api = program_of(world.acme, "alice")
     steps = itertools.takewhile(
         lambda step: dying(what, alice.secret, step) == "killed",
-        range(1, MOST_STEPS, 1 if LONG else every),
+        range(1, MAX_STEPS, 1 if LONG else every),
     )
-    assert least < max(steps) < MOST_STEPS - every
+    assert least < max(steps) < MAX_STEPS - every
     tidied(database)
     kept = dict(database.owner.execute(KEPT).fetchall())
     assert set(kept.values()) == {len(DATA)}
@@ -142,9 +142,9 @@ def test_a_body_that_is_cut_off_by_a_kill_leaves_nothing_on_the_disk(
 def _holds(pid: int, folder: Path) -> bool:
     """Tell whether a process has a file open in a folder, whether or not it has a name."""
     targets = []
-    for one in Path(f"/proc/{pid}/fd").iterdir():
+    for item in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            targets.append(os.readlink(one))  # noqa: PTH115
+            targets.append(os.readlink(item))  # noqa: PTH115
         except FileNotFoundError:
             continue
     return any(target.startswith(str(folder)) for target in targets)

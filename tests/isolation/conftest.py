@@ -10,7 +10,7 @@ import pytest
 from django.db import models
 
 from tenants.authentication import Principal
-from tenants.compiled_queries import Written
+from tenants.compiled_queries import CompiledQuery
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 from tenants.models import OwnTenantManager
 from tests.isolation.rows import Rows, build_rows
@@ -38,7 +38,7 @@ def take_first_wall_away(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(TenantManager, "get_queryset", unscoped)
     patch.setattr(OwnTenantManager, "get_queryset", unscoped)
-    patch.setattr(Written, "read", written_anew)
+    patch.setattr(CompiledQuery, "read", written_anew)
 
     stamp = TenantModel.stamp_tenant
 
@@ -49,7 +49,7 @@ def take_first_wall_away(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TenantModel, "stamp_tenant", stamp_new_rows_only)
 
 
-def written_anew(read: Written[Any], *shape: Any, **values: Any) -> list[Any]:
+def written_anew(read: CompiledQuery[Any], *shape: Any, **values: Any) -> list[Any]:
     """Read what the managers of now build: the SQL that is kept has their former conditions."""
     return list(read.build(*shape, **values))
 

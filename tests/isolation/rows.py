@@ -266,8 +266,8 @@ def unknown(kind: str) -> str:
 
 def blotted(text: str, *ids: str) -> str:
     """Return `text` without the ids that were asked for and without form tokens."""
-    for one in ids:
-        text = re.sub(rf"(?<![\w-]){re.escape(one)}(?![\w-])", "ID", text)
+    for item in ids:
+        text = re.sub(rf"(?<![\w-]){re.escape(item)}(?![\w-])", "ID", text)
     return CSRF.sub(r"\1", text)
 
 

@@ -112,7 +112,7 @@ def answer(client: Client, method: str, url: str, *ids: str) -> tuple[Any, ...]:
     response = getattr(client, method)(url, {"post": "yes"}, follow=True)
     body = TOKEN.sub(b"", response.content)
     hops = [(url, status) for url, status in response.redirect_chain]
-    for row_id in (form for one in ids for form in (one, quote(one))):
+    for row_id in (form for item in ids for form in (item, quote(item))):
         alone = re.compile(rf"(?<![\w%.-]){re.escape(row_id)}(?![\w%.-])")
         body = alone.sub("ID", body.decode()).encode()
         hops = [(alone.sub("ID", url), status) for url, status in hops]
@@ -158,11 +158,11 @@ def lists_of(page: TenantScopedAdmin, company: Company) -> Iterator[str]:
     yield from ("", "?p=1", "?all=", "?o=1", "?o=-1.2")
     # The page repeats what was searched for: small letters find the canary and are not it.
     yield f"?q={company.canary.lower()}"
-    for one in page.list_filter:
-        if isinstance(one, str):
-            yield f"?{one}__exact={getattr(row, one)}"
+    for item in page.list_filter:
+        if isinstance(item, str):
+            yield f"?{item}__exact={getattr(row, item)}"
         else:
-            yield f"?{one.parameter_name}={getattr(row, one.parameter_name)}"
+            yield f"?{item.parameter_name}={getattr(row, item.parameter_name)}"
     yield from (f"?pk__in={row.pk}", f"?id__exact={row.pk}", f"?tenant__id={company.tenant.pk}")
     yield from ("?tenant__name__startswith=G", "?user__password__startswith=p", "?_to_field=tenant")
 
@@ -306,8 +306,8 @@ def test_the_walk_meets_every_address_of_the_site(walked: World) -> None:
     registered: set[str] = set()
     for url in site.get_urls():
         inner = url.url_patterns if isinstance(url, URLResolver) else [None]
-        for one in inner:
-            route = str(url.pattern) + (str(one.pattern) if one else "")
+        for item in inner:
+            route = str(url.pattern) + (str(item.pattern) if item else "")
             registered.add("admin/" + route.removeprefix("^"))
     assert registered <= met
 

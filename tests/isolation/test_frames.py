@@ -57,7 +57,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def slots(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], str]]:
     """Return (path, kind) for each id of a recipe, nested ones too."""
-    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return [(path, kind) for kind in value]
     inner: Any = ()
     if isinstance(value, dict):
@@ -69,11 +69,11 @@ def slots(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...],
 
 def own_frame(recipe: Any, ids: Ids) -> Any:
     """Return the recipe filled with ids of one's own."""
-    if isinstance(recipe, list) and recipe and all(isinstance(one, str) for one in recipe):
+    if isinstance(recipe, list) and recipe and all(isinstance(item, str) for item in recipe):
         return ids[recipe[0]]
     if isinstance(recipe, dict):
         return {key: own_frame(one, ids) for key, one in recipe.items()}
-    return [own_frame(one, ids) for one in recipe] if isinstance(recipe, list) else recipe
+    return [own_frame(item, ids) for item in recipe] if isinstance(recipe, list) else recipe
 
 
 def placed(frame: Frame, path: tuple[Any, ...], value: str) -> Frame:
@@ -120,7 +120,7 @@ async def answers(socket: SocketInProcess, rows: Rows, frame: Frame, *ids: str) 
     found = await socket.ask(frame)
     if frame["type"] == "subscribe":
         await socket.ask({"type": "unsubscribe", "id": "2", "thread": frame["thread"]})
-    told = [blotted(json.dumps(without_present(one)), *ids) for one in found]
+    told = [blotted(json.dumps(without_present(item)), *ids) for item in found]
     assert rows.world.globex.canary not in "".join(told), frame
     return told
 

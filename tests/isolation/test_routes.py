@@ -203,12 +203,12 @@ def routes() -> Iterator[str]:
     """Yield every address of the resolver, as it is written."""
 
     def walk(patterns: list[Any], before: str) -> Iterator[str]:
-        for one in patterns:
-            here = before + str(one.pattern)
-            if isinstance(one, URLResolver):
-                yield from walk(one.url_patterns, here)
+        for pattern in patterns:
+            here = before + str(pattern.pattern)
+            if isinstance(pattern, URLResolver):
+                yield from walk(pattern.url_patterns, here)
             else:
-                assert isinstance(one, URLPattern)
+                assert isinstance(pattern, URLPattern)
                 yield here
 
     yield from walk(get_resolver().url_patterns, "")
@@ -223,7 +223,7 @@ def test_every_address_of_the_admin_is_the_walkers() -> None:
     walked = {"admin/" + str(url.pattern) for url in site.get_urls()}
     for route in routes():
         if route.startswith("admin/"):
-            assert any(route.startswith(one) for one in walked), route
+            assert any(route.startswith(item) for item in walked), route
 
 
 @pytest.fixture(params=PEOPLE)

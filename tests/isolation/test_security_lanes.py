@@ -40,7 +40,7 @@ async def test_tools_that_hang_leave_room_for_work_and_heartbeats(
         await asyncio.sleep(0)
         worker = Worker()
         async with asyncio.timeout(PATIENCE):
-            await in_db(recovery.leave, worker.process_id)
+            await in_db(recovery.deregister, worker.process_id)
             await worker._beat()
     finally:
         release.set()

@@ -18,7 +18,7 @@ from tests.upstream.script import Answer
 from tests.world import World
 
 # A process that stands still for seconds takes Redis for lost by itself.
-MOST_TRIES = 4
+MAX_TRIES = 4
 
 
 async def test_an_answer_is_read_to_its_end_without_redis(world: World, pair: Pair) -> None:
@@ -98,7 +98,7 @@ async def test_readers_are_told_to_look_again_after_a_loss_of_a_moment(
         await writer.until_ended(sent["run"]["id"])
         await reader.ask("subscribe", thread=thread, cursor=None)
         said: list[str] = []
-        for _try in range(MOST_TRIES):
+        for _try in range(MAX_TRIES):
             known, seen = len(said_of_redis(pair.b)), len(reader.events)
             pair.redis.cut_off_listeners()
             told = await reader.until_more(seen)

@@ -12,10 +12,10 @@ from django.db import transaction
 
 from chat.models import File, StoreFile, VectorStore
 from chat.retrieval.embed import Embedder
-from chat.retrieval.extract import Extracted
-from chat.retrieval.index import Indexed, claim_file, passages_of, vectors_of
+from chat.retrieval.extract import ExtractedText
+from chat.retrieval.index import IndexedFile, claim_file, passages_of, vectors_of
 from chat.retrieval.kinds import Kind
-from chat.retrieval.search import Found, ask, search
+from chat.retrieval.search import FoundPassage, ask, search
 from tests.indexing import store_indexed
 from tests.world import Company
 
@@ -50,11 +50,11 @@ def fill(
         )
     task = claim_file(company.tenant.pk, row.pk)
     assert task is not None
-    extracted = Extracted(kind=Kind.TEXT, text=text)
+    extracted = ExtractedText(kind=Kind.TEXT, text=text)
     passages = passages_of(extracted, max_tokens=200, overlap_tokens=50)
     vectors = asyncio.run(vectors_of(passages, embedder))
     name = embedder.id if embedder else ""
-    done = Indexed(extracted=extracted, passages=passages, embedding=name, vectors=vectors)
+    done = IndexedFile(extracted=extracted, passages=passages, embedding=name, vectors=vectors)
     store_indexed(task, done)
     with company.scope(), transaction.atomic():
         row.refresh_from_db()
@@ -68,7 +68,7 @@ def find(
     *questions: str,
     embedder: Embedder | None = None,
     **options: Any,
-) -> list[Found]:
+) -> list[FoundPassage]:
     """Search and return what was found, with the rows that tests look at."""
     asking = partial(ask, embedder=embedder)
     with company.scope():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat.retrieval.chunk import BYTES_PER_TOKEN, chunks
-from chat.retrieval.rank import fused
+from chat.retrieval.rank import fuse_rankings
 
 
 @given(
@@ -47,10 +47,10 @@ def test_too_much_overlap_is_refused() -> None:
 
 
 def test_what_both_rankings_find_is_first() -> None:
-    ranked = fused([["a", "b", "c"], ["d", "b", "e"]])
+    ranked = fuse_rankings([["a", "b", "c"], ["d", "b", "e"]])
     assert ranked[0][0] == "b"
-    assert fused([["a"], ["a"]]) == [("a", 1.0)]
+    assert fuse_rankings([["a"], ["a"]]) == [("a", 1.0)]
 
 
 def test_an_empty_ranking_changes_no_score() -> None:
-    assert fused([["a", "b"], []]) == fused([["a", "b"]])
+    assert fuse_rankings([["a", "b"], []]) == fuse_rankings([["a", "b"]])

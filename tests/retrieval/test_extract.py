@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chat.models.stores import page_at
-from chat.retrieval.errors import Unreadable, Unsupported
+from chat.retrieval.errors import Unreadable, UnsupportedFile
 from chat.retrieval.extract import extract
 from chat.retrieval.kinds import Kind, kind_of
 from tests.retrieval import files
@@ -83,7 +83,7 @@ def test_unreadable_files_say_why(data: bytes, words: str) -> None:
     "data", [b"\x89PNG\r\n\x1a\n....", b"PK\x05\x06" + b"\0" * 18, bytes(range(256)) * 9]
 )
 def test_other_kinds_are_unsupported(data: bytes) -> None:
-    with pytest.raises(Unsupported):
+    with pytest.raises(UnsupportedFile):
         extract(data)
 
 

@@ -22,8 +22,8 @@ from procrastinate.contrib.django import app as jobs
 from chat.actions.store_files import cancel_batch, create_batch
 from chat.models import Chunk, File, StoreFile
 from chat.retrieval import embed, index, pipeline
-from chat.retrieval.extract import Extracted
-from chat.retrieval.index import Indexed, Task, claim_file, passages_of
+from chat.retrieval.extract import ExtractedText
+from chat.retrieval.index import IndexedFile, Task, claim_file, passages_of
 from chat.retrieval.index_pool import IndexPool
 from chat.retrieval.kinds import Kind
 from chat.runs.engine import lifespan
@@ -35,7 +35,7 @@ from tests.indexing import lapse_claim, store_indexed
 from tests.retrieval.conftest import fill, find, make_store
 from tests.world import Company, World
 
-Extracting = Callable[[Task], Awaitable[Extracted]]
+Extracting = Callable[[Task], Awaitable[ExtractedText]]
 TEXT = "The word is walnut."
 
 
@@ -73,11 +73,13 @@ def claim(company: Company, row: StoreFile) -> Task:
     return task
 
 
-def cut(text: str) -> Indexed:
+def cut(text: str) -> IndexedFile:
     """Return what is stored of a text in passages of 100 tokens."""
-    passages = passages_of(Extracted(kind=Kind.TEXT, text=text), max_tokens=100, overlap_tokens=0)
-    extracted = Extracted(kind=Kind.TEXT, text=text)
-    return Indexed(extracted=extracted, passages=passages, embedding="", vectors=[])
+    passages = passages_of(
+        ExtractedText(kind=Kind.TEXT, text=text), max_tokens=100, overlap_tokens=0
+    )
+    extracted = ExtractedText(kind=Kind.TEXT, text=text)
+    return IndexedFile(extracted=extracted, passages=passages, embedding="", vectors=[])
 
 
 def test_a_file_that_is_being_read_cannot_be_claimed(world: World) -> None:
@@ -158,9 +160,9 @@ async def test_a_reading_that_takes_longer_than_a_claim_keeps_it(
         renew(task)
         loop.call_soon_threadsafe(renewed.set)
 
-    async def extract_slowly(_task: Task) -> Extracted:
+    async def extract_slowly(_task: Task) -> ExtractedText:
         await asyncio.wait_for(renewed.wait(), WAIT_SECONDS)
-        return Extracted(kind=Kind.TEXT, text=TEXT)
+        return ExtractedText(kind=Kind.TEXT, text=TEXT)
 
     monkeypatch.setattr(index, "renew_claim", note_renewal)
     extract_by(monkeypatch, extract_slowly)
@@ -175,7 +177,7 @@ async def test_a_stopped_reading_gives_its_claim_back(
 ) -> None:
     begun = asyncio.Event()
 
-    async def extract_for_ever(_task: Task) -> Extracted:
+    async def extract_for_ever(_task: Task) -> ExtractedText:
         begun.set()
         await asyncio.sleep(WAIT_SECONDS)
         raise AssertionError
@@ -219,10 +221,10 @@ async def test_a_claim_that_is_stopped_on_its_way_is_given_back(
 async def test_an_error_of_one_file_is_its_status_and_stops_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def extract_all_but_one(task: Task) -> Extracted:
+    async def extract_all_but_one(task: Task) -> ExtractedText:
         if task.filename == "1.txt":
             raise ZeroDivisionError
-        return Extracted(kind=Kind.TEXT, text=TEXT)
+        return ExtractedText(kind=Kind.TEXT, text=TEXT)
 
     extract_by(monkeypatch, extract_all_but_one)
     rows = await in_db(wait_for_reading, world.acme, 3)
@@ -258,14 +260,14 @@ async def test_slow_files_of_one_company_never_take_all_slots(
 ) -> None:
     held, reading, most = asyncio.Event(), 0, 0
 
-    async def hold_acme(task: Task) -> Extracted:
+    async def hold_acme(task: Task) -> ExtractedText:
         nonlocal reading, most
         if task.tenant_id == world.acme.tenant.pk:
             reading += 1
             most = max(most, reading)
             await asyncio.wait_for(held.wait(), WAIT_SECONDS)
             reading -= 1
-        return Extracted(kind=Kind.TEXT, text=TEXT)
+        return ExtractedText(kind=Kind.TEXT, text=TEXT)
 
     extract_by(monkeypatch, hold_acme)
     slow = await in_db(wait_for_reading, world.acme, 6)
@@ -285,9 +287,9 @@ async def test_slow_files_of_one_company_never_take_all_slots(
 async def test_companies_take_turns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[UUID] = []
 
-    async def note_turn(task: Task) -> Extracted:
+    async def note_turn(task: Task) -> ExtractedText:
         order.append(task.tenant_id)
-        return Extracted(kind=Kind.TEXT, text=TEXT)
+        return ExtractedText(kind=Kind.TEXT, text=TEXT)
 
     extract_by(monkeypatch, note_turn)
     await in_db(wait_for_reading, world.acme, 4)
@@ -359,7 +361,9 @@ def test_no_transaction_is_open_while_rows_are_made(
     (row,) = wait_for_reading(world.acme)
     done = cut("Here is a walnut. " * 200)
     vectors = [(number, [1.0, 0.5]) for number in range(len(done.passages))]
-    done = Indexed(extracted=done.extracted, passages=done.passages, embedding="a", vectors=vectors)
+    done = IndexedFile(
+        extracted=done.extracted, passages=done.passages, embedding="a", vectors=vectors
+    )
     store_indexed(claim(world.acme, row), done)
     assert within == [False] * len(done.passages)
     with world.acme.scope():

@@ -41,7 +41,7 @@ def found(company: Company, store: VectorStore, question: Question) -> list[str]
 
     with company.scope():
         passages = asyncio.run(search([store], [question.text], asking=asking, most=3))
-    return [one.chunk.text for one in passages]
+    return [passage.chunk.text for passage in passages]
 
 
 def test_the_nearest_of_many_directions_is_found(world: World) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from chat.models.stores import page_at
-from chat.retrieval.errors import Unreadable, Unsupported
-from chat.retrieval.extract import Extracted, extract
+from chat.retrieval.errors import Unreadable, UnsupportedFile
+from chat.retrieval.extract import ExtractedText, extract
 from chat.retrieval.kinds import Kind, media_type_of
 from tests.retrieval import files
 from tests.retrieval import office_files as made
@@ -45,7 +45,7 @@ LOCKED_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode(
 LOCKED_MANIFEST = "<manifest><encryption-data/></manifest>"
 
 
-def pages_of(found: Extracted) -> list[str]:
+def pages_of(found: ExtractedText) -> list[str]:
     ends = [*found.pages[1:], len(found.text)]
     return [found.text[a:b].strip() for a, b in zip(found.pages, ends, strict=True)]
 
@@ -156,7 +156,7 @@ def test_without_the_extra_a_sentence_names_it(
     monkeypatch: pytest.MonkeyPatch, data: bytes, package: str, words: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(Unsupported, match=words):
+    with pytest.raises(UnsupportedFile, match=words):
         extract(data)
 
 
@@ -165,7 +165,7 @@ def test_without_the_extra_a_sentence_names_it(
     [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 old", made.archive({"mimetype": "application/x-other"})],
 )
 def test_other_office_files_are_unsupported(data: bytes) -> None:
-    with pytest.raises(Unsupported, match="Save it as PDF"):
+    with pytest.raises(UnsupportedFile, match="Save it as PDF"):
         extract(data)
 
 

@@ -20,7 +20,7 @@ from chat.models import Chunk, File, StoreFile
 from chat.retrieval import embed, index, pipeline
 from chat.retrieval.index import ClaimLost, claim_file
 from chat.upstream.errors import UpstreamUnavailable
-from tenants.db import Lane, in_db
+from tenants.db import DatabasePool, in_db
 from tests.indexing import lapse_claim, store_indexed
 from tests.retrieval import files
 from tests.retrieval.conftest import find, make_store
@@ -57,7 +57,7 @@ async def test_files_have_threads_of_their_own_so_that_chats_wait_for_none(
     )
     row = await in_db(waiting, world, b"The word is walnut.")
     await pipeline.index_file(world.acme.tenant.pk, row.pk)
-    assert [name.partition("_")[0] for name in seen] == [Lane.FILES.value]
+    assert [name.partition("_")[0] for name in seen] == [DatabasePool.FILES.value]
 
 
 async def test_a_long_text_is_cut_beside_the_event_loop(
@@ -86,7 +86,7 @@ def has_loop() -> bool:
 def test_a_pdf_becomes_searchable(world: World) -> None:
     row = indexed(world, waiting(world, files.pdf("The word is walnut."), "guide.pdf"))
     assert (row.status, row.chunk_count, row.pages) == ("completed", 1, [0])
-    assert [one.filename for one in find(world.acme, [row.store], "walnut")] == ["guide.pdf"]
+    assert [item.filename for item in find(world.acme, [row.store], "walnut")] == ["guide.pdf"]
 
 
 def test_what_the_company_has_no_room_for_is_not_made_searchable(
@@ -127,7 +127,7 @@ def test_a_claim_that_was_overtaken_stores_nothing(world: World) -> None:
     row = waiting(world, b"The word is walnut.")
     first = claim_file(world.acme.tenant.pk, row.pk)
     assert first is not None
-    done = asyncio.run(pipeline._indexed(first))
+    done = asyncio.run(pipeline._build_index(first))
     lapse_claim(world.acme, row)
     indexed(world, row)
     with pytest.raises(ClaimLost):

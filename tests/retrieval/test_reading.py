@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from chat.retrieval.errors import Unreadable, Unsupported
-from chat.retrieval.extract import Extracted
+from chat.retrieval.errors import Unreadable, UnsupportedFile
+from chat.retrieval.extract import ExtractedText
 from chat.retrieval.reading import ReadingLimits, read_file
 from tests.retrieval import files
 
 
-def read(folder: Path, data: bytes, name: str = "a.txt", **limits: float) -> Extracted:
+def read(folder: Path, data: bytes, name: str = "a.txt", **limits: float) -> ExtractedText:
     path = folder / "file"
     path.write_bytes(data)
     with path.open("rb") as file:
@@ -27,7 +27,7 @@ def test_text_and_pages_come_back_whole(tmp_path: Path) -> None:
 
 
 def test_its_refusal_is_the_callers(tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match="Pictures"):
+    with pytest.raises(UnsupportedFile, match="Pictures"):
         read(tmp_path, b"\x89PNG\r\n\x1a\n....")
 
 

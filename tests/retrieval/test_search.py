@@ -16,7 +16,7 @@ from tests.world import World
 
 
 def names(found: list[Any]) -> list[str]:
-    return [one.filename for one in found]
+    return [item.filename for item in found]
 
 
 def test_the_rarer_word_decides(world: World, policies: dict[str, str]) -> None:
@@ -60,11 +60,11 @@ def test_another_company_changes_neither_results_nor_scores(
     store = make_store(world.acme)
     for name, text in policies.items():
         fill(world.acme, store, name, text)
-    before = [(one.filename, one.score) for one in find(world.acme, [store], "return a blender")]
+    before = [(item.filename, item.score) for item in find(world.acme, [store], "return a blender")]
     other = make_store(world.globex)
     for number in range(20):
         fill(world.globex, other, f"{number}.txt", f"A blender to return, number {number}.")
-    after = [(one.filename, one.score) for one in find(world.acme, [store], "return a blender")]
+    after = [(item.filename, item.score) for item in find(world.acme, [store], "return a blender")]
     assert before == after != []
 
 

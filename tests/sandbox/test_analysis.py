@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from chat.sandbox.base import Ended
+from chat.sandbox.base import RunEnd
 from tests.sandbox.opened import Backend, opened
 
 SALES = b"""date,amount
@@ -81,7 +81,7 @@ async def test_totals_by_month_and_questions_after_also_in_another_process(
     async with opened(backend) as session:
         await session.put_file("sales.csv", SALES)
         first = await session.run(model.totals)
-        assert (first.ended, first.logs, first.error) == (Ended.FINISHED, "drawn\n", None)
+        assert (first.ended, first.logs, first.error) == (RunEnd.FINISHED, "drawn\n", None)
         assert first.value == str(MONTHS)
         assert [image.type for image in first.images] == [model.picture]
         second = await session.run(model.only)

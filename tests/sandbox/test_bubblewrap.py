@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from chat.sandbox import inside
-from chat.sandbox.base import Ended, SandboxUnavailable
+from chat.sandbox.base import RunEnd, SandboxUnavailable
 from chat.sandbox.bubblewrap import BubblewrapSandbox
 from tests.sandbox.opened import SHORT_SECONDS, all_end, opened, run_alone
 from tests.test_architecture import ROOT
@@ -50,7 +50,7 @@ def refusals(bubblewrap: BubblewrapSandbox) -> dict[str, str]:
             found = {}
             for code in REFUSED:
                 outcome = await session.run(code)
-                assert outcome.ended is Ended.RAISED, code
+                assert outcome.ended is RunEnd.RAISED, code
                 found[code] = (outcome.error or "").strip().splitlines()[-1]
             return found
 
@@ -141,7 +141,7 @@ class TestOutside:
         code = "for n in ('a\\nb', '..x', 'x\\u202ey', '-rf', b'\\xff'):\n    open(n, 'w').close()"
         outcome = await run_alone(bubblewrap, code)
         assert [file.name for file in outcome.files] == ["-rf"]
-        assert sorted(one.name for one in outcome.skipped) == ["..x", "?", "a?b", "x?y"]
+        assert sorted(item.name for item in outcome.skipped) == ["..x", "?", "a?b", "x?y"]
 
     async def test_a_sparse_file_is_as_large_as_it_says(
         self, bubblewrap: BubblewrapSandbox
@@ -149,14 +149,14 @@ class TestOutside:
         code = "for n in 'abcd':\n    open(n, 'wb').truncate(900)"
         outcome = await run_alone(bubblewrap, code, file=1000, all_files=2000)
         assert [file.name for file in outcome.files] == ["a", "b"]
-        assert {one.why for one in outcome.skipped} == {"too many files"}
+        assert {item.why for item in outcome.skipped} == {"too many files"}
 
 
 class TestInside:
     async def test_a_native_crash_is_an_outcome(self, bubblewrap: BubblewrapSandbox) -> None:
         async with opened(bubblewrap) as session:
             outcome = await session.run("print('before')\nimport ctypes\nctypes.string_at(0)")
-            assert (outcome.ended, outcome.logs) == (Ended.CRASHED, "before\n")
+            assert (outcome.ended, outcome.logs) == (RunEnd.CRASHED, "before\n")
             assert not session.alive
 
     async def test_code_that_will_not_stop_is_killed(self, bubblewrap: BubblewrapSandbox) -> None:
@@ -164,7 +164,7 @@ class TestInside:
         async with opened(bubblewrap, run_seconds=SHORT_SECONDS, grace_seconds=0.3) as session:
             family = psutil.Process(session.pid).children(recursive=True)
             outcome = await session.run(code)
-            assert outcome.ended is Ended.TIME
+            assert outcome.ended is RunEnd.TIME
             assert not session.alive
             assert await all_end(family)
 
@@ -181,7 +181,7 @@ class TestInside:
     ) -> None:
         async with opened(bubblewrap) as session:
             outcome = await session.run(f"import os\n{code}")
-            assert outcome.ended is Ended.CRASHED
+            assert outcome.ended is RunEnd.CRASHED
             assert not session.alive
 
     async def test_a_false_answer_is_noticed_with_the_next_run(
@@ -193,8 +193,8 @@ class TestInside:
             "    except OSError: pass"
         )
         async with opened(bubblewrap) as session:
-            assert (await session.run(code)).ended is Ended.FINISHED
-            assert (await session.run("1")).ended is Ended.CRASHED
+            assert (await session.run(code)).ended is RunEnd.FINISHED
+            assert (await session.run("1")).ended is RunEnd.CRASHED
 
     async def test_the_way_back_unpickles_nothing(self, bubblewrap: BubblewrapSandbox) -> None:
         mark = ROOT / ".data" / "unpickled"
@@ -203,7 +203,7 @@ class TestInside:
             f"        return (open, ({str(mark)!r}, 'w'))\nevil = Evil()\nevil"
         )
         async with opened(bubblewrap) as session:
-            assert (await session.run(code)).ended is Ended.FINISHED
+            assert (await session.run(code)).ended is RunEnd.FINISHED
             assert await session.save() is not None
         assert not mark.exists()
 

@@ -32,19 +32,19 @@ def elements(chart: Chart, name: str) -> list[ET.Element]:
 def test_rows_have_many_forms(rows: Any) -> None:
     chart = parse_chart("bar", rows)
     assert chart.labels == ("a", "b")
-    assert [one.values for one in chart.series] == [(1, 2)]
+    assert [line.values for line in chart.series] == [(1, 2)]
 
 
 def test_columns_are_chosen_by_name() -> None:
     chart = parse_chart("line", ROWS, x="month", y=["back", "sold"], title="Both")
-    assert [(one.name, one.values) for one in chart.series] == [
+    assert [(line.name, line.values) for line in chart.series] == [
         ("back", (1, None)),
         ("sold", (3, 4.5)),
     ]
 
 
 def test_all_columns_of_numbers_are_taken_unless_named() -> None:
-    assert [one.name for one in parse_chart("bar", ROWS).series] == ["sold", "back"]
+    assert [line.name for line in parse_chart("bar", ROWS).series] == ["sold", "back"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_points_stand_at_their_numbers() -> None:
 
 
 def test_shares_of_a_pie_are_told() -> None:
-    texts = [one.text for one in elements(parse_chart("pie", {"a": 1, "b": 3}), "text")]
+    texts = [element.text for element in elements(parse_chart("pie", {"a": 1, "b": 3}), "text")]
     assert {"a (25.0%)", "b (75.0%)"} <= set(texts)
 
 
@@ -115,7 +115,7 @@ def test_hostile_texts_are_only_text(kind: str) -> None:
     drawing = draw(parse_chart(kind, [{"x": evil, evil: 1}, {"x": evil, evil: 2}], title=evil))
     assert "<script" not in drawing
     drawing.encode()
-    assert not [one for one in ET.fromstring(drawing).iter() if one.tag == f"{SVG}script"]
+    assert not [item for item in ET.fromstring(drawing).iter() if item.tag == f"{SVG}script"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import uvloop
 
-from chat.sandbox.base import BadFile, Ended, Limit, SandboxUnavailable, SessionEnded
+from chat.sandbox.base import BadFile, Limit, RunEnd, SandboxUnavailable, SessionEnded
 from chat.sandbox.bubblewrap import BubblewrapSandbox
 from tests.sandbox.opened import SHORT_SECONDS, Backend, all_end, opened, run_alone
 from tests.test_architecture import ROOT
@@ -24,7 +24,7 @@ HOSTILE_NAMES = [
 class TestRuns:
     async def test_the_last_expression_is_the_value(self, backend: Backend) -> None:
         outcome = await run_alone(backend, "x = 20\nx + 1.5")
-        assert (outcome.ended, outcome.value, outcome.error) == (Ended.FINISHED, "21.5", None)
+        assert (outcome.ended, outcome.value, outcome.error) == (RunEnd.FINISHED, "21.5", None)
 
     async def test_a_statement_has_no_value(self, backend: Backend) -> None:
         assert (await run_alone(backend, "x = 20")).value is None
@@ -40,7 +40,7 @@ class TestRuns:
 
     async def test_an_exception_is_told_with_its_line(self, backend: Backend) -> None:
         outcome = await run_alone(backend, "print('a')\nx = 1\nx / 0")
-        assert outcome.ended is Ended.RAISED
+        assert outcome.ended is RunEnd.RAISED
         assert outcome.logs == "a\n"
         assert outcome.error is not None
         assert "line 3" in outcome.error and "ZeroDivisionError" in outcome.error
@@ -53,12 +53,12 @@ class TestRuns:
     async def test_no_code_ends_the_session(self, backend: Backend) -> None:
         async with opened(backend) as session:
             for code in ["def", "x = (", "\0", "raise SystemExit", "raise 5", "(" * 10_000]:
-                assert (await session.run(code)).ended is Ended.RAISED
+                assert (await session.run(code)).ended is RunEnd.RAISED
             assert (await session.run("1 + 1")).value == "2"
 
     async def test_code_that_is_too_long_is_not_run(self, backend: Backend) -> None:
         outcome = await run_alone(backend, "x = 1 " + " " * 300, code=200)
-        assert (outcome.ended, outcome.error) == (Ended.RAISED, "The code is too long.")
+        assert (outcome.ended, outcome.error) == (RunEnd.RAISED, "The code is too long.")
 
     async def test_sessions_do_not_see_each_other(self, backend: Backend) -> None:
         async with opened(backend) as one, opened(backend) as other:
@@ -133,7 +133,7 @@ class TestLimits:
     async def test_a_loop_is_stopped(self, backend: Backend) -> None:
         async with opened(backend, run_seconds=SHORT_SECONDS) as session:
             outcome = await session.run(f"print('a')\n{FOREVER}")
-            assert (outcome.ended, outcome.logs) == (Ended.TIME, "a\n")
+            assert (outcome.ended, outcome.logs) == (RunEnd.TIME, "a\n")
             assert outcome.limits == {Limit.TIME}
             assert (await session.run("1 + 1")).value == "2"
 
@@ -141,18 +141,18 @@ class TestLimits:
         code = "held = []\nwhile True:\n    held.append(str(len(held)) * 10_000)"
         async with opened(backend) as session:
             outcome = await session.run(code)
-            assert outcome.ended is Ended.MEMORY
+            assert outcome.ended is RunEnd.MEMORY
             assert outcome.limits == {Limit.MEMORY}
 
     async def test_one_huge_value_is_refused(self, backend: Backend) -> None:
         async with opened(backend) as session:
-            assert (await session.run("x = 'a' * 10**10")).ended is Ended.MEMORY
+            assert (await session.run("x = 'a' * 10**10")).ended is RunEnd.MEMORY
             assert (await session.run("1 + 1")).value == "2"
 
     async def test_endless_output_is_cut(self, backend: Backend) -> None:
         code = "while True:\n    print('x' * 1000)"
         outcome = await run_alone(backend, code, run_seconds=SHORT_SECONDS, logs=5000)
-        assert outcome.ended is Ended.TIME
+        assert outcome.ended is RunEnd.TIME
         assert outcome.limits == {Limit.TIME, Limit.LOGS}
         assert len(outcome.logs) == 5000
 
@@ -164,7 +164,7 @@ class TestLimits:
         code = "with open('a', 'w') as f:\n    for i in range(100):\n        f.write('x' * 1000)"
         async with opened(backend, file=20_000) as session:
             outcome = await session.run(code)
-            assert outcome.ended is Ended.RAISED
+            assert outcome.ended is RunEnd.RAISED
             assert all(len(file.data) <= 20_000 for file in outcome.files)
             assert (await session.run("1 + 1")).value == "2"
 
@@ -172,7 +172,7 @@ class TestLimits:
         code = "for i in range(5000):\n    with open(f'{i}', 'w') as f:\n        f.write('x')"
         async with opened(backend, files=20) as session:
             outcome = await session.run(code)
-            assert outcome.ended is Ended.RAISED
+            assert outcome.ended is RunEnd.RAISED
             assert len(outcome.files) <= 20
             assert (await session.run("1 + 1")).value == "2"
 
@@ -188,7 +188,7 @@ class TestEnds:
             await asyncio.sleep(0)
             session.kill()
             outcome = await running
-            assert outcome.ended is Ended.CANCELLED
+            assert outcome.ended is RunEnd.CANCELLED
             assert not session.alive
 
     async def test_a_cancelled_task_leaves_no_process(self, backend: Backend) -> None:
@@ -212,14 +212,14 @@ class TestEnds:
             running = asyncio.ensure_future(session.run(FOREVER))
             psutil.Process(session.pid).kill()
             outcome = await running
-            assert outcome.ended is Ended.CRASHED
+            assert outcome.ended is RunEnd.CRASHED
             assert not session.alive
 
     async def test_a_session_that_ended_says_so(self, backend: Backend) -> None:
         async with opened(backend) as session:
             session.kill()
             outcome = await session.run("1")
-            assert outcome.ended is Ended.CRASHED
+            assert outcome.ended is RunEnd.CRASHED
             assert outcome.error is not None and "had ended" in outcome.error
             with pytest.raises(SessionEnded):
                 await session.put_file("a", b"")

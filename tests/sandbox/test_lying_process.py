@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from chat.sandbox.base import Ended, Limits, SandboxUnavailable, SessionEnded
+from chat.sandbox.base import Limits, RunEnd, SandboxUnavailable, SessionEnded
 from chat.sandbox.process import start
 from tests.sandbox.opened import PATIENT
 
@@ -64,7 +64,7 @@ def program(lines: str) -> list[str]:
 async def test_a_lie_ends_the_session(lie: str) -> None:
     session = await start(program(f"{LIES[lie]}\n{DONE}"), LIMITS)
     outcome = await session.run("1")
-    assert outcome.ended is Ended.CRASHED
+    assert outcome.ended is RunEnd.CRASHED
     assert not session.alive
 
 
@@ -79,7 +79,7 @@ async def test_bad_names_and_texts_are_made_harmless() -> None:
     outcome = await session.run("1")
     await session.close()
     assert [file.name for file in outcome.files] == ["ok"]
-    assert [one.name for one in outcome.skipped] == ["../../etc/passwd", "", "a?b"]
+    assert [item.name for item in outcome.skipped] == ["../../etc/passwd", "", "a?b"]
     assert (outcome.logs, outcome.value, outcome.error) == ("\ufffd\ufffd", None, "?\ufffd")
 
 
@@ -106,7 +106,7 @@ async def test_a_process_that_reads_nothing_is_killed() -> None:
     ]
     session = await start(deaf, Limits(start_seconds=60, run_seconds=0.2, grace_seconds=0.1))
     outcome = await session.run("x" * 200_000)
-    assert outcome.ended is Ended.TIME
+    assert outcome.ended is RunEnd.TIME
 
 
 async def test_a_program_that_is_missing_is_told() -> None:

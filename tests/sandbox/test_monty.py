@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from chat.sandbox.base import Ended, Limits
+from chat.sandbox.base import Limits, RunEnd
 from chat.sandbox.inside import landlock
 from chat.sandbox.monty import MontySandbox
 from tests.sandbox.opened import SHORT_SECONDS, opened, run_alone
@@ -56,10 +56,10 @@ REFUSED = [
 
 
 @pytest.fixture(scope="module")
-def ends() -> dict[str, Ended]:
+def ends() -> dict[str, RunEnd]:
     """How each of the codes ended, all in one session."""
 
-    async def ask() -> dict[str, Ended]:
+    async def ask() -> dict[str, RunEnd]:
         async with opened(MONTY) as session:
             return {code: (await session.run(code)).ended for code in REFUSED}
 
@@ -67,8 +67,8 @@ def ends() -> dict[str, Ended]:
 
 
 @pytest.mark.parametrize("code", REFUSED)
-def test_it_is_refused(ends: dict[str, Ended], code: str) -> None:
-    assert ends[code] is Ended.RAISED
+def test_it_is_refused(ends: dict[str, RunEnd], code: str) -> None:
+    assert ends[code] is RunEnd.RAISED
 
 
 async def test_there_is_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ async def test_the_death_of_the_interpreter_loses_one_run() -> None:
         (worker,) = psutil.Process(session.pid).children()
         worker.kill()
         outcome = await running
-        assert outcome.ended is Ended.CRASHED
+        assert outcome.ended is RunEnd.CRASHED
         assert session.alive
         assert (await session.run("x, open('a.txt').read()")).value == "(5, 'one')"
 
@@ -155,14 +155,14 @@ async def test_what_ran_out_of_time_leaves_the_variables_before_it() -> None:
 
 async def test_waiting_takes_no_time() -> None:
     outcome = await run_alone(MONTY, "import time\ntime.sleep(3600)")
-    assert outcome.ended is Ended.FINISHED
+    assert outcome.ended is RunEnd.FINISHED
 
 
 async def test_a_huge_result_cannot_hurt_the_server() -> None:
     async with opened(MONTY, memory=64 * 2**20) as session:
         before = psutil.Process().memory_info().rss
         outcome = await session.run("[[] for i in range(400_000)]")
-        assert outcome.ended in (Ended.FINISHED, Ended.MEMORY)
+        assert outcome.ended in (RunEnd.FINISHED, RunEnd.MEMORY)
         assert len(outcome.value or "") <= 16 * 1024
         assert psutil.Process().memory_info().rss - before < 2**24
 
@@ -179,13 +179,13 @@ async def test_files_are_renamed_and_removed() -> None:
 
 async def test_a_bad_chart_is_explained() -> None:
     outcome = await run_alone(MONTY, "chart('bubble', {'a': 1})")
-    assert outcome.ended is Ended.RAISED
+    assert outcome.ended is RunEnd.RAISED
     assert outcome.error is not None and "kind is one of bar, line" in outcome.error
 
 
 async def test_a_run_draws_so_many_charts() -> None:
     outcome = await run_alone(MONTY, "for i in range(5):\n    chart('bar', {'a': 1})", images=3)
-    assert outcome.ended is Ended.RAISED
+    assert outcome.ended is RunEnd.RAISED
     assert len(outcome.images) == 3
 
 

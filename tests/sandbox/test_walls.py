@@ -39,7 +39,7 @@ def test_every_named_call_is_refused(machine: str) -> None:
     column = syscalls.MACHINES[machine]
     numbers = [pair[column] for pair in {**syscalls.NEVER, **syscalls.ALONE}.values()]
     refused = walls.REFUSE | errno.EPERM
-    assert {answer(machine, one) for one in numbers if one is not None} == {refused}
+    assert {answer(machine, number) for number in numbers if number is not None} == {refused}
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -23,7 +23,7 @@ def manage_files() -> dict[str, Any]:
     """Upload, find, read and delete a file."""
     made = client.files.create(file=("words.txt", b"words"), purpose="user_data")
     found = client.files.retrieve(made.id)
-    listed = [one.id for one in client.files.list(purpose="user_data")]
+    listed = [item.id for item in client.files.list(purpose="user_data")]
     if hasattr(client.files, "content"):
         content = client.files.content(made.id).read().decode()
     else:
@@ -64,7 +64,7 @@ def fill_a_store(store: Any) -> dict[str, Any]:
     return {
         "row": [row.status, row.last_error],
         "batch": [batch.status, batch.file_counts.completed, batch.file_counts.failed],
-        "failed": [one.last_error.code for one in failed],
+        "failed": [item.last_error.code for item in failed],
         "listed": len(list(stores.files.list(store.id, limit=2))),
         "text": [page.text for page in stores.files.content(row.id, **where)],
         "attributes": stores.files.retrieve(row.id, **where).attributes,
@@ -78,8 +78,8 @@ def search(store: Any) -> dict[str, Any]:
     found = client.vector_stores.search(store.id, query="walnut", max_num_results=1)
     filtered = client.vector_stores.search(store.id, query=["oaks", "walnut"], filters=english)
     return {
-        "found": [[one.filename, one.content[0].text] for one in found],
-        "filtered": [one.filename for one in filtered],
+        "found": [[item.filename, item.content[0].text] for item in found],
+        "filtered": [item.filename for item in filtered],
     }
 
 
@@ -95,7 +95,7 @@ def ask(store: Any) -> dict[str, Any]:
     where = {"thread_id": thread.id, "run_id": run.id}
     plain = beta.threads.runs.steps.list(order="asc", **where).data[0]
     step = beta.threads.runs.steps.retrieve(plain.id, include=[CONTENT], **where)
-    results = [one.step_details.tool_calls[0].file_search.results[0] for one in (plain, step)]
+    results = [item.step_details.tool_calls[0].file_search.results[0] for item in (plain, step)]
     message = beta.threads.messages.list(thread.id, limit=1).data[0]
     text = message.content[0].text
     [citation] = text.annotations
@@ -103,8 +103,8 @@ def ask(store: Any) -> dict[str, Any]:
     return {
         "status": run.status,
         "type": step.step_details.tool_calls[0].type,
-        "files": [one.file_name for one in results],
-        "content": [one.content and one.content[0].text for one in results],
+        "files": [result.file_name for result in results],
+        "content": [result.content and result.content[0].text for result in results],
         "cited": [citation.type, citation.file_citation.file_id == results[0].file_id],
         "marked": text.value[citation.start_index : citation.end_index] == citation.text,
     }
@@ -120,7 +120,7 @@ def give_files() -> dict[str, Any]:
     made = assistants.create(model="test-model", tools=[{"type": "retrieval"}], file_ids=[first])
     given = assistants.files.create(made.id, file_id=second)
     found = assistants.files.retrieve(first, assistant_id=made.id)
-    listed = [one.id for one in assistants.files.list(made.id, order="asc", limit=1)]
+    listed = [item.id for item in assistants.files.list(made.id, order="asc", limit=1)]
     taken = assistants.files.delete(first, assistant_id=made.id)
     left = assistants.retrieve(made.id).file_ids
     thread = threads.create(messages=[{"role": "user", "content": "Read", "file_ids": [first]}])

@@ -74,13 +74,13 @@ def manage_assistants() -> dict[str, Any]:
     """Create, change, page through and delete assistants."""
     made = [client.beta.assistants.create(model="test-model", name=f"Number {n}") for n in range(3)]
     changed = client.beta.assistants.update(made[0].id, name="Changed", metadata={"a": "b"})
-    listed = [one.name for one in client.beta.assistants.list(limit=2, order="desc")]
-    gone = [client.beta.assistants.delete(one.id).deleted for one in made]
+    listed = [item.name for item in client.beta.assistants.list(limit=2, order="desc")]
+    gone = [client.beta.assistants.delete(item.id).deleted for item in made]
     return {
         "changed": [changed.name, changed.metadata],
         "listed": listed[:3],
         "deleted": gone,
-        "left": sum(one.id in {m.id for m in made} for one in client.beta.assistants.list()),
+        "left": sum(item.id in {m.id for m in made} for item in client.beta.assistants.list()),
     }
 
 

@@ -47,8 +47,8 @@ def test_each_bad_file_says_why_and_the_others_are_read(client: OpenAI) -> None:
     store = client.vector_stores.create()
     given = [(name, data) for name, (data, _code, _word) in BAD.items()] + list(GOOD.items())
     ids = {
-        client.files.create(file=one, purpose="assistants").id: one[0].rsplit("/", 1)[-1]
-        for one in given
+        client.files.create(file=item, purpose="assistants").id: item[0].rsplit("/", 1)[-1]
+        for item in given
     }
     with promised(SECONDS):
         batch = client.vector_stores.file_batches.create_and_poll(store.id, file_ids=list(ids))
@@ -57,7 +57,7 @@ def test_each_bad_file_says_why_and_the_others_are_read(client: OpenAI) -> None:
         _data, code, word = BAD[ids[row.id]]
         assert row.last_error is not None
         assert (row.last_error.code, word in row.last_error.message) == (code, True), row
-    found = {one.filename for one in client.vector_stores.search(store.id, query="walnut")}
+    found = {item.filename for item in client.vector_stores.search(store.id, query="walnut")}
     assert found >= {"passwd", "old.txt", "notes.txt"}
 
 

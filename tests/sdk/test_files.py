@@ -44,7 +44,7 @@ def test_a_file_is_processed_listed_and_deleted(client: OpenAI, tmp_path: Path) 
     made = client.files.create(file=path, purpose="user_data", expires_after=after)  # type: ignore[arg-type]
     assert client.files.wait_for_processing(made.id).status == "processed"
     assert made.expires_at == made.created_at + 3600
-    assert [one.id for one in client.files.list(purpose="user_data")] == [made.id]
+    assert [item.id for item in client.files.list(purpose="user_data")] == [made.id]
     assert client.files.content(made.id).read() == b"words"
     assert client.files.delete(made.id).deleted
 
@@ -70,5 +70,5 @@ def test_many_files_are_paged_through(client: OpenAI) -> None:
     ]
     client.vector_stores.file_batches.create_and_poll(store.id, file_ids=ids)
     found = client.vector_stores.files.list(store.id, limit=2, order="asc")
-    assert [one.id for one in found] == ids
-    assert {one.id for one in client.files.list(limit=2)} == set(ids)
+    assert [item.id for item in found] == ids
+    assert {item.id for item in client.files.list(limit=2)} == set(ids)

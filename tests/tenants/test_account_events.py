@@ -57,7 +57,7 @@ def test_who_is_in_two_companies_is_recorded_where_they_go(world: World) -> None
     assert events(world.acme, "sign_in.entered") == []
     client.post("/switch/", {"membership": str(world.globex.pat.pk)})
     assert events(world.acme, "sign_in.entered") == []
-    assert [one.actor_id for one in events(world.globex, "sign_in.entered")] == [
+    assert [event.actor_id for event in events(world.globex, "sign_in.entered")] == [
         world.globex.pat.pk
     ]
 
@@ -65,7 +65,7 @@ def test_who_is_in_two_companies_is_recorded_where_they_go(world: World) -> None
 def test_an_accepted_invitation_enters_once(world: World) -> None:
     form = {"name": "New", "password": "grape-fresh-77"}
     Client().post(f"/invitations/{world.acme.invitation_token}/", form)
-    assert [one.subject for one in events(world.acme, "sign_in.entered")] == ["New"]
+    assert [event.subject for event in events(world.acme, "sign_in.entered")] == ["New"]
 
 
 def test_a_failed_sign_in_is_in_the_logs_of_the_accounts_companies(world: World) -> None:
@@ -88,7 +88,7 @@ def test_strangers_cannot_fill_a_log(world: World, settings: Settings) -> None:
     settings.FAILED_SIGN_INS_RECORDED = 3
     fail_to_sign_in("alice@acme.example", times=5)
     recorded = events(world.acme, "sign_in.failed")
-    assert [one.data.get("more_not_recorded") for one in recorded] == [None, None, True]
+    assert [item.data.get("more_not_recorded") for item in recorded] == [None, None, True]
     fail_to_sign_in("bob@acme.example")
     assert len(events(world.acme, "sign_in.failed")) == 4
 
@@ -106,7 +106,7 @@ def test_changes_of_the_second_factor_are_recorded_without_which(
 ) -> None:
     set_up_account_factor(clock, "pat@both.example")
     for company in (world.acme, world.globex):
-        (on,) = {str(one.data) for one in events(company, "account.second_factor_changed")}
+        (on,) = {str(event.data) for event in events(company, "account.second_factor_changed")}
         assert on == str({"member": str(company.pat.pk)})
 
 
@@ -119,7 +119,7 @@ def test_switching_the_factor_off_reads_like_switching_it_on(world: World, clock
     client.post("/accounts/second-factor/app/off/")
     found = events(world.acme, "account.second_factor_changed")
     assert len(found) > before
-    assert {str(one.data) for one in found} == {str({"member": str(world.acme.alice.pk)})}
+    assert {str(item.data) for item in found} == {str({"member": str(world.acme.alice.pk)})}
 
 
 def test_a_new_password_is_recorded(world: World) -> None:
@@ -174,7 +174,7 @@ def test_downloads_of_the_companys_files_are_recorded(
     headers = {"Authorization": f"Bearer {world.acme.key_secrets['olga']}"}
     assert Client(headers=headers).get(f"/v1/files/{file.pk}/content").status_code == 200
     recorded = events(world.acme, "file.downloaded")
-    assert [(one.actor_id, one.subject) for one in recorded] == [
+    assert [(item.actor_id, item.subject) for item in recorded] == [
         (world.acme.adam.pk, file.pk),
         (world.acme.olga.pk, file.pk),
     ]

@@ -172,7 +172,7 @@ class TestHardening:
     ) -> None:
         monkeypatch.setattr(postgres_programs, "reachable", lambda path, account: False)
         account = postgres_programs.server_account()
-        programs = postgres_programs.packaged_programs(data_dir, account)
+        programs = postgres_programs.find_packaged_programs(data_dir, account)
         programs.run("pg_dump", "--version")
         assert programs.folder.is_relative_to(data_dir)
 
@@ -216,7 +216,7 @@ class TestLife:
     def test_unknown_major_is_one_sentence(self, data_dir: Path) -> None:
         account = postgres_programs.server_account()
         with pytest.raises(EmbeddedError, match="PostgreSQL 9, which Atrium does not carry"):
-            postgres_programs.packaged_programs(data_dir, account, major=9)
+            postgres_programs.find_packaged_programs(data_dir, account, major=9)
 
     def test_long_path_has_its_socket_elsewhere(self, data_dir: Path) -> None:
         cluster = ensure_running(data_dir / ("long" * 20), durable=False)

@@ -9,25 +9,25 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from chat.models import Thread
-from tenants.compiled_queries import Among, Written, write_reads
+from tenants.compiled_queries import AnyOf, CompiledQuery, write_reads
 from tenants.models import Membership
 from tenants.scope import TenantScopeError, tenant_scope
 from tests.world import World
 
 
-@Written
+@CompiledQuery
 def by_role(reverse: bool, *, role: Any) -> QuerySet[Membership]:
     rows: QuerySet[Membership] = Membership.objects.select_related("tenant").filter(role=role)
     return rows.order_by("-name" if reverse else "name")
 
 
-@Written
+@CompiledQuery
 def among(*, chosen: Any) -> QuerySet[Membership]:
-    rows: QuerySet[Membership] = Membership.objects.filter(Among(F("id"), chosen))
+    rows: QuerySet[Membership] = Membership.objects.filter(AnyOf(F("id"), chosen))
     return rows
 
 
-@Written
+@CompiledQuery
 def threads_of(*, principal: Any) -> QuerySet[Thread]:
     rows: QuerySet[Thread] = Thread.objects.for_principal(principal)
     return rows
@@ -55,7 +55,7 @@ def test_sql_is_written_once_for_each_shape(
 
 
 def test_what_has_one_shape_is_written_ahead(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    @Written
+    @CompiledQuery
     def named(*, name: Any, kept: Any = None) -> QuerySet[Membership]:
         rows: QuerySet[Membership] = Membership.objects.filter(name=name)
         return rows
@@ -64,7 +64,7 @@ def test_what_has_one_shape_is_written_ahead(world: World, monkeypatch: pytest.M
     monkeypatch.setattr(named, "build", None)
     name = world.acme.people["alice"].name
     with world.acme.scope():
-        assert [one.name for one in named.read(name=name)] == [name]
+        assert [item.name for item in named.read(name=name)] == [name]
 
 
 def test_each_tenant_gets_its_own_rows_of_one_read(world: World) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chat.upstream.base import (
+    AnswerEnd,
     Event,
-    Finished,
     InputMessage,
     ModelRequest,
     RefusalDelta,
@@ -90,9 +90,9 @@ class Heard:
         return next((e for e in self.events if isinstance(e, UsageReported)), None)
 
     @property
-    def finished(self) -> Finished | None:
+    def finished(self) -> AnswerEnd | None:
         last = self.events[-1] if self.events else None
-        return last if isinstance(last, Finished) else None
+        return last if isinstance(last, AnswerEnd) else None
 
     @property
     def reason(self) -> str | None:

@@ -333,7 +333,7 @@ def test_the_probe_asks_for_short_answers(kind: str, upstream_server: ScriptedSe
             await upstream.aclose()
 
     asyncio.run(probe())
-    asked = [one.body for one in upstream_server.requests if one.path in PATHS]
+    asked = [request.body for request in upstream_server.requests if request.path in PATHS]
     assert len(asked) == 2
     assert all({"max_output_tokens", "max_tokens"} & body.keys() for body in asked)
 

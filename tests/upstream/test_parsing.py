@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from chat.upstream import build
 from chat.upstream.base import (
+    AnswerEnd,
     Event,
-    Finished,
     TextDelta,
     ToolArgumentsDelta,
     ToolCallStarted,
@@ -126,7 +126,7 @@ def rescued(*texts: str, reason: str = "stop") -> list[Event]:
     found: list[Event] = []
     for text in texts:
         found += rescue.pass_on([TextDelta(text)])
-    return found + rescue.pass_on([Finished(reason)])  # type: ignore[arg-type]
+    return found + rescue.pass_on([AnswerEnd(reason)])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_calls_left_in_the_text_are_rescued(texts: tuple[str, ...]) -> None:
     assert rescued(*texts) == [
         ToolCallStarted(0, "", "get_weather"),
         ToolArgumentsDelta(0, '{"city":"Rome"}'),
-        Finished("tool_calls"),
+        AnswerEnd("tool_calls"),
     ]
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from chat.upstream.base import (
+    AnswerEnd,
     Capabilities,
     Event,
-    Finished,
     ModelRequest,
     TextDelta,
     UsageReported,
@@ -75,7 +75,7 @@ class FakeClock:
         return Timing(clock=lambda: self.now, sleep=self.sleep, jitter=lambda: self.jitter)
 
 
-ANSWER: list[Step] = [TextDelta("Hi"), Finished("stop")]
+ANSWER: list[Step] = [TextDelta("Hi"), AnswerEnd("stop")]
 
 
 def play(

@@ -43,7 +43,7 @@ class Command(JsonCommand):
         Raises:
             UpstreamProblem: saying what is wrong with the server.
         """
-        name, model = _chosen(options["tenant"])
+        name, model = _select_upstream(options["tenant"])
         if not conf.has_upstream(name):
             raise UpstreamProblem(f"The model server {name} is no longer set up.")
         try:
@@ -56,7 +56,7 @@ class Command(JsonCommand):
         return body, _lines(name, model, found)
 
 
-def _chosen(slug: str | None) -> tuple[str, str]:
+def _select_upstream(slug: str | None) -> tuple[str, str]:
     """Return the server's name and the model to ask for."""
     if slug is not None:
         principal = console_principal(slug)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chat.runs.state.turn import Turn
 
 # Servers refuse to be asked for fewer: an answer with less left is not begun.
-LEAST_TOKENS = 16
+MIN_TOKENS = 16
 MAX_TOKENS = 2**31 - 1
 # Servers stop a little before a limit, at the end of a piece or a character.
 REACHED = 0.9
@@ -41,12 +41,12 @@ def over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
     if turn.rounds >= conf.max_rounds:
         return failed(Reason.TOO_MANY_ROUNDS)
     most = turn.run.max_completion_tokens
-    if most and turn.rounds and _completion_tokens(turn) + LEAST_TOKENS > most:
+    if most and turn.rounds and _completion_tokens(turn) + MIN_TOKENS > most:
         return incomplete(Reason.MAX_COMPLETION_TOKENS)
     if policy is None:
         return None
     used = prompt_tokens(turn) + _completion_tokens(turn)
-    if policy.max_tokens_per_run and used + LEAST_TOKENS > policy.max_tokens_per_run:
+    if policy.max_tokens_per_run and used + MIN_TOKENS > policy.max_tokens_per_run:
         return incomplete(Reason.BUDGET)
     return None
 
@@ -109,7 +109,7 @@ def limit_by_cost(
     if not budget.price.output:
         return limit
     affordable = int(left / budget.price.output)
-    if affordable < LEAST_TOKENS:
+    if affordable < MIN_TOKENS:
         return incomplete(Reason.BUDGET)
     if limit is not None and limit.tokens <= affordable:
         return limit

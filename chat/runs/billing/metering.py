@@ -16,7 +16,7 @@ BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
+class ModelCallUsage:
     """Tokens of one model call. `estimated` means that the server did not report them."""
 
     model: str
@@ -64,7 +64,7 @@ class CallMeter:
         """Keep what the server reports; a later report replaces an earlier one."""
         self._reported, self._size_at_report = usage, self.size
 
-    def measure_usage(self, outcome: str, *, is_whole: bool = False) -> Spent:
+    def measure_usage(self, outcome: str, *, is_whole: bool = False) -> ModelCallUsage:
         """Return what the call used: as reported, with an estimate of what no report covers.
 
         The last report of a whole answer covers all of it.
@@ -72,18 +72,18 @@ class CallMeter:
         usage, model = self._reported, self.request.model
         if usage is None:
             usage = UsageReported(self.input_tokens, self.output_tokens)
-            return Spent(model=model, usage=usage, outcome=outcome, estimated=True)
+            return ModelCallUsage(model=model, usage=usage, outcome=outcome, estimated=True)
         covered = is_whole or self.size == self._size_at_report
         if covered or usage.output_tokens >= self.output_tokens:
-            return Spent(model=model, usage=usage, outcome=outcome)
+            return ModelCallUsage(model=model, usage=usage, outcome=outcome)
         usage = UsageReported(
             usage.input_tokens, self.output_tokens, usage.cached_tokens, usage.reasoning_tokens
         )
-        return Spent(model=model, usage=usage, outcome=outcome, estimated=True)
+        return ModelCallUsage(model=model, usage=usage, outcome=outcome, estimated=True)
 
-    def measure_failure(self, error: UpstreamError) -> Spent:
+    def measure_failure(self, error: UpstreamError) -> ModelCallUsage:
         """Return what a failed attempt used: nothing where the server did not begin to answer."""
         outcome = UsageOutcome.FAILED
         if self._reported is not None or error.accepted or error.after_first_content:
             return self.measure_usage(outcome)
-        return Spent(model=self.request.model, usage=UsageReported(0, 0), outcome=outcome)
+        return ModelCallUsage(model=self.request.model, usage=UsageReported(0, 0), outcome=outcome)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from chat.conf import conf
 from chat.models import Price, Run, Usage, UsageKind
 from chat.runs.billing import tenant_policy_cache
-from chat.runs.billing.metering import Spent
+from chat.runs.billing.metering import ModelCallUsage
 from chat.upstream.base import UsageReported
 
 MILLION = Decimal(1_000_000)
@@ -24,7 +24,7 @@ class TokenPrice:
     output: Decimal
 
 
-def usage_rows(run: Run, spent: Iterable[Spent]) -> list[Usage]:
+def usage_rows(run: Run, spent: Iterable[ModelCallUsage]) -> list[Usage]:
     """Return the rows of each upstream call, priced, not yet inserted."""
     calls = list(spent)
     if not calls:
@@ -33,7 +33,7 @@ def usage_rows(run: Run, spent: Iterable[Spent]) -> list[Usage]:
     return [row for call in calls for row in _rows(run, call, own)]
 
 
-def _rows(run: Run, call: Spent, own: dict[tuple[str, str], Price]) -> Iterator[Usage]:
+def _rows(run: Run, call: ModelCallUsage, own: dict[tuple[str, str], Price]) -> Iterator[Usage]:
     quantities = {
         "input_tokens": call.usage.input_tokens,
         "output_tokens": call.usage.output_tokens,

@@ -13,13 +13,13 @@ from chat.models import Price, TenantPolicy
 from tenants.scope import current_tenant_id
 
 FRESH_SECONDS = 10.0
-MOST_TENANTS = 10_000
+MAX_TENANTS = 10_000
 
 Prices = dict[tuple[str, str], Price]
 
 
 @dataclass(frozen=True)
-class Terms:
+class TenantPolicyCacheEntry:
     """What was read, and when in seconds of time.monotonic."""
 
     policy: TenantPolicy | None
@@ -27,7 +27,7 @@ class Terms:
     at: float
 
 
-_known: dict[UUID, Terms] = {}
+_known: dict[UUID, TenantPolicyCacheEntry] = {}
 
 
 def policy() -> TenantPolicy | None:
@@ -40,18 +40,18 @@ def prices() -> Prices:
     return _terms().prices
 
 
-def forget() -> None:
+def clear() -> None:
     """Read anew at the next turn."""
     _known.clear()
 
 
-def _terms() -> Terms:
+def _terms() -> TenantPolicyCacheEntry:
     tenant_id = current_tenant_id()
     known = _known.get(tenant_id)
     if known is None or monotonic() - known.at > FRESH_SECONDS:
         own = {(price.model, price.kind): price for price in Price.objects.all()}
-        known = Terms(TenantPolicy.objects.first(), own, monotonic())
-        if len(_known) >= MOST_TENANTS:
+        known = TenantPolicyCacheEntry(TenantPolicy.objects.first(), own, monotonic())
+        if len(_known) >= MAX_TENANTS:
             _known.clear()
         _known[tenant_id] = known
     return known

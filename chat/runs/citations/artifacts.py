@@ -15,7 +15,7 @@ LINK = f"sandbox:{FOLDER}/"
 
 
 @dataclass(kw_only=True)
-class Made:
+class Artifacts:
     """Pictures and files of code calls, in their order; of files of one name the newest."""
 
     pictures: list[str] = field(default_factory=list)
@@ -25,12 +25,14 @@ class Made:
         """Add what these calls made; those that made nothing, or have not ended, add nothing."""
         for call in calls:
             details: dict[str, Any] = call.details or {}
-            self.pictures += [one for one in details.get("images", []) if one not in self.pictures]
-            newer = {one["file_id"]: one["name"] for one in details.get("files", [])}
+            self.pictures += [
+                detail for detail in details.get("images", []) if detail not in self.pictures
+            ]
+            newer = {detail["file_id"]: detail["name"] for detail in details.get("files", [])}
             kept = {one: name for one, name in self.files.items() if name not in newer.values()}
             self.files = kept | newer
 
-    def unlinked(self, links: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    def list_unlinked(self, links: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return a message's attachments: the files that none of its `links` leads to."""
         linked = {link["file_path"]["file_id"] for link in links}
         return [

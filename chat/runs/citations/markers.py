@@ -30,10 +30,10 @@ from tenants.scope import tenant_scope
 
 Annotation = dict[str, Any]
 
-LONGEST_MARK = 200
-MOST_CALLS = 2000
-_OPENED = re.compile(rf"{OPEN}[^{OPEN}{CLOSE}\n]{{0,{LONGEST_MARK - 2}}}")
-_UNCLOSED = re.compile(rf"{OPEN}([^{OPEN}{CLOSE}\n]{{0,{LONGEST_MARK - 2}}})\Z")
+MAX_MARK_LENGTH = 200
+MAX_CALLS = 2000
+_OPENED = re.compile(rf"{OPEN}[^{OPEN}{CLOSE}\n]{{0,{MAX_MARK_LENGTH - 2}}}")
+_UNCLOSED = re.compile(rf"{OPEN}([^{OPEN}{CLOSE}\n]{{0,{MAX_MARK_LENGTH - 2}}})\Z")
 _ADDRESS = re.compile(rf"([a-z0-9]{{4}}):([0-9]{{1,3}})(?:{DAGGER}.*)?\Z")
 # What somebody may write in these brackets without citing has no dagger and no such number.
 _LIKE_A_MARK = re.compile(rf".*{DAGGER}|\w{{1,12}}:[0-9]{{1,3}}\Z")
@@ -75,7 +75,7 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Settled:
+class ReleasedText:
     """A text that may go on, and the citations in it."""
 
     text: str
@@ -98,7 +98,7 @@ class Marks:
         self.held = ""
         self.found = {address: one for address, one in self.found.items() if one is not None}
 
-    async def settled(self, text: str, *, said: str) -> Settled:
+    async def release(self, text: str, *, said: str) -> ReleasedText:
         """Return what of `text`, and of what was held back, may go on after what was `said`."""
         text, self.held = self.held + text, ""
         out, citations, start = list[str](), list[tuple[Passage, Annotation]](), 0
@@ -109,7 +109,7 @@ class Marks:
             start = opened.end()
             if start == len(text):
                 self.held = text[at:]
-                return Settled("".join(out), citations)
+                return ReleasedText("".join(out), citations)
             if text[start] != CLOSE:
                 out.append(opened[0])
                 continue
@@ -125,7 +125,7 @@ class Marks:
                 citations.append((passage, made))
                 out.append(mark)
         out.append(_drop_forged_ends(text[start:], said, out))
-        return Settled("".join(out), citations)
+        return ReleasedText("".join(out), citations)
 
     def rest(self) -> str:
         """Return what was held back at the end of an answer, unless it was a mark's beginning."""
@@ -144,7 +144,7 @@ class Marks:
     def _look_up(self, token: str, number: int) -> Passage | None:
         with tenant_scope(self.tenant_id), transaction.atomic():
             results = self._results.get(token) or self._read_results(token)
-            return _verified(results[number - 1]) if 0 < number <= len(results) else None
+            return _verify_passage(results[number - 1]) if 0 < number <= len(results) else None
 
     def _read_results(self, token: str) -> list[dict[str, Any]]:
         calls = ToolCall.objects.filter(
@@ -153,7 +153,7 @@ class Marks:
             status=CallStatus.COMPLETED,
             details__isnull=False,
         ).order_by("-created_at")
-        ids = calls.values_list("pk", flat=True)[:MOST_CALLS]
+        ids = calls.values_list("pk", flat=True)[:MAX_CALLS]
         found = next((pk for pk in ids if token_of(pk) == token), None)
         if found is None:
             return []
@@ -173,10 +173,10 @@ def _drop_forged_ends(text: str, said: str, out: Sequence[str]) -> str:
     tail, kept = _tail(said, out), list[str]()
     *pieces, last = text.split(CLOSE)
     for piece in pieces:
-        opened = _UNCLOSED.search((tail + piece)[-LONGEST_MARK:])
+        opened = _UNCLOSED.search((tail + piece)[-MAX_MARK_LENGTH:])
         forged = opened is not None and _LIKE_A_MARK.match(opened[1])
         kept.append(piece if forged else piece + CLOSE)
-        tail = (tail + kept[-1])[-LONGEST_MARK:]
+        tail = (tail + kept[-1])[-MAX_MARK_LENGTH:]
     return "".join((*kept, last))
 
 
@@ -185,12 +185,12 @@ def _tail(said: str, out: Sequence[str]) -> str:
     tail = ""
     for piece in reversed(out):
         tail = piece + tail
-        if len(tail) >= LONGEST_MARK:
+        if len(tail) >= MAX_MARK_LENGTH:
             return tail
-    return said[-LONGEST_MARK:] + tail
+    return said[-MAX_MARK_LENGTH:] + tail
 
 
-def _verified(result: dict[str, Any]) -> Passage | None:
+def _verify_passage(result: dict[str, Any]) -> Passage | None:
     """Return the passage if its file is still there and has the same text at its place."""
     length = result["end"] - result["start"]
     rows = StoreFile.objects.filter(
@@ -214,7 +214,7 @@ def _verified(result: dict[str, Any]) -> Passage | None:
 
 
 @dataclass
-class Cited:
+class MessageCitations:
     """The citations of one message; `numbers` counts its passages as they first appear."""
 
     annotations: list[Annotation] = field(default_factory=list)
@@ -244,7 +244,10 @@ def file_paths(text: str, files: dict[str, str], *, thread_id: str) -> list[Anno
         (match.start(), match[1] if match[1] in fresh else match[1].rstrip(_AFTER_NAME))
         for match in re.finditer(f"{re.escape(LINK)}({either})", text)
     ]
-    known = {**_made_before(thread_id, {name for _at, name in found} - fresh.keys()), **fresh}
+    known = {
+        **_find_earlier_files(thread_id, {name for _at, name in found} - fresh.keys()),
+        **fresh,
+    }
     return [
         {
             "type": "file_path",
@@ -258,7 +261,7 @@ def file_paths(text: str, files: dict[str, str], *, thread_id: str) -> list[Anno
     ]
 
 
-def _made_before(thread_id: str, names: Iterable[str]) -> dict[str, str]:
+def _find_earlier_files(thread_id: str, names: Iterable[str]) -> dict[str, str]:
     """Return the newest file of each name that code of the thread wrote and that is still there."""
     wanted, found = set(names), dict[str, str]()
     if not wanted:
@@ -266,7 +269,7 @@ def _made_before(thread_id: str, names: Iterable[str]) -> dict[str, str]:
     calls = ToolCall.objects.filter(
         run__thread_id=thread_id, name=code_files.NAME, details__isnull=False
     ).order_by("-created_at")
-    for files in calls.values_list("details__files", flat=True)[:MOST_CALLS]:
+    for files in calls.values_list("details__files", flat=True)[:MAX_CALLS]:
         for file in files or ():
             if file["name"] in wanted:
                 found.setdefault(file["name"], file["file_id"])

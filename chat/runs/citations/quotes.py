@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-LONGEST_PIECE = 400
+MAX_PIECE_LENGTH = 400
 # A neighbour joins the quote when it adds at least this part of what the best piece has.
 JOINS = 0.5
 LEAST = 1.0
@@ -34,7 +34,7 @@ def quote_for(passage: str, said: str) -> Quote:
     """Return the sentence or sentences of `passage` nearest to the end of what was `said`."""
     pieces = list(_pieces(passage))
     words = [_words(passage[start:end]) for start, end in pieces]
-    seen = Counter(word for one in words for word in one)
+    seen = Counter(word for item in words for word in item)
     claim = _words(_claim(said))
 
     def score(index: int, wanted: set[str]) -> float:
@@ -80,9 +80,9 @@ def _pieces(passage: str) -> list[tuple[int, int]]:
     begin = 0
     for match in [*_PAUSE.finditer(passage), None]:
         end = match.start() if match else len(passage)
-        while end - begin > LONGEST_PIECE:
-            space = passage.rfind(" ", begin + LONGEST_PIECE // 2, begin + LONGEST_PIECE)
-            cut = space if space > 0 else begin + LONGEST_PIECE
+        while end - begin > MAX_PIECE_LENGTH:
+            space = passage.rfind(" ", begin + MAX_PIECE_LENGTH // 2, begin + MAX_PIECE_LENGTH)
+            cut = space if space > 0 else begin + MAX_PIECE_LENGTH
             _add(pieces, passage, begin, cut)
             begin = cut
         _add(pieces, passage, begin, end)

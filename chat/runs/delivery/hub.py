@@ -19,10 +19,10 @@ from chat.runs.delivery.lost_messages import Doubts, ends_of_lost
 from chat.runs.events import (
     Cursor,
     Entry,
-    Rest,
+    Remainder,
     beginning_of,
     measure_ended_texts,
-    merged,
+    merge_entries,
     more_of,
     rest_of,
     text_entry,
@@ -40,13 +40,13 @@ LINGER_SECONDS = 5.0
 COMPACT_AFTER = 64
 
 
-class Elsewhere(Protocol):
+class ClusterPort(Protocol):
     """Readers and runs of the same threads in other processes."""
 
-    def unread(self, channel: Channel) -> None:
+    def unread(self, channel: ThreadLog) -> None:
         """The channel's last reader here has left."""
 
-    def begun(self, channel: Channel, run_id: str) -> None:
+    def begun(self, channel: ThreadLog, run_id: str) -> None:
         """This process begins to execute a run."""
 
     def told(self, key: Key, event: str, data: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ class Elsewhere(Protocol):
 
 
 @dataclass(slots=True)
-class Told:
+class RunSpan:
     """A run in a channel's log: the state number it began at here, and when it ended here."""
 
     since: int
@@ -66,7 +66,7 @@ class Told:
         return self.ended is None or monotonic() - self.ended < LINGER_SECONDS
 
 
-class Channel:
+class ThreadLog:
     """The log of one thread in this process."""
 
     def __init__(self, key: Key, hub: Hub) -> None:
@@ -75,7 +75,7 @@ class Channel:
         self.log: list[Entry] = []
         self.base = 0  # sequence number of log[0]
         self.readers: set[Reader] = set()
-        self.runs: dict[str, Told] = {}
+        self.runs: dict[str, RunSpan] = {}
         self.writer: LiveRun | None = None
         # A run that another process executes and whose log is copied here.
         self.mirrored: str | None = None
@@ -114,7 +114,7 @@ class Channel:
     def _compact(self) -> None:
         """Join what every reader has: a long answer is not kept in a thousand pieces."""
         count = self._read_by_all()
-        joined = list(merged(self.log[:count]))
+        joined = list(merge_entries(self.log[:count]))
         self.log[:count] = joined
         self.base += count - len(joined)
         self._compact_at = len(self.log) + COMPACT_AFTER
@@ -145,7 +145,7 @@ class Channel:
 class Reader:
     """One reader of a channel: `entries` until it is closed."""
 
-    def __init__(self, channel: Channel, *, local: bool = True) -> None:
+    def __init__(self, channel: ThreadLog, *, local: bool = True) -> None:
         self.channel = channel
         # Another process reads through one that is not local.
         self.local = local
@@ -220,7 +220,7 @@ class Reader:
             yield from beginning_of(entry, state=entry.state)
         have = offsets.get(name, 0)
         yield from rest_of(entry, have, state=entry.state)
-        logged = sum(len(one.text or "") for one in self.channel.log if one.item == name)
+        logged = sum(len(item.text or "") for item in self.channel.log if item.item == name)
         ahead = max(have, len(text_of(data))) - logged
         if ahead > 0:
             self._ahead[name] = ahead
@@ -243,14 +243,14 @@ class Reader:
         """Yield what is lacking of `wanted`, and of the rest the events since this reader came."""
         new = self.position - self.channel.base
         ended = measure_ended_texts(self.channel.log)
-        rest = {run: Rest(cursor, ended=ended) for run, cursor in wanted.items()}
+        rest = {run: Remainder(cursor, ended=ended) for run, cursor in wanted.items()}
         for index, entry in enumerate(self.channel.log):
             if entry.run in rest:
                 yield from rest[entry.run].of(entry)
             elif index >= new and entry.text is None:
                 yield entry
-        for one in rest.values():
-            self._ahead.update(one.ahead())
+        for value in rest.values():
+            self._ahead.update(value.ahead())
 
     async def entries(self, at_once: AtOnce | None = None) -> list[Entry]:
         """Wait for something new and return it in order, text pieces merged where it gathered.
@@ -285,7 +285,7 @@ class Reader:
                 if entry.text is None:
                     self._ahead.pop(entry.data.get("id", ""), None)
             self._doubts = self._doubts if self._doubts.left else None
-        return list(merged(gathered))
+        return list(merge_entries(gathered))
 
     def _beyond(self, entry: Entry) -> Iterator[Entry]:
         """Yield what of an entry the client does not have already."""
@@ -312,14 +312,14 @@ class Hub:
     """The channels of this process."""
 
     def __init__(self) -> None:
-        self.channels: dict[Key, Channel] = {}
-        self.elsewhere: Elsewhere | None = None
+        self.channels: dict[Key, ThreadLog] = {}
+        self.elsewhere: ClusterPort | None = None
 
-    def channel(self, tenant_id: UUID, thread_id: str) -> Channel:
+    def channel(self, tenant_id: UUID, thread_id: str) -> ThreadLog:
         """Return the thread's channel, made on first use."""
         key = (tenant_id, thread_id)
         if key not in self.channels:
-            self.channels[key] = Channel(key, self)
+            self.channels[key] = ThreadLog(key, self)
         return self.channels[key]
 
     def subscribe(self, tenant_id: UUID, thread_id: str) -> Reader:
@@ -342,7 +342,7 @@ class Hub:
             channel.append(Entry("", 0, event, data))
             channel.trim()
 
-    def drop_if_idle(self, channel: Channel) -> None:
+    def drop_if_idle(self, channel: ThreadLog) -> None:
         """Forget a channel that nobody reads and no run writes."""
         if not channel.readers and not channel.runs:
             self.channels.pop(channel.key, None)
@@ -364,7 +364,7 @@ class LiveRun:
         self.state = self.since = state
         channel = self.channel = (within or hub).channel(tenant_id, thread_id)
         channel.writer, channel.mirrored = self, None
-        channel.runs[run_id] = Told(since=state)
+        channel.runs[run_id] = RunSpan(since=state)
         if channel.hub.elsewhere is not None:
             channel.hub.elsewhere.begun(channel, run_id)
 

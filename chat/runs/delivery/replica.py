@@ -18,7 +18,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError
 
 from chat.models import RunStatus
-from chat.runs.delivery.hub import ENDS, Channel, Key, Told
+from chat.runs.delivery.hub import ENDS, Key, RunSpan, ThreadLog
 from chat.runs.delivery.lost_messages import AT_REST, ends_of_lost, indexes_of, open_messages
 from chat.runs.events import Cursor, Entry, beginning_of, rest_of, retold, text_entry
 from chat.runs.state.snapshots import Active
@@ -30,7 +30,7 @@ Message = dict[str, Any]
 # Between two requests to go on; the first answer has to come within one.
 ASK_SECONDS = 0.5
 # So many without an answer: the process is gone, or cannot be reached.
-MOST_UNANSWERED = 4
+MAX_UNANSWERED = 4
 # Between two looks at the rows.
 LOOK_SECONDS = 1.0
 
@@ -54,7 +54,7 @@ class Rows(Protocol):
         """Return a run's stored events."""
 
 
-class Mirror:
+class Replica:
     """What fills one channel, as long as it has readers and its run is executed elsewhere.
 
     Without `active` the rows are asked for the run; without a `link` they are all there is.
@@ -62,7 +62,7 @@ class Mirror:
 
     def __init__(
         self,
-        channel: Channel,
+        channel: ThreadLog,
         active: Active | None,
         *,
         process_id: UUID | None,
@@ -129,7 +129,7 @@ class Mirror:
         while not self.inbox.empty():
             message = self.inbox.get_nowait()
             if message["kind"] == "begun":
-                return begun(message)
+                return parse_begun(message)
         return None
 
     def _let_go(self) -> None:
@@ -150,7 +150,7 @@ class Mirror:
 
     def _take(self, run: str, entries: Sequence[Entry], *, since: int) -> None:
         self.channel.mirrored = run
-        told = self.channel.runs.setdefault(run, Told(since=since))
+        told = self.channel.runs.setdefault(run, RunSpan(since=since))
         told.ended = None
         for entry in entries:
             self.channel.append(entry)
@@ -172,7 +172,7 @@ class Mirror:
         assert self.link is not None and active.owner is not None
         if anew:
             self._forward, self._expected = uuid4().hex, 0
-        have = copied(self.channel.log, active.run)
+        have = find_cursor(self.channel.log, active.run)
         self.link.send(
             active.owner,
             {
@@ -200,7 +200,7 @@ class Mirror:
             message = await self._next(due)
             if message is None:
                 unanswered += 1
-                if not self._expected or unanswered >= MOST_UNANSWERED or not link.up:
+                if not self._expected or unanswered >= MAX_UNANSWERED or not link.up:
                     return False
                 self._ask(active, anew=False)
                 due = monotonic() + ASK_SECONDS
@@ -228,7 +228,7 @@ class Mirror:
             return False
         if message["kind"] == "entries":
             self._expected += 1
-            entries = [unpacked(packed) for packed in message["entries"]]
+            entries = [unpack_entry(packed) for packed in message["entries"]]
             if not message["number"]:
                 self._end_lost(message["since"], entries)
             for entry in entries:
@@ -239,19 +239,19 @@ class Mirror:
         return True
 
 
-def begun(message: Message) -> Active:
+def parse_begun(message: Message) -> Active:
     """Return the run that another process says it executes."""
     return Active(run=message["run"], status=RunStatus.QUEUED, owner=UUID(message["from"]))
 
 
-def packed(entry: Entry) -> list[Any]:
+def pack_entry(entry: Entry) -> list[Any]:
     """Return an entry as it travels."""
     data = entry.data if entry.text is None else None
     where = (entry.item, entry.text, entry.part, entry.approximate)
     return [entry.run, entry.state, entry.event, data, *where]
 
 
-def unpacked(values: Sequence[Any]) -> Entry:
+def unpack_entry(values: Sequence[Any]) -> Entry:
     """Return the entry that travelled."""
     run, state, event, data, item, text, part, approximate = values
     if text is not None:
@@ -259,7 +259,7 @@ def unpacked(values: Sequence[Any]) -> Entry:
     return Entry(run, state, event, data, approximate=approximate)
 
 
-def copied(log: Sequence[Entry], run: str) -> Cursor:
+def find_cursor(log: Sequence[Entry], run: str) -> Cursor:
     """Return how far the log here has the run."""
     state, offsets = -1, dict[str, int]()
     for entry in log:
@@ -276,7 +276,7 @@ def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
     """Yield what a run's stored events tell beyond the log: texts by their rest."""
     if not stored:
         return
-    have = copied(log, stored[0].run)
+    have = find_cursor(log, stored[0].run)
     told = {
         entry.data["id"]: entry for entry in log if entry.run == have.run and entry.text is None
     }

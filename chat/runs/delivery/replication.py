@@ -22,8 +22,8 @@ from channels.layers import get_channel_layer
 
 from chat.conf import conf
 from chat.models import RunStatus
-from chat.runs.delivery.hub import Channel, Hub, Key, Reader, hub
-from chat.runs.delivery.replica import Message, Mirror, Rows, begun, packed
+from chat.runs.delivery.hub import Hub, Key, Reader, ThreadLog, hub
+from chat.runs.delivery.replica import Message, Replica, Rows, pack_entry, parse_begun
 from chat.runs.events import Cursor, Entry
 from chat.runs.state.snapshots import Active, read_active, read_runs
 from tenants.db import in_db
@@ -80,7 +80,7 @@ class StoredRows:
         return await in_db(read_runs, *key, [run])
 
 
-class Forwarding:
+class Replication:
     """This process among others: one for each hub."""
 
     def __init__(self, of: Hub, *, rows: Rows | None = None) -> None:
@@ -88,7 +88,7 @@ class Forwarding:
         self.rows: Rows = rows or StoredRows()
         self.process_id: UUID | None = None
         self.link: Layer | None = None
-        self.mirrors: dict[Key, Mirror] = {}
+        self.mirrors: dict[Key, Replica] = {}
         self.forwards: dict[tuple[UUID, Key], Forward] = {}
         self._look: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -119,7 +119,7 @@ class Forwarding:
 
     async def stop(self) -> None:
         """Forward and copy no more."""
-        forwards = [one.task for one in self.forwards.values() if one.task is not None]
+        forwards = [item.task for item in self.forwards.values() if item.task is not None]
         if forwards:
             # What the last answers said is on its way.
             await asyncio.wait(forwards, timeout=4 * SPACING_SECONDS)
@@ -131,19 +131,19 @@ class Forwarding:
             await self.link.stop()
         self.link = self.process_id = None
 
-    def unread(self, channel: Channel) -> None:
+    def unread(self, channel: ThreadLog) -> None:
         """Leave the thread to others."""
         if self.link is not None:
             self.link.leave(channel.key)
         self._stop_mirror(channel.key)
 
-    def go_on(self, channel: Channel, run_id: str) -> None:
+    def go_on(self, channel: ThreadLog, run_id: str) -> None:
         """Copy a run that this process executed and gave up, for those who read it here."""
         if self.process_id is not None and channel.is_read and channel.writer is None:
             channel.mirrored = run_id
             self._mirror(channel, None)
 
-    def begun(self, channel: Channel, run_id: str) -> None:
+    def begun(self, channel: ThreadLog, run_id: str) -> None:
         """Tell the other readers where the run is from now on."""
         self._stop_mirror(channel.key)
         self._publish(channel.key, {"kind": "begun", "run": run_id})
@@ -161,12 +161,12 @@ class Forwarding:
         if self.link is not None and process != self.process_id:
             self.link.send(process, {"kind": "look"})
 
-    async def joined(self, channel: Channel) -> None:
+    async def joined(self, channel: ThreadLog) -> None:
         """Wait, for a moment, until this process hears what is told of the thread elsewhere."""
         if self.link is not None:
             await self.link.join(channel.key)
 
-    async def filled(self, channel: Channel, active: Active | None) -> None:
+    async def filled(self, channel: ThreadLog, active: Active | None) -> None:
         """Have the log of a run that is executed elsewhere here, as far as it can be had."""
         if self.process_id is None or active is None:
             return
@@ -182,10 +182,10 @@ class Forwarding:
         with suppress(TimeoutError):
             await asyncio.wait_for(mirror.filled.wait(), FILL_SECONDS)
 
-    def _mirror(self, channel: Channel, active: Active | None) -> Mirror:
+    def _mirror(self, channel: ThreadLog, active: Active | None) -> Replica:
         key = channel.key
         if key not in self.mirrors:
-            mirror = self.mirrors[key] = Mirror(
+            mirror = self.mirrors[key] = Replica(
                 channel, active, process_id=self.process_id, link=self.link, rows=self.rows
             )
             mirror.task.add_done_callback(lambda _task: self._mirrored(key, mirror))
@@ -196,7 +196,7 @@ class Forwarding:
         if mirror is not None:
             mirror.stop()
 
-    def _mirrored(self, key: Key, mirror: Mirror) -> None:
+    def _mirrored(self, key: Key, mirror: Replica) -> None:
         report(mirror.task)
         if self.mirrors.get(key) is mirror:
             del self.mirrors[key]
@@ -206,7 +206,7 @@ class Forwarding:
         for channel in list(self.hub.channels.values()):
             self._missed(channel)
 
-    def _missed(self, channel: Channel) -> None:
+    def _missed(self, channel: ThreadLog) -> None:
         if channel.is_read:
             self.hub.tell(channel.key, CHANGED, {"id": channel.key[1]})
             if channel.writer is None:
@@ -227,18 +227,18 @@ class Forwarding:
         elif channel is not None and channel.is_read:
             self._tell(channel, message)
 
-    def _tell(self, channel: Channel, message: Message) -> None:
+    def _tell(self, channel: ThreadLog, message: Message) -> None:
         kind = message["kind"]
         if kind == "told":
             self.hub.tell(channel.key, message["event"], message["data"])
         elif kind == "missed":
             self._missed(channel)
         elif kind == "begun" and channel.writer is None:
-            self._mirror(channel, begun(message)).inbox.put_nowait(message)
+            self._mirror(channel, parse_begun(message)).inbox.put_nowait(message)
         elif channel.key in self.mirrors:
             self.mirrors[channel.key].inbox.put_nowait(message)
 
-    def _ask(self, channel: Channel | None, key: Key, message: Message) -> None:
+    def _ask(self, channel: ThreadLog | None, key: Key, message: Message) -> None:
         asker = UUID(message["from"])
         current = self.forwards.get((asker, key))
         if current is not None and current.id == message["forward"]:
@@ -259,7 +259,7 @@ class Forwarding:
 class Forward:
     """One thread's log on its way to one process."""
 
-    elsewhere: Forwarding
+    elsewhere: Replication
     asker: UUID
     key: Key
     id: str
@@ -267,7 +267,7 @@ class Forward:
     until: float = 0
     task: asyncio.Task[None] | None = None
 
-    def start(self, channel: Channel, cursor: Cursor) -> None:
+    def start(self, channel: ThreadLog, cursor: Cursor) -> None:
         """Send what lacks behind `cursor`, and then what comes."""
         reader = Reader(channel, local=False)
         channel.readers.add(reader)
@@ -312,7 +312,7 @@ class Forward:
             if self.elsewhere.forwards.get((self.asker, self.key)) is self:
                 del self.elsewhere.forwards[self.asker, self.key]
 
-    def _send_batch(self, channel: Channel, entries: list[Entry]) -> None:
+    def _send_batch(self, channel: ThreadLog, entries: list[Entry]) -> None:
         if not entries:
             return
         since = {run: told.since for run, told in channel.runs.items()}
@@ -320,11 +320,11 @@ class Forward:
             {
                 "kind": "entries",
                 "number": self.number,
-                "entries": [packed(entry) for entry in entries],
+                "entries": [pack_entry(entry) for entry in entries],
                 "since": since,
             }
         )
         self.number += 1
 
 
-elsewhere = Forwarding(hub)
+elsewhere = Replication(hub)

@@ -11,7 +11,7 @@ from tenants.db import call_door
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Watched:
+class Connection:
     """Something open that revocation closes: a socket or a stream."""
 
     membership: UUID | None
@@ -22,7 +22,7 @@ class Watched:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Over:
+class RevokedAccess:
     """What of the things asked about has ended."""
 
     memberships: frozenset[UUID] = frozenset()
@@ -32,7 +32,7 @@ class Over:
     revoked: frozenset[str] = frozenset()
     signed_out: dict[UUID, datetime] = field(default_factory=dict)
 
-    def closes(self, one: Watched) -> bool:
+    def closes(self, one: Connection) -> bool:
         """Tell whether the access is over that this was opened with."""
         if one.membership in self.memberships or one.key in self.keys:
             return True
@@ -42,13 +42,13 @@ class Over:
         return out is not None and out > one.since
 
 
-def what_is_over(
+def find_revoked(
     *,
     memberships: Collection[UUID],
     keys: Collection[UUID],
     sign_ins: Collection[str],
     runs: Collection[str],
-) -> Over:
+) -> RevokedAccess:
     """Ask, in one door call, which of these have ended."""
     rows = call_door("watch", list(memberships), list(keys), list(sign_ins), list(runs))
     ids: dict[str, set[str]] = {
@@ -64,7 +64,7 @@ def what_is_over(
             signed_out[UUID(one)] = at
         else:
             ids[kind].add(one)
-    return Over(
+    return RevokedAccess(
         memberships=frozenset(map(UUID, ids["membership"])),
         keys=frozenset(map(UUID, ids["key"])),
         sign_ins=frozenset(ids["sign_in"]),

@@ -34,7 +34,7 @@ SILENT_SECONDS = 3.5
 # One operation; a layer that hangs holds up the ones behind it for so long each.
 OPERATION_SECONDS = 5.0
 JOIN_SECONDS = 1.0
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 THREADS = "atrium-thread."
 AWAY = (RedisError, OSError, TimeoutError)
 
@@ -118,7 +118,7 @@ class Link:
             self._put("discard", group, {})
 
     def _put(self, operation: str, group: str, message: Message) -> None:
-        if self._outgoing.qsize() < MOST_WAITING:
+        if self._outgoing.qsize() < MAX_WAITING:
             self._outgoing.put_nowait((operation, group, self._signed(message)))
         elif operation == "send":
             self._note_missed(group, message)

@@ -20,9 +20,9 @@ from django.db import DatabaseError
 
 from chat.conf import conf
 from chat.runs.state.claims import ClaimLapsed
-from chat.runs.state.drafts import Copy, insert_copy, update_copies
+from chat.runs.state.drafts import DraftSnapshot, insert_copy, update_copies
 from chat.runs.state.turn import Turn
-from tenants.db import Lane, in_lane, use_lanes_as
+from tenants.db import DatabasePool, run_in_pool, use_lanes_as
 
 LOOKS = 4  # in the time between two copies of the same text
 
@@ -83,10 +83,10 @@ def _is_due(turn: Turn) -> bool:
 
 
 def _store(
-    turns: Sequence[Turn], write: Callable[[Sequence[Copy]], set[str]]
+    turns: Sequence[Turn], write: Callable[[Sequence[DraftSnapshot]], set[str]]
 ) -> asyncio.Task[None]:
     """Copy the texts as they are now, in a task that each of the turns knows."""
-    made = [Copy.of(turn) for turn in turns]
+    made = [DraftSnapshot.of(turn) for turn in turns]
     task = asyncio.create_task(_write(made, turns, write))
     for turn in turns:
         turn.saving = task
@@ -94,12 +94,14 @@ def _store(
 
 
 async def _write(
-    made: Sequence[Copy], turns: Sequence[Turn], write: Callable[[Sequence[Copy]], set[str]]
+    made: Sequence[DraftSnapshot],
+    turns: Sequence[Turn],
+    write: Callable[[Sequence[DraftSnapshot]], set[str]],
 ) -> None:
     use_lanes_as(made[0].claim.tenant_id)
     try:
         # In a lane of its own: statements that wait for a row hold up no text of others.
-        claimed = await in_lane(Lane.AUTOSAVE, write, made)
+        claimed = await run_in_pool(DatabasePool.AUTOSAVE, write, made)
     except DatabaseError as error:
         # The whole text is stored at the end.
         log.warning("partial_copies_failed", error=type(error).__qualname__, runs=len(made))

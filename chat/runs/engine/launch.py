@@ -13,7 +13,7 @@ from chat import wire
 from chat.models import Message, Run, Thread
 from chat.runs.engine.worker import worker
 from chat.runs.state import create, queue, recovery
-from chat.runs.state.turn import Announcement, Started
+from chat.runs.state.turn import ClaimedRun, Event
 from tenants.scope import tenant_scope
 
 
@@ -22,7 +22,7 @@ def launch(
     *,
     message: Message | None = None,
     resumed: bool = False,
-    told: Sequence[Announcement] = (),
+    told: Sequence[Event] = (),
 ) -> None:
     """Execute a new run once the caller's transaction is committed.
 
@@ -30,7 +30,7 @@ def launch(
     limit): as a job, deferred in the same transaction. `told` is what its
     readers are told ahead of everything else.
     """
-    started = queue.started(run, message=message, resumed=resumed)
+    started = queue.build_started(run, message=message, resumed=resumed)
     if started is not None:
         submit_on_commit(replace(started, announce=(*told, *started.announce)))
 
@@ -69,7 +69,7 @@ def _end_overdue(run_id: str) -> None:
     submit_on_commit(following)
 
 
-def submit_on_commit(started: Started | None) -> None:
+def submit_on_commit(started: ClaimedRun | None) -> None:
     """Execute a run claimed for this process after the commit; None does nothing."""
     if started is not None:
         transaction.on_commit(lambda: worker.submit(started))

@@ -15,17 +15,17 @@ from chat.models.reasons import Reason
 from chat.models.runs import PENDING, RunStatus
 from chat.runs import upstreams
 from chat.runs.billing.limits import reason_of_cut
-from chat.runs.citations.artifacts import Made
+from chat.runs.citations.artifacts import Artifacts
 from chat.runs.delivery.hub import LiveRun
 from chat.runs.endings import COMPLETED, Ending, failed, incomplete
 from chat.runs.engine.autosave import settle_saving
 from chat.runs.engine.model_step import Answer, model_step
 from chat.runs.state import transactions
 from chat.runs.state.transactions import Round
-from chat.runs.state.turn import SameCalls, Started, Turn
+from chat.runs.state.turn import ClaimedRun, SameCalls, Turn
 from chat.tools import dispatch, ledger, registry
 from chat.upstream.errors import UpstreamError
-from tenants.db import run_uncancelled, see_through
+from tenants.db import run_uncancelled, run_with_retry
 
 UPSTREAM_REASONS = {
     "rate_limited": Reason.UPSTREAM_RATE_LIMITED,
@@ -43,7 +43,7 @@ UPSTREAM_REASONS = {
 }
 
 
-async def begin(started: Started, live: LiveRun) -> Turn:
+async def begin(started: ClaimedRun, live: LiveRun) -> Turn:
     """Load a claimed run and tell its readers that it is in progress.
 
     One that was just inserted here is not read again; its first round moves it on.
@@ -54,7 +54,7 @@ async def begin(started: Started, live: LiveRun) -> Turn:
     if started.run is None or upstreams.keeps_conversations(started.run.upstream):
         loaded = await run_uncancelled(transactions.load, started.claim)
     else:
-        loaded = transactions.Loaded.fresh(started.run)
+        loaded = transactions.LoadedRun.fresh(started.run)
     run = loaded.run
     turn = Turn(
         claim=started.claim,
@@ -175,7 +175,7 @@ async def tool_step(turn: Turn, plan: Round, proposed: list[dispatch.ProposedCal
     step, said = turn.new_tool_step(), None
     calls = await run_uncancelled(transactions.record_calls, turn, plan.principal, step, proposed)
     if turn.draft is not None:
-        draft, turn.draft, turn.made = turn.draft, None, Made()
+        draft, turn.draft, turn.made = turn.draft, None, Artifacts()
         turn.publish_settled(draft)
         said = draft.message
     publish_step(turn, calls, "created")
@@ -233,7 +233,7 @@ def loggable(error: UpstreamError) -> dict[str, Any]:
     return found
 
 
-async def conclude(turn: Turn, ending: Ending) -> Started | None:
+async def conclude(turn: Turn, ending: Ending) -> ClaimedRun | None:
     """Store how the run ended, then tell its readers; return the next queued run.
 
     Raises:
@@ -242,7 +242,7 @@ async def conclude(turn: Turn, ending: Ending) -> Started | None:
     await settle_saving(turn)
     turn.record_interrupted_call(ending.status)
     draft = turn.draft
-    following = await see_through(transactions.finish, turn, ending)
+    following = await run_with_retry(transactions.finish, turn, ending)
     if draft is not None:
         turn.publish_settled(draft)
     if turn.open_step is not None:

@@ -8,7 +8,7 @@ from chat.conf import conf
 from chat.errors import UnknownModel
 from chat.models import Assistant
 
-MOST_IN_USE = 200
+MAX_MODELS_IN_USE = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class OfferedModel:
         return self.upstream or str(conf.default_upstream)
 
 
-def offered_models() -> list[OfferedModel]:
+def list_offered_models() -> list[OfferedModel]:
     """Return what the operator offers, then what the company's admins chose besides, by name.
 
     A name at several servers is the installation's own server's, else that of
@@ -32,10 +32,10 @@ def offered_models() -> list[OfferedModel]:
     """
     found: dict[str, str] = {}
     for upstream in ("", *conf.upstreams):
-        for name in _configured(upstream):
+        for name in _list_configured(upstream):
             found.setdefault(name, upstream)
     in_use = Assistant.objects.filter(enabled=True).values_list("model", "upstream").distinct()
-    for name, upstream in in_use.order_by("model", "upstream")[:MOST_IN_USE]:
+    for name, upstream in in_use.order_by("model", "upstream")[:MAX_MODELS_IN_USE]:
         if conf.has_upstream(upstream):
             found.setdefault(name, upstream)
     return [OfferedModel(name=name, upstream=found[name]) for name in sorted(found)]
@@ -47,9 +47,9 @@ def server_of(model: str) -> str:
     Raises:
         UnknownModel: when the company may not use a model of this name.
     """
-    for one in offered_models():
-        if one.name == model:
-            return one.upstream
+    for item in list_offered_models():
+        if item.name == model:
+            return item.upstream
     raise unknown_model(model)
 
 
@@ -58,6 +58,6 @@ def unknown_model(model: str) -> UnknownModel:
     return UnknownModel(f"The requested model '{model[:256]}' does not exist.", param="model")
 
 
-def _configured(upstream: str) -> list[str]:
+def _list_configured(upstream: str) -> list[str]:
     config = conf.upstream(upstream)
     return [name for name in (config["MODEL"], *config.get("MODELS", ())) if name]

@@ -28,7 +28,7 @@ from chat.runs.state.turn import Turn
 from chat.tools import dispatch
 from chat.tools.file_search import OPEN
 from chat.upstream.base import (
-    Finished,
+    AnswerEnd,
     ModelRequest,
     RefusalDelta,
     TextDelta,
@@ -49,7 +49,7 @@ class Answer:
 
     calls: dict[int, dispatch.ProposedCall] = field(default_factory=dict)
     arguments: dict[int, list[str]] = field(default_factory=dict)
-    finished: Finished | None = None
+    finished: AnswerEnd | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -144,7 +144,7 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
                     write_text(turn, text)
                 if exceeds_budget(turn):
                     log.info("answer_cut_by_budget")
-                    answer.finished, is_whole = Finished("length"), False
+                    answer.finished, is_whole = AnswerEnd("length"), False
                     break
         rest = turn.marks.rest()
         if rest:
@@ -182,7 +182,7 @@ def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
             turn.open_draft().refusal.append(event.text)
         elif kind is UsageReported:
             meter.note_report(event)
-        elif kind is Finished:
+        elif kind is AnswerEnd:
             answer.finished = event
     return text
 
@@ -194,7 +194,7 @@ async def with_citations(turn: Turn, text: str) -> str:
     is cut short, neither.
     """
     draft = turn.open_draft()
-    settled = await turn.marks.settled(text, said=draft.text)
+    settled = await turn.marks.release(text, said=draft.text)
     for passage, annotation in settled.citations:
         draft.cited.add(passage, annotation)
     return settled.text

@@ -32,8 +32,8 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
             )
         elif turn.synced_through is not None:
             items = prompt.new_items
-    names = registry.offered_names(run.tools, dropped=prompt.dropped)
-    tools = await _described(registry.specs(run.tools, names), plan)
+    names = registry.list_offered_names(run.tools, dropped=prompt.dropped)
+    tools = await _describe_code_tool(registry.specs(run.tools, names), plan)
     turn.sent = {
         "round": turn.rounds,
         "model": run.model,
@@ -77,13 +77,13 @@ def limit_request(turn: Turn, plan: Round, request: ModelRequest) -> ModelReques
     return replace(request, max_output_tokens=limit.tokens if limit else None)
 
 
-async def _described(tools: tuple[ToolSpec, ...], plan: Round) -> tuple[ToolSpec, ...]:
+async def _describe_code_tool(tools: tuple[ToolSpec, ...], plan: Round) -> tuple[ToolSpec, ...]:
     """Tell where code runs here, and which files it finds."""
     if plan.code_files is None:
         return tools
     text = await code_interpreter.description(plan.code_files)
     return tuple(
-        replace(one, description=text) if one.name == code_files.NAME else one for one in tools
+        replace(tool, description=text) if tool.name == code_files.NAME else tool for tool in tools
     )
 
 

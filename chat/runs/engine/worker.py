@@ -20,20 +20,20 @@ from chat.conf import conf
 from chat.models.reasons import Reason
 from chat.runs.delivery.hub import LiveRun, hub
 from chat.runs.delivery.replication import elsewhere
-from chat.runs.delivery.revocation import Watched, what_is_over
+from chat.runs.delivery.revocation import Connection, find_revoked
 from chat.runs.endings import CANCELLED, EXPIRED, Ending, failed
 from chat.runs.engine import loop
 from chat.runs.engine.model_step import close_cut
 from chat.runs.engine.waiting_runs import waiting_runs
 from chat.runs.state import recovery
 from chat.runs.state.claims import Claim, ClaimLapsed, unbegun_claims
-from chat.runs.state.turn import Started, Turn
+from chat.runs.state.turn import ClaimedRun, Turn
 from chat.tools.code_sessions import code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants import clock
-from tenants.db import Lane, in_db, in_lane, is_lost, see_through, use_lanes_as
+from tenants.db import DatabasePool, in_db, is_lost, run_in_pool, run_with_retry, use_lanes_as
 from tenants.outages import log_outage
-from tenants.scope import scoped_tenant_id
+from tenants.scope import get_scoped_tenant_id
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ HAND_OVER_SECONDS = 5.0
 class RunTask:
     """A run under way here. `stop` says how it is to end; None hands it over."""
 
-    started: Started
+    started: ClaimedRun
     turn: Turn | None = None
     task: asyncio.Task[None] | None = None
     begun: bool = False
@@ -90,7 +90,7 @@ class Worker:
 
     process_id: UUID = field(default_factory=uuid.uuid4)
     runs: dict[str, RunTask] = field(default_factory=dict)
-    watched: set[Watched] = field(default_factory=set)
+    watched: set[Connection] = field(default_factory=set)
     draining: bool = False
     # Not so a process that ends with its last job.
     goes_on: bool = False
@@ -107,7 +107,7 @@ class Worker:
     @property
     def claim_owner(self) -> UUID | None:
         """The id to claim a new run of the tenant in scope with; None while there is no room."""
-        return self.owner_for(scoped_tenant_id())
+        return self.owner_for(get_scoped_tenant_id())
 
     def owner_for(self, tenant_id: UUID | None) -> UUID | None:
         """Return the id to claim a tenant's run with, None while this process takes none."""
@@ -170,7 +170,7 @@ class Worker:
         self._tasks.clear()
         try:
             # In the lane of the heartbeats, so that none comes after it.
-            await in_lane(Lane.WATCH, recovery.leave, self.process_id)
+            await run_in_pool(DatabasePool.WATCH, recovery.deregister, self.process_id)
         except DatabaseError as error:
             # Without a database to tell, the heartbeat lapses by itself.
             if not log_outage(error, work="leave"):
@@ -193,7 +193,7 @@ class Worker:
         if run is not None and run.task is not None:
             await asyncio.wait({run.task})
 
-    def submit(self, started: Started) -> None:
+    def submit(self, started: ClaimedRun) -> None:
         """Execute a run claimed for this process; callable from any thread."""
         if self.event_loop is not None:
             self.event_loop.call_soon_threadsafe(self._begin, started)
@@ -217,7 +217,7 @@ class Worker:
         if self.event_loop is not None:
             self.event_loop.call_soon_threadsafe(hub.notify, tenant_id, thread_id, event, data)
 
-    def _begin(self, started: Started) -> None:
+    def _begin(self, started: ClaimedRun) -> None:
         run = RunTask(started=started)
         self.runs[started.claim.run_id] = run
         unbegun_claims.discard(started.claim)
@@ -273,7 +273,7 @@ class Worker:
         if following is not None:
             self._begin(following)
 
-    async def _execute_live(self, run: RunTask, live: LiveRun) -> Started | None:
+    async def _execute_live(self, run: RunTask, live: LiveRun) -> ClaimedRun | None:
         turn: Turn | None = None
         try:
             run.begin()
@@ -302,7 +302,7 @@ class Worker:
             return None
         run.concluding = True
         if turn is None:
-            ended = await see_through(recovery.end_unloaded, run.started.claim, ending)
+            ended = await run_with_retry(recovery.end_unloaded, run.started.claim, ending)
             if ended is None:
                 return None
             for event, data in ended.told:
@@ -312,7 +312,7 @@ class Worker:
         log.info("run_ended", status=turn.run.status, reason=turn.run.reason, rounds=turn.rounds)
         return following
 
-    async def _end_cancelling(self, run: RunTask, live: LiveRun) -> Started | None:
+    async def _end_cancelling(self, run: RunTask, live: LiveRun) -> ClaimedRun | None:
         """End a run whose write was refused because it is to stop.
 
         Raises:
@@ -321,7 +321,7 @@ class Worker:
         run.concluding = True
         if run.turn is not None:
             run.turn.record_interrupted_call(CANCELLED.status)
-        ended = await see_through(recovery.end_cancelling, run.started.claim, turn=run.turn)
+        ended = await run_with_retry(recovery.end_cancelling, run.started.claim, turn=run.turn)
         if ended is None:
             raise ClaimLapsed(run.started.claim.run_id)
         for event, data in ended.told:
@@ -347,7 +347,7 @@ class Worker:
 
     async def _beat(self) -> None:
         before = timezone.now()
-        beat_at = await in_lane(Lane.WATCH, recovery.beat, self.process_id)
+        beat_at = await run_in_pool(DatabasePool.WATCH, recovery.heartbeat, self.process_id)
         clock.learn(before, beat_at, timezone.now())
         self._beaten = monotonic()
 
@@ -372,9 +372,9 @@ class Worker:
         if self.draining:
             return
         await self._take_up_unattended()
-        found = await in_db(recovery.lapsed_runs)
+        found = await in_db(recovery.list_lapsed_runs)
         while await self._take_over_all(found) and len(found) == recovery.TAKE_OVER_AT_ONCE:
-            found = await in_db(recovery.lapsed_runs)
+            found = await in_db(recovery.list_lapsed_runs)
 
     async def _take_up_unattended(self) -> None:
         """Execute what names this process and is not under way here, at the second look.
@@ -382,7 +382,9 @@ class Worker:
         Its claim was committed and the connection lost with the answer. At the first look its
         task may be about to begin.
         """
-        found = await in_db(recovery.unattended_runs, self.process_id, known=self._known_runs())
+        found = await in_db(
+            recovery.list_unattended_runs, self.process_id, known=self._known_runs()
+        )
         # What was claimed while the query was under way is known by now.
         known = self._known_runs()
         found = {(run_id, tenant_id) for run_id, tenant_id in found if run_id not in known}
@@ -390,7 +392,7 @@ class Worker:
             if run_id in self._known_runs():
                 continue
             log.warning("run_unattended", run_id=run_id)
-            started = await in_db(recovery.take_up, tenant_id, run_id, owner=self.process_id)
+            started = await in_db(recovery.reclaim, tenant_id, run_id, owner=self.process_id)
             if started is not None:
                 self._begin(started)
         self._unattended = found - self._unattended
@@ -459,23 +461,23 @@ class Worker:
         if not self.watched and not self.runs:
             return
         watched = list(self.watched)
-        gone = await in_lane(
-            Lane.WATCH,
-            what_is_over,
+        gone = await run_in_pool(
+            DatabasePool.WATCH,
+            find_revoked,
             memberships={w.membership for w in watched if w.membership},
             keys={w.key for w in watched if w.key},
             sign_ins={w.sign_in for w in watched if w.sign_in},
             runs=set(self.runs),
         )
-        for one in watched:
-            if gone.closes(one):
-                one.close()
+        for item in watched:
+            if gone.closes(item):
+                item.close()
         for run_id in gone.revoked:
             self._end(run_id, ACCESS_ENDED)
         for run_id in gone.cancelled:
             self._end(run_id, CANCELLED)
 
-    def watch(self, watched: Watched) -> Callable[[], None]:
+    def watch(self, watched: Connection) -> Callable[[], None]:
         """Have `watched` closed when its access ends; call the result to stop watching."""
         self.watched.add(watched)
         return lambda: self.watched.discard(watched)

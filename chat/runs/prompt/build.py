@@ -96,12 +96,12 @@ def _within(unit: Unit, room: int, *, cut_last: bool = False) -> Unit:
         if over > 0:
             cut = cut_last and place == places[-1]
             most = estimate_tokens(output) - over if cut else 0
-            items[place] = _shortened(output, most)
+            items[place] = _shorten(output, most)
             over -= estimate_tokens(output) - estimate_tokens(items[place])
     return replace(unit, items=tuple(items))
 
 
-def _shortened(output: FunctionOutput, tokens: int) -> FunctionOutput:
+def _shorten(output: FunctionOutput, tokens: int) -> FunctionOutput:
     """Return an output in about `tokens`; a note in its place where they are too few."""
     least = estimate_tokens(replace(output, output=NO_LONGER_SHOWN + CUT))
     if tokens <= least:

@@ -24,7 +24,7 @@ from chat.upstream.base import (
     Part,
     TextPart,
 )
-from tenants.compiled_queries import Written
+from tenants.compiled_queries import CompiledQuery
 
 CHUNK = 40
 # A picture counts as this many bytes of text.
@@ -88,7 +88,9 @@ class History:
         """Read what the run did before: nothing for one that begins."""
         history = cls(run)
         if run.rounds:
-            said = _placed(run.thread_id).filter(run_ref=run.pk, position__gt=run.through_position)
+            said = _list_placed(run.thread_id).filter(
+                run_ref=run.pk, position__gt=run.through_position
+            )
             history._own = _run_items(said, _calls_of({run.pk}).get(run.pk, []))
         return history
 
@@ -112,7 +114,7 @@ class History:
     @cached_property
     def first_of_user(self) -> Unit | None:
         """The first message that a person wrote."""
-        rows = _placed(self.run.thread_id).filter(role="user")
+        rows = _list_placed(self.run.thread_id).filter(role="user")
         first = rows.order_by("position").first()
         return Unit(first.position or 0, (_input_message(first),)) if first else None
 
@@ -124,16 +126,16 @@ class History:
         self._below = chunk[-1].position if len(chunk) == CHUNK else None
 
 
-def _placed(thread_id: Any) -> QuerySet[Message]:
+def _list_placed(thread_id: Any) -> QuerySet[Message]:
     rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
     return rows.only(*USED)
 
 
-@Written
+@CompiledQuery
 def _chunk(*, thread_id: Any, below: Any) -> QuerySet[Message]:
     """The newest messages of a thread below a place, each with whether its run called tools."""
     called = Exists(ToolCall.objects.filter(run_id=OuterRef("run_ref")))
-    rows: QuerySet[Message] = _placed(thread_id).filter(position__lt=below)
+    rows: QuerySet[Message] = _list_placed(thread_id).filter(position__lt=below)
     return rows.annotate(has_calls=called).order_by("-position")[:CHUNK]
 
 
@@ -209,4 +211,4 @@ def _part(raw: dict[str, Any]) -> Iterator[Part]:
         yield images.build_linked_part(image["url"], image.get("detail", "auto"))
     elif raw["type"] == "image_file":
         image = raw["image_file"]
-        yield images.named(image["file_id"], image.get("detail", "auto"))
+        yield images.build_placeholder(image["file_id"], image.get("detail", "auto"))

@@ -24,7 +24,7 @@ from tenants.db import in_db
 from tenants.scope import tenant_scope
 
 # Of one request, the newest first: what a server takes at once is bounded, and so is memory.
-MOST_BYTES = 20_971_520
+MAX_BYTES = 20_971_520
 _NAMED = "file:"
 GONE = "[A picture that is no longer there.]"
 UNREADABLE = "[A file that is no picture.]"
@@ -57,7 +57,7 @@ def build_linked_part(url: str, detail: str) -> Part:
     return ImagePart(url=url, detail=detail)
 
 
-def named(file_id: str, detail: str) -> ImagePart:
+def build_placeholder(file_id: str, detail: str) -> ImagePart:
     """Return the part of a picture that `with_pictures` is to read."""
     return ImagePart(url=f"{_NAMED}{file_id}", detail=detail)
 
@@ -76,7 +76,7 @@ async def with_pictures(run: Run, items: Sequence[Item]) -> tuple[Item, ...]:
     rows = await in_db(_rows, run, set(wanted))
     fitting = _fitting(wanted, rows)
     shown = await asyncio.to_thread(_read_all, [rows[file_id] for file_id in fitting])
-    return tuple(_shown(item, shown, rows) for item in items)
+    return tuple(_replace_images(item, shown, rows) for item in items)
 
 
 def _without_own(items: Iterable[Item]) -> Iterator[Item]:
@@ -108,7 +108,7 @@ def _rows(run: Run, file_ids: set[str]) -> dict[str, File]:
 
 def _fitting(wanted: Sequence[str], rows: dict[str, File]) -> set[str]:
     fitting: set[str] = set()
-    left = MOST_BYTES
+    left = MAX_BYTES
     for file_id in reversed(wanted):
         if file_id in rows:
             left -= rows[file_id].bytes
@@ -135,7 +135,7 @@ def _data_url(data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _shown(item: Item, shown: dict[str, str], rows: dict[str, File]) -> Item:
+def _replace_images(item: Item, shown: dict[str, str], rows: dict[str, File]) -> Item:
     if not isinstance(item, InputMessage):
         return item
     return replace(item, parts=tuple(_part(part, shown, rows) for part in item.parts))

@@ -84,7 +84,7 @@ class UnbegunClaims:
 unbegun_claims = UnbegunClaims()
 
 
-def fenced_update(claim: Claim, **fields: object) -> None:
+def update_fenced(claim: Claim, **fields: object) -> None:
     """Update the claimed run's row.
 
     Raises:

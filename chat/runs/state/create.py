@@ -13,7 +13,7 @@ from chat.conf import conf
 from chat.errors import TooManyRuns
 from chat.models import Assistant, Run, Thread
 from tenants import clock
-from tenants.compiled_queries import Written
+from tenants.compiled_queries import CompiledQuery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def find_active(thread_id: str, *, member_id: UUID) -> ActiveRun | None:
 NO_RUNS: dict[str, Any] = {"here": None, "members": 0, "tenants": 0}
 
 
-@Written
+@CompiledQuery
 def _active(*, thread_id: Any, member_id: Any) -> QuerySet[Any]:
     """The tenant's active runs, counted; no row where there are none."""
     here = Q(thread_id=thread_id)

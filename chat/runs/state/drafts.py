@@ -14,14 +14,14 @@ import orjson
 from django.db import connection, transaction
 
 from chat.models import RunStep, Thread
-from chat.runs.state.claims import Claim, ClaimLapsed, fenced_update
+from chat.runs.state.claims import Claim, ClaimLapsed, update_fenced
 from chat.runs.state.turn import Draft, Turn
-from tenants.bulk_insert import Insert, insert_together
+from tenants.bulk_insert import Insert, insert_many_tables
 from tenants.scope import tenant_scope
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copy:
+class DraftSnapshot:
     """A growing text as it was at one moment. `state` is the state number to store with it."""
 
     claim: Claim
@@ -30,20 +30,20 @@ class Copy:
     content: str
 
     @classmethod
-    def of(cls, turn: Turn) -> Copy:
+    def of(cls, turn: Turn) -> DraftSnapshot:
         """Take a copy of the turn's draft; what comes later is the next copy's."""
         assert turn.draft is not None
         content = orjson.dumps(turn.draft.take_copy()).decode()
         return cls(claim=turn.claim, draft=turn.draft, state=turn.state_to_store, content=content)
 
 
-def insert_copy(copies: Sequence[Copy]) -> set[str]:
+def insert_copy(copies: Sequence[DraftSnapshot]) -> set[str]:
     """Store the first copy of a text, with its step; return the runs that are still claimed."""
     [copy] = copies
     with _not_waiting(copy.claim.tenant_id):
         take_place(copy.draft)
         try:
-            fenced_update(copy.claim, state=copy.state)
+            update_fenced(copy.claim, state=copy.state)
         except ClaimLapsed:
             transaction.set_rollback(True)
             return set()
@@ -74,7 +74,7 @@ SELECT run_id FROM claimed
 NOT_WAITING = "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '100ms'"
 
 
-def update_copies(copies: Sequence[Copy]) -> set[str]:
+def update_copies(copies: Sequence[DraftSnapshot]) -> set[str]:
     """Store what grew of one tenant's texts; return the runs that are still claimed.
 
     Whoever takes a run over closes its message, so none is written after that.
@@ -106,7 +106,7 @@ STEP_CHANGES = ("status", "ended_at", "prompt_tokens", "completion_tokens", "sen
 
 def store_draft(draft: Draft) -> None:
     """Insert or update the draft's message and step; its thread has given it the place."""
-    insert_together(inserts_of(draft))
+    insert_many_tables(inserts_of(draft))
 
 
 def inserts_of(draft: Draft) -> list[Insert]:

@@ -6,12 +6,12 @@ from typing import Any
 
 from chat.models import Message, Run, RunStatus, RunStep, StepStatus, UsageOutcome
 from chat.runs.billing import prices
-from chat.runs.billing.metering import Spent, estimate_overhead, estimate_text
+from chat.runs.billing.metering import ModelCallUsage, estimate_overhead, estimate_text
 from chat.runs.prompt.build import build_prompt
 from chat.runs.prompt.history import History
 from chat.tools import registry
 from chat.upstream.base import UsageReported
-from tenants.bulk_insert import Insert, insert_together
+from tenants.bulk_insert import Insert, insert_many_tables
 
 OUTCOMES = {
     RunStatus.CANCELLED: UsageOutcome.CANCELLED,
@@ -32,13 +32,13 @@ def meter_lost_call(run: Run, *, ended: RunStatus | None = None) -> dict[str, An
     step = _open_step(run, "message_creation")
     usage = UsageReported(_prompt_tokens(run, step), _text_tokens(run))
     outcome = UsageOutcome.TAKEN_OVER if ended is None else OUTCOMES.get(ended)
-    spent = Spent(
+    spent = ModelCallUsage(
         model=run.model,
         usage=usage,
         outcome=outcome or UsageOutcome.TAKEN_OVER,
         estimated=True,
     )
-    insert_together([Insert(rows=prices.usage_rows(run, [spent]))])
+    insert_many_tables([Insert(rows=prices.usage_rows(run, [spent]))])
     if step is not None:
         step.prompt_tokens, step.completion_tokens = usage.input_tokens, usage.output_tokens
         step.save(update_fields=["prompt_tokens", "completion_tokens"])
@@ -73,7 +73,7 @@ def _prompt_tokens(run: Run, step: RunStep | None) -> int:
     else:
         prompt = build_prompt(History.of(run))
         messages = prompt.tokens
-        names = registry.offered_names(run.tools, dropped=prompt.dropped)
+        names = registry.list_offered_names(run.tools, dropped=prompt.dropped)
     specs = registry.specs(run.tools, names)
     return int(messages) + estimate_overhead(run.instructions, specs)
 

@@ -14,12 +14,12 @@ from chat.models import Assistant, Message, Run, Thread
 from chat.runs.state.claims import Claim, unbegun_claims
 from chat.runs.state.create import insert_run
 from chat.runs.state.thread_end import append
-from chat.runs.state.turn import Announcement, Started
+from chat.runs.state.turn import ClaimedRun, Event
 from chat.runs.state.wake import wake
 from tenants import clock
 
 
-def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
+def start_next_queued(thread_id: str, *, owner: UUID | None) -> ClaimedRun | None:
     """Start what has waited longest for a locked thread: a message that wants an answer, or a run.
 
     One after the other, in their order. Where no assistant is left the run ends
@@ -47,7 +47,7 @@ def start_next_queued(thread_id: str, *, owner: UUID | None) -> Started | None:
     return _begin_turn(thread, run, owner=owner) if run is not None else None
 
 
-def _answer_message(thread: Thread, message: Message, *, owner: UUID | None) -> Started | None:
+def _answer_message(thread: Thread, message: Message, *, owner: UUID | None) -> ClaimedRun | None:
     assistant = (
         Assistant.objects.filter(pk=message.assistant_id, enabled=True).first()
         or Assistant.objects.offered().first()
@@ -68,10 +68,10 @@ def _answer_message(thread: Thread, message: Message, *, owner: UUID | None) -> 
         key_id=message.sender_key,
         owner=owner,
     )
-    return started(run, message=message)
+    return build_started(run, message=message)
 
 
-def _begin_turn(thread: Thread, run: Run, *, owner: UUID | None) -> Started | None:
+def _begin_turn(thread: Thread, run: Run, *, owner: UUID | None) -> ClaimedRun | None:
     """Let a run that waited begin: what it brings comes to the thread's end, its time begins."""
     append(thread, run.additional_messages, sender=run.member_id, sender_key=run.key_id)
     run.waiting, run.additional_messages = False, []
@@ -88,10 +88,12 @@ def _begin_turn(thread: Thread, run: Run, *, owner: UUID | None) -> Started | No
             "expires_at",
         ]
     )
-    return started(run)
+    return build_started(run)
 
 
-def started(run: Run, *, message: Message | None = None, resumed: bool = False) -> Started | None:
+def build_started(
+    run: Run, *, message: Message | None = None, resumed: bool = False
+) -> ClaimedRun | None:
     """Return a claimed run with what its readers are told first.
 
     An unclaimed one is left to any process, in the caller's transaction: None.
@@ -101,14 +103,14 @@ def started(run: Run, *, message: Message | None = None, resumed: bool = False) 
         return None
     claim = Claim.of(run)
     unbegun_claims.note(claim)
-    announce: list[Announcement] = []
+    announce: list[Event] = []
     if message is not None:
         announce.append(("thread.message.created", wire.message_object(message)))
     rendered = wire.run_object(run)
     if not resumed:
         announce.append(("thread.run.created", rendered))
     announce.append(("thread.run.queued", rendered))
-    return Started(
+    return ClaimedRun(
         claim=claim,
         thread_id=run.thread_id,
         state=run.state,

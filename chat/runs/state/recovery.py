@@ -31,11 +31,11 @@ from chat.runs.state import queue, snapshots, transactions
 from chat.runs.state.claims import Claim, unbegun_claims
 from chat.runs.state.lifecycle import advance
 from chat.runs.state.lost_calls import meter_lost_call
-from chat.runs.state.turn import Announcement, Started, Turn
+from chat.runs.state.turn import ClaimedRun, Event, Turn
 from chat.runs.state.wake import wake
 from chat.tools import registry
 from tenants import clock
-from tenants.bulk_insert import insert_together
+from tenants.bulk_insert import insert_many_tables
 from tenants.db import call_door
 from tenants.scope import tenant_scope
 
@@ -52,7 +52,7 @@ ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at RETURNING beat_at
 """
 
 
-def beat(process_id: UUID) -> datetime:
+def heartbeat(process_id: UUID) -> datetime:
     """Write this process's heartbeat and return its time; forget processes that are long dead.
 
     The time is the database's, as in every comparison with it: a host whose clock is wrong
@@ -65,7 +65,7 @@ def beat(process_id: UUID) -> datetime:
     return beat_at
 
 
-def leave(process_id: UUID) -> None:
+def deregister(process_id: UUID) -> None:
     """Remove this process: what it still owned is lapsed from now on."""
     Process.objects.filter(id=process_id).delete()
 
@@ -90,12 +90,12 @@ def release(claim: Claim, *, failed: bool, turn: Turn | None = None) -> None:
         totals = transactions.totals_of(turn) if turn is not None and turn.spent else {}
         if rows.update(owner=None, takeovers=F("takeovers") + int(failed), **totals):
             if turn is not None:
-                insert_together([transactions.usage_insert(turn)])
+                insert_many_tables([transactions.usage_insert(turn)])
             wake(claim.tenant_id, claim.run_id)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class TakeoverResult:
     """What became of a lapsed run: claimed (`started`), or ended, with the next one started.
 
     `ended` is what its readers are told then. A `suspect` died with more
@@ -104,12 +104,12 @@ class Taken:
 
     tenant_id: UUID
     thread_id: str
-    started: Started | None
-    ended: tuple[Announcement, ...] = ()
+    started: ClaimedRun | None
+    ended: tuple[Event, ...] = ()
     suspect: bool = False
 
 
-def lapsed_runs() -> list[tuple[str, UUID]]:
+def list_lapsed_runs() -> list[tuple[str, UUID]]:
     """Return id and tenant of runs that nobody seems to execute, those due first."""
     return [
         (run_id, tenant_id)
@@ -117,14 +117,14 @@ def lapsed_runs() -> list[tuple[str, UUID]]:
     ]
 
 
-def unattended_runs(process_id: UUID, *, known: Collection[str]) -> set[tuple[str, UUID]]:
+def list_unattended_runs(process_id: UUID, *, known: Collection[str]) -> set[tuple[str, UUID]]:
     """Return id and tenant of runs that name this process and are not among `known`."""
     return set(call_door("owned_runs", process_id, list(known)))
 
 
 def take_over(
     tenant_id: UUID, run_id: str, *, owner: UUID | None, suspects: bool = True
-) -> Taken | None:
+) -> TakeoverResult | None:
     """Claim one lapsed run for the process `owner`, or end it where it has no future.
 
     None when it is not lapsed any more, or when it could go on but `owner` is
@@ -132,13 +132,13 @@ def take_over(
     with a suspect unless `suspects`.
     """
     with tenant_scope(tenant_id), transaction.atomic():
-        run = _locked(run_id)
+        run = _lock_run(run_id)
         if run is None or not _is_lapsed(run):
             return None
         ending = _ending_of_lapsed(run)
         if ending is not None:
             following = end_row(run, ending, owner=owner, is_lost=True)
-            return Taken(
+            return TakeoverResult(
                 tenant_id=tenant_id,
                 thread_id=run.thread_id,
                 started=following,
@@ -148,13 +148,15 @@ def take_over(
         if owner is None or (suspect and not suspects):
             return None
         started = _claim_anew(run, owner) if run.token else _claim_first(run, owner)
-        return Taken(tenant_id=tenant_id, thread_id=run.thread_id, started=started, suspect=suspect)
+        return TakeoverResult(
+            tenant_id=tenant_id, thread_id=run.thread_id, started=started, suspect=suspect
+        )
 
 
-def take_up(tenant_id: UUID, run_id: str, *, owner: UUID) -> Started | None:
+def reclaim(tenant_id: UUID, run_id: str, *, owner: UUID) -> ClaimedRun | None:
     """Claim a run anew that names this process and that it does not execute; None when it ended."""
     with tenant_scope(tenant_id), transaction.atomic():
-        run = _locked(run_id)
+        run = _lock_run(run_id)
         if run is None or run.owner != owner:
             return None
         if run.started_at is None:
@@ -163,17 +165,17 @@ def take_up(tenant_id: UUID, run_id: str, *, owner: UUID) -> Started | None:
         return _claim_anew(run, owner)
 
 
-def _claim_first(run: Run, owner: UUID) -> Started | None:
+def _claim_first(run: Run, owner: UUID) -> ClaimedRun | None:
     """Claim a run that no process began: its readers have been told nothing of it."""
     run.owner, run.token = owner, run.token + 1
     run.save(update_fields=["owner", "token"])
     asked = Message.objects.select_related("assistant").filter(
         thread_id=run.thread_id, position=run.through_position, role="user"
     )
-    return queue.started(run, message=asked.first())
+    return queue.build_started(run, message=asked.first())
 
 
-def _claim_anew(run: Run, owner: UUID) -> Started:
+def _claim_anew(run: Run, owner: UUID) -> ClaimedRun:
     totals = meter_lost_call(run)
     _close_interrupted_step(run)
     if run.owner is not None:
@@ -186,7 +188,7 @@ def _claim_anew(run: Run, owner: UUID) -> Started:
     log.warning("run_taken_over", run_id=run.pk, takeovers=run.takeovers)
     claim = Claim.of(run)
     unbegun_claims.note(claim)
-    return Started(
+    return ClaimedRun(
         claim=claim,
         thread_id=run.thread_id,
         state=run.state,
@@ -195,7 +197,7 @@ def _claim_anew(run: Run, owner: UUID) -> Started:
     )
 
 
-def _locked(run_id: str) -> Run | None:
+def _lock_run(run_id: str) -> Run | None:
     """Lock thread, then run: the order everybody locks in."""
     thread_id = Run.objects.filter(pk=run_id).values_list("thread_id", flat=True).first()
     if thread_id is None:
@@ -224,7 +226,7 @@ def _is_lapsed(run: Run) -> bool:
 
 def _ending_of_lapsed(run: Run) -> Ending | None:
     if run.status == RunStatus.CANCELLING or run.thread.deleted_at is not None:
-        return stopped(run)
+        return build_stop_ending(run)
     if run.expires_at < clock.now():
         waiting = ToolCall.objects.filter(run=run, status=CallStatus.WAITING)
         waited = run.status == RunStatus.REQUIRES_ACTION and waiting.exists()
@@ -240,7 +242,7 @@ def is_overdue(expires_at: datetime) -> bool:
     return expires_at < clock.now() - timedelta(seconds=conf.lapse_seconds)
 
 
-def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, Started | None]:
+def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, ClaimedRun | None]:
     """End a run by its deadline, in the caller's scope, transaction and lock of the thread."""
     run: Run = Run.objects.select_related("thread", "assistant").get(pk=run_id)
     ending = _ending_of_lapsed(run)
@@ -259,7 +261,7 @@ def _close_interrupted_step(run: Run) -> None:
     )
 
 
-def _list_ends(run: Run) -> tuple[Announcement, ...]:
+def _list_ends(run: Run) -> tuple[Event, ...]:
     """Return the ends of the run's messages and steps by its rows.
 
     Its process may have stored one and died before it told anybody.
@@ -278,7 +280,7 @@ def end_row(
     owner: UUID | None,
     turn: Turn | None = None,
     is_lost: bool = False,
-) -> Started | None:
+) -> ClaimedRun | None:
     """End a run that no task executes, and start the next queued message.
 
     What the `turn` of its last task used is recorded; where its process is lost,
@@ -295,7 +297,7 @@ def end_row(
     if not advance(run.pk, status, **fields):
         return None
     if turn is not None:
-        insert_together([transactions.usage_insert(turn)])
+        insert_many_tables([transactions.usage_insert(turn)])
     if is_lost and (totals := meter_lost_call(run, ended=status)):
         Run.objects.filter(pk=run.pk).update(**totals)
     for name, value in totals.items():
@@ -307,7 +309,7 @@ def end_row(
     return queue.start_next_queued(run.thread_id, owner=owner)
 
 
-def list_end_announcements(run: Run) -> tuple[Announcement, ...]:
+def list_end_announcements(run: Run) -> tuple[Event, ...]:
     """Return what readers are told of a run that `end_row` ended, in the same transaction.
 
     First the steps of tool calls that were closed with it. The end of a message whose process
@@ -316,7 +318,7 @@ def list_end_announcements(run: Run) -> tuple[Announcement, ...]:
     assert run.ended_at is not None
     steps = RunStep.objects.filter(run=run, type="tool_calls", ended_at=run.ended_at)
     labels = registry.labels()
-    told: list[Announcement] = []
+    told: list[Event] = []
     for step in steps.order_by("index"):
         calls = list(ToolCall.objects.filter(step=step).order_by("index"))
         rendered = wire.step_object(step, run=run, calls=calls, labels=labels)
@@ -325,36 +327,36 @@ def list_end_announcements(run: Run) -> tuple[Announcement, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class EndedRun:
     """A run that was ended by its row: what readers are told, and the next queued run."""
 
-    told: tuple[Announcement, ...]
-    following: Started | None
+    told: tuple[Event, ...]
+    following: ClaimedRun | None
 
 
-def stopped(run: Run) -> Ending:
+def build_stop_ending(run: Run) -> Ending:
     """Return how a run ends that was asked to stop: with the reason it was given then."""
     return replace(CANCELLED, reason=Reason(run.reason)) if run.reason else CANCELLED
 
 
-def end_cancelling(claim: Claim, *, turn: Turn | None = None) -> Ended | None:
+def end_cancelling(claim: Claim, *, turn: Turn | None = None) -> EndedRun | None:
     """End a claimed run that was asked to stop between two writes of its process, its `turn`."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
-        run = _locked(claim.run_id)
+        run = _lock_run(claim.run_id)
         if run is None or (run.owner, run.token) != (claim.owner, claim.token):
             return None
         if run.status != RunStatus.CANCELLING:
             return None
-        following = end_row(run, stopped(run), owner=claim.owner, turn=turn)
-        return Ended(told=list_end_announcements(run), following=following)
+        following = end_row(run, build_stop_ending(run), owner=claim.owner, turn=turn)
+        return EndedRun(told=list_end_announcements(run), following=following)
 
 
-def end_unloaded(claim: Claim, ending: Ending) -> Ended | None:
+def end_unloaded(claim: Claim, ending: Ending) -> EndedRun | None:
     """End a claimed run whose execution never got as far as loading it."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
-        run = _locked(claim.run_id)
+        run = _lock_run(claim.run_id)
         if run is None or (run.owner, run.token) != (claim.owner, claim.token):
             return None
-        asked = stopped(run) if ending.status == RunStatus.CANCELLED else ending
+        asked = build_stop_ending(run) if ending.status == RunStatus.CANCELLED else ending
         following = end_row(run, asked, owner=claim.owner)
-        return Ended(told=list_end_announcements(run), following=following)
+        return EndedRun(told=list_end_announcements(run), following=following)

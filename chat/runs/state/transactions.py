@@ -34,23 +34,23 @@ from chat.runs.citations.markers import file_paths
 from chat.runs.endings import CANCELLED, Ending, OutputLimit, failed, incomplete
 from chat.runs.prompt.build import Prompt, build_prompt
 from chat.runs.prompt.history import History
-from chat.runs.state.claims import Claim, ClaimLapsed, fenced_update
+from chat.runs.state.claims import Claim, ClaimLapsed, update_fenced
 from chat.runs.state.drafts import draft_is_stored, inserts_of, take_place
 from chat.runs.state.lifecycle import advance
 from chat.runs.state.queue import start_next_queued
-from chat.runs.state.turn import Draft, Started, Turn
+from chat.runs.state.turn import ClaimedRun, Draft, Turn
 from chat.tools import code_interpreter, dispatch
 from chat.tools.code_files import Input
 from tenants import clock
 from tenants.authentication import Principal, principal_for_run
-from tenants.bulk_insert import Insert, insert_together
+from tenants.bulk_insert import Insert, insert_many_tables
 from tenants.scope import tenant_scope
 
 TOTALS = ("prompt_tokens", "completion_tokens", "cached_tokens", "usage_estimated")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded:
+class LoadedRun:
     """A claimed run, ready for its first round here."""
 
     run: Run
@@ -63,7 +63,7 @@ class Loaded:
     mapping: ThreadMapping | None
 
     @classmethod
-    def fresh(cls, run: Run) -> Loaded:
+    def fresh(cls, run: Run) -> LoadedRun:
         """Return a run that was just inserted: nothing of it is stored but its row."""
         position = run.through_position + 1
         return cls(
@@ -91,7 +91,7 @@ class Round:
     code_files: list[Input] | None = None
 
 
-def load(claim: Claim) -> Loaded:
+def load(claim: Claim) -> LoadedRun:
     """Read a claimed run and move it from queued to in progress."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
         run = (
@@ -108,7 +108,7 @@ def load(claim: Claim) -> Loaded:
         steps = [] if fresh else list(RunStep.objects.filter(run=run).order_by("index"))
         calls = [] if fresh else list(ToolCall.objects.filter(run=run).order_by("round", "index"))
         still_open = [step for step in steps if step.status == StepStatus.IN_PROGRESS]
-        return Loaded(
+        return LoadedRun(
             run=run,
             position=run.thread.last_position + 1,
             index=len(steps),
@@ -181,7 +181,7 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
     if not conf.has_upstream(run.upstream):
         return failed(Reason.UPSTREAM_REMOVED)
     if turn.open_step is not None and turn.open_step.status == StepStatus.IN_PROGRESS:
-        fenced_update(claim, rounds=turn.rounds)
+        update_fenced(claim, rounds=turn.rounds)
         turn.open_step.status = StepStatus.COMPLETED
         turn.open_step.ended_at = clock.now()
         turn.open_step.save(update_fields=["status", "ended_at"])
@@ -234,7 +234,7 @@ def record_calls(
             calls, totals = _record_calls(turn, principal, step, proposed)
     except IntegrityError:
         # Committed before, and the connection lost with the answer.
-        calls, totals = _recorded(turn, step)
+        calls, totals = _load_recorded_calls(turn, step)
     note_spent(turn, totals)
     turn.open_step = step
     return calls
@@ -247,7 +247,7 @@ def _record_calls(
         take_place(turn.draft)
     totals = totals_of(turn)
     changes = {"rounds": turn.rounds, "state": turn.state_to_store, "retry_at": None, **totals}
-    fenced_update(turn.claim, **changes)
+    update_fenced(turn.claim, **changes)
     beside = [usage_insert(turn), Insert(rows=[step])]
     if turn.draft is not None:
         _link_files(turn.draft)
@@ -268,7 +268,7 @@ def _link_files(draft: Draft) -> None:
     draft.links = file_paths(draft.text, files, thread_id=thread)
 
 
-def _recorded(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dict[str, Any]]:
+def _load_recorded_calls(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dict[str, Any]]:
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
         calls = list(ToolCall.objects.filter(step=step).order_by("index"))
         totals = Run.objects.values(*TOTALS).get(pk=turn.run.pk)
@@ -284,12 +284,12 @@ def supersede_draft(turn: Turn, draft: Draft) -> None:
         totals = totals_of(turn)
         take_place(draft)
         if draft_is_stored(draft):
-            fenced_update(turn.claim, state=turn.state_to_store)
+            update_fenced(turn.claim, state=turn.state_to_store)
             totals = Run.objects.values(*TOTALS).get(pk=turn.run.pk)
         else:
             turn.count_tokens(draft.step)
-            fenced_update(turn.claim, state=turn.state_to_store, **totals)
-            insert_together([usage_insert(turn), *inserts_of(draft)])
+            update_fenced(turn.claim, state=turn.state_to_store, **totals)
+            insert_many_tables([usage_insert(turn), *inserts_of(draft)])
     note_spent(turn, totals)
 
 
@@ -299,15 +299,15 @@ def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
     try:
         with tenant_scope(turn.claim.tenant_id), transaction.atomic():
             totals = _move(turn, RunStatus.REQUIRES_ACTION, owner=None, expires_at=deadline)
-            insert_together([usage_insert(turn)])
+            insert_many_tables([usage_insert(turn)])
     except ClaimLapsed:
-        totals = _written_before(turn, RunStatus.REQUIRES_ACTION, owner=None)
+        totals = _read_written_totals(turn, RunStatus.REQUIRES_ACTION, owner=None)
         del totals["reason"]
     note_spent(turn, totals)
     turn.run.status, turn.run.expires_at = RunStatus.REQUIRES_ACTION, deadline
 
 
-def finish(turn: Turn, ending: Ending) -> Started | None:
+def finish(turn: Turn, ending: Ending) -> ClaimedRun | None:
     """Write message, steps, usage and final status, and start the next queued message.
 
     One transaction; returns the next run, claimed for this process, if any.
@@ -317,7 +317,7 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
         with tenant_scope(turn.claim.tenant_id), transaction.atomic():
             reason, totals, following = _finish(turn, ending, now)
     except ClaimLapsed:
-        totals = _written_before(turn, ending.status, owner=turn.claim.owner)
+        totals = _read_written_totals(turn, ending.status, owner=turn.claim.owner)
         # The next run, if any, is found by the look for what nobody executes.
         reason, following = totals.pop("reason"), None
     note_spent(turn, totals)
@@ -327,7 +327,7 @@ def finish(turn: Turn, ending: Ending) -> Started | None:
 
 def _finish(
     turn: Turn, ending: Ending, now: datetime
-) -> tuple[str, dict[str, Any], Started | None]:
+) -> tuple[str, dict[str, Any], ClaimedRun | None]:
     run = turn.run
     # The thread first: everybody locks in this order.
     position = _lock_thread(turn)
@@ -339,7 +339,7 @@ def _finish(
         _link_files(turn.draft)
         turn.draft.settle(now, message_reason=ending.message_reason, step_status=ending.step_status)
         inserts += inserts_of(turn.draft)
-    insert_together(inserts)
+    insert_many_tables(inserts)
     if turn.open_step is not None:
         close_steps(run.pk, ending, now)
     _sync_mapping(turn, ending, position)
@@ -359,7 +359,7 @@ def _move(turn: Turn, status: RunStatus, **fields: Any) -> dict[str, Any]:
     return totals
 
 
-def _written_before(turn: Turn, status: RunStatus, *, owner: UUID | None) -> dict[str, Any]:
+def _read_written_totals(turn: Turn, status: RunStatus, *, owner: UUID | None) -> dict[str, Any]:
     """Return totals and reason of a run that has the status already.
 
     Nobody else gives it one under this claim: it was committed before, and the

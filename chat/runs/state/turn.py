@@ -21,9 +21,9 @@ from chat.models import (
     ToolCall,
     UsageOutcome,
 )
-from chat.runs.billing.metering import CallMeter, Spent
-from chat.runs.citations.artifacts import Made
-from chat.runs.citations.markers import Annotation, Cited, Marks
+from chat.runs.billing.metering import CallMeter, ModelCallUsage
+from chat.runs.citations.artifacts import Artifacts
+from chat.runs.citations.markers import Annotation, Marks, MessageCitations
 from chat.runs.endings import OutputLimit
 from chat.runs.prompt.history import History
 from chat.runs.state.claims import Claim
@@ -33,7 +33,7 @@ from tenants import clock
 if TYPE_CHECKING:
     from chat.runs.delivery.hub import LiveRun
 
-Announcement = tuple[str, dict[str, Any]]
+Event = tuple[str, dict[str, Any]]
 # Name and hash of the arguments of a call, and in how many rounds in a row it was made.
 SameCalls = Counter[tuple[str, str]]
 
@@ -43,7 +43,7 @@ STATE_MARGIN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Started:
+class ClaimedRun:
     """A claimed run on its way to the loop, with what its readers are told first.
 
     `run` is the row as it was just inserted, None where it has to be read.
@@ -53,7 +53,7 @@ class Started:
     thread_id: str
     state: int
     seconds_left: float
-    announce: tuple[Announcement, ...] = ()
+    announce: tuple[Event, ...] = ()
     run: Run | None = None
 
 
@@ -67,10 +67,10 @@ class Draft:
 
     message: Message
     step: RunStep
-    made: Made = field(default_factory=Made)
+    made: Artifacts = field(default_factory=Artifacts)
     pieces: list[str] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
-    cited: Cited = field(default_factory=Cited)
+    cited: MessageCitations = field(default_factory=MessageCitations)
     links: list[Annotation] = field(default_factory=list)
     stored: bool = False
     grown: bool = False
@@ -78,7 +78,7 @@ class Draft:
 
     @classmethod
     def begin(
-        cls, run: Run, assistant: Assistant | None, *, position: int, index: int, made: Made
+        cls, run: Run, assistant: Assistant | None, *, position: int, index: int, made: Artifacts
     ) -> Draft:
         """Return a draft at that place of the thread and of the run, with what code `made`."""
         now = clock.now()
@@ -130,7 +130,7 @@ class Draft:
     def settle(self, now: datetime, *, message_reason: str, step_status: StepStatus) -> None:
         """Close message and step; an empty reason means complete."""
         self.fill()
-        self.message.attachments = self.made.unlinked(self.links)
+        self.message.attachments = self.made.list_unlinked(self.links)
         self.message.incomplete_reason = message_reason
         if message_reason:
             self.message.status = MessageStatus.INCOMPLETE
@@ -167,7 +167,7 @@ class Turn:
     next_index: int
     draft: Draft | None = None
     open_step: RunStep | None = None
-    spent: list[Spent] = field(default_factory=list)
+    spent: list[ModelCallUsage] = field(default_factory=list)
     rounds: int = 0
     calls_made: int = 0
     same_calls: SameCalls = field(default_factory=Counter)
@@ -187,7 +187,7 @@ class Turn:
     # Read for the first round here.
     history: History | None = None
     # What code made since the last whole message.
-    made: Made = field(default_factory=Made)
+    made: Artifacts = field(default_factory=Artifacts)
     # The partial copy under way, and whether one found that another process took over.
     saving: asyncio.Task[None] | None = None
     lapsed: bool = False
@@ -248,7 +248,7 @@ class Turn:
             expired = status == RunStatus.EXPIRED
             self.record_call(UsageOutcome.EXPIRED if expired else UsageOutcome.CANCELLED)
 
-    def record_failed_attempt(self, spent: Spent) -> None:
+    def record_failed_attempt(self, spent: ModelCallUsage) -> None:
         """Note what a failed attempt of a model call used: no call is under way any more."""
         self.meter = None
         self.spent.append(spent)

@@ -94,7 +94,7 @@ class _Session:
                 met.add("images")
             else:
                 self._channel.send("image", picture)
-        for name, data in self._folder.changed():
+        for name, data in self._folder.iter_changes():
             self._channel.send("file", data, name=name)
         for name, why in self._folder.skipped:
             met.add("files")

@@ -33,19 +33,19 @@ class Folder:
             path.unlink(missing_ok=True)
             with path.open("xb") as file:
                 file.write(data)
-            self._seen[name] = _seen(path.lstat())
+            self._seen[name] = _stat_key(path.lstat())
         except OSError as error:
             return f"The file cannot be put: {error.strerror}."
         return None
 
-    def changed(self) -> Iterator[tuple[str, bytes]]:
+    def iter_changes(self) -> Iterator[tuple[str, bytes]]:
         """Yield what is new or different, within the limits; the rest is in `skipped`."""
         self.skipped = []
         given, size = 0, 0
         for name, status in sorted(self._plain().items()):
-            if self._seen.get(name) == _seen(status):
+            if self._seen.get(name) == _stat_key(status):
                 continue
-            self._seen[name] = _seen(status)
+            self._seen[name] = _stat_key(status)
             size += status.st_size
             if status.st_size > self._limits["file"]:
                 self._skip(name, "too large")
@@ -84,5 +84,5 @@ class Folder:
             self.skipped.append((name, why))
 
 
-def _seen(status: os.stat_result) -> Seen:
+def _stat_key(status: os.stat_result) -> Seen:
     return status.st_ino, status.st_mtime_ns, status.st_size

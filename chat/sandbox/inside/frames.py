@@ -11,7 +11,7 @@ import struct
 from typing import Any, BinaryIO
 
 LENGTHS = struct.Struct(">II")
-LONGEST_HEAD = 1024 * 1024
+MAX_HEAD_LENGTH = 1024 * 1024
 
 Head = dict[str, Any]
 
@@ -34,7 +34,7 @@ def pack_head(head: Head, *, size: int) -> bytes:
 def parse_lengths(data: bytes, *, most: int) -> tuple[int, int]:
     """Return the lengths of head and body. Raises FrameError above the bounds."""
     head, body = LENGTHS.unpack(data)
-    if head > LONGEST_HEAD or body > most:
+    if head > MAX_HEAD_LENGTH or body > most:
         raise FrameError(f"A frame of {head} and {body} bytes.")
     return head, body
 

@@ -18,7 +18,7 @@ from chat.sandbox.inside.caught import caught
 from chat.sandbox.inside.channel import Log
 
 DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-LONGEST_ERROR = 16 * 1024
+MAX_ERROR_LENGTH = 16 * 1024
 # What a run that took all its time has left for its pictures.
 DRAWING_SECONDS = 4
 
@@ -116,6 +116,6 @@ def _tell(error: BaseException, name: str) -> tuple[str, str]:
         trace = trace.tb_next
     lines = traceback.format_exception(type(error), error, trace)
     text = "".join(lines)
-    if len(text) > LONGEST_ERROR:
-        text = f"{text[: LONGEST_ERROR // 2]}\n...\n{text[-LONGEST_ERROR // 2 :]}"
+    if len(text) > MAX_ERROR_LENGTH:
+        text = f"{text[: MAX_ERROR_LENGTH // 2]}\n...\n{text[-MAX_ERROR_LENGTH // 2 :]}"
     return ended, text

@@ -40,13 +40,13 @@ def hide_files(*, readable: Iterable[Path], writable: Iterable[Path]) -> bool:
     scoped = ABSTRACT_SOCKETS_AND_SIGNALS if known >= SCOPED_SINCE else 0
     # An older kernel takes the longer form too, when what it does not know is zero.
     attributes = struct.pack("=QQQ", handled, net, scoped)
-    rules = _checked(_call(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
+    rules = _check_result(_call(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
     try:
         for path in readable:
             _allow(rules, path, EXECUTE | READ_FILE | READ_DIR)
         for path in writable:
             _allow(rules, path, READ_FILE | WRITE_FILE)
-        _checked(_call(RESTRICT_SELF, rules, 0))
+        _check_result(_call(RESTRICT_SELF, rules, 0))
     finally:
         os.close(rules)
     return True
@@ -59,7 +59,7 @@ def _allow(rules: int, path: Path, rights: int) -> None:
         return
     try:
         rights = rights if path.is_dir() else rights & ~READ_DIR
-        _checked(_call(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", rights, number), 0))
+        _check_result(_call(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", rights, number), 0))
     finally:
         os.close(number)
 
@@ -69,7 +69,7 @@ def _call(number: int, *arguments: object) -> int:
     return int(libc.syscall(ctypes.c_long(number), *arguments))
 
 
-def _checked(result: int) -> int:
+def _check_result(result: int) -> int:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"landlock: {os.strerror(number)}")

@@ -40,7 +40,7 @@ READABLE = [
     *(Path("/usr/share/zoneinfo"), Path("/etc/ld.so.cache")),
 ]
 CALLS = 1_000_000  # from the code to this process; each is cheap, and the run's time bounds them
-LONGEST_ERROR = 16 * 1024
+MAX_ERROR_LENGTH = 16 * 1024
 ANEW = "The variables are as they were before this code."
 
 
@@ -177,7 +177,7 @@ class _Session:
 
     def _tell(self, problem: MontyError | MemoryError) -> tuple[str, str]:
         if isinstance(problem, MontyRuntimeError | MontySyntaxError):
-            text = problem.display()[-LONGEST_ERROR:]
+            text = problem.display()[-MAX_ERROR_LENGTH:]
             reason = problem.display("type-msg")
         else:
             text = reason = f"{type(problem).__name__}: {problem}"

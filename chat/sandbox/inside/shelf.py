@@ -54,7 +54,7 @@ class Shelf(AbstractOS):
             raise OSError(str(error)) from error
         return path.name
 
-    def _held(self, path: Path) -> bytearray:
+    def _get_content(self, path: Path) -> bytearray:
         name = self._name(path)
         if name not in self.files:
             raise FileNotFoundError(f"[Errno 2] No such file or directory: '{name}'")
@@ -81,18 +81,18 @@ class Shelf(AbstractOS):
         handle = MontyFileHandle(str(path), mode)
         action = handle.mode[0]
         if action == "r":
-            self._held(path)
+            self._get_content(path)
         elif action == "w" or self._name(path) not in self.files:
             self._set(self._name(path), bytearray())
         return handle
 
     def path_read_text(self, path: Path) -> str:
         """Return a file's text, as UTF-8."""
-        return self._held(path).decode()
+        return self._get_content(path).decode()
 
     def path_read_bytes(self, path: Path) -> bytes:
         """Return a file's contents."""
-        return bytes(self._held(path))
+        return bytes(self._get_content(path))
 
     def path_write_text(self, path: Path, data: str) -> int:
         """Replace a file's text."""
@@ -111,7 +111,7 @@ class Shelf(AbstractOS):
 
     def path_append_bytes(self, path: Path, data: bytes) -> int:
         """Add to a file's end, which costs what is added."""
-        held = self._held(path)
+        held = self._get_content(path)
         total = sum(len(other) for other in self.files.values()) + len(data)
         if len(held) + len(data) > self._limits["file"] or total > self._limits["all_files"]:
             raise OSError("[Errno 28] No space left for files.")
@@ -126,7 +126,7 @@ class Shelf(AbstractOS):
 
     def path_unlink(self, path: PurePosixPath) -> None:
         """Remove a file."""
-        self._held(path)
+        self._get_content(path)
         del self.files[path.name]
         self.changed.discard(path.name)
 
@@ -144,11 +144,11 @@ class Shelf(AbstractOS):
         """Return a file's size; times are of no use here."""
         if path == PLACE:
             return StatResult.dir_stat(mtime=0)
-        return StatResult.file_stat(len(self._held(path)), mtime=0)
+        return StatResult.file_stat(len(self._get_content(path)), mtime=0)
 
     def path_rename(self, path: PurePosixPath, target: PurePosixPath) -> None:
         """Give a file another name."""
-        held, name = self._held(path), self._name(target)
+        held, name = self._get_content(path), self._name(target)
         self.path_unlink(path)
         self._set(name, held)
 
