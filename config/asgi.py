@@ -22,7 +22,7 @@ django.setup(set_prefix=False)
 from chat.runs.engine.lifespan import Lifespan  # noqa: E402  (models need the app registry)
 from chat.web.consumers import ChatConsumer  # noqa: E402
 from config.connections import raise_open_file_limit  # noqa: E402
-from config.middleware.body_limit import BodyLimit, Limit  # noqa: E402
+from config.middleware.body_limit import BodyLimit, SizeLimit  # noqa: E402
 from config.middleware.request_id import RequestId  # noqa: E402
 from config.middleware.single_thread_handler import Application  # noqa: E402
 from config.middleware.slow_body_timeout import BodyPace  # noqa: E402
@@ -31,7 +31,7 @@ from tenants.asgi import PrincipalSocketMiddleware, SameOrigin, SocketPath  # no
 # Each connection is an open file, and the usual limit is 1,024.
 raise_open_file_limit()
 limits = [
-    Limit(method=method, path=re.compile(path), most=most, who=who)
+    SizeLimit(method=method, path=re.compile(path), most=most, who=who)
     for method, path, most, who in settings.BODY_LIMITS
 ]
 application = ProtocolTypeRouter(

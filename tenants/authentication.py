@@ -14,7 +14,7 @@ from django.utils.dateparse import parse_datetime
 
 from tenants import clock
 from tenants.compiled_queries import CompiledQuery
-from tenants.db import call_door
+from tenants.db import call_privileged
 from tenants.errors import FactorNeeded, KeyRefused, NotAllowed, NotFound, UserShutOut
 from tenants.models import ApiKey, Membership, Role, Tenant
 from tenants.scope import tenant_scope
@@ -136,7 +136,7 @@ def memberships_of(user: User) -> list[Membership]:
 
     Must run outside any scope and transaction: each tenant is read in its own.
     """
-    rows = call_door("memberships_of", user.pk)
+    rows = call_privileged("memberships_of", user.pk)
     found = []
     for membership_id, tenant_id in rows:
         with tenant_scope(tenant_id), transaction.atomic():
@@ -235,7 +235,7 @@ def _get_key_location(hashed: str) -> list[tuple[Any, ...]]:
     """
     place = _places.get(hashed)
     if place is None:
-        rows = call_door("tenant_of_key", hashed)
+        rows = call_privileged("tenant_of_key", hashed)
         if not rows:
             return []
         if len(_places) >= MAX_PLACES:
@@ -291,7 +291,7 @@ def console_principal(slug: str) -> Principal:
     Raises:
         NotFound: when no tenant has this short name.
     """
-    for (tenant_id,) in call_door("tenant_of_slug", slug):
+    for (tenant_id,) in call_privileged("tenant_of_slug", slug):
         with tenant_scope(tenant_id), transaction.atomic():
             return Principal(tenant=Tenant.objects.get(), membership=None, role=Role.OWNER)
     raise NotFound(f"There is no company with the short name {slug}.")

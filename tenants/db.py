@@ -221,7 +221,7 @@ async def run_with_retry(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-def call_door(name: str, *args: Any) -> list[tuple[Any, ...]]:
+def call_privileged(name: str, *args: Any) -> list[tuple[Any, ...]]:
     """Call the door function `name` (schema `doors`) and return its rows."""
     placeholders = ", ".join(["%s"] * len(args))
     with connections["default"].cursor() as cursor:

@@ -31,7 +31,7 @@ MAX_FILES, MAX_STORES, MAX_ATTACHMENTS, MAX_STORE_FILES = 20, 1, 500, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewStore:
+class RequestedStore:
     """A vector store that is described where it is to be used."""
 
     files: list[FileToIndex]
@@ -46,7 +46,7 @@ class ResourceRequest:
     param: str
     code_files: list[str] | None = None
     store_ids: list[str] | None = None
-    new_stores: tuple[NewStore, ...] = ()
+    new_stores: tuple[RequestedStore, ...] = ()
 
 
 def clean_tool_resources(
@@ -85,7 +85,7 @@ def clean_tool_resources(
     )
 
 
-def _parse_new_store(value: Any, param: str) -> NewStore:
+def _parse_new_store(value: Any, param: str) -> RequestedStore:
     allowed = ("file_ids", "chunking_strategy", "metadata")
     given = clean_object(value, param=param, allowed=allowed)
     chunking = clean_chunking(given.get("chunking_strategy"), param=f"{param}.chunking_strategy")
@@ -93,7 +93,7 @@ def _parse_new_store(value: Any, param: str) -> NewStore:
         given.get("file_ids"), param=f"{param}.file_ids", most=MAX_STORE_FILES, chunking=chunking
     )
     metadata = clean_metadata(given.get("metadata"), param=f"{param}.metadata")
-    return NewStore(files=files, metadata=metadata, param=param)
+    return RequestedStore(files=files, metadata=metadata, param=param)
 
 
 def resolve_tool_resources(
@@ -136,7 +136,7 @@ def _check_there(
             raise not_found(prefix, one, param=f"{param}[{index}]")
 
 
-def _create_store(principal: Principal, new: NewStore, *, owner: Membership | None) -> str:
+def _create_store(principal: Principal, new: RequestedStore, *, owner: Membership | None) -> str:
     if owner is None:
         ids = [file.file_id for file in new.files]
         _check_files(principal, ids, f"{new.param}.file_ids", company=True)

@@ -36,7 +36,7 @@ from tenants.actions import (
 )
 from tenants.admin import ExtraPage, Group, is_operator, site
 from tenants.authentication import operator_principal
-from tenants.db import call_door
+from tenants.db import call_privileged
 from tenants.errors import AtriumError
 from tenants.models import Role, User
 
@@ -184,7 +184,7 @@ def _operator(request: HttpRequest) -> User:
 def _page(request: HttpRequest, **forms_given: forms.Form) -> HttpResponseBase:
     """Show the page with the forms that were refused, and the others empty."""
     with transaction.atomic():
-        rows = [dict(zip(COLUMNS, row, strict=True)) for row in call_door("operator_tenants")]
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in call_privileged("operator_tenants")]
         context = {
             **site.each_context(request),
             "title": _("Companies"),

@@ -21,7 +21,7 @@ from tenants.authentication import Principal
 from tenants.models import Role, Tenant
 
 
-class CompanyForm(TenantForm):
+class OwnCompanyForm(TenantForm):
     """Name, colour, first assistant, and who reads chats."""
 
     default_assistant = forms.ChoiceField(
@@ -52,7 +52,7 @@ class CompanyAdmin(OneRowAdmin):
     icon = "domain"
     menu = gettext_lazy("Company settings")
     may_change = Role.ADMIN
-    form = CompanyForm
+    form = OwnCompanyForm
     fieldsets = (
         (gettext_lazy("How it looks to your people"), {"fields": ("name", "color")}),
         (gettext_lazy("Where chats begin"), {"fields": ("default_assistant",)}),

@@ -133,7 +133,7 @@ class StoreFileAdmin(TenantScopedAdmin):
         """Head the page with the file's name."""
         return {"row_name": row.file.filename}
 
-    def pressed_address(self, row: Any) -> str:
+    def get_return_address(self, row: Any) -> str:
         """Go back to the collection."""
         return reverse("admin:chat_vectorstore_change", args=[quote(row.store_id)])
 
@@ -146,7 +146,7 @@ class StoreFileAdmin(TenantScopedAdmin):
     def shows_store(self, row: StoreFile) -> str:
         """Where it is."""
         return format_html(
-            '<a class="admin-link" href="{}">{}</a>', self.pressed_address(row), row.store
+            '<a class="admin-link" href="{}">{}</a>', self.get_return_address(row), row.store
         )
 
     @display(description=gettext_lazy("status"), label=READ_LABELS)

@@ -114,11 +114,11 @@ class FileAdmin(TenantScopedAdmin):
             row = self.get_object(request, unquote(object_id))
         principal = principal_of(request)
         if row is None or principal is None:
-            return self._gone(request, object_id)
+            return self._redirect_missing(request, object_id)
         try:
             response = file_response(row)
         except NotFound:
-            return self._gone(request, object_id)
+            return self._redirect_missing(request, object_id)
         except Unavailable as error:
             return answer_error(request, error)
         record_download(principal, row)

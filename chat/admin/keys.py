@@ -45,7 +45,7 @@ VALIDITY = [
 ]
 
 
-class KeyForm(TenantForm):
+class AdminKeyForm(TenantForm):
     """Asks for whom, for what, and for how long."""
 
     member_id = forms.TypedChoiceField(
@@ -137,7 +137,7 @@ class ApiKeyAdmin(MadeOnceAdmin):
     ) -> Any:
         """Ask only when one is made."""
         return super().get_form(
-            request, obj, change=change, **({} if obj else {"form": KeyForm}), **kwargs
+            request, obj, change=change, **({} if obj else {"form": AdminKeyForm}), **kwargs
         )
 
     def add_view(

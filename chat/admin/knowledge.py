@@ -148,7 +148,7 @@ class VectorStoreAdmin(TenantScopedAdmin):
         with transaction.atomic():
             row = self.get_object(request, unquote(object_id))
         if row is None:
-            return self._gone(request, object_id)
+            return self._redirect_missing(request, object_id)
         tell_received(
             request,
             lambda: create_documents(principal, row.pk, iter_uploads(request)),

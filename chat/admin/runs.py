@@ -154,7 +154,7 @@ class RunAdmin(TenantScopedAdmin):
         return str(row.get_status_display())
 
     @display(description=gettext_lazy("asked"), ordering="created_at")
-    def asked_at(self, row: Run) -> str:
+    def created_time(self, row: Run) -> str:
         """When it was asked for."""
         return display_for_value(row.created_at, "")
 

@@ -65,7 +65,7 @@ class FilesView(ApiView):
         if "purpose" not in form:
             raise MissingParameter(param="purpose")
         try:
-            row = self._received(content, form)
+            row = self._receive(content, form)
         except AtriumError:
             digest = storage.sha256_of(cast(BinaryIO, content.file))
             self.digest = _digest(digest, clean_name(content.name or ""), form)
@@ -79,7 +79,7 @@ class FilesView(ApiView):
             if row.stored_at is None:
                 storage.discard(row)
 
-    def _received(self, content: UploadedFile, form: dict[str, Any]) -> File:
+    def _receive(self, content: UploadedFile, form: dict[str, Any]) -> File:
         principal = self.principal
         return receive_file(
             principal,

@@ -65,7 +65,7 @@ def once(post: Post) -> Post:
     """Let a view's POST be carried out once for each request that names itself."""
 
     @wraps(post)
-    def guarded(view: Any, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def run_once(view: Any, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
         slot = slot_of(
             view.principal, request._request, view.body_digest, counted=view.guards_retries
         )
@@ -80,7 +80,7 @@ def once(post: Post) -> Post:
             _keep(slot, response)
             return response
 
-    return guarded
+    return run_once
 
 
 def is_repeat(request: HttpRequest) -> bool:

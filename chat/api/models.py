@@ -19,7 +19,7 @@ class OfferedModels(ApiView):
 
     beta = False
 
-    def offered(self) -> list[OfferedModel]:
+    def list_models(self) -> list[OfferedModel]:
         """Read them."""
         with transaction.atomic():
             return list_offered_models()
@@ -42,7 +42,7 @@ class ModelsView(OfferedModels):
 
     def get(self, request: Request) -> Response:
         """List them all: there is no second page."""
-        data = [self.model_object(item) for item in self.offered()]
+        data = [self.model_object(item) for item in self.list_models()]
         return Response({"object": "list", "data": data})
 
 
@@ -51,7 +51,7 @@ class ModelView(OfferedModels):
 
     def get(self, request: Request, model: str) -> Response:
         """Retrieve it."""
-        for item in self.offered():
+        for item in self.list_models():
             if item.name == model:
                 return Response(self.model_object(item))
         raise NotFound(f"The model '{model[:256]}' does not exist.", param="model")

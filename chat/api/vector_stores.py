@@ -49,7 +49,7 @@ class StoreChange(Input):
     metadata = RawValue(required=False, allow_null=True)
 
 
-class NewStore(StoreChange):
+class VectorStoreInput(StoreChange):
     """What a store is made of."""
 
     description = RawValue(required=False, allow_null=True)
@@ -151,7 +151,7 @@ class VectorStoresView(ApiView):
 
     def post(self, request: Request) -> Response:
         """Create one; an admin's is the company's."""
-        store = create_store(self.principal, **self.input(NewStore))
+        store = create_store(self.principal, **self.input(VectorStoreInput))
         with transaction.atomic():
             return self.add_etag(self.answer(render(store)), store.version)
 

@@ -24,13 +24,13 @@ from tenants.actions.companies import create_tenant
 from tenants.actions.people import join
 from tenants.actions.proof import end_unproven_credentials
 from tenants.authentication import Principal
-from tenants.db import call_door
+from tenants.db import call_privileged
 from tenants.models import Membership, Role, Tenant, User
 from tenants.scope import tenant_scope
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignIn:
+class DemoSignIn:
     """What a newcomer needs to get in."""
 
     email: str
@@ -89,13 +89,13 @@ def load() -> bool:
     return True
 
 
-def sign_ins() -> list[SignIn]:
+def sign_ins() -> list[DemoSignIn]:
     """Return who can sign in and how, members first; empty before `load`."""
     record = _read()
     if record is None:
         return []
     return [
-        SignIn(
+        DemoSignIn(
             email=person.email,
             password=record.password,
             name=person.name,
@@ -131,7 +131,7 @@ def _write(record: _Record) -> None:
 
 
 def _tenant_id(slug: str) -> UUID | None:
-    rows = call_door("tenant_of_slug", slug)
+    rows = call_privileged("tenant_of_slug", slug)
     return rows[0][0] if rows else None
 
 

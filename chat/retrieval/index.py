@@ -28,7 +28,7 @@ from chat.retrieval.chunk import Span, chunks
 from chat.retrieval.embed import Embedder, windows
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.extract import ExtractedText
-from tenants.db import call_door
+from tenants.db import call_privileged
 from tenants.scope import tenant_scope
 
 MAX_PASSAGES = 50_000
@@ -118,7 +118,9 @@ def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
 
 def next_files(skipped: Collection[UUID]) -> list[tuple[int, UUID]]:
     """Return the oldest waiting file (row id, tenant) of each company but the `skipped` ones."""
-    rows = call_door("next_files_to_index", conf.index_lapse_seconds, list(skipped), MAX_COMPANIES)
+    rows = call_privileged(
+        "next_files_to_index", conf.index_lapse_seconds, list(skipped), MAX_COMPANIES
+    )
     return [(store_file_id, tenant_id) for store_file_id, tenant_id in rows]
 
 

@@ -13,7 +13,7 @@ from chat.models import Chunk, IndexStatus, StoreFile, VectorStore
 from chat.models.vectors import format_vector
 from chat.retrieval.embed import Embedder
 from chat.retrieval.rank import fuse_rankings
-from tenants.db import DatabasePool, call_door, run_in_pool
+from tenants.db import DatabasePool, call_privileged, run_in_pool
 
 # How far down each ranking is looked before they are joined.
 DEPTH = 100
@@ -88,7 +88,7 @@ async def search(
 def _by_words(stores: Sequence[VectorStore], text: str, files: list[int] | None) -> list[int]:
     ids = [store.pk for store in stores]
     files, passages = _select_completed(ids, files)
-    rows = call_door("search_words", ids, text, files, passages, DEPTH)
+    rows = call_privileged("search_words", ids, text, files, passages, DEPTH)
     return [row[0] for row in rows]
 
 
@@ -109,7 +109,7 @@ def _by_direction(
     store_ids: list[str], direction: tuple[float, ...], files: list[int] | None
 ) -> list[int]:
     files, _total = _select_completed(store_ids, files)
-    rows = call_door("search_vectors", store_ids, format_vector(direction), files, DEPTH)
+    rows = call_privileged("search_vectors", store_ids, format_vector(direction), files, DEPTH)
     return [row[0] for row in rows]
 
 

@@ -34,12 +34,12 @@ CANCELLED = Ending(
 EXPIRED = Ending(status=RunStatus.EXPIRED, reason=Reason.DEADLINE, message_reason="run_expired")
 
 
-def failed(reason: Reason) -> Ending:
+def build_failure(reason: Reason) -> Ending:
     """Return the ending of a failed run."""
     return Ending(status=RunStatus.FAILED, reason=reason, message_reason="run_failed")
 
 
-def incomplete(reason: Reason) -> Ending:
+def build_incomplete(reason: Reason) -> Ending:
     """Return the ending of a run that was cut short by a limit."""
     cut = "content_filter" if reason == Reason.CONTENT_FILTER else "max_tokens"
     return Ending(status=RunStatus.INCOMPLETE, reason=reason, message_reason=cut)

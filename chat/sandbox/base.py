@@ -30,7 +30,7 @@ class BadFile(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class SandboxLimits:
     """Bounds of one session. Sizes in bytes, times in seconds of real time unless named else."""
 
     start_seconds: float = 20
@@ -63,7 +63,7 @@ class RunEnd(StrEnum):
     CRASHED = "crashed"
 
 
-class Limit(StrEnum):
+class LimitHit(StrEnum):
     """A bound that a run met; the run may have finished all the same, with something cut."""
 
     TIME = "time"
@@ -74,7 +74,7 @@ class Limit(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class File:
+class SandboxFile:
     """A file that a run wrote or changed; the type is guessed from its name."""
 
     name: str
@@ -103,7 +103,7 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class CodeResult:
     """What one run did. Texts hold neither NUL nor lone surrogates, and are within the limits.
 
     `logs` is what it printed, `value` its last expression's, `error` a traceback
@@ -115,10 +115,10 @@ class Outcome:
     logs: str = ""
     value: str | None = None
     error: str | None = None
-    files: tuple[File, ...] = ()
+    files: tuple[SandboxFile, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
     images: tuple[Image, ...] = ()
-    limits: frozenset[Limit] = frozenset()
+    limits: frozenset[LimitHit] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class Session(Protocol):
         holds too much; SessionEnded when there is no process any more.
         """
 
-    async def run(self, code: str) -> Outcome:
+    async def run(self, code: str) -> CodeResult:
         """Run the code with the variables of the runs before it. Raises nothing for what it does.
 
         A task that is cancelled while it waits here has killed the session.
@@ -180,7 +180,7 @@ class Sandbox(Protocol):
     async def check(self) -> None:
         """Raise SandboxUnavailable when this machine cannot open sessions."""
 
-    async def open(self, limits: Limits, *, saved: bytes | None = None) -> Session:
+    async def open(self, limits: SandboxLimits, *, saved: bytes | None = None) -> Session:
         """Open a session, with the files and variables of a saved one.
 
         Raises SandboxUnavailable. What of `saved` cannot be read is left out; see
@@ -202,7 +202,7 @@ def check_name(name: str) -> None:
         raise BadFile("A file's name is written with composed characters (NFC).")
 
 
-def check_size(size: int, limits: Limits) -> None:
+def check_size(size: int, limits: SandboxLimits) -> None:
     """Raise BadFile for more bytes than a session takes in a file."""
     if size > limits.file:
         raise BadFile(f"A file in a session has at most {limits.file} bytes.")

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from chat.sandbox import inside
-from chat.sandbox.base import FOLDER, Limits, SandboxUnavailable
+from chat.sandbox.base import FOLDER, SandboxLimits, SandboxUnavailable
 from chat.sandbox.process import ProcessSession, start
 
 PROGRAM = (
@@ -54,7 +54,7 @@ class BubblewrapSandbox:
         if built_for != sys.implementation.cache_tag:
             raise SandboxUnavailable("The sandbox's packages are missing: run make sandbox.")
 
-    async def open(self, limits: Limits, *, saved: bytes | None = None) -> ProcessSession:
+    async def open(self, limits: SandboxLimits, *, saved: bytes | None = None) -> ProcessSession:
         """Open a session, with the files and variables of a saved one.
 
         Raises SandboxUnavailable, also where the kernel grants no user namespaces.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from chat.sandbox.base import (
     BadFile,
-    File,
+    CodeResult,
     Image,
-    Limit,
-    Limits,
-    Outcome,
+    LimitHit,
     RunEnd,
+    SandboxFile,
+    SandboxLimits,
     SkippedFile,
     check_name,
     clean,
@@ -25,7 +25,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 class FrameCollector:
     """Frames of one run. `take` raises FrameError for what an honest process never sends."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SandboxLimits) -> None:
         self.done = False
         self._bounds = limits
         self._ended = RunEnd.CRASHED
@@ -35,7 +35,7 @@ class FrameCollector:
         self._files: dict[str, bytes] = {}
         self._skipped: list[SkippedFile] = []
         self._images: list[Image] = []
-        self._met: set[Limit] = set()
+        self._met: set[LimitHit] = set()
 
     def take(self, head: frames.Head, body: bytes) -> None:
         """Take one frame. Raises FrameError."""
@@ -60,17 +60,19 @@ class FrameCollector:
         """Tell that the process is gone."""
         self._ended, self._error = ended, error
 
-    def outcome(self, seconds: float) -> Outcome:
+    def outcome(self, seconds: float) -> CodeResult:
         """Return what came of the run."""
-        met = self._met | {Limit(end) for end in (RunEnd.TIME, RunEnd.MEMORY) if end is self._ended}
+        met = self._met | {
+            LimitHit(end) for end in (RunEnd.TIME, RunEnd.MEMORY) if end is self._ended
+        }
         logs = bytes(self._logs).decode(errors="replace")
-        return Outcome(
+        return CodeResult(
             ended=self._ended,
             seconds=seconds,
             logs=clean(logs, most=self._bounds.logs),
             value=self._value,
             error=self._error,
-            files=tuple(File(name=name, data=data) for name, data in self._files.items()),
+            files=tuple(SandboxFile(name=name, data=data) for name, data in self._files.items()),
             skipped=tuple(self._skipped),
             images=tuple(self._images),
             limits=frozenset(met),
@@ -80,7 +82,7 @@ class FrameCollector:
         try:
             check_name(name if isinstance(name, str) else "")
         except BadFile as error:
-            self._met.add(Limit.FILES)
+            self._met.add(LimitHit.FILES)
             self._skip(name, str(error))
         else:
             self._files[str(name)] = body
@@ -101,7 +103,7 @@ class FrameCollector:
         met = head.get("limits")
         try:
             self._ended = RunEnd(str(_text(head.get("ended"), most=20)))
-            self._met |= {Limit(item) for item in (met if isinstance(met, list) else [])}
+            self._met |= {LimitHit(item) for item in (met if isinstance(met, list) else [])}
         except ValueError as problem:
             raise frames.FrameError("An end of no kind.") from problem
         if self._ended is RunEnd.CANCELLED:

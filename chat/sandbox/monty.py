@@ -13,7 +13,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
-from chat.sandbox.base import FOLDER, Limits, SandboxUnavailable
+from chat.sandbox.base import FOLDER, SandboxLimits, SandboxUnavailable
 from chat.sandbox.chart import USAGE
 from chat.sandbox.process import ProcessSession, start
 
@@ -44,7 +44,7 @@ class MontySandbox:
         if find_spec("pydantic_monty") is None:
             raise SandboxUnavailable("The package pydantic-monty is missing.")
 
-    async def open(self, limits: Limits, *, saved: bytes | None = None) -> ProcessSession:
+    async def open(self, limits: SandboxLimits, *, saved: bytes | None = None) -> ProcessSession:
         """Open a session, with the files and variables of a saved one.
 
         Raises SandboxUnavailable.

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Sequence
 
 from chat.sandbox.base import (
     BadFile,
-    Limits,
-    Outcome,
+    CodeResult,
     RunEnd,
+    SandboxLimits,
     SandboxUnavailable,
     SavedSession,
     SessionEnded,
@@ -35,7 +35,7 @@ LOST = "The session had ended. Files have to be put again, variables are gone."
 
 
 async def start(
-    command: Sequence[str], limits: Limits, *, saved: bytes | None = None
+    command: Sequence[str], limits: SandboxLimits, *, saved: bytes | None = None
 ) -> ProcessSession:
     """Start a session's process and wait until it is ready. Raises SandboxUnavailable."""
     try:
@@ -73,7 +73,7 @@ class ProcessSession:
     again here, and a frame out of order ends the session.
     """
 
-    def __init__(self, process: Process, limits: Limits) -> None:
+    def __init__(self, process: Process, limits: SandboxLimits) -> None:
         self._process = process
         self._limits = limits
         self._lock = asyncio.Lock()
@@ -120,11 +120,11 @@ class ProcessSession:
         if head.get("why"):
             raise BadFile(_text(head, "why"))
 
-    async def run(self, code: str) -> Outcome:
+    async def run(self, code: str) -> CodeResult:
         """Run the code; whatever it does is the outcome, also the end of the process."""
         data = code.encode(errors="replace")
         if len(data) > self._limits.code:
-            return Outcome(ended=RunEnd.RAISED, seconds=0, error="The code is too long.")
+            return CodeResult(ended=RunEnd.RAISED, seconds=0, error="The code is too long.")
         async with self._lock:
             gathered = FrameCollector(self._limits)
             started = time.monotonic()

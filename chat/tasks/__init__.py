@@ -31,7 +31,7 @@ from chat.tasks.storage import meter_storage
 from chat.tools import code_state
 from chat.upstream.base import KeepsConversations
 from chat.upstream.errors import UpstreamError
-from tenants.db import call_door, in_db
+from tenants.db import call_privileged, in_db
 from tenants.scope import tenant_scope
 
 __all__ = [
@@ -56,7 +56,7 @@ async def execute_run(tenant_id: str, run_id: str) -> None:
     await worker.take_over(UUID(tenant_id), run_id)
     if not worker.goes_on:
         # A process that ends with its last job: the run is this job's work.
-        await worker.finished(run_id)
+        await worker.wait_until_finished(run_id)
 
 
 @app.periodic(cron="* * * * *")
@@ -90,7 +90,9 @@ async def tidy_jobs(context: JobContext, timestamp: int) -> None:
 @app.task(queue="upkeep", queueing_lock="erase_deleted_threads")
 async def erase_deleted_threads(timestamp: int) -> None:
     """Erase threads whose undo is over, first where a model server keeps a copy, then here."""
-    for thread_id, tenant_id in await in_db(call_door, "deleted_threads", conf.undo_seconds, 100):
+    for thread_id, tenant_id in await in_db(
+        call_privileged, "deleted_threads", conf.undo_seconds, 100
+    ):
         try:
             await _delete_copies(tenant_id, thread_id)
         except UpstreamError as error:
@@ -147,7 +149,7 @@ async def erase_idempotency_records(timestamp: int) -> None:
 
 def _erase_idempotency_records() -> None:
     old = defaultdict(list)
-    for record_id, tenant_id in call_door("old_idempotency_records", 0, 10_000):
+    for record_id, tenant_id in call_privileged("old_idempotency_records", 0, 10_000):
         old[tenant_id].append(record_id)
     for tenant_id, record_ids in old.items():
         with tenant_scope(tenant_id), transaction.atomic():

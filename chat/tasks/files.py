@@ -15,7 +15,7 @@ from procrastinate.contrib.django import app
 from chat import storage
 from chat.models import Chunk, IndexStatus, StoreFile, Upload, UploadStatus, VectorStore
 from chat.tools import code_state
-from tenants.db import DatabasePool, call_door, run_in_pool
+from tenants.db import DatabasePool, call_privileged, run_in_pool
 from tenants.scope import tenant_scope
 
 # A body is whole before its row is made: what is left is a copy from one disk to another.
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 async def erase_files(timestamp: int) -> None:
     """Erase files that were deleted, have expired, or never arrived whole."""
     for file_id, tenant_id in await run_in_pool(
-        DatabasePool.FILES, call_door, "files_to_remove", ARRIVE_SECONDS, AT_ONCE
+        DatabasePool.FILES, call_privileged, "files_to_remove", ARRIVE_SECONDS, AT_ONCE
     ):
         erase = partial(storage.erase, file_id, arrive_seconds=ARRIVE_SECONDS)
         try:
@@ -99,7 +99,7 @@ def _end_upload(upload_id: str) -> None:
 
 async def _each(door: str, end: Callable[[Any], None]) -> None:
     """Call `end` with each id that a door names, in its tenant's scope and a transaction."""
-    for row_id, tenant_id in await run_in_pool(DatabasePool.FILES, call_door, door, AT_ONCE):
+    for row_id, tenant_id in await run_in_pool(DatabasePool.FILES, call_privileged, door, AT_ONCE):
         await run_in_pool(DatabasePool.FILES, _end_in, tenant_id, end, row_id)
 
 

@@ -12,7 +12,7 @@ from procrastinate.contrib.django import app
 
 from chat.models import Price, StorageChange, Usage, UsageKind, VectorStore
 from tenants import clock
-from tenants.db import call_door, in_db
+from tenants.db import call_privileged, in_db
 from tenants.scope import tenant_scope
 
 AT_ONCE = 1000
@@ -26,7 +26,7 @@ SMALLEST = Decimal("0.000001")
 async def meter_storage(timestamp: int) -> None:
     """Write down what stores held on the days that are over: once for each store and day."""
     midnight = clock.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    while stores := await in_db(call_door, "storage_to_meter", midnight, AT_ONCE):
+    while stores := await in_db(call_privileged, "storage_to_meter", midnight, AT_ONCE):
         for store_id, tenant_id in stores:
             await in_db(meter_store, tenant_id, store_id, midnight)
 

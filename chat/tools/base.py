@@ -113,7 +113,7 @@ ObjectId = Annotated[M, ById()]
 
 
 @dataclass(frozen=True)
-class Injected:
+class InjectedArgument:
     """Marks a parameter that is filled from the caller and never shown to the model."""
 
     fill: Callable[[ToolContext], Any]
@@ -136,7 +136,7 @@ class Parameter:
     model: type[models.Model] | None = None
     by_id: ById | None = None
     many: bool = False
-    bound: Injected | None = None
+    bound: InjectedArgument | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from chat.models import File, Run, Thread
 from chat.models.files import Purpose
 from chat.models.resources import code_file_ids
 from chat.retrieval.kinds import SNIFFED, media_type_of
-from chat.sandbox.base import MAX_NAME_LENGTH, Outcome
+from chat.sandbox.base import MAX_NAME_LENGTH, CodeResult
 from chat.tools.resources import resources_of
 from tenants.authentication import Principal
 
@@ -29,7 +29,7 @@ SUFFIXES = {"image/png": ".png", "image/svg+xml": ".svg"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Input:
+class InputFile:
     """A file that the code may read, and its name in the folder."""
 
     file: File
@@ -44,7 +44,7 @@ class Output:
     is_picture: bool
 
 
-def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> list[Input]:
+def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> list[InputFile]:
     """Return the files of the run's assistant and thread, each with a name of its own.
 
     `named` are those that have one already. Must run in the tenant's scope and a
@@ -63,7 +63,7 @@ def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> li
     for row in rows:
         name = named.get(row.pk) or free_name(row.filename, taken)
         taken.add(name)
-        inputs.append(Input(file=row, name=name))
+        inputs.append(InputFile(file=row, name=name))
     return inputs
 
 
@@ -82,7 +82,7 @@ def _cut(text: str, size: int) -> str:
     return text.encode()[:size].decode(errors="ignore")
 
 
-def write_outputs(thread: Thread, outcome: Outcome) -> tuple[list[Output], list[str]]:
+def write_outputs(thread: Thread, outcome: CodeResult) -> tuple[list[Output], list[str]]:
     """Store what a run made, pictures first; return it, and sentences about what could not be.
 
     Opens transactions itself; `chat.storage.keep` or `discard` ends each row.
@@ -105,7 +105,7 @@ def write_outputs(thread: Thread, outcome: Outcome) -> tuple[list[Output], list[
     return outputs, refused
 
 
-def _iter_outputs(outcome: Outcome) -> Iterator[tuple[str, str, bytes, bool]]:
+def _iter_outputs(outcome: CodeResult) -> Iterator[tuple[str, str, bytes, bool]]:
     for number, image in enumerate(outcome.images, start=1):
         suffix = SUFFIXES[image.type]
         name = f"chart-{number}{suffix}" if number > 1 else f"chart{suffix}"

@@ -17,8 +17,8 @@ from chat.models import Run
 from chat.sandbox.base import (
     FOLDER,
     BadFile,
-    Limit,
-    Outcome,
+    CodeResult,
+    LimitHit,
     SandboxUnavailable,
     Session,
     SessionEnded,
@@ -26,7 +26,7 @@ from chat.sandbox.base import (
 )
 from chat.tools import code_state, registry
 from chat.tools.base import DeferredResult, Effect, Limits, ToolContext, ToolError, ToolResult
-from chat.tools.code_files import NAME, Input, Output, inputs_of, write_outputs
+from chat.tools.code_files import NAME, InputFile, Output, inputs_of, write_outputs
 from chat.tools.code_sessions import CodeSessions, code_sessions, limits
 from chat.tools.code_state import NewState, SavedState
 from chat.tools.metering import note_code_session
@@ -44,8 +44,8 @@ NOT_KEPT = "Variables and files are too much to be kept: the next code may have 
 FULL = "The company's storage is full. Not kept: {names}."
 CUT = "\n[cut here: {size} characters in all]\n"
 LIMITS = {
-    Limit.LOGS: "The output was cut: print less.",
-    Limit.IMAGES: "Some pictures were left out: too many, or too large.",
+    LimitHit.LOGS: "The output was cut: print less.",
+    LimitHit.IMAGES: "Some pictures were left out: too many, or too large.",
 }
 
 log = structlog.get_logger(__name__)
@@ -80,7 +80,7 @@ async def code_interpreter(
         raise
 
 
-def files_of(principal: Principal, run: Run) -> list[Input] | None:
+def files_of(principal: Principal, run: Run) -> list[InputFile] | None:
     """Return the files that the run's code may read, None where it may run none.
 
     Must run in the tenant's scope and a transaction.
@@ -91,7 +91,7 @@ def files_of(principal: Principal, run: Run) -> list[Input] | None:
     return inputs_of(principal, run, named=named)
 
 
-async def description(inputs: Iterable[Input]) -> str:
+async def description(inputs: Iterable[InputFile]) -> str:
     """Return what a model is told of this tool: what its code may use, and where files lie."""
     try:
         sandbox = await code_sessions().sandbox()
@@ -132,10 +132,10 @@ class _Call:
         self.notes += refused
         return DeferredResult(
             settle=partial(self._settle, outcome, after, outputs),
-            ended=partial(self._ended, after),
+            ended=partial(self._finish, after),
         )
 
-    def _plan(self) -> tuple[SavedState, list[Input]]:
+    def _plan(self) -> tuple[SavedState, list[InputFile]]:
         ctx = self.ctx
         with ctx.scope():
             before = code_state.before(ctx.thread.pk)
@@ -168,7 +168,7 @@ class _Call:
         if lost:
             self.notes.append(LOST.format(names=lost))
 
-    async def _lay_in(self, session: Session, inputs: Iterable[Input]) -> None:
+    async def _lay_in(self, session: Session, inputs: Iterable[InputFile]) -> None:
         for item in inputs:
             if item.file.pk in self.laid:
                 continue
@@ -202,7 +202,7 @@ class _Call:
         )
 
     def _settle(
-        self, outcome: Outcome, after: NewState | None, outputs: list[Output]
+        self, outcome: CodeResult, after: NewState | None, outputs: list[Output]
     ) -> ToolResult:
         settling = code_state.begin_settling(self.ctx.thread, after)
         # What people get goes first, where there is not room for all.
@@ -217,7 +217,7 @@ class _Call:
             notes.append(FULL.format(names=", ".join(item.row.filename for item in refused)))
         return result_of(self.code, outcome, kept, notes)
 
-    def _ended(self, after: NewState | None) -> None:
+    def _finish(self, after: NewState | None) -> None:
         if after is not None and self.session is not None and self.session.alive:
             self.sessions.keep(self.ctx.thread.pk, self.session, state=after.state)
         self.end_turn()
@@ -237,13 +237,15 @@ def _keep(outputs: Iterable[Output]) -> tuple[list[Output], list[Output]]:
     return kept, refused
 
 
-def describe_limits(outcome: Outcome) -> list[str]:
+def describe_limits(outcome: CodeResult) -> list[str]:
     """Return sentences about what of a run was cut or left behind."""
     told = [LIMITS[limit] for limit in sorted(outcome.limits) if limit in LIMITS]
     return told + [f"{item.name} stays in the session: {item.why}" for item in outcome.skipped]
 
 
-def result_of(code: str, outcome: Outcome, outputs: list[Output], notes: list[str]) -> ToolResult:
+def result_of(
+    code: str, outcome: CodeResult, outputs: list[Output], notes: list[str]
+) -> ToolResult:
     """Return what the model is told, and the details that people and programs see."""
     pictures = [item.row for item in outputs if item.is_picture]
     files = [item.row for item in outputs if not item.is_picture]

@@ -19,11 +19,11 @@ import structlog
 
 from chat.conf import conf
 from chat.models import Thread
-from chat.sandbox.base import MIB, Limits, Sandbox, SandboxUnavailable, Session
+from chat.sandbox.base import MIB, Sandbox, SandboxLimits, SandboxUnavailable, Session
 from chat.sandbox.bubblewrap import BubblewrapSandbox
 from chat.sandbox.monty import MontySandbox
 from chat.tools.base import ToolError
-from tenants.db import DatabasePool, call_door, run_in_pool
+from tenants.db import DatabasePool, call_privileged, run_in_pool
 
 WAIT_SECONDS = 30.0  # for one of the process's sessions
 BUSY = "Too much code runs here at the moment. Try again in a minute."
@@ -122,7 +122,9 @@ class CodeSessions:
         if not held:
             return
         states = [idle.state for idle in held.values()]
-        rows = await run_in_pool(DatabasePool.WATCH, call_door, "code_sessions_standing", states)
+        rows = await run_in_pool(
+            DatabasePool.WATCH, call_privileged, "code_sessions_standing", states
+        )
         for thread_id in held.keys() - {thread_id for (thread_id,) in rows}:
             # Unless it was taken up meanwhile.
             if self._idle.get(thread_id) is held[thread_id]:
@@ -135,9 +137,9 @@ class CodeSessions:
             await idle.session.close()
 
 
-def limits() -> Limits:
+def limits() -> SandboxLimits:
     """Return the bounds of a session, by the settings."""
-    return Limits(run_seconds=conf.code_seconds, memory=conf.code_memory_mib * MIB)
+    return SandboxLimits(run_seconds=conf.code_seconds, memory=conf.code_memory_mib * MIB)
 
 
 async def _select_sandbox() -> Sandbox:

@@ -32,7 +32,7 @@ from chat.tools.base import (
     ToolResult,
 )
 from chat.tools.binding import bind, plain
-from chat.tools.ledger import CallContext, CallLapsed, Outcome, answer, decline
+from chat.tools.ledger import CallContext, CallLapsed, CallOutcome, answer, decline
 from chat.tools.outputs import SENTENCES, output_text, storable
 from tenants import clock
 from tenants.bulk_insert import Insert, insert_many_tables
@@ -157,13 +157,13 @@ def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, 
         return _leave_to_program(row, proposed), []
     tool = registry.find(proposed.name)
     if tool is None or proposed.name not in rules.enabled:
-        return _refuse(row, Outcome.of_code("unknown_tool", CallStatus.REFUSED)), []
+        return _refuse(row, CallOutcome.of_code("unknown_tool", CallStatus.REFUSED)), []
     row.version, row.effect = tool.version, tool.effect
     try:
         parse_arguments(tool, proposed.arguments)
     except ToolError as error:
         names = error.names if isinstance(error, ReservedArgument) else []
-        return _refuse(row, Outcome.of_error(error, CallStatus.REFUSED)), names
+        return _refuse(row, CallOutcome.of_error(error, CallStatus.REFUSED)), names
     now = clock.now()
     if tool.effect == Effect.DESTRUCTIVE or tool.needs_approval or tool.name in rules.approval:
         row.status = CallStatus.WAITING
@@ -175,14 +175,14 @@ def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, 
 
 def _leave_to_program(row: ToolCall, proposed: ProposedCall) -> str:
     if row.arguments != proposed.arguments:  # too long, or with what no JSON text may hold
-        return _refuse(row, Outcome.of_code("invalid_arguments", CallStatus.REFUSED))
+        return _refuse(row, CallOutcome.of_code("invalid_arguments", CallStatus.REFUSED))
     # Some servers send nothing for a function without parameters; programs parse JSON.
     row.arguments = row.arguments if row.arguments.strip() else "{}"
     row.status = CallStatus.AWAITING_OUTPUT
     return "client"
 
 
-def _refuse(row: ToolCall, outcome: Outcome) -> str:
+def _refuse(row: ToolCall, outcome: CallOutcome) -> str:
     row.status, row.ended_at = outcome.status, timezone.now()
     row.output, row.error_code = outcome.output, outcome.error_code
     return "refused"
@@ -192,7 +192,7 @@ def _repeat(row: ToolCall, earlier: ToolCall) -> str:
     """Answer a repeated call with the stored result: it never runs twice."""
     row.version, row.effect = earlier.version, earlier.effect
     if earlier.status not in _ENDED:
-        return _refuse(row, Outcome.of_code("duplicate_call", CallStatus.REFUSED))
+        return _refuse(row, CallOutcome.of_code("duplicate_call", CallStatus.REFUSED))
     row.status, row.ended_at = earlier.status, timezone.now()
     row.output, row.error_code = earlier.output, earlier.error_code
     row.bound, row.details = earlier.bound, earlier.details
@@ -254,7 +254,7 @@ async def recover(ctx: CallContext, call: ToolCall) -> ToolCall:
     key; of anything else the outcome is unknown, and it is never repeated.
     """
     if call.status == CallStatus.STARTED and call.effect not in REPEATABLE:
-        outcome = Outcome.of_code("outcome_unknown", CallStatus.OUTCOME_UNKNOWN)
+        outcome = CallOutcome.of_code("outcome_unknown", CallStatus.OUTCOME_UNKNOWN)
         return await run_with_retry(_end, ctx, call, outcome)
     return await execute(ctx, call)
 
@@ -275,7 +275,7 @@ async def execute(ctx: CallContext, call: ToolCall) -> ToolCall:
         return call
     if tool is None or not _is_unchanged(tool, call):
         code = "tool_changed" if call.approval_expires_at is None else "approval_void"
-        return await run_with_retry(_end, ctx, call, Outcome.of_code(code, CallStatus.REFUSED))
+        return await run_with_retry(_end, ctx, call, CallOutcome.of_code(code, CallStatus.REFUSED))
     clock = asyncio.timeout(_seconds(tool))
     try:
         async with clock:
@@ -286,7 +286,7 @@ async def execute(ctx: CallContext, call: ToolCall) -> ToolCall:
     except CallLapsed:
         return await run_with_retry(_reread, ctx, call)
     except ToolError as error:
-        outcome = Outcome.of_error(error)
+        outcome = CallOutcome.of_error(error)
     except Exception as error:  # noqa: BLE001 - a tool's mistake must not end the run
         outcome = _mistake(tool, call, error, timed_out=clock.expired())
     return await run_with_retry(_end, ctx, call, outcome)
@@ -363,9 +363,9 @@ def _bind_here(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContex
     return context, bind(tool, parse_arguments(tool, call.arguments), context)
 
 
-def _build_completed(tool: Tool, values: dict[str, Any], result: Any) -> Outcome:
+def _build_completed(tool: Tool, values: dict[str, Any], result: Any) -> CallOutcome:
     told = result if isinstance(result, ToolResult) else ToolResult(output=result)
-    return Outcome(
+    return CallOutcome(
         status=CallStatus.COMPLETED,
         output=output_text(told.output, untrusted=tool.untrusted_output),
         bound=plain(values),
@@ -373,19 +373,19 @@ def _build_completed(tool: Tool, values: dict[str, Any], result: Any) -> Outcome
     )
 
 
-def _build_interrupted(tool: Tool, code: str) -> Outcome:
+def _build_interrupted(tool: Tool, code: str) -> CallOutcome:
     """Return the ending of a call that was stopped half way.
 
     A plain tool's transaction is rolled back, so nothing happened; what an
     async one did outside the database nobody knows.
     """
     if tool.is_async and tool.effect not in REPEATABLE:
-        return Outcome.of_code("outcome_unknown", CallStatus.OUTCOME_UNKNOWN)
+        return CallOutcome.of_code("outcome_unknown", CallStatus.OUTCOME_UNKNOWN)
     status = CallStatus.CANCELLED if code == "cancelled" else CallStatus.FAILED
-    return Outcome.of_code(code, status)
+    return CallOutcome.of_code(code, status)
 
 
-def _mistake(tool: Tool, call: ToolCall, error: Exception, *, timed_out: bool) -> Outcome:
+def _mistake(tool: Tool, call: ToolCall, error: Exception, *, timed_out: bool) -> CallOutcome:
     if timed_out:
         log.warning("tool_timed_out", tool=tool.name, call=call.pk)
         return _build_interrupted(tool, "timeout")
@@ -394,7 +394,7 @@ def _mistake(tool: Tool, call: ToolCall, error: Exception, *, timed_out: bool) -
     log.error(
         "tool_failed", tool=tool.name, call=call.pk, error=type(error).__qualname__, frames=frames
     )
-    return Outcome.of_code("tool_failed")
+    return CallOutcome.of_code("tool_failed")
 
 
 def _start_approved(ctx: CallContext, call: ToolCall) -> ToolCall:
@@ -405,7 +405,7 @@ def _start_approved(ctx: CallContext, call: ToolCall) -> ToolCall:
 def _end(
     ctx: CallContext,
     call: ToolCall,
-    outcome: Outcome,
+    outcome: CallOutcome,
     *,
     stopping: bool = False,
 ) -> ToolCall:

@@ -43,7 +43,7 @@ class CallContext:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class CallOutcome:
     """How a call ended. `bound` is what the tool was given, None when it was not called.
 
     `details` is what it told besides its output, if anything.
@@ -56,12 +56,12 @@ class Outcome:
     details: dict[str, Any] | None = None
 
     @classmethod
-    def of_code(cls, code: str, status: CallStatus = CallStatus.FAILED) -> Outcome:
+    def of_code(cls, code: str, status: CallStatus = CallStatus.FAILED) -> CallOutcome:
         """Return the ending with the fixed sentence of `code`."""
         return cls(status=status, output=error_text(code), error_code=code)
 
     @classmethod
-    def of_error(cls, error: ToolError, status: CallStatus = CallStatus.FAILED) -> Outcome:
+    def of_error(cls, error: ToolError, status: CallStatus = CallStatus.FAILED) -> CallOutcome:
         """Return the ending with the tool's own code and sentence."""
         output = error_text(error.code, error.message)
         return cls(status=status, output=output, error_code=error.code[:32])
@@ -153,7 +153,9 @@ def require_claim(ctx: CallContext, call: ToolCall) -> None:
         raise CallLapsed(call.pk)
 
 
-def end(ctx: CallContext, call: ToolCall, outcome: Outcome, *, stopping: bool = False) -> ToolCall:
+def end(
+    ctx: CallContext, call: ToolCall, outcome: CallOutcome, *, stopping: bool = False
+) -> ToolCall:
     """End a started call and record it, and its step where it was the last to be completed.
 
     With `stopping` also while its run is being ended.

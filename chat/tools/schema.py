@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import models
 
-from chat.tools.base import ById, Injected, Limits, Parameter, ToolError
+from chat.tools.base import ById, InjectedArgument, Limits, Parameter, ToolError
 from chat.tools.reserved import is_reserved
 
 Schema = dict[str, Any]
@@ -57,7 +57,7 @@ def parameter(name: str, annotation: Any, description: str) -> tuple[Parameter, 
         UnusableTool: for a type without a schema, or a reserved name.
     """
     marks, _inner = _unwrap(annotation)
-    bound = next((mark for mark in marks if isinstance(mark, Injected)), None)
+    bound = next((mark for mark in marks if isinstance(mark, InjectedArgument)), None)
     if bound is not None:
         return Parameter(name=name, build=_as_is, bound=bound), None
     if is_reserved(name):

@@ -80,7 +80,7 @@ class AnswerParser:
                 self._take(data, is_error, out)
         except UpstreamError as error:
             self.error = error
-        return self._noted(out)
+        return self._note_content(out)
 
     def end(self) -> list[Event]:
         """The reply ended. Sets `error` where the answer is not whole."""
@@ -90,7 +90,7 @@ class AnswerParser:
                 self._end(out)
             except UpstreamError as error:
                 self.error = error
-        return self._noted(out)
+        return self._note_content(out)
 
     def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
         """Turn one event of the wire format into events. Raises UpstreamError."""
@@ -131,7 +131,7 @@ class AnswerParser:
                 raise stream_error(payload, secret=self._secret)
             self.take_payload(payload, out)
 
-    def _noted(self, out: list[Event]) -> list[Event]:
+    def _note_content(self, out: list[Event]) -> list[Event]:
         if not self.content_seen and any(isinstance(e, CONTENT_EVENTS) for e in out):
             self.content_seen = True
         return out

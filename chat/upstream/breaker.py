@@ -96,21 +96,21 @@ class Breaker:
                 on_wait(None)
         return self._retry_at is None
 
-    def succeeded(self, caller: Hashable) -> None:
+    def record_success(self, caller: Hashable) -> None:
         """The server answered `caller`."""
         if self._trial == caller:
             self._trial = None
         self._failing.clear()
         self._close()
 
-    def failed(self, caller: Hashable, error: UpstreamError) -> None:
+    def record_failure(self, caller: Hashable, error: UpstreamError) -> None:
         """The request of `caller` failed. Tell each attempt: a caller counts once."""
         was_trial = self._trial == caller and self._trial is not None
         if was_trial:
             self._trial = None
         if not error.is_outage:
             if was_trial or error.http_status is not None:
-                self.succeeded(caller)
+                self.record_success(caller)
             return
         self._failing.add(caller)
         if self.is_open:
@@ -121,7 +121,7 @@ class Breaker:
             self._pause = self._first_pause
             self._open()
 
-    def abandoned(self, caller: Hashable) -> None:
+    def record_abandoned(self, caller: Hashable) -> None:
         """The request of `caller` says nothing about the server: it was cancelled."""
         if self._trial is not None and self._trial == caller:
             self._trial = None

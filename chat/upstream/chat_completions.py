@@ -153,7 +153,7 @@ class ChatParser(AnswerParser):
             return
         server_id, name = part.get("id") or "", function.get("name") or ""
         arguments = function.get("arguments")
-        call = self._known_call(part.get("index"), server_id, name, arguments)
+        call = self._find_call(part.get("index"), server_id, name, arguments)
         if call is not None and arguments and arguments == call.text and call.is_whole():
             return  # the same again
         if call is None:
@@ -162,7 +162,7 @@ class ChatParser(AnswerParser):
             self.name_call(call, str(name), out)
         self.arguments(call, arguments, out)
 
-    def _known_call(
+    def _find_call(
         self, index: object, server_id: object, name: object, arguments: object
     ) -> Call | None:
         """The call that a part continues or repeats, or None for a new one.

@@ -81,7 +81,7 @@ class HttpUpstream:
         parser = self.parser(request)
         rescue = ToolCallRescue(request.tools) if self._rescue and request.tools else None
         try:
-            async for events in self._parsed(request, parser):
+            async for events in self._parse(request, parser):
                 if rescue is not None:
                     events = rescue.pass_on(events)
                 if events:
@@ -93,7 +93,7 @@ class HttpUpstream:
                 raise
             raise meant from error
 
-    async def _parsed(
+    async def _parse(
         self, request: ModelRequest, parser: AnswerParser
     ) -> AsyncGenerator[list[Event], None]:
         await load_sdk()

@@ -46,7 +46,7 @@ class Numbering:
         if number == self._next:
             self._next = number + 1
             self._given.append((number, payload))
-            return (payload, *self._released()) if self._held else (payload,)
+            return (payload, *self._release()) if self._held else (payload,)
         return self._out_of_order(number, payload)
 
     def rest(self) -> tuple[Payload, ...]:
@@ -93,7 +93,7 @@ class Numbering:
             return self.rest()
         return ()
 
-    def _released(self) -> Iterator[Payload]:
+    def _release(self) -> Iterator[Payload]:
         while self._next in self._held:
             payload = self._held.pop(self._next)
             self._given.append((self._next, payload))

@@ -147,7 +147,7 @@ async def stream_with_retries(
                     async for events in stream:
                         if not attempt.content:
                             attempt.note(events)
-                            outcome.answered()
+                            outcome.record_answer()
                         yield events
             return
         except UpstreamError as error:
@@ -176,22 +176,22 @@ class _Outcome:
         self._gate = gate
         self.frozen = False
 
-    def answered(self) -> None:
+    def record_answer(self) -> None:
         """The server began to answer: others need not wait for the end."""
         if self._gate is not None:
             gate, self._gate = self._gate, None
-            gate.breaker.succeeded(gate.caller)
+            gate.breaker.record_success(gate.caller)
 
-    def failed(self, error: UpstreamError) -> None:
+    def record_failure(self, error: UpstreamError) -> None:
         """The attempt failed; one during which this process stood still says nothing."""
         if self._gate is not None and not self.frozen:
             gate, self._gate = self._gate, None
-            gate.breaker.failed(gate.caller, error)
+            gate.breaker.record_failure(gate.caller, error)
 
     def end(self) -> None:
         """Nothing more is known."""
         if self._gate is not None:
-            self._gate.breaker.abandoned(self._gate.caller)
+            self._gate.breaker.record_abandoned(self._gate.caller)
 
 
 @contextmanager
@@ -205,9 +205,9 @@ def _outcome_for(gate: Gate | None) -> Iterator[_Outcome]:
             yield outcome
         except UpstreamError as error:
             outcome.frozen = watch.look() != before
-            outcome.failed(error)
+            outcome.record_failure(error)
             raise
         else:
-            outcome.answered()
+            outcome.record_answer()
         finally:
             outcome.end()

@@ -31,7 +31,7 @@ from chat.upstream.base import (
 )
 from chat.upstream.errors import StreamBroken, UpstreamTimeout, UpstreamUnavailable
 from chat.upstream.scripted_reply import Reply, last_user_text, reply_to
-from chat.upstream.scripted_words import estimated_tokens
+from chat.upstream.scripted_words import estimate_tokens
 
 MODEL = "demo-scripted"
 FAILURE = re.compile(r"\bsimulate (?:a )?failure\b(?P<halfway> halfway)?", re.IGNORECASE)
@@ -69,7 +69,7 @@ class ScriptedUpstream:
             )
         reply = _as_asked(reply_to(request), request)
         given = 0
-        async for events in self._paced(reply, request.max_output_tokens):
+        async for events in self._pace(reply, request.max_output_tokens):
             yield events
             given += 1
             if given == WORDS_BEFORE_TROUBLE and failure:
@@ -79,7 +79,7 @@ class ScriptedUpstream:
                 raise UpstreamTimeout("Simulated stall.", after_first_content=True, is_outage=False)
         yield _ending(request, reply)
 
-    async def _paced(self, reply: Reply, limit: int | None) -> AsyncGenerator[list[Event], None]:
+    async def _pace(self, reply: Reply, limit: int | None) -> AsyncGenerator[list[Event], None]:
         for index, call in enumerate(reply.calls):
             await asyncio.sleep(self._pause)
             yield [
@@ -108,7 +108,7 @@ def _words(text: str, limit: int | None) -> Iterator[str]:
     left = limit
     for match in WORDS.finditer(text):
         if left is not None:
-            left -= estimated_tokens([match.group()])
+            left -= estimate_tokens([match.group()])
             if left < 0:
                 return
         yield match.group()
@@ -123,7 +123,7 @@ def _as_asked(reply: Reply, request: ModelRequest) -> Reply:
 
 
 def _ending(request: ModelRequest, reply: Reply) -> list[Event]:
-    made = estimated_tokens([reply.text, *(call.arguments for call in reply.calls)])
+    made = estimate_tokens([reply.text, *(call.arguments for call in reply.calls)])
     limit = request.max_output_tokens
     cut = not reply.calls and limit is not None and made > limit
     usage = UsageReported(_input_tokens(request), min(made, limit) if cut and limit else made)
@@ -142,4 +142,4 @@ def _input_tokens(request: ModelRequest) -> int:
                 texts.append(item.arguments)
             case FunctionOutput():
                 texts.append(item.output)
-    return estimated_tokens(texts)
+    return estimate_tokens(texts)

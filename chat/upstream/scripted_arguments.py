@@ -33,7 +33,7 @@ POINTING = re.compile(r"\b(?:it|that|this|them|those|same|one)\b", ANY_CASE)
 
 
 @dataclass(kw_only=True)
-class Filled:
+class FilledArguments:
     """`arguments` that could be filled, `missing` required names, and how sure that was."""
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -49,14 +49,14 @@ def fill(
     reply: str | None = None,
     earlier: dict[str, Any] | None = None,
     verbs: frozenset[str] = frozenset(),
-) -> Filled:
+) -> FilledArguments:
     """Fill what `text` gives. `reply` is the answer to our own question, `earlier` what calls of
     the same thread were given, used where the text points back ("cancel it"). A value that begins
     with one of `verbs` is a wish, not a value ("I want to change ...").
     """
     properties: dict[str, Any] = parameters.get("properties") or {}
     required = set(parameters.get("required") or ())
-    found = Filled()
+    found = FilledArguments()
     rest = text if reply is None else f"{text}\n{reply}"
     order = sorted(properties, key=lambda name: _is_number(_schema(properties[name])))
     for name in order:
@@ -68,7 +68,7 @@ def fill(
         if used:
             rest = rest.replace(used, " ", 1)
         if _is_number(schema):
-            found.several = _listed(name, rest if used is None else text, schema)
+            found.several = _find_numbers(name, rest if used is None else text, schema)
     if earlier and POINTING.search(text):
         for name in required - set(found.arguments):
             if name in earlier:
@@ -173,7 +173,7 @@ def _number(name: str, schema: dict[str, Any], text: str, required: bool) -> int
     return None
 
 
-def _listed(name: str, text: str, schema: dict[str, Any]) -> list[int | float]:
+def _find_numbers(name: str, text: str, schema: dict[str, Any]) -> list[int | float]:
     for word in words_of(name):
         numbers = r"\s+((?:#?\d{1,15}(?:\s*(?:,|and|&|or)\s*)*)+)"
         run = re.search(rf"\b{re.escape(word)}s?{numbers}", text, ANY_CASE)
@@ -254,7 +254,7 @@ def _query(text: str) -> str:
     return ARTICLE.sub("", wanted)[:500]
 
 
-def _take_reply(found: Filled, properties: dict[str, Any], reply: str) -> None:
+def _take_reply(found: FilledArguments, properties: dict[str, Any], reply: str) -> None:
     """The whole reply answers the one thing we asked for."""
     name = found.missing[0]
     schema = _schema(properties[name])

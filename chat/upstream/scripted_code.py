@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chat.upstream.base import FunctionCall, FunctionOutput, Item
-from chat.upstream.scripted_words import told
+from chat.upstream.scripted_words import parse_output
 
 NAME = "code_interpreter"
 ANY_CASE = re.IGNORECASE
@@ -106,18 +106,18 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class CodeCall:
     """One call of earlier code, and what it gave; `output` is None while it has not ended."""
 
     code: str
     output: str | None
 
 
-def made_in(items: Sequence[Item]) -> list[Made]:
+def list_code_calls(items: Sequence[Item]) -> list[CodeCall]:
     """Return the calls of code among `items`, in their order."""
     outputs = {item.call_id: item.output for item in items if isinstance(item, FunctionOutput)}
     return [
-        Made(code=code, output=outputs.get(item.call_id))
+        CodeCall(code=code, output=outputs.get(item.call_id))
         for item in items
         if isinstance(item, FunctionCall) and item.name == NAME
         for code in _codes(item.arguments)
@@ -138,13 +138,13 @@ def look_at(name: str) -> str:
     return LOOK.format(name=name, path=name)
 
 
-def table_of(made: Made) -> Table | None:
+def table_of(made: CodeCall) -> Table | None:
     """Return the table that a call looked at, None for other calls and where that failed."""
     looked = LOOKED.match(made.code)
     if looked is None:
         return None
     try:
-        seen = json.loads(str(told(made.output).get("logs") or ""))
+        seen = json.loads(str(parse_output(made.output).get("logs") or ""))
         columns = [str(column) for column in seen["columns"]]
         first = [row for row in seen["first"] if isinstance(row, dict)]
         rows = int(seen["rows"])
@@ -153,7 +153,7 @@ def table_of(made: Made) -> Table | None:
     return Table(name=looked["name"], rows=rows, columns=columns, first=first)
 
 
-def plan_of(made: Made) -> Plan | None:
+def plan_of(made: CodeCall) -> Plan | None:
     """Return what a call computed, None for code that was not written here."""
     planned = PLANNED.match(made.code)
     try:
@@ -162,7 +162,7 @@ def plan_of(made: Made) -> Plan | None:
         return None
 
 
-def planned(table: Table, text: str, *, before: Plan | None) -> Plan | None:
+def build_plan(table: Table, text: str, *, before: Plan | None) -> Plan | None:
     """Return what a wish asks to compute, going on from `before`; None where it names nothing."""
     if not table.columns or not table.first:
         return None
@@ -171,10 +171,10 @@ def planned(table: Table, text: str, *, before: Plan | None) -> Plan | None:
     plan = before or Plan(summary=summary or "total", column=_number_column(table, text))
     if summary:
         plan = replace(plan, summary=summary)
-    if before and (named := _named(table, text, numbers=True)):
+    if before and (named := _find_column(table, text, numbers=True)):
         plan = replace(plan, column=named)
-    plan = _grouped(plan, table, text)
-    plan = _narrowed(plan, table, text)
+    plan = _add_grouping(plan, table, text)
+    plan = _add_filter(plan, table, text)
     if DRAW.search(text):
         kind = next(
             (item for item in ("line", "pie") if re.search(rf"\b{item}\b", text, ANY_CASE)), "bar"
@@ -192,10 +192,10 @@ def planned(table: Table, text: str, *, before: Plan | None) -> Plan | None:
 
 def _number_column(table: Table, text: str) -> str:
     numbers = [column for column in table.columns if table.is_number(column)]
-    return _named(table, text, numbers=True) or (numbers[-1] if numbers else "")
+    return _find_column(table, text, numbers=True) or (numbers[-1] if numbers else "")
 
 
-def _named(table: Table, text: str, *, numbers: bool) -> str:
+def _find_column(table: Table, text: str, *, numbers: bool) -> str:
     """Return the column that a text names, of those that hold numbers, or of the others."""
     said = {_singular(word) for word in re.findall(r"\w+", text.lower())}
     for column in table.columns:
@@ -209,19 +209,19 @@ def _singular(word: str) -> str:
     return word[:-1] if word.endswith("s") and len(word) > 3 else word
 
 
-def _grouped(plan: Plan, table: Table, text: str) -> Plan:
+def _add_grouping(plan: Plan, table: Table, text: str) -> Plan:
     dates = [column for column in table.columns if table.is_date(column)]
     period = PERIOD.search(text)
     if period and dates:
         unit = (period[1] or period[2]).lower().replace("dai", "day")
         return replace(plan, group=dates[0], period=PERIODS[unit])
-    named = _named(table, text, numbers=False)
+    named = _find_column(table, text, numbers=False)
     if named:
         return replace(plan, group=named, period=10 if named in dates else 0)
     return plan
 
 
-def _narrowed(plan: Plan, table: Table, text: str) -> Plan:
+def _add_filter(plan: Plan, table: Table, text: str) -> Plan:
     dates = [column for column in table.columns if table.is_date(column)]
     time = TIME.search(text)
     if time and dates:

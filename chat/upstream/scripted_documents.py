@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chat.upstream.scripted_words import told
+from chat.upstream.scripted_words import parse_output
 
 NAME = "file_search"
 # Questions with these words are about what is written down, not about one order.
@@ -72,11 +72,11 @@ def query_of(text: str) -> str:
 
 def answer_from(question: str, output: str) -> str:
     """Return the sentences of a search's output that fit the question best, in their order."""
-    found = told(output)
+    found = parse_output(output)
     passages = [item for item in found.get("passages") or [] if isinstance(item, dict)]
     sentences = _sentences(passages)
     overview = _overview(_stems(question), sentences)
-    chosen = overview or _chosen(question, sentences)
+    chosen = overview or _choose_sentences(question, sentences)
     note = str(found.get("note") or "").removeprefix(FOR_MODELS)
     if not chosen:
         return f"{NOTHING} {note}".strip()
@@ -116,7 +116,7 @@ def _sentences(passages: Sequence[dict[str, Any]]) -> list[Sentence]:
     return found
 
 
-def _chosen(question: str, sentences: list[Sentence]) -> list[Sentence]:
+def _choose_sentences(question: str, sentences: list[Sentence]) -> list[Sentence]:
     wanted = _stems(question)
     if not wanted or not sentences:
         return []

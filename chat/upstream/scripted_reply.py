@@ -19,9 +19,9 @@ from chat.upstream.base import (
     TextPart,
     ToolSpec,
 )
-from chat.upstream.scripted_arguments import Filled, fill, words_of
+from chat.upstream.scripted_arguments import FilledArguments, fill, words_of
 from chat.upstream.scripted_code import NAME as CODE
-from chat.upstream.scripted_words import describe_output, humanised, is_problem, listing
+from chat.upstream.scripted_words import describe_output, humanise, is_problem, listing
 
 NOT_A_MODEL = "I am a demonstration that follows fixed rules, not a language model"
 ASKING = "I still need"
@@ -76,7 +76,7 @@ ENOUGH = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class ScriptedCall:
     name: str
     arguments: str
 
@@ -86,7 +86,7 @@ class Reply:
     """Either text to say or calls to make."""
 
     text: str = ""
-    calls: tuple[Call, ...] = ()
+    calls: tuple[ScriptedCall, ...] = ()
 
 
 def reply_to(request: ModelRequest) -> Reply:
@@ -96,24 +96,24 @@ def reply_to(request: ModelRequest) -> Reply:
     text = last_user_text(request.items)
     tools = () if request.tool_choice == "none" else request.tools
     if outputs:
-        return _after(request.items, turn, outputs, text, _named(tools, CODE))
+        return _after(request.items, turn, outputs, text, _find_tool(tools, CODE))
     if not tools:
         return Reply(text=_without_tools(text, offered=bool(request.tools)))
-    forced = _forced(request)
+    forced = _get_forced_tool(request)
     if forced is None and (GREETING.match(text) and len(text.split()) <= 4):
         return Reply(text=f"Hello! {_abilities(tools)}")
     asked = _question_before(request.items)
     if asked is not None and NEVER_MIND.match(text):
         return Reply(text="All right, I leave it at that. Nothing was changed.")
-    code_tool = _named(tools, CODE) if forced in (None, "", CODE) else None
+    code_tool = _find_tool(tools, CODE) if forced in (None, "", CODE) else None
     if code := sums.begin(request.items, text, code_tool):
         return _runs(code)
     earlier = _earlier(request.items)
     chosen = _choose(tools, text, asked=asked, earlier=earlier, forced=forced)
     if not forced and _is_for_documents(text, tools, chosen, asked=asked):
-        return Reply(calls=(Call(name=documents.NAME, arguments=documents.query_of(text)),))
+        return Reply(calls=(ScriptedCall(name=documents.NAME, arguments=documents.query_of(text)),))
     if chosen is None:
-        return Reply(text=_lost(text, tools))
+        return Reply(text=_answer_unmatched(text, tools))
     tool, filled = chosen
     if filled.missing:
         return Reply(text=_ask(tool, filled.missing))
@@ -143,22 +143,22 @@ def _after(
 
 def _runs(code: str) -> Reply:
     arguments = json.dumps({"code": code}, ensure_ascii=False)
-    return Reply(calls=(Call(name=CODE, arguments=arguments),))
+    return Reply(calls=(ScriptedCall(name=CODE, arguments=arguments),))
 
 
-def _named(tools: Iterable[ToolSpec], name: str) -> ToolSpec | None:
+def _find_tool(tools: Iterable[ToolSpec], name: str) -> ToolSpec | None:
     return next((tool for tool in tools if tool.name == name), None)
 
 
 def _is_for_documents(
     text: str,
     tools: tuple[ToolSpec, ...],
-    chosen: tuple[ToolSpec, Filled] | None,
+    chosen: tuple[ToolSpec, FilledArguments] | None,
     *,
     asked: str | None,
 ) -> bool:
     """Whether a question is rather answered from documents than by the tool that fits best."""
-    if _named(tools, documents.NAME) is None or asked is not None:
+    if _find_tool(tools, documents.NAME) is None or asked is not None:
         return False
     if THANKS.match(text) or HELP.search(text) or not words_of(text):
         return False
@@ -218,7 +218,7 @@ def _earlier(items: tuple[Item, ...]) -> dict[str, Any]:
     return found
 
 
-def _forced(request: ModelRequest) -> str | None:
+def _get_forced_tool(request: ModelRequest) -> str | None:
     choice = request.tool_choice
     if isinstance(choice, dict):
         return str(choice.get("function", {}).get("name", ""))
@@ -232,23 +232,23 @@ def _choose(
     asked: str | None,
     earlier: dict[str, Any],
     forced: str | None,
-) -> tuple[ToolSpec, Filled] | None:
+) -> tuple[ToolSpec, FilledArguments] | None:
     """The best tool and its arguments. A new wish is preferred to an answer to our question."""
     if forced:
         tools = tuple(tool for tool in tools if tool.name == forced) or tools
     else:
         tools = tuple(tool for tool in tools if tool.name not in (documents.NAME, CODE))
-    ranked = _ranked(tools, text, None, earlier)
+    ranked = _rank_tools(tools, text, None, earlier)
     if asked is not None and (not ranked or ranked[0][0] < ENOUGH + 2):
-        ranked = _ranked(tools, asked, text, earlier) or ranked
+        ranked = _rank_tools(tools, asked, text, earlier) or ranked
     if not ranked or (forced is None and ranked[0][0] < ENOUGH):
         return None
     return ranked[0][1], ranked[0][2]
 
 
-def _ranked(
+def _rank_tools(
     tools: tuple[ToolSpec, ...], text: str, reply: str | None, earlier: dict[str, Any]
-) -> list[tuple[float, ToolSpec, Filled]]:
+) -> list[tuple[float, ToolSpec, FilledArguments]]:
     found = []
     for tool in tools:
         filled = fill(tool.parameters, text, reply=reply, earlier=earlier, verbs=WRITING | READING)
@@ -256,7 +256,7 @@ def _ranked(
     return sorted(found, key=lambda entry: -entry[0])
 
 
-def _score(tool: ToolSpec, text: str, filled: Filled) -> float:
+def _score(tool: ToolSpec, text: str, filled: FilledArguments) -> float:
     said = words_of(text)
     stems = {_stem(word) for word in set(said)}
     verb, *nouns = words_of(tool.name) or [""]
@@ -287,14 +287,16 @@ def _stem(word: str) -> str:
     return word
 
 
-def _calls(tool: ToolSpec, filled: Filled, *, parallel: bool) -> tuple[Call, ...]:
+def _calls(tool: ToolSpec, filled: FilledArguments, *, parallel: bool) -> tuple[ScriptedCall, ...]:
     numbers = [n for n, v in filled.arguments.items() if isinstance(v, int) and v in filled.several]
     writes = MEANINGS.get(words_of(tool.name)[0]) in (CHANGE, CREATE, REMOVE)
     if parallel and not writes and len(numbers) == 1 and 1 < len(filled.several) <= 5:
         chosen = [filled.arguments | {numbers[0]: value} for value in filled.several]
     else:
         chosen = [filled.arguments]
-    return tuple(Call(name=tool.name, arguments=json.dumps(a, ensure_ascii=False)) for a in chosen)
+    return tuple(
+        ScriptedCall(name=tool.name, arguments=json.dumps(a, ensure_ascii=False)) for a in chosen
+    )
 
 
 def _ask(tool: ToolSpec, missing: list[str]) -> str:
@@ -302,7 +304,7 @@ def _ask(tool: ToolSpec, missing: list[str]) -> str:
     question = "What is it?" if len(missing) == 1 else "Could you give me both?"
     if len(missing) > 2:
         question = "Could you give me those?"
-    return f"To {humanised(tool.name)} {ASKING} {wanted}. {question}"
+    return f"To {humanise(tool.name)} {ASKING} {wanted}. {question}"
 
 
 def _abilities(tools: tuple[ToolSpec, ...]) -> str:
@@ -316,10 +318,10 @@ def _ability(tool: ToolSpec) -> str:
         return KNOWING[tool.name]
     wanted = [" ".join(words_of(name)) for name in tool.parameters.get("required") or ()]
     needs = f": tell me the {listing(wanted)}" if wanted else ""
-    return f"- **{humanised(tool.name).capitalize()}**{needs}"
+    return f"- **{humanise(tool.name).capitalize()}**{needs}"
 
 
-def _lost(text: str, tools: tuple[ToolSpec, ...]) -> str:
+def _answer_unmatched(text: str, tools: tuple[ToolSpec, ...]) -> str:
     if THANKS.match(text):
         return "You are welcome. Is there anything else I can look up for you?"
     if HELP.search(text):

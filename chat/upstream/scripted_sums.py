@@ -13,17 +13,17 @@ from chat.upstream.scripted_code import (
     DRAW,
     SUMMARIES,
     TIME,
-    Made,
+    CodeCall,
     Plan,
     Table,
+    build_plan,
     code_for,
+    list_code_calls,
     look_at,
-    made_in,
     plan_of,
-    planned,
     table_of,
 )
-from chat.upstream.scripted_words import told
+from chat.upstream.scripted_words import parse_output
 
 COMPUTE = re.compile(
     r"\b(?:totals?|sums?|averages?|mean|counts?|how many|charts?|plots?|graphs?|diagrams?|draw"
@@ -62,7 +62,7 @@ def begin(items: Sequence[Item], text: str, tool: ToolSpec | None) -> str | None
     if len(text) <= MAX_SUM_LENGTH and (expression := EXPRESSION.match(text)):
         return expression["sum"]
     names = [name for name in FILE.findall(tool.description) if name.lower().endswith(TABLES)]
-    table, before = _known(made_in(items))
+    table, before = _find_latest(list_code_calls(items))
     named = next((name for name in names if name.lower() in text.lower()), None)
     goes_on = before is not None and len(text.split()) <= MAX_WORDS
     follows = goes_on and (GO_ON.match(text) or TIME.search(text) or DRAW.search(text))
@@ -77,26 +77,30 @@ def begin(items: Sequence[Item], text: str, tool: ToolSpec | None) -> str | None
 
 def after(items: Sequence[Item], turn: Sequence[Item], text: str, tool: ToolSpec | None) -> Step:
     """Return what follows the last call of code in `turn`, the items after the question."""
-    made = made_in(turn)
-    last, (table, before) = made[-1], _known(made_in(items))
-    found = told(last.output)
+    made = list_code_calls(turn)
+    last, (table, before) = made[-1], _find_latest(list_code_calls(items))
+    found = parse_output(last.output)
     if error := found.get("error"):
         # The session began anew: what was read must be read again.
         lost = "NameError" in str(error) and len(made) < MAX_CALLS
-        return Step(code=look_at(table.name)) if lost and table else Step(text=_failed(error))
+        return (
+            Step(code=look_at(table.name))
+            if lost and table
+            else Step(text=_describe_failure(error))
+        )
     seen = table_of(last)
     if seen is None:
         plan = plan_of(last)
         return Step(text=_value(found) if plan is None else _results(plan, found))
     # What was computed from another table says nothing about this one.
-    earlier = [item for item in made_in(items) if item is not last]
-    same = before if _known(earlier)[0] == seen else None
+    earlier = [item for item in list_code_calls(items) if item is not last]
+    same = before if _find_latest(earlier)[0] == seen else None
     code = _next(seen, text, same, tool) if len(made) < MAX_CALLS else None
-    return Step(text=_described(seen)) if code is None else Step(code=code)
+    return Step(text=_describe_table(seen)) if code is None else Step(code=code)
 
 
 def _next(table: Table, text: str, before: Plan | None, tool: ToolSpec | None) -> str | None:
-    plan = planned(
+    plan = build_plan(
         table, text, before=before if GO_ON.match(text) or not SUM.search(text) else None
     )
     if plan is None or tool is None:
@@ -104,7 +108,7 @@ def _next(table: Table, text: str, before: Plan | None, tool: ToolSpec | None) -
     return code_for(plan, with_chart="chart(" in tool.description)
 
 
-def _known(made: Sequence[Made]) -> tuple[Table | None, Plan | None]:
+def _find_latest(made: Sequence[CodeCall]) -> tuple[Table | None, Plan | None]:
     """Return the table that was looked at last, and what was computed from it last."""
     table: Table | None = None
     plan: Plan | None = None
@@ -113,12 +117,12 @@ def _known(made: Sequence[Made]) -> tuple[Table | None, Plan | None]:
         if seen is not None:
             plan = plan if table is not None and table.name == seen.name else None
             table = seen
-        elif computed is not None and not told(item.output).get("error"):
+        elif computed is not None and not parse_output(item.output).get("error"):
             plan = computed
     return table, plan
 
 
-def _failed(error: object) -> str:
+def _describe_failure(error: object) -> str:
     if isinstance(error, dict):
         return f"Sorry, that did not work. {error.get('message') or ''}".strip()
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
@@ -130,7 +134,7 @@ def _value(found: dict[str, object]) -> str:
     return f"It is **{said}**." if said else "The code ran and printed nothing."
 
 
-def _described(table: Table) -> str:
+def _describe_table(table: Table) -> str:
     rows = "one row" if table.rows == 1 else f"{table.rows} rows"
     columns = table.columns[:MAX_COLUMNS]
     first = [[str(row.get(column) or "") for column in columns] for row in table.first]

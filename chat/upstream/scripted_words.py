@@ -40,7 +40,7 @@ def describe_output(tool: str, output: str) -> str:
     words = words_of(tool)
     noun = " ".join(words[1:]) or "result"
     if isinstance(value, dict):
-        noun, value, notes = _unwrapped(noun, value)
+        noun, value, notes = _unwrap(noun, value)
     else:
         notes = {}
     if isinstance(value, list):
@@ -51,7 +51,7 @@ def describe_output(tool: str, output: str) -> str:
     return _plain(value) if value not in (None, "", True) else "That is done."
 
 
-def told(output: str | None) -> dict[str, Any]:
+def parse_output(output: str | None) -> dict[str, Any]:
     """What a tool told, {} where that is no object that can be read."""
     try:
         value = json.loads(output or "")
@@ -69,7 +69,7 @@ def is_problem(output: str) -> bool:
         return False
 
 
-def humanised(name: str) -> str:
+def humanise(name: str) -> str:
     """ "get_order" as a person would say it."""
     verb, *rest = words_of(name) or ["do it"]
     if rest == ["thread"]:
@@ -106,7 +106,7 @@ def _problem(value: Any) -> tuple[str, str] | None:
 
 
 def _apology(tool: str, code: str, message: str) -> str:
-    wish = humanised(tool) if tool else "do that"
+    wish = humanise(tool) if tool else "do that"
     said = f"{code} {message}"
     if DECLINED.search(said):
         return "You declined, so nothing was changed."
@@ -117,7 +117,7 @@ def _apology(tool: str, code: str, message: str) -> str:
         )
     if EXPIRED.search(said):
         return "The time to approve this ran out, so nothing was changed."
-    detail = _escaped(message).rstrip(".")
+    detail = _escape(message).rstrip(".")
     if code in PASSING or not detail:
         return f"Sorry, I could not {wish} just now. Please try again in a moment."
     if MISSING.search(said):
@@ -125,11 +125,11 @@ def _apology(tool: str, code: str, message: str) -> str:
     return f"Sorry, that did not work. {detail[0].upper()}{detail[1:]}."
 
 
-def _unwrapped(noun: str, value: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:
+def _unwrap(noun: str, value: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:
     """Look into {"order": {...}} and {"orders": [...], "has_more": true}."""
     if set(value) == {"untrusted_content"}:
         inside = value["untrusted_content"]
-        return _unwrapped(noun, inside) if isinstance(inside, dict) else (noun, inside, {})
+        return _unwrap(noun, inside) if isinstance(inside, dict) else (noun, inside, {})
     inner = [k for k, v in value.items() if isinstance(v, (dict, list))]
     if len(value) == 1 and inner:
         return " ".join(words_of(inner[0])), value[inner[0]], {}
@@ -250,7 +250,7 @@ def _plain(value: Any) -> str:
             return "yes" if value else "no"
         case str():
             spoken = " ".join(value.split("_")) if IDENTIFIER.fullmatch(value) else value
-            return _escaped(_when(spoken.strip()))
+            return _escape(_when(spoken.strip()))
     return str(value)
 
 
@@ -271,12 +271,12 @@ def _day(day: date) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return re.sub(r"([|<*\[\]`\\])", r"\\\1", " ".join(text.split()))
 
 
 def _spoken(status: str) -> str:
-    return _escaped(" ".join(words_of(status)))
+    return _escape(" ".join(words_of(status)))
 
 
 def _is_money(key: str) -> bool:
@@ -287,6 +287,6 @@ def _has_money(value: dict[str, Any]) -> bool:
     return "currency" in value and any(_is_money(k) for k in value)
 
 
-def estimated_tokens(texts: Iterable[str]) -> int:
+def estimate_tokens(texts: Iterable[str]) -> int:
     """About four characters a token, as is usual for English."""
     return sum(-(-len(text) // 4) for text in texts)

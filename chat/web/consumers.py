@@ -196,7 +196,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         patience, seconds = Patience(), conf.slow_seconds
         try:
             while True:
-                for entry in await reader.entries(partial(self._sent_at_once, thread)):
+                for entry in await reader.entries(partial(self._send_at_once, thread)):
                     await patience.wait(self.send(text_data=entry.frame(thread)), seconds)
         except TimeoutError:
             log.info("slow_reader_closed", seconds=seconds)
@@ -206,7 +206,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         finally:
             patience.close()
 
-    def _sent_at_once(self, thread: str, entry: Entry) -> bool:
+    def _send_at_once(self, thread: str, entry: Entry) -> bool:
         """Send what needs no wait, in the turn of the loop in which it came; tell whether it did.
 
         A turn spared for each token is a tenth of what it costs. Where there is no room the

@@ -74,10 +74,10 @@ def identifier(prefix: str) -> Check:
 def optional(check: Check) -> Check:
     """Allow null or a missing field."""
 
-    def checked(value: Any, name: str) -> Any:
+    def check_optional(value: Any, name: str) -> Any:
         return None if value is None else check(value, name)
 
-    return checked
+    return check_optional
 
 
 def as_given(value: Any, name: str) -> Any:

@@ -16,7 +16,7 @@ class Filling:
     counts: Mapping[str, int]
     usage_bytes: int = 0
 
-    def counted(self) -> WireObject:
+    def count_files(self) -> WireObject:
         """Return `file_counts`."""
         found = {status.value: self.counts.get(status.value, 0) for status in IndexStatus}
         return {**found, "total": sum(found.values())}
@@ -38,7 +38,7 @@ def vector_store_object(store: VectorStore, filling: Filling) -> WireObject:
         "name": store.name,
         "description": store.description or None,
         "usage_bytes": filling.usage_bytes,
-        "file_counts": filling.counted(),
+        "file_counts": filling.count_files(),
         "status": "expired" if store.is_expired else filling.status,
         "expires_after": {"anchor": "last_active_at", "days": days} if days else None,
         "expires_at": unix(store.expires_at),
@@ -71,7 +71,7 @@ def vector_store_file_object(row: StoreFile) -> WireObject:
 
 def file_batch_object(batch: FileBatch, filling: Filling) -> WireObject:
     """Return the `vector_store.files_batch` object."""
-    counted = filling.counted()
+    counted = filling.count_files()
     status = filling.status
     if batch.cancelled_at is not None:
         status = "cancelled"

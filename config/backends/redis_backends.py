@@ -51,12 +51,12 @@ class NoticingLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, hosts: list[dict[str, Any]], **kwargs: Any) -> None:
-        noticed = [{**host, "redis_connect_func": self._connected} for host in hosts]
+        noticed = [{**host, "redis_connect_func": self._handle_connect} for host in hosts]
         super().__init__(*args, hosts=noticed, **kwargs)
         self.reconnected: Callable[[], None] | None = None
         self._known: WeakSet[AbstractConnection] = WeakSet()
 
-    async def _connected(self, connection: AbstractConnection) -> None:
+    async def _handle_connect(self, connection: AbstractConnection) -> None:
         # What redis-py does where no function is given.
         await connection.on_connect_check_health(check_health=True)
         if connection in self._known and self.reconnected is not None:

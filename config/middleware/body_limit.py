@@ -31,7 +31,7 @@ AROUND_A_FILE = 65_536  # what a form adds to it at most
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limit:
+class SizeLimit:
     """How many bytes a body may have where `method` and `path` fit.
 
     With `who`, "key", "person" or "admin", it is theirs: without a valid API key a request is
@@ -55,7 +55,7 @@ class BodyLimit:
     The first of `limits` that fits counts.
     """
 
-    def __init__(self, app: App, *, limits: Sequence[Limit]) -> None:
+    def __init__(self, app: App, *, limits: Sequence[SizeLimit]) -> None:
         self.app = app
         self.limits = limits
         # Bytes of files on their way, by company: several at once have the room of one.
@@ -102,7 +102,7 @@ class BodyLimit:
         seen = 0
         refused = False
 
-        async def bounded() -> Message:
+        async def receive_bounded() -> Message:
             nonlocal seen, refused
             if refused:
                 return {"type": "http.disconnect"}
@@ -118,9 +118,9 @@ class BodyLimit:
             if not refused:
                 await send(message)
 
-        await self.app(scope, bounded, unless_refused)
+        await self.app(scope, receive_bounded, unless_refused)
 
-    async def _limit_of(self, scope: Scope) -> tuple[Limit, Principal | None]:
+    async def _limit_of(self, scope: Scope) -> tuple[SizeLimit, Principal | None]:
         """Return the limit of a request, and whose it is where that was asked."""
         for limit in self.limits:
             if not limit.fits(scope):

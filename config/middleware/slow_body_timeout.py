@@ -21,7 +21,7 @@ class BodyPace:
         deadline = asyncio.get_running_loop().time() + self.patience
         whole = ended = False
 
-        async def paced() -> Message:
+        async def receive_in_time() -> Message:
             nonlocal deadline, whole, ended
             if whole:
                 # What comes now is the end of the connection, which may take its time.
@@ -43,4 +43,4 @@ class BodyPace:
             if not ended:
                 await send(message)
 
-        await self.app(scope, paced, unless_ended)
+        await self.app(scope, receive_in_time, unless_ended)

@@ -41,14 +41,14 @@ def log_shown_codes(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
     """
 
     @wraps(view)
-    def logged(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(request, *args, **kwargs)
         shown = getattr(response, "context_data", None) or {}
         if response.status_code == 200 and shown.get("can_view_codes", True):
             log.info("recovery_codes_shown", user_id=request.user.pk)
         return response
 
-    return logged
+    return wrapper
 
 
 class CodePage(AuthenticateView):  # type: ignore[misc]

@@ -40,9 +40,9 @@ def whole_account(view: View) -> View:
     """Refuse sign-ins that open one company only: this belongs to the account."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def check_session(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not opens_whole_account(request.session):
             return answer_error(request, FactorNeeded())
         return view(request, *args, **kwargs)
 
-    return guarded
+    return check_session

@@ -62,13 +62,13 @@ def answers_errors(view: View) -> View:
     """Answer an AtriumError that a view lets through."""
 
     @wraps(view)
-    def answered(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+    def wrapper(request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:
             return view(request, **kwargs)
         except AtriumError as error:
             return answer_error(request, error)
 
-    return answered
+    return wrapper
 
 
 def principal_of(request: HttpRequest) -> Principal | None:
@@ -107,10 +107,10 @@ def answer_waits(view: View) -> View:
     """Answer 429 where a try at a password or a code has to wait."""
 
     @wraps(view)
-    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return set_wait_status(request, view(request, *args, **kwargs))
 
-    return answered
+    return wrapper
 
 
 @require_safe

@@ -15,7 +15,7 @@ from django.utils import timezone
 from tenants import audit
 from tenants.authentication import Principal
 from tenants.company_factors import CompanyFactor
-from tenants.db import call_door
+from tenants.db import call_privileged
 from tenants.models import ApiKey, Membership, User
 from tenants.scope import tenant_scope
 
@@ -81,7 +81,7 @@ def end_access(user_id: int, *, keep_sign_in: str | None = None) -> None:
     for sign_in in UserSession.objects.filter(user_id=user_id):
         if sign_in.session_key != keep_sign_in:
             sign_in.end()
-    for membership_id, tenant_id in call_door("present_memberships_of", user_id):
+    for membership_id, tenant_id in call_privileged("present_memberships_of", user_id):
         with tenant_scope(tenant_id), transaction.atomic():
             member = Membership.objects.select_related("tenant").get(pk=membership_id)
             CompanyFactor.objects.filter(member=member).delete()
@@ -96,4 +96,4 @@ def end_access(user_id: int, *, keep_sign_in: str | None = None) -> None:
 
 def has_memberships(user_id: int) -> bool:
     """Tell whether an account is a member of any company, disabled there or not."""
-    return bool(call_door("present_memberships_of", user_id))
+    return bool(call_privileged("present_memberships_of", user_id))

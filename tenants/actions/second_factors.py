@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from tenants import audit, clock
 from tenants.authentication import Principal, memberships_of
 from tenants.company_factors import CompanyFactor, counter_of
-from tenants.db import call_door
+from tenants.db import call_privileged
 from tenants.errors import Invalid, NotAllowed, NotFound
 from tenants.mfa import SealedAdapter
 from tenants.models import MemberKind, Membership, Role, User
@@ -132,7 +132,7 @@ def remove_company_factors(user: User) -> None:
 
     Companies that have disabled the person are included.
     """
-    for membership_id, tenant_id in call_door("present_memberships_of", user.pk):
+    for membership_id, tenant_id in call_privileged("present_memberships_of", user.pk):
         with tenant_scope(tenant_id), transaction.atomic():
             CompanyFactor.objects.filter(member=membership_id).delete()
             Membership.objects.filter(pk=membership_id).update(factor_waived_until=None)

@@ -368,7 +368,7 @@ class TenantScopedAdmin(ModelAdmin):
         """Show the audit trail of one row."""
         row = self.get_object(request, unquote(object_id))
         if row is None or principal_of(request) is None:
-            return self._gone(request, object_id)
+            return self._redirect_missing(request, object_id)
         context = {
             **self.admin_site.each_context(request),
             "title": str(row),
@@ -406,14 +406,14 @@ class TenantScopedAdmin(ModelAdmin):
         with transaction.atomic():
             row = self.get_object(request, unquote(object_id))
         if row is None:
-            return self._gone(request, object_id)
+            return self._redirect_missing(request, object_id)
         try:
             messages.success(request, button.do(principal, row))
         except AtriumError as error:
             messages.error(request, error.message)
-        return redirect(self.pressed_address(row))
+        return redirect(self.get_return_address(row))
 
-    def pressed_address(self, row: Any) -> str:
+    def get_return_address(self, row: Any) -> str:
         """Return where to go after a button was pressed: the row's page."""
         return self._address("change", quote(row.pk))
 
@@ -422,7 +422,7 @@ class TenantScopedAdmin(ModelAdmin):
         is_written = self.may_change or self.may_delete or self.buttons
         return self._address("history", object_id) if object_id and is_written else ""
 
-    def _gone(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def _redirect_missing(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         response: HttpResponseBase = self._get_obj_does_not_exist_redirect(
             request, self.opts, object_id
         )

@@ -249,12 +249,12 @@ def _has_nul(request: HttpRequest) -> bool:
 
 
 def _only(page: ExtraPage) -> View:
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def check_permission(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not page.allowed(request):
             raise PermissionDenied
         return page.view(request, *args, **kwargs)
 
-    return guarded
+    return check_permission
 
 
 site = AtriumAdminSite()

@@ -117,7 +117,7 @@ BODIES: dict[str, type[Input]] = {
     "ModifyRunRequest": runs.RunChange,
     "CreateThreadAndRunRequest": runs.ThreadAndRunInput,
     "SubmitToolOutputsRunRequest": runs.ToolOutputsInput,
-    "CreateVectorStoreRequest": vector_stores.NewStore,
+    "CreateVectorStoreRequest": vector_stores.VectorStoreInput,
     "UpdateVectorStoreRequest": vector_stores.StoreChange,
     "CreateVectorStoreFileRequest": vector_stores.NewStoreFile,
     "UpdateVectorStoreFileAttributesRequest": vector_stores.StoreFileChange,

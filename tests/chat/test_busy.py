@@ -15,7 +15,7 @@ from chat.errors import NothingToRetry, QueueFull, ThreadBusy, TooManyRuns
 from chat.models import Assistant, Message, Run, Thread
 from chat.models.reasons import Reason
 from chat.models.runs import CUT_SHORT
-from chat.runs.endings import failed
+from chat.runs.endings import build_failure
 from chat.runs.state import recovery
 from tenants.actions import revoke_api_key
 from tenants.authentication import Principal, principal_for_run
@@ -88,7 +88,7 @@ def finish(world: World, run: Run | None) -> None:
     """Let a run that no process has end as if it had failed, and start what waits."""
     assert run is not None
     with world.acme.scope():
-        recovery.end_row(run, failed(Reason.SERVER_ERROR), owner=None)
+        recovery.end_row(run, build_failure(Reason.SERVER_ERROR), owner=None)
 
 
 def active(world: World, thread: str) -> Run:

@@ -100,7 +100,7 @@ class Processes:
 
     async def read(self, cursor: Cursor | None = None) -> Reader:
         reader = self.b.hub.subscribe(*KEY)
-        await self.b.filled(reader.channel, self.rows.run)
+        await self.b.fill(reader.channel, self.rows.run)
         reader.place(self.rows.stored, cursor=cursor)
         return reader
 
@@ -225,7 +225,7 @@ async def test_without_a_layer_the_rows_tell() -> None:
 
 async def test_a_message_for_a_thread_nobody_reads_here_is_dropped() -> None:
     both = Processes()
-    both.a.told(KEY, "atrium.message.queued", {"id": "msg_1"})
+    both.a.announce_event(KEY, "atrium.message.queued", {"id": "msg_1"})
     assert both.b.hub.channels == {}
 
 

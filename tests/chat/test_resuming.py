@@ -142,7 +142,7 @@ async def test_a_process_that_lost_the_run_tells_nothing_of_its_own() -> None:
     active = Active(run=RUN, status="in_progress", owner=uuid4(), state=980)
     processes.rows.run = active
     reader = processes.a.hub.subscribe(*KEY)
-    await processes.a.filled(reader.channel, active)
+    await processes.a.fill(reader.channel, active)
     reader.place(processes.rows.stored, cursor=Cursor(run=RUN, state=1001, offsets={NAME: 3}))
     closed = [("thread.message.incomplete", NAME), ("thread.run.step.failed", "step_a")]
     assert told(reader.take()) == closed
@@ -154,5 +154,5 @@ async def test_rows_of_before_the_claim_end_no_writer() -> None:
     processes = Processes()
     writer = LiveRun(*KEY, RUN, state=1000, within=processes.a.hub)
     active = Active(run=RUN, status="in_progress", owner=uuid4(), state=980)
-    await processes.a.filled(writer.channel, active)
+    await processes.a.fill(writer.channel, active)
     assert writer.channel.writer is writer

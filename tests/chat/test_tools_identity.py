@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 
 from chat.models import Message, Run, Thread
-from chat.tools.base import Effect, Injected, ObjectId, ToolContext
+from chat.tools.base import Effect, InjectedArgument, ObjectId, ToolContext
 from chat.tools.registry import TOOLS, make_tool
 from tenants.models import Membership
 from tests.chat.tool_runs import audited, call, open_run, perform, perform_one
@@ -20,7 +20,9 @@ def read_threads(
     thread: ObjectId[Thread],
     others: list[ObjectId[Thread]] | None = None,
     run: ObjectId[Run] | None = None,
-    person: Annotated[Membership | None, Injected(lambda ctx: ctx.principal.membership)] = None,
+    person: Annotated[
+        Membership | None, InjectedArgument(lambda ctx: ctx.principal.membership)
+    ] = None,
 ) -> dict[str, Any]:
     """Read chats."""
     assert person is not None

@@ -13,7 +13,7 @@ import pytest
 from chat.actions.tool_definitions import clean_tools
 from chat.models import Run, Thread
 from chat.tools import registry
-from chat.tools.base import Effect, Injected, Limits, ObjectId, ToolContext
+from chat.tools.base import Effect, InjectedArgument, Limits, ObjectId, ToolContext
 from chat.tools.registry import TOOLS, make_tool, tool
 from chat.tools.reserved import is_reserved
 from chat.tools.schema import UnusableTool
@@ -48,7 +48,7 @@ def everything(
     address: Address,
     thread: ObjectId[Thread],
     runs: list[ObjectId[Run]],
-    role: Annotated[str, Injected(lambda ctx: ctx.role)],
+    role: Annotated[str, InjectedArgument(lambda ctx: ctx.role)],
     ratio: float = 1.0,
     sure: bool = False,
     maybe: int | None = None,

@@ -70,7 +70,7 @@ async def test_a_run_that_cannot_be_concluded_is_given_back(
     taken = await in_db(claim, run, worker.process_id)
     assert taken.started is not None
     worker._begin(taken.started)
-    await worker.finished(run.pk)
+    await worker.wait_until_finished(run.pk)
     assert (await in_db(stored, world.acme, run)).owner is None
     assert worker.runs == {}
 
@@ -91,7 +91,7 @@ async def test_what_could_not_be_given_back_is_at_the_next_look(
     with monkeypatch.context() as away:
         away.setattr(recovery, "release", fail_too)
         worker._begin(taken.started)
-        await worker.finished(run.pk)
+        await worker.wait_until_finished(run.pk)
     assert (await in_db(stored, world.acme, run)).owner == worker.process_id
     worker.draining = True  # takes nothing over, so that what was given back shows
     await worker.recover()
@@ -104,7 +104,7 @@ async def test_a_run_stopped_before_its_first_step_ends(world: World, run: Run) 
     assert taken.started is not None
     worker._begin(taken.started)
     worker._end(run.pk, CANCELLED)
-    await asyncio.wait_for(worker.finished(run.pk), WAIT_SECONDS)
+    await asyncio.wait_for(worker.wait_until_finished(run.pk), WAIT_SECONDS)
     assert (await in_db(stored, world.acme, run)).status == "cancelled"
     assert worker.runs == {}
 
@@ -139,7 +139,7 @@ async def test_a_run_stopped_before_its_first_step_waits_for_a_lock(
     await until(lambda: len(tries) > 1 or not worker.runs)
     free.set()
     await holding
-    await asyncio.wait_for(worker.finished(run.pk), WAIT_SECONDS)
+    await asyncio.wait_for(worker.wait_until_finished(run.pk), WAIT_SECONDS)
     ended = await in_db(stored, world.acme, run)
     assert (ended.status, ended.takeovers) == ("cancelled", 0)
 
@@ -151,7 +151,7 @@ async def test_the_first_claim_tells_readers_of_message_and_run(world: World, ru
     assert taken.started is not None
     worker._begin(taken.started)
     worker._end(run.pk, CANCELLED)
-    await worker.finished(run.pk)
+    await worker.wait_until_finished(run.pk)
     events = [entry.event for entry in await reader.entries()]
     assert events == [
         "thread.message.created",
@@ -285,5 +285,5 @@ async def test_a_call_that_waits_outlives_the_process_that_asked(world: World, r
     taken = await in_db(claim, run, worker.process_id)
     assert taken.started is not None
     worker._begin(taken.started)
-    await asyncio.wait_for(worker.finished(run.pk), WAIT_SECONDS)
+    await asyncio.wait_for(worker.wait_until_finished(run.pk), WAIT_SECONDS)
     assert (await in_db(stored, world.acme, run)).status == "requires_action"

@@ -10,7 +10,7 @@ from django.db import transaction
 from chat.errors import InvalidInput
 from chat.models import StoreFile
 from chat.retrieval.filters import condition_of
-from tenants.db import call_door
+from tenants.db import call_privileged
 from tests.retrieval.conftest import fill, find, make_store
 from tests.world import World
 
@@ -74,7 +74,7 @@ def test_a_foreign_store_answers_like_none(world: World, door: str) -> None:
     fill(world.globex, other, "a.txt", "The word is walnut.")
     asked = {"search_words": ("walnut", None, 9, 9), "search_vectors": ("[1,0]", None, 9)}[door]
     with world.acme.scope(), transaction.atomic():
-        assert call_door(door, [other.pk], *asked) == []
+        assert call_privileged(door, [other.pk], *asked) == []
 
 
 def test_a_cut_claim_stores_nothing(world: World) -> None:

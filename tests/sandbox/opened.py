@@ -14,7 +14,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from chat.sandbox.base import Limits, Outcome, SandboxUnavailable
+from chat.sandbox.base import CodeResult, SandboxLimits, SandboxUnavailable
 from chat.sandbox.bubblewrap import BubblewrapSandbox
 from chat.sandbox.monty import MontySandbox
 from chat.sandbox.process import ProcessSession
@@ -23,7 +23,7 @@ from tests.test_architecture import ROOT
 
 Backend = MontySandbox | BubblewrapSandbox
 # A machine that stands still for some seconds meets none of these bounds.
-PATIENT = Limits(start_seconds=60, run_seconds=60, grace_seconds=60)
+PATIENT = SandboxLimits(start_seconds=60, run_seconds=60, grace_seconds=60)
 # For code that never ends: until then it has done what comes before.
 SHORT_SECONDS = 6.0
 
@@ -61,7 +61,7 @@ async def opened(
         await session.close()
 
 
-async def run_alone(backend: Backend, source: str, /, **limits: Any) -> Outcome:
+async def run_alone(backend: Backend, source: str, /, **limits: Any) -> CodeResult:
     """Run the code in a session of its own."""
     async with opened(backend, **limits) as session:
         return await session.run(source)

@@ -9,7 +9,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import uvloop
 
-from chat.sandbox.base import BadFile, Limit, RunEnd, SandboxUnavailable, SessionEnded
+from chat.sandbox.base import BadFile, LimitHit, RunEnd, SandboxUnavailable, SessionEnded
 from chat.sandbox.bubblewrap import BubblewrapSandbox
 from tests.sandbox.opened import SHORT_SECONDS, Backend, all_end, opened, run_alone
 from tests.test_architecture import ROOT
@@ -134,7 +134,7 @@ class TestLimits:
         async with opened(backend, run_seconds=SHORT_SECONDS) as session:
             outcome = await session.run(f"print('a')\n{FOREVER}")
             assert (outcome.ended, outcome.logs) == (RunEnd.TIME, "a\n")
-            assert outcome.limits == {Limit.TIME}
+            assert outcome.limits == {LimitHit.TIME}
             assert (await session.run("1 + 1")).value == "2"
 
     async def test_memory_is_bounded(self, backend: Backend) -> None:
@@ -142,7 +142,7 @@ class TestLimits:
         async with opened(backend) as session:
             outcome = await session.run(code)
             assert outcome.ended is RunEnd.MEMORY
-            assert outcome.limits == {Limit.MEMORY}
+            assert outcome.limits == {LimitHit.MEMORY}
 
     async def test_one_huge_value_is_refused(self, backend: Backend) -> None:
         async with opened(backend) as session:
@@ -153,7 +153,7 @@ class TestLimits:
         code = "while True:\n    print('x' * 1000)"
         outcome = await run_alone(backend, code, run_seconds=SHORT_SECONDS, logs=5000)
         assert outcome.ended is RunEnd.TIME
-        assert outcome.limits == {Limit.TIME, Limit.LOGS}
+        assert outcome.limits == {LimitHit.TIME, LimitHit.LOGS}
         assert len(outcome.logs) == 5000
 
     async def test_a_long_value_is_cut(self, backend: Backend) -> None:

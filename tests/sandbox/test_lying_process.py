@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from chat.sandbox.base import Limits, RunEnd, SandboxUnavailable, SessionEnded
+from chat.sandbox.base import RunEnd, SandboxLimits, SandboxUnavailable, SessionEnded
 from chat.sandbox.process import start
 from tests.sandbox.opened import PATIENT
 
@@ -93,7 +93,7 @@ async def test_another_answer_than_asked_for_ends_the_session() -> None:
 async def test_a_process_that_says_nothing_is_given_up() -> None:
     silent = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
     with pytest.raises(SandboxUnavailable):
-        await start(silent, Limits(start_seconds=0.2))
+        await start(silent, SandboxLimits(start_seconds=0.2))
 
 
 async def test_a_process_that_reads_nothing_is_killed() -> None:
@@ -104,11 +104,11 @@ async def test_a_process_that_reads_nothing_is_killed() -> None:
         "-c",
         f"{BEGIN.split('os.read')[0]}\nimport time; time.sleep(60)",
     ]
-    session = await start(deaf, Limits(start_seconds=60, run_seconds=0.2, grace_seconds=0.1))
+    session = await start(deaf, SandboxLimits(start_seconds=60, run_seconds=0.2, grace_seconds=0.1))
     outcome = await session.run("x" * 200_000)
     assert outcome.ended is RunEnd.TIME
 
 
 async def test_a_program_that_is_missing_is_told() -> None:
     with pytest.raises(SandboxUnavailable, match="does not start"):
-        await start(["/nowhere/bwrap"], Limits())
+        await start(["/nowhere/bwrap"], SandboxLimits())

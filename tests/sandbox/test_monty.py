@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from chat.sandbox.base import Limits, RunEnd
+from chat.sandbox.base import RunEnd, SandboxLimits
 from chat.sandbox.inside import landlock
 from chat.sandbox.monty import MontySandbox
 from tests.sandbox.opened import SHORT_SECONDS, opened, run_alone
@@ -124,7 +124,7 @@ print(json.dumps([
 
 
 def test_what_breaks_out_of_the_interpreter_stands_before_walls() -> None:
-    code = BREAKING_OUT.format(root=str(ROOT), limits=json.dumps(asdict(Limits())))
+    code = BREAKING_OUT.format(root=str(ROOT), limits=json.dumps(asdict(SandboxLimits())))
     command = [sys.executable, "-I", "-c", code]
     found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     files = landlock.version() >= 1

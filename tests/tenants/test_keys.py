@@ -20,7 +20,7 @@ from tenants.authentication import (
     principal_for_key,
     principal_for_run,
 )
-from tenants.db import call_door
+from tenants.db import call_privileged
 from tenants.errors import (
     AccessDenied,
     AtriumError,
@@ -330,7 +330,7 @@ def test_what_ends_a_program_ends_its_users(world: World, end: str) -> None:
 def over(user: Principal) -> set[str]:
     """Ask the watcher's question about an external user's open streams."""
     assert user.key is not None
-    rows = call_door("watch", [user.membership_id], [user.key.pk], [], [])
+    rows = call_privileged("watch", [user.membership_id], [user.key.pk], [], [])
     return {kind for kind, _id, _at in rows}
 
 

@@ -182,7 +182,7 @@ def test_usage_of_a_failed_attempt_is_kept() -> None:
 
 def fail(breaker: Breaker, *callers: str, error: UpstreamError | None = None) -> None:
     for caller in callers:
-        breaker.failed(caller, error or UpstreamUnavailable())
+        breaker.record_failure(caller, error or UpstreamUnavailable())
 
 
 def opened(*, pause: float = 0.0, clock: FakeClock | None = None) -> Breaker:
@@ -202,7 +202,7 @@ async def turns(count: int = 5) -> None:
 def test_the_breaker_opens_after_failures_of_different_callers() -> None:
     breaker = Breaker(threshold=3, clock=lambda: 0.0)
     fail(breaker, "a", "b")
-    breaker.succeeded("c")
+    breaker.record_success("c")
     fail(breaker, "a", "b")
     assert not breaker.is_open
     fail(breaker, "c")
@@ -266,7 +266,7 @@ def test_a_caller_that_comes_during_a_trial_is_told_to_wait() -> None:
         later = asyncio.create_task(breaker.admit("later", told.append))
         await turns()
         assert told == [0.0]
-        breaker.succeeded("trial")
+        breaker.record_success("trial")
         await later
         return told
 
@@ -289,7 +289,7 @@ def test_one_trial_at_a_time_and_those_tried_least_first() -> None:
         tasks["bad again"] = asyncio.create_task(ask("bad"))
         await turns()
         assert admitted == ["bad", "good"]
-        breaker.succeeded("good")
+        breaker.record_success("good")
         await asyncio.gather(*tasks.values())
         return admitted
 
@@ -326,7 +326,7 @@ def test_a_trial_that_ends_early_lets_the_next_one_pass(how: str) -> None:
         await turns()
         if how == "stopped while waiting":
             second.cancel()
-        breaker.abandoned("first")
+        breaker.record_abandoned("first")
         await (third if second.cancelled() or second.cancelling() else second)
         third.cancel()
 

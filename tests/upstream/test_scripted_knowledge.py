@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from chat.sandbox.base import Limits, Session
+from chat.sandbox.base import SandboxLimits, Session
 from chat.sandbox.monty import MontySandbox
 from chat.upstream.base import FunctionCall, FunctionOutput, Item, ModelRequest, ToolSpec
 from chat.upstream.scripted_reply import reply_to
@@ -178,7 +178,7 @@ class Chat:
 
 @asynccontextmanager
 async def chatting(table: str = SALES) -> AsyncIterator[Chat]:
-    session = await MontySandbox().open(Limits())
+    session = await MontySandbox().open(SandboxLimits())
     await session.put_file("sales.csv", table.encode())
     try:
         yield Chat(session)

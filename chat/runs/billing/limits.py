@@ -12,7 +12,7 @@ from chat.models import TenantPolicy, Usage
 from chat.models.reasons import Reason
 from chat.runs.billing import prices
 from chat.runs.billing.prices import TokenPrice
-from chat.runs.endings import Ending, OutputLimit, failed, incomplete
+from chat.runs.endings import Ending, OutputLimit, build_failure, build_incomplete
 
 if TYPE_CHECKING:
     from chat.runs.state.turn import Turn
@@ -39,15 +39,15 @@ class Budget:
 def over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
     """Return how a run ends that may ask the model no more, None to go on."""
     if turn.rounds >= conf.max_rounds:
-        return failed(Reason.TOO_MANY_ROUNDS)
+        return build_failure(Reason.TOO_MANY_ROUNDS)
     most = turn.run.max_completion_tokens
     if most and turn.rounds and _completion_tokens(turn) + MIN_TOKENS > most:
-        return incomplete(Reason.MAX_COMPLETION_TOKENS)
+        return build_incomplete(Reason.MAX_COMPLETION_TOKENS)
     if policy is None:
         return None
     used = prompt_tokens(turn) + _completion_tokens(turn)
     if policy.max_tokens_per_run and used + MIN_TOKENS > policy.max_tokens_per_run:
-        return incomplete(Reason.BUDGET)
+        return build_incomplete(Reason.BUDGET)
     return None
 
 
@@ -82,14 +82,14 @@ def budget_left(turn: Turn, policy: TenantPolicy | None) -> Budget | Ending | No
         return None
     run = turn.run
     if has_unknown_price(run.model, run.upstream, run.tools):
-        return failed(Reason.PRICE_UNKNOWN)
+        return build_failure(Reason.PRICE_UNKNOWN)
     price = prices.find_token_price(run.model, run.upstream, input_tokens=prompt_tokens(turn))
     assert price is not None
     cost = prices.cost_of(prices.usage_rows(run, turn.spent))
     cost += prices.cost_of(Usage.objects.filter(run=run))
     left = policy.max_cost_per_run - cost
     if cost and left <= 0:
-        return incomplete(Reason.BUDGET)
+        return build_incomplete(Reason.BUDGET)
     return Budget(left=left, price=price)
 
 
@@ -105,12 +105,12 @@ def limit_by_cost(
         return limit
     left = budget.left - budget.price.input * input_tokens
     if left < 0:
-        return incomplete(Reason.BUDGET)
+        return build_incomplete(Reason.BUDGET)
     if not budget.price.output:
         return limit
     affordable = int(left / budget.price.output)
     if affordable < MIN_TOKENS:
-        return incomplete(Reason.BUDGET)
+        return build_incomplete(Reason.BUDGET)
     if limit is not None and limit.tokens <= affordable:
         return limit
     return OutputLimit(tokens=min(affordable, MAX_TOKENS), reason=Reason.BUDGET)

@@ -46,10 +46,10 @@ class ClusterPort(Protocol):
     def unread(self, channel: ThreadLog) -> None:
         """The channel's last reader here has left."""
 
-    def begun(self, channel: ThreadLog, run_id: str) -> None:
+    def announce_run(self, channel: ThreadLog, run_id: str) -> None:
         """This process begins to execute a run."""
 
-    def told(self, key: Key, event: str, data: dict[str, Any]) -> None:
+    def announce_event(self, key: Key, event: str, data: dict[str, Any]) -> None:
         """The readers here were told something that belongs to no run."""
 
 
@@ -280,7 +280,7 @@ class Reader:
         gathered = [*self._first, *new]
         self._first = []
         if self._doubts is not None:
-            gathered = list(self._doubts.settled(gathered))
+            gathered = list(self._doubts.close_lost(gathered))
             for entry in gathered:
                 if entry.text is None:
                     self._ahead.pop(entry.data.get("id", ""), None)
@@ -333,7 +333,7 @@ class Hub:
         """Tell a thread's readers in every process something that belongs to no run."""
         self.tell((tenant_id, thread_id), event, data)
         if self.elsewhere is not None:
-            self.elsewhere.told((tenant_id, thread_id), event, data)
+            self.elsewhere.announce_event((tenant_id, thread_id), event, data)
 
     def tell(self, key: Key, event: str, data: dict[str, Any]) -> None:
         """Tell a thread's readers in this process."""
@@ -366,7 +366,7 @@ class LiveRun:
         channel.writer, channel.mirrored = self, None
         channel.runs[run_id] = RunSpan(since=state)
         if channel.hub.elsewhere is not None:
-            channel.hub.elsewhere.begun(channel, run_id)
+            channel.hub.elsewhere.announce_run(channel, run_id)
 
     def publish(self, event: str, data: dict[str, Any]) -> None:
         """Publish a change of state: the run's state number grows by one."""

@@ -87,7 +87,7 @@ class Doubts:
         told = {entry.item or entry.data.get("id") for entry in known}
         self.left = [item for item in cursor.offsets if item not in told]
 
-    def settled(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+    def close_lost(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Yield the entries, before them the ends of what they show to be lost."""
         for entry in entries:
             if self.left and entry.run == self.cursor.run:

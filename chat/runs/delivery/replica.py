@@ -35,7 +35,7 @@ MAX_UNANSWERED = 4
 LOOK_SECONDS = 1.0
 
 
-class Link(Protocol):
+class Transport(Protocol):
     """The way to other processes."""
 
     up: bool
@@ -66,7 +66,7 @@ class Replica:
         active: Active | None,
         *,
         process_id: UUID | None,
-        link: Link | None,
+        link: Transport | None,
         rows: Rows,
     ) -> None:
         self.channel = channel

@@ -45,7 +45,7 @@ def report(task: asyncio.Task[None]) -> None:
 
 
 class Layer(Protocol):
-    """What `chat.runs.delivery.transport.Link` is to this module."""
+    """What `chat.runs.delivery.transport.RedisTransport` is to this module."""
 
     up: bool
 
@@ -105,13 +105,13 @@ class Replication:
         self.process_id, self._look = process_id, look
         if link is None and conf.several_processes:
             # Redis is imported only where it is used.
-            from chat.runs.delivery.transport import Link
+            from chat.runs.delivery.transport import RedisTransport
 
-            link = Link(
+            link = RedisTransport(
                 layer=get_channel_layer("processes"),
                 process_id=process_id,
                 receive=self.receive,
-                recovered=self.recovered,
+                recovered=self.resync,
             )
         self.link = link
         if link is not None:
@@ -143,12 +143,12 @@ class Replication:
             channel.mirrored = run_id
             self._mirror(channel, None)
 
-    def begun(self, channel: ThreadLog, run_id: str) -> None:
+    def announce_run(self, channel: ThreadLog, run_id: str) -> None:
         """Tell the other readers where the run is from now on."""
         self._stop_mirror(channel.key)
         self._publish(channel.key, {"kind": "begun", "run": run_id})
 
-    def told(self, key: Key, event: str, data: dict[str, Any]) -> None:
+    def announce_event(self, key: Key, event: str, data: dict[str, Any]) -> None:
         """Tell the readers in other processes too."""
         self._publish(key, {"kind": "told", "event": event, "data": data})
 
@@ -161,12 +161,12 @@ class Replication:
         if self.link is not None and process != self.process_id:
             self.link.send(process, {"kind": "look"})
 
-    async def joined(self, channel: ThreadLog) -> None:
+    async def wait_until_joined(self, channel: ThreadLog) -> None:
         """Wait, for a moment, until this process hears what is told of the thread elsewhere."""
         if self.link is not None:
             await self.link.join(channel.key)
 
-    async def filled(self, channel: ThreadLog, active: Active | None) -> None:
+    async def fill(self, channel: ThreadLog, active: Active | None) -> None:
         """Have the log of a run that is executed elsewhere here, as far as it can be had."""
         if self.process_id is None or active is None:
             return
@@ -188,7 +188,7 @@ class Replication:
             mirror = self.mirrors[key] = Replica(
                 channel, active, process_id=self.process_id, link=self.link, rows=self.rows
             )
-            mirror.task.add_done_callback(lambda _task: self._mirrored(key, mirror))
+            mirror.task.add_done_callback(lambda _task: self._remove_mirror(key, mirror))
         return self.mirrors[key]
 
     def _stop_mirror(self, key: Key) -> None:
@@ -196,17 +196,17 @@ class Replication:
         if mirror is not None:
             mirror.stop()
 
-    def _mirrored(self, key: Key, mirror: Replica) -> None:
+    def _remove_mirror(self, key: Key, mirror: Replica) -> None:
         report(mirror.task)
         if self.mirrors.get(key) is mirror:
             del self.mirrors[key]
 
-    def recovered(self) -> None:
+    def resync(self) -> None:
         """Look again at everything that is read here: messages may have been lost."""
         for channel in list(self.hub.channels.values()):
-            self._missed(channel)
+            self._resync_thread(channel)
 
-    def _missed(self, channel: ThreadLog) -> None:
+    def _resync_thread(self, channel: ThreadLog) -> None:
         if channel.is_read:
             self.hub.tell(channel.key, CHANGED, {"id": channel.key[1]})
             if channel.writer is None:
@@ -232,7 +232,7 @@ class Replication:
         if kind == "told":
             self.hub.tell(channel.key, message["event"], message["data"])
         elif kind == "missed":
-            self._missed(channel)
+            self._resync_thread(channel)
         elif kind == "begun" and channel.writer is None:
             self._mirror(channel, parse_begun(message)).inbox.put_nowait(message)
         elif channel.key in self.mirrors:

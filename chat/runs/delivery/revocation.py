@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from tenants.db import call_door
+from tenants.db import call_privileged
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +50,7 @@ def find_revoked(
     runs: Collection[str],
 ) -> RevokedAccess:
     """Ask, in one door call, which of these have ended."""
-    rows = call_door("watch", list(memberships), list(keys), list(sign_ins), list(runs))
+    rows = call_privileged("watch", list(memberships), list(keys), list(sign_ins), list(runs))
     ids: dict[str, set[str]] = {
         "membership": set(),
         "key": set(),

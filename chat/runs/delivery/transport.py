@@ -50,7 +50,7 @@ def thread_group(key: Key) -> str:
 
 
 @dataclass(kw_only=True)
-class Link:
+class RedisTransport:
     """The channel layer as this process uses it. All on the event loop's thread."""
 
     layer: Any
@@ -75,7 +75,7 @@ class Link:
     def start(self) -> None:
         """Join the layer, also when it is away for now."""
         self._groups[process_group(self.process_id)] = asyncio.Event()
-        self.layer.reconnected = self._reconnected
+        self.layer.reconnected = self._handle_reconnect
         for work in (self._receive_all, self._send_all, self._ping_all):
             self._tasks.append(asyncio.create_task(work()))
 
@@ -119,11 +119,11 @@ class Link:
 
     def _put(self, operation: str, group: str, message: Message) -> None:
         if self._outgoing.qsize() < MAX_WAITING:
-            self._outgoing.put_nowait((operation, group, self._signed(message)))
+            self._outgoing.put_nowait((operation, group, self._sign(message)))
         elif operation == "send":
             self._note_missed(group, message)
 
-    def _signed(self, message: Message) -> Message:
+    def _sign(self, message: Message) -> Message:
         return {**message, "from": str(self.process_id), "version": VERSION}
 
     def _note_missed(self, group: str, message: Message) -> None:
@@ -156,13 +156,13 @@ class Link:
     async def _add(self, group: str, name: str) -> None:
         await self.layer.group_add(group, name)
         # Heard by ourselves as well: then we are in.
-        await self.layer.group_send(group, self._signed({"kind": "joined", "group": group}))
+        await self.layer.group_send(group, self._sign({"kind": "joined", "group": group}))
 
     async def _receive_all(self) -> None:
         while True:
             try:
                 if self._name is None:
-                    self._name = await self._named()
+                    self._name = await self._open_channel()
                 message = await self.layer.receive(self._name)
                 if message["version"] == VERSION:
                     self._take(message)
@@ -172,7 +172,7 @@ class Link:
                 # Of another installation, or of another version of this one.
                 log.warning("channel_layer_message_refused", error=type(error).__qualname__)
 
-    async def _named(self) -> str:
+    async def _open_channel(self) -> str:
         name: str = await self.layer.new_channel()
         for group in list(self._groups):
             await self._add(group, name)
@@ -183,7 +183,7 @@ class Link:
         self._sent += 1
         self.send(self.process_id, {"kind": "ping", "number": self._sent})
 
-    def _reconnected(self) -> None:
+    def _handle_reconnect(self) -> None:
         """Find out by a ping when we are heard again: what came before it may be lost."""
         self.up = False
         self._ping()

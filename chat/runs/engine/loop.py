@@ -17,7 +17,7 @@ from chat.runs import upstreams
 from chat.runs.billing.limits import reason_of_cut
 from chat.runs.citations.artifacts import Artifacts
 from chat.runs.delivery.hub import LiveRun
-from chat.runs.endings import COMPLETED, Ending, failed, incomplete
+from chat.runs.endings import COMPLETED, Ending, build_failure, build_incomplete
 from chat.runs.engine.autosave import settle_saving
 from chat.runs.engine.model_step import Answer, model_step
 from chat.runs.state import transactions
@@ -123,7 +123,7 @@ async def rounds(turn: Turn) -> Ending | None:
             continue
         if isinstance(answer, Ending):
             return answer
-        proposed = answer.proposed()
+        proposed = answer.list_calls()
         if not proposed or answer.is_cut:
             # Calls of an answer that was cut short may be cut themselves.
             return ending_of(turn, answer)
@@ -138,9 +138,9 @@ def ending_of(turn: Turn, answer: Answer) -> Ending:
     """Return how a run ends whose last answer calls no tool."""
     reason = answer.finished.reason if answer.finished else "stop"
     if reason == "length":
-        return incomplete(reason_of_cut(turn))
+        return build_incomplete(reason_of_cut(turn))
     if reason == "content_filter":
-        return incomplete(Reason.CONTENT_FILTER)
+        return build_incomplete(Reason.CONTENT_FILTER)
     return COMPLETED
 
 
@@ -148,11 +148,11 @@ def loop_ending(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | N
     """Return the ending of a run that calls too much or in circles, None to go on."""
     turn.calls_made += len(proposed)
     if turn.calls_made > conf.max_tool_calls:
-        return failed(Reason.TOO_MANY_CALLS)
+        return build_failure(Reason.TOO_MANY_CALLS)
     called = {(call.name, ledger.arguments_hash(turn.run, call.arguments)) for call in proposed}
     turn.same_calls = one_round_more(turn.same_calls, called)
     if max(turn.same_calls.values(), default=0) >= conf.max_same_calls:
-        return failed(Reason.LOOP)
+        return build_failure(Reason.LOOP)
     return None
 
 
@@ -219,7 +219,7 @@ def publish_step(turn: Turn, calls: list[ToolCall], status: str) -> None:
 
 def ending_of_error(error: UpstreamError) -> Ending:
     """Return how a run ends whose model server failed; its own words are never shown."""
-    return failed(UPSTREAM_REASONS.get(error.code, Reason.SERVER_ERROR))
+    return build_failure(UPSTREAM_REASONS.get(error.code, Reason.SERVER_ERROR))
 
 
 def loggable(error: UpstreamError) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Answer:
         """True where the server says that the answer lacks its end."""
         return self.finished is not None and self.finished.reason in ("length", "content_filter")
 
-    def proposed(self) -> list[dispatch.ProposedCall]:
+    def list_calls(self) -> list[dispatch.ProposedCall]:
         """Return the calls in their order, with their whole arguments."""
         return [
             call.with_arguments("".join(self.arguments.get(index, [])))

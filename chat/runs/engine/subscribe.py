@@ -40,7 +40,7 @@ async def follow(
     # The reader is placed before the rows are read, so nothing falls between.
     reader = hub.subscribe(principal.tenant_id, thread_id)
     try:
-        await elsewhere.joined(reader.channel)
+        await elsewhere.wait_until_joined(reader.channel)
         named = cursor.run if cursor else run_id
         stored = await in_db(read_thread, principal, thread_id, run_id=named)
         if stored.active_run is not None and _is_overdue(stored.active_run):
@@ -48,7 +48,7 @@ async def follow(
             stored = await in_db(
                 read_thread, principal, thread_id, run_id=named or stored.active_run["id"]
             )
-        await elsewhere.filled(reader.channel, stored.active)
+        await elsewhere.fill(reader.channel, stored.active)
         reader.place(stored.events, cursor=cursor, run_id=run_id)
     except BaseException:
         reader.close()

@@ -21,7 +21,7 @@ from chat.models.reasons import Reason
 from chat.runs.delivery.hub import LiveRun, hub
 from chat.runs.delivery.replication import elsewhere
 from chat.runs.delivery.revocation import Connection, find_revoked
-from chat.runs.endings import CANCELLED, EXPIRED, Ending, failed
+from chat.runs.endings import CANCELLED, EXPIRED, Ending, build_failure
 from chat.runs.engine import loop
 from chat.runs.engine.model_step import close_cut
 from chat.runs.engine.waiting_runs import waiting_runs
@@ -37,8 +37,8 @@ from tenants.scope import get_scoped_tenant_id
 
 log = structlog.get_logger(__name__)
 
-ACCESS_ENDED = failed(Reason.ACCESS_ENDED)
-SERVER_ERROR = failed(Reason.SERVER_ERROR)
+ACCESS_ENDED = build_failure(Reason.ACCESS_ENDED)
+SERVER_ERROR = build_failure(Reason.SERVER_ERROR)
 SPARE_PART = 4  # of the room for runs, kept for tenants with less than their share
 HAND_OVER_SECONDS = 5.0
 
@@ -187,7 +187,7 @@ class Worker:
         if left:
             await asyncio.wait(left, timeout=HAND_OVER_SECONDS)
 
-    async def finished(self, run_id: str) -> None:
+    async def wait_until_finished(self, run_id: str) -> None:
         """Wait until a run that is under way here has ended."""
         run = self.runs.get(run_id)
         if run is not None and run.task is not None:
@@ -383,13 +383,13 @@ class Worker:
         task may be about to begin.
         """
         found = await in_db(
-            recovery.list_unattended_runs, self.process_id, known=self._known_runs()
+            recovery.list_unattended_runs, self.process_id, known=self._list_known_runs()
         )
         # What was claimed while the query was under way is known by now.
-        known = self._known_runs()
+        known = self._list_known_runs()
         found = {(run_id, tenant_id) for run_id, tenant_id in found if run_id not in known}
         for run_id, tenant_id in found & self._unattended:
-            if run_id in self._known_runs():
+            if run_id in self._list_known_runs():
                 continue
             log.warning("run_unattended", run_id=run_id)
             started = await in_db(recovery.reclaim, tenant_id, run_id, owner=self.process_id)
@@ -397,7 +397,7 @@ class Worker:
                 self._begin(started)
         self._unattended = found - self._unattended
 
-    def _known_runs(self) -> set[str]:
+    def _list_known_runs(self) -> set[str]:
         """Return the runs that name this process and are not lost: begun, or about to begin."""
         abandoned = {claim.run_id for claim in self._abandoned}
         return {*self.runs, *abandoned, *unbegun_claims.run_ids(self.process_id)}

@@ -51,9 +51,9 @@ class UnbegunClaims:
     def note(self, claim: Claim) -> None:
         """Note a claim; run it in the transaction that makes it."""
         self._keep(claim, monotonic() + conf.lapse_seconds)
-        transaction.on_commit(lambda: self._committed(claim))
+        transaction.on_commit(lambda: self._keep_committed(claim))
 
-    def _committed(self, claim: Claim) -> None:
+    def _keep_committed(self, claim: Claim) -> None:
         """Keep a claim until the event loop has had its turn, however busy the loop is."""
         if self.loop is None or self.loop.is_closed():
             return

@@ -26,7 +26,7 @@ from chat.models import (
 )
 from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
-from chat.runs.endings import CANCELLED, EXPIRED, Ending, failed
+from chat.runs.endings import CANCELLED, EXPIRED, Ending, build_failure
 from chat.runs.state import queue, snapshots, transactions
 from chat.runs.state.claims import Claim, unbegun_claims
 from chat.runs.state.lifecycle import advance
@@ -36,7 +36,7 @@ from chat.runs.state.wake import wake
 from chat.tools import registry
 from tenants import clock
 from tenants.bulk_insert import insert_many_tables
-from tenants.db import call_door
+from tenants.db import call_privileged
 from tenants.scope import tenant_scope
 
 log = structlog.get_logger(__name__)
@@ -113,13 +113,15 @@ def list_lapsed_runs() -> list[tuple[str, UUID]]:
     """Return id and tenant of runs that nobody seems to execute, those due first."""
     return [
         (run_id, tenant_id)
-        for run_id, tenant_id in call_door("lapsed_runs", conf.lapse_seconds, TAKE_OVER_AT_ONCE)
+        for run_id, tenant_id in call_privileged(
+            "lapsed_runs", conf.lapse_seconds, TAKE_OVER_AT_ONCE
+        )
     ]
 
 
 def list_unattended_runs(process_id: UUID, *, known: Collection[str]) -> set[tuple[str, UUID]]:
     """Return id and tenant of runs that name this process and are not among `known`."""
-    return set(call_door("owned_runs", process_id, list(known)))
+    return set(call_privileged("owned_runs", process_id, list(known)))
 
 
 def take_over(
@@ -233,7 +235,7 @@ def _ending_of_lapsed(run: Run) -> Ending | None:
         # A program that did not answer in time is like any other work that took too long.
         return replace(EXPIRED, reason=Reason.APPROVAL_EXPIRED) if waited else EXPIRED
     if run.takeovers >= conf.max_takeovers:
-        return failed(Reason.POISON)
+        return build_failure(Reason.POISON)
     return None
 
 

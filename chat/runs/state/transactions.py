@@ -31,7 +31,7 @@ from chat.runs import upstreams
 from chat.runs.billing import prices, tenant_policy_cache
 from chat.runs.billing.limits import Budget, budget_left, output_limit, over_limit, prompt_tokens
 from chat.runs.citations.markers import file_paths
-from chat.runs.endings import CANCELLED, Ending, OutputLimit, failed, incomplete
+from chat.runs.endings import CANCELLED, Ending, OutputLimit, build_failure, build_incomplete
 from chat.runs.prompt.build import Prompt, build_prompt
 from chat.runs.prompt.history import History
 from chat.runs.state.claims import Claim, ClaimLapsed, update_fenced
@@ -40,7 +40,7 @@ from chat.runs.state.lifecycle import advance
 from chat.runs.state.queue import start_next_queued
 from chat.runs.state.turn import ClaimedRun, Draft, Turn
 from chat.tools import code_interpreter, dispatch
-from chat.tools.code_files import Input
+from chat.tools.code_files import InputFile
 from tenants import clock
 from tenants.authentication import Principal, principal_for_run
 from tenants.bulk_insert import Insert, insert_many_tables
@@ -88,7 +88,7 @@ class Round:
     # What is left of the tenant's cost limit, None where it set none.
     budget: Budget | None = None
     # What the run's code may read, None where it may run none.
-    code_files: list[Input] | None = None
+    code_files: list[InputFile] | None = None
 
 
 def load(claim: Claim) -> LoadedRun:
@@ -175,11 +175,11 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
     claim, run = turn.claim, turn.run
     principal = principal_for_run(claim.tenant_id, run.member_id, run.key_id)
     if principal is None:
-        return failed(Reason.ACCESS_ENDED)
+        return build_failure(Reason.ACCESS_ENDED)
     if not run.model:
-        return failed(Reason.NO_ASSISTANT)
+        return build_failure(Reason.NO_ASSISTANT)
     if not conf.has_upstream(run.upstream):
-        return failed(Reason.UPSTREAM_REMOVED)
+        return build_failure(Reason.UPSTREAM_REMOVED)
     if turn.open_step is not None and turn.open_step.status == StepStatus.IN_PROGRESS:
         update_fenced(claim, rounds=turn.rounds)
         turn.open_step.status = StepStatus.COMPLETED
@@ -195,7 +195,7 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
     history = turn.history or History.of(run)
     prompt = build_prompt(history, synced_through=synced_through)
     if run.max_prompt_tokens and prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
-        return incomplete(Reason.MAX_PROMPT_TOKENS)
+        return build_incomplete(Reason.MAX_PROMPT_TOKENS)
     return Round(
         principal=principal,
         history=history,

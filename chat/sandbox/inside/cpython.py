@@ -11,7 +11,7 @@ from typing import Any
 from chat.sandbox.inside import walls
 from chat.sandbox.inside.channel import Channel, Log, send_saved
 from chat.sandbox.inside.folder import Folder
-from chat.sandbox.inside.interpreter import Interpreter, Run
+from chat.sandbox.inside.interpreter import CodeRun, Interpreter
 from chat.sandbox.inside.variables import dump_variables, load_variables
 
 MEMORY, PLACE, TEMPORARY = "/mnt", "/mnt/data", "/mnt/tmp"
@@ -30,7 +30,7 @@ def main(packages: str, limits: dict[str, Any]) -> None:
         channel.send("unavailable", why=str(error))
         return
     sys.path.append(packages)
-    session = _Session(channel, limits)
+    session = _PythonSession(channel, limits)
     channel.ready()
     for head, body in channel.requests():
         session.answer(head, body)
@@ -57,7 +57,7 @@ def _build_walls(packages: str, limits: dict[str, Any]) -> None:
     walls.refuse_system_calls(alone=True)
 
 
-class _Session:
+class _PythonSession:
     """The interpreter and the folder, and how requests reach them."""
 
     def __init__(self, channel: Channel, limits: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ class _Session:
     def _run(self, code: str) -> None:
         log = Log(self._channel, most=self._limits["logs"])
         deadline = time.monotonic() + self._limits["run_seconds"]
-        run = Run(log, deadline=deadline, longest_value=self._limits["value"])
+        run = CodeRun(log, deadline=deadline, longest_value=self._limits["value"])
         self._interpreter.run(code, run)
         met = {"logs"} if log.cut else set()
         for number, picture in enumerate(run.pictures):

@@ -27,7 +27,7 @@ class OutOfTime(BaseException):
     """Raised in the code that runs; it derives from what `except Exception` does not catch."""
 
 
-class Run:
+class CodeRun:
     """What one piece of code is given, and what came of it."""
 
     def __init__(self, log: Log, *, deadline: float, longest_value: int) -> None:
@@ -51,7 +51,7 @@ class Interpreter:
         signal.signal(signal.SIGALRM, _stop)
         warnings.filterwarnings("ignore", message=".*non-interactive.*")
 
-    def run(self, code: str, run: Run) -> None:
+    def run(self, code: str, run: CodeRun) -> None:
         """Run the code; whatever it raises becomes the run's end and error."""
         self._count += 1
         name = f"<code {self._count}>"
@@ -70,7 +70,7 @@ class Interpreter:
         if error is not None:
             run.ended, run.error = _tell(error, name)
 
-    def _execute(self, code: str, name: str, run: Run) -> None:
+    def _execute(self, code: str, name: str, run: CodeRun) -> None:
         tree = ast.parse(code, name)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         try:
@@ -91,7 +91,7 @@ class Interpreter:
                 self.definitions[node.name] = source
 
 
-def _draw(plots: Any, run: Run) -> None:
+def _draw(plots: Any, run: CodeRun) -> None:
     for number in plots.get_fignums():
         picture = io.BytesIO()
         plots.figure(number).savefig(picture, format="png", dpi=110, bbox_inches="tight")

@@ -54,7 +54,7 @@ def main(limits: dict[str, Any]) -> None:
         return
     threading.Thread(target=_end_with_server, args=[channel], daemon=True).start()
     with Monty(max_processes=1, request_timeout=limits["run_seconds"] + 1) as pool:
-        session = _Session(channel, limits, pool)
+        session = _RestrictedSession(channel, limits, pool)
         channel.ready()
         for head, body in channel.requests():
             session.answer(head, body)
@@ -80,7 +80,7 @@ def _end_with_server(channel: Channel) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-class _Session:
+class _RestrictedSession:
     """The interpreter and the files, and how requests reach them."""
 
     def __init__(self, channel: Channel, limits: dict[str, Any], pool: Monty) -> None:

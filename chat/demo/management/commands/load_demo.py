@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import ProgrammingError
 
-from chat.demo.load import SignIn, load, sign_ins
+from chat.demo.load import DemoSignIn, load, sign_ins
 
 
 class Command(BaseCommand):
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             self.stdout.write(as_text(people))
 
 
-def as_text(people: list[SignIn]) -> str:
+def as_text(people: list[DemoSignIn]) -> str:
     """Return the sign-ins for a person to read, company by company."""
     width = max(len(person.email) for person in people)
     lines = [f"Demonstration sign-ins, all with the password {people[0].password}"]
