@@ -1,6 +1,6 @@
-"""A tenant's limits and own prices, as they were at most ten seconds ago.
+"""Per-tenant limits and prices, cached for ten seconds.
 
-They are read in every turn and change once a month.
+They are read in every turn and change about once a month.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Prices = dict[tuple[str, str], Price]
 
 @dataclass(frozen=True)
 class TenantPolicyCacheEntry:
-    """What was read, and when in seconds of time.monotonic."""
+    """Cached rows; `at` is when they were read, in seconds of time.monotonic."""
 
     policy: TenantPolicy | None
     prices: Prices
@@ -31,7 +31,7 @@ _known: dict[UUID, TenantPolicyCacheEntry] = {}
 
 
 def policy() -> TenantPolicy | None:
-    """Return the limits of the tenant in scope, None where it set none."""
+    """Return the limits of the tenant in scope, None if it has none."""
     return _terms().policy
 
 
@@ -41,7 +41,7 @@ def prices() -> Prices:
 
 
 def clear() -> None:
-    """Read anew at the next turn."""
+    """Clear the cache; the next turn reads the rows again."""
     _known.clear()
 
 
