@@ -1,4 +1,4 @@
-"""Insert a run for a thread: the one place where runs begin."""
+"""Insert runs of a thread; the only place where runs are created."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tenants.compiled_queries import CompiledQuery
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What a caller may set over the assistant's own settings; None keeps them."""
+    """Options that override the assistant's settings; None keeps the assistant's value."""
 
     model: str | None = None
     upstream: str | None = None
@@ -39,21 +39,21 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ActiveRun:
-    """A thread's active run, and by when it has to end."""
+    """Active run of a thread, and its deadline."""
 
     run_id: str
     expires_at: datetime
 
 
 def find_active(thread_id: str, *, member_id: UUID) -> ActiveRun | None:
-    """Return the thread's active run; None where a new one may begin.
+    """Return the thread's active run; None if a new one may start.
 
-    What waits in a queue is not counted, and goes on whatever the count is. Two
-    that ask at the same moment may both pass: it is a guard, not an account.
+    Queued runs are not counted and start regardless of the count. Two concurrent requests may both
+    pass: the limit protects the system, it is not exact.
 
     Raises:
-        TooManyRuns: when none is active, but as many of the member's or of the
-            tenant in scope as there may be.
+        TooManyRuns: no run of the thread is active, but the member or the tenant in scope has
+            reached its limit of active runs.
     """
     active = _active.one(thread_id=thread_id, member_id=member_id) or NO_RUNS
     if active["here"] is not None:
@@ -68,7 +68,7 @@ NO_RUNS: dict[str, Any] = {"here": None, "members": 0, "tenants": 0}
 
 @CompiledQuery
 def _active(*, thread_id: Any, member_id: Any) -> QuerySet[Any]:
-    """The tenant's active runs, counted; no row where there are none."""
+    """Count the tenant's active runs; no row if there are none."""
     here = Q(thread_id=thread_id)
     rows = Run.objects.active().order_by().values("tenant_id")
     counted: QuerySet[Any] = rows.annotate(
@@ -92,14 +92,14 @@ def insert_run(
 ) -> Run:
     """Insert a queued run that answers `thread` up to its last position.
 
-    Must run inside the transaction that holds the thread's lock. `owner` claims
-    it for that process at once. The settings of the assistant are copied, so a
-    later change of it changes no run. Without an assistant the run names no
-    model, and ends with that as its reason. With `additional_messages`, even
-    none, it waits for its turn behind the thread's active run, to add them then.
+    Call within the transaction that holds the thread's lock. `owner` claims the run for that
+    process at once. The assistant's settings are copied, so that later changes do not affect the
+    run. Without an assistant the run has no model and fails with that reason. With
+    `additional_messages`, even an empty list, the run waits until the thread's active run has
+    ended; the messages are appended then.
 
     Raises:
-        IntegrityError: when the thread has an active run (partial unique index).
+        IntegrityError: the thread has an active run (partial unique index).
     """
     options = options or RunOptions()
     has = assistant or Assistant(id="")

@@ -1,4 +1,4 @@
-"""The end of a locked thread: what is said next is written here, by whoever starts a run."""
+"""Append messages to a locked thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def append(
     sender: UUID | None,
     sender_key: UUID | None,
 ) -> list[Message]:
-    """Store messages (role, content, attachments, metadata), and title a thread without a name."""
+    """Store messages (role, content, attachments, metadata), and set a missing thread title."""
     now = clock.now()
     messages = [
         Message(
@@ -28,7 +28,7 @@ def append(
             position=thread.last_position + number,
             sender=sender,
             sender_key=sender_key,
-            # Lists go by time: those of one moment keep their order.
+            # Lists are sorted by time; microseconds keep messages of one call in order.
             created_at=now + timedelta(microseconds=number),
             completed_at=now + timedelta(microseconds=number),
             **fields,
@@ -45,7 +45,7 @@ def append(
 
 
 def title_of(text: str) -> str:
-    """Return the first words of a message, cut at a word's end."""
+    """Return the first words of a message, cut at a word boundary."""
     words = " ".join(text.split())
     if len(words) <= TITLE_CHARACTERS:
         return words
