@@ -41,8 +41,8 @@ def build_failure(reason: Reason) -> Ending:
 
 def build_incomplete(reason: Reason) -> Ending:
     """Return the ending of a run that a limit cut short."""
-    cut = "content_filter" if reason == Reason.CONTENT_FILTER else "max_tokens"
-    return Ending(status=RunStatus.INCOMPLETE, reason=reason, message_reason=cut)
+    message_reason = "content_filter" if reason == Reason.CONTENT_FILTER else "max_tokens"
+    return Ending(status=RunStatus.INCOMPLETE, reason=reason, message_reason=message_reason)
 
 
 @dataclass(frozen=True, kw_only=True)

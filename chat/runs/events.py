@@ -63,23 +63,23 @@ class Cursor:
 
 def merge_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
     """Merge adjacent deltas of the same text into one entry."""
-    run: list[Entry] = []
+    deltas: list[Entry] = []
     for entry in entries:
-        if run and (entry.text is None or entry.item != run[-1].item):
-            yield _join(run)
-            run = []
+        if deltas and (entry.text is None or entry.item != deltas[-1].item):
+            yield _join(deltas)
+            deltas = []
         if entry.text is None:
             yield entry
         else:
-            run.append(entry)
-    if run:
-        yield _join(run)
+            deltas.append(entry)
+    if deltas:
+        yield _join(deltas)
 
 
-def _join(pieces: Sequence[Entry]) -> Entry:
-    if len(pieces) == 1:
-        return pieces[0]
-    return more_of(pieces[-1], "".join(p.text or "" for p in pieces))
+def _join(deltas: Sequence[Entry]) -> Entry:
+    if len(deltas) == 1:
+        return deltas[0]
+    return more_of(deltas[-1], "".join(p.text or "" for p in deltas))
 
 
 def text_entry(run: str, state: int, message_id: str, text: str, part: int = 0) -> Entry:
@@ -102,8 +102,8 @@ def retold(
     entry: Entry, state: int, *, event: str = "", data: dict[str, Any] | None = None
 ) -> Entry:
     """Return a copy of a stored event with another state number and optional name or data."""
-    told = data or entry.data
-    return Entry(entry.run, state, event or entry.event, told, approximate=entry.approximate)
+    new_data = data or entry.data
+    return Entry(entry.run, state, event or entry.event, new_data, approximate=entry.approximate)
 
 
 def pictures_of(message: Mapping[str, Any]) -> list[Any]:
@@ -113,9 +113,9 @@ def pictures_of(message: Mapping[str, Any]) -> list[Any]:
 
 def beginning_of(entry: Entry, *, state: int) -> Iterator[Entry]:
     """Yield the start events of the unfinished message in a stored event."""
-    begun = {**entry.data, "content": pictures_of(entry.data)}
+    initial = {**entry.data, "content": pictures_of(entry.data)}
     for name in ("created", "in_progress"):
-        yield retold(entry, state, event=f"thread.message.{name}", data=begun)
+        yield retold(entry, state, event=f"thread.message.{name}", data=initial)
 
 
 def rest_of(entry: Entry, length: int, *, state: int) -> Iterator[Entry]:
@@ -149,8 +149,8 @@ def _may_be_news(entry: Entry, cursor: Cursor) -> bool:
         return True
     kind = entry.data.get("object")
     if kind == "thread.run.step":
-        made = entry.data["step_details"].get("message_creation", {})
-        return made.get("message_id") not in cursor.offsets
+        creation = entry.data["step_details"].get("message_creation", {})
+        return creation.get("message_id") not in cursor.offsets
     return kind == "thread.message" and entry.data["id"] not in cursor.offsets
 
 

@@ -40,8 +40,8 @@ def over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
     """Return the ending of a run that has reached a limit, None if it may continue."""
     if turn.rounds >= conf.max_rounds:
         return build_failure(Reason.TOO_MANY_ROUNDS)
-    most = turn.run.max_completion_tokens
-    if most and turn.rounds and _completion_tokens(turn) + MIN_TOKENS > most:
+    max_tokens = turn.run.max_completion_tokens
+    if max_tokens and turn.rounds and _completion_tokens(turn) + MIN_TOKENS > max_tokens:
         return build_incomplete(Reason.MAX_COMPLETION_TOKENS)
     if policy is None:
         return None

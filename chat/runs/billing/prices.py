@@ -29,11 +29,13 @@ def usage_rows(run: Run, spent: Iterable[ModelCallUsage]) -> list[Usage]:
     calls = list(spent)
     if not calls:
         return []
-    own = tenant_policy_cache.prices()
-    return [row for call in calls for row in _rows(run, call, own)]
+    tenant_prices = tenant_policy_cache.prices()
+    return [row for call in calls for row in _rows(run, call, tenant_prices)]
 
 
-def _rows(run: Run, call: ModelCallUsage, own: dict[tuple[str, str], Price]) -> Iterator[Usage]:
+def _rows(
+    run: Run, call: ModelCallUsage, tenant_prices: dict[tuple[str, str], Price]
+) -> Iterator[Usage]:
     quantities = {
         "input_tokens": call.usage.input_tokens,
         "output_tokens": call.usage.output_tokens,
@@ -41,8 +43,8 @@ def _rows(run: Run, call: ModelCallUsage, own: dict[tuple[str, str], Price]) -> 
     public = {} if conf.is_demonstration(run.upstream) else public_prices(call.model, call.usage)
     for kind, quantity in quantities.items():
         price, currency, source = None, "", ""
-        if (call.model, kind) in own:
-            row = own[call.model, kind]
+        if (call.model, kind) in tenant_prices:
+            row = tenant_prices[call.model, kind]
             price, currency, source = row.price / MILLION, row.currency, "tenant"
         elif conf.is_demonstration(run.upstream):
             price, currency, source = Decimal(0), "USD", "demonstration"
@@ -72,10 +74,10 @@ def find_token_price(model: str, upstream: str, *, input_tokens: int = 1000) -> 
     found: dict[str, Decimal] = {}
     if conf.is_demonstration(upstream):
         found = {"input_tokens": Decimal(0), "output_tokens": Decimal(0)}
-    own = tenant_policy_cache.prices()
+    tenant_prices = tenant_policy_cache.prices()
     for kind in (UsageKind.INPUT_TOKENS.value, UsageKind.OUTPUT_TOKENS.value):
-        if (model, kind) in own:
-            row = own[model, kind]
+        if (model, kind) in tenant_prices:
+            row = tenant_prices[model, kind]
             if row.currency != CURRENCY:
                 return None
             found[kind] = row.price / MILLION

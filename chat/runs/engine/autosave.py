@@ -85,29 +85,29 @@ def _store(
     turns: Sequence[Turn], write: Callable[[Sequence[DraftSnapshot]], set[str]]
 ) -> asyncio.Task[None]:
     """Store snapshots of the texts in a task, and set it as `saving` of each turn."""
-    made = [DraftSnapshot.of(turn) for turn in turns]
-    task = asyncio.create_task(_write(made, turns, write))
+    snapshots = [DraftSnapshot.of(turn) for turn in turns]
+    task = asyncio.create_task(_write(snapshots, turns, write))
     for turn in turns:
         turn.saving = task
     return task
 
 
 async def _write(
-    made: Sequence[DraftSnapshot],
+    snapshots: Sequence[DraftSnapshot],
     turns: Sequence[Turn],
     write: Callable[[Sequence[DraftSnapshot]], set[str]],
 ) -> None:
-    use_lanes_as(made[0].claim.tenant_id)
+    use_lanes_as(snapshots[0].claim.tenant_id)
     try:
         # In a separate pool: a statement that waits for a row lock delays no other work.
-        claimed = await run_in_pool(DatabasePool.AUTOSAVE, write, made)
+        claimed = await run_in_pool(DatabasePool.AUTOSAVE, write, snapshots)
     except DatabaseError as error:
         # The complete text is stored when the run ends.
-        log.warning("partial_copies_failed", error=type(error).__qualname__, runs=len(made))
+        log.warning("partial_copies_failed", error=type(error).__qualname__, runs=len(snapshots))
         return
-    for copy, turn in zip(made, turns, strict=True):
-        copy.draft.stored = True
-        turn.lapsed = turn.lapsed or copy.claim.run_id not in claimed
+    for snapshot, turn in zip(snapshots, turns, strict=True):
+        snapshot.draft.stored = True
+        turn.lapsed = turn.lapsed or snapshot.claim.run_id not in claimed
 
 
 async def settle_saving(turn: Turn) -> None:

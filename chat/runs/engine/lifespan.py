@@ -68,8 +68,8 @@ class Lifespan:
         async with AsyncExitStack() as stack:
             try:
                 jobs = partial(run_jobs, **IN_SERVER)
-                here = await stack.enter_async_context(serving(jobs, end_seconds=END_SECONDS))
-                stack.enter_context(at_termination(here.begin_drain))
+                process = await stack.enter_async_context(serving(jobs, end_seconds=END_SECONDS))
+                stack.enter_context(at_termination(process.begin_drain))
             except START_ERRORS as error:
                 log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -101,22 +101,22 @@ def at_termination(callback: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop, before = asyncio.get_running_loop(), {}
+    loop, handlers = asyncio.get_running_loop(), {}
     for number in (signal.SIGINT, signal.SIGTERM):
         previous = signal.getsignal(number)
         if callable(previous):  # the server's handler; without one, the default stays
-            before[number] = previous
+            handlers[number] = previous
 
     def begin(number: int, frame: Any) -> None:
         loop.call_soon_threadsafe(callback)
-        before[signal.Signals(number)](number, frame)
+        handlers[signal.Signals(number)](number, frame)
 
-    for number in before:
+    for number in handlers:
         signal.signal(number, begin)
     try:
         yield
     finally:
-        for number, previous in before.items():
+        for number, previous in handlers.items():
             signal.signal(number, previous)
 
 
@@ -134,12 +134,12 @@ async def serving(
     await worker.start()
     await warm_up_database()
     keep_answering()
-    here = Serving(jobs=asyncio.create_task(queue()))
+    process = Serving(jobs=asyncio.create_task(queue()))
     try:
-        yield here
+        yield process
     finally:
-        here.begin_drain()
-        await asyncio.gather(worker.drain(), asyncio.wait({here.jobs}, timeout=end_seconds))
+        process.begin_drain()
+        await asyncio.gather(worker.drain(), asyncio.wait({process.jobs}, timeout=end_seconds))
         await code_sessions().close_all()
         await upstreams.close_all()
 
@@ -155,8 +155,8 @@ async def take_identity() -> None:
 
 async def warm_up_database() -> None:
     """Open a connection per database thread, and compile the queries of every turn."""
-    others = (in_db(connect) for _thread in range(settings.DATABASE_THREADS - 1))
-    await asyncio.gather(in_db(write_reads), *others)
+    connections = (in_db(connect) for _thread in range(settings.DATABASE_THREADS - 1))
+    await asyncio.gather(in_db(write_reads), *connections)
 
 
 @transaction.atomic
@@ -226,11 +226,11 @@ def list_pools(queues: Iterable[str] | None, options: dict[str, Any]) -> list[di
 
     Files have a separate worker, so that slow files delay neither runs nor maintenance.
     """
-    asked = set(queues or list_queues())
-    given = {**KEEP_FAILED, **options, "install_signal_handlers": False}
-    pools = [{**given, "queues": sorted(others)}] if (others := asked - {FILES_QUEUE}) else []
-    if FILES_QUEUE in asked:
-        pools.append({**given, "queues": [FILES_QUEUE], "concurrency": conf.index_slots})
+    names = set(queues or list_queues())
+    defaults = {**KEEP_FAILED, **options, "install_signal_handlers": False}
+    pools = [{**defaults, "queues": sorted(others)}] if (others := names - {FILES_QUEUE}) else []
+    if FILES_QUEUE in names:
+        pools.append({**defaults, "queues": [FILES_QUEUE], "concurrency": conf.index_slots})
     return pools
 
 

@@ -150,8 +150,8 @@ def loop_ending(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | N
     turn.calls_made += len(proposed)
     if turn.calls_made > conf.max_tool_calls:
         return build_failure(Reason.TOO_MANY_CALLS)
-    called = {(call.name, ledger.arguments_hash(turn.run, call.arguments)) for call in proposed}
-    turn.same_calls = one_round_more(turn.same_calls, called)
+    call_keys = {(call.name, ledger.arguments_hash(turn.run, call.arguments)) for call in proposed}
+    turn.same_calls = one_round_more(turn.same_calls, call_keys)
     if max(turn.same_calls.values(), default=0) >= conf.max_same_calls:
         return build_failure(Reason.LOOP)
     return None
@@ -159,10 +159,10 @@ def loop_ending(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | N
 
 def same_calls_of(calls: Iterable[ToolCall]) -> SameCalls:
     """Return the counts of `loop_ending` after the rounds of `calls`, which must be in order."""
-    counted: SameCalls = Counter()
-    for _round, together in groupby(calls, key=lambda call: call.round):
-        counted = one_round_more(counted, {(c.name, c.arguments_hash) for c in together})
-    return counted
+    counts: SameCalls = Counter()
+    for _round, round_calls in groupby(calls, key=lambda call: call.round):
+        counts = one_round_more(counts, {(c.name, c.arguments_hash) for c in round_calls})
+    return counts
 
 
 def one_round_more(counted: SameCalls, called: Iterable[tuple[str, str]]) -> SameCalls:
@@ -173,18 +173,18 @@ def one_round_more(counted: SameCalls, called: Iterable[tuple[str, str]]) -> Sam
 async def tool_step(turn: Turn, plan: Round, proposed: list[dispatch.ProposedCall]) -> bool:
     """Record the calls, execute those that may run, and return whether the run must wait."""
     await settle_saving(turn)
-    step, said = turn.new_tool_step(), None
+    step, message = turn.new_tool_step(), None
     calls = await run_uncancelled(transactions.record_calls, turn, plan.principal, step, proposed)
     if turn.draft is not None:
         draft, turn.draft, turn.made = turn.draft, None, Artifacts()
         turn.publish_settled(draft)
-        said = draft.message
+        message = draft.message
     publish_step(turn, calls, "created")
     publish_step(turn, calls, "in_progress")
     context = dispatch.CallContext(principal=plan.principal, run=turn.run, step=step)
     turn.step_calls = await dispatch.execute_all(context, calls)
     turn.made.add(turn.step_calls)
-    plan.history.add(said, turn.step_calls)
+    plan.history.add(message, turn.step_calls)
     return await must_wait(turn)
 
 
@@ -228,10 +228,10 @@ def loggable(error: UpstreamError) -> dict[str, Any]:
 
     A model server's message about a rejected request may quote the request.
     """
-    found = {"code": error.code, "http_status": error.http_status}
+    fields = {"code": error.code, "http_status": error.http_status}
     if error.http_status in (401, 403, 404):
-        found["detail"] = error.message_for_operators
-    return found
+        fields["detail"] = error.message_for_operators
+    return fields
 
 
 async def conclude(turn: Turn, ending: Ending) -> ClaimedRun | None:

@@ -30,15 +30,15 @@ def list_offered_models() -> list[OfferedModel]:
     If several servers have a model of the same name, the default server wins, then the first in
     the settings; configured models win over those of assistants. Call within a tenant transaction.
     """
-    found: dict[str, str] = {}
+    upstreams: dict[str, str] = {}
     for upstream in ("", *conf.upstreams):
         for name in _list_configured(upstream):
-            found.setdefault(name, upstream)
+            upstreams.setdefault(name, upstream)
     in_use = Assistant.objects.filter(enabled=True).values_list("model", "upstream").distinct()
     for name, upstream in in_use.order_by("model", "upstream")[:MAX_MODELS_IN_USE]:
         if conf.has_upstream(upstream):
-            found.setdefault(name, upstream)
-    return [OfferedModel(name=name, upstream=found[name]) for name in sorted(found)]
+            upstreams.setdefault(name, upstream)
+    return [OfferedModel(name=name, upstream=upstreams[name]) for name in sorted(upstreams)]
 
 
 def server_of(model: str) -> str:

@@ -194,10 +194,10 @@ async def with_citations(turn: Turn, text: str) -> str:
     added.
     """
     draft = turn.open_draft()
-    settled = await turn.marks.release(text, said=draft.text)
-    for passage, annotation in settled.citations:
+    released = await turn.marks.release(text, said=draft.text)
+    for passage, annotation in released.citations:
         draft.cited.add(passage, annotation)
-    return settled.text
+    return released.text
 
 
 def write_text(turn: Turn, text: str) -> None:

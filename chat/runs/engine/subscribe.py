@@ -41,12 +41,12 @@ async def follow(
     reader = hub.subscribe(principal.tenant_id, thread_id)
     try:
         await elsewhere.wait_until_joined(reader.channel)
-        named = cursor.run if cursor else run_id
-        stored = await in_db(read_thread, principal, thread_id, run_id=named)
+        wanted_run = cursor.run if cursor else run_id
+        stored = await in_db(read_thread, principal, thread_id, run_id=wanted_run)
         if stored.active_run is not None and _is_overdue(stored.active_run):
             await in_db(end_overdue_run, principal.tenant_id, thread_id)
             stored = await in_db(
-                read_thread, principal, thread_id, run_id=named or stored.active_run["id"]
+                read_thread, principal, thread_id, run_id=wanted_run or stored.active_run["id"]
             )
         await elsewhere.fill(reader.channel, stored.active)
         reader.place(stored.events, cursor=cursor, run_id=run_id)

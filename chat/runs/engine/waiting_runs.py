@@ -99,20 +99,20 @@ class WaitingRuns:
         if not self.is_full_for(claim.tenant_id):
             self._waiting.discard(claim.run_id)
             return
-        turn_of_it = self._held[claim] = asyncio.Event()
+        has_room = self._held[claim] = asyncio.Event()
         try:
             self.note(turn, 0.0)
-            await turn_of_it.wait()
+            await has_room.wait()
         finally:
             self._held.pop(claim, None)
             self.note(turn, None)
 
     def use_room(self) -> None:
         """Resume runs that wait for capacity, in order, as far as there is any."""
-        for claim, turn_of_it in list(self._held.items()):
-            if not turn_of_it.is_set() and not self.is_full_for(claim.tenant_id):
+        for claim, has_room in list(self._held.items()):
+            if not has_room.is_set() and not self.is_full_for(claim.tenant_id):
                 self._waiting.discard(claim.run_id)
-                turn_of_it.set()
+                has_room.set()
 
     async def _save(self) -> None:
         while self._unsaved:

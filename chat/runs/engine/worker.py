@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 ACCESS_ENDED = build_failure(Reason.ACCESS_ENDED)
 SERVER_ERROR = build_failure(Reason.SERVER_ERROR)
-SPARE_PART = 4  # room / SPARE_PART extra slots for tenants below their fair share
+SPARE_PART = 4  # a quarter of the run slots, as extra slots for tenants below their fair share
 HAND_OVER_SECONDS = 5.0
 
 
@@ -183,9 +183,9 @@ class Worker:
             await asyncio.wait(tasks, timeout=conf.drain_seconds)
         for run in list(self.runs.values()):
             run.end(None)
-        left = [run.task for run in self.runs.values() if run.task is not None]
-        if left:
-            await asyncio.wait(left, timeout=HAND_OVER_SECONDS)
+        remaining = [run.task for run in self.runs.values() if run.task is not None]
+        if remaining:
+            await asyncio.wait(remaining, timeout=HAND_OVER_SECONDS)
 
     async def wait_until_finished(self, run_id: str) -> None:
         """Wait until a run that is executing in this process has ended."""
@@ -355,8 +355,8 @@ class Worker:
         retried by the next `recover`.
         """
         try:
-            left = self._abandoned[claim]
-            await in_db(recovery.release, claim, failed=left.failed, turn=left.turn)
+            abandoned = self._abandoned[claim]
+            await in_db(recovery.release, claim, failed=abandoned.failed, turn=abandoned.turn)
         except DatabaseError as error:
             if not log_outage(error, work="give_back"):
                 log.exception("run_not_given_back")
@@ -405,14 +405,14 @@ class Worker:
 
         For a tenant without capacity here only one run is tried, which may be overdue.
         """
-        any_taken, without_room = False, set[UUID]()
+        any_taken, full_for = False, set[UUID]()
         for run_id, tenant_id in found:
-            if tenant_id in without_room:
+            if tenant_id in full_for:
                 continue
             if await self._took_over(run_id, tenant_id):
                 any_taken = True
             elif self.owner_for(tenant_id) is None:
-                without_room.add(tenant_id)
+                full_for.add(tenant_id)
         return any_taken
 
     async def _took_over(self, run_id: str, tenant_id: UUID) -> bool:
@@ -437,20 +437,20 @@ class Worker:
             # After a pause of this process, others would take over what it claims.
             await self._beat()
         on_trial = any(run.suspect_until > now for run in self.runs.values())
-        taken = await in_db(
+        result = await in_db(
             recovery.take_over,
             tenant_id,
             run_id,
             owner=self.owner_for(tenant_id),
             suspects=not on_trial,
         )
-        if taken is None:
+        if result is None:
             return False
-        for event, data in taken.ended:
-            hub.notify(taken.tenant_id, taken.thread_id, event, data)
-        if taken.started is not None:
-            self._begin(taken.started)
-            if taken.suspect:
+        for event, data in result.ended:
+            hub.notify(result.tenant_id, result.thread_id, event, data)
+        if result.started is not None:
+            self._begin(result.started)
+            if result.suspect:
                 self.runs[run_id].suspect_until = now + conf.lapse_seconds
         return True
 
@@ -459,7 +459,7 @@ class Worker:
         if not self.watched and not self.runs:
             return
         watched = list(self.watched)
-        gone = await run_in_pool(
+        ended = await run_in_pool(
             DatabasePool.WATCH,
             find_revoked,
             memberships={w.membership for w in watched if w.membership},
@@ -468,11 +468,11 @@ class Worker:
             runs=set(self.runs),
         )
         for item in watched:
-            if gone.closes(item):
+            if ended.closes(item):
                 item.close()
-        for run_id in gone.revoked:
+        for run_id in ended.revoked:
             self._end(run_id, ACCESS_ENDED)
-        for run_id in gone.cancelled:
+        for run_id in ended.cancelled:
             self._end(run_id, CANCELLED)
 
     def watch(self, watched: Connection) -> Callable[[], None]:

@@ -55,10 +55,10 @@ def find_active(thread_id: str, *, member_id: UUID) -> ActiveRun | None:
         TooManyRuns: no run of the thread is active, but the member or the tenant in scope has
             reached its limit of active runs.
     """
-    active = _active.one(thread_id=thread_id, member_id=member_id) or NO_RUNS
-    if active["here"] is not None:
-        return ActiveRun(run_id=active["here"], expires_at=active["expires_at"])
-    if active["members"] >= conf.runs_per_member or active["tenants"] >= conf.runs_per_tenant:
+    counts = _active.one(thread_id=thread_id, member_id=member_id) or NO_RUNS
+    if counts["here"] is not None:
+        return ActiveRun(run_id=counts["here"], expires_at=counts["expires_at"])
+    if counts["members"] >= conf.runs_per_member or counts["tenants"] >= conf.runs_per_tenant:
         raise TooManyRuns()
     return None
 
@@ -69,15 +69,15 @@ NO_RUNS: dict[str, Any] = {"here": None, "members": 0, "tenants": 0}
 @CompiledQuery
 def _active(*, thread_id: Any, member_id: Any) -> QuerySet[Any]:
     """Count the tenant's active runs; no row if there are none."""
-    here = Q(thread_id=thread_id)
+    in_thread = Q(thread_id=thread_id)
     rows = Run.objects.active().order_by().values("tenant_id")
-    counted: QuerySet[Any] = rows.annotate(
-        here=Max("id", filter=here),
-        expires_at=Max("expires_at", filter=here),
+    counts: QuerySet[Any] = rows.annotate(
+        here=Max("id", filter=in_thread),
+        expires_at=Max("expires_at", filter=in_thread),
         members=Count("id", filter=Q(member_id=member_id)),
         tenants=Count("id"),
     )
-    return counted
+    return counts
 
 
 def insert_run(
@@ -102,26 +102,26 @@ def insert_run(
         IntegrityError: the thread has an active run (partial unique index).
     """
     options = options or RunOptions()
-    has = assistant or Assistant(id="")
-    instructions = has.instructions if options.instructions is None else options.instructions
+    source = assistant or Assistant(id="")
+    instructions = source.instructions if options.instructions is None else options.instructions
     if options.additional_instructions:
         instructions = f"{instructions}\n\n{options.additional_instructions}".strip()
     now = clock.now()
     run = Run(
         thread=thread,
         assistant=assistant,
-        assistant_ref=has.pk,
+        assistant_ref=source.pk,
         member_id=member_id,
         key_id=key_id,
-        model=options.model or has.model,
-        upstream=has.upstream if options.upstream is None else options.upstream,
+        model=options.model or source.model,
+        upstream=source.upstream if options.upstream is None else options.upstream,
         instructions=instructions,
-        tools=has.tools if options.tools is None else options.tools,
+        tools=source.tools if options.tools is None else options.tools,
         metadata=options.metadata,
-        temperature=has.temperature if options.temperature is None else options.temperature,
-        top_p=has.top_p if options.top_p is None else options.top_p,
-        reasoning_effort=options.reasoning_effort or has.reasoning_effort,
-        response_format=options.response_format or has.response_format,
+        temperature=source.temperature if options.temperature is None else options.temperature,
+        top_p=source.top_p if options.top_p is None else options.top_p,
+        reasoning_effort=options.reasoning_effort or source.reasoning_effort,
+        response_format=options.response_format or source.response_format,
         max_prompt_tokens=options.max_prompt_tokens,
         max_completion_tokens=options.max_completion_tokens,
         truncation_strategy=options.truncation_strategy,

@@ -32,13 +32,13 @@ def meter_lost_call(run: Run, *, ended: RunStatus | None = None) -> dict[str, An
     step = _open_step(run, "message_creation")
     usage = UsageReported(_prompt_tokens(run, step), _text_tokens(run))
     outcome = UsageOutcome.TAKEN_OVER if ended is None else OUTCOMES.get(ended)
-    spent = ModelCallUsage(
+    call_usage = ModelCallUsage(
         model=run.model,
         usage=usage,
         outcome=outcome or UsageOutcome.TAKEN_OVER,
         estimated=True,
     )
-    insert_many_tables([Insert(rows=prices.usage_rows(run, [spent]))])
+    insert_many_tables([Insert(rows=prices.usage_rows(run, [call_usage]))])
     if step is not None:
         step.prompt_tokens, step.completion_tokens = usage.input_tokens, usage.output_tokens
         step.save(update_fields=["prompt_tokens", "completion_tokens"])

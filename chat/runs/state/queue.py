@@ -25,13 +25,13 @@ def start_next_queued(thread_id: str, *, owner: UUID | None) -> ClaimedRun | Non
     If no assistant is left, the run fails with that reason, so that no message waits forever.
     """
     messages, runs = Message.objects.queued(), Run.objects.in_line()
-    here = {"thread": OuterRef("pk")}
+    in_thread = {"thread": OuterRef("pk")}
     waiting = (
         Thread.objects.present()
         .filter(pk=thread_id)
         .annotate(
-            message=Subquery(messages.filter(**here).values("pk")[:1]),
-            run=Subquery(runs.filter(**here).values("pk")[:1]),
+            message=Subquery(messages.filter(**in_thread).values("pk")[:1]),
+            run=Subquery(runs.filter(**in_thread).values("pk")[:1]),
         )
         .values_list("message", "run")
         .first()

@@ -171,10 +171,10 @@ def _claim_first(run: Run, owner: UUID) -> ClaimedRun | None:
     """Claim a run that no process has started: no event of it has been published."""
     run.owner, run.token = owner, run.token + 1
     run.save(update_fields=["owner", "token"])
-    asked = Message.objects.select_related("assistant").filter(
+    user_messages = Message.objects.select_related("assistant").filter(
         thread_id=run.thread_id, position=run.through_position, role="user"
     )
-    return queue.build_started(run, message=asked.first())
+    return queue.build_started(run, message=user_messages.first())
 
 
 def _claim_anew(run: Run, owner: UUID) -> ClaimedRun:
@@ -205,14 +205,14 @@ def _lock_run(run_id: str) -> Run | None:
     if thread_id is None:
         return None
     Thread.objects.locked().filter(pk=thread_id).first()
-    found: Run | None = (
+    run: Run | None = (
         Run.objects.active()
         .select_related("thread", "assistant")
         .select_for_update(of=("self",), no_key=True)
         .filter(pk=run_id)
         .first()
     )
-    return found
+    return run
 
 
 def _is_lapsed(run: Run) -> bool:
@@ -231,9 +231,9 @@ def _ending_of_lapsed(run: Run) -> Ending | None:
         return build_stop_ending(run)
     if run.expires_at < clock.now():
         waiting = ToolCall.objects.filter(run=run, status=CallStatus.WAITING)
-        waited = run.status == RunStatus.REQUIRES_ACTION and waiting.exists()
+        is_approval = run.status == RunStatus.REQUIRES_ACTION and waiting.exists()
         # A client that submits no tool outputs in time is an ordinary timeout.
-        return replace(EXPIRED, reason=Reason.APPROVAL_EXPIRED) if waited else EXPIRED
+        return replace(EXPIRED, reason=Reason.APPROVAL_EXPIRED) if is_approval else EXPIRED
     if run.takeovers >= conf.max_takeovers:
         return build_failure(Reason.POISON)
     return None
@@ -293,7 +293,7 @@ def end_row(
     status = ending.status
     if status == RunStatus.CANCELLED and run.status == RunStatus.IN_PROGRESS:
         advance(run.pk, RunStatus.CANCELLING)
-    reason, waited = ending.reason or "", run.waiting
+    reason, was_queued = ending.reason or "", run.waiting
     totals = transactions.totals_of(turn) if turn is not None else {}
     fields = {"reason": reason, "ended_at": now, "owner": None, "waiting": False, **totals}
     if not advance(run.pk, status, **fields):
@@ -305,7 +305,7 @@ def end_row(
     for name, value in totals.items():
         setattr(run, name, value)
     run.status, run.reason, run.ended_at, run.waiting = status, reason, now, False
-    if waited:
+    if was_queued:
         return None  # it was queued: another run of the thread may be active
     transactions.close_steps(run.pk, ending, now)
     return queue.start_next_queued(run.thread_id, owner=owner)
@@ -320,12 +320,12 @@ def list_end_announcements(run: Run) -> tuple[Event, ...]:
     assert run.ended_at is not None
     steps = RunStep.objects.filter(run=run, type="tool_calls", ended_at=run.ended_at)
     labels = registry.labels()
-    told: list[Event] = []
+    events: list[Event] = []
     for step in steps.order_by("index"):
         calls = list(ToolCall.objects.filter(step=step).order_by("index"))
         rendered = wire.step_object(step, run=run, calls=calls, labels=labels)
-        told.append((f"thread.run.step.{step.status}", rendered))
-    return (*told, (f"thread.run.{run.status}", wire.run_object(run)))
+        events.append((f"thread.run.step.{step.status}", rendered))
+    return (*events, (f"thread.run.{run.status}", wire.run_object(run)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,6 +359,6 @@ def end_unloaded(claim: Claim, ending: Ending) -> EndedRun | None:
         run = _lock_run(claim.run_id)
         if run is None or (run.owner, run.token) != (claim.owner, claim.token):
             return None
-        asked = build_stop_ending(run) if ending.status == RunStatus.CANCELLED else ending
-        following = end_row(run, asked, owner=claim.owner)
+        actual_ending = build_stop_ending(run) if ending.status == RunStatus.CANCELLED else ending
+        following = end_row(run, actual_ending, owner=claim.owner)
         return EndedRun(told=list_end_announcements(run), following=following)

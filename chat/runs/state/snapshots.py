@@ -66,11 +66,11 @@ def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> 
             raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
         runs = Run.objects.filter(thread=thread).select_related("assistant")
         active = runs.active().first()
-        wanted = [] if run_id is None else list(runs.filter(pk=run_id))
-        if active is not None and active not in wanted:
-            wanted.append(active)
+        runs_to_read = [] if run_id is None else list(runs.filter(pk=run_id))
+        if active is not None and active not in runs_to_read:
+            runs_to_read.append(active)
         labels = registry.labels()
-        events = tuple(event for run in wanted for event in events_of(run, labels))
+        events = tuple(event for run in runs_to_read for event in events_of(run, labels))
         calls = list(ToolCall.objects.filter(run=active)) if active else []
         return StoredThread(
             thread=wire.thread_object(thread),

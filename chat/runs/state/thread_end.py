@@ -36,8 +36,8 @@ def append(
         for number, fields in enumerate(said, start=1)
     ]
     Message.objects.bulk_create(messages)
-    asked = next((message.text() for message in messages if message.role == "user"), "")
-    thread.title = thread.title or title_of(asked)
+    first_question = next((message.text() for message in messages if message.role == "user"), "")
+    thread.title = thread.title or title_of(first_question)
     thread.last_position += len(messages)
     thread.updated_at = now
     thread.save(update_fields=["title", "last_position", "updated_at"])

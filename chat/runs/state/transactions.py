@@ -122,11 +122,11 @@ def load(claim: Claim) -> LoadedRun:
 
 
 def _unshown(steps: Sequence[RunStep], calls: Sequence[ToolCall]) -> Iterator[ToolCall]:
-    whole = [s.index for s in steps if s.message_id and s.status == StepStatus.COMPLETED]
+    complete_indexes = [s.index for s in steps if s.message_id and s.status == StepStatus.COMPLETED]
     later = {
         step.pk
         for step in steps
-        if step.index > max(whole, default=-1) and step.status == StepStatus.COMPLETED
+        if step.index > max(complete_indexes, default=-1) and step.status == StepStatus.COMPLETED
     }
     return (call for call in calls if call.step_id in later)
 
@@ -141,10 +141,10 @@ def _move_on(claim: Claim, run: Run) -> dict[str, Any]:
     if advance(run.pk, RunStatus.IN_PROGRESS, claim=claim, started_at=started):
         return {"status": RunStatus.IN_PROGRESS, "started_at": started}
     claimed = Run.objects.active().filter(pk=run.pk, owner=claim.owner, token=claim.token)
-    found = claimed.values("status", "started_at").first()
-    if found is None:
+    stored = claimed.values("status", "started_at").first()
+    if stored is None:
         raise ClaimLapsed(run.pk)
-    return dict(found)
+    return dict(stored)
 
 
 def _note(run: Run, fields: dict[str, Any]) -> None:
@@ -186,9 +186,9 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
         turn.open_step.ended_at = clock.now()
         turn.open_step.save(update_fields=["status", "ended_at"])
     policy = tenant_policy_cache.policy()
-    over = over_limit(turn, policy)
-    if over is not None:
-        return over
+    limit_ending = over_limit(turn, policy)
+    if limit_ending is not None:
+        return limit_ending
     budget = budget_left(turn, policy)
     if isinstance(budget, Ending):
         return budget
@@ -370,18 +370,18 @@ def _read_written_totals(turn: Turn, status: RunStatus, *, owner: UUID | None) -
     """
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
         rows = Run.objects.filter(pk=turn.run.pk, token=turn.claim.token)
-        found = rows.filter(owner=owner, status=status).values(*TOTALS, "reason").first()
-    if found is None:
+        stored = rows.filter(owner=owner, status=status).values(*TOTALS, "reason").first()
+    if stored is None:
         raise ClaimLapsed(turn.run.pk)
-    return dict(found)
+    return dict(stored)
 
 
 def _reason_of(run_id: str, ending: Ending) -> str:
     """Return the end reason; for a cancelled run, the one stored by the cancellation."""
-    asked = ""
+    stored_reason = ""
     if ending.status == RunStatus.CANCELLED:
-        asked = Run.objects.filter(pk=run_id).values_list("reason", flat=True).first() or ""
-    return asked or ending.reason or ""
+        stored_reason = Run.objects.filter(pk=run_id).values_list("reason", flat=True).first() or ""
+    return stored_reason or ending.reason or ""
 
 
 def _lock_thread(turn: Turn) -> int:

@@ -234,9 +234,9 @@ class Turn:
     def record_call(self, outcome: str = UsageOutcome.USED, *, is_whole: bool = False) -> None:
         """Record the usage of the model call in progress, once; do nothing if there is none."""
         if self.meter is not None:
-            spent, self.meter = self.meter.measure_usage(outcome, is_whole=is_whole), None
-            self.spent.append(spent)
-            self.usage = spent.usage
+            call_usage, self.meter = self.meter.measure_usage(outcome, is_whole=is_whole), None
+            self.spent.append(call_usage)
+            self.usage = call_usage.usage
 
     def record_interrupted_call(self, status: RunStatus | None) -> None:
         """Record the usage of a model call interrupted by the end of its run.
@@ -265,8 +265,8 @@ class Turn:
         step = wire.step_object(draft.step, run=self.run)
         self.live.publish("thread.run.step.created", step)
         self.live.publish("thread.run.step.in_progress", step)
-        shown = [wire.picture_part(file_id) for file_id in draft.made.pictures]
-        message = {**wire.message_object(draft.message), "content": shown}
+        images = [wire.picture_part(file_id) for file_id in draft.made.pictures]
+        message = {**wire.message_object(draft.message), "content": images}
         self.live.publish("thread.message.created", message)
         self.live.publish("thread.message.in_progress", message)
 
