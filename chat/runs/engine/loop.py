@@ -158,7 +158,7 @@ def loop_ending(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | N
 
 
 def same_calls_of(calls: Iterable[ToolCall]) -> SameCalls:
-    """Return the counts of `loop_ending` after the rounds of `calls`, which must be in order."""
+    """Return the counts of `loop_ending` after the rounds of `calls`, given in order."""
     counts: SameCalls = Counter()
     for _round, round_calls in groupby(calls, key=lambda call: call.round):
         counts = one_round_more(counts, {(c.name, c.arguments_hash) for c in round_calls})
