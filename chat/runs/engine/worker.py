@@ -173,7 +173,7 @@ class Worker:
             await run_in_pool(DatabasePool.WATCH, recovery.deregister, self.process_id)
         except DatabaseError as error:
             # If the database is unreachable, the heartbeat lapses anyway.
-            if not log_outage(error, work="leave"):
+            if not log_outage(error, work="deregister"):
                 log.exception("worker_left_untold")
         self.event_loop = None
 
@@ -358,7 +358,7 @@ class Worker:
             abandoned = self._abandoned[claim]
             await in_db(recovery.release, claim, failed=abandoned.failed, turn=abandoned.turn)
         except DatabaseError as error:
-            if not log_outage(error, work="give_back"):
+            if not log_outage(error, work="release"):
                 log.exception("run_not_given_back")
         else:
             self._abandoned.pop(claim, None)
