@@ -1,4 +1,4 @@
-"""How a run ends, and the limit that its next answer has."""
+"""How a run ends, and the output limit of its next answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chat.models.reasons import Reason
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a run ends, and what becomes of the message and step that are open then."""
+    """Final status of a run, and of its open message and step."""
 
     status: RunStatus
     reason: Reason | None = None
@@ -18,7 +18,7 @@ class Ending:
 
     @property
     def step_status(self) -> StepStatus:
-        """The status of a step that was open."""
+        """Final status of an open step."""
         return {
             RunStatus.COMPLETED: StepStatus.COMPLETED,
             RunStatus.INCOMPLETE: StepStatus.COMPLETED,
@@ -40,14 +40,14 @@ def build_failure(reason: Reason) -> Ending:
 
 
 def build_incomplete(reason: Reason) -> Ending:
-    """Return the ending of a run that was cut short by a limit."""
-    cut = "content_filter" if reason == Reason.CONTENT_FILTER else "max_tokens"
-    return Ending(status=RunStatus.INCOMPLETE, reason=reason, message_reason=cut)
+    """Return the ending of a run that a limit cut short."""
+    message_reason = "content_filter" if reason == Reason.CONTENT_FILTER else "max_tokens"
+    return Ending(status=RunStatus.INCOMPLETE, reason=reason, message_reason=message_reason)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputLimit:
-    """How many tokens the next answer may have, and how a run ends that reaches them."""
+    """Maximum tokens of the next answer, and the end reason of a run that reaches them."""
 
     tokens: int
     reason: Reason

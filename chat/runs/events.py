@@ -1,4 +1,4 @@
-"""What readers are told, and what they have of it: events, pieces of text, cursors."""
+"""Events and text deltas sent to subscribers, and the cursors that resume them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from chat import wire
 
 @dataclass(slots=True)
 class Entry:
-    """One event, or one piece of a growing text (then `text` is not None).
+    """One event, or one text delta (then `text` is not None).
 
-    `state` is the run's state number when it was made, `part` which of the
-    message's contents the text is: pictures come before it. What was read from the
-    rows of an active run is `approximate`: its number may be lower than the one it was told with.
+    `state` is the run's state number when the entry was created. `part` is the index of the text
+    in the message's content; images come before it. Entries read from the rows of an active run
+    are `approximate`: their state number may be lower than the one that was sent.
     """
 
     run: str
@@ -28,19 +28,19 @@ class Entry:
     text: str | None = None
     part: int = 0
     approximate: bool = False
-    # The API's encoding of a piece of text, kept by chat.api.events.
+    # The API's encoding of a text delta, cached by chat.api.events.
     sse: bytes | None = None
     _frame: str | None = None
 
     def frame(self, thread: str) -> str:
-        """Return the encoded frame, made once."""
+        """Return the encoded frame; cached after the first call."""
         if self._frame is None:
             self._frame = encode(self, thread)
         return self._frame
 
 
 def encode(entry: Entry, thread: str) -> str:
-    """Return the text frame of docs/websocket.md."""
+    """Return the text frame described in docs/websocket.md."""
     body = {
         "type": "event",
         "thread": thread,
@@ -54,7 +54,7 @@ def encode(entry: Entry, thread: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What a client has: a run's state number, and code points of each item's text."""
+    """A client's position: a run's state number, and received code points by item."""
 
     run: str
     state: int
@@ -62,64 +62,64 @@ class Cursor:
 
 
 def merge_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Join neighbouring pieces of the same text into one entry."""
-    run: list[Entry] = []
+    """Merge adjacent deltas of the same text into one entry."""
+    deltas: list[Entry] = []
     for entry in entries:
-        if run and (entry.text is None or entry.item != run[-1].item):
-            yield _join(run)
-            run = []
+        if deltas and (entry.text is None or entry.item != deltas[-1].item):
+            yield _join(deltas)
+            deltas = []
         if entry.text is None:
             yield entry
         else:
-            run.append(entry)
-    if run:
-        yield _join(run)
+            deltas.append(entry)
+    if deltas:
+        yield _join(deltas)
 
 
-def _join(pieces: Sequence[Entry]) -> Entry:
-    if len(pieces) == 1:
-        return pieces[0]
-    return more_of(pieces[-1], "".join(p.text or "" for p in pieces))
+def _join(deltas: Sequence[Entry]) -> Entry:
+    if len(deltas) == 1:
+        return deltas[0]
+    return more_of(deltas[-1], "".join(p.text or "" for p in deltas))
 
 
 def text_entry(run: str, state: int, message_id: str, text: str, part: int = 0) -> Entry:
-    """Return a `thread.message.delta` of `text`."""
+    """Return a `thread.message.delta` entry with `text`."""
     data = wire.message_delta(message_id, part, wire.text_piece(text))
     return Entry(run, state, "thread.message.delta", data, item=message_id, text=text, part=part)
 
 
 def more_of(entry: Entry, text: str) -> Entry:
-    """Return another piece of the text that `entry` is a piece of."""
+    """Return a delta of the same text as `entry`, with `text` as its content."""
     return text_entry(entry.run, entry.state, entry.item, text, entry.part)
 
 
 def text_of(message: Mapping[str, Any]) -> str:
-    """Return the text of a message as its events carry it."""
+    """Return the text of a message object from an event."""
     return "".join(part["text"]["value"] for part in message["content"] if part["type"] == "text")
 
 
 def retold(
     entry: Entry, state: int, *, event: str = "", data: dict[str, Any] | None = None
 ) -> Entry:
-    """Return what a stored event tells, with another state number and perhaps another name."""
-    told = data or entry.data
-    return Entry(entry.run, state, event or entry.event, told, approximate=entry.approximate)
+    """Return a copy of a stored event with another state number and optional name or data."""
+    new_data = data or entry.data
+    return Entry(entry.run, state, event or entry.event, new_data, approximate=entry.approximate)
 
 
 def pictures_of(message: Mapping[str, Any]) -> list[Any]:
-    """Return the pictures of a message, which are told as it begins."""
+    """Return the images of a message, which are sent when it begins."""
     return [part for part in message["content"] if part["type"] == "image_file"]
 
 
 def beginning_of(entry: Entry, *, state: int) -> Iterator[Entry]:
-    """Yield how the message of a stored event that still grows began."""
-    begun = {**entry.data, "content": pictures_of(entry.data)}
+    """Yield the start events of the unfinished message in a stored event."""
+    initial = {**entry.data, "content": pictures_of(entry.data)}
     for name in ("created", "in_progress"):
-        yield retold(entry, state, event=f"thread.message.{name}", data=begun)
+        yield retold(entry, state, event=f"thread.message.{name}", data=initial)
 
 
 def rest_of(entry: Entry, length: int, *, state: int) -> Iterator[Entry]:
-    """Yield the text of a message's stored event beyond its first `length` code points."""
+    """Yield the text of a stored message event after its first `length` code points."""
     text = text_of(entry.data)
     if len(text) > length:
         part = len(pictures_of(entry.data))
@@ -127,7 +127,7 @@ def rest_of(entry: Entry, length: int, *, state: int) -> Iterator[Entry]:
 
 
 def measure_ended_texts(entries: Iterable[Entry]) -> dict[str, int]:
-    """Return the length of the text that each ended message has by its last end."""
+    """Return the text length of each ended message, by message id; its last end event counts."""
     return {
         entry.data["id"]: len(text_of(entry.data))
         for entry in entries
@@ -138,10 +138,10 @@ def measure_ended_texts(entries: Iterable[Entry]) -> dict[str, int]:
 
 
 def _may_be_news(entry: Entry, cursor: Cursor) -> bool:
-    """Tell whether a client may lack it though its state number is not higher than the client's.
+    """Return whether a client may be missing `entry` although its state number is not higher.
 
-    What ended, and what begins a message that the cursor does not name, is told again rather than
-    not at all: taking it twice is taking it once.
+    Ends, and starts of messages that the cursor does not contain, are sent again rather than
+    lost: clients handle events idempotently.
     """
     if not entry.approximate:
         return False
@@ -149,16 +149,16 @@ def _may_be_news(entry: Entry, cursor: Cursor) -> bool:
         return True
     kind = entry.data.get("object")
     if kind == "thread.run.step":
-        made = entry.data["step_details"].get("message_creation", {})
-        return made.get("message_id") not in cursor.offsets
+        creation = entry.data["step_details"].get("message_creation", {})
+        return creation.get("message_id") not in cursor.offsets
     return kind == "thread.message" and entry.data["id"] not in cursor.offsets
 
 
 class Remainder:
-    """What a client at `cursor` lacks of its run; the run's entries are given in order.
+    """Entries of a run that come after `cursor`. Pass the run's entries in order.
 
-    `ended` is the length of each text that has ended. What a process wrote beyond it was not
-    stored and is told to nobody any more.
+    `ended` is the final length of each ended text. Text that a process wrote beyond it was not
+    stored and is no longer sent.
     """
 
     def __init__(self, cursor: Cursor, *, ended: Mapping[str, int] | None = None) -> None:
@@ -167,7 +167,7 @@ class Remainder:
         self._seen: dict[str, int] = {}
 
     def of(self, entry: Entry) -> Iterator[Entry]:
-        """Yield a later event, a text that begins later, or the rest of one that ends later."""
+        """Yield `entry`, or the part of its text that the client does not have yet."""
         if entry.text is None:
             if entry.state > self.cursor.state or _may_be_news(entry, self.cursor):
                 yield entry
@@ -181,7 +181,7 @@ class Remainder:
             yield entry if is_whole else more_of(entry, entry.text[begin - start : end - start])
 
     def ahead(self) -> dict[str, int]:
-        """Return the code points of each item that the client has beyond what was given."""
+        """Return by how many code points the client is ahead of the passed entries, by item."""
         return {
             item: have - self._seen.get(item, 0)
             for item, have in self.cursor.offsets.items()

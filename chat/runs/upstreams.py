@@ -1,4 +1,4 @@
-"""The model servers of this process, and one breaker for each tenant at each of them."""
+"""Model servers of this process, with one circuit breaker per tenant and server."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _breakers = Breakers(threshold=conf.upstream_breaker_failures)
 
 
 def upstream_named(name: str) -> Upstream:
-    """Return the model server `name` ("" is the default one), made on first use.
+    """Return the model server `name` ("" is the default), created on first use.
 
     Raises:
-        KeyError: for one that is not set up.
+        KeyError: no model server of this name is configured.
     """
     name = name or conf.default_upstream
     if name not in _built:
@@ -29,23 +29,23 @@ def upstream_named(name: str) -> Upstream:
 
 
 def breaker_of(tenant_id: UUID, upstream: str) -> Breaker:
-    """Return the breaker that keeps one tenant's failures from another's requests."""
+    """Return the breaker of a tenant, so that its failures do not block other tenants."""
     return _breakers.of((tenant_id, upstream))
 
 
 def keeps_conversations(name: str) -> bool:
-    """Tell whether threads are mapped to conversations that the server keeps."""
+    """Return whether threads are mapped to conversations stored by the server."""
     return conf.has_upstream(name) and bool(conf.upstream(name).get("CONVERSATIONS"))
 
 
 async def warm_up() -> None:
-    """Make every configured server ready, so that the first request pays for nothing."""
+    """Prepare every configured server, so that the first request is not slower."""
     for name in conf.upstreams:
         await upstream_named(name).warm_up()
 
 
 async def close_all() -> None:
-    """Close the connections."""
+    """Close the connections to all model servers."""
     while _built:
         _name, upstream = _built.popitem()
         await upstream.aclose()

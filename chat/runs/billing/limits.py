@@ -1,4 +1,4 @@
-"""The bounds of a run: rounds, tokens and money, its own and its tenant's."""
+"""Limits of a run and of its tenant: rounds, tokens and cost."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from chat.runs.endings import Ending, OutputLimit, build_failure, build_incomple
 if TYPE_CHECKING:
     from chat.runs.state.turn import Turn
 
-# Servers refuse to be asked for fewer: an answer with less left is not begun.
+# Model servers reject lower output limits, so no answer starts with fewer tokens left.
 MIN_TOKENS = 16
 MAX_TOKENS = 2**31 - 1
-# Servers stop a little before a limit, at the end of a piece or a character.
+# Model servers stop slightly below a limit, at the end of a token or character.
 REACHED = 0.9
 
 
-# What is received is only estimated: a server that keeps to its limit is not cut short.
+# Received tokens are only estimated: tolerance for servers that respect their limit.
 CUT_TOLERANCE = 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The US dollars that are left for a run, and what its model takes for a token."""
+    """US dollars left for a run, and its model's price per token."""
 
     left: Decimal
     price: TokenPrice
 
 
 def over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
-    """Return how a run ends that may ask the model no more, None to go on."""
+    """Return the ending of a run that has reached a limit, None if it may continue."""
     if turn.rounds >= conf.max_rounds:
         return build_failure(Reason.TOO_MANY_ROUNDS)
-    most = turn.run.max_completion_tokens
-    if most and turn.rounds and _completion_tokens(turn) + MIN_TOKENS > most:
+    max_tokens = turn.run.max_completion_tokens
+    if max_tokens and turn.rounds and _completion_tokens(turn) + MIN_TOKENS > max_tokens:
         return build_incomplete(Reason.MAX_COMPLETION_TOKENS)
     if policy is None:
         return None
@@ -52,7 +52,7 @@ def over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
 
 
 def output_limit(turn: Turn, policy: TenantPolicy | None) -> OutputLimit | None:
-    """Return how many tokens the next answer may have, None without a limit."""
+    """Return the output limit of the next answer, None if unlimited."""
     limits = []
     if turn.run.max_completion_tokens:
         left = turn.run.max_completion_tokens - _completion_tokens(turn)
@@ -65,7 +65,7 @@ def output_limit(turn: Turn, policy: TenantPolicy | None) -> OutputLimit | None:
 
 
 def has_unknown_price(model: str, upstream: str, tools: Iterable[dict[str, Any]]) -> bool:
-    """Return whether the cost of such a run cannot be compared with a limit in US dollars."""
+    """Return whether the cost of such a run cannot be checked against a limit in US dollars."""
     if prices.find_token_price(model, upstream) is None:
         return True
     runs_code = any(tool["type"] == "code_interpreter" for tool in tools)
@@ -73,10 +73,10 @@ def has_unknown_price(model: str, upstream: str, tools: Iterable[dict[str, Any]]
 
 
 def budget_left(turn: Turn, policy: TenantPolicy | None) -> Budget | Ending | None:
-    """Return what is left of the tenant's cost limit, None without a limit.
+    """Return the rest of the tenant's cost limit, None if unlimited.
 
-    Failed attempts and code sessions count. A run whose price is unknown, or in
-    another currency, ends. Must run in the tenant's scope and a transaction.
+    Failed attempts and code sessions count. A run whose price is unknown or in another currency
+    ends. Call within a tenant transaction.
     """
     if policy is None or policy.max_cost_per_run is None:
         return None
@@ -96,10 +96,9 @@ def budget_left(turn: Turn, policy: TenantPolicy | None) -> Budget | Ending | No
 def limit_by_cost(
     limit: OutputLimit | None, budget: Budget | None, *, input_tokens: int
 ) -> OutputLimit | Ending | None:
-    """Bound `limit` by what is left of the budget once the prompt is paid for.
+    """Lower `limit` to the output tokens that the budget covers after paying for the prompt.
 
-    Returns an ending where the prompt alone, or with the shortest answer that
-    servers agree to give, costs more than is left.
+    Returns an ending if the budget does not cover the prompt plus `MIN_TOKENS` of output.
     """
     if budget is None:
         return limit
@@ -117,7 +116,7 @@ def limit_by_cost(
 
 
 def exceeds_budget(turn: Turn) -> bool:
-    """Return whether the answer under way passes a limit of the tenant that the server ignores."""
+    """Return whether the current answer exceeds a tenant limit that the server ignored."""
     limit, meter = turn.output_limit, turn.meter
     if limit is None or meter is None or limit.reason != Reason.BUDGET:
         return False
@@ -125,7 +124,7 @@ def exceeds_budget(turn: Turn) -> bool:
 
 
 def reason_of_cut(turn: Turn) -> Reason:
-    """Return why the server cut an answer: by our limit, or by one of its own below that."""
+    """Return why an answer was cut: our limit, or a lower one of the model server."""
     limit, usage = turn.output_limit, turn.usage
     if limit is None or usage is None or usage.output_tokens < limit.tokens * REACHED:
         return Reason.MAX_COMPLETION_TOKENS
@@ -133,7 +132,7 @@ def reason_of_cut(turn: Turn) -> Reason:
 
 
 def prompt_tokens(turn: Turn) -> int:
-    """Return the prompt tokens of the run up to now."""
+    """Return the prompt tokens that the run has used so far."""
     return turn.run.prompt_tokens + sum(spent.usage.input_tokens for spent in turn.spent)
 
 

@@ -1,4 +1,4 @@
-"""Meter model calls: by what the server reported, else by an estimate."""
+"""Meter model calls: usage reported by the server, otherwise an estimate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BYTES_PER_TOKEN = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCallUsage:
-    """Tokens of one model call. `estimated` means that the server did not report them."""
+    """Token usage of one model call. `estimated` means that the server did not report it."""
 
     model: str
     usage: UsageReported
@@ -32,7 +32,7 @@ def estimate_text(size: int) -> int:
 
 
 def estimate_overhead(instructions: str | None, tools: Iterable[ToolSpec]) -> int:
-    """Estimate the tokens of a prompt besides its messages."""
+    """Estimate the tokens of a prompt's instructions and tools."""
     size = len((instructions or "").encode())
     for tool in tools:
         size += len(tool.name) + len(tool.description.encode()) + len(orjson.dumps(tool.parameters))
@@ -41,7 +41,10 @@ def estimate_overhead(instructions: str | None, tools: Iterable[ToolSpec]) -> in
 
 @dataclass(kw_only=True, slots=True)
 class CallMeter:
-    """One model call under way. `prompt_tokens` estimates its messages, `size` is in bytes."""
+    """Meter of a model call in progress.
+
+    `prompt_tokens` is the estimate for its messages, `size` the received bytes.
+    """
 
     request: ModelRequest
     prompt_tokens: int
@@ -51,23 +54,23 @@ class CallMeter:
 
     @property
     def input_tokens(self) -> int:
-        """The estimate of the whole prompt as it was built."""
+        """Estimated tokens of the whole prompt."""
         request = self.request
         return self.prompt_tokens + estimate_overhead(request.instructions, request.tools)
 
     @property
     def output_tokens(self) -> int:
-        """The estimate of what was received so far."""
+        """Estimated tokens received so far."""
         return estimate_text(self.size)
 
     def note_report(self, usage: UsageReported) -> None:
-        """Keep what the server reports; a later report replaces an earlier one."""
+        """Store usage reported by the server; a later report replaces an earlier one."""
         self._reported, self._size_at_report = usage, self.size
 
     def measure_usage(self, outcome: str, *, is_whole: bool = False) -> ModelCallUsage:
-        """Return what the call used: as reported, with an estimate of what no report covers.
+        """Return the usage of the call: as reported, plus an estimate for output after the report.
 
-        The last report of a whole answer covers all of it.
+        The last report of a complete answer covers all of it.
         """
         usage, model = self._reported, self.request.model
         if usage is None:
@@ -82,7 +85,7 @@ class CallMeter:
         return ModelCallUsage(model=model, usage=usage, outcome=outcome, estimated=True)
 
     def measure_failure(self, error: UpstreamError) -> ModelCallUsage:
-        """Return what a failed attempt used: nothing where the server did not begin to answer."""
+        """Return the usage of a failed attempt: zero if the server never began to answer."""
         outcome = UsageOutcome.FAILED
         if self._reported is not None or error.accepted or error.after_first_content:
             return self.measure_usage(outcome)

@@ -1,4 +1,4 @@
-"""What tokens cost: a tenant's own prices first, then the public table that ships offline."""
+"""Token prices: the tenant's own, otherwise the public table bundled for offline use."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from chat.runs.billing.metering import ModelCallUsage
 from chat.upstream.base import UsageReported
 
 MILLION = Decimal(1_000_000)
-CURRENCY = "USD"  # of limits
+CURRENCY = "USD"  # of cost limits
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenPrice:
-    """US dollars for one token read and one written."""
+    """US dollars per input token and per output token."""
 
     input: Decimal
     output: Decimal
 
 
 def usage_rows(run: Run, spent: Iterable[ModelCallUsage]) -> list[Usage]:
-    """Return the rows of each upstream call, priced, not yet inserted."""
+    """Return the unsaved, priced usage rows of each upstream call."""
     calls = list(spent)
     if not calls:
         return []
-    own = tenant_policy_cache.prices()
-    return [row for call in calls for row in _rows(run, call, own)]
+    tenant_prices = tenant_policy_cache.prices()
+    return [row for call in calls for row in _rows(run, call, tenant_prices)]
 
 
-def _rows(run: Run, call: ModelCallUsage, own: dict[tuple[str, str], Price]) -> Iterator[Usage]:
+def _rows(
+    run: Run, call: ModelCallUsage, tenant_prices: dict[tuple[str, str], Price]
+) -> Iterator[Usage]:
     quantities = {
         "input_tokens": call.usage.input_tokens,
         "output_tokens": call.usage.output_tokens,
@@ -41,8 +43,8 @@ def _rows(run: Run, call: ModelCallUsage, own: dict[tuple[str, str], Price]) -> 
     public = {} if conf.is_demonstration(run.upstream) else public_prices(call.model, call.usage)
     for kind, quantity in quantities.items():
         price, currency, source = None, "", ""
-        if (call.model, kind) in own:
-            row = own[call.model, kind]
+        if (call.model, kind) in tenant_prices:
+            row = tenant_prices[call.model, kind]
             price, currency, source = row.price / MILLION, row.currency, "tenant"
         elif conf.is_demonstration(run.upstream):
             price, currency, source = Decimal(0), "USD", "demonstration"
@@ -65,18 +67,17 @@ def _rows(run: Run, call: ModelCallUsage, own: dict[tuple[str, str], Price]) -> 
 
 
 def find_token_price(model: str, upstream: str, *, input_tokens: int = 1000) -> TokenPrice | None:
-    """Return the price of a model for the tenant in scope, None where none in US dollars is known.
+    """Return a model's price for the tenant in scope, None if no price in US dollars is known.
 
-    `input_tokens` is the size of the prompt, on which some prices depend. Input
-    counts as not cached.
+    `input_tokens` is the prompt size, on which some prices depend. Input counts as uncached.
     """
     found: dict[str, Decimal] = {}
     if conf.is_demonstration(upstream):
         found = {"input_tokens": Decimal(0), "output_tokens": Decimal(0)}
-    own = tenant_policy_cache.prices()
+    tenant_prices = tenant_policy_cache.prices()
     for kind in (UsageKind.INPUT_TOKENS.value, UsageKind.OUTPUT_TOKENS.value):
-        if (model, kind) in own:
-            row = own[model, kind]
+        if (model, kind) in tenant_prices:
+            row = tenant_prices[model, kind]
             if row.currency != CURRENCY:
                 return None
             found[kind] = row.price / MILLION
@@ -89,15 +90,15 @@ def find_token_price(model: str, upstream: str, *, input_tokens: int = 1000) -> 
 
 
 def has_foreign_code_price() -> bool:
-    """Return whether the tenant in scope prices code sessions in another currency."""
+    """Return whether the tenant in scope prices code sessions in a currency other than USD."""
     price = tenant_policy_cache.prices().get(("", UsageKind.CODE_SESSION.value))
     return price is not None and price.currency != CURRENCY
 
 
 def public_prices(model: str, usage: UsageReported) -> dict[str, Decimal]:
-    """Return US dollars per token by kind, averaged over cached and fresh; empty when unknown."""
-    # The table takes half a second to load: a server without priced models never pays it,
-    # one with them pays after its first answer is out.
+    """Return US dollars per token by kind, averaged over cached and uncached; empty if unknown."""
+    # The table takes half a second to load. A server without priced models never loads it,
+    # others load it after their first answer is sent.
     from genai_prices import Usage as PublicUsage
     from genai_prices import calc_price
 
@@ -121,7 +122,7 @@ def public_prices(model: str, usage: UsageReported) -> dict[str, Decimal]:
 
 
 def cost_of(rows: Iterable[Usage]) -> Decimal:
-    """Return the US dollars of the rows whose price is known."""
+    """Return the total in US dollars of the rows that have a known price."""
     return sum(
         (row.price * row.quantity for row in rows if row.price and row.currency == "USD"),
         Decimal(0),

@@ -1,6 +1,6 @@
-"""A tenant's limits and own prices, as they were at most ten seconds ago.
+"""Per-tenant limits and prices, cached for ten seconds.
 
-They are read in every turn and change once a month.
+They are read in every turn and change about once a month.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Prices = dict[tuple[str, str], Price]
 
 @dataclass(frozen=True)
 class TenantPolicyCacheEntry:
-    """What was read, and when in seconds of time.monotonic."""
+    """Cached rows; `at` is when they were read, in seconds of time.monotonic."""
 
-    policy: TenantPolicy | None
-    prices: Prices
+    tenant_policy: TenantPolicy | None
+    tenant_prices: Prices
     at: float
 
 
@@ -31,27 +31,27 @@ _known: dict[UUID, TenantPolicyCacheEntry] = {}
 
 
 def policy() -> TenantPolicy | None:
-    """Return the limits of the tenant in scope, None where it set none."""
-    return _terms().policy
+    """Return the limits of the tenant in scope, None if it has none."""
+    return _terms().tenant_policy
 
 
 def prices() -> Prices:
     """Return the prices of the tenant in scope, by model and kind."""
-    return _terms().prices
+    return _terms().tenant_prices
 
 
 def clear() -> None:
-    """Read anew at the next turn."""
+    """Clear the cache; the next turn reads the rows again."""
     _known.clear()
 
 
 def _terms() -> TenantPolicyCacheEntry:
     tenant_id = current_tenant_id()
-    known = _known.get(tenant_id)
-    if known is None or monotonic() - known.at > FRESH_SECONDS:
-        own = {(price.model, price.kind): price for price in Price.objects.all()}
-        known = TenantPolicyCacheEntry(TenantPolicy.objects.first(), own, monotonic())
+    entry = _known.get(tenant_id)
+    if entry is None or monotonic() - entry.at > FRESH_SECONDS:
+        tenant_prices = {(price.model, price.kind): price for price in Price.objects.all()}
+        entry = TenantPolicyCacheEntry(TenantPolicy.objects.first(), tenant_prices, monotonic())
         if len(_known) >= MAX_TENANTS:
             _known.clear()
-        _known[tenant_id] = known
-    return known
+        _known[tenant_id] = entry
+    return entry

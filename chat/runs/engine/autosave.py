@@ -1,8 +1,7 @@
-"""Partial copies: texts that grow in this process are stored about once a second.
+"""Autosave: store the unfinished texts of this process about once a second.
 
-What is due at the same moment goes to the database together, one small
-statement for each tenant, and no commit waits for the disk. A run whose answer
-is short is never copied.
+Saves that are due at the same time are batched into one small statement per tenant, and no commit
+waits for the disk. Short answers end before their first autosave.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ from chat.runs.state.drafts import DraftSnapshot, insert_copy, update_copies
 from chat.runs.state.turn import Turn
 from tenants.db import DatabasePool, run_in_pool, use_lanes_as
 
-LOOKS = 4  # in the time between two copies of the same text
+LOOKS = 4  # checks per autosave interval
 
 log = structlog.get_logger(__name__)
 
 
 class Copies:
-    """The turns whose texts grow in this process."""
+    """Autosave of the turns that are streaming text in this process."""
 
     def __init__(self) -> None:
         self.turns: dict[str, Turn] = {}
         self.looking: asyncio.Task[None] | None = None
-        # The write of what grew, by tenant; what grows meanwhile goes together with the next.
+        # The running write of each tenant; texts that grow meanwhile are batched into the next.
         self.writing: dict[UUID, asyncio.Task[None]] = {}
 
     @contextmanager
     def of(self, turn: Turn) -> Iterator[None]:
-        """Copy the turn's text now and then meanwhile."""
+        """Autosave the turn's text while the context is open."""
         self.turns[turn.run.pk] = turn
         if self.looking is None or self.looking.done():
             self.writing = {}
-            # The task outlives this run, so it does not log in its name.
+            # The task outlives this run, so it does not inherit its log context.
             self.looking = asyncio.create_task(self._look(), context=contextvars.Context())
         try:
             yield
@@ -85,37 +84,37 @@ def _is_due(turn: Turn) -> bool:
 def _store(
     turns: Sequence[Turn], write: Callable[[Sequence[DraftSnapshot]], set[str]]
 ) -> asyncio.Task[None]:
-    """Copy the texts as they are now, in a task that each of the turns knows."""
-    made = [DraftSnapshot.of(turn) for turn in turns]
-    task = asyncio.create_task(_write(made, turns, write))
+    """Store snapshots of the texts in a task, and set it as `saving` of each turn."""
+    snapshots = [DraftSnapshot.of(turn) for turn in turns]
+    task = asyncio.create_task(_write(snapshots, turns, write))
     for turn in turns:
         turn.saving = task
     return task
 
 
 async def _write(
-    made: Sequence[DraftSnapshot],
+    snapshots: Sequence[DraftSnapshot],
     turns: Sequence[Turn],
     write: Callable[[Sequence[DraftSnapshot]], set[str]],
 ) -> None:
-    use_lanes_as(made[0].claim.tenant_id)
+    use_lanes_as(snapshots[0].claim.tenant_id)
     try:
-        # In a lane of its own: statements that wait for a row hold up no text of others.
-        claimed = await run_in_pool(DatabasePool.AUTOSAVE, write, made)
+        # In a separate pool: a statement that waits for a row lock delays no other work.
+        claimed = await run_in_pool(DatabasePool.AUTOSAVE, write, snapshots)
     except DatabaseError as error:
-        # The whole text is stored at the end.
-        log.warning("partial_copies_failed", error=type(error).__qualname__, runs=len(made))
+        # The complete text is stored when the run ends.
+        log.warning("partial_copies_failed", error=type(error).__qualname__, runs=len(snapshots))
         return
-    for copy, turn in zip(made, turns, strict=True):
-        copy.draft.stored = True
-        turn.lapsed = turn.lapsed or copy.claim.run_id not in claimed
+    for snapshot, turn in zip(snapshots, turns, strict=True):
+        snapshot.draft.stored = True
+        turn.lapsed = turn.lapsed or snapshot.claim.run_id not in claimed
 
 
 async def settle_saving(turn: Turn) -> None:
-    """Wait for the partial copy that is under way.
+    """Wait for the autosave in progress.
 
     Raises:
-        ClaimLapsed: when it found out that another process took over.
+        ClaimLapsed: an autosave found that another process took over.
     """
     if turn.saving is not None:
         saving, turn.saving = turn.saving, None

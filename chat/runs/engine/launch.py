@@ -1,4 +1,4 @@
-"""Hand committed runs to whatever executes them, and tell readers of rows that changed."""
+"""Start runs after their transaction commits, and publish changes of rows to readers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def launch(
 ) -> None:
     """Execute a new run once the caller's transaction is committed.
 
-    Claimed for this process: as a task here. Unclaimed (no loop, or at its
-    limit): as a job, deferred in the same transaction. `told` is what its
-    readers are told ahead of everything else.
+    A run claimed for this process becomes a task here. An unclaimed one (no event loop, or the
+    process is full) becomes a job, deferred in the same transaction. The events in `told` are
+    published before all others.
     """
     started = queue.build_started(run, message=message, resumed=resumed)
     if started is not None:
@@ -36,12 +36,13 @@ def launch(
 
 
 def active_run_of(thread_id: str, *, member_id: UUID) -> str | None:
-    """Return the id of the active run of a locked thread; None where a new one may begin.
+    """Return the id of the active run of a locked thread; None if a new one may start.
 
-    A run whose deadline passed with nobody there to end it is ended first.
+    An overdue run that no process ended is ended first.
 
     Raises:
-        TooManyRuns: as `start.find_active` does.
+        TooManyRuns: no run is active here, but the member or the tenant has reached its limit of
+            active runs.
     """
     active = create.find_active(thread_id, member_id=member_id)
     if active is not None and recovery.is_overdue(active.expires_at):
@@ -51,10 +52,10 @@ def active_run_of(thread_id: str, *, member_id: UUID) -> str | None:
 
 
 def end_overdue_run(tenant_id: UUID, thread_id: str) -> None:
-    """End a thread's active run if its deadline passed with no process there to end it.
+    """End a thread's active run if it is overdue and no process ended it.
 
-    Whoever reads such a run calls this, so that a chat is free again also without any worker.
-    Opens a scope and a transaction itself, or joins the caller's.
+    Called on reads, so that a chat is not blocked even if no worker runs. Opens a scope and a
+    transaction, or joins the caller's.
     """
     with tenant_scope(tenant_id), transaction.atomic():
         Thread.objects.locked().filter(pk=thread_id).first()
@@ -70,15 +71,15 @@ def _end_overdue(run_id: str) -> None:
 
 
 def submit_on_commit(started: ClaimedRun | None) -> None:
-    """Execute a run claimed for this process after the commit; None does nothing."""
+    """Execute a run claimed for this process after the commit; do nothing for None."""
     if started is not None:
         transaction.on_commit(lambda: worker.submit(started))
 
 
 def announce_row(run: Run) -> None:
-    """Tell readers, after the commit, the status that a row was given without a task.
+    """Publish, after the commit, the status of a run that changed without a task.
 
-    Where the run ended, the steps that ended with it come first.
+    If the run ended, the steps that ended with it are published first.
     """
     rendered = ((f"thread.run.{run.status}", wire.run_object(run)),)
     for event, data in rendered if run.ended_at is None else recovery.list_end_announcements(run):
@@ -86,5 +87,5 @@ def announce_row(run: Run) -> None:
 
 
 def tell(tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
-    """Tell the thread's readers once the caller's transaction is committed."""
+    """Notify the thread's readers once the caller's transaction is committed."""
     transaction.on_commit(lambda: worker.notify(tenant_id, thread_id, event, data))

@@ -1,4 +1,4 @@
-"""What lives as long as a serving process: the worker and the job queue."""
+"""Start-up and shutdown of a server process: the worker and the job queue."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ from tenants.process_identity import current_identity
 
 log = structlog.get_logger(__name__)
 
-SWITCH_SECONDS = 0.0005  # until a thread that computes lets others go on; Python's own is 0.005
-COLLECT_AFTER = 10_000  # new objects; Python's own is 700
-QUEUE_PAUSE = 5.0  # seconds before the job queue is joined again
+SWITCH_SECONDS = 0.0005  # thread switch interval; Python's default is 0.005
+COLLECT_AFTER = 10_000  # new objects before a collection; Python's default is 700
+QUEUE_PAUSE = 5.0  # seconds before a job worker is restarted
 START_ERRORS = (DatabaseError, UpstreamError, OSError, ValueError)
 KEEP_FAILED = {"delete_jobs": "successful"}
-# Files take minutes: they have a pool of `conf.index_slots` jobs, apart from all other queues.
+# Files take minutes to index, so they have a separate pool of `conf.index_slots` jobs.
 FILES_QUEUE = "files"
-# A server has other things to do than jobs.
+# Options of job workers inside a server process, which mainly serves requests.
 IN_SERVER: dict[str, Any] = {"concurrency": 4, "shutdown_graceful_timeout": 5}
-# To the database, of each pool of jobs, besides the one that listens.
+# Database connections of each job pool, in addition to the one that listens.
 MIN_CONNECTIONS, MAX_CONNECTIONS = 1, 4
-# In which the job queue of a server ends, a moment after its jobs were aborted.
+# Limit for stopping the job queue of a server, shortly after its jobs were aborted.
 END_SECONDS = 7.0
-# What the queue ends with where its database is away. One that cannot be opened in time raises
-# psycopg's own error.
+# Errors of the job queue while its database is unreachable. A pool that cannot be opened in time
+# raises psycopg's own error.
 QUEUE_ERRORS = (ProcrastinateException, psycopg.Error, OSError)
 
 
 class Lifespan:
-    """The ASGI application of the `lifespan` scope."""
+    """ASGI application of the `lifespan` scope."""
 
     async def __call__(
         self,
@@ -63,13 +63,13 @@ class Lifespan:
         receive: Callable[[], Awaitable[dict[str, Any]]],
         send: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
-        """Start on start-up; drain on shutdown."""
+        """Start the process on start-up and drain it on shutdown."""
         await receive()
         async with AsyncExitStack() as stack:
             try:
                 jobs = partial(run_jobs, **IN_SERVER)
-                here = await stack.enter_async_context(serving(jobs, end_seconds=END_SECONDS))
-                stack.enter_context(at_termination(here.begin_drain))
+                process = await stack.enter_async_context(serving(jobs, end_seconds=END_SECONDS))
+                stack.enter_context(at_termination(process.begin_drain))
             except START_ERRORS as error:
                 log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -81,42 +81,42 @@ class Lifespan:
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """What serves in this process; `jobs` is the task of the job queue."""
+    """Running services of this process; `jobs` is the task of the job queue."""
 
     jobs: Task[None]
 
     def begin_drain(self) -> None:
-        """Take no more jobs and runs, and begin to hand over; what is begun is waited for later."""
-        # Before anything is given back: that is for other processes.
+        """Stop accepting jobs and runs, and start to hand over; does not wait for the tasks."""
+        # First, so that this process does not pick up what it releases for others.
         self.jobs.cancel()
         worker.begin_drain()
 
 
 @contextmanager
 def at_termination(callback: Callable[[], None]) -> Iterator[None]:
-    """Call back in the event loop as soon as a signal tells this process to end.
+    """Run `callback` in the event loop as soon as SIGINT or SIGTERM arrives.
 
-    The server waits for open connections first, and ends the lifespan only after that.
+    Needed because the server waits for open connections before it ends the lifespan.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop, before = asyncio.get_running_loop(), {}
+    loop, handlers = asyncio.get_running_loop(), {}
     for number in (signal.SIGINT, signal.SIGTERM):
         previous = signal.getsignal(number)
-        if callable(previous):  # the server's own; a process without one ends as it did
-            before[number] = previous
+        if callable(previous):  # the server's handler; without one, the default stays
+            handlers[number] = previous
 
     def begin(number: int, frame: Any) -> None:
         loop.call_soon_threadsafe(callback)
-        before[signal.Signals(number)](number, frame)
+        handlers[signal.Signals(number)](number, frame)
 
-    for number in before:
+    for number in handlers:
         signal.signal(number, begin)
     try:
         yield
     finally:
-        for number, previous in before.items():
+        for number, previous in handlers.items():
             signal.signal(number, previous)
 
 
@@ -124,28 +124,28 @@ def at_termination(callback: Callable[[], None]) -> Iterator[None]:
 async def serving(
     queue: Callable[[], Coroutine[Any, Any, None]], *, end_seconds: float | None = None
 ) -> AsyncIterator[Serving]:
-    """Execute runs, and work off jobs by `queue`, until left; hand over what is under way then.
+    """Execute runs, and jobs with `queue`, while the context is open; hand over on exit.
 
-    After `end_seconds` a queue that has not ended by then is left to itself: without a database
-    it waits for half a minute to say that it ends.
+    Wait at most `end_seconds` for the queue to end: without a database it takes half a minute to
+    report its end.
     """
     await take_identity()
     await upstreams.warm_up()
     await worker.start()
     await warm_up_database()
     keep_answering()
-    here = Serving(jobs=asyncio.create_task(queue()))
+    process = Serving(jobs=asyncio.create_task(queue()))
     try:
-        yield here
+        yield process
     finally:
-        here.begin_drain()
-        await asyncio.gather(worker.drain(), asyncio.wait({here.jobs}, timeout=end_seconds))
+        process.begin_drain()
+        await asyncio.gather(worker.drain(), asyncio.wait({process.jobs}, timeout=end_seconds))
         await code_sessions().close_all()
         await upstreams.close_all()
 
 
 async def take_identity() -> None:
-    """Be who the supervisor says, and free the claims of the processes that died before."""
+    """Use the process id assigned by the supervisor, and free the claims of dead predecessors."""
     identity = current_identity()
     if identity.process_id is not None:
         worker.process_id = identity.process_id
@@ -154,9 +154,9 @@ async def take_identity() -> None:
 
 
 async def warm_up_database() -> None:
-    """Open a connection for each thread, and write the SQL of what every turn reads."""
-    others = (in_db(connect) for _thread in range(settings.DATABASE_THREADS - 1))
-    await asyncio.gather(in_db(write_reads), *others)
+    """Open a connection per database thread, and compile the queries of every turn."""
+    connections = (in_db(connect) for _thread in range(settings.DATABASE_THREADS - 1))
+    await asyncio.gather(in_db(write_reads), *connections)
 
 
 @transaction.atomic
@@ -165,10 +165,10 @@ def connect() -> None:
 
 
 def keep_answering() -> None:
-    """Keep long pauses from the event loop, whose every millisecond is between two tokens.
+    """Tune the GC and the thread switch interval to keep event-loop latency low.
 
-    A thread that computes hands over sooner. Collections are rarer, and leave out what was
-    imported: half a million objects that live as long as the process.
+    Every pause of the event loop delays tokens. Computing threads yield sooner. Collections are
+    rarer and skip the imported modules: half a million objects that live as long as the process.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
@@ -177,7 +177,7 @@ def keep_answering() -> None:
 
 
 async def run_jobs(*, queues: Iterable[str] | None = None, **options: Any) -> None:
-    """Work off jobs until cancelled, also after the database was away.
+    """Execute jobs until cancelled; survives database outages.
 
     The arguments are those of `work_off`.
     """
@@ -188,10 +188,10 @@ async def run_jobs(*, queues: Iterable[str] | None = None, **options: Any) -> No
 
 
 async def keep_working(pool: dict[str, Any]) -> None:
-    """Run a pool's worker until cancelled, and start it again whenever it ends.
+    """Run a pool's worker until cancelled, and restart it whenever it ends.
 
-    Without its database a worker ends with an error, or without one where the database was
-    back in time for it to say so. Nothing that ends one pool may end another.
+    When its database is unreachable, a worker ends with an error, or without one if the database
+    is back in time to record the worker's end. The end of one pool must not end another.
     """
     while True:
         try:
@@ -203,18 +203,18 @@ async def keep_working(pool: dict[str, Any]) -> None:
             )
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            # Such an error takes the place of the cancellation that it came after.
+            # The error has replaced the cancellation that preceded it.
             raise asyncio.CancelledError
         await asyncio.sleep(QUEUE_PAUSE)
 
 
 async def work_off(*, queues: Iterable[str] | None = None, **options: Any) -> None:
-    """Run the workers of procrastinate in this process once.
+    """Run procrastinate's workers in this process once.
 
-    `queues` are all where none is named; `options` are those of a worker.
+    `queues` defaults to all queues; `options` are those of a procrastinate worker.
 
     Raises:
-        ExceptionGroup: of what ended a worker.
+        ExceptionGroup: a worker failed; it contains the worker's errors.
     """
     async with asyncio.TaskGroup() as pools:
         for pool in list_pools(queues, options):
@@ -222,20 +222,20 @@ async def work_off(*, queues: Iterable[str] | None = None, **options: Any) -> No
 
 
 def list_pools(queues: Iterable[str] | None, options: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the options of each worker; signals are the process's to handle.
+    """Return the options of each worker; the process handles signals itself.
 
-    There are two: files that are slow to read hold up no run and no upkeep.
+    Files have a separate worker, so that slow files delay neither runs nor maintenance.
     """
-    asked = set(queues or list_queues())
-    given = {**KEEP_FAILED, **options, "install_signal_handlers": False}
-    pools = [{**given, "queues": sorted(others)}] if (others := asked - {FILES_QUEUE}) else []
-    if FILES_QUEUE in asked:
-        pools.append({**given, "queues": [FILES_QUEUE], "concurrency": conf.index_slots})
+    names = set(queues or list_queues())
+    defaults = {**KEEP_FAILED, **options, "install_signal_handlers": False}
+    pools = [{**defaults, "queues": sorted(others)}] if (others := names - {FILES_QUEUE}) else []
+    if FILES_QUEUE in names:
+        pools.append({**defaults, "queues": [FILES_QUEUE], "concurrency": conf.index_slots})
     return pools
 
 
 async def run_pool(pool: dict[str, Any]) -> None:
-    """Run one worker, with connections of its own."""
+    """Run one worker with a separate connection pool."""
     connector = PsycopgConnector(
         kwargs=connector_params(), min_size=MIN_CONNECTIONS, max_size=MAX_CONNECTIONS
     )
@@ -244,9 +244,9 @@ async def run_pool(pool: dict[str, Any]) -> None:
         async with app.open_async():
             await app.run_worker_async(**pool)
     finally:
-        await app.close_async()  # also one that could not be opened: it would go on trying
+        await app.close_async()  # even if opening failed: the pool would keep retrying
 
 
 def list_queues() -> set[str]:
-    """Return the queues of all tasks, those of installed apps among them."""
+    """Return the queues of all tasks, including those of installed apps."""
     return {DEFAULT_QUEUE, *(task.queue for task in job_app.tasks.values())}

@@ -1,4 +1,4 @@
-"""Execute a claimed run: prompt, model, tools, and again, until it ends."""
+"""Agent loop of a claimed run: prompt, model, tools, repeated until the run ends."""
 
 from __future__ import annotations
 
@@ -44,12 +44,13 @@ UPSTREAM_REASONS = {
 
 
 async def begin(started: ClaimedRun, live: LiveRun) -> Turn:
-    """Load a claimed run and tell its readers that it is in progress.
+    """Load a claimed run and notify its readers that it is in progress.
 
-    One that was just inserted here is not read again; its first round moves it on.
+    A run that was just inserted by this process is not read again; its first round moves it to
+    in progress.
 
     Raises:
-        ClaimLapsed: when another process has it.
+        ClaimLapsed: another process has claimed the run.
     """
     if started.run is None or upstreams.keeps_conversations(started.run.upstream):
         loaded = await run_uncancelled(transactions.load, started.claim)
@@ -68,7 +69,7 @@ async def begin(started: ClaimedRun, live: LiveRun) -> Turn:
         rounds=run.rounds,
         calls_made=len(loaded.calls),
         same_calls=same_calls_of(loaded.calls),
-        # What the server kept of a run that was under way before lacks its end: built anew.
+        # After a take-over the server's conversation is incomplete: send the whole prompt.
         conversation=loaded.mapping.external_id if loaded.mapping and not run.rounds else None,
     )
     turn.made.add(loaded.unshown)
@@ -82,7 +83,7 @@ async def begin(started: ClaimedRun, live: LiveRun) -> Turn:
 
 
 async def resume_calls(turn: Turn, calls: list[ToolCall]) -> None:
-    """Run what was approved meanwhile, and settle what a dead process left."""
+    """Execute calls approved in the meantime, and settle those that a dead process left."""
     assert turn.open_step is not None
     principal = await run_uncancelled(transactions.principal_of, turn.claim, turn.run)
     if principal is None:
@@ -94,13 +95,13 @@ async def resume_calls(turn: Turn, calls: list[ToolCall]) -> None:
 
 
 async def rounds(turn: Turn) -> Ending | None:
-    """Run model rounds until the run ends; None when it waits for somebody.
+    """Run model rounds until the run ends; None if it requires action.
 
     Raises:
-        UpstreamError: when the model server failed for good.
-        ClaimLapsed: when another process took over.
+        UpstreamError: the model server failed and retries are used up.
+        ClaimLapsed: another process took over.
     """
-    # A process that died while calls ran may have left others that still need somebody.
+    # A process that died during tool calls may have left others that still require action.
     if await must_wait(turn):
         return None
     while True:
@@ -125,7 +126,7 @@ async def rounds(turn: Turn) -> Ending | None:
             return answer
         proposed = answer.list_calls()
         if not proposed or answer.is_cut:
-            # Calls of an answer that was cut short may be cut themselves.
+            # Calls of a truncated answer may be truncated themselves.
             return ending_of(turn, answer)
         ending = loop_ending(turn, proposed)
         if ending is not None:
@@ -135,7 +136,7 @@ async def rounds(turn: Turn) -> Ending | None:
 
 
 def ending_of(turn: Turn, answer: Answer) -> Ending:
-    """Return how a run ends whose last answer calls no tool."""
+    """Return the ending of a run whose last answer calls no tool."""
     reason = answer.finished.reason if answer.finished else "stop"
     if reason == "length":
         return build_incomplete(reason_of_cut(turn))
@@ -145,50 +146,50 @@ def ending_of(turn: Turn, answer: Answer) -> Ending:
 
 
 def loop_ending(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | None:
-    """Return the ending of a run that calls too much or in circles, None to go on."""
+    """Return the ending of a run with too many or repeated calls, None if it may continue."""
     turn.calls_made += len(proposed)
     if turn.calls_made > conf.max_tool_calls:
         return build_failure(Reason.TOO_MANY_CALLS)
-    called = {(call.name, ledger.arguments_hash(turn.run, call.arguments)) for call in proposed}
-    turn.same_calls = one_round_more(turn.same_calls, called)
+    call_keys = {(call.name, ledger.arguments_hash(turn.run, call.arguments)) for call in proposed}
+    turn.same_calls = one_round_more(turn.same_calls, call_keys)
     if max(turn.same_calls.values(), default=0) >= conf.max_same_calls:
         return build_failure(Reason.LOOP)
     return None
 
 
 def same_calls_of(calls: Iterable[ToolCall]) -> SameCalls:
-    """Return what `loop_ending` counted in the rounds of these calls, given in their order."""
-    counted: SameCalls = Counter()
-    for _round, together in groupby(calls, key=lambda call: call.round):
-        counted = one_round_more(counted, {(c.name, c.arguments_hash) for c in together})
-    return counted
+    """Return the counts of `loop_ending` after the rounds of `calls`, given in order."""
+    counts: SameCalls = Counter()
+    for _round, round_calls in groupby(calls, key=lambda call: call.round):
+        counts = one_round_more(counts, {(c.name, c.arguments_hash) for c in round_calls})
+    return counts
 
 
 def one_round_more(counted: SameCalls, called: Iterable[tuple[str, str]]) -> SameCalls:
-    """Return in how many rounds in a row, the last of them this one, each call was made."""
+    """Return the number of consecutive rounds, up to this one, that contain each call."""
     return Counter({call: counted[call] + 1 for call in called})
 
 
 async def tool_step(turn: Turn, plan: Round, proposed: list[dispatch.ProposedCall]) -> bool:
-    """Record the calls, run those that may run, and return whether the run has to wait."""
+    """Record the calls, execute those that may run, and return whether the run must wait."""
     await settle_saving(turn)
-    step, said = turn.new_tool_step(), None
+    step, message = turn.new_tool_step(), None
     calls = await run_uncancelled(transactions.record_calls, turn, plan.principal, step, proposed)
     if turn.draft is not None:
         draft, turn.draft, turn.made = turn.draft, None, Artifacts()
         turn.publish_settled(draft)
-        said = draft.message
+        message = draft.message
     publish_step(turn, calls, "created")
     publish_step(turn, calls, "in_progress")
     context = dispatch.CallContext(principal=plan.principal, run=turn.run, step=step)
     turn.step_calls = await dispatch.execute_all(context, calls)
     turn.made.add(turn.step_calls)
-    plan.history.add(said, turn.step_calls)
+    plan.history.add(message, turn.step_calls)
     return await must_wait(turn)
 
 
 async def must_wait(turn: Turn) -> bool:
-    """Let the run wait where a call of its open step needs somebody; return whether it does."""
+    """Move the run to requires_action if a call of its open step needs it; return whether so."""
     calls = turn.step_calls
     waiting = [c for c in calls if c.status in PENDING]
     if not waiting:
@@ -196,7 +197,7 @@ async def must_wait(turn: Turn) -> bool:
     try:
         await run_uncancelled(transactions.require_action, turn, waiting)
     finally:
-        # Also when the run was cut short at this moment: it waits now, with another deadline.
+        # Even if the run is cancelled at this point: it is waiting now, with another deadline.
         if is_waiting(turn):
             publish_step(turn, calls, "in_progress")
             rendered = wire.run_object(turn.run, calls=calls, labels=turn.labels)
@@ -205,12 +206,12 @@ async def must_wait(turn: Turn) -> bool:
 
 
 def is_waiting(turn: Turn | None) -> bool:
-    """Tell whether the run waits for somebody by now: no process has to end it."""
+    """Return whether the run requires action, so that no process has to end it."""
     return turn is not None and turn.run.status == RunStatus.REQUIRES_ACTION
 
 
 def publish_step(turn: Turn, calls: list[ToolCall], status: str) -> None:
-    """Tell the readers of the open tool step."""
+    """Publish the open tool step to the readers."""
     step = turn.open_step
     if step is not None:
         rendered = wire.step_object(step, run=turn.run, calls=calls, labels=turn.labels)
@@ -218,26 +219,26 @@ def publish_step(turn: Turn, calls: list[ToolCall], status: str) -> None:
 
 
 def ending_of_error(error: UpstreamError) -> Ending:
-    """Return how a run ends whose model server failed; its own words are never shown."""
+    """Return the ending for a failed model server; its own message is never shown."""
     return build_failure(UPSTREAM_REASONS.get(error.code, Reason.SERVER_ERROR))
 
 
 def loggable(error: UpstreamError) -> dict[str, Any]:
-    """Return what may be logged of an error: its words only where they are about our access.
+    """Return the loggable fields of an error; its message only for access errors.
 
-    What a model server says of a request it cannot use may quote the request.
+    A model server's message about a rejected request may quote the request.
     """
-    found = {"code": error.code, "http_status": error.http_status}
+    fields = {"code": error.code, "http_status": error.http_status}
     if error.http_status in (401, 403, 404):
-        found["detail"] = error.message_for_operators
-    return found
+        fields["detail"] = error.message_for_operators
+    return fields
 
 
 async def conclude(turn: Turn, ending: Ending) -> ClaimedRun | None:
-    """Store how the run ended, then tell its readers; return the next queued run.
+    """Store the end of the run, then publish it; return the next queued run.
 
     Raises:
-        ClaimLapsed: when somebody else ended it first.
+        ClaimLapsed: the run was ended by another process first.
     """
     await settle_saving(turn)
     turn.record_interrupted_call(ending.status)

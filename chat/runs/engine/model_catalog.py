@@ -1,4 +1,4 @@
-"""Which models a company may use over the API, and at which model server each is."""
+"""Catalog of the models that a company may use over the API, and their model servers."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ MAX_MODELS_IN_USE = 200
 
 @dataclass(frozen=True, kw_only=True)
 class OfferedModel:
-    """A model and the server that has it; "" is the installation's own."""
+    """A model and its model server; "" is the installation's default server."""
 
     name: str
     upstream: str
 
     @property
     def server(self) -> str:
-        """The server's name."""
+        """Name of the model server."""
         return self.upstream or str(conf.default_upstream)
 
 
 def list_offered_models() -> list[OfferedModel]:
-    """Return what the operator offers, then what the company's admins chose besides, by name.
+    """Return the models configured by the operator or used by the company's assistants, by name.
 
-    A name at several servers is the installation's own server's, else that of
-    the first in the settings. Must run in the tenant's scope and a transaction.
+    If several servers have a model of the same name, the default server wins, then the first in
+    the settings; configured models win over those of assistants. Call within a tenant transaction.
     """
-    found: dict[str, str] = {}
+    upstreams: dict[str, str] = {}
     for upstream in ("", *conf.upstreams):
         for name in _list_configured(upstream):
-            found.setdefault(name, upstream)
+            upstreams.setdefault(name, upstream)
     in_use = Assistant.objects.filter(enabled=True).values_list("model", "upstream").distinct()
     for name, upstream in in_use.order_by("model", "upstream")[:MAX_MODELS_IN_USE]:
         if conf.has_upstream(upstream):
-            found.setdefault(name, upstream)
-    return [OfferedModel(name=name, upstream=found[name]) for name in sorted(found)]
+            upstreams.setdefault(name, upstream)
+    return [OfferedModel(name=name, upstream=upstreams[name]) for name in sorted(upstreams)]
 
 
 def server_of(model: str) -> str:
-    """Return the model server of `model`, "" for the installation's own; runs like the above.
+    """Return the model server of `model`, "" for the default. Call within a tenant transaction.
 
     Raises:
-        UnknownModel: when the company may not use a model of this name.
+        UnknownModel: the company may not use a model of this name.
     """
     for item in list_offered_models():
         if item.name == model:

@@ -1,7 +1,7 @@
-"""One model step: its stream goes to the readers as it comes, and now and then to the database.
+"""One model step: stream the answer to the readers and autosave it.
 
-No transaction or connection is held while the model server answers, and no
-token causes a database write: partial text is stored about once a second.
+No transaction or connection is held while the model server answers, and no token causes a
+database write: unfinished text is stored about once a second.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(kw_only=True)
 class Answer:
-    """What one model round said."""
+    """Result of one model round: proposed tool calls and the end of the answer."""
 
     calls: dict[int, dispatch.ProposedCall] = field(default_factory=dict)
     arguments: dict[int, list[str]] = field(default_factory=dict)
@@ -53,11 +53,11 @@ class Answer:
 
     @property
     def is_cut(self) -> bool:
-        """True where the server says that the answer lacks its end."""
+        """True if the server reports that the answer is truncated."""
         return self.finished is not None and self.finished.reason in ("length", "content_filter")
 
     def list_calls(self) -> list[dispatch.ProposedCall]:
-        """Return the calls in their order, with their whole arguments."""
+        """Return the calls in order, with complete arguments."""
         return [
             call.with_arguments("".join(self.arguments.get(index, [])))
             for index, call in sorted(self.calls.items())
@@ -65,10 +65,10 @@ class Answer:
 
 
 async def model_step(turn: Turn, plan: Round) -> Answer | Ending | None:
-    """Ask the model once; None when the step has to be repeated, an ending where a limit stops it.
+    """Call the model once; None if the step must be repeated, an ending if a limit stops it.
 
-    A stream that breaks after its first content is repeated once as a new step
-    with a new message; the broken one is closed and leaves the prompt.
+    A stream that breaks after its first content is repeated once as a new step with a new
+    message; the broken one is closed and excluded from the prompt.
     """
     try:
         request = limit_request(turn, plan, await request_for(turn, plan))
@@ -92,10 +92,10 @@ async def model_step(turn: Turn, plan: Round) -> Answer | Ending | None:
 
 
 async def close_cut(turn: Turn) -> None:
-    """Store and close what was written of an answer whose step is to be repeated.
+    """Store and close the partial message of a step that will be repeated.
 
     Raises:
-        ClaimLapsed: when another process took over.
+        ClaimLapsed: another process took over.
     """
     if turn.draft is not None and turn.draft.message.status == MessageStatus.IN_PROGRESS:
         draft, turn.draft = turn.draft, None
@@ -105,7 +105,7 @@ async def close_cut(turn: Turn) -> None:
 
 
 async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
-    """Relay one answer to the readers as it comes."""
+    """Stream one answer from the model server to the readers."""
     answer, is_whole = Answer(), True
     upstream = upstreams.upstream_named(turn.run.upstream)
     policy = RetryPolicy(tries=conf.upstream_tries, base=conf.upstream_backoff_seconds)
@@ -125,7 +125,7 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
         deadline=turn.deadline,
         gate=Gate(
             breaker=upstreams.breaker_of(turn.claim.tenant_id, turn.run.upstream),
-            # A question that is asked again and again is one failing caller.
+            # A chat that is retried again and again counts as one failing caller.
             caller=turn.run.thread_id,
             on_wait=lambda seconds: waiting_runs.note(turn, seconds),
             room=lambda: waiting_runs.wait_for_room(turn),
@@ -157,7 +157,7 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
 
 
 def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
-    """Note the events of one network read and return their text, joined."""
+    """Record the events of one network read and return their joined text."""
     text, meter = "", turn.meter
     assert meter is not None
     for event in events:
@@ -188,23 +188,23 @@ def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
 
 
 async def with_citations(turn: Turn, text: str) -> str:
-    """Return what of `text` may go on now, for the caller to write at once.
+    """Return the part of `text` that can be sent now; the caller must write it immediately.
 
-    The citations in it are noted on the draft: together with it or, where this
-    is cut short, neither.
+    Its citations are added to the draft. If this is cancelled, neither text nor citations are
+    added.
     """
     draft = turn.open_draft()
-    settled = await turn.marks.release(text, said=draft.text)
-    for passage, annotation in settled.citations:
+    released = await turn.marks.release(text, said=draft.text)
+    for passage, annotation in released.citations:
         draft.cited.add(passage, annotation)
-    return settled.text
+    return released.text
 
 
 def write_text(turn: Turn, text: str) -> None:
-    """Add to the draft and tell the readers.
+    """Append text to the draft and publish it.
 
     Raises:
-        ClaimLapsed: when a partial copy found out that another process took over.
+        ClaimLapsed: an autosave found that another process took over.
     """
     if turn.lapsed:
         raise ClaimLapsed(turn.run.pk)

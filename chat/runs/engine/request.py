@@ -1,4 +1,4 @@
-"""What a model round asks of the model server."""
+"""Build the request of a model round for the model server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chat.upstream.base import FunctionOutput, KeepsConversations, ModelRequest,
 
 
 async def request_for(turn: Turn, plan: Round) -> ModelRequest:
-    """Return the request of this round; makes the server's conversation where one is kept."""
+    """Return the request of this round; creates the server-side conversation if needed."""
     run, prompt = turn.run, plan.prompt
     items = prompt.items
     upstream = upstreams.upstream_named(run.upstream)
@@ -61,14 +61,14 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
 
 
 def limit_request(turn: Turn, plan: Round, request: ModelRequest) -> ModelRequest | Ending:
-    """Return the request with its output bounded by what is left of the tenant's cost limit.
+    """Return the request with its output limited by the rest of the tenant's cost limit.
 
-    An ending where the limit allows no answer.
+    Returns an ending if the limit allows no answer.
     """
     if plan.budget is None:
         turn.output_limit = plan.limit
         return request
-    # A conversation that the server keeps is billed whole, whatever is sent of it.
+    # A server-side conversation is billed in full, even if only new items are sent.
     tokens = plan.prompt.tokens + estimate_overhead(request.instructions, request.tools)
     limit = limit_by_cost(plan.limit, plan.budget, input_tokens=tokens)
     if isinstance(limit, Ending):
@@ -78,7 +78,7 @@ def limit_request(turn: Turn, plan: Round, request: ModelRequest) -> ModelReques
 
 
 async def _describe_code_tool(tools: tuple[ToolSpec, ...], plan: Round) -> tuple[ToolSpec, ...]:
-    """Tell where code runs here, and which files it finds."""
+    """Describe the code environment and its files in the specification of the code tool."""
     if plan.code_files is None:
         return tools
     text = await code_interpreter.description(plan.code_files)
@@ -88,9 +88,9 @@ async def _describe_code_tool(tools: tuple[ToolSpec, ...], plan: Round) -> tuple
 
 
 def _tool_choice(turn: Turn, offered: Collection[str]) -> str | dict[str, Any]:
-    """Return what the model is told of choosing: a forced call is forced once.
+    """Return the tool choice for the model. A forced call is forced only once.
 
-    A run that went on forcing it could only end by its limits.
+    Otherwise the run could end only by reaching a limit.
     """
     choice = turn.run.tool_choice
     if choice is None or not offered:

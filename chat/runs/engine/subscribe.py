@@ -1,7 +1,7 @@
-"""Follow a thread from where a client is: the one way in for the websocket and the API's streams.
+"""Subscribe to a thread from a client's cursor; used by the websocket and the API's streams.
 
-Whoever follows gets what is lacking first, and then what happens, wherever the
-thread's run is executed.
+A subscriber gets the backlog first and then new events, in whichever process the thread's run is
+executed.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ async def follow(
     cursor: Cursor | None = None,
     run_id: str | None = None,
 ) -> tuple[StoredThread, Reader]:
-    """Return a thread as its rows have it, and a reader of what a client at `cursor` lacks.
+    """Return the stored thread, and a reader of the events after `cursor`.
 
-    Without a cursor the run `run_id` is told whole, from its first event as long
-    as the process that executed it remembers it (some seconds after its end),
-    and by its rows later. The thread's active run is told from its beginning
-    unless the cursor names it. The caller closes the reader.
+    Without a cursor the reader gets the whole run `run_id`: every event while the process that
+    executed it still has them (a few seconds after its end), later the state in its rows. The
+    thread's active run is sent from its beginning unless the cursor names it. The caller closes
+    the reader.
 
     Raises:
-        NotFound: for an unknown thread.
+        NotFound: the principal has no thread of this id.
     """
-    # The reader is placed before the rows are read, so nothing falls between.
+    # Subscribe before reading the rows, so that no event is missed in between.
     reader = hub.subscribe(principal.tenant_id, thread_id)
     try:
         await elsewhere.wait_until_joined(reader.channel)
-        named = cursor.run if cursor else run_id
-        stored = await in_db(read_thread, principal, thread_id, run_id=named)
+        wanted_run = cursor.run if cursor else run_id
+        stored = await in_db(read_thread, principal, thread_id, run_id=wanted_run)
         if stored.active_run is not None and _is_overdue(stored.active_run):
             await in_db(end_overdue_run, principal.tenant_id, thread_id)
             stored = await in_db(
-                read_thread, principal, thread_id, run_id=named or stored.active_run["id"]
+                read_thread, principal, thread_id, run_id=wanted_run or stored.active_run["id"]
             )
         await elsewhere.fill(reader.channel, stored.active)
         reader.place(stored.events, cursor=cursor, run_id=run_id)

@@ -1,8 +1,8 @@
-"""Runs of this process that wait until their model server is back, and then for room.
+"""Runs of this process that wait for their model server to recover, and then for capacity.
 
-Each waits in a task without a connection and counts towards no limit of the process. Its row
-says when the next request is due, so that other processes can tell, and a successor knows that
-no request was under way.
+Each waits in a task without a database connection and does not count towards the process's run
+limits. Its row stores when the next request is due, so that other processes can show it and, after
+a take-over, the new owner knows that no request was in progress.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tenants import clock
 from tenants.db import in_db
 from tenants.scope import tenant_scope
 
-# What changes at the same moment is stored together.
+# Changes within this time are stored together.
 GATHER_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """Until when a claimed run waits, None for one that goes on; `state` is stored with it."""
+    """Wait of a claimed run. `retry_at` is None once it has ended; `state` is stored with it."""
 
     claim: Claim
     retry_at: datetime | None
@@ -41,20 +41,20 @@ class Wait:
 
 
 def has_no_limit(tenant_id: UUID) -> bool:
-    """Tell that there is room, for a process without a worker."""
+    """Return False (not full), for a process without a worker."""
     return False
 
 
 class WaitingRuns:
-    """The runs that wait, and what of that is not stored yet.
+    """Registry of waiting runs and of changes that are not stored yet.
 
-    `is_full_for` tells whether the process has no room for another run of a tenant.
+    `is_full_for` returns whether the process has no capacity for another run of a tenant.
     """
 
     def __init__(self) -> None:
         self.is_full_for: Callable[[UUID], bool] = has_no_limit
         self._waiting: set[str] = set()
-        # Those whose model server is back and that wait for room, in their order.
+        # Runs whose model server is back and that wait for capacity, in order.
         self._held: dict[Claim, asyncio.Event] = {}
         self._unsaved: dict[str, Wait] = {}
         self._saving: asyncio.Task[None] | None = None
@@ -66,9 +66,9 @@ class WaitingRuns:
         return run_id in self._waiting
 
     def note(self, turn: Turn, seconds: float | None) -> None:
-        """Tell readers that the next request is due in `seconds`; None ends the wait.
+        """Publish that the next request is due in `seconds`; None ends the wait.
 
-        Of a run that is cut short meanwhile nothing is told: it does not go on.
+        If the run is being cancelled, the end of the wait is not published.
         """
         run = turn.run
         if seconds is None:
@@ -86,33 +86,33 @@ class WaitingRuns:
             claim=turn.claim, retry_at=run.retry_at, state=turn.state_to_store
         )
         if self._saving is None or self._saving.done():
-            # The task outlives this run, so it does not log in its name.
+            # The task outlives this run, so it does not inherit its log context.
             self._saving = asyncio.create_task(self._save(), context=contextvars.Context())
 
     async def wait_for_room(self, turn: Turn) -> None:
-        """Wait until the process has room for a run whose model server is back.
+        """Wait until the process has capacity for a run whose model server is back.
 
-        All that waited for the server would go on at once otherwise.
+        Otherwise all runs that waited for the server would resume at once.
         """
         claim = turn.claim
-        self._waiting.add(claim.run_id)  # it takes no place while it asks for one
+        self._waiting.add(claim.run_id)  # does not count while it asks for capacity
         if not self.is_full_for(claim.tenant_id):
             self._waiting.discard(claim.run_id)
             return
-        turn_of_it = self._held[claim] = asyncio.Event()
+        has_room = self._held[claim] = asyncio.Event()
         try:
             self.note(turn, 0.0)
-            await turn_of_it.wait()
+            await has_room.wait()
         finally:
             self._held.pop(claim, None)
             self.note(turn, None)
 
     def use_room(self) -> None:
-        """Let those that wait for room go on, in their order, as far as there is any."""
-        for claim, turn_of_it in list(self._held.items()):
-            if not turn_of_it.is_set() and not self.is_full_for(claim.tenant_id):
+        """Resume runs that wait for capacity, in order, as far as there is any."""
+        for claim, has_room in list(self._held.items()):
+            if not has_room.is_set() and not self.is_full_for(claim.tenant_id):
                 self._waiting.discard(claim.run_id)
-                turn_of_it.set()
+                has_room.set()
 
     async def _save(self) -> None:
         while self._unsaved:
@@ -125,7 +125,7 @@ class WaitingRuns:
                 try:
                     await in_db(store_waits, waits)
                 except DatabaseError as error:
-                    # Readers here were told; the next change is stored again.
+                    # Local readers have the event; the next change is stored again.
                     log.warning("waits_not_stored", error=type(error).__qualname__)
 
 
@@ -141,7 +141,7 @@ WHERE run.id = wait.run_id AND run.owner = wait.owner AND run.token = wait.token
 
 
 def store_waits(waits: Sequence[Wait]) -> None:
-    """Store the waits of one tenant's runs that are still claimed."""
+    """Store the waits of those of one tenant's runs that are still claimed."""
     rows = [
         (wait.claim.run_id, wait.claim.owner, wait.claim.token, wait.retry_at, wait.state)
         for wait in waits

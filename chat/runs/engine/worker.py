@@ -1,4 +1,4 @@
-"""The process's worker: executes runs as tasks, beats, watches, and takes over what was lost."""
+"""Worker of a process: execute runs as tasks, send heartbeats, and take over lapsed runs."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ log = structlog.get_logger(__name__)
 
 ACCESS_ENDED = build_failure(Reason.ACCESS_ENDED)
 SERVER_ERROR = build_failure(Reason.SERVER_ERROR)
-SPARE_PART = 4  # of the room for runs, kept for tenants with less than their share
+SPARE_PART = 4  # a quarter of the run slots, as extra slots for tenants below their fair share
 HAND_OVER_SECONDS = 5.0
 
 
 @dataclass(kw_only=True)
 class RunTask:
-    """A run under way here. `stop` says how it is to end; None hands it over."""
+    """A run executed in this process. `stop` is the ending it was cut with; None hands it over."""
 
     started: ClaimedRun
     turn: Turn | None = None
@@ -54,22 +54,22 @@ class RunTask:
     stop: Ending | None = None
     stopping: bool = False
     concluding: bool = False
-    # Until then, in seconds of time.monotonic, it may turn out to kill its process.
+    # Time (time.monotonic) until which the run is suspected of killing its process.
     suspect_until: float = 0.0
 
     def end(self, ending: Ending | None) -> None:
-        """Cut the run short, once, unless its end is being written already."""
+        """Cancel the run, once, unless its end is already being written."""
         if not self.stopping and not self.concluding and self.task is not None:
             self.stopping, self.stop = True, ending
-            # A task cancelled before its first step would not even tidy up: it looks itself.
+            # A task cancelled before its first step skips its cleanup; `begin` checks instead.
             if self.begun:
                 self.task.cancel()
 
     def begin(self) -> None:
-        """Note that the task has begun.
+        """Mark the task as begun.
 
         Raises:
-            CancelledError: when the run was cut short before.
+            CancelledError: the run was cancelled before.
         """
         self.begun = True
         if self.stopping:
@@ -78,7 +78,7 @@ class RunTask:
 
 @dataclass(frozen=True, kw_only=True)
 class AbandonedRun:
-    """A run that ended here without a word in its row; `failed` by a fault of its own."""
+    """A run whose task ended without updating its row; `failed` if the run caused it."""
 
     turn: Turn | None
     failed: bool = False
@@ -86,19 +86,19 @@ class AbandonedRun:
 
 @dataclass(kw_only=True)
 class Worker:
-    """One per process. `claim_owner` is the id that runs name as their owner."""
+    """Executes runs; one per process. `claim_owner` is the owner id of its runs."""
 
     process_id: UUID = field(default_factory=uuid.uuid4)
     runs: dict[str, RunTask] = field(default_factory=dict)
     watched: set[Connection] = field(default_factory=set)
     draining: bool = False
-    # Not so a process that ends with its last job.
+    # False in a process that ends with its last job.
     goes_on: bool = False
     event_loop: asyncio.AbstractEventLoop | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    # What ended here without a word in its row and could not be given back yet.
+    # Runs whose task ended without updating the row, and that are not released yet.
     _abandoned: dict[Claim, AbandonedRun] = field(default_factory=dict)
-    # What named this process at the last look and was not under way here.
+    # Runs owned by this process at the last check that were not executing here.
     _unattended: set[tuple[str, UUID]] = field(default_factory=set)
     _draining: asyncio.Task[None] | None = None
     _look: asyncio.Event = field(default_factory=asyncio.Event)
@@ -106,25 +106,25 @@ class Worker:
 
     @property
     def claim_owner(self) -> UUID | None:
-        """The id to claim a new run of the tenant in scope with; None while there is no room."""
+        """Owner id for a new run of the tenant in scope; None while the process is full."""
         return self.owner_for(get_scoped_tenant_id())
 
     def owner_for(self, tenant_id: UUID | None) -> UUID | None:
-        """Return the id to claim a tenant's run with, None while this process takes none."""
+        """Return the owner id for a tenant's run, None while this process accepts none."""
         if self.event_loop is None or self.draining or self.is_full_for(tenant_id):
             return None
         return self.process_id
 
     @property
     def is_full(self) -> bool:
-        """True while this process executes as many runs as it may; those that wait do not count."""
+        """True while the process executes the maximum number of runs, not counting waiting ones."""
         return bool(len(self.runs) - len(waiting_runs) >= conf.max_runs)
 
     def is_full_for(self, tenant_id: UUID | None) -> bool:
-        """Tell whether there is no room here for a tenant's run; callable from any thread.
+        """Return whether the process has no capacity for a tenant's run; thread-safe.
 
-        A tenant that has less than an equal share of the room may go beyond the limit, by a
-        quarter of it for all of these: the runs of others do not keep it waiting.
+        Tenants below an equal share of the capacity may together exceed the limit by a quarter,
+        so that the runs of other tenants do not block them.
         """
         if not self.is_full:
             return False
@@ -137,7 +137,7 @@ class Worker:
         return counts[tenant_id] >= share
 
     async def start(self) -> None:
-        """Register the process and begin to beat, watch and recover."""
+        """Register the process and start heartbeats, access checks and recovery."""
         self.event_loop = unbegun_claims.loop = asyncio.get_running_loop()
         self.draining, self._look = False, asyncio.Event()
         waiting_runs.is_full_for = self.is_full_for
@@ -152,13 +152,13 @@ class Worker:
             self._tasks.append(asyncio.create_task(self._repeat(period, work, sooner)))
 
     def begin_drain(self) -> None:
-        """Take no more runs from now on, and begin to hand over those under way."""
+        """Stop accepting runs, and start to hand over those in progress."""
         if self._draining is None:
             self.draining = True
             self._draining = asyncio.create_task(self._hand_over())
 
     async def drain(self) -> None:
-        """Take no more runs, give those under way some time, then hand them over and leave."""
+        """Stop accepting runs, wait up to `drain_seconds`, hand over the rest, and deregister."""
         self.begin_drain()
         assert self._draining is not None
         await self._draining
@@ -169,11 +169,11 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         try:
-            # In the lane of the heartbeats, so that none comes after it.
+            # In the pool of the heartbeats, so that no heartbeat follows it.
             await run_in_pool(DatabasePool.WATCH, recovery.deregister, self.process_id)
         except DatabaseError as error:
-            # Without a database to tell, the heartbeat lapses by itself.
-            if not log_outage(error, work="leave"):
+            # If the database is unreachable, the heartbeat lapses anyway.
+            if not log_outage(error, work="deregister"):
                 log.exception("worker_left_untold")
         self.event_loop = None
 
@@ -183,28 +183,25 @@ class Worker:
             await asyncio.wait(tasks, timeout=conf.drain_seconds)
         for run in list(self.runs.values()):
             run.end(None)
-        left = [run.task for run in self.runs.values() if run.task is not None]
-        if left:
-            await asyncio.wait(left, timeout=HAND_OVER_SECONDS)
+        remaining = [run.task for run in self.runs.values() if run.task is not None]
+        if remaining:
+            await asyncio.wait(remaining, timeout=HAND_OVER_SECONDS)
 
     async def wait_until_finished(self, run_id: str) -> None:
-        """Wait until a run that is under way here has ended."""
+        """Wait until a run that is executing in this process has ended."""
         run = self.runs.get(run_id)
         if run is not None and run.task is not None:
             await asyncio.wait({run.task})
 
     def submit(self, started: ClaimedRun) -> None:
-        """Execute a run claimed for this process; callable from any thread."""
+        """Execute a run claimed for this process; thread-safe."""
         if self.event_loop is not None:
             self.event_loop.call_soon_threadsafe(self._begin, started)
 
     def end_run(
         self, run_id: str, ending: Ending = CANCELLED, *, owner: UUID | None = None
     ) -> None:
-        """Cut a run short if it is under way here, or have its `owner` look at its row.
-
-        Callable from any thread.
-        """
+        """Cancel a run that executes here, or ask its `owner` to check the row; thread-safe."""
         if self.event_loop is None:
             return
         if owner in (None, self.process_id):
@@ -213,7 +210,7 @@ class Worker:
             self.event_loop.call_soon_threadsafe(elsewhere.ask_to_look, owner)
 
     def notify(self, tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
-        """Tell a thread's readers in this process; callable from any thread."""
+        """Notify a thread's readers in this process; thread-safe."""
         if self.event_loop is not None:
             self.event_loop.call_soon_threadsafe(hub.notify, tenant_id, thread_id, event, data)
 
@@ -260,13 +257,13 @@ class Worker:
         finally:
             timer.cancel()
             if self.is_full or run.suspect_until:
-                self._look.set()  # others may have waited for this one's end
+                self._look.set()  # other runs may have waited for a free slot
             if self.runs.get(claim.run_id) is run:
                 del self.runs[claim.run_id]
             waiting_runs.use_room()
             live.end()
             if not concluded:
-                # Readers here go on with what another process makes of it.
+                # Readers of this process continue with the events of the next owner.
                 elsewhere.go_on(live.channel, claim.run_id)
         if claim in self._abandoned:
             await self._give_back(claim)
@@ -284,7 +281,7 @@ class Worker:
             if run.stop is None:
                 if turn is not None:
                     turn.record_interrupted_call(None)
-                    # What was shown is kept before another process goes on.
+                    # Store the text that readers have seen before another process continues.
                     await close_cut(turn)
                 raise
             ending = run.stop
@@ -313,10 +310,10 @@ class Worker:
         return following
 
     async def _end_cancelling(self, run: RunTask, live: LiveRun) -> ClaimedRun | None:
-        """End a run whose write was refused because it is to stop.
+        """End a run whose write was rejected because the run is being cancelled.
 
         Raises:
-            ClaimLapsed: when it was refused because another process has the run.
+            ClaimLapsed: the write was rejected because another process has the run.
         """
         run.concluding = True
         if run.turn is not None:
@@ -335,7 +332,7 @@ class Worker:
             try:
                 await work()
             except Exception as error:
-                # The database may be away for a moment: the next beat tries again.
+                # The database may be unreachable for a moment; retried after `period`.
                 if not log_outage(error, work=work.__name__):
                     log.exception("worker_beat_failed", work=work.__name__)
             if sooner is None:
@@ -352,21 +349,22 @@ class Worker:
         self._beaten = monotonic()
 
     async def _give_back(self, claim: Claim) -> None:
-        """Let another process take the run at once, or this one at its next look.
+        """Release an abandoned run, so that any process can take it over at once.
 
-        While the row names a living process, nobody else would.
+        While its row names a live process, no other process takes it over. If this fails, it is
+        retried by the next `recover`.
         """
         try:
-            left = self._abandoned[claim]
-            await in_db(recovery.release, claim, failed=left.failed, turn=left.turn)
+            abandoned = self._abandoned[claim]
+            await in_db(recovery.release, claim, failed=abandoned.failed, turn=abandoned.turn)
         except DatabaseError as error:
-            if not log_outage(error, work="give_back"):
+            if not log_outage(error, work="release"):
                 log.exception("run_not_given_back")
         else:
             self._abandoned.pop(claim, None)
 
     async def recover(self) -> None:
-        """Give back what could not be concluded here, and take over what nobody executes."""
+        """Release runs that were abandoned here, and take over lapsed ones."""
         for claim in list(self._abandoned):
             await self._give_back(claim)
         if self.draining:
@@ -377,15 +375,15 @@ class Worker:
             found = await in_db(recovery.list_lapsed_runs)
 
     async def _take_up_unattended(self) -> None:
-        """Execute what names this process and is not under way here, at the second look.
+        """Execute runs that are owned by this process but not executing, at the second check.
 
-        Its claim was committed and the connection lost with the answer. At the first look its
-        task may be about to begin.
+        Their claim was committed, but the connection broke before the commit was confirmed. At
+        the first check their task may be about to start.
         """
         found = await in_db(
             recovery.list_unattended_runs, self.process_id, known=self._list_known_runs()
         )
-        # What was claimed while the query was under way is known by now.
+        # Runs claimed during the query are known by now.
         known = self._list_known_runs()
         found = {(run_id, tenant_id) for run_id, tenant_id in found if run_id not in known}
         for run_id, tenant_id in found & self._unattended:
@@ -398,70 +396,70 @@ class Worker:
         self._unattended = found - self._unattended
 
     def _list_known_runs(self) -> set[str]:
-        """Return the runs that name this process and are not lost: begun, or about to begin."""
+        """Return the ids of runs owned by this process: executing, abandoned or about to start."""
         abandoned = {claim.run_id for claim in self._abandoned}
         return {*self.runs, *abandoned, *unbegun_claims.run_ids(self.process_id)}
 
     async def _take_over_all(self, found: Iterable[tuple[str, UUID]]) -> bool:
-        """Take over what can be, and return whether anything was.
+        """Take over the runs that can be, and return whether any was.
 
-        Of a tenant without room here one run is tried, which may be overdue, and no more.
+        For a tenant without capacity here only one run is tried, which may be overdue.
         """
-        any_taken, without_room = False, set[UUID]()
+        any_taken, full_for = False, set[UUID]()
         for run_id, tenant_id in found:
-            if tenant_id in without_room:
+            if tenant_id in full_for:
                 continue
             if await self._took_over(run_id, tenant_id):
                 any_taken = True
             elif self.owner_for(tenant_id) is None:
-                without_room.add(tenant_id)
+                full_for.add(tenant_id)
         return any_taken
 
     async def _took_over(self, run_id: str, tenant_id: UUID) -> bool:
         try:
             return await self.take_over(tenant_id, run_id)
         except Exception:
-            # Whatever one run's rows are like, the others do not wait for it.
+            # One run with broken rows must not block the others.
             log.exception("run_not_taken_over", run_id=run_id)
             return False
 
     async def take_over(self, tenant_id: UUID, run_id: str) -> bool:
-        """Execute or end one lapsed run, and return whether it was.
+        """Execute or end one lapsed run, and return whether that was done.
 
-        One that can go on waits while there is no room here, a suspect while
-        another is on trial: a run that kills its process takes few along.
+        A run that can continue waits while this process is full, and a suspect while another
+        suspect is on trial: a run that kills its process takes few others with it.
         """
-        # One under way here is not lost, however late our heartbeat is.
+        # A run that executes here is not lost, however late our heartbeat is.
         if run_id in self.runs or run_id in unbegun_claims.run_ids(self.process_id):
             return False
         now = monotonic()
         if now - self._beaten > conf.lapse_seconds / 2:
-            # Others would take what a process claims that woke up a moment ago.
+            # After a pause of this process, others would take over what it claims.
             await self._beat()
         on_trial = any(run.suspect_until > now for run in self.runs.values())
-        taken = await in_db(
+        result = await in_db(
             recovery.take_over,
             tenant_id,
             run_id,
             owner=self.owner_for(tenant_id),
             suspects=not on_trial,
         )
-        if taken is None:
+        if result is None:
             return False
-        for event, data in taken.ended:
-            hub.notify(taken.tenant_id, taken.thread_id, event, data)
-        if taken.started is not None:
-            self._begin(taken.started)
-            if taken.suspect:
+        for event, data in result.ended:
+            hub.notify(result.tenant_id, result.thread_id, event, data)
+        if result.started is not None:
+            self._begin(result.started)
+            if result.suspect:
                 self.runs[run_id].suspect_until = now + conf.lapse_seconds
         return True
 
     async def _watch(self) -> None:
-        """Ask once what of all that is open here is over, and close it."""
+        """Close connections and end runs whose access was revoked or that were cancelled."""
         if not self.watched and not self.runs:
             return
         watched = list(self.watched)
-        gone = await run_in_pool(
+        ended = await run_in_pool(
             DatabasePool.WATCH,
             find_revoked,
             memberships={w.membership for w in watched if w.membership},
@@ -470,15 +468,15 @@ class Worker:
             runs=set(self.runs),
         )
         for item in watched:
-            if gone.closes(item):
+            if ended.closes(item):
                 item.close()
-        for run_id in gone.revoked:
+        for run_id in ended.revoked:
             self._end(run_id, ACCESS_ENDED)
-        for run_id in gone.cancelled:
+        for run_id in ended.cancelled:
             self._end(run_id, CANCELLED)
 
     def watch(self, watched: Connection) -> Callable[[], None]:
-        """Have `watched` closed when its access ends; call the result to stop watching."""
+        """Close a connection when its access ends; return a function that stops watching it."""
         self.watched.add(watched)
         return lambda: self.watched.discard(watched)
 

@@ -1,4 +1,4 @@
-"""Claims: which process executes a run, fenced by a token that grows with each claim."""
+"""Claims: which process executes a run, fenced by a token that increases with each claim."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from chat.models import Run
 
 
 class ClaimLapsed(Exception):
-    """Another process took the run over: this one writes nothing more."""
+    """Another process took over the run; this process must not write it any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The right to write a run, as long as `owner` and `token` are the row's."""
+    """Right to write a run while its row has this `owner` and `token`."""
 
     tenant_id: UUID
     run_id: str
@@ -30,18 +30,19 @@ class Claim:
 
     @classmethod
     def of(cls, run: Run) -> Claim:
-        """Return the claim that the row states."""
+        """Return the claim stored in the run's row."""
         assert run.owner is not None
         return cls(tenant_id=run.tenant_id, run_id=run.pk, owner=run.owner, token=run.token)
 
 
 @dataclass(kw_only=True)
 class UnbegunClaims:
-    """Claims of this process whose tasks have not begun, noted ahead of their commit.
+    """Claims of this process whose tasks have not started, registered before their commit.
 
-    Between the two the row names this process and nothing executes the run, which looks like a
-    claim that was committed unheard. A claim that is never begun (rolled back, committed
-    unheard, or lost with a cancelled task) counts for one lapse only. Callable from any thread.
+    Until the task starts, the row names this process and nothing executes the run. It looks like a
+    claim whose commit succeeded but was never confirmed. A claim that never starts (rolled back,
+    commit not confirmed, or lost with a cancelled task) is kept for one lapse period only.
+    Thread-safe.
     """
 
     loop: asyncio.AbstractEventLoop | None = None
@@ -49,12 +50,12 @@ class UnbegunClaims:
     _lock: Lock = field(default_factory=Lock)
 
     def note(self, claim: Claim) -> None:
-        """Note a claim; run it in the transaction that makes it."""
+        """Register a claim; call within the transaction that writes it."""
         self._keep(claim, monotonic() + conf.lapse_seconds)
         transaction.on_commit(lambda: self._keep_committed(claim))
 
     def _keep_committed(self, claim: Claim) -> None:
-        """Keep a claim until the event loop has had its turn, however busy the loop is."""
+        """Keep a claim until the event loop has run once, however busy it is."""
         if self.loop is None or self.loop.is_closed():
             return
         self._keep(claim, math.inf)
@@ -69,12 +70,12 @@ class UnbegunClaims:
             self._until[claim] = until
 
     def discard(self, claim: Claim) -> None:
-        """Forget a claim whose task begins."""
+        """Remove a claim whose task starts."""
         with self._lock:
             self._until.pop(claim, None)
 
     def run_ids(self, owner: UUID) -> set[str]:
-        """Return the runs that are claimed for the process `owner` and may be about to begin."""
+        """Return the ids of runs claimed for the process `owner` that may be about to start."""
         now = monotonic()
         with self._lock:
             self._until = {claim: until for claim, until in self._until.items() if until > now}
@@ -88,7 +89,7 @@ def update_fenced(claim: Claim, **fields: object) -> None:
     """Update the claimed run's row.
 
     Raises:
-        ClaimLapsed: when the row names another owner or token.
+        ClaimLapsed: the row has another owner or token, or the run is no longer active.
     """
     rows = Run.objects.active().filter(pk=claim.run_id, owner=claim.owner, token=claim.token)
     if rows.update(**fields) != 1:

@@ -1,4 +1,4 @@
-"""Insert a run for a thread: the one place where runs begin."""
+"""Insert runs of a thread; the only place where runs are created."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tenants.compiled_queries import CompiledQuery
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What a caller may set over the assistant's own settings; None keeps them."""
+    """Options that override the assistant's settings; None keeps the assistant's value."""
 
     model: str | None = None
     upstream: str | None = None
@@ -39,26 +39,26 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ActiveRun:
-    """A thread's active run, and by when it has to end."""
+    """Active run of a thread, and its deadline."""
 
     run_id: str
     expires_at: datetime
 
 
 def find_active(thread_id: str, *, member_id: UUID) -> ActiveRun | None:
-    """Return the thread's active run; None where a new one may begin.
+    """Return the thread's active run; None if a new one may start.
 
-    What waits in a queue is not counted, and goes on whatever the count is. Two
-    that ask at the same moment may both pass: it is a guard, not an account.
+    Queued runs are not counted and start regardless of the count. Two concurrent requests may both
+    pass: the limit protects the system, it is not exact.
 
     Raises:
-        TooManyRuns: when none is active, but as many of the member's or of the
-            tenant in scope as there may be.
+        TooManyRuns: no run of the thread is active, but the member or the tenant in scope has
+            reached its limit of active runs.
     """
-    active = _active.one(thread_id=thread_id, member_id=member_id) or NO_RUNS
-    if active["here"] is not None:
-        return ActiveRun(run_id=active["here"], expires_at=active["expires_at"])
-    if active["members"] >= conf.runs_per_member or active["tenants"] >= conf.runs_per_tenant:
+    counts = _active.one(thread_id=thread_id, member_id=member_id) or NO_RUNS
+    if counts["here"] is not None:
+        return ActiveRun(run_id=counts["here"], expires_at=counts["expires_at"])
+    if counts["members"] >= conf.runs_per_member or counts["tenants"] >= conf.runs_per_tenant:
         raise TooManyRuns()
     return None
 
@@ -68,16 +68,16 @@ NO_RUNS: dict[str, Any] = {"here": None, "members": 0, "tenants": 0}
 
 @CompiledQuery
 def _active(*, thread_id: Any, member_id: Any) -> QuerySet[Any]:
-    """The tenant's active runs, counted; no row where there are none."""
-    here = Q(thread_id=thread_id)
+    """Count the tenant's active runs; no row if there are none."""
+    in_thread = Q(thread_id=thread_id)
     rows = Run.objects.active().order_by().values("tenant_id")
-    counted: QuerySet[Any] = rows.annotate(
-        here=Max("id", filter=here),
-        expires_at=Max("expires_at", filter=here),
+    counts: QuerySet[Any] = rows.annotate(
+        here=Max("id", filter=in_thread),
+        expires_at=Max("expires_at", filter=in_thread),
         members=Count("id", filter=Q(member_id=member_id)),
         tenants=Count("id"),
     )
-    return counted
+    return counts
 
 
 def insert_run(
@@ -92,36 +92,36 @@ def insert_run(
 ) -> Run:
     """Insert a queued run that answers `thread` up to its last position.
 
-    Must run inside the transaction that holds the thread's lock. `owner` claims
-    it for that process at once. The settings of the assistant are copied, so a
-    later change of it changes no run. Without an assistant the run names no
-    model, and ends with that as its reason. With `additional_messages`, even
-    none, it waits for its turn behind the thread's active run, to add them then.
+    Call within the transaction that holds the thread's lock. `owner` claims the run for that
+    process at once. The assistant's settings are copied, so that later changes do not affect the
+    run. Without an assistant the run has no model and fails with that reason. With
+    `additional_messages`, even an empty list, the run waits until the thread's active run has
+    ended; the messages are appended then.
 
     Raises:
-        IntegrityError: when the thread has an active run (partial unique index).
+        IntegrityError: the thread has an active run (partial unique index).
     """
     options = options or RunOptions()
-    has = assistant or Assistant(id="")
-    instructions = has.instructions if options.instructions is None else options.instructions
+    source = assistant or Assistant(id="")
+    instructions = source.instructions if options.instructions is None else options.instructions
     if options.additional_instructions:
         instructions = f"{instructions}\n\n{options.additional_instructions}".strip()
     now = clock.now()
     run = Run(
         thread=thread,
         assistant=assistant,
-        assistant_ref=has.pk,
+        assistant_ref=source.pk,
         member_id=member_id,
         key_id=key_id,
-        model=options.model or has.model,
-        upstream=has.upstream if options.upstream is None else options.upstream,
+        model=options.model or source.model,
+        upstream=source.upstream if options.upstream is None else options.upstream,
         instructions=instructions,
-        tools=has.tools if options.tools is None else options.tools,
+        tools=source.tools if options.tools is None else options.tools,
         metadata=options.metadata,
-        temperature=has.temperature if options.temperature is None else options.temperature,
-        top_p=has.top_p if options.top_p is None else options.top_p,
-        reasoning_effort=options.reasoning_effort or has.reasoning_effort,
-        response_format=options.response_format or has.response_format,
+        temperature=source.temperature if options.temperature is None else options.temperature,
+        top_p=source.top_p if options.top_p is None else options.top_p,
+        reasoning_effort=options.reasoning_effort or source.reasoning_effort,
+        response_format=options.response_format or source.response_format,
         max_prompt_tokens=options.max_prompt_tokens,
         max_completion_tokens=options.max_completion_tokens,
         truncation_strategy=options.truncation_strategy,

@@ -1,6 +1,6 @@
 """Store the message that is being written, and its step.
 
-Every write names the claim; one that has lapsed raises ClaimLapsed and writes nothing.
+Every write is fenced by the claim: a lapsed claim writes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tenants.scope import tenant_scope
 
 @dataclass(frozen=True, kw_only=True)
 class DraftSnapshot:
-    """A growing text as it was at one moment. `state` is the state number to store with it."""
+    """Snapshot of a growing text. `state` is the state number to store with it."""
 
     claim: Claim
     draft: Draft
@@ -31,14 +31,14 @@ class DraftSnapshot:
 
     @classmethod
     def of(cls, turn: Turn) -> DraftSnapshot:
-        """Take a copy of the turn's draft; what comes later is the next copy's."""
+        """Return a snapshot of the turn's draft; later text belongs to the next snapshot."""
         assert turn.draft is not None
         content = orjson.dumps(turn.draft.take_copy()).decode()
         return cls(claim=turn.claim, draft=turn.draft, state=turn.state_to_store, content=content)
 
 
 def insert_copy(copies: Sequence[DraftSnapshot]) -> set[str]:
-    """Store the first copy of a text, with its step; return the runs that are still claimed."""
+    """Insert the first snapshot of a text and its step; return the runs that are still claimed."""
     [copy] = copies
     with _not_waiting(copy.claim.tenant_id):
         take_place(copy.draft)
@@ -51,7 +51,7 @@ def insert_copy(copies: Sequence[DraftSnapshot]) -> set[str]:
     return {copy.claim.run_id}
 
 
-# A row that somebody holds is left for the next save: the others do not wait for it.
+# A locked row is left for the next autosave, so that the other rows do not wait for it.
 GROWN = """
 WITH copy AS (
     SELECT * FROM unnest(%s::text[], %s::uuid[], %s::int[], %s::text[], %s::text[])
@@ -70,14 +70,14 @@ WITH copy AS (
 )
 SELECT run_id FROM claimed
 """
-# An autosave is repeated soon: it does not wait for locks.
+# An autosave is repeated soon, so it does not wait for the disk or long for locks.
 NOT_WAITING = "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '100ms'"
 
 
 def update_copies(copies: Sequence[DraftSnapshot]) -> set[str]:
-    """Store what grew of one tenant's texts; return the runs that are still claimed.
+    """Update the unfinished texts of one tenant; return the runs that are still claimed.
 
-    Whoever takes a run over closes its message, so none is written after that.
+    A take-over closes the message of its run, so it is not overwritten afterwards.
     """
     rows = [
         (c.claim.run_id, c.claim.owner, c.claim.token, c.draft.message.pk, c.content)
@@ -90,7 +90,7 @@ def update_copies(copies: Sequence[DraftSnapshot]) -> set[str]:
 
 @contextmanager
 def _not_waiting(tenant_id: UUID) -> Iterator[None]:
-    """A transaction in the tenant that waits neither for the disk nor for long for a lock."""
+    """Tenant transaction that does not wait for the disk and only 100 ms for a lock."""
     with tenant_scope(tenant_id), transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(NOT_WAITING)
@@ -105,12 +105,12 @@ STEP_CHANGES = ("status", "ended_at", "prompt_tokens", "completion_tokens", "sen
 
 
 def store_draft(draft: Draft) -> None:
-    """Insert or update the draft's message and step; its thread has given it the place."""
+    """Insert or update the draft's message and step; call `take_place` first."""
     insert_many_tables(inserts_of(draft))
 
 
 def inserts_of(draft: Draft) -> list[Insert]:
-    """Return what `store_draft` does, to be joined with other rows."""
+    """Return the inserts of `store_draft`, to be combined with other rows."""
     return [
         Insert(rows=[draft.message], changes=MESSAGE_CHANGES),
         Insert(rows=[draft.step], changes=STEP_CHANGES),
@@ -118,11 +118,11 @@ def inserts_of(draft: Draft) -> list[Insert]:
 
 
 def take_place(draft: Draft) -> None:
-    """Move the thread's last position to the draft's."""
+    """Set the thread's last position to the draft's."""
     Thread.objects.filter(pk=draft.message.thread_id).update(last_position=draft.message.position)
 
 
 def draft_is_stored(draft: Draft) -> bool:
-    """Return whether the draft was closed before, and the connection lost with the answer."""
+    """Return whether the draft was already closed by a commit that was never confirmed."""
     stored: bool = RunStep.objects.filter(pk=draft.step.pk, status=draft.step.status).exists()
     return stored

@@ -1,4 +1,4 @@
-"""The one table of run transitions, and the compare-and-set that every change goes through."""
+"""Table of run transitions, and the compare-and-set that every status change uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
         }
     ),
     S.REQUIRES_ACTION: frozenset({S.QUEUED, S.CANCELLING, S.CANCELLED, S.EXPIRED, S.FAILED}),
-    # A terminal status that was already on its way may win the race against a cancel.
+    # A terminal status that is already being written may win the race against a cancel.
     S.CANCELLING: frozenset({S.CANCELLED, S.COMPLETED, S.INCOMPLETE, S.FAILED, S.EXPIRED}),
     S.CANCELLED: frozenset(),
     S.COMPLETED: frozenset(),
@@ -41,10 +41,10 @@ def sources_of(status: RunStatus) -> list[RunStatus]:
 
 
 def advance(run_id: str, to: RunStatus, *, claim: Claim | None = None, **fields: Any) -> bool:
-    """Move a run to `to` if the table allows it from where it is; return whether it moved.
+    """Move a run to `to` if the table allows it from the current status; return whether it moved.
 
-    With `claim` the write is fenced: it changes nothing once the claim lapsed.
-    `fields` are written along. False means that somebody else was first.
+    With `claim` the write is fenced: it changes nothing once the claim has lapsed. `fields` are
+    written in the same UPDATE. False means that another write was first.
     """
     runs = Run.objects.filter(pk=run_id, status__in=sources_of(to))
     if claim is not None:
@@ -54,7 +54,7 @@ def advance(run_id: str, to: RunStatus, *, claim: Claim | None = None, **fields:
 
 
 def mermaid() -> str:
-    """Return the state diagram of the table in Mermaid's notation."""
+    """Return the state diagram of the table in Mermaid syntax."""
     lines = ["stateDiagram-v2", f"    [*] --> {S.QUEUED}"]
     for source, edges in TRANSITIONS.items():
         lines += [f"    {source} --> {target}" for target in S if target in edges]

@@ -1,4 +1,4 @@
-"""Meter the model call that a dead process left behind, from what its rows hold."""
+"""Meter the model call that a dead process left unfinished, from its rows."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ OUTCOMES = {
 
 
 def meter_lost_call(run: Run, *, ended: RunStatus | None = None) -> dict[str, Any]:
-    """Record an estimate of the call under way when the run's process died.
+    """Record an estimate of the model call in progress when the run's process died.
 
-    The estimate follows from the prompt and the text as far as they are stored.
-    `ended` is how the run ends, None where another process continues it. Returns
-    the run's new totals, empty where no call was under way. Must run in the
-    tenant's scope, and a transaction that locks the run and stores the totals.
+    The estimate uses the prompt and the text as far as they are stored. `ended` is the final
+    status of the run, None if another process continues it. Return the run's new totals, empty if
+    no call was in progress. Call within a tenant transaction that locks the run; the caller stores
+    the totals.
     """
     if not _was_asking(run):
         return {}
     step = _open_step(run, "message_creation")
     usage = UsageReported(_prompt_tokens(run, step), _text_tokens(run))
     outcome = UsageOutcome.TAKEN_OVER if ended is None else OUTCOMES.get(ended)
-    spent = ModelCallUsage(
+    call_usage = ModelCallUsage(
         model=run.model,
         usage=usage,
         outcome=outcome or UsageOutcome.TAKEN_OVER,
         estimated=True,
     )
-    insert_many_tables([Insert(rows=prices.usage_rows(run, [spent]))])
+    insert_many_tables([Insert(rows=prices.usage_rows(run, [call_usage]))])
     if step is not None:
         step.prompt_tokens, step.completion_tokens = usage.input_tokens, usage.output_tokens
         step.save(update_fields=["prompt_tokens", "completion_tokens"])
@@ -53,7 +53,7 @@ def meter_lost_call(run: Run, *, ended: RunStatus | None = None) -> dict[str, An
 
 
 def _was_asking(run: Run) -> bool:
-    """Return whether the model server was being asked: between tool calls and unless it waited."""
+    """Return whether a model call was in progress: no tool step is open, the run did not wait."""
     if run.owner is None or run.started_at is None or run.retry_at is not None:
         return False
     if run.status not in (RunStatus.IN_PROGRESS, RunStatus.CANCELLING) or not run.model:

@@ -1,4 +1,4 @@
-"""Which run of a thread starts next, and what its readers are told first."""
+"""Start the next queued run of a thread, and build its first events."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ from tenants import clock
 
 
 def start_next_queued(thread_id: str, *, owner: UUID | None) -> ClaimedRun | None:
-    """Start what has waited longest for a locked thread: a message that wants an answer, or a run.
+    """Start the oldest queued message or run of a locked thread.
 
-    One after the other, in their order. Where no assistant is left the run ends
-    with that, so that none waits for ever.
+    If no assistant is left, the run fails with that reason, so that no message waits forever.
     """
     messages, runs = Message.objects.queued(), Run.objects.in_line()
-    here = {"thread": OuterRef("pk")}
+    in_thread = {"thread": OuterRef("pk")}
     waiting = (
         Thread.objects.present()
         .filter(pk=thread_id)
         .annotate(
-            message=Subquery(messages.filter(**here).values("pk")[:1]),
-            run=Subquery(runs.filter(**here).values("pk")[:1]),
+            message=Subquery(messages.filter(**in_thread).values("pk")[:1]),
+            run=Subquery(runs.filter(**in_thread).values("pk")[:1]),
         )
         .values_list("message", "run")
         .first()
@@ -60,7 +59,7 @@ def _answer_message(thread: Thread, message: Message, *, owner: UUID | None) -> 
     thread.save(update_fields=["last_position", "updated_at"])
     if assistant is not None:
         message.assistant = assistant
-    assert message.sender is not None  # a message waits only where somebody sent it
+    assert message.sender is not None  # a queued message always has a sender
     run = insert_run(
         thread,
         assistant=assistant,
@@ -72,7 +71,7 @@ def _answer_message(thread: Thread, message: Message, *, owner: UUID | None) -> 
 
 
 def _begin_turn(thread: Thread, run: Run, *, owner: UUID | None) -> ClaimedRun | None:
-    """Let a run that waited begin: what it brings comes to the thread's end, its time begins."""
+    """Start a queued run: append its messages to the thread and start its deadline."""
     append(thread, run.additional_messages, sender=run.member_id, sender_key=run.key_id)
     run.waiting, run.additional_messages = False, []
     run.through_position = thread.last_position
@@ -94,9 +93,9 @@ def _begin_turn(thread: Thread, run: Run, *, owner: UUID | None) -> ClaimedRun |
 def build_started(
     run: Run, *, message: Message | None = None, resumed: bool = False
 ) -> ClaimedRun | None:
-    """Return a claimed run with what its readers are told first.
+    """Return a claimed run with its first events.
 
-    An unclaimed one is left to any process, in the caller's transaction: None.
+    For an unclaimed run, defer a job in the caller's transaction and return None.
     """
     if run.owner is None:
         wake(run.tenant_id, run.pk)
@@ -116,6 +115,6 @@ def build_started(
         state=run.state,
         seconds_left=(run.expires_at - clock.now()).total_seconds(),
         announce=tuple(announce),
-        # The loop's own: the caller goes on with the row it has.
+        # A copy for the loop: the caller keeps using its row.
         run=None if resumed else copy(run),
     )

@@ -1,4 +1,4 @@
-"""Heartbeats, and take-over of lapsed runs: the worker's database side."""
+"""Heartbeats and take-over of lapsed runs: database operations of the worker."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at RETURNING beat_at
 
 
 def heartbeat(process_id: UUID) -> datetime:
-    """Write this process's heartbeat and return its time; forget processes that are long dead.
+    """Write this process's heartbeat and return its time; delete processes dead for an hour.
 
-    The time is the database's, as in every comparison with it: a host whose clock is wrong
-    neither looks dead nor takes others for dead.
+    Heartbeats are written and compared with the database's clock, so a host with a wrong clock
+    neither looks dead nor considers others dead.
     """
     with connection.cursor() as cursor:
         cursor.execute(BEAT, [process_id])
@@ -66,24 +66,24 @@ def heartbeat(process_id: UUID) -> datetime:
 
 
 def deregister(process_id: UUID) -> None:
-    """Remove this process: what it still owned is lapsed from now on."""
+    """Remove this process; the runs it still owns lapse at once."""
     Process.objects.filter(id=process_id).delete()
 
 
 def free_claims(process_ids: Collection[UUID]) -> None:
-    """Let every process take over at once what these owned; call it of processes that ended.
+    """Free the runs of ended processes, so that any process can take them over at once.
 
-    Their writes stay fenced by the token, which grows with the next claim.
+    Writes of these processes stay fenced by the token, which increases with the next claim.
     """
     Process.objects.filter(id__in=process_ids).delete()
     log.info("claims_freed", processes=len(process_ids))
 
 
 def release(claim: Claim, *, failed: bool, turn: Turn | None = None) -> None:
-    """Give a run back, for another process to take over at once.
+    """Release a run, so that another process can take it over at once.
 
-    `failed` counts it as a take-over: it could not be concluded here, and may not be elsewhere.
-    What the `turn` used and could not write down yet is recorded.
+    `failed` counts as a take-over: the run could not be concluded here, and may fail in other
+    processes too. Usage of the `turn` that is not stored yet is recorded.
     """
     with tenant_scope(claim.tenant_id), transaction.atomic():
         rows = Run.objects.active().filter(pk=claim.run_id, owner=claim.owner, token=claim.token)
@@ -96,10 +96,10 @@ def release(claim: Claim, *, failed: bool, turn: Turn | None = None) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TakeoverResult:
-    """What became of a lapsed run: claimed (`started`), or ended, with the next one started.
+    """Result of a take-over: the run was claimed (`started`), or ended and the next one started.
 
-    `ended` is what its readers are told then. A `suspect` died with more
-    than one process: it may be what kills them.
+    `ended` holds the events of an ended run. A `suspect` run has lost more than one process and
+    may be what kills them.
     """
 
     tenant_id: UUID
@@ -110,7 +110,7 @@ class TakeoverResult:
 
 
 def list_lapsed_runs() -> list[tuple[str, UUID]]:
-    """Return id and tenant of runs that nobody seems to execute, those due first."""
+    """Return id and tenant of runs that no live process executes, those due first."""
     return [
         (run_id, tenant_id)
         for run_id, tenant_id in call_privileged(
@@ -120,18 +120,18 @@ def list_lapsed_runs() -> list[tuple[str, UUID]]:
 
 
 def list_unattended_runs(process_id: UUID, *, known: Collection[str]) -> set[tuple[str, UUID]]:
-    """Return id and tenant of runs that name this process and are not among `known`."""
+    """Return id and tenant of runs that this process owns and that are not in `known`."""
     return set(call_privileged("owned_runs", process_id, list(known)))
 
 
 def take_over(
     tenant_id: UUID, run_id: str, *, owner: UUID | None, suspects: bool = True
 ) -> TakeoverResult | None:
-    """Claim one lapsed run for the process `owner`, or end it where it has no future.
+    """Claim one lapsed run for the process `owner`, or end it if it cannot continue.
 
-    None when it is not lapsed any more, or when it could go on but `owner` is
-    None: a process that takes no more runs leaves it to others. So it does
-    with a suspect unless `suspects`.
+    Return None if it has not lapsed any more, or if it could continue but `owner` is None: a
+    process that accepts no runs leaves it to others. The same applies to a suspect unless
+    `suspects`.
     """
     with tenant_scope(tenant_id), transaction.atomic():
         run = _lock_run(run_id)
@@ -156,7 +156,7 @@ def take_over(
 
 
 def reclaim(tenant_id: UUID, run_id: str, *, owner: UUID) -> ClaimedRun | None:
-    """Claim a run anew that names this process and that it does not execute; None when it ended."""
+    """Claim a run again that this process owns but does not execute; None if it has ended."""
     with tenant_scope(tenant_id), transaction.atomic():
         run = _lock_run(run_id)
         if run is None or run.owner != owner:
@@ -168,23 +168,23 @@ def reclaim(tenant_id: UUID, run_id: str, *, owner: UUID) -> ClaimedRun | None:
 
 
 def _claim_first(run: Run, owner: UUID) -> ClaimedRun | None:
-    """Claim a run that no process began: its readers have been told nothing of it."""
+    """Claim a run that no process has started: no event of it has been published."""
     run.owner, run.token = owner, run.token + 1
     run.save(update_fields=["owner", "token"])
-    asked = Message.objects.select_related("assistant").filter(
+    user_messages = Message.objects.select_related("assistant").filter(
         thread_id=run.thread_id, position=run.through_position, role="user"
     )
-    return queue.build_started(run, message=asked.first())
+    return queue.build_started(run, message=user_messages.first())
 
 
 def _claim_anew(run: Run, owner: UUID) -> ClaimedRun:
     totals = meter_lost_call(run)
     _close_interrupted_step(run)
     if run.owner is not None:
-        # Its process died. One that gave it back did so for reasons of its own.
+        # Its process died; a released run has no owner and is not counted.
         run.takeovers += 1
     run.owner, run.token, run.retry_at = owner, run.token + 1, None
-    # Readers may have been told more state numbers than were stored.
+    # Readers may have received higher state numbers than were stored.
     run.state += 1000
     run.save(update_fields=["owner", "token", "takeovers", "state", "retry_at", *totals])
     log.warning("run_taken_over", run_id=run.pk, takeovers=run.takeovers)
@@ -200,19 +200,19 @@ def _claim_anew(run: Run, owner: UUID) -> ClaimedRun:
 
 
 def _lock_run(run_id: str) -> Run | None:
-    """Lock thread, then run: the order everybody locks in."""
+    """Lock the thread, then the run; every transaction locks in this order."""
     thread_id = Run.objects.filter(pk=run_id).values_list("thread_id", flat=True).first()
     if thread_id is None:
         return None
     Thread.objects.locked().filter(pk=thread_id).first()
-    found: Run | None = (
+    run: Run | None = (
         Run.objects.active()
         .select_related("thread", "assistant")
         .select_for_update(of=("self",), no_key=True)
         .filter(pk=run_id)
         .first()
     )
-    return found
+    return run
 
 
 def _is_lapsed(run: Run) -> bool:
@@ -231,21 +231,21 @@ def _ending_of_lapsed(run: Run) -> Ending | None:
         return build_stop_ending(run)
     if run.expires_at < clock.now():
         waiting = ToolCall.objects.filter(run=run, status=CallStatus.WAITING)
-        waited = run.status == RunStatus.REQUIRES_ACTION and waiting.exists()
-        # A program that did not answer in time is like any other work that took too long.
-        return replace(EXPIRED, reason=Reason.APPROVAL_EXPIRED) if waited else EXPIRED
+        is_approval = run.status == RunStatus.REQUIRES_ACTION and waiting.exists()
+        # A client that submits no tool outputs in time is an ordinary timeout.
+        return replace(EXPIRED, reason=Reason.APPROVAL_EXPIRED) if is_approval else EXPIRED
     if run.takeovers >= conf.max_takeovers:
         return build_failure(Reason.POISON)
     return None
 
 
 def is_overdue(expires_at: datetime) -> bool:
-    """Tell whether a run's deadline passed so long ago that nobody is there to end it."""
+    """Return whether a run is past its deadline for so long that no process will end it."""
     return expires_at < clock.now() - timedelta(seconds=conf.lapse_seconds)
 
 
 def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, ClaimedRun | None]:
-    """End a run by its deadline, in the caller's scope, transaction and lock of the thread."""
+    """End a run that is past its deadline; the caller holds scope, transaction and thread lock."""
     run: Run = Run.objects.select_related("thread", "assistant").get(pk=run_id)
     ending = _ending_of_lapsed(run)
     assert ending is not None
@@ -253,7 +253,7 @@ def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, ClaimedRun | N
 
 
 def _close_interrupted_step(run: Run) -> None:
-    """Close what is to be repeated as a new step: its text leaves the prompt."""
+    """Close the step that will be repeated as a new one: its text is excluded from the prompt."""
     now = clock.now()
     Message.objects.filter(run_ref=run.pk, status="in_progress").update(
         status="incomplete", incomplete_reason="run_failed", incomplete_at=now
@@ -264,9 +264,9 @@ def _close_interrupted_step(run: Run) -> None:
 
 
 def _list_ends(run: Run) -> tuple[Event, ...]:
-    """Return the ends of the run's messages and steps by its rows.
+    """Return the end events of the run's messages and steps from its rows.
 
-    Its process may have stored one and died before it told anybody.
+    The dead process may have stored an end without publishing it.
     """
     return tuple(
         (entry.event, entry.data)
@@ -285,15 +285,15 @@ def end_row(
 ) -> ClaimedRun | None:
     """End a run that no task executes, and start the next queued message.
 
-    What the `turn` of its last task used is recorded; where its process is lost,
-    an estimate of the call that was under way. Must run in the tenant's scope and a transaction.
+    Record the usage of `turn`, the run's last task; if the process is lost, record an estimate of
+    the model call in progress. Call within a tenant transaction.
     """
     now = clock.now()
     Thread.objects.locked().get(pk=run.thread_id)
     status = ending.status
     if status == RunStatus.CANCELLED and run.status == RunStatus.IN_PROGRESS:
         advance(run.pk, RunStatus.CANCELLING)
-    reason, waited = ending.reason or "", run.waiting
+    reason, was_queued = ending.reason or "", run.waiting
     totals = transactions.totals_of(turn) if turn is not None else {}
     fields = {"reason": reason, "ended_at": now, "owner": None, "waiting": False, **totals}
     if not advance(run.pk, status, **fields):
@@ -305,44 +305,44 @@ def end_row(
     for name, value in totals.items():
         setattr(run, name, value)
     run.status, run.reason, run.ended_at, run.waiting = status, reason, now, False
-    if waited:
-        return None  # another one has its turn
+    if was_queued:
+        return None  # it was queued: another run of the thread may be active
     transactions.close_steps(run.pk, ending, now)
     return queue.start_next_queued(run.thread_id, owner=owner)
 
 
 def list_end_announcements(run: Run) -> tuple[Event, ...]:
-    """Return what readers are told of a run that `end_row` ended, in the same transaction.
+    """Return the events of a run that `end_row` ended; call in the same transaction.
 
-    First the steps of tool calls that were closed with it. The end of a message whose process
-    is lost comes from elsewhere.
+    The steps of tool calls that were closed with it come first. The end of a message whose process
+    is lost is published by `chat.runs.delivery.lost_messages`.
     """
     assert run.ended_at is not None
     steps = RunStep.objects.filter(run=run, type="tool_calls", ended_at=run.ended_at)
     labels = registry.labels()
-    told: list[Event] = []
+    events: list[Event] = []
     for step in steps.order_by("index"):
         calls = list(ToolCall.objects.filter(step=step).order_by("index"))
         rendered = wire.step_object(step, run=run, calls=calls, labels=labels)
-        told.append((f"thread.run.step.{step.status}", rendered))
-    return (*told, (f"thread.run.{run.status}", wire.run_object(run)))
+        events.append((f"thread.run.step.{step.status}", rendered))
+    return (*events, (f"thread.run.{run.status}", wire.run_object(run)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class EndedRun:
-    """A run that was ended by its row: what readers are told, and the next queued run."""
+    """A run that was ended by its row: its events, and the next queued run."""
 
     told: tuple[Event, ...]
     following: ClaimedRun | None
 
 
 def build_stop_ending(run: Run) -> Ending:
-    """Return how a run ends that was asked to stop: with the reason it was given then."""
+    """Return the ending of a cancelled run, with the reason stored by the cancellation."""
     return replace(CANCELLED, reason=Reason(run.reason)) if run.reason else CANCELLED
 
 
 def end_cancelling(claim: Claim, *, turn: Turn | None = None) -> EndedRun | None:
-    """End a claimed run that was asked to stop between two writes of its process, its `turn`."""
+    """End a claimed run that was cancelled between two writes of `turn`; None if it was not."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
         run = _lock_run(claim.run_id)
         if run is None or (run.owner, run.token) != (claim.owner, claim.token):
@@ -354,11 +354,11 @@ def end_cancelling(claim: Claim, *, turn: Turn | None = None) -> EndedRun | None
 
 
 def end_unloaded(claim: Claim, ending: Ending) -> EndedRun | None:
-    """End a claimed run whose execution never got as far as loading it."""
+    """End a claimed run that was never loaded; None if the claim has lapsed."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
         run = _lock_run(claim.run_id)
         if run is None or (run.owner, run.token) != (claim.owner, claim.token):
             return None
-        asked = build_stop_ending(run) if ending.status == RunStatus.CANCELLED else ending
-        following = end_row(run, asked, owner=claim.owner)
+        actual_ending = build_stop_ending(run) if ending.status == RunStatus.CANCELLED else ending
+        following = end_row(run, actual_ending, owner=claim.owner)
         return EndedRun(told=list_end_announcements(run), following=following)

@@ -1,4 +1,4 @@
-"""What the rows say of a thread and its runs: for readers of a run that is not live here."""
+"""Stored state of a thread and its runs, for readers of a run that is not live here."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from chat.tools import registry
 from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
-# Rows hold a state number that is up to this far ahead of what readers were told.
+# A stored state number is at most this far ahead of the last published one.
 STATE_AHEAD = 2 * STATE_MARGIN
 
 
 @dataclass(frozen=True, kw_only=True)
 class Active:
-    """The active run of a thread, and the process that executes it, if one does.
+    """Active run of a thread, and the process that executes it, if any.
 
-    Its readers were told a `state` at least as high, by whoever has the run's latest claim.
+    The process with the run's latest claim has published a state number of at least `state`.
     """
 
     run: str
@@ -36,7 +36,7 @@ class Active:
 
     @classmethod
     def of(cls, run: Run) -> Active:
-        """Return what the row says."""
+        """Return the active run described by the row."""
         return cls(run=run.pk, status=run.status, owner=run.owner, state=_compute_told_state(run))
 
 
@@ -46,7 +46,7 @@ def _compute_told_state(run: Run) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredThread:
-    """A thread as its rows have it: objects of the wire, and each run's events."""
+    """Stored state of a thread: wire objects, and the events of each requested run."""
 
     thread: dict[str, Any]
     active_run: dict[str, Any] | None
@@ -58,7 +58,7 @@ def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> 
     """Return a thread, its active run, and the stored events of `run_id` and of the active run.
 
     Raises:
-        NotFound: for an unknown thread.
+        NotFound: the principal has no thread of this id.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = Thread.objects.for_principal(principal).filter(pk=thread_id).first()
@@ -66,11 +66,11 @@ def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> 
             raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
         runs = Run.objects.filter(thread=thread).select_related("assistant")
         active = runs.active().first()
-        wanted = [] if run_id is None else list(runs.filter(pk=run_id))
-        if active is not None and active not in wanted:
-            wanted.append(active)
+        runs_to_read = [] if run_id is None else list(runs.filter(pk=run_id))
+        if active is not None and active not in runs_to_read:
+            runs_to_read.append(active)
         labels = registry.labels()
-        events = tuple(event for run in wanted for event in events_of(run, labels))
+        events = tuple(event for run in runs_to_read for event in events_of(run, labels))
         calls = list(ToolCall.objects.filter(run=active)) if active else []
         return StoredThread(
             thread=wire.thread_object(thread),
@@ -81,14 +81,14 @@ def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> 
 
 
 def read_active(tenant_id: UUID, thread_id: str) -> Active | None:
-    """Return the active run of a thread that somebody reads already."""
+    """Return the active run of a thread whose readers are already authorised."""
     with tenant_scope(tenant_id), transaction.atomic():
         run = Run.objects.active().filter(thread_id=thread_id).first()
         return Active.of(run) if run else None
 
 
 def read_runs(tenant_id: UUID, thread_id: str, run_ids: Collection[str]) -> tuple[Entry, ...]:
-    """Return the stored events of runs of a thread that somebody reads already."""
+    """Return the stored events of runs of a thread whose readers are already authorised."""
     with tenant_scope(tenant_id), transaction.atomic():
         rows = Run.objects.filter(thread_id=thread_id, pk__in=run_ids)
         labels = registry.labels()
@@ -97,7 +97,7 @@ def read_runs(tenant_id: UUID, thread_id: str, run_ids: Collection[str]) -> tupl
 
 
 def events_of(run: Run, labels: dict[str, str]) -> list[Entry]:
-    """Return a run's stored state as events: its items whole, then its status."""
+    """Return a run's stored state as events: its complete items, then its status."""
     calls = list(ToolCall.objects.filter(run=run).order_by("round", "index"))
     messages = {
         message.pk: message

@@ -1,4 +1,4 @@
-"""The end of a locked thread: what is said next is written here, by whoever starts a run."""
+"""Append messages to a locked thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def append(
     sender: UUID | None,
     sender_key: UUID | None,
 ) -> list[Message]:
-    """Store messages (role, content, attachments, metadata), and title a thread without a name."""
+    """Store messages (role, content, attachments, metadata), and set a missing thread title."""
     now = clock.now()
     messages = [
         Message(
@@ -28,7 +28,7 @@ def append(
             position=thread.last_position + number,
             sender=sender,
             sender_key=sender_key,
-            # Lists go by time: those of one moment keep their order.
+            # Lists are sorted by time; microseconds keep messages of one call in order.
             created_at=now + timedelta(microseconds=number),
             completed_at=now + timedelta(microseconds=number),
             **fields,
@@ -36,8 +36,8 @@ def append(
         for number, fields in enumerate(said, start=1)
     ]
     Message.objects.bulk_create(messages)
-    asked = next((message.text() for message in messages if message.role == "user"), "")
-    thread.title = thread.title or title_of(asked)
+    first_question = next((message.text() for message in messages if message.role == "user"), "")
+    thread.title = thread.title or title_of(first_question)
     thread.last_position += len(messages)
     thread.updated_at = now
     thread.save(update_fields=["title", "last_position", "updated_at"])
@@ -45,7 +45,7 @@ def append(
 
 
 def title_of(text: str) -> str:
-    """Return the first words of a message, cut at a word's end."""
+    """Return the first words of a message, cut at a word boundary."""
     words = " ".join(text.split())
     if len(words) <= TITLE_CHARACTERS:
         return words

@@ -1,6 +1,6 @@
-"""The database phases of a run: each function is one transaction in the run's tenant.
+"""Database transactions of a run: most functions are one transaction in the run's tenant.
 
-Every write names the claim; one that has lapsed raises ClaimLapsed and writes nothing.
+Every write is fenced by the claim: a lapsed claim raises ClaimLapsed and writes nothing.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ TOTALS = ("prompt_tokens", "completion_tokens", "cached_tokens", "usage_estimate
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedRun:
-    """A claimed run, ready for its first round here."""
+    """A claimed run, loaded for its first round in this process."""
 
     run: Run
     position: int
     index: int
     calls: tuple[ToolCall, ...]
-    # Those of closed steps after the run's last whole message.
+    # Calls of closed steps after the run's last complete message.
     unshown: tuple[ToolCall, ...]
     open_step: RunStep | None
     mapping: ThreadMapping | None
 
     @classmethod
     def fresh(cls, run: Run) -> LoadedRun:
-        """Return a run that was just inserted: nothing of it is stored but its row."""
+        """Return the loaded form of a run that was just inserted, of which only the row exists."""
         position = run.through_position + 1
         return cls(
             run=run,
@@ -79,15 +79,15 @@ class LoadedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one model round needs."""
+    """Plan of one model round: principal, prompt and limits."""
 
     principal: Principal
     history: History
     prompt: Prompt
     limit: OutputLimit | None
-    # What is left of the tenant's cost limit, None where it set none.
+    # Rest of the tenant's cost limit, None if it has none.
     budget: Budget | None = None
-    # What the run's code may read, None where it may run none.
+    # Files that the run's code may read, None if it may not run code.
     code_files: list[InputFile] | None = None
 
 
@@ -122,29 +122,29 @@ def load(claim: Claim) -> LoadedRun:
 
 
 def _unshown(steps: Sequence[RunStep], calls: Sequence[ToolCall]) -> Iterator[ToolCall]:
-    whole = [s.index for s in steps if s.message_id and s.status == StepStatus.COMPLETED]
+    complete_indexes = [s.index for s in steps if s.message_id and s.status == StepStatus.COMPLETED]
     later = {
         step.pk
         for step in steps
-        if step.index > max(whole, default=-1) and step.status == StepStatus.COMPLETED
+        if step.index > max(complete_indexes, default=-1) and step.status == StepStatus.COMPLETED
     }
     return (call for call in calls if call.step_id in later)
 
 
 def _move_on(claim: Claim, run: Run) -> dict[str, Any]:
-    """Move a queued run to in progress, unless it is cancelled already, and return what it is now.
+    """Move a queued run to in progress unless it is cancelled; return its changed fields.
 
     Raises:
-        ClaimLapsed: when it is this process's no longer.
+        ClaimLapsed: this process no longer holds the claim.
     """
     started = run.started_at or clock.now()
     if advance(run.pk, RunStatus.IN_PROGRESS, claim=claim, started_at=started):
         return {"status": RunStatus.IN_PROGRESS, "started_at": started}
     claimed = Run.objects.active().filter(pk=run.pk, owner=claim.owner, token=claim.token)
-    found = claimed.values("status", "started_at").first()
-    if found is None:
+    stored = claimed.values("status", "started_at").first()
+    if stored is None:
         raise ClaimLapsed(run.pk)
-    return dict(found)
+    return dict(stored)
 
 
 def _note(run: Run, fields: dict[str, Any]) -> None:
@@ -153,13 +153,13 @@ def _note(run: Run, fields: dict[str, Any]) -> None:
 
 
 def principal_of(claim: Claim, run: Run) -> Principal | None:
-    """Return the run's stored principal as it stands now, None where access has ended."""
+    """Return the run's principal with its current rights, None if its access has ended."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
         return principal_for_run(claim.tenant_id, run.member_id, run.key_id)
 
 
 def begin_round(turn: Turn, *, synced_through: int | None) -> Round | Ending:
-    """Check the run's principal and limits as they are now, and build its prompt."""
+    """Check the run's current principal and limits, and build its prompt."""
     moved: dict[str, Any] = {}
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
         if turn.run.status == RunStatus.QUEUED:
@@ -186,9 +186,9 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
         turn.open_step.ended_at = clock.now()
         turn.open_step.save(update_fields=["status", "ended_at"])
     policy = tenant_policy_cache.policy()
-    over = over_limit(turn, policy)
-    if over is not None:
-        return over
+    limit_ending = over_limit(turn, policy)
+    if limit_ending is not None:
+        return limit_ending
     budget = budget_left(turn, policy)
     if isinstance(budget, Ending):
         return budget
@@ -207,7 +207,7 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
 
 
 def totals_of(turn: Turn) -> dict[str, Any]:
-    """Return the run's totals with what was spent since; failed attempts are not in them."""
+    """Return the run's totals plus unsaved usage, without failed attempts."""
     run = turn.run
     counted = [spent for spent in turn.spent if spent.outcome != UsageOutcome.FAILED]
     used = [spent.usage for spent in counted]
@@ -220,7 +220,7 @@ def totals_of(turn: Turn) -> dict[str, Any]:
 
 
 def note_spent(turn: Turn, totals: dict[str, Any]) -> None:
-    """Take over the run's new totals, once they are committed with what was spent."""
+    """Set the run's new totals after their commit, and clear the usage stored with them."""
     _note(turn.run, totals)
     turn.spent.clear()
 
@@ -228,12 +228,12 @@ def note_spent(turn: Turn, totals: dict[str, Any]) -> None:
 def record_calls(
     turn: Turn, principal: Principal, step: RunStep, proposed: Sequence[dispatch.ProposedCall]
 ) -> list[ToolCall]:
-    """Commit the answer's text, its tool `step` and the ledger rows, before any call runs."""
+    """Commit the answer's text, its tool `step` and its tool calls before any call runs."""
     try:
         with tenant_scope(turn.claim.tenant_id), transaction.atomic():
             calls, totals = _record_calls(turn, principal, step, proposed)
     except IntegrityError:
-        # Committed before, and the connection lost with the answer.
+        # The previous attempt was committed, but the connection broke before the confirmation.
         calls, totals = _load_recorded_calls(turn, step)
     note_spent(turn, totals)
     turn.open_step = step
@@ -258,12 +258,12 @@ def _record_calls(
 
 
 def usage_insert(turn: Turn) -> Insert:
-    """Return the rows of what the turn's model calls used since the last write."""
+    """Return the insert of the turn's unsaved usage rows."""
     return Insert(rows=prices.usage_rows(turn.run, turn.spent))
 
 
 def _link_files(draft: Draft) -> None:
-    """Note which files of code the text has links to."""
+    """Set the draft's links: files created by code that the text links to."""
     files, thread = draft.made.files, draft.message.thread_id
     draft.links = file_paths(draft.text, files, thread_id=thread)
 
@@ -278,7 +278,7 @@ def _load_recorded_calls(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dic
 
 
 def supersede_draft(turn: Turn, draft: Draft) -> None:
-    """Close a draft that broke off and whose step is to be repeated as a new one."""
+    """Close an interrupted draft whose step will be repeated as a new one."""
     draft.settle(clock.now(), message_reason="run_failed", step_status=StepStatus.FAILED)
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
         totals = totals_of(turn)
@@ -294,7 +294,7 @@ def supersede_draft(turn: Turn, draft: Draft) -> None:
 
 
 def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
-    """Let the run wait for somebody: no process holds it meanwhile."""
+    """Move the run to requires_action and release its claim."""
     deadline = max(call.approval_expires_at or turn.run.expires_at for call in waiting)
     try:
         with tenant_scope(turn.claim.tenant_id), transaction.atomic():
@@ -310,7 +310,7 @@ def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
 def finish(turn: Turn, ending: Ending) -> ClaimedRun | None:
     """Write message, steps, usage and final status, and start the next queued message.
 
-    One transaction; returns the next run, claimed for this process, if any.
+    One transaction. Return the next run, claimed for this process, if any.
     """
     run, now = turn.run, clock.now()
     try:
@@ -318,7 +318,7 @@ def finish(turn: Turn, ending: Ending) -> ClaimedRun | None:
             reason, totals, following = _finish(turn, ending, now)
     except ClaimLapsed:
         totals = _read_written_totals(turn, ending.status, owner=turn.claim.owner)
-        # The next run, if any, is found by the look for what nobody executes.
+        # The next run, if any, is found by the check for unattended runs.
         reason, following = totals.pop("reason"), None
     note_spent(turn, totals)
     run.status, run.reason, run.ended_at = ending.status, reason, now
@@ -329,7 +329,7 @@ def _finish(
     turn: Turn, ending: Ending, now: datetime
 ) -> tuple[str, dict[str, Any], ClaimedRun | None]:
     run = turn.run
-    # The thread first: everybody locks in this order.
+    # Lock the thread first, as every transaction does.
     position = _lock_thread(turn)
     reason = _reason_of(run.pk, ending)
     totals = _move(turn, ending.status, reason=reason, ended_at=now)
@@ -347,10 +347,10 @@ def _finish(
 
 
 def _move(turn: Turn, status: RunStatus, **fields: Any) -> dict[str, Any]:
-    """Move the claimed run to `status` and return its new totals; usage is the caller's to insert.
+    """Move the claimed run to `status` and return its new totals; the caller inserts usage rows.
 
     Raises:
-        ClaimLapsed: when it is this process's no longer, or has moved already.
+        ClaimLapsed: this process no longer holds the claim, or the run has already moved.
     """
     totals = totals_of(turn)
     changes = {"rounds": turn.rounds, "state": turn.state_to_store, "retry_at": None}
@@ -360,32 +360,32 @@ def _move(turn: Turn, status: RunStatus, **fields: Any) -> dict[str, Any]:
 
 
 def _read_written_totals(turn: Turn, status: RunStatus, *, owner: UUID | None) -> dict[str, Any]:
-    """Return totals and reason of a run that has the status already.
+    """Return totals and reason of a run that already has the status.
 
-    Nobody else gives it one under this claim: it was committed before, and the
-    connection lost with the answer.
+    Only this process writes under this claim, so the previous attempt was committed and the
+    connection broke before the confirmation.
 
     Raises:
-        ClaimLapsed: when the run has gone another way.
+        ClaimLapsed: the run has another status, owner or token.
     """
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
         rows = Run.objects.filter(pk=turn.run.pk, token=turn.claim.token)
-        found = rows.filter(owner=owner, status=status).values(*TOTALS, "reason").first()
-    if found is None:
+        stored = rows.filter(owner=owner, status=status).values(*TOTALS, "reason").first()
+    if stored is None:
         raise ClaimLapsed(turn.run.pk)
-    return dict(found)
+    return dict(stored)
 
 
 def _reason_of(run_id: str, ending: Ending) -> str:
-    """Return why a run ends: a stopped one as whoever stopped it said, in whichever process."""
-    asked = ""
+    """Return the end reason; for a cancelled run, the one stored by the cancellation."""
+    stored_reason = ""
     if ending.status == RunStatus.CANCELLED:
-        asked = Run.objects.filter(pk=run_id).values_list("reason", flat=True).first() or ""
-    return asked or ending.reason or ""
+        stored_reason = Run.objects.filter(pk=run_id).values_list("reason", flat=True).first() or ""
+    return stored_reason or ending.reason or ""
 
 
 def _lock_thread(turn: Turn) -> int:
-    """Lock the run's thread by giving the draft its place, and return the last position."""
+    """Lock the run's thread, set the draft's position, and return the last position."""
     threads = Thread.objects.filter(pk=turn.run.thread_id)
     if turn.draft is not None and turn.draft.message.position is not None:
         threads.update(last_position=turn.draft.message.position)
@@ -395,16 +395,16 @@ def _lock_thread(turn: Turn) -> int:
 
 
 def close_steps(run_id: str, ending: Ending, now: datetime) -> None:
-    """Close whatever a run left open: messages, steps and tool calls.
+    """Close the open messages, steps and tool calls of a run.
 
-    A started call whose tool does more than read has an unknown outcome.
+    The outcome of a started call is unknown unless its tool is read-only.
     """
     Message.objects.filter(run_ref=run_id, status="in_progress").update(
         status="incomplete",
         incomplete_reason=ending.message_reason or "run_failed",
         incomplete_at=now,
     )
-    # Calls before steps, as a call that ends locks them.
+    # Update calls before steps: the transaction that ends a call locks them in this order.
     calls = ToolCall.objects.filter(run_id=run_id, ended_at=None)
     calls.filter(status=CallStatus.STARTED).exclude(effect="read").update(
         status=CallStatus.OUTCOME_UNKNOWN, ended_at=now
@@ -422,7 +422,7 @@ def _sync_mapping(turn: Turn, ending: Ending, position: int) -> None:
         thread_id=turn.run.thread_id, upstream=turn.run.upstream
     )
     if ending.status != RunStatus.COMPLETED:
-        # What the server kept of a cut answer is not what the thread shows: rebuild next time.
+        # After a cut answer the server-side conversation differs from the thread: rebuild it.
         mappings.delete()
         return
     ThreadMapping.objects.update_or_create(

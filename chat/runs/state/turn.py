@@ -1,4 +1,4 @@
-"""What the loop holds of one run while it executes it."""
+"""In-memory state of a run during its execution."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from chat.runs.delivery.hub import LiveRun
 
 Event = tuple[str, dict[str, Any]]
-# Name and hash of the arguments of a call, and in how many rounds in a row it was made.
+# Number of consecutive rounds that contain a call, by name and hash of its arguments.
 SameCalls = Counter[tuple[str, str]]
 
-# Room for the events that follow a stored state number, so that it never falls
-# behind what a reader was told.
+# Margin for the events after a stored state number, so that the stored number never falls behind
+# the last published one.
 STATE_MARGIN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedRun:
-    """A claimed run on its way to the loop, with what its readers are told first.
+    """A claimed run to be executed, with the events to publish first.
 
-    `run` is the row as it was just inserted, None where it has to be read.
+    `run` is the row that was just inserted, None if it must be read.
     """
 
     claim: Claim
@@ -59,10 +59,10 @@ class ClaimedRun:
 
 @dataclass(kw_only=True)
 class Draft:
-    """The assistant message that is being written, and its step.
+    """Assistant message that is being written, and its step.
 
-    `stored` tells that their rows exist, `grown` that the text went on since the last copy, which
-    was taken at `saved_at` (at first: when the draft began), in seconds of time.monotonic.
+    `stored` is True once their rows exist, `grown` if the text has grown since the last snapshot.
+    That was taken at `saved_at` (initially when the draft began), in seconds of time.monotonic.
     """
 
     message: Message
@@ -80,7 +80,7 @@ class Draft:
     def begin(
         cls, run: Run, assistant: Assistant | None, *, position: int, index: int, made: Artifacts
     ) -> Draft:
-        """Return a draft at that place of the thread and of the run, with what code `made`."""
+        """Return a draft at this position of the thread and index of the run."""
         now = clock.now()
         message = Message(
             tenant_id=run.tenant_id,
@@ -93,7 +93,8 @@ class Draft:
             created_at=now,
         )
         step = RunStep(
-            # Who was told of the message alone can be told of the end of its step as well.
+            # Derived from the message id, so the end of the step can be sent to readers who only
+            # know the message.
             id=f"step_{message.id.removeprefix('msg_')}",
             tenant_id=run.tenant_id,
             run=run,
@@ -106,29 +107,29 @@ class Draft:
 
     @property
     def text_part(self) -> int:
-        """The place of the text among the message's contents."""
+        """Index of the text in the message's content."""
         return len(self.made.pictures)
 
     @property
     def text(self) -> str:
-        """What was written so far."""
+        """Text written so far."""
         self.pieces = ["".join(self.pieces)] if self.pieces else []
         return self.pieces[0] if self.pieces else ""
 
     def write(self, text: str) -> None:
-        """Go on with `text`."""
+        """Append `text` to the draft."""
         self.pieces.append(text)
         self.grown = True
 
     def take_copy(self) -> list[dict[str, Any]]:
-        """Return the content as it is now."""
+        """Return the current content, and reset `grown` and `saved_at`."""
         self.fill()
         self.grown, self.saved_at = False, monotonic()
         content: list[dict[str, Any]] = self.message.content
         return content
 
     def settle(self, now: datetime, *, message_reason: str, step_status: StepStatus) -> None:
-        """Close message and step; an empty reason means complete."""
+        """Close message and step; without a `message_reason` the message is complete."""
         self.fill()
         self.message.attachments = self.made.list_unlinked(self.links)
         self.message.incomplete_reason = message_reason
@@ -142,7 +143,7 @@ class Draft:
         self.step.ended_at = now
 
     def fill(self) -> None:
-        """Put what was written so far into the message's content, after the pictures."""
+        """Set the message's content: images, then the text and refusal written so far."""
         content = [wire.picture_part(file_id) for file_id in self.made.pictures]
         if self.pieces or not self.refusal:
             annotations = sorted(
@@ -156,7 +157,7 @@ class Draft:
 
 @dataclass(kw_only=True)
 class Turn:
-    """One execution of a run by this process."""
+    """Execution of a run by this process."""
 
     claim: Claim
     live: LiveRun
@@ -172,23 +173,23 @@ class Turn:
     calls_made: int = 0
     same_calls: SameCalls = field(default_factory=Counter)
     repeats: int = 0
-    # What the last request held, for the trace: sizes and names, never text.
+    # Description of the last request for the trace: sizes and names, never text.
     sent: dict[str, Any] = field(default_factory=dict)
     usage: UsageReported | None = None
-    # The model call under way, and what bounds it.
+    # The model call in progress, and its output limit.
     meter: CallMeter | None = None
     output_limit: OutputLimit | None = None
-    # A server-kept conversation and the last position it knows.
+    # The server-side conversation and the last position that it contains.
     conversation: str | None = None
     synced_through: int | None = None
-    # The calls of the open tool step, and those whose outputs the model has not seen.
+    # The calls of the open tool step, and the calls whose outputs the model has not received.
     step_calls: list[ToolCall] = field(default_factory=list)
     answered: list[ToolCall] = field(default_factory=list)
-    # Read for the first round here.
+    # Loaded for the first round in this process.
     history: History | None = None
-    # What code made since the last whole message.
+    # Files and images created by code since the last complete message.
     made: Artifacts = field(default_factory=Artifacts)
-    # The partial copy under way, and whether one found that another process took over.
+    # The autosave in progress, and whether one found that another process took over.
     saving: asyncio.Task[None] | None = None
     lapsed: bool = False
     marks: Marks = field(init=False)
@@ -198,11 +199,11 @@ class Turn:
 
     @property
     def state_to_store(self) -> int:
-        """The state number to write along with what is stored now."""
+        """State number to store with the next write."""
         return self.live.state + STATE_MARGIN
 
     def open_draft(self) -> Draft:
-        """Return the draft, begun and announced on first use."""
+        """Return the draft; create and announce it on first use."""
         if self.draft is None:
             self.draft = Draft.begin(
                 self.run,
@@ -218,7 +219,7 @@ class Turn:
         return self.draft
 
     def new_tool_step(self) -> RunStep:
-        """Return the step of the calls that the model asked for; it is not stored yet."""
+        """Return an unsaved step for the tool calls proposed by the model."""
         step = RunStep(
             run=self.run,
             index=self.next_index,
@@ -231,16 +232,16 @@ class Turn:
         return step
 
     def record_call(self, outcome: str = UsageOutcome.USED, *, is_whole: bool = False) -> None:
-        """Note what the model call under way used, once; nothing where none is."""
+        """Record the usage of the model call in progress, once; do nothing if there is none."""
         if self.meter is not None:
-            spent, self.meter = self.meter.measure_usage(outcome, is_whole=is_whole), None
-            self.spent.append(spent)
-            self.usage = spent.usage
+            call_usage, self.meter = self.meter.measure_usage(outcome, is_whole=is_whole), None
+            self.spent.append(call_usage)
+            self.usage = call_usage.usage
 
     def record_interrupted_call(self, status: RunStatus | None) -> None:
-        """Note what a call used that was cut short because its run ends with `status`.
+        """Record the usage of a model call interrupted by the end of its run.
 
-        None means that another process continues the run.
+        `status` is the run's final status, None if another process continues it.
         """
         if status is None:
             self.record_call(UsageOutcome.TAKEN_OVER)
@@ -249,12 +250,12 @@ class Turn:
             self.record_call(UsageOutcome.EXPIRED if expired else UsageOutcome.CANCELLED)
 
     def record_failed_attempt(self, spent: ModelCallUsage) -> None:
-        """Note what a failed attempt of a model call used: no call is under way any more."""
+        """Record the usage of a failed attempt; no call is in progress afterwards."""
         self.meter = None
         self.spent.append(spent)
 
     def count_tokens(self, step: RunStep) -> None:
-        """Note on a step what its model request used, once."""
+        """Store the token usage of the last model call on its step, once."""
         if self.usage is not None:
             step.prompt_tokens = self.usage.input_tokens
             step.completion_tokens = self.usage.output_tokens
@@ -264,13 +265,13 @@ class Turn:
         step = wire.step_object(draft.step, run=self.run)
         self.live.publish("thread.run.step.created", step)
         self.live.publish("thread.run.step.in_progress", step)
-        shown = [wire.picture_part(file_id) for file_id in draft.made.pictures]
-        message = {**wire.message_object(draft.message), "content": shown}
+        images = [wire.picture_part(file_id) for file_id in draft.made.pictures]
+        message = {**wire.message_object(draft.message), "content": images}
         self.live.publish("thread.message.created", message)
         self.live.publish("thread.message.in_progress", message)
 
     def publish_settled(self, draft: Draft) -> None:
-        """Tell readers that the draft is closed and stored."""
+        """Publish that the draft is closed and stored."""
         message = wire.message_object(draft.message)
         self.live.publish(f"thread.message.{draft.message.status}", message)
         step = wire.step_object(draft.step, run=self.run)

@@ -1,4 +1,4 @@
-"""A job for a run that no process holds: it wakes one with room at once."""
+"""Enqueue an unclaimed run as a job, so that a process with capacity starts it at once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ LOWEST_PRIORITY = -10_000
 
 
 class TenantPriorities:
-    """How many runs each tenant left to any process lately: the more, the later its next one."""
+    """Recent number of enqueued runs per tenant: the more, the lower the priority of the next."""
 
     def __init__(self) -> None:
         self._counts: Counter[UUID] = Counter()
         self._since = monotonic()
 
     def priority_for(self, tenant_id: UUID) -> int:
-        """Count a job, and return its priority in the queue."""
+        """Count a job and return its priority in the queue."""
         if monotonic() - self._since > WINDOW_SECONDS:
             self._counts.clear()
             self._since = monotonic()
@@ -33,7 +33,7 @@ turns = TenantPriorities()
 
 
 def wake(tenant_id: UUID, run_id: str) -> None:
-    """Leave a run to any process, within the caller's transaction."""
+    """Defer a job that executes the run, within the caller's transaction."""
     priority = turns.priority_for(tenant_id)
     task = jobs.configure_task("chat.tasks.execute_run", queue="runs", priority=priority)
     task.defer(tenant_id=str(tenant_id), run_id=run_id)
