@@ -1,4 +1,4 @@
-"""The text of EPUB books."""
+"""Text extraction from EPUB books."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ _LOCKS = "META-INF/encryption.xml"
 
 
 def book(data: bytes) -> Paged:
-    """Return the chapters of an EPUB in reading order; it has no pages. Raises Unreadable."""
+    """Return the text of an EPUB's chapters in reading order, without page offsets.
+
+    Raises:
+        Unreadable: the book is damaged, DRM-protected, or too long.
+    """
     with open_archive(data, "book") as archive:
         chapters = _chapters(archive)
         if _LOCKS in archive:
-            # Fonts may be disguised in a book that everybody can read.
+            # Books without DRM may still contain obfuscated fonts; only chapters matter.
             hidden = {unquote(one.get("URI", "")) for _tag, one in archive.elements(_LOCKS)}
             if hidden.intersection(chapters):
                 raise Unreadable("This book is locked by its seller: upload one without a lock.")

@@ -1,7 +1,7 @@
-"""The text of a file, with the places where its pages begin.
+"""Text extraction from files, with the offsets of their pages.
 
-Everything here reads what strangers made: it runs in a process of its own
-(chat.retrieval.reading), which bounds its time and memory.
+Files are untrusted: this code runs in a separate process with bounded time and memory
+(chat.retrieval.reading).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from chat.retrieval.text import clean, decode
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractedText:
-    """A file's text; `pages` are the offsets (code points) where its pages begin, if it has any."""
+    """A file's text. `pages` are the offsets (code points) of its pages; empty without pages."""
 
     kind: Kind
     text: str
@@ -34,9 +34,9 @@ def extract(data: bytes, name: str = "") -> ExtractedText:
     """Return the text of a file.
 
     Raises:
-        Unreadable: for one that is damaged, locked, empty, or too long.
-        Unsupported: for one of another kind, images among them, and for one that
-            needs an extra which is not installed.
+        Unreadable: the file is damaged, encrypted, empty, or too long.
+        UnsupportedFile: the file type is not supported (this includes images), or needs an
+            extra that is not installed.
     """
     kind = kind_of(data, name)
     if kind.is_image:
@@ -58,7 +58,7 @@ def _plain(data: bytes) -> Paged:
 
 
 def _pdf(data: bytes) -> Paged:
-    # Files are read in a process of its own: a server never needs this.
+    # Imported here because only the reader process needs it, never the server.
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
 
@@ -70,7 +70,7 @@ def _pdf(data: bytes) -> Paged:
             raise Unreadable(TOO_LONG)
         return join_pages(clean(page.extract_text() or "").strip() for page in reader.pages)
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError):
-        # What the reader trips over in a damaged file is of many types.
+        # pypdf raises many built-in exception types on damaged files.
         raise Unreadable("This PDF is damaged and cannot be read.") from None
     except NotImplementedError:
         raise Unreadable("This PDF uses a lock that cannot be opened.") from None

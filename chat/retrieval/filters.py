@@ -1,4 +1,4 @@
-"""Attribute filters of a search: comparisons, joined by and/or, as conditions on StoreFile."""
+"""Attribute filters of a vector store search, converted to conditions on StoreFile."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 def condition_of(value: Any) -> Q:
-    """Return the condition on StoreFile rows that a filter means.
+    """Convert a filter (comparisons joined by "and" and "or") to a condition on StoreFile.
 
     Raises:
-        InvalidInput: naming the part in `param`.
+        InvalidInput: the filter is invalid; `param` is the path of the invalid part.
     """
     return _condition(value, "filters", depth=0)
 
@@ -77,10 +77,10 @@ class _PathExists(Func):
 
 
 def _holds(key: str, sign: str, value: str | bool | float) -> Q:
-    """Return that the attribute compares so; another type than the value's never does."""
+    """Return the condition of one comparison; attributes of another type never match."""
     path = f"$.{json.dumps(key)} ? (@ {sign} $value)"
     given = Cast(Value(json.dumps({"value": value})), JSONField())
-    # Path and value travel as parameters: no name of an attribute becomes a lookup or SQL.
+    # Path and value are query parameters, so an attribute name never becomes a lookup or SQL.
     return Q(_PathExists(F("attributes"), Cast(Value(path), _JsonPath()), given))
 
 

@@ -1,7 +1,7 @@
-"""Read a stranger's file in a process of its own, with bounds on time and memory.
+"""Reading of untrusted files in a subprocess with time and memory limits.
 
-Run as a module it is that process: the file is its standard input, and one JSON
-object its output. It inherits no environment, so no secret either.
+Run as a module, this is the subprocess: it reads the file from standard input and writes one
+JSON object to standard output. It does not inherit the environment, so it has no secrets.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingLimits:
-    """Bounds on the reading of one file: seconds by the clock, and MiB of address space."""
+    """Limits on reading one file: wall-clock seconds, and MiB of address space."""
 
     seconds: float = 120
     memory_mib: int = 2048
 
 
 async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> ExtractedText:
-    """Return the text of an open file (with a descriptor), whatever its maker tried.
+    """Return the text of an open file, which must have a file descriptor.
 
     Raises:
-        Unreadable, Unsupported: as `extract`, and where the bounds were reached.
+        Unreadable: the file is damaged, encrypted, empty, too long, or exceeded the limits.
+        UnsupportedFile: the file type is not supported.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "chat.retrieval.reading", str(limits.memory_mib), name[-200:]),
@@ -50,7 +51,7 @@ async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Ext
     assert process.stdout is not None
     try:
         async with asyncio.timeout(limits.seconds):
-            # Text of the allowed length in JSON, escapes included; a child beyond that is cut.
+            # The maximum text length as JSON with all characters escaped; the rest is cut off.
             said = await _all_of(process.stdout, most=MAX_CHARACTERS * 6 + MIB)
             await process.wait()
     except TimeoutError:
@@ -76,7 +77,7 @@ def _parse_result(said: bytes) -> ExtractedText:
     try:
         body = json.loads(said)
     except ValueError:
-        # It died: of its bounds, or of a defect in a reader.
+        # The subprocess died: it exceeded a limit, or a parser crashed.
         raise Unreadable("This file needs more than may be spent on reading it.") from None
     if "error" in body:
         kind = UnsupportedFile if body["error"] == UnsupportedFile.code else Unreadable
