@@ -259,7 +259,7 @@ def complete_file(task: Task, indexed: IndexedFile) -> None:
 
 
 def fail_file(task: Task, *, code: str, message: str) -> None:
-    """Note why a file cannot be searched, unless another claim came after this one."""
+    """Mark the file as failed, unless the claim was lost."""
     with tenant_scope(task.tenant_id), transaction.atomic():
         row = _rows(task).select_for_update().first()
         if row is not None:
@@ -267,7 +267,7 @@ def fail_file(task: Task, *, code: str, message: str) -> None:
 
 
 def release_claim(task: Task) -> None:
-    """Let another read the file at once: this reading was stopped, and did not end badly."""
+    """Release the claim of a cancelled attempt, which does not count as a failure."""
     with tenant_scope(task.tenant_id), transaction.atomic():
         _rows(task).update(claimed_at=None)
 

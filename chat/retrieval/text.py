@@ -61,7 +61,7 @@ def _decode(data: bytes, *, cut: bool) -> str:
 
 
 def clean(text: str) -> str:
-    """Return `text` in NFC, with "\\n" line ends and without characters that cannot be stored."""
+    """Return `text` in NFC, with LF line ends and without characters that cannot be stored."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _CONTROLS.sub("", text)
     if text.isascii():
