@@ -24,7 +24,9 @@ class Embedder(Protocol):
     window_tokens: int
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The identity of the vector space, e.g. model name and dimensions."""
+        ...
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return a vector for each text, in order.

@@ -1,4 +1,4 @@
-"""From a parameter's annotation to its JSON schema, and from a valid argument to its value."""
+"""Conversion of parameter annotations to JSON schemas, and of valid arguments to values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DECIMAL = r"^-?\d{1,18}(\.\d{1,9})?$"
 
 
 class UnusableTool(TypeError):
-    """A tool's signature cannot be offered to a model; raised at import."""
+    """A tool whose name, signature or options are invalid; raised at import."""
 
 
 def _as_is(value: Any) -> Any:
@@ -44,17 +44,17 @@ _PLAIN: dict[Any, tuple[Schema, Build]] = {
     int: ({"type": "integer"}, _as_is),
     float: ({"type": "number"}, float),
     bool: ({"type": "boolean"}, _as_is),
-    # Money as text: a JSON number would pass through binary fractions.
+    # Decimals are strings, because JSON numbers would be parsed as binary floats.
     Decimal: ({"type": "string", "pattern": _DECIMAL}, Decimal),
     date: ({"type": "string", "format": "date", "pattern": _DATE}, _date),
 }
 
 
 def parameter(name: str, annotation: Any, description: str) -> tuple[Parameter, Schema | None]:
-    """Return a parameter and its schema, None for one bound to the caller.
+    """Return a parameter and its schema; the schema is None for an injected parameter.
 
     Raises:
-        UnusableTool: for a type without a schema, or a reserved name.
+        UnusableTool: the type has no schema, or the name is reserved.
     """
     marks, _inner = _unwrap(annotation)
     bound = next((mark for mark in marks if isinstance(mark, InjectedArgument)), None)
@@ -78,7 +78,7 @@ def _unwrap(annotation: Any) -> tuple[tuple[Any, ...], Any]:
 
 
 def _row(annotation: Any) -> tuple[type[models.Model] | None, ById | None, bool]:
-    """Return which model a parameter's ids name, if any, and whether it takes a list."""
+    """Return the model of a parameter's ids (or None), its marker, and whether it is a list."""
     marks, inner = _unwrap(annotation)
     by_id = next((mark for mark in marks if isinstance(mark, ById)), None)
     if by_id is not None:
@@ -171,7 +171,7 @@ def _object(annotation: Any) -> tuple[Schema, Build]:
 
 
 def _is_required(typed_dict: Any, name: str, hint: Any) -> bool:
-    # Annotations kept as text hide NotRequired from the class itself.
+    # With postponed annotations, __required_keys__ does not reflect NotRequired.
     origin = typing.get_origin(hint)
     if origin in (typing.Required, typing.NotRequired):
         return origin is typing.Required
