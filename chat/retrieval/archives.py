@@ -91,7 +91,9 @@ def open_archive(data: bytes, what: str) -> Iterator[Archive]:
 
 def build_password_error(what: str) -> Unreadable:
     """Return the error for a password-protected file."""
-    return Unreadable(f"This {what} is locked with a password: upload it without.")
+    return Unreadable(
+        f"This {what} is password-protected. Remove the password and upload it again."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,7 @@ class _Target:
         self._what = what
 
     def doctype(self, _name: str, _public: str | None, _system: str | None) -> None:
-        raise Unreadable(f"This {self._what} declares entities, which none needs.")
+        raise Unreadable(f"This {self._what} contains XML entities, which are not allowed.")
 
     def start_ns(self, _prefix: str, uri: str) -> None:
         """Reject long namespaces, because the parser repeats them in every tag."""

@@ -25,7 +25,7 @@ def book(data: bytes) -> Paged:
             # Books without DRM may still contain obfuscated fonts; only chapters matter.
             hidden = {unquote(one.get("URI", "")) for _tag, one in archive.elements(_LOCKS)}
             if hidden.intersection(chapters):
-                raise Unreadable("This book is locked by its seller: upload one without a lock.")
+                raise Unreadable("This book is protected by DRM. Upload a copy without DRM.")
         text, _starts = join_pages(words_of(archive.read(path)) for path in chapters)
     return text, ()
 

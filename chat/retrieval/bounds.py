@@ -9,7 +9,7 @@ from chat.retrieval.errors import Unreadable
 MAX_CHARACTERS = 20_000_000
 MAX_PAGES = 10_000
 MAX_UNZIPPED = 200_000_000
-TOO_LONG = "The file has more text than can be indexed: split it."
+TOO_LONG = "The file has too much text to index. Split it into smaller files."
 
 # A file's text, and the offset (in code points) of the start of each page.
 Paged = tuple[str, tuple[int, ...]]

@@ -34,7 +34,7 @@ def chunks(
         ValueError: `overlap_tokens` is more than half of `max_tokens`.
     """
     if overlap_tokens > max_tokens / 2:
-        raise ValueError("The overlap is at most half of a chunk.")
+        raise ValueError("The overlap must not exceed half of the chunk size.")
     most, overlap = max_tokens * BYTES_PER_TOKEN, overlap_tokens * BYTES_PER_TOKEN
     start = _skip_space(text, 0)
     while start < len(text):

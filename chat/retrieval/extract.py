@@ -40,14 +40,14 @@ def extract(data: bytes, name: str = "") -> ExtractedText:
     """
     kind = kind_of(data, name)
     if kind.is_image:
-        raise UnsupportedFile("Pictures have no text to search. Attach them to a message instead.")
+        raise UnsupportedFile("Images cannot be searched. Attach them to a message instead.")
     if not kind.is_readable:
         raise UnsupportedFile(
-            f"{kind.plural} need the extra “documents”, which this server lacks. Save it as PDF."
+            f"{kind.plural} need the extra “documents”, which is not installed. Save as PDF."
         )
     text, pages = _READERS.get(kind, _plain)(data)
     if not text.strip():
-        raise Unreadable("No text was found in the file. Is it a scan?")
+        raise Unreadable("No text was found in this file. It may be a scanned document.")
     if len(text) > MAX_CHARACTERS:
         raise Unreadable(TOO_LONG)
     return ExtractedText(kind=kind, text=text, pages=pages)
@@ -65,7 +65,9 @@ def _pdf(data: bytes) -> Paged:
     try:
         reader = PdfReader(BytesIO(data), strict=False)
         if reader.is_encrypted and not reader.decrypt(""):
-            raise Unreadable("This PDF is locked with a password: upload it without.")
+            raise Unreadable(
+                "This PDF is password-protected. Remove the password and upload it again."
+            )
         if len(reader.pages) > MAX_PAGES:
             raise Unreadable(TOO_LONG)
         return join_pages(clean(page.extract_text() or "").strip() for page in reader.pages)
@@ -73,7 +75,7 @@ def _pdf(data: bytes) -> Paged:
         # pypdf raises many built-in exception types on damaged files.
         raise Unreadable("This PDF is damaged and cannot be read.") from None
     except NotImplementedError:
-        raise Unreadable("This PDF uses a lock that cannot be opened.") from None
+        raise Unreadable("This PDF uses an unsupported encryption.") from None
 
 
 def _html(data: bytes) -> Paged:

@@ -27,13 +27,13 @@ def condition_of(value: Any) -> Q:
 
 def _condition(value: Any, param: str, *, depth: int) -> Q:
     if not isinstance(value, dict):
-        raise InvalidInput("A filter is an object.", param=param)
+        raise InvalidInput("A filter must be an object.", param=param)
     kind = value.get("type")
     if kind in ("and", "or"):
         return _compound(value, str(kind), param, depth=depth)
     if kind not in COMPARISONS:
         offered = ", ".join(("and", "or", *COMPARISONS))
-        raise InvalidInput(f"The type of a filter is one of {offered}.", param=f"{param}.type")
+        raise InvalidInput(f"The type of a filter must be one of {offered}.", param=f"{param}.type")
     _only(value, ("type", "key", "value"), param)
     key = value.get("key")
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH:
@@ -47,7 +47,7 @@ def _compound(value: dict[str, Any], kind: str, param: str, *, depth: int) -> Q:
     if not isinstance(parts, list) or not 0 < len(parts) <= MAX_PARTS:
         raise InvalidInput(f"Expected 1 to {MAX_PARTS} filters.", param=f"{param}.filters")
     if depth >= MAX_DEPTH:
-        raise InvalidInput("The filters are nested too deep.", param=param)
+        raise InvalidInput("The filters are nested too deeply.", param=param)
     joined = Q()
     for index, part in enumerate(parts):
         inner = _condition(part, f"{param}.filters[{index}]", depth=depth + 1)

@@ -31,7 +31,7 @@ from tenants.db import call_privileged
 from tenants.scope import tenant_scope
 
 MAX_PASSAGES = 50_000
-FULL = "Your company keeps as much for searching as it may: delete some documents first."
+FULL = "Your company's search index is full. Delete some documents first."
 # Number of windows passed to the embedder in one call.
 AT_ONCE = 128
 # Number of passages written in one transaction.
@@ -101,7 +101,7 @@ def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
         rows = StoreFile.objects.select_related("file").defer("text", "pages")
         row = rows.get(pk=store_file_id)
         if row.tries >= conf.index_tries:
-            _fail(row, "server_error", "Reading this file failed several times.")
+            _fail(row, "server_error", "This file could not be processed after several attempts.")
             return None
         return Task(
             tenant_id=tenant_id,

@@ -124,11 +124,13 @@ def _detect_zip_kind(data: bytes) -> Kind:
                 with archive.open("mimetype") as part_of_it:
                     return _DECLARED[part_of_it.read(_MAX_DECLARED).strip()]
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError):
-        raise Unreadable("The file is damaged: its archive cannot be opened.") from None
+        raise Unreadable("The file is damaged and cannot be opened.") from None
     except (KeyError, RuntimeError, NotImplementedError):
         # The declared type is unknown, or the part is encrypted.
         pass
-    raise UnsupportedFile("Archives and this kind of Office file cannot be read. Save it as PDF.")
+    raise UnsupportedFile(
+        "Archives and this type of Office file are not supported. Save the file as PDF."
+    )
 
 
 def media_type_of(head: bytes, name: str) -> str:
@@ -153,8 +155,10 @@ def _kind_of_archive(head: bytes) -> Kind | None:
 
 def _compound(data: bytes) -> Unreadable:
     if _LOCKED in data:
-        return Unreadable("This Office file is locked with a password: upload it without.")
-    return UnsupportedFile("Office files of this old kind cannot be read. Save it as PDF.")
+        return Unreadable(
+            "This Office file is password-protected. Remove the password and upload it again."
+        )
+    return UnsupportedFile("Old Office formats are not supported. Save the file as PDF.")
 
 
 def _text_kind(beginning: str, data: bytes, name: str) -> Kind:

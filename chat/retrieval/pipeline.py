@@ -21,8 +21,8 @@ from chat.retrieval.reading import ReadingLimits, read_file
 from chat.upstream.errors import UpstreamError
 from tenants.db import DatabasePool, run_in_pool
 
-EMBEDDER_AWAY = "The server that makes texts searchable could not be used. Try again later."
-READING_FAILED = "An error on the server stopped the reading of this file. Try again later."
+EMBEDDER_AWAY = "The embedding server is unavailable. Try again later."
+READING_FAILED = "A server error stopped the processing of this file. Try again later."
 
 log = structlog.get_logger(__name__)
 
@@ -151,7 +151,7 @@ async def _extract(task: Task) -> ExtractedText:
     try:
         file = await run_in_pool(DatabasePool.FILES, _open_content, task.storage_key)
     except FileNotFoundError:
-        raise Unreadable("The file is no longer there.") from None
+        raise Unreadable("The file no longer exists.") from None
     with file:
         return await read_file(file, task.filename, limits=limits)
 

@@ -55,7 +55,9 @@ async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Ext
             said = await _all_of(process.stdout, most=MAX_CHARACTERS * 6 + MIB)
             await process.wait()
     except TimeoutError:
-        raise Unreadable("Reading this file took too long: split it.") from None
+        raise Unreadable(
+            "Processing this file took too long. Split it into smaller files."
+        ) from None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -78,7 +80,7 @@ def _parse_result(said: bytes) -> ExtractedText:
         body = json.loads(said)
     except ValueError:
         # The subprocess died: it exceeded a limit, or a parser crashed.
-        raise Unreadable("This file needs more than may be spent on reading it.") from None
+        raise Unreadable("This file is too complex to process.") from None
     if "error" in body:
         kind = UnsupportedFile if body["error"] == UnsupportedFile.code else Unreadable
         raise kind(body["message"])
@@ -99,7 +101,7 @@ def _answer(memory_mib: int, name: str) -> dict[str, Any]:
     except Unreadable as error:
         return {"error": error.code, "message": error.message}
     except (MemoryError, RecursionError):
-        message = "This file needs more than may be spent on reading it."
+        message = "This file is too complex to process."
         return {"error": Unreadable.code, "message": message}
     return {"kind": found.kind, "text": found.text, "pages": found.pages}
 

@@ -39,7 +39,7 @@ def decode(data: bytes, *, cut: bool = False) -> str:
     text = _decode(data, cut=cut)
     if len(_CONTROLS.findall(text[:_GUESSED_FROM])) > _MAX_CONTROLS * len(text[:_GUESSED_FROM]):
         raise UnsupportedFile(
-            "This kind of file cannot be read. PDF, Office files, HTML and texts can."
+            "This file type is not supported. Supported types: PDF, Office, HTML and text files."
         )
     return clean(text)
 
@@ -56,7 +56,7 @@ def _decode(data: bytes, *, cut: bool) -> str:
 
         best = from_bytes(data[:_GUESSED_FROM]).best()
     if best is None:
-        raise UnsupportedFile("The encoding of this text is unknown: save it as UTF-8.")
+        raise UnsupportedFile("The text encoding is unknown. Save the file as UTF-8.")
     return data.decode(best.encoding, "replace")
 
 

@@ -200,19 +200,21 @@ def check_name(name: str) -> None:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise BadFile("A file's name is not valid text.") from None
+        raise BadFile("The file name is not valid text.") from None
     if not 1 <= size <= MAX_NAME_LENGTH:
-        raise BadFile(f"A file's name has 1 to {MAX_NAME_LENGTH} bytes.")
+        raise BadFile(f"A file name must have 1 to {MAX_NAME_LENGTH} bytes.")
     if name.startswith(".") or any(sign in name for sign in "/\\") or not name.isprintable():
-        raise BadFile("A file's name has no folder, no leading dot and no invisible characters.")
+        raise BadFile(
+            "A file name must not contain a folder, a leading dot or invisible characters."
+        )
     if unicodedata.normalize("NFC", name) != name:
-        raise BadFile("A file's name is written with composed characters (NFC).")
+        raise BadFile("A file name must use composed characters (NFC).")
 
 
 def check_size(size: int, limits: SandboxLimits) -> None:
     """Raise BadFile if `size` exceeds the maximum size of a file."""
     if size > limits.file:
-        raise BadFile(f"A file in a session has at most {limits.file} bytes.")
+        raise BadFile(f"A file in a session can have at most {limits.file} bytes.")
 
 
 def clean(text: str, *, most: int) -> str:

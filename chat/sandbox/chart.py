@@ -41,19 +41,21 @@ class Chart:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"A chart's kind is one of {', '.join(KINDS)}.")
+            raise ValueError(f"A chart's kind must be one of {', '.join(KINDS)}.")
         if not 1 <= len(self.labels) <= MAX_POINTS or not 1 <= len(self.series) <= MAX_SERIES:
             raise ValueError(USAGE)
         texts = [self.title, *self.labels, *(line.name for line in self.series)]
         if any(not isinstance(text, str) or len(text) > MAX_LABEL_LENGTH for text in texts):
-            raise ValueError(f"A chart's texts have at most {MAX_LABEL_LENGTH} characters.")
+            raise ValueError(f"A chart's texts can have at most {MAX_LABEL_LENGTH} characters.")
         for line in self.series:
             if len(line.values) != len(self.labels):
-                raise ValueError("A chart has a number for every label.")
+                raise ValueError("A chart must have a number for every label.")
             if all(value is None for value in line.values):
                 raise ValueError(f"There are no numbers in {line.name!r}.")
         if self.kind == "pie" and not _is_whole(self.series):
-            raise ValueError("A pie has one column of numbers, none below zero, some above.")
+            raise ValueError(
+                "A pie chart needs one column of numbers: none negative, at least one positive."
+            )
 
     def wire(self) -> dict[str, Any]:
         """Return the chart as a JSON object."""
@@ -112,12 +114,12 @@ def number(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"A chart's numbers are int or float, not {type(value).__name__}.")
+        raise TypeError(f"A chart's numbers must be int or float, not {type(value).__name__}.")
     found = float(value)
     if math.isnan(found):
         return None
     if not abs(found) <= LARGEST:
-        raise ValueError("A chart's numbers lie within 1e15.")
+        raise ValueError("A chart's numbers must be between -1e15 and 1e15.")
     return found
 
 

@@ -60,7 +60,7 @@ class FrameCollector:
             case "done":
                 self._take_end(head)
             case _:
-                raise frames.FrameError("A frame of no kind.")
+                raise frames.FrameError("A frame of an unknown kind.")
         self._check_bounds()
 
     def end(self, ended: RunEnd, error: str) -> None:
@@ -112,9 +112,9 @@ class FrameCollector:
             self._ended = RunEnd(str(_text(head.get("ended"), most=20)))
             self._met |= {LimitHit(item) for item in (met if isinstance(met, list) else [])}
         except ValueError as problem:
-            raise frames.FrameError("An end of no kind.") from problem
+            raise frames.FrameError("An unknown end or limit.") from problem
         if self._ended is RunEnd.CANCELLED:
-            raise frames.FrameError("An end that a process cannot tell of itself.")
+            raise frames.FrameError("An end that a process cannot report itself.")
         self._value = _text(head.get("value"), most=self._bounds.value)
         self._error = _text(head.get("error"), most=MAX_ERROR_LENGTH)
         self.done = True
@@ -128,7 +128,7 @@ class FrameCollector:
             or len(self._skipped) > 2 * self._bounds.files
             or len(self._images) > self._bounds.images
         ):
-            raise frames.FrameError("More than the limits allow.")
+            raise frames.FrameError("The run exceeds the limits.")
 
 
 def _text(value: object, *, most: int) -> str | None:

@@ -31,7 +31,7 @@ PIECE = 256 * 1024
 REAP_SECONDS = 5
 # Cost of a frame in addition to its bytes, because reading many small frames takes time too.
 FRAME_COST = 1024
-LOST = "The session had ended. Files have to be put again, variables are gone."
+LOST = "The session has ended. Upload the files again; the variables are lost."
 
 
 async def start(
@@ -63,7 +63,7 @@ async def start(
     except (TimeoutError, SessionEnded, frames.FrameError) as error:
         session.kill()
         words = await session.last_words()
-        raise SandboxUnavailable(f"The sandbox does not start. {words}".strip()) from error
+        raise SandboxUnavailable(f"The sandbox did not start. {words}".strip()) from error
     finally:
         if not ready:
             await session.close()
@@ -111,7 +111,7 @@ class ProcessSession:
         """
         head, _ = await self._read()
         if head.get("is") != "ready":
-            raise SandboxUnavailable(f"The sandbox has no walls: {_text(head, 'why')}")
+            raise SandboxUnavailable(f"The sandbox could not isolate itself: {_text(head, 'why')}")
         if saved is not None:
             await self._write({"do": "load"}, saved)
             head, _ = await self._answer("loaded")
@@ -147,7 +147,7 @@ class ProcessSession:
                     while not gathered.done:
                         gathered.take(*await self._read())
                         if self._said > self._most_said():
-                            raise frames.FrameError("More than a run has to say.")
+                            raise frames.FrameError("A run exceeds the maximum response size.")
             except SessionEnded as error:
                 gathered.end(*self._reason(error))
             return gathered.outcome(time.monotonic() - started)
@@ -232,7 +232,7 @@ class ProcessSession:
         """
         head, body = await self._read(most=most)
         if head.get("is") != kind:
-            raise frames.FrameError("An answer to something else.")
+            raise frames.FrameError("A response of another kind.")
         return head, body
 
     async def _write(self, head: frames.Head, body: bytes = b"") -> None:
@@ -271,7 +271,7 @@ class ProcessSession:
         except asyncio.IncompleteReadError as error:
             raise SessionEnded(RunEnd.CRASHED) from error
         if head.get("number") != self._number:
-            raise frames.FrameError("An answer to another request.")
+            raise frames.FrameError("A response to another request.")
         return head, body
 
 

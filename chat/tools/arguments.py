@@ -31,7 +31,7 @@ class ReservedArgument(ToolError):
         self.names = names
         super().__init__(
             "reserved_argument",
-            "The call is refused: who is asking is never an argument. Leave it out.",
+            "The call is refused: the caller's identity must not be an argument. Leave it out.",
         )
 
 
@@ -86,13 +86,13 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         return f"{where}: {error.message.rsplit(' is a required', 1)[0].strip()} is missing."
     if rule == "additionalProperties":
         known = ", ".join(sorted(error.schema["properties"])) or "none"
-        return f"{where}: there is something unknown in it; known here: {known}."
+        return f"{where}: unknown property; known properties: {known}."
     if rule == "type":
         return f"{where}: this must be of type {wanted}."
     if rule == "enum":
         return f"{where}: this must be one of {', '.join(map(str, wanted))}."
     if rule in ("minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems"):
-        return f"{where}: this must keep to {rule} {wanted}."
+        return f"{where}: this violates {rule} {wanted}."
     if rule == "pattern":
-        return f"{where}: this must have the form {wanted}."
-    return f"{where}: this does not fit the schema."
+        return f"{where}: this must match the pattern {wanted}."
+    return f"{where}: this does not match the schema."

@@ -24,9 +24,9 @@ class Effect(models.TextChoices):
     """The side effects of a tool, which decide on approval and on repetition after a crash."""
 
     READ = "read", _("only reads")
-    WRITE_IDEMPOTENT = "write_idempotent", _("changes something; a repeat does no harm")
-    WRITE_ONCE = "write_once", _("changes something, once")
-    DESTRUCTIVE = "destructive", _("cannot be undone; asks first")
+    WRITE_IDEMPOTENT = "write_idempotent", _("makes changes; safe to repeat")
+    WRITE_ONCE = "write_once", _("makes changes; not safe to repeat")
+    DESTRUCTIVE = "destructive", _("cannot be undone; asks for approval")
 
 
 REPEATABLE = frozenset({Effect.READ, Effect.WRITE_IDEMPOTENT})

@@ -100,7 +100,7 @@ def write_outputs(thread: Thread, outcome: CodeResult) -> tuple[list[Output], li
         try:
             storage.write_new(row, BytesIO(data))
         except ChatError as error:
-            refused.append(f"{name} is not kept: {error}")
+            refused.append(f"{name} was not saved: {error}")
         else:
             outputs.append(Output(row=row, is_picture=is_picture))
     return outputs, refused

@@ -35,17 +35,17 @@ from tenants.authentication import Principal
 from tenants.db import DatabasePool, run_in_pool, run_with_retry
 
 LOG_CHARACTERS, ERROR_CHARACTERS = 20_000, 6_000
-PICTURES = "The person sees the pictures with your next message: do not link to them."
+PICTURES = "The person sees the images with your next message: do not link to them."
 FILES = f"To give a file to the person, write a Markdown link to sandbox:{FOLDER}/ and its name."
-GONE = "What earlier code left, variables and files, is gone: begin anew."
-LOST = "These variables could not be kept: {names}. Compute them again where you need them."
-STATE_BEFORE = "The session ended: the next code begins with the state before this one."
-NOT_KEPT = "Variables and files are too much to be kept: the next code may have to begin anew."
-FULL = "The company's storage is full. Not kept: {names}."
-CUT = "\n[cut here: {size} characters in all]\n"
+GONE = "The variables and files of earlier code are lost: start again."
+LOST = "These variables could not be saved: {names}. Compute them again if you need them."
+STATE_BEFORE = "The session ended: the next code starts from the state before this code."
+NOT_KEPT = "Variables and files are too large to save: the next code may have to start again."
+FULL = "The company's storage is full. Not saved: {names}."
+CUT = "\n[truncated: {size} characters in total]\n"
 LIMITS = {
-    LimitHit.LOGS: "The output was cut: print less.",
-    LimitHit.IMAGES: "Some pictures were left out: too many, or too large.",
+    LimitHit.LOGS: "The output was truncated: print less.",
+    LimitHit.IMAGES: "Some images were omitted: too many, or too large.",
 }
 
 log = structlog.get_logger(__name__)
@@ -74,7 +74,9 @@ async def code_interpreter(
     except SandboxUnavailable as error:
         call.end_turn()
         log.error("code_sandbox_unavailable", why=str(error))
-        raise ToolError("sandbox_unavailable", "Code cannot be run here at the moment.") from error
+        raise ToolError(
+            "sandbox_unavailable", "Code execution is unavailable at the moment."
+        ) from error
     except BaseException:
         call.end_turn()
         raise
@@ -96,7 +98,7 @@ async def description(inputs: Iterable[InputFile]) -> str:
     try:
         sandbox = await code_sessions().sandbox()
     except SandboxUnavailable:
-        return "Code cannot be run here at the moment: do not call this."
+        return "Code execution is unavailable at the moment: do not call this."
     paths = "".join(f"\n- {FOLDER}/{item.name}" for item in inputs)
     return f"{sandbox.description}\n\nFiles there:{paths}" if paths else sandbox.description
 
@@ -178,8 +180,8 @@ class _Call:
                 data = await asyncio.to_thread(storage.contents, item.file.storage_key)
                 await session.put_file(item.name, data)
             except (BadFile, FileNotFoundError) as error:
-                why = str(error) if isinstance(error, BadFile) else "It is gone."
-                self.notes.append(f"{item.name} is not there: {why}")
+                why = str(error) if isinstance(error, BadFile) else "It no longer exists."
+                self.notes.append(f"{item.name} is not available: {why}")
             else:
                 self.laid[item.file.pk] = item.name
 

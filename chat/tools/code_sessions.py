@@ -26,7 +26,7 @@ from chat.tools.base import ToolError
 from tenants.db import DatabasePool, call_privileged, run_in_pool
 
 WAIT_SECONDS = 30.0  # for a free session
-BUSY = "Too much code runs here at the moment. Try again in a minute."
+BUSY = "Too much code is running at the moment. Try again in a minute."
 
 log = structlog.get_logger(__name__)
 

@@ -285,7 +285,9 @@ def _build_output(results: Sequence[dict[str, Any]], sources: Sources) -> dict[s
     """Return the output for the model."""
     told: dict[str, Any] = {"how_to_cite": HOW_TO_CITE} if results else {}
     told["passages"] = [_passage(result) for result in results]
-    notes = [] if results else ["Nothing was found. Try other words, or say so."]
+    notes = (
+        [] if results else ["Nothing was found. Rephrase the query, or say that nothing was found."]
+    )
     if sources.reading:
         files = "1 file is" if sources.reading == 1 else f"{sources.reading} files are"
         notes.append(f"{files} still being read and not searched yet: say so if it matters.")

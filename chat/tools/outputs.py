@@ -18,7 +18,7 @@ from chat.tools.base import ToolError
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _MAX_SENTENCE_LENGTH = 2000
-_CUT_MARK = "\n[cut here: the whole output has {size} bytes]"
+_CUT_MARK = "\n[truncated: the whole output has {size} bytes]"
 
 # Error code to message for the model. Codes are stable; admins see them in the trace.
 SENTENCES = {

@@ -88,9 +88,9 @@ def make_tool(
     """
     name = function.__name__
     if not _NAME.match(name):
-        raise UnusableTool(f"{name!r} cannot be a tool's name.")
+        raise UnusableTool(f"{name!r} is not a valid tool name.")
     if timeout is not None and not 0 < timeout <= MAX_SECONDS:
-        raise UnusableTool(f"{name}: a timeout lies between 0 and {MAX_SECONDS:.0f} s.")
+        raise UnusableTool(f"{name}: the timeout must be between 0 and {MAX_SECONDS:.0f} s.")
     description, notes = _documentation(function)
     hints = typing.get_type_hints(function, include_extras=True)
     parameters, properties, required = [], {}, []
@@ -236,10 +236,12 @@ def _program_spec(function: dict[str, Any]) -> ToolSpec:
 def _parameters_after_context(function: Callable[..., Any]) -> list[inspect.Parameter]:
     found = [*inspect.signature(function).parameters.values()]
     if not found or found[0].name != "ctx":
-        raise UnusableTool(f"{function.__name__}: the first parameter of a tool is ctx.")
+        raise UnusableTool(f"{function.__name__}: the first parameter of a tool must be ctx.")
     rest = found[1:]
     if any(each.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD for each in rest):
-        raise UnusableTool(f"{function.__name__}: a tool's parameters are plain named ones.")
+        raise UnusableTool(
+            f"{function.__name__}: a tool's parameters must be positional-or-keyword."
+        )
     return rest
 
 
@@ -247,7 +249,9 @@ def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     """Return the tool's description and its parameter descriptions ("Args:", one line each)."""
     text, _, arguments = (inspect.getdoc(function) or "").partition("\nArgs:\n")
     if not text.strip():
-        raise UnusableTool(f"{function.__name__}: the docstring tells the model what it does.")
+        raise UnusableTool(
+            f"{function.__name__}: a tool needs a docstring, which is sent to the model."
+        )
     notes = (_ARGUMENT_LINE.match(line) for line in arguments.splitlines())
     return text.strip(), {note[1]: note[2].strip() for note in notes if note}
 

@@ -36,7 +36,7 @@ def _date(value: str) -> date:
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise ToolError("invalid_arguments", f"{value} is not a day of the calendar.") from None
+        raise ToolError("invalid_arguments", f"{value} is not a valid date.") from None
 
 
 _PLAIN: dict[Any, tuple[Schema, Build]] = {
@@ -61,7 +61,9 @@ def parameter(name: str, annotation: Any, description: str) -> tuple[Parameter, 
     if bound is not None:
         return Parameter(name=name, build=_as_is, bound=bound), None
     if is_reserved(name):
-        raise UnusableTool(f"A model must not choose {name!r}: declare it Bound or rename it.")
+        raise UnusableTool(
+            f"A model must not choose {name!r}: declare it as InjectedArgument or rename it."
+        )
     schema, build = _schema(annotation)
     if description and "description" not in schema:
         schema = {**schema, "description": description}
@@ -123,7 +125,7 @@ def _bare_schema(annotation: Any) -> tuple[Schema, Build]:
 def _choice(values: list[Any]) -> Schema:
     kinds = {type(value) for value in values}
     if not kinds <= {str} and not kinds <= {int}:
-        raise UnusableTool("Choices must be all texts or all whole numbers.")
+        raise UnusableTool("Choices must be all strings or all integers.")
     return {"type": "string" if kinds == {str} else "integer", "enum": values}
 
 
@@ -138,7 +140,7 @@ def _list(item: Any) -> tuple[Schema, Build]:
 def _optional(annotation: Any) -> tuple[Schema, Build]:
     options = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
     if len(options) != 1 or len(typing.get_args(annotation)) != 2:
-        raise UnusableTool(f"{annotation!r}: only X | None can be chosen from.")
+        raise UnusableTool(f"{annotation!r}: the only supported union is X | None.")
     schema, build = _schema(options[0])
     return (
         {"anyOf": [schema, {"type": "null"}]},
@@ -162,7 +164,7 @@ def _object(annotation: Any) -> tuple[Schema, Build]:
         if is_reserved(name):
             raise UnusableTool(f"A model must not choose {name!r}: rename it.")
         if _row(hints[name])[0] is not None:
-            raise UnusableTool(f"{name}: ids belong among the tool's own parameters.")
+            raise UnusableTool(f"{name}: ids must be parameters of the tool itself.")
     parts = {name: _schema(kind) for name, kind in hints.items()}
     return (
         build_closed_object({name: schema for name, (schema, _) in parts.items()}, required),

@@ -83,7 +83,7 @@ def _is_positive(value: Any) -> str | None:
 def _is_count(value: Any) -> str | None:
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     fits = whole and not isinstance(value, bool) and value >= 0
-    return None if fits else "must be a whole number of at least 0"
+    return None if fits else "must be an integer of at least 0"
 
 
 def _is_array(value: Any) -> str | None:

@@ -28,14 +28,14 @@ class Folder:
         files.pop(name, None)
         held = sum(status.st_size for status in files.values())
         if held + len(data) > self._limits["all_files"] or len(files) >= self._limits["files"]:
-            return "The session holds too many files."
+            return "The session has too many files."
         try:
             path.unlink(missing_ok=True)
             with path.open("xb") as file:
                 file.write(data)
             self._seen[name] = _stat_key(path.lstat())
         except OSError as error:
-            return f"The file cannot be put: {error.strerror}."
+            return f"The file cannot be written: {error.strerror}."
         return None
 
     def iter_changes(self) -> Iterator[tuple[str, bytes]]:

@@ -35,7 +35,7 @@ def parse_lengths(data: bytes, *, most: int) -> tuple[int, int]:
     """Return the lengths of head and body. Raises FrameError if they exceed the limits."""
     head, body = LENGTHS.unpack(data)
     if head > MAX_HEAD_LENGTH or body > most:
-        raise FrameError(f"A frame of {head} and {body} bytes.")
+        raise FrameError(f"A frame of {head} and {body} bytes exceeds the limits.")
     return head, body
 
 
@@ -44,9 +44,9 @@ def parse_head(data: bytes) -> Head:
     try:
         head = json.loads(data)
     except (ValueError, RecursionError):
-        raise FrameError("A frame's head is no JSON.") from None
+        raise FrameError("A frame's head is not JSON.") from None
     if not isinstance(head, dict):
-        raise FrameError("A frame's head is no object.")
+        raise FrameError("A frame's head is not an object.")
     return head
 
 
@@ -60,9 +60,9 @@ def read(file: BinaryIO, *, most: int = 2**32 - 1) -> tuple[Head, bytes] | None:
     if not lengths:
         return None
     if len(lengths) < LENGTHS.size:
-        raise FrameError("Half a frame.")
+        raise FrameError("A truncated frame.")
     head_length, body_length = parse_lengths(lengths, most=most)
     head, body = file.read(head_length), file.read(body_length)
     if len(head) < head_length or len(body) < body_length:
-        raise FrameError("Half a frame.")
+        raise FrameError("A truncated frame.")
     return parse_head(head), body

@@ -109,7 +109,7 @@ def _expression(node: ast.Expr, name: str) -> CodeType:
 
 def _tell(error: BaseException, name: str) -> tuple[str, str]:
     if isinstance(error, OutOfTime):
-        return "time", "The code took too long and was stopped. Its variables are as it left them."
+        return "time", "The code timed out and was stopped. Its variables keep their last values."
     ended = "memory" if isinstance(error, MemoryError) else "raised"
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename != name:

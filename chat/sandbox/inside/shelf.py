@@ -122,7 +122,7 @@ class Shelf(AbstractOS):
     def path_mkdir(self, path: PurePosixPath, parents: bool, exist_ok: bool) -> None:
         """Reject every folder except the existing one."""
         if not (path == PLACE and exist_ok):
-            raise PermissionError("[Errno 1] There are no other folders here.")
+            raise PermissionError("[Errno 1] Other folders are not allowed.")
 
     def path_unlink(self, path: PurePosixPath) -> None:
         """Remove a file."""
