@@ -54,9 +54,9 @@ class Archive:
 
         Tags come without their namespace; attribute names keep theirs.
         """
-        gathered = _Elements(self.what)
-        _parse(self.read(name), gathered)
-        return gathered.found
+        collector = _Elements(self.what)
+        _parse(self.read(name), collector)
+        return collector.found
 
     def pages(self, name: str, markup: Markup) -> list[str]:
         """Return the text of an XML part as a list of pages, with one line per paragraph."""

@@ -23,7 +23,7 @@ def book(data: bytes) -> Paged:
         chapters = _chapters(archive)
         if _LOCKS in archive:
             # Books without DRM may still contain obfuscated fonts; only chapters matter.
-            hidden = {unquote(one.get("URI", "")) for _tag, one in archive.elements(_LOCKS)}
+            hidden = {unquote(element.get("URI", "")) for _tag, element in archive.elements(_LOCKS)}
             if hidden.intersection(chapters):
                 raise Unreadable("This book is protected by DRM. Upload a copy without DRM.")
         text, _starts = join_pages(words_of(archive.read(path)) for path in chapters)
@@ -32,11 +32,11 @@ def book(data: bytes) -> Paged:
 
 def _chapters(archive: Archive) -> list[str]:
     container = archive.elements("META-INF/container.xml")
-    root = next((one["full-path"] for tag, one in container if tag == "rootfile"), "")
+    root = next((element["full-path"] for tag, element in container if tag == "rootfile"), "")
     package = archive.elements(root)
     paths = {
-        one["id"]: normpath(join(dirname(root), unquote(one["href"])))
-        for tag, one in package
+        element["id"]: normpath(join(dirname(root), unquote(element["href"])))
+        for tag, element in package
         if tag == "item"
     }
-    return [paths[one["idref"]] for tag, one in package if tag == "itemref"]
+    return [paths[element["idref"]] for tag, element in package if tag == "itemref"]

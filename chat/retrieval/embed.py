@@ -59,8 +59,8 @@ def _build(config: dict[str, Any] | None) -> Embedder | None:
             return None
         config = {"BACKEND": LOCAL}
     module, _, name = config["BACKEND"].rpartition(".")
-    made: Embedder = getattr(import_module(module), name)(**config.get("OPTIONS", {}))
-    return made
+    built: Embedder = getattr(import_module(module), name)(**config.get("OPTIONS", {}))
+    return built
 
 
 def windows(text: str, tokens: int) -> list[str]:

@@ -82,9 +82,9 @@ class LocalEmbedder:
         longest = max(len(item.ids) for item in encoded)
         ids = np.zeros((len(texts), longest), dtype=np.int64)
         mask = np.zeros_like(ids)
-        for row, one in enumerate(encoded):
-            ids[row, : len(one.ids)] = one.ids
-            mask[row, : len(one.ids)] = 1
+        for row, item in enumerate(encoded):
+            ids[row, : len(item.ids)] = item.ids
+            mask[row, : len(item.ids)] = 1
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         hidden = self._model.run(None, inputs)[0]
         # Mean pooling over non-padding tokens and L2 normalisation, as in the model's training.

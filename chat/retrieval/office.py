@@ -50,8 +50,12 @@ def slides(data: bytes) -> Paged:
     """
     with open_archive(data, "presentation") as archive:
         relations = archive.elements("ppt/_rels/presentation.xml.rels")
-        targets = {one["Id"]: one["Target"] for tag, one in relations if tag == "Relationship"}
-        shown = [one for tag, one in archive.elements("ppt/presentation.xml") if tag == "sldId"]
+        targets = {
+            element["Id"]: element["Target"] for tag, element in relations if tag == "Relationship"
+        }
+        shown = [
+            element for tag, element in archive.elements("ppt/presentation.xml") if tag == "sldId"
+        ]
         names = [
             targets[value] for item in shown for key, value in item.items() if key.endswith("}id")
         ]

@@ -52,7 +52,7 @@ async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Ext
     try:
         async with asyncio.timeout(limits.seconds):
             # The maximum text length as JSON with all characters escaped; the rest is cut off.
-            said = await _all_of(process.stdout, most=MAX_CHARACTERS * 6 + MIB)
+            output = await _all_of(process.stdout, most=MAX_CHARACTERS * 6 + MIB)
             await process.wait()
     except TimeoutError:
         raise Unreadable(
@@ -63,21 +63,21 @@ async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Ext
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    return _parse_result(said)
+    return _parse_result(output)
 
 
 async def _all_of(stream: asyncio.StreamReader, *, most: int) -> bytes:
-    said = bytearray()
+    output = bytearray()
     while piece := await stream.read(MIB):
-        said += piece
-        if len(said) > most:
+        output += piece
+        if len(output) > most:
             break
-    return bytes(said)
+    return bytes(output)
 
 
-def _parse_result(said: bytes) -> ExtractedText:
+def _parse_result(output: bytes) -> ExtractedText:
     try:
-        body = json.loads(said)
+        body = json.loads(output)
     except ValueError:
         # The subprocess died: it exceeded a limit, or a parser crashed.
         raise Unreadable("This file is too complex to process.") from None

@@ -84,7 +84,7 @@ class ProcessSession:
         self._killed = False
         self._lost: tuple[str, ...] = ()
         self._number = 0  # of the current request
-        self._said = 0  # size of its response so far: bytes plus FRAME_COST per frame
+        self._response_size = 0  # size of its response so far: bytes plus FRAME_COST per frame
 
     @property
     def alive(self) -> bool:
@@ -138,19 +138,19 @@ class ProcessSession:
         if len(data) > self._limits.code:
             return CodeResult(ended=RunEnd.RAISED, seconds=0, error="The code is too long.")
         async with self._lock:
-            gathered = FrameCollector(self._limits)
+            collector = FrameCollector(self._limits)
             started = time.monotonic()
             seconds = self._limits.run_seconds + self._limits.grace_seconds
             try:
                 async with self._ending_on_failure(seconds):
                     await self._write({"do": "run"}, data)
-                    while not gathered.done:
-                        gathered.take(*await self._read())
-                        if self._said > self._most_said():
+                    while not collector.done:
+                        collector.take(*await self._read())
+                        if self._response_size > self._most_said():
                             raise frames.FrameError("A run exceeds the maximum response size.")
             except SessionEnded as error:
-                gathered.end(*self._reason(error))
-            return gathered.outcome(time.monotonic() - started)
+                collector.end(*self._reason(error))
+            return collector.outcome(time.monotonic() - started)
 
     async def save(self) -> SavedSession | None:
         """Return a snapshot of files and variables, or None if it is too large.
@@ -240,7 +240,7 @@ class ProcessSession:
         if pipe is None:
             raise SessionEnded(RunEnd.CRASHED)
         self._number += 1
-        self._said = 0
+        self._response_size = 0
         try:
             pipe.write(frames.pack_head({**head, "number": self._number}, size=len(body)))
             for start in range(0, len(body), PIECE):
@@ -265,7 +265,7 @@ class ProcessSession:
         try:
             lengths = await pipe.readexactly(frames.LENGTHS.size)
             head_length, body_length = frames.parse_lengths(lengths, most=most)
-            self._said += FRAME_COST + head_length + body_length
+            self._response_size += FRAME_COST + head_length + body_length
             head = frames.parse_head(await pipe.readexactly(head_length))
             body = await _read_pieces(pipe, body_length)
         except asyncio.IncompleteReadError as error:

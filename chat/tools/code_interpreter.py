@@ -241,8 +241,8 @@ def _keep(outputs: Iterable[Output]) -> tuple[list[Output], list[Output]]:
 
 def describe_limits(outcome: CodeResult) -> list[str]:
     """Return messages about truncated and omitted outputs of a run."""
-    told = [LIMITS[limit] for limit in sorted(outcome.limits) if limit in LIMITS]
-    return told + [f"{item.name} stays in the session: {item.why}" for item in outcome.skipped]
+    messages = [LIMITS[limit] for limit in sorted(outcome.limits) if limit in LIMITS]
+    return messages + [f"{item.name} stays in the session: {item.why}" for item in outcome.skipped]
 
 
 def result_of(

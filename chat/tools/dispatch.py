@@ -364,12 +364,12 @@ def _bind_here(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContex
 
 
 def _build_completed(tool: Tool, values: dict[str, Any], result: Any) -> CallOutcome:
-    told = result if isinstance(result, ToolResult) else ToolResult(output=result)
+    tool_result = result if isinstance(result, ToolResult) else ToolResult(output=result)
     return CallOutcome(
         status=CallStatus.COMPLETED,
-        output=output_text(told.output, untrusted=tool.untrusted_output),
+        output=output_text(tool_result.output, untrusted=tool.untrusted_output),
         bound=plain(values),
-        details=told.details,
+        details=tool_result.details,
     )
 
 

@@ -250,13 +250,15 @@ def _within(
     return results
 
 
-def _result(one: FoundPassage, start: int, text: str, call_id: str, number: int) -> dict[str, Any]:
-    source = one.chunk.store_file
+def _result(
+    passage: FoundPassage, start: int, text: str, call_id: str, number: int
+) -> dict[str, Any]:
+    source = passage.chunk.store_file
     return {
-        "mark": mark_of(call_id, number, one.filename),
+        "mark": mark_of(call_id, number, passage.filename),
         "file_id": source.file_id,
-        "file_name": one.filename,
-        "score": round(one.score, 4),
+        "file_name": passage.filename,
+        "score": round(passage.score, 4),
         "store_file": source.pk,
         "start": start,
         "end": start + len(text),
@@ -283,8 +285,8 @@ def cut_around(text: str, words: str, room: int) -> tuple[int, str]:
 
 def _build_output(results: Sequence[dict[str, Any]], sources: Sources) -> dict[str, Any]:
     """Return the output for the model."""
-    told: dict[str, Any] = {"how_to_cite": HOW_TO_CITE} if results else {}
-    told["passages"] = [_passage(result) for result in results]
+    output: dict[str, Any] = {"how_to_cite": HOW_TO_CITE} if results else {}
+    output["passages"] = [_passage(result) for result in results]
     notes = (
         [] if results else ["Nothing was found. Rephrase the query, or say that nothing was found."]
     )
@@ -293,8 +295,8 @@ def _build_output(results: Sequence[dict[str, Any]], sources: Sources) -> dict[s
         notes.append(f"{files} still being read and not searched yet: say so if it matters.")
     notes += [f"{name} cannot be searched: {why}" for name, why in sources.failed]
     if notes:
-        told["note"] = " ".join(notes)
-    return told
+        output["note"] = " ".join(notes)
+    return output
 
 
 def _passage(result: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def tool(
     """
 
     def register(function: F) -> F:
-        made = make_tool(
+        new_tool = make_tool(
             function,
             label=label,
             effect=effect,
@@ -60,9 +60,9 @@ def tool(
             in_order=in_order,
             timeout=timeout,
         )
-        if made.name in TOOLS:
-            raise UnusableTool(f"There is a tool {made.name!r} already.")
-        TOOLS[made.name] = made
+        if new_tool.name in TOOLS:
+            raise UnusableTool(f"There is a tool {new_tool.name!r} already.")
+        TOOLS[new_tool.name] = new_tool
         return function
 
     return register
@@ -97,8 +97,8 @@ def make_tool(
     for each in _parameters_after_context(function):
         if each.name not in hints:
             raise UnusableTool(f"{name}: parameter {each.name} has no type.")
-        made, schema = parameter(each.name, hints[each.name], notes.get(each.name, ""))
-        parameters.append(made)
+        built, schema = parameter(each.name, hints[each.name], notes.get(each.name, ""))
+        parameters.append(built)
         if schema is not None:
             properties[each.name] = schema
             if each.default is inspect.Parameter.empty:
@@ -131,18 +131,18 @@ def find(name: str) -> Tool | None:
 def all_tools() -> list[Tool]:
     """Return the tools that an admin can enable, sorted by name."""
     listed = (TOOLS[name] for name in sorted(TOOLS))
-    return [made for made in listed if not made.always and not made.builtin]
+    return [entry for entry in listed if not entry.always and not entry.builtin]
 
 
 def get_enabled_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
     """Return the names of the functions a run may call: its wire tools' and the `always` tools'."""
-    always = {made.name for made in TOOLS.values() if made.always}
+    always = {entry.name for entry in TOOLS.values() if entry.always}
     return frozenset(always.union(_list_switched_on(run_tools)))
 
 
 def builtin_name(kind: str) -> str | None:
     """Return the name of the function that a wire tool of this type enables, or None."""
-    return next((made.name for made in TOOLS.values() if made.builtin == kind != ""), None)
+    return next((entry.name for entry in TOOLS.values() if entry.builtin == kind != ""), None)
 
 
 def _list_switched_on(run_tools: Iterable[dict[str, Any]]) -> list[str]:
@@ -151,12 +151,12 @@ def _list_switched_on(run_tools: Iterable[dict[str, Any]]) -> list[str]:
     A built-in tool is only enabled by its type, because a client-side function may have its name.
     """
     listed = list(run_tools)
-    theirs = program_names(listed)
+    client_functions = program_names(listed)
     names = []
     for item in listed:
         if item["type"] != "function":
             names.append(builtin_name(item["type"]))
-        elif (name := item["function"]["name"]) in theirs or not is_builtin(name):
+        elif (name := item["function"]["name"]) in client_functions or not is_builtin(name):
             names.append(name)
     return [name for name in names if name is not None]
 
@@ -191,7 +191,7 @@ def list_offered_names(run_tools: Iterable[dict[str, Any]], *, dropped: bool) ->
 
     The `always` tools are included if `dropped`, i.e. if older messages did not fit the prompt.
     """
-    extra = [made.name for made in TOOLS.values() if made.always] if dropped else []
+    extra = [entry.name for entry in TOOLS.values() if entry.always] if dropped else []
     return tuple(dict.fromkeys([*_list_switched_on(run_tools), *extra]))
 
 
@@ -202,13 +202,13 @@ def specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[To
     run's wire tools. Unknown names are skipped.
     """
     listed = list(run_tools)
-    theirs = program_names(listed)
+    client_functions = program_names(listed)
     defined = {
         item["function"]["name"]: item["function"] for item in listed if item["type"] == "function"
     }
     found = []
     for name in names:
-        if name in theirs:
+        if name in client_functions:
             found.append(_program_spec(defined[name]))
         elif name in TOOLS:
             found.append(_spec(TOOLS[name]))
@@ -217,11 +217,11 @@ def specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[To
 
 def labels() -> dict[str, str]:
     """Return the label of each tool by name, in the active language."""
-    return {name: str(made.label) for name, made in TOOLS.items()}
+    return {name: str(entry.label) for name, entry in TOOLS.items()}
 
 
-def _spec(made: Tool) -> ToolSpec:
-    return ToolSpec(name=made.name, description=made.description, parameters=made.schema)
+def _spec(entry: Tool) -> ToolSpec:
+    return ToolSpec(name=entry.name, description=entry.description, parameters=entry.schema)
 
 
 def _program_spec(function: dict[str, Any]) -> ToolSpec:
