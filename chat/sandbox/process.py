@@ -53,7 +53,7 @@ async def start(
             start_new_session=True,
         )
     except OSError as error:
-        raise SandboxUnavailable(f"{command[0]} does not start: {error.strerror}.") from error
+        raise SandboxUnavailable(f"{command[0]} did not start: {error.strerror}.") from error
     session = ProcessSession(process, limits)
     ready = False
     try:
