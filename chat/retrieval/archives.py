@@ -1,4 +1,4 @@
-"""Parts of a stranger's ZIP archive: no more is unpacked than may be, and no XML expands."""
+"""Safe reading of untrusted ZIP archives: bounded decompression, no XML entities."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from xml.etree import ElementTree as ET  # nosec B405
 from chat.retrieval.bounds import MAX_UNZIPPED, TOO_LONG
 from chat.retrieval.errors import Unreadable
 
-# Where OpenDocument files tell which of their parts are locked.
 MAX_NAMESPACE = 1000
+# The part in which OpenDocument files declare which parts are encrypted.
 _MANIFEST = "META-INF/manifest.xml"
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, ET.ParseError),
@@ -24,7 +24,7 @@ _DAMAGE = (
 
 
 class Archive:
-    """An open archive; `what` names its kind in sentences."""
+    """An open archive. `what` is the kind of file used in error messages, e.g. "book"."""
 
     def __init__(self, archive: zipfile.ZipFile, what: str) -> None:
         self._archive = archive
@@ -35,9 +35,14 @@ class Archive:
         return name in self._archive.NameToInfo
 
     def read(self, name: str) -> bytes:
-        """Return a part; raises KeyError for one that is not there."""
+        """Return the contents of a part.
+
+        Raises:
+            KeyError: the archive has no such part.
+            Unreadable: the parts read so far exceed `MAX_UNZIPPED` bytes.
+        """
         with self._archive.open(name) as part:
-            # The declared size may lie: no more than what is left is read.
+            # The declared size cannot be trusted, so the read is bounded by the remaining budget.
             data = part.read(self._left + 1)
         self._left -= len(data)
         if self._left < 0:
@@ -45,16 +50,16 @@ class Archive:
         return data
 
     def elements(self, name: str) -> list[tuple[str, dict[str, str]]]:
-        """Return the elements of an XML part in their order: names without namespace, attributes.
+        """Return the elements of an XML part in document order, as (tag, attributes).
 
-        Attributes keep their namespaces.
+        Tags come without their namespace; attribute names keep theirs.
         """
-        gathered = _Elements(self.what)
-        _parse(self.read(name), gathered)
-        return gathered.found
+        collector = _Elements(self.what)
+        _parse(self.read(name), collector)
+        return collector.found
 
     def pages(self, name: str, markup: Markup) -> list[str]:
-        """Return the text of an XML part by pages, a line for each paragraph."""
+        """Return the text of an XML part as a list of pages, with one line per paragraph."""
         text = _Text(self.what, markup)
         _parse(self.read(name), text)
         return ["\n".join(lines) for lines in text.pages]
@@ -62,7 +67,14 @@ class Archive:
 
 @contextmanager
 def open_archive(data: bytes, what: str) -> Iterator[Archive]:
-    """Open an archive; whatever is wrong with it, also within the block, is an Unreadable."""
+    """Open an archive.
+
+    Errors of the ZIP and XML libraries, including those inside the block, are raised as
+    Unreadable.
+
+    Raises:
+        Unreadable: the archive is damaged, encrypted, or too large when unpacked.
+    """
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_UNZIPPED:
@@ -78,17 +90,19 @@ def open_archive(data: bytes, what: str) -> Iterator[Archive]:
 
 
 def build_password_error(what: str) -> Unreadable:
-    """Return what is said of a file that only a password opens."""
-    return Unreadable(f"This {what} is locked with a password: upload it without.")
+    """Return the error for a password-protected file."""
+    return Unreadable(
+        f"This {what} is password-protected. Remove the password and upload it again."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Markup:
-    """Which elements, by their names without namespace, are what in a kind of XML.
+    """The roles of the elements of an XML format, by tag without namespace.
 
-    `words` hold text that counts, `lines` are paragraphs, `signs` stand for text,
-    `silent` ones are left out with all they hold. `page` begins a page; where it
-    is given, nothing outside pages counts. `collapses`: white space is one space.
+    `words` contain text, `lines` are paragraphs, `signs` are replaced with the given text, and
+    `silent` elements are skipped with their content. `page` starts a page; if it is set, text
+    outside of pages is ignored. With `collapses`, runs of white space become one space.
     """
 
     words: frozenset[str]
@@ -100,7 +114,7 @@ class Markup:
 
 
 def _parse(xml: bytes, target: _Elements | _Text) -> None:
-    parser = ET.XMLParser(target=target)  # nosec B314 - a document type ends it before it expands
+    parser = ET.XMLParser(target=target)  # nosec B314 - doctype() raises before entities expand
     parser.feed(xml)
     parser.close()
 
@@ -110,16 +124,16 @@ def _local(tag: str) -> str:
 
 
 class _Target:
-    """What the parser tells; a document type is where entities come from."""
+    """A parser target that rejects document types, because they can declare entities."""
 
     def __init__(self, what: str) -> None:
         self._what = what
 
     def doctype(self, _name: str, _public: str | None, _system: str | None) -> None:
-        raise Unreadable(f"This {self._what} declares entities, which none needs.")
+        raise Unreadable(f"This {self._what} contains XML entities, which are not allowed.")
 
     def start_ns(self, _prefix: str, uri: str) -> None:
-        """Refuse long namespaces: the parser repeats them at each element."""
+        """Reject long namespaces, because the parser repeats them in every tag."""
         if len(uri) > MAX_NAMESPACE:
             raise Unreadable(f"This {self._what} is damaged and cannot be read.")
 
@@ -146,7 +160,7 @@ _SPACES = re.compile(r"[ \t\n]+")
 
 
 class _Text(_Target):
-    """Gather lines without a tree: its depth and size are the maker's choice."""
+    """A target that collects text without building a tree of attacker-chosen depth and size."""
 
     def __init__(self, what: str, markup: Markup) -> None:
         super().__init__(what)
@@ -174,7 +188,7 @@ class _Text(_Target):
             return
         if self._markup.collapses:
             text = _SPACES.sub(" ", text)
-            # A text comes in pieces, cut at the ends of its lines.
+            # The parser delivers text in pieces, split at line ends.
             if self._line and self._line[-1].endswith(" "):
                 text = text.removeprefix(" ")
         self._line.append(text)

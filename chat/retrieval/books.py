@@ -1,4 +1,4 @@
-"""The text of EPUB books."""
+"""Text extraction from EPUB books."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ _LOCKS = "META-INF/encryption.xml"
 
 
 def book(data: bytes) -> Paged:
-    """Return the chapters of an EPUB in reading order; it has no pages. Raises Unreadable."""
+    """Return the text of an EPUB's chapters in reading order, without page offsets.
+
+    Raises:
+        Unreadable: the book is damaged, DRM-protected, or too long.
+    """
     with open_archive(data, "book") as archive:
         chapters = _chapters(archive)
         if _LOCKS in archive:
-            # Fonts may be disguised in a book that everybody can read.
-            hidden = {unquote(one.get("URI", "")) for _tag, one in archive.elements(_LOCKS)}
+            # Books without DRM may still contain obfuscated fonts; only chapters matter.
+            hidden = {unquote(element.get("URI", "")) for _tag, element in archive.elements(_LOCKS)}
             if hidden.intersection(chapters):
-                raise Unreadable("This book is locked by its seller: upload one without a lock.")
+                raise Unreadable("This book is protected by DRM. Upload a copy without DRM.")
         text, _starts = join_pages(words_of(archive.read(path)) for path in chapters)
     return text, ()
 
 
 def _chapters(archive: Archive) -> list[str]:
     container = archive.elements("META-INF/container.xml")
-    root = next((one["full-path"] for tag, one in container if tag == "rootfile"), "")
+    root = next((element["full-path"] for tag, element in container if tag == "rootfile"), "")
     package = archive.elements(root)
     paths = {
-        one["id"]: normpath(join(dirname(root), unquote(one["href"])))
-        for tag, one in package
+        element["id"]: normpath(join(dirname(root), unquote(element["href"])))
+        for tag, element in package
         if tag == "item"
     }
-    return [paths[one["idref"]] for tag, one in package if tag == "itemref"]
+    return [paths[element["idref"]] for tag, element in package if tag == "itemref"]

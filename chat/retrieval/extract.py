@@ -1,7 +1,7 @@
-"""The text of a file, with the places where its pages begin.
+"""Text extraction from files, with the offsets of their pages.
 
-Everything here reads what strangers made: it runs in a process of its own
-(chat.retrieval.reading), which bounds its time and memory.
+Files are untrusted: this code runs in a separate process with bounded time and memory
+(chat.retrieval.reading).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from chat.retrieval.text import clean, decode
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractedText:
-    """A file's text; `pages` are the offsets (code points) where its pages begin, if it has any."""
+    """A file's text. `pages` are the offsets (code points) of its pages; empty without pages."""
 
     kind: Kind
     text: str
@@ -34,20 +34,20 @@ def extract(data: bytes, name: str = "") -> ExtractedText:
     """Return the text of a file.
 
     Raises:
-        Unreadable: for one that is damaged, locked, empty, or too long.
-        Unsupported: for one of another kind, images among them, and for one that
-            needs an extra which is not installed.
+        Unreadable: the file is damaged, encrypted, empty, or too long.
+        UnsupportedFile: the file type is not supported (this includes images), or needs an
+            extra that is not installed.
     """
     kind = kind_of(data, name)
     if kind.is_image:
-        raise UnsupportedFile("Pictures have no text to search. Attach them to a message instead.")
+        raise UnsupportedFile("Images cannot be searched. Attach them to a message instead.")
     if not kind.is_readable:
         raise UnsupportedFile(
-            f"{kind.plural} need the extra “documents”, which this server lacks. Save it as PDF."
+            f"{kind.plural} need the extra “documents”, which is not installed. Save as PDF."
         )
     text, pages = _READERS.get(kind, _plain)(data)
     if not text.strip():
-        raise Unreadable("No text was found in the file. Is it a scan?")
+        raise Unreadable("No text was found in this file. It may be a scanned document.")
     if len(text) > MAX_CHARACTERS:
         raise Unreadable(TOO_LONG)
     return ExtractedText(kind=kind, text=text, pages=pages)
@@ -58,22 +58,24 @@ def _plain(data: bytes) -> Paged:
 
 
 def _pdf(data: bytes) -> Paged:
-    # Files are read in a process of its own: a server never needs this.
+    # Imported here because only the reader process needs it, never the server.
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
 
     try:
         reader = PdfReader(BytesIO(data), strict=False)
         if reader.is_encrypted and not reader.decrypt(""):
-            raise Unreadable("This PDF is locked with a password: upload it without.")
+            raise Unreadable(
+                "This PDF is password-protected. Remove the password and upload it again."
+            )
         if len(reader.pages) > MAX_PAGES:
             raise Unreadable(TOO_LONG)
         return join_pages(clean(page.extract_text() or "").strip() for page in reader.pages)
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError):
-        # What the reader trips over in a damaged file is of many types.
+        # pypdf raises many built-in exception types on damaged files.
         raise Unreadable("This PDF is damaged and cannot be read.") from None
     except NotImplementedError:
-        raise Unreadable("This PDF uses a lock that cannot be opened.") from None
+        raise Unreadable("This PDF uses an unsupported encryption.") from None
 
 
 def _html(data: bytes) -> Paged:

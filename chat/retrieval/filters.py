@@ -1,4 +1,4 @@
-"""Attribute filters of a search: comparisons, joined by and/or, as conditions on StoreFile."""
+"""Attribute filters of a vector store search, converted to conditions on StoreFile."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 def condition_of(value: Any) -> Q:
-    """Return the condition on StoreFile rows that a filter means.
+    """Convert a filter (comparisons joined by "and" and "or") to a condition on StoreFile.
 
     Raises:
-        InvalidInput: naming the part in `param`.
+        InvalidInput: the filter is invalid; `param` is the path of the invalid part.
     """
     return _condition(value, "filters", depth=0)
 
 
 def _condition(value: Any, param: str, *, depth: int) -> Q:
     if not isinstance(value, dict):
-        raise InvalidInput("A filter is an object.", param=param)
+        raise InvalidInput("A filter must be an object.", param=param)
     kind = value.get("type")
     if kind in ("and", "or"):
         return _compound(value, str(kind), param, depth=depth)
     if kind not in COMPARISONS:
         offered = ", ".join(("and", "or", *COMPARISONS))
-        raise InvalidInput(f"The type of a filter is one of {offered}.", param=f"{param}.type")
+        raise InvalidInput(f"The type of a filter must be one of {offered}.", param=f"{param}.type")
     _only(value, ("type", "key", "value"), param)
     key = value.get("key")
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH:
@@ -47,7 +47,7 @@ def _compound(value: dict[str, Any], kind: str, param: str, *, depth: int) -> Q:
     if not isinstance(parts, list) or not 0 < len(parts) <= MAX_PARTS:
         raise InvalidInput(f"Expected 1 to {MAX_PARTS} filters.", param=f"{param}.filters")
     if depth >= MAX_DEPTH:
-        raise InvalidInput("The filters are nested too deep.", param=param)
+        raise InvalidInput("The filters are nested too deeply.", param=param)
     joined = Q()
     for index, part in enumerate(parts):
         inner = _condition(part, f"{param}.filters[{index}]", depth=depth + 1)
@@ -77,10 +77,10 @@ class _PathExists(Func):
 
 
 def _holds(key: str, sign: str, value: str | bool | float) -> Q:
-    """Return that the attribute compares so; another type than the value's never does."""
+    """Return the condition of one comparison; attributes of another type never match."""
     path = f"$.{json.dumps(key)} ? (@ {sign} $value)"
     given = Cast(Value(json.dumps({"value": value})), JSONField())
-    # Path and value travel as parameters: no name of an attribute becomes a lookup or SQL.
+    # Path and value are query parameters, so an attribute name never becomes a lookup or SQL.
     return Q(_PathExists(F("attributes"), Cast(Value(path), _JsonPath()), given))
 
 

@@ -1,4 +1,4 @@
-"""The text of pages of HTML."""
+"""Text extraction from HTML in linear time."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ _BLOCKS = re.compile(
     "header|hr|li|main|nav|ol|p|pre|section|table|td|th|tr|ul"
 )
 _SILENT = frozenset({"script", "style", "template", "noscript", "svg", "head"})
-# Elements whose content is no markup: it lasts until their own end tag.
+# Raw text elements: their content is not markup and ends at their own end tag.
 _RAW = frozenset({"script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes"})
 _TAG_NAME = re.compile(r"[a-zA-Z][^\s/>\x00]*")
-# Up to the end of a tag: a quoted value may hold ">". Each alternative begins with characters
-# of its own, and the possessive quantifiers never give back, so it is linear.
+# The rest of a tag; a quoted value may contain ">". The alternatives start with distinct
+# characters and the possessive quantifiers never backtrack, so matching takes linear time.
 _TAG_REST = re.compile(r"""(?:[^>"'=]++|=\s*+(?:"[^"]*+"|'[^']*+')|["'=])*+>""")
-# Numbers beyond any code point; Python reads long decimal ones in quadratic time, or not at all.
+# Numbers beyond any code point. Python parses long decimal numbers in quadratic time or rejects
+# them.
 _LONG_REFERENCE = re.compile("&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{8,});?")
 
 
 class _TextCollector:
-    """Gather the text a reader of the page sees, a line for each block."""
+    """Collector of the visible text, with one line per block element."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
-        # Each name once: an end tag closes everything within its first element.
+        # Each name at most once: an end tag closes its first open element and everything inside.
         self._silent: list[str] = []
 
     def start(self, tag: str) -> None:
@@ -38,7 +39,7 @@ class _TextCollector:
         elif _BLOCKS.fullmatch(tag):
             self.pieces.append("\n")
         if tag == "body":
-            # A head that was never closed ends here.
+            # An unclosed <head> ends here.
             self._silent.clear()
 
     def end(self, tag: str) -> None:
@@ -53,9 +54,10 @@ class _TextCollector:
 
 
 class _Scanner:
-    """A page from its beginning to its end, once.
+    """Single-pass scanner of a page.
 
-    What has no end is looked for only once: `_absent` are the ends that do not come again.
+    `_absent` contains the terminators that do not occur in the rest of the page, so that each
+    is searched for in vain only once.
     """
 
     def __init__(self, page: str, text: _TextCollector) -> None:
@@ -72,7 +74,7 @@ class _Scanner:
         self._data(at, len(page))
 
     def _markup(self, at: int) -> int:
-        """Take the markup at `at`, and return where it ends."""
+        """Consume the markup at `at` and return its end."""
         page = self._page
         if page.startswith("<!--", at):
             if page.startswith((">", "->"), at + 4):
@@ -104,12 +106,12 @@ class _Scanner:
         rest = _TAG_REST.match(self._page, at) if self._has_quotes else None
         if rest is not None:
             return rest.end()
-        # A quote is open until the end of the page: from here on quotes mean nothing.
+        # A quote is never closed: ignore quotes in the rest of the page.
         self._has_quotes = False
         return self._after(">", at)
 
     def _raw(self, tag: str, at: int) -> int:
-        """Take what is no markup up to the end tag of `tag`, which is left to be taken."""
+        """Consume raw text up to the end tag of `tag`, without the end tag."""
         end = self._end_tag(tag, at)
         if tag in ("textarea", "title"):
             self._data(at, end)
@@ -127,7 +129,7 @@ class _Scanner:
         return found.start()
 
     def _after(self, end: str, at: int) -> int:
-        """Return where `end` ends, the page's end where it does not come."""
+        """Return the position after the next `end`, or the end of the page if there is none."""
         found = -1 if end in self._absent else self._page.find(end, at)
         if found < 0:
             self._absent.add(end)
@@ -140,7 +142,7 @@ class _Scanner:
 
 
 def words_of(data: bytes) -> str:
-    """Return what a reader of a page of HTML sees, a line for each block."""
+    """Return the visible text of an HTML page, with one line per block element."""
     text = _TextCollector()
     _Scanner(decode(data), text).run()
     return "\n".join(_lines("".join(text.pieces)))

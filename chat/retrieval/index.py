@@ -1,9 +1,8 @@
-"""Index a file of a vector store: its passages, and where there is an embedder their vectors.
+"""Indexing of vector store files: claims, passages, and vectors if there is an embedder.
 
-Each function that touches rows runs in the tenant's scope and a transaction of
-its own; the work between them holds neither. Passages are written in pieces of
-`PIECE`: no transaction is open while many rows are made. Searches leave out the
-passages of a file that is not completed.
+Each function that accesses rows opens its own tenant scope and transaction; the work between
+them holds neither. Passages are written in batches of `PIECE`, so that no transaction stays
+open while many rows are built. Searches exclude the passages of files that are not completed.
 """
 
 from __future__ import annotations
@@ -32,24 +31,24 @@ from tenants.db import call_privileged
 from tenants.scope import tenant_scope
 
 MAX_PASSAGES = 50_000
-FULL = "Your company keeps as much for searching as it may: delete some documents first."
-# Windows that an embedder is given at a time.
+FULL = "Your company's search index is full. Delete some documents first."
+# Number of windows passed to the embedder in one call.
 AT_ONCE = 128
-# Passages that one transaction writes.
+# Number of passages written in one transaction.
 PIECE = 200
-# Companies among which the next file is chosen.
+# Number of companies considered when the next file is chosen.
 MAX_COMPANIES = 100
 
 
 class ClaimLost(Exception):
-    """Somebody else reads this file by now, or nobody is to read it any more."""
+    """The file was claimed by another process, or its indexing was cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A claimed file to index. `token` tells this claim from later ones.
+    """A claimed file to index.
 
-    `tries` counts the earlier readings that ended badly.
+    `token` distinguishes this claim from later claims; `tries` counts earlier failed attempts.
     """
 
     tenant_id: UUID
@@ -65,7 +64,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedFile:
-    """What is to be stored of a file. `vectors` are (number of the passage, direction)."""
+    """The index data of a file. `vectors` are (index in `passages`, unit vector)."""
 
     extracted: ExtractedText
     passages: list[Span]
@@ -75,17 +74,18 @@ class IndexedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Rows of some passages. `directions` are (place among `chunks`, direction as written)."""
+    """A batch of rows. `directions` are (index in `chunks`, vector as PostgreSQL text)."""
 
     chunks: list[Chunk]
     directions: list[tuple[int, str]]
 
 
 def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
-    """Claim a file for indexing; None where it is claimed, done, gone, or has failed too often.
+    """Claim a file for indexing.
 
-    One UPDATE by the database's clock, so that claims exclude each other. A claim that
-    lapsed was a reading that ended badly: its file may have killed the reader.
+    Return None if the file is claimed, completed, deleted, or has failed too often. The claim is
+    one UPDATE that uses the database's clock, so that claims exclude each other. An expired
+    claim counts as a failed attempt, because the file may have crashed its reader.
     """
     with tenant_scope(tenant_id), transaction.atomic():
         free = Q(claimed_at=None) | Q(claimed_at__lt=Now() - _lapse())
@@ -101,7 +101,7 @@ def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
         rows = StoreFile.objects.select_related("file").defer("text", "pages")
         row = rows.get(pk=store_file_id)
         if row.tries >= conf.index_tries:
-            _fail(row, "server_error", "Reading this file failed several times.")
+            _fail(row, "server_error", "This file could not be processed after several attempts.")
             return None
         return Task(
             tenant_id=tenant_id,
@@ -117,7 +117,7 @@ def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
 
 
 def next_files(skipped: Collection[UUID]) -> list[tuple[int, UUID]]:
-    """Return the oldest waiting file (row id, tenant) of each company but the `skipped` ones."""
+    """Return the oldest pending file (row id, tenant) of each company not in `skipped`."""
     rows = call_privileged(
         "next_files_to_index", conf.index_lapse_seconds, list(skipped), MAX_COMPANIES
     )
@@ -125,10 +125,10 @@ def next_files(skipped: Collection[UUID]) -> list[tuple[int, UUID]]:
 
 
 def passages_of(extracted: ExtractedText, *, max_tokens: int, overlap_tokens: int) -> list[Span]:
-    """Return the passages of a text.
+    """Split a text into passages.
 
     Raises:
-        Unreadable: when they are more than one file may have.
+        Unreadable: the text has more than `MAX_PASSAGES` passages.
     """
     cut = chunks(extracted.text, max_tokens=max_tokens, overlap_tokens=overlap_tokens)
     found = list(islice(cut, MAX_PASSAGES + 1))
@@ -143,12 +143,13 @@ async def vectors_of(
     *,
     between: Callable[[], Awaitable[None]] | None = None,
 ) -> list[tuple[int, list[float]]]:
-    """Return the directions of each passage, one for each window its embedder reads at once.
+    """Return the vectors of the passages, one for each window of the embedder.
 
-    A book takes minutes: `between` is awaited every few seconds of it, and may end it.
+    A book takes minutes: `between` is awaited between batches, every few seconds, and may raise
+    to stop the work.
 
     Raises:
-        UpstreamError: when the embedder's server fails.
+        UpstreamError: the embedding server failed.
     """
     if embedder is None:
         return []
@@ -172,7 +173,7 @@ def _pieces(passages: list[Span], tokens: int) -> list[tuple[int, str]]:
 
 
 def pieces_of(task: Task, indexed: IndexedFile) -> Iterator[Piece]:
-    """Yield the rows of passages and vectors, `PIECE` passages at a time, ready to be written."""
+    """Yield unsaved rows of passages and vectors, in batches of `PIECE` passages."""
     vectors = iter(indexed.vectors)
     pending = next(vectors, None)
     for first in range(0, len(indexed.passages), PIECE):
@@ -197,12 +198,12 @@ def pieces_of(task: Task, indexed: IndexedFile) -> Iterator[Piece]:
 
 
 def begin_storing(task: Task, indexed: IndexedFile) -> bool:
-    """Make room for a file's passages; False where the file failed for want of room.
+    """Remove the passages of earlier attempts and check the storage quota.
 
-    What an earlier reading left is removed.
+    Return False if the quota is exceeded; the file is failed then.
 
     Raises:
-        ClaimLost: where it is no longer this claim's.
+        ClaimLost: another process claimed the file, or its indexing was cancelled.
     """
     size = _size(indexed)
     with tenant_scope(task.tenant_id), transaction.atomic():
@@ -215,10 +216,10 @@ def begin_storing(task: Task, indexed: IndexedFile) -> bool:
 
 
 def store_piece(task: Task, piece: Piece) -> None:
-    """Write one piece, and renew the claim.
+    """Write one batch and renew the claim.
 
     Raises:
-        ClaimLost: where it is no longer this claim's.
+        ClaimLost: another process claimed the file, or its indexing was cancelled.
     """
     with tenant_scope(task.tenant_id), transaction.atomic():
         stored = F("chunk_count") + len(piece.chunks)
@@ -235,10 +236,10 @@ def store_piece(task: Task, piece: Piece) -> None:
 
 
 def complete_file(task: Task, indexed: IndexedFile) -> None:
-    """Let searches find the file, whose pieces are written; it fails where there is no room.
+    """Make a fully written file searchable, or fail it if the storage quota is exceeded.
 
     Raises:
-        ClaimLost: where it is no longer this claim's.
+        ClaimLost: another process claimed the file, or its indexing was cancelled.
     """
     size = _size(indexed)
     with tenant_scope(task.tenant_id), transaction.atomic():
@@ -258,7 +259,7 @@ def complete_file(task: Task, indexed: IndexedFile) -> None:
 
 
 def fail_file(task: Task, *, code: str, message: str) -> None:
-    """Note why a file cannot be searched, unless another claim came after this one."""
+    """Mark the file as failed, unless the claim was lost."""
     with tenant_scope(task.tenant_id), transaction.atomic():
         row = _rows(task).select_for_update().first()
         if row is not None:
@@ -266,13 +267,13 @@ def fail_file(task: Task, *, code: str, message: str) -> None:
 
 
 def release_claim(task: Task) -> None:
-    """Let another read the file at once: this reading was stopped, and did not end badly."""
+    """Release the claim of a cancelled attempt, which does not count as a failure."""
     with tenant_scope(task.tenant_id), transaction.atomic():
         _rows(task).update(claimed_at=None)
 
 
 def remove_leftovers(task: Task) -> None:
-    """Remove what was written of a file that was stopped meanwhile and that no other claim has."""
+    """Remove the passages of a cancelled file that no other process has claimed."""
     with tenant_scope(task.tenant_id), transaction.atomic():
         stopped = StoreFile.objects.filter(pk=task.store_file_id, token=task.token)
         row = stopped.exclude(status=IndexStatus.COMPLETED).select_for_update().first()
@@ -281,10 +282,10 @@ def remove_leftovers(task: Task) -> None:
 
 
 def renew_claim(task: Task) -> None:
-    """Say that the file is still being read.
+    """Renew the claim on the file (heartbeat).
 
     Raises:
-        ClaimLost: where it is no longer this claim's.
+        ClaimLost: another process claimed the file, or its indexing was cancelled.
     """
     with tenant_scope(task.tenant_id), transaction.atomic():
         if not _rows(task).update(claimed_at=Now()):
@@ -324,11 +325,11 @@ def _fail(row: StoreFile, code: str, message: str) -> None:
 
 
 def _count_index_bytes() -> int:
-    """Return the bytes that the tenant's files take for searching, in however many stores."""
+    """Return the index size of all files of the tenant, in bytes."""
     return StoreFile.objects.aggregate(kept=Sum("usage_bytes"))["kept"] or 0
 
 
 def _size(indexed: IndexedFile) -> int:
-    """Return the bytes that a file takes for searching: passages, and two for each number."""
+    """Return the index size of a file in bytes: its passages, and 2 bytes per vector element."""
     texts = sum(len(passage.text.encode()) for passage in indexed.passages)
     return texts + sum(2 * len(direction) for _number, direction in indexed.vectors)

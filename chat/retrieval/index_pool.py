@@ -1,4 +1,4 @@
-"""Which waiting file a process reads next, so that no company waits for another's."""
+"""Fair scheduling of file indexing, so that no company blocks another."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tenants.db import DatabasePool, run_in_pool
 
 
 class IndexPool:
-    """The readings of this process, counted for each company.
+    """The indexing slots of this process, counted per company.
 
-    A company has a share of the slots: its slow files never take all of them. Among the
-    companies that wait, the next file is of the one with the fewest readings, then of the
-    one whose turn is longest ago.
+    Each company may use only a share of the slots, so that its slow files never occupy all of
+    them. The next file is taken from the pending company with the fewest files in progress, then
+    from the company that was least recently served.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class IndexPool:
         self._turn = 0
 
     async def read_waiting_files(self) -> None:
-        """Read files, one after the other, until none is left that this process may read."""
+        """Index files one after another until none is left that this process may take."""
         while (chosen := await self._choose()) is not None:
             store_file_id, tenant_id = chosen
             try:
@@ -34,9 +34,9 @@ class IndexPool:
                 self._reading[tenant_id] -= 1
 
     async def _choose(self) -> tuple[int, UUID] | None:
-        """Choose a file and count it as being read: the caller uncounts it."""
+        """Choose a file and occupy a slot, which the caller releases."""
         files = await run_in_pool(DatabasePool.FILES, index.next_files, self._full())
-        # Others chose while this one waited for the database.
+        # Other tasks may have occupied slots during the database call.
         full = self._full()
         open_files = [file for file in files if file[1] not in full]
         if not open_files:
@@ -56,7 +56,7 @@ class IndexPool:
         return {tenant_id for tenant_id, count in self._reading.items() if count >= share}
 
     def _forget_turns(self) -> None:
-        """Keep nothing of companies that have no file waiting and none being read."""
+        """Forget companies without pending files or files in progress."""
         self._reading = +self._reading
         self._turns = {
             tenant_id: turn for tenant_id, turn in self._turns.items() if self._reading[tenant_id]

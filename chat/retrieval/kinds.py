@@ -1,4 +1,4 @@
-"""What a file is, by its content: a name or a declared type is only a hint among texts."""
+"""File type detection by content. The file name only distinguishes kinds of text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chat.retrieval.text import decode
 
 
 class Kind(StrEnum):
-    """What is read."""
+    """The supported file types."""
 
     PDF = "application/pdf"
     DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -38,22 +38,22 @@ class Kind(StrEnum):
 
     @property
     def is_image(self) -> bool:
-        """True for what only a model that sees can read."""
+        """Whether this is an image, which has no text to extract."""
         return self.value.startswith("image/")
 
     @property
     def is_sheet(self) -> bool:
-        """True for spreadsheets."""
+        """Whether this is a spreadsheet."""
         return self in (Kind.XLSX, Kind.ODS)
 
     @property
     def plural(self) -> str:
-        """How a sentence calls files that need an extra."""
+        """The plural name used in error messages about a missing extra."""
         return "Spreadsheets" if self.is_sheet else "RTF files"
 
     @property
     def is_readable(self) -> bool:
-        """False for what needs the extra `documents` where that is not installed."""
+        """Whether the type can be read; False if it needs the missing `documents` extra."""
         return self not in _PACKAGES or find_spec(_PACKAGES[self]) is not None
 
 
@@ -72,31 +72,31 @@ _SIGNATURES: tuple[tuple[bytes, Kind], ...] = (
     (b"GIF89a", Kind.GIF),
     (b"{\\rtf", Kind.RTF),
 )
-# Word, Excel and PowerPoint files by the name of their main part.
+# Word, Excel and PowerPoint files are recognised by the name of their main part.
 _MAIN_PARTS = {
     "word/document.xml": Kind.DOCX,
     "xl/workbook.xml": Kind.XLSX,
     "ppt/presentation.xml": Kind.PPTX,
 }
-# The others say what they are in their first part, which is not compressed.
+# The other formats declare their type in the first part, which is not compressed.
 _DECLARED = {str(kind).encode(): kind for kind in (Kind.ODT, Kind.ODS, Kind.ODP, Kind.EPUB)}
 _MAX_DECLARED = 100
 _DECLARED_AT = 38
-# What Office wrote until 2003, and what it locks with a password since.
+# OLE compound files: Office formats until 2003, and password-protected Office files since.
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _LOCKED = "EncryptedPackage".encode("utf-16-le")
 _BY_SUFFIX = {".md": Kind.MARKDOWN, ".markdown": Kind.MARKDOWN, ".csv": Kind.CSV, ".tsv": Kind.CSV}
 _HTML_BEGINNINGS = ("<!doctype html", "<html", "<head", "<body")
-# Readers of PDF accept some rubbish ahead of the signature.
+# PDF readers accept some leading garbage before the signature.
 _PDF_WITHIN = 1024
 
 
 def kind_of(data: bytes, name: str = "") -> Kind:
-    """Return what `data` is; the name decides only which sort of text a text is.
+    """Detect the type of a file; its name only distinguishes kinds of text.
 
     Raises:
-        Unsupported: for anything that nothing here reads.
-        Unreadable: for an empty file, and for one of Office that is locked.
+        UnsupportedFile: the file type is not supported.
+        Unreadable: the file is empty, a damaged archive, or a password-protected Office file.
     """
     if not data.strip(b"\0 \t\r\n"):
         raise Unreadable("The file is empty.")
@@ -124,17 +124,20 @@ def _detect_zip_kind(data: bytes) -> Kind:
                 with archive.open("mimetype") as part_of_it:
                     return _DECLARED[part_of_it.read(_MAX_DECLARED).strip()]
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError):
-        raise Unreadable("The file is damaged: its archive cannot be opened.") from None
+        raise Unreadable("The file is damaged and cannot be opened.") from None
     except (KeyError, RuntimeError, NotImplementedError):
-        # One that declares something else, or is locked.
+        # The declared type is unknown, or the part is encrypted.
         pass
-    raise UnsupportedFile("Archives and this kind of Office file cannot be read. Save it as PDF.")
+    raise UnsupportedFile(
+        "Archives and this type of Office file are not supported. Save the file as PDF."
+    )
 
 
 def media_type_of(head: bytes, name: str) -> str:
-    """Return what a file is by its first `SNIFFED` bytes; of an archive nothing is unpacked."""
+    """Return the media type of a file from its first `SNIFFED` bytes; archives stay packed."""
     if head.startswith(b"PK\x03\x04"):
-        # Its list of contents is at the end, and may be a bomb: looked at where it is indexed.
+        # The central directory is at the end of the file and may be a ZIP bomb; it is only read
+        # by the indexing process.
         return str(_kind_of_archive(head) or "application/zip")
     try:
         return str(kind_of(head, name))
@@ -152,8 +155,10 @@ def _kind_of_archive(head: bytes) -> Kind | None:
 
 def _compound(data: bytes) -> Unreadable:
     if _LOCKED in data:
-        return Unreadable("This Office file is locked with a password: upload it without.")
-    return UnsupportedFile("Office files of this old kind cannot be read. Save it as PDF.")
+        return Unreadable(
+            "This Office file is password-protected. Remove the password and upload it again."
+        )
+    return UnsupportedFile("Old Office formats are not supported. Save the file as PDF.")
 
 
 def _text_kind(beginning: str, data: bytes, name: str) -> Kind:

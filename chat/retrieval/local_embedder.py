@@ -1,6 +1,6 @@
-"""Embeddings without a server: all-MiniLM-L6-v2 with 8-bit weights, on the processor.
+"""In-process embedder: all-MiniLM-L6-v2 with 8-bit weights on the CPU.
 
-Needs the `embeddings` extra. English; 384 dimensions.
+Needs the `embeddings` extra. English only; 384 dimensions.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ from threading import Lock
 from typing import Any
 
 VOCABULARY = Path(__file__).parent / "minilm" / "vocab.txt"
-# What the model was trained to read at once, in pieces of words.
+# The model's maximum sequence length, in WordPiece tokens.
 MAX_PIECES = 256
-# More at once takes no less time, and hundreds of MB more.
+# Larger batches are not faster and need hundreds of MB more.
 BATCH = 4
 THREADS = 1
 
 
 class LocalEmbedder:
-    """Loads the model on first use; works in threads beside the event loop."""
+    """Embedder that loads its model on first use and runs it in threads."""
 
-    # Estimated tokens are shorter than pieces of words in dense text: there is some room.
+    # Below MAX_PIECES, because dense text has more WordPiece tokens than estimated tokens.
     window_tokens = 200
 
     def __init__(self) -> None:
         self._lock = Lock()
-        # Documents take turns; a question waits for none of them.
+        # Documents share one thread, so that they never delay a query.
         self._documents = ThreadPoolExecutor(1, thread_name_prefix="embed")
         self._model: Any = None
         self._tokenizer: Any = None
 
     @property
     def id(self) -> str:
-        """What tells its vectors from others."""
+        """The identity of the vector space."""
         return "all-MiniLM-L6-v2-int8:384"
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return a vector of length 1 for each text, in order."""
+        """Return a unit vector for each text, in order."""
         loop = asyncio.get_running_loop()
         executor = self._documents if len(texts) > BATCH else None
         return await loop.run_in_executor(executor, self.embed_now, list(texts))
 
     def embed_now(self, texts: Sequence[str]) -> list[list[float]]:
-        """Do as `embed` on this thread."""
+        """Embed on the calling thread; see `embed`."""
         with self._lock:
             if self._model is None:
                 self._load()
-        # Texts of like length together: the short ones are not filled up for nothing.
+        # Batch texts of similar length to minimise padding.
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         vectors: list[list[float]] = [[]] * len(texts)
         for start in range(0, len(order), BATCH):
@@ -67,7 +67,7 @@ class LocalEmbedder:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = THREADS
-        # It would keep the memory of the largest batch for good.
+        # The arena would retain the memory of the largest batch.
         options.enable_cpu_mem_arena = False
         self._tokenizer = BertWordPieceTokenizer(str(VOCABULARY), lowercase=True)
         self._tokenizer.enable_truncation(MAX_PIECES)
@@ -82,12 +82,12 @@ class LocalEmbedder:
         longest = max(len(item.ids) for item in encoded)
         ids = np.zeros((len(texts), longest), dtype=np.int64)
         mask = np.zeros_like(ids)
-        for row, one in enumerate(encoded):
-            ids[row, : len(one.ids)] = one.ids
-            mask[row, : len(one.ids)] = 1
+        for row, item in enumerate(encoded):
+            ids[row, : len(item.ids)] = item.ids
+            mask[row, : len(item.ids)] = 1
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         hidden = self._model.run(None, inputs)[0]
-        # The mean over real pieces, then length 1: how the model was trained to be read.
+        # Mean pooling over non-padding tokens and L2 normalisation, as in the model's training.
         weights = mask[:, :, None].astype(hidden.dtype)
         means = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
         units: list[list[float]] = (means / np.linalg.norm(means, axis=1, keepdims=True)).tolist()

@@ -1,4 +1,4 @@
-"""The text of Word, PowerPoint and OpenDocument files."""
+"""Text extraction from Word, PowerPoint and OpenDocument files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from chat.retrieval.archives import Markup, open_archive
 from chat.retrieval.bounds import Paged, join_pages
 from chat.retrieval.text import clean
 
-# Shapes come twice, the second time (Fallback) for older readers; properties hold tab stops.
+# Shapes are repeated in Fallback elements for older readers; pPr contains tab stops, not tabs.
 _SILENT = frozenset({"pPr", "Fallback"})
 _WORD = Markup(
     words=frozenset({"t"}),
@@ -32,18 +32,30 @@ _ODP = Markup(
 
 
 def word(data: bytes) -> Paged:
-    """Return the paragraphs of a DOCX file; raises Unreadable."""
+    """Return the paragraphs of a DOCX file.
+
+    Raises:
+        Unreadable: the file is damaged, encrypted, or too large.
+    """
     with open_archive(data, "Word file") as archive:
         (text,) = archive.pages("word/document.xml", _WORD)
     return clean(text), ()
 
 
 def slides(data: bytes) -> Paged:
-    """Return the slides of a PPTX file as pages, in the order they are shown; raises Unreadable."""
+    """Return the slides of a PPTX file as pages, in presentation order.
+
+    Raises:
+        Unreadable: the file is damaged, encrypted, or too large.
+    """
     with open_archive(data, "presentation") as archive:
         relations = archive.elements("ppt/_rels/presentation.xml.rels")
-        targets = {one["Id"]: one["Target"] for tag, one in relations if tag == "Relationship"}
-        shown = [one for tag, one in archive.elements("ppt/presentation.xml") if tag == "sldId"]
+        targets = {
+            element["Id"]: element["Target"] for tag, element in relations if tag == "Relationship"
+        }
+        shown = [
+            element for tag, element in archive.elements("ppt/presentation.xml") if tag == "sldId"
+        ]
         names = [
             targets[value] for item in shown for key, value in item.items() if key.endswith("}id")
         ]
@@ -52,13 +64,21 @@ def slides(data: bytes) -> Paged:
 
 
 def open_document(data: bytes) -> Paged:
-    """Return the paragraphs of an ODT file; raises Unreadable."""
+    """Return the paragraphs of an ODT file.
+
+    Raises:
+        Unreadable: the file is damaged, encrypted, or too large.
+    """
     (text,) = _content(data, _ODT)
     return clean(text), ()
 
 
 def open_slides(data: bytes) -> Paged:
-    """Return the slides of an ODP file as pages; raises Unreadable."""
+    """Return the slides of an ODP file as pages.
+
+    Raises:
+        Unreadable: the file is damaged, encrypted, or too large.
+    """
     return join_pages(clean(page).strip() for page in _content(data, _ODP))
 
 

@@ -1,4 +1,4 @@
-"""From a stored file to a searchable one: claim, read, cut, embed, store."""
+"""The indexing pipeline of a file: claim, extract, chunk, embed, store."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from chat.retrieval.reading import ReadingLimits, read_file
 from chat.upstream.errors import UpstreamError
 from tenants.db import DatabasePool, run_in_pool
 
-EMBEDDER_AWAY = "The server that makes texts searchable could not be used. Try again later."
-READING_FAILED = "An error on the server stopped the reading of this file. Try again later."
+EMBEDDER_AWAY = "The embedding server is unavailable. Try again later."
+READING_FAILED = "A server error stopped the processing of this file. Try again later."
 
 log = structlog.get_logger(__name__)
 
 
 async def index_file(tenant_id: UUID, store_file_id: int) -> None:
-    """Index one file of a vector store, if nobody does or did.
+    """Index one file of a vector store, unless it is claimed or already indexed.
 
-    Whatever goes wrong becomes the file's status, with a sentence, and raises nothing. What
-    may pass by itself leaves it waiting until the claim lapses, as many times as a file may
-    be tried. A cancelled reading gives its claim back.
+    Errors do not propagate: they become the file's status and error message. After a transient
+    error the file stays pending and is retried when the claim expires, up to
+    `conf.index_tries` attempts. Cancellation releases the claim.
     """
     task = await _claim(tenant_id, store_file_id)
     if task is None:
@@ -52,7 +52,7 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> None:
 
 
 async def _claim(tenant_id: UUID, store_file_id: int) -> Task | None:
-    """Claim a file; where this is cancelled, what was claimed by then is given back."""
+    """Claim a file; if the task is cancelled meanwhile, release the claim."""
     claiming = asyncio.ensure_future(
         run_in_pool(DatabasePool.FILES, index.claim_file, tenant_id, store_file_id)
     )
@@ -69,23 +69,23 @@ async def _index(task: Task) -> None:
 
 
 async def store_indexed(task: Task, indexed: IndexedFile) -> None:
-    """Store passages and vectors and complete the file, or fail it where there is no room.
+    """Store passages and vectors and complete the file, or fail it if storage is full.
 
     Raises:
-        ClaimLost: where the file is no longer this claim's; searches find nothing of it then.
+        ClaimLost: another process claimed the file, or its indexing was cancelled. Searches find
+            none of the passages written here then.
     """
     if not await run_in_pool(DatabasePool.FILES, index.begin_storing, task, indexed):
         return
     pieces = index.pieces_of(task, indexed)
-    # Making the rows takes seconds for a book: it is done beside the event loop, and outside
-    # of transactions.
+    # Building the rows of a book takes seconds, so it runs in a thread and outside transactions.
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
         await run_in_pool(DatabasePool.FILES, index.store_piece, task, piece)
     await run_in_pool(DatabasePool.FILES, index.complete_file, task, indexed)
 
 
 async def _keep_claim(task: Task) -> None:
-    """Renew the claim until cancelled; raises ClaimLost where there is none left."""
+    """Renew the claim until cancelled. Raises ClaimLost if the claim is lost."""
     while True:
         await asyncio.sleep(conf.index_lapse_seconds / 4)
         try:
@@ -105,7 +105,7 @@ def _error_of(task: asyncio.Task[None]) -> BaseException | None:
 
 
 async def _end_badly(task: Task, error: BaseException) -> None:
-    """Make an error that ended a reading the file's status."""
+    """Store the error that stopped the indexing as the file's status."""
     fields = {"tenant_id": str(task.tenant_id), "store_file": task.store_file_id}
     if isinstance(error, ClaimLost):
         log.info("indexing_given_up", **fields)
@@ -121,14 +121,14 @@ async def _end_badly(task: Task, error: BaseException) -> None:
         may_pass = isinstance(error, OSError | DatabaseError | InterfaceError)
         code, message = "server_error", READING_FAILED
     if may_pass and task.tries + 1 < conf.index_tries:
-        # The claim lapses, which counts this reading; then the file is read again.
+        # The claim expires, which counts this attempt, and the file is retried.
         return
     await run_in_pool(DatabasePool.FILES, index.fail_file, task, code=code, message=message)
 
 
 async def _build_index(task: Task) -> IndexedFile:
     extracted = await _extract(task)
-    # A long text takes seconds: the event loop has others to serve.
+    # Chunking a long text takes seconds and must not block the event loop.
     passages = await asyncio.to_thread(
         index.passages_of,
         extracted,
@@ -151,14 +151,14 @@ async def _extract(task: Task) -> ExtractedText:
     try:
         file = await run_in_pool(DatabasePool.FILES, _open_content, task.storage_key)
     except FileNotFoundError:
-        raise Unreadable("The file is no longer there.") from None
+        raise Unreadable("The file no longer exists.") from None
     with file:
         return await read_file(file, task.filename, limits=limits)
 
 
 def _open_content(key: str) -> Content[bytes]:
-    """Return a file of the storage, fetched where it is not of this machine."""
+    """Open a stored file, downloading it if the storage is remote."""
     file = default_storage.open(key)
-    # What reads it gets its descriptor.
+    # The reader process inherits the file descriptor, so it must exist.
     file.fileno()
     return file

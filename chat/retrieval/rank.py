@@ -1,19 +1,19 @@
-"""Join rankings that know nothing of each other's scores: reciprocal rank fusion."""
+"""Reciprocal rank fusion: merging of rankings whose scores are not comparable."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
-K = 60  # of the method's paper: Cormack, Clarke, Büttcher, SIGIR 2009
+K = 60  # from the paper: Cormack, Clarke, Büttcher, SIGIR 2009
 T = TypeVar("T", bound=Hashable)
 
 
 def fuse_rankings(rankings: Sequence[Sequence[T]]) -> list[tuple[T, float]]:
-    """Return everything ranked, best first, with scores from 0 to 1.
+    """Return all ranked items, best first, with scores from 0 to 1.
 
-    1 is the first place in every ranking that found anything. A thing's score
-    depends on the rankings it is given and on nothing else.
+    A score of 1 means first place in every non-empty ranking. Scores depend only on the given
+    rankings.
     """
     found = [ranking for ranking in rankings if ranking]
     scores: dict[T, float] = {}

@@ -1,7 +1,7 @@
-"""Read a stranger's file in a process of its own, with bounds on time and memory.
+"""Reading of untrusted files in a subprocess with time and memory limits.
 
-Run as a module it is that process: the file is its standard input, and one JSON
-object its output. It inherits no environment, so no secret either.
+Run as a module, this is the subprocess: it reads the file from standard input and writes one
+JSON object to standard output. It does not inherit the environment, so it has no secrets.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingLimits:
-    """Bounds on the reading of one file: seconds by the clock, and MiB of address space."""
+    """Limits on reading one file: wall-clock seconds, and MiB of address space."""
 
     seconds: float = 120
     memory_mib: int = 2048
 
 
 async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> ExtractedText:
-    """Return the text of an open file (with a descriptor), whatever its maker tried.
+    """Return the text of an open file, which must have a file descriptor.
 
     Raises:
-        Unreadable, Unsupported: as `extract`, and where the bounds were reached.
+        Unreadable: the file is damaged, encrypted, empty, too long, or exceeded the limits.
+        UnsupportedFile: the file type is not supported.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "chat.retrieval.reading", str(limits.memory_mib), name[-200:]),
@@ -50,34 +51,36 @@ async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Ext
     assert process.stdout is not None
     try:
         async with asyncio.timeout(limits.seconds):
-            # Text of the allowed length in JSON, escapes included; a child beyond that is cut.
-            said = await _all_of(process.stdout, most=MAX_CHARACTERS * 6 + MIB)
+            # The maximum text length as JSON with all characters escaped; the rest is cut off.
+            output = await _all_of(process.stdout, most=MAX_CHARACTERS * 6 + MIB)
             await process.wait()
     except TimeoutError:
-        raise Unreadable("Reading this file took too long: split it.") from None
+        raise Unreadable(
+            "Processing this file took too long. Split it into smaller files."
+        ) from None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    return _parse_result(said)
+    return _parse_result(output)
 
 
 async def _all_of(stream: asyncio.StreamReader, *, most: int) -> bytes:
-    said = bytearray()
+    output = bytearray()
     while piece := await stream.read(MIB):
-        said += piece
-        if len(said) > most:
+        output += piece
+        if len(output) > most:
             break
-    return bytes(said)
+    return bytes(output)
 
 
-def _parse_result(said: bytes) -> ExtractedText:
+def _parse_result(output: bytes) -> ExtractedText:
     try:
-        body = json.loads(said)
+        body = json.loads(output)
     except ValueError:
-        # It died: of its bounds, or of a defect in a reader.
-        raise Unreadable("This file needs more than may be spent on reading it.") from None
+        # The subprocess died: it exceeded a limit, or a parser crashed.
+        raise Unreadable("This file is too complex to process.") from None
     if "error" in body:
         kind = UnsupportedFile if body["error"] == UnsupportedFile.code else Unreadable
         raise kind(body["message"])
@@ -98,7 +101,7 @@ def _answer(memory_mib: int, name: str) -> dict[str, Any]:
     except Unreadable as error:
         return {"error": error.code, "message": error.message}
     except (MemoryError, RecursionError):
-        message = "This file needs more than may be spent on reading it."
+        message = "This file is too complex to process."
         return {"error": Unreadable.code, "message": message}
     return {"kind": found.kind, "text": found.text, "pages": found.pages}
 

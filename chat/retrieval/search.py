@@ -1,4 +1,4 @@
-"""Search vector stores by words and by meaning at the same time, and join both rankings."""
+"""Hybrid search of vector stores: keyword and vector search, merged by rank."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from chat.retrieval.embed import Embedder
 from chat.retrieval.rank import fuse_rankings
 from tenants.db import DatabasePool, call_privileged, run_in_pool
 
-# How far down each ranking is looked before they are joined.
+# Number of results taken from each ranking before merging.
 DEPTH = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked: its words, and its direction where there is an embedder."""
+    """A search query: its text, and its vector (`direction`) if there is an embedder."""
 
     text: str
     embedding: str = ""
@@ -30,22 +30,22 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundPassage:
-    """A passage. `score` is 0 to 1: of its places in the rankings, or its similarity."""
+    """A search result. `score` is from 0 to 1: the fused rank score, or the similarity."""
 
     chunk: Chunk
     score: float
 
     @property
     def filename(self) -> str:
-        """The name of its file."""
+        """The name of the passage's file."""
         return str(self.chunk.store_file.file.filename)
 
 
 async def ask(text: str, embedder: Embedder | None) -> Question:
-    """Return a question ready for searching.
+    """Return a query with its vector, ready for searching.
 
     Raises:
-        UpstreamError: when the embedder's server fails.
+        UpstreamError: the embedding server failed.
     """
     if embedder is None or not text.strip():
         return Question(text=text)
@@ -62,15 +62,14 @@ async def search(
     threshold: float = 0.0,
     files: list[int] | None = None,
 ) -> list[FoundPassage]:
-    """Return the best passages of these stores for the questions together, best first.
+    """Return the best passages of these stores for all queries together, best first.
 
-    `asking` makes a question of a text, meanwhile its words are looked up.
-    `files` narrows to these rows of StoreFile. The caller has resolved the
-    stores for its principal, and is in the tenant's scope and in no transaction.
-    What is found, and how it is scored, depends on these stores alone.
+    `asking` embeds a text while the keyword search runs. `files` restricts the search to these
+    StoreFile rows. The caller has authorised access to the stores; call within the tenant's
+    scope and outside of a transaction. Results and scores depend only on these stores.
 
     Raises:
-        UpstreamError: where `asking` does.
+        UpstreamError: `asking` raised it.
     """
     if not stores or files == []:
         return []
@@ -115,8 +114,8 @@ def _by_direction(
 
 @transaction.atomic
 def _passages(best: list[tuple[int, float]]) -> list[FoundPassage]:
-    # Without the whole texts of the files that the passages are from. The ranking may have seen
-    # passages of a file that began to be written after it was asked which those are.
+    # Defer the full text of the files. Filter by status again, because the ranking may include
+    # passages of a file whose indexing began after `_select_completed`.
     chunks = Chunk.objects.filter(store_file__status=IndexStatus.COMPLETED)
     chunks = chunks.select_related("store_file__file").defer("store_file__text", "words")
     rows = chunks.in_bulk([pk for pk, _score in best])
@@ -126,10 +125,10 @@ def _passages(best: list[tuple[int, float]]) -> list[FoundPassage]:
 def _select_completed(
     store_ids: Sequence[str], files: list[int] | None
 ) -> tuple[list[int] | None, int]:
-    """Return the files to search, and how many passages the completed files have.
+    """Return the files to search (None for all), and the passage count of the completed files.
 
-    Files are named only where they were before, or where passages of others are there: of
-    files that are being written, or whose writing ended badly.
+    Files are listed only if the caller restricted them, or if there are passages of incomplete
+    files, which are being written or have failed.
     """
     rows = StoreFile.objects.filter(store_id__in=store_ids)
     completed = Q(status=IndexStatus.COMPLETED)

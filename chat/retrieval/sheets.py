@@ -1,4 +1,4 @@
-"""The text of spreadsheets, sheet by sheet. Needs the `documents` extra."""
+"""Text extraction from spreadsheets. Needs the `documents` extra."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from python_calamine import CalamineWorkbook
 
 _WHAT = "spreadsheet"
-# More digits are the noise of binary fractions.
+# Further digits are binary rounding noise.
 _DIGITS = ".15g"
 
 
 def sheets(data: bytes) -> Paged:
-    """Return the sheets of an XLSX or ODS file as pages: the name, then a line for each row.
+    """Return the sheets of an XLSX or ODS file as pages: the name, then one line per row.
 
-    Cells are joined by tabs; empty rows are left out. Raises Unreadable.
+    Cells are separated by tabs; empty rows are omitted.
+
+    Raises:
+        Unreadable: the file is damaged, encrypted, or too large.
     """
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
     with open_archive(data, _WHAT):
-        # What it unpacks to has been looked at.
+        # open_archive has checked the unpacked size.
         try:
             return join_pages(_pages(CalamineWorkbook.from_filelike(BytesIO(data))))
         except PasswordError:

@@ -1,4 +1,4 @@
-"""Bytes to text that every part of the house can store."""
+"""Decoding of bytes to storable Unicode text."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# NUL cannot be stored, the others say nothing: tab, line feed and form feed stay.
+# PostgreSQL cannot store NUL; the others have no meaning. Tab, line feed and form feed stay.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
-# Python composes a run of combining marks in quadratic time. No writing system needs as many as
-# 30; the Unicode Standard (UAX 15, Stream-Safe Text Format) parts longer runs by this character.
+# Python normalises a run of combining marks in quadratic time. No writing system needs as many
+# as 30; the Unicode Standard (UAX 15, Stream-Safe Text Format) splits longer runs with U+034F.
 MAX_MARKS = 30
 _GRAPHEME_JOINER = "\u034f"
 _SURROGATES = re.compile("[\ud800-\udfff]")
-# Beyond this share of control characters it is no text, whatever it decodes to.
+# Data with a larger share of control characters is treated as binary.
 _MAX_CONTROLS = 0.01
 _GUESSED_FROM = 65_536
 
 
 def decode(data: bytes, *, cut: bool = False) -> str:
-    """Return the text of `data`: by its mark, else as UTF-8, else in the likeliest encoding.
+    """Decode by byte order mark, else as UTF-8, else with the most likely encoding.
 
-    `cut` tells that the last character may be incomplete.
+    Set `cut` if the last character may be incomplete.
 
     Raises:
-        Unsupported: when it is no text in any encoding.
+        UnsupportedFile: the data is not text in any known encoding.
     """
     text = _decode(data, cut=cut)
     if len(_CONTROLS.findall(text[:_GUESSED_FROM])) > _MAX_CONTROLS * len(text[:_GUESSED_FROM]):
         raise UnsupportedFile(
-            "This kind of file cannot be read. PDF, Office files, HTML and texts can."
+            "This file type is not supported. Supported types: PDF, Office, HTML and text files."
         )
     return clean(text)
 
@@ -51,17 +51,17 @@ def _decode(data: bytes, *, cut: bool) -> str:
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(data, final=not cut)
     except UnicodeDecodeError:
-        # 5 MB that most processes never need.
+        # Imported here because it takes 5 MB that most processes never need.
         from charset_normalizer import from_bytes
 
         best = from_bytes(data[:_GUESSED_FROM]).best()
     if best is None:
-        raise UnsupportedFile("The encoding of this text is unknown: save it as UTF-8.")
+        raise UnsupportedFile("The text encoding is unknown. Save the file as UTF-8.")
     return data.decode(best.encoding, "replace")
 
 
 def clean(text: str) -> str:
-    """Return `text` with one kind of line end, composed, and without what cannot be stored."""
+    """Return `text` in NFC, with LF line ends and without characters that cannot be stored."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _CONTROLS.sub("", text)
     if text.isascii():
@@ -73,7 +73,7 @@ def clean(text: str) -> str:
 
 @cache
 def _many_marks() -> re.Pattern[str]:
-    """Return the pattern of the longest run of combining marks that stays in one piece."""
+    """Return the pattern that matches a run of `MAX_MARKS` combining marks."""
     marks = "".join(
         chr(point) for point in range(0x300, 0x1F000) if unicodedata.combining(chr(point))
     )

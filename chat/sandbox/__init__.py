@@ -1,1 +1,1 @@
-"""Where a model's code runs: one port, a backend for each kind of wall. Knows no Django."""
+"""Sandboxes for model-written code: one interface, several backends. Independent of Django."""

@@ -1,7 +1,7 @@
-"""The port: a sandbox opens sessions; a session holds files and variables and runs code.
+"""The sandbox interface: a sandbox opens sessions that keep files and variables and run code.
 
-A session belongs to one thread of one tenant and is a process of its own. Everything that comes
-out of it was made by the model's code and is as untrusted as the code: texts, names, contents.
+A session belongs to one thread of one tenant and is a separate process. All of its output (text,
+file names, file contents) comes from the model's code and is as untrusted as the code.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from typing import Protocol
 
 MIB = 1024 * 1024
 MAX_NAME_LENGTH = 200  # bytes of UTF-8
-FOLDER = "/mnt/data"  # where models look for files by habit
+FOLDER = "/mnt/data"  # where models expect files
 
 
 class SandboxUnavailable(Exception):
-    """A session cannot be opened on this machine; the text says why."""
+    """A session cannot be opened on this machine. The message gives the reason."""
 
 
 class SessionEnded(Exception):
-    """The session's process is gone; open another and put the thread's files again."""
+    """The session's process has ended. Open a new session and put the thread's files again."""
 
 
 class BadFile(ValueError):
-    """A file that a session does not take: its name, or its size."""
+    """A file that a session rejects because of its name or size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxLimits:
-    """Bounds of one session. Sizes in bytes, times in seconds of real time unless named else."""
+    """Limits of one session. Sizes in bytes; times in wall-clock seconds unless noted."""
 
     start_seconds: float = 20
     run_seconds: float = 30
-    # For the session to stop the code itself and draw its figures; then it is killed.
+    # Time for the session to stop the code itself and render its figures before it is killed.
     grace_seconds: float = 5
-    # Of processor time in the whole session: nothing goes on unseen between two runs.
+    # CPU seconds of the whole session, so that no code keeps running between two runs.
     cpu_seconds: int = 600
-    # Of a process beyond what the interpreter and its libraries take for themselves.
+    # Memory of a process in addition to that of the interpreter and its libraries.
     memory: int = 256 * MIB
     logs: int = 64 * 1024
     code: int = 256 * 1024
@@ -53,7 +53,7 @@ class SandboxLimits:
 
 
 class RunEnd(StrEnum):
-    """How a run ended. Whether the session lives on is `Session.alive`."""
+    """How a run ended. `Session.alive` says whether the session can still be used."""
 
     FINISHED = "finished"
     RAISED = "raised"
@@ -64,7 +64,7 @@ class RunEnd(StrEnum):
 
 
 class LimitHit(StrEnum):
-    """A bound that a run met; the run may have finished all the same, with something cut."""
+    """A limit that a run reached. The run may still have finished, with truncated output."""
 
     TIME = "time"
     MEMORY = "memory"
@@ -75,20 +75,20 @@ class LimitHit(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxFile:
-    """A file that a run wrote or changed; the type is guessed from its name."""
+    """A file that a run wrote or changed."""
 
     name: str
     data: bytes
 
     @property
     def type(self) -> str:
-        """The media type that the name suggests."""
+        """The media type, guessed from the name."""
         return mimetypes.guess_type(self.name)[0] or "application/octet-stream"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedFile:
-    """A file that stays in the session, and why: its name is made safe to show."""
+    """A file that was not returned, and the reason. The name is safe to display."""
 
     name: str
     why: str
@@ -96,7 +96,7 @@ class SkippedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A picture that a run drew: `image/png` from the code, or `image/svg+xml` drawn by Atrium."""
+    """An image of a run: `image/png` from the code, or `image/svg+xml` rendered by Atrium."""
 
     data: bytes
     type: str
@@ -104,10 +104,10 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeResult:
-    """What one run did. Texts hold neither NUL nor lone surrogates, and are within the limits.
+    """The result of one run. Texts are within the limits and have no NUL or lone surrogates.
 
-    `logs` is what it printed, `value` its last expression's, `error` a traceback
-    or a sentence for the model. `seconds` is real time.
+    `logs` is the printed output, `value` the value of the last expression, `error` a traceback
+    or a message for the model. `seconds` is wall-clock time.
     """
 
     ended: RunEnd
@@ -123,11 +123,11 @@ class CodeResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedSession:
-    """A session's files and variables, for `Sandbox.open` in any process.
+    """A snapshot of a session's files and variables, for `Sandbox.open` in any process.
 
-    Opaque, of the backend that made it, and made where the model's code runs:
-    it is given back to a session of the same thread and never read outside one.
-    `lost` names the variables that could not be kept.
+    The data is opaque and specific to the backend. It is produced beside the model's code, so it
+    is only passed to sessions of the same thread and never parsed outside of a session. `lost`
+    names the variables that could not be saved.
     """
 
     data: bytes
@@ -135,79 +135,88 @@ class SavedSession:
 
 
 class Session(Protocol):
-    """One thread's interpreter. Calls wait for each other, except `kill`."""
+    """The interpreter of one thread. Calls are serialised, except `kill`."""
 
     @property
     def alive(self) -> bool:
-        """Whether it can be used: its process runs and nobody ended it."""
+        """Whether the session can be used: its process runs and was not killed."""
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """The variables that opening from a saved session could not bring back."""
+        """The variables that could not be restored from the saved session."""
 
     async def put_file(self, name: str, data: bytes) -> None:
-        """Lay a file into the session's folder, over one of that name.
+        """Write a file to the session's folder, replacing a file of the same name.
 
-        Raises BadFile for a name or size outside the rules, and when the session
-        holds too much; SessionEnded when there is no process any more.
+        Raises:
+            BadFile: the name or size is not allowed, or the session has too many files.
+            SessionEnded: the process has ended.
         """
 
     async def run(self, code: str) -> CodeResult:
-        """Run the code with the variables of the runs before it. Raises nothing for what it does.
+        """Run the code with the variables of earlier runs. Its errors are part of the result.
 
-        A task that is cancelled while it waits here has killed the session.
+        Cancelling the calling task kills the session.
         """
 
     async def save(self) -> SavedSession | None:
-        """Return files and variables, None when they are larger than the limit.
+        """Return a snapshot of files and variables, or None if it exceeds the size limit.
 
-        Raises SessionEnded.
+        Raises:
+            SessionEnded: the process has ended.
         """
 
     def kill(self) -> None:
-        """End the process at once, from any task; a run under way ends as cancelled."""
+        """Kill the process at once, from any task; an active run ends as cancelled."""
 
     async def close(self) -> None:
-        """End the session and wait until its process is gone. May be called twice."""
+        """End the session and wait for its process to exit. Idempotent."""
 
 
 class Sandbox(Protocol):
-    """One kind of wall. `description` tells the model what its code may use and what it lacks."""
+    """A sandbox backend. `description` tells the model what its code can and cannot use."""
 
     name: str
     description: str
 
     async def check(self) -> None:
-        """Raise SandboxUnavailable when this machine cannot open sessions."""
+        """Raise SandboxUnavailable if this machine cannot open sessions."""
 
     async def open(self, limits: SandboxLimits, *, saved: bytes | None = None) -> Session:
-        """Open a session, with the files and variables of a saved one.
+        """Open a session and restore the files and variables of `saved`.
 
-        Raises SandboxUnavailable. What of `saved` cannot be read is left out; see
-        `Session.lost`.
+        Parts of `saved` that cannot be restored are skipped; see `Session.lost`.
+
+        Raises:
+            SandboxUnavailable: this machine cannot open sessions, or the process did not start.
         """
 
 
 def check_name(name: str) -> None:
-    """Raise BadFile unless it names a file: no path, nothing invisible, at most 200 bytes."""
+    """Raise BadFile unless `name` is a plain file name of at most 200 bytes.
+
+    Paths, leading dots, invisible characters and text that is not in NFC are rejected.
+    """
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise BadFile("A file's name is not valid text.") from None
+        raise BadFile("The file name is not valid text.") from None
     if not 1 <= size <= MAX_NAME_LENGTH:
-        raise BadFile(f"A file's name has 1 to {MAX_NAME_LENGTH} bytes.")
+        raise BadFile(f"A file name must have 1 to {MAX_NAME_LENGTH} bytes.")
     if name.startswith(".") or any(sign in name for sign in "/\\") or not name.isprintable():
-        raise BadFile("A file's name has no folder, no leading dot and no invisible characters.")
+        raise BadFile(
+            "A file name must not contain a folder, a leading dot or invisible characters."
+        )
     if unicodedata.normalize("NFC", name) != name:
-        raise BadFile("A file's name is written with composed characters (NFC).")
+        raise BadFile("A file name must use composed characters (NFC).")
 
 
 def check_size(size: int, limits: SandboxLimits) -> None:
-    """Raise BadFile for more bytes than a session takes in a file."""
+    """Raise BadFile if `size` exceeds the maximum size of a file."""
     if size > limits.file:
-        raise BadFile(f"A file in a session has at most {limits.file} bytes.")
+        raise BadFile(f"A file in a session can have at most {limits.file} bytes.")
 
 
 def clean(text: str, *, most: int) -> str:
-    """Return text that every store takes: no NUL, no lone surrogates, at most `most` characters."""
+    """Return storable text: no NUL, no lone surrogates, at most `most` characters."""
     return text[:most].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -1,8 +1,7 @@
-"""The sandbox with pandas and matplotlib: a real Python in namespaces of its own (bwrap).
+"""The bubblewrap sandbox: CPython with pandas and matplotlib in Linux namespaces (bwrap).
 
-Nothing of the machine is in there but the interpreter, its libraries and the environment that
-`make sandbox` builds, all read-only. There is no network, no `/proc`, no other process, and no
-way to start one.
+Only the interpreter, its libraries and the environment built by `make sandbox` are mounted, all
+read-only. There is no network, no `/proc`, no other process, and no way to start one.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ PROGRAM = (
     "import json, sys; sys.path.append('/atrium'); "
     "from chat.sandbox.inside.cpython import main; main('/packages', json.loads({limits!r}))"
 )
-# Where a Linux keeps its libraries and the program that loads them; links are made again.
+# Folders of the system libraries and the dynamic loader; symbolic links are recreated.
 LIBRARIES = [Path(place) for place in ("/usr/lib", "/usr/lib64", "/lib", "/lib64")]
 STAMP = "built-for"
 
 
 class BubblewrapSandbox:
-    """Opens sessions of Python behind bwrap.
+    """Sandbox that runs CPython under bwrap.
 
-    `environment` is the folder that `make sandbox` built. Files of a saved
-    session come back exactly, variables as far as they can be pickled.
+    `environment` is the folder built by `make sandbox`. Saved sessions restore all files, and
+    variables that can be pickled.
     """
 
     name = "bubblewrap"
@@ -46,7 +45,7 @@ class BubblewrapSandbox:
         self.environment = environment.resolve()
 
     async def check(self) -> None:
-        """Raise SandboxUnavailable when bwrap or the environment is missing or does not fit."""
+        """Raise SandboxUnavailable if bwrap or the environment is missing or incompatible."""
         if shutil.which("bwrap") is None:
             raise SandboxUnavailable("The program bwrap is missing (Debian: bubblewrap).")
         stamp = self.environment / STAMP
@@ -55,9 +54,11 @@ class BubblewrapSandbox:
             raise SandboxUnavailable("The sandbox's packages are missing: run make sandbox.")
 
     async def open(self, limits: SandboxLimits, *, saved: bytes | None = None) -> ProcessSession:
-        """Open a session, with the files and variables of a saved one.
+        """Open a session and restore the files and variables of `saved`.
 
-        Raises SandboxUnavailable, also where the kernel grants no user namespaces.
+        Raises:
+            SandboxUnavailable: bwrap or the environment is missing, the process did not start,
+                or the kernel does not allow user namespaces.
         """
         await self.check()
         program = PROGRAM.format(limits=json.dumps(asdict(limits)))
@@ -70,7 +71,7 @@ class BubblewrapSandbox:
             *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc"),
             *("--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--new-session"),
             *("--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--clearenv"),
-            # For the one mount with a limit of files, which bwrap does not know; given up after.
+            # For one tmpfs mount with an inode limit, which bwrap cannot create; dropped after it.
             *("--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"),
         ]
         for name, value in _variables().items():
@@ -96,7 +97,7 @@ def _interpreter() -> Path:
 
 
 def _python() -> list[Path]:
-    """Return what of the interpreter is not among the libraries."""
+    """Return the paths of the interpreter that are not below /usr/lib."""
     wanted = [_interpreter(), Path(sys.base_prefix, "lib")]
     return [path for path in wanted if not path.is_relative_to("/usr/lib")]
 

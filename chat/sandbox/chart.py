@@ -1,6 +1,6 @@
-"""What the host function `chart` takes: checked where the code runs, and again outside.
+"""Arguments of the host function `chart`, validated inside the sandbox and again outside.
 
-Nothing but names and finite numbers crosses; the picture is drawn outside (drawing.py).
+Only texts and finite numbers leave the sandbox; the image is rendered outside (drawing.py).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart that can be drawn. Making one raises ValueError when it cannot."""
+    """A valid chart. The constructor raises ValueError if the chart cannot be drawn."""
 
     kind: str
     title: str
@@ -41,22 +41,24 @@ class Chart:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"A chart's kind is one of {', '.join(KINDS)}.")
+            raise ValueError(f"A chart's kind must be one of {', '.join(KINDS)}.")
         if not 1 <= len(self.labels) <= MAX_POINTS or not 1 <= len(self.series) <= MAX_SERIES:
             raise ValueError(USAGE)
         texts = [self.title, *self.labels, *(line.name for line in self.series)]
         if any(not isinstance(text, str) or len(text) > MAX_LABEL_LENGTH for text in texts):
-            raise ValueError(f"A chart's texts have at most {MAX_LABEL_LENGTH} characters.")
+            raise ValueError(f"A chart's texts can have at most {MAX_LABEL_LENGTH} characters.")
         for line in self.series:
             if len(line.values) != len(self.labels):
-                raise ValueError("A chart has a number for every label.")
+                raise ValueError("A chart must have a number for every label.")
             if all(value is None for value in line.values):
                 raise ValueError(f"There are no numbers in {line.name!r}.")
         if self.kind == "pie" and not _is_whole(self.series):
-            raise ValueError("A pie has one column of numbers, none below zero, some above.")
+            raise ValueError(
+                "A pie chart needs one column of numbers: none negative, at least one positive."
+            )
 
     def wire(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the chart as a JSON object."""
         return {
             "kind": self.kind,
             "title": self.title,
@@ -66,7 +68,7 @@ class Chart:
 
 
 def read_chart(head: Mapping[str, Any]) -> Chart:
-    """Return the chart of `Chart.wire`. Raises ValueError, TypeError or KeyError for others."""
+    """Parse the output of `Chart.wire`. Raises ValueError, TypeError or KeyError if invalid."""
     series = tuple(
         Series(name, tuple(number(value) for value in values)) for name, values in head["series"]
     )
@@ -77,7 +79,12 @@ def read_chart(head: Mapping[str, Any]) -> Chart:
 def parse_chart(
     kind: str, rows: Any, x: str | None = None, y: Any = None, title: str = ""
 ) -> Chart:
-    """Return the chart that code asks for (USAGE). Raises ValueError, TypeError."""
+    """Build a chart from the arguments of a `chart` call (see USAGE).
+
+    Raises:
+        ValueError: the rows, columns or texts are invalid.
+        TypeError: a value is not a number.
+    """
     table = _table(rows)
     if not table or not table[0]:
         raise ValueError(USAGE)
@@ -98,16 +105,21 @@ def parse_chart(
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number, None for a gap. Raises TypeError, ValueError."""
+    """Convert a value to a finite number, or None for a gap.
+
+    Raises:
+        TypeError: the value is not a number.
+        ValueError: the absolute value exceeds `LARGEST`.
+    """
     if value is None:
         return None
     if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"A chart's numbers are int or float, not {type(value).__name__}.")
+        raise TypeError(f"A chart's numbers must be int or float, not {type(value).__name__}.")
     found = float(value)
     if math.isnan(found):
         return None
     if not abs(found) <= LARGEST:
-        raise ValueError("A chart's numbers lie within 1e15.")
+        raise ValueError("A chart's numbers must be between -1e15 and 1e15.")
     return found
 
 

@@ -1,6 +1,6 @@
-"""Draws charts as SVG: exact at every size, and needs no package that renders fonts.
+"""Rendering of charts as SVG, which scales losslessly and needs no font rendering package.
 
-The markup is Atrium's own. Labels are escaped; there is no script, style sheet or address in it.
+The markup is generated here. Labels are escaped; it has no scripts, style sheets or URLs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from chat.sandbox.chart import LARGEST, Chart
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 88, 24, 56, 88
-# Of the room below, what only turned labels need.
+# The part of BOTTOM that only rotated labels need.
 FOR_TURNED = 48
-# Distinct also with deficient colour vision (Okabe and Ito).
+# The Okabe-Ito palette, distinguishable with colour vision deficiency.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7f00", "#444444")
 INK, GRID = "#222222", "#dddddd"
 MAX_LABELS = 24
@@ -101,18 +101,18 @@ def _labels(chart: Chart) -> Iterator[str]:
 
 
 def _every(chart: Chart) -> int:
-    """Return 1 where each label is written, 2 for every other one, and so on."""
+    """Return the label interval: 1 to write every label, 2 for every second label, and so on."""
     return math.ceil(len(chart.labels) / MAX_LABELS)
 
 
 def _is_turned(chart: Chart) -> bool:
-    """True where labels are too long to stand side by side."""
+    """Return True if the labels are too long to fit side by side."""
     longest = max(len(label) for label in chart.labels)
     return _numbers(chart) is None and longest * 7 > _slot(chart) * _every(chart)
 
 
 def _numbers(chart: Chart) -> list[float] | None:
-    """Return the labels as numbers where a scatter chart has them."""
+    """Return the labels of a scatter chart as numbers, or None if they are not all numbers."""
     if chart.kind != "scatter":
         return None
     try:
@@ -128,7 +128,7 @@ def _spread(numbers: list[float], ticks: list[float]) -> list[float]:
 
 
 def _places(chart: Chart) -> list[float]:
-    """Return where each label stands across."""
+    """Return the x coordinate of each label."""
     if (numbers := _numbers(chart)) is not None:
         return _spread(numbers, _ticks(min(numbers), max(numbers), from_zero=False))
     return [LEFT + (index + 0.5) * _slot(chart) for index in range(len(chart.labels))]
@@ -202,5 +202,8 @@ def _text(
 
 
 def _printable(text: str) -> str:
-    """Leave out what XML cannot write even escaped: most control characters, lone surrogates."""
+    """Remove characters that XML cannot represent even escaped.
+
+    These are most control characters and lone surrogates.
+    """
     return "".join(sign for sign in text if sign.isprintable())

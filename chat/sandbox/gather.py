@@ -1,4 +1,4 @@
-"""What a session's process says about a run, checked and put together."""
+"""Validation and assembly of the frames that a session's process sends about a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class FrameCollector:
-    """Frames of one run. `take` raises FrameError for what an honest process never sends."""
+    """Collector of the frames of one run.
+
+    `take` raises FrameError for frames that a well-behaved process never sends.
+    """
 
     def __init__(self, limits: SandboxLimits) -> None:
         self.done = False
@@ -38,7 +41,11 @@ class FrameCollector:
         self._met: set[LimitHit] = set()
 
     def take(self, head: frames.Head, body: bytes) -> None:
-        """Take one frame. Raises FrameError."""
+        """Add one frame.
+
+        Raises:
+            FrameError: the frame is invalid, or the run exceeds the limits.
+        """
         match head.get("is"):
             case "log":
                 self._logs += body
@@ -53,15 +60,15 @@ class FrameCollector:
             case "done":
                 self._take_end(head)
             case _:
-                raise frames.FrameError("A frame of no kind.")
+                raise frames.FrameError("A frame of an unknown kind.")
         self._check_bounds()
 
     def end(self, ended: RunEnd, error: str) -> None:
-        """Tell that the process is gone."""
+        """Record how the run ended after its process has gone."""
         self._ended, self._error = ended, error
 
     def outcome(self, seconds: float) -> CodeResult:
-        """Return what came of the run."""
+        """Return the result of the run."""
         met = self._met | {
             LimitHit(end) for end in (RunEnd.TIME, RunEnd.MEMORY) if end is self._ended
         }
@@ -105,9 +112,9 @@ class FrameCollector:
             self._ended = RunEnd(str(_text(head.get("ended"), most=20)))
             self._met |= {LimitHit(item) for item in (met if isinstance(met, list) else [])}
         except ValueError as problem:
-            raise frames.FrameError("An end of no kind.") from problem
+            raise frames.FrameError("An unknown end or limit.") from problem
         if self._ended is RunEnd.CANCELLED:
-            raise frames.FrameError("An end that a process cannot tell of itself.")
+            raise frames.FrameError("An end that a process cannot report itself.")
         self._value = _text(head.get("value"), most=self._bounds.value)
         self._error = _text(head.get("error"), most=MAX_ERROR_LENGTH)
         self.done = True
@@ -121,9 +128,9 @@ class FrameCollector:
             or len(self._skipped) > 2 * self._bounds.files
             or len(self._images) > self._bounds.images
         ):
-            raise frames.FrameError("More than the limits allow.")
+            raise frames.FrameError("The run exceeds the limits.")
 
 
 def _text(value: object, *, most: int) -> str | None:
-    """Return a text made clean, None for anything else."""
+    """Return a string cleaned for storage, or None for a value of another type."""
     return clean(value, most=most) if isinstance(value, str) else None

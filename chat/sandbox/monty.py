@@ -1,8 +1,8 @@
-"""The sandbox that is there everywhere: Monty, an interpreter written for code by models.
+"""The portable sandbox: Monty, an interpreter written for code by models.
 
-Its wall is the interpreter: it has no call that reaches the system. Around it stand a process of
-its own without environment, limits of memory and processor time, and on Linux a filter of system
-calls.
+The interpreter itself is the isolation: it has no functions that reach the system. As defence in
+depth it runs in a separate process without environment variables, with memory and CPU limits,
+and on Linux with a seccomp filter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROGRAM = (
 
 
 class MontySandbox:
-    """Opens sessions of Monty. Files and variables of a saved session come back exactly."""
+    """Sandbox that runs Monty. Saved sessions restore all files and variables."""
 
     name = "monty"
     description = (
@@ -40,14 +40,15 @@ class MontySandbox:
     )
 
     async def check(self) -> None:
-        """Raise SandboxUnavailable when the interpreter is not installed."""
+        """Raise SandboxUnavailable if the interpreter is not installed."""
         if find_spec("pydantic_monty") is None:
             raise SandboxUnavailable("The package pydantic-monty is missing.")
 
     async def open(self, limits: SandboxLimits, *, saved: bytes | None = None) -> ProcessSession:
-        """Open a session, with the files and variables of a saved one.
+        """Open a session and restore the files and variables of `saved`.
 
-        Raises SandboxUnavailable.
+        Raises:
+            SandboxUnavailable: the interpreter is not installed, or the process did not start.
         """
         await self.check()
         program = PROGRAM.format(root=str(ROOT), limits=json.dumps(asdict(limits)))

@@ -1,4 +1,4 @@
-"""The outer end of a session: a process that is started, asked, believed nothing, and killed."""
+"""The server side of a session: starting, requesting, validating and killing its process."""
 
 from __future__ import annotations
 
@@ -26,18 +26,22 @@ from chat.sandbox.gather import FrameCollector
 from chat.sandbox.inside import frames
 
 FILE_SECONDS = 20
-# Bytes that the event loop moves at a time.
+# Number of bytes moved in one step of the event loop.
 PIECE = 256 * 1024
 REAP_SECONDS = 5
-# What a frame counts besides its bytes: reading many small ones keeps the server busy too.
+# Cost of a frame in addition to its bytes, because reading many small frames takes time too.
 FRAME_COST = 1024
-LOST = "The session had ended. Files have to be put again, variables are gone."
+LOST = "The session has ended. Upload the files again; the variables are lost."
 
 
 async def start(
     command: Sequence[str], limits: SandboxLimits, *, saved: bytes | None = None
 ) -> ProcessSession:
-    """Start a session's process and wait until it is ready. Raises SandboxUnavailable."""
+    """Start a session's process and wait until it is ready.
+
+    Raises:
+        SandboxUnavailable: the process did not start, or was not ready in time.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -49,7 +53,7 @@ async def start(
             start_new_session=True,
         )
     except OSError as error:
-        raise SandboxUnavailable(f"{command[0]} does not start: {error.strerror}.") from error
+        raise SandboxUnavailable(f"{command[0]} did not start: {error.strerror}.") from error
     session = ProcessSession(process, limits)
     ready = False
     try:
@@ -59,7 +63,7 @@ async def start(
     except (TimeoutError, SessionEnded, frames.FrameError) as error:
         session.kill()
         words = await session.last_words()
-        raise SandboxUnavailable(f"The sandbox does not start. {words}".strip()) from error
+        raise SandboxUnavailable(f"The sandbox did not start. {words}".strip()) from error
     finally:
         if not ready:
             await session.close()
@@ -67,10 +71,10 @@ async def start(
 
 
 class ProcessSession:
-    """A session as the port has it, over any process that speaks the protocol.
+    """Implementation of `Session` over any process that speaks the frame protocol.
 
-    The process is never believed: sizes, counts, names and texts are checked
-    again here, and a frame out of order ends the session.
+    The process is untrusted: sizes, counts, names and texts are validated here again, and a
+    frame out of order ends the session.
     """
 
     def __init__(self, process: Process, limits: SandboxLimits) -> None:
@@ -79,39 +83,47 @@ class ProcessSession:
         self._lock = asyncio.Lock()
         self._killed = False
         self._lost: tuple[str, ...] = ()
-        self._number = 0  # of the request under way
-        self._said = 0  # of its answer so far: bytes, and what the frames cost
+        self._number = 0  # of the current request
+        self._response_size = 0  # size of its response so far: bytes plus FRAME_COST per frame
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs and nobody ended it."""
+        """Whether the process runs and was not killed."""
         return not self._killed and self._process.returncode is None
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """The variables that opening could not bring back."""
+        """The variables that could not be restored from the saved session."""
         return self._lost
 
     @property
     def pid(self) -> int:
-        """The process that the server started."""
+        """The id of the session's process."""
         return self._process.pid
 
     async def begin(self, saved: bytes | None) -> None:
-        """Wait for the process's walls, and give it what was saved.
+        """Wait until the process has isolated itself, then restore the saved session.
 
-        Raises SandboxUnavailable, SessionEnded, FrameError.
+        Raises:
+            SandboxUnavailable: the process could not isolate itself.
+            SessionEnded: the process has ended.
+            FrameError: the process sent an invalid frame.
         """
         head, _ = await self._read()
         if head.get("is") != "ready":
-            raise SandboxUnavailable(f"The sandbox has no walls: {_text(head, 'why')}")
+            raise SandboxUnavailable(f"The sandbox could not isolate itself: {_text(head, 'why')}")
         if saved is not None:
             await self._write({"do": "load"}, saved)
             head, _ = await self._answer("loaded")
             self._lost = _names(head.get("lost"))
 
     async def put_file(self, name: str, data: bytes) -> None:
-        """Lay a file into the session's folder. Raises BadFile, SessionEnded."""
+        """Write a file to the session's folder.
+
+        Raises:
+            BadFile: the name or size is not allowed, or the session has too many files.
+            SessionEnded: the process has ended, failed, or took too long.
+        """
         check_name(name)
         check_size(len(data), self._limits)
         async with self._lock, self._ending_on_failure(FILE_SECONDS):
@@ -121,56 +133,61 @@ class ProcessSession:
             raise BadFile(_text(head, "why"))
 
     async def run(self, code: str) -> CodeResult:
-        """Run the code; whatever it does is the outcome, also the end of the process."""
+        """Run the code. Errors and the end of the process are part of the result."""
         data = code.encode(errors="replace")
         if len(data) > self._limits.code:
             return CodeResult(ended=RunEnd.RAISED, seconds=0, error="The code is too long.")
         async with self._lock:
-            gathered = FrameCollector(self._limits)
+            collector = FrameCollector(self._limits)
             started = time.monotonic()
             seconds = self._limits.run_seconds + self._limits.grace_seconds
             try:
                 async with self._ending_on_failure(seconds):
                     await self._write({"do": "run"}, data)
-                    while not gathered.done:
-                        gathered.take(*await self._read())
-                        if self._said > self._most_said():
-                            raise frames.FrameError("More than a run has to say.")
+                    while not collector.done:
+                        collector.take(*await self._read())
+                        if self._response_size > self._most_said():
+                            raise frames.FrameError("A run exceeds the maximum response size.")
             except SessionEnded as error:
-                gathered.end(*self._reason(error))
-            return gathered.outcome(time.monotonic() - started)
+                collector.end(*self._reason(error))
+            return collector.outcome(time.monotonic() - started)
 
     async def save(self) -> SavedSession | None:
-        """Return files and variables, None when they are too large. Raises SessionEnded."""
+        """Return a snapshot of files and variables, or None if it is too large.
+
+        Raises:
+            SessionEnded: the process has ended, failed, or took too long.
+        """
         async with self._lock, self._ending_on_failure(FILE_SECONDS):
             await self._write({"do": "save"})
             head, body = await self._answer("saved", most=self._limits.saved)
         return None if "size" in head else SavedSession(data=body, lost=_names(head.get("lost")))
 
     def kill(self) -> None:
-        """End the process and all that it started, at once."""
+        """Kill the process and its process group at once."""
         self._killed = True
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     async def close(self) -> None:
-        """End the session and wait until its process is gone."""
+        """End the session and wait for its process to exit."""
         self.kill()
         async with self._lock:
             await self._reap()
 
     async def last_words(self) -> str:
-        """Return what a process that ended wrote to standard error, for an operator."""
+        """Return the standard error output of an ended process, for operators."""
         if self._process.stderr is None:
             return ""
         return clean((await self._process.stderr.read(2000)).decode(errors="replace"), most=2000)
 
     @contextlib.asynccontextmanager
     async def _ending_on_failure(self, seconds: float) -> AsyncIterator[None]:
-        """Kill the process when the block fails, is cancelled or takes too long.
+        """Kill the process if the block fails, is cancelled or takes too long.
 
-        Raises SessionEnded for what the process did.
+        Raises:
+            SessionEnded: the process ended, sent an invalid frame, or took too long.
         """
         if not self.alive:
             raise SessionEnded(LOST)
@@ -189,7 +206,7 @@ class ProcessSession:
                 await asyncio.shield(asyncio.ensure_future(self._reap()))
 
     async def _reap(self) -> None:
-        """Wait for the end of the process, and of its pipes, which a loop wants closed."""
+        """Wait for the process to exit and close its pipes, as the event loop requires."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         with contextlib.suppress(TimeoutError):
@@ -207,10 +224,15 @@ class ProcessSession:
         return RunEnd.CRASHED, LOST
 
     async def _answer(self, kind: str, *, most: int = 0) -> tuple[frames.Head, bytes]:
-        """Read the one frame of an answer. Raises SessionEnded, FrameError."""
+        """Read the only frame of a response.
+
+        Raises:
+            SessionEnded: the process has ended.
+            FrameError: the frame is invalid or of another kind.
+        """
         head, body = await self._read(most=most)
         if head.get("is") != kind:
-            raise frames.FrameError("An answer to something else.")
+            raise frames.FrameError("A response of another kind.")
         return head, body
 
     async def _write(self, head: frames.Head, body: bytes = b"") -> None:
@@ -218,7 +240,7 @@ class ProcessSession:
         if pipe is None:
             raise SessionEnded(RunEnd.CRASHED)
         self._number += 1
-        self._said = 0
+        self._response_size = 0
         try:
             pipe.write(frames.pack_head({**head, "number": self._number}, size=len(body)))
             for start in range(0, len(body), PIECE):
@@ -229,7 +251,7 @@ class ProcessSession:
             raise SessionEnded(RunEnd.CRASHED) from error
 
     def _most_said(self) -> int:
-        """Return how much an honest process says in a run."""
+        """Return the maximum response size of a well-behaved process in one run."""
         bounds = self._limits
         frames_of_run = bounds.logs + 4 * bounds.files + 2
         drawn = bounds.images * (bounds.image + frames.MAX_HEAD_LENGTH)
@@ -243,13 +265,13 @@ class ProcessSession:
         try:
             lengths = await pipe.readexactly(frames.LENGTHS.size)
             head_length, body_length = frames.parse_lengths(lengths, most=most)
-            self._said += FRAME_COST + head_length + body_length
+            self._response_size += FRAME_COST + head_length + body_length
             head = frames.parse_head(await pipe.readexactly(head_length))
             body = await _read_pieces(pipe, body_length)
         except asyncio.IncompleteReadError as error:
             raise SessionEnded(RunEnd.CRASHED) from error
         if head.get("number") != self._number:
-            raise frames.FrameError("An answer to another request.")
+            raise frames.FrameError("A response to another request.")
         return head, body
 
 

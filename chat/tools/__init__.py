@@ -1,7 +1,7 @@
-"""The trust boundary between what a model writes and what a tenant owns.
+"""Tools: the trust boundary between model output and tenant data.
 
-Autodiscovery imports this package as the `tools` of the chat app: the built-in
-tools are named here.
+Autodiscovery imports this package as the `tools` module of the chat app, so it imports the
+built-in tools.
 """
 
 from __future__ import annotations

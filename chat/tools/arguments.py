@@ -1,4 +1,4 @@
-"""From the exact text a model sent to checked arguments. Nothing is coerced."""
+"""Parsing and validation of tool call arguments, without type coercion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chat.tools.reserved import find_reserved_keys
 _SECRET = re.compile(r"pass|secret|token|key|credential|auth|pin\b|cvv|iban", re.IGNORECASE)
 _MAX_COPY_LENGTH, _DEEPEST_COPY, _MAX_COPIED_ITEMS = 200, 6, 50
 
-# A JSON number 1.0 is no whole number here, and a boolean is no number.
+# Unlike in JSON Schema, 1.0 is not an integer here; a boolean is neither integer nor number.
 _TYPES = Draft202012Validator.TYPE_CHECKER.redefine(
     "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
 )
@@ -25,22 +25,23 @@ _Validator = jsonschema.validators.extend(Draft202012Validator, type_checker=_TY
 
 
 class ReservedArgument(ToolError):
-    """The model tried to say who is asking; `names` are the keys it used."""
+    """The arguments claim an identity or a credential. `names` are the keys used."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
         super().__init__(
             "reserved_argument",
-            "The call is refused: who is asking is never an argument. Leave it out.",
+            "The call is refused: the caller's identity must not be an argument. Leave it out.",
         )
 
 
 def parse_arguments(tool: Tool, raw: str) -> dict[str, Any]:
-    """Return the arguments of a call, valid by the tool's schema.
+    """Parse the arguments of a call and validate them against the tool's schema.
 
     Raises:
-        ReservedArgument: when one names the caller or a credential.
-        ToolError: "invalid_arguments", with a sentence the model can act on.
+        ReservedArgument: an argument names the caller or a credential.
+        ToolError: "invalid_arguments": they are not JSON or do not match the schema. The message
+            tells the model what to correct.
     """
     try:
         # Some servers send nothing for a tool without parameters.
@@ -59,7 +60,7 @@ def parse_arguments(tool: Tool, raw: str) -> dict[str, Any]:
 
 
 def redact(value: Any, depth: int = 0) -> Any:
-    """Return a copy for the audit trail: secrets hidden, long texts and lists cut."""
+    """Return a copy for the audit log: secrets hidden, long texts and lists truncated."""
     if isinstance(value, dict):
         if depth >= _DEEPEST_COPY:
             return "…"
@@ -85,13 +86,13 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         return f"{where}: {error.message.rsplit(' is a required', 1)[0].strip()} is missing."
     if rule == "additionalProperties":
         known = ", ".join(sorted(error.schema["properties"])) or "none"
-        return f"{where}: there is something unknown in it; known here: {known}."
+        return f"{where}: unknown property; known properties: {known}."
     if rule == "type":
         return f"{where}: this must be of type {wanted}."
     if rule == "enum":
         return f"{where}: this must be one of {', '.join(map(str, wanted))}."
     if rule in ("minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems"):
-        return f"{where}: this must keep to {rule} {wanted}."
+        return f"{where}: this violates {rule} {wanted}."
     if rule == "pattern":
-        return f"{where}: this must have the form {wanted}."
-    return f"{where}: this does not fit the schema."
+        return f"{where}: this must match the pattern {wanted}."
+    return f"{where}: this does not match the schema."

@@ -1,4 +1,4 @@
-"""What a tool is, and what it is given."""
+"""Base types of tools: definition, parameters, context, results and errors."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ M = TypeVar("M", bound=models.Model)
 
 
 class Effect(models.TextChoices):
-    """What a call does to the world; decides about approval and about repeating after a crash."""
+    """The side effects of a tool, which decide on approval and on repetition after a crash."""
 
     READ = "read", _("only reads")
-    WRITE_IDEMPOTENT = "write_idempotent", _("changes something; a repeat does no harm")
-    WRITE_ONCE = "write_once", _("changes something, once")
-    DESTRUCTIVE = "destructive", _("cannot be undone; asks first")
+    WRITE_IDEMPOTENT = "write_idempotent", _("makes changes; safe to repeat")
+    WRITE_ONCE = "write_once", _("makes changes; not safe to repeat")
+    DESTRUCTIVE = "destructive", _("cannot be undone; asks for approval")
 
 
 REPEATABLE = frozenset({Effect.READ, Effect.WRITE_IDEMPOTENT})
 
 
 class ToolError(ChatError):
-    """What a tool tells the model instead of a result: a stable code and a plain sentence."""
+    """An error returned to the model instead of a result: a stable code and a plain sentence."""
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
@@ -42,9 +42,9 @@ class ToolError(ChatError):
 
 @dataclass(frozen=True, kw_only=True)
 class ToolResult:
-    """What a tool may return in place of a bare value: `output` is for the model.
+    """A tool result with details. Tools may also return a bare value.
 
-    `details` is kept with the call, for the step that shows it; JSON.
+    `output` is sent to the model; `details` (JSON) is stored with the call and shown in its step.
     """
 
     output: Any
@@ -53,12 +53,11 @@ class ToolResult:
 
 @dataclass(frozen=True)
 class DeferredResult:
-    """What an async tool returns that has to store something together with its call's end.
+    """The result of an async tool that stores data in the transaction that ends its call.
 
-    `settle` runs in the transaction that ends the call, in the tenant's scope,
-    and returns the result; where the call is no longer this process's, all of it
-    is rolled back. It may run again when the connection was lost. `ended` is
-    called after it, however that went.
+    `settle` runs in that transaction, in the tenant's scope, and returns the result. If the call
+    no longer belongs to this process, everything is rolled back. `settle` may run again after a
+    lost connection. `ended` is always called afterwards, also after an error.
     """
 
     settle: Callable[[], ToolResult]
@@ -67,9 +66,9 @@ class DeferredResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ToolContext:
-    """First parameter of every tool. The principal is the run's; no argument changes it.
+    """The first parameter of every tool. The principal is the run's; arguments cannot change it.
 
-    `idempotency_key` is the same when a call is repeated after a crash.
+    `idempotency_key` stays the same if a call is repeated after a crash.
     """
 
     principal: Principal
@@ -85,14 +84,14 @@ class ToolContext:
 
     @property
     def role(self) -> str:
-        """The role of the person the call acts for."""
+        """The role of the member the call acts for."""
         return self.principal.role
 
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Open the tenant's scope and a transaction, for the `in_db` blocks of async tools.
 
-        Tools that are plain functions run inside both already.
+        Synchronous tools already run inside both.
         """
         with tenant_scope(self.principal.tenant_id), transaction.atomic():
             yield
@@ -100,10 +99,10 @@ class ToolContext:
 
 @dataclass(frozen=True)
 class ById:
-    """Marks a parameter whose argument is the `lookup` of a row of the annotated model.
+    """Marker of a parameter whose argument identifies a row of the annotated model by `lookup`.
 
-    The tool is given the row, found through `for_principal`; a foreign value
-    and a missing one get the same answer.
+    The tool receives the row, resolved with `for_principal`. Rows that the principal cannot see
+    and rows that do not exist cause the same error.
     """
 
     lookup: str = "pk"
@@ -114,14 +113,14 @@ ObjectId = Annotated[M, ById()]
 
 @dataclass(frozen=True)
 class InjectedArgument:
-    """Marks a parameter that is filled from the caller and never shown to the model."""
+    """Marker of a parameter that is filled from the context and hidden from the model."""
 
     fill: Callable[[ToolContext], Any]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a number, or of the length of a text or list; both ends included."""
+    """Inclusive bounds of a number, or of the length of a text or list."""
 
     least: int | None = None
     most: int | None = None
@@ -129,7 +128,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One parameter of a tool. `build` makes the Python value of a validated argument."""
+    """A parameter of a tool. `build` converts a validated argument to its Python value."""
 
     name: str
     build: Callable[[Any], Any]
@@ -141,13 +140,12 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A registered function. `schema` is what the model sees of its parameters.
+    """A registered function. `schema` describes its parameters to the model.
 
-    `timeout` is in seconds, None for the installation's default. Tools with
-    `always` may be called in every run without being switched on; one with
-    `builtin` is switched on by the wire tool of that type, as `file_search` is.
-    Calls that come together run side by side, those of one with `in_order` one
-    after another.
+    `timeout` is in seconds; None means the installation's default. Tools with `always` are
+    enabled in every run. A tool with `builtin` is enabled by the wire tool of that type, e.g.
+    `file_search`. The calls of one response run concurrently, except that calls of a tool with
+    `in_order` run one after another.
     """
 
     name: str
@@ -167,7 +165,7 @@ class Tool:
     is_async: bool = False
 
     def wire(self) -> dict[str, Any]:
-        """Return it as a function tool of the Assistants API."""
+        """Return the tool as a function tool of the Assistants API."""
         function = {
             "name": self.name,
             "description": self.description,

@@ -1,4 +1,4 @@
-"""What a tool's function is called with: ids become rows, bound parameters the caller's own."""
+"""Binding of arguments to a tool's function: ids become rows, injected parameters are filled."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NOT_FOUND = "There is nothing with this id."
 def bind(tool: Tool, arguments: dict[str, Any], context: ToolContext) -> dict[str, Any]:
     """Return the keyword arguments of the tool's function.
 
-    Must run inside the tenant's scope and a transaction. Every id is resolved
-    before the tool has any effect.
+    Call within the tenant's scope and a transaction. All ids are resolved before the tool has
+    any effect.
 
     Raises:
-        ToolError: "not_found" for an id that is not the principal's to name,
-            or "invalid_arguments" for a value its type cannot take.
+        ToolError: "not_found": an id does not exist or is not visible to the principal;
+            "invalid_arguments": a value cannot be converted to its type.
     """
     values: dict[str, Any] = {}
     for each in tool.parameters:
@@ -56,13 +56,13 @@ def _rows(each: Parameter, wanted: Sequence[Any], context: ToolContext) -> dict[
     visible = manager.all().for_principal(context.principal)
     try:
         rows = list(visible.filter(**{f"{lookup}__in": wanted}))
-    except (ValueError, ValidationError):  # not even the form of an id
+    except (ValueError, ValidationError):  # malformed id
         return {}
     return {str(getattr(row, lookup)): row for row in rows}
 
 
 def plain(value: Any) -> Any:
-    """Return a bound value for the trace: rows as their ids, the rest as JSON has it."""
+    """Convert a bound value to JSON for the trace; rows are represented by their ids."""
     if isinstance(value, models.Model):
         return {"object": value._meta.label, "id": str(value.pk)}
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""The files of code: those that are laid into a session's folder, and those that come out of it.
+"""Input and output files of code sessions.
 
-Names from outside are made plain; names from inside were checked by the sandbox. Neither is
-ever part of a path of this machine.
+Input names are sanitised here; output names were validated by the sandbox. Neither is ever part
+of a path on this machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chat.sandbox.base import MAX_NAME_LENGTH, CodeResult
 from chat.tools.resources import resources_of
 from tenants.authentication import Principal
 
-# Room in a name for what tells two files of one name apart.
+# Bytes reserved in a name for a suffix that makes it unique.
 APART = 8
 NAME = "code_interpreter"
 SUFFIXES = {"image/png": ".png", "image/svg+xml": ".svg"}
@@ -30,7 +30,7 @@ SUFFIXES = {"image/png": ".png", "image/svg+xml": ".svg"}
 
 @dataclass(frozen=True, kw_only=True)
 class InputFile:
-    """A file that the code may read, and its name in the folder."""
+    """A file that the code may read, and its name in the session's folder."""
 
     file: File
     name: str
@@ -38,17 +38,17 @@ class InputFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A file or picture that the code made: its row and bytes are stored, nobody sees it yet."""
+    """A file or image produced by the code. Its row and bytes are stored, but not yet visible."""
 
     row: File
     is_picture: bool
 
 
 def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> list[InputFile]:
-    """Return the files of the run's assistant and thread, each with a name of its own.
+    """Return the files of the run's assistant and thread with unique names.
 
-    `named` are those that have one already. Must run in the tenant's scope and a
-    transaction.
+    `named` maps the ids of files that already have a name to it. Call within the tenant's scope
+    and a transaction.
     """
     assistants, threads = map(code_file_ids, resources_of(run))
     if not assistants and not threads:
@@ -68,7 +68,7 @@ def inputs_of(principal: Principal, run: Run, *, named: Mapping[str, str]) -> li
 
 
 def free_name(filename: str, taken: Iterable[str]) -> str:
-    """Return a plain name like `filename` that is none of those taken."""
+    """Return a safe name based on `filename` that is not in `taken`."""
     plain = unicodedata.normalize("NFC", filename).replace("/", "_").replace("\\", "_")
     plain = "".join(sign if sign.isprintable() else "_" for sign in plain).strip().lstrip(".")
     path = PurePosixPath(plain or "file")
@@ -83,9 +83,10 @@ def _cut(text: str, size: int) -> str:
 
 
 def write_outputs(thread: Thread, outcome: CodeResult) -> tuple[list[Output], list[str]]:
-    """Store what a run made, pictures first; return it, and sentences about what could not be.
+    """Store the outputs of a run, images first; return them and messages about failures.
 
-    Opens transactions itself; `chat.storage.keep` or `discard` ends each row.
+    Opens its own transactions. Each returned row must be passed to `chat.storage.keep` or
+    `discard`.
     """
     outputs, refused = [], []
     for name, media_type, data, is_picture in _iter_outputs(outcome):
@@ -99,7 +100,7 @@ def write_outputs(thread: Thread, outcome: CodeResult) -> tuple[list[Output], li
         try:
             storage.write_new(row, BytesIO(data))
         except ChatError as error:
-            refused.append(f"{name} is not kept: {error}")
+            refused.append(f"{name} was not saved: {error}")
         else:
             outputs.append(Output(row=row, is_picture=is_picture))
     return outputs, refused

@@ -1,4 +1,4 @@
-"""Runs code that a model wrote: one session for each thread, its state kept between two calls."""
+"""The code interpreter tool: one session per thread, with state kept between calls."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from tenants.authentication import Principal
 from tenants.db import DatabasePool, run_in_pool, run_with_retry
 
 LOG_CHARACTERS, ERROR_CHARACTERS = 20_000, 6_000
-PICTURES = "The person sees the pictures with your next message: do not link to them."
+PICTURES = "The person sees the images with your next message: do not link to them."
 FILES = f"To give a file to the person, write a Markdown link to sandbox:{FOLDER}/ and its name."
-GONE = "What earlier code left, variables and files, is gone: begin anew."
-LOST = "These variables could not be kept: {names}. Compute them again where you need them."
-STATE_BEFORE = "The session ended: the next code begins with the state before this one."
-NOT_KEPT = "Variables and files are too much to be kept: the next code may have to begin anew."
-FULL = "The company's storage is full. Not kept: {names}."
-CUT = "\n[cut here: {size} characters in all]\n"
+GONE = "The variables and files of earlier code are lost: start again."
+LOST = "These variables could not be saved: {names}. Compute them again if you need them."
+STATE_BEFORE = "The session ended: the next code starts from the state before this code."
+NOT_KEPT = "Variables and files are too large to save: the next code may have to start again."
+FULL = "The company's storage is full. Not saved: {names}."
+CUT = "\n[truncated: {size} characters in total]\n"
 LIMITS = {
-    LimitHit.LOGS: "The output was cut: print less.",
-    LimitHit.IMAGES: "Some pictures were left out: too many, or too large.",
+    LimitHit.LOGS: "The output was truncated: print less.",
+    LimitHit.IMAGES: "Some images were omitted: too many, or too large.",
 }
 
 log = structlog.get_logger(__name__)
@@ -74,16 +74,18 @@ async def code_interpreter(
     except SandboxUnavailable as error:
         call.end_turn()
         log.error("code_sandbox_unavailable", why=str(error))
-        raise ToolError("sandbox_unavailable", "Code cannot be run here at the moment.") from error
+        raise ToolError(
+            "sandbox_unavailable", "Code execution is unavailable at the moment."
+        ) from error
     except BaseException:
         call.end_turn()
         raise
 
 
 def files_of(principal: Principal, run: Run) -> list[InputFile] | None:
-    """Return the files that the run's code may read, None where it may run none.
+    """Return the files that the run's code may read, or None if it may not run code.
 
-    Must run in the tenant's scope and a transaction.
+    Call within the tenant's scope and a transaction.
     """
     if {"type": NAME} not in run.tools or NAME in registry.program_names(run.tools):
         return None
@@ -92,18 +94,18 @@ def files_of(principal: Principal, run: Run) -> list[InputFile] | None:
 
 
 async def description(inputs: Iterable[InputFile]) -> str:
-    """Return what a model is told of this tool: what its code may use, and where files lie."""
+    """Return the tool description for the model: available features and file paths."""
     try:
         sandbox = await code_sessions().sandbox()
     except SandboxUnavailable:
-        return "Code cannot be run here at the moment: do not call this."
+        return "Code execution is unavailable at the moment: do not call this."
     paths = "".join(f"\n- {FOLDER}/{item.name}" for item in inputs)
     return f"{sandbox.description}\n\nFiles there:{paths}" if paths else sandbox.description
 
 
 @dataclass(kw_only=True)
 class _Call:
-    """One call, from its turn to its end."""
+    """State of one call, from the start of its turn to the end."""
 
     ctx: ToolContext
     code: str
@@ -114,7 +116,7 @@ class _Call:
     notes: list[str] = field(default_factory=list)
 
     async def run(self) -> DeferredResult:
-        """Run the code and write what came of it; nothing of it counts before it is settled."""
+        """Run the code and write its outputs, which take effect only when settled."""
         before, inputs = await run_with_retry(self._plan)
         try:
             self.session = await self._open(before)
@@ -154,7 +156,7 @@ class _Call:
         except SandboxUnavailable:
             if saved is None:
                 raise
-            # What code left may be what does not start: it must not end the thread's code.
+            # The saved state may be what fails to start; fall back to an empty session.
             saved, session = None, await self.sessions.open(None)
         if saved is not None:
             self.laid = dict(before.inputs)
@@ -173,18 +175,18 @@ class _Call:
             if item.file.pk in self.laid:
                 continue
             try:
-                # Ahead of reading it: what is too large is not held in memory.
+                # Check the size before reading, so that a large file is never held in memory.
                 check_size(item.file.bytes, limits())
                 data = await asyncio.to_thread(storage.contents, item.file.storage_key)
                 await session.put_file(item.name, data)
             except (BadFile, FileNotFoundError) as error:
-                why = str(error) if isinstance(error, BadFile) else "It is gone."
-                self.notes.append(f"{item.name} is not there: {why}")
+                why = str(error) if isinstance(error, BadFile) else "It no longer exists."
+                self.notes.append(f"{item.name} is not available: {why}")
             else:
                 self.laid[item.file.pk] = item.name
 
     async def _save(self, session: Session) -> NewState | None:
-        """Write the session's state; None where the session is over and leaves none."""
+        """Write the session's state; return None if the session has ended without one."""
         try:
             saved = await session.save()
         except SessionEnded:
@@ -205,7 +207,7 @@ class _Call:
         self, outcome: CodeResult, after: NewState | None, outputs: list[Output]
     ) -> ToolResult:
         settling = code_state.begin_settling(self.ctx.thread, after)
-        # What people get goes first, where there is not room for all.
+        # Files for people take precedence over the saved state if storage is short.
         kept, refused = _keep(outputs)
         state_kept = code_state.settle(settling, after)
         if settling.new:
@@ -224,7 +226,7 @@ class _Call:
 
 
 def _keep(outputs: Iterable[Output]) -> tuple[list[Output], list[Output]]:
-    """Make files be there for others while the company has room; return those, and the rest."""
+    """Make files visible while the storage quota allows; return the kept and the refused."""
     kept, refused = [], []
     for output in outputs:
         try:
@@ -238,15 +240,15 @@ def _keep(outputs: Iterable[Output]) -> tuple[list[Output], list[Output]]:
 
 
 def describe_limits(outcome: CodeResult) -> list[str]:
-    """Return sentences about what of a run was cut or left behind."""
-    told = [LIMITS[limit] for limit in sorted(outcome.limits) if limit in LIMITS]
-    return told + [f"{item.name} stays in the session: {item.why}" for item in outcome.skipped]
+    """Return messages about truncated and omitted outputs of a run."""
+    messages = [LIMITS[limit] for limit in sorted(outcome.limits) if limit in LIMITS]
+    return messages + [f"{item.name} stays in the session: {item.why}" for item in outcome.skipped]
 
 
 def result_of(
     code: str, outcome: CodeResult, outputs: list[Output], notes: list[str]
 ) -> ToolResult:
-    """Return what the model is told, and the details that people and programs see."""
+    """Return the output for the model, and the details for people and API clients."""
     pictures = [item.row for item in outputs if item.is_picture]
     files = [item.row for item in outputs if not item.is_picture]
     output: dict[str, Any] = {"logs": _cut(outcome.logs, LOG_CHARACTERS)}
@@ -274,7 +276,7 @@ def result_of(
 
 
 def _cut(text: str, most: int) -> str:
-    """Return a long text without its middle: what comes last often tells most."""
+    """Truncate a long text in the middle, because its end is often the most useful part."""
     if len(text) <= most:
         return text
     half = most // 2

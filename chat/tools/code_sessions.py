@@ -1,8 +1,8 @@
-"""The sessions that run code in this process, at most one for a thread; nobody else holds any.
+"""The code sessions of this server process, at most one per thread.
 
-What counts is the row (chat.models.CodeSession): a session here is of use while it holds the
-state that the row names. The number of processes is bounded: the longest idle one makes room,
-as its state is stored.
+The database row (chat.models.CodeSession) is authoritative: a session is usable only while it
+has the state that the row names. The number of sessions is limited; the session that has been
+idle longest is closed to make room, because its state is stored.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from chat.sandbox.monty import MontySandbox
 from chat.tools.base import ToolError
 from tenants.db import DatabasePool, call_privileged, run_in_pool
 
-WAIT_SECONDS = 30.0  # for one of the process's sessions
-BUSY = "Too much code runs here at the moment. Try again in a minute."
+WAIT_SECONDS = 30.0  # for a free session
+BUSY = "Too much code is running at the moment. Try again in a minute."
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(kw_only=True, eq=False)
 class Idle:
-    """A session that waits for its thread's next code. `since` is of time.monotonic."""
+    """An idle session, kept for its thread's next call. `since` is a time.monotonic value."""
 
     session: Session
     state: str
@@ -41,23 +41,23 @@ class Idle:
 
 
 class CodeSessions:
-    """The sessions of one event loop."""
+    """Pool of the code sessions of one event loop."""
 
     def __init__(self) -> None:
         self._idle: dict[str, Idle] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._room = asyncio.Semaphore(conf.code_sessions)
-        # One company's code leaves room for that of others.
+        # Limits the share of the sessions that one company may use.
         self._shares: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._in_use = 0
         self._sandbox: Sandbox | None = None
         self._choosing = asyncio.Lock()
 
     async def sandbox(self) -> Sandbox:
-        """Return where code runs here: looked for once.
+        """Return the sandbox of this installation, selected on the first call.
 
         Raises:
-            SandboxUnavailable: where the settings ask for one that does not work.
+            SandboxUnavailable: the configured sandbox does not work on this machine.
         """
         async with self._choosing:
             if self._sandbox is None:
@@ -65,10 +65,10 @@ class CodeSessions:
         return self._sandbox
 
     async def begin(self, thread: Thread) -> Callable[[], None]:
-        """Wait for the thread's turn and for room to run its code; return what ends the turn.
+        """Wait for the thread's turn and a free slot; return a function that releases both.
 
         Raises:
-            ToolError: "busy" when there was no room for too long.
+            ToolError: "busy": no slot became free within `WAIT_SECONDS`.
         """
         turn = self._turns.setdefault(thread.pk, asyncio.Lock())
         most = max(1, conf.code_sessions // 2)
@@ -91,7 +91,10 @@ class CodeSessions:
         self._in_use -= 1
 
     async def take(self, thread_id: str, *, state: str) -> Session | None:
-        """Return the thread's session if it holds `state`; it is the caller's to close or keep."""
+        """Take the thread's session out of the pool if it has `state`.
+
+        The caller must close it or return it with `keep`. A session with another state is closed.
+        """
         idle = self._idle.pop(thread_id, None)
         if idle is None:
             return None
@@ -101,10 +104,11 @@ class CodeSessions:
         return None
 
     async def open(self, saved: bytes | None) -> Session:
-        """Open a session within a turn, once there is room for it.
+        """Open a session within a turn, closing idle sessions to make room.
 
         Raises:
-            SandboxUnavailable: as `sandbox`, or when the session does not start.
+            SandboxUnavailable: the configured sandbox does not work, or the session did not
+                start.
         """
         sandbox = await self.sandbox()
         while self._idle and len(self._idle) + self._in_use > conf.code_sessions:
@@ -113,11 +117,11 @@ class CodeSessions:
         return await sandbox.open(limits(), saved=saved)
 
     def keep(self, thread_id: str, session: Session, *, state: str) -> None:
-        """Let a session wait for the thread's next code."""
+        """Return a session to the pool for the thread's next call."""
         self._idle[thread_id] = Idle(session=session, state=state)
 
     async def tend(self) -> None:
-        """Close what nobody may go on with: lapsed, deleted, revoked, or gone on elsewhere."""
+        """Close stale sessions: expired, deleted, revoked, or superseded by another process."""
         held = dict(self._idle)
         if not held:
             return
@@ -126,30 +130,30 @@ class CodeSessions:
             DatabasePool.WATCH, call_privileged, "code_sessions_standing", states
         )
         for thread_id in held.keys() - {thread_id for (thread_id,) in rows}:
-            # Unless it was taken up meanwhile.
+            # Unless a call took it during the query.
             if self._idle.get(thread_id) is held[thread_id]:
                 await self._idle.pop(thread_id).session.close()
 
     async def close_all(self) -> None:
-        """Close what is idle; what is in use goes with its run."""
+        """Close all idle sessions. Sessions in use end with their run."""
         while self._idle:
             _thread, idle = self._idle.popitem()
             await idle.session.close()
 
 
 def limits() -> SandboxLimits:
-    """Return the bounds of a session, by the settings."""
+    """Return the configured limits of a session."""
     return SandboxLimits(run_seconds=conf.code_seconds, memory=conf.code_memory_mib * MIB)
 
 
 async def _select_sandbox() -> Sandbox:
-    """Return the sandbox that the settings name; of themselves, the stronger that works here."""
+    """Return the configured sandbox; by default bubblewrap if it works, else Monty."""
     bubblewrap = BubblewrapSandbox(conf.code_environment)
     monty = MontySandbox()
     if conf.code_sandbox == monty.name:
         return monty
     try:
-        # Only a session tells whether the kernel plays along.
+        # Only opening a session shows whether the kernel supports it.
         session = await bubblewrap.open(limits())
     except SandboxUnavailable as error:
         if conf.code_sandbox == bubblewrap.name:
@@ -165,5 +169,5 @@ _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, CodeSessions] = WeakKeyD
 
 
 def code_sessions() -> CodeSessions:
-    """Return the sessions of the running event loop, whose processes they are."""
+    """Return the session pool of the running event loop."""
     return _of_loops.setdefault(asyncio.get_running_loop(), CodeSessions())

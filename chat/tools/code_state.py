@@ -1,7 +1,7 @@
-"""What code left behind, from one run of it to the next: read before, stored with the call's end.
+"""Persistent state of code sessions, loaded before a call and stored when the call ends.
 
-A call that is repeated after a crash begins with the state before it, as does one after a call
-that was stopped.
+A call that is repeated after a crash starts from the state before it, and so does the call after
+a stopped call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tenants import clock
 
 @dataclass(frozen=True, kw_only=True)
 class SavedState:
-    """The state that code begins with: a stored one, or none (`state` is empty)."""
+    """The stored state that a call starts from. `state` is empty if there is none."""
 
     state: str = ""
     backend: str = ""
@@ -33,7 +33,7 @@ class SavedState:
 
 @dataclass(frozen=True, kw_only=True)
 class NewState:
-    """The state that code left: `file` has its bytes, None where they could not be kept."""
+    """The state after a call. `file` has its bytes, or is None if they could not be saved."""
 
     backend: str
     file: File | None
@@ -43,7 +43,7 @@ class NewState:
 
 
 def before(thread_id: str) -> SavedState:
-    """Return where a thread's code is; must run in the tenant's scope and a transaction."""
+    """Return the thread's stored state. Call within the tenant's scope and a transaction."""
     row = CodeSession.objects.lasting().filter(thread_id=thread_id).first()
     if row is None:
         return SavedState()
@@ -57,7 +57,7 @@ def before(thread_id: str) -> SavedState:
 
 
 def read(key: str) -> bytes | None:
-    """Return the bytes of a state, None where they are gone."""
+    """Return the bytes of a state, or None if they no longer exist."""
     try:
         return storage.contents(key)
     except FileNotFoundError:
@@ -65,9 +65,9 @@ def read(key: str) -> bytes | None:
 
 
 def write(thread: Thread, saved: SavedSession) -> File | None:
-    """Store the bytes of a state for `settle`, None where the storage takes nothing.
+    """Store the bytes of a state for `settle`; return None if the storage is unavailable.
 
-    Opens transactions itself.
+    Opens its own transactions.
     """
     row = File(
         tenant_id=thread.tenant_id,
@@ -84,17 +84,17 @@ def write(thread: Thread, saved: SavedSession) -> File | None:
 
 @dataclass(frozen=True, kw_only=True)
 class PendingSave:
-    """A thread's session, locked, and whether a new one begins now."""
+    """The locked row of a thread's session, and whether a new session begins."""
 
     row: CodeSession
     new: bool
 
 
 def begin_settling(thread: Thread, after: NewState | None) -> PendingSave:
-    """Lock the thread's session, and let the bytes go that `after` takes the place of.
+    """Lock the thread's session row and release the bytes that `after` replaces.
 
-    Run it in the tenant's scope and the transaction that ends the call, before
-    any bytes are counted; `settle` in the same.
+    Call within the tenant's scope and the transaction that ends the call, before any bytes are
+    counted against the quota; call `settle` in the same transaction.
     """
     row = CodeSession.objects.select_for_update().filter(thread=thread).first()
     if row is None:
@@ -106,9 +106,9 @@ def begin_settling(thread: Thread, after: NewState | None) -> PendingSave:
 
 
 def settle(settling: PendingSave, after: NewState | None) -> bool:
-    """Make `after` the thread's state, None keeps the one before; it lasts anew from now.
+    """Store `after` as the thread's state (None keeps the previous state) and renew its expiry.
 
-    Returns whether the bytes are kept.
+    Return True if there are stored bytes.
     """
     row, now = settling.row, clock.now()
     if after is not None:
@@ -136,21 +136,21 @@ def _claim(row: CodeSession, file: File | None) -> None:
 
 
 def forget_bytes(row: CodeSession) -> None:
-    """Let a state's bytes go; the caller saves or deletes the row, in the same transaction."""
+    """Release a state's bytes. The caller saves or deletes the row in the same transaction."""
     if row.storage_key:
         storage.let_go(row.storage_key, size=row.bytes)
     row.storage_key, row.bytes = "", 0
 
 
 def forget(thread_id: str) -> None:
-    """Erase what a thread's code left; in the tenant's scope and a transaction."""
+    """Delete a thread's state. Call within the tenant's scope and a transaction."""
     for row in CodeSession.objects.select_for_update().filter(thread_id=thread_id):
         forget_bytes(row)
         row.delete()
 
 
 def forget_lapsed(session_id: int) -> None:
-    """Erase a state that nobody goes on with; in the tenant's scope and a transaction."""
+    """Delete a state if it has expired. Call within the tenant's scope and a transaction."""
     rows = CodeSession.objects.select_for_update().filter(expires_at__lt=clock.now())
     for row in rows.filter(pk=session_id):
         forget_bytes(row)

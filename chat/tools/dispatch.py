@@ -1,7 +1,7 @@
-"""The one door to tools: a proposed call is decided and recorded, then executed and ended.
+"""The only entry point to tools: calls are authorised and recorded, then executed and ended.
 
-`prepare` runs in the transaction that stores the model's answer; what it
-marks as started is committed before `execute_all` calls anything.
+`prepare` runs in the transaction that stores the model's response. Calls that it marks as
+started are committed before `execute_all` executes any of them.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _ENDED = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class ProposedCall:
-    """What the model sent. `server_call_id` may be empty or repeated: it is never trusted."""
+    """A tool call sent by the model. `server_call_id` is untrusted: it may be empty or repeated."""
 
     round: int
     index: int
@@ -77,13 +77,13 @@ class ProposedCall:
     arguments: str
 
     def with_arguments(self, arguments: str) -> ProposedCall:
-        """Return it with the whole text of its arguments."""
+        """Return a copy with the complete text of its arguments."""
         return replace(self, arguments=arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Rules:
-    """What a run may call, and what its tenant wants to be asked about."""
+    """The functions that a run may call, and those that need approval in its tenant."""
 
     enabled: frozenset[str]
     programs: frozenset[str]
@@ -93,14 +93,14 @@ class _Rules:
 def prepare(
     ctx: CallContext, calls: Sequence[ProposedCall], *, beside: Sequence[Insert] = ()
 ) -> list[ToolCall]:
-    """Insert a ledger row with its decision for each call, in the order given.
+    """Decide on each call and insert the ledger rows, in the given order.
 
-    In one statement with their audit events, and with what is given as `beside`.
+    The rows, their audit events and `beside` are inserted in one statement. Call within the
+    tenant's scope and a transaction.
 
-    Must run inside the tenant's scope and a transaction. The rows come back
-    `started` (execute them after the commit), `waiting` for approval,
-    `awaiting_output` (a function of the program's own), or ended: `refused`,
-    or a replay that carries the stored result.
+    The status of a row is `started` (execute it after the commit), `waiting` (for approval),
+    `awaiting_output` (of a function that the API client runs), `refused`, or the final status of
+    a replay, which has the stored result.
     """
     listed = TenantPolicy.objects.values_list("approval_tools", flat=True).first()
     rules = _Rules(
@@ -132,7 +132,7 @@ def _earlier_calls(
     ctx: CallContext, calls: Sequence[ProposedCall]
 ) -> dict[tuple[str, str, str], ToolCall]:
     if ctx.step.index == 0:
-        return {}  # the first step of its run repeats nothing
+        return {}  # the first step of a run has no earlier calls
     server_ids = {storable(call.server_call_id, most=200) for call in calls} - {""}
     rows = ToolCall.objects.filter(run=ctx.run, server_call_id__in=server_ids)
     return {(row.server_call_id, row.name, row.arguments_hash): row for row in rows}
@@ -152,7 +152,7 @@ def _row(ctx: CallContext, proposed: ProposedCall) -> ToolCall:
 
 
 def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, list[str]]:
-    """Fill in the row's status; return the decision and the reserved names sent, if any."""
+    """Set the row's status; return the decision and any reserved argument names."""
     if proposed.name in rules.programs:
         return _leave_to_program(row, proposed), []
     tool = registry.find(proposed.name)
@@ -174,9 +174,9 @@ def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, 
 
 
 def _leave_to_program(row: ToolCall, proposed: ProposedCall) -> str:
-    if row.arguments != proposed.arguments:  # too long, or with what no JSON text may hold
+    if row.arguments != proposed.arguments:  # too long, or with characters invalid in JSON
         return _refuse(row, CallOutcome.of_code("invalid_arguments", CallStatus.REFUSED))
-    # Some servers send nothing for a function without parameters; programs parse JSON.
+    # Some servers send empty arguments for a function without parameters; clients parse JSON.
     row.arguments = row.arguments if row.arguments.strip() else "{}"
     row.status = CallStatus.AWAITING_OUTPUT
     return "client"
@@ -189,7 +189,7 @@ def _refuse(row: ToolCall, outcome: CallOutcome) -> str:
 
 
 def _repeat(row: ToolCall, earlier: ToolCall) -> str:
-    """Answer a repeated call with the stored result: it never runs twice."""
+    """Copy the stored result of the earlier call, so that a repeated call never runs twice."""
     row.version, row.effect = earlier.version, earlier.effect
     if earlier.status not in _ENDED:
         return _refuse(row, CallOutcome.of_code("duplicate_call", CallStatus.REFUSED))
@@ -202,7 +202,7 @@ def _repeat(row: ToolCall, earlier: ToolCall) -> str:
 def approval_is_valid(
     call: ToolCall, tool: Tool | None, *, arguments_hash: str, now: datetime
 ) -> bool:
-    """Tell whether an approval fits: same tool version, same arguments, still in time."""
+    """Return True if an approval is valid: same tool version, same arguments, not expired."""
     return (
         tool is not None
         and call.status == CallStatus.WAITING
@@ -214,12 +214,12 @@ def approval_is_valid(
 
 
 async def execute_all(ctx: CallContext, calls: Sequence[ToolCall]) -> list[ToolCall]:
-    """Execute what is started or approved, a few at a time; return all rows in their order."""
+    """Execute started and approved calls with bounded concurrency; return all rows in order."""
     return await _each(calls, lambda call: execute(ctx, call))
 
 
 async def resume_all(ctx: CallContext, calls: Sequence[ToolCall]) -> list[ToolCall]:
-    """Go on with an open step after approval or after a take-over: see `recover`."""
+    """Resume an open step after approval or take-over; see `recover`."""
     return await _each(calls, lambda call: recover(ctx, call))
 
 
@@ -248,10 +248,10 @@ async def _each(
 
 
 async def recover(ctx: CallContext, call: ToolCall) -> ToolCall:
-    """Settle a call of a run that was taken over; approved ones are executed now.
+    """Recover a call after a take-over of its run, and execute it if it was approved.
 
-    A started read or idempotent write is repeated under the same idempotency
-    key; of anything else the outcome is unknown, and it is never repeated.
+    A started read or idempotent write is repeated with the same idempotency key. Any other
+    started call ends with an unknown outcome and is never repeated.
     """
     if call.status == CallStatus.STARTED and call.effect not in REPEATABLE:
         outcome = CallOutcome.of_code("outcome_unknown", CallStatus.OUTCOME_UNKNOWN)
@@ -260,10 +260,10 @@ async def recover(ctx: CallContext, call: ToolCall) -> ToolCall:
 
 
 async def execute(ctx: CallContext, call: ToolCall) -> ToolCall:
-    """Run one started or approved call and return its row as it ended.
+    """Execute a started or approved call and return its final row.
 
-    Rows of any other status come back as they are. Whatever the tool raises
-    becomes an output for the model; details go to the log only.
+    Rows with another status are returned unchanged. Exceptions of the tool become an output for
+    the model; their details are only logged.
     """
     tool = registry.find(call.name)
     if call.status == CallStatus.APPROVED:
@@ -316,19 +316,19 @@ async def _run(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
 def _settle(
     ctx: CallContext, tool: Tool, call: ToolCall, values: dict[str, Any], result: Any
 ) -> ToolCall:
-    """End a call with its result, and store what comes with it; a call that lapsed, neither."""
+    """End a call and store the data of its deferred result, or neither if the call lapsed."""
     with tenant_scope(ctx.run.tenant_id), transaction.atomic():
         if isinstance(result, DeferredResult):
-            # Where it was committed and the answer got lost, it is not done again.
+            # Prevents a second run if the commit succeeded but its confirmation was lost.
             ledger.require_claim(ctx, call)
             result = result.settle()
         return ledger.end(ctx, call, _build_completed(tool, values, result))
 
 
 def _run_in_transaction(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
-    """Commit a plain tool's effect and the end of its call together, or neither.
+    """Run a synchronous tool and end its call in one transaction.
 
-    A call that was given up meanwhile ends in CallLapsed, which rolls both back.
+    If the call ended or lapsed meanwhile, CallLapsed rolls both back.
     """
     with tenant_scope(ctx.run.tenant_id), transaction.atomic():
         _limit_statements(_seconds(tool))
@@ -338,8 +338,8 @@ def _run_in_transaction(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCal
 
 
 def _limit_statements(seconds: float) -> None:
-    # The thread cannot be stopped from outside; its waiting for PostgreSQL can, and so can
-    # PostgreSQL's for the tool, which may think for as long.
+    # A thread cannot be interrupted from outside. These limits stop its waits for PostgreSQL, and
+    # end a transaction that stays idle while the tool computes.
     with connection.cursor() as cursor:
         limit = str(round(seconds * 1000) + 500)
         cursor.execute(
@@ -364,20 +364,20 @@ def _bind_here(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContex
 
 
 def _build_completed(tool: Tool, values: dict[str, Any], result: Any) -> CallOutcome:
-    told = result if isinstance(result, ToolResult) else ToolResult(output=result)
+    tool_result = result if isinstance(result, ToolResult) else ToolResult(output=result)
     return CallOutcome(
         status=CallStatus.COMPLETED,
-        output=output_text(told.output, untrusted=tool.untrusted_output),
+        output=output_text(tool_result.output, untrusted=tool.untrusted_output),
         bound=plain(values),
-        details=told.details,
+        details=tool_result.details,
     )
 
 
 def _build_interrupted(tool: Tool, code: str) -> CallOutcome:
-    """Return the ending of a call that was stopped half way.
+    """Return the outcome of an interrupted call.
 
-    A plain tool's transaction is rolled back, so nothing happened; what an
-    async one did outside the database nobody knows.
+    The transaction of a synchronous tool is rolled back, so it had no effect. The external
+    effects of an async tool are unknown.
     """
     if tool.is_async and tool.effect not in REPEATABLE:
         return CallOutcome.of_code("outcome_unknown", CallStatus.OUTCOME_UNKNOWN)
@@ -389,7 +389,7 @@ def _mistake(tool: Tool, call: ToolCall, error: Exception, *, timed_out: bool) -
     if timed_out:
         log.warning("tool_timed_out", tool=tool.name, call=call.pk)
         return _build_interrupted(tool, "timeout")
-    # Neither the error's own words nor its arguments: both may quote what people wrote.
+    # Log neither the error's message nor its arguments, because both may contain user data.
     frames = [f"{at.filename}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__)]
     log.error(
         "tool_failed", tool=tool.name, call=call.pk, error=type(error).__qualname__, frames=frames
@@ -409,7 +409,7 @@ def _end(
     *,
     stopping: bool = False,
 ) -> ToolCall:
-    """End a call in its own transaction; one that ended already comes back as stored."""
+    """End a call in its own transaction; if it has already ended, return the stored row."""
     with tenant_scope(ctx.run.tenant_id), transaction.atomic():
         try:
             return ledger.end(ctx, call, outcome, stopping=stopping)

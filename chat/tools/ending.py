@@ -1,4 +1,4 @@
-"""The end of a call as one statement: its row, its audit event, and its step with the last."""
+"""The SQL statement that ends a tool call, with its audit event and the end of its step."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ def end_call(
     *,
     step: RunStep | None,
 ) -> tuple[bool, bool]:
-    """Change the call where it is among `rows`, then store `note` and close the `step` it was
-    the last of; return whether the call ended by this, and whether its step did.
+    """Update the call if it is among `rows`, insert the audit event `note`, and close `step`.
 
-    Of two calls that end at the same moment neither is the last: whoever goes on closes the step.
+    The step is closed if this was its last open call. Return whether this ended the call, and
+    whether it closed the step. If two calls end at the same time, neither sees itself as the
+    last; the code that continues the run closes the step then.
     """
     ended_at: datetime = changes["ended_at"]
     update, of_update = _update(rows, changes)

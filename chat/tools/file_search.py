@@ -1,7 +1,7 @@
-"""Finds passages in the documents of the run's assistant and of its thread.
+"""The file search tool: passages from the documents of the run's assistant and thread.
 
-Each passage goes to the model with a mark; chat.runs.citations.markers makes citations of
-the marks that the answer copies.
+Each passage is sent to the model with a citation mark; chat.runs.citations.markers converts the
+marks copied into the answer to citations.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ log = structlog.get_logger(__name__)
 NAME = "file_search"
 OPEN, DAGGER, CLOSE = "【", "†", "】"
 MAX_RESULTS, MAX_FAILED = 20, 10
-# One search takes at most this part of what the prompt may hold.
+# A search may fill at most 1/SHARE of the prompt.
 SHARE = 3
-FRAME_TOKENS = 60  # of a passage besides its text
-MIN_PASSAGE_LENGTH = 200  # characters that are left of one which has to be cut
+FRAME_TOKENS = 60  # overhead of a passage in addition to its text
+MIN_PASSAGE_LENGTH = 200  # minimum characters of a truncated passage
 NAME_IN_MARK = 80
-# A store that is used again within this time is not noted as used again.
+# `last_active_at` of a store is updated at most once in this time.
 TOUCH = timedelta(minutes=1)
-# A file of the thread's that nobody has read after this time is waited for no more.
+# A search does not wait for files of the thread that have been pending for longer than this.
 LATELY = timedelta(minutes=5)
 FIRST_PAUSE, MAX_PAUSE, MAX_WAIT = 0.1, 1.0, 60.0
 HOW_TO_CITE = (
@@ -58,10 +58,11 @@ _UNFIT_FOR_MARK = re.compile(r"[【】†\s\x00-\x1f\x7f]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What a run may search: `stores`, and what is not (yet) searchable in them.
+    """The stores that a run may search, and their files that are not searchable.
 
-    `fresh` counts files on their way that are waited for: those of the thread's own
-    stores, and those that an assistant was given just now.
+    `reading` counts the files being indexed. `fresh` counts those of them that a search waits
+    for: files in the thread's own stores, and files just added to an assistant. `failed` are
+    (file name, error message).
     """
 
     stores: list[VectorStore]
@@ -72,7 +73,7 @@ class Sources:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a run's wire tool wants to be searched; `tokens` bounds the passages together."""
+    """Search options of a run's wire tool. `tokens` limits all passages together."""
 
     most: int
     ranker: str
@@ -123,7 +124,7 @@ async def file_search(ctx: ToolContext, query: Annotated[str, Limits(1, 2000)]) 
 
 
 def options_of(run: Run) -> Options:
-    """Return the options of the run's wire tool, and how much room its prompt has."""
+    """Return the search options of the run's wire tool, with the token budget of its prompt."""
     searches = (item for item in run.tools if item["type"] == NAME)
     wanted: dict[str, Any] = next((item[NAME] for item in searches if item.get(NAME)), {})
     ranking: dict[str, Any] = wanted.get("ranking_options") or {}
@@ -135,26 +136,26 @@ def options_of(run: Run) -> Options:
         most=wanted.get("max_num_results") or MAX_RESULTS,
         ranker=ranking.get("ranker", "auto"),
         threshold=ranking.get("score_threshold", 0.0),
-        # JSON may take a little more than the text; four bytes are a token.
+        # 4 bytes per token; JSON encoding may need up to a third more.
         tokens=min(room, conf.tool_output_bytes // 4 * 3 // 4),
     )
 
 
 def token_of(call_id: str) -> str:
-    """Return the four letters or digits that a call's marks begin with."""
+    """Return the four letters or digits at the start of a call's marks."""
     number = int.from_bytes(hashlib.sha256(call_id.encode()).digest()[:8], "big")
     letters = "abcdefghijkmnpqrstuvwxyz23456789"
     return "".join(letters[number >> 5 * place & 31] for place in range(4))
 
 
 def mark_of(call_id: str, number: int, filename: str) -> str:
-    """Return the mark of a call's passage, e.g. 【k3f9:1†Returns policy.md】."""
+    """Return the citation mark of a passage, e.g. 【k3f9:1†Returns policy.md】."""
     name = _UNFIT_FOR_MARK.sub(" ", filename).strip()[:NAME_IN_MARK]
     return f"{OPEN}{token_of(call_id)}:{number}{DAGGER}{name}{CLOSE}"
 
 
 async def _wait_for_sources(ctx: ToolContext) -> Sources:
-    """Return the sources, after a little wait for what was attached just now."""
+    """Return the sources, waiting a limited time for files that were just attached."""
     until, pause = monotonic() + min(conf.file_wait_seconds, MAX_WAIT), FIRST_PAUSE
     while True:
         sources = await run_in_pool(DatabasePool.TOOLS, _sources, ctx)
@@ -193,7 +194,7 @@ def _sources(ctx: ToolContext) -> Sources:
 
 
 def _stores(ctx: ToolContext) -> list[VectorStore]:
-    """Return the stores of the assistant, as it is now, and of the thread, none of them expired."""
+    """Return the unexpired stores of the assistant (as it is now) and of the thread."""
     assistants, threads = map(store_ids, resources_of(ctx.run))
     personal = VectorStore.objects.for_principal(ctx.principal).filter(pk__in=threads)
     rows = VectorStore.objects.present().filter(
@@ -203,7 +204,7 @@ def _stores(ctx: ToolContext) -> list[VectorStore]:
 
 
 async def _question(query: str) -> Question:
-    """Return the question with its direction; without one while the embedder's server is away."""
+    """Return the query with its vector, or without it if the embedding server is unavailable."""
     try:
         return await ask(query, embedder())
     except UpstreamError as error:
@@ -215,8 +216,8 @@ def _results(
     ctx: ToolContext, found: list[FoundPassage], query: str, tokens: int
 ) -> list[dict[str, Any]]:
     with ctx.scope():
-        # Stores that are no longer the run's are left out, and so are files that expired a
-        # moment ago: they are taken out of their stores a little later.
+        # Exclude stores that were detached meanwhile, and files that have just expired, which
+        # are removed from their stores with a delay.
         stores = [store.pk for store in _stores(ctx)]
         files = {item.chunk.store_file.file_id for item in found}
         there = set(File.objects.present().filter(pk__in=files).values_list("pk", flat=True))
@@ -235,7 +236,7 @@ def _results(
 def _within(
     found: Sequence[FoundPassage], query: str, *, tokens: int, call_id: str
 ) -> list[dict[str, Any]]:
-    """Return the best passages that `tokens` have room for; the first is cut to fit."""
+    """Return the best passages that fit into `tokens`; the first is truncated if necessary."""
     results: list[dict[str, Any]] = []
     for item in found:
         room = (tokens - FRAME_TOKENS) * 4
@@ -249,13 +250,15 @@ def _within(
     return results
 
 
-def _result(one: FoundPassage, start: int, text: str, call_id: str, number: int) -> dict[str, Any]:
-    source = one.chunk.store_file
+def _result(
+    passage: FoundPassage, start: int, text: str, call_id: str, number: int
+) -> dict[str, Any]:
+    source = passage.chunk.store_file
     return {
-        "mark": mark_of(call_id, number, one.filename),
+        "mark": mark_of(call_id, number, passage.filename),
         "file_id": source.file_id,
-        "file_name": one.filename,
-        "score": round(one.score, 4),
+        "file_name": passage.filename,
+        "score": round(passage.score, 4),
         "store_file": source.pk,
         "start": start,
         "end": start + len(text),
@@ -265,7 +268,10 @@ def _result(one: FoundPassage, start: int, text: str, call_id: str, number: int)
 
 
 def cut_around(text: str, words: str, room: int) -> tuple[int, str]:
-    """Return where to begin, and at most `room` bytes of `text`, with the most of these words."""
+    """Return the excerpt of `text` that contains most of these words, and its start.
+
+    The excerpt has at most `room` bytes, but at least `MIN_PASSAGE_LENGTH` are allowed.
+    """
     size = max(room, MIN_PASSAGE_LENGTH) // max(1, -(-len(text.encode()) // len(text)))
     low, wanted = text.lower(), set(re.findall(r"\w{3,}", words.lower()))
     begins = [0, *(match.end() for match in re.finditer(r"[.!?]\s+|\n+", text))]
@@ -278,17 +284,19 @@ def cut_around(text: str, words: str, room: int) -> tuple[int, str]:
 
 
 def _build_output(results: Sequence[dict[str, Any]], sources: Sources) -> dict[str, Any]:
-    """Return what the model is told."""
-    told: dict[str, Any] = {"how_to_cite": HOW_TO_CITE} if results else {}
-    told["passages"] = [_passage(result) for result in results]
-    notes = [] if results else ["Nothing was found. Try other words, or say so."]
+    """Return the output for the model."""
+    output: dict[str, Any] = {"how_to_cite": HOW_TO_CITE} if results else {}
+    output["passages"] = [_passage(result) for result in results]
+    notes = (
+        [] if results else ["Nothing was found. Rephrase the query, or say that nothing was found."]
+    )
     if sources.reading:
         files = "1 file is" if sources.reading == 1 else f"{sources.reading} files are"
         notes.append(f"{files} still being read and not searched yet: say so if it matters.")
     notes += [f"{name} cannot be searched: {why}" for name, why in sources.failed]
     if notes:
-        told["note"] = " ".join(notes)
-    return told
+        output["note"] = " ".join(notes)
+    return output
 
 
 def _passage(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The ledger of tool calls: every change is a compare-and-set with its audit event."""
+"""Ledger of tool calls: every change is a compare-and-set with an audit event."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _ARGUMENTS = "tool arguments"
 
 
 class CallLapsed(Exception):
-    """Somebody else ended the call or took its run over: nothing of it may be kept."""
+    """The call was ended or its run taken over by another process; its result is discarded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CallContext:
-    """Whose calls these are: the run (its token is the claim's), its open tool step."""
+    """The principal, the claimed run (with the claim's token), and its open tool call step."""
 
     principal: Principal
     run: Run
@@ -44,9 +44,10 @@ class CallContext:
 
 @dataclass(frozen=True, kw_only=True)
 class CallOutcome:
-    """How a call ended. `bound` is what the tool was given, None when it was not called.
+    """The final state of a call.
 
-    `details` is what it told besides its output, if anything.
+    `bound` are the values passed to the tool, None if it was not called. `details` are those of
+    its ToolResult.
     """
 
     status: CallStatus
@@ -57,33 +58,33 @@ class CallOutcome:
 
     @classmethod
     def of_code(cls, code: str, status: CallStatus = CallStatus.FAILED) -> CallOutcome:
-        """Return the ending with the fixed sentence of `code`."""
+        """Create an outcome with the predefined message of `code`."""
         return cls(status=status, output=error_text(code), error_code=code)
 
     @classmethod
     def of_error(cls, error: ToolError, status: CallStatus = CallStatus.FAILED) -> CallOutcome:
-        """Return the ending with the tool's own code and sentence."""
+        """Create an outcome with the code and message of a tool's error."""
         output = error_text(error.code, error.message)
         return cls(status=status, output=output, error_code=error.code[:32])
 
 
 def arguments_hash(run: Run, raw: str) -> str:
-    """Return the keyed hash of the exact text a model sent, the same only within its run.
+    """Return a keyed hash of the exact text sent by the model, specific to the run.
 
-    It is in the audit log, whose readers may not know the text: neither guessing nor sending
-    the same text in a run of one's own reproduces it.
+    The hash is in the audit log, whose readers may not be allowed to see the text. They can
+    reproduce it neither by guessing nor by sending the same text in a run of their own.
     """
     return hash_private(run.tenant_id, _ARGUMENTS, f"{run.pk}:{raw}")
 
 
 def has_its_arguments(call: ToolCall) -> bool:
-    """Return whether the stored arguments are those that were hashed."""
+    """Return True if the stored arguments match their hash."""
     text = f"{call.run_id}:{call.arguments}"
     return is_hash_of(call.arguments_hash, call.tenant_id, _ARGUMENTS, text)
 
 
 def build_attempt_event(principal: Principal, call: ToolCall, decision: str) -> AuditEvent:
-    """Return the record of what was asked for and decided, to be stored with the ledger row."""
+    """Build the audit event of a call and its decision, to be inserted with the ledger row."""
     try:
         most = conf.tool_argument_bytes
         copy = redact(parse_json_object(call.arguments or "{}", max_bytes=most))
@@ -104,7 +105,7 @@ def build_attempt_event(principal: Principal, call: ToolCall, decision: str) -> 
 
 
 def build_identity_event(principal: Principal, call: ToolCall, names: Sequence[str]) -> AuditEvent:
-    """Return the security event of a model that tried to say who is asking."""
+    """Build the security event of a call whose arguments claim an identity."""
     return audit.event(
         principal,
         "security.reserved_argument",
@@ -116,7 +117,7 @@ def build_identity_event(principal: Principal, call: ToolCall, names: Sequence[s
 
 
 def current_context(ctx: CallContext, call: ToolCall) -> ToolContext | None:
-    """Return what the tool is given, None when the run's principal has lost access."""
+    """Return the context for the tool, or None if the run's principal has lost access."""
     principal = principal_for_run(ctx.run.tenant_id, ctx.run.member_id, ctx.run.key_id)
     if principal is None:
         return None
@@ -131,10 +132,10 @@ def current_context(ctx: CallContext, call: ToolCall) -> ToolContext | None:
 
 
 def start_approved(ctx: CallContext, call: ToolCall) -> ToolCall:
-    """Commit an approved call as started; one that somebody else decided is read anew.
+    """Mark an approved call as started; if its status has changed, return the stored row.
 
     Raises:
-        CallLapsed: when another process has the run and started it.
+        CallLapsed: another process has taken over the run and started the call.
     """
     now = timezone.now()
     rows = _get_claimed_call(ctx, call, CallStatus.APPROVED)
@@ -148,7 +149,7 @@ def start_approved(ctx: CallContext, call: ToolCall) -> ToolCall:
 
 
 def require_claim(ctx: CallContext, call: ToolCall) -> None:
-    """Raise CallLapsed unless the started call is this process's to run."""
+    """Raise CallLapsed unless this process still holds the started call."""
     if not _get_claimed_call(ctx, call, CallStatus.STARTED).exists():
         raise CallLapsed(call.pk)
 
@@ -156,12 +157,12 @@ def require_claim(ctx: CallContext, call: ToolCall) -> None:
 def end(
     ctx: CallContext, call: ToolCall, outcome: CallOutcome, *, stopping: bool = False
 ) -> ToolCall:
-    """End a started call and record it, and its step where it was the last to be completed.
+    """End a started call with an audit event, and close its step after its last open call.
 
-    With `stopping` also while its run is being ended.
+    With `stopping`, the call is also ended if its run is no longer in progress.
 
     Raises:
-        CallLapsed: when it has ended already, or this process lost the run.
+        CallLapsed: the call has already ended, or this process lost the run.
     """
     now = timezone.now()
     changes: dict[str, Any] = {
@@ -205,13 +206,13 @@ def _note_closed(step: RunStep, at: datetime) -> None:
 
 
 def reread(call: ToolCall) -> ToolCall:
-    """Return the row as it is stored now."""
+    """Reload the row from the database."""
     found: ToolCall = ToolCall.objects.get(pk=call.pk)
     return found
 
 
 def decline(call: ToolCall) -> None:
-    """Fill in a declined call; the caller saves it."""
+    """Mark a call as declined. The caller saves it."""
     call.status = CallStatus.DECLINED
     call.output = error_text("declined")
     call.error_code = "declined"
@@ -219,7 +220,7 @@ def decline(call: ToolCall) -> None:
 
 
 def answer(principal: Principal, call: ToolCall, output: str) -> None:
-    """End a call of a program's own function with what it returned, and record it."""
+    """End a call of a client-side function with its output, and record an audit event."""
     call.status, call.output = CallStatus.COMPLETED, output_text(output)
     call.ended_at = timezone.now()
     call.save(update_fields=["status", "output", "ended_at"])
@@ -235,6 +236,6 @@ def answer(principal: Principal, call: ToolCall, output: str) -> None:
 
 
 def _get_claimed_call(ctx: CallContext, call: ToolCall, status: CallStatus) -> Any:
-    """Return the row while it has `status` and its run is still ours and goes on."""
+    """Return a queryset of the row, empty unless it has `status` and this process runs its run."""
     running = {"run__status": RunStatus.IN_PROGRESS, "run__token": ctx.run.token}
     return ToolCall.objects.filter(pk=call.pk, status=status, **running)

@@ -1,4 +1,4 @@
-"""What tools cost besides tokens."""
+"""Usage of tools in addition to tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ CODE_SESSION = UsageKind.CODE_SESSION.value
 
 
 def note_code_session(ctx: ToolContext) -> None:
-    """Record that a session began, at the tenant's own price; in its scope and a transaction."""
+    """Record the usage of a new code session at the tenant's price.
+
+    Call within the tenant's scope and a transaction.
+    """
     price = Price.objects.filter(kind=CODE_SESSION).order_by("pk").first()
     Usage.objects.create(
         member_id=ctx.thread.member_id,

@@ -1,4 +1,4 @@
-"""What goes back to the model: results as text, and a fixed sentence for everything else."""
+"""Tool outputs sent to the model: results as text, and predefined error messages."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from chat.tools.base import ToolError
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _MAX_SENTENCE_LENGTH = 2000
-_CUT_MARK = "\n[cut here: the whole output has {size} bytes]"
+_CUT_MARK = "\n[truncated: the whole output has {size} bytes]"
 
-# Code to sentence, told to the model. Codes are stable; admins see them in the trace.
+# Error code to message for the model. Codes are stable; admins see them in the trace.
 SENTENCES = {
     "access_ended": "The call is refused: the person's access has ended.",
     "approval_void": "The call is refused: the tool has changed since it was approved.",
@@ -41,20 +41,20 @@ SENTENCES = {
 
 
 def error_text(code: str, message: str | None = None) -> str:
-    """Return the output of a call that has no result, as JSON."""
+    """Return the JSON output of a call that failed or was refused."""
     text = SENTENCES[code] if message is None else _clean(message)[:_MAX_SENTENCE_LENGTH]
     return json.dumps({"error": {"code": code, "message": text}}, ensure_ascii=False)
 
 
 def output_text(result: Any, *, untrusted: bool = False) -> str:
-    """Return a tool's result as the text the model is given.
+    """Convert a tool's result to the text sent to the model.
 
-    Texts stay texts, everything else becomes JSON; control characters are
-    stripped and what is too long is cut, with a mark.
+    Strings are kept, everything else becomes JSON. Control characters are removed, and long
+    texts are truncated with a mark.
 
     Raises:
-        ToolError: "binary_output" for bytes.
-        TypeError: for what has no JSON form; the tool is broken.
+        ToolError: "binary_output": the result contains bytes.
+        TypeError: the result cannot be converted to JSON, which is a bug in the tool.
     """
     if untrusted:
         result = {"untrusted_content": result}
@@ -88,7 +88,7 @@ def _plain(value: Any) -> Any:
 
 
 def _clean(text: str) -> str:
-    whole = text.encode("utf-8", "replace").decode()  # lone surrogates have no bytes
+    whole = text.encode("utf-8", "replace").decode()  # replaces lone surrogates
     return _CONTROL.sub("", whole)
 
 
@@ -102,5 +102,5 @@ def _cut(text: str) -> str:
 
 
 def storable(text: str, *, most: int) -> str:
-    """Return what the model sent in a form PostgreSQL takes: at most `most` characters."""
+    """Return model output in a form that PostgreSQL can store, cut to `most` characters."""
     return text[:most].encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

@@ -1,4 +1,4 @@
-"""All tools of the installation, by name. Installed apps fill it from their `tools.py`."""
+"""Registry of all tools by name. Installed apps register tools in their `tools.py`."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def tool(
     in_order: bool = False,
     timeout: float | None = None,
 ) -> Callable[[F], F]:
-    """Register a function as a tool; name, description and schema are read from it.
+    """Register a function as a tool; its name, description and schema are derived from it.
 
-    A plain function runs in the database executor, in the tenant's scope and in
-    one transaction, which commits together with the end of its call: it should
-    touch nothing but the database. An async function may reach out, and opens
-    `ctx.scope()` within `in_db` for its rows. `label` is what people see; see
-    `chat.tools.base.Tool` for the rest.
+    A synchronous function runs in the tools thread pool, in the tenant's scope and in one
+    transaction that also ends its call, so it should only access the database. An async function
+    may do other I/O and opens `ctx.scope()` within `in_db` to access rows. `label` is the name
+    shown to people; see `chat.tools.base.Tool` for the other parameters.
 
     Raises:
-        UnusableTool: at import, for a taken name, a reserved parameter or a type without schema.
+        UnusableTool: at import: the name is taken, a parameter is reserved, or a type has no
+            schema.
     """
 
     def register(function: F) -> F:
-        made = make_tool(
+        new_tool = make_tool(
             function,
             label=label,
             effect=effect,
@@ -60,9 +60,9 @@ def tool(
             in_order=in_order,
             timeout=timeout,
         )
-        if made.name in TOOLS:
-            raise UnusableTool(f"There is a tool {made.name!r} already.")
-        TOOLS[made.name] = made
+        if new_tool.name in TOOLS:
+            raise UnusableTool(f"There is a tool {new_tool.name!r} already.")
+        TOOLS[new_tool.name] = new_tool
         return function
 
     return register
@@ -80,20 +80,25 @@ def make_tool(
     in_order: bool = False,
     timeout: float | None = None,
 ) -> Tool:
-    """Return `function` as a Tool without registering it; raises what `tool` raises."""
+    """Build a Tool from `function` without registering it.
+
+    Raises:
+        UnusableTool: the name or timeout is invalid, a parameter is reserved or has no type, or
+            a type has no schema.
+    """
     name = function.__name__
     if not _NAME.match(name):
-        raise UnusableTool(f"{name!r} cannot be a tool's name.")
+        raise UnusableTool(f"{name!r} is not a valid tool name.")
     if timeout is not None and not 0 < timeout <= MAX_SECONDS:
-        raise UnusableTool(f"{name}: a timeout lies between 0 and {MAX_SECONDS:.0f} s.")
+        raise UnusableTool(f"{name}: the timeout must be between 0 and {MAX_SECONDS:.0f} s.")
     description, notes = _documentation(function)
     hints = typing.get_type_hints(function, include_extras=True)
     parameters, properties, required = [], {}, []
     for each in _parameters_after_context(function):
         if each.name not in hints:
             raise UnusableTool(f"{name}: parameter {each.name} has no type.")
-        made, schema = parameter(each.name, hints[each.name], notes.get(each.name, ""))
-        parameters.append(made)
+        built, schema = parameter(each.name, hints[each.name], notes.get(each.name, ""))
+        parameters.append(built)
         if schema is not None:
             properties[each.name] = schema
             if each.default is inspect.Parameter.empty:
@@ -119,58 +124,59 @@ def make_tool(
 
 
 def find(name: str) -> Tool | None:
-    """Return the tool of exactly this name, None without one."""
+    """Return the tool with exactly this name, or None."""
     return TOOLS.get(name)
 
 
 def all_tools() -> list[Tool]:
-    """Return the tools an admin can switch on, by name."""
+    """Return the tools that an admin can enable, sorted by name."""
     listed = (TOOLS[name] for name in sorted(TOOLS))
-    return [made for made in listed if not made.always and not made.builtin]
+    return [entry for entry in listed if not entry.always and not entry.builtin]
 
 
 def get_enabled_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
-    """Return the functions a run may call: those in its wire tools, and those always there."""
-    always = {made.name for made in TOOLS.values() if made.always}
+    """Return the names of the functions a run may call: its wire tools' and the `always` tools'."""
+    always = {entry.name for entry in TOOLS.values() if entry.always}
     return frozenset(always.union(_list_switched_on(run_tools)))
 
 
 def builtin_name(kind: str) -> str | None:
-    """Return the function that a wire tool of this type switches on, None without one."""
-    return next((made.name for made in TOOLS.values() if made.builtin == kind != ""), None)
+    """Return the name of the function that a wire tool of this type enables, or None."""
+    return next((entry.name for entry in TOOLS.values() if entry.builtin == kind != ""), None)
 
 
 def _list_switched_on(run_tools: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the functions that wire tools switch on, in their order.
+    """Return the names of the functions that wire tools enable, in their order.
 
-    A built-in one is switched on by its type; its name alone may be that of a program's function.
+    A built-in tool is only enabled by its type, because a client-side function may have its name.
     """
     listed = list(run_tools)
-    theirs = program_names(listed)
+    client_functions = program_names(listed)
     names = []
     for item in listed:
         if item["type"] != "function":
             names.append(builtin_name(item["type"]))
-        elif (name := item["function"]["name"]) in theirs or not is_builtin(name):
+        elif (name := item["function"]["name"]) in client_functions or not is_builtin(name):
             names.append(name)
     return [name for name in names if name is not None]
 
 
 def is_in_order(name: str) -> bool:
-    """Tell whether calls of this tool that come together run one after another."""
+    """Return True if concurrent calls of this tool run one after another."""
     return name in TOOLS and TOOLS[name].in_order
 
 
 def is_builtin(name: str) -> bool:
-    """Tell whether the tool of this name is switched on by a type of its own."""
+    """Return True if the tool is enabled by its own wire tool type."""
     return name in TOOLS and TOOLS[name].builtin != ""
 
 
 def program_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
-    """Return the functions among wire tools that their program runs itself.
+    """Return the names of the functions among wire tools that the API client runs itself.
 
-    They are kept with their definition, ours by name alone: one that is registered later takes
-    no program's place, and one that is no longer is nobody's.
+    Client-side functions are stored with their definition, registered tools by name only. So a
+    tool that is registered later does not replace a client-side function, and a tool that is no
+    longer registered does not become one.
     """
     functions = [item["function"] for item in run_tools if item["type"] == "function"]
     return frozenset(
@@ -181,29 +187,28 @@ def program_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
 
 
 def list_offered_names(run_tools: Iterable[dict[str, Any]], *, dropped: bool) -> tuple[str, ...]:
-    """Return the functions to tell a model server of, in their order.
+    """Return the names of the functions to offer to the model server, in order.
 
-    `dropped` says that older messages did not fit the prompt: the tools that
-    are always there come along then.
+    The `always` tools are included if `dropped`, i.e. if older messages did not fit the prompt.
     """
-    extra = [made.name for made in TOOLS.values() if made.always] if dropped else []
+    extra = [entry.name for entry in TOOLS.values() if entry.always] if dropped else []
     return tuple(dict.fromkeys([*_list_switched_on(run_tools), *extra]))
 
 
 def specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[ToolSpec, ...]:
-    """Return the named functions as a model server is told of them.
+    """Return the specifications of the named functions for a model server.
 
-    A registered tool is described by its own code, a program's function by the
-    program's definition in the run's wire tools; other names are left out.
+    A registered tool is described by its code, a client-side function by its definition in the
+    run's wire tools. Unknown names are skipped.
     """
     listed = list(run_tools)
-    theirs = program_names(listed)
+    client_functions = program_names(listed)
     defined = {
         item["function"]["name"]: item["function"] for item in listed if item["type"] == "function"
     }
     found = []
     for name in names:
-        if name in theirs:
+        if name in client_functions:
             found.append(_program_spec(defined[name]))
         elif name in TOOLS:
             found.append(_spec(TOOLS[name]))
@@ -211,12 +216,12 @@ def specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[To
 
 
 def labels() -> dict[str, str]:
-    """Return what people see of each tool, by name, in the language at hand."""
-    return {name: str(made.label) for name, made in TOOLS.items()}
+    """Return the label of each tool by name, in the active language."""
+    return {name: str(entry.label) for name, entry in TOOLS.items()}
 
 
-def _spec(made: Tool) -> ToolSpec:
-    return ToolSpec(name=made.name, description=made.description, parameters=made.schema)
+def _spec(entry: Tool) -> ToolSpec:
+    return ToolSpec(name=entry.name, description=entry.description, parameters=entry.schema)
 
 
 def _program_spec(function: dict[str, Any]) -> ToolSpec:
@@ -231,18 +236,22 @@ def _program_spec(function: dict[str, Any]) -> ToolSpec:
 def _parameters_after_context(function: Callable[..., Any]) -> list[inspect.Parameter]:
     found = [*inspect.signature(function).parameters.values()]
     if not found or found[0].name != "ctx":
-        raise UnusableTool(f"{function.__name__}: the first parameter of a tool is ctx.")
+        raise UnusableTool(f"{function.__name__}: the first parameter of a tool must be ctx.")
     rest = found[1:]
     if any(each.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD for each in rest):
-        raise UnusableTool(f"{function.__name__}: a tool's parameters are plain named ones.")
+        raise UnusableTool(
+            f"{function.__name__}: a tool's parameters must be positional-or-keyword."
+        )
     return rest
 
 
 def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    """Return the description and the notes on parameters ("Args:", one line each)."""
+    """Return the tool's description and its parameter descriptions ("Args:", one line each)."""
     text, _, arguments = (inspect.getdoc(function) or "").partition("\nArgs:\n")
     if not text.strip():
-        raise UnusableTool(f"{function.__name__}: the docstring tells the model what it does.")
+        raise UnusableTool(
+            f"{function.__name__}: a tool needs a docstring, which is sent to the model."
+        )
     notes = (_ARGUMENT_LINE.match(line) for line in arguments.splitlines())
     return text.strip(), {note[1]: note[2].strip() for note in notes if note}
 

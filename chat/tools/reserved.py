@@ -1,4 +1,4 @@
-"""Names no argument of a model may have: they would say who is asking."""
+"""Reserved argument names, which would let a model claim an identity or a credential."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 
 
 def is_reserved(name: str) -> bool:
-    """Tell whether `name` denotes a tenant, organisation, person, role or credential."""
+    """Return True if `name` denotes a tenant, organisation, person, role or credential."""
     words = [word.lower() for word in _BORDER.split(name) if word]
     spelt = "_".join(words)
     return spelt in _NAMES or spelt.endswith("_token") or not _WORDS.isdisjoint(words)

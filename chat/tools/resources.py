@@ -1,4 +1,4 @@
-"""What the built-in tools of a run find: what its assistant and its thread name."""
+"""Resources of a run for its built-in tools."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from chat.models.resources import Resources
 
 
 def resources_of(run: Run) -> tuple[Resources, Resources]:
-    """Return what a run's assistant, as it is now, and its thread name.
+    """Return the tool resources of a run's assistant (as it is now) and of its thread.
 
-    Of the assistant only the company's own is to be found, of the thread only what
-    the run's principal may name. Must run in the tenant's scope and a transaction.
+    Callers must resolve the assistant's resources among those of the company only, and the
+    thread's resources among those visible to the run's principal. Call within the tenant's scope
+    and a transaction.
     """
     rows = Assistant.objects.filter(pk=run.assistant_id).only("tools", "tool_resources")
     assistant: Assistant | None = rows.first()

@@ -1,4 +1,4 @@
-"""From a parameter's annotation to its JSON schema, and from a valid argument to its value."""
+"""Conversion of parameter annotations to JSON schemas, and of valid arguments to values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DECIMAL = r"^-?\d{1,18}(\.\d{1,9})?$"
 
 
 class UnusableTool(TypeError):
-    """A tool's signature cannot be offered to a model; raised at import."""
+    """A tool whose name, signature or options are invalid; raised at import."""
 
 
 def _as_is(value: Any) -> Any:
@@ -36,7 +36,7 @@ def _date(value: str) -> date:
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise ToolError("invalid_arguments", f"{value} is not a day of the calendar.") from None
+        raise ToolError("invalid_arguments", f"{value} is not a valid date.") from None
 
 
 _PLAIN: dict[Any, tuple[Schema, Build]] = {
@@ -44,24 +44,26 @@ _PLAIN: dict[Any, tuple[Schema, Build]] = {
     int: ({"type": "integer"}, _as_is),
     float: ({"type": "number"}, float),
     bool: ({"type": "boolean"}, _as_is),
-    # Money as text: a JSON number would pass through binary fractions.
+    # Decimals are strings, because JSON numbers would be parsed as binary floats.
     Decimal: ({"type": "string", "pattern": _DECIMAL}, Decimal),
     date: ({"type": "string", "format": "date", "pattern": _DATE}, _date),
 }
 
 
 def parameter(name: str, annotation: Any, description: str) -> tuple[Parameter, Schema | None]:
-    """Return a parameter and its schema, None for one bound to the caller.
+    """Return a parameter and its schema; the schema is None for an injected parameter.
 
     Raises:
-        UnusableTool: for a type without a schema, or a reserved name.
+        UnusableTool: the type has no schema, or the name is reserved.
     """
     marks, _inner = _unwrap(annotation)
     bound = next((mark for mark in marks if isinstance(mark, InjectedArgument)), None)
     if bound is not None:
         return Parameter(name=name, build=_as_is, bound=bound), None
     if is_reserved(name):
-        raise UnusableTool(f"A model must not choose {name!r}: declare it Bound or rename it.")
+        raise UnusableTool(
+            f"A model must not choose {name!r}: declare it as InjectedArgument or rename it."
+        )
     schema, build = _schema(annotation)
     if description and "description" not in schema:
         schema = {**schema, "description": description}
@@ -78,7 +80,7 @@ def _unwrap(annotation: Any) -> tuple[tuple[Any, ...], Any]:
 
 
 def _row(annotation: Any) -> tuple[type[models.Model] | None, ById | None, bool]:
-    """Return which model a parameter's ids name, if any, and whether it takes a list."""
+    """Return the model of a parameter's ids (or None), its marker, and whether it is a list."""
     marks, inner = _unwrap(annotation)
     by_id = next((mark for mark in marks if isinstance(mark, ById)), None)
     if by_id is not None:
@@ -123,7 +125,7 @@ def _bare_schema(annotation: Any) -> tuple[Schema, Build]:
 def _choice(values: list[Any]) -> Schema:
     kinds = {type(value) for value in values}
     if not kinds <= {str} and not kinds <= {int}:
-        raise UnusableTool("Choices must be all texts or all whole numbers.")
+        raise UnusableTool("Choices must be all strings or all integers.")
     return {"type": "string" if kinds == {str} else "integer", "enum": values}
 
 
@@ -138,7 +140,7 @@ def _list(item: Any) -> tuple[Schema, Build]:
 def _optional(annotation: Any) -> tuple[Schema, Build]:
     options = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
     if len(options) != 1 or len(typing.get_args(annotation)) != 2:
-        raise UnusableTool(f"{annotation!r}: only X | None can be chosen from.")
+        raise UnusableTool(f"{annotation!r}: the only supported union is X | None.")
     schema, build = _schema(options[0])
     return (
         {"anyOf": [schema, {"type": "null"}]},
@@ -162,7 +164,7 @@ def _object(annotation: Any) -> tuple[Schema, Build]:
         if is_reserved(name):
             raise UnusableTool(f"A model must not choose {name!r}: rename it.")
         if _row(hints[name])[0] is not None:
-            raise UnusableTool(f"{name}: ids belong among the tool's own parameters.")
+            raise UnusableTool(f"{name}: ids must be parameters of the tool itself.")
     parts = {name: _schema(kind) for name, kind in hints.items()}
     return (
         build_closed_object({name: schema for name, (schema, _) in parts.items()}, required),
@@ -171,7 +173,7 @@ def _object(annotation: Any) -> tuple[Schema, Build]:
 
 
 def _is_required(typed_dict: Any, name: str, hint: Any) -> bool:
-    # Annotations kept as text hide NotRequired from the class itself.
+    # With postponed annotations, __required_keys__ does not reflect NotRequired.
     origin = typing.get_origin(hint)
     if origin in (typing.Required, typing.NotRequired):
         return origin is typing.Required

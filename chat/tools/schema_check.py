@@ -1,4 +1,4 @@
-"""The meta-schema of JSON Schema, draft 2020-12, as code: a check costs microseconds an object."""
+"""The JSON Schema meta-schema (draft 2020-12) as code; checks take microseconds per object."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _ID = re.compile(r"[^#]*#?")
 
 
 class InvalidSchema(ValueError):
-    """A schema that is none. Its text names the place and what is wrong there."""
+    """An invalid schema. The message names the place and the problem."""
 
 
 def check_schema(schema: Any) -> None:
-    """Check that this is a JSON Schema.
+    """Check that a value is a valid JSON Schema.
 
     Raises:
-        InvalidSchema: naming the first place where it is none.
-        RecursionError, OverflowError: by a regular expression that is too large.
+        InvalidSchema: the schema is invalid; the message names the first invalid place.
+        RecursionError, OverflowError: a regular expression is too large.
     """
     waiting: list[tuple[str, Any]] = [("", schema)]
     while waiting:
@@ -44,7 +44,7 @@ def _at(place: str, wrong: str) -> str:
 
 
 def _inner_schemas(keyword: str, given: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Yield the schemas in the value of a keyword, each with its place."""
+    """Yield the subschemas in the value of a keyword, each with its path."""
     if keyword in _ONE_SCHEMA:
         yield place, given
     elif keyword in _MANY_SCHEMAS:
@@ -83,7 +83,7 @@ def _is_positive(value: Any) -> str | None:
 def _is_count(value: Any) -> str | None:
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     fits = whole and not isinstance(value, bool) and value >= 0
-    return None if fits else "must be a whole number of at least 0"
+    return None if fits else "must be an integer of at least 0"
 
 
 def _is_array(value: Any) -> str | None:

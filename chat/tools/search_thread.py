@@ -1,4 +1,4 @@
-"""Finds what no longer fits the prompt: older messages of the same thread."""
+"""The thread search tool: finds older messages that no longer fit the prompt."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ WRITTEN_DOWN = re.compile(
     re.IGNORECASE,
 )
 NOTHING = "I found nothing about that in the documents."
-FOR_MODELS = "Nothing was found. Try other words, or say so."
+FOR_MODELS = "Nothing was found. Rephrase the query, or say that nothing was found."
 MAX_SENTENCES, MAX_SECTIONS = 3, 5
 MAX_QUERY_LENGTH = 500
 # A sentence says something about the question with this part of the best one's score.

@@ -386,7 +386,7 @@ def test_an_output_may_be_empty_or_long(alice: Api, world: World, waiting: dict[
         output = ToolCall.objects.get(pk=ours).output
     assert output is not None
     assert len(output.encode()) == conf.tool_output_bytes
-    assert "[cut here" in output
+    assert "[truncated" in output
 
 
 def test_nobody_else_answers(adam: Api, gina: Api, waiting: dict[str, Any]) -> None:

@@ -141,7 +141,7 @@ async def test_a_file_that_is_too_large_is_named_not_read_and_the_code_runs(
         found = await result(world.acme, run, "1 + 1")
     assert found["value"] == "2"
     [note] = found["notes"]
-    assert note.startswith("sales.csv is not there: A file in a session has at most")
+    assert note.startswith("sales.csv is not available: A file in a session can have at most")
 
 
 async def test_a_file_that_the_code_wrote_is_the_members(world: World, backend: str) -> None:
@@ -190,7 +190,7 @@ async def test_code_over_its_time_is_told_and_the_next_goes_on(
         await compute(world.acme, run, "kept = 5")
         late = await result(world.acme, run, FOREVER)
         found = await result(world.acme, run, "kept")
-    assert "Timeout" in late["error"] or "too long" in late["error"]
+    assert "Timeout" in late["error"] or "timed out" in late["error"]
     assert found["value"] == "5"
 
 
@@ -210,7 +210,7 @@ async def test_a_long_output_is_cut_in_its_middle(world: World, monty: None) -> 
     async with coding(world.acme) as run:
         found = await result(world.acme, run, "print('a' * 30000)\nprint('the end')")
     assert len(found["logs"]) < 20_100
-    assert "[cut here: 30009 characters in all]" in found["logs"]
+    assert "[truncated: 30009 characters in total]" in found["logs"]
     assert found["logs"].endswith("the end\n")
 
 
@@ -265,7 +265,7 @@ async def test_nothing_is_kept_beyond_the_companys_storage(
     assert used == 3000
     assert row.details["notes"] == [
         code_interpreter.NOT_KEPT,
-        "The company's storage is full. Not kept: b.txt.",
+        "The company's storage is full. Not saved: b.txt.",
     ]
 
 
@@ -394,7 +394,7 @@ async def test_code_runs_while_the_disk_takes_nothing(
         monkeypatch.setattr(default_storage, "_save", broken)
         found = await result(world.acme, run, "open('a.txt', 'w').write('one')\n42")
     assert found["value"] == "42"
-    assert found["notes"][0].startswith("a.txt is not kept: ")
+    assert found["notes"][0].startswith("a.txt was not saved: ")
     assert found["notes"][1] == code_interpreter.NOT_KEPT
 
 

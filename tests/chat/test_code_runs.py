@@ -220,5 +220,5 @@ async def test_the_step_tells_input_outputs_and_what_was_left_out(
     [call] = steps[0]["step_details"]["tool_calls"]
     assert call["code_interpreter"]["input"] == source
     assert call["code_interpreter"]["outputs"] == [{"type": "logs", "logs": "one\n"}]
-    assert call["atrium"]["notes"][-1] == "The company's storage is full. Not kept: chart.svg."
+    assert call["atrium"]["notes"][-1] == "The company's storage is full. Not saved: chart.svg."
     assert run.run.status == "completed"

@@ -80,7 +80,7 @@ def test_control_characters_inside_json_are_stripped(world: World, enable: Enabl
 def test_a_long_output_is_cut_with_a_mark(world: World, enable: Enable) -> None:
     output = output_of(world, enable, "é" * 50_000).output or ""
     assert len(output.encode()) <= conf.tool_output_bytes
-    assert output.endswith("[cut here: the whole output has 100000 bytes]")
+    assert output.endswith("[truncated: the whole output has 100000 bytes]")
 
 
 def test_binary_output_is_refused(world: World, enable: Enable) -> None:

@@ -164,7 +164,7 @@ def test_results_are_as_many_and_as_good_as_asked_for(world: World) -> None:
 def test_nothing_found_is_said(world: World, library: VectorStore) -> None:
     assert told(search(world, "zeppelin")) == {
         "passages": [],
-        "note": "Nothing was found. Try other words, or say so.",
+        "note": "Nothing was found. Rephrase the query, or say that nothing was found.",
     }
 
 

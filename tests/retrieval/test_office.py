@@ -107,7 +107,7 @@ def test_word_shapes_are_read_once_and_tab_stops_not_at_all() -> None:
         (LOCKED_OFFICE, "password"),
         (made.opened("text", "", manifest=LOCKED_MANIFEST), "password"),
         (made.opened("spreadsheet", "", manifest=LOCKED_MANIFEST), "password"),
-        (made.epub("<p>x</p>", encryption="text/chapter%201.xhtml"), "locked by its seller"),
+        (made.epub("<p>x</p>", encryption="text/chapter%201.xhtml"), "protected by DRM"),
         (PRICES[:-40], "damaged"),
         (made.xlsx({"A": [["x"]]}, **{"xl/worksheets/sheet1.xml": "<worksheet><she"}), "damaged"),
         (made.pptx("x", xml="<p:sld"), "damaged"),
@@ -165,7 +165,7 @@ def test_without_the_extra_a_sentence_names_it(
     [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 old", made.archive({"mimetype": "application/x-other"})],
 )
 def test_other_office_files_are_unsupported(data: bytes) -> None:
-    with pytest.raises(UnsupportedFile, match="Save it as PDF"):
+    with pytest.raises(UnsupportedFile, match="Save the file as PDF"):
         extract(data)
 
 
@@ -176,13 +176,13 @@ def test_the_process_of_its_own_reads_each_kind(tmp_path: Path, kind: Kind) -> N
 
 def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     bomb = made.xlsx({"A": []}, **{"xl/worksheets/sheet1.xml": b" " * 220_000_000})
-    with pytest.raises(Unreadable, match="more text than can be indexed"):
+    with pytest.raises(Unreadable, match="too much text to index"):
         read(tmp_path, bomb)
 
 
 def test_a_slide_shown_too_often_is_refused(tmp_path: Path) -> None:
     talk = made.pptx("x" * 1_000_000, shown=[1] * 500)
-    with pytest.raises(Unreadable, match="more text than can be indexed"):
+    with pytest.raises(Unreadable, match="too much text to index"):
         read(tmp_path, talk)
 
 
@@ -192,5 +192,5 @@ def test_a_sheet_with_far_corners_takes_no_more_than_it_may(tmp_path: Path) -> N
         for row, column in ((1, "A"), (1_048_576, "XFD"))
     )
     data = made.xlsx({"A": []}, **{"xl/worksheets/sheet1.xml": made.sheet(corners)})
-    with pytest.raises(Unreadable, match="more than may be spent"):
+    with pytest.raises(Unreadable, match="too complex to process"):
         read(tmp_path, data)

@@ -113,7 +113,7 @@ def test_a_picture_is_unsupported(world: World) -> None:
 def test_a_lost_file_says_so(world: World) -> None:
     row = waiting(world, b"words")
     default_storage.delete(f"{world.acme.tenant.pk}/a")
-    assert indexed(world, row).error_message == "The file is no longer there."
+    assert indexed(world, row).error_message == "The file no longer exists."
 
 
 def test_a_second_reader_of_a_finished_file_changes_nothing(world: World) -> None:

@@ -50,7 +50,7 @@ def test_all_columns_of_numbers_are_taken_unless_named() -> None:
 @pytest.mark.parametrize(
     ("kind", "rows", "options", "why"),
     [
-        ("bubble", {"a": 1}, {}, "kind is one of"),
+        ("bubble", {"a": 1}, {}, "kind must be one of"),
         ("bar", [], {}, "rows is a list"),
         ("bar", "abc", {}, "rows is a list"),
         ("bar", [{"m": "x"}], {}, "rows is a list"),
@@ -59,10 +59,10 @@ def test_all_columns_of_numbers_are_taken_unless_named() -> None:
         ("bar", {"a": True}, {}, "rows is a list"),
         ("bar", [("a", 1), ("b", "2")], {"y": "value"}, "int or float, not str"),
         ("bar", {"a": None}, {}, "no numbers in"),
-        ("pie", {"a": -1, "b": 3}, {}, "none below zero"),
+        ("pie", {"a": -1, "b": 3}, {}, "none negative"),
         ("pie", ROWS, {}, "one column"),
-        ("bar", {"a": 1e300}, {}, "within 1e15"),
-        ("bar", {"a": float("inf")}, {}, "within 1e15"),
+        ("bar", {"a": 1e300}, {}, "between -1e15 and 1e15"),
+        ("bar", {"a": float("inf")}, {}, "between -1e15 and 1e15"),
         ("line", [(str(i), i) for i in range(501)], {}, "At most 500"),
         ("line", [{str(i): i for i in range(10)}], {"y": [str(i) for i in range(9)]}, "At most"),
     ],

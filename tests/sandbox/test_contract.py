@@ -220,7 +220,7 @@ class TestEnds:
             session.kill()
             outcome = await session.run("1")
             assert outcome.ended is RunEnd.CRASHED
-            assert outcome.error is not None and "had ended" in outcome.error
+            assert outcome.error is not None and "has ended" in outcome.error
             with pytest.raises(SessionEnded):
                 await session.put_file("a", b"")
             with pytest.raises(SessionEnded):

@@ -110,5 +110,5 @@ async def test_a_process_that_reads_nothing_is_killed() -> None:
 
 
 async def test_a_program_that_is_missing_is_told() -> None:
-    with pytest.raises(SandboxUnavailable, match="does not start"):
+    with pytest.raises(SandboxUnavailable, match="did not start"):
         await start(["/nowhere/bwrap"], SandboxLimits())

@@ -180,7 +180,7 @@ async def test_files_are_renamed_and_removed() -> None:
 async def test_a_bad_chart_is_explained() -> None:
     outcome = await run_alone(MONTY, "chart('bubble', {'a': 1})")
     assert outcome.ended is RunEnd.RAISED
-    assert outcome.error is not None and "kind is one of bar, line" in outcome.error
+    assert outcome.error is not None and "kind must be one of bar, line" in outcome.error
 
 
 async def test_a_run_draws_so_many_charts() -> None:

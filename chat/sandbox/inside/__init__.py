@@ -1,1 +1,1 @@
-"""What runs behind the wall, beside the model's code. Only the standard library is there."""
+"""Code that runs inside the sandbox, beside the model's code. Standard library only."""

@@ -1,4 +1,4 @@
-"""The one place behind the wall that catches everything: code of a model raises what it likes."""
+"""The only place that catches every exception, because model code may raise any."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def caught(action: Callable[[], object]) -> BaseException | None:
-    """Run the action and return what it raised."""
+    """Run the action and return the exception it raised, or None."""
     try:
         action()
     except BaseException as error:  # noqa: BLE001

@@ -1,4 +1,4 @@
-"""The inner end of the protocol: requests in, and out what a run does while it does it."""
+"""The sandbox side of the frame protocol: reads requests and streams the output of runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOG_BUFFER = 4096
 
 
 class Channel:
-    """Takes over standard input and output; nothing else writes to them from then on."""
+    """The connection to the server over standard input and output, redirected for all else."""
 
     def __init__(self) -> None:
         self._in = os.fdopen(os.dup(0), "rb")
@@ -22,30 +22,33 @@ class Channel:
         _silence(0, 1)
 
     def ready(self) -> None:
-        """Say that the walls stand; until here standard error tells an operator what is wrong."""
+        """Report that the process is isolated, and silence standard error.
+
+        Before this call, standard error shows operators what went wrong.
+        """
         _silence(2)
         self.send("ready")
 
     def wait_for_end(self) -> None:
-        """Wait until the server's end is closed, which its death does too."""
+        """Wait until the server closes its end, which also happens if it dies."""
         watch = select.poll()
         watch.register(self._in, 0)
         watch.poll()
 
     def requests(self) -> Iterator[tuple[frames.Head, bytes]]:
-        """Yield what the server asks for, until it closes its end."""
+        """Yield the server's requests until it closes its end."""
         while (frame := frames.read(self._in)) is not None:
             self._number = frame[0]["number"]
             yield frame
 
     def send(self, kind: str, body: bytes = b"", /, **head: Any) -> None:
-        """Send one frame, at once, as part of the answer to the request under way."""
+        """Send one frame immediately, as part of the response to the current request."""
         self._out.write(frames.pack({"is": kind, "number": self._number, **head}, body))
         self._out.flush()
 
 
 def send_saved(channel: Channel, data: bytes, *, lost: list[str], most: int) -> None:
-    """Answer with a saved session, or with its size when that is above `most` bytes."""
+    """Respond with a saved session, or with only its size if that exceeds `most` bytes."""
     if len(data) > most:
         channel.send("saved", size=len(data))
     else:
@@ -60,9 +63,9 @@ def _silence(*numbers: int) -> None:
 
 
 class Log:
-    """What a run prints, sent on in pieces; what comes after `most` bytes is dropped.
+    """The standard output of a run, streamed to the server and truncated after `most` bytes.
 
-    The code that prints may die at any moment, so a full line does not wait.
+    Complete lines are sent immediately, because the process may die at any moment.
     """
 
     encoding = "utf-8"
@@ -74,7 +77,7 @@ class Log:
         self.cut = False
 
     def write(self, text: str) -> int:
-        """Take text as a file does."""
+        """Write text, like a file object."""
         data = text.encode(errors="replace")
         self.cut = self.cut or len(data) > self._left
         self._kept += data[: self._left]
@@ -84,11 +87,11 @@ class Log:
         return len(text)
 
     def flush(self) -> None:
-        """Send what is kept back."""
+        """Send the buffered output."""
         if self._kept:
             kept, self._kept = bytes(self._kept), bytearray()
             self._channel.send("log", kept)
 
     def isatty(self) -> bool:
-        """It is none."""
+        """Return False."""
         return False

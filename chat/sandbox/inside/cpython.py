@@ -1,4 +1,4 @@
-"""A long-lived Python with pandas and matplotlib, behind bubblewrap's wall."""
+"""The bubblewrap session: a long-lived CPython with pandas and matplotlib."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from chat.sandbox.inside.interpreter import CodeRun, Interpreter
 from chat.sandbox.inside.variables import dump_variables, load_variables
 
 MEMORY, PLACE, TEMPORARY = "/mnt", "/mnt/data", "/mnt/tmp"
-# What Python, pandas and matplotlib take of address space before there is any data.
+# Address space of Python, pandas and matplotlib before any data is loaded.
 LIBRARIES = 384 * 1024 * 1024
 SCRATCH = 16 * 1024 * 1024
 OPEN_FILES = 128
 
 
 def main(packages: str, limits: dict[str, Any]) -> None:
-    """Serve one session on standard input and output; `limits` has the port's names."""
+    """Serve one session on standard input and output. `limits` is a dict of SandboxLimits."""
     channel = Channel()
     try:
         _build_walls(packages, limits)
@@ -43,7 +43,7 @@ def _build_walls(packages: str, limits: dict[str, Any]) -> None:
     walls.drop_capabilities()
     for folder in (PLACE, TEMPORARY, f"{TEMPORARY}/matplotlib"):
         Path(folder).mkdir()
-    # The list of fonts is made with the environment: making it would start a thread.
+    # The font cache comes with the environment, because building it would start a thread.
     for cache in Path(packages, "matplotlib-cache").glob("*.json"):
         Path(TEMPORARY, "matplotlib", cache.name).write_bytes(cache.read_bytes())
     os.chdir(PLACE)
@@ -58,7 +58,7 @@ def _build_walls(packages: str, limits: dict[str, Any]) -> None:
 
 
 class _PythonSession:
-    """The interpreter and the folder, and how requests reach them."""
+    """A session that dispatches requests to the interpreter and the folder."""
 
     def __init__(self, channel: Channel, limits: dict[str, Any]) -> None:
         self._channel = channel
@@ -67,7 +67,7 @@ class _PythonSession:
         self._folder = Folder(PLACE, limits)
 
     def answer(self, head: dict[str, object], body: bytes) -> None:
-        """Carry out one request and send what came of it."""
+        """Handle one request and send the response."""
         match head["do"]:
             case "put":
                 problem = self._folder.put(str(head["name"]), body)

@@ -1,4 +1,4 @@
-"""The session's folder: plain files right in it count, all else is the code's affair."""
+"""The session's folder. Only regular files at its top level are part of the session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Folder:
-    """Files by name, and which of them changed since it was last asked."""
+    """The files of the session, with detection of changes since the last call."""
 
     def __init__(self, place: str, limits: dict[str, Any]) -> None:
         self._place = Path(place)
@@ -22,24 +22,24 @@ class Folder:
         self.skipped: list[tuple[str, str]] = []
 
     def put(self, name: str, data: bytes) -> str | None:
-        """Lay a file in place of whatever has the name; return what is wrong, if anything."""
+        """Write a file, replacing an existing one; return an error message or None."""
         path = self._place / name
         files = self._plain()
         files.pop(name, None)
         held = sum(status.st_size for status in files.values())
         if held + len(data) > self._limits["all_files"] or len(files) >= self._limits["files"]:
-            return "The session holds too many files."
+            return "The session has too many files."
         try:
             path.unlink(missing_ok=True)
             with path.open("xb") as file:
                 file.write(data)
             self._seen[name] = _stat_key(path.lstat())
         except OSError as error:
-            return f"The file cannot be put: {error.strerror}."
+            return f"The file cannot be written: {error.strerror}."
         return None
 
     def iter_changes(self) -> Iterator[tuple[str, bytes]]:
-        """Yield what is new or different, within the limits; the rest is in `skipped`."""
+        """Yield new and changed files within the limits; others are listed in `skipped`."""
         self.skipped = []
         given, size = 0, 0
         for name, status in sorted(self._plain().items()):
@@ -56,7 +56,7 @@ class Folder:
                 yield name, data
 
     def read_all(self) -> dict[str, bytes]:
-        """Return the contents of every file of the session."""
+        """Return the contents of all files by name."""
         found = {name: self._read(name) for name in sorted(self._plain())}
         return {name: data for name, data in found.items() if data is not None}
 

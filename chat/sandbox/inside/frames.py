@@ -1,7 +1,7 @@
 """The framed protocol between the server and a session's process.
 
-A frame is two lengths, a JSON object and raw bytes; nothing is ever unpickled from it. Requests
-are numbered, and each frame of an answer bears its request's number.
+A frame consists of two lengths, a JSON object (the head) and raw bytes (the body). Frames are
+never unpickled. Requests are numbered, and each frame of a response has its request's number.
 """
 
 from __future__ import annotations
@@ -17,48 +17,52 @@ Head = dict[str, Any]
 
 
 class FrameError(Exception):
-    """Bytes that are no frame, or one above its bounds."""
+    """An invalid frame, or a frame that exceeds its limits."""
 
 
 def pack(head: Head, body: bytes = b"") -> bytes:
-    """Return the frame's bytes."""
+    """Encode a frame."""
     return pack_head(head, size=len(body)) + body
 
 
 def pack_head(head: Head, *, size: int) -> bytes:
-    """Return the beginning of a frame whose body of `size` bytes comes after it."""
+    """Encode the lengths and the head of a frame whose body has `size` bytes."""
     text = json.dumps(head).encode()
     return LENGTHS.pack(len(text), size) + text
 
 
 def parse_lengths(data: bytes, *, most: int) -> tuple[int, int]:
-    """Return the lengths of head and body. Raises FrameError above the bounds."""
+    """Return the lengths of head and body. Raises FrameError if they exceed the limits."""
     head, body = LENGTHS.unpack(data)
     if head > MAX_HEAD_LENGTH or body > most:
-        raise FrameError(f"A frame of {head} and {body} bytes.")
+        raise FrameError(f"A frame of {head} and {body} bytes exceeds the limits.")
     return head, body
 
 
 def parse_head(data: bytes) -> Head:
-    """Return the JSON object. Raises FrameError when it is none."""
+    """Return the head as a dict. Raises FrameError if it is not a JSON object."""
     try:
         head = json.loads(data)
     except (ValueError, RecursionError):
-        raise FrameError("A frame's head is no JSON.") from None
+        raise FrameError("A frame's head is not JSON.") from None
     if not isinstance(head, dict):
-        raise FrameError("A frame's head is no object.")
+        raise FrameError("A frame's head is not an object.")
     return head
 
 
 def read(file: BinaryIO, *, most: int = 2**32 - 1) -> tuple[Head, bytes] | None:
-    """Return the next frame of a blocking file, None at its end. Raises FrameError."""
+    """Read the next frame of a blocking file; return None at its end.
+
+    Raises:
+        FrameError: the frame is invalid, truncated, or exceeds the limits.
+    """
     lengths = file.read(LENGTHS.size)
     if not lengths:
         return None
     if len(lengths) < LENGTHS.size:
-        raise FrameError("Half a frame.")
+        raise FrameError("A truncated frame.")
     head_length, body_length = parse_lengths(lengths, most=most)
     head, body = file.read(head_length), file.read(body_length)
     if len(head) < head_length or len(body) < body_length:
-        raise FrameError("Half a frame.")
+        raise FrameError("A truncated frame.")
     return parse_head(head), body

@@ -1,4 +1,4 @@
-"""Runs pieces of code one after the other in one namespace."""
+"""Interpreter that runs successive pieces of code in one namespace."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from chat.sandbox.inside.channel import Log
 
 DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 MAX_ERROR_LENGTH = 16 * 1024
-# What a run that took all its time has left for its pictures.
+# Time to render figures after a run that used all of its time.
 DRAWING_SECONDS = 4
 
 
 class OutOfTime(BaseException):
-    """Raised in the code that runs; it derives from what `except Exception` does not catch."""
+    """Timeout of the running code; a BaseException, so that `except Exception` misses it."""
 
 
 class CodeRun:
-    """What one piece of code is given, and what came of it."""
+    """The inputs and results of one run."""
 
     def __init__(self, log: Log, *, deadline: float, longest_value: int) -> None:
         self.log = log
@@ -41,7 +41,7 @@ class CodeRun:
 
 
 class Interpreter:
-    """The namespace, and the source of what was imported and defined in it."""
+    """The namespace, and the source of the imports and definitions in it."""
 
     def __init__(self) -> None:
         self.module = types.ModuleType("__main__")
@@ -52,7 +52,7 @@ class Interpreter:
         warnings.filterwarnings("ignore", message=".*non-interactive.*")
 
     def run(self, code: str, run: CodeRun) -> None:
-        """Run the code; whatever it raises becomes the run's end and error."""
+        """Run the code; exceptions are stored in `run`."""
         self._count += 1
         name = f"<code {self._count}>"
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
@@ -109,7 +109,7 @@ def _expression(node: ast.Expr, name: str) -> CodeType:
 
 def _tell(error: BaseException, name: str) -> tuple[str, str]:
     if isinstance(error, OutOfTime):
-        return "time", "The code took too long and was stopped. Its variables are as it left them."
+        return "time", "The code timed out and was stopped. Its variables keep their last values."
     ended = "memory" if isinstance(error, MemoryError) else "raised"
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename != name:

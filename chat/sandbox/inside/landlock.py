@@ -1,6 +1,6 @@
-"""Hides the machine's files from a process that keeps the machine's file system (Linux 5.13).
+"""Landlock: restriction of file access for processes without a mount namespace (Linux 5.13).
 
-Later kernels also keep it from signalling processes outside, and from TCP.
+Later kernels also block signals to outside processes, and TCP.
 """
 
 from __future__ import annotations
@@ -11,26 +11,29 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-# Numbers of the calls, the same on every processor.
+# System call numbers, the same on every architecture.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 ASK_VERSION, PATH_BENEATH = 1, 1
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
-# All that the first version knows, and what the second, third and fifth added.
+# File access rights of ABI version 1, and those added in versions 2, 3 and 5.
 FILES = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 TCP, TCP_SINCE = 3, 4
 ABSTRACT_SOCKETS_AND_SIGNALS, SCOPED_SINCE = 3, 6
 
 
 def version() -> int:
-    """Return what the kernel knows of it, 0 for nothing."""
+    """Return the Landlock ABI version of the kernel, 0 if unsupported."""
     return max(0, _call(CREATE_RULESET, None, ctypes.c_size_t(0), ASK_VERSION))
 
 
 def hide_files(*, readable: Iterable[Path], writable: Iterable[Path]) -> bool:
-    """Leave only these folders and files; return False where the kernel cannot.
+    """Restrict file access to these paths; return False if the kernel lacks Landlock.
 
-    `no_new_privs` has to be set before. Raises OSError.
+    `no_new_privs` must be set before.
+
+    Raises:
+        OSError: a Landlock call failed.
     """
     known = version()
     if not known:
@@ -38,7 +41,7 @@ def hide_files(*, readable: Iterable[Path], writable: Iterable[Path]) -> bool:
     handled = sum(rights for since, rights in FILES.items() if since <= known)
     net = TCP if known >= TCP_SINCE else 0
     scoped = ABSTRACT_SOCKETS_AND_SIGNALS if known >= SCOPED_SINCE else 0
-    # An older kernel takes the longer form too, when what it does not know is zero.
+    # Older kernels accept the longer struct if the fields they do not know are zero.
     attributes = struct.pack("=QQQ", handled, net, scoped)
     rules = _check_result(_call(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
     try:

@@ -1,7 +1,7 @@
-"""Monty, an interpreter of Python's core that has no way to the system at all.
+"""The Monty session: an interpreter of core Python without any access to the system.
 
-The code runs in Monty's worker, a process of its own below this one; this process answers its
-calls for files and charts, and its walls hold for both.
+The code runs in Monty's worker, a child process. This process handles its calls for files and
+charts; its restrictions apply to both processes.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from chat.sandbox.inside import frames, landlock, walls
 from chat.sandbox.inside.channel import Channel, Log, send_saved
 from chat.sandbox.inside.shelf import Shelf
 
-# What this process and the worker take of address space each, before there is any data.
+# Address space of this process and of the worker (each) before any data is loaded.
 PROGRAMS = 1024 * 1024 * 1024
 OPEN_FILES = 64
-# Interpreter and packages, the C libraries, Monty's time zones, and this code.
+# The interpreter and its packages, this code, the C libraries, and Monty's time zones.
 READABLE = [
     *(Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent.parent),
     *(Path(place) for place in ("/usr/lib", "/usr/lib64", "/lib", "/lib64")),
     *(Path("/usr/share/zoneinfo"), Path("/etc/ld.so.cache")),
 ]
-CALLS = 1_000_000  # from the code to this process; each is cheap, and the run's time bounds them
+CALLS = 1_000_000  # host calls of the code; they are cheap and also bounded by the run's time
 MAX_ERROR_LENGTH = 16 * 1024
 ANEW = "The variables are as they were before this code."
 
 
 def main(limits: dict[str, Any]) -> None:
-    """Serve one session on standard input and output; `limits` has the port's names."""
+    """Serve one session on standard input and output. `limits` is a dict of SandboxLimits."""
     channel = Channel()
     try:
         build_walls(limits)
@@ -61,7 +61,12 @@ def main(limits: dict[str, Any]) -> None:
 
 
 def build_walls(limits: dict[str, Any]) -> None:
-    """Wall in this process and the worker that it starts later. Raises OSError, KeyError."""
+    """Isolate this process and the worker that it starts later.
+
+    Raises:
+        OSError: a system call failed.
+        KeyError: the system call numbers of this architecture are not known.
+    """
     os.nice(5)
     walls.limit_resources(
         address_space=2 * limits["memory"] + PROGRAMS,
@@ -75,13 +80,13 @@ def build_walls(limits: dict[str, Any]) -> None:
 
 
 def _end_with_server(channel: Channel) -> None:
-    """Kill the worker too, which would first finish what it is at."""
+    """Kill the process group, because the worker would finish its current run first."""
     channel.wait_for_end()
     os.killpg(0, signal.SIGKILL)
 
 
 class _RestrictedSession:
-    """The interpreter and the files, and how requests reach them."""
+    """A session that dispatches requests to the interpreter and the files."""
 
     def __init__(self, channel: Channel, limits: dict[str, Any], pool: Monty) -> None:
         self._channel = channel
@@ -89,12 +94,12 @@ class _RestrictedSession:
         self._pool = pool
         self._shelf = Shelf(limits)
         self._charts = 0
-        self._kept: bytes | None = None  # the variables after the last run that ended well
+        self._kept: bytes | None = None  # dump of the variables after the last successful run
         self._open = ExitStack()
         self._monty = self._check_out()
 
     def answer(self, head: dict[str, Any], body: bytes) -> None:
-        """Carry out one request and send what came of it."""
+        """Handle one request and send the response."""
         match head["do"]:
             case "put":
                 self._channel.send("put", why=self._shelf.lay(head["name"], body))
@@ -124,7 +129,7 @@ class _RestrictedSession:
         return self._open.enter_context(session)
 
     def _renew(self) -> bool:
-        """Take a fresh interpreter with the variables last kept; tell whether they came back."""
+        """Start a new interpreter and restore the last dump; return whether that succeeded."""
         with ExitStack() as old:
             old.push(self._open.pop_all())
         self._monty = self._check_out()

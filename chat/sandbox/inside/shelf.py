@@ -1,4 +1,4 @@
-"""The session's files as Monty's code sees them: one flat folder, held in memory."""
+"""Virtual file system of Monty's code: one flat folder, held in memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Path = PurePosixPath | MontyFileHandle
 
 
 class Shelf(AbstractOS):
-    """Answers the file calls of the code; every other call of the system is not answered.
+    """Implementation of the code's file operations. All other system calls are rejected.
 
-    Raises OSErrors, which become exceptions of the code.
+    The OSErrors raised here become exceptions in the code.
     """
 
     def __init__(self, limits: dict[str, Any]) -> None:
@@ -25,7 +25,7 @@ class Shelf(AbstractOS):
         self.changed: set[str] = set()
 
     def lay(self, name: str, data: bytes) -> str | None:
-        """Lay a file there for the caller; return what is wrong, if anything."""
+        """Write a file on behalf of the server; return an error message or None."""
         try:
             self._set(name, bytearray(data))
         except OSError as error:
@@ -61,23 +61,23 @@ class Shelf(AbstractOS):
         return self.files[name]
 
     def path_exists(self, path: PurePosixPath) -> bool:
-        """Tell for files and the folder itself."""
+        """Return True for the folder and existing files."""
         return self.path_is_dir(path) or self.path_is_file(path)
 
     def path_is_file(self, path: PurePosixPath) -> bool:
-        """Tell whether there is a file."""
+        """Return True if the file exists."""
         return path.parent == PLACE and path.name in self.files
 
     def path_is_dir(self, path: PurePosixPath) -> bool:
-        """Tell whether it is the folder."""
+        """Return True for the folder."""
         return path == PLACE
 
     def path_is_symlink(self, path: PurePosixPath) -> bool:
-        """There are none."""
+        """Return False: there are no symbolic links."""
         return False
 
     def path_open(self, path: PurePosixPath, mode: str) -> MontyFileHandle:
-        """Do what opening does to a file."""
+        """Open a file, creating or truncating it as `mode` requires."""
         handle = MontyFileHandle(str(path), mode)
         action = handle.mode[0]
         if action == "r":
@@ -87,7 +87,7 @@ class Shelf(AbstractOS):
         return handle
 
     def path_read_text(self, path: Path) -> str:
-        """Return a file's text, as UTF-8."""
+        """Return a file's contents decoded as UTF-8."""
         return self._get_content(path).decode()
 
     def path_read_bytes(self, path: Path) -> bytes:
@@ -105,12 +105,12 @@ class Shelf(AbstractOS):
         return len(data)
 
     def path_append_text(self, path: Path, data: str) -> int:
-        """Add text to a file's end."""
+        """Append text to a file."""
         self.path_append_bytes(path, data.encode())
         return len(data)
 
     def path_append_bytes(self, path: Path, data: bytes) -> int:
-        """Add to a file's end, which costs what is added."""
+        """Append to a file in place, in time proportional to the added data."""
         held = self._get_content(path)
         total = sum(len(other) for other in self.files.values()) + len(data)
         if len(held) + len(data) > self._limits["file"] or total > self._limits["all_files"]:
@@ -120,9 +120,9 @@ class Shelf(AbstractOS):
         return len(data)
 
     def path_mkdir(self, path: PurePosixPath, parents: bool, exist_ok: bool) -> None:
-        """There is one folder, and no other."""
+        """Reject every folder except the existing one."""
         if not (path == PLACE and exist_ok):
-            raise PermissionError("[Errno 1] There are no other folders here.")
+            raise PermissionError("[Errno 1] Other folders are not allowed.")
 
     def path_unlink(self, path: PurePosixPath) -> None:
         """Remove a file."""
@@ -131,7 +131,7 @@ class Shelf(AbstractOS):
         self.changed.discard(path.name)
 
     def path_rmdir(self, path: PurePosixPath) -> None:
-        """Folders stay."""
+        """Reject the removal of folders."""
         raise PermissionError(f"[Errno 1] Operation not permitted: '{path}'")
 
     def path_iterdir(self, path: PurePosixPath) -> list[PurePosixPath]:
@@ -141,23 +141,23 @@ class Shelf(AbstractOS):
         return [PLACE / name for name in sorted(self.files)]
 
     def path_stat(self, path: PurePosixPath) -> StatResult:
-        """Return a file's size; times are of no use here."""
+        """Return a file's size; all times are zero."""
         if path == PLACE:
             return StatResult.dir_stat(mtime=0)
         return StatResult.file_stat(len(self._get_content(path)), mtime=0)
 
     def path_rename(self, path: PurePosixPath, target: PurePosixPath) -> None:
-        """Give a file another name."""
+        """Rename a file."""
         held, name = self._get_content(path), self._name(target)
         self.path_unlink(path)
         self._set(name, held)
 
     def path_resolve(self, path: PurePosixPath) -> str:
-        """Return the path; there are no links."""
+        """Return the path unchanged: there are no links."""
         return str(path)
 
     def path_absolute(self, path: PurePosixPath) -> str:
-        """Return the path from the root."""
+        """Return the absolute path."""
         return str(PLACE / path)
 
     def getenv(self, key: str, default: str | None = None) -> str | None:
@@ -165,13 +165,13 @@ class Shelf(AbstractOS):
         return default
 
     def get_environ(self) -> dict[str, str]:
-        """Return nothing: there is no environment."""
+        """Return an empty dict: there is no environment."""
         return {}
 
     def dispatch(
         self, function_name: Any, args: Any, kwargs: Any = None, *, is_async: bool = False
     ) -> Any:
-        """Answer what concerns files, and nothing of clocks, waiting or chance."""
+        """Handle file and environment calls; reject clocks, sleeping and randomness."""
         if not str(function_name).startswith(("Path.", "open", "os.getenv", "os.environ")):
             raise NotImplementedError
         return super().dispatch(function_name, args, kwargs, is_async=is_async)

@@ -1,6 +1,6 @@
-"""Numbers of the system calls that are refused behind the wall.
+"""Numbers of the system calls that the sandbox refuses.
 
-From the kernel's tables for x86-64 and for 64-bit ARM; None where a processor has no such call.
+From the kernel's tables for x86-64 and 64-bit ARM; None if an architecture has no such call.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 Numbers = dict[str, tuple[int | None, int | None]]
 MACHINES = {"x86_64": 0, "aarch64": 1}
 
-# Later calls than these are unknown here and answered as an older kernel answers.
+# Later system calls are unknown here and fail with ENOSYS, as on an older kernel.
 LAST_KNOWN = 452
-CLONE3 = 435  # on both; its flags lie in memory, where a filter cannot look
+CLONE3 = 435  # on both; its flags are in memory, which a seccomp filter cannot read
 
-# Networks, other processes, other views of files, and memory that no limit counts.
+# Networking, other processes, other views of the file system, and memory outside of the limits.
 NEVER: Numbers = {
     "socket": (41, 198),
     "ptrace": (101, 117),
@@ -63,7 +63,7 @@ NEVER: Numbers = {
     "pidfd_send_signal": (424, 424),
 }
 
-# One task for good: no fork bomb, and the limit of its memory is the session's.
+# A single task forever: no fork bombs, and its memory limit is that of the session.
 ALONE: Numbers = {
     "socketpair": (53, 199),
     "fork": (57, None),

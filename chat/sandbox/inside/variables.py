@@ -1,7 +1,7 @@
-"""A Python session as bytes, for another process to go on with.
+"""Serialisation of a Python session, to resume it in another process.
 
-What was imported and defined is kept as source and run again; data is pickled. Both are read
-again by a session behind the same wall only.
+Imports and definitions are saved as source and run again; data is pickled. Both are only loaded
+by a session in the same kind of sandbox.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chat.sandbox.inside.interpreter import Interpreter
 
 
 def dump_variables(interpreter: Interpreter, files: dict[str, bytes]) -> tuple[bytes, list[str]]:
-    """Return the bytes, and the names of the variables that are not in them."""
+    """Serialise a session; return the bytes and the names of variables that were not saved."""
     kept, lost = _picklable(interpreter)
     parts = [
         *(frames.pack({"file": name}, data) for name, data in files.items()),
@@ -32,7 +32,7 @@ def dump_variables(interpreter: Interpreter, files: dict[str, bytes]) -> tuple[b
 
 
 def load_variables(interpreter: Interpreter, data: bytes) -> tuple[dict[str, bytes], list[str]]:
-    """Bring definitions and variables back; return the files, and the names that are missing."""
+    """Restore definitions and variables; return the files and the names not restored."""
     files: dict[str, bytes] = {}
     lost: list[str] = []
     for head, body in _parts(data):
@@ -44,7 +44,7 @@ def load_variables(interpreter: Interpreter, data: bytes) -> tuple[dict[str, byt
 
 
 def _restore(interpreter: Interpreter, head: frames.Head, body: bytes) -> None:
-    # The session's own source and pickles, behind the same wall as the code that made them.
+    # The session's own source and pickles, in the same sandbox as the code that made them.
     namespace = interpreter.module.__dict__
     if "definition" in head:
         source = body.decode()

@@ -1,4 +1,4 @@
-"""Walls that a session's process puts around itself before it sees any of the model's code."""
+"""Self-isolation of a session's process before it runs model code: seccomp and limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import struct
 from chat.sandbox.inside import syscalls
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-X32 = 0x40000000  # the same calls under other numbers, on x86-64
+X32 = 0x40000000  # flag of the x32 ABI: the same calls under other numbers, on x86-64
 
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
 SECCOMP_MODE_FILTER = 2
@@ -39,20 +39,20 @@ def _check(result: int, what: str) -> None:
 
 
 def mount_memory(folder: str, *, size: int, entries: int) -> None:
-    """Mount a file system in memory with both bounds. Raises OSError."""
+    """Mount a tmpfs of `size` bytes with `entries` inodes. Raises OSError if mounting fails."""
     options = f"size={size},nr_inodes={entries},mode=700".encode()
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
     _check(_libc().mount(b"tmpfs", folder.encode(), b"tmpfs", flags, options), "mount")
 
 
 def drop_capabilities() -> None:
-    """Give up every capability. Raises OSError."""
+    """Drop all capabilities. Raises OSError if the call fails."""
     head = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION_3, 0))
     _check(_libc().capset(head, bytes(24)), "capset")
 
 
 def limit_resources(*, address_space: int, file: int, cpu_seconds: int, open_files: int) -> None:
-    """Set limits that cannot be raised again; sizes in bytes."""
+    """Set hard resource limits, which cannot be raised again. Sizes in bytes."""
     for kind, most in (
         (resource.RLIMIT_AS, address_space),
         (resource.RLIMIT_FSIZE, file),
@@ -67,9 +67,10 @@ def limit_resources(*, address_space: int, file: int, cpu_seconds: int, open_fil
 
 
 def filter_program(machine: str, *, alone: bool) -> bytes:
-    """Return the filter for a processor; `alone` also refuses new processes and signals.
+    """Build the BPF program for an architecture. `alone` also refuses new processes and signals.
 
-    Raises KeyError for a processor whose numbers are not known.
+    Raises:
+        KeyError: the system call numbers of the architecture are not known.
     """
     column = syscalls.MACHINES[machine]
     refused = {**syscalls.NEVER, **(syscalls.ALONE if alone else {})}
@@ -96,7 +97,12 @@ def _step(code: int, value: int, *, jump: int = 0, otherwise: int = 0) -> bytes:
 
 
 def refuse_system_calls(*, alone: bool) -> None:
-    """Load the filter, for this process and all that it starts. Raises OSError, KeyError."""
+    """Install the seccomp filter for this process and its children.
+
+    Raises:
+        OSError: a system call failed.
+        KeyError: the system call numbers of this architecture are not known.
+    """
     libc = _libc()
     code = filter_program(os.uname().machine, alone=alone)
     program = _Program(len(code) // 8, code)
