@@ -1,7 +1,8 @@
-"""What can go wrong between Atrium and a model server.
+"""Errors of model servers.
 
-`code` belongs to a closed list that the run maps to its own reasons. What the server said goes to
-`message_for_operators` only, cut and with keys taken out: it may quote prompts, hosts or secrets.
+`code` belongs to a closed list that the run maps to its own reasons. The server's text goes to
+`message_for_operators` only, truncated and with keys redacted: it may quote prompts, hosts or
+secrets.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ MIN_SECRET_LENGTH = 8
 
 
 def redact(text: str, *secrets: str) -> str:
-    """Take out `secrets` and whatever looks like a key, control characters and excess length."""
+    """Redact `secrets` and anything that looks like a key; drop control characters; truncate."""
     for secret in secrets:
         if len(secret) >= MIN_SECRET_LENGTH:
             text = text.replace(secret, "[key]")

@@ -1,4 +1,4 @@
-"""Finds out what a server supports: reading its claims is not enough, so it is tried."""
+"""Probe of the features of a model server: its claims are unreliable, so each is tried."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def probe(
     model: str | None,
     is_openai: bool,
 ) -> Capabilities:
-    """Raises nothing: what went wrong is in `problem`."""
+    """Return what the server supports. Raises nothing: an error is stored in `problem`."""
     problem: str | None = None
     models: list[str] = []
     try:
@@ -74,7 +74,8 @@ async def _try_chat(call: Call, model: str, *, is_openai: bool) -> tuple[bool, b
     body = {
         "model": model,
         "messages": [{"role": "user", "content": QUESTION}],
-        # Each knows one name; without a limit a small model may ramble until the timeout.
+        # Each server knows one of the names; without a limit a small model may ramble until the
+        # timeout.
         "max_completion_tokens" if is_openai else "max_tokens": MAX_TOKENS,
         "tools": [{"type": "function", "function": FUNCTION}],
     }
