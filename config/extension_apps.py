@@ -12,11 +12,10 @@ from django.utils.module_loading import module_has_submodule
 
 
 def check_apps(names: Iterable[str], installed: Sequence[str]) -> list[str]:
-    """Return the apps that are named, stripped.
+    """Return the names of the apps, stripped.
 
     Raises:
-        ImproperlyConfigured: for an app that Python does not find, that is named twice, or that
-            is installed already.
+        ImproperlyConfigured: an app cannot be imported, is named twice, or is installed already.
     """
     found: list[str] = []
     for name in (name.strip() for name in names):
@@ -32,7 +31,7 @@ def check_apps(names: Iterable[str], installed: Sequence[str]) -> list[str]:
 
 
 def _is_importable(name: str) -> bool:
-    # The top package only: finding a module inside it would import the package here, before
+    # Look up only the top-level package: finding a submodule would import the package here, before
     # Django is set up.
     return find_spec(name.partition(".")[0]) is not None
 

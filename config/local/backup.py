@@ -1,7 +1,7 @@
-"""Backup, restore and change of major version of the embedded database.
+"""Backup, restore and major-version upgrade of the embedded database.
 
-A backup is one file in pg_dump's custom format: the rows, not the data folder's secrets.
-Functions raise EmbeddedError with one sentence and change nothing when they do.
+A backup is one file in pg_dump's custom format: the rows, not the secrets of the data folder. On
+failure, the functions raise EmbeddedError with one sentence and change nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def backup(cluster: Cluster, file: Path) -> None:
 
 
 def restore(cluster: Cluster, file: Path) -> None:
-    """Put a backup in the place of the main database, which goes only when all of it is read."""
+    """Replace the main database with a backup, after all of the backup has been restored."""
     if not file.is_file():
         raise EmbeddedError(f"There is no file {file}.")
     _refuse_while_connected(cluster)
@@ -60,7 +60,7 @@ def restore(cluster: Cluster, file: Path) -> None:
 
 
 def upgrade(data_dir: Path) -> Path:
-    """Take the database to this version's PostgreSQL; return the folder with the old files."""
+    """Upgrade the database to this version's PostgreSQL; return the folder with the old files."""
     old = open_any_major(data_dir)
     if old is None:
         raise EmbeddedError(f"There is no embedded database in {data_dir} yet.")
