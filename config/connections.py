@@ -219,7 +219,11 @@ class HttpProtocol(HttpToolsProtocol):
         if self._head_size > self._max_head or (is_handshake and self._is_large_handshake()):
             self._refuse_large_head()
         elif is_handshake and (self._is_answering() or self._announces_body()):
-            self._refuse(400, "bad_handshake", "A websocket begins alone, and without a body.")
+            self._refuse(
+                400,
+                "bad_handshake",
+                "A websocket handshake must be the only request and have no body.",
+            )
         if not self._refused:
             self._cancel_deadline()
             super().on_headers_complete()
@@ -310,7 +314,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._in_head or (self.cycle is not None and not self._head_begun):
             self._close()  # the last request has been answered, and no other has begun
         else:
-            self._refuse(408, "headers_too_slow", "The request's headers came too slowly.")
+            self._refuse(408, "headers_too_slow", "The request's headers arrived too slowly.")
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -21,11 +21,11 @@ def check_apps(names: Iterable[str], installed: Sequence[str]) -> list[str]:
     for name in (name.strip() for name in names):
         if not all(part.isidentifier() for part in name.split(".")) or not _is_importable(name):
             raise ImproperlyConfigured(
-                f"ATRIUM_APPS names {name!r}, which Python does not find. Install it, or add the "
+                f"ATRIUM_APPS names {name!r}, which Python cannot find. Install it, or add the "
                 "folder that contains it to PYTHONPATH."
             )
         if name in found or name in installed:
-            raise ImproperlyConfigured(f"ATRIUM_APPS names {name!r}, which is installed already.")
+            raise ImproperlyConfigured(f"ATRIUM_APPS names {name!r}, which is already installed.")
         found.append(name)
     return found
 

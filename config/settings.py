@@ -32,7 +32,7 @@ def read(kind: str, name: str, default: Any, *, least: float | None = None) -> A
     try:
         value = getattr(env, kind)(name, default)
     except (EnvError, ValueError) as error:
-        raise ImproperlyConfigured(f"{name} cannot be used: {error}") from None
+        raise ImproperlyConfigured(f"{name} is invalid: {error}") from None
     if least is not None and value < least:
         raise ImproperlyConfigured(f"{name} must be at least {least}.")
     return value
@@ -160,7 +160,7 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
     try:
         parsed: dict[str, Any] = dict(dj_database_url.parse(read("str", variable, "")))
     except ValueError:
-        raise ImproperlyConfigured(f"{variable} is not a database address.") from None
+        raise ImproperlyConfigured(f"{variable} is not a valid database URL.") from None
     if parsed.get("ENGINE") != "django.db.backends.postgresql":
         raise ImproperlyConfigured(f"{variable} must begin with postgresql://.")
     if pool:
@@ -283,9 +283,9 @@ EMAIL_URL = read("str", "EMAIL_URL", "")
 try:
     globals().update(mail_settings(EMAIL_URL))
 except ValueError as error:
-    raise ImproperlyConfigured(f"EMAIL_URL cannot be used: {error}") from None
+    raise ImproperlyConfigured(f"EMAIL_URL is invalid: {error}") from None
 if EMAIL_URL and not PUBLIC_URL:
-    raise ImproperlyConfigured("EMAIL_URL needs PUBLIC_URL: links in mails must lead here.")
+    raise ImproperlyConfigured("EMAIL_URL requires PUBLIC_URL for the links in e-mails.")
 DEFAULT_FROM_EMAIL = read("str", "DEFAULT_FROM_EMAIL", "atrium@localhost")
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None

@@ -18,7 +18,7 @@ def build(config: UpstreamConfig) -> Upstream:
     try:
         adapter = getattr(import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"Upstream {config.name}: there is no {config.kind}.") from error
+        raise ValueError(f"Upstream {config.name}: backend {config.kind} not found.") from error
     try:
         upstream: Upstream = adapter(config.name, **config.options)
     except TypeError as error:

@@ -69,7 +69,7 @@ class AnswerParser:
         if kind == "application/json":
             self._whole = bytearray()
         elif kind in ("text/html", "application/xhtml+xml"):
-            self.error = StreamBroken("The server answered a web page: is the base URL right?")
+            self.error = StreamBroken("The server returned a web page. Check the base URL.")
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that a chunk of the reply completes."""
@@ -119,7 +119,7 @@ class AnswerParser:
             if not self.finished:
                 self.take_end(out)
         if not self.finished:
-            raise StreamBroken("The answer ended without its final event.")
+            raise StreamBroken("The answer ended without a final event.")
 
     def _take(self, data: bytes, is_error: bool, out: list[Event]) -> None:
         if self.finished or not data:
@@ -174,7 +174,7 @@ class AnswerParser:
             try:
                 value = orjson.dumps(value).decode()
             except orjson.JSONEncodeError as error:
-                raise StreamBroken("The arguments of a call are nested too deeply.") from error
+                raise StreamBroken("The arguments of a tool call are nested too deeply.") from error
         if value and isinstance(value, str) and (text := self._arguments_cleaner.clean(value)):
             call.text += text
             if call.name:
@@ -222,7 +222,7 @@ def _count(source: object, *names: str) -> int | None:
 
 def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise StreamBroken("The answer is JSON of another shape.")
+        raise StreamBroken("The answer is JSON of an unexpected form.")
     if value.get("error"):
         raise stream_error(value)
     return value

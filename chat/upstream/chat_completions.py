@@ -40,7 +40,7 @@ class ChatCompletionsUpstream(HttpUpstream):
     def body(self, request: ModelRequest) -> dict[str, Any]:
         """Return the JSON body of the request. Raises ValueError if it names a conversation."""
         if request.conversation is not None:
-            raise ValueError("Chat Completions servers keep no conversations.")
+            raise ValueError("Chat Completions servers do not keep conversations.")
         openai = self._endpoint.is_openai
         body: dict[str, Any] = {
             "model": request.model,

@@ -19,7 +19,7 @@ def missing_end(streamed: str, final: str) -> str:
         return final[len(streamed) :]
     if final.strip() == streamed.strip():
         return ""
-    raise StreamBroken("The text of the stream is not the text of its final event.")
+    raise StreamBroken("The streamed text differs from the text of the final event.")
 
 
 def missing_arguments(streamed: str, final: str) -> str:

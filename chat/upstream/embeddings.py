@@ -65,7 +65,9 @@ class UpstreamEmbedder(HttpUpstream):
             if isinstance(row, dict):
                 found[row.get("index", place)] = _vector(row.get("embedding"))
         if set(found) != set(range(len(texts))):
-            raise UpstreamUnavailable("Not every text was given a vector.", retryable=False)
+            raise UpstreamUnavailable(
+                "The server did not return a vector for each text.", retryable=False
+            )
         return [unit(found[place][: self._most]) for place in range(len(texts))]
 
 
@@ -75,7 +77,7 @@ def _vector(value: Any) -> list[float]:
         return list(array("f", base64.b64decode(value)))
     if isinstance(value, list) and value and all(isinstance(x, int | float) for x in value):
         return [float(x) for x in value]
-    raise UpstreamUnavailable("A vector has another shape.", retryable=False)
+    raise UpstreamUnavailable("A vector has an unexpected form.", retryable=False)
 
 
 def unit(vector: Sequence[float]) -> list[float]:

@@ -27,7 +27,7 @@ def redact(text: str, *secrets: str) -> str:
 
 
 class UpstreamError(Exception):
-    """The model server did not answer as it should."""
+    """The model server returned an unexpected answer."""
 
     code = "upstream_error"
     retryable = False
@@ -61,14 +61,14 @@ class UpstreamError(Exception):
 
 
 class UpstreamRateLimited(UpstreamError):
-    """The model server asks for fewer requests."""
+    """The model server's rate limit was exceeded."""
 
     code = "rate_limited"
     retryable = True
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The model server cannot be reached or does not work at the moment."""
+    """The model server is currently unavailable."""
 
     code = "unavailable"
     retryable = True
@@ -90,13 +90,13 @@ class UpstreamRefused(UpstreamError):
 
 
 class ContextTooLong(UpstreamRefused):
-    """The request is longer than the model can read."""
+    """The request exceeds the model's context length."""
 
     code = "context_too_long"
 
 
 class ImagesRefused(UpstreamRefused):
-    """The model cannot read the images, or no image at all."""
+    """The model cannot process these images, or any images."""
 
     code = "images_refused"
 
@@ -108,7 +108,7 @@ class ContentRefused(UpstreamRefused):
 
 
 class StreamBroken(UpstreamError):
-    """The answer broke off or could not be read."""
+    """The answer was interrupted or could not be parsed."""
 
     code = "stream_broken"
     retryable = True
@@ -116,6 +116,6 @@ class StreamBroken(UpstreamError):
 
 
 class ConversationLost(UpstreamError):
-    """The conversation kept by the model server is gone or no longer usable."""
+    """The conversation on the model server is missing or no longer usable."""
 
     code = "conversation_lost"

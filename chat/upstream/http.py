@@ -52,7 +52,7 @@ class HttpUpstream:
         base_url = base_url or OPENAI
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"Upstream {name}: {base_url!r} is no http or https address.")
+            raise ValueError(f"Upstream {name}: {base_url!r} is not an http or https URL.")
         self._name = name
         self._endpoint = Endpoint(
             base_url=base_url.rstrip("/"),

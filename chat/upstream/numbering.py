@@ -79,7 +79,7 @@ class Numbering:
         # Without gaps, every number since the first one has already been returned.
         if self._is_idle(payload) or (not self._gaps and number >= self._first):
             return ()
-        raise StreamBroken("The events of the stream came in the wrong order.")
+        raise StreamBroken("The events of the stream arrived out of order.")
 
     def _ahead(self, number: int, payload: Payload) -> tuple[Payload, ...]:
         known = self._held.setdefault(number, payload)

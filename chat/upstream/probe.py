@@ -33,10 +33,10 @@ async def probe(
     try:
         models = await list_models()
     except UpstreamError as error:
-        problem = f"The list of models: {error.message_for_operators}"
+        problem = f"Listing the models failed: {error.message_for_operators}"
     chosen = model or (models[0] if models else None)
     if chosen is None:
-        return Capabilities(problem=problem or "The server lists no model: name one.")
+        return Capabilities(problem=problem or "The server lists no models. Specify one.")
     responses, tools_a, said_a = await _try_responses(call, chosen)
     chat, tools_b, said_b = await _try_chat(call, chosen, is_openai=is_openai)
     if not responses and not chat:
@@ -65,7 +65,7 @@ async def _try_responses(call: Call, model: str) -> tuple[bool, bool, str | None
         return False, False, error.message_for_operators
     output = answer.get("output")
     if not isinstance(output, list):
-        return False, False, "/responses answered JSON of another shape."
+        return False, False, "/responses returned JSON of an unexpected form."
     called = any(isinstance(i, dict) and i.get("type") == "function_call" for i in output)
     return True, called, None
 
@@ -85,7 +85,7 @@ async def _try_chat(call: Call, model: str, *, is_openai: bool) -> tuple[bool, b
         return False, False, error.message_for_operators
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
-        return False, False, "/chat/completions answered JSON of another shape."
+        return False, False, "/chat/completions returned JSON of an unexpected form."
     return True, bool((choices[0].get("message") or {}).get("tool_calls")), None
 
 

@@ -81,7 +81,7 @@ class ResponsesUpstream(HttpUpstream):
         """
         answer = await self._call("POST", "/conversations", {})
         if not isinstance(answer.get("id"), str):
-            raise UpstreamUnavailable("A new conversation has no id.", retryable=False)
+            raise UpstreamUnavailable("The new conversation has no id.", retryable=False)
         return str(answer["id"])
 
     async def delete_conversation(self, conversation: str) -> None:
@@ -287,7 +287,7 @@ class ResponsesParser(AnswerParser):
                 self._say(rest, out, refused=self.refused)
         called = [item for item in output if item.get("type") == "function_call"]
         if called and len(called) < len(self.calls):
-            raise StreamBroken("The stream has more calls than its final event.")
+            raise StreamBroken("The stream has more tool calls than the final event.")
         for number, item in enumerate(called):
             if number < len(self.calls):
                 self._compare_call(self.calls[number], item, out)
@@ -296,7 +296,7 @@ class ResponsesParser(AnswerParser):
 
     def _compare_call(self, call: Call, item: dict[str, Any], out: list[Event]) -> None:
         if call.name and item.get("name") and call.name != item["name"]:
-            raise StreamBroken("The calls of the stream are not those of its final event.")
+            raise StreamBroken("The streamed tool calls differ from those of the final event.")
         self._complete(call, item.get("arguments"), out)
 
     def _take_output(self, output: list[dict[str, Any]], out: list[Event]) -> None:

@@ -148,7 +148,7 @@ async def _post(
 def _late(seconds: float) -> UpstreamTimeout:
     """Return the error for an answer that did not begin, which is not retried."""
     return UpstreamTimeout(
-        f"The answer did not begin in {seconds:g} s.", retryable=False, accepted=True
+        f"The answer did not start within {seconds:g} s.", retryable=False, accepted=True
     )
 
 
@@ -163,9 +163,11 @@ async def _reads(reply: httpx2.Response, timeouts: Timeouts) -> AsyncGenerator[b
     except TimeoutError as error:
         if not begun:
             raise _late(wait) from error
-        raise UpstreamTimeout(f"No byte of the answer for {wait:g} s.", accepted=True) from error
+        raise UpstreamTimeout(
+            f"No data received from the model server for {wait:g} s.", accepted=True
+        ) from error
     except (httpx2.DecodingError, *NETWORK_ERRORS) as error:
-        raise StreamBroken(f"The answer broke off: {type(error).__name__}.") from error
+        raise StreamBroken(f"The answer was interrupted: {type(error).__name__}.") from error
     finally:
         patience.close()
 
@@ -210,12 +212,12 @@ async def call(
         answer = orjson.loads(reply.content)
     except orjson.JSONDecodeError as error:
         raise UpstreamUnavailable(
-            f"{path} answered something that is not JSON: is the base URL right?",
+            f"{path} did not return JSON. Check the base URL.",
             http_status=reply.status_code,
             retryable=False,
         ) from error
     if not isinstance(answer, dict):
-        raise UpstreamUnavailable(f"{path} answered JSON of another shape.", retryable=False)
+        raise UpstreamUnavailable(f"{path} returned JSON of an unexpected form.", retryable=False)
     return answer
 
 
@@ -236,7 +238,7 @@ def request_error(error: BaseException, endpoint: Endpoint) -> UpstreamError:
     said = redact(f"{type(last).__name__}: {last}", endpoint.api_key)
     # The transport reports reset connections as "connect timeout"; only the last cause is accurate.
     if any(isinstance(cause, TimeoutError) for cause in chain):
-        return UpstreamTimeout("The server cannot be reached or does not answer in time.")
+        return UpstreamTimeout("The server is unreachable or did not answer in time.")
     if isinstance(last, (httpx2.UnsupportedProtocol, httpx2.InvalidURL, aiohttp.InvalidURL)):
         return UpstreamRefused(said)
     return UpstreamUnavailable(said)

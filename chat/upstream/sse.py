@@ -43,7 +43,7 @@ class EventSplitter:
         end = buffer.find(b"\n\n", search_from)
         if end < 0:
             if len(buffer) > MAX_BYTES_PER_EVENT:
-                raise StreamBroken("One event of the stream is larger than 16 MiB.")
+                raise StreamBroken("An event of the stream is larger than 16 MiB.")
             return events
         start = 0
         while end >= 0:
@@ -102,7 +102,7 @@ def decode(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise StreamBroken("The stream holds an event that is not JSON.") from error
+        raise StreamBroken("The stream contains an event that is not JSON.") from error
 
 
 class TextCleaner:

@@ -64,7 +64,7 @@ def _as_os_errors() -> Iterator[None]:
     except (BotoCoreError, ClientError, S3UploadFailedError) as error:
         if _has_no_room(error):
             raise OSError(errno.ENOSPC, "The bucket is full.") from error
-        raise OSError("The bucket cannot be used.") from error
+        raise OSError("The bucket is not available.") from error
 
 
 def _has_no_room(error: Exception) -> bool:

@@ -68,7 +68,7 @@ max_connections = 200
 shared_buffers = '128MB'
 log_min_messages = warning
 log_checkpoints = off
-# Failed statements and their details may hold what people wrote.
+# Failed statements and their details may contain user content.
 log_min_error_statement = panic
 log_error_verbosity = terse
 log_timezone = 'UTC'
@@ -162,7 +162,7 @@ class Cluster:
             os.kill(pid, how)
             if _wait_until(lambda: self.postmaster() is None, STOP_SECONDS):
                 return
-        raise EmbeddedError(f"The database in {self.data_dir} does not stop: see {self._log}.")
+        raise EmbeddedError(f"The database in {self.data_dir} did not stop. See {self._log}.")
 
     def start(self, *, durable: bool = True) -> None:
         """Start the server and wait until it answers; do nothing if it is running."""
@@ -174,7 +174,7 @@ class Cluster:
         deadline = time.monotonic() + (ORPHAN_SECONDS if crashed else 0)
         while not self._try_start():
             if time.monotonic() > deadline:
-                raise EmbeddedError(f"The database does not start: see {self._log}.")
+                raise EmbeddedError(f"The database did not start. See {self._log}.")
             time.sleep(0.1)
 
     def _clear_stale_file(self) -> bool:
@@ -345,8 +345,8 @@ def _open_cluster(data_dir: Path, *, any_major: bool = False) -> Cluster:
     home = data_dir / "postgres"
     if not reachable(home, account):
         raise EmbeddedError(
-            f"The database's system account cannot reach {data_dir}, and Atrium opens no private "
-            "folder for it: set ATRIUM_DATA_DIR to a place outside."
+            f"The database's system account cannot access {data_dir}, and Atrium does not open "
+            "private folders to it. Set ATRIUM_DATA_DIR to a folder outside."
         )
     if not home.exists():
         home.mkdir(mode=0o700)
@@ -355,8 +355,8 @@ def _open_cluster(data_dir: Path, *, any_major: bool = False) -> Cluster:
     major = int(version.read_text()) if version.exists() else MAJOR
     if major != MAJOR and not any_major:
         raise EmbeddedError(
-            f"The database in {data_dir} was made by PostgreSQL {major}: run "
-            f"`manage.py db upgrade` to take it to {MAJOR}."
+            f"The database in {data_dir} was created by PostgreSQL {major}. Run "
+            f"`manage.py db upgrade` to upgrade it to {MAJOR}."
         )
     return Cluster(
         data_dir=data_dir,
@@ -394,7 +394,9 @@ def _socket_dir(home: Path, account: Account) -> Path:
         owner = os.geteuid() if account.uid is None else account.uid
         private = stat.S_ISDIR(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o700
         if status.st_uid != owner or not private:
-            raise EmbeddedError(f"The folder {folder} is not ours: remove it.") from None
+            raise EmbeddedError(
+                f"The folder {folder} does not belong to Atrium. Remove it."
+            ) from None
     return folder
 
 

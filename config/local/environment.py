@@ -31,7 +31,7 @@ _WITHOUT_OWNER = frozenset({"procrastinate", "runserver"})  # they serve
 def environment(arguments: Sequence[str]) -> Iterator[None]:
     """Set the missing environment variables of a management command, and run its database.
 
-    `arguments` are those after `manage.py`. Raises EmbeddedError with one sentence.
+    `arguments` are those after `manage.py`. Raises EmbeddedError with a one-line message.
     """
     command = next((word for word in arguments if not word.startswith("-")), "")
     if {"--help", "-h", "--version"} & set(arguments):
@@ -71,8 +71,8 @@ def serving(data_dir: Path) -> Iterator[IO[str]]:
             file.seek(0)
             where = f" on {address}" if (address := file.read().strip()) else ""
             raise EmbeddedError(
-                f"Atrium runs from {data_dir} already{where}: stop it first, or name another "
-                "folder in ATRIUM_DATA_DIR."
+                f"Atrium is already running from {data_dir}{where}. Stop it first, or set "
+                "ATRIUM_DATA_DIR to another folder."
             ) from None
         file.truncate(0)
         yield file

@@ -24,7 +24,7 @@ _ACCOUNT = "atrium"
 
 
 class EmbeddedError(RuntimeError):
-    """An operation on the embedded PostgreSQL failed; the message is one sentence."""
+    """An operation on the embedded PostgreSQL failed; the message is one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def _make_account() -> None:
     program = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
         raise EmbeddedError(
-            f"PostgreSQL cannot run as root: make a system account named {_ACCOUNT}, or start "
+            f"PostgreSQL cannot run as root. Create a system account named {_ACCOUNT}, or start "
             "Atrium as an ordinary user."
         )
     options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
@@ -135,8 +135,8 @@ def find_packaged_programs(data_dir: Path, account: Account, *, major: int = MAJ
     """Return the programs of a major version, copied into `data_dir` if needed."""
     if major not in _FOLDERS:
         raise EmbeddedError(
-            f"The database in {data_dir} was made by PostgreSQL {major}, which Atrium does not "
-            "carry."
+            f"The database in {data_dir} was created by PostgreSQL {major}, which Atrium does not "
+            "include."
         )
     package = _package_folder()
     folder = package / _FOLDERS[major] / "bin"
@@ -149,7 +149,7 @@ def _package_folder() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise EmbeddedError(
-            "The package with PostgreSQL is missing: run `make up` or set DATABASE_URL."
+            "The PostgreSQL package is not installed. Run `make up` or set DATABASE_URL."
         )
     return Path(spec.origin).parent
 

@@ -73,9 +73,10 @@ def migrate(say: Callable[[str], None]) -> None:
     if waiting:
         if alias != "owner":
             raise CommandError(
-                f"{len(waiting)} migrations wait: set MIGRATION_DATABASE_URL to the owner's one."
+                f"{len(waiting)} migrations are pending. Set MIGRATION_DATABASE_URL to the owner's "
+                "URL."
             )
-        say("Preparing the tables…")
+        say("Applying database migrations…")
         call_command("migrate", database=alias, verbosity=0, interactive=False)
     connections[alias].close()
 
@@ -100,7 +101,7 @@ def collect_static(say: Callable[[str], None]) -> None:
         listing = _static_listing()
         if root.exists() and stamp.exists() and stamp.read_text() == listing:
             return
-        say("Collecting the static files…")
+        say("Collecting static files…")
         call_command("collectstatic", verbosity=0, interactive=False)
         prewarmed.discard()  # it has loaded the old list of files
         stamp.write_text(listing)
@@ -126,8 +127,8 @@ def refuse_taken_port(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise CommandError(f"Port {port} is in use: name another with --port.") from None
-        raise CommandError(f"Nobody can listen on {host}:{port}: {error.strerror}.") from None
+            raise CommandError(f"Port {port} is in use. Choose another with --port.") from None
+        raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
 
 
 def server_arguments(host: str, port: int) -> list[str]:
@@ -216,9 +217,11 @@ class Supervisor:
             if self._stopping():
                 return
             if first:
-                raise CommandError("The server did not start: its last words are above.")
+                raise CommandError("The server did not start. See its output above.")
             pause = 1.0 if time.monotonic() - began > STEADY_SECONDS else pause
-            self.say(f"The server ended by itself (status {status}); again in {pause:.0f} s.")
+            self.say(
+                f"The server exited unexpectedly (status {status}); restarting in {pause:.0f} s."
+            )
             prewarmed.begin_early()  # it imports during the pause
             self._sleep(pause)
             pause = min(pause * 2, MAX_PAUSE)
@@ -243,11 +246,11 @@ class Supervisor:
         cluster = embedded.locate(self.database)
         if cluster is None or cluster.is_running():
             return
-        self.say("The database ended by itself; starting it again.")
+        self.say("The database exited unexpectedly; restarting it.")
         try:
             embedded.ensure_running(self.database)
         except EmbeddedError as error:
-            self.say(f"{error} Again in {self._database_pause:.0f} s.")
+            self.say(f"{error} Retrying in {self._database_pause:.0f} s.")
             self._database_at = time.monotonic() + self._database_pause
             self._database_pause = min(self._database_pause * 2, MAX_PAUSE)
         else:

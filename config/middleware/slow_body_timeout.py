@@ -33,7 +33,7 @@ class BodyPace:
                     message = await receive()
             except TimeoutError:
                 ended = True
-                await answer(send, 408, "body_too_slow", "The request body came too slowly.")
+                await answer(send, 408, "body_too_slow", "The request body arrived too slowly.")
                 return {"type": "http.disconnect"}
             whole = not message.get("more_body", False)
             deadline += len(message.get("body", b"")) / MIN_RATE
