@@ -28,7 +28,7 @@ WRAPPING = re.compile(
 
 
 class ToolCallRescue:
-    """Filter for lists of events; pass each through `pass_on`. `tools` are the offered ones."""
+    """Filter for the lists of events of one answer; `tools` are the offered ones."""
 
     def __init__(self, tools: tuple[ToolSpec, ...]) -> None:
         self._names = {tool.name for tool in tools}
