@@ -34,8 +34,8 @@ class HealthMiddleware:
         answer = {"/healthz": healthz, "/readyz": readyz}.get(request.path_info)
         if answer is None:
             return self.get_response(request)
-        safe = request.method in ("GET", "HEAD")
-        response = answer() if safe else HttpResponseNotAllowed(["GET", "HEAD"])
+        is_safe = request.method in ("GET", "HEAD")
+        response = answer() if is_safe else HttpResponseNotAllowed(["GET", "HEAD"])
         add_never_cache_headers(response)
         return response
 

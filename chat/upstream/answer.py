@@ -197,17 +197,17 @@ def usage_event(usage: object) -> UsageReported | None:
     """Return the usage in either format's spelling, or None if there is none."""
     if not isinstance(usage, dict):
         return None
-    given = _count(usage, "input_tokens", "prompt_tokens")
-    made = _count(usage, "output_tokens", "completion_tokens")
-    if given is None and made is None:
+    input_tokens = _count(usage, "input_tokens", "prompt_tokens")
+    output_tokens = _count(usage, "output_tokens", "completion_tokens")
+    if input_tokens is None and output_tokens is None:
         return None
-    of_input = usage.get("input_tokens_details") or usage.get("prompt_tokens_details")
-    of_output = usage.get("output_tokens_details") or usage.get("completion_tokens_details")
+    input_details = usage.get("input_tokens_details") or usage.get("prompt_tokens_details")
+    output_details = usage.get("output_tokens_details") or usage.get("completion_tokens_details")
     return UsageReported(
-        given or 0,
-        made or 0,
-        _count(of_input, "cached_tokens") or 0,
-        _count(of_output, "reasoning_tokens") or 0,
+        input_tokens or 0,
+        output_tokens or 0,
+        _count(input_details, "cached_tokens") or 0,
+        _count(output_details, "reasoning_tokens") or 0,
     )
 
 

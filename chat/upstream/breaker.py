@@ -74,7 +74,7 @@ class Breaker:
         waiter = _Waiter(caller)
         self._waiters.append(waiter)
         self._choose_next()
-        told: float | None = None
+        announced: float | None = None
         try:
             while self._retry_at is not None:
                 seconds = self._retry_at - self._clock()
@@ -83,15 +83,15 @@ class Breaker:
                     self._trial = caller
                     self._trials[caller] += 1
                     break
-                if on_wait is not None and told != self._retry_at:
-                    told = self._retry_at
+                if on_wait is not None and announced != self._retry_at:
+                    announced = self._retry_at
                     # A caller that arrives during a trial waits for its end.
                     on_wait(max(0.0, seconds))
                 await _wait(waiter.changed, seconds if is_next else None)
         finally:
             self._waiters.remove(waiter)
             self._choose_next()
-            if on_wait is not None and told is not None:
+            if on_wait is not None and announced is not None:
                 on_wait(None)
         return self._retry_at is None
 

@@ -55,23 +55,23 @@ def status_error(
 ) -> UpstreamError:
     """Return the error for a reply that is not 2xx. `body` is parsed JSON or text."""
     code, message = error_words(body)
-    said = redact(f"HTTP {status} {code} {message}", secret)
+    message_text = redact(f"HTTP {status} {code} {message}", secret)
     wait = retry_after(headers)
     if status == 429:
         if "insufficient_quota" in code:
             return UpstreamRateLimited(
-                said, code="quota_exceeded", retryable=False, http_status=status
+                message_text, code="quota_exceeded", retryable=False, http_status=status
             )
-        return UpstreamRateLimited(said, retry_after=wait, http_status=status)
+        return UpstreamRateLimited(message_text, retry_after=wait, http_status=status)
     if IMAGES.search(f"{code} {message}"):
-        return ImagesRefused(said, http_status=status)
+        return ImagesRefused(message_text, http_status=status)
     if status >= 500 or status in OVERLOADED:
         return UpstreamUnavailable(
-            said, retry_after=wait, http_status=status, is_outage=status >= 500
+            message_text, retry_after=wait, http_status=status, is_outage=status >= 500
         )
     kind = refusal_kind(f"{code} {message}", too_long=status == 413)
     named = CODES.get(status) if kind is UpstreamRefused else None
-    return kind(said, code=named, http_status=status)
+    return kind(message_text, code=named, http_status=status)
 
 
 def refusal_kind(words: str, *, too_long: bool = False) -> type[UpstreamError]:
@@ -88,34 +88,34 @@ def refusal_kind(words: str, *, too_long: bool = False) -> type[UpstreamError]:
 def stream_error(error: object, *, secret: str = "") -> UpstreamError:
     """Return the error for an error event inside a stream; `error` is its JSON value."""
     code, message = error_words(error)
-    said = redact(f"In the stream: {code} {message}", secret)
+    message_text = redact(f"In the stream: {code} {message}", secret)
     words = f"{code} {message}"
     kind = refusal_kind(words)
     if kind is not UpstreamRefused:
-        return kind(said)
+        return kind(message_text)
     if "insufficient_quota" in code:
-        return UpstreamRateLimited(said, code="quota_exceeded", retryable=False)
+        return UpstreamRateLimited(message_text, code="quota_exceeded", retryable=False)
     if "rate_limit" in code or code == "429":
-        return UpstreamRateLimited(said)
+        return UpstreamRateLimited(message_text)
     if code.startswith(("invalid_", "image_", "unsupported_", "authentication", "permission")):
-        return UpstreamRefused(said)
+        return UpstreamRefused(message_text)
     if code.isdecimal() and 400 <= int(code) < 500 and int(code) not in OVERLOADED:
-        return UpstreamRefused(said)
+        return UpstreamRefused(message_text)
     # The server can be reached, since it answered.
-    return UpstreamUnavailable(said, is_outage=False)
+    return UpstreamUnavailable(message_text, is_outage=False)
 
 
 def conversation_error(error: UpstreamError) -> UpstreamError:
     """Return ConversationLost if `error` means that the kept conversation is lost, else `error`."""
     if type(error) is not UpstreamRefused:
         return error
-    said = error.message_for_operators
-    gone = error.http_status == 404 and "model" not in said.lower()
+    message = error.message_for_operators
+    gone = error.http_status == 404 and "model" not in message.lower()
     unusable = error.http_status == 400 and (
-        DANGLING_CALL.search(said) or (CONVERSATION.search(said) and "not" in said)
+        DANGLING_CALL.search(message) or (CONVERSATION.search(message) and "not" in message)
     )
     if gone or unusable:
-        return ConversationLost(said, http_status=error.http_status)
+        return ConversationLost(message, http_status=error.http_status)
     return error
 
 

@@ -36,8 +36,8 @@ def missing_arguments(streamed: str, final: str) -> str:
         raise
 
 
-def _is_same_json(one: str, other: str) -> bool:
+def _is_same_json(streamed: str, final: str) -> bool:
     try:
-        return bool(orjson.loads(one) == orjson.loads(other))
+        return bool(orjson.loads(streamed) == orjson.loads(final))
     except orjson.JSONDecodeError:
         return False

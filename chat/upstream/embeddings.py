@@ -61,14 +61,14 @@ class UpstreamEmbedder(HttpUpstream):
             body["dimensions"] = self._dimensions
         answer = await self._call("POST", self.path, body)
         found: dict[int, list[float]] = {}
-        for place, row in enumerate(answer.get("data") or ()):
+        for index, row in enumerate(answer.get("data") or ()):
             if isinstance(row, dict):
-                found[row.get("index", place)] = _vector(row.get("embedding"))
+                found[row.get("index", index)] = _vector(row.get("embedding"))
         if set(found) != set(range(len(texts))):
             raise UpstreamUnavailable(
                 "The server did not return a vector for each text.", retryable=False
             )
-        return [unit(found[place][: self._most]) for place in range(len(texts))]
+        return [unit(found[index][: self._most]) for index in range(len(texts))]
 
 
 def _vector(value: Any) -> list[float]:

@@ -92,10 +92,10 @@ class HttpUpstream:
                     yield events
         except UpstreamError as error:
             error.after_first_content = parser.content_seen
-            meant = conversation_error(error) if request.conversation else error
-            if meant is error:
+            specific = conversation_error(error) if request.conversation else error
+            if specific is error:
                 raise
-            raise meant from error
+            raise specific from error
 
     async def _parse(
         self, request: ModelRequest, parser: AnswerParser

@@ -69,7 +69,7 @@ class Numbering:
         return self._ahead(number, payload)
 
     def _late(self, number: int, payload: Payload) -> tuple[Payload, ...]:
-        same = [given for told, given in self._given if told == number]
+        same = [given for known_number, given in self._given if known_number == number]
         if payload in same:
             return ()
         if same:

@@ -37,10 +37,10 @@ async def probe(
     chosen = model or (models[0] if models else None)
     if chosen is None:
         return Capabilities(problem=problem or "The server lists no models. Specify one.")
-    responses, tools_a, said_a = await _try_responses(call, chosen)
-    chat, tools_b, said_b = await _try_chat(call, chosen, is_openai=is_openai)
+    responses, tools_a, problem_a = await _try_responses(call, chosen)
+    chat, tools_b, problem_b = await _try_chat(call, chosen, is_openai=is_openai)
     if not responses and not chat:
-        problem = said_a or said_b or problem
+        problem = problem_a or problem_b or problem
     return Capabilities(
         models=tuple(models),
         responses=responses,
@@ -91,10 +91,10 @@ async def _try_chat(call: Call, model: str, *, is_openai: bool) -> tuple[bool, b
 
 async def _try_conversations(call: Call) -> bool:
     try:
-        made = await call("POST", "/conversations", {})
-        if not isinstance(made.get("id"), str):
+        created = await call("POST", "/conversations", {})
+        if not isinstance(created.get("id"), str):
             return False
-        await call("DELETE", f"/conversations/{made['id']}", None)
+        await call("DELETE", f"/conversations/{created['id']}", None)
     except UpstreamError:
         return False
     return True

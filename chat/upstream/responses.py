@@ -360,10 +360,10 @@ def _part_key(payload: dict[str, Any]) -> tuple[object, object]:
 
 def _reason(response: dict[str, Any]) -> FinishReason:
     details = response.get("incomplete_details")
-    why = details.get("reason") if isinstance(details, dict) else None
-    if why == "content_filter":
+    reason = details.get("reason") if isinstance(details, dict) else None
+    if reason == "content_filter":
         return "content_filter"
-    if why or response.get("status") == "incomplete":
+    if reason or response.get("status") == "incomplete":
         return "length"
     return "stop"
 

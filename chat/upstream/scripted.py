@@ -62,8 +62,8 @@ class ScriptedUpstream:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Event], None]:
         """Yield lists of events; see `base.Upstream.stream`."""
-        said = last_user_text(request.items)
-        failure = FAILURE.search(said)
+        text = last_user_text(request.items)
+        failure = FAILURE.search(text)
         if failure and not failure["halfway"]:
             raise UpstreamUnavailable(
                 "Simulated: the message asked for it.",
@@ -78,7 +78,7 @@ class ScriptedUpstream:
             given += 1
             if given == WORDS_BEFORE_TROUBLE and failure:
                 raise StreamBroken("Simulated: the message asked for it.", after_first_content=True)
-            if given == WORDS_BEFORE_TROUBLE and STALL.search(said):
+            if given == WORDS_BEFORE_TROUBLE and STALL.search(text):
                 await asyncio.sleep(self._stall_timeout)
                 raise UpstreamTimeout("Simulated stall.", after_first_content=True, is_outage=False)
         yield _ending(request, reply)

@@ -125,7 +125,8 @@ def _choose_sentences(question: str, sentences: list[Sentence]) -> list[Sentence
     weights = {stem: math.log(1 + len(sentences) / (1 + common[stem])) for stem in wanted}
     expected = [answers for asked, answers in EXPECTED if asked.search(question)]
     scores = [
-        _score(one, stems, weights, expected) for one, stems in zip(sentences, seen, strict=True)
+        _score(candidate, stems, weights, expected)
+        for candidate, stems in zip(sentences, seen, strict=True)
     ]
     best = max(scores)
     if best < LEAST * sum(weights.values()):
@@ -135,23 +136,23 @@ def _choose_sentences(question: str, sentences: list[Sentence]) -> list[Sentence
 
 
 def _score(
-    one: Sentence,
+    sentence: Sentence,
     stems: frozenset[str],
     weights: dict[str, float],
     expected: list[re.Pattern[str]],
 ) -> float:
     """Return how much of the question a sentence and its headings match; rare words count more."""
-    heading = _stems(one.titles[-1])
+    heading = _stems(sentence.titles[-1])
     own = sum(weights[stem] for stem in weights.keys() & stems)
     above = sum(weights[stem] for stem in weights.keys() & heading)
-    whole = sum(weights[stem] for stem in weights.keys() & _stems(" ".join(one.titles)))
+    whole = sum(weights[stem] for stem in weights.keys() & _stems(" ".join(sentence.titles)))
     score = own + 0.4 * above + 0.2 * whole
     if heading and heading <= weights.keys():
         score += above
     if not score:
         return 0.0
-    fits = any(pattern.search(one.text) for pattern in expected)
-    return score + (max(weights.values()) * 0.7 if fits else 0.0) - 0.05 * one.passage
+    fits = any(pattern.search(sentence.text) for pattern in expected)
+    return score + (max(weights.values()) * 0.7 if fits else 0.0) - 0.05 * sentence.passage
 
 
 def _overview(wanted: frozenset[str], sentences: list[Sentence]) -> list[Sentence]:

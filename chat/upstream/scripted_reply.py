@@ -260,18 +260,18 @@ def _rank_tools(
 
 
 def _score(tool: ToolSpec, text: str, filled: FilledArguments) -> float:
-    said = words_of(text)
-    stems = {_stem(word) for word in set(said)}
+    words = words_of(text)
+    stems = {_stem(word) for word in set(words)}
     verb, *nouns = words_of(tool.name) or [""]
     meaning = MEANINGS.get(verb)
     if meaning is None:
         nouns, meaning = [verb, *nouns], frozenset({verb})
     writes = meaning in (CHANGE, CREATE, REMOVE)
-    verbs = {word for word in said if word in meaning}
+    verbs = {word for word in words if word in meaning}
     if writes and not verbs and verb not in stems:
         return -1.0
     score = 3.0 if verbs else 0.0
-    topic = sum(3.0 if noun in said else 2.0 for noun in nouns if _stem(noun) in stems)
+    topic = sum(3.0 if noun in words else 2.0 for noun in nouns if _stem(noun) in stems)
     about = {_stem(word) for word in words_of(tool.description)} - STOP_WORDS
     overlap = len(about & (stems - STOP_WORDS - meaning))
     filled_required = [n for n in tool.parameters.get("required") or () if n in filled.arguments]
@@ -280,7 +280,7 @@ def _score(tool: ToolSpec, text: str, filled: FilledArguments) -> float:
     score += topic + min(2.0, 0.4 * overlap) + 2.0 * len(filled_required)
     score += 0.5 * (len(filled.arguments) - len(filled_required)) - 1.0 * len(filled.missing)
     # An explicitly requested change precedes reading.
-    return score + (2.5 if writes and verb in said else 0.0)
+    return score + (2.5 if writes and verb in words else 0.0)
 
 
 def _stem(word: str) -> str:

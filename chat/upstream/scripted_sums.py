@@ -130,8 +130,8 @@ def _describe_failure(error: object) -> str:
 
 
 def _value(found: dict[str, object]) -> str:
-    said = str(found.get("value") or found.get("logs") or "").strip()
-    return f"It is **{said}**." if said else "The code ran and printed nothing."
+    text = str(found.get("value") or found.get("logs") or "").strip()
+    return f"It is **{text}**." if text else "The code ran and printed nothing."
 
 
 def _describe_table(table: Table) -> str:
@@ -153,14 +153,14 @@ def _results(plan: Plan, found: dict[str, object]) -> str:
     if not rows:
         return f"{plan.title}: no row of the table fits."
     if not plan.group:
-        said = f"{plan.title}: **{rows[0][1]}**."
+        text = f"{plan.title}: **{rows[0][1]}**."
     else:
-        said = f"{plan.title}:\n\n{_grid([plan.unit, plan.summary], rows[:MAX_SHOWN])}"
+        text = f"{plan.title}:\n\n{_grid([plan.unit, plan.summary], rows[:MAX_SHOWN])}"
     if len(rows) > MAX_SHOWN:
-        said += f"\n\nThese are the first {MAX_SHOWN} of {len(rows)}."
+        text += f"\n\nThese are the first {MAX_SHOWN} of {len(rows)}."
     if plan.keep and found.get("files"):
-        said += f"\n\nHere it is as a file: [{plan.file}](sandbox:/mnt/data/{plan.file})"
-    return said
+        text += f"\n\nHere it is as a file: [{plan.file}](sandbox:/mnt/data/{plan.file})"
+    return text
 
 
 def _number(value: object) -> str:

@@ -107,20 +107,20 @@ def _problem(value: Any) -> tuple[str, str] | None:
 
 def _apology(tool: str, code: str, message: str) -> str:
     wish = humanise(tool) if tool else "do that"
-    said = f"{code} {message}"
-    if DECLINED.search(said):
+    problem = f"{code} {message}"
+    if DECLINED.search(problem):
         return "You declined, so nothing was changed."
-    if UNKNOWN.search(said):
+    if UNKNOWN.search(problem):
         return (
             f"I tried to {wish}, but I cannot tell whether it took effect. "
             "Please check before trying again."
         )
-    if EXPIRED.search(said):
+    if EXPIRED.search(problem):
         return "The time to approve this ran out, so nothing was changed."
     detail = _escape(message).rstrip(".")
     if code in PASSING or not detail:
         return f"Sorry, I could not {wish} just now. Please try again in a moment."
-    if MISSING.search(said):
+    if MISSING.search(problem):
         return f"{detail[0].upper()}{detail[1:]}. Please check what you wrote and try again."
     return f"Sorry, that did not work. {detail[0].upper()}{detail[1:]}."
 

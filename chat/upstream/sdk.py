@@ -235,13 +235,13 @@ def request_error(error: BaseException, endpoint: Endpoint) -> UpstreamError:
         )
     chain = _chain(error)
     last = chain[-1]
-    said = redact(f"{type(last).__name__}: {last}", endpoint.api_key)
+    message = redact(f"{type(last).__name__}: {last}", endpoint.api_key)
     # The transport reports reset connections as "connect timeout"; only the last cause is accurate.
     if any(isinstance(cause, TimeoutError) for cause in chain):
         return UpstreamTimeout("The server is unreachable or did not answer in time.")
     if isinstance(last, (httpx2.UnsupportedProtocol, httpx2.InvalidURL, aiohttp.InvalidURL)):
-        return UpstreamRefused(said)
-    return UpstreamUnavailable(said)
+        return UpstreamRefused(message)
+    return UpstreamUnavailable(message)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

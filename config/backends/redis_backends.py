@@ -52,8 +52,10 @@ class NoticingLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, hosts: list[dict[str, Any]], **kwargs: Any) -> None:
-        noticed = [{**host, "redis_connect_func": self._handle_connect} for host in hosts]
-        super().__init__(*args, hosts=noticed, **kwargs)
+        hosts_with_callback = [
+            {**host, "redis_connect_func": self._handle_connect} for host in hosts
+        ]
+        super().__init__(*args, hosts=hosts_with_callback, **kwargs)
         self.reconnected: Callable[[], None] | None = None
         self._known: WeakSet[AbstractConnection] = WeakSet()
 

@@ -100,15 +100,15 @@ def _refuse_while_connected(cluster: Cluster) -> None:
 
 
 def _run(cluster: Cluster, program: Path, *arguments: str | Path) -> None:
-    place = {"PGHOST": str(cluster.socket_dir), "PGPORT": "5432"}
-    person = {"PGUSER": SUPERUSER, "PGPASSWORD": cluster.passwords[SUPERUSER]}
+    address = {"PGHOST": str(cluster.socket_dir), "PGPORT": "5432"}
+    credentials = {"PGUSER": SUPERUSER, "PGPASSWORD": cluster.passwords[SUPERUSER]}
     result = subprocess.run(
         [program, "--no-password", *arguments],
-        env={"PATH": os.defpath, "LC_ALL": "C", **place, **person},
+        env={"PATH": os.defpath, "LC_ALL": "C", **address, **credentials},
         capture_output=True,
         text=True,
         check=False,
     )
     if result.returncode:
-        words = result.stderr.strip().splitlines() or ["no reason given"]
-        raise EmbeddedError(f"{program.name} failed: {words[0]}")
+        lines = result.stderr.strip().splitlines() or ["no reason given"]
+        raise EmbeddedError(f"{program.name} failed: {lines[0]}")

@@ -84,9 +84,9 @@ def serve(
 ) -> None:
     """Make a waiting process run uvicorn with these arguments and this identity."""
     assert process.stdin is not None
-    told = {"arguments": arguments, "identity": identity}
+    message = {"arguments": arguments, "identity": identity}
     try:
-        process.stdin.write(f"{json.dumps(told)}\n")
+        process.stdin.write(f"{json.dumps(message)}\n")
         process.stdin.flush()
     except BrokenPipeError:
         pass  # it died meanwhile; its parent notices when it waits for it
@@ -106,10 +106,10 @@ def main() -> None:
         sys.exit(1)  # the parent read the same settings and reports the error
     line = sys.stdin.readline()
     if line:
-        told = json.loads(line)
-        if told["identity"] is not None:
-            set_identity(told["identity"])
-        uvicorn.main(args=told["arguments"], prog_name="uvicorn")
+        message = json.loads(line)
+        if message["identity"] is not None:
+            set_identity(message["identity"])
+        uvicorn.main(args=message["arguments"], prog_name="uvicorn")
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -57,8 +57,8 @@ def reach_databases() -> None:
             try:
                 psycopg.connect(address, connect_timeout=5).close()
             except psycopg.OperationalError as error:
-                words = str(error).strip().splitlines()[0]
-                raise CommandError(f"{name} does not answer: {words}") from None
+                reason = str(error).strip().splitlines()[0]
+                raise CommandError(f"{name} does not answer: {reason}") from None
 
 
 def migrate(say: Callable[[str], None]) -> None:
@@ -298,9 +298,9 @@ class Supervisor:
 
 def answers(host: str, port: int) -> bool:
     """Return True if /healthz answers 200 at the address."""
-    place = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # nosec B104
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # nosec B104
     name = str(settings.ALLOWED_HOSTS[0]).lstrip(".")
-    connection = http.client.HTTPConnection(place, port, timeout=2)
+    connection = http.client.HTTPConnection(address, port, timeout=2)
     try:
         connection.request(
             "GET", "/healthz", headers={"Host": "localhost" if name == "*" else name}
