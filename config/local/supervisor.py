@@ -82,7 +82,7 @@ def migrate(say: Callable[[str], None]) -> None:
 
 
 def check_walls() -> None:
-    """Raise CommandError if a table or a role lacks the required row-level security."""
+    """Raise CommandError if a table or a database role does not enforce tenant isolation."""
     found = run_checks(tags=[Tags.models, Tags.database], databases=["default"])
     serious = [message for message in found if message.is_serious()]
     if serious:
