@@ -1,4 +1,4 @@
-"""What the published description of the API says of itself."""
+"""Metadata of the published OpenAPI document."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 if settings.UNSAFE_KEY in (settings.SECRET_KEY, *settings.SALT_KEY):
     raise ImproperlyConfigured(
-        "SECRET_KEY and FIELD_ENCRYPTION_KEYS must be set to serve: long random texts, kept secret."
+        "SECRET_KEY and FIELD_ENCRYPTION_KEYS must be set to serve. Use long random strings and "
+        "keep them secret."
     )
 django.setup(set_prefix=False)
 

@@ -1,8 +1,8 @@
-"""The HTTP protocol of the server process, with limits on what a connection may take.
+"""HTTP protocol of the server process, with limits per connection.
 
-uvicorn bounds neither the header section of a request, nor the time it takes to arrive, nor
-the number of connections. Start it with `--http config.connections:HttpProtocol`, as
-`manage.py up` does.
+uvicorn limits neither the size of a request's header section, nor the time it takes to arrive, nor
+the number of connections. Start it with `--http config.connections:HttpProtocol`, as `manage.py up`
+does.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from tenants.errors import error_body
 
 MAX_OPEN_FILES = 65_536
-# Files that are no connection of a client: the database, model servers, logs, uploads.
+# File descriptors that are not client connections: database, model servers, logs, uploads.
 RESERVED_FILES = 200
 RETRY_SECONDS = 10
 LOG_PAUSE_SECONDS = 10.0
-# The websocket library refuses more of either, and in no good form.
+# The websocket library rejects more of either, and without a proper HTTP response.
 MAX_HANDSHAKE_LINE, MAX_HANDSHAKE_HEADERS = 8_000, 100
-# For so long a client may leave an answer in the server's memory without taking any of it.
+# How long a client may leave a response in the server's memory without reading any of it.
 STALLED_SECONDS = 60.0
-FRAMING_BYTES = 1_024  # of a header section, around its address, names and values
-IPV6_PREFIX = 64  # one host may use any address of its network
+FRAMING_BYTES = 1_024  # of a header section, in addition to its URL, names and values
+IPV6_PREFIX = 64  # a host may use any address of its network
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def raise_open_file_limit() -> int:
-    """Raise the number of files this process may open as far as it may, and return it."""
+    """Raise the open file limit of this process as far as permitted, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     wanted = MAX_OPEN_FILES if hard == unlimited else min(hard, MAX_OPEN_FILES)
@@ -54,10 +54,10 @@ def raise_open_file_limit() -> int:
 
 
 class ConnectionCount:
-    """The open connections of this process, in all and by address.
+    """Number of open connections of this process, in total and per address.
 
-    An IPv6 address counts with its /64 network. Loopback, trusted proxies and Unix sockets
-    count only towards the total.
+    An IPv6 address counts with its /64 network. Loopback, trusted proxies and Unix sockets count
+    only towards the total.
     """
 
     def __init__(self, *, total: int, per_address: int, trusted: Iterable[str]) -> None:
@@ -73,7 +73,7 @@ class ConnectionCount:
 
     @classmethod
     def from_settings(cls) -> ConnectionCount:
-        """Return the count that the settings and the number of open files allow."""
+        """Return a count with the limits of the settings and of the number of open files."""
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         total: int = settings.CONNECTIONS
         if files != resource.RLIM_INFINITY:
@@ -87,7 +87,7 @@ class ConnectionCount:
         )
 
     def admit(self, host: str | None) -> Callable[[], None] | None:
-        """Count a connection and return what ends it, or None where there is no room for it."""
+        """Count a connection and return its release function, or None if a limit is reached."""
         key = self._key(host)
         full = self.total >= self.max_total
         if full or (key is not None and self.by_address[key] >= self.max_per_address):
@@ -112,7 +112,7 @@ class ConnectionCount:
             self._refused, self._logged_at = 0, monotonic()
 
     def _key(self, host: str | None) -> str | None:
-        """Return what a host is counted by, None for one that is not counted."""
+        """Return the key that a host is counted by, or None if it is exempt."""
         if not host or self._trusts_all:
             return None
         try:
@@ -132,20 +132,20 @@ def _parse_network(name: str) -> Network | None:
     try:
         return ipaddress.ip_network(name, strict=False)
     except ValueError:
-        return None  # the name of a Unix socket's peer, which uvicorn takes too
+        return None  # the name of a Unix socket's peer, which uvicorn also accepts
 
 
 @cache
 def connection_count() -> ConnectionCount:
-    """Return the count of this process, made with the first connection."""
+    """Return the count of this process, created with the first connection."""
     return ConnectionCount.from_settings()
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection: its header sections have a size and a time, its trailers are dropped.
+    """One connection; limits the size and arrival time of header sections and drops trailers.
 
-    A refusal is an HTTP answer and closes the connection. Where an earlier request is still
-    being answered, that answer ends first and nothing follows it.
+    A refusal is an HTTP response and closes the connection. If an earlier request is still being
+    answered, its response is completed first and nothing follows it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -155,7 +155,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_begun = False
         self._refused = False
-        # Bytes given to the parser since the head began, or since the last piece of a body.
+        # Bytes passed to the parser since the start of the header section or of the last body
+        # chunk.
         self._fed = 0
         self._head_size = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -163,7 +164,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._release: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection, and expect a request within the time."""
+        """Count the connection, and start the timeout of the first header section."""
         super().connection_made(transport)
         self._release = connection_count().admit(self.client[0] if self.client else None)
         if self._release is None:
@@ -173,7 +174,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Release the connection."""
         self._cancel_deadline()
         self._cancel_stalled()
         if self._release is not None:
@@ -182,7 +183,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Give the parser no more of a header section than it may have."""
+        """Pass data to the parser, but no more of a header section than the limit."""
         if self._deadline is None and self._in_head and not self._is_answering():
             self._expect_head()
         while data and not self._refused and not self.transport.is_closing():
@@ -191,22 +192,22 @@ class HttpProtocol(HttpToolsProtocol):
             self._fed += len(piece)
             super().data_received(piece)
             if self._release is None:
-                return  # now a websocket's
+                return  # now a websocket's connection
             if self._fed > self._max_fed or self._head_size > self._max_head:
                 self._refuse_large_head()
 
     def on_message_begin(self) -> None:
-        """Begin to count a header section."""
+        """Start counting a header section."""
         self._head_begun, self._head_size = True, 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Count it."""
+        """Count the URL."""
         self._head_size += len(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; a trailer comes behind the body and is dropped."""
+        """Count and keep a header; drop a trailer, which arrives after the body."""
         if self._in_head:
             self._head_size += len(name) + len(value) + 4
             super().on_header(name, value)
@@ -218,19 +219,23 @@ class HttpProtocol(HttpToolsProtocol):
         if self._head_size > self._max_head or (is_handshake and self._is_large_handshake()):
             self._refuse_large_head()
         elif is_handshake and (self._is_answering() or self._announces_body()):
-            self._refuse(400, "bad_handshake", "A websocket begins alone, and without a body.")
+            self._refuse(
+                400,
+                "bad_handshake",
+                "A websocket handshake must be the only request and have no body.",
+            )
         if not self._refused:
             self._cancel_deadline()
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Note that what came was a body: what surrounds its pieces has a size too."""
+        """Restart the count: the framing between the chunks of a body is limited too."""
         self._fed = 0
         if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Expect the next header section."""
+        """Wait for the next header section."""
         self._in_head, self._fed = True, 0
         if self._refused:
             return
@@ -239,7 +244,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def on_response_complete(self) -> None:
-        """Give the rest of this request's body, or of the next header section, its time."""
+        """Start the timeout of the rest of this body, or of the next header section."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._close()
@@ -250,17 +255,17 @@ class HttpProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def pause_writing(self) -> None:
-        """Wait for the client to take what was sent, for a while."""
+        """Pause, and start the timeout for the client to read."""
         super().pause_writing()
         self._expect_reader()
 
     def resume_writing(self) -> None:
-        """Go on: the client takes what is sent."""
+        """Resume: the client reads."""
         super().resume_writing()
         self._cancel_stalled()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that is none, and close."""
+        """Answer an invalid request, and close."""
         super().send_400_response(msg)
         self._close()
 
@@ -269,7 +274,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._close()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over; it is counted until the websocket ends."""
+        """Hand the connection over; it stays counted until the websocket ends."""
         if self._refused:
             return
         self._cancel_deadline()
@@ -287,7 +292,7 @@ class HttpProtocol(HttpToolsProtocol):
         websocket.connection_lost = connection_lost
 
     def _is_large_handshake(self) -> bool:
-        """Tell whether a websocket's handshake has more than its library takes."""
+        """Return True if a websocket's handshake exceeds the limits of its library."""
         longest = max((len(name) + len(value) for name, value in self.headers), default=0)
         long = max(longest, len(self.url)) > MAX_HANDSHAKE_LINE
         return long or len(self.headers) > MAX_HANDSHAKE_HEADERS
@@ -307,9 +312,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         if not self._in_head or (self.cycle is not None and not self._head_begun):
-            self._close()  # the last request was answered, and no other has begun
+            self._close()  # the last request has been answered, and no other has begun
         else:
-            self._refuse(408, "headers_too_slow", "The request's headers came too slowly.")
+            self._refuse(408, "headers_too_slow", "The request's headers arrived too slowly.")
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -319,7 +324,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(431, "headers_too_large", text)
 
     def _refuse(self, status: int, code: str, text: str) -> None:
-        """Answer with an error and close, once what is being answered has ended."""
+        """Send an error and close, after the response in progress."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
@@ -335,7 +340,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._close()
 
     def _close(self) -> None:
-        """Close, and leave the client a while to take what was sent."""
+        """Close, and give the client time to read what was sent."""
         self.transport.close()
         self._expect_reader()
 
@@ -345,7 +350,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._stalled = self.loop.call_later(STALLED_SECONDS, self._check_reader, left)
 
     def _check_reader(self, left_before: int) -> None:
-        """Cut the connection off where as much is left to take as before."""
+        """Abort the connection if the client has read nothing since the last check."""
         if self.transport.get_write_buffer_size() < left_before:
             self._expect_reader()
         else:
@@ -358,7 +363,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 def build_refusal(status: int, code: str, text: str) -> bytes:
-    """Return the bytes of an HTTP answer in the one shape of an error."""
+    """Return the bytes of an HTTP response with an error body."""
     body = json.dumps(error_body(code, text, status=status)).encode()
     lines = [
         "content-type: application/json",

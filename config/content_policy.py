@@ -1,4 +1,4 @@
-"""What the pages may load: our own files, and nothing from elsewhere."""
+"""Content Security Policy: pages load only our own files."""
 
 from __future__ import annotations
 

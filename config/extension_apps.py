@@ -12,27 +12,26 @@ from django.utils.module_loading import module_has_submodule
 
 
 def check_apps(names: Iterable[str], installed: Sequence[str]) -> list[str]:
-    """Return the apps that are named, stripped.
+    """Return the names of the apps, stripped.
 
     Raises:
-        ImproperlyConfigured: for an app that Python does not find, that is named twice, or that
-            is installed already.
+        ImproperlyConfigured: an app cannot be imported, is named twice, or is installed already.
     """
     found: list[str] = []
     for name in (name.strip() for name in names):
         if not all(part.isidentifier() for part in name.split(".")) or not _is_importable(name):
             raise ImproperlyConfigured(
-                f"ATRIUM_APPS names {name!r}, which Python does not find. Install it, or add the "
+                f"ATRIUM_APPS names {name!r}, which Python cannot find. Install it, or add the "
                 "folder that contains it to PYTHONPATH."
             )
         if name in found or name in installed:
-            raise ImproperlyConfigured(f"ATRIUM_APPS names {name!r}, which is installed already.")
+            raise ImproperlyConfigured(f"ATRIUM_APPS names {name!r}, which is already installed.")
         found.append(name)
     return found
 
 
 def _is_importable(name: str) -> bool:
-    # The top package only: finding a module inside it would import the package here, before
+    # Look up only the top-level package: finding a submodule would import the package here, before
     # Django is set up.
     return find_spec(name.partition(".")[0]) is not None
 

@@ -1,4 +1,4 @@
-"""Liveness and readiness, for whoever watches this process."""
+"""Liveness and readiness endpoints for monitoring."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ log = structlog.get_logger(__name__)
 
 
 class HealthMiddleware:
-    """Answer /healthz and /readyz ahead of everything that needs a database or a known host.
+    """Middleware that answers /healthz and /readyz before the session and host checks.
 
-    A balancer asks by address, and a cookie that happens to come along must
-    not make an answer depend on its session.
+    A load balancer connects by IP address, and a session cookie in the request must not affect the
+    answer.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer, or pass on."""
+        """Answer a health check, or pass the request on."""
         answer = {"/healthz": healthz, "/readyz": readyz}.get(request.path_info)
         if answer is None:
             return self.get_response(request)
-        safe = request.method in ("GET", "HEAD")
-        response = answer() if safe else HttpResponseNotAllowed(["GET", "HEAD"])
+        is_safe = request.method in ("GET", "HEAD")
+        response = answer() if is_safe else HttpResponseNotAllowed(["GET", "HEAD"])
         add_never_cache_headers(response)
         return response
 
 
 def healthz() -> HttpResponse:
-    """Answer while the process answers."""
+    """Return 200 as long as the process can answer."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 def readyz() -> HttpResponse:
-    """Tell whether the database, its migrations and a worker are there; 503 when not."""
+    """Return 200 if the database, its migrations and a worker are ready, else 503."""
     checks = {"database": False, "migrations": False, "worker": False}
     try:
         executor = MigrationExecutor(connection)
@@ -56,7 +56,7 @@ def readyz() -> HttpResponse:
             since = clock.now() - timedelta(seconds=conf.lapse_seconds)
             checks["worker"] = Process.objects.filter(beat_at__gt=since).exists()
     except Error as error:
-        # What is wrong with the database is the log's matter: anybody may ask this.
+        # Details of a database error are only logged: this endpoint is public.
         if not log_outage(error, work="readyz"):
             log.exception("database_not_ready")
     ready = all(checks.values())

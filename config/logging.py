@@ -1,4 +1,4 @@
-"""Structured logs: one JSON line an event, with ids and without message text."""
+"""Structured logs: one JSON line per event, with ids and without message text."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 import structlog
 
 OWN = ("chat", "config", "tenants", "django_structlog")
-# Whoever holds one of these addresses may join a company or set a password.
+# Anyone who knows one of these URLs can join a company or set a password.
 _SECRET_PATH = re.compile(r"(/invitations/|/password/reset/key/)[^/\s\"']+")
-# What people search for stands behind the question mark.
+# Query strings contain search terms.
 _QUERY = re.compile(r"\?\S*")
 
 
 def hide_secrets(logger: Any, name: str, event: Any) -> Any:
-    """Take secret addresses and queries out of a line (a structlog processor)."""
+    """Remove secret URLs and query strings from a line (a structlog processor)."""
     for key in ("event", "request", "path"):
         if isinstance(event.get(key), str):
             event[key] = _SECRET_PATH.sub(r"\1…", event[key])
@@ -31,9 +31,9 @@ def hide_secrets(logger: Any, name: str, event: Any) -> Any:
 
 
 def describe_errors(logger: Any, name: str, event: Any) -> Any:
-    """Put an error's types and places into `exception` (a structlog processor).
+    """Put an error's types and locations into `exception` (a structlog processor).
 
-    Never its words: a database error quotes the row, a parser's the text.
+    Its message is omitted: a database error quotes the row, a parser's error the text.
     """
     given = event.pop("exc_info", None)
     error = given[1] if isinstance(given, tuple) else given
@@ -60,7 +60,7 @@ def _places(trace: TracebackType | None) -> list[str]:
 
 
 def _exc_info(logger: Any, name: str, event: Any) -> Any:
-    """Fetch the error that `exception()` means, before the line leaves its thread."""
+    """Resolve `exc_info=True` to the current error before the line leaves its thread."""
     if event.get("exc_info") is True:
         event["exc_info"] = sys.exc_info()
     return event
@@ -76,10 +76,10 @@ _SHARED: list[Any] = [
 
 
 def configure_logging(level: str) -> None:
-    """Send every logger's lines to standard error as JSON.
+    """Send all loggers' output to standard error as JSON.
 
-    `level` is for our own. Libraries stay at INFO or above: below it they quote
-    what passes through them, such as SQL, frames, cookies and prompts.
+    `level` applies to our own loggers. Libraries stay at INFO or above: below it they log what
+    passes through them, such as SQL, frames, cookies and prompts.
     """
     logging.config.dictConfig(
         {
@@ -102,7 +102,7 @@ def configure_logging(level: str) -> None:
             "loggers": {
                 **{name: {"level": level} for name in OWN},
                 **{name: {"level": _at_least(level, least)} for name, least in _LEAST.items()},
-                # The server's own handler would print errors with their words.
+                # The server's own handler would print errors with their messages.
                 "uvicorn": {"handlers": [], "propagate": True},
                 "uvicorn.error": {"level": _at_least(level, logging.INFO), "propagate": True},
                 "uvicorn.access": {"handlers": [], "level": logging.WARNING, "propagate": True},
@@ -120,14 +120,15 @@ def configure_logging(level: str) -> None:
     )
 
 
-# Each request has a line of its own already; a failed one has it with the error.
+# Each request already has a line of its own; the line of a failed one includes the error.
 _LEAST = {
     "django.request": logging.CRITICAL,
     "openai": logging.WARNING,
     "httpx": logging.WARNING,
     "httpx2": logging.WARNING,
     "procrastinate": logging.WARNING,
-    # A traceback each second while Redis is away, which chat.runs.delivery.transport says once.
+    # Logs a traceback each second while Redis is down, which chat.runs.delivery.transport reports
+    # once.
     "channels_redis": logging.CRITICAL,
 }
 

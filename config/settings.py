@@ -1,4 +1,4 @@
-"""Environment in, Django names out. The only settings module."""
+"""Django settings from environment variables. The only settings module."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ env = Env()
 
 
 def read(kind: str, name: str, default: Any, *, least: float | None = None) -> Any:
-    """Read one variable; `least` bounds a number from below.
+    """Read one variable; `least` is the minimum of a number.
 
     Raises:
-        ImproperlyConfigured: naming the variable, for a value that cannot work.
+        ImproperlyConfigured: the value is invalid; the message names the variable.
     """
     try:
         value = getattr(env, kind)(name, default)
     except (EnvError, ValueError) as error:
-        raise ImproperlyConfigured(f"{name} cannot be used: {error}") from None
+        raise ImproperlyConfigured(f"{name} is invalid: {error}") from None
     if least is not None and value < least:
         raise ImproperlyConfigured(f"{name} must be at least {least}.")
     return value
@@ -41,7 +41,7 @@ def read(kind: str, name: str, default: Any, *, least: float | None = None) -> A
 DEBUG = read("bool", "DEBUG", False)
 LOG_LEVEL = read("str", "LOG_LEVEL", "INFO").upper()
 DATA_DIR = Path(read("str", "ATRIUM_DATA_DIR", str(BASE_DIR / ".data"))).expanduser()
-# Only commands that serve nobody get by with it; config.asgi refuses.
+# Only for commands that serve no requests; config.asgi refuses it.
 UNSAFE_KEY = "unsafe-only-for-commands-that-serve-nobody"
 SECRET_KEY = read("str", "SECRET_KEY", "") or UNSAFE_KEY
 FIELD_ENCRYPTION_KEYS = read("list", "FIELD_ENCRYPTION_KEYS", [])
@@ -58,8 +58,7 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 TRUSTED_PROXIES = read("list", "TRUSTED_PROXIES", [])
 REDIS_URL = read("str", "REDIS_URL", "")
 
-# Connections of one server process, and the header sections of their requests
-# (config.connections).
+# Limits on the connections of one server process and their header sections (config.connections).
 CONNECTIONS = read("int", "ATRIUM_CONNECTIONS", 2_000, least=1)
 CONNECTIONS_PER_ADDRESS = read("int", "ATRIUM_CONNECTIONS_PER_ADDRESS", 100, least=1)
 HEADER_BYTES = read("int", "ATRIUM_HEADER_BYTES", 65_536, least=1024)
@@ -89,7 +88,7 @@ INSTALLED_APPS = [
     "django_structlog",
     "procrastinate.contrib.django",
 ]
-# Tools, admin pages and tables of the operator's own, from outside the checkout.
+# The operator's own tools, admin pages and tables, from outside the checkout.
 EXTENSION_APPS = check_apps(read("list", "ATRIUM_APPS", []), INSTALLED_APPS)
 INSTALLED_APPS += EXTENSION_APPS
 
@@ -131,14 +130,15 @@ TEMPLATES = [
     }
 ]
 
-# Database: DATABASE_URL is the application's role; the owner's appears for migrations only.
+# DATABASE_URL is the application's role; the owner's role is used for migrations only.
 DATABASE_THREADS = read("int", "ATRIUM_DATABASE_THREADS", 4, least=1)
 DATABASE_REQUESTS = read("int", "ATRIUM_DATABASE_REQUESTS", 12, least=1)
 DATABASE_REQUESTS_PER_COMPANY = read("int", "ATRIUM_DATABASE_REQUESTS_PER_COMPANY", 4, least=1)
 
-# A process that froze, or whose machine left, must not keep others waiting for its locks.
+# The locks of a process that froze, or whose machine is gone, must not block others.
 _LEFT_OPEN = read("float", "ATRIUM_TRANSACTION_IDLE_SECONDS", 10, least=0.5)
-# Whoever waits longer for a row is told to try again: a few waiting statements stop a process.
+# A statement that waits longer for a row lock fails, and the client is asked to retry: a few
+# waiting statements would block a process.
 _LOCK = read("float", "ATRIUM_LOCK_SECONDS", 5, least=0.05)
 CONNECTION: dict[str, Any] = {
     "connect_timeout": 5,
@@ -152,22 +152,23 @@ CONNECTION: dict[str, Any] = {
 
 
 def database(variable: str, *, pool: bool) -> dict[str, Any]:
-    """Return Django's settings for the PostgreSQL address in `variable`.
+    """Return Django's settings for the PostgreSQL URL in `variable`.
 
     Raises:
-        ImproperlyConfigured: for an address that is not PostgreSQL's.
+        ImproperlyConfigured: the URL is invalid or not PostgreSQL's.
     """
     try:
         parsed: dict[str, Any] = dict(dj_database_url.parse(read("str", variable, "")))
     except ValueError:
-        raise ImproperlyConfigured(f"{variable} is not a database address.") from None
+        raise ImproperlyConfigured(f"{variable} is not a valid database URL.") from None
     if parsed.get("ENGINE") != "django.db.backends.postgresql":
         raise ImproperlyConfigured(f"{variable} must begin with postgresql://.")
     if pool:
-        # A lane of threads for work, one for tools, two threads for files, one for heartbeats, one
+        # A thread pool for work and one for tools, two threads for files, one for heartbeats, one
         # for autosaves, one that records failed sign-ins.
         size = 2 * DATABASE_THREADS + 5 + DATABASE_REQUESTS
-        # The pool pauses longer after each failure; who asks anew, every second or two, does not.
+        # The connection pool backs off after each failure; with a timeout of 1 s the next request,
+        # every second or two, starts again.
         wait = read("float", "ATRIUM_DATABASE_WAIT_SECONDS", 5, least=0.1)
         patience = {"timeout": wait, "reconnect_timeout": 1}
         options = {"min_size": 1, "max_size": size, "max_idle": 60, **patience}
@@ -179,7 +180,7 @@ DATABASES: dict[str, Any] = {}
 if read("str", "DATABASE_URL", ""):
     DATABASES["default"] = database("DATABASE_URL", pool=True)
 else:
-    # `up`, `db` and the tests fill this in; anything else fails with a sentence.
+    # `up`, `db` and the tests fill this in; anything else fails with a clear message.
     DATABASES["default"] = {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": "atrium",
@@ -188,13 +189,13 @@ else:
 if read("str", "MIGRATION_DATABASE_URL", ""):
     DATABASES["owner"] = database("MIGRATION_DATABASE_URL", pool=False)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-# Admin changes write the tenant's audit trail; Django's log table is never made.
+# Admin changes go to the tenant's audit log; Django's log table is never created.
 MIGRATION_MODULES = {"admin": None}
 
 if REDIS_URL:
     from config.backends.redis_backends import channel_layer
 
-    # Not "default": every websocket would join that one, and need Redis to open.
+    # Not "default": every websocket would join that layer and need Redis to open.
     CHANNEL_LAYERS = {"processes": channel_layer(REDIS_URL, SECRET_KEY)}
     CACHES: dict[str, Any] = {
         "default": {"BACKEND": "config.backends.redis_backends.SharedCache", "LOCATION": REDIS_URL}
@@ -203,24 +204,25 @@ else:
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            # The oldest go when it is full: a flood must take longer than the waits of sign-in.
+            # The oldest entries are evicted when it is full: a flood must take longer than the
+            # delays of sign-in.
             "OPTIONS": {"MAX_ENTRIES": 200_000},
         }
     }
 
 PROCRASTINATE_WORKER_DEFAULTS = {"concurrency": read("int", "ATRIUM_WORKER_JOBS", 50, least=1)}
 
-# Those that still work, of each person and program.
+# Usable keys of each person or app.
 KEYS_PER_MEMBER = read("int", "ATRIUM_KEYS_PER_MEMBER", 50, least=1)
-# Users of programs, by company: those made in an hour, and all of them.
+# Users of a company's apps: those created in an hour, and all of them.
 EXTERNAL_USERS_PER_HOUR = read("int", "ATRIUM_EXTERNAL_USERS_PER_HOUR", 5_000, least=1)
 EXTERNAL_USERS = read("int", "ATRIUM_EXTERNAL_USERS", 200_000, least=1)
 
 RECENT_SIGN_IN_SECONDS = read("int", "ATRIUM_RECENT_SIGN_IN_SECONDS", 900, least=1)
-# Of each member in an hour, in the audit log of the company.
+# Per member and hour, in the company's audit log.
 FAILED_SIGN_INS_RECORDED = read("int", "ATRIUM_FAILED_SIGN_INS_RECORDED", 20, least=1)
 
-# Sign-in; its limits have their meanings in tenants.accounts.sign_in_limits.
+# Sign-in; tenants.accounts.sign_in_limits explains the limits.
 SIGN_IN_FREE_TRIES = read("int", "ATRIUM_SIGN_IN_FREE_TRIES", 5, least=1)
 SIGN_IN_MAX_WAIT_SECONDS = read("int", "ATRIUM_SIGN_IN_MAX_WAIT_SECONDS", 300, least=1)
 SIGN_INS_PER_MINUTE = read("int", "ATRIUM_SIGN_INS_PER_MINUTE", 30, least=1)
@@ -235,7 +237,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
-# Reads where `up` serves: links of commands lead there without PUBLIC_URL.
+# Returns the address at which `up` serves: without PUBLIC_URL, commands build links with it.
 SERVED_ADDRESS = "config.local.environment.read_served_address"
 ACCOUNT_ADAPTER = "tenants.accounts.adapter.ClosedAccountAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
@@ -246,10 +248,10 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
-ACCOUNT_EMAIL_SUBJECT_PREFIX = ""  # allauth's own has the Host header in it
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""  # allauth's default contains the Host header
 ACCOUNT_USER_DISPLAY = "tenants.accounts.adapter.display_name"
-# Tries at passwords and codes are limited by settings above. A link is a secret that nobody
-# guesses: its use is limited by link, or loosely, since an office shares an address.
+# The settings above limit attempts at passwords and codes. A link contains an unguessable secret:
+# its use is limited per link, or loosely, since an office shares an IP address.
 ACCOUNT_RATE_LIMITS = {
     "login": "",
     "login_failed": "",
@@ -281,16 +283,15 @@ EMAIL_URL = read("str", "EMAIL_URL", "")
 try:
     globals().update(mail_settings(EMAIL_URL))
 except ValueError as error:
-    raise ImproperlyConfigured(f"EMAIL_URL cannot be used: {error}") from None
+    raise ImproperlyConfigured(f"EMAIL_URL is invalid: {error}") from None
 if EMAIL_URL and not PUBLIC_URL:
-    raise ImproperlyConfigured("EMAIL_URL needs PUBLIC_URL: links in mails must lead here.")
+    raise ImproperlyConfigured("EMAIL_URL requires PUBLIC_URL for the links in e-mails.")
 DEFAULT_FROM_EMAIL = read("str", "DEFAULT_FROM_EMAIL", "atrium@localhost")
 
-# Transport
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_SSL_REDIRECT = False
 SECURE_HSTS_SECONDS = 31_536_000 if _public.scheme == "https" else 0
-# The proxy redirects to TLS; whether subdomains follow is for the domain's owner to say.
+# The proxy redirects to TLS; whether subdomains follow is up to the domain's owner.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -302,15 +303,15 @@ FILE_UPLOAD_HANDLERS = [
     "config.backends.uploads.NamelessFileUploadHandler",
 ]
 BODY_LIMIT = read("int", "ATRIUM_BODY_BYTES", 1_048_576, least=1024)
-# Then its body has to come, or go on coming at the least pace
+# After this the body must arrive at the minimum rate at least
 # (config.middleware.slow_body_timeout).
 BODY_SECONDS = read("float", "ATRIUM_BODY_SECONDS", 60, least=0.1)
-# Programs send whole threads, and every character as \uXXXX.
+# API clients send whole threads, and every character as \uXXXX.
 API_BODY_LIMIT = read("int", "ATRIUM_API_BODY_BYTES", 8_388_608, least=1024)
 FILE_BYTES = read("int", "ATRIUM_FILE_BYTES", 536_870_912, least=1024)
 PART_BYTES = 67_108_864
-_FORM_BYTES = 65_536  # around a file
-# Method, beginning of the path, bytes, and whose limit it is, asked before anything is read.
+_FORM_BYTES = 65_536  # overhead around a file
+# Method, path pattern, bytes, and the caller, checked before the body is read.
 BODY_LIMITS = (
     ("POST", r"/v1/files\Z", FILE_BYTES + _FORM_BYTES, "key"),
     ("POST", r"/v1/uploads/[^/]{1,100}/parts\Z", PART_BYTES + _FORM_BYTES, "key"),
@@ -324,7 +325,7 @@ BODY_LIMITS = (
     ("", "/v1/", API_BODY_LIMIT, ""),
     ("", "", BODY_LIMIT, ""),
 )
-# Without files: those are never held in memory.
+# Excludes files, which are never held in memory.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(API_BODY_LIMIT, BODY_LIMIT)
 FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
 
@@ -349,13 +350,13 @@ MEDIA_ROOT = DATA_DIR / "files"
 LOGGING_CONFIG = None
 configure_logging(LOG_LEVEL)
 DJANGO_STRUCTLOG_USER_ID_FIELD = "pk"
-# One line a request. The address would be whatever the asker writes into X-Forwarded-For.
+# One line per request. No address: clients can put any value into X-Forwarded-For.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
-# The id is made by config.middleware.request_id, which lets none in from outside.
+# The id comes from config.middleware.request_id, which drops ids sent by clients.
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 
-# The API: who asks is decided in the middleware, by key alone.
+# The middleware authenticates API requests, by key only.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
@@ -366,7 +367,6 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = SPECTACULAR
 
-# Admin's look
 UNFOLD = {"SITE_TITLE": "Atrium", "SITE_HEADER": "Atrium", "SHOW_HISTORY": False}
 
 _openai_configured = bool(read("str", "OPENAI_API_KEY", "") or read("str", "OPENAI_BASE_URL", ""))
@@ -383,7 +383,7 @@ _UPSTREAM_TIMES = {
     ),
     "idle_timeout": read("float", "ATRIUM_UPSTREAM_IDLE_SECONDS", 45, least=0.01),
 }
-# Model servers by name, in the CACHES idiom; assistants name one.
+# Model servers by name, structured like CACHES; each assistant names one.
 UPSTREAMS: dict[str, dict[str, Any]] = {
     "demo": {
         "BACKEND": "chat.upstream.scripted.ScriptedUpstream",
@@ -411,8 +411,8 @@ if _openai_configured:
         "CONVERSATIONS": read("bool", "ATRIUM_UPSTREAM_CONVERSATIONS", False),
     }
 
-# Search by meaning: a model server's embeddings where a model is named, else the local extra
-# where it is installed; without either, search is by words.
+# Semantic search: a model server's embeddings if a model is named, else the local extra if it is
+# installed; without either, full-text search.
 EMBEDDER: dict[str, Any] | None = None
 if read("str", "ATRIUM_EMBEDDING_MODEL", ""):
     EMBEDDER = {
@@ -444,8 +444,8 @@ CHAT = {
     "PROMPT_TOKENS": read("int", "ATRIUM_PROMPT_TOKENS", 24_000, least=256),
     "MESSAGE_CHARACTERS": read("int", "ATRIUM_MESSAGE_CHARACTERS", 256_000, least=1),
     "INSTRUCTION_CHARACTERS": 256_000,
-    # Pictures that the model server fetches by address: whether at all, and hosts beside those of
-    # the public web.
+    # Images that the model server fetches by URL: whether they are allowed, and hosts in addition
+    # to those of the public internet.
     "IMAGE_URLS": read("bool", "ATRIUM_IMAGE_URLS", True),
     "IMAGE_HOSTS": read("list", "ATRIUM_IMAGE_HOSTS", []),
     "MESSAGES_PER_THREAD": read("int", "ATRIUM_MESSAGES_PER_THREAD", 100_000, least=2),
@@ -492,7 +492,7 @@ CHAT = {
     "INDEX_TRIES": read("int", "ATRIUM_INDEX_TRIES", 3, least=1),
     "CODE_SANDBOX": CODE_SANDBOX,
     "CODE_ENVIRONMENT": DATA_DIR / "sandbox",
-    # A call has 120 seconds for all: its session may have to be opened, and is saved at the end.
+    # A call has 120 seconds in total: its session may have to be opened, and is saved at the end.
     "CODE_SECONDS": min(read("float", "ATRIUM_CODE_SECONDS", 30, least=1), 60.0),
     "CODE_MEMORY_MIB": read("int", "ATRIUM_CODE_MEMORY_MIB", 256, least=64),
     "CODE_SESSIONS": read("int", "ATRIUM_CODE_SESSIONS", 8, least=1),

@@ -1,4 +1,4 @@
-"""Addresses: page, admin, sign-in, API. Health is answered before (config.health)."""
+"""URL configuration: page, admin, sign-in, API. config.health answers health checks earlier."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class TestRefusals:
     def test_second_up(self, data_dir: Path) -> None:
         with serving(data_dir):
             announce(data_dir, "http://127.0.0.1:8000")
-            assert "already on http://127.0.0.1:8000" in refusal(data_dir, "up")
+            assert " on http://127.0.0.1:8000" in refusal(data_dir, "up")
 
     def test_port_in_use(self, data_dir: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -127,7 +127,7 @@ class TestRefusals:
 
     def test_restore_while_serving(self, data_dir: Path) -> None:
         with serving(data_dir):
-            assert "stop it first" in refusal(data_dir, "db", "restore", "rows.backup")
+            assert "Stop it first" in refusal(data_dir, "db", "restore", "rows.backup")
 
 
 class TestDatabaseCommands:
@@ -229,7 +229,7 @@ class TestUp:
         with self.start(data_dir, port) as process:
             os.kill(server_of(process.pid), signal.SIGKILL)
             assert process.stdout is not None
-            assert any("ended by itself" in line for line in process.stdout)
+            assert any("exited unexpectedly" in line for line in process.stdout)
             before = process.poll()
             process.terminate()
             assert (before, process.wait(WAIT_SECONDS)) == (None, 0)
@@ -261,7 +261,7 @@ class TestUp:
             assert database is not None
             os.kill(database, signal.SIGKILL)
             assert process.stdout is not None
-            assert any("The database ended by itself" in line for line in process.stdout)
+            assert any("The database exited unexpectedly" in line for line in process.stdout)
             wait_until(lambda: is_ready(port))
             process.terminate()
             assert process.wait(WAIT_SECONDS) == 0

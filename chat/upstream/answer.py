@@ -1,4 +1,4 @@
-"""From the bytes of one answer to events; the two wire formats subclass `AnswerParser`."""
+"""Parser for one answer: bytes to events. The two wire formats subclass `AnswerParser`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chat.upstream.sse import DONE, EventSplitter, TextCleaner, decode
 
 
 class Call:
-    """A tool call under way. `text` is the arguments so far."""
+    """A tool call whose arguments are still arriving; `text` is what has arrived."""
 
     __slots__ = ("complete", "index", "key", "name", "server_id", "text")
 
@@ -36,6 +36,7 @@ class Call:
         self.complete = False
 
     def is_whole(self) -> bool:
+        """Return True if the arguments are a complete JSON object."""
         try:
             return isinstance(orjson.loads(self.text), dict)
         except orjson.JSONDecodeError:
@@ -43,9 +44,11 @@ class Call:
 
 
 class AnswerParser:
-    """`feed` never raises: it gives the events that came before an error and keeps it in `error`.
+    """Base parser of an answer.
 
-    `finished` is set with the `Finished` event; `content_seen` once any content was given.
+    `feed` never raises: it returns the events that preceded an error and stores the error in
+    `error`. `finished` is set with the `AnswerEnd` event, `content_seen` with the first content
+    event.
     """
 
     def __init__(self, *, secret: str = "") -> None:
@@ -61,14 +64,15 @@ class AnswerParser:
         self._whole: bytearray | None = None
 
     def expect(self, content_type: str) -> None:
-        """Take note of the reply's content type: some gateways answer unstreamed JSON."""
+        """Choose how to parse by the reply's content type: some gateways answer unstreamed JSON."""
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "application/json":
             self._whole = bytearray()
         elif kind in ("text/html", "application/xhtml+xml"):
-            self.error = StreamBroken("The server answered a web page: is the base URL right?")
+            self.error = StreamBroken("The server returned a web page. Check the base URL.")
 
     def feed(self, chunk: bytes) -> list[Event]:
+        """Return the events that a chunk of the reply completes."""
         if self._whole is not None:
             self._whole += chunk
             return []
@@ -83,7 +87,7 @@ class AnswerParser:
         return self._note_content(out)
 
     def end(self) -> list[Event]:
-        """The reply ended. Sets `error` where the answer is not whole."""
+        """Parse the remainder at the end of the reply. Set `error` if the answer is incomplete."""
         out: list[Event] = []
         if self.error is None:
             try:
@@ -93,18 +97,18 @@ class AnswerParser:
         return self._note_content(out)
 
     def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
-        """Turn one event of the wire format into events. Raises UpstreamError."""
+        """Convert one event of the wire format to events. Raises UpstreamError."""
         raise NotImplementedError
 
     def take_whole(self, payload: dict[str, Any], out: list[Event]) -> None:
-        """Turn an unstreamed answer into events. Raises UpstreamError."""
+        """Convert an unstreamed answer to events. Raises UpstreamError."""
         raise NotImplementedError
 
     def take_done(self, out: list[Event]) -> None:
-        """The `[DONE]` mark came."""
+        """Handle the `[DONE]` marker."""
 
     def take_end(self, out: list[Event]) -> None:
-        """The reply ended after whole events only; add `Finished` if the answer is whole."""
+        """Handle the end of the reply; add `AnswerEnd` if the answer is complete."""
 
     def _end(self, out: list[Event]) -> None:
         if self._whole is not None:
@@ -115,7 +119,7 @@ class AnswerParser:
             if not self.finished:
                 self.take_end(out)
         if not self.finished:
-            raise StreamBroken("The answer ended without its final event.")
+            raise StreamBroken("The answer ended without a final event.")
 
     def _take(self, data: bytes, is_error: bool, out: list[Event]) -> None:
         if self.finished or not data:
@@ -137,17 +141,20 @@ class AnswerParser:
         return out
 
     def text(self, value: object, out: list[Event]) -> None:
+        """Add a text delta."""
         if isinstance(value, list):
             value = "".join(str(p.get("text") or "") for p in value if isinstance(p, dict))
         if value and isinstance(value, str) and (text := self._text_cleaner.clean(value)):
             out.append(TextDelta(text))
 
     def refusal(self, value: object, out: list[Event]) -> None:
+        """Add a refusal delta."""
         if value and isinstance(value, str) and (text := self._text_cleaner.clean(value)):
             self.refused = True
             out.append(RefusalDelta(text))
 
     def start_call(self, server_id: object, name: object, key: object, out: list[Event]) -> Call:
+        """Register a tool call, and announce it if its name is known."""
         call = Call(len(self.calls), str(server_id or ""), str(name or ""), key)
         self.calls.append(call)
         if call.name:
@@ -155,18 +162,19 @@ class AnswerParser:
         return call
 
     def name_call(self, call: Call, name: str, out: list[Event]) -> None:
-        """A server that sends the name late: what was held back follows it."""
+        """Announce a call whose name arrived late, followed by the arguments received before."""
         call.name = name
         out.append(ToolCallStarted(call.index, call.server_id, name))
         if call.text:
             out.append(ToolArgumentsDelta(call.index, call.text))
 
     def arguments(self, call: Call, value: object, out: list[Event]) -> None:
+        """Add a piece of a call's arguments. Raises StreamBroken if they are nested too deeply."""
         if isinstance(value, (dict, list)):
             try:
                 value = orjson.dumps(value).decode()
             except orjson.JSONEncodeError as error:
-                raise StreamBroken("The arguments of a call are nested too deeply.") from error
+                raise StreamBroken("The arguments of a tool call are nested too deeply.") from error
         if value and isinstance(value, str) and (text := self._arguments_cleaner.clean(value)):
             call.text += text
             if call.name:
@@ -175,7 +183,7 @@ class AnswerParser:
     def finish(
         self, reason: FinishReason, out: list[Event], *, conversation: str | None = None
     ) -> None:
-        """Add `Finished`; "stop" after tool calls, and the reverse, are put right."""
+        """Add `AnswerEnd`; correct a reason of "stop" after tool calls, and the reverse."""
         for call in self.calls:
             if not call.name:
                 self.name_call(call, "unnamed", out)
@@ -186,20 +194,20 @@ class AnswerParser:
 
 
 def usage_event(usage: object) -> UsageReported | None:
-    """Usage in either spelling, None where there is none to read."""
+    """Return the usage in either format's spelling, or None if there is none."""
     if not isinstance(usage, dict):
         return None
-    given = _count(usage, "input_tokens", "prompt_tokens")
-    made = _count(usage, "output_tokens", "completion_tokens")
-    if given is None and made is None:
+    input_tokens = _count(usage, "input_tokens", "prompt_tokens")
+    output_tokens = _count(usage, "output_tokens", "completion_tokens")
+    if input_tokens is None and output_tokens is None:
         return None
-    of_input = usage.get("input_tokens_details") or usage.get("prompt_tokens_details")
-    of_output = usage.get("output_tokens_details") or usage.get("completion_tokens_details")
+    input_details = usage.get("input_tokens_details") or usage.get("prompt_tokens_details")
+    output_details = usage.get("output_tokens_details") or usage.get("completion_tokens_details")
     return UsageReported(
-        given or 0,
-        made or 0,
-        _count(of_input, "cached_tokens") or 0,
-        _count(of_output, "reasoning_tokens") or 0,
+        input_tokens or 0,
+        output_tokens or 0,
+        _count(input_details, "cached_tokens") or 0,
+        _count(output_details, "reasoning_tokens") or 0,
     )
 
 
@@ -214,7 +222,7 @@ def _count(source: object, *names: str) -> int | None:
 
 def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise StreamBroken("The answer is JSON of another shape.")
+        raise StreamBroken("The answer is JSON of an unexpected form.")
     if value.get("error"):
         raise stream_error(value)
     return value

@@ -1,7 +1,7 @@
-"""The upstream port: one request in, a stream of neutral events out.
+"""The upstream port: one request in, a stream of format-neutral events out.
 
-Nothing here knows a wire format, and nothing in this package knows Django. An adapter is a class
-that satisfies `Upstream`; `chat.upstream.build` makes one from an `UpstreamConfig`.
+This module knows no wire format, and this package does not depend on Django. An adapter is a class
+that satisfies `Upstream`; `chat.upstream.build` creates one from an `UpstreamConfig`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 @dataclass(frozen=True, kw_only=True)
 class TextPart:
+    """Text in a message."""
+
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePart:
-    """`url` is an http(s) or data address; `detail` is auto, low or high."""
+    """An image; `url` is an http(s) or data URL, `detail` is auto, low or high."""
 
     url: str
     detail: str = "auto"
@@ -29,13 +31,15 @@ Part = TextPart | ImagePart
 
 @dataclass(frozen=True, kw_only=True)
 class InputMessage:
+    """A message of the user or the assistant."""
+
     role: Literal["user", "assistant"]
     parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionCall:
-    """A call the model made earlier; `arguments` is the exact JSON text it sent."""
+    """An earlier call by the model; `arguments` is the exact JSON text it sent."""
 
     call_id: str
     name: str
@@ -44,6 +48,8 @@ class FunctionCall:
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionOutput:
+    """The output of an earlier call, sent to the model."""
+
     call_id: str
     output: str
 
@@ -63,12 +69,13 @@ class ToolSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRequest:
-    """One model round. None means "not sent".
+    """One model call. None means "not sent".
 
-    `tool_choice` and `response_format` have the Assistants shapes: "auto" | "none" | "required" |
-    {"type": "function", "function": {"name"}}, and "auto" | {"type": "text" | "json_object" |
-    "json_schema", ...}. With `conversation` the server keeps the history and `items` holds only
-    the new ones. `safety_id` is a stable pseudonym of the person asking, never an address.
+    `tool_choice` and `response_format` have the shapes of the Assistants API: "auto" | "none" |
+    "required" | {"type": "function", "function": {"name"}}, and "auto" | {"type": "text" |
+    "json_object" | "json_schema", ...}. With `conversation` the server keeps the history and
+    `items` holds only the new ones. `safety_id` is a stable pseudonym of the user, never an e-mail
+    address.
     """
 
     model: str
@@ -88,17 +95,24 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
+    """A piece of the answer's text."""
+
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalDelta:
+    """A piece of the model's refusal."""
+
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallStarted:
-    """`index` counts the calls of this answer from 0; servers may repeat or omit their own id."""
+    """Start of a tool call.
+
+    `index` counts the calls of this answer from 0, since servers may repeat or omit their own id.
+    """
 
     index: int
     server_call_id: str
@@ -107,13 +121,15 @@ class ToolCallStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolArgumentsDelta:
+    """A piece of the arguments of call `index`, as JSON text."""
+
     index: int
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class UsageReported:
-    """Tokens as the server counted them; cached and reasoning tokens are parts of the others."""
+    """Token counts from the server; the others include cached and reasoning tokens."""
 
     input_tokens: int
     output_tokens: int
@@ -126,7 +142,7 @@ FinishReason = Literal["stop", "tool_calls", "length", "content_filter"]
 
 @dataclass(frozen=True, slots=True)
 class AnswerEnd:
-    """The last event of a whole answer; `conversation` is the one the server says it kept."""
+    """The last event of a complete answer; `conversation` is the one the server reports it kept."""
 
     reason: FinishReason
     conversation: str | None = None
@@ -138,7 +154,7 @@ CONTENT_EVENTS = (TextDelta, RefusalDelta, ToolCallStarted, ToolArgumentsDelta)
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a server was found to support. `problem` is a sentence for operators, or None."""
+    """The features that a probe found. `problem` is a sentence for operators, or None."""
 
     models: tuple[str, ...] = ()
     responses: bool = False
@@ -150,7 +166,7 @@ class Capabilities:
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamConfig:
-    """`kind` is the dotted path of an adapter class; `options` are its keyword arguments."""
+    """Dotted path of an adapter class (`kind`) and its keyword arguments (`options`)."""
 
     name: str
     kind: str
@@ -158,38 +174,46 @@ class UpstreamConfig:
 
 
 class Upstream(Protocol):
-    """A model server. Every method raises `UpstreamError` and nothing else."""
+    """Interface of a model server. Every method raises `UpstreamError` and nothing else."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the configured name of the model server."""
+        ...
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[list[Event], None]:
         """Yield one non-empty list of events per network read; the last one ends in `AnswerEnd`.
 
-        Ends without `AnswerEnd` only by raising. Closing the generator, or cancelling the task
-        that waits in it, closes the connection to the server.
+        Without `AnswerEnd` the stream ends only by raising. Closing the generator, or cancelling
+        the task that awaits it, closes the connection to the server.
         """
         ...
 
-    async def list_models(self) -> list[str]: ...
+    async def list_models(self) -> list[str]:
+        """Return the model ids."""
+        ...
 
     async def probe(self, *, model: str | None = None) -> Capabilities:
-        """Find out by a few tiny requests what is supported; `model` defaults to the first."""
+        """Detect the supported features with a few tiny requests; `model` defaults to the first."""
         ...
 
     async def warm_up(self) -> None:
-        """Do what is slow at the first request: imports and client set-up. Sends nothing."""
+        """Do the slow parts of a first request, imports and client setup. Sends nothing."""
         ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
 
 
 @runtime_checkable
 class KeepsConversations(Protocol):
     """An upstream whose server can keep the history of a thread."""
 
-    async def create_conversation(self) -> str: ...
+    async def create_conversation(self) -> str:
+        """Create a conversation on the server and return its id."""
+        ...
 
     async def delete_conversation(self, conversation: str) -> None:
-        """Delete it on the server; one that is already gone is no error."""
+        """Delete a conversation on the server; a missing one is no error."""
         ...

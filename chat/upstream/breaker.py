@@ -1,4 +1,4 @@
-"""Circuit breaker: while a model server is down its callers wait, and one at a time tries it."""
+"""Circuit breaker: while a model server is down, callers wait and one at a time tries it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ class _Waiter:
 
 
 class Breaker:
-    """Opens once `threshold` different callers failed and none succeeded in between.
+    """Circuit breaker; opens once `threshold` different callers failed with no success in between.
 
-    Only outages count: a server that cannot be reached, does not answer in time or
-    answers 5xx. While it is open, callers wait in `admit`. When the pause is over one
-    of them is let through as a trial, first whoever was tried least; each failed
-    trial doubles the pause up to `max_pause` seconds, and the first answer of any
-    kind closes the breaker.
+    Only outages count: the server cannot be reached, does not answer in time or answers 5xx. While
+    the breaker is open, callers wait in `admit`. After each pause one of them is admitted as a
+    trial, the caller with the fewest trials first. Each failed trial doubles the pause up to
+    `max_pause` seconds; the first answer of any kind closes the breaker.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Breaker:
         self._max_pause = max_pause
         self._clock = clock
         self._failing: set[Hashable] = set()
-        # Open while not None: the time of the next trial.
+        # Time of the next trial; None while the breaker is closed.
         self._retry_at: float | None = None
         self._trial: Hashable | None = None
         self._trials: Counter[Hashable] = Counter()
@@ -60,22 +59,22 @@ class Breaker:
 
     @property
     def in_use(self) -> bool:
-        """True while somebody waits, or the next failure may be one too many."""
+        """True while callers wait, or failures have been counted since the last success."""
         return bool(self._waiters or self._failing or self.is_open)
 
     async def admit(self, caller: Hashable, on_wait: OnWait | None = None) -> bool:
         """Wait until `caller` may send a request.
 
-        `on_wait` is told the seconds until the next trial whenever that changes, and
-        None once the wait is over. Returns True where the breaker closed meanwhile, and
-        so let all who waited go on.
+        Call `on_wait` with the seconds until the next trial whenever that changes, and with None
+        once the wait is over. Return True if the breaker closed meanwhile, which releases all
+        waiting callers.
         """
         if self._retry_at is None:
             return False
         waiter = _Waiter(caller)
         self._waiters.append(waiter)
         self._choose_next()
-        told: float | None = None
+        announced: float | None = None
         try:
             while self._retry_at is not None:
                 seconds = self._retry_at - self._clock()
@@ -84,27 +83,27 @@ class Breaker:
                     self._trial = caller
                     self._trials[caller] += 1
                     break
-                if on_wait is not None and told != self._retry_at:
-                    told = self._retry_at
-                    # Whoever comes during a trial waits for its end.
+                if on_wait is not None and announced != self._retry_at:
+                    announced = self._retry_at
+                    # A caller that arrives during a trial waits for its end.
                     on_wait(max(0.0, seconds))
                 await _wait(waiter.changed, seconds if is_next else None)
         finally:
             self._waiters.remove(waiter)
             self._choose_next()
-            if on_wait is not None and told is not None:
+            if on_wait is not None and announced is not None:
                 on_wait(None)
         return self._retry_at is None
 
     def record_success(self, caller: Hashable) -> None:
-        """The server answered `caller`."""
+        """Record that the server answered `caller`."""
         if self._trial == caller:
             self._trial = None
         self._failing.clear()
         self._close()
 
     def record_failure(self, caller: Hashable, error: UpstreamError) -> None:
-        """The request of `caller` failed. Tell each attempt: a caller counts once."""
+        """Record a failed request of `caller`. Call it for each attempt: a caller counts once."""
         was_trial = self._trial == caller and self._trial is not None
         if was_trial:
             self._trial = None
@@ -122,7 +121,7 @@ class Breaker:
             self._open()
 
     def record_abandoned(self, caller: Hashable) -> None:
-        """The request of `caller` says nothing about the server: it was cancelled."""
+        """Record a cancelled request of `caller`, which proves nothing about the server."""
         if self._trial is not None and self._trial == caller:
             self._trial = None
             self._choose_next()
@@ -149,7 +148,7 @@ class Breaker:
 
 
 async def _wait(changed: asyncio.Event, seconds: float | None) -> None:
-    """Wait until something changed, `seconds` at most."""
+    """Wait until the state changes, at most `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             await changed.wait()
@@ -159,7 +158,7 @@ async def _wait(changed: asyncio.Event, seconds: float | None) -> None:
 
 
 class Breakers:
-    """One breaker per key, such as (tenant, upstream); unused ones are forgotten first."""
+    """One breaker per key, such as (tenant, upstream); idle breakers are evicted first."""
 
     def __init__(self, *, threshold: int = 3, max_breakers: int = 10_000) -> None:
         self._threshold = threshold

@@ -33,11 +33,14 @@ REASONS: dict[str, FinishReason] = {
 
 
 class ChatCompletionsUpstream(HttpUpstream):
+    """Adapter for `/chat/completions`."""
+
     path = "/chat/completions"
 
     def body(self, request: ModelRequest) -> dict[str, Any]:
+        """Return the JSON body of the request. Raises ValueError if it names a conversation."""
         if request.conversation is not None:
-            raise ValueError("Chat Completions servers keep no conversations.")
+            raise ValueError("Chat Completions servers do not keep conversations.")
         openai = self._endpoint.is_openai
         body: dict[str, Any] = {
             "model": request.model,
@@ -55,9 +58,9 @@ class ChatCompletionsUpstream(HttpUpstream):
             "temperature": request.temperature,
             "top_p": request.top_p,
             "reasoning_effort": request.reasoning_effort,
-            # Other servers know the older name only, OpenAI's newer models the newer one.
+            # Other servers know only the older name, OpenAI's newer models only the newer one.
             "max_completion_tokens" if openai else "max_tokens": request.max_output_tokens,
-            # Strict gateways answer 400 to fields they do not know.
+            # Strict gateways answer 400 to unknown fields.
             "safety_identifier": request.safety_id if openai else None,
         }
         body |= {name: value for name, value in sent.items() if value is not None}
@@ -68,10 +71,13 @@ class ChatCompletionsUpstream(HttpUpstream):
         return body
 
     def parser(self, request: ModelRequest) -> AnswerParser:
+        """Return a parser for the answer."""
         return ChatParser(secret=self._endpoint.api_key)
 
 
 class ChatParser(AnswerParser):
+    """Parser of Chat Completions chunks."""
+
     def __init__(self, *, secret: str = "") -> None:
         super().__init__(secret=secret)
         self._reason: FinishReason | None = None
@@ -80,13 +86,15 @@ class ChatParser(AnswerParser):
         self._last: dict[str, Any] | None = None
 
     def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Convert one chunk to events."""
         if "obfuscation" in payload:
-            # Different in every chunk, so that the same chunk again is a repeat.
+            # The value differs in every chunk, so an identical chunk is a repeat.
             if payload == self._last:
                 return
             self._last = payload
         self._take_choice(payload.get("choices"), out)
-        # At the end, or with every piece: an answer that is cut has been reported as far as that.
+        # Sent at the end or with every chunk; in the latter case an answer that is cut off still
+        # has the usage reported so far.
         if payload.get("usage") and (usage := usage_event(payload["usage"])) is not None:
             out.append(usage)
 
@@ -105,7 +113,7 @@ class ChatParser(AnswerParser):
             self._take_message(message, out)
 
     def _take_message(self, message: dict[str, Any], out: list[Event]) -> None:
-        """The whole answer beside its pieces, or instead of them."""
+        """Handle a complete message, sent in addition to the deltas or instead of them."""
         if not self._anything:
             self._take_delta(message, out)
             return
@@ -120,16 +128,19 @@ class ChatParser(AnswerParser):
             self._streamed.append(out[-1].text)  # type: ignore[union-attr]
 
     def take_whole(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Convert an unstreamed answer to events."""
         self.take_payload(payload, out)
         self.take_end(out)
 
     def take_done(self, out: list[Event]) -> None:
+        """Finish the answer. Raises StreamBroken if nothing preceded the marker."""
         if self._reason is None and not self._anything:
             raise StreamBroken("The answer ended before it began.")
         self.finish(self._reason or "stop", out)
 
     def take_end(self, out: list[Event]) -> None:
-        # Some servers leave out [DONE]; a finish reason is as good.
+        # Some servers omit [DONE]; a finish reason is equivalent.
+        """Finish the answer if a finish reason was received."""
         if self._reason is not None:
             self.finish(self._reason, out)
 
@@ -155,7 +166,7 @@ class ChatParser(AnswerParser):
         arguments = function.get("arguments")
         call = self._find_call(part.get("index"), server_id, name, arguments)
         if call is not None and arguments and arguments == call.text and call.is_whole():
-            return  # the same again
+            return  # a repeated part
         if call is None:
             call = self.start_call(server_id, name, part.get("index"), out)
         elif name and not call.name:
@@ -165,11 +176,11 @@ class ChatParser(AnswerParser):
     def _find_call(
         self, index: object, server_id: object, name: object, arguments: object
     ) -> Call | None:
-        """The call that a part continues or repeats, or None for a new one.
+        """Return the call that a part continues or repeats, or None for a new one.
 
-        Servers leave the index out or repeat 0 for every call, and leave ids empty or repeat them.
-        A part with a name begins a new call if its id differs or the call before is whole, unless
-        the part says nothing that the call before has not.
+        Servers omit the index or send 0 for every call, and leave ids empty or repeat them. A part
+        with a name starts a new call if its id differs or the previous call is complete, unless the
+        part adds nothing to the previous call.
         """
         if index is None:
             call = self.calls[-1] if self.calls else None
@@ -187,7 +198,7 @@ class ChatParser(AnswerParser):
 
 
 def messages(request: ModelRequest) -> list[dict[str, Any]]:
-    """The request's items as chat messages; calls that belong together share one message."""
+    """Return the request's items as chat messages; consecutive calls share one message."""
     found: list[dict[str, Any]] = []
     if request.instructions:
         found.append({"role": "system", "content": request.instructions})

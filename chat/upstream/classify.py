@@ -1,4 +1,4 @@
-"""From a server's refusal to the error it means. Servers agree on HTTP status, on little else."""
+"""Mapping of server errors to UpstreamError. Servers agree on HTTP status and little else."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ TOO_LONG = re.compile(
 FILTERED = re.compile(
     r"content_filter|content_policy|content management policy|safety_violation", re.IGNORECASE
 )
-# Images that the model does not look at, or this one that nobody can: as OpenAI, llama.cpp,
-# Ollama, vLLM and others word it; some of them with a status of 500.
+# The model does not accept images, or this image cannot be decoded: the messages of OpenAI,
+# llama.cpp, Ollama, vLLM and others, some of them sent with status 500.
 IMAGES = re.compile(
     r"image_url is only supported|unsupported content part type|unknown variant .?image_url"
     r"|images?( input)? (is|are) not (supported|enabled)|mmproj|at most 0 image"
@@ -40,7 +40,7 @@ IMAGES = re.compile(
     re.IGNORECASE,
 )
 CONVERSATION = re.compile(r"conversation", re.IGNORECASE)
-# A kept conversation that ends in a call without output takes no further input.
+# A kept conversation that ends in a call without output accepts no further input.
 DANGLING_CALL = re.compile(r"no tool output found|no tool call found", re.IGNORECASE)
 CODES = {401: "authentication_failed", 403: "authentication_failed", 404: "not_found"}
 OVERLOADED = {408, 409, 425, 498, 499}
@@ -53,28 +53,29 @@ def status_error(
     *,
     secret: str = "",
 ) -> UpstreamError:
-    """The error for a reply with an HTTP status other than 2xx. `body` is parsed JSON or text."""
+    """Return the error for a reply that is not 2xx. `body` is parsed JSON or text."""
     code, message = error_words(body)
-    said = redact(f"HTTP {status} {code} {message}", secret)
+    message_text = redact(f"HTTP {status} {code} {message}", secret)
     wait = retry_after(headers)
     if status == 429:
         if "insufficient_quota" in code:
             return UpstreamRateLimited(
-                said, code="quota_exceeded", retryable=False, http_status=status
+                message_text, code="quota_exceeded", retryable=False, http_status=status
             )
-        return UpstreamRateLimited(said, retry_after=wait, http_status=status)
+        return UpstreamRateLimited(message_text, retry_after=wait, http_status=status)
     if IMAGES.search(f"{code} {message}"):
-        return ImagesRefused(said, http_status=status)
+        return ImagesRefused(message_text, http_status=status)
     if status >= 500 or status in OVERLOADED:
         return UpstreamUnavailable(
-            said, retry_after=wait, http_status=status, is_outage=status >= 500
+            message_text, retry_after=wait, http_status=status, is_outage=status >= 500
         )
     kind = refusal_kind(f"{code} {message}", too_long=status == 413)
     named = CODES.get(status) if kind is UpstreamRefused else None
-    return kind(said, code=named, http_status=status)
+    return kind(message_text, code=named, http_status=status)
 
 
 def refusal_kind(words: str, *, too_long: bool = False) -> type[UpstreamError]:
+    """Return the error class for the text of a refusal."""
     if too_long or TOO_LONG.search(words):
         return ContextTooLong
     if FILTERED.search(words):
@@ -85,41 +86,41 @@ def refusal_kind(words: str, *, too_long: bool = False) -> type[UpstreamError]:
 
 
 def stream_error(error: object, *, secret: str = "") -> UpstreamError:
-    """The error for an error event inside a stream; `error` is its JSON value."""
+    """Return the error for an error event inside a stream; `error` is its JSON value."""
     code, message = error_words(error)
-    said = redact(f"In the stream: {code} {message}", secret)
+    message_text = redact(f"In the stream: {code} {message}", secret)
     words = f"{code} {message}"
     kind = refusal_kind(words)
     if kind is not UpstreamRefused:
-        return kind(said)
+        return kind(message_text)
     if "insufficient_quota" in code:
-        return UpstreamRateLimited(said, code="quota_exceeded", retryable=False)
+        return UpstreamRateLimited(message_text, code="quota_exceeded", retryable=False)
     if "rate_limit" in code or code == "429":
-        return UpstreamRateLimited(said)
+        return UpstreamRateLimited(message_text)
     if code.startswith(("invalid_", "image_", "unsupported_", "authentication", "permission")):
-        return UpstreamRefused(said)
+        return UpstreamRefused(message_text)
     if code.isdecimal() and 400 <= int(code) < 500 and int(code) not in OVERLOADED:
-        return UpstreamRefused(said)
-    # A server that answers so can be reached.
-    return UpstreamUnavailable(said, is_outage=False)
+        return UpstreamRefused(message_text)
+    # The server can be reached, since it answered.
+    return UpstreamUnavailable(message_text, is_outage=False)
 
 
 def conversation_error(error: UpstreamError) -> UpstreamError:
-    """`error` of a request that named a kept conversation; ConversationLost where it means that."""
+    """Return ConversationLost if `error` means that the kept conversation is lost, else `error`."""
     if type(error) is not UpstreamRefused:
         return error
-    said = error.message_for_operators
-    gone = error.http_status == 404 and "model" not in said.lower()
+    message = error.message_for_operators
+    gone = error.http_status == 404 and "model" not in message.lower()
     unusable = error.http_status == 400 and (
-        DANGLING_CALL.search(said) or (CONVERSATION.search(said) and "not" in said)
+        DANGLING_CALL.search(message) or (CONVERSATION.search(message) and "not" in message)
     )
     if gone or unusable:
-        return ConversationLost(said, http_status=error.http_status)
+        return ConversationLost(message, http_status=error.http_status)
     return error
 
 
 def error_words(body: object) -> tuple[str, str]:
-    """(code, message) of an error body, whichever of the usual shapes it has."""
+    """Return (code, message) of an error body in any of the usual shapes."""
     if isinstance(body, list) and body:
         body = body[0]
     if isinstance(body, str):
@@ -137,7 +138,7 @@ def error_words(body: object) -> tuple[str, str]:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from `retry-after-ms` or `Retry-After` (number or date), None where unreadable."""
+    """Return the seconds of `retry-after-ms` or `Retry-After` (number or date), or None."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name)
         if not value:

@@ -1,4 +1,4 @@
-"""What was streamed of an answer beside what the server says at its end."""
+"""Comparison of a streamed answer with the server's final event."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from chat.upstream.sse import storable
 
 
 def missing_end(streamed: str, final: str) -> str:
-    """Return what the final text has beyond the streamed one; white space around both is ignored.
+    """Return the rest of the final text after the streamed one, ignoring surrounding white space.
 
     Raises:
-        StreamBroken: where the streamed text is no beginning of it: doubled, or in another order.
+        StreamBroken: the streamed text is not a prefix of the final one: doubled or out of order.
     """
     final = storable(final)
     if final.startswith(streamed):
         return final[len(streamed) :]
     if final.strip() == streamed.strip():
         return ""
-    raise StreamBroken("The text of the stream is not the text of its final event.")
+    raise StreamBroken("The streamed text differs from the text of the final event.")
 
 
 def missing_arguments(streamed: str, final: str) -> str:
-    """Return what the final arguments have beyond the streamed ones.
+    """Return the rest of the final arguments after the streamed ones.
 
     Raises:
-        StreamBroken: where the streamed ones are neither a beginning of them nor the same JSON.
+        StreamBroken: the streamed arguments are neither a prefix of the final ones nor equal JSON.
     """
     try:
         return missing_end(streamed, final)
@@ -36,8 +36,8 @@ def missing_arguments(streamed: str, final: str) -> str:
         raise
 
 
-def _is_same_json(one: str, other: str) -> bool:
+def _is_same_json(streamed: str, final: str) -> bool:
     try:
-        return bool(orjson.loads(one) == orjson.loads(other))
+        return bool(orjson.loads(streamed) == orjson.loads(final))
     except orjson.JSONDecodeError:
         return False

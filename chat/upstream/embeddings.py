@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 from chat.upstream.errors import UpstreamUnavailable
 from chat.upstream.http import HttpUpstream
 
-# Servers take up to 2,048 texts at once; fewer keep one request's time and size within reason.
+# Servers accept up to 2,048 texts per request; a smaller batch bounds its time and size.
 BATCH = 64
 
 
 class UpstreamEmbedder(HttpUpstream):
-    """The `/embeddings` of a model server; options as HttpUpstream has them, and the model.
+    """Client of a model server's `/embeddings`; takes the options of HttpUpstream and the model.
 
-    `dimensions` is asked for where given (the newer models of OpenAI can be cut short);
-    servers that ignore it have their vectors cut to `most_dimensions` and scaled again.
+    `dimensions` is sent if given (OpenAI's newer models can shorten vectors). Vectors of servers
+    that ignore it are truncated to `most_dimensions` and normalised again.
     """
 
     path: ClassVar[str] = "/embeddings"
@@ -41,14 +41,14 @@ class UpstreamEmbedder(HttpUpstream):
 
     @property
     def id(self) -> str:
-        """What tells vectors that can be compared from others."""
+        """The identity of the vector space: only vectors of the same id can be compared."""
         return f"{self.model}:{self._dimensions or self._most}"
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return a vector of length 1 for each text, in order.
+        """Return a unit vector for each text, in order.
 
         Raises:
-            UpstreamError: when the server fails or answers something else.
+            UpstreamError: the server fails or does not return a vector for each text.
         """
         vectors: list[list[float]] = []
         for start in range(0, len(texts), BATCH):
@@ -61,24 +61,26 @@ class UpstreamEmbedder(HttpUpstream):
             body["dimensions"] = self._dimensions
         answer = await self._call("POST", self.path, body)
         found: dict[int, list[float]] = {}
-        for place, row in enumerate(answer.get("data") or ()):
+        for index, row in enumerate(answer.get("data") or ()):
             if isinstance(row, dict):
-                found[row.get("index", place)] = _vector(row.get("embedding"))
+                found[row.get("index", index)] = _vector(row.get("embedding"))
         if set(found) != set(range(len(texts))):
-            raise UpstreamUnavailable("Not every text was given a vector.", retryable=False)
-        return [unit(found[place][: self._most]) for place in range(len(texts))]
+            raise UpstreamUnavailable(
+                "The server did not return a vector for each text.", retryable=False
+            )
+        return [unit(found[index][: self._most]) for index in range(len(texts))]
 
 
 def _vector(value: Any) -> list[float]:
     if isinstance(value, str):
-        # Little-endian 32-bit floats: what servers send that were asked for base64.
+        # Some servers send base64 of little-endian 32-bit floats.
         return list(array("f", base64.b64decode(value)))
     if isinstance(value, list) and value and all(isinstance(x, int | float) for x in value):
         return [float(x) for x in value]
-    raise UpstreamUnavailable("A vector has another shape.", retryable=False)
+    raise UpstreamUnavailable("A vector has an unexpected form.", retryable=False)
 
 
 def unit(vector: Sequence[float]) -> list[float]:
-    """Return `vector` scaled to length 1; one without a direction stays as it is."""
+    """Return `vector` normalised to length 1; a zero vector is returned unchanged."""
     length = math.sqrt(math.fsum(x * x for x in vector))
     return [x / length for x in vector] if length else list(vector)

@@ -1,7 +1,8 @@
-"""What can go wrong between Atrium and a model server.
+"""Errors of model servers.
 
-`code` belongs to a closed list that the run maps to its own reasons. What the server said goes to
-`message_for_operators` only, cut and with keys taken out: it may quote prompts, hosts or secrets.
+`code` belongs to a closed list that the run maps to its own reasons. The server's text goes to
+`message_for_operators` only, truncated and with keys redacted: it may quote prompts, hosts or
+secrets.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ MIN_SECRET_LENGTH = 8
 
 
 def redact(text: str, *secrets: str) -> str:
-    """Take out `secrets` and whatever looks like a key, control characters and excess length."""
+    """Redact `secrets` and anything that looks like a key; drop control characters; truncate."""
     for secret in secrets:
         if len(secret) >= MIN_SECRET_LENGTH:
             text = text.replace(secret, "[key]")
@@ -26,7 +27,7 @@ def redact(text: str, *secrets: str) -> str:
 
 
 class UpstreamError(Exception):
-    """The model server did not answer as it should."""
+    """The model server returned an unexpected answer."""
 
     code = "upstream_error"
     retryable = False
@@ -60,14 +61,14 @@ class UpstreamError(Exception):
 
 
 class UpstreamRateLimited(UpstreamError):
-    """The model server asks for fewer requests."""
+    """The model server's rate limit was exceeded."""
 
     code = "rate_limited"
     retryable = True
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The model server cannot be reached or does not work at the moment."""
+    """The model server is currently unavailable."""
 
     code = "unavailable"
     retryable = True
@@ -89,13 +90,13 @@ class UpstreamRefused(UpstreamError):
 
 
 class ContextTooLong(UpstreamRefused):
-    """The request is longer than the model can read."""
+    """The request exceeds the model's context length."""
 
     code = "context_too_long"
 
 
 class ImagesRefused(UpstreamRefused):
-    """The model cannot read the images, or no image at all."""
+    """The model cannot process these images, or any images."""
 
     code = "images_refused"
 
@@ -107,7 +108,7 @@ class ContentRefused(UpstreamRefused):
 
 
 class StreamBroken(UpstreamError):
-    """The answer broke off or could not be read."""
+    """The answer was interrupted or could not be parsed."""
 
     code = "stream_broken"
     retryable = True
@@ -115,6 +116,6 @@ class StreamBroken(UpstreamError):
 
 
 class ConversationLost(UpstreamError):
-    """The conversation kept by the model server is gone or no longer usable."""
+    """The conversation on the model server is missing or no longer usable."""
 
     code = "conversation_lost"

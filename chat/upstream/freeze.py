@@ -1,4 +1,4 @@
-"""Notice that this process stood still: its own silence must not be blamed on a model server."""
+"""Detection of pauses of this process, which must not be blamed on a model server."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from time import monotonic
 from weakref import WeakKeyDictionary
 
 TICK_SECONDS = 0.5
-# A loop that is late by this much was stopped, or starved.
+# An event loop that is late by this much was stopped or starved.
 FREEZE_SECONDS = 3.0
 
 
 class FreezeWatch:
-    """Counts the pauses of one event loop while somebody watches."""
+    """Counter of the pauses of one event loop; it runs while there are watchers."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.freezes = 0
@@ -25,7 +25,7 @@ class FreezeWatch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch meanwhile."""
+        """Count pauses inside the context."""
         self._watchers += 1
         if self._timer is None:
             self._ticked = monotonic()
@@ -39,7 +39,7 @@ class FreezeWatch:
                 self._timer = None
 
     def look(self) -> int:
-        """Return how many freezes there were so far, one that just ended included."""
+        """Return the number of pauses so far, including one that has just ended."""
         if self._timer is not None:
             self._note()
         return self.freezes
@@ -58,7 +58,7 @@ _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, FreezeWatch] = WeakKeyDic
 
 
 def freeze_watch() -> FreezeWatch:
-    """Return the watch of the running loop."""
+    """Return the watch of the running event loop."""
     loop = asyncio.get_running_loop()
     watch = _watches.get(loop)
     if watch is None:

@@ -1,4 +1,4 @@
-"""What the adapters for HTTP servers share: options, the reading loop, models and probing."""
+"""Base of the HTTP adapters: options, the read loop, listing models and probing."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from chat.upstream.probe import probe
 from chat.upstream.rescue import ToolCallRescue
 from chat.upstream.transport import OPENAI, Endpoint, Timeouts, load_sdk
 
-# How long to wait for the end of the reply after the answer is whole, so that the connection
-# can be used again instead of being closed.
+# How long to read on after the answer is complete, so that the connection can be reused instead of
+# being closed.
 DRAIN_SECONDS = 0.05
 
 
 class HttpUpstream:
-    """An OpenAI-compatible server. Subclasses say path, request body and how to parse.
+    """An OpenAI-compatible server. Subclasses define the path, the request body and the parser.
 
-    Options: `base_url` (OpenAI's by default), `api_key`, `organization`, `project`, `headers`; in
+    Options: `base_url` (default: OpenAI), `api_key`, `organization`, `project`, `headers`; in
     seconds `connect_timeout`, `first_byte_timeout`, `idle_timeout`; `max_connections` per process
     and event loop; `rescue_tool_calls` for servers that leave tool calls as JSON in the text.
-    Raises ValueError for a base URL that is none.
+
+    Raises:
+        ValueError: the base URL is not an http or https URL.
     """
 
     path: ClassVar[str]
@@ -50,7 +52,7 @@ class HttpUpstream:
         base_url = base_url or OPENAI
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"Upstream {name}: {base_url!r} is no http or https address.")
+            raise ValueError(f"Upstream {name}: {base_url!r} is not an http or https URL.")
         self._name = name
         self._endpoint = Endpoint(
             base_url=base_url.rstrip("/"),
@@ -67,17 +69,19 @@ class HttpUpstream:
 
     @property
     def name(self) -> str:
+        """The configured name of the model server."""
         return self._name
 
     def body(self, request: ModelRequest) -> dict[str, Any]:
-        """The JSON body of the request."""
+        """Return the JSON body of the request."""
         raise NotImplementedError
 
     def parser(self, request: ModelRequest) -> AnswerParser:
+        """Return a parser for the answer to `request`."""
         raise NotImplementedError
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Event], None]:
-        """See `base.Upstream.stream`."""
+        """Yield lists of events; see `base.Upstream.stream`."""
         parser = self.parser(request)
         rescue = ToolCallRescue(request.tools) if self._rescue and request.tools else None
         try:
@@ -88,10 +92,10 @@ class HttpUpstream:
                     yield events
         except UpstreamError as error:
             error.after_first_content = parser.content_seen
-            meant = conversation_error(error) if request.conversation else error
-            if meant is error:
+            specific = conversation_error(error) if request.conversation else error
+            if specific is error:
                 raise
-            raise meant from error
+            raise specific from error
 
     async def _parse(
         self, request: ModelRequest, parser: AnswerParser
@@ -124,25 +128,27 @@ class HttpUpstream:
                         pass
 
     async def list_models(self) -> list[str]:
-        """Model ids, sorted. Raises UpstreamError."""
+        """Return the model ids, sorted. Raises UpstreamError."""
         answer = await self._call("GET", "/models")
         data = answer.get("data") or answer.get("models") or []
         found = {str(m.get("id") or m.get("name")) for m in data if isinstance(m, dict)}
         return sorted(found)
 
     async def probe(self, *, model: str | None = None) -> Capabilities:
-        """See `base.Upstream.probe`; costs up to three answers of a few tokens."""
+        """Detect the supported features; costs up to three answers of a few tokens."""
         return await probe(
             self.list_models, self._call, model=model, is_openai=self._endpoint.is_openai
         )
 
     async def warm_up(self) -> None:
+        """Import the client library and create the client."""
         await load_sdk()
         from chat.upstream import sdk
 
         sdk.client_for(self._endpoint, self)
 
     async def aclose(self) -> None:
+        """Release the client; the last user closes its connections."""
         await load_sdk()
         from chat.upstream import sdk
 

@@ -1,4 +1,4 @@
-"""The order of a stream's events by the numbers that the model server gives them."""
+"""Ordering of a stream's events by the model server's sequence numbers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from chat.upstream.errors import StreamBroken
 
 Payload = dict[str, Any]
 
-# Events that wait for one that is missing before them, and events that a repeat is compared with.
+# Maximum of events held for a missing one, and of events that a repeat is compared with.
 MAX_HELD = 8
 MAX_COMPARED = 32
-# The number that no event has.
+# A number that no event has.
 NEVER = -2
 
 
 class Numbering:
-    """Yields events once and in order, as long as their numbers count without gaps.
+    """Returns each event once and in order, as long as the numbers have no gaps.
 
-    An event that comes ahead of its turn waits for the missing ones. Where these do not come soon,
-    the server leaves numbers out, and no event waits any more. Numbers that stand for different
-    events, as of servers that always send the same one, are not used at all. `is_idle` tells of
-    an event that it may come at any time, `is_last` that none comes after it.
+    An event that arrives early is held until the missing ones arrive. If they do not arrive soon,
+    the server skips numbers, and events are no longer held. If one number is used for different
+    events (some servers always send the same one), numbers are ignored. `is_idle` is true for
+    events that may arrive at any time, `is_last` for those that end the stream.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class Numbering:
         self._used = True
         self._gaps = False
         self._held: dict[int, Payload] = {}
-        # The newest events that were given on, the last of them has the number before `_next`.
+        # The latest events returned; the last of them has the number before `_next`.
         self._given: deque[tuple[int, Payload]] = deque(maxlen=MAX_COMPARED)
 
     def take(self, number: object, payload: Payload) -> tuple[Payload, ...]:
-        """Return what is to be taken now, in order.
+        """Return the events that are now due, in order.
 
         Raises:
-            StreamBroken: for an event that comes too late to be put in order.
+            StreamBroken: the event arrived too late to be put in order.
         """
         if number == self._next:
             self._next = number + 1
@@ -50,7 +50,7 @@ class Numbering:
         return self._out_of_order(number, payload)
 
     def rest(self) -> tuple[Payload, ...]:
-        """Return what still waits, in order: nothing more comes."""
+        """Return the events still held, in order. Call it at the end of the stream."""
         held = tuple(payload for _number, payload in sorted(self._held.items()))
         self._held.clear()
         return held
@@ -69,17 +69,17 @@ class Numbering:
         return self._ahead(number, payload)
 
     def _late(self, number: int, payload: Payload) -> tuple[Payload, ...]:
-        same = [given for told, given in self._given if told == number]
+        same = [given for known_number, given in self._given if known_number == number]
         if payload in same:
             return ()
         if same:
-            # The number stands for two events.
+            # One number, two events: numbers are unusable.
             self._used = False
             return (*self.rest(), payload)
-        # Without gaps every number from the first one on was given before.
+        # Without gaps, every number since the first one has already been returned.
         if self._is_idle(payload) or (not self._gaps and number >= self._first):
             return ()
-        raise StreamBroken("The events of the stream came in the wrong order.")
+        raise StreamBroken("The events of the stream arrived out of order.")
 
     def _ahead(self, number: int, payload: Payload) -> tuple[Payload, ...]:
         known = self._held.setdefault(number, payload)

@@ -1,4 +1,4 @@
-"""A limit for waits that come by the thousand: one timer that is rarely touched.
+"""Reusable timeout for waits that occur by the thousand, with one timer that is rarely reset.
 
 `asyncio.timeout` arms and disarms a timer for every wait, which costs more than reading a token.
 """
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Patience:
-    """Belongs to the task that makes it; `close` it when no more waits come."""
+    """Timeout of the task that creates it; `close` it after the last wait."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -27,13 +27,13 @@ class Patience:
         self._ran_out = False
 
     async def wait(self, what: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Return what `what` returns. Raises TimeoutError after `seconds`."""
+        """Return the result of `what`. Raises TimeoutError after `seconds`."""
         cancelling = self._task.cancelling()
         self.begin(seconds)
         try:
             return await what
         except asyncio.CancelledError as error:
-            # Somebody else may have cancelled at the same time: that goes first.
+            # The task may have been cancelled from outside at the same time: that takes precedence.
             if self._ran_out and self._task.uncancel() <= cancelling:
                 raise TimeoutError from error
             raise
@@ -48,10 +48,11 @@ class Patience:
         self._waiting, self._ran_out = True, False
 
     def end(self) -> None:
-        """What was waited for has come."""
+        """End the wait: the result has arrived."""
         self._waiting = False
 
     def close(self) -> None:
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

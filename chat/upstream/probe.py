@@ -1,4 +1,4 @@
-"""Finds out what a server supports: reading its claims is not enough, so it is tried."""
+"""Probe of the features of a model server: its claims are unreliable, so each is tried."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ async def probe(
     model: str | None,
     is_openai: bool,
 ) -> Capabilities:
-    """Raises nothing: what went wrong is in `problem`."""
+    """Return what the server supports. Raises nothing: an error is stored in `problem`."""
     problem: str | None = None
     models: list[str] = []
     try:
         models = await list_models()
     except UpstreamError as error:
-        problem = f"The list of models: {error.message_for_operators}"
+        problem = f"Listing the models failed: {error.message_for_operators}"
     chosen = model or (models[0] if models else None)
     if chosen is None:
-        return Capabilities(problem=problem or "The server lists no model: name one.")
-    responses, tools_a, said_a = await _try_responses(call, chosen)
-    chat, tools_b, said_b = await _try_chat(call, chosen, is_openai=is_openai)
+        return Capabilities(problem=problem or "The server lists no models. Specify one.")
+    responses, tools_a, problem_a = await _try_responses(call, chosen)
+    chat, tools_b, problem_b = await _try_chat(call, chosen, is_openai=is_openai)
     if not responses and not chat:
-        problem = said_a or said_b or problem
+        problem = problem_a or problem_b or problem
     return Capabilities(
         models=tuple(models),
         responses=responses,
@@ -65,7 +65,7 @@ async def _try_responses(call: Call, model: str) -> tuple[bool, bool, str | None
         return False, False, error.message_for_operators
     output = answer.get("output")
     if not isinstance(output, list):
-        return False, False, "/responses answered JSON of another shape."
+        return False, False, "/responses returned JSON of an unexpected form."
     called = any(isinstance(i, dict) and i.get("type") == "function_call" for i in output)
     return True, called, None
 
@@ -74,7 +74,8 @@ async def _try_chat(call: Call, model: str, *, is_openai: bool) -> tuple[bool, b
     body = {
         "model": model,
         "messages": [{"role": "user", "content": QUESTION}],
-        # Each knows one name; without a limit a small model may ramble until the timeout.
+        # Each server knows one of the names; without a limit a small model may ramble until the
+        # timeout.
         "max_completion_tokens" if is_openai else "max_tokens": MAX_TOKENS,
         "tools": [{"type": "function", "function": FUNCTION}],
     }
@@ -84,16 +85,16 @@ async def _try_chat(call: Call, model: str, *, is_openai: bool) -> tuple[bool, b
         return False, False, error.message_for_operators
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
-        return False, False, "/chat/completions answered JSON of another shape."
+        return False, False, "/chat/completions returned JSON of an unexpected form."
     return True, bool((choices[0].get("message") or {}).get("tool_calls")), None
 
 
 async def _try_conversations(call: Call) -> bool:
     try:
-        made = await call("POST", "/conversations", {})
-        if not isinstance(made.get("id"), str):
+        created = await call("POST", "/conversations", {})
+        if not isinstance(created.get("id"), str):
             return False
-        await call("DELETE", f"/conversations/{made['id']}", None)
+        await call("DELETE", f"/conversations/{created['id']}", None)
     except UpstreamError:
         return False
     return True

@@ -1,7 +1,7 @@
-"""Opt-in rescue of tool calls that a server left as JSON in the text.
+"""Opt-in parser of tool calls that a server leaves as JSON in the text.
 
-Text is held back from the first sign of such JSON on and given out after all where it turns out
-to be none, so an answer that merely shows JSON arrives whole, only later.
+Text is held back from the first sign of such JSON and released if it turns out not to be a call, so
+an answer that merely shows JSON arrives complete, only later.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WRAPPING = re.compile(
 
 
 class ToolCallRescue:
-    """Feed every event list through `pass_on`; `tools` are the ones offered."""
+    """Filter for the lists of events of one answer; `tools` are the offered ones."""
 
     def __init__(self, tools: tuple[ToolSpec, ...]) -> None:
         self._names = {tool.name for tool in tools}
@@ -38,6 +38,7 @@ class ToolCallRescue:
         self._real_calls = False
 
     def pass_on(self, events: list[Event]) -> list[Event]:
+        """Return the events to pass on, with tool calls parsed from the text."""
         out: list[Event] = []
         for event in events:
             match event:
@@ -70,7 +71,7 @@ class ToolCallRescue:
         )
 
     def _sign(self) -> int | None:
-        """Where held text begins that may be a call, or the beginning of a tag."""
+        """Return the offset in the held text at which a call, or part of a tag, may begin."""
         held = self._held
         if not self._text_given and (not held.strip() or held.lstrip().startswith(OPENINGS)):
             return 0
@@ -96,7 +97,7 @@ class ToolCallRescue:
         out.append(AnswerEnd("tool_calls", event.conversation))
 
     def _calls(self) -> list[tuple[str, str]]:
-        """(name, arguments) of every call in the held text; none if any of it is something else."""
+        """Return (name, arguments) of each call in the held text; [] if it has other content."""
         calls: list[tuple[str, str]] = []
         for piece in filter(None, map(str.strip, WRAPPING.split(self._held))):
             try:
@@ -122,7 +123,7 @@ class ToolCallRescue:
             try:
                 return str(name), orjson.dumps(arguments).decode()
             except orjson.JSONEncodeError:
-                return None  # nested more deeply than it writes
+                return None  # nested more deeply than orjson can write
         return (str(name), arguments) if isinstance(arguments, str) else None
 
     def _flush(self, out: list[Event]) -> None:

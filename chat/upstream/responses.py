@@ -1,4 +1,4 @@
-"""Adapter for the Responses wire format: stateless, or on a conversation that the server keeps."""
+"""Adapter for the Responses wire format: stateless, or with a conversation kept by the server."""
 
 from __future__ import annotations
 
@@ -31,9 +31,12 @@ from chat.upstream.numbering import Numbering
 
 
 class ResponsesUpstream(HttpUpstream):
+    """Adapter for `/responses`."""
+
     path = "/responses"
 
     def body(self, request: ModelRequest) -> dict[str, Any]:
+        """Return the JSON body of the request."""
         body: dict[str, Any] = {
             "model": request.model,
             "input": [_item(item) for item in request.items],
@@ -60,24 +63,29 @@ class ResponsesUpstream(HttpUpstream):
         }
         body |= {name: value for name, value in sent.items() if value is not None}
         if self._endpoint.is_openai:
-            # Padding against traffic analysis that more than doubles the bytes of a stream.
+            # Padding against traffic analysis more than doubles the bytes of a stream.
             body["stream_options"] = {"include_obfuscation": False}
         return body
 
     def parser(self, request: ModelRequest) -> AnswerParser:
+        """Return a parser for the answer."""
         return ResponsesParser(
             secret=self._endpoint.api_key, max_output_tokens=request.max_output_tokens
         )
 
     async def create_conversation(self) -> str:
-        """Raises UpstreamError, also where the server has no conversations."""
+        """Create a conversation and return its id.
+
+        Raises:
+            UpstreamError: the request failed, or the server does not support conversations.
+        """
         answer = await self._call("POST", "/conversations", {})
         if not isinstance(answer.get("id"), str):
-            raise UpstreamUnavailable("A new conversation has no id.", retryable=False)
+            raise UpstreamUnavailable("The new conversation has no id.", retryable=False)
         return str(answer["id"])
 
     async def delete_conversation(self, conversation: str) -> None:
-        """Delete it on the server; one that is already gone is no error. Raises UpstreamError."""
+        """Delete a conversation on the server; a missing one is no error. Raises UpstreamError."""
         try:
             await self._call("DELETE", f"/conversations/{conversation}")
         except UpstreamError as error:
@@ -86,7 +94,7 @@ class ResponsesUpstream(HttpUpstream):
 
 
 class ContentPart:
-    """A part of the answer's content as it was streamed; `is_whole` once its end was checked."""
+    """A content part as streamed; `is_whole` is set once its final text has been compared."""
 
     __slots__ = ("is_whole", "pieces")
 
@@ -95,17 +103,18 @@ class ContentPart:
         self.is_whole = False
 
     def text(self) -> str:
-        """Return what was streamed so far."""
+        """Return the text streamed so far."""
         self.pieces = ["".join(self.pieces)]
         return self.pieces[0]
 
 
 class ResponsesParser(AnswerParser):
-    """Items are told apart by id, else by output index, else by order: llama.cpp sends no index.
+    """Parser of the events of the Responses API.
 
-    Events are taken once and in order by their numbers, where the server sends them. What was
-    streamed is compared with the final text and arguments, so that doubled or garbled ones are
-    no answer.
+    Items are identified by id, else by output index, else by order: llama.cpp sends no index.
+    Events are processed once and in the order of their sequence numbers, if the server sends them.
+    The streamed text and arguments are compared with the final ones, so that a doubled or garbled
+    answer is rejected.
     """
 
     def __init__(self, *, secret: str = "", max_output_tokens: int | None = None) -> None:
@@ -117,10 +126,12 @@ class ResponsesParser(AnswerParser):
         self._parts: dict[object, ContentPart] = {}
 
     def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Convert one event to events, in the order of the sequence numbers."""
         for ordered in self._numbering.take(payload.get("sequence_number"), payload):
             self._take_in_order(ordered, out)
 
     def take_end(self, out: list[Event]) -> None:
+        """Process the events still held."""
         for ordered in self._numbering.rest():
             self._take_in_order(ordered, out)
 
@@ -130,44 +141,54 @@ class ResponsesParser(AnswerParser):
             take(self, payload, out)
 
     def take_text(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Add a text delta."""
         self._turn_to(payload, out)
         self._say(payload.get("delta"), out)
 
     def take_text_done(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Complete a text part."""
         self._turn_to(payload, out)
         self._end_part(payload.get("text"), out)
 
     def take_refusal(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Add a refusal delta."""
         self._turn_to(payload, out)
         self._say(payload.get("delta"), out, refused=True)
 
     def take_refusal_done(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Complete a refusal part."""
         self._turn_to(payload, out)
         self._end_part(payload.get("refusal"), out, refused=True)
 
     def take_item(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Start or complete a tool call."""
         self._take_item(payload, payload["type"] == "response.output_item.done", out)
 
     def take_arguments(self, payload: dict[str, Any], out: list[Event]) -> None:
-        # What comes behind the end of a call is a repeat.
+        # Anything after the end of a call is a repeat.
+        """Add a piece of a call's arguments."""
         if (call := self._call_of(payload)) and not call.complete:
             self.arguments(call, payload.get("delta"), out)
 
     def take_arguments_done(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Complete a call's arguments."""
         if call := self._call_of(payload):
             self._complete(call, payload.get("arguments"), out)
 
     def take_final(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Finish the answer with the final event."""
         self._take_final(payload.get("response"), out)
 
     def take_error(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Raise the error that the event reports."""
         raise stream_error(payload, secret=self._secret)
 
     def take_whole(self, payload: dict[str, Any], out: list[Event]) -> None:
+        """Convert an unstreamed answer to events."""
         self._take_final(payload, out)
 
     def _turn_to(self, payload: dict[str, Any], out: list[Event]) -> None:
-        """Go on with the part that an event is about; several parts read as paragraphs."""
+        """Switch to the part that an event belongs to; parts are separated by a blank line."""
         key = _part_key(payload)
         if key == self._key and self._parts:
             return
@@ -179,7 +200,7 @@ class ResponsesParser(AnswerParser):
     def _say(self, text: object, out: list[Event], *, refused: bool = False) -> None:
         part, count = self._part, len(out)
         if part.is_whole:
-            return  # what comes behind the end of a part is a repeat
+            return  # anything after the end of a part is a repeat
         if refused:
             self.refusal(text, out)
         else:
@@ -188,7 +209,7 @@ class ResponsesParser(AnswerParser):
             part.pieces.append(out[-1].text)  # type: ignore[union-attr]
 
     def _end_part(self, text: object, out: list[Event], *, refused: bool = False) -> None:
-        """Compare the part with its whole text and add what is missing of it."""
+        """Compare the part with its final text and add what is missing."""
         if not isinstance(text, str) or not text or self._part.is_whole:
             return
         self._say(missing_end(self._part.text(), text), out, refused=refused)
@@ -228,7 +249,8 @@ class ResponsesParser(AnswerParser):
     def _take_final(self, response: object, out: list[Event]) -> None:
         if not isinstance(response, dict):
             response = {}
-        # First: an answer that failed, or that is refused below, was computed all the same.
+        # Report usage first: an answer that failed, or is rejected below, was computed all the
+        # same.
         usage = usage_event(response.get("usage"))
         if usage is not None:
             out.append(usage)
@@ -245,17 +267,17 @@ class ResponsesParser(AnswerParser):
         conversation = response.get("conversation")
         kept = conversation.get("id") if isinstance(conversation, dict) else conversation
         reason = _reason(response)
-        # llama.cpp calls an answer that was cut at the limit completed.
+        # llama.cpp reports an answer that was cut at the limit as completed.
         limit = self._max_output_tokens
         if reason == "stop" and usage and limit and usage.output_tokens >= limit:
             reason = "length"
         self.finish(reason, out, conversation=kept if isinstance(kept, str) else None)
 
     def _compare(self, output: list[dict[str, Any]], out: list[Event]) -> None:
-        """Compare the answer with the final event, where that has it, and add what is missing.
+        """Compare the answer with the final event, if it has the output, and add what is missing.
 
         Raises:
-            StreamBroken: where they are two answers.
+            StreamBroken: the two are different answers.
         """
         final = "".join(_texts(output))
         if final and self._parts:
@@ -265,7 +287,7 @@ class ResponsesParser(AnswerParser):
                 self._say(rest, out, refused=self.refused)
         called = [item for item in output if item.get("type") == "function_call"]
         if called and len(called) < len(self.calls):
-            raise StreamBroken("The stream has more calls than its final event.")
+            raise StreamBroken("The stream has more tool calls than the final event.")
         for number, item in enumerate(called):
             if number < len(self.calls):
                 self._compare_call(self.calls[number], item, out)
@@ -274,11 +296,11 @@ class ResponsesParser(AnswerParser):
 
     def _compare_call(self, call: Call, item: dict[str, Any], out: list[Event]) -> None:
         if call.name and item.get("name") and call.name != item["name"]:
-            raise StreamBroken("The calls of the stream are not those of its final event.")
+            raise StreamBroken("The streamed tool calls differ from those of the final event.")
         self._complete(call, item.get("arguments"), out)
 
     def _take_output(self, output: list[dict[str, Any]], out: list[Event]) -> None:
-        """The answer from the final event, of a server that streamed none of it."""
+        """Read the answer from the final event of a server that streamed none of it."""
         for number, item in enumerate(output):
             if item.get("type") == "function_call":
                 self._take_item({"item": item, "output_index": number}, True, out)
@@ -312,12 +334,12 @@ LAST = frozenset(
 
 
 def _is_idle(payload: dict[str, Any]) -> bool:
-    """Tell whether an event says nothing of the answer."""
+    """Return True if an event is not part of the answer."""
     return payload.get("type") not in TAKERS
 
 
 def _is_last(payload: dict[str, Any]) -> bool:
-    """Tell whether an event ends the stream."""
+    """Return True if an event ends the stream."""
     return payload.get("type") in LAST
 
 
@@ -338,10 +360,10 @@ def _part_key(payload: dict[str, Any]) -> tuple[object, object]:
 
 def _reason(response: dict[str, Any]) -> FinishReason:
     details = response.get("incomplete_details")
-    why = details.get("reason") if isinstance(details, dict) else None
-    if why == "content_filter":
+    reason = details.get("reason") if isinstance(details, dict) else None
+    if reason == "content_filter":
         return "content_filter"
-    if why or response.get("status") == "incomplete":
+    if reason or response.get("status") == "incomplete":
         return "length"
     return "stop"
 

@@ -1,7 +1,7 @@
-"""The one retry policy for model requests; the client library's own retries are off.
+"""Retry policy for model requests; the client library's own retries are disabled.
 
-Repeats happen only before the first content of an answer: afterwards a repeat would mix two
-answers in one message, so the error goes to the caller, who starts a new step.
+Requests are repeated only before the first content of an answer: afterwards a repeat would mix two
+answers in one message, so the error goes to the caller, which starts a new step.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from chat.upstream.freeze import freeze_watch
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """Waits in seconds: full jitter below base * 2^(n-1), at most `cap`.
+    """Delays in seconds: full jitter below base * 2^(n-1), at most `cap`.
 
-    A `Retry-After` of up to `max_retry_after` is waited for; a longer one ends the tries.
-    Answers that break before any content are repeated `broken_repeats` times only.
+    A `Retry-After` of up to `max_retry_after` is honoured; a longer one ends the attempts. Answers
+    that break before any content are repeated only `broken_repeats` times.
     """
 
     tries: int = 5
@@ -36,9 +36,10 @@ class RetryPolicy:
     def delay_after(
         self, attempt: int, error: UpstreamError, *, jitter: float, broken: int = 0
     ) -> float | None:
-        """Seconds to wait after failed attempt number `attempt` (from 1), or None to give up.
+        """Return the delay after failed attempt number `attempt` (from 1), or None to give up.
 
-        `jitter` is a number in [0, 1); `broken` of the attempts broke off, this one included.
+        `jitter` is a number in [0, 1); `broken` is the number of broken answers, including this
+        one.
         """
         if not error.retryable or error.after_first_content or attempt >= self.tries:
             return None
@@ -54,7 +55,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Where time and chance come from; tests give their own."""
+    """Sources of time and randomness, replaced in tests."""
 
     clock: Callable[[], float] = monotonic
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -63,9 +64,10 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedAttempt:
-    """`delay` is the wait before the next attempt in seconds, None when there is none.
+    """A failed attempt.
 
-    `usage` is what the server reported for the attempt before it failed.
+    `delay` is the wait before the next attempt in seconds, None if there is none. `usage` is what
+    the server reported for the attempt before it failed.
     """
 
     number: int
@@ -90,9 +92,9 @@ class _Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """Whose requests these are, at which breaker, and who is told of a wait there.
+    """The breaker that admits a caller's requests; `on_wait` is called when the request waits.
 
-    Where a breaker lets all who waited go on, each waits for `room` first.
+    When the breaker closes and releases all waiting callers, each waits for `room` first.
     """
 
     breaker: Breaker
@@ -108,7 +110,7 @@ class Gate:
                 return
 
     def has_to_wait(self, error: UpstreamError) -> bool:
-        """Return whether the request will be repeated once the server is back."""
+        """Return True if the request will be repeated once the server is back."""
         repeatable = error.retryable and not error.after_first_content
         return self.breaker.is_open and error.is_outage and repeatable
 
@@ -124,13 +126,13 @@ async def stream_with_retries(
     on_failed_attempt: Callable[[FailedAttempt], Awaitable[None]] | None = None,
     timing: Timing | None = None,
 ) -> AsyncGenerator[list[Event], None]:
-    """Yield the event lists of the first attempt that gets as far as content.
+    """Yield the event lists of the first attempt that produces content.
 
     `deadline` is in seconds of `time.monotonic` (or of `timing.clock`): no attempt starts and no
-    wait ends after it; a stream under way is the caller's to cut. While the breaker of `gate` is
-    open the request waits there, and attempts that fail meanwhile do not count. `on_attempt` is
-    called before each attempt, `on_failed_attempt` is awaited for every failed one, the last one
-    included. Raises UpstreamError.
+    delay ends after it; cutting off a running stream is left to the caller. While the breaker of
+    `gate` is open the request waits there, and attempts that fail meanwhile do not count.
+    `on_attempt` is called before each attempt; `on_failed_attempt` is awaited for every failed one,
+    including the last. Raises UpstreamError.
     """
     timing = timing or Timing()
     number = tries = broken = 0
@@ -153,7 +155,7 @@ async def stream_with_retries(
         except UpstreamError as error:
             error.after_first_content = error.after_first_content or attempt.content
             broken += isinstance(error, StreamBroken)
-            # A limit that passed while this process stood still says nothing.
+            # A timeout during a pause of this process proves nothing.
             if isinstance(error, UpstreamTimeout):
                 error.retryable = error.retryable or outcome.frozen
             delay = policy.delay_after(tries, error, jitter=timing.jitter(), broken=broken)
@@ -170,33 +172,33 @@ async def stream_with_retries(
 
 
 class _Outcome:
-    """Tells the breaker, once, how an attempt went."""
+    """Reports the outcome of an attempt to the breaker, once."""
 
     def __init__(self, gate: Gate | None) -> None:
         self._gate = gate
         self.frozen = False
 
     def record_answer(self) -> None:
-        """The server began to answer: others need not wait for the end."""
+        """Record that the server began to answer: other callers need not wait for the end."""
         if self._gate is not None:
             gate, self._gate = self._gate, None
             gate.breaker.record_success(gate.caller)
 
     def record_failure(self, error: UpstreamError) -> None:
-        """The attempt failed; one during which this process stood still says nothing."""
+        """Record a failure, unless this process paused meanwhile, which makes it meaningless."""
         if self._gate is not None and not self.frozen:
             gate, self._gate = self._gate, None
             gate.breaker.record_failure(gate.caller, error)
 
     def end(self) -> None:
-        """Nothing more is known."""
+        """Record that no outcome is known."""
         if self._gate is not None:
             self._gate.breaker.record_abandoned(self._gate.caller)
 
 
 @contextmanager
 def _outcome_for(gate: Gate | None) -> Iterator[_Outcome]:
-    """Tell the breaker how the attempt within goes."""
+    """Report the outcome of the attempt in the context to the breaker."""
     outcome = _Outcome(gate)
     watch = freeze_watch()
     with watch.watching():

@@ -1,11 +1,11 @@
-"""`demo-scripted`: answers without any model server, so that Atrium can be tried at once.
+"""`demo-scripted`: answers without a model server, so that Atrium can be tried immediately.
 
-It is no language model: `scripted_reply.py` routes a message to an offered tool by the words of
-the tool's name, description and schema. For trying out what goes wrong, a message may hold
+It is not a language model: `scripted_reply.py` routes a message to an offered tool by the words of
+the tool's name, description and schema. To simulate failures, a message may contain
 
 - "simulate failure": the request fails before its first word,
 - "simulate failure halfway": the answer breaks off after a few words,
-- "simulate stall": the answer stops after a few words and never goes on.
+- "simulate stall": the answer stops after a few words and never continues.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ WORDS_BEFORE_TROUBLE = 6
 
 
 class ScriptedUpstream:
-    """Options: `tokens_per_second` (0: no pause) and `stall_timeout` in seconds."""
+    """The demonstration provider.
+
+    Options: `tokens_per_second` (0: no delay) and `stall_timeout` in seconds.
+    """
 
     def __init__(
         self, name: str, *, tokens_per_second: float = 40.0, stall_timeout: float = 45.0
@@ -54,12 +57,13 @@ class ScriptedUpstream:
 
     @property
     def name(self) -> str:
+        """The configured name of the model server."""
         return self._name
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Event], None]:
-        """See `base.Upstream.stream`."""
-        said = last_user_text(request.items)
-        failure = FAILURE.search(said)
+        """Yield lists of events; see `base.Upstream.stream`."""
+        text = last_user_text(request.items)
+        failure = FAILURE.search(text)
         if failure and not failure["halfway"]:
             raise UpstreamUnavailable(
                 "Simulated: the message asked for it.",
@@ -74,7 +78,7 @@ class ScriptedUpstream:
             given += 1
             if given == WORDS_BEFORE_TROUBLE and failure:
                 raise StreamBroken("Simulated: the message asked for it.", after_first_content=True)
-            if given == WORDS_BEFORE_TROUBLE and STALL.search(said):
+            if given == WORDS_BEFORE_TROUBLE and STALL.search(text):
                 await asyncio.sleep(self._stall_timeout)
                 raise UpstreamTimeout("Simulated stall.", after_first_content=True, is_outage=False)
         yield _ending(request, reply)
@@ -91,20 +95,22 @@ class ScriptedUpstream:
             yield [TextDelta(word)]
 
     async def list_models(self) -> list[str]:
+        """Return the one model id."""
         return [MODEL]
 
     async def probe(self, *, model: str | None = None) -> Capabilities:
+        """Return the features, without a request."""
         return Capabilities(models=(MODEL,), tools=True)
 
     async def warm_up(self) -> None:
-        """Nothing is slow here."""
+        """Do nothing: there is nothing slow to prepare."""
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 def _words(text: str, limit: int | None) -> Iterator[str]:
-    """The text word by word, cut after `limit` estimated tokens."""
+    """Yield the text word by word, cut after `limit` estimated tokens."""
     left = limit
     for match in WORDS.finditer(text):
         if left is not None:
@@ -115,7 +121,7 @@ def _words(text: str, limit: int | None) -> Iterator[str]:
 
 
 def _as_asked(reply: Reply, request: ModelRequest) -> Reply:
-    """Answers asked for as JSON are JSON."""
+    """Return the reply as JSON if the request asks for JSON."""
     wanted = request.response_format
     if reply.calls or not isinstance(wanted, dict) or wanted.get("type") == "text":
         return reply

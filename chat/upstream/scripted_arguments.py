@@ -1,4 +1,4 @@
-"""Fills a tool's arguments from what a person wrote, going by the JSON schema alone."""
+"""Extraction of a tool's arguments from a person's text, based on the JSON schema alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POINTING = re.compile(r"\b(?:it|that|this|them|those|same|one)\b", ANY_CASE)
 
 @dataclass(kw_only=True)
 class FilledArguments:
-    """`arguments` that could be filled, `missing` required names, and how sure that was."""
+    """The filled `arguments`, the `missing` required names, and the confidence."""
 
     arguments: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -50,9 +50,11 @@ def fill(
     earlier: dict[str, Any] | None = None,
     verbs: frozenset[str] = frozenset(),
 ) -> FilledArguments:
-    """Fill what `text` gives. `reply` is the answer to our own question, `earlier` what calls of
-    the same thread were given, used where the text points back ("cancel it"). A value that begins
-    with one of `verbs` is a wish, not a value ("I want to change ...").
+    """Fill the arguments that `text` provides.
+
+    `reply` is the answer to our own question. `earlier` are the arguments of earlier calls in the
+    thread, used if the text refers back ("cancel it"). A value that begins with one of `verbs` is a
+    request, not a value ("I want to change ...").
     """
     properties: dict[str, Any] = parameters.get("properties") or {}
     required = set(parameters.get("required") or ())
@@ -80,7 +82,7 @@ def fill(
 
 
 def words_of(name: str) -> list[str]:
-    """The words of an identifier: orderNumber and order_number alike."""
+    """Return the words of an identifier, orderNumber and order_number alike."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     return [word for word in re.split(r"[\W_]+", spaced.lower()) if word]
 
@@ -109,7 +111,7 @@ def _value(
     required: bool,
     verbs: frozenset[str],
 ) -> tuple[Any, str | None]:
-    """(value, the piece of text it used up)."""
+    """Return (value, the part of the text it used)."""
     if isinstance(schema.get("enum"), list):
         return _choice(schema["enum"], text), None
     match schema.get("type"):
@@ -164,7 +166,7 @@ def _number(name: str, schema: dict[str, Any], text: str, required: bool) -> int
             return value
     if not required:
         return None
-    # A plain number will do; one that begins a capitalised phrase is more likely a house number.
+    # A plain number is enough; one that begins a capitalised phrase is more likely a house number.
     for found in NUMBER.finditer(COUNT.sub(" ", text)):
         if re.match(r"\s+[A-Z][a-z]+", found.string[found.end() :]):
             continue
@@ -255,7 +257,7 @@ def _query(text: str) -> str:
 
 
 def _take_reply(found: FilledArguments, properties: dict[str, Any], reply: str) -> None:
-    """The whole reply answers the one thing we asked for."""
+    """Use the whole reply for the one argument that we asked for."""
     name = found.missing[0]
     schema = _schema(properties[name])
     value = _after_to(reply, frozenset())[0] or FILLERS.sub("", reply.strip()).strip(" .!?")

@@ -1,7 +1,7 @@
-"""What the demonstration provider computes: rules that turn a wish about a table into Python.
+"""Computations of the demonstration provider: rules from a request about a table to Python.
 
-First it looks at the table, then it writes code for the columns that it saw. The code says in
-its first line what it computes, so that a later wish ("now only 2025") can go on from there.
+First it inspects the table, then it writes code for the columns it found. The code states in its
+first line what it computes, so that a later request ("now only 2025") can build on it.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ PLANNED = re.compile(r"# Plan: (?P<plan>\{.*\})")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is computed: `summary` of `column` by `group`, of rows whose `only` begins with `value`.
+    """A computation: `summary` of `column` by `group`, of rows whose `only` begins with `value`.
 
-    Of a group that is a date the first `period` characters count. `draw` is a kind of chart.
+    If the group is a date, its first `period` characters count. `draw` is a kind of chart.
     """
 
     summary: str
@@ -64,12 +64,12 @@ class Plan:
 
     @property
     def unit(self) -> str:
-        """What one group is: a month, or a value of the column."""
+        """The meaning of one group: a month, or a value of the column."""
         return next((name for name, size in PERIODS.items() if size == self.period), self.group)
 
     @property
     def title(self) -> str:
-        """What it is, for people."""
+        """The title, for people."""
         said = "Number of rows" if self.summary == "count" else f"{self.summary} of {self.column}"
         by = f" by {self.unit}" if self.group else ""
         only = f", only {self.value}" if self.value else ""
@@ -77,14 +77,14 @@ class Plan:
 
     @property
     def file(self) -> str:
-        """The name of the table of results."""
+        """The file name of the table of results."""
         plain = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
         return f"{plain[:60]}.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What was seen of a table: the number of its rows, its columns, its first rows."""
+    """A table as inspected: its number of rows, its columns, its first rows."""
 
     name: str
     rows: int
@@ -92,29 +92,29 @@ class Table:
     first: list[dict[str, Any]]
 
     def values(self, column: str) -> list[str]:
-        """Return what the first rows hold in a column."""
+        """Return a column's values in the first rows."""
         return [str(row.get(column) or "").strip() for row in self.first]
 
     def is_date(self, column: str) -> bool:
-        """True for a column of dates as ISO 8601 has them."""
+        """Return True for a column of ISO 8601 dates."""
         return all(DATE.match(value) for value in self.values(column))
 
     def is_number(self, column: str) -> bool:
-        """True for a column of plain numbers."""
+        """Return True for a column of plain numbers."""
         values = [value for value in self.values(column) if value]
         return bool(values) and all(NUMBER.match(value) for value in values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodeCall:
-    """One call of earlier code, and what it gave; `output` is None while it has not ended."""
+    """An earlier call of code and its output; `output` is None until the call has ended."""
 
     code: str
     output: str | None
 
 
 def list_code_calls(items: Sequence[Item]) -> list[CodeCall]:
-    """Return the calls of code among `items`, in their order."""
+    """Return the code calls among `items`, in order."""
     outputs = {item.call_id: item.output for item in items if isinstance(item, FunctionOutput)}
     return [
         CodeCall(code=code, output=outputs.get(item.call_id))
@@ -134,12 +134,12 @@ def _codes(arguments: str) -> Iterator[str]:
 
 
 def look_at(name: str) -> str:
-    """Return code that reads a table and tells its columns."""
+    """Return code that reads a table and prints its columns."""
     return LOOK.format(name=name, path=name)
 
 
 def table_of(made: CodeCall) -> Table | None:
-    """Return the table that a call looked at, None for other calls and where that failed."""
+    """Return the table that a call inspected, or None for other calls and failed ones."""
     looked = LOOKED.match(made.code)
     if looked is None:
         return None
@@ -154,7 +154,7 @@ def table_of(made: CodeCall) -> Table | None:
 
 
 def plan_of(made: CodeCall) -> Plan | None:
-    """Return what a call computed, None for code that was not written here."""
+    """Return the computation of a call, or None for code that was not written here."""
     planned = PLANNED.match(made.code)
     try:
         return Plan(**json.loads(planned["plan"])) if planned else None
@@ -163,7 +163,7 @@ def plan_of(made: CodeCall) -> Plan | None:
 
 
 def build_plan(table: Table, text: str, *, before: Plan | None) -> Plan | None:
-    """Return what a wish asks to compute, going on from `before`; None where it names nothing."""
+    """Return the computation that a text requests, building on `before`; None if it names none."""
     if not table.columns or not table.first:
         return None
     summary = next((name for name, words, _how in SUMMARIES if words.search(text)), "")
@@ -196,7 +196,7 @@ def _number_column(table: Table, text: str) -> str:
 
 
 def _find_column(table: Table, text: str, *, numbers: bool) -> str:
-    """Return the column that a text names, of those that hold numbers, or of the others."""
+    """Return the column that a text names, among those with numbers or among the others."""
     said = {_singular(word) for word in re.findall(r"\w+", text.lower())}
     for column in table.columns:
         words = {_singular(word) for word in re.findall(r"\w+", column.lower().replace("_", " "))}
@@ -240,7 +240,7 @@ def _says(text: str, value: str) -> bool:
 
 
 def code_for(plan: Plan, *, with_chart: bool) -> str:
-    """Return Python for a plan. It needs `rows`, which a look leaves; it may call `chart`."""
+    """Return Python for a plan. It uses `rows` of an inspection; it may call `chart`."""
     number = "1" if plan.summary == "count" else f"float(row[{plan.column!r}])"
     conditions = [f"row[{plan.column!r}]"] if plan.summary != "count" else []
     if plan.value:

@@ -1,4 +1,4 @@
-"""What the demonstration provider says from documents: their own sentences, each with its mark."""
+"""Answers of the demonstration provider from documents: their own sentences, with source marks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from chat.upstream.scripted_words import parse_output
 
 NAME = "file_search"
-# Questions with these words are about what is written down, not about one order.
+# Questions with these words are about documents, not about one order.
 WRITTEN_DOWN = re.compile(
     r"\b(?:polic(?:y|ies)|guarantees?|warrant(?:y|ies)|guides?|manuals?|handbooks?|documents?"
     r"|terms|conditions|rules?|says?|written)\b",
@@ -23,7 +23,7 @@ NOTHING = "I found nothing about that in the documents."
 FOR_MODELS = "Nothing was found. Rephrase the query, or say that nothing was found."
 MAX_SENTENCES, MAX_SECTIONS = 3, 5
 MAX_QUERY_LENGTH = 500
-# A sentence says something about the question with this part of the best one's score.
+# A sentence is relevant if its score is at least this fraction of the best one's.
 WORTH = 0.7
 LEAST = 0.4
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"“(])")
@@ -36,7 +36,7 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# What an answer to such a question holds.
+# Words that an answer to such a question contains.
 EXPECTED = tuple(
     (re.compile(asked, re.IGNORECASE), re.compile(answers, re.IGNORECASE))
     for asked, answers in (
@@ -56,7 +56,7 @@ COMMON = _set(
 
 @dataclass(frozen=True, kw_only=True)
 class Sentence:
-    """One sentence of a passage; `titles` are the headings that it stands under."""
+    """A sentence of a passage; `titles` are the headings above it."""
 
     text: str
     mark: str
@@ -66,12 +66,12 @@ class Sentence:
 
 
 def query_of(text: str) -> str:
-    """Return the arguments of a search for what a person asked."""
+    """Return the arguments of a search for a person's question."""
     return json.dumps({"query": text.strip()[:MAX_QUERY_LENGTH] or "?"}, ensure_ascii=False)
 
 
 def answer_from(question: str, output: str) -> str:
-    """Return the sentences of a search's output that fit the question best, in their order."""
+    """Return the sentences of a search's output that match the question best, in their order."""
     found = parse_output(output)
     passages = [item for item in found.get("passages") or [] if isinstance(item, dict)]
     sentences = _sentences(passages)
@@ -92,7 +92,7 @@ def answer_from(question: str, output: str) -> str:
 def _sentences(passages: Sequence[dict[str, Any]]) -> list[Sentence]:
     found = []
     for number, passage in enumerate(passages):
-        # A name tells what all of a document is about.
+        # A name describes the whole document.
         name = str(passage.get("file") or "").rpartition(".")[0]
         titles, opens = [name], True
         for line in str(passage.get("text") or "").splitlines():
@@ -125,7 +125,8 @@ def _choose_sentences(question: str, sentences: list[Sentence]) -> list[Sentence
     weights = {stem: math.log(1 + len(sentences) / (1 + common[stem])) for stem in wanted}
     expected = [answers for asked, answers in EXPECTED if asked.search(question)]
     scores = [
-        _score(one, stems, weights, expected) for one, stems in zip(sentences, seen, strict=True)
+        _score(candidate, stems, weights, expected)
+        for candidate, stems in zip(sentences, seen, strict=True)
     ]
     best = max(scores)
     if best < LEAST * sum(weights.values()):
@@ -135,27 +136,27 @@ def _choose_sentences(question: str, sentences: list[Sentence]) -> list[Sentence
 
 
 def _score(
-    one: Sentence,
+    sentence: Sentence,
     stems: frozenset[str],
     weights: dict[str, float],
     expected: list[re.Pattern[str]],
 ) -> float:
-    """Return how much of the question a sentence has, with its headings; the rare counts more."""
-    heading = _stems(one.titles[-1])
+    """Return how much of the question a sentence and its headings match; rare words count more."""
+    heading = _stems(sentence.titles[-1])
     own = sum(weights[stem] for stem in weights.keys() & stems)
     above = sum(weights[stem] for stem in weights.keys() & heading)
-    whole = sum(weights[stem] for stem in weights.keys() & _stems(" ".join(one.titles)))
+    whole = sum(weights[stem] for stem in weights.keys() & _stems(" ".join(sentence.titles)))
     score = own + 0.4 * above + 0.2 * whole
     if heading and heading <= weights.keys():
         score += above
     if not score:
         return 0.0
-    fits = any(pattern.search(one.text) for pattern in expected)
-    return score + (max(weights.values()) * 0.7 if fits else 0.0) - 0.05 * one.passage
+    fits = any(pattern.search(sentence.text) for pattern in expected)
+    return score + (max(weights.values()) * 0.7 if fits else 0.0) - 0.05 * sentence.passage
 
 
 def _overview(wanted: frozenset[str], sentences: list[Sentence]) -> list[Sentence]:
-    """Return how each section begins, where the question is about the whole of a document."""
+    """Return the beginning of each section if the question is about the whole document."""
     if not wanted:
         return []
     about = next(

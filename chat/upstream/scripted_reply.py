@@ -1,4 +1,4 @@
-"""What the demonstration provider answers: rules over the offered tools, no own knowledge."""
+"""Replies of the demonstration provider: rules over the offered tools, without own knowledge."""
 
 from __future__ import annotations
 
@@ -77,20 +77,22 @@ ENOUGH = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptedCall:
+    """A call to make."""
+
     name: str
     arguments: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """Either text to say or calls to make."""
+    """Either text or calls."""
 
     text: str = ""
     calls: tuple[ScriptedCall, ...] = ()
 
 
 def reply_to(request: ModelRequest) -> Reply:
-    """The next step of the demonstration for this request. Deterministic."""
+    """Return the next step of the demonstration for this request. Deterministic."""
     turn = _turn(request.items)
     outputs = [item for item in turn if isinstance(item, FunctionOutput)]
     text = last_user_text(request.items)
@@ -127,7 +129,7 @@ def _after(
     text: str,
     code_tool: ToolSpec | None,
 ) -> Reply:
-    """What follows the outputs of this turn."""
+    """Return the reply after this turn's outputs."""
     names = {item.call_id: item.name for item in turn if isinstance(item, FunctionCall)}
     if names.get(outputs[-1].call_id) == CODE:
         step = sums.after(items, turn, text, code_tool)
@@ -157,7 +159,7 @@ def _is_for_documents(
     *,
     asked: str | None,
 ) -> bool:
-    """Whether a question is rather answered from documents than by the tool that fits best."""
+    """Return True if documents answer a question better than the best matching tool."""
     if _find_tool(tools, documents.NAME) is None or asked is not None:
         return False
     if THANKS.match(text) or HELP.search(text) or not words_of(text):
@@ -174,6 +176,7 @@ def _is_for_documents(
 
 
 def last_user_text(items: Iterable[Item]) -> str:
+    """Return the text of the last user message."""
     for item in reversed(tuple(items)):
         if isinstance(item, InputMessage) and item.role == "user":
             return _text(item)
@@ -185,7 +188,7 @@ def _text(message: InputMessage) -> str:
 
 
 def _turn(items: tuple[Item, ...]) -> tuple[Item, ...]:
-    """The items after the last message of the person."""
+    """Return the items after the last user message."""
     for at in range(len(items) - 1, -1, -1):
         item = items[at]
         if isinstance(item, InputMessage) and item.role == "user":
@@ -194,7 +197,7 @@ def _turn(items: tuple[Item, ...]) -> tuple[Item, ...]:
 
 
 def _question_before(items: tuple[Item, ...]) -> str | None:
-    """What the person wanted when we asked back, if the last message answers a question of ours."""
+    """Return the person's original request if the last message answers our question about it."""
     messages = [item for item in items if isinstance(item, InputMessage)]
     wants: list[str] = []
     for at in range(len(messages) - 2, 0, -2):
@@ -206,7 +209,7 @@ def _question_before(items: tuple[Item, ...]) -> str | None:
 
 
 def _earlier(items: tuple[Item, ...]) -> dict[str, Any]:
-    """Arguments of calls made earlier in the thread, the newest first."""
+    """Return the arguments of earlier calls in the thread; newer ones take precedence."""
     found: dict[str, Any] = {}
     for item in items:
         if isinstance(item, FunctionCall):
@@ -233,7 +236,7 @@ def _choose(
     earlier: dict[str, Any],
     forced: str | None,
 ) -> tuple[ToolSpec, FilledArguments] | None:
-    """The best tool and its arguments. A new wish is preferred to an answer to our question."""
+    """Return the best tool and its arguments. A new request precedes an answer to our question."""
     if forced:
         tools = tuple(tool for tool in tools if tool.name == forced) or tools
     else:
@@ -257,18 +260,18 @@ def _rank_tools(
 
 
 def _score(tool: ToolSpec, text: str, filled: FilledArguments) -> float:
-    said = words_of(text)
-    stems = {_stem(word) for word in set(said)}
+    words = words_of(text)
+    stems = {_stem(word) for word in set(words)}
     verb, *nouns = words_of(tool.name) or [""]
     meaning = MEANINGS.get(verb)
     if meaning is None:
         nouns, meaning = [verb, *nouns], frozenset({verb})
     writes = meaning in (CHANGE, CREATE, REMOVE)
-    verbs = {word for word in said if word in meaning}
+    verbs = {word for word in words if word in meaning}
     if writes and not verbs and verb not in stems:
         return -1.0
     score = 3.0 if verbs else 0.0
-    topic = sum(3.0 if noun in said else 2.0 for noun in nouns if _stem(noun) in stems)
+    topic = sum(3.0 if noun in words else 2.0 for noun in nouns if _stem(noun) in stems)
     about = {_stem(word) for word in words_of(tool.description)} - STOP_WORDS
     overlap = len(about & (stems - STOP_WORDS - meaning))
     filled_required = [n for n in tool.parameters.get("required") or () if n in filled.arguments]
@@ -276,8 +279,8 @@ def _score(tool: ToolSpec, text: str, filled: FilledArguments) -> float:
         return 0.0
     score += topic + min(2.0, 0.4 * overlap) + 2.0 * len(filled_required)
     score += 0.5 * (len(filled.arguments) - len(filled_required)) - 1.0 * len(filled.missing)
-    # A change that was asked for in so many words goes before reading.
-    return score + (2.5 if writes and verb in said else 0.0)
+    # An explicitly requested change precedes reading.
+    return score + (2.5 if writes and verb in words else 0.0)
 
 
 def _stem(word: str) -> str:
@@ -313,7 +316,7 @@ def _abilities(tools: tuple[ToolSpec, ...]) -> str:
 
 
 def _ability(tool: ToolSpec) -> str:
-    """One line without the tool's description, which is written for models."""
+    """Describe a tool in one line, without its description, which is written for models."""
     if tool.name in KNOWING:
         return KNOWING[tool.name]
     wanted = [" ".join(words_of(name)) for name in tool.parameters.get("required") or ()]

@@ -1,4 +1,4 @@
-"""The demonstration provider's way through a computation: look, write code, tell what came out."""
+"""Steps of the demonstration provider's computations: inspect, write code, report the results."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ MAX_WORDS, MAX_CALLS, MAX_SHOWN, MAX_COLUMNS = 12, 4, 40, 8
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What comes next: code to run, or what to say."""
+    """The next step: code to run, or text."""
 
     code: str = ""
     text: str = ""
 
 
 def begin(items: Sequence[Item], text: str, tool: ToolSpec | None) -> str | None:
-    """Return the first code for what a person asked, None where it is no wish to compute."""
+    """Return the first code for a person's request, or None if it asks for no computation."""
     if tool is None:
         return None
     if len(text) <= MAX_SUM_LENGTH and (expression := EXPRESSION.match(text)):
@@ -76,12 +76,12 @@ def begin(items: Sequence[Item], text: str, tool: ToolSpec | None) -> str | None
 
 
 def after(items: Sequence[Item], turn: Sequence[Item], text: str, tool: ToolSpec | None) -> Step:
-    """Return what follows the last call of code in `turn`, the items after the question."""
+    """Return the step after the last code call in `turn`, the items after the question."""
     made = list_code_calls(turn)
     last, (table, before) = made[-1], _find_latest(list_code_calls(items))
     found = parse_output(last.output)
     if error := found.get("error"):
-        # The session began anew: what was read must be read again.
+        # The session was restarted, so files must be read again.
         lost = "NameError" in str(error) and len(made) < MAX_CALLS
         return (
             Step(code=look_at(table.name))
@@ -92,7 +92,7 @@ def after(items: Sequence[Item], turn: Sequence[Item], text: str, tool: ToolSpec
     if seen is None:
         plan = plan_of(last)
         return Step(text=_value(found) if plan is None else _results(plan, found))
-    # What was computed from another table says nothing about this one.
+    # A computation on another table does not apply to this one.
     earlier = [item for item in list_code_calls(items) if item is not last]
     same = before if _find_latest(earlier)[0] == seen else None
     code = _next(seen, text, same, tool) if len(made) < MAX_CALLS else None
@@ -109,7 +109,7 @@ def _next(table: Table, text: str, before: Plan | None, tool: ToolSpec | None) -
 
 
 def _find_latest(made: Sequence[CodeCall]) -> tuple[Table | None, Plan | None]:
-    """Return the table that was looked at last, and what was computed from it last."""
+    """Return the table inspected last, and the last computation on it."""
     table: Table | None = None
     plan: Plan | None = None
     for item in made:
@@ -130,8 +130,8 @@ def _describe_failure(error: object) -> str:
 
 
 def _value(found: dict[str, object]) -> str:
-    said = str(found.get("value") or found.get("logs") or "").strip()
-    return f"It is **{said}**." if said else "The code ran and printed nothing."
+    text = str(found.get("value") or found.get("logs") or "").strip()
+    return f"It is **{text}**." if text else "The code ran and printed nothing."
 
 
 def _describe_table(table: Table) -> str:
@@ -153,14 +153,14 @@ def _results(plan: Plan, found: dict[str, object]) -> str:
     if not rows:
         return f"{plan.title}: no row of the table fits."
     if not plan.group:
-        said = f"{plan.title}: **{rows[0][1]}**."
+        text = f"{plan.title}: **{rows[0][1]}**."
     else:
-        said = f"{plan.title}:\n\n{_grid([plan.unit, plan.summary], rows[:MAX_SHOWN])}"
+        text = f"{plan.title}:\n\n{_grid([plan.unit, plan.summary], rows[:MAX_SHOWN])}"
     if len(rows) > MAX_SHOWN:
-        said += f"\n\nThese are the first {MAX_SHOWN} of {len(rows)}."
+        text += f"\n\nThese are the first {MAX_SHOWN} of {len(rows)}."
     if plan.keep and found.get("files"):
-        said += f"\n\nHere it is as a file: [{plan.file}](sandbox:/mnt/data/{plan.file})"
-    return said
+        text += f"\n\nHere it is as a file: [{plan.file}](sandbox:/mnt/data/{plan.file})"
+    return text
 
 
 def _number(value: object) -> str:

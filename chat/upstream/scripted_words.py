@@ -1,4 +1,4 @@
-"""Puts a tool's output into words: sentences for one object, a table for a list."""
+"""Text for a tool's output: sentences for one object, a table for a list."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MISSING = re.compile(r"not[_ ]found|no such|does not exist|unknown", re.IGNORECA
 
 
 def describe_output(tool: str, output: str) -> str:
-    """Markdown for a person, from the exact text a tool gave to the model."""
+    """Return Markdown for a person, from the exact text a tool gave to the model."""
     try:
         value = json.loads(output)
     except (ValueError, RecursionError):
@@ -52,7 +52,7 @@ def describe_output(tool: str, output: str) -> str:
 
 
 def parse_output(output: str | None) -> dict[str, Any]:
-    """What a tool told, {} where that is no object that can be read."""
+    """Return a tool's output as an object, or {} if it is not a readable one."""
     try:
         value = json.loads(output or "")
     except (ValueError, RecursionError):
@@ -62,7 +62,7 @@ def parse_output(output: str | None) -> dict[str, Any]:
 
 
 def is_problem(output: str) -> bool:
-    """Whether a tool's output tells of a failure."""
+    """Return True if a tool's output reports a failure."""
     try:
         return _problem(json.loads(output)) is not None
     except (ValueError, RecursionError):
@@ -70,7 +70,7 @@ def is_problem(output: str) -> bool:
 
 
 def humanise(name: str) -> str:
-    """ "get_order" as a person would say it."""
+    """Return an identifier such as "get_order" in spoken form."""
     verb, *rest = words_of(name) or ["do it"]
     if rest == ["thread"]:
         return f"{verb} this chat"
@@ -81,7 +81,7 @@ def humanise(name: str) -> str:
 
 
 def listing(parts: list[str]) -> str:
-    """ "a, b and c"."""
+    """Return the parts as "a, b and c"."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
@@ -90,7 +90,7 @@ def _article(word: str) -> str:
 
 
 def _problem(value: Any) -> tuple[str, str] | None:
-    """(code, message) where the output tells of a failure."""
+    """Return (code, message) if the output reports a failure."""
     if isinstance(value, dict):
         error = value.get("error")
         if isinstance(error, dict):
@@ -107,26 +107,26 @@ def _problem(value: Any) -> tuple[str, str] | None:
 
 def _apology(tool: str, code: str, message: str) -> str:
     wish = humanise(tool) if tool else "do that"
-    said = f"{code} {message}"
-    if DECLINED.search(said):
+    problem = f"{code} {message}"
+    if DECLINED.search(problem):
         return "You declined, so nothing was changed."
-    if UNKNOWN.search(said):
+    if UNKNOWN.search(problem):
         return (
             f"I tried to {wish}, but I cannot tell whether it took effect. "
             "Please check before trying again."
         )
-    if EXPIRED.search(said):
+    if EXPIRED.search(problem):
         return "The time to approve this ran out, so nothing was changed."
     detail = _escape(message).rstrip(".")
     if code in PASSING or not detail:
         return f"Sorry, I could not {wish} just now. Please try again in a moment."
-    if MISSING.search(said):
+    if MISSING.search(problem):
         return f"{detail[0].upper()}{detail[1:]}. Please check what you wrote and try again."
     return f"Sorry, that did not work. {detail[0].upper()}{detail[1:]}."
 
 
 def _unwrap(noun: str, value: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:
-    """Look into {"order": {...}} and {"orders": [...], "has_more": true}."""
+    """Unwrap {"order": {...}} and {"orders": [...], "has_more": true}."""
     if set(value) == {"untrusted_content"}:
         inside = value["untrusted_content"]
         return _unwrap(noun, inside) if isinstance(inside, dict) else (noun, inside, {})
@@ -192,7 +192,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     if any(_has_money(row) for row in rows):
         keys = [k for k in keys if k != "currency"]
     keys = [k for k in keys if any(row.get(k) not in (None, "", [], {}) for row in rows)]
-    # What takes much room goes last, where it is cut first.
+    # Nested values are long and go last, since the end is cut first.
     keys.sort(key=lambda k: isinstance(rows[0].get(k), (list, dict)))
     keys = keys[:MAX_COLUMNS]
     head = "| " + " | ".join(_label(k) for k in keys) + " |"
@@ -216,7 +216,7 @@ def _label(key: str) -> str:
 
 
 def _inline(value: Any, currency: Any, depth: int = 0) -> str:
-    """One value on one line."""
+    """Return a value on one line."""
     if depth > MAX_DEPTH:
         return "…"
     if isinstance(value, dict):
@@ -255,7 +255,7 @@ def _plain(value: Any) -> str:
 
 
 def _when(text: str) -> str:
-    """ISO dates the way people write them."""
+    """Return ISO dates in the usual written form."""
     try:
         if ISO_DATE.fullmatch(text):
             return _day(date.fromisoformat(text))
@@ -288,5 +288,5 @@ def _has_money(value: dict[str, Any]) -> bool:
 
 
 def estimate_tokens(texts: Iterable[str]) -> int:
-    """About four characters a token, as is usual for English."""
+    """Return the estimated number of tokens: about four characters each, as usual for English."""
     return sum(-(-len(text) // 4) for text in texts)

@@ -1,8 +1,8 @@
-"""The `openai` client as a carrier of bytes: one connection pool per server, key and event loop.
+"""The `openai` client as a byte transport: one connection pool per server, key and event loop.
 
-Importing this module costs over a second, so adapters load it through `transport.load_sdk`.
-Replies are read as bytes over the client's aiohttp transport and parsed by hand: its typed events
-cost over a hundred microseconds each.
+Importing this module takes over a second, so adapters load it through `transport.load_sdk`. Replies
+are read as bytes over the client's aiohttp transport and parsed by hand: its typed events cost over
+a hundred microseconds each.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from chat.upstream.errors import (
 from chat.upstream.patience import Patience
 from chat.upstream.transport import Endpoint, Timeouts
 
-# Reset connections surface as any of these, depending on the moment.
+# A reset connection surfaces as any of these, depending on the moment.
 NETWORK_ERRORS = (httpx2.TransportError, aiohttp.ClientError, OSError)
 
 
@@ -51,7 +51,7 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Endpoint, _SharedCli
 
 
 def client_for(endpoint: Endpoint, user: object) -> AsyncOpenAI:
-    """The client of the running loop; `user` keeps it open until `release`."""
+    """Return the client of the running loop; `user` keeps it open until `release`."""
     loop = asyncio.get_running_loop()
     with _lock:
         by_endpoint = _clients.setdefault(loop, {})
@@ -63,7 +63,7 @@ def client_for(endpoint: Endpoint, user: object) -> AsyncOpenAI:
 
 
 async def release(endpoint: Endpoint, user: object) -> None:
-    """Give up the client of the running loop; the last user closes its connections."""
+    """Release the client of the running loop; the last user closes its connections."""
     with _lock:
         by_endpoint = _clients.get(asyncio.get_running_loop(), {})
         shared = by_endpoint.get(endpoint)
@@ -78,7 +78,7 @@ async def release(endpoint: Endpoint, user: object) -> None:
 
 def _make_client(endpoint: Endpoint) -> AsyncOpenAI:
     return AsyncOpenAI(
-        # The client insists on a key; servers without keys ignore it.
+        # The client requires a key; servers without keys ignore it.
         api_key=endpoint.api_key or "none",
         organization=endpoint.organization,
         project=endpoint.project,
@@ -101,7 +101,7 @@ def _make_client(endpoint: Endpoint) -> AsyncOpenAI:
 async def post_stream(
     client: AsyncOpenAI, endpoint: Endpoint, timeouts: Timeouts, path: str, body: dict[str, Any]
 ) -> AsyncGenerator[tuple[str, AsyncGenerator[bytes, None]], None]:
-    """Give (content type, reads) of a streaming POST; leaving closes what was not read out.
+    """Yield (content type, reads) of a streaming POST; on exit, close what was not read.
 
     Raises UpstreamError, also from the reads.
     """
@@ -113,8 +113,8 @@ async def post_stream(
             except openai.APIConnectionError as error:
                 if not isinstance(_chain(error)[-1], aiohttp.ClientConnectionResetError):
                     raise
-                # The server closed a kept connection just before it was used again (llama.cpp
-                # does after every reply): nothing was sent, so this is no second try.
+                # The server closed a kept-alive connection just before its reuse (llama.cpp does so
+                # after every reply). Nothing was sent, so this is no second attempt.
                 reply = await _post(client, timeouts, path, content)
     except TimeoutError as error:
         raise _late(timeouts.first_byte) from error
@@ -146,9 +146,9 @@ async def _post(
 
 
 def _late(seconds: float) -> UpstreamTimeout:
-    """Return the error for an answer that did not begin: no reason to ask for a second one."""
+    """Return the error for an answer that did not begin, which is not retried."""
     return UpstreamTimeout(
-        f"The answer did not begin in {seconds:g} s.", retryable=False, accepted=True
+        f"The answer did not start within {seconds:g} s.", retryable=False, accepted=True
     )
 
 
@@ -163,18 +163,21 @@ async def _reads(reply: httpx2.Response, timeouts: Timeouts) -> AsyncGenerator[b
     except TimeoutError as error:
         if not begun:
             raise _late(wait) from error
-        raise UpstreamTimeout(f"No byte of the answer for {wait:g} s.", accepted=True) from error
+        raise UpstreamTimeout(
+            f"No data received from the model server for {wait:g} s.", accepted=True
+        ) from error
     except (httpx2.DecodingError, *NETWORK_ERRORS) as error:
-        raise StreamBroken(f"The answer broke off: {type(error).__name__}.") from error
+        raise StreamBroken(f"The answer was interrupted: {type(error).__name__}.") from error
     finally:
         patience.close()
 
 
 def _reader(reply: httpx2.Response) -> Callable[[], Coroutine[Any, Any, bytes]]:
-    """Return what reads the next bytes of the reply, b"" at its end.
+    """Return a function that reads the next bytes of the reply, b"" at its end.
 
-    That is the transport's own reader: the client stacks five iterators on it, and each runs for
-    every token. Packed replies, and those of a client that is made otherwise, go through them.
+    It is the transport's own reader: the client stacks five iterators on it, and each runs for
+    every token. Compressed replies, and replies of a client with another transport, go through
+    them.
     """
     inner = getattr(getattr(reply.stream, "_stream", None), "_aiohttp_response", None)
     content = getattr(inner, "content", None)
@@ -196,7 +199,7 @@ async def call(
     path: str,
     body: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A plain JSON request. Raises UpstreamError."""
+    """Send a plain JSON request and return the answer. Raises UpstreamError."""
     send = FinalRequestOptions.construct(
         method=method, url=path, json_data=body, timeout=_sdk_timeout(timeouts)
     )
@@ -209,40 +212,40 @@ async def call(
         answer = orjson.loads(reply.content)
     except orjson.JSONDecodeError as error:
         raise UpstreamUnavailable(
-            f"{path} answered something that is not JSON: is the base URL right?",
+            f"{path} did not return JSON. Check the base URL.",
             http_status=reply.status_code,
             retryable=False,
         ) from error
     if not isinstance(answer, dict):
-        raise UpstreamUnavailable(f"{path} answered JSON of another shape.", retryable=False)
+        raise UpstreamUnavailable(f"{path} returned JSON of an unexpected form.", retryable=False)
     return answer
 
 
 def _sdk_timeout(timeouts: Timeouts) -> httpx2.Timeout:
-    # Waits for bytes are limited here, where first byte and idle are told apart; the transport
-    # would arm a timer of its own for every read.
+    # Reads are limited here, with different timeouts for the first byte and later ones; the
+    # transport would arm a timer for every read.
     return httpx2.Timeout(connect=timeouts.connect, read=None, write=None, pool=timeouts.first_byte)
 
 
 def request_error(error: BaseException, endpoint: Endpoint) -> UpstreamError:
-    """The UpstreamError for what the client raised before the answer began."""
+    """Return the UpstreamError for an exception of the client before the answer began."""
     if isinstance(error, openai.APIStatusError):
         return status_error(
             error.status_code, error.body, error.response.headers, secret=endpoint.api_key
         )
     chain = _chain(error)
     last = chain[-1]
-    said = redact(f"{type(last).__name__}: {last}", endpoint.api_key)
-    # The transport reports reset connections as "connect timeout"; the last cause tells the truth.
+    message = redact(f"{type(last).__name__}: {last}", endpoint.api_key)
+    # The transport reports reset connections as "connect timeout"; only the last cause is accurate.
     if any(isinstance(cause, TimeoutError) for cause in chain):
-        return UpstreamTimeout("The server cannot be reached or does not answer in time.")
+        return UpstreamTimeout("The server is unreachable or did not answer in time.")
     if isinstance(last, (httpx2.UnsupportedProtocol, httpx2.InvalidURL, aiohttp.InvalidURL)):
-        return UpstreamRefused(said)
-    return UpstreamUnavailable(said)
+        return UpstreamRefused(message)
+    return UpstreamUnavailable(message)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error and its causes: client and transport each wrap one in a less telling one."""
+    """Return the error and its causes: client and transport wrap it in less specific ones."""
     chain = [error]
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)

@@ -1,4 +1,4 @@
-"""Server-sent events from network reads, split by hand: this runs for every token."""
+"""Parser of server-sent events, written by hand because it runs for every token."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DONE = b"[DONE]"
 
 
 class EventSplitter:
-    """Turns reads of any size into the `data` of whole events; comments and ids are dropped.
+    """Splits reads of any size into the `data` of complete events; comments and ids are dropped.
 
-    `event: error` is the one event name that matters, because some servers say it nowhere else:
-    such data is returned with True beside it.
+    `event: error` is the only event name that matters, because some servers report errors only
+    there: such data is returned with True.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class EventSplitter:
         self._started = False
 
     def feed(self, chunk: bytes) -> list[tuple[bytes, bool]]:
-        """Return (data, is error) of the events that became whole. Raises StreamBroken."""
+        """Return (data, is error) of the events completed by `chunk`. Raises StreamBroken."""
         if not self._started and chunk:
             self._started = True
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
@@ -43,7 +43,7 @@ class EventSplitter:
         end = buffer.find(b"\n\n", search_from)
         if end < 0:
             if len(buffer) > MAX_BYTES_PER_EVENT:
-                raise StreamBroken("One event of the stream is larger than 16 MiB.")
+                raise StreamBroken("An event of the stream is larger than 16 MiB.")
             return events
         start = 0
         while end >= 0:
@@ -54,7 +54,7 @@ class EventSplitter:
         return events
 
     def end(self) -> list[tuple[bytes, bool]]:
-        """Return the last event where the server forgot the empty line after it."""
+        """Return the last event if the server omitted the empty line after it."""
         events: list[tuple[bytes, bool]] = []
         _take(bytes(self._buffer), events)
         self._buffer.clear()
@@ -70,7 +70,7 @@ class EventSplitter:
 
 
 def _take(block: bytes, events: list[tuple[bytes, bool]]) -> None:
-    # Nearly every event is one line of data, alone or after the one with its name.
+    # Nearly every event is one line of data, alone or after a line with its name.
     head, _, last = block.rpartition(b"\n")
     is_named = head.startswith(b"event: ") and b"\n" not in head
     if last.startswith(b"data: ") and (is_named or not head):
@@ -92,8 +92,8 @@ def _take(block: bytes, events: list[tuple[bytes, bool]]) -> None:
 def decode(data: bytes) -> Any:
     """Parse one event's JSON. Raises StreamBroken.
 
-    orjson refuses lone surrogates, which servers send when they cut an emoji between two deltas;
-    the slow parser takes them and `Surrogates` joins the halves.
+    orjson rejects lone surrogates, which servers send when they cut an emoji between two deltas;
+    the slow parser accepts them and `TextCleaner` joins the halves.
     """
     try:
         return orjson.loads(data)
@@ -102,16 +102,17 @@ def decode(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise StreamBroken("The stream holds an event that is not JSON.") from error
+        raise StreamBroken("The stream contains an event that is not JSON.") from error
 
 
 class TextCleaner:
-    """Makes deltas storable: joins surrogate halves, replaces NUL and stray halves."""
+    """Makes deltas storable: joins surrogate halves, replaces NUL and lone halves."""
 
     def __init__(self) -> None:
         self._half = ""
 
     def clean(self, text: str) -> str:
+        """Return the text with unstorable characters replaced, holding back a trailing half."""
         if self._half:
             text = self._half + text
             self._half = ""

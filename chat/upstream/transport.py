@@ -1,4 +1,4 @@
-"""Where a model server is and how long to wait for it; loads the client library off the loop."""
+"""Address and timeouts of a model server; imports the client library off the event loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SDK = "chat.upstream.sdk"
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """What tells one connection pool from another; equal endpoints share a pool per loop."""
+    """Key of a connection pool; equal endpoints share a pool per event loop."""
 
     base_url: str = OPENAI
     api_key: str = ""
@@ -26,13 +26,14 @@ class Endpoint:
 
     @property
     def is_openai(self) -> bool:
+        """True for OpenAI's own servers."""
         host = urlsplit(self.base_url).hostname or ""
         return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """Seconds. `idle` is the longest pause between two reads once an answer has begun."""
+    """Timeouts in seconds; `idle` is the longest pause between two reads of an answer."""
 
     connect: float = 5.0
     first_byte: float = 60.0
@@ -40,7 +41,7 @@ class Timeouts:
 
 
 async def load_sdk() -> None:
-    """Import `chat.upstream.sdk` in a thread, so that the loop goes on meanwhile."""
+    """Import `chat.upstream.sdk` in a thread, without blocking the event loop."""
     module = sys.modules.get(SDK)
     if module is None or getattr(module.__spec__, "_initializing", False):
         await asyncio.to_thread(import_module, SDK)

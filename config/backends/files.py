@@ -1,4 +1,4 @@
-"""Where the bytes of files are, in Django's names."""
+"""STORAGES entry for uploaded files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 def file_storage(
     *, bucket: str, endpoint: str, region: str, access_key: str, secret_key: str
 ) -> dict[str, Any]:
-    """Return the entry of STORAGES for files: a bucket where one is named, else a folder.
+    """Return the STORAGES entry for files: a bucket if one is named, else a folder.
 
-    Keys left out are found as the AWS tools find them: in a profile, or the machine's role.
+    Omitted keys are looked up as the AWS tools do, in a profile or the machine's role.
     """
     if not bucket:
         return {"BACKEND": "django.core.files.storage.FileSystemStorage"}

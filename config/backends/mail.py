@@ -1,4 +1,4 @@
-"""EMAIL_URL in Django's names."""
+"""Django's EMAIL_ settings from EMAIL_URL."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from urllib.parse import parse_qs, unquote, urlsplit
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 CONSOLE = "django.core.mail.backends.console.EmailBackend"
 NOWHERE = "django.core.mail.backends.dummy.EmailBackend"
-# Ports that go with each way of securing the connection.
+# Default port of each connection security.
 PORTS = {"": 25, "tls": 587, "ssl": 465}
 SECURITY = {"smtp": "", "smtp+tls": "tls", "smtp+ssl": "ssl", "smtps": "ssl"}
-# A mail server that does not answer must not hold a request up for longer.
+# A mail server that does not answer must not block a request for longer.
 TIMEOUT_SECONDS = 10
 
 
 def mail_settings(url: str) -> dict[str, Any]:
-    """Return Django's EMAIL_ settings for an address, an empty one meaning no mail.
+    """Return Django's EMAIL_ settings for a URL; an empty one disables mail.
 
-    smtp://user:password@host:port, with ?tls=true or ?ssl=true; smtp+tls:// (587), smtps://
-    (465); console:// prints. Special characters in user and password are percent-encoded.
+    smtp://user:password@host:port, with ?tls=true or ?ssl=true; smtp+tls:// (587), smtps:// (465);
+    console:// prints. Special characters in user and password are percent-encoded.
 
     Raises:
-        ValueError: for any other address.
+        ValueError: the URL has another scheme, or no host.
     """
     if not url:
         return {"EMAIL_BACKEND": NOWHERE}

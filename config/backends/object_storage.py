@@ -1,4 +1,4 @@
-"""Files in a bucket of Amazon S3, or of a server that speaks its protocol."""
+"""Storage of files in an Amazon S3 bucket or on a compatible server."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from storages.backends.s3 import S3Storage
 
-# More of a file than this is on disk while it is read.
+# A larger file is spooled to disk while it is read.
 MEMORY_BYTES = 8_388_608
 FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage"})
 
 
 class ObjectStorage(S3Storage):  # type: ignore[misc]
-    """The bucket stays as private as it is: no object gets rights of its own, or an address."""
+    """Storage in a bucket whose own permissions apply: objects have no ACL and no public URL."""
 
     def get_default_settings(self) -> dict[str, Any]:
-        """Return what the settings leave open."""
+        """Return the defaults of options that the settings omit."""
         checks = "when_required"
         return {
             **super().get_default_settings(),
@@ -31,7 +31,7 @@ class ObjectStorage(S3Storage):  # type: ignore[misc]
                 read_timeout=60,
                 retries={"mode": "standard", "max_attempts": 3},
                 signature_version="s3v4",
-                # Checksums in the trailer of a request are unknown to many servers.
+                # Many servers do not support checksums in the trailer of a request.
                 request_checksum_calculation=checks,
                 response_checksum_validation=checks,
             ),
@@ -40,7 +40,7 @@ class ObjectStorage(S3Storage):  # type: ignore[misc]
     def _open(self, name: str, mode: str = "rb") -> Any:
         with _as_os_errors():
             found = super()._open(name, mode)
-            # Fetched here: what goes wrong then goes wrong in one place.
+            # Fetch the object here, so that all errors occur in one place.
             found.file  # noqa: B018
             return found
 
@@ -49,7 +49,7 @@ class ObjectStorage(S3Storage):  # type: ignore[misc]
             return str(super()._save(name, content))
 
     def delete(self, name: str) -> None:
-        """Delete an object, and what a crash left of one that was on its way in parts."""
+        """Delete an object, and any unfinished multipart upload that a crash left."""
         with _as_os_errors():
             super().delete(name)
             for upload in self.bucket.multipart_uploads.filter(Prefix=name):
@@ -58,17 +58,17 @@ class ObjectStorage(S3Storage):  # type: ignore[misc]
 
 @contextmanager
 def _as_os_errors() -> Iterator[None]:
-    """Let a bucket fail as a disk does."""
+    """Raise the errors of a bucket as the OSErrors that a disk raises."""
     try:
         yield
     except (BotoCoreError, ClientError, S3UploadFailedError) as error:
         if _has_no_room(error):
             raise OSError(errno.ENOSPC, "The bucket is full.") from error
-        raise OSError("The bucket cannot be used.") from error
+        raise OSError("The bucket is not available.") from error
 
 
 def _has_no_room(error: Exception) -> bool:
-    """Return True for what servers of this protocol answer when their disk or quota is full."""
+    """Return True for the errors that S3 servers send when their disk or quota is full."""
     refused: BaseException | None = error
     while refused is not None and not isinstance(refused, ClientError):
         refused = refused.__cause__ or refused.__context__

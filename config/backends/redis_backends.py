@@ -1,4 +1,4 @@
-"""Redis, as several processes share it; imported only where there is one."""
+"""Redis cache and channel layer shared by several processes; imported only if Redis is used."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from redis.retry import Retry
 
 log = structlog.get_logger(__name__)
 
-# One that hangs holds up nobody for longer; a refused connection is tried once more at once.
+# A hanging Redis blocks a request no longer than this; a refused connection is retried once,
+# immediately.
 REDIS_SECONDS = 1.0
 OWN_ENTRIES = 200_000
-# After a failure Redis is left alone for so long.
+# Redis is not contacted for this long after a failure.
 AWAY_SECONDS = 2.0
 
 
 def channel_layer(url: str, secret_key: str) -> dict[str, Any]:
     """Return the settings of the channel layer.
 
-    Encrypted and signed: chats pass through, and nobody else may speak for a process.
+    Messages are encrypted and signed: they contain chats, and only our processes may send them.
     """
     host = {
         "address": url,
@@ -45,19 +46,21 @@ def channel_layer(url: str, secret_key: str) -> dict[str, Any]:
 
 
 class NoticingLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
-    """Calls `reconnected` when a connection to Redis that was lost is there again.
+    """Channel layer that calls `reconnected` when a lost connection to Redis is restored.
 
-    The layer itself goes on as if nothing had happened; what was sent to it meanwhile is lost.
+    The base class continues silently; messages sent to it during the outage are lost.
     """
 
     def __init__(self, *args: Any, hosts: list[dict[str, Any]], **kwargs: Any) -> None:
-        noticed = [{**host, "redis_connect_func": self._handle_connect} for host in hosts]
-        super().__init__(*args, hosts=noticed, **kwargs)
+        hosts_with_callback = [
+            {**host, "redis_connect_func": self._handle_connect} for host in hosts
+        ]
+        super().__init__(*args, hosts=hosts_with_callback, **kwargs)
         self.reconnected: Callable[[], None] | None = None
         self._known: WeakSet[AbstractConnection] = WeakSet()
 
     async def _handle_connect(self, connection: AbstractConnection) -> None:
-        # What redis-py does where no function is given.
+        # The default of redis-py if no function is given.
         await connection.on_connect_check_health(check_health=True)
         if connection in self._known and self.reconnected is not None:
             self.reconnected()
@@ -65,19 +68,22 @@ class NoticingLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
 
 
 class PlainValues:
-    """JSON instead of Django's pickle: whatever is found in Redis is read and never run."""
+    """JSON serialiser instead of Django's pickle: data found in Redis is never executed."""
 
     def dumps(self, value: Any) -> int | str:
-        """Return what Redis keeps; numbers as they are, so that it can add to them."""
+        """Return the stored form; integers stay as they are, so that Redis can increment them."""
         return value if type(value) is int else json.dumps(value)
 
     def loads(self, data: bytes) -> Any:
-        """Return the value; raises ValueError for what nobody here has written."""
+        """Return the value. Raises ValueError for data that was not written by `dumps`."""
         return json.loads(data)
 
 
 class SharedCache(BaseCache):
-    """Redis, and while it is away this process's own memory: limits then count in each process."""
+    """Redis cache that falls back to process memory during an outage.
+
+    Rate limits then count in each process separately.
+    """
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         super().__init__(params)
@@ -103,7 +109,7 @@ class SharedCache(BaseCache):
     def add(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
-        """Set a key that is not there; return whether it was set."""
+        """Set a key if it is missing; return True if it was set."""
         return bool(self._do("add", key, value, timeout=timeout, version=version))
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
@@ -117,18 +123,18 @@ class SharedCache(BaseCache):
         self._do("set", key, value, timeout=timeout, version=version)
 
     def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        """Renew a key's time; return whether it is there."""
+        """Renew a key's expiry; return True if the key exists."""
         return bool(self._do("touch", key, timeout=timeout, version=version))
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Add to a number, in one step for all processes."""
+        """Increment a number atomically across processes."""
         return int(self._do("incr", key, delta=delta, version=version))
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        """Delete a key; return whether it was there."""
+        """Delete a key; return True if it existed."""
         return bool(self._do("delete", key, version=version))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete all keys."""
         self._own.clear()
         self._do("clear")

@@ -8,15 +8,15 @@ from whitenoise.responders import StaticFile
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]
-    """WhiteNoise, answering with whole bodies.
+    """WhiteNoise that answers with complete bodies.
 
-    Its streamed files are synchronous iterators, which Django would collect in
-    a thread for every request, with a warning.
+    Its streamed files are synchronous iterators, which Django would collect in a thread for every
+    request, with a warning.
     """
 
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
-        """Return the file, or what its conditions ask for instead."""
+        """Return the file, or the response that the conditional headers require."""
         found = static_file.get_response(request.method, request.META)
         body = found.file.read() if found.file is not None else b""
         if found.file is not None:

@@ -1,4 +1,4 @@
-"""Files of forms on their way in."""
+"""Upload handler for files in forms."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from django.core.files.uploadhandler import FileUploadHandler
 
 
 class NamelessFileUploadHandler(FileUploadHandler):
-    """Keeps a file on disk without a name, so that it is gone with its process."""
+    """Upload handler that spools to an unnamed file, which disappears with its process."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
-        """Begin one."""
+        """Open the temporary file."""
         super().new_file(*args, **kwargs)
         self.content = TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        """Take the next bytes."""
+        """Write the next bytes."""
         self.content.write(raw_data)
 
     def file_complete(self, file_size: int) -> UploadedFile[bytes]:
-        """Return it, ready to be read."""
+        """Return the uploaded file, positioned at its start."""
         self.content.seek(0)
         return UploadedFile(
             file=self.content,
@@ -35,6 +35,6 @@ class NamelessFileUploadHandler(FileUploadHandler):
         )
 
     def upload_interrupted(self) -> None:
-        """Let go of what arrived, if anything did."""
+        """Close the temporary file, if it was opened."""
         if hasattr(self, "content"):
             self.content.close()

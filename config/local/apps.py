@@ -1,4 +1,4 @@
-"""The commands of `make up` as a Django app without models."""
+"""App config of the local runtime behind `make up`; it has no models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class LocalConfig(AppConfig):
-    """Embedded PostgreSQL, supervisor and the commands `up` and `db`."""
+    """App of the embedded PostgreSQL, the supervisor and the commands `up` and `db`."""
 
     name = "config.local"
     label = "local_runtime"

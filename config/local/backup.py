@@ -1,7 +1,7 @@
-"""Backup, restore and change of major version of the embedded database.
+"""Backup, restore and major-version upgrade of the embedded database.
 
-A backup is one file in pg_dump's custom format: the rows, not the data folder's secrets.
-Functions raise EmbeddedError with one sentence and change nothing when they do.
+A backup is one file in pg_dump's custom format: the rows, not the secrets of the data folder. On
+failure, the functions raise EmbeddedError with a one-line message and change nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _INCOMING, _OUTGOING = "atrium_restoring", "atrium_replaced"
 def backup(cluster: Cluster, file: Path) -> None:
     """Write the main database of a running cluster to a new file of mode 0600."""
     if file.exists():
-        raise EmbeddedError(f"{file} exists already: name another file or remove it.")
+        raise EmbeddedError(f"{file} already exists. Choose another file or remove it.")
     partial = file.with_name(f".{file.name}.partial")
     try:
         os.close(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
@@ -38,9 +38,9 @@ def backup(cluster: Cluster, file: Path) -> None:
 
 
 def restore(cluster: Cluster, file: Path) -> None:
-    """Put a backup in the place of the main database, which goes only when all of it is read."""
+    """Replace the main database with a backup, after all of the backup has been restored."""
     if not file.is_file():
-        raise EmbeddedError(f"There is no file {file}.")
+        raise EmbeddedError(f"File {file} not found.")
     _refuse_while_connected(cluster)
     cluster.drop_database(_INCOMING)
     cluster.execute([f"CREATE DATABASE {_INCOMING} OWNER {OWNER} TEMPLATE template0"])
@@ -60,12 +60,12 @@ def restore(cluster: Cluster, file: Path) -> None:
 
 
 def upgrade(data_dir: Path) -> Path:
-    """Take the database to this version's PostgreSQL; return the folder with the old files."""
+    """Upgrade the database to this version's PostgreSQL; return the folder with the old files."""
     old = open_any_major(data_dir)
     if old is None:
         raise EmbeddedError(f"There is no embedded database in {data_dir} yet.")
     if old.programs.major == MAJOR:
-        raise EmbeddedError(f"The database in {data_dir} is PostgreSQL {MAJOR} already.")
+        raise EmbeddedError(f"The database in {data_dir} is already PostgreSQL {MAJOR}.")
     dump = data_dir / f"upgrade-from-{old.programs.major}.backup"
     dump.unlink(missing_ok=True)
     old.start()
@@ -75,7 +75,7 @@ def upgrade(data_dir: Path) -> Path:
         old.stop()
     kept = old.data.with_name(f"data.{old.programs.major}")
     if kept.exists():
-        raise EmbeddedError(f"{kept} is in the way: move it elsewhere.")
+        raise EmbeddedError(f"{kept} already exists. Move or remove it.")
     old.data.rename(kept)
     old.prepared.unlink(missing_ok=True)
     try:
@@ -96,19 +96,19 @@ def _refuse_while_connected(cluster: Cluster) -> None:
     with cluster.superuser_connect() as connection:
         row = connection.execute(query, [MAIN]).fetchone()
     if row and row[0]:
-        raise EmbeddedError("The database is in use: stop Atrium and its commands first.")
+        raise EmbeddedError("The database is in use. Stop Atrium and its commands first.")
 
 
 def _run(cluster: Cluster, program: Path, *arguments: str | Path) -> None:
-    place = {"PGHOST": str(cluster.socket_dir), "PGPORT": "5432"}
-    person = {"PGUSER": SUPERUSER, "PGPASSWORD": cluster.passwords[SUPERUSER]}
+    address = {"PGHOST": str(cluster.socket_dir), "PGPORT": "5432"}
+    credentials = {"PGUSER": SUPERUSER, "PGPASSWORD": cluster.passwords[SUPERUSER]}
     result = subprocess.run(
         [program, "--no-password", *arguments],
-        env={"PATH": os.defpath, "LC_ALL": "C", **place, **person},
+        env={"PATH": os.defpath, "LC_ALL": "C", **address, **credentials},
         capture_output=True,
         text=True,
         check=False,
     )
     if result.returncode:
-        words = result.stderr.strip().splitlines() or ["no reason given"]
-        raise EmbeddedError(f"{program.name} failed: {words[0]}")
+        lines = result.stderr.strip().splitlines() or ["no reason given"]
+        raise EmbeddedError(f"{program.name} failed: {lines[0]}")

@@ -1,6 +1,6 @@
-"""The three database roles and what a database of Atrium starts with, as SQL.
+"""SQL that creates the three database roles and the initial contents of a database.
 
-Used for the embedded cluster and printed by `manage.py db roles` for any other server.
+It is used for the embedded cluster and printed by `manage.py db roles` for any other server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ def _quote(text: str) -> str:
 
 
 def role_statements(*, owner_password: str, app_password: str) -> list[str]:
-    """Return the statements that make the roles; they may be run again."""
+    """Return the statements that create the roles; they are idempotent."""
     weak = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOREPLICATION"
     return [
         *(
@@ -28,7 +28,7 @@ def role_statements(*, owner_password: str, app_password: str) -> list[str]:
 
 
 def access_statements(database: str) -> list[str]:
-    """Return who may connect; access rights of a database are not copied from its template."""
+    """Return the grants to connect; a new database does not inherit them from its template."""
     return [
         f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC',
         f'GRANT CONNECT ON DATABASE "{database}" TO {APP}',
@@ -36,7 +36,7 @@ def access_statements(database: str) -> list[str]:
 
 
 def content_statements() -> list[str]:
-    """Return what a superuser runs once inside a new database."""
+    """Return the statements that a superuser runs once in a new database."""
     defaults = f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER}"
     return [
         "CREATE EXTENSION IF NOT EXISTS vector",
@@ -45,7 +45,7 @@ def content_statements() -> list[str]:
         f"GRANT USAGE ON SCHEMA public TO {APP}, {DOORS}",
         f"{defaults} IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {APP}",
         f"{defaults} IN SCHEMA public GRANT USAGE ON SEQUENCES TO {APP}",
-        # EXECUTE is PUBLIC's by default, and only a default for all schemas can take it away.
+        # PUBLIC has EXECUTE by default, and only a default for all schemas can revoke it.
         f"{defaults} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
         f"{defaults} IN SCHEMA public GRANT EXECUTE ON FUNCTIONS TO {APP}",
         f"ALTER DEFAULT PRIVILEGES FOR ROLE {DOORS} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
@@ -55,7 +55,7 @@ def content_statements() -> list[str]:
 
 
 def roles_sql(database: str = "atrium") -> str:
-    """Return a psql script that prepares another PostgreSQL server, run there by a superuser."""
+    """Return a psql script that prepares another PostgreSQL server, to be run by a superuser."""
     roles = role_statements(
         owner_password="REPLACE-THE-OWNER-PASSWORD",
         app_password="REPLACE-THE-APP-PASSWORD",

@@ -1,11 +1,11 @@
-"""The embedded PostgreSQL: one cluster per data folder, on a private socket, with passwords.
+"""Embedded PostgreSQL: one cluster per data folder, on a private socket, with passwords.
 
-Below the data folder:
+In the data folder:
 
-    database.json        the passwords of the three login roles, mode 0600
+    database.json        passwords of the three login roles, mode 0600
     database.lock        held while the server is started or stopped
-    database.users       shared by every process that uses the server; the last one stops it
-    postgres/            mode 0700, owned by the account the server runs as
+    database.users       shared lock of every process using the server; the last one stops it
+    postgres/            mode 0700, owned by the server's system account
         data/            the cluster   server.log   run/ the socket
 """
 
@@ -56,7 +56,7 @@ START_SECONDS = 120
 STOP_SECONDS = 30
 ORPHAN_SECONDS = 30
 _SOCKET_NAME = ".s.PGSQL.5432"
-_MAX_SOCKET_PATH_LENGTH = 103  # the shorter limit of Linux (107) and macOS (103)
+_MAX_SOCKET_PATH_LENGTH = 103  # the lower of the limits of Linux (107) and macOS (103)
 
 _CONFIGURATION = """\
 # Written by Atrium at every start.
@@ -68,13 +68,13 @@ max_connections = 200
 shared_buffers = '128MB'
 log_min_messages = warning
 log_checkpoints = off
-# Failed statements and their details may hold what people wrote.
+# Failed statements and their details may contain user content.
 log_min_error_statement = panic
 log_error_verbosity = terse
 log_timezone = 'UTC'
 timezone = 'UTC'
 {recovery}{durability}"""
-# After a crash the whole file system is synced at once, not each file of the folder.
+# After a crash, sync the whole file system at once instead of each file of the folder.
 _RECOVERY = "recovery_init_sync_method = syncfs\n" if sys.platform == "linux" else ""
 _NOT_DURABLE = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 _AUTHENTICATION = "# Written by Atrium at every start.\n" + "".join(
@@ -84,7 +84,7 @@ _AUTHENTICATION = "# Written by Atrium at every start.\n" + "".join(
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """A database cluster below a data folder. Its functions raise EmbeddedError."""
+    """A database cluster in a data folder. Its methods raise EmbeddedError."""
 
     data_dir: Path
     programs: Programs
@@ -93,25 +93,25 @@ class Cluster:
 
     @property
     def home(self) -> Path:
-        """The folder that the server's account owns."""
+        """The folder owned by the server's account."""
         return self.data_dir / "postgres"
 
     @property
     def data(self) -> Path:
-        """The cluster's files."""
+        """The cluster's data directory."""
         return self.home / "data"
 
     def url(self, role: str, db: str = MAIN) -> str:
-        """Return a connection address with the role's password."""
+        """Return a connection URL with the role's password."""
         password = self.passwords[role]
         return f"postgresql://{role}:{password}@/{db}?host={quote(str(self.socket_dir))}"
 
     def app_url(self, db: str = MAIN) -> str:
-        """Return the address for the serving role."""
+        """Return the URL of the application role."""
         return self.url(APP, db)
 
     def owner_url(self, db: str = MAIN) -> str:
-        """Return the address for the role that migrates."""
+        """Return the URL of the owner role, which runs migrations."""
         return self.url(OWNER, db)
 
     def superuser_connect(self, db: str = "postgres") -> Connection:
@@ -119,13 +119,13 @@ class Cluster:
         return psycopg.connect(self.url(SUPERUSER, db), autocommit=True)
 
     def execute(self, statements: list[str], *, db: str = "postgres") -> None:
-        """Run statements one by one as the superuser."""
+        """Run statements one at a time as the superuser."""
         with self.superuser_connect(db) as connection:
             for statement in statements:
                 connection.execute(statement)
 
     def create_database(self, name: str, template: str | None = None) -> None:
-        """Make a database that atrium_owner owns, from our template or another one."""
+        """Create a database owned by atrium_owner, from our template or another one."""
         self.execute(
             [
                 f'CREATE DATABASE "{name}" OWNER {OWNER} TEMPLATE "{template or TEMPLATE}"',
@@ -134,15 +134,15 @@ class Cluster:
         )
 
     def drop_database(self, name: str) -> None:
-        """Drop a database with everybody in it; a missing one is fine."""
+        """Drop a database and end its connections; a missing one is no error."""
         self.execute([f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'])
 
     def is_running(self) -> bool:
-        """Tell whether the server is up, left over from another process or not."""
+        """Return True if the server is running, even one left by another process."""
         return self.postmaster() is not None
 
     def postmaster(self) -> int | None:
-        """Return the server's process id, None when no server runs on these files."""
+        """Return the server's process id, or None if no server uses these files."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
         except (FileNotFoundError, ValueError):
@@ -150,7 +150,7 @@ class Cluster:
         return pid if _is_postgres(pid) else None
 
     def stop(self) -> None:
-        """Stop the server and wait for it; a server that is not running is fine."""
+        """Stop the server and wait until it has exited; a stopped server is no error."""
         with _lock_folder(self.data_dir):
             self._stop()
 
@@ -162,26 +162,26 @@ class Cluster:
             os.kill(pid, how)
             if _wait_until(lambda: self.postmaster() is None, STOP_SECONDS):
                 return
-        raise EmbeddedError(f"The database in {self.data_dir} does not stop: see {self._log}.")
+        raise EmbeddedError(f"The database in {self.data_dir} did not stop. See {self._log}.")
 
     def start(self, *, durable: bool = True) -> None:
-        """Start the server and wait until it answers; a running server is left as it is."""
+        """Start the server and wait until it answers; do nothing if it is running."""
         if self.postmaster() is not None:
             return
         crashed = self._clear_stale_file()
         self._configure(durable=durable)
-        # The children of a killed server need a moment to notice; until then it refuses.
+        # The children of a killed server need a moment to exit; until then it refuses to start.
         deadline = time.monotonic() + (ORPHAN_SECONDS if crashed else 0)
         while not self._try_start():
             if time.monotonic() > deadline:
-                raise EmbeddedError(f"The database does not start: see {self._log}.")
+                raise EmbeddedError(f"The database did not start. See {self._log}.")
             time.sleep(0.1)
 
     def _clear_stale_file(self) -> bool:
-        """Tell whether a killed server left its file, and remove one that would mislead.
+        """Return True if a killed server left its pid file; remove a file that would mislead.
 
-        PostgreSQL sees to a file whose process is gone; it refuses where the number belongs
-        to another process by now, even to one that is no database.
+        PostgreSQL itself handles a file whose process is gone, but refuses to start if the number
+        now belongs to another process, even one that is no database.
         """
         file = self.data / "postmaster.pid"
         if not file.exists():
@@ -223,7 +223,7 @@ class Cluster:
         self.programs.account.give(path)
 
     def _initialise(self, *, durable: bool) -> None:
-        """Make the files of a new cluster; an interrupted attempt leaves nothing behind."""
+        """Create the files of a new cluster; an interrupted attempt leaves nothing behind."""
         partial = self.home / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
         password = self.home / "superuser.password"
@@ -240,7 +240,7 @@ class Cluster:
         partial.rename(self.data)
 
     def _prepare_databases(self) -> None:
-        """Make roles, the template and the main database; safe to run again when interrupted."""
+        """Create the roles, the template and the main database; safe to repeat if interrupted."""
         roles = role_statements(
             owner_password=self.passwords[OWNER], app_password=self.passwords[APP]
         )
@@ -262,15 +262,15 @@ class Cluster:
 
     @property
     def prepared(self) -> Path:
-        """The mark of a cluster that has its roles and databases."""
+        """Marker file of a cluster that has its roles and databases."""
         return self.home / "prepared"
 
 
 def ensure_running(data_dir: Path | str, *, durable: bool = True) -> Cluster:
-    """Return the cluster below `data_dir`, made and started where needed.
+    """Return the cluster in `data_dir`, created and started if needed.
 
-    A server left over from a killed process is used as it is. `durable=False` is for tests:
-    nothing waits for the disk, and a power cut may destroy the files. Raises EmbeddedError.
+    A server left by a killed process is used as it is. `durable=False` is for tests: nothing waits
+    for the disk, and a power cut may destroy the files. Raises EmbeddedError.
     """
     place = Path(data_dir).resolve()
     make_data_dir(place)
@@ -285,7 +285,7 @@ def ensure_running(data_dir: Path | str, *, durable: bool = True) -> Cluster:
 
 
 def locate(data_dir: Path | str) -> Cluster | None:
-    """Return the cluster below `data_dir` without starting it, None when there is none."""
+    """Return the cluster in `data_dir` without starting it, or None if there is none."""
     place = Path(data_dir).resolve()
     if not (place / "postgres" / "data" / "PG_VERSION").exists():
         return None
@@ -293,13 +293,13 @@ def locate(data_dir: Path | str) -> Cluster | None:
 
 
 def lends(data_dir: Path | str, url: str) -> bool:
-    """Tell whether `url` is the serving role's address of the cluster below `data_dir`."""
+    """Return True if `url` is the application role's URL of the cluster in `data_dir`."""
     cluster = locate(data_dir)
     return cluster is not None and cluster.app_url() == url
 
 
 def open_any_major(data_dir: Path | str) -> Cluster | None:
-    """Like `locate`, with the programs of whichever version made the files."""
+    """Return the cluster like `locate`, with the programs of the version that made the files."""
     place = Path(data_dir).resolve()
     if not (place / "postgres" / "data" / "PG_VERSION").exists():
         return None
@@ -308,7 +308,7 @@ def open_any_major(data_dir: Path | str) -> Cluster | None:
 
 @contextmanager
 def running(data_dir: Path | str, *, durable: bool = True) -> Iterator[Cluster]:
-    """Use the cluster; the last process that leaves stops it, unless `keep_running` was asked."""
+    """Run the cluster inside the context; its last user stops it, unless `keep_running` is set."""
     place = Path(data_dir).resolve()
     make_data_dir(place)
     with (place / "database.users").open("a") as users:
@@ -320,14 +320,14 @@ def running(data_dir: Path | str, *, durable: bool = True) -> Iterator[Cluster]:
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                pass  # somebody else still uses the server
+                pass  # another process still uses the server
             else:
                 if not keeps_running(cluster):
                     cluster.stop()
 
 
 def keep_running(cluster: Cluster, *, keep: bool) -> None:
-    """Say whether the server outlives the processes that use it (`manage.py db start`)."""
+    """Set whether the server outlives the processes that use it (`manage.py db start`)."""
     mark = cluster.data_dir / "database.keep"
     if keep:
         mark.touch()
@@ -336,7 +336,7 @@ def keep_running(cluster: Cluster, *, keep: bool) -> None:
 
 
 def keeps_running(cluster: Cluster) -> bool:
-    """Tell whether `keep_running` is in force."""
+    """Return True if `keep_running` is set."""
     return (cluster.data_dir / "database.keep").exists()
 
 
@@ -345,8 +345,8 @@ def _open_cluster(data_dir: Path, *, any_major: bool = False) -> Cluster:
     home = data_dir / "postgres"
     if not reachable(home, account):
         raise EmbeddedError(
-            f"The database's system account cannot reach {data_dir}, and Atrium opens no private "
-            "folder for it: set ATRIUM_DATA_DIR to a place outside."
+            f"The database's system account cannot access {data_dir}, and Atrium does not open "
+            "private folders to it. Set ATRIUM_DATA_DIR to a folder outside."
         )
     if not home.exists():
         home.mkdir(mode=0o700)
@@ -355,8 +355,8 @@ def _open_cluster(data_dir: Path, *, any_major: bool = False) -> Cluster:
     major = int(version.read_text()) if version.exists() else MAJOR
     if major != MAJOR and not any_major:
         raise EmbeddedError(
-            f"The database in {data_dir} was made by PostgreSQL {major}: run "
-            f"`manage.py db upgrade` to take it to {MAJOR}."
+            f"The database in {data_dir} was created by PostgreSQL {major}. Run "
+            f"`manage.py db upgrade` to upgrade it to {MAJOR}."
         )
     return Cluster(
         data_dir=data_dir,
@@ -367,21 +367,21 @@ def _open_cluster(data_dir: Path, *, any_major: bool = False) -> Cluster:
 
 
 def _passwords(path: Path) -> dict[str, str]:
-    """Return the roles' passwords, made at the first call."""
+    """Return the roles' passwords, generated by the first call."""
     if path.exists():
-        kept: dict[str, str] = json.loads(path.read_text())
-        return kept
-    made = {role: secrets.token_urlsafe(24) for role in (SUPERUSER, OWNER, APP)}
+        stored: dict[str, str] = json.loads(path.read_text())
+        return stored
+    passwords = {role: secrets.token_urlsafe(24) for role in (SUPERUSER, OWNER, APP)}
     partial = path.with_name(f".{path.name}")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        json.dump(made, file)
+        json.dump(passwords, file)
     partial.rename(path)
-    return made
+    return passwords
 
 
 def _socket_dir(home: Path, account: Account) -> Path:
-    """Return a folder of mode 0700 whose path leaves room for the socket's name."""
+    """Return a folder of mode 0700 whose path is short enough for the socket."""
     folder = home / "run"
     if len(os.fsencode(folder / _SOCKET_NAME)) > _MAX_SOCKET_PATH_LENGTH:
         mark = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
@@ -394,18 +394,20 @@ def _socket_dir(home: Path, account: Account) -> Path:
         owner = os.geteuid() if account.uid is None else account.uid
         private = stat.S_ISDIR(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o700
         if status.st_uid != owner or not private:
-            raise EmbeddedError(f"The folder {folder} is not ours: remove it.") from None
+            raise EmbeddedError(
+                f"The folder {folder} does not belong to Atrium. Remove it."
+            ) from None
     return folder
 
 
 def _locale(major: int) -> tuple[str, ...]:
-    if major < 17:  # the provider that needs no operating system came with 17
+    if major < 17:  # 17 added the provider that is independent of the OS
         return ("--locale=C.UTF-8",)
     return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 
 
 def _is_alive(pid: int) -> bool:
-    """Tell whether a process has this id; a zombie counts."""
+    """Return True if a process has this id; a zombie counts."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -416,7 +418,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _is_postgres(pid: int) -> bool:
-    """Tell whether a live process (no zombie) with this id is a PostgreSQL server."""
+    """Return True if a live process (not a zombie) with this id is a PostgreSQL server."""
     if not _is_alive(pid):
         return False
     if not Path("/proc/self/stat").exists():  # no /proc: trust the number

@@ -1,7 +1,7 @@
-"""What a checkout needs to run without any configuration: data folder, secrets, database.
+"""Zero-configuration environment of a checkout: data folder, secrets, database.
 
-`manage.py` enters `environment` before Django reads its settings. Variables that are set
-already always win.
+`manage.py` enters `environment` before Django reads its settings. Variables that are already set
+always take precedence.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _WITHOUT_OWNER = frozenset({"procrastinate", "runserver"})  # they serve
 
 @contextmanager
 def environment(arguments: Sequence[str]) -> Iterator[None]:
-    """Fill in the variables that a management command lacks, and lend it the database.
+    """Set the missing environment variables of a management command, and run its database.
 
-    `arguments` are those after `manage.py`. Raises EmbeddedError with one sentence.
+    `arguments` are those after `manage.py`. Raises EmbeddedError with a one-line message.
     """
     command = next((word for word in arguments if not word.startswith("-")), "")
     if {"--help", "-h", "--version"} & set(arguments):
@@ -50,18 +50,18 @@ def environment(arguments: Sequence[str]) -> Iterator[None]:
             if command not in _WITHOUT_OWNER:
                 os.environ["MIGRATION_DATABASE_URL"] = cluster.owner_url()
         if command == "up":
-            if sys.stdout.isatty():  # a person reads: no line for each request
+            if sys.stdout.isatty():  # interactive: no line per request
                 os.environ.setdefault("LOG_LEVEL", "WARNING")
             if Path(os.environ.get("ATRIUM_STATIC_DIR") or data_dir / "static").is_dir():
-                stack.enter_context(prewarmed.early())  # the first start has files to make first
+                stack.enter_context(prewarmed.early())  # the first start has to create files before
         yield
 
 
 @contextmanager
 def serving(data_dir: Path) -> Iterator[IO[str]]:
-    """Be the only process that serves from the data folder, or that replaces its database.
+    """Hold the lock that serving from the data folder, or replacing its database, requires.
 
-    Yields the lock file, in which `up` leaves its address. Raises EmbeddedError.
+    Yields the lock file, to which `up` writes its address. Raises EmbeddedError if it is taken.
     """
     make_data_dir(data_dir)
     with (data_dir / "up.lock").open("a+") as file:
@@ -71,8 +71,8 @@ def serving(data_dir: Path) -> Iterator[IO[str]]:
             file.seek(0)
             where = f" on {address}" if (address := file.read().strip()) else ""
             raise EmbeddedError(
-                f"Atrium runs from {data_dir} already{where}: stop it first, or name another "
-                "folder in ATRIUM_DATA_DIR."
+                f"Atrium is already running from {data_dir}{where}. Stop it first, or set "
+                "ATRIUM_DATA_DIR to another folder."
             ) from None
         file.truncate(0)
         yield file
@@ -80,9 +80,9 @@ def serving(data_dir: Path) -> Iterator[IO[str]]:
 
 
 def read_served_address(data_dir: Path) -> str:
-    """Return the address at which `up` serves from the data folder, "" where it does not.
+    """Return the address at which `up` serves from the data folder, or "" if it does not.
 
-    A server on every interface is reached here at the loopback one.
+    The address of a server on all interfaces is returned with the loopback address.
     """
     try:
         address = (data_dir / "up.lock").read_text().strip()
@@ -92,7 +92,10 @@ def read_served_address(data_dir: Path) -> str:
 
 
 def announce(data_dir: Path, address: str) -> None:
-    """Leave the address for whoever finds the lock taken; only under `serving`."""
+    """Write the address to the lock file, for processes that find it locked.
+
+    Call it only inside `serving`.
+    """
     (data_dir / "up.lock").write_text(address)
 
 
@@ -111,7 +114,7 @@ def _fill_in_secrets(data_dir: Path, *, make: bool) -> None:
 
 
 def _write_once(path: Path, values: dict[str, str]) -> None:
-    """Write a file of mode 0600 whole or not at all; the first of several writers wins."""
+    """Write a file of mode 0600 atomically; the first of several writers wins."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         json.dump(values, file)

@@ -1,8 +1,8 @@
-"""The packaged PostgreSQL's programs, and the system account they run as.
+"""Programs of the packaged PostgreSQL, and the system account that runs them.
 
-PostgreSQL refuses to run as root. Started by root, it runs as a system account of its own
-that is made when missing. No folder above the data folder is ever opened for that account:
-where it cannot reach the packaged programs they are copied into the data folder.
+PostgreSQL refuses to run as root. If root starts it, it runs as a dedicated system account, which
+is created if missing. No folder above the data folder is ever opened for that account: if it cannot
+reach the packaged programs, they are copied into the data folder.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _ACCOUNT = "atrium"
 
 
 class EmbeddedError(RuntimeError):
-    """The embedded PostgreSQL cannot do what was asked; the message is one sentence."""
+    """An operation on the embedded PostgreSQL failed; the message is one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """The system account of the server; `uid` and `gid` are None when it is our own."""
+    """System account of the server; `uid` and `gid` are None if it is our own."""
 
     uid: int | None = None
     gid: int | None = None
@@ -42,14 +42,14 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Programs:
-    """One major version's programs."""
+    """Programs of one major version."""
 
     major: int
     folder: Path
     account: Account
 
     def run(self, name: str, *arguments: str | Path) -> None:
-        """Run a program as the server's account; EmbeddedError carries its last words."""
+        """Run a program as the server's account. Raises EmbeddedError with its last output line."""
         result = subprocess.run(
             [self.folder / name, *arguments],
             user=self.account.uid,
@@ -70,7 +70,7 @@ class Programs:
 
 
 def server_account() -> Account:
-    """Return the account that owns the server's files, making it when we are root."""
+    """Return the account that owns the server's files; as root, create it if missing."""
     if os.geteuid() != 0:
         return Account()
     try:
@@ -85,19 +85,19 @@ def _make_account() -> None:
     program = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
         raise EmbeddedError(
-            f"PostgreSQL cannot run as root: make a system account named {_ACCOUNT}, or start "
+            f"PostgreSQL cannot run as root. Create a system account named {_ACCOUNT}, or start "
             "Atrium as an ordinary user."
         )
     options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
     subprocess.run(
         [program, *options, "--shell", "/usr/sbin/nologin", _ACCOUNT],
-        check=False,  # another start may have made it meanwhile
+        check=False,  # another start may have created it meanwhile
         capture_output=True,
     )
 
 
 def reachable(path: Path, account: Account) -> bool:
-    """Tell whether the account may enter every folder above `path`."""
+    """Return True if the account may enter every folder above `path`."""
     if account.uid is None:
         return True
     return all(_may_enter(parent, account) for parent in path.resolve().parents)
@@ -115,15 +115,15 @@ def _may_enter(folder: Path, account: Account) -> bool:
 
 
 def make_data_dir(data_dir: Path) -> None:
-    """Make the folder and what is missing above it, so that the server's account gets through."""
+    """Create the folder and its missing parents, with access for the server's account."""
     for folder in (*reversed(data_dir.parents), data_dir):
         if not folder.exists():
             folder.mkdir(exist_ok=True)
-            folder.chmod(0o711)  # whatever the umask says
+            folder.chmod(0o711)  # regardless of the umask
 
 
 def default_data_dir(checkout: Path) -> Path:
-    """Return `.data` in the checkout, or for root with a private checkout a place outside it."""
+    """Return `.data` in the checkout, or a folder outside for root with a private checkout."""
     inside = checkout / ".data"
     if os.geteuid() != 0 or inside.exists() or reachable(inside, server_account()):
         return inside
@@ -132,11 +132,11 @@ def default_data_dir(checkout: Path) -> Path:
 
 
 def find_packaged_programs(data_dir: Path, account: Account, *, major: int = MAJOR) -> Programs:
-    """Return the programs of a major version, copied below `data_dir` where that is needed."""
+    """Return the programs of a major version, copied into `data_dir` if needed."""
     if major not in _FOLDERS:
         raise EmbeddedError(
-            f"The database in {data_dir} was made by PostgreSQL {major}, which Atrium does not "
-            "carry."
+            f"The database in {data_dir} was created by PostgreSQL {major}, which Atrium does not "
+            "include."
         )
     package = _package_folder()
     folder = package / _FOLDERS[major] / "bin"
@@ -149,13 +149,13 @@ def _package_folder() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise EmbeddedError(
-            "The package with PostgreSQL is missing: run `make up` or set DATABASE_URL."
+            "The PostgreSQL package is not installed. Run `make up` or set DATABASE_URL."
         )
     return Path(spec.origin).parent
 
 
 def _copy_programs(package: Path, target: Path, major: int) -> Path:
-    """Copy programs and shared libraries, side by side as in the package; return the version's."""
+    """Copy programs and libraries in the layout of the package; return the version's folder."""
     status = (package / _FOLDERS[major] / "bin/postgres").stat()
     place = target / f"{major}-{status.st_size}-{status.st_mtime_ns}"
     version = place / _PACKAGE / _FOLDERS[major]

@@ -1,8 +1,8 @@
-"""A server process that imports the application before it is told to serve.
+"""A server process that imports the application before it receives its arguments.
 
-`manage.py up` starts it first of all and prepares the tables meanwhile: importing takes as
-long as everything else together. `python -m config.local.prewarmed` reads one line from its
-standard input, uvicorn's arguments and who this process is as JSON, and ends where there is none.
+`manage.py up` starts it first and prepares the tables meanwhile: importing takes as long as
+everything else together. `python -m config.local.prewarmed` reads one JSON line from standard
+input, with uvicorn's arguments and the process identity, and exits if there is none.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _early: list[subprocess.Popen[str]] = []
 
 
 def spawn(python: str = sys.executable) -> subprocess.Popen[str]:
-    """Start a process that waits, with the application's credentials only.
+    """Start a waiting process, with the application's credentials only.
 
-    It ends when this process does, even by SIGKILL. `python` may be another environment's.
+    It exits when this process does, even by SIGKILL. `python` may belong to another environment.
     """
     credentials = {k: v for k, v in os.environ.items() if k != "MIGRATION_DATABASE_URL"}
     return subprocess.Popen(
@@ -42,14 +42,14 @@ def spawn(python: str = sys.executable) -> subprocess.Popen[str]:
         env=credentials,
         stdin=subprocess.PIPE,
         text=True,
-        process_group=0,  # Ctrl-C reaches the parent, which decides about this one
+        process_group=0,  # Ctrl-C reaches only the parent, which decides about this one
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
 
 
 @contextmanager
 def early() -> Iterator[None]:
-    """Have a process import while the caller does other things; `take` hands it over."""
+    """Prepare a process while the caller does other work; `take` returns it."""
     begin_early()
     try:
         yield
@@ -58,18 +58,18 @@ def early() -> Iterator[None]:
 
 
 def begin_early() -> None:
-    """Have a process import that `take` hands over."""
+    """Start a process to be returned by `take`."""
     if not _early:
         _early.append(spawn())
 
 
 def take() -> subprocess.Popen[str]:
-    """Return the process that imported early, or a new one."""
+    """Return the prewarmed process, or a new one."""
     return _early.pop() if _early else spawn()
 
 
 def discard() -> None:
-    """End the early process: what it imported is out of date, or nobody took it."""
+    """End the prewarmed process, which is unused or has imported outdated code."""
     while _early:
         process = _early.pop()
         process.kill()
@@ -82,34 +82,34 @@ def serve(
     *,
     identity: dict[str, Any] | None = None,
 ) -> None:
-    """Tell a waiting process to run uvicorn with these arguments, and who it is."""
+    """Make a waiting process run uvicorn with these arguments and this identity."""
     assert process.stdin is not None
-    told = {"arguments": arguments, "identity": identity}
+    message = {"arguments": arguments, "identity": identity}
     try:
-        process.stdin.write(f"{json.dumps(told)}\n")
+        process.stdin.write(f"{json.dumps(message)}\n")
         process.stdin.flush()
     except BrokenPipeError:
-        pass  # it died meanwhile, which its parent learns by waiting for it
+        pass  # it died meanwhile; its parent notices when it waits for it
 
 
 def main() -> None:
-    """Import, wait for the word, serve."""
+    """Import the application, wait for the arguments, serve."""
     signal.signal(signal.SIGTERM, _leave)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     uvicorn = import_module("uvicorn")
     try:
-        # Its static files are collected before it serves, but a missing folder is a warning.
+        # Static files are collected before it serves, but a missing folder causes a warning.
         Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
         import_module("config.asgi")
         import_module("django.urls").get_resolver().url_patterns  # noqa: B018 - loads them
     except ImproperlyConfigured:
-        sys.exit(1)  # the parent read the same settings and says so
+        sys.exit(1)  # the parent read the same settings and reports the error
     line = sys.stdin.readline()
     if line:
-        told = json.loads(line)
-        if told["identity"] is not None:
-            set_identity(told["identity"])
-        uvicorn.main(args=told["arguments"], prog_name="uvicorn")
+        message = json.loads(line)
+        if message["identity"] is not None:
+            set_identity(message["identity"])
+        uvicorn.main(args=message["arguments"], prog_name="uvicorn")
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

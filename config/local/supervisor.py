@@ -1,9 +1,9 @@
-"""What `manage.py up` does once the environment stands: prepare, serve, stop cleanly.
+"""Supervisor of `manage.py up`: prepare, serve, stop cleanly.
 
-The server is a child process with the application's credentials only. It is restarted when
-it dies by itself, told to end when this process does (even by SIGKILL), and drained first at
-Ctrl-C and SIGTERM; the database goes last, with the environment of `config.local.environment`.
-An embedded database that dies by itself is started again, and the server finds it again by itself.
+The server is a child process with only the application's credentials. It is restarted if it exits
+by itself, ended when this process ends (even by SIGKILL), and drained first on Ctrl-C and SIGTERM;
+the database stops last, with the context of `config.local.environment`. An embedded database that
+exits by itself is restarted, and the server reconnects to it.
 """
 
 from __future__ import annotations
@@ -44,40 +44,45 @@ READY_SECONDS = 120
 STEADY_SECONDS = 60
 MAX_PAUSE = 30.0
 DATABASE_LOOK_SECONDS = 0.5
-ASK_SECONDS = 0.5  # of a model server, which is on this machine
+ASK_SECONDS = 0.5  # for a model server on this machine
 LARGEST_FRAME = 1_048_576
 MAX_PREDECESSORS = 100
 MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 
 
 def reach_databases() -> None:
-    """Raise CommandError naming the first variable whose server does not answer."""
+    """Raise CommandError with the first variable whose server does not answer."""
     for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
         if address := os.environ.get(name):
             try:
                 psycopg.connect(address, connect_timeout=5).close()
             except psycopg.OperationalError as error:
-                words = str(error).strip().splitlines()[0]
-                raise CommandError(f"{name} does not answer: {words}") from None
+                reason = str(error).strip().splitlines()[0]
+                raise CommandError(f"{name} does not answer: {reason}") from None
 
 
 def migrate(say: Callable[[str], None]) -> None:
-    """Bring the tables up to date; quick when they are. Raises CommandError."""
+    """Apply pending migrations; fast if there are none.
+
+    Raises:
+        CommandError: migrations are pending and MIGRATION_DATABASE_URL is not set.
+    """
     alias = "owner" if "owner" in connections.settings else "default"
     executor = MigrationExecutor(connections[alias])
     waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if waiting:
         if alias != "owner":
             raise CommandError(
-                f"{len(waiting)} migrations wait: set MIGRATION_DATABASE_URL to the owner's one."
+                f"{len(waiting)} migrations are pending. Set MIGRATION_DATABASE_URL to the owner's "
+                "URL."
             )
-        say("Preparing the tables…")
+        say("Applying database migrations…")
         call_command("migrate", database=alias, verbosity=0, interactive=False)
     connections[alias].close()
 
 
 def check_walls() -> None:
-    """Refuse to serve when a table or a role is not as the tenants need it."""
+    """Raise CommandError if a table or a database role does not enforce tenant isolation."""
     found = run_checks(tags=[Tags.models, Tags.database], databases=["default"])
     serious = [message for message in found if message.is_serious()]
     if serious:
@@ -85,7 +90,7 @@ def check_walls() -> None:
 
 
 def collect_static(say: Callable[[str], None]) -> None:
-    """Collect the static files when one of them changed since the last time."""
+    """Collect the static files if one of them has changed since the last time."""
     if settings.DEBUG:
         return
     root = Path(settings.STATIC_ROOT)
@@ -96,14 +101,14 @@ def collect_static(say: Callable[[str], None]) -> None:
         listing = _static_listing()
         if root.exists() and stamp.exists() and stamp.read_text() == listing:
             return
-        say("Collecting the static files…")
+        say("Collecting static files…")
         call_command("collectstatic", verbosity=0, interactive=False)
-        prewarmed.discard()  # it knows the files of before
+        prewarmed.discard()  # it has loaded the old list of files
         stamp.write_text(listing)
 
 
 def _static_listing() -> str:
-    """Return a digest of every static file's name, size and time."""
+    """Return a digest of every static file's name, size and modification time."""
     digest = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
     for finder in get_finders():
         for name, storage in finder.list([]):
@@ -113,7 +118,7 @@ def _static_listing() -> str:
 
 
 def refuse_taken_port(host: str, port: int) -> None:
-    """Raise CommandError when nobody could listen there."""
+    """Raise CommandError if the address cannot be bound."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -122,20 +127,21 @@ def refuse_taken_port(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise CommandError(f"Port {port} is in use: name another with --port.") from None
-        raise CommandError(f"Nobody can listen on {host}:{port}: {error.strerror}.") from None
+            raise CommandError(f"Port {port} is in use. Choose another with --port.") from None
+        raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
 
 
 def server_arguments(host: str, port: int) -> list[str]:
     """Return uvicorn's arguments for the server process.
 
-    Forwarded addresses are believed from TRUSTED_PROXIES only: sign-in limits count by address.
+    Forwarded addresses are accepted only from TRUSTED_PROXIES: sign-in limits count by address.
     """
     seconds = max(1, math.ceil(settings.CHAT["DRAIN_SECONDS"]))
     trusted = ",".join(settings.TRUSTED_PROXIES)
     return [
         *(("--forwarded-allow-ips", trusted) if trusted else ("--no-proxy-headers",)),
-        # Frames a little too large get an answer (FRAME_BYTES); beyond this the socket is closed.
+        # Frames slightly over FRAME_BYTES get an error message; beyond this size the socket is
+        # closed.
         *("--ws-max-size", str(max(LARGEST_FRAME, 2 * settings.CHAT["FRAME_BYTES"]))),
         *("--http", "config.connections:HttpProtocol"),
         *("config.asgi:application", "--host", host, "--port", str(port), "--lifespan", "on"),
@@ -146,7 +152,7 @@ def server_arguments(host: str, port: int) -> list[str]:
 
 
 def find_model_servers(*, except_port: int) -> list[str]:
-    """Return a line for each model server on this machine that lists its models."""
+    """Return a line for each model server on this machine that lists models."""
     places = {name: port for name, port in MODEL_SERVERS.items() if port != except_port}
     with ThreadPoolExecutor(len(places)) as pool:
         return [
@@ -169,7 +175,7 @@ def _ask_for_models(name: str, port: int) -> str | None:
 
 @dataclass(kw_only=True)
 class Supervisor:
-    """Keeps one server process running until it is told to stop.
+    """Keeps one server process running until stopped.
 
     `database` is the data folder of an embedded database, which is kept running as well.
     """
@@ -181,13 +187,13 @@ class Supervisor:
     signals: int = 0
     child: subprocess.Popen[str] | None = field(default=None, init=False)
     _child_id: UUID | None = field(default=None, init=False)
-    # Children that surely ended; each successor is told of all whose claims may be left.
+    # Children that have exited; each successor receives all whose claims may be left.
     _dead: list[UUID] = field(default_factory=list, init=False)
     _database_at: float = field(default=0, init=False)
     _database_pause: float = field(default=1.0, init=False)
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
-        """Serve until SIGINT, SIGTERM or SIGHUP. Raises CommandError when it never came up."""
+        """Serve until SIGINT, SIGTERM or SIGHUP. Raises CommandError if it fails to start."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
         try:
@@ -202,7 +208,7 @@ class Supervisor:
             self._keep_database()
             began = time.monotonic()
             self._spawn()
-            if self._stopping():  # the signal came while the child was being made
+            if self._stopping():  # the signal came while the child was being created
                 self._tell(signal.SIGTERM)
             if first and self._becomes_ready():
                 first = False
@@ -211,15 +217,17 @@ class Supervisor:
             if self._stopping():
                 return
             if first:
-                raise CommandError("The server did not start: its last words are above.")
+                raise CommandError("The server did not start. See its output above.")
             pause = 1.0 if time.monotonic() - began > STEADY_SECONDS else pause
-            self.say(f"The server ended by itself (status {status}); again in {pause:.0f} s.")
-            prewarmed.begin_early()  # it imports meanwhile
+            self.say(
+                f"The server exited unexpectedly (status {status}); restarting in {pause:.0f} s."
+            )
+            prewarmed.begin_early()  # it imports during the pause
             self._sleep(pause)
             pause = min(pause * 2, MAX_PAUSE)
 
     def _until_it_ends(self) -> int:
-        """Return the child's status; its database is looked after meanwhile."""
+        """Wait for the child and return its status; keep its database running meanwhile."""
         assert self.child is not None
         assert self._child_id is not None
         while True:
@@ -232,17 +240,17 @@ class Supervisor:
                 return status
 
     def _keep_database(self) -> None:
-        """Start the embedded database again where it died by itself."""
+        """Restart the embedded database if it exited by itself."""
         if self.database is None or self._stopping() or time.monotonic() < self._database_at:
             return
         cluster = embedded.locate(self.database)
         if cluster is None or cluster.is_running():
             return
-        self.say("The database ended by itself; starting it again.")
+        self.say("The database exited unexpectedly; restarting it.")
         try:
             embedded.ensure_running(self.database)
         except EmbeddedError as error:
-            self.say(f"{error} Again in {self._database_pause:.0f} s.")
+            self.say(f"{error} Retrying in {self._database_pause:.0f} s.")
             self._database_at = time.monotonic() + self._database_pause
             self._database_pause = min(self._database_pause * 2, MAX_PAUSE)
         else:
@@ -257,7 +265,7 @@ class Supervisor:
         prewarmed.serve(self.child, server_arguments(self.host, self.port), identity=identity)
 
     def _becomes_ready(self) -> bool:
-        """Wait for the first answer; False when the child ended or never answers."""
+        """Wait for the first response; return False if the child exited or never answers."""
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline and not self._stopping():
             if self.child is None or self.child.poll() is not None:
@@ -270,7 +278,7 @@ class Supervisor:
         return False
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Drain at the first signal; end at once at the second."""
+        """Drain on the first signal; kill on the second."""
         self.signals += 1
         self._tell(signal.SIGTERM if self.signals == 1 else signal.SIGKILL)
 
@@ -289,10 +297,10 @@ class Supervisor:
 
 
 def answers(host: str, port: int) -> bool:
-    """Tell whether /healthz answers 200 there."""
-    place = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # nosec B104
+    """Return True if /healthz answers 200 at the address."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # nosec B104
     name = str(settings.ALLOWED_HOSTS[0]).lstrip(".")
-    connection = http.client.HTTPConnection(place, port, timeout=2)
+    connection = http.client.HTTPConnection(address, port, timeout=2)
     try:
         connection.request(
             "GET", "/healthz", headers={"Host": "localhost" if name == "*" else name}

@@ -1,4 +1,4 @@
-"""Bounds request bodies before Django, which spools them whole ahead of any middleware."""
+"""Size limits for request bodies, enforced before Django, which spools them before middleware."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[..., Awaitable[None]]
 KEY, PERSON, ADMIN = "key", "person", "admin"
-AROUND_A_FILE = 65_536  # what a form adds to it at most
+AROUND_A_FILE = 65_536  # maximum overhead of a form around its file
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeLimit:
-    """How many bytes a body may have where `method` and `path` fit.
+    """Maximum number of bytes of a body if `method` and `path` match.
 
-    With `who`, "key", "person" or "admin", it is theirs: without a valid API key a request is
-    refused before anything is read, and whoever else is not one has the next limit that fits.
-    What is more than the company may keep, with what else is on its way, is refused as early.
+    `who` ("key", "person" or "admin") restricts the limit to such callers. For "key", a request
+    without a valid API key is refused before its body is read; for the others, a different caller
+    gets the next limit that matches. A body that would exceed the company's storage quota, together
+    with other uploads in progress, is refused just as early.
     """
 
     path: Pattern[str]
@@ -45,24 +46,24 @@ class SizeLimit:
     who: str = ""
 
     def fits(self, scope: Scope) -> bool:
-        """Tell whether it is for this request."""
+        """Return True if the limit applies to this request."""
         return self.method in ("", scope["method"]) and bool(self.path.match(scope["path"]))
 
 
 class BodyLimit:
-    """ASGI wrapper: answers 413 for a body over the limit of its address, announced or not.
+    """ASGI middleware that answers 413 for a body over its limit, announced or not.
 
-    The first of `limits` that fits counts.
+    The first match in `limits` applies.
     """
 
     def __init__(self, app: App, *, limits: Sequence[SizeLimit]) -> None:
         self.app = app
         self.limits = limits
-        # Bytes of files on their way, by company: several at once have the room of one.
+        # Bytes of uploads in progress, by company: concurrent uploads share the remaining storage.
         self.under_way: Counter[UUID] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request unless its body is too large, or nobody can tell whose it is."""
+        """Serve the request unless its body is too large or its caller cannot be authenticated."""
         try:
             found, principal = await self._limit_of(scope)
         except DatabaseError as error:
@@ -79,11 +80,11 @@ class BodyLimit:
         if principal is None:
             await self._serve(scope, receive, send, limit)
             return
-        # What is not announced may be as much as is allowed.
+        # A body of unknown size may be as large as the limit.
         size, others = int(announced) or limit, self.under_way[principal.tenant_id]
         self.under_way[principal.tenant_id] += size
         try:
-            # An admin's form tells of it itself, where it is the only one.
+            # Admin forms report this error themselves unless other uploads are in progress.
             if found.who != ADMIN or others:
                 try:
                     full = await in_db(refusal_of, principal, others + size - AROUND_A_FILE)
@@ -96,7 +97,7 @@ class BodyLimit:
             await self._serve(scope, receive, send, limit)
         finally:
             self.under_way[principal.tenant_id] -= size
-            self.under_way += Counter()  # forgets who has none
+            self.under_way += Counter()  # drop companies without uploads
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         seen = 0
@@ -121,7 +122,7 @@ class BodyLimit:
         await self.app(scope, receive_bounded, unless_refused)
 
     async def _limit_of(self, scope: Scope) -> tuple[SizeLimit, Principal | None]:
-        """Return the limit of a request, and whose it is where that was asked."""
+        """Return the limit of a request, and its principal if the limit depends on it."""
         for limit in self.limits:
             if not limit.fits(scope):
                 continue
@@ -140,7 +141,7 @@ class BodyLimit:
 
 
 async def principal_of_key(scope: Scope) -> Principal | None:
-    """Return whose key the request brings, None without one that opens something."""
+    """Return the principal of the request's API key, or None without a valid key."""
     header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
     scheme, _, secret = header.partition(" ")
     if scheme.lower() != "bearer":
@@ -152,7 +153,7 @@ async def principal_of_key(scope: Scope) -> Principal | None:
 
 
 def refusal_of(principal: Principal, size: int) -> StorageFull | None:
-    """Return why the company keeps no file of this many bytes, None where it may."""
+    """Return the error if a file of this size exceeds the company's storage quota, or None."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
         try:
             check_room(size)
@@ -162,7 +163,7 @@ def refusal_of(principal: Principal, size: int) -> StorageFull | None:
 
 
 async def answer_outage(scope: Scope, send: Send, error: Exception) -> None:
-    """Answer a request that met an outage before Django saw it; raise any other error again."""
+    """Answer 503 or 507 if an outage was met before Django, else raise the error again."""
     outage = outage_of(error)
     if outage is None:
         raise error
@@ -171,7 +172,7 @@ async def answer_outage(scope: Scope, send: Send, error: Exception) -> None:
 
 
 async def answer(send: Send, status: int, code: str, text: str) -> None:
-    """Answer a request with an error in place of the application."""
+    """Send an error response in place of the application."""
     body = json.dumps(error_body(code, text, status=status)).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     headers.append((b"content-length", str(len(body)).encode()))

@@ -1,4 +1,4 @@
-"""One id for each request: in its log lines, and in the answer for whoever asks about it."""
+"""Request ids for log lines and response headers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ HEADER = b"x-request-id"
 
 
 class RequestId:
-    """ASGI wrapper: names the request for everything inside, and in the answer's headers.
+    """ASGI middleware that assigns an id to each request and adds it to the response headers.
 
-    An id that the asker sends is dropped: log lines of two requests never share one.
+    An id sent by the client is dropped, so that two requests never share one in the logs.
     """
 
     def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve with an id."""
+        """Serve the request with an id."""
         named = (HEADER, f"req_{uuid4().hex}".encode())
         others: list[Any] = [pair for pair in scope["headers"] if pair[0] != HEADER]
 

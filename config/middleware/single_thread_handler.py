@@ -1,7 +1,7 @@
-"""Django's ASGI application, with each request on one thread, and threads that are kept.
+"""Django's ASGI application, with one reused thread per request.
 
-None of the middleware and views is asynchronous. Django would go back to the event loop between
-them, five times in a request, and start a thread for each.
+None of the middleware and views is asynchronous. Django would return to the event loop between
+them, five times per request, and start a thread for each.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tenants.turns import RequestTurns
 
 KEPT = 16
 MAX_REMEMBERED = 10_000
-# These answer while everything else waits.
+# These answer even while all other requests are queued.
 WITHOUT_TURN = frozenset({"/healthz", "/readyz"})
 
 
 class BodyNotKept(Exception):
-    """The disk has no room for a request's body."""
+    """The disk is too full to spool a request's body."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__()
@@ -39,18 +39,18 @@ class BodyNotKept(Exception):
 
 
 class Callers:
-    """Remembers which company a credential was last good for."""
+    """Cache of the company that each credential was last valid for."""
 
     def __init__(self) -> None:
         self._companies: OrderedDict[bytes, UUID] = OrderedDict()
 
     def key_of(self, request: HttpRequest) -> Hashable:
-        """Return whose requests take turns with this one: the company's, or the address's."""
+        """Return the key whose requests share a quota: the company's or the address's."""
         company = self._companies.get(_credential_of(request))
         return company or str(request.META.get("REMOTE_ADDR", ""))
 
     def learn(self, request: HttpRequest) -> None:
-        """Note the company that a request was served for."""
+        """Remember the company that a request was served for."""
         principal = getattr(request, "principal", None)
         if principal is not None:
             credential = _credential_of(request)
@@ -61,7 +61,7 @@ class Callers:
 
 
 def _credential_of(request: HttpRequest) -> bytes:
-    """Return a digest of the key or the session that a request names."""
+    """Return a digest of the request's API key or session id."""
     named = request.META.get("HTTP_AUTHORIZATION")
     if named is None:
         named = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
@@ -69,11 +69,11 @@ def _credential_of(request: HttpRequest) -> bytes:
 
 
 class Application(ASGIHandler):
-    """Serves HTTP. A stream holds its thread until it ends; beyond those kept, more are made.
+    """ASGI handler. A stream holds its thread until it ends; threads are created as needed.
 
-    Only so many requests are worked on at a time as have connections to the database, and a few
-    of one company: the threads of one that asks much would keep both the processor and the
-    connections from all others.
+    The number of requests processed at a time is limited to the database connections available, and
+    to a few per company: otherwise the threads of one busy company would take both the processor
+    and the connections from all others.
     """
 
     def __init__(self) -> None:
@@ -84,11 +84,11 @@ class Application(ASGIHandler):
         self._idle: list[ThreadPoolExecutor] = []
 
     def load_middleware(self, is_async: bool = False) -> None:
-        """Load it for a thread."""
+        """Load the middleware in its synchronous form."""
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Serve a request; 507 where its body finds no room on the disk."""
+        """Serve a request; answer 507 if the disk is too full for its body."""
         with self._thread() as thread:
             async with ThreadSensitiveContext(executor=thread):
                 try:
@@ -100,7 +100,7 @@ class Application(ASGIHandler):
         """Spool the body.
 
         Raises:
-            BodyNotKept: when the disk is full.
+            BodyNotKept: the disk is full.
         """
         try:
             return await super().read_body(receive)
@@ -110,7 +110,7 @@ class Application(ASGIHandler):
             raise BodyNotKept(error) from error
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        """Return what all of the middleware and the view make of a request."""
+        """Run the middleware and the view in one thread and return the response."""
         if request.path_info in WITHOUT_TURN:
             return await sync_to_async(self.get_response)(request)
         async with self._turns.taken(self._callers.key_of(request)):

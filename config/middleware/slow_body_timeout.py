@@ -1,4 +1,4 @@
-"""Ends requests whose body comes too slowly: each holds a connection and what has come of it."""
+"""Timeout for request bodies that arrive too slowly: each occupies a connection and disk space."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 
 from config.middleware.body_limit import App, Message, Receive, Scope, Send, answer
 
-MIN_RATE = 8_192  # bytes a second, once the patience is used up
+MIN_RATE = 8_192  # bytes per second, once `patience` is used up
 
 
 class BodyPace:
-    """ASGI wrapper: answers 408 when `patience` seconds, and those of `MIN_RATE`, are over."""
+    """ASGI middleware that answers 408 after `patience` seconds plus one per `MIN_RATE` bytes."""
 
     def __init__(self, app: App, *, patience: float) -> None:
         self.app = app
@@ -24,7 +24,7 @@ class BodyPace:
         async def receive_in_time() -> Message:
             nonlocal deadline, whole, ended
             if whole:
-                # What comes now is the end of the connection, which may take its time.
+                # After the body only a disconnect can arrive, for which there is no timeout.
                 return await receive()
             if ended:
                 return {"type": "http.disconnect"}
@@ -33,7 +33,7 @@ class BodyPace:
                     message = await receive()
             except TimeoutError:
                 ended = True
-                await answer(send, 408, "body_too_slow", "The request body came too slowly.")
+                await answer(send, 408, "body_too_slow", "The request body arrived too slowly.")
                 return {"type": "http.disconnect"}
             whole = not message.get("more_body", False)
             deadline += len(message.get("body", b"")) / MIN_RATE

@@ -142,7 +142,7 @@ def test_a_file_that_the_storage_does_not_give_is_told_in_the_admin(
     file = uploaded(adam, b"more than ten bytes")["id"]
 
     def fail(*_args: Any, **_kwargs: Any) -> Any:
-        raise OSError("The bucket cannot be used.")
+        raise OSError("The bucket is not available.")
 
     monkeypatch.setattr(FileSystemStorage, "_open", fail)
     answer = world.acme.client("adam").get(f"/admin/chat/file/{file}/content/")
