@@ -74,8 +74,11 @@ async def outage(world: World, upstream: ScriptedServer, told: Told) -> list[Cre
     for number in (3, 4):
         await asked(world.acme, f"down {number}")
         await idle()
-    sent = [await asked(world.acme, f"down {number}") for number in range(3)]
-    await clock.until(lambda: len(waiting_runs) == len(sent))
+    sent: list[Sent] = []
+    for number in range(3):
+        sent.append(await asked(world.acme, f"down {number}"))
+        # The next one stands behind it.
+        await clock.until(lambda: len(waiting_runs) == len(sent))
     return sent
 
 
