@@ -1,0 +1,126 @@
+"""The language of the code: names, bounds, loop variables and prose."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.test_architecture import ROOT, SOURCES, label, tracked
+
+PRODUCT = [path for path in SOURCES if not label(path).startswith("tests/")]
+TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
+# A module of fewer lines joins its only user, except for what Django looks for by name.
+MIN_MODULE_LINES = 30
+SMALL_MODULES = {"__init__", "__main__", "apps", "urls", "conftest", "manage"}
+# Verbs that end as participles do, and nouns.
+NO_PARTICIPLES = {"need", "feed", "speed", "seed", "breed", "embed", "proceed", "exceed", "succeed"}
+IRREGULAR_PARTICIPLES = {
+    *("told", "held", "kept", "made", "given", "found", "bound", "written", "taken", "seen"),
+    *("been", "done", "gone", "sent", "spent", "lost", "built", "stood", "understood", "begun"),
+    *("chosen", "known", "shown", "drawn", "grown", "meant", "said"),
+}
+# Filters of a QuerySet and overrides of a library's methods are named as Django names its own.
+NAMED_ELSEWHERE = {"QuerySet", "Manager"}
+ROUNDABOUT = re.compile(
+    r"\b(whoever|nobody|goes on|go on|gone on|stands?|told|anew|besides|elsewhere|as they say"
+    r"|may be had|knows of|of its own|whatever|lets? go|looks? after|in line|takes? up|what is"
+    r"|what was|it is where|of nobody)\b",
+    re.IGNORECASE,
+)
+# In 1,000 words.
+MAX_ROUNDABOUT = 2
+
+
+def is_participle(word: str) -> bool:
+    """Return True for a participle that stands where a verb or a noun should."""
+    regular = word.endswith("ed") and len(word) > 3 and word not in NO_PARTICIPLES
+    return regular or word in IRREGULAR_PARTICIPLES
+
+
+def list_functions(
+    tree: ast.Module,
+) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, str]]:
+    """Yield each function with the bases of its class, nested functions too."""
+    for node in ast.walk(tree):
+        bases = ""
+        if isinstance(node, ast.ClassDef):
+            bases = " ".join(ast.unparse(base) for base in node.bases)
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield child, bases
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=label)
+def test_no_function_is_named_by_a_participle(path: Path) -> None:
+    for function, bases in list_functions(TREES[path]):
+        decorators = " ".join(ast.unparse(decorator) for decorator in function.decorator_list)
+        if "property" in decorators or any(base in bases for base in NAMED_ELSEWHERE):
+            continue
+        word = function.name.strip("_").split("_")[0]
+        assert not is_participle(word), f"{label(path)}:{function.lineno}: {function.name}"
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=label)
+def test_classes_are_nouns(path: Path) -> None:
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.ClassDef):
+            words = re.findall(r"[A-Z][a-z0-9]*", node.name)
+            assert len(words) > 1 or not is_participle(words[0].lower()), (
+                f"{label(path)}: {node.name}"
+            )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=label)
+def test_loop_variables_and_bounds_say_what_they_are(path: Path) -> None:
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.For | ast.comprehension) and isinstance(node.target, ast.Name):
+            assert node.target.id != "one", f"{label(path)}: name the element, not `one`"
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            assert not re.match(r"_?(MOST|LEAST|LONGEST)_", node.id), f"{label(path)}: {node.id}"
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, set[str]] = defaultdict(set)
+    for path in PRODUCT:
+        for node in ast.walk(TREES[path]):
+            if isinstance(node, ast.ClassDef) and node.name not in ("Meta", "Command"):
+                places[node.name].add(label(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=label)
+def test_no_module_is_too_small(path: Path) -> None:
+    if path.stem not in SMALL_MODULES and "commands" not in path.parts:
+        lines = len(path.read_text().splitlines())
+        assert lines >= MIN_MODULE_LINES, f"{label(path)} has {lines} lines: join it to its user"
+
+
+def list_prose(path: Path) -> Iterator[str]:
+    """Yield docstrings and comments of a module, or the text of a page without its code."""
+    text = path.read_text()
+    if path.suffix == ".md":
+        yield re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
+        return
+    yield from re.findall(r"#(.*)", text)
+    for node in ast.walk(TREES[path]):
+        kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, kinds) and (docstring := ast.get_docstring(node)):
+            yield docstring
+
+
+@pytest.mark.parametrize(
+    "paths", [PRODUCT, tracked("README.md", "CONTRIBUTING.md", "docs/*.md")], ids=["code", "docs"]
+)
+def test_prose_is_plain(paths: list[Path]) -> None:
+    found = {path: ROUNDABOUT.findall("\n".join(list_prose(path))) for path in paths}
+    words = sum(len(text.split()) for path in paths for text in list_prose(path))
+    count = sum(map(len, found.values()))
+    worst = sorted(paths, key=lambda path: -len(found[path]))[:10]
+    assert 1000 * count <= MAX_ROUNDABOUT * words, [
+        f"{path.relative_to(ROOT)}: {found[path]}" for path in worst
+    ]
