@@ -1,4 +1,4 @@
-"""What admins and their programs do with assistants; limits of docs/decisions/0003."""
+"""Create, update and delete assistants; field limits are those of docs/decisions/0003."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 def create_assistant(principal: Principal, *, model: str, **fields: Any) -> Assistant:
-    """Add an assistant to the principal's tenant; the first in the page becomes the default.
+    """Create an assistant; the first one offered in the chat page becomes the default.
 
     `fields` are those of `update_assistant`.
 
     Raises:
-        NotAllowed: for members.
-        UnknownModel: for a model that is offered nowhere, where no `upstream` is named.
-        InvalidInput: naming the field in `param`.
+        NotAllowed: the principal is not an admin.
+        UnknownModel: no `upstream` is given and no model server offers the model.
+        InvalidInput: a field is invalid; `param` names it.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -69,20 +69,18 @@ def create_assistant(principal: Principal, *, model: str, **fields: Any) -> Assi
 def update_assistant(
     principal: Principal, assistant_id: str, *, version: int | None = None, **fields: Any
 ) -> Assistant:
-    """Change the named fields and return the assistant as it is now; the others stay.
+    """Change the given fields, keep the others, and return the updated assistant.
 
-    With `version` only where nobody changed it since that one.
-
-    `tools` takes names of registered tools; a program's own function tools stay.
-    `built_in` takes types of built-in ones; those that were on keep their options.
-    `tool_definitions` takes the API's list in their place and replaces all.
+    `tools` takes names of registered tools; the client's own function tools are kept.
+    `built_in` takes types of built-in tools; those already enabled keep their options.
+    `tool_definitions` takes the API's list of tools and replaces all of them.
 
     Raises:
-        NotAllowed: for members.
-        NotFound: for an unknown assistant.
-        UnknownModel: for a new model that is offered nowhere, where no `upstream` is named.
-        InvalidInput: naming the field in `param`.
-        ChangedMeanwhile: as it says.
+        NotAllowed: the principal is not an admin.
+        NotFound: the assistant does not exist.
+        UnknownModel: the model is new, no `upstream` is given and no model server offers it.
+        InvalidInput: a field is invalid; `param` names it.
+        ChangedMeanwhile: the stored version is not `version`.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -106,16 +104,16 @@ def update_assistant(
 
 
 def set_default_assistant(principal: Principal, assistant_id: str) -> Assistant:
-    """Make new chats of the tenant begin with this one; raises as `update_assistant`."""
+    """Make the assistant the tenant's default for new chats; raises like `update_assistant`."""
     return update_assistant(principal, assistant_id, is_default=True)
 
 
 def delete_assistant(principal: Principal, assistant_id: str) -> None:
-    """Delete it; its chats and answers stay readable.
+    """Delete an assistant; its chats and answers stay readable.
 
     Raises:
-        NotAllowed: for members.
-        NotFound: for an unknown assistant.
+        NotAllowed: the principal is not an admin.
+        NotFound: the assistant does not exist.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -128,16 +126,16 @@ def delete_assistant(principal: Principal, assistant_id: str) -> None:
 
 
 def _lock_tenant() -> None:
-    """One change of the default at a time."""
+    """Lock the tenant's row to serialise changes of the default assistant."""
     Tenant.objects.select_for_update(no_key=True).get()
 
 
 def lock_assistant(principal: Principal, assistant_id: str) -> Assistant:
-    """Return an assistant to be changed; in the tenant's scope and a transaction.
+    """Return an assistant locked for update. Call within a tenant transaction.
 
     Raises:
-        InvalidInput: for an id of another form.
-        NotFound: for an unknown assistant.
+        InvalidInput: the ID is malformed.
+        NotFound: the assistant does not exist.
     """
     rows = Assistant.objects.for_principal(principal).select_for_update(no_key=True)
     row: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
@@ -145,11 +143,11 @@ def lock_assistant(principal: Principal, assistant_id: str) -> Assistant:
 
 
 def get_offered_assistant(assistant_id: str) -> Assistant:
-    """Return one that people may choose in the chat page; in the tenant's scope and a transaction.
+    """Return an assistant that is offered in the chat page. Call within a tenant transaction.
 
     Raises:
-        NotFound: for an unknown assistant.
-        AssistantDisabled: for one that is not offered.
+        NotFound: the assistant does not exist.
+        AssistantDisabled: the assistant is not offered in the chat page.
     """
     row = _assistant.one(assistant_id=assistant_id)
     if row is None:
@@ -166,7 +164,7 @@ def _assistant(*, assistant_id: Any) -> QuerySet[Assistant]:
 
 
 def _clear_default(principal: Principal) -> None:
-    """Take the default from the assistant that has it."""
+    """Unset the current default assistant."""
     former = Assistant.objects.filter(is_default=True).first()
     if former is not None:
         Assistant.objects.filter(pk=former.pk).update(is_default=False)
@@ -176,17 +174,18 @@ def _clear_default(principal: Principal) -> None:
 
 
 def _count_default_change() -> None:
-    """Give the company's settings a new version: their form shows the default assistant."""
+    """Increment the version of the company's settings: their form shows the default assistant."""
     Tenant.objects.update(version=F("version") + 1)
 
 
 def _clean_columns(principal: Principal, row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns that `fields` give to `row`, as they are stored."""
+    """Validate `fields` and return the column values to store on `row`."""
     given = dict(fields)
     removed = not conf.has_upstream(row.upstream)
     finds_server = removed and "upstream" not in given
     if removed and given.get("upstream") == row.upstream:
-        # A form sends every field: the rest can be changed, and a new model finds its server.
+        # Forms send every field. Ignore the removed server so that the other fields can be
+        # changed and a new model selects its own server.
         del given["upstream"]
     cleaned: dict[str, Any] = {}
     if "tools" in given:
@@ -213,7 +212,7 @@ def _clean_columns(principal: Principal, row: Assistant, fields: dict[str, Any])
 
 
 def _check_default(row: Assistant, cleaned: dict[str, Any]) -> None:
-    """New chats can only begin with what people may choose."""
+    """Require the default assistant to be enabled and offered in the chat page."""
     if cleaned.get("is_default"):
         if not cleaned.get("enabled", row.enabled):
             raise InvalidInput(_("An assistant that is switched off cannot be the default."))

@@ -1,4 +1,4 @@
-"""What a message may hold: text, and images by address or file."""
+"""Validation of message content: text, and images by URL or file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _KINDS = ("text", "image_url", "image_file")
 
 
 def clean_content(value: Any, *, param: str = "content") -> list[dict[str, Any]]:
-    """Return text or content parts as a message stores them.
+    """Validate text or content parts and return the parts to store.
 
     Raises:
-        InvalidInput: for nothing to say, too much of it, or parts of another form.
-        NotFound: for an image file that does not exist.
+        InvalidInput: the content is empty, too long or malformed.
+        NotFound: the ID of an image file cannot exist.
     """
     if isinstance(value, str):
         parts = [_text(value, param)]

@@ -1,4 +1,4 @@
-"""Files on their way into a store: checked as they were asked for, and put in to be read."""
+"""Validate files for a vector store and enqueue them for indexing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Given = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class FileToIndex:
-    """A file that is to be put into a store, and how; `param` names it in errors."""
+    """A file to add to a vector store, with its options; `param` names it in errors."""
 
     file_id: str
     param: str
@@ -46,7 +46,12 @@ def clean_filed(
     chunking: tuple[int, int] | None = None,
     attributes: Given | None = None,
 ) -> list[FileToIndex]:
-    """Return a list of ids as files to put into a store; None is none. Raises InvalidInput."""
+    """Validate a list of file IDs to add to a store; None means an empty list.
+
+    Raises:
+        InvalidInput: the list is too long or an ID is malformed.
+        NotFound: no file can have one of the IDs.
+    """
     ids = [] if file_ids is None else clean_list(file_ids, param=param, limit=most)
     places = [(one, f"{param}[{index}]") for index, one in enumerate(ids)]
     return [
@@ -61,7 +66,12 @@ def clean_filed(
 
 
 def clean_described(value: Any, *, param: str) -> list[FileToIndex]:
-    """Return `files` of a batch: each with attributes and chunking. Raises InvalidInput."""
+    """Validate the `files` of a batch, each with its own attributes and chunking.
+
+    Raises:
+        InvalidInput: a value is invalid; `param` names it.
+        NotFound: no file can have one of the IDs.
+    """
     found = []
     for index, item in enumerate(clean_list(value, param=param, limit=MAX_BATCH_SIZE)):
         place = f"{param}[{index}]"
@@ -72,7 +82,10 @@ def clean_described(value: Any, *, param: str) -> list[FileToIndex]:
 
 
 def clean_one(given: Given, *, param: str = "") -> FileToIndex:
-    """Return one file with attributes and chunking; `param` leads the names of its fields."""
+    """Validate one file with attributes and chunking.
+
+    `param` is the prefix of its field names in errors. Raises like `clean_described`.
+    """
     if given.get("file_id") is None:
         raise MissingParameter(param=f"{param}file_id")
     return FileToIndex(
@@ -84,7 +97,11 @@ def clean_one(given: Given, *, param: str = "") -> FileToIndex:
 
 
 def clean_attributes(value: Any, *, param: str = "attributes") -> Given:
-    """Return up to 16 texts, numbers and flags by name; None is none. Raises InvalidInput."""
+    """Return up to 16 strings, numbers and booleans by name; None means no attributes.
+
+    Raises:
+        InvalidInput: a name or value is invalid; `param` names it.
+    """
     given = {} if value is None else clean_object(value, param=param)
     if len(given) > MAX_ATTRIBUTES:
         raise InvalidInput(f"At most {MAX_ATTRIBUTES} attributes are kept.", param=param)
@@ -99,10 +116,10 @@ def clean_attributes(value: Any, *, param: str = "attributes") -> Given:
 
 
 def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
-    """Return the sizes of passages and their overlap in tokens; None for "auto" and nothing.
+    """Return chunk size and overlap in tokens; None if `value` is None or "auto".
 
     Raises:
-        InvalidInput: naming the part.
+        InvalidInput: a value is invalid; `param` names it.
     """
     if value is None:
         return None
@@ -121,10 +138,10 @@ def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
 
 
 def own_files(principal: Principal, filed: Sequence[FileToIndex]) -> dict[str, File]:
-    """Return the principal's files by id; in the tenant's scope and a transaction.
+    """Return the principal's files by ID. Call within a tenant transaction.
 
     Raises:
-        NotFound: for the first that is unknown.
+        NotFound: a file does not exist or does not belong to the principal.
     """
     rows = File.objects.for_principal(principal).in_bulk([item.file_id for item in filed])
     for item in filed:
@@ -140,10 +157,10 @@ def add_files(
     *,
     batch: FileBatch | None = None,
 ) -> list[StoreFile]:
-    """Put files into a store and have them indexed when the caller's transaction commits.
+    """Add files to a store and enqueue them for indexing in the caller's transaction.
 
-    One that is there already gets its new attributes, and is read again only
-    where that failed or was stopped.
+    A file that is already in the store gets the new attributes. It is indexed again
+    only if indexing failed or was cancelled.
     """
     wanted = {item.file_id: item for item in filed}
     there = StoreFile.objects.select_for_update().filter(store=store, file_id__in=wanted)
@@ -171,7 +188,7 @@ def _describe(row: StoreFile, one: FileToIndex, *, batch: FileBatch | None, agai
         row.chosen_chunking = one.chunking is not None
         row.status, row.tries = IndexStatus.IN_PROGRESS, 0
         row.claimed_at = row.ended_at = None
-        # A reader of before, who has not noticed that it was stopped, writes nothing more.
+        # Fencing: an earlier indexer that has not noticed its cancellation writes nothing.
         row.token += 1
         row.error_code = row.error_message = ""
 
@@ -182,8 +199,8 @@ def _have_read(rows: Iterable[StoreFile]) -> None:
     ]
     if not found:
         return
-    # Who has few files waiting goes first: one company's thousands hold up nobody else's one.
+    # Companies with few waiting files go first, so that a bulk upload does not delay others.
     waiting = StoreFile.objects.filter(status=IndexStatus.IN_PROGRESS).count()
     task = jobs.configure_task("chat.tasks.index_store_file", queue="files", priority=-waiting)
-    # The jobs are rows of the same transaction.
+    # The jobs are inserted in the same transaction.
     task.batch_defer(*found)
