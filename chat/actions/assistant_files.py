@@ -75,7 +75,7 @@ def add_assistant_file(principal: Principal, assistant_id: str, *, file_id: Any)
 
 
 def _store_of(principal: Principal, row: Assistant) -> VectorStore:
-    """Return the assistant's first vector store, locked; create it and add it to `row` if missing."""
+    """Return the assistant's first vector store, locked; create it if there is none."""
     for store_id in store_ids(row.tool_resources):
         return live_store(principal, store_id, lock=True)
     made: VectorStore = VectorStore.objects.create(member=None)

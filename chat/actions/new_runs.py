@@ -1,4 +1,4 @@
-"""Start a run that a program asked for, on a thread or together with a new one."""
+"""Create runs over the API, on an existing thread or together with a new one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 Given = dict[str, Any]
-MAX_WAITING_RUNS = 100  # runs that wait for their turn on one thread
+MAX_WAITING_RUNS = 100  # pending runs per thread
 
 
 def create_run(
@@ -47,18 +47,22 @@ def create_run(
     busy: str | None = None,
     **options: Any,
 ) -> Run:
-    """Add messages to a thread and let an assistant answer it.
+    """Append messages to a thread and create a run of an assistant on it.
 
-    `options` are those of `clean_run_options`. While another run is active
-    `busy` decides: "reject" (as None does), "queue" (this one waits for its
-    turn; an open approval stays open), or "interrupt" (stop that one, then this
-    has its turn).
+    `options` are those of `clean_run_options`. `busy` decides what happens while
+    another run is active: "reject" (the default), "queue" (the new run is pending
+    until the active one ends; an open approval stays open) or "interrupt" (cancel the
+    active run, then start the new one).
 
     Raises:
-        NotFound: for an unknown thread or assistant.
-        InvalidInput: naming the parameter.
-        ThreadBusy: with "reject", while another run is active on the thread.
-        AssistantDisabled, ThreadFull, TooManyRuns, RateLimited: as they say.
+        NotFound: the thread, assistant or a file does not exist.
+        InvalidInput: a parameter is invalid; `param` names it.
+        ThreadBusy: another run is active on the thread and `busy` is "reject".
+        AssistantDisabled: the assistant is disabled.
+        ThreadFull: the messages would exceed the thread's message limit.
+        TooManyRuns: the limit of active or pending runs is reached.
+        RateLimited: the principal exceeded the rate limit for runs.
+        NotAllowed: the principal has no membership.
     """
     messages = clean_messages(additional_messages, param="additional_messages")
     count_run(principal)
@@ -82,10 +86,10 @@ def create_thread_and_run(
     tool_resources: Any = None,
     **options: Any,
 ) -> Run:
-    """Make a thread with its first messages, and a run on it: all of it or nothing.
+    """Create a thread with its first messages and a run on it, in one transaction.
 
-    `thread` has the fields `messages`, `metadata` and `tool_resources`; those
-    of the run win over these. Raises as `create_run` does.
+    `thread` has the fields `messages`, `metadata` and `tool_resources`. The run's
+    `tool_resources` override those of the thread. Raises like `create_run`.
     """
     given = thread or {}
     messages = clean_messages(given.get("messages"), param="thread.messages")
@@ -112,7 +116,7 @@ def create_thread_and_run(
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """Who is to answer what, and how."""
+    """A validated request for a run: thread, assistant and options."""
 
     thread: Thread
     assistant: Assistant
@@ -138,7 +142,7 @@ def _build_request(
 
 
 def _check_price(assistant: Assistant, options: RunOptions) -> None:
-    """Refuse a run whose cost cannot be limited as the company wants it."""
+    """Reject a run of unknown price if the company limits the cost of a run."""
     policy = tenant_policy_cache.policy()
     if policy is None or policy.max_cost_per_run is None:
         return
@@ -163,7 +167,7 @@ def _start(principal: Principal, asked: RunRequest, messages: list[Given], *, pa
 def _wait(
     principal: Principal, asked: RunRequest, messages: list[Given], *, behind: str, interrupt: bool
 ) -> Run:
-    """Put a run in line behind the active one, and perhaps bring that to its end."""
+    """Queue a run behind the active one, and cancel the active one if `interrupt`."""
     thread = asked.thread
     in_line = Run.objects.in_line().filter(thread=thread).count()
     if in_line >= MAX_WAITING_RUNS:

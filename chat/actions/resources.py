@@ -1,6 +1,7 @@
-"""What assistants and threads refer to: files and vector stores.
+"""Tool resources of assistants and threads: files and vector stores.
 
-Shapes are checked ahead of the transaction; `resolve_tool_resources` resolves the ids within it.
+The `clean_` functions validate shapes before the transaction; `resolve_tool_resources`
+resolves the IDs within it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAX_FILES, MAX_STORES, MAX_ATTACHMENTS, MAX_STORE_FILES = 20, 1, 500, 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class RequestedStore:
-    """A vector store that is described where it is to be used."""
+    """A vector store described inline, to be created together with its user."""
 
     files: list[FileToIndex]
     metadata: dict[str, str]
@@ -41,7 +42,7 @@ class RequestedStore:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceRequest:
-    """Tool resources as they were asked for; None where a tool is not named."""
+    """Requested tool resources; None for a tool that the request does not name."""
 
     param: str
     code_files: list[str] | None = None
@@ -52,12 +53,13 @@ class ResourceRequest:
 def clean_tool_resources(
     value: Any, *, creating: bool = True, param: str = "tool_resources"
 ) -> ResourceRequest:
-    """Return what an assistant or thread is to refer to; None is nothing.
+    """Validate the `tool_resources` of an assistant or thread; None means no resources.
 
-    Only while `creating` may vector stores be described in place.
+    Vector stores may be described inline only with `creating`.
 
     Raises:
-        InvalidInput: naming the part in `param`.
+        InvalidInput: a value is invalid; `param` names it.
+        NotFound: no row can have one of the IDs.
     """
     given = {} if value is None else clean_object(value, param=param, allowed=BUILT_IN)
     files: list[str] | None = None
@@ -99,13 +101,13 @@ def _parse_new_store(value: Any, param: str) -> RequestedStore:
 def resolve_tool_resources(
     principal: Principal, asked: ResourceRequest, *, owner: Membership | None
 ) -> Resources:
-    """Return the tool resources as they are stored, having made the stores described.
+    """Check the requested IDs, create the described stores and return the value to store.
 
-    Without an `owner`, a thread's, they are an assistant's: the company's only.
-    Must run in the tenant's scope and a transaction.
+    `owner` is the member who owns the thread. None means an assistant, which may refer
+    to the company's files and stores only. Call within a tenant transaction.
 
     Raises:
-        NotFound: for a file or vector store that the principal may not name here.
+        NotFound: a file or vector store does not exist or may not be used here.
     """
     company = owner is None
     found: Resources = {}
@@ -148,13 +150,13 @@ def _create_store(principal: Principal, new: RequestedStore, *, owner: Membershi
 
 
 def check_image_files(principal: Principal, contents: list[Any], *, param: str) -> None:
-    """Refuse messages that show pictures which are not the principal's to show.
+    """Check that the image files in message content belong to the principal.
 
-    Must run in the tenant's scope and a transaction.
+    Also keeps them from expiring. Call within a tenant transaction.
 
     Raises:
-        NotFound: for the first such file.
-        InvalidInput: for a file that is no picture.
+        NotFound: a file does not exist or does not belong to the principal.
+        InvalidInput: a file is not an image.
     """
     shown = [
         (part["image_file"]["file_id"], f"{param}[{index}].image_file.file_id")
@@ -173,17 +175,19 @@ def check_image_files(principal: Principal, contents: list[Any], *, param: str) 
 
 
 def keep_for_good(files: Iterable[File]) -> None:
-    """Let files that waited for their message stay with its thread."""
+    """Remove the expiry of uploaded attachments: from now on they are deleted with their thread."""
     waiting = [file.pk for file in files if file.goes_with_threads and file.expires_at]
     if waiting:
         File.objects.filter(pk__in=waiting).update(expires_at=None)
 
 
 def clean_attachments(value: Any, *, param: str = "attachments") -> list[dict[str, Any]]:
-    """Return a message's attachments: files, and the tools that get them; None is none.
+    """Validate a message's attachments: files and the tools that use them; None means none.
 
     Raises:
-        InvalidInput, MissingParameter: naming the part in `param`.
+        InvalidInput: a value is invalid; `param` names it.
+        MissingParameter: an attachment has no `file_id` or no `tools`.
+        NotFound: no file can have one of the IDs.
     """
     given = [] if value is None else clean_list(value, param=param, limit=MAX_ATTACHMENTS)
     return [_attachment(item, f"{param}[{index}]") for index, item in enumerate(given)]

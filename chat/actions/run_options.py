@@ -1,4 +1,4 @@
-"""What a caller may set on one run, over its assistant's own settings; limits of decisions/0003."""
+"""Per-run options that override the assistant's settings; limits are those of decisions/0003."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ NAMES = frozenset(
 
 
 def clean_run_options(assistant: Assistant, given: dict[str, Any]) -> RunOptions:
-    """Return the options in `given`, by the names of the Assistants API; None sets nothing.
+    """Validate run options named as in the Assistants API; None leaves an option unset.
 
-    Must run in the tenant's scope and a transaction.
+    Call within a tenant transaction.
 
     Raises:
-        InvalidInput: naming the option in `param`.
-        UnknownModel: for a model that the company may not use, also the assistant's own.
+        InvalidInput: an option is invalid; `param` names it.
+        UnknownModel: the company may not use the model, or the assistant's model server
+            has been removed.
     """
     said = {name: value for name, value in given.items() if value is not None}
     unknown = said.keys() - NAMES
@@ -56,7 +57,7 @@ def clean_run_options(assistant: Assistant, given: dict[str, Any]) -> RunOptions
     tools = _tools(assistant, said["tools"]) if "tools" in said else None
     model = said.get("model")
     offered = assistant.tools if tools is None else tools
-    # The assistant's own model stays at the server that its admin chose.
+    # The assistant's own model uses the server that its admin chose.
     elsewhere = model not in (None, assistant.model)
     if not elsewhere and not conf.has_upstream(assistant.upstream):
         raise unknown_model(assistant.model)
@@ -94,7 +95,7 @@ def _effort(said: dict[str, Any]) -> str | None:
 
 
 def _response_format(said: dict[str, Any]) -> Any:
-    # "auto" is said, unlike None: it wins over what the assistant has.
+    # An explicit "auto", unlike None, overrides the assistant's setting.
     given = said.get("response_format")
     return "auto" if given == "auto" else clean_response_format(given)
 
@@ -106,14 +107,16 @@ def _tokens(said: dict[str, Any], name: str) -> int | None:
 
 
 def _tools(assistant: Assistant, value: Any) -> list[dict[str, Any]]:
-    """Return a run's own tools. It may leave out what the assistant has, or bring functions of
-    the program's own; a tool of this server has to be the assistant's.
+    """Return the run's own tools.
+
+    They may omit the assistant's tools or add functions of the program. Tools of this
+    server must be enabled for the assistant.
     """
     tools = clean_tools(value, limit=MAX_RUN_TOOLS)
     enabled = {*assistant.function_names()} - registry.program_names(assistant.tools)
     for index, tool in enumerate(tools):
         name = tool["function"]["name"] if tool["type"] == "function" else None
-        # The name of a built-in one is free: its type asks for it.
+        # Functions may share the name of a built-in tool: that one is selected by its type.
         ours = name is not None and registry.find(name) and not registry.is_builtin(name)
         if ours and name not in enabled:
             param = f"tools[{index}].function.name"

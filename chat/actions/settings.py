@@ -1,4 +1,4 @@
-"""A tenant's own limits and prices."""
+"""Update a tenant's limits and prices."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def update_limits(
     approval_tools: list[str],
     version: int | None = None,
 ) -> TenantPolicy:
-    """Set the tenant's limits on one answer; None leaves one to the installation.
+    """Set the tenant's limits per run; None uses the installation's limit.
 
-    With `version` only where nobody changed them since that one; 0 is that of no limits.
+    `version` is the version to be replaced, 0 if the tenant has no limits yet.
 
     Raises:
-        NotAllowed: for anybody but owners.
-        InvalidInput: naming the field in `param`.
-        ChangedMeanwhile: as it says.
+        NotAllowed: the principal is not an owner.
+        InvalidInput: a field is invalid; `param` names it.
+        ChangedMeanwhile: the stored version is not `version`.
     """
     principal.require(Role.OWNER)
     if max_tokens_per_run is not None and not 1 <= max_tokens_per_run < 2**63:
@@ -74,15 +74,15 @@ def set_price(
     currency: str,
     version: int | None = None,
 ) -> Price:
-    """Set what a million tokens of `model`, or one unit of another kind, cost the tenant.
+    """Set the tenant's price for a million tokens of `model`, or for one unit of another kind.
 
-    An earlier price is replaced; what was used already keeps its own. With `version` only
-    where nobody changed the price since that one; 0 is that of no price.
+    Replaces the earlier price; recorded usage keeps its price. `version` is the version to
+    be replaced, 0 if there is no price yet.
 
     Raises:
-        NotAllowed: for anybody but owners.
-        InvalidInput: naming the field in `param`.
-        ChangedMeanwhile: as it says.
+        NotAllowed: the principal is not an owner.
+        InvalidInput: a field is invalid; `param` names it.
+        ChangedMeanwhile: the stored version is not `version`.
     """
     principal.require(Role.OWNER)
     kind = clean_choice(kind, param="kind", choices=tuple(UsageKind.values))
@@ -113,11 +113,11 @@ def set_price(
 
 
 def delete_price(principal: Principal, price_id: int) -> None:
-    """Forget the tenant's own price; the public table counts again, for tokens.
+    """Delete one of the tenant's prices; tokens use the public price table again.
 
     Raises:
-        NotAllowed: for anybody but owners.
-        NotFound: when it is gone already.
+        NotAllowed: the principal is not an owner.
+        NotFound: the price does not exist.
     """
     principal.require(Role.OWNER)
     with tenant_scope(principal.tenant_id), transaction.atomic():

@@ -1,4 +1,4 @@
-"""Files of a vector store, one by one and in batches."""
+"""Add, update and remove files of a vector store, one by one or in batches."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ from tenants.scope import tenant_scope
 
 
 def add_store_file(principal: Principal, store_id: str, **given: Any) -> StoreFile:
-    """Put a file into a store: `file_id`, `attributes`, `chunking_strategy`.
+    """Add a file to a store: `file_id`, `attributes`, `chunking_strategy`.
 
     Raises:
-        NotFound: for an unknown store or file.
-        InvalidInput, StoreExpired: as they say.
+        NotFound: the store or file does not exist.
+        InvalidInput: a field is invalid; `param` names it.
+        StoreExpired: the store has expired.
     """
     filed = [clean_one(given)]
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -48,7 +49,12 @@ def add_store_file(principal: Principal, store_id: str, **given: Any) -> StoreFi
 def update_store_file(
     principal: Principal, store_id: str, file_id: str, *, attributes: Any
 ) -> StoreFile:
-    """Replace the attributes by which a file is found; raises NotFound, InvalidInput."""
+    """Replace the attributes of a file, which searches can filter by.
+
+    Raises:
+        NotFound: the store does not exist or does not contain the file.
+        InvalidInput: the attributes are invalid.
+    """
     cleaned = clean_attributes(attributes)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = own_store_file(principal, store_id, file_id)
@@ -58,7 +64,11 @@ def update_store_file(
 
 
 def remove_store_file(principal: Principal, store_id: str, file_id: str) -> None:
-    """Take a file out of a store, with its passages; the file itself stays. Raises NotFound."""
+    """Remove a file and its chunks from a store; the file itself is kept.
+
+    Raises:
+        NotFound: the store does not exist or does not contain the file.
+    """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = own_store_file(principal, store_id, file_id)
         StoreFile.objects.filter(pk=row.pk).delete()
@@ -66,11 +76,11 @@ def remove_store_file(principal: Principal, store_id: str, file_id: str) -> None
 
 
 def reindex_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFile:
-    """Read a file of a store again, where that failed or was stopped; it keeps its attributes.
+    """Index a file of a store again if indexing failed or was cancelled; keep its attributes.
 
     Raises:
-        NotFound: for an unknown store, or a file that is not in it.
-        StoreExpired: as it says.
+        NotFound: the store does not exist or does not contain the file.
+        StoreExpired: the store has expired.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = _get_filled_store(principal, store_id)
@@ -83,13 +93,13 @@ def reindex_store_file(principal: Principal, store_id: str, file_id: str) -> Sto
 
 
 def own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFile:
-    """Return a file of one of the principal's stores, without its text.
+    """Return a file of one of the principal's stores, with its text deferred.
 
-    Must run in the tenant's scope and a transaction.
+    Call within a tenant transaction.
 
     Raises:
-        InvalidInput: for ids of another form.
-        NotFound: for an unknown store, or a file that is not in it.
+        InvalidInput: an ID is malformed.
+        NotFound: the store does not exist or does not contain the file.
     """
     rows = files_of(own_store(principal, store_id))
     row: StoreFile = row_named(rows, file_id, param="file_id", prefix=FILE, key="file_id")
@@ -97,7 +107,7 @@ def own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFi
 
 
 def files_of(store: VectorStore) -> QuerySet[StoreFile]:
-    """Return the rows of a store's files, without their texts."""
+    """Return the files of a store, with their texts deferred."""
     found: QuerySet[StoreFile] = StoreFile.objects.filter(store=store).defer("text", "pages")
     return found
 
@@ -111,11 +121,12 @@ def create_batch(
     attributes: Any = None,
     chunking_strategy: Any = None,
 ) -> FileBatch:
-    """Put several files into a store: `file_ids`, alike, or `files`, each in its own way.
+    """Add several files to a store: `file_ids` with shared options, or `files` with their own.
 
     Raises:
-        NotFound: for an unknown store or file.
-        InvalidInput, StoreExpired: as they say.
+        NotFound: the store or a file does not exist.
+        InvalidInput: a field is invalid; `param` names it.
+        StoreExpired: the store has expired.
     """
     filed = _parse_files(file_ids, files, attributes, chunking_strategy)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -128,10 +139,10 @@ def create_batch(
 
 
 def cancel_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
-    """Stop what of a batch is not read yet; one that has ended stays as it is.
+    """Cancel the files of a batch that are not indexed yet; a finished batch is unchanged.
 
     Raises:
-        NotFound: for an unknown store or batch.
+        NotFound: the store or batch does not exist.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         batch = own_batch(principal, store_id, batch_id)
@@ -144,14 +155,15 @@ def cancel_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatc
 
 
 def own_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
-    """Return a batch of one of the principal's stores; raises as `own_store_file` does."""
+    """Return a batch of one of the principal's stores; raises like `own_store_file`."""
     rows = FileBatch.objects.filter(store=own_store(principal, store_id))
     batch: FileBatch = row_named(rows, batch_id, param="batch_id", prefix="vsfb_")
     return batch
 
 
 def _get_filled_store(principal: Principal, store_id: str) -> VectorStore:
-    # Locked: two that put in the same file would meet at its unique row.
+    # Locked, because concurrent requests that add the same file would violate its unique
+    # constraint.
     return live_store(principal, store_id, lock=True)
 
 
