@@ -1,4 +1,4 @@
-"""Everything a person, a program or a model can do wrong in chat."""
+"""Errors of chat. The class docstring is the default message, shown to users and programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a run ended as it did: a closed list, each with the sentence a person reads."""
+"""Reasons why a run ended, each with the sentence shown to the user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Reason(models.TextChoices):
-    """The label is shown to people: what went wrong and what to do about it."""
+    """Reasons why a run ended. The label tells the user the cause and what to do about it."""
 
     STOPPED = "stopped", _("You stopped this answer.")
     INTERRUPTED = "interrupted", _("Your next message stopped this answer.")
