@@ -17,7 +17,7 @@ _NESTED = re.compile(r"([a-z_]{1,64})\[([a-z_]{1,64})\]\Z")
 
 
 class NoForm(WrongMediaType):
-    """The body must be a form with a file: multipart/form-data."""
+    """The request body must be a form with a file (multipart/form-data)."""
 
 
 def read_form(
@@ -36,7 +36,7 @@ def read_form(
     try:
         given, files = request.POST.lists(), request.FILES
     except (MultiPartParserError, SuspiciousOperation):
-        raise InvalidInput("This is not a well-formed form.") from None
+        raise InvalidInput("The request body is not a valid form.") from None
     values: dict[str, Any] = {}
     for name, texts in given:
         _put(values, name, texts, fields=fields)

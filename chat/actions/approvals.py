@@ -39,7 +39,7 @@ def decide_call(
         ApprovalChanged: the arguments or the tool changed after they were shown.
     """
     if decision not in DECISIONS:
-        raise InvalidInput("A decision is approve or decline.", param="decision")
+        raise InvalidInput("The decision must be 'approve' or 'decline'.", param="decision")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         run = lock_run(principal, run_id)
         if run.status != RunStatus.REQUIRES_ACTION:

@@ -200,7 +200,7 @@ def _clean_columns(principal: Principal, row: Assistant, fields: dict[str, Any])
         resources = clean_tool_resources(given.pop("tool_resources"))
     unknown = given.keys() - _CHECKS.keys()
     if unknown:
-        raise InvalidInput(_("There is no such setting."), param=min(unknown))
+        raise InvalidInput(_("Unknown setting."), param=min(unknown))
     cleaned |= {name: _CHECKS[name](value) for name, value in given.items()}
     model = cleaned.get("model", row.model)
     if "upstream" not in cleaned and (model != row.model or (finds_server and "model" in given)):
@@ -215,7 +215,7 @@ def _check_default(row: Assistant, cleaned: dict[str, Any]) -> None:
     """Require the default assistant to be enabled and offered in the chat page."""
     if cleaned.get("is_default"):
         if not cleaned.get("enabled", row.enabled):
-            raise InvalidInput(_("An assistant that is switched off cannot be the default."))
+            raise InvalidInput(_("A disabled assistant cannot be the default."))
         if not cleaned.get("in_page", row.in_page):
             raise InvalidInput(_("The default assistant must be offered in the chat page."))
 
@@ -224,7 +224,7 @@ def _select_tools(names: Iterable[str], *, kept: list[dict[str, Any]]) -> list[d
     wanted = list(dict.fromkeys(names))
     for name in wanted:
         if registry.find(name) is None:
-            raise InvalidInput(_("There is no tool of this name."), param="tools")
+            raise InvalidInput(_("There is no tool with this name."), param="tools")
     foreign = [tool for tool in kept if not _is_registered(tool)]
     tools = [{"type": "function", "function": {"name": name}} for name in wanted]
     return clean_list([*foreign, *tools], param="tools", limit=MAX_TOOLS)
@@ -248,12 +248,12 @@ def _is_registered(tool: dict[str, Any]) -> bool:
 def _prompts(value: Any) -> list[str]:
     param = "suggested_prompts"
     if not isinstance(value, list):
-        raise InvalidInput(_("This must be a list of texts."), param=param)
+        raise InvalidInput(_("Must be a list of strings."), param=param)
     prompts = [clean_text(line, param=param, limit=MAX_PROMPT_CHARACTERS) for line in value]
     prompts = [prompt for prompt in prompts if prompt]
     if len(prompts) > MAX_PROMPTS:
         raise InvalidInput(
-            _("At most {count} prompts can be suggested.").format(count=MAX_PROMPTS), param=param
+            _("Enter at most {count} suggested prompts.").format(count=MAX_PROMPTS), param=param
         )
     return prompts
 

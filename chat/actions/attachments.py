@@ -70,7 +70,9 @@ def attach(
     if computed:
         ids = list(dict.fromkeys([*code_file_ids(resources), *computed]))
         if len(ids) > MAX_FILES:
-            raise InvalidInput(f"The code interpreter takes at most {MAX_FILES} files of a thread.")
+            raise InvalidInput(
+                f"The code interpreter accepts at most {MAX_FILES} files per thread."
+            )
         resources.update(for_code(ids))
     if resources != thread.tool_resources:
         thread.tool_resources = resources

@@ -29,13 +29,13 @@ def clean_content(value: Any, *, param: str = "content") -> list[dict[str, Any]]
         given = clean_list(value, param=param, limit=MAX_PARTS)
         parts = [_part(item, f"{param}[{index}]") for index, item in enumerate(given)]
     else:
-        raise InvalidType("Expected text or an array of content parts.", param=param)
+        raise InvalidType("Expected a string or an array of content parts.", param=param)
     texts = [part["text"]["value"] for part in parts if part["type"] == "text"]
     if not parts or (len(texts) == len(parts) and not any(text.strip() for text in texts)):
         raise InvalidInput("Message content must be non-empty.", param=param)
     if sum(map(len, texts)) > conf.message_characters:
         raise InvalidInput(
-            f"A message has at most {conf.message_characters:,} characters.", param=param
+            f"A message can have at most {conf.message_characters:,} characters.", param=param
         )
     return parts
 

@@ -86,8 +86,8 @@ def _store_files(
 def _unreadable() -> InvalidInput:
     return InvalidInput(
         _(
-            "Documents are PDF, Word, PowerPoint, OpenDocument, EPUB, HTML, Markdown, text, "
-            "CSV or JSON files, and Excel and RTF where the server has the extra for them."
+            "This file type is not supported. Use PDF, Word, PowerPoint, OpenDocument, EPUB, HTML, "
+            "Markdown, text, CSV or JSON, or Excel and RTF if the server supports them."
         ),
         param="file",
     )

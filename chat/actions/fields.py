@@ -27,22 +27,22 @@ def clean_text(value: Any, *, param: str, limit: int, required: bool = False) ->
             contains NUL or lone surrogates, or is blank although `required`.
     """
     if not isinstance(value, str):
-        raise InvalidType(_("This must be text."), param=param)
+        raise InvalidType(_("Must be a string."), param=param)
     if _UNSTORABLE.search(value):
-        raise InvalidInput(_("This holds a character that cannot be stored."), param=param)
+        raise InvalidInput(_("This contains characters that are not allowed."), param=param)
     if len(value) > limit:
         raise InvalidInput(
-            _("This may have at most {limit} characters.").format(limit=limit), param=param
+            _("Must have at most {limit} characters.").format(limit=limit), param=param
         )
     if required and not value.strip():
-        raise InvalidInput(_("This is needed."), param=param)
+        raise InvalidInput(_("This field is required."), param=param)
     return value
 
 
 def clean_flag(value: Any, *, param: str) -> bool:
     """Return `value` if it is a boolean, else raise InvalidInput."""
     if not isinstance(value, bool):
-        raise InvalidInput(_("This must be on or off."), param=param)
+        raise InvalidInput(_("Must be a boolean."), param=param)
     return value
 
 
@@ -57,7 +57,7 @@ def clean_number(value: Any, *, param: str, least: float, most: float) -> float 
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or not least <= value <= most:
         raise InvalidInput(
-            _("This must be a number from {least} to {most}.").format(least=least, most=most),
+            _("Must be a number from {least} to {most}.").format(least=least, most=most),
             param=param,
         )
     return float(value)
@@ -66,10 +66,10 @@ def clean_number(value: Any, *, param: str, least: float, most: float) -> float 
 def clean_whole(value: Any, *, param: str, least: int, most: int) -> int:
     """Return `value` if it is an integer from `least` to `most`, else raise InvalidInput."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidType(_("This must be a whole number."), param=param)
+        raise InvalidType(_("Must be an integer."), param=param)
     if not least <= value <= most:
         raise InvalidInput(
-            _("This must be a whole number from {least} to {most}.").format(least=least, most=most),
+            _("Must be an integer from {least} to {most}.").format(least=least, most=most),
             param=param,
         )
     return value
@@ -78,7 +78,7 @@ def clean_whole(value: Any, *, param: str, least: int, most: int) -> int:
 def clean_choice(value: Any, *, param: str, choices: tuple[str, ...]) -> str:
     """Return `value` if it is one of `choices`, else raise InvalidInput."""
     if not isinstance(value, str) or value not in choices:
-        raise InvalidInput(_("Choose one of what is offered."), param=param)
+        raise InvalidInput(_("Select a valid choice."), param=param)
     return value
 
 
@@ -104,9 +104,7 @@ def clean_list(value: Any, *, param: str, limit: int) -> list[Any]:
     if not isinstance(value, list):
         raise InvalidType(_("Expected an array."), param=param)
     if len(value) > limit:
-        raise InvalidInput(
-            _("This may have at most {limit} items.").format(limit=limit), param=param
-        )
+        raise InvalidInput(_("Must have at most {limit} items.").format(limit=limit), param=param)
     return value
 
 
@@ -119,7 +117,7 @@ def clean_metadata(value: Any, *, param: str = "metadata") -> dict[str, str]:
     pairs = {} if value is None else clean_object(value, param=param)
     if len(pairs) > MAX_PAIRS:
         raise InvalidInput(
-            _("At most {count} pairs are kept.").format(count=MAX_PAIRS), param=param
+            _("Must have at most {count} key-value pairs.").format(count=MAX_PAIRS), param=param
         )
     return {
         clean_text(key, param=param, limit=MAX_KEY): clean_text(
@@ -168,7 +166,7 @@ def clean_id(value: Any, *, param: str, prefix: str) -> str:
             some strings.
     """
     if not isinstance(value, str) or not value.startswith(prefix):
-        given = f"'{value[:64]}'" if isinstance(value, str) else "no text"
+        given = f"'{value[:64]}'" if isinstance(value, str) else "not a string"
         raise InvalidInput(
             f"Invalid '{param}': {given}. Expected an ID that begins with '{prefix[:-1]}'.",
             param=param,

@@ -94,9 +94,7 @@ def receive_file(
     most = conf.file_bytes
     if purpose == Purpose.VISION:
         if kind not in IMAGES:
-            raise InvalidInput(
-                "A picture to look at is a PNG, JPEG, GIF or WebP file.", param="file"
-            )
+            raise InvalidInput("Images must be PNG, JPEG, GIF or WebP files.", param="file")
         most = min(most, IMAGE_BYTES)
     seconds = clean_file_expiry(expires_after)
     _check_size(principal, content, most, counted=counted)
@@ -120,7 +118,7 @@ def _check_size(principal: Principal, content: BinaryIO, most: int, *, counted: 
     size = content.seek(0, SEEK_END)
     content.seek(0)
     if size > most:
-        raise FileTooLarge(f"A file of this kind has at most {most} bytes.")
+        raise FileTooLarge(f"Files of this type can have at most {most} bytes.")
     if counted:
         return
     with tenant_scope(principal.tenant_id), transaction.atomic():

@@ -104,13 +104,13 @@ def clean_attributes(value: Any, *, param: str = "attributes") -> Given:
     """
     given = {} if value is None else clean_object(value, param=param)
     if len(given) > MAX_ATTRIBUTES:
-        raise InvalidInput(f"At most {MAX_ATTRIBUTES} attributes are kept.", param=param)
+        raise InvalidInput(f"A file can have at most {MAX_ATTRIBUTES} attributes.", param=param)
     for name, item in given.items():
         clean_text(name, param=param, limit=ATTRIBUTE_KEY)
         if isinstance(item, str):
             clean_text(item, param=f"{param}.{name[:64]}", limit=ATTRIBUTE_TEXT)
         elif not isinstance(item, bool | int | float):
-            text = "Expected a text, a number, true or false."
+            text = "Expected a string, number or boolean."
             raise InvalidType(text, param=f"{param}.{name[:64]}")
     return given
 
@@ -127,7 +127,7 @@ def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
     if given.get("type") == "auto" and "static" not in given:
         return None
     if given.get("type") != "static":
-        raise InvalidInput("Expected 'auto', or 'static' with its sizes.", param=f"{param}.type")
+        raise InvalidInput("Expected 'auto' or 'static'.", param=f"{param}.type")
     place = f"{param}.static"
     allowed = ("max_chunk_size_tokens", "chunk_overlap_tokens")
     sizes = clean_object(given.get("static"), param=place, allowed=allowed)

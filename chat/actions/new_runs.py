@@ -151,8 +151,8 @@ def _check_price(assistant: Assistant, options: RunOptions) -> None:
     tools = assistant.tools if options.tools is None else options.tools
     if has_unknown_price(model, upstream, tools):
         raise PriceUnknown(
-            f"The company limits the cost of a run, and the price of the model '{model}' in US "
-            "dollars is unknown. An owner can set it in Administration, under Prices.",
+            f"Your company limits the cost per run, and the model '{model}' has no price in US "
+            "dollars. An owner can set one in Administration, under Prices.",
             param="model",
         )
 

@@ -61,6 +61,6 @@ def _check(waiting: list[ToolCall], outputs: Mapping[str, str]) -> None:
     for call in waiting:
         if call.status == CallStatus.WAITING and outputs[call.pk] not in DECISIONS:
             raise InvalidInput(
-                f"The call '{call.pk}' waits for approval: its output is 'approve' or 'decline'.",
+                f"Call '{call.pk}' requires approval: its output must be 'approve' or 'decline'.",
                 param="tool_outputs",
             )

@@ -78,7 +78,9 @@ def clean_tool_resources(
     ids = clean_list(part.get("vector_store_ids") or [], param=place, limit=MAX_STORES)
     new = clean_list(part.get("vector_stores") or [], param=described, limit=MAX_STORES)
     if ids and new:
-        raise InvalidInput("Name a vector store or describe one, not both.", param=described)
+        raise InvalidInput(
+            "Provide either 'vector_store_ids' or 'vector_stores', not both.", param=described
+        )
     return ResourceRequest(
         param=param,
         code_files=files,
@@ -170,7 +172,7 @@ def check_image_files(principal: Principal, contents: list[Any], *, param: str) 
         if file_id not in rows:
             raise not_found(FILE, file_id, param=place)
         if not rows[file_id].media_type.startswith("image/"):
-            raise InvalidInput("This file is no picture.", param=place)
+            raise InvalidInput("This file is not an image.", param=place)
     keep_for_good(rows.values())
 
 

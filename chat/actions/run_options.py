@@ -121,7 +121,7 @@ def _tools(assistant: Assistant, value: Any) -> list[dict[str, Any]]:
         if ours and name not in enabled:
             param = f"tools[{index}].function.name"
             raise InvalidInput(
-                f"'{name}' is a tool of this server that the assistant does not have.",
+                f"'{name}' is a server tool that is not enabled for this assistant.",
                 param=param,
             )
     return tools
@@ -136,7 +136,7 @@ def _truncation(value: Any) -> dict[str, Any]:
     count, place = given.get("last_messages"), f"{param}.last_messages"
     if kind == "auto":
         if count is not None:
-            raise InvalidInput("Only the type last_messages has a number.", param=place)
+            raise InvalidInput("Only allowed with type 'last_messages'.", param=place)
         return {"type": kind, "last_messages": None}
     last = clean_whole(count, param=place, least=1, most=MAX_TOKENS)
     return {"type": kind, "last_messages": last}

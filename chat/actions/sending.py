@@ -260,7 +260,7 @@ def delete_queued_message(principal: Principal, message_id: str) -> None:
         messages = Message.objects.for_principal(principal).queued()
         message = messages.select_for_update(of=("self",)).filter(pk=message_id).first()
         if message is None:
-            raise NotFound(f"No waiting message found with id '{message_id}'.", param="message")
+            raise NotFound(f"No queued message found with id '{message_id}'.", param="message")
         data = {"id": message.pk, "client_id": message.client_id}
         Message.objects.filter(pk=message.pk).delete()
         tell(principal.tenant_id, message.thread_id, "atrium.message.withdrawn", data)

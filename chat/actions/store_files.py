@@ -173,10 +173,10 @@ def _parse_files(
     if (file_ids is None) == (files is None):
         if files is None:
             raise MissingParameter(param="file_ids")
-        raise InvalidInput("'file_ids' and 'files' say the same.", param="files")
+        raise InvalidInput("Provide either 'file_ids' or 'files', not both.", param="files")
     if files is not None:
         if attributes is not None or chunking_strategy is not None:
-            raise InvalidInput("Each of 'files' has its own attributes and chunking.")
+            raise InvalidInput("Set attributes and chunking_strategy on each of 'files'.")
         filed = clean_described(files, param="files")
     else:
         filed = clean_filed(

@@ -81,7 +81,7 @@ def _questions(value: Any) -> list[str]:
     one = isinstance(value, str)
     given = [value] if one else clean_list(value, param="query", limit=MAX_QUESTIONS)
     if not given:
-        raise InvalidInput("Expected at least one question.", param="query")
+        raise InvalidInput("Expected at least one query.", param="query")
     return [
         clean_text(text, param="query", limit=QUESTION_CHARACTERS, required=True) for text in given
     ]

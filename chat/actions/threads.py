@@ -96,7 +96,7 @@ def copy_thread(principal: Principal, thread_id: str) -> Thread:
         if source.last_position > conf.copied_messages:
             raise ThreadTooLong(
                 f"This thread has {source.last_position} messages; "
-                f"at most {conf.copied_messages} are copied."
+                f"at most {conf.copied_messages} can be copied."
             )
         copy = Thread(
             member_id=source.member_id,
@@ -120,7 +120,7 @@ def rename_thread(principal: Principal, thread_id: str, *, title: str) -> Thread
     """
     title = " ".join(title.split())
     if not title or len(title) > TITLE_LIMIT:
-        raise InvalidInput(f"A title has 1 to {TITLE_LIMIT} characters.", param="title")
+        raise InvalidInput(f"A title must have 1 to {TITLE_LIMIT} characters.", param="title")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
         thread.title, thread.titled_by_person = title, True

@@ -40,7 +40,7 @@ def clean_tools(value: Any, *, limit: int, param: str = "tools") -> list[dict[st
     Raises:
         InvalidInput: a value is invalid; `param` names it, e.g. "tools[0].function.name".
     """
-    _check_size(value, "All tools together have", most=MAX_TOOLS_BYTES, param=param)
+    _check_size(value, "All tools together can have", most=MAX_TOOLS_BYTES, param=param)
     tools = [
         _tool(item, param=f"{param}[{index}]")
         for index, item in enumerate(clean_list(value, param=param, limit=limit))
@@ -48,7 +48,7 @@ def clean_tools(value: Any, *, limit: int, param: str = "tools") -> list[dict[st
     names = [tool["function"]["name"] if "function" in tool else tool["type"] for tool in tools]
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise InvalidInput(f"There are two tools '{name}'.", param=f"{param}[{index}]")
+            raise InvalidInput(f"Duplicate tool '{name}'.", param=f"{param}[{index}]")
     return tools
 
 
@@ -58,7 +58,9 @@ def _tool(value: Any, *, param: str) -> dict[str, Any]:
     unwanted = tool.keys() - {"type", kind}
     if unwanted:
         name = min(unwanted)
-        raise InvalidInput(f"A tool of type '{kind}' has no '{name}'.", param=f"{param}.{name}")
+        raise InvalidInput(
+            f"Tools of type '{kind}' do not accept '{name}'.", param=f"{param}.{name}"
+        )
     if kind == "function":
         return {"type": kind, "function": _function(tool.get("function"), f"{param}.function")}
     if kind == "file_search" and tool.get("file_search") is not None:
@@ -120,7 +122,9 @@ def clean_response_format(value: Any, *, param: str = "response_format") -> Any:
     kind = clean_choice(given.get("type"), param=f"{param}.type", choices=FORMATS)
     if kind != "json_schema":
         if "json_schema" in given:
-            raise InvalidInput("Only the type json_schema has one.", param=f"{param}.json_schema")
+            raise InvalidInput(
+                "Only allowed with type 'json_schema'.", param=f"{param}.json_schema"
+            )
         return {"type": kind}
     allowed = ("name", "description", "schema", "strict")
     inner = f"{param}.json_schema"
@@ -140,7 +144,7 @@ def clean_name(value: Any, *, param: str) -> str:
     """Return `value` if it is a valid function or schema name, else raise InvalidInput."""
     if not isinstance(value, str) or not _NAME.match(value):
         raise InvalidInput(
-            f"A name has 1 to {NAME_CHARACTERS} letters, digits, underscores and dashes.",
+            f"A name must have 1 to {NAME_CHARACTERS} letters, digits, underscores or dashes.",
             param=param,
         )
     return value
@@ -153,15 +157,15 @@ def clean_schema(value: Any, *, param: str) -> dict[str, Any]:
         InvalidInput: the schema is invalid, too large, or has references to other documents.
     """
     schema = clean_object(value, param=param)
-    _check_size(schema, "A schema has", most=MAX_SCHEMA_BYTES, param=param)
+    _check_size(schema, "A schema can have", most=MAX_SCHEMA_BYTES, param=param)
     if schema.get("type", "object") != "object":
         raise InvalidInput("The schema must be of type 'object'.", param=param)
     if _points_elsewhere(schema):
-        raise InvalidInput("A schema may only refer to itself: '#/…'.", param=param)
+        raise InvalidInput("References in a schema must be local: '#/…'.", param=param)
     try:
         check_schema(schema)
     except InvalidSchema as error:
-        raise InvalidInput(f"This is no valid JSON Schema {error}.", param=param) from None
+        raise InvalidInput(f"Invalid JSON Schema {error}.", param=param) from None
     except (RecursionError, OverflowError):
         # Python raises these for a regular expression that is too large.
         raise InvalidInput("A pattern in this schema is too large.", param=param) from None
@@ -187,5 +191,5 @@ def _points_elsewhere(value: Any) -> bool:
 def _strict(given: dict[str, Any], param: str) -> bool:
     strict = given.get("strict")
     if strict is not None and not isinstance(strict, bool):
-        raise InvalidInput("This must be true or false.", param=f"{param}.strict")
+        raise InvalidInput("Must be a boolean.", param=f"{param}.strict")
     return bool(strict)

@@ -55,7 +55,7 @@ def create_upload(
     purpose = clean_choice(purpose, param="purpose", choices=PURPOSES)
     company = principal.is_admin and purpose == Purpose.ASSISTANTS
     if size > conf.file_bytes:
-        raise FileTooLarge(f"A file has at most {conf.file_bytes} bytes.", param="bytes")
+        raise FileTooLarge(f"A file can have at most {conf.file_bytes} bytes.", param="bytes")
     now = clock.now()
     upload = Upload(
         tenant_id=principal.tenant_id,
@@ -92,7 +92,7 @@ def receive_part(principal: Principal, upload_id: str, content: BinaryIO) -> tup
     with tenant_scope(principal.tenant_id), transaction.atomic():
         upload = open_upload(principal, upload_id)
         if UploadPart.objects.filter(upload=upload).count() >= MAX_PARTS:
-            raise InvalidInput(f"An upload has at most {MAX_PARTS} parts.")
+            raise InvalidInput(f"An upload can have at most {MAX_PARTS} parts.")
         _check_announced(upload, size)
         storage.check_room(size)
         part = UploadPart(upload=upload, storage_key=storage.new_key(principal.tenant_id))
@@ -122,7 +122,7 @@ def keep_part(principal: Principal, part: UploadPart) -> UploadPart:
 def _check_announced(upload: Upload, more: int) -> None:
     kept = UploadPart.objects.filter(upload=upload, stored_at__isnull=False)
     if more + sum(kept.values_list("bytes", flat=True)) > upload.bytes:
-        raise FileTooLarge(f"{upload.bytes} bytes were announced.", param="data")
+        raise FileTooLarge(f"Expected {upload.bytes} bytes in total.", param="data")
 
 
 def join_parts(principal: Principal, upload_id: str, *, part_ids: Any, md5: Any = None) -> File:
@@ -142,12 +142,12 @@ def join_parts(principal: Principal, upload_id: str, *, part_ids: Any, md5: Any 
         for index, one in enumerate(clean_list(part_ids, param="part_ids", limit=MAX_PARTS))
     ]
     if len(set(ids)) != len(ids):
-        raise InvalidInput("A part is named twice.", param="part_ids")
+        raise InvalidInput("Duplicate part ID.", param="part_ids")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         upload = open_upload(principal, upload_id)
         parts = _select_parts(upload, ids)
     if sum(part.bytes for part in parts) != upload.bytes:
-        raise InvalidInput(f"{upload.bytes} bytes were announced.", param="part_ids")
+        raise InvalidInput(f"Expected {upload.bytes} bytes in total.", param="part_ids")
     after = {"anchor": "created_at", "seconds": upload.file_seconds}
     joined = _PartsReader(parts)
     row = receive_file(
@@ -161,7 +161,7 @@ def join_parts(principal: Principal, upload_id: str, *, part_ids: Any, md5: Any 
     )
     if md5 is not None and clean_text(md5, param="md5", limit=64).lower() != joined.md5.hexdigest():
         storage.discard(row)
-        raise InvalidInput("What arrived has another MD5 checksum.", param="md5")
+        raise InvalidInput("MD5 checksum mismatch.", param="md5")
     return row
 
 
