@@ -59,16 +59,16 @@ def add_assistant_file(principal: Principal, assistant_id: str, *, file_id: Any)
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = lock_assistant(principal, assistant_id)
-        companys = File.objects.for_principal(principal).filter(member=None)
-        file: File = row_named(companys, file_id, param="file_id", prefix=FILE)
+        company_files = File.objects.for_principal(principal).filter(member=None)
+        file: File = row_named(company_files, file_id, param="file_id", prefix=FILE)
         types = {tool["type"] for tool in row.tools}
         if "code_interpreter" in types:
             ids = list(dict.fromkeys([*code_file_ids(row.tool_resources), file.pk]))
             clean_list(ids, param="file_id", limit=MAX_FILES)
             row.tool_resources = {**row.tool_resources, **for_code(ids)}
         if "code_interpreter" not in types or "file_search" in types:
-            filed = FileToIndex(file_id=file.pk, param="file_id")
-            add_files(_store_of(principal, row), {file.pk: file}, [filed])
+            item = FileToIndex(file_id=file.pk, param="file_id")
+            add_files(_store_of(principal, row), {file.pk: file}, [item])
         row.save(update_fields=["tool_resources"])
         audit.record(principal, "assistant.changed", row.pk, name=row.name, added=file.pk)
         return file
@@ -78,9 +78,9 @@ def _store_of(principal: Principal, row: Assistant) -> VectorStore:
     """Return the assistant's first vector store, locked; create it if there is none."""
     for store_id in store_ids(row.tool_resources):
         return live_store(principal, store_id, lock=True)
-    made: VectorStore = VectorStore.objects.create(member=None)
-    row.tool_resources = {**row.tool_resources, **for_search([made.pk])}
-    return made
+    store: VectorStore = VectorStore.objects.create(member=None)
+    row.tool_resources = {**row.tool_resources, **for_search([store.pk])}
+    return store
 
 
 def remove_assistant_file(principal: Principal, assistant_id: str, file_id: str) -> None:

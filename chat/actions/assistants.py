@@ -225,17 +225,17 @@ def _select_tools(names: Iterable[str], *, kept: list[dict[str, Any]]) -> list[d
     for name in wanted:
         if registry.find(name) is None:
             raise InvalidInput(_("There is no tool with this name."), param="tools")
-    foreign = [tool for tool in kept if not _is_registered(tool)]
+    unregistered = [tool for tool in kept if not _is_registered(tool)]
     tools = [{"type": "function", "function": {"name": name}} for name in wanted]
-    return clean_list([*foreign, *tools], param="tools", limit=MAX_TOOLS)
+    return clean_list([*unregistered, *tools], param="tools", limit=MAX_TOOLS)
 
 
 def _with_built_in(types: Iterable[str], *, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
     wanted = [clean_choice(kind, param="built_in", choices=BUILT_IN) for kind in types]
-    there = {tool["type"]: tool for tool in kept if tool["type"] in wanted}
+    enabled = {tool["type"]: tool for tool in kept if tool["type"] in wanted}
     functions = [tool for tool in kept if tool["type"] == "function"]
     tools = [
-        *(there.get(fromkey, {"type": fromkey}) for fromkey in dict.fromkeys(wanted)),
+        *(enabled.get(kind, {"type": kind}) for kind in dict.fromkeys(wanted)),
         *functions,
     ]
     return clean_list(tools, param="tools", limit=MAX_TOOLS)

@@ -55,20 +55,20 @@ def attach(
     given = list(attachments)
     if not given:
         return
-    named = [
-        FileToIndex(file_id=one["file_id"], param=f"{param}[{index}].file_id")
-        for index, one in enumerate(given)
+    to_index = [
+        FileToIndex(file_id=attachment["file_id"], param=f"{param}[{index}].file_id")
+        for index, attachment in enumerate(given)
     ]
-    files = own_files(principal, named)
+    files = own_files(principal, to_index)
     keep_for_good(files.values())
     resources = dict(thread.tool_resources)
     searched = _for_tool(given, "file_search")
     if searched:
         store = _store_of(thread, resources)
-        add_files(store, files, [item for item in named if item.file_id in searched])
-    computed = _for_tool(given, "code_interpreter")
-    if computed:
-        ids = list(dict.fromkeys([*code_file_ids(resources), *computed]))
+        add_files(store, files, [item for item in to_index if item.file_id in searched])
+    for_interpreter = _for_tool(given, "code_interpreter")
+    if for_interpreter:
+        ids = list(dict.fromkeys([*code_file_ids(resources), *for_interpreter]))
         if len(ids) > MAX_FILES:
             raise InvalidInput(
                 f"The code interpreter accepts at most {MAX_FILES} files per thread."

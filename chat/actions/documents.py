@@ -58,17 +58,17 @@ def create_documents(
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         live_store(principal, store_id)
-    received = _store_files(principal, contents, searched=True)
-    if received.files:
-        create_batch(principal, store_id, file_ids=[file.pk for file in received.files])
-    return received
+    outcome = _store_files(principal, contents, searched=True)
+    if outcome.files:
+        create_batch(principal, store_id, file_ids=[file.pk for file in outcome.files])
+    return outcome
 
 
 def _store_files(
     principal: Principal, contents: Iterable[tuple[str, BinaryIO]], *, searched: bool
 ) -> UploadOutcome:
     principal.require(Role.ADMIN)
-    received = UploadOutcome()
+    outcome = UploadOutcome()
     for name, content in contents:
         try:
             if searched and detect_type(content, name).startswith(UNREADABLE):
@@ -77,10 +77,10 @@ def _store_files(
                 principal, content, filename=name, purpose=Purpose.ASSISTANTS, company=True
             )
         except ChatError as error:
-            received.refused.append((name, error.message))
+            outcome.refused.append((name, error.message))
         else:
-            received.files.append(file)
-    return received
+            outcome.files.append(file)
+    return outcome
 
 
 def _unreadable() -> InvalidInput:

@@ -53,15 +53,15 @@ def clean_filed(
         NotFound: no file can have one of the IDs.
     """
     ids = [] if file_ids is None else clean_list(file_ids, param=param, limit=most)
-    places = [(one, f"{param}[{index}]") for index, one in enumerate(ids)]
+    params = [(file_id, f"{param}[{index}]") for index, file_id in enumerate(ids)]
     return [
         FileToIndex(
-            file_id=clean_id(one, param=place, prefix=FILE),
-            param=place,
+            file_id=clean_id(file_id, param=item_param, prefix=FILE),
+            param=item_param,
             attributes=attributes or {},
             chunking=chunking,
         )
-        for one, place in places
+        for file_id, item_param in params
     ]
 
 
@@ -137,14 +137,14 @@ def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
     return largest, overlap
 
 
-def own_files(principal: Principal, filed: Sequence[FileToIndex]) -> dict[str, File]:
+def own_files(principal: Principal, items: Sequence[FileToIndex]) -> dict[str, File]:
     """Return the principal's files by ID. Call within a tenant transaction.
 
     Raises:
         NotFound: a file does not exist or does not belong to the principal.
     """
-    rows = File.objects.for_principal(principal).in_bulk([item.file_id for item in filed])
-    for item in filed:
+    rows = File.objects.for_principal(principal).in_bulk([item.file_id for item in items])
+    for item in items:
         if item.file_id not in rows:
             raise not_found(FILE, item.file_id, param=item.param)
     return dict(rows)
@@ -153,7 +153,7 @@ def own_files(principal: Principal, filed: Sequence[FileToIndex]) -> dict[str, F
 def add_files(
     store: VectorStore,
     files: dict[str, File],
-    filed: Sequence[FileToIndex],
+    items: Sequence[FileToIndex],
     *,
     batch: FileBatch | None = None,
 ) -> list[StoreFile]:
@@ -162,30 +162,30 @@ def add_files(
     A file that is already in the store gets the new attributes. It is indexed again
     only if indexing failed or was cancelled.
     """
-    wanted = {item.file_id: item for item in filed}
-    there = StoreFile.objects.select_for_update().filter(store=store, file_id__in=wanted)
-    found = {row.file_id: row for row in there.defer("text", "pages").order_by("pk")}
-    rows, to_read = [], []
-    for file_id, one in wanted.items():
-        row = found.get(file_id) or StoreFile(store=store, file=files[file_id])
-        again = row.pk is None or row.status in (IndexStatus.FAILED, IndexStatus.CANCELLED)
-        _describe(row, one, batch=batch, again=again)
+    wanted = {item.file_id: item for item in items}
+    locked = StoreFile.objects.select_for_update().filter(store=store, file_id__in=wanted)
+    existing = {row.file_id: row for row in locked.defer("text", "pages").order_by("pk")}
+    rows, to_index = [], []
+    for file_id, item in wanted.items():
+        row = existing.get(file_id) or StoreFile(store=store, file=files[file_id])
+        reindex = row.pk is None or row.status in (IndexStatus.FAILED, IndexStatus.CANCELLED)
+        _describe(row, item, batch=batch, reindex=reindex)
         rows.append(row)
-        if again:
-            to_read.append(row)
-    for row in found.values():
+        if reindex:
+            to_index.append(row)
+    for row in existing.values():
         row.save()
     StoreFile.objects.bulk_create([row for row in rows if row.pk is None], batch_size=500)
     VectorStore.objects.filter(pk=store.pk).update(last_active_at=timezone.now())
-    _have_read(to_read)
+    _have_read(to_index)
     return rows
 
 
-def _describe(row: StoreFile, one: FileToIndex, *, batch: FileBatch | None, again: bool) -> None:
-    row.attributes, row.batch = one.attributes, batch or row.batch
-    if again:
-        row.max_chunk_tokens, row.overlap_tokens = one.chunking or (AUTO_TOKENS, AUTO_OVERLAP)
-        row.chosen_chunking = one.chunking is not None
+def _describe(row: StoreFile, item: FileToIndex, *, batch: FileBatch | None, reindex: bool) -> None:
+    row.attributes, row.batch = item.attributes, batch or row.batch
+    if reindex:
+        row.max_chunk_tokens, row.overlap_tokens = item.chunking or (AUTO_TOKENS, AUTO_OVERLAP)
+        row.chosen_chunking = item.chunking is not None
         row.status, row.tries = IndexStatus.IN_PROGRESS, 0
         row.claimed_at = row.ended_at = None
         # Fencing: an earlier indexer that has not noticed its cancellation writes nothing.
@@ -194,13 +194,13 @@ def _describe(row: StoreFile, one: FileToIndex, *, batch: FileBatch | None, agai
 
 
 def _have_read(rows: Iterable[StoreFile]) -> None:
-    found: list[Given] = [
+    arguments: list[Given] = [
         {"tenant_id": str(row.tenant_id), "store_file_id": row.pk} for row in rows
     ]
-    if not found:
+    if not arguments:
         return
     # Companies with few waiting files go first, so that a bulk upload does not delay others.
     waiting = StoreFile.objects.filter(status=IndexStatus.IN_PROGRESS).count()
     task = jobs.configure_task("chat.tasks.index_store_file", queue="files", priority=-waiting)
     # The jobs are inserted in the same transaction.
-    task.batch_defer(*found)
+    task.batch_defer(*arguments)

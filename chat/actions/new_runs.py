@@ -69,13 +69,13 @@ def create_run(
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
         active = active_run_of(thread.pk, member_id=_member(principal))
-        asked = _build_request(principal, thread, assistant_id, options)
+        request = _build_request(principal, thread, assistant_id, options)
         if active is None:
-            return _start(principal, asked, messages, param="additional_messages")
+            return _start(principal, request, messages, param="additional_messages")
         if busy in (None, BusyPolicy.REJECT):
             raise ThreadBusy(f"Thread {thread.pk} already has an active run {active}.")
         interrupt = busy == BusyPolicy.INTERRUPT
-        return _wait(principal, asked, messages, behind=active, interrupt=interrupt)
+        return _wait(principal, request, messages, behind=active, interrupt=interrupt)
 
 
 def create_thread_and_run(
@@ -99,16 +99,16 @@ def create_thread_and_run(
     count_run(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _member(principal)
-        made = Thread(member=principal.membership, metadata=metadata)
-        for asked in (first, second):
-            made.tool_resources |= resolve_tool_resources(
-                principal, asked, owner=principal.membership
+        created = Thread(member=principal.membership, metadata=metadata)
+        for resources in (first, second):
+            created.tool_resources |= resolve_tool_resources(
+                principal, resources, owner=principal.membership
             )
-        made.save(force_insert=True)
-        active_run_of(made.pk, member_id=_member(principal))
+        created.save(force_insert=True)
+        active_run_of(created.pk, member_id=_member(principal))
         return _start(
             principal,
-            _build_request(principal, made, assistant_id, options),
+            _build_request(principal, created, assistant_id, options),
             messages,
             param="thread.messages",
         )
@@ -157,37 +157,42 @@ def _check_price(assistant: Assistant, options: RunOptions) -> None:
         )
 
 
-def _start(principal: Principal, asked: RunRequest, messages: list[Given], *, param: str) -> Run:
-    append_messages(principal, asked.thread, messages, param=param)
-    run = _insert(principal, asked, owner=worker.claim_owner)
+def _start(principal: Principal, request: RunRequest, messages: list[Given], *, param: str) -> Run:
+    append_messages(principal, request.thread, messages, param=param)
+    run = _insert(principal, request, owner=worker.claim_owner)
     launch(run)
     return run
 
 
 def _wait(
-    principal: Principal, asked: RunRequest, messages: list[Given], *, behind: str, interrupt: bool
+    principal: Principal,
+    request: RunRequest,
+    messages: list[Given],
+    *,
+    behind: str,
+    interrupt: bool,
 ) -> Run:
     """Queue a run behind the active one, and cancel the active one if `interrupt`."""
-    thread = asked.thread
-    in_line = Run.objects.in_line().filter(thread=thread).count()
-    if in_line >= MAX_WAITING_RUNS:
+    thread = request.thread
+    pending = Run.objects.in_line().filter(thread=thread).count()
+    if pending >= MAX_WAITING_RUNS:
         raise TooManyRuns()
     if thread.last_position + len(messages) > conf.messages_per_thread:
         raise ThreadFull()
     take_files(principal, thread, messages, param="additional_messages")
-    run = _insert(principal, asked, additional_messages=messages)
+    run = _insert(principal, request, additional_messages=messages)
     if interrupt:
         request_cancel(lock_run(principal, behind, thread_id=thread.pk), INTERRUPTED)
     run.refresh_from_db(fields=["waiting", "owner", "token", "through_position", "expires_at"])
     return run
 
 
-def _insert(principal: Principal, asked: RunRequest, **more: Any) -> Run:
+def _insert(principal: Principal, request: RunRequest, **more: Any) -> Run:
     return insert_run(
-        asked.thread,
-        assistant=asked.assistant,
+        request.thread,
+        assistant=request.assistant,
         member_id=_member(principal),
         key_id=principal.key_id,
-        options=asked.options,
+        options=request.options,
         **more,
     )

@@ -68,7 +68,7 @@ def clean_tool_resources(
         part = clean_object(given["code_interpreter"], param=inner, allowed=("file_ids",))
         place = f"{inner}.file_ids"
         ids = clean_list(part.get("file_ids") or [], param=place, limit=MAX_FILES)
-        files = [clean_id(one, param=f"{place}[{i}]", prefix=FILE) for i, one in enumerate(ids)]
+        files = [clean_id(item, param=f"{place}[{i}]", prefix=FILE) for i, item in enumerate(ids)]
     if given.get("file_search") is None:
         return ResourceRequest(param=param, code_files=files)
     inner = f"{param}.file_search"
@@ -84,8 +84,10 @@ def clean_tool_resources(
     return ResourceRequest(
         param=param,
         code_files=files,
-        store_ids=[clean_id(one, param=f"{place}[{i}]", prefix=STORE) for i, one in enumerate(ids)],
-        new_stores=tuple(_parse_new_store(one, f"{described}[{i}]") for i, one in enumerate(new)),
+        store_ids=[
+            clean_id(item, param=f"{place}[{i}]", prefix=STORE) for i, item in enumerate(ids)
+        ],
+        new_stores=tuple(_parse_new_store(item, f"{described}[{i}]") for i, item in enumerate(new)),
     )
 
 
@@ -101,7 +103,7 @@ def _parse_new_store(value: Any, param: str) -> RequestedStore:
 
 
 def resolve_tool_resources(
-    principal: Principal, asked: ResourceRequest, *, owner: Membership | None
+    principal: Principal, request: ResourceRequest, *, owner: Membership | None
 ) -> Resources:
     """Check the requested IDs, create the described stores and return the value to store.
 
@@ -112,18 +114,18 @@ def resolve_tool_resources(
         NotFound: a file or vector store does not exist or may not be used here.
     """
     company = owner is None
-    found: Resources = {}
-    if asked.code_files is not None:
-        place = f"{asked.param}.code_interpreter.file_ids"
-        _check_files(principal, asked.code_files, place, company=company)
-        found |= for_code(asked.code_files)
-    if asked.store_ids is not None:
-        place = f"{asked.param}.file_search.vector_store_ids"
+    resources: Resources = {}
+    if request.code_files is not None:
+        place = f"{request.param}.code_interpreter.file_ids"
+        _check_files(principal, request.code_files, place, company=company)
+        resources |= for_code(request.code_files)
+    if request.store_ids is not None:
+        place = f"{request.param}.file_search.vector_store_ids"
         stores = VectorStore.objects.for_principal(principal)
-        _check_there(stores, STORE, asked.store_ids, place, company=company)
-        made = [_create_store(principal, new, owner=owner) for new in asked.new_stores]
-        found |= for_search([*asked.store_ids, *made])
-    return found
+        _check_there(stores, STORE, request.store_ids, place, company=company)
+        created = [_create_store(principal, new, owner=owner) for new in request.new_stores]
+        resources |= for_search([*request.store_ids, *created])
+    return resources
 
 
 def _check_files(principal: Principal, ids: list[str], param: str, *, company: bool) -> None:
@@ -134,10 +136,10 @@ def _check_there(
     rows: QuerySet[Any], prefix: str, ids: list[str], param: str, *, company: bool
 ) -> None:
     named = rows.filter(pk__in=ids, member=None) if company else rows.filter(pk__in=ids)
-    there = set(named.values_list("pk", flat=True))
-    for index, one in enumerate(ids):
-        if one not in there:
-            raise not_found(prefix, one, param=f"{param}[{index}]")
+    existing = set(named.values_list("pk", flat=True))
+    for index, row_id in enumerate(ids):
+        if row_id not in existing:
+            raise not_found(prefix, row_id, param=f"{param}[{index}]")
 
 
 def _create_store(principal: Principal, new: RequestedStore, *, owner: Membership | None) -> str:

@@ -94,7 +94,7 @@ def create_message(
         TooManyRuns: the limit of active runs is reached.
         RateLimited: the principal exceeded the rate limit for messages.
     """
-    asked = MessageRequest(
+    request = MessageRequest(
         assistant_id=assistant_id,
         parts=clean_content(content),
         attachments=clean_attachments(attachments),
@@ -114,7 +114,7 @@ def create_message(
         for _attempt in range(ATTEMPTS):
             try:
                 with transaction.atomic():
-                    return _create(principal, thread_id, asked)
+                    return _create(principal, thread_id, request)
             except IntegrityError:
                 # The message was sent before, or another run started concurrently.
                 sent = _find_repeated(principal, client_id)
@@ -146,21 +146,21 @@ def _find_repeated(principal: Principal, client_id: str) -> CreatedMessage | Non
     return CreatedMessage(thread=message.thread, message=message, run=run)
 
 
-def _create(principal: Principal, thread_id: str | None, asked: MessageRequest) -> CreatedMessage:
-    thread = _thread(principal, thread_id, asked)
-    assistant = get_offered_assistant(asked.assistant_id)
+def _create(principal: Principal, thread_id: str | None, request: MessageRequest) -> CreatedMessage:
+    thread = _thread(principal, thread_id, request)
+    assistant = get_offered_assistant(request.assistant_id)
     if thread.last_position >= conf.messages_per_thread:
         raise ThreadFull()
-    check_image_files(principal, asked.parts, param="content")
-    thread.title = thread.title or _name_of_picture(asked)
-    attach(principal, thread, asked.attachments)
+    check_image_files(principal, request.parts, param="content")
+    thread.title = thread.title or _name_of_picture(request)
+    attach(principal, thread, request.attachments)
     message = Message(
         thread=thread,
         role="user",
         assistant=assistant,
-        content=asked.parts,
-        attachments=asked.attachments,
-        client_id=asked.client_id,
+        content=request.parts,
+        attachments=request.attachments,
+        client_id=request.client_id,
         sender=principal.membership_id,
         sender_key=principal.key_id,
     )
@@ -168,29 +168,29 @@ def _create(principal: Principal, thread_id: str | None, asked: MessageRequest) 
     active_id = active_run_of(thread.pk, member_id=principal.membership_id)
     if active_id is not None:
         active = Run.objects.select_related("assistant").get(pk=active_id)
-        busy = asked.busy or _policy_of(assistant, active)
+        busy = request.busy or _policy_of(assistant, active)
         return _while_busy(principal, thread, message, active, busy)
     return _answer(principal, thread, message, assistant)
 
 
-def _name_of_picture(asked: MessageRequest) -> str:
+def _name_of_picture(request: MessageRequest) -> str:
     """Return the title for a thread that begins with an image and no text."""
-    shown = [part["image_file"]["file_id"] for part in asked.parts if "image_file" in part]
+    shown = [part["image_file"]["file_id"] for part in request.parts if "image_file" in part]
     name = File.objects.filter(pk__in=shown[:1]).values_list("filename", flat=True).first()
     return title_of(name or "")
 
 
-def _thread(principal: Principal, thread_id: str | None, asked: MessageRequest) -> Thread:
+def _thread(principal: Principal, thread_id: str | None, request: MessageRequest) -> Thread:
     """Return the thread, locked, or a new one titled after the message."""
     if thread_id is None:
-        thread = Thread(member=principal.membership, title=asked.title)
+        thread = Thread(member=principal.membership, title=request.title)
         thread.save(force_insert=True)
         return thread
     found = _lock_thread.one(principal=principal, thread_id=thread_id)
     if found is None:
         raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
     if not found.title:
-        found.title = asked.title
+        found.title = request.title
     return found
 
 

@@ -38,10 +38,10 @@ def add_store_file(principal: Principal, store_id: str, **given: Any) -> StoreFi
         InvalidInput: a field is invalid; `param` names it.
         StoreExpired: the store has expired.
     """
-    filed = [clean_one(given)]
+    to_index = [clean_one(given)]
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = _get_filled_store(principal, store_id)
-        [row] = add_files(store, own_files(principal, filed), filed)
+        [row] = add_files(store, own_files(principal, to_index), to_index)
         record(principal, "collection.filled", store, files=[row.file_id])
         return row
 
@@ -86,9 +86,9 @@ def reindex_store_file(principal: Principal, store_id: str, file_id: str) -> Sto
         store = _get_filled_store(principal, store_id)
         row = own_store_file(principal, store_id, file_id)
         sizes = (row.max_chunk_tokens, row.overlap_tokens) if row.chosen_chunking else None
-        same = {"attributes": row.attributes, "chunking": sizes}
-        filed = [FileToIndex(file_id=file_id, param="file_id", **same)]
-        [row] = add_files(store, own_files(principal, filed), filed)
+        options = {"attributes": row.attributes, "chunking": sizes}
+        to_index = [FileToIndex(file_id=file_id, param="file_id", **options)]
+        [row] = add_files(store, own_files(principal, to_index), to_index)
         return row
 
 
@@ -128,13 +128,13 @@ def create_batch(
         InvalidInput: a field is invalid; `param` names it.
         StoreExpired: the store has expired.
     """
-    filed = _parse_files(file_ids, files, attributes, chunking_strategy)
+    to_index = _parse_files(file_ids, files, attributes, chunking_strategy)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = _get_filled_store(principal, store_id)
-        found = own_files(principal, filed)
+        rows = own_files(principal, to_index)
         batch: FileBatch = FileBatch.objects.create(store=store)
-        add_files(store, found, filed, batch=batch)
-        record(principal, "collection.filled", store, batch=batch.pk, count=len(found))
+        add_files(store, rows, to_index, batch=batch)
+        record(principal, "collection.filled", store, batch=batch.pk, count=len(rows))
         return batch
 
 
@@ -177,15 +177,15 @@ def _parse_files(
     if files is not None:
         if attributes is not None or chunking_strategy is not None:
             raise InvalidInput("Set attributes and chunking_strategy on each of 'files'.")
-        filed = clean_described(files, param="files")
+        to_index = clean_described(files, param="files")
     else:
-        filed = clean_filed(
+        to_index = clean_filed(
             file_ids,
             param="file_ids",
             most=MAX_BATCH_SIZE,
             chunking=clean_chunking(chunking_strategy, param="chunking_strategy"),
             attributes=clean_attributes(attributes),
         )
-    if not filed:
+    if not to_index:
         raise InvalidInput("Expected at least one file.", param="files" if files else "file_ids")
-    return filed
+    return to_index

@@ -78,8 +78,8 @@ def search_store(
 
 
 def _questions(value: Any) -> list[str]:
-    one = isinstance(value, str)
-    given = [value] if one else clean_list(value, param="query", limit=MAX_QUESTIONS)
+    single = isinstance(value, str)
+    given = [value] if single else clean_list(value, param="query", limit=MAX_QUESTIONS)
     if not given:
         raise InvalidInput("Expected at least one query.", param="query")
     return [

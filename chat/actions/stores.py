@@ -43,7 +43,7 @@ def create_store(
         NotFound: a file does not exist.
     """
     chunking = clean_chunking(chunking_strategy, param="chunking_strategy")
-    filed = clean_filed(file_ids, param="file_ids", most=MAX_FIRST_FILES, chunking=chunking)
+    to_index = clean_filed(file_ids, param="file_ids", most=MAX_FIRST_FILES, chunking=chunking)
     store = VectorStore(
         tenant_id=principal.tenant_id,
         member=owner_of(principal, company=principal.is_admin),
@@ -53,10 +53,10 @@ def create_store(
         metadata=clean_metadata(metadata),
     )
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        files = own_files(principal, filed)
+        files = own_files(principal, to_index)
         store.save(force_insert=True)
         record(principal, "collection.created", store, name=store.name)
-        add_files(store, files, filed)
+        add_files(store, files, to_index)
     return store
 
 
@@ -146,12 +146,12 @@ def filling_of_batch(batch: FileBatch) -> Filling:
 
 def _fillings(column: str, ids: list[str]) -> dict[str, Filling]:
     counts: dict[str, dict[str, int]] = {item: {} for item in ids}
-    bytes_of = dict.fromkeys(ids, 0)
+    total_bytes = dict.fromkeys(ids, 0)
     rows = StoreFile.objects.filter(**{f"{column}__in": ids}).values_list(column, "status")
-    for one, status, count, size in rows.annotate(Count("pk"), Sum("usage_bytes")):
-        counts[one][status] = count
-        bytes_of[one] += size
-    return {item: Filling(counts=counts[item], usage_bytes=bytes_of[item]) for item in ids}
+    for row_id, status, count, size in rows.annotate(Count("pk"), Sum("usage_bytes")):
+        counts[row_id][status] = count
+        total_bytes[row_id] += size
+    return {item: Filling(counts=counts[item], usage_bytes=total_bytes[item]) for item in ids}
 
 
 def _expiry(value: Any) -> int | None:

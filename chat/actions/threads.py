@@ -49,10 +49,12 @@ def create_thread(
     if principal.membership is None:
         raise NotAllowed()
     cleaned = clean_messages(messages, param="messages")
-    asked = clean_tool_resources(tool_resources)
+    resources = clean_tool_resources(tool_resources)
     thread = Thread(member=principal.membership, metadata=clean_metadata(metadata))
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread.tool_resources = resolve_tool_resources(principal, asked, owner=principal.membership)
+        thread.tool_resources = resolve_tool_resources(
+            principal, resources, owner=principal.membership
+        )
         thread.save(force_insert=True)
         append_messages(principal, thread, cleaned, param="messages")
     return thread
@@ -68,14 +70,14 @@ def update_thread(principal: Principal, thread_id: str, **fields: Any) -> Thread
     cleaned: dict[str, Any] = {}
     if "metadata" in fields:
         cleaned["metadata"] = clean_metadata(fields["metadata"])
-    asked = None
+    resources = None
     if "tool_resources" in fields:
-        asked = clean_tool_resources(fields["tool_resources"], creating=False)
+        resources = clean_tool_resources(fields["tool_resources"], creating=False)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
-        if asked is not None:
+        if resources is not None:
             cleaned["tool_resources"] = resolve_tool_resources(
-                principal, asked, owner=principal.membership
+                principal, resources, owner=principal.membership
             )
         if cleaned:
             for name, value in cleaned.items():

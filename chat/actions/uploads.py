@@ -138,8 +138,8 @@ def join_parts(principal: Principal, upload_id: str, *, part_ids: Any, md5: Any 
         Unavailable: the file storage cannot be reached.
     """
     ids = [
-        clean_id(one, param=f"part_ids[{index}]", prefix="part_")
-        for index, one in enumerate(clean_list(part_ids, param="part_ids", limit=MAX_PARTS))
+        clean_id(part_id, param=f"part_ids[{index}]", prefix="part_")
+        for index, part_id in enumerate(clean_list(part_ids, param="part_ids", limit=MAX_PARTS))
     ]
     if len(set(ids)) != len(ids):
         raise InvalidInput("Duplicate part ID.", param="part_ids")

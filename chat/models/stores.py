@@ -218,9 +218,9 @@ class SearchWords(models.Func):
     def as_sql(self, compiler: Any, connection: Any, *args: Any, **context: Any) -> Any:
         """Return the SQL expression; it is immutable, as a stored generated column requires."""
         text, params = compiler.compile(self.source_expressions[0])
-        store, more = compiler.compile(self.source_expressions[1])
+        store, store_params = compiler.compile(self.source_expressions[1])
         sql = f"to_tsvector('english', {text}) || array_to_tsvector(ARRAY[{store}::text])"
-        return sql, [*params, *more]
+        return sql, [*params, *store_params]
 
 
 class Chunk(TenantModel):

@@ -56,23 +56,23 @@ def _find_mentioned_ids(thread: Thread) -> set[str]:
 
 def _texts(rows: Any, *columns: str) -> Any:
     for column in columns:
-        texts = rows.annotate(told=Cast(column, TextField())).filter(told__contains="file-")
-        yield from texts.values_list("told", flat=True).iterator()
+        texts = rows.annotate(as_text=Cast(column, TextField())).filter(as_text__contains="file-")
+        yield from texts.values_list("as_text", flat=True).iterator()
 
 
 def _list_unused(thread: Thread, others: Any, ids: set[str]) -> list[str]:
     """Return those of the files that are deleted with threads and that no other thread uses."""
     with_threads = Q(goes_with_threads=True) | Q(purpose=Purpose.ASSISTANTS_OUTPUT)
     rows = File.objects.filter(with_threads, pk__in=ids, member_id=thread.member_id)
-    going = set(rows.filter(deleted_at=None).values_list("pk", flat=True))
-    if not going:
+    unused = set(rows.filter(deleted_at=None).values_list("pk", flat=True))
+    if not unused:
         return []
-    filed = StoreFile.objects.filter(file_id__in=going, store__deleted_at=None)
-    going -= set(filed.values_list("file_id", flat=True))
-    kept = _texts(Message.objects.filter(thread__in=others), "content", "attachments")
-    for text in (*kept, *_texts(others, "tool_resources")):
-        going -= set(_FILE.findall(text))
+    in_stores = StoreFile.objects.filter(file_id__in=unused, store__deleted_at=None)
+    unused -= set(in_stores.values_list("file_id", flat=True))
+    other_messages = _texts(Message.objects.filter(thread__in=others), "content", "attachments")
+    for text in (*other_messages, *_texts(others, "tool_resources")):
+        unused -= set(_FILE.findall(text))
     # A file created by another thread's code may be mentioned only in the text of this thread.
     calls = ToolCall.objects.filter(run__thread__in=others, details__isnull=False)
-    made = calls.annotate(told=Cast("details", TextField()))
-    return [item for item in sorted(going) if not made.filter(told__contains=item).exists()]
+    details = calls.annotate(as_text=Cast("details", TextField()))
+    return [item for item in sorted(unused) if not details.filter(as_text__contains=item).exists()]

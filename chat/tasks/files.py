@@ -90,17 +90,19 @@ async def end_uploads(timestamp: int) -> None:
 
 
 def _end_upload(upload_id: str) -> None:
-    open_ones = Upload.objects.select_for_update(no_key=True)
-    upload = open_ones.filter(pk=upload_id, status=UploadStatus.PENDING).first()
+    rows = Upload.objects.select_for_update(no_key=True)
+    upload = rows.filter(pk=upload_id, status=UploadStatus.PENDING).first()
     if upload is not None:
         storage.give_up_parts(upload)
         upload.status = UploadStatus.EXPIRED
         upload.save(update_fields=["status"])
 
 
-async def _each(door: str, end: Callable[[Any], None]) -> None:
+async def _each(function: str, end: Callable[[Any], None]) -> None:
     """Call `end` with each ID from a SECURITY DEFINER function, within a tenant transaction."""
-    for row_id, tenant_id in await run_in_pool(DatabasePool.FILES, call_privileged, door, AT_ONCE):
+    for row_id, tenant_id in await run_in_pool(
+        DatabasePool.FILES, call_privileged, function, AT_ONCE
+    ):
         await run_in_pool(DatabasePool.FILES, _end_in, tenant_id, end, row_id)
 
 
