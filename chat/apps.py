@@ -1,4 +1,4 @@
-"""Start-up of the chat app."""
+"""App configuration of chat."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from django.utils.translation import gettext_lazy as _
 
 
 class ChatConfig(AppConfig):
-    """Assistants, threads and runs."""
+    """Configuration of the chat app: assistants, threads and runs."""
 
     name = "chat"
     verbose_name = _("Chat")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Find the tools of every installed app, as the admin finds its pages."""
+        """Import the `tools` module of every installed app, as the admin does with `admin`."""
         autodiscover_modules("tools")

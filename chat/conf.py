@@ -1,4 +1,4 @@
-"""The only reader of settings.CHAT."""
+"""Access to settings.CHAT; the only module that reads it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.conf import settings
 
 
 class Conf:
-    """Limits and times of chat by lower-case name, e.g. `conf.max_rounds`; seconds and bytes."""
+    """Chat settings by lower-case name, e.g. `conf.max_rounds`; in seconds and bytes."""
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -17,20 +17,20 @@ class Conf:
             raise AttributeError(name) from None
 
     def has_upstream(self, name: str) -> bool:
-        """Tell whether the model server `name` is set up; rows may name one that was."""
+        """Return True if the model server `name` is configured; rows may name a removed one."""
         return (name or self.default_upstream) in self.upstreams
 
     def upstream(self, name: str) -> dict[str, Any]:
-        """Return the settings of the model server `name`, the default one for "".
+        """Return the settings of the model server `name`; "" is the default server.
 
         Raises:
-            KeyError: for one that is not set up, or no longer.
+            KeyError: the server is not configured, or no longer.
         """
         settings_of: dict[str, dict[str, Any]] = self.upstreams
         return settings_of[name or self.default_upstream]
 
     def is_demonstration(self, upstream: str) -> bool:
-        """Tell whether the scripted provider answers there, which is no language model."""
+        """Return True if the server is the scripted demo provider instead of a language model."""
         if not self.has_upstream(upstream):
             return False
         backend: str = self.upstream(upstream)["BACKEND"]

@@ -1,4 +1,4 @@
-"""What a file holds, on its way to somebody who may have it."""
+"""HTTP responses with the content of a file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tenants.db import release_connection
 log = structlog.get_logger(__name__)
 
 SENT_AT_ONCE = 1_048_576
-# What a page may show in place. Drawings can hold scripts: the policy below lets none run.
+# Image types that may be shown inline. SVG can contain scripts: the policy below blocks them.
 SHOWABLE = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 NOTHING_RUNS = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
 def file_response(row: File, *, show: bool = False) -> HttpResponseBase:
-    """Return a file's bytes, as something to be saved and never to be shown.
+    """Return a response that downloads a file as an attachment.
 
-    With `show` a picture may be shown in a page of this origin.
+    With `show`, images are sent inline, for pages of the same origin.
 
     Raises:
-        NotFound: for a file whose bytes went a moment ago.
-        Unavailable: when the disk or bucket gives nothing.
+        NotFound: the file's bytes have been deleted concurrently.
+        Unavailable: the file storage cannot be reached.
     """
     try:
         content = default_storage.open(row.storage_key)
@@ -45,7 +45,7 @@ def file_response(row: File, *, show: bool = False) -> HttpResponseBase:
             response = HttpResponse(content.read())
     else:
         response = StreamingHttpResponse(_pieces(content))
-        # Whoever takes it slowly keeps no connection to the database.
+        # A slow client must not hold a database connection.
         release_connection()
     shown = show and row.media_type in SHOWABLE
     response["Content-Type"] = row.media_type if shown else "application/octet-stream"
@@ -60,7 +60,7 @@ def file_response(row: File, *, show: bool = False) -> HttpResponseBase:
 
 
 async def _pieces(content: Any) -> AsyncIterator[bytes]:
-    # Django would take a plain iterator whole into memory before it sends the first byte.
+    # Under ASGI, Django reads a synchronous iterator into memory before it sends anything.
     with content:
         while piece := await asyncio.to_thread(content.read, SENT_AT_ONCE):
             yield piece

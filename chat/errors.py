@@ -1,4 +1,4 @@
-"""Everything a person, a program or a model can do wrong in chat."""
+"""Errors of chat. The class docstring is the default message, shown to users and programs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from tenants.outages import DiskFull
 
 
 class ChatError(AtriumError):
-    """That did not work."""
+    """The request failed."""
 
     code = "chat_error"
 
 
 class InvalidInput(ChatError):
-    """This value cannot be used."""
+    """This value is invalid."""
 
     code = "invalid_value"
 
 
 class MissingParameter(InvalidInput):
-    """A parameter that is needed is missing: the one that `param` names."""
+    """A required parameter is missing; `param` names it."""
 
     code = "missing_required_parameter"
 
@@ -30,44 +30,44 @@ class MissingParameter(InvalidInput):
 
 
 class UnknownParameter(InvalidInput):
-    """There is no such parameter."""
+    """Unknown parameter."""
 
     code = "unknown_parameter"
 
 
 class InvalidType(InvalidInput):
-    """This value is of the wrong kind."""
+    """This value has the wrong type."""
 
     code = "invalid_type"
 
 
 class UnknownModel(InvalidInput):
-    """There is no such model here."""
+    """This model does not exist or is not available."""
 
     code = "model_not_found"
 
 
 class PriceUnknown(InvalidInput):
-    """The company limits the cost of a run, and this model has no price in US dollars."""
+    """Your company limits the cost per run, and this model has no price in US dollars."""
 
     code = "model_price_unknown"
 
 
 class WrongMediaType(ChatError):
-    """The body must be JSON in UTF-8: application/json."""
+    """The request body must be JSON (application/json, UTF-8)."""
 
     code = "unsupported_media_type"
     http_status = 415
 
 
 class InvalidJson(ChatError):
-    """This is not well-formed JSON."""
+    """The request body is not valid JSON."""
 
     code = "invalid_json"
 
 
 class ThreadBusy(ChatError):
-    """The assistant is still answering: wait for it or stop it first."""
+    """The assistant is still answering. Wait for the answer or stop it first."""
 
     code = "thread_busy"
 
@@ -79,13 +79,13 @@ class RunFinished(ChatError):
 
 
 class NothingToRetry(ChatError):
-    """The last answer is complete: write a new message instead."""
+    """The last answer is complete. Send a new message instead."""
 
     code = "nothing_to_retry"
 
 
 class TooManyRuns(ChatError):
-    """Too many answers are under way: wait for one to end."""
+    """Too many answers are in progress. Wait for one to finish."""
 
     code = "too_many_runs"
     http_status = 429
@@ -105,43 +105,43 @@ class RateLimited(ChatError):
 
 
 class RunNotWaiting(ChatError):
-    """This answer does not wait for anything."""
+    """This run is not waiting for input."""
 
     code = "run_not_waiting"
 
 
 class NothingToDecide(ChatError):
-    """There is nothing to approve any more."""
+    """This approval is no longer pending."""
 
     code = "nothing_to_decide"
 
 
 class ApprovalChanged(ChatError):
-    """What was to be approved has changed: look at it again."""
+    """The request has changed. Please review it again."""
 
     code = "approval_changed"
 
 
 class AssistantDisabled(ChatError):
-    """This assistant is switched off: choose another."""
+    """This assistant is disabled. Choose another one."""
 
     code = "assistant_disabled"
 
 
 class ThreadFull(ChatError):
-    """This chat has reached its last message: start a new one."""
+    """This chat has reached its message limit. Start a new one."""
 
     code = "thread_full"
 
 
 class QueueFull(ChatError):
-    """Too many messages wait in this chat: wait for an answer, or withdraw one that waits."""
+    """Too many messages are queued in this chat. Wait for an answer or remove one."""
 
     code = "queue_full"
 
 
 class ThreadTooLong(ChatError):
-    """This thread is too long to be copied."""
+    """This thread is too long to copy."""
 
     code = "thread_too_long"
 
@@ -154,25 +154,25 @@ class FileTooLarge(ChatError):
 
 
 class StorageFull(ChatError):
-    """Your company keeps as many files as it may: delete some first."""
+    """Your company's storage is full. Delete some files first."""
 
     code = "storage_full"
 
 
 class StoreExpired(ChatError):
-    """This vector store has expired: make a new one."""
+    """This vector store has expired. Create a new one."""
 
     code = "vector_store_expired"
 
 
 class UploadEnded(ChatError):
-    """This upload has ended."""
+    """This upload is no longer open."""
 
     code = "upload_ended"
 
 
 class Unavailable(ChatError):
-    """This cannot be done right now: try again in a moment."""
+    """This is temporarily unavailable. Try again in a moment."""
 
     code = "unavailable"
     http_status = 503
@@ -180,4 +180,4 @@ class Unavailable(ChatError):
 
 
 class StorageDiskFull(DiskFull, Unavailable):
-    """The server has no room for files. Nothing can be stored until its operator makes room."""
+    """The server's disk is full. Files cannot be stored until the operator frees space."""

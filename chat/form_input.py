@@ -1,4 +1,4 @@
-"""Bodies with a file: multipart/form-data, never held in memory whole."""
+"""Parsing of multipart/form-data bodies with a file, which is never held in memory whole."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.http.multipartparser import MultiPartParserError
 
 from chat.errors import InvalidInput, MissingParameter, UnknownParameter, WrongMediaType
 
-# "expires_after[seconds]", as the official clients spell nested fields.
+# "expires_after[seconds]": the official clients' notation for nested fields.
 _NESTED = re.compile(r"([a-z_]{1,64})\[([a-z_]{1,64})\]\Z")
 
 
 class NoForm(WrongMediaType):
-    """The body must be a form with a file: multipart/form-data."""
+    """The request body must be a form with a file (multipart/form-data)."""
 
 
 def read_form(
@@ -26,16 +26,17 @@ def read_form(
     """Return the fields of a form, nested ones as objects, and its file.
 
     Raises:
-        NoForm: for any other body.
-        InvalidInput, MissingParameter, UnknownParameter: for a form with other fields, one
-            twice, or without the file.
+        NoForm: the body is not multipart/form-data.
+        InvalidInput: the form is malformed, or a field is given more than once.
+        UnknownParameter: a field is not in `fields`.
+        MissingParameter: the file is missing.
     """
     if request.content_type != "multipart/form-data":
         raise NoForm()
     try:
         given, files = request.POST.lists(), request.FILES
     except (MultiPartParserError, SuspiciousOperation):
-        raise InvalidInput("This is not a well-formed form.") from None
+        raise InvalidInput("The request body is not a valid form.") from None
     values: dict[str, Any] = {}
     for name, texts in given:
         _put(values, name, texts, fields=fields)

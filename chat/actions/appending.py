@@ -1,4 +1,4 @@
-"""Add messages to a locked thread, whoever asks for it: the end of a thread is written here."""
+"""Validate messages, append them to a locked thread and copy them between threads."""
 
 from __future__ import annotations
 
@@ -28,20 +28,22 @@ MAX_AT_ONCE, COPIED_AT_ONCE = 512, 500
 
 
 def clean_messages(value: Any, *, param: str) -> list[dict[str, Any]]:
-    """Return messages as `append_messages` takes them; None is none.
+    """Validate a list of messages for `append_messages`; None means an empty list.
 
     Raises:
-        InvalidInput, NotFound: naming the part in `param`, e.g. "messages[0].content".
+        InvalidInput: a value is invalid; `param` names it, e.g. "messages[0].content".
+        NotFound: the ID of an image or attachment cannot exist.
     """
     given = [] if value is None else clean_list(value, param=param, limit=MAX_AT_ONCE)
     return [clean_message(item, param=f"{param}[{index}].") for index, item in enumerate(given)]
 
 
 def clean_message(value: Any, *, param: str = "") -> dict[str, Any]:
-    """Return one message; `param` leads the names of its fields.
+    """Validate one message; `param` is the prefix of its field names in errors.
 
     Raises:
-        InvalidInput, NotFound: naming the part in `param`.
+        InvalidInput: a value is invalid; `param` names it.
+        NotFound: the ID of an image or attachment cannot exist.
     """
     given = clean_object(value, param=param.rstrip(".") or "message", allowed=FIELDS)
     for name in ("role", "content"):
@@ -59,7 +61,8 @@ def lock_thread(principal: Principal, thread_id: str) -> Thread:
     """Return the principal's own thread, locked until the end of the caller's transaction.
 
     Raises:
-        NotFound: for an unknown thread.
+        InvalidInput: the ID is malformed.
+        NotFound: the thread does not exist.
     """
     rows = Thread.objects.for_principal(principal).locked()
     thread: Thread = row_named(rows, thread_id, param="thread_id", prefix="thread_")
@@ -73,13 +76,14 @@ def append_messages(
     *,
     param: str = "",
 ) -> list[Message]:
-    """Store messages at the end of a thread that the caller's transaction has locked.
+    """Append messages to a thread that the caller's transaction has locked.
 
-    `param` names their list in errors.
+    `param` names the list in errors.
 
     Raises:
-        ThreadFull: when they are more than the thread may still take.
-        NotFound, InvalidInput: for files that are not the principal's to use.
+        ThreadFull: the thread would exceed its message limit.
+        NotFound: a file does not exist or does not belong to the principal.
+        InvalidInput: an image file is not an image, or there are too many files.
     """
     if thread.last_position + len(cleaned) > conf.messages_per_thread:
         raise ThreadFull()
@@ -95,7 +99,10 @@ def append_messages(
 def take_files(
     principal: Principal, thread: Thread, cleaned: Sequence[dict[str, Any]], *, param: str
 ) -> None:
-    """Give what comes with messages to the tools of their locked thread; raises as above."""
+    """Attach the files of messages to their locked thread's tools.
+
+    Raises NotFound and InvalidInput like `append_messages`.
+    """
     for index, message in enumerate(cleaned):
         place = f"{param}[{index}]." if param else ""
         check_image_files(principal, message["content"], param=f"{place}content")
@@ -103,10 +110,10 @@ def take_files(
 
 
 def copy_messages(source: Thread, copy: Thread) -> int:
-    """Put a thread's finished messages into an empty one, and return how many they are.
+    """Copy a thread's finished messages into an empty thread and return their number.
 
-    Which run wrote them is left out: the copy has none. A step that broke off
-    and was repeated is no part of the talk.
+    The reference to the run is dropped, because runs are not copied. Messages of
+    failed steps are skipped: the step was retried.
     """
     rows = Message.objects.placed().filter(thread=source).order_by("position")
     rows = rows.exclude(status=MessageStatus.IN_PROGRESS).exclude(incomplete_reason="run_failed")

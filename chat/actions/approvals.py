@@ -1,4 +1,4 @@
-"""Approve or decline a tool call that waits for a person."""
+"""Approve or decline tool calls."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ DECISIONS = ("approve", "decline")
 def decide_call(
     principal: Principal, run_id: str, call_id: str, *, decision: str, arguments_hash: str
 ) -> Run:
-    """Approve or decline one waiting call; the run goes on when none waits any more.
+    """Approve or decline one waiting call; resume the run once no call is pending.
 
-    `arguments_hash` is that of the arguments the approver saw.
+    `arguments_hash` is the hash of the arguments that the approver saw.
 
     Raises:
-        NotFound: for an unknown run or call.
-        InvalidInput: for another decision than "approve" or "decline".
-        NothingToDecide: when the call does not wait, or its time is over.
-        ApprovalChanged: when arguments or tool are not what was shown.
+        NotFound: the run or call does not exist.
+        InvalidInput: the decision is neither "approve" nor "decline".
+        NothingToDecide: the call is not waiting for approval, or the approval expired.
+        ApprovalChanged: the arguments or the tool changed after they were shown.
     """
     if decision not in DECISIONS:
-        raise InvalidInput("A decision is approve or decline.", param="decision")
+        raise InvalidInput("The decision must be 'approve' or 'decline'.", param="decision")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         run = lock_run(principal, run_id)
         if run.status != RunStatus.REQUIRES_ACTION:
@@ -55,7 +55,7 @@ def decide_call(
 
 
 def is_waiting_for_approval(run: Run) -> bool:
-    """Return True if the run waits until a person approves or declines a call."""
+    """Return True if the run has a call that is waiting for approval."""
     if run.status != RunStatus.REQUIRES_ACTION:
         return False
     waiting: bool = ToolCall.objects.filter(run=run, status=CallStatus.WAITING).exists()
@@ -63,10 +63,10 @@ def is_waiting_for_approval(run: Run) -> bool:
 
 
 def decide(principal: Principal, call: ToolCall, decision: str, *, arguments_hash: str) -> None:
-    """Write the decision on a locked waiting call, in the caller's transaction.
+    """Store the decision on a locked waiting call, in the caller's transaction.
 
     Raises:
-        ApprovalChanged: when the approved arguments or tool are not what was shown.
+        ApprovalChanged: the arguments or the tool changed after they were shown.
     """
     call.decided_by = principal.membership_id
     if decision == "approve":
@@ -88,13 +88,13 @@ def decide(principal: Principal, call: ToolCall, decision: str, *, arguments_has
 
 
 def continue_if_answered(run: Run) -> None:
-    """Let a locked run go on once none of its calls needs anybody, in the caller's transaction.
+    """Resume a locked run once none of its calls is pending, in the caller's transaction.
 
-    Waiting for a person is not working time: the run gets a new deadline after
-    it. A program answers within the run's own.
+    Waiting for approval does not count as run time: the run gets a new deadline
+    afterwards. Tool outputs from a program must arrive before the original deadline.
 
     Raises:
-        NothingToDecide: when the run does not wait any more.
+        NothingToDecide: the run is no longer waiting.
     """
     step = RunStep.objects.filter(run=run, status=StepStatus.IN_PROGRESS).latest("index")
     calls = list(ToolCall.objects.filter(step=step).order_by("index"))
@@ -114,7 +114,7 @@ def continue_if_answered(run: Run) -> None:
 
 
 def _close_if_ended(run: Run, step: RunStep, calls: Sequence[ToolCall]) -> list[Event]:
-    """Close a step none of whose calls is still to run; return what readers are told of it."""
+    """Complete the step if all of its calls have ended; return the events to publish."""
     if any(call.ended_at is None for call in calls):
         return []
     step.status, step.ended_at = StepStatus.COMPLETED, clock.now()

@@ -1,6 +1,6 @@
-"""Files of an assistant as one list: those in its vector store and those for its code.
+"""Files of an assistant as one list: vector store files and code interpreter files.
 
-Version 1 of the Assistants API has them so.
+Version 1 of the Assistants API exposes them this way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from tenants.scope import tenant_scope
 
 
 def file_ids_of(assistant: Assistant) -> list[str]:
-    """Return the ids of its files, those of its stores first; in a transaction."""
+    """Return the IDs of an assistant's files, vector store files first.
+
+    Call within a transaction.
+    """
     stores = store_ids(assistant.tool_resources)
     rows = StoreFile.objects.filter(store_id__in=stores).order_by("created_at", "pk")
     searched = rows.values_list("file_id", flat=True) if stores else ()
@@ -32,56 +35,61 @@ def file_ids_of(assistant: Assistant) -> list[str]:
 
 
 def files_of(assistant: Assistant) -> QuerySet[File]:
-    """Return its files; whoever sees an assistant may know which it has. In a transaction."""
+    """Return an assistant's files; visible to everyone who can see the assistant.
+
+    Call within a transaction.
+    """
     found: QuerySet[File] = File.objects.present().filter(pk__in=file_ids_of(assistant))
     return found
 
 
 def add_assistant_file(principal: Principal, assistant_id: str, *, file_id: Any) -> File:
-    """Give an assistant one of the company's files.
+    """Add one of the company's files to an assistant.
 
-    It is for the tools that the assistant has: code, search or both; without
-    any, for search. The vector store it goes into is made where there is none.
+    The file becomes available to the assistant's enabled tools (code interpreter,
+    file search or both), or to file search if it has neither. A vector store is
+    created if the assistant has none.
 
     Raises:
-        NotAllowed: for members.
-        NotFound: for an unknown assistant or file.
-        InvalidInput, StoreExpired: as they say.
+        NotAllowed: the principal is not an admin.
+        NotFound: the assistant or file does not exist.
+        InvalidInput: an ID is malformed, or the code interpreter has too many files.
+        StoreExpired: the assistant's vector store has expired.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = lock_assistant(principal, assistant_id)
-        companys = File.objects.for_principal(principal).filter(member=None)
-        file: File = row_named(companys, file_id, param="file_id", prefix=FILE)
+        company_files = File.objects.for_principal(principal).filter(member=None)
+        file: File = row_named(company_files, file_id, param="file_id", prefix=FILE)
         types = {tool["type"] for tool in row.tools}
         if "code_interpreter" in types:
             ids = list(dict.fromkeys([*code_file_ids(row.tool_resources), file.pk]))
             clean_list(ids, param="file_id", limit=MAX_FILES)
             row.tool_resources = {**row.tool_resources, **for_code(ids)}
         if "code_interpreter" not in types or "file_search" in types:
-            filed = FileToIndex(file_id=file.pk, param="file_id")
-            add_files(_store_of(principal, row), {file.pk: file}, [filed])
+            item = FileToIndex(file_id=file.pk, param="file_id")
+            add_files(_store_of(principal, row), {file.pk: file}, [item])
         row.save(update_fields=["tool_resources"])
         audit.record(principal, "assistant.changed", row.pk, name=row.name, added=file.pk)
         return file
 
 
 def _store_of(principal: Principal, row: Assistant) -> VectorStore:
-    """Return the first store that the assistant searches, locked; a new one is named in `row`."""
+    """Return the assistant's first vector store, locked; create it if there is none."""
     for store_id in store_ids(row.tool_resources):
         return live_store(principal, store_id, lock=True)
-    made: VectorStore = VectorStore.objects.create(member=None)
-    row.tool_resources = {**row.tool_resources, **for_search([made.pk])}
-    return made
+    store: VectorStore = VectorStore.objects.create(member=None)
+    row.tool_resources = {**row.tool_resources, **for_search([store.pk])}
+    return store
 
 
 def remove_assistant_file(principal: Principal, assistant_id: str, file_id: str) -> None:
-    """Take a file from an assistant, also out of its vector store; the file itself stays.
+    """Remove a file from an assistant and its vector store; the file itself is kept.
 
     Raises:
-        NotAllowed: for members.
-        InvalidInput: for ids of another form.
-        NotFound: for an unknown assistant, or a file that it does not have.
+        NotAllowed: the principal is not an admin.
+        InvalidInput: an ID is malformed.
+        NotFound: the assistant does not exist or does not have the file.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():

@@ -1,4 +1,4 @@
-"""What admins and their programs do with assistants; limits of docs/decisions/0003."""
+"""Create, update and delete assistants; field limits are those of docs/decisions/0003."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 def create_assistant(principal: Principal, *, model: str, **fields: Any) -> Assistant:
-    """Add an assistant to the principal's tenant; the first in the page becomes the default.
+    """Create an assistant; the first one offered in the chat page becomes the default.
 
     `fields` are those of `update_assistant`.
 
     Raises:
-        NotAllowed: for members.
-        UnknownModel: for a model that is offered nowhere, where no `upstream` is named.
-        InvalidInput: naming the field in `param`.
+        NotAllowed: the principal is not an admin.
+        UnknownModel: no `upstream` is given and no model server offers the model.
+        InvalidInput: a field is invalid; `param` names it.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -69,20 +69,18 @@ def create_assistant(principal: Principal, *, model: str, **fields: Any) -> Assi
 def update_assistant(
     principal: Principal, assistant_id: str, *, version: int | None = None, **fields: Any
 ) -> Assistant:
-    """Change the named fields and return the assistant as it is now; the others stay.
+    """Change the given fields, keep the others, and return the updated assistant.
 
-    With `version` only where nobody changed it since that one.
-
-    `tools` takes names of registered tools; a program's own function tools stay.
-    `built_in` takes types of built-in ones; those that were on keep their options.
-    `tool_definitions` takes the API's list in their place and replaces all.
+    `tools` takes names of registered tools; the client's own function tools are kept.
+    `built_in` takes types of built-in tools; those already enabled keep their options.
+    `tool_definitions` takes the API's list of tools and replaces all of them.
 
     Raises:
-        NotAllowed: for members.
-        NotFound: for an unknown assistant.
-        UnknownModel: for a new model that is offered nowhere, where no `upstream` is named.
-        InvalidInput: naming the field in `param`.
-        ChangedMeanwhile: as it says.
+        NotAllowed: the principal is not an admin.
+        NotFound: the assistant does not exist.
+        UnknownModel: the model is new, no `upstream` is given and no model server offers it.
+        InvalidInput: a field is invalid; `param` names it.
+        ChangedMeanwhile: the stored version is not `version`.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -106,16 +104,16 @@ def update_assistant(
 
 
 def set_default_assistant(principal: Principal, assistant_id: str) -> Assistant:
-    """Make new chats of the tenant begin with this one; raises as `update_assistant`."""
+    """Make the assistant the tenant's default for new chats; raises like `update_assistant`."""
     return update_assistant(principal, assistant_id, is_default=True)
 
 
 def delete_assistant(principal: Principal, assistant_id: str) -> None:
-    """Delete it; its chats and answers stay readable.
+    """Delete an assistant; its chats and answers stay readable.
 
     Raises:
-        NotAllowed: for members.
-        NotFound: for an unknown assistant.
+        NotAllowed: the principal is not an admin.
+        NotFound: the assistant does not exist.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -128,16 +126,16 @@ def delete_assistant(principal: Principal, assistant_id: str) -> None:
 
 
 def _lock_tenant() -> None:
-    """One change of the default at a time."""
+    """Lock the tenant's row to serialise changes of the default assistant."""
     Tenant.objects.select_for_update(no_key=True).get()
 
 
 def lock_assistant(principal: Principal, assistant_id: str) -> Assistant:
-    """Return an assistant to be changed; in the tenant's scope and a transaction.
+    """Return an assistant locked for update. Call within a tenant transaction.
 
     Raises:
-        InvalidInput: for an id of another form.
-        NotFound: for an unknown assistant.
+        InvalidInput: the ID is malformed.
+        NotFound: the assistant does not exist.
     """
     rows = Assistant.objects.for_principal(principal).select_for_update(no_key=True)
     row: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
@@ -145,11 +143,11 @@ def lock_assistant(principal: Principal, assistant_id: str) -> Assistant:
 
 
 def get_offered_assistant(assistant_id: str) -> Assistant:
-    """Return one that people may choose in the chat page; in the tenant's scope and a transaction.
+    """Return an assistant that is offered in the chat page. Call within a tenant transaction.
 
     Raises:
-        NotFound: for an unknown assistant.
-        AssistantDisabled: for one that is not offered.
+        NotFound: the assistant does not exist.
+        AssistantDisabled: the assistant is not offered in the chat page.
     """
     row = _assistant.one(assistant_id=assistant_id)
     if row is None:
@@ -166,7 +164,7 @@ def _assistant(*, assistant_id: Any) -> QuerySet[Assistant]:
 
 
 def _clear_default(principal: Principal) -> None:
-    """Take the default from the assistant that has it."""
+    """Unset the current default assistant."""
     former = Assistant.objects.filter(is_default=True).first()
     if former is not None:
         Assistant.objects.filter(pk=former.pk).update(is_default=False)
@@ -176,17 +174,18 @@ def _clear_default(principal: Principal) -> None:
 
 
 def _count_default_change() -> None:
-    """Give the company's settings a new version: their form shows the default assistant."""
+    """Increment the version of the company's settings: their form shows the default assistant."""
     Tenant.objects.update(version=F("version") + 1)
 
 
 def _clean_columns(principal: Principal, row: Assistant, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns that `fields` give to `row`, as they are stored."""
+    """Validate `fields` and return the column values to store on `row`."""
     given = dict(fields)
     removed = not conf.has_upstream(row.upstream)
     finds_server = removed and "upstream" not in given
     if removed and given.get("upstream") == row.upstream:
-        # A form sends every field: the rest can be changed, and a new model finds its server.
+        # Forms send every field. Ignore the removed server so that the other fields can be
+        # changed and a new model selects its own server.
         del given["upstream"]
     cleaned: dict[str, Any] = {}
     if "tools" in given:
@@ -201,7 +200,7 @@ def _clean_columns(principal: Principal, row: Assistant, fields: dict[str, Any])
         resources = clean_tool_resources(given.pop("tool_resources"))
     unknown = given.keys() - _CHECKS.keys()
     if unknown:
-        raise InvalidInput(_("There is no such setting."), param=min(unknown))
+        raise InvalidInput(_("Unknown setting."), param=min(unknown))
     cleaned |= {name: _CHECKS[name](value) for name, value in given.items()}
     model = cleaned.get("model", row.model)
     if "upstream" not in cleaned and (model != row.model or (finds_server and "model" in given)):
@@ -213,10 +212,10 @@ def _clean_columns(principal: Principal, row: Assistant, fields: dict[str, Any])
 
 
 def _check_default(row: Assistant, cleaned: dict[str, Any]) -> None:
-    """New chats can only begin with what people may choose."""
+    """Require the default assistant to be enabled and offered in the chat page."""
     if cleaned.get("is_default"):
         if not cleaned.get("enabled", row.enabled):
-            raise InvalidInput(_("An assistant that is switched off cannot be the default."))
+            raise InvalidInput(_("A disabled assistant cannot be the default."))
         if not cleaned.get("in_page", row.in_page):
             raise InvalidInput(_("The default assistant must be offered in the chat page."))
 
@@ -225,18 +224,18 @@ def _select_tools(names: Iterable[str], *, kept: list[dict[str, Any]]) -> list[d
     wanted = list(dict.fromkeys(names))
     for name in wanted:
         if registry.find(name) is None:
-            raise InvalidInput(_("There is no tool of this name."), param="tools")
-    foreign = [tool for tool in kept if not _is_registered(tool)]
+            raise InvalidInput(_("There is no tool with this name."), param="tools")
+    unregistered = [tool for tool in kept if not _is_registered(tool)]
     tools = [{"type": "function", "function": {"name": name}} for name in wanted]
-    return clean_list([*foreign, *tools], param="tools", limit=MAX_TOOLS)
+    return clean_list([*unregistered, *tools], param="tools", limit=MAX_TOOLS)
 
 
 def _with_built_in(types: Iterable[str], *, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
     wanted = [clean_choice(kind, param="built_in", choices=BUILT_IN) for kind in types]
-    there = {tool["type"]: tool for tool in kept if tool["type"] in wanted}
+    enabled = {tool["type"]: tool for tool in kept if tool["type"] in wanted}
     functions = [tool for tool in kept if tool["type"] == "function"]
     tools = [
-        *(there.get(fromkey, {"type": fromkey}) for fromkey in dict.fromkeys(wanted)),
+        *(enabled.get(kind, {"type": kind}) for kind in dict.fromkeys(wanted)),
         *functions,
     ]
     return clean_list(tools, param="tools", limit=MAX_TOOLS)
@@ -249,12 +248,12 @@ def _is_registered(tool: dict[str, Any]) -> bool:
 def _prompts(value: Any) -> list[str]:
     param = "suggested_prompts"
     if not isinstance(value, list):
-        raise InvalidInput(_("This must be a list of texts."), param=param)
+        raise InvalidInput(_("Must be a list of strings."), param=param)
     prompts = [clean_text(line, param=param, limit=MAX_PROMPT_CHARACTERS) for line in value]
     prompts = [prompt for prompt in prompts if prompt]
     if len(prompts) > MAX_PROMPTS:
         raise InvalidInput(
-            _("At most {count} prompts can be suggested.").format(count=MAX_PROMPTS), param=param
+            _("Enter at most {count} suggested prompts.").format(count=MAX_PROMPTS), param=param
         )
     return prompts
 

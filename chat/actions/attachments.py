@@ -1,4 +1,4 @@
-"""Files that come with a message: into the thread's own store, and to its code interpreter."""
+"""Message attachments: add files to the thread's vector store and code interpreter."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from chat.models.files import Purpose
 from chat.models.resources import Resources, code_file_ids, for_code, for_search, store_ids
 from tenants.authentication import Principal
 
-# How long a file waits for its message.
+# Lifetime of a file that is not attached to a sent message.
 UNSENT_SECONDS = 172_800
 
 
 def create_attachable(principal: Principal, content: BinaryIO, *, filename: str) -> File:
-    """Store a person's file for a message: a picture to look at, or something for tools.
+    """Store a member's file for a message: an image for the model, or a file for tools.
 
-    Which of them it is, its content says. It goes with the chats it comes with, and soon
-    where it comes with none. Raises what `create_file` raises.
+    The content decides which of the two. The file is deleted with the last chat that
+    refers to it, or after `UNSENT_SECONDS` if it is never sent. Raises like `create_file`.
     """
     is_picture = detect_type(content, filename) in IMAGES
     purpose = Purpose.VISION if is_picture else Purpose.ASSISTANTS
@@ -43,34 +43,36 @@ def attach(
     *,
     param: str = "attachments",
 ) -> None:
-    """Give attachments, as `clean_attachments` returns them, to the tools of a locked thread.
+    """Add attachments from `clean_attachments` to the tools of a locked thread.
 
-    Must run in the transaction that adds the message. What file search gets is
-    indexed once that is committed.
+    Call within the transaction that adds the message. Files for file search are
+    indexed after it commits.
 
     Raises:
-        NotFound: for a file that is not the principal's.
-        InvalidInput: for more files than the code interpreter takes.
+        NotFound: a file does not exist or does not belong to the principal.
+        InvalidInput: the code interpreter has too many files.
     """
     given = list(attachments)
     if not given:
         return
-    named = [
-        FileToIndex(file_id=one["file_id"], param=f"{param}[{index}].file_id")
-        for index, one in enumerate(given)
+    to_index = [
+        FileToIndex(file_id=attachment["file_id"], param=f"{param}[{index}].file_id")
+        for index, attachment in enumerate(given)
     ]
-    files = own_files(principal, named)
+    files = own_files(principal, to_index)
     keep_for_good(files.values())
     resources = dict(thread.tool_resources)
     searched = _for_tool(given, "file_search")
     if searched:
         store = _store_of(thread, resources)
-        add_files(store, files, [item for item in named if item.file_id in searched])
-    computed = _for_tool(given, "code_interpreter")
-    if computed:
-        ids = list(dict.fromkeys([*code_file_ids(resources), *computed]))
+        add_files(store, files, [item for item in to_index if item.file_id in searched])
+    for_interpreter = _for_tool(given, "code_interpreter")
+    if for_interpreter:
+        ids = list(dict.fromkeys([*code_file_ids(resources), *for_interpreter]))
         if len(ids) > MAX_FILES:
-            raise InvalidInput(f"The code interpreter takes at most {MAX_FILES} files of a thread.")
+            raise InvalidInput(
+                f"The code interpreter accepts at most {MAX_FILES} files per thread."
+            )
         resources.update(for_code(ids))
     if resources != thread.tool_resources:
         thread.tool_resources = resources
@@ -82,10 +84,10 @@ def _for_tool(given: list[dict[str, Any]], kind: str) -> list[str]:
 
 
 def _store_of(thread: Thread, resources: Resources) -> VectorStore:
-    """Return the thread's own store, made when it is first needed.
+    """Return the thread's own vector store, created on first use.
 
-    A store of the company's that the thread refers to stays beside it: what one
-    person attaches is not for everybody.
+    References to the company's stores are kept. Attachments never go into those,
+    because they are private to the member.
     """
     ids = store_ids(resources)
     own = VectorStore.objects.present().filter(pk__in=ids, member_id=thread.member_id)

@@ -1,4 +1,4 @@
-"""What a message may hold: text, and images by address or file."""
+"""Validation of message content: text, and images by URL or file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _KINDS = ("text", "image_url", "image_file")
 
 
 def clean_content(value: Any, *, param: str = "content") -> list[dict[str, Any]]:
-    """Return text or content parts as a message stores them.
+    """Validate text or content parts and return the parts to store.
 
     Raises:
-        InvalidInput: for nothing to say, too much of it, or parts of another form.
-        NotFound: for an image file that does not exist.
+        InvalidInput: the content is empty, too long or malformed.
+        NotFound: the ID of an image file cannot exist.
     """
     if isinstance(value, str):
         parts = [_text(value, param)]
@@ -29,13 +29,13 @@ def clean_content(value: Any, *, param: str = "content") -> list[dict[str, Any]]
         given = clean_list(value, param=param, limit=MAX_PARTS)
         parts = [_part(item, f"{param}[{index}]") for index, item in enumerate(given)]
     else:
-        raise InvalidType("Expected text or an array of content parts.", param=param)
+        raise InvalidType("Expected a string or an array of content parts.", param=param)
     texts = [part["text"]["value"] for part in parts if part["type"] == "text"]
     if not parts or (len(texts) == len(parts) and not any(text.strip() for text in texts)):
         raise InvalidInput("Message content must be non-empty.", param=param)
     if sum(map(len, texts)) > conf.message_characters:
         raise InvalidInput(
-            f"A message has at most {conf.message_characters:,} characters.", param=param
+            f"A message can have at most {conf.message_characters:,} characters.", param=param
         )
     return parts
 

@@ -1,4 +1,4 @@
-"""What admins do with the company's documents, several files at a time."""
+"""Bulk upload of company files and documents by admins."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from tenants.authentication import Principal
 from tenants.models import Role
 from tenants.scope import tenant_scope
 
-# An archive may be a document: that is seen where it is read.
+# Media types that cannot be indexed. Archives are allowed: a ZIP file may be an office
+# document, which is only known after reading it.
 UNREADABLE = ("application/octet-stream", "image/")
 
 
 @dataclass(kw_only=True)
 class UploadOutcome:
-    """What became of several files: those kept, and a sentence for each of the others by name."""
+    """Result of a bulk upload: stored files, and a name and error message for each rejected one."""
 
     files: list[File] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
 def create_files(principal: Principal, contents: Iterable[tuple[str, BinaryIO]]) -> UploadOutcome:
-    """Store files of the company by name; one that is refused does not keep the others away.
+    """Store several company files; a rejected file does not affect the others.
 
-    Opens transactions itself: must not run within another.
+    Opens its own transactions: do not call within a transaction.
 
     Raises:
-        NotAllowed: for members.
+        NotAllowed: the principal is not an admin.
     """
     return _store_files(principal, contents, searched=False)
 
@@ -45,28 +46,29 @@ def create_files(principal: Principal, contents: Iterable[tuple[str, BinaryIO]])
 def create_documents(
     principal: Principal, store_id: str, contents: Iterable[tuple[str, BinaryIO]]
 ) -> UploadOutcome:
-    """Store files of the company and have them indexed in one of its collections.
+    """Store several company files and index them in one of its collections.
 
-    Files of a kind that cannot be searched are refused. Opens transactions
-    itself: must not run within another.
+    File types that cannot be indexed are rejected. Opens its own transactions:
+    do not call within a transaction.
 
     Raises:
-        NotAllowed: for members.
-        NotFound, StoreExpired: for an unknown collection, and for one that has expired.
+        NotAllowed: the principal is not an admin.
+        NotFound: the collection does not exist.
+        StoreExpired: the collection has expired.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         live_store(principal, store_id)
-    received = _store_files(principal, contents, searched=True)
-    if received.files:
-        create_batch(principal, store_id, file_ids=[file.pk for file in received.files])
-    return received
+    outcome = _store_files(principal, contents, searched=True)
+    if outcome.files:
+        create_batch(principal, store_id, file_ids=[file.pk for file in outcome.files])
+    return outcome
 
 
 def _store_files(
     principal: Principal, contents: Iterable[tuple[str, BinaryIO]], *, searched: bool
 ) -> UploadOutcome:
     principal.require(Role.ADMIN)
-    received = UploadOutcome()
+    outcome = UploadOutcome()
     for name, content in contents:
         try:
             if searched and detect_type(content, name).startswith(UNREADABLE):
@@ -75,17 +77,17 @@ def _store_files(
                 principal, content, filename=name, purpose=Purpose.ASSISTANTS, company=True
             )
         except ChatError as error:
-            received.refused.append((name, error.message))
+            outcome.refused.append((name, error.message))
         else:
-            received.files.append(file)
-    return received
+            outcome.files.append(file)
+    return outcome
 
 
 def _unreadable() -> InvalidInput:
     return InvalidInput(
         _(
-            "Documents are PDF, Word, PowerPoint, OpenDocument, EPUB, HTML, Markdown, text, "
-            "CSV or JSON files, and Excel and RTF where the server has the extra for them."
+            "This file type is not supported. Use PDF, Word, PowerPoint, OpenDocument, EPUB, HTML, "
+            "Markdown, text, CSV or JSON, or Excel and RTF if the server supports them."
         ),
         param="file",
     )

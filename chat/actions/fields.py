@@ -1,4 +1,4 @@
-"""Checks of single values that every action shares."""
+"""Validators for single values, shared by all actions."""
 
 from __future__ import annotations
 
@@ -15,73 +15,82 @@ from chat.errors import InvalidInput, InvalidType, NotFound, UnknownParameter
 Row = TypeVar("Row")
 
 MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512  # of metadata
-# What PostgreSQL or JSON cannot hold.
+# Characters that PostgreSQL or JSON cannot store: NUL and lone surrogates.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def clean_text(value: Any, *, param: str, limit: int, required: bool = False) -> str:
-    """Return `value`, as it is.
+    """Return `value` unchanged if it is valid text.
 
     Raises:
-        InvalidInput: for anything but text, more than `limit` characters, NUL
-            and lone surrogates, and for nothing where something is `required`.
+        InvalidInput: `value` is not a string, is longer than `limit` characters,
+            contains NUL or lone surrogates, or is blank although `required`.
     """
     if not isinstance(value, str):
-        raise InvalidType(_("This must be text."), param=param)
+        raise InvalidType(_("Must be a string."), param=param)
     if _UNSTORABLE.search(value):
-        raise InvalidInput(_("This holds a character that cannot be stored."), param=param)
+        raise InvalidInput(_("This contains characters that are not allowed."), param=param)
     if len(value) > limit:
         raise InvalidInput(
-            _("This may have at most {limit} characters.").format(limit=limit), param=param
+            _("Must have at most {limit} characters.").format(limit=limit), param=param
         )
     if required and not value.strip():
-        raise InvalidInput(_("This is needed."), param=param)
+        raise InvalidInput(_("This field is required."), param=param)
     return value
 
 
 def clean_flag(value: Any, *, param: str) -> bool:
-    """Return `value`, a boolean; raises InvalidInput for anything else."""
+    """Return `value` if it is a boolean, else raise InvalidInput."""
     if not isinstance(value, bool):
-        raise InvalidInput(_("This must be on or off."), param=param)
+        raise InvalidInput(_("Must be a boolean."), param=param)
     return value
 
 
 def clean_number(value: Any, *, param: str, least: float, most: float) -> float | None:
-    """Return `value` between `least` and `most`, or None for None; else raises InvalidInput."""
+    """Return `value` as a float if it is from `least` to `most`; None stays None.
+
+    Raises:
+        InvalidInput: `value` is not a finite number or is out of range.
+    """
     if value is None:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or not least <= value <= most:
         raise InvalidInput(
-            _("This must be a number from {least} to {most}.").format(least=least, most=most),
+            _("Must be a number from {least} to {most}.").format(least=least, most=most),
             param=param,
         )
     return float(value)
 
 
 def clean_whole(value: Any, *, param: str, least: int, most: int) -> int:
-    """Return `value`, a whole number from `least` to `most`; else raises InvalidInput."""
+    """Return `value` if it is an integer from `least` to `most`, else raise InvalidInput."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidType(_("This must be a whole number."), param=param)
+        raise InvalidType(_("Must be an integer."), param=param)
     if not least <= value <= most:
         raise InvalidInput(
-            _("This must be a whole number from {least} to {most}.").format(least=least, most=most),
+            _("Must be an integer from {least} to {most}.").format(least=least, most=most),
             param=param,
         )
     return value
 
 
 def clean_choice(value: Any, *, param: str, choices: tuple[str, ...]) -> str:
-    """Return `value`, one of `choices`; raises InvalidInput for anything else."""
+    """Return `value` if it is one of `choices`, else raise InvalidInput."""
     if not isinstance(value, str) or value not in choices:
-        raise InvalidInput(_("Choose one of what is offered."), param=param)
+        raise InvalidInput(_("Select a valid choice."), param=param)
     return value
 
 
 def clean_object(
     value: Any, *, param: str, allowed: tuple[str, ...] | None = None
 ) -> dict[str, Any]:
-    """Return `value`, an object of `allowed` fields; raises InvalidInput or UnknownParameter."""
+    """Return `value` if it is an object that has only `allowed` fields.
+
+    Raises:
+        InvalidType: `value` is not an object.
+        UnknownParameter: a field is not in `allowed`.
+    """
     if not isinstance(value, dict):
         raise InvalidType(_("Expected an object."), param=param)
     for name in value:
@@ -91,22 +100,24 @@ def clean_object(
 
 
 def clean_list(value: Any, *, param: str, limit: int) -> list[Any]:
-    """Return `value`, a list of at most `limit` items; raises InvalidInput for anything else."""
+    """Return `value` if it is a list of at most `limit` items, else raise InvalidInput."""
     if not isinstance(value, list):
         raise InvalidType(_("Expected an array."), param=param)
     if len(value) > limit:
-        raise InvalidInput(
-            _("This may have at most {limit} items.").format(limit=limit), param=param
-        )
+        raise InvalidInput(_("Must have at most {limit} items.").format(limit=limit), param=param)
     return value
 
 
 def clean_metadata(value: Any, *, param: str = "metadata") -> dict[str, str]:
-    """Return up to 16 pairs of text; None is no pairs. Raises InvalidInput for anything else."""
+    """Return up to 16 pairs of strings; None means no pairs.
+
+    Raises:
+        InvalidInput: `value` is not such an object, or a key or value is too long.
+    """
     pairs = {} if value is None else clean_object(value, param=param)
     if len(pairs) > MAX_PAIRS:
         raise InvalidInput(
-            _("At most {count} pairs are kept.").format(count=MAX_PAIRS), param=param
+            _("Must have at most {count} key-value pairs.").format(count=MAX_PAIRS), param=param
         )
     return {
         clean_text(key, param=param, limit=MAX_KEY): clean_text(
@@ -117,10 +128,10 @@ def clean_metadata(value: Any, *, param: str = "metadata") -> dict[str, str]:
 
 
 def clean_expiry(value: Any, *, anchor: str, unit: str, least: int, most: int) -> int | None:
-    """Return how many of `unit` after `anchor` something expires, None for never.
+    """Return the lifetime after `anchor` in `unit` ("seconds", "days"); None means no expiry.
 
     Raises:
-        InvalidInput: naming the part of `expires_after`.
+        InvalidInput: a part of `expires_after` is invalid; `param` names it.
     """
     if value is None:
         return None
@@ -147,14 +158,15 @@ _KINDS = {
 
 
 def clean_id(value: Any, *, param: str, prefix: str) -> str:
-    """Return `value`, text that may name a row of the kind that `prefix` stands for.
+    """Return `value` if it is a well-formed ID with `prefix`.
 
     Raises:
-        InvalidInput: for anything but text that begins with the prefix.
-        NotFound: for text no row of ours is named by; PostgreSQL refuses some.
+        InvalidInput: `value` is not a string that begins with the prefix.
+        NotFound: no row can have this ID. Checked here because PostgreSQL rejects
+            some strings.
     """
     if not isinstance(value, str) or not value.startswith(prefix):
-        given = f"'{value[:64]}'" if isinstance(value, str) else "no text"
+        given = f"'{value[:64]}'" if isinstance(value, str) else "not a string"
         raise InvalidInput(
             f"Invalid '{param}': {given}. Expected an ID that begins with '{prefix[:-1]}'.",
             param=param,
@@ -167,11 +179,11 @@ def clean_id(value: Any, *, param: str, prefix: str) -> str:
 def row_named(
     rows: QuerySet[Any, Row], value: Any, *, param: str, prefix: str, key: str = "pk"
 ) -> Row:
-    """Return the one of `rows` whose id, in the column `key`, is `value`.
+    """Return the row whose column `key` has the ID `value`.
 
     Raises:
-        InvalidInput: for an id of another form.
-        NotFound: when none of them has it.
+        InvalidInput: the ID is malformed.
+        NotFound: no row has this ID.
     """
     row = rows.filter(**{key: clean_id(value, param=param, prefix=prefix)}).first()
     if row is None:
@@ -180,5 +192,5 @@ def row_named(
 
 
 def not_found(prefix: str, value: str, *, param: str) -> NotFound:
-    """Return the error for an id that names nothing, or nothing of the principal's."""
+    """Return the error for an ID that does not exist or is not visible to the principal."""
     return NotFound(f"No {_KINDS[prefix]} found with id '{value[:128]}'.", param=param)

@@ -22,7 +22,7 @@ from tenants.authentication import Principal
 from tenants.db import release_connection
 from tenants.scope import tenant_scope
 
-# What may be uploaded; the others are made here.
+# Purposes a client may upload with; the others are assigned by the server.
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 EXPIRY_SECONDS = (3600, 2_592_000)
 IMAGE_BYTES = 20_971_520
@@ -41,16 +41,19 @@ def create_file(
     company: bool = False,
     goes_with_threads: bool = False,
 ) -> File:
-    """Store a file: the principal's own, or with `company`, for admins, the company's.
+    """Store a file for the principal, or with `company` (admins only) for the company.
 
-    With `goes_with_threads` it is erased with the last thread that refers to it.
-    `content` is read from its beginning, in pieces. Opens transactions itself:
-    must not run within another.
+    With `goes_with_threads` the file is deleted with the last thread that refers to it.
+    `content` is read from the beginning, in chunks. Opens its own transactions: do not
+    call within a transaction.
 
     Raises:
-        NotAllowed: for who owns nothing, and for members who ask for the company's.
-        InvalidInput: naming the part in `param`: an empty file, no picture for "vision", ….
-        FileTooLarge, StorageFull: as they say.
+        NotAllowed: the principal has no membership, or is a member and asks for `company`.
+        InvalidInput: a field is invalid, the file is empty, or it is not an image although
+            the purpose is "vision"; `param` names the field.
+        FileTooLarge: the file exceeds the size limit for its purpose.
+        StorageFull: the company has no storage left.
+        Unavailable: the file storage cannot be reached.
     """
     row = receive_file(
         principal,
@@ -79,10 +82,11 @@ def receive_file(
     goes_with_threads: bool = False,
     counted: bool = False,
 ) -> File:
-    """Do the part of `create_file` that takes time: nobody sees the file yet.
+    """Do the slow part of `create_file`; the file is not visible yet.
 
-    `keep_file` or `storage.discard` ends it; what neither ended is removed in
-    the background. `counted` says that its bytes are part of the company's use already.
+    Follow up with `keep_file` or `storage.discard`; otherwise a background job removes
+    the file. `counted` means that its bytes already count towards the company's usage.
+    Raises like `create_file`.
     """
     member = owner_of(principal, company=company)
     purpose = clean_choice(purpose, param="purpose", choices=PURPOSES)
@@ -90,9 +94,7 @@ def receive_file(
     most = conf.file_bytes
     if purpose == Purpose.VISION:
         if kind not in IMAGES:
-            raise InvalidInput(
-                "A picture to look at is a PNG, JPEG, GIF or WebP file.", param="file"
-            )
+            raise InvalidInput("Images must be PNG, JPEG, GIF or WebP files.", param="file")
         most = min(most, IMAGE_BYTES)
     seconds = clean_file_expiry(expires_after)
     _check_size(principal, content, most, counted=counted)
@@ -112,11 +114,11 @@ def receive_file(
 
 
 def _check_size(principal: Principal, content: BinaryIO, most: int, *, counted: bool) -> None:
-    """Refuse at once what would be refused after all of it was stored."""
+    """Reject a file that is too large before storing it."""
     size = content.seek(0, SEEK_END)
     content.seek(0)
     if size > most:
-        raise FileTooLarge(f"A file of this kind has at most {most} bytes.")
+        raise FileTooLarge(f"Files of this type can have at most {most} bytes.")
     if counted:
         return
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -124,7 +126,12 @@ def _check_size(principal: Principal, content: BinaryIO, most: int, *, counted: 
 
 
 def keep_file(principal: Principal, row: File) -> File:
-    """Make a received file be there; raises StorageFull, Unavailable as `storage.keep`."""
+    """Make a received file visible and count its bytes.
+
+    Raises:
+        StorageFull: the company has no storage left.
+        Unavailable: the stored bytes were removed because the upload took too long.
+    """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         kept = storage.keep(row)
         record(principal, "file.uploaded", kept, name=kept.filename)
@@ -132,10 +139,11 @@ def keep_file(principal: Principal, row: File) -> File:
 
 
 def delete_file(principal: Principal, file_id: str) -> None:
-    """Delete a file, and with it what was made of it for searching.
+    """Delete a file and its search index entries.
 
     Raises:
-        NotFound: for an unknown file.
+        InvalidInput: the ID is malformed.
+        NotFound: the file does not exist.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = own_file(principal, file_id)
@@ -145,11 +153,11 @@ def delete_file(principal: Principal, file_id: str) -> None:
 
 
 def own_file(principal: Principal, file_id: Any) -> File:
-    """Return a file of the principal's; in the tenant's scope and a transaction.
+    """Return one of the principal's files. Call within a tenant transaction.
 
     Raises:
-        InvalidInput: for an id of another form.
-        NotFound: for an unknown file.
+        InvalidInput: the ID is malformed.
+        NotFound: the file does not exist.
     """
     rows = File.objects.for_principal(principal)
     row: File = row_named(rows, file_id, param="file_id", prefix="file-")
@@ -157,10 +165,10 @@ def own_file(principal: Principal, file_id: Any) -> File:
 
 
 def owner_of(principal: Principal, *, company: bool) -> Any:
-    """Return whose a new file or store is: a membership, or None for the company's.
+    """Return the owner of a new file or store: a membership, or None for the company.
 
     Raises:
-        NotAllowed: for who may not have it.
+        NotAllowed: the principal has no membership, or is a member and asks for `company`.
     """
     if company and principal.is_admin:
         return None
@@ -170,15 +178,15 @@ def owner_of(principal: Principal, *, company: bool) -> Any:
 
 
 def record(principal: Principal, action: str, row: File | VectorStore, **data: Any) -> None:
-    """Tell the audit trail what was done with something of the company's, not with one's own."""
+    """Write an audit log entry if the row belongs to the company; members' own are not logged."""
     if row.member_id is None:
         audit.record(principal, action, row.pk, **data)
 
 
 def record_download(principal: Principal, row: File) -> None:
-    """Record that a file of the company's is about to be sent; in a transaction of its own.
+    """Write an audit log entry for the download of a company file, in a separate transaction.
 
-    Gives the connection back: sending may take as long as the reader likes.
+    Releases the database connection, because a slow client can take long to download.
     """
     if row.member_id is not None:
         return
@@ -188,7 +196,7 @@ def record_download(principal: Principal, row: File) -> None:
 
 
 def clean_name(name: str) -> str:
-    """Return a name for people: the last part of a path, one line, never empty."""
+    """Return a display name: the last path component, on one line, never empty."""
     last = PurePosixPath(_UNFIT.sub("", name).replace("\\", "/")).name.strip()
     if len(last) > NAME_CHARACTERS:
         suffix = PurePosixPath(last).suffix[:20]
@@ -197,16 +205,16 @@ def clean_name(name: str) -> str:
 
 
 def clean_file_expiry(value: Any) -> int | None:
-    """Return after how many seconds a file expires; raises InvalidInput."""
+    """Return the lifetime of a file in seconds, None without expiry; raises InvalidInput."""
     least, most = EXPIRY_SECONDS
     return clean_expiry(value, anchor="created_at", unit="seconds", least=least, most=most)
 
 
 def detect_type(content: BinaryIO, name: str) -> str:
-    """Return what a file is by its first bytes; it is to be read from its beginning then.
+    """Return the media type by the first bytes and the name, and rewind `content`.
 
     Raises:
-        InvalidInput: for an empty file.
+        InvalidInput: the file is empty.
     """
     head = content.read(SNIFFED)
     content.seek(0)

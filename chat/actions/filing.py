@@ -1,4 +1,4 @@
-"""Files on their way into a store: checked as they were asked for, and put in to be read."""
+"""Validate files for a vector store and enqueue them for indexing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Given = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class FileToIndex:
-    """A file that is to be put into a store, and how; `param` names it in errors."""
+    """A file to add to a vector store, with its options; `param` names it in errors."""
 
     file_id: str
     param: str
@@ -46,22 +46,32 @@ def clean_filed(
     chunking: tuple[int, int] | None = None,
     attributes: Given | None = None,
 ) -> list[FileToIndex]:
-    """Return a list of ids as files to put into a store; None is none. Raises InvalidInput."""
+    """Validate a list of file IDs to add to a store; None means an empty list.
+
+    Raises:
+        InvalidInput: the list is too long or an ID is malformed.
+        NotFound: no file can have one of the IDs.
+    """
     ids = [] if file_ids is None else clean_list(file_ids, param=param, limit=most)
-    places = [(one, f"{param}[{index}]") for index, one in enumerate(ids)]
+    params = [(file_id, f"{param}[{index}]") for index, file_id in enumerate(ids)]
     return [
         FileToIndex(
-            file_id=clean_id(one, param=place, prefix=FILE),
-            param=place,
+            file_id=clean_id(file_id, param=item_param, prefix=FILE),
+            param=item_param,
             attributes=attributes or {},
             chunking=chunking,
         )
-        for one, place in places
+        for file_id, item_param in params
     ]
 
 
 def clean_described(value: Any, *, param: str) -> list[FileToIndex]:
-    """Return `files` of a batch: each with attributes and chunking. Raises InvalidInput."""
+    """Validate the `files` of a batch, each with its own attributes and chunking.
+
+    Raises:
+        InvalidInput: a value is invalid; `param` names it.
+        NotFound: no file can have one of the IDs.
+    """
     found = []
     for index, item in enumerate(clean_list(value, param=param, limit=MAX_BATCH_SIZE)):
         place = f"{param}[{index}]"
@@ -72,7 +82,10 @@ def clean_described(value: Any, *, param: str) -> list[FileToIndex]:
 
 
 def clean_one(given: Given, *, param: str = "") -> FileToIndex:
-    """Return one file with attributes and chunking; `param` leads the names of its fields."""
+    """Validate one file with attributes and chunking.
+
+    `param` is the prefix of its field names in errors. Raises like `clean_described`.
+    """
     if given.get("file_id") is None:
         raise MissingParameter(param=f"{param}file_id")
     return FileToIndex(
@@ -84,25 +97,29 @@ def clean_one(given: Given, *, param: str = "") -> FileToIndex:
 
 
 def clean_attributes(value: Any, *, param: str = "attributes") -> Given:
-    """Return up to 16 texts, numbers and flags by name; None is none. Raises InvalidInput."""
+    """Return up to 16 strings, numbers and booleans by name; None means no attributes.
+
+    Raises:
+        InvalidInput: a name or value is invalid; `param` names it.
+    """
     given = {} if value is None else clean_object(value, param=param)
     if len(given) > MAX_ATTRIBUTES:
-        raise InvalidInput(f"At most {MAX_ATTRIBUTES} attributes are kept.", param=param)
+        raise InvalidInput(f"A file can have at most {MAX_ATTRIBUTES} attributes.", param=param)
     for name, item in given.items():
         clean_text(name, param=param, limit=ATTRIBUTE_KEY)
         if isinstance(item, str):
             clean_text(item, param=f"{param}.{name[:64]}", limit=ATTRIBUTE_TEXT)
         elif not isinstance(item, bool | int | float):
-            text = "Expected a text, a number, true or false."
+            text = "Expected a string, number or boolean."
             raise InvalidType(text, param=f"{param}.{name[:64]}")
     return given
 
 
 def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
-    """Return the sizes of passages and their overlap in tokens; None for "auto" and nothing.
+    """Return chunk size and overlap in tokens; None if `value` is None or "auto".
 
     Raises:
-        InvalidInput: naming the part.
+        InvalidInput: a value is invalid; `param` names it.
     """
     if value is None:
         return None
@@ -110,7 +127,7 @@ def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
     if given.get("type") == "auto" and "static" not in given:
         return None
     if given.get("type") != "static":
-        raise InvalidInput("Expected 'auto', or 'static' with its sizes.", param=f"{param}.type")
+        raise InvalidInput("Expected 'auto' or 'static'.", param=f"{param}.type")
     place = f"{param}.static"
     allowed = ("max_chunk_size_tokens", "chunk_overlap_tokens")
     sizes = clean_object(given.get("static"), param=place, allowed=allowed)
@@ -120,14 +137,14 @@ def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
     return largest, overlap
 
 
-def own_files(principal: Principal, filed: Sequence[FileToIndex]) -> dict[str, File]:
-    """Return the principal's files by id; in the tenant's scope and a transaction.
+def own_files(principal: Principal, items: Sequence[FileToIndex]) -> dict[str, File]:
+    """Return the principal's files by ID. Call within a tenant transaction.
 
     Raises:
-        NotFound: for the first that is unknown.
+        NotFound: a file does not exist or does not belong to the principal.
     """
-    rows = File.objects.for_principal(principal).in_bulk([item.file_id for item in filed])
-    for item in filed:
+    rows = File.objects.for_principal(principal).in_bulk([item.file_id for item in items])
+    for item in items:
         if item.file_id not in rows:
             raise not_found(FILE, item.file_id, param=item.param)
     return dict(rows)
@@ -136,54 +153,54 @@ def own_files(principal: Principal, filed: Sequence[FileToIndex]) -> dict[str, F
 def add_files(
     store: VectorStore,
     files: dict[str, File],
-    filed: Sequence[FileToIndex],
+    items: Sequence[FileToIndex],
     *,
     batch: FileBatch | None = None,
 ) -> list[StoreFile]:
-    """Put files into a store and have them indexed when the caller's transaction commits.
+    """Add files to a store and enqueue them for indexing in the caller's transaction.
 
-    One that is there already gets its new attributes, and is read again only
-    where that failed or was stopped.
+    A file that is already in the store gets the new attributes. It is indexed again
+    only if indexing failed or was cancelled.
     """
-    wanted = {item.file_id: item for item in filed}
-    there = StoreFile.objects.select_for_update().filter(store=store, file_id__in=wanted)
-    found = {row.file_id: row for row in there.defer("text", "pages").order_by("pk")}
-    rows, to_read = [], []
-    for file_id, one in wanted.items():
-        row = found.get(file_id) or StoreFile(store=store, file=files[file_id])
-        again = row.pk is None or row.status in (IndexStatus.FAILED, IndexStatus.CANCELLED)
-        _describe(row, one, batch=batch, again=again)
+    wanted = {item.file_id: item for item in items}
+    locked = StoreFile.objects.select_for_update().filter(store=store, file_id__in=wanted)
+    existing = {row.file_id: row for row in locked.defer("text", "pages").order_by("pk")}
+    rows, to_index = [], []
+    for file_id, item in wanted.items():
+        row = existing.get(file_id) or StoreFile(store=store, file=files[file_id])
+        reindex = row.pk is None or row.status in (IndexStatus.FAILED, IndexStatus.CANCELLED)
+        _describe(row, item, batch=batch, reindex=reindex)
         rows.append(row)
-        if again:
-            to_read.append(row)
-    for row in found.values():
+        if reindex:
+            to_index.append(row)
+    for row in existing.values():
         row.save()
     StoreFile.objects.bulk_create([row for row in rows if row.pk is None], batch_size=500)
     VectorStore.objects.filter(pk=store.pk).update(last_active_at=timezone.now())
-    _have_read(to_read)
+    _have_read(to_index)
     return rows
 
 
-def _describe(row: StoreFile, one: FileToIndex, *, batch: FileBatch | None, again: bool) -> None:
-    row.attributes, row.batch = one.attributes, batch or row.batch
-    if again:
-        row.max_chunk_tokens, row.overlap_tokens = one.chunking or (AUTO_TOKENS, AUTO_OVERLAP)
-        row.chosen_chunking = one.chunking is not None
+def _describe(row: StoreFile, item: FileToIndex, *, batch: FileBatch | None, reindex: bool) -> None:
+    row.attributes, row.batch = item.attributes, batch or row.batch
+    if reindex:
+        row.max_chunk_tokens, row.overlap_tokens = item.chunking or (AUTO_TOKENS, AUTO_OVERLAP)
+        row.chosen_chunking = item.chunking is not None
         row.status, row.tries = IndexStatus.IN_PROGRESS, 0
         row.claimed_at = row.ended_at = None
-        # A reader of before, who has not noticed that it was stopped, writes nothing more.
+        # Fencing: an earlier indexer that has not noticed its cancellation writes nothing.
         row.token += 1
         row.error_code = row.error_message = ""
 
 
 def _have_read(rows: Iterable[StoreFile]) -> None:
-    found: list[Given] = [
+    arguments: list[Given] = [
         {"tenant_id": str(row.tenant_id), "store_file_id": row.pk} for row in rows
     ]
-    if not found:
+    if not arguments:
         return
-    # Who has few files waiting goes first: one company's thousands hold up nobody else's one.
+    # Companies with few waiting files go first, so that a bulk upload does not delay others.
     waiting = StoreFile.objects.filter(status=IndexStatus.IN_PROGRESS).count()
     task = jobs.configure_task("chat.tasks.index_store_file", queue="files", priority=-waiting)
-    # The jobs are rows of the same transaction.
-    task.batch_defer(*found)
+    # The jobs are inserted in the same transaction.
+    task.batch_defer(*arguments)

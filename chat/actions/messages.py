@@ -1,4 +1,7 @@
-"""Add, change and delete single messages, as programs do: no answer begins (see sending)."""
+"""Create, update and delete single messages over the API, without starting a run.
+
+See `chat.actions.sending` for messages that start one.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,13 @@ from tenants.scope import tenant_scope
 
 
 def add_message(principal: Principal, thread_id: str, **given: Any) -> Message:
-    """Store a message at the end of a thread: `role`, `content`, `attachments`, `metadata`.
+    """Append a message to a thread: `role`, `content`, `attachments`, `metadata`.
 
     Raises:
-        NotFound: for an unknown thread.
-        ThreadBusy: while a run is active on it.
-        InvalidInput, ThreadFull: as they say.
+        NotFound: the thread or a file does not exist.
+        ThreadBusy: a run is active on the thread.
+        InvalidInput: a field is invalid; `param` names it.
+        ThreadFull: the thread has reached its message limit.
     """
     cleaned = clean_message(given)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -42,8 +46,8 @@ def update_message(
     """Replace a message's metadata.
 
     Raises:
-        NotFound: for an unknown thread or message.
-        InvalidInput: for what is no metadata.
+        NotFound: the thread or message does not exist.
+        InvalidInput: the metadata is invalid.
     """
     cleaned = clean_metadata(metadata)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -54,11 +58,11 @@ def update_message(
 
 
 def delete_message(principal: Principal, thread_id: str, message_id: str) -> None:
-    """Delete a message; copies of the thread at model servers are forgotten with it.
+    """Delete a message, and all copies of its thread at model servers.
 
     Raises:
-        NotFound: for an unknown thread or message.
-        ThreadBusy: while a run is active on the thread.
+        NotFound: the thread or message does not exist.
+        ThreadBusy: a run is active on the thread.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
@@ -88,7 +92,10 @@ def _message(thread: Thread, message_id: str) -> Message:
 
 
 def _forget_copies(thread: Thread) -> None:
-    """A conversation kept by a model server still holds the message: the next run begins anew."""
+    """Delete conversations kept by model servers, which still contain the message.
+
+    The next run starts a new conversation.
+    """
     task = jobs.configure_task("chat.tasks.forget_conversation", queue="upkeep")
     for mapping in ThreadMapping.objects.filter(thread=thread):
         task.defer(upstream=mapping.upstream, conversation=mapping.external_id)

@@ -1,4 +1,4 @@
-"""Start a run that a program asked for, on a thread or together with a new one."""
+"""Create runs over the API, on an existing thread or together with a new one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 Given = dict[str, Any]
-MAX_WAITING_RUNS = 100  # runs that wait for their turn on one thread
+MAX_WAITING_RUNS = 100  # pending runs per thread
 
 
 def create_run(
@@ -47,31 +47,35 @@ def create_run(
     busy: str | None = None,
     **options: Any,
 ) -> Run:
-    """Add messages to a thread and let an assistant answer it.
+    """Append messages to a thread and create a run of an assistant on it.
 
-    `options` are those of `clean_run_options`. While another run is active
-    `busy` decides: "reject" (as None does), "queue" (this one waits for its
-    turn; an open approval stays open), or "interrupt" (stop that one, then this
-    has its turn).
+    `options` are those of `clean_run_options`. `busy` decides what happens while
+    another run is active: "reject" (the default), "queue" (the new run is pending
+    until the active one ends; an open approval stays open) or "interrupt" (cancel the
+    active run, then start the new one).
 
     Raises:
-        NotFound: for an unknown thread or assistant.
-        InvalidInput: naming the parameter.
-        ThreadBusy: with "reject", while another run is active on the thread.
-        AssistantDisabled, ThreadFull, TooManyRuns, RateLimited: as they say.
+        NotFound: the thread, assistant or a file does not exist.
+        InvalidInput: a parameter is invalid; `param` names it.
+        ThreadBusy: another run is active on the thread and `busy` is "reject".
+        AssistantDisabled: the assistant is disabled.
+        ThreadFull: the messages would exceed the thread's message limit.
+        TooManyRuns: the limit of active or pending runs is reached.
+        RateLimited: the principal exceeded the rate limit for runs.
+        NotAllowed: the principal has no membership.
     """
     messages = clean_messages(additional_messages, param="additional_messages")
     count_run(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
         active = active_run_of(thread.pk, member_id=_member(principal))
-        asked = _build_request(principal, thread, assistant_id, options)
+        request = _build_request(principal, thread, assistant_id, options)
         if active is None:
-            return _start(principal, asked, messages, param="additional_messages")
+            return _start(principal, request, messages, param="additional_messages")
         if busy in (None, BusyPolicy.REJECT):
             raise ThreadBusy(f"Thread {thread.pk} already has an active run {active}.")
         interrupt = busy == BusyPolicy.INTERRUPT
-        return _wait(principal, asked, messages, behind=active, interrupt=interrupt)
+        return _wait(principal, request, messages, behind=active, interrupt=interrupt)
 
 
 def create_thread_and_run(
@@ -82,10 +86,10 @@ def create_thread_and_run(
     tool_resources: Any = None,
     **options: Any,
 ) -> Run:
-    """Make a thread with its first messages, and a run on it: all of it or nothing.
+    """Create a thread with its first messages and a run on it, in one transaction.
 
-    `thread` has the fields `messages`, `metadata` and `tool_resources`; those
-    of the run win over these. Raises as `create_run` does.
+    `thread` has the fields `messages`, `metadata` and `tool_resources`. The run's
+    `tool_resources` override those of the thread. Raises like `create_run`.
     """
     given = thread or {}
     messages = clean_messages(given.get("messages"), param="thread.messages")
@@ -95,16 +99,16 @@ def create_thread_and_run(
     count_run(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _member(principal)
-        made = Thread(member=principal.membership, metadata=metadata)
-        for asked in (first, second):
-            made.tool_resources |= resolve_tool_resources(
-                principal, asked, owner=principal.membership
+        created = Thread(member=principal.membership, metadata=metadata)
+        for resources in (first, second):
+            created.tool_resources |= resolve_tool_resources(
+                principal, resources, owner=principal.membership
             )
-        made.save(force_insert=True)
-        active_run_of(made.pk, member_id=_member(principal))
+        created.save(force_insert=True)
+        active_run_of(created.pk, member_id=_member(principal))
         return _start(
             principal,
-            _build_request(principal, made, assistant_id, options),
+            _build_request(principal, created, assistant_id, options),
             messages,
             param="thread.messages",
         )
@@ -112,7 +116,7 @@ def create_thread_and_run(
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """Who is to answer what, and how."""
+    """A validated request for a run: thread, assistant and options."""
 
     thread: Thread
     assistant: Assistant
@@ -138,7 +142,7 @@ def _build_request(
 
 
 def _check_price(assistant: Assistant, options: RunOptions) -> None:
-    """Refuse a run whose cost cannot be limited as the company wants it."""
+    """Reject a run of unknown price if the company limits the cost of a run."""
     policy = tenant_policy_cache.policy()
     if policy is None or policy.max_cost_per_run is None:
         return
@@ -147,43 +151,48 @@ def _check_price(assistant: Assistant, options: RunOptions) -> None:
     tools = assistant.tools if options.tools is None else options.tools
     if has_unknown_price(model, upstream, tools):
         raise PriceUnknown(
-            f"The company limits the cost of a run, and the price of the model '{model}' in US "
-            "dollars is unknown. An owner can set it in Administration, under Prices.",
+            f"Your company limits the cost per run, and the model '{model}' has no price in US "
+            "dollars. An owner can set one in Administration, under Prices.",
             param="model",
         )
 
 
-def _start(principal: Principal, asked: RunRequest, messages: list[Given], *, param: str) -> Run:
-    append_messages(principal, asked.thread, messages, param=param)
-    run = _insert(principal, asked, owner=worker.claim_owner)
+def _start(principal: Principal, request: RunRequest, messages: list[Given], *, param: str) -> Run:
+    append_messages(principal, request.thread, messages, param=param)
+    run = _insert(principal, request, owner=worker.claim_owner)
     launch(run)
     return run
 
 
 def _wait(
-    principal: Principal, asked: RunRequest, messages: list[Given], *, behind: str, interrupt: bool
+    principal: Principal,
+    request: RunRequest,
+    messages: list[Given],
+    *,
+    behind: str,
+    interrupt: bool,
 ) -> Run:
-    """Put a run in line behind the active one, and perhaps bring that to its end."""
-    thread = asked.thread
-    in_line = Run.objects.in_line().filter(thread=thread).count()
-    if in_line >= MAX_WAITING_RUNS:
+    """Queue a run behind the active one, and cancel the active one if `interrupt`."""
+    thread = request.thread
+    pending = Run.objects.in_line().filter(thread=thread).count()
+    if pending >= MAX_WAITING_RUNS:
         raise TooManyRuns()
     if thread.last_position + len(messages) > conf.messages_per_thread:
         raise ThreadFull()
     take_files(principal, thread, messages, param="additional_messages")
-    run = _insert(principal, asked, additional_messages=messages)
+    run = _insert(principal, request, additional_messages=messages)
     if interrupt:
         request_cancel(lock_run(principal, behind, thread_id=thread.pk), INTERRUPTED)
     run.refresh_from_db(fields=["waiting", "owner", "token", "through_position", "expires_at"])
     return run
 
 
-def _insert(principal: Principal, asked: RunRequest, **more: Any) -> Run:
+def _insert(principal: Principal, request: RunRequest, **more: Any) -> Run:
     return insert_run(
-        asked.thread,
-        assistant=asked.assistant,
+        request.thread,
+        assistant=request.assistant,
         member_id=_member(principal),
         key_id=principal.key_id,
-        options=asked.options,
+        options=request.options,
         **more,
     )

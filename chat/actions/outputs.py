@@ -1,4 +1,4 @@
-"""Take what a program returned from its own functions, and go on with the run."""
+"""Accept tool outputs from a program and resume the run."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def submit_tool_outputs(
     *,
     thread_id: str | None = None,
 ) -> Run:
-    """Answer every call a run waits for, by call id, and let it go on.
+    """Answer all pending calls of a run, by call ID, and resume it.
 
-    A call of the program's own function takes any text; one of our tools waits
-    for approval and takes "approve" or "decline" only.
+    The output of the program's own function is any text. A call of a server tool
+    waits for approval; its output must be "approve" or "decline".
 
     Raises:
-        NotFound: for an unknown thread or run.
-        RunNotWaiting: when the run waits for nothing (any more).
-        InvalidInput: when these are not exactly the calls it waits for, or an
-            approval is neither given nor declined.
-        ApprovalChanged: when a tool has changed since its approval was asked.
+        NotFound: the thread or run does not exist.
+        RunNotWaiting: the run is not waiting for tool outputs.
+        InvalidInput: the outputs do not match the pending calls, or an approval is
+            neither "approve" nor "decline".
+        ApprovalChanged: a tool changed after its approval was requested.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         run = lock_run(principal, run_id, thread_id=thread_id)
@@ -61,6 +61,6 @@ def _check(waiting: list[ToolCall], outputs: Mapping[str, str]) -> None:
     for call in waiting:
         if call.status == CallStatus.WAITING and outputs[call.pk] not in DECISIONS:
             raise InvalidInput(
-                f"The call '{call.pk}' waits for approval: its output is 'approve' or 'decline'.",
+                f"Call '{call.pk}' requires approval: its output must be 'approve' or 'decline'.",
                 param="tool_outputs",
             )

@@ -1,6 +1,7 @@
-"""What assistants and threads refer to: files and vector stores.
+"""Tool resources of assistants and threads: files and vector stores.
 
-Shapes are checked ahead of the transaction; `resolve_tool_resources` resolves the ids within it.
+The `clean_` functions validate shapes before the transaction; `resolve_tool_resources`
+resolves the IDs within it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAX_FILES, MAX_STORES, MAX_ATTACHMENTS, MAX_STORE_FILES = 20, 1, 500, 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class RequestedStore:
-    """A vector store that is described where it is to be used."""
+    """A vector store described inline, to be created together with its user."""
 
     files: list[FileToIndex]
     metadata: dict[str, str]
@@ -41,7 +42,7 @@ class RequestedStore:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceRequest:
-    """Tool resources as they were asked for; None where a tool is not named."""
+    """Requested tool resources; None for a tool that the request does not name."""
 
     param: str
     code_files: list[str] | None = None
@@ -52,12 +53,13 @@ class ResourceRequest:
 def clean_tool_resources(
     value: Any, *, creating: bool = True, param: str = "tool_resources"
 ) -> ResourceRequest:
-    """Return what an assistant or thread is to refer to; None is nothing.
+    """Validate the `tool_resources` of an assistant or thread; None means no resources.
 
-    Only while `creating` may vector stores be described in place.
+    Vector stores may be described inline only with `creating`.
 
     Raises:
-        InvalidInput: naming the part in `param`.
+        InvalidInput: a value is invalid; `param` names it.
+        NotFound: no row can have one of the IDs.
     """
     given = {} if value is None else clean_object(value, param=param, allowed=BUILT_IN)
     files: list[str] | None = None
@@ -66,7 +68,7 @@ def clean_tool_resources(
         part = clean_object(given["code_interpreter"], param=inner, allowed=("file_ids",))
         place = f"{inner}.file_ids"
         ids = clean_list(part.get("file_ids") or [], param=place, limit=MAX_FILES)
-        files = [clean_id(one, param=f"{place}[{i}]", prefix=FILE) for i, one in enumerate(ids)]
+        files = [clean_id(item, param=f"{place}[{i}]", prefix=FILE) for i, item in enumerate(ids)]
     if given.get("file_search") is None:
         return ResourceRequest(param=param, code_files=files)
     inner = f"{param}.file_search"
@@ -76,12 +78,16 @@ def clean_tool_resources(
     ids = clean_list(part.get("vector_store_ids") or [], param=place, limit=MAX_STORES)
     new = clean_list(part.get("vector_stores") or [], param=described, limit=MAX_STORES)
     if ids and new:
-        raise InvalidInput("Name a vector store or describe one, not both.", param=described)
+        raise InvalidInput(
+            "Provide either 'vector_store_ids' or 'vector_stores', not both.", param=described
+        )
     return ResourceRequest(
         param=param,
         code_files=files,
-        store_ids=[clean_id(one, param=f"{place}[{i}]", prefix=STORE) for i, one in enumerate(ids)],
-        new_stores=tuple(_parse_new_store(one, f"{described}[{i}]") for i, one in enumerate(new)),
+        store_ids=[
+            clean_id(item, param=f"{place}[{i}]", prefix=STORE) for i, item in enumerate(ids)
+        ],
+        new_stores=tuple(_parse_new_store(item, f"{described}[{i}]") for i, item in enumerate(new)),
     )
 
 
@@ -97,29 +103,29 @@ def _parse_new_store(value: Any, param: str) -> RequestedStore:
 
 
 def resolve_tool_resources(
-    principal: Principal, asked: ResourceRequest, *, owner: Membership | None
+    principal: Principal, request: ResourceRequest, *, owner: Membership | None
 ) -> Resources:
-    """Return the tool resources as they are stored, having made the stores described.
+    """Check the requested IDs, create the described stores and return the value to store.
 
-    Without an `owner`, a thread's, they are an assistant's: the company's only.
-    Must run in the tenant's scope and a transaction.
+    `owner` is the member who owns the thread. None means an assistant, which may refer
+    to the company's files and stores only. Call within a tenant transaction.
 
     Raises:
-        NotFound: for a file or vector store that the principal may not name here.
+        NotFound: a file or vector store does not exist or may not be used here.
     """
     company = owner is None
-    found: Resources = {}
-    if asked.code_files is not None:
-        place = f"{asked.param}.code_interpreter.file_ids"
-        _check_files(principal, asked.code_files, place, company=company)
-        found |= for_code(asked.code_files)
-    if asked.store_ids is not None:
-        place = f"{asked.param}.file_search.vector_store_ids"
+    resources: Resources = {}
+    if request.code_files is not None:
+        place = f"{request.param}.code_interpreter.file_ids"
+        _check_files(principal, request.code_files, place, company=company)
+        resources |= for_code(request.code_files)
+    if request.store_ids is not None:
+        place = f"{request.param}.file_search.vector_store_ids"
         stores = VectorStore.objects.for_principal(principal)
-        _check_there(stores, STORE, asked.store_ids, place, company=company)
-        made = [_create_store(principal, new, owner=owner) for new in asked.new_stores]
-        found |= for_search([*asked.store_ids, *made])
-    return found
+        _check_there(stores, STORE, request.store_ids, place, company=company)
+        created = [_create_store(principal, new, owner=owner) for new in request.new_stores]
+        resources |= for_search([*request.store_ids, *created])
+    return resources
 
 
 def _check_files(principal: Principal, ids: list[str], param: str, *, company: bool) -> None:
@@ -130,10 +136,10 @@ def _check_there(
     rows: QuerySet[Any], prefix: str, ids: list[str], param: str, *, company: bool
 ) -> None:
     named = rows.filter(pk__in=ids, member=None) if company else rows.filter(pk__in=ids)
-    there = set(named.values_list("pk", flat=True))
-    for index, one in enumerate(ids):
-        if one not in there:
-            raise not_found(prefix, one, param=f"{param}[{index}]")
+    existing = set(named.values_list("pk", flat=True))
+    for index, row_id in enumerate(ids):
+        if row_id not in existing:
+            raise not_found(prefix, row_id, param=f"{param}[{index}]")
 
 
 def _create_store(principal: Principal, new: RequestedStore, *, owner: Membership | None) -> str:
@@ -148,13 +154,13 @@ def _create_store(principal: Principal, new: RequestedStore, *, owner: Membershi
 
 
 def check_image_files(principal: Principal, contents: list[Any], *, param: str) -> None:
-    """Refuse messages that show pictures which are not the principal's to show.
+    """Check that the image files in message content belong to the principal.
 
-    Must run in the tenant's scope and a transaction.
+    Also keeps them from expiring. Call within a tenant transaction.
 
     Raises:
-        NotFound: for the first such file.
-        InvalidInput: for a file that is no picture.
+        NotFound: a file does not exist or does not belong to the principal.
+        InvalidInput: a file is not an image.
     """
     shown = [
         (part["image_file"]["file_id"], f"{param}[{index}].image_file.file_id")
@@ -168,22 +174,24 @@ def check_image_files(principal: Principal, contents: list[Any], *, param: str) 
         if file_id not in rows:
             raise not_found(FILE, file_id, param=place)
         if not rows[file_id].media_type.startswith("image/"):
-            raise InvalidInput("This file is no picture.", param=place)
+            raise InvalidInput("This file is not an image.", param=place)
     keep_for_good(rows.values())
 
 
 def keep_for_good(files: Iterable[File]) -> None:
-    """Let files that waited for their message stay with its thread."""
+    """Remove the expiry of uploaded attachments: from now on they are deleted with their thread."""
     waiting = [file.pk for file in files if file.goes_with_threads and file.expires_at]
     if waiting:
         File.objects.filter(pk__in=waiting).update(expires_at=None)
 
 
 def clean_attachments(value: Any, *, param: str = "attachments") -> list[dict[str, Any]]:
-    """Return a message's attachments: files, and the tools that get them; None is none.
+    """Validate a message's attachments: files and the tools that use them; None means none.
 
     Raises:
-        InvalidInput, MissingParameter: naming the part in `param`.
+        InvalidInput: a value is invalid; `param` names it.
+        MissingParameter: an attachment has no `file_id` or no `tools`.
+        NotFound: no file can have one of the IDs.
     """
     given = [] if value is None else clean_list(value, param=param, limit=MAX_ATTACHMENTS)
     return [_attachment(item, f"{param}[{index}]") for index, item in enumerate(given)]

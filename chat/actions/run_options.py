@@ -1,4 +1,4 @@
-"""What a caller may set on one run, over its assistant's own settings; limits of decisions/0003."""
+"""Per-run options that override the assistant's settings; limits are those of decisions/0003."""
 
 from __future__ import annotations
 
@@ -41,84 +41,87 @@ NAMES = frozenset(
 
 
 def clean_run_options(assistant: Assistant, given: dict[str, Any]) -> RunOptions:
-    """Return the options in `given`, by the names of the Assistants API; None sets nothing.
+    """Validate run options named as in the Assistants API; None leaves an option unset.
 
-    Must run in the tenant's scope and a transaction.
+    Call within a tenant transaction.
 
     Raises:
-        InvalidInput: naming the option in `param`.
-        UnknownModel: for a model that the company may not use, also the assistant's own.
+        InvalidInput: an option is invalid; `param` names it.
+        UnknownModel: the company may not use the model, or the assistant's model server
+            has been removed.
     """
-    said = {name: value for name, value in given.items() if value is not None}
-    unknown = said.keys() - NAMES
+    options = {name: value for name, value in given.items() if value is not None}
+    unknown = options.keys() - NAMES
     if unknown:
         raise UnknownParameter(f"Unknown parameter: '{min(unknown)}'.", param=min(unknown))
-    tools = _tools(assistant, said["tools"]) if "tools" in said else None
-    model = said.get("model")
+    tools = _tools(assistant, options["tools"]) if "tools" in options else None
+    model = options.get("model")
     offered = assistant.tools if tools is None else tools
-    # The assistant's own model stays at the server that its admin chose.
-    elsewhere = model not in (None, assistant.model)
-    if not elsewhere and not conf.has_upstream(assistant.upstream):
+    # The assistant's own model uses the server that its admin chose.
+    other_model = model not in (None, assistant.model)
+    if not other_model and not conf.has_upstream(assistant.upstream):
         raise unknown_model(assistant.model)
     return RunOptions(
         model=None if model is None else clean_text(model, param="model", limit=256),
-        upstream=server_of(str(model)) if elsewhere else None,
-        instructions=_text(said, "instructions"),
-        additional_instructions=_text(said, "additional_instructions"),
+        upstream=server_of(str(model)) if other_model else None,
+        instructions=_text(options, "instructions"),
+        additional_instructions=_text(options, "additional_instructions"),
         tools=tools,
-        metadata=clean_metadata(said.get("metadata")),
-        temperature=clean_number(said.get("temperature"), param="temperature", least=0, most=2),
-        top_p=clean_number(said.get("top_p"), param="top_p", least=0, most=1),
-        reasoning_effort=_effort(said),
-        response_format=_response_format(said),
-        max_prompt_tokens=_tokens(said, "max_prompt_tokens"),
-        max_completion_tokens=_tokens(said, "max_completion_tokens"),
-        truncation_strategy=_truncation(said.get("truncation_strategy")),
-        tool_choice=_tool_choice(said.get("tool_choice"), offered),
+        metadata=clean_metadata(options.get("metadata")),
+        temperature=clean_number(options.get("temperature"), param="temperature", least=0, most=2),
+        top_p=clean_number(options.get("top_p"), param="top_p", least=0, most=1),
+        reasoning_effort=_effort(options),
+        response_format=_response_format(options),
+        max_prompt_tokens=_tokens(options, "max_prompt_tokens"),
+        max_completion_tokens=_tokens(options, "max_completion_tokens"),
+        truncation_strategy=_truncation(options.get("truncation_strategy")),
+        tool_choice=_tool_choice(options.get("tool_choice"), offered),
         parallel_tool_calls=clean_flag(
-            said.get("parallel_tool_calls", True), param="parallel_tool_calls"
+            options.get("parallel_tool_calls", True), param="parallel_tool_calls"
         ),
     )
 
 
-def _text(said: dict[str, Any], name: str) -> str | None:
-    if name not in said:
+def _text(options: dict[str, Any], name: str) -> str | None:
+    if name not in options:
         return None
-    return clean_text(said[name], param=name, limit=conf.instruction_characters)
+    return clean_text(options[name], param=name, limit=conf.instruction_characters)
 
 
-def _effort(said: dict[str, Any]) -> str | None:
-    if "reasoning_effort" not in said:
+def _effort(options: dict[str, Any]) -> str | None:
+    if "reasoning_effort" not in options:
         return None
-    return clean_choice(said["reasoning_effort"], param="reasoning_effort", choices=EFFORTS[1:])
+    return clean_choice(options["reasoning_effort"], param="reasoning_effort", choices=EFFORTS[1:])
 
 
-def _response_format(said: dict[str, Any]) -> Any:
-    # "auto" is said, unlike None: it wins over what the assistant has.
-    given = said.get("response_format")
+def _response_format(options: dict[str, Any]) -> Any:
+    # An explicit "auto", unlike None, overrides the assistant's setting.
+    given = options.get("response_format")
     return "auto" if given == "auto" else clean_response_format(given)
 
 
-def _tokens(said: dict[str, Any], name: str) -> int | None:
-    if name not in said:
+def _tokens(options: dict[str, Any], name: str) -> int | None:
+    if name not in options:
         return None
-    return clean_whole(said[name], param=name, least=MIN_TOKENS, most=MAX_TOKENS)
+    return clean_whole(options[name], param=name, least=MIN_TOKENS, most=MAX_TOKENS)
 
 
 def _tools(assistant: Assistant, value: Any) -> list[dict[str, Any]]:
-    """Return a run's own tools. It may leave out what the assistant has, or bring functions of
-    the program's own; a tool of this server has to be the assistant's.
+    """Return the run's own tools.
+
+    They may omit the assistant's tools or add functions of the program. Tools of this
+    server must be enabled for the assistant.
     """
     tools = clean_tools(value, limit=MAX_RUN_TOOLS)
     enabled = {*assistant.function_names()} - registry.program_names(assistant.tools)
     for index, tool in enumerate(tools):
         name = tool["function"]["name"] if tool["type"] == "function" else None
-        # The name of a built-in one is free: its type asks for it.
-        ours = name is not None and registry.find(name) and not registry.is_builtin(name)
-        if ours and name not in enabled:
+        # Functions may share the name of a built-in tool: that one is selected by its type.
+        registered = name is not None and registry.find(name) and not registry.is_builtin(name)
+        if registered and name not in enabled:
             param = f"tools[{index}].function.name"
             raise InvalidInput(
-                f"'{name}' is a tool of this server that the assistant does not have.",
+                f"'{name}' is a server tool that is not enabled for this assistant.",
                 param=param,
             )
     return tools
@@ -133,7 +136,7 @@ def _truncation(value: Any) -> dict[str, Any]:
     count, place = given.get("last_messages"), f"{param}.last_messages"
     if kind == "auto":
         if count is not None:
-            raise InvalidInput("Only the type last_messages has a number.", param=place)
+            raise InvalidInput("Only allowed with type 'last_messages'.", param=place)
         return {"type": kind, "last_messages": None}
     last = clean_whole(count, param=place, least=1, most=MAX_TOKENS)
     return {"type": kind, "last_messages": last}

@@ -1,4 +1,4 @@
-"""Stop an answer, change what is noted on it, or ask for one again."""
+"""Cancel, update and retry runs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tenants.scope import tenant_scope
 
 
 def cancel_run(principal: Principal, run_id: str, *, thread_id: str | None = None) -> Run:
-    """Stop a run; what was written so far is kept.
+    """Cancel a run; text generated so far is kept.
 
     Raises:
-        NotFound: for an unknown thread or run.
-        RunFinished: when it has ended already.
+        NotFound: the thread or run does not exist.
+        RunFinished: the run has already ended.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         run = lock_run(principal, run_id, thread_id=thread_id)
@@ -39,12 +39,13 @@ def cancel_run(principal: Principal, run_id: str, *, thread_id: str | None = Non
 
 
 def lock_run(principal: Principal, run_id: str, *, thread_id: str | None = None) -> Run:
-    """Return a run of the principal (of that thread) with its thread and then itself locked.
+    """Return one of the principal's runs, after locking its thread and then the run.
 
-    Everything that changes runs locks in this order.
+    All code that changes runs locks in this order. With `thread_id` the run must belong
+    to that thread.
 
     Raises:
-        NotFound: for an unknown thread or run.
+        NotFound: the thread or run does not exist.
     """
     runs = Run.objects.for_principal(principal).filter(pk=run_id)
     if thread_id is not None:
@@ -64,8 +65,8 @@ def update_run(principal: Principal, run_id: str, *, thread_id: str, metadata: A
     """Replace a run's metadata; None keeps it.
 
     Raises:
-        NotFound: for an unknown thread or run.
-        InvalidInput: for what is no metadata.
+        NotFound: the thread or run does not exist.
+        InvalidInput: the metadata is invalid.
     """
     cleaned = clean_metadata(metadata)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -77,13 +78,13 @@ def update_run(principal: Principal, run_id: str, *, thread_id: str, metadata: A
 
 
 def request_cancel(run: Run, ending: Ending) -> None:
-    """Bring an active run towards `ending`, in the caller's transaction.
+    """End an active run with `ending`, in the caller's transaction.
 
-    A run that a process executes goes to cancelling with its reason, and that
-    process ends it; one that waits for somebody ends here and now. The caller
-    holds the thread's lock.
+    If a process is executing the run, set the status to cancelling and let that process
+    end it. If the run is waiting for approval or tool outputs, end it immediately. The
+    caller must hold the thread's lock.
     """
-    # Its process may let it wait for somebody without the thread's lock.
+    # Its process can move the run to requires_action without the thread's lock.
     current = Run.objects.select_for_update(no_key=True)
     run.refresh_from_db(fields=["status", "owner", "state"], from_queryset=current)
     if run.owner is None:
@@ -103,15 +104,15 @@ def request_cancel(run: Run, ending: Ending) -> None:
 
 
 def retry_run(principal: Principal, thread_id: str, *, assistant_id: str | None = None) -> Run:
-    """Answer the thread's last message again, after an answer that failed or was stopped.
+    """Create a new run for the thread's last message after a failed or cancelled run.
 
     Raises:
-        NotFound: for an unknown thread or assistant, or an empty thread.
-        ThreadBusy: while an answer is under way.
-        NothingToRetry: when the last answer is complete.
-        TooManyRuns: while as many answers are under way as there may be.
-        AssistantDisabled: when its assistant is switched off.
-        RateLimited: for more answers in a minute than there may be.
+        NotFound: the thread or assistant does not exist, or the thread has no run.
+        ThreadBusy: a run is active on the thread.
+        NothingToRetry: the last run completed.
+        TooManyRuns: the limit of active runs is reached.
+        AssistantDisabled: the assistant is not offered, or no assistant is.
+        RateLimited: the principal exceeded the rate limit for runs.
     """
     count_run(principal)
     with tenant_scope(principal.tenant_id):
@@ -150,7 +151,7 @@ def _assistant_for_retry(last: Run, assistant_id: str | None) -> Assistant:
     wanted = assistant_id or last.assistant_id
     if wanted is not None:
         return get_offered_assistant(wanted)
-    # There was none, or it was deleted: as for a message without a choice.
+    # The run's assistant was deleted: use the default, as for a message without a choice.
     first: Assistant | None = Assistant.objects.offered().first()
     if first is None:
         raise AssistantDisabled()

@@ -1,4 +1,4 @@
-"""Send a message and let it be answered, or withdraw one that waits."""
+"""Create a message and its run, or delete a queued message."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class CreatedMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class MessageRequest:
-    """A message as it was asked for, its parts and attachments checked."""
+    """A request to send a message, with validated content and attachments."""
 
     assistant_id: str
     parts: list[dict[str, Any]]
@@ -59,7 +59,7 @@ class MessageRequest:
 
     @property
     def title(self) -> str:
-        """What a new thread is called by it."""
+        """The title for a new thread that begins with this message."""
         return title_of(Message(content=self.parts).text())
 
 
@@ -73,24 +73,28 @@ def create_message(
     busy: str | None = None,
     attachments: Any = None,
 ) -> CreatedMessage:
-    """Store a member's message and start its answer; a repeated `client_id` is the same message.
+    """Store a member's message and start a run for it.
 
-    `content` is text or content parts, `attachments` are files and the tools that
-    get them. Without `thread_id` a new thread is made. While an answer is under
-    way `busy` decides: "reject", "queue" or "interrupt" (stop it, then answer
-    this); None is as the assistant has it. While the answer waits for an
-    approval, only an "interrupt" that the caller names stops it: the assistant's
-    own setting queues the message and leaves the approval open.
+    `client_id` is an idempotency key: a repeated request returns the first message.
+    `content` is text or content parts; `attachments` are files and the tools that use
+    them. Without `thread_id` a new thread is created.
+
+    `busy` decides what happens while a run is active: "reject", "queue" or "interrupt"
+    (cancel the run, then answer this message); None uses the assistant's setting. A run
+    that waits for approval is cancelled only by an explicit "interrupt": the assistant's
+    setting queues the message and leaves the approval open.
 
     Raises:
-        NotFound: for an unknown thread, assistant or file.
-        AssistantDisabled, ThreadFull, InvalidInput: as they say.
-        ThreadBusy: with "reject", while an answer is under way.
-        QueueFull: while as many messages wait in the thread as there may be.
-        TooManyRuns: while as many answers are under way as there may be.
-        RateLimited: for more messages in a minute than there may be.
+        NotFound: the thread, assistant or a file does not exist.
+        AssistantDisabled: the assistant is not offered in the chat page.
+        ThreadFull: the thread has reached its message limit.
+        InvalidInput: the content or an attachment is invalid; `param` names it.
+        ThreadBusy: a run is active and `busy` is "reject".
+        QueueFull: the thread has reached its limit of queued messages.
+        TooManyRuns: the limit of active runs is reached.
+        RateLimited: the principal exceeded the rate limit for messages.
     """
-    asked = MessageRequest(
+    request = MessageRequest(
         assistant_id=assistant_id,
         parts=clean_content(content),
         attachments=clean_attachments(attachments),
@@ -110,9 +114,9 @@ def create_message(
         for _attempt in range(ATTEMPTS):
             try:
                 with transaction.atomic():
-                    return _create(principal, thread_id, asked)
+                    return _create(principal, thread_id, request)
             except IntegrityError:
-                # The same message came before, or another answer began meanwhile.
+                # The message was sent before, or another run started concurrently.
                 sent = _find_repeated(principal, client_id)
             except AtriumError:
                 sent = _find_repeated(principal, client_id)
@@ -142,21 +146,21 @@ def _find_repeated(principal: Principal, client_id: str) -> CreatedMessage | Non
     return CreatedMessage(thread=message.thread, message=message, run=run)
 
 
-def _create(principal: Principal, thread_id: str | None, asked: MessageRequest) -> CreatedMessage:
-    thread = _thread(principal, thread_id, asked)
-    assistant = get_offered_assistant(asked.assistant_id)
+def _create(principal: Principal, thread_id: str | None, request: MessageRequest) -> CreatedMessage:
+    thread = _thread(principal, thread_id, request)
+    assistant = get_offered_assistant(request.assistant_id)
     if thread.last_position >= conf.messages_per_thread:
         raise ThreadFull()
-    check_image_files(principal, asked.parts, param="content")
-    thread.title = thread.title or _name_of_picture(asked)
-    attach(principal, thread, asked.attachments)
+    check_image_files(principal, request.parts, param="content")
+    thread.title = thread.title or _name_of_picture(request)
+    attach(principal, thread, request.attachments)
     message = Message(
         thread=thread,
         role="user",
         assistant=assistant,
-        content=asked.parts,
-        attachments=asked.attachments,
-        client_id=asked.client_id,
+        content=request.parts,
+        attachments=request.attachments,
+        client_id=request.client_id,
         sender=principal.membership_id,
         sender_key=principal.key_id,
     )
@@ -164,29 +168,29 @@ def _create(principal: Principal, thread_id: str | None, asked: MessageRequest) 
     active_id = active_run_of(thread.pk, member_id=principal.membership_id)
     if active_id is not None:
         active = Run.objects.select_related("assistant").get(pk=active_id)
-        busy = asked.busy or _policy_of(assistant, active)
+        busy = request.busy or _policy_of(assistant, active)
         return _while_busy(principal, thread, message, active, busy)
     return _answer(principal, thread, message, assistant)
 
 
-def _name_of_picture(asked: MessageRequest) -> str:
-    """Return what a thread is called that begins with a picture and no words."""
-    shown = [part["image_file"]["file_id"] for part in asked.parts if "image_file" in part]
+def _name_of_picture(request: MessageRequest) -> str:
+    """Return the title for a thread that begins with an image and no text."""
+    shown = [part["image_file"]["file_id"] for part in request.parts if "image_file" in part]
     name = File.objects.filter(pk__in=shown[:1]).values_list("filename", flat=True).first()
     return title_of(name or "")
 
 
-def _thread(principal: Principal, thread_id: str | None, asked: MessageRequest) -> Thread:
-    """Return the locked thread, or a new one titled by the message's first words."""
+def _thread(principal: Principal, thread_id: str | None, request: MessageRequest) -> Thread:
+    """Return the thread, locked, or a new one titled after the message."""
     if thread_id is None:
-        thread = Thread(member=principal.membership, title=asked.title)
+        thread = Thread(member=principal.membership, title=request.title)
         thread.save(force_insert=True)
         return thread
     found = _lock_thread.one(principal=principal, thread_id=thread_id)
     if found is None:
         raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
     if not found.title:
-        found.title = asked.title
+        found.title = request.title
     return found
 
 
@@ -217,9 +221,10 @@ def _answer(
 
 
 def _policy_of(assistant: Assistant, active: Run) -> str:
-    """Return how the assistant is set to treat a message while `active` runs.
+    """Return the assistant's busy policy for a message that arrives during `active`.
 
-    A setting does not end an open approval: its author sees the card and did not ask to stop.
+    A default must not cancel an open approval: the member sees the approval card and did
+    not ask to stop.
     """
     busy = assistant.busy_policy
     if busy == BusyPolicy.INTERRUPT and is_waiting_for_approval(active):
@@ -232,7 +237,7 @@ def _while_busy(
 ) -> CreatedMessage:
     if busy == BusyPolicy.REJECT:
         raise ThreadBusy(f"Can't add messages to {thread.pk} while a run {active.pk} is active.")
-    # The thread is locked: what is counted here is still so when the message is stored.
+    # The thread is locked, so the count is still correct when the message is stored.
     if Message.objects.filter(thread=thread).queued().count() >= conf.queued_messages:
         raise QueueFull()
     thread.updated_at = message.created_at = clock.now()
@@ -246,16 +251,16 @@ def _while_busy(
 
 
 def delete_queued_message(principal: Principal, message_id: str) -> None:
-    """Withdraw a message that still waits.
+    """Delete a queued message.
 
     Raises:
-        NotFound: for an unknown message, or one that is being answered already.
+        NotFound: the message does not exist or is no longer queued.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         messages = Message.objects.for_principal(principal).queued()
         message = messages.select_for_update(of=("self",)).filter(pk=message_id).first()
         if message is None:
-            raise NotFound(f"No waiting message found with id '{message_id}'.", param="message")
+            raise NotFound(f"No queued message found with id '{message_id}'.", param="message")
         data = {"id": message.pk, "client_id": message.client_id}
         Message.objects.filter(pk=message.pk).delete()
         tell(principal.tenant_id, message.thread_id, "atrium.message.withdrawn", data)

@@ -1,4 +1,4 @@
-"""A tenant's own limits and prices."""
+"""Update a tenant's limits and prices."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def update_limits(
     approval_tools: list[str],
     version: int | None = None,
 ) -> TenantPolicy:
-    """Set the tenant's limits on one answer; None leaves one to the installation.
+    """Set the tenant's limits per run; None uses the installation's limit.
 
-    With `version` only where nobody changed them since that one; 0 is that of no limits.
+    `version` is the version to be replaced, 0 if the tenant has no limits yet.
 
     Raises:
-        NotAllowed: for anybody but owners.
-        InvalidInput: naming the field in `param`.
-        ChangedMeanwhile: as it says.
+        NotAllowed: the principal is not an owner.
+        InvalidInput: a field is invalid; `param` names it.
+        ChangedMeanwhile: the stored version is not `version`.
     """
     principal.require(Role.OWNER)
     if max_tokens_per_run is not None and not 1 <= max_tokens_per_run < 2**63:
-        raise InvalidInput(_("This must be at least 1."), param="max_tokens_per_run")
+        raise InvalidInput(_("Must be at least 1."), param="max_tokens_per_run")
     if max_cost_per_run is not None:
         _check_money(max_cost_per_run, param="max_cost_per_run", below=Decimal(10) ** 8)
     for name in approval_tools:
         if registry.find(name) is None:
-            raise InvalidInput(_("There is no tool of this name."), param="approval_tools")
+            raise InvalidInput(_("There is no tool with this name."), param="approval_tools")
     values: dict[str, Any] = {
         "max_tokens_per_run": max_tokens_per_run,
         "max_cost_per_run": max_cost_per_run,
@@ -74,25 +74,27 @@ def set_price(
     currency: str,
     version: int | None = None,
 ) -> Price:
-    """Set what a million tokens of `model`, or one unit of another kind, cost the tenant.
+    """Set the tenant's price for a million tokens of `model`, or for one unit of another kind.
 
-    An earlier price is replaced; what was used already keeps its own. With `version` only
-    where nobody changed the price since that one; 0 is that of no price.
+    Replaces the earlier price; recorded usage keeps its price. `version` is the version to
+    be replaced, 0 if there is no price yet.
 
     Raises:
-        NotAllowed: for anybody but owners.
-        InvalidInput: naming the field in `param`.
-        ChangedMeanwhile: as it says.
+        NotAllowed: the principal is not an owner.
+        InvalidInput: a field is invalid; `param` names it.
+        ChangedMeanwhile: the stored version is not `version`.
     """
     principal.require(Role.OWNER)
     kind = clean_choice(kind, param="kind", choices=tuple(UsageKind.values))
     of_model = UsageKind(kind).is_of_model
     model = clean_text(model, param="model", limit=256, required=of_model)
     if model and not of_model:
-        raise InvalidInput(_("This price is for all models: leave the field empty."), param="model")
+        raise InvalidInput(
+            _("This price applies to all models. Leave this field empty."), param="model"
+        )
     _check_money(price, param="price", below=Decimal(10) ** 14)
     if not _CURRENCY.match(currency):
-        raise InvalidInput(_("Use three capital letters, as in USD."), param="currency")
+        raise InvalidInput(_("Enter a three-letter currency code, such as USD."), param="currency")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         Tenant.objects.select_for_update(no_key=True).get()
         ChangedMeanwhile.check(Price.objects.filter(model=model, kind=kind).first(), version)
@@ -113,21 +115,21 @@ def set_price(
 
 
 def delete_price(principal: Principal, price_id: int) -> None:
-    """Forget the tenant's own price; the public table counts again, for tokens.
+    """Delete one of the tenant's prices; tokens use the public price table again.
 
     Raises:
-        NotAllowed: for anybody but owners.
-        NotFound: when it is gone already.
+        NotAllowed: the principal is not an owner.
+        NotFound: the price does not exist.
     """
     principal.require(Role.OWNER)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = Price.objects.select_for_update(no_key=True).filter(pk=price_id).first()
         if row is None:
-            raise NotFound(_("This price is gone already."))
+            raise NotFound(_("This price has already been deleted."))
         audit.record(principal, "price.deleted", row.model or row.kind, kind=row.kind)
         row.delete()
 
 
 def _check_money(amount: Decimal, *, param: str, below: Decimal) -> None:
     if not amount.is_finite() or not 0 <= amount < below:
-        raise InvalidInput(_("This must be an amount from 0 up."), param=param)
+        raise InvalidInput(_("Must be a valid amount of 0 or more."), param=param)

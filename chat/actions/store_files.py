@@ -1,4 +1,4 @@
-"""Files of a vector store, one by one and in batches."""
+"""Add, update and remove files of a vector store, one by one or in batches."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ from tenants.scope import tenant_scope
 
 
 def add_store_file(principal: Principal, store_id: str, **given: Any) -> StoreFile:
-    """Put a file into a store: `file_id`, `attributes`, `chunking_strategy`.
+    """Add a file to a store: `file_id`, `attributes`, `chunking_strategy`.
 
     Raises:
-        NotFound: for an unknown store or file.
-        InvalidInput, StoreExpired: as they say.
+        NotFound: the store or file does not exist.
+        InvalidInput: a field is invalid; `param` names it.
+        StoreExpired: the store has expired.
     """
-    filed = [clean_one(given)]
+    to_index = [clean_one(given)]
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = _get_filled_store(principal, store_id)
-        [row] = add_files(store, own_files(principal, filed), filed)
+        [row] = add_files(store, own_files(principal, to_index), to_index)
         record(principal, "collection.filled", store, files=[row.file_id])
         return row
 
@@ -48,7 +49,12 @@ def add_store_file(principal: Principal, store_id: str, **given: Any) -> StoreFi
 def update_store_file(
     principal: Principal, store_id: str, file_id: str, *, attributes: Any
 ) -> StoreFile:
-    """Replace the attributes by which a file is found; raises NotFound, InvalidInput."""
+    """Replace the attributes of a file, which searches can filter by.
+
+    Raises:
+        NotFound: the store does not exist or does not contain the file.
+        InvalidInput: the attributes are invalid.
+    """
     cleaned = clean_attributes(attributes)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = own_store_file(principal, store_id, file_id)
@@ -58,7 +64,11 @@ def update_store_file(
 
 
 def remove_store_file(principal: Principal, store_id: str, file_id: str) -> None:
-    """Take a file out of a store, with its passages; the file itself stays. Raises NotFound."""
+    """Remove a file and its chunks from a store; the file itself is kept.
+
+    Raises:
+        NotFound: the store does not exist or does not contain the file.
+    """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = own_store_file(principal, store_id, file_id)
         StoreFile.objects.filter(pk=row.pk).delete()
@@ -66,30 +76,30 @@ def remove_store_file(principal: Principal, store_id: str, file_id: str) -> None
 
 
 def reindex_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFile:
-    """Read a file of a store again, where that failed or was stopped; it keeps its attributes.
+    """Index a file of a store again if indexing failed or was cancelled; keep its attributes.
 
     Raises:
-        NotFound: for an unknown store, or a file that is not in it.
-        StoreExpired: as it says.
+        NotFound: the store does not exist or does not contain the file.
+        StoreExpired: the store has expired.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = _get_filled_store(principal, store_id)
         row = own_store_file(principal, store_id, file_id)
         sizes = (row.max_chunk_tokens, row.overlap_tokens) if row.chosen_chunking else None
-        same = {"attributes": row.attributes, "chunking": sizes}
-        filed = [FileToIndex(file_id=file_id, param="file_id", **same)]
-        [row] = add_files(store, own_files(principal, filed), filed)
+        options = {"attributes": row.attributes, "chunking": sizes}
+        to_index = [FileToIndex(file_id=file_id, param="file_id", **options)]
+        [row] = add_files(store, own_files(principal, to_index), to_index)
         return row
 
 
 def own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFile:
-    """Return a file of one of the principal's stores, without its text.
+    """Return a file of one of the principal's stores, with its text deferred.
 
-    Must run in the tenant's scope and a transaction.
+    Call within a tenant transaction.
 
     Raises:
-        InvalidInput: for ids of another form.
-        NotFound: for an unknown store, or a file that is not in it.
+        InvalidInput: an ID is malformed.
+        NotFound: the store does not exist or does not contain the file.
     """
     rows = files_of(own_store(principal, store_id))
     row: StoreFile = row_named(rows, file_id, param="file_id", prefix=FILE, key="file_id")
@@ -97,7 +107,7 @@ def own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFi
 
 
 def files_of(store: VectorStore) -> QuerySet[StoreFile]:
-    """Return the rows of a store's files, without their texts."""
+    """Return the files of a store, with their texts deferred."""
     found: QuerySet[StoreFile] = StoreFile.objects.filter(store=store).defer("text", "pages")
     return found
 
@@ -111,27 +121,28 @@ def create_batch(
     attributes: Any = None,
     chunking_strategy: Any = None,
 ) -> FileBatch:
-    """Put several files into a store: `file_ids`, alike, or `files`, each in its own way.
+    """Add several files to a store: `file_ids` with shared options, or `files` with their own.
 
     Raises:
-        NotFound: for an unknown store or file.
-        InvalidInput, StoreExpired: as they say.
+        NotFound: the store or a file does not exist.
+        InvalidInput: a field is invalid; `param` names it.
+        StoreExpired: the store has expired.
     """
-    filed = _parse_files(file_ids, files, attributes, chunking_strategy)
+    to_index = _parse_files(file_ids, files, attributes, chunking_strategy)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = _get_filled_store(principal, store_id)
-        found = own_files(principal, filed)
+        rows = own_files(principal, to_index)
         batch: FileBatch = FileBatch.objects.create(store=store)
-        add_files(store, found, filed, batch=batch)
-        record(principal, "collection.filled", store, batch=batch.pk, count=len(found))
+        add_files(store, rows, to_index, batch=batch)
+        record(principal, "collection.filled", store, batch=batch.pk, count=len(rows))
         return batch
 
 
 def cancel_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
-    """Stop what of a batch is not read yet; one that has ended stays as it is.
+    """Cancel the files of a batch that are not indexed yet; a finished batch is unchanged.
 
     Raises:
-        NotFound: for an unknown store or batch.
+        NotFound: the store or batch does not exist.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         batch = own_batch(principal, store_id, batch_id)
@@ -144,14 +155,15 @@ def cancel_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatc
 
 
 def own_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
-    """Return a batch of one of the principal's stores; raises as `own_store_file` does."""
+    """Return a batch of one of the principal's stores; raises like `own_store_file`."""
     rows = FileBatch.objects.filter(store=own_store(principal, store_id))
     batch: FileBatch = row_named(rows, batch_id, param="batch_id", prefix="vsfb_")
     return batch
 
 
 def _get_filled_store(principal: Principal, store_id: str) -> VectorStore:
-    # Locked: two that put in the same file would meet at its unique row.
+    # Locked, because concurrent requests that add the same file would violate its unique
+    # constraint.
     return live_store(principal, store_id, lock=True)
 
 
@@ -161,19 +173,19 @@ def _parse_files(
     if (file_ids is None) == (files is None):
         if files is None:
             raise MissingParameter(param="file_ids")
-        raise InvalidInput("'file_ids' and 'files' say the same.", param="files")
+        raise InvalidInput("Provide either 'file_ids' or 'files', not both.", param="files")
     if files is not None:
         if attributes is not None or chunking_strategy is not None:
-            raise InvalidInput("Each of 'files' has its own attributes and chunking.")
-        filed = clean_described(files, param="files")
+            raise InvalidInput("Set attributes and chunking_strategy on each of 'files'.")
+        to_index = clean_described(files, param="files")
     else:
-        filed = clean_filed(
+        to_index = clean_filed(
             file_ids,
             param="file_ids",
             most=MAX_BATCH_SIZE,
             chunking=clean_chunking(chunking_strategy, param="chunking_strategy"),
             attributes=clean_attributes(attributes),
         )
-    if not filed:
+    if not to_index:
         raise InvalidInput("Expected at least one file.", param="files" if files else "file_ids")
-    return filed
+    return to_index

@@ -1,4 +1,4 @@
-"""Search a vector store for who asks over the API."""
+"""Search a vector store over the API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_QUESTIONS, QUESTION_CHARACTERS = 10, 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What was searched for, and the passages found, best first."""
+    """Search queries and the passages found, best first."""
 
     questions: list[str]
     found: list[FoundPassage]
@@ -41,12 +41,13 @@ def search_store(
     threshold: float = 0.0,
     filters: Any = None,
 ) -> Results:
-    """Search a store of the principal's for one question or several together.
+    """Search one of the principal's stores with one or several queries at once.
 
     Raises:
-        NotFound: for an unknown store.
-        StoreExpired, InvalidInput: as they say.
-        Unavailable: while the embedder's server is away.
+        NotFound: the store does not exist.
+        StoreExpired: the store has expired.
+        InvalidInput: the query or the filters are invalid.
+        Unavailable: the embedding server cannot be reached.
     """
     questions = _questions(query)
     condition = condition_of(filters) if filters is not None else None
@@ -77,10 +78,10 @@ def search_store(
 
 
 def _questions(value: Any) -> list[str]:
-    one = isinstance(value, str)
-    given = [value] if one else clean_list(value, param="query", limit=MAX_QUESTIONS)
+    single = isinstance(value, str)
+    given = [value] if single else clean_list(value, param="query", limit=MAX_QUESTIONS)
     if not given:
-        raise InvalidInput("Expected at least one question.", param="query")
+        raise InvalidInput("Expected at least one query.", param="query")
     return [
         clean_text(text, param="query", limit=QUESTION_CHARACTERS, required=True) for text in given
     ]

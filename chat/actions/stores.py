@@ -1,4 +1,4 @@
-"""Vector stores: made, changed and deleted, and what is in them."""
+"""Create, update and delete vector stores, and count their files."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ def create_store(
     expires_after: Any = None,
     metadata: Any = None,
 ) -> VectorStore:
-    """Make a vector store with its first files: an admin's is the company's, else one's own.
+    """Create a vector store with its first files.
+
+    Admins create stores of the company, members their own.
 
     Raises:
-        NotAllowed: for who owns nothing.
-        InvalidInput, NotFound: naming the part in `param`.
+        NotAllowed: the principal has no membership and is not an admin.
+        InvalidInput: a field is invalid; `param` names it.
+        NotFound: a file does not exist.
     """
     chunking = clean_chunking(chunking_strategy, param="chunking_strategy")
-    filed = clean_filed(file_ids, param="file_ids", most=MAX_FIRST_FILES, chunking=chunking)
+    to_index = clean_filed(file_ids, param="file_ids", most=MAX_FIRST_FILES, chunking=chunking)
     store = VectorStore(
         tenant_id=principal.tenant_id,
         member=owner_of(principal, company=principal.is_admin),
@@ -50,25 +53,23 @@ def create_store(
         metadata=clean_metadata(metadata),
     )
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        files = own_files(principal, filed)
+        files = own_files(principal, to_index)
         store.save(force_insert=True)
         record(principal, "collection.created", store, name=store.name)
-        add_files(store, files, filed)
+        add_files(store, files, to_index)
     return store
 
 
 def update_store(
     principal: Principal, store_id: str, *, version: int | None = None, **fields: Any
 ) -> VectorStore:
-    """Replace `name`, `description`, `expires_after` or `metadata`, whichever are named.
-
-    With `version` only where nobody changed it since that one.
+    """Replace the given fields: `name`, `description`, `expires_after`, `metadata`.
 
     Raises:
-        ChangedMeanwhile: as it says.
-        NotFound: for an unknown store.
-        StoreExpired: for another expiry of one whose time is over.
-        InvalidInput: naming the part in `param`.
+        ChangedMeanwhile: the stored version is not `version`.
+        NotFound: the store does not exist.
+        StoreExpired: the store has expired and `expires_after` would change.
+        InvalidInput: a field is invalid; `param` names it.
     """
     cleaned: dict[str, Any] = {}
     if "name" in fields:
@@ -95,10 +96,10 @@ def update_store(
 
 
 def delete_store(principal: Principal, store_id: str) -> None:
-    """Delete a store; its files stay. What was made for searching goes in the background.
+    """Delete a store; its files are kept. A background job deletes the search index.
 
     Raises:
-        NotFound: for an unknown store.
+        NotFound: the store does not exist.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         store = own_store(principal, store_id, lock=True)
@@ -109,11 +110,11 @@ def delete_store(principal: Principal, store_id: str) -> None:
 
 
 def own_store(principal: Principal, store_id: Any, *, lock: bool = False) -> VectorStore:
-    """Return a store of the principal's; in the tenant's scope and a transaction.
+    """Return one of the principal's stores. Call within a tenant transaction.
 
     Raises:
-        InvalidInput: for an id of another form.
-        NotFound: for an unknown store.
+        InvalidInput: the ID is malformed.
+        NotFound: the store does not exist.
     """
     rows = VectorStore.objects.for_principal(principal)
     rows = rows.select_for_update(no_key=True) if lock else rows
@@ -122,10 +123,10 @@ def own_store(principal: Principal, store_id: Any, *, lock: bool = False) -> Vec
 
 
 def live_store(principal: Principal, store_id: Any, *, lock: bool = False) -> VectorStore:
-    """Return a store of the principal's that can be searched and filled; raises as `own_store`.
+    """Return one of the principal's stores that has not expired; raises like `own_store`.
 
     Raises:
-        StoreExpired: for one whose time is over.
+        StoreExpired: the store has expired.
     """
     store = own_store(principal, store_id, lock=lock)
     if store.is_expired:
@@ -134,23 +135,23 @@ def live_store(principal: Principal, store_id: Any, *, lock: bool = False) -> Ve
 
 
 def fillings_of(stores: Sequence[VectorStore]) -> dict[str, Filling]:
-    """Return what is in each of these stores, by id; in the tenant's scope and a transaction."""
+    """Return file counts and size of stores, by store ID. Call within a tenant transaction."""
     return _fillings("store_id", [store.pk for store in stores])
 
 
 def filling_of_batch(batch: FileBatch) -> Filling:
-    """Return what became of the files of a batch."""
+    """Return file counts and size of a batch."""
     return _fillings("batch_id", [batch.pk])[batch.pk]
 
 
 def _fillings(column: str, ids: list[str]) -> dict[str, Filling]:
     counts: dict[str, dict[str, int]] = {item: {} for item in ids}
-    bytes_of = dict.fromkeys(ids, 0)
+    total_bytes = dict.fromkeys(ids, 0)
     rows = StoreFile.objects.filter(**{f"{column}__in": ids}).values_list(column, "status")
-    for one, status, count, size in rows.annotate(Count("pk"), Sum("usage_bytes")):
-        counts[one][status] = count
-        bytes_of[one] += size
-    return {item: Filling(counts=counts[item], usage_bytes=bytes_of[item]) for item in ids}
+    for row_id, status, count, size in rows.annotate(Count("pk"), Sum("usage_bytes")):
+        counts[row_id][status] = count
+        total_bytes[row_id] += size
+    return {item: Filling(counts=counts[item], usage_bytes=total_bytes[item]) for item in ids}
 
 
 def _expiry(value: Any) -> int | None:

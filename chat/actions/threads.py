@@ -38,43 +38,46 @@ DELETED = Ending(
 def create_thread(
     principal: Principal, *, messages: Any = None, metadata: Any = None, tool_resources: Any = None
 ) -> Thread:
-    """Make a thread of the principal's own, with its first messages.
+    """Create a thread of the principal with its first messages.
 
     Raises:
-        NotAllowed: for who has no threads: an operator, the command line.
-        InvalidInput, NotFound: naming the part in `param`, e.g. "messages[0].content".
-        ThreadFull: for more messages than a thread may hold.
+        NotAllowed: the principal has no membership (operator or command line).
+        InvalidInput: a value is invalid; `param` names it, e.g. "messages[0].content".
+        NotFound: a file or vector store does not exist; `param` names it.
+        ThreadFull: the messages exceed the thread's message limit.
     """
     if principal.membership is None:
         raise NotAllowed()
     cleaned = clean_messages(messages, param="messages")
-    asked = clean_tool_resources(tool_resources)
+    resources = clean_tool_resources(tool_resources)
     thread = Thread(member=principal.membership, metadata=clean_metadata(metadata))
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        thread.tool_resources = resolve_tool_resources(principal, asked, owner=principal.membership)
+        thread.tool_resources = resolve_tool_resources(
+            principal, resources, owner=principal.membership
+        )
         thread.save(force_insert=True)
         append_messages(principal, thread, cleaned, param="messages")
     return thread
 
 
 def update_thread(principal: Principal, thread_id: str, **fields: Any) -> Thread:
-    """Replace a thread's `metadata` or `tool_resources`, whichever are named.
+    """Replace the given fields of a thread: `metadata`, `tool_resources`.
 
     Raises:
-        NotFound: for an unknown thread.
-        InvalidInput: naming the part in `param`.
+        NotFound: the thread, a file or a vector store does not exist.
+        InvalidInput: a value is invalid; `param` names it.
     """
     cleaned: dict[str, Any] = {}
     if "metadata" in fields:
         cleaned["metadata"] = clean_metadata(fields["metadata"])
-    asked = None
+    resources = None
     if "tool_resources" in fields:
-        asked = clean_tool_resources(fields["tool_resources"], creating=False)
+        resources = clean_tool_resources(fields["tool_resources"], creating=False)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
-        if asked is not None:
+        if resources is not None:
             cleaned["tool_resources"] = resolve_tool_resources(
-                principal, asked, owner=principal.membership
+                principal, resources, owner=principal.membership
             )
         if cleaned:
             for name, value in cleaned.items():
@@ -84,18 +87,18 @@ def update_thread(principal: Principal, thread_id: str, **fields: Any) -> Thread
 
 
 def copy_thread(principal: Principal, thread_id: str) -> Thread:
-    """Make a thread with the same messages, for another turn of the talk; runs stay behind.
+    """Copy a thread with its messages, without its runs.
 
     Raises:
-        NotFound: for an unknown thread.
-        ThreadTooLong: for more messages than one request may copy.
+        NotFound: the thread does not exist.
+        ThreadTooLong: the thread has more messages than one request may copy.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         source = lock_thread(principal, thread_id)
         if source.last_position > conf.copied_messages:
             raise ThreadTooLong(
                 f"This thread has {source.last_position} messages; "
-                f"at most {conf.copied_messages} are copied."
+                f"at most {conf.copied_messages} can be copied."
             )
         copy = Thread(
             member_id=source.member_id,
@@ -111,15 +114,15 @@ def copy_thread(principal: Principal, thread_id: str) -> Thread:
 
 
 def rename_thread(principal: Principal, thread_id: str, *, title: str) -> Thread:
-    """Give a thread another title.
+    """Rename a thread.
 
     Raises:
-        NotFound: for an unknown thread.
-        InvalidInput: for an empty or too long title.
+        NotFound: the thread does not exist.
+        InvalidInput: the title is empty or too long.
     """
     title = " ".join(title.split())
     if not title or len(title) > TITLE_LIMIT:
-        raise InvalidInput(f"A title has 1 to {TITLE_LIMIT} characters.", param="title")
+        raise InvalidInput(f"A title must have 1 to {TITLE_LIMIT} characters.", param="title")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
         thread.title, thread.titled_by_person = title, True
@@ -129,10 +132,10 @@ def rename_thread(principal: Principal, thread_id: str, *, title: str) -> Thread
 
 
 def delete_thread(principal: Principal, thread_id: str) -> Thread:
-    """Delete a thread and stop its answer; it can be restored until its undo is over.
+    """Delete a thread and cancel its active run; it can be restored for `undo_seconds`.
 
     Raises:
-        NotFound: for an unknown thread.
+        NotFound: the thread does not exist.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
@@ -146,10 +149,10 @@ def delete_thread(principal: Principal, thread_id: str) -> Thread:
 
 
 def restore_thread(principal: Principal, thread_id: str) -> Thread:
-    """Undo a deletion; a message that waited when it was deleted is answered now.
+    """Restore a deleted thread and start a run for its next queued message.
 
     Raises:
-        NotFound: when the thread is unknown or erased already.
+        NotFound: the thread does not exist or can no longer be restored.
     """
     since = clock.now() - timedelta(seconds=conf.undo_seconds)
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -162,6 +165,6 @@ def restore_thread(principal: Principal, thread_id: str) -> Thread:
         thread.deleted_at = None
         thread.save(update_fields=["deleted_at"])
         if not Run.objects.active().filter(thread=thread).exists():
-            # What waited behind the stopped answer would wait for ever.
+            # Nothing else would start what is queued behind the cancelled run.
             submit_on_commit(start_next_queued(thread.pk, owner=worker.claim_owner))
         return thread

@@ -1,4 +1,4 @@
-"""What a caller may declare as tools and as the form of an answer; limits of decisions/0003."""
+"""Validation of tool definitions and response formats; limits are those of decisions/0003."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_DESCRIPTION, MAX_SCHEMA_BYTES = 16_384, 65_536
 MAX_TOOLS_BYTES, MAX_OBJECTS = 262_144, 500
 NAME_CHARACTERS = 64
 RANKERS = ("auto", "default_2024_08_21")
-# Tools that are switched on by their type: they search and compute with what is attached.
+# Tools enabled by type: they search attached files or run code on them.
 BUILT_IN = ("file_search", "code_interpreter")
 TYPES = ("function", *BUILT_IN)
 FORMATS = ("text", "json_object", "json_schema")
@@ -31,16 +31,16 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 
 def clean_tools(value: Any, *, limit: int, param: str = "tools") -> list[dict[str, Any]]:
-    """Return the list of tools as it is stored.
+    """Validate a list of tools and return the value to store.
 
-    A function that is registered here is kept by its name alone: its own code
-    describes it. Any other is the caller's, with its definition, also one that
-    bears the name of a built-in tool.
+    A function registered on this server is stored by name only, because its code defines
+    it. Other functions belong to the caller and are stored with their definition, even if
+    they have the name of a built-in tool.
 
     Raises:
-        InvalidInput: naming the part in `param`, e.g. "tools[0].function.name".
+        InvalidInput: a value is invalid; `param` names it, e.g. "tools[0].function.name".
     """
-    _check_size(value, "All tools together have", most=MAX_TOOLS_BYTES, param=param)
+    _check_size(value, "All tools together can have", most=MAX_TOOLS_BYTES, param=param)
     tools = [
         _tool(item, param=f"{param}[{index}]")
         for index, item in enumerate(clean_list(value, param=param, limit=limit))
@@ -48,7 +48,7 @@ def clean_tools(value: Any, *, limit: int, param: str = "tools") -> list[dict[st
     names = [tool["function"]["name"] if "function" in tool else tool["type"] for tool in tools]
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise InvalidInput(f"There are two tools '{name}'.", param=f"{param}[{index}]")
+            raise InvalidInput(f"Duplicate tool '{name}'.", param=f"{param}[{index}]")
     return tools
 
 
@@ -58,7 +58,9 @@ def _tool(value: Any, *, param: str) -> dict[str, Any]:
     unwanted = tool.keys() - {"type", kind}
     if unwanted:
         name = min(unwanted)
-        raise InvalidInput(f"A tool of type '{kind}' has no '{name}'.", param=f"{param}.{name}")
+        raise InvalidInput(
+            f"Tools of type '{kind}' do not accept '{name}'.", param=f"{param}.{name}"
+        )
     if kind == "function":
         return {"type": kind, "function": _function(tool.get("function"), f"{param}.function")}
     if kind == "file_search" and tool.get("file_search") is not None:
@@ -109,10 +111,10 @@ def _ranking(value: Any, param: str) -> dict[str, Any]:
 
 
 def clean_response_format(value: Any, *, param: str = "response_format") -> Any:
-    """Return None or "auto" as None, else the object of a text, json_object or json_schema.
+    """Validate a response format: "text", "json_object" or "json_schema"; "auto" becomes None.
 
     Raises:
-        InvalidInput: naming the part in `param`.
+        InvalidInput: a value is invalid; `param` names it.
     """
     if value is None or value == "auto":
         return None
@@ -120,7 +122,9 @@ def clean_response_format(value: Any, *, param: str = "response_format") -> Any:
     kind = clean_choice(given.get("type"), param=f"{param}.type", choices=FORMATS)
     if kind != "json_schema":
         if "json_schema" in given:
-            raise InvalidInput("Only the type json_schema has one.", param=f"{param}.json_schema")
+            raise InvalidInput(
+                "Only allowed with type 'json_schema'.", param=f"{param}.json_schema"
+            )
         return {"type": kind}
     allowed = ("name", "description", "schema", "strict")
     inner = f"{param}.json_schema"
@@ -137,33 +141,33 @@ def clean_response_format(value: Any, *, param: str = "response_format") -> Any:
 
 
 def clean_name(value: Any, *, param: str) -> str:
-    """Return the name of a function or a form; raises InvalidInput for any other text."""
+    """Return `value` if it is a valid function or schema name, else raise InvalidInput."""
     if not isinstance(value, str) or not _NAME.match(value):
         raise InvalidInput(
-            f"A name has 1 to {NAME_CHARACTERS} letters, digits, underscores and dashes.",
+            f"A name must have 1 to {NAME_CHARACTERS} letters, digits, underscores or dashes.",
             param=param,
         )
     return value
 
 
 def clean_schema(value: Any, *, param: str) -> dict[str, Any]:
-    """Return a JSON Schema of an object that stands by itself.
+    """Return `value` if it is a self-contained JSON Schema of an object.
 
     Raises:
-        InvalidInput: for one that is no schema, points elsewhere, or is too large.
+        InvalidInput: the schema is invalid, too large, or has references to other documents.
     """
     schema = clean_object(value, param=param)
-    _check_size(schema, "A schema has", most=MAX_SCHEMA_BYTES, param=param)
+    _check_size(schema, "A schema can have", most=MAX_SCHEMA_BYTES, param=param)
     if schema.get("type", "object") != "object":
         raise InvalidInput("The schema must be of type 'object'.", param=param)
     if _points_elsewhere(schema):
-        raise InvalidInput("A schema may only refer to itself: '#/…'.", param=param)
+        raise InvalidInput("References in a schema must be local: '#/…'.", param=param)
     try:
         check_schema(schema)
     except InvalidSchema as error:
-        raise InvalidInput(f"This is no valid JSON Schema {error}.", param=param) from None
+        raise InvalidInput(f"Invalid JSON Schema {error}.", param=param) from None
     except (RecursionError, OverflowError):
-        # Python's own way to say so of a regular expression.
+        # Python raises these for a regular expression that is too large.
         raise InvalidInput("A pattern in this schema is too large.", param=param) from None
     return schema
 
@@ -187,5 +191,5 @@ def _points_elsewhere(value: Any) -> bool:
 def _strict(given: dict[str, Any], param: str) -> bool:
     strict = given.get("strict")
     if strict is not None and not isinstance(strict, bool):
-        raise InvalidInput("This must be true or false.", param=f"{param}.strict")
+        raise InvalidInput("Must be a boolean.", param=f"{param}.strict")
     return bool(strict)

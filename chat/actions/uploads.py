@@ -1,4 +1,4 @@
-"""Files that come in parts."""
+"""Multipart uploads: create, receive parts, complete and cancel."""
 
 from __future__ import annotations
 
@@ -42,18 +42,20 @@ def create_upload(
     mime_type: str,
     expires_after: Any = None,
 ) -> Upload:
-    """Announce a file of `size` bytes, whose parts may come for an hour.
+    """Create an upload for a file of `size` bytes; it accepts parts for one hour.
 
-    What it is decides its content, not `mime_type`.
+    The content decides the file's media type, not `mime_type`.
 
     Raises:
-        NotAllowed: for who owns nothing.
-        InvalidInput, FileTooLarge, StorageFull: as they say.
+        NotAllowed: the principal has no membership.
+        InvalidInput: a field is invalid; `param` names it.
+        FileTooLarge: `size` exceeds the file size limit.
+        StorageFull: the company has no storage left.
     """
     purpose = clean_choice(purpose, param="purpose", choices=PURPOSES)
     company = principal.is_admin and purpose == Purpose.ASSISTANTS
     if size > conf.file_bytes:
-        raise FileTooLarge(f"A file has at most {conf.file_bytes} bytes.", param="bytes")
+        raise FileTooLarge(f"A file can have at most {conf.file_bytes} bytes.", param="bytes")
     now = clock.now()
     upload = Upload(
         tenant_id=principal.tenant_id,
@@ -73,20 +75,24 @@ def create_upload(
 
 
 def receive_part(principal: Principal, upload_id: str, content: BinaryIO) -> tuple[UploadPart, str]:
-    """Store a part that `keep_part` is to count; return it with its SHA-256.
+    """Store the bytes of a part and return it with its SHA-256; `keep_part` completes it.
 
-    Opens transactions itself.
+    Opens its own transactions.
 
     Raises:
-        NotFound: for an unknown upload.
-        UploadEnded, InvalidInput, FileTooLarge, StorageFull: as they say.
+        NotFound: the upload does not exist.
+        UploadEnded: the upload is complete, cancelled or expired.
+        InvalidInput: the upload has too many parts.
+        FileTooLarge: the part is too large, or the parts exceed the announced size.
+        StorageFull: the company has no storage left.
+        Unavailable: the file storage cannot be reached.
     """
     size = content.seek(0, SEEK_END)
     content.seek(0)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         upload = open_upload(principal, upload_id)
         if UploadPart.objects.filter(upload=upload).count() >= MAX_PARTS:
-            raise InvalidInput(f"An upload has at most {MAX_PARTS} parts.")
+            raise InvalidInput(f"An upload can have at most {MAX_PARTS} parts.")
         _check_announced(upload, size)
         storage.check_room(size)
         part = UploadPart(upload=upload, storage_key=storage.new_key(principal.tenant_id))
@@ -97,11 +103,12 @@ def receive_part(principal: Principal, upload_id: str, content: BinaryIO) -> tup
 
 
 def keep_part(principal: Principal, part: UploadPart) -> UploadPart:
-    """Count a part that was stored.
+    """Complete a stored part and count its bytes.
 
     Raises:
-        StorageFull, UploadEnded: as they say.
-        FileTooLarge: for more bytes than were announced.
+        StorageFull: the company has no storage left.
+        UploadEnded: the upload is complete, cancelled or expired.
+        FileTooLarge: the parts exceed the announced size.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         upload = open_upload(principal, part.upload_id)
@@ -115,28 +122,32 @@ def keep_part(principal: Principal, part: UploadPart) -> UploadPart:
 def _check_announced(upload: Upload, more: int) -> None:
     kept = UploadPart.objects.filter(upload=upload, stored_at__isnull=False)
     if more + sum(kept.values_list("bytes", flat=True)) > upload.bytes:
-        raise FileTooLarge(f"{upload.bytes} bytes were announced.", param="data")
+        raise FileTooLarge(f"Expected {upload.bytes} bytes in total.", param="data")
 
 
 def join_parts(principal: Principal, upload_id: str, *, part_ids: Any, md5: Any = None) -> File:
-    """Write the file of an upload that `complete_upload` is to keep. Opens transactions itself.
+    """Join the parts of an upload into a file, to be passed to `complete_upload`.
+
+    Opens its own transactions.
 
     Raises:
-        NotFound: for an unknown upload or part.
-        UploadEnded: as it says.
-        InvalidInput: for parts that are not what was announced.
+        NotFound: the upload or a part does not exist.
+        UploadEnded: the upload is complete, cancelled or expired.
+        InvalidInput: the parts do not match the announced size or the MD5 checksum.
+        FileTooLarge: the file exceeds the size limit for its purpose.
+        Unavailable: the file storage cannot be reached.
     """
     ids = [
-        clean_id(one, param=f"part_ids[{index}]", prefix="part_")
-        for index, one in enumerate(clean_list(part_ids, param="part_ids", limit=MAX_PARTS))
+        clean_id(part_id, param=f"part_ids[{index}]", prefix="part_")
+        for index, part_id in enumerate(clean_list(part_ids, param="part_ids", limit=MAX_PARTS))
     ]
     if len(set(ids)) != len(ids):
-        raise InvalidInput("A part is named twice.", param="part_ids")
+        raise InvalidInput("Duplicate part ID.", param="part_ids")
     with tenant_scope(principal.tenant_id), transaction.atomic():
         upload = open_upload(principal, upload_id)
         parts = _select_parts(upload, ids)
     if sum(part.bytes for part in parts) != upload.bytes:
-        raise InvalidInput(f"{upload.bytes} bytes were announced.", param="part_ids")
+        raise InvalidInput(f"Expected {upload.bytes} bytes in total.", param="part_ids")
     after = {"anchor": "created_at", "seconds": upload.file_seconds}
     joined = _PartsReader(parts)
     row = receive_file(
@@ -150,15 +161,18 @@ def join_parts(principal: Principal, upload_id: str, *, part_ids: Any, md5: Any 
     )
     if md5 is not None and clean_text(md5, param="md5", limit=64).lower() != joined.md5.hexdigest():
         storage.discard(row)
-        raise InvalidInput("What arrived has another MD5 checksum.", param="md5")
+        raise InvalidInput("MD5 checksum mismatch.", param="md5")
     return row
 
 
 def complete_upload(principal: Principal, upload_id: str, row: File) -> Upload:
-    """Make the joined file be there, in the place of the upload's parts.
+    """Replace the upload's parts with the joined file and make it visible.
 
     Raises:
-        NotFound, UploadEnded, StorageFull, Unavailable: as they say.
+        NotFound: the upload does not exist.
+        UploadEnded: the upload is complete, cancelled or expired.
+        StorageFull: the company has no storage left.
+        Unavailable: the joined file was removed because completing took too long.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         upload = open_upload(principal, upload_id)
@@ -170,7 +184,7 @@ def complete_upload(principal: Principal, upload_id: str, row: File) -> Upload:
 
 
 def cancel_upload(principal: Principal, upload_id: str) -> Upload:
-    """Give an upload up, with its parts; raises NotFound, UploadEnded."""
+    """Cancel an upload and delete its parts; raises like `open_upload`."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
         upload = open_upload(principal, upload_id)
         storage.give_up_parts(upload)
@@ -180,18 +194,18 @@ def cancel_upload(principal: Principal, upload_id: str) -> Upload:
 
 
 def check_upload(principal: Principal, upload_id: str) -> None:
-    """Do nothing for an upload that takes parts; raises as `open_upload` does."""
+    """Check that an upload accepts parts; raises like `open_upload`."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
         open_upload(principal, upload_id)
 
 
 def open_upload(principal: Principal, upload_id: str) -> Upload:
-    """Return an upload of the principal's that still takes parts, locked.
+    """Return one of the principal's uploads that accepts parts, locked.
 
     Raises:
-        InvalidInput: for an id of another form.
-        NotFound: for an unknown upload.
-        UploadEnded: for one that is complete, cancelled or too old.
+        InvalidInput: the ID is malformed.
+        NotFound: the upload does not exist.
+        UploadEnded: the upload is complete, cancelled or expired.
     """
     rows = Upload.objects.for_principal(principal).select_for_update(no_key=True)
     upload: Upload = row_named(rows, upload_id, param="upload_id", prefix="upload_")
@@ -209,7 +223,7 @@ def _select_parts(upload: Upload, ids: Sequence[str]) -> list[UploadPart]:
 
 
 class _PartsReader(RawIOBase):
-    """The bytes of parts, one after the other; seeking is to either end only."""
+    """File object that reads the parts in order; it can only seek to the start or the end."""
 
     def __init__(self, parts: Sequence[UploadPart]) -> None:
         self.parts = parts
@@ -222,13 +236,13 @@ class _PartsReader(RawIOBase):
                 yield from content.chunks(storage.CHUNK)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Begin again, or tell the size."""
+        """Rewind to the start; return the size when seeking to the end."""
         self._pieces, self._rest = self._all(), b""
         self.md5 = hashlib.md5(usedforsecurity=False)
         return self.size if whence == SEEK_END else 0
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, `size` at most."""
+        """Return up to `size` of the next bytes."""
         if not self._rest:
             self._rest = next(self._pieces, b"")
         cut = len(self._rest) if size < 0 else size

@@ -1,4 +1,4 @@
-"""The tables of chat."""
+"""Models of chat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assistants: who answers, with which model, instructions and tools."""
+"""Assistants: model, instructions, tools and settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 
 
 class BusyPolicy(models.TextChoices):
-    """What a new message does while the assistant is still answering."""
+    """How a new message is handled while a run is active."""
 
     REJECT = "reject", _("Refuse it")
     QUEUE = "queue", _("Let it wait")
@@ -28,16 +28,16 @@ class AssistantQuerySet(TenantQuerySet["Assistant"]):
     """Assistants of the tenant in scope."""
 
     def for_principal(self, principal: Principal) -> AssistantQuerySet:
-        """Members see the enabled ones, admins all."""
+        """Return the enabled assistants for members, all for admins."""
         return self.all() if principal.is_admin else self.filter(enabled=True)
 
     def offered(self) -> AssistantQuerySet:
-        """Return those people may choose in the chat page, the default one first."""
+        """Return the assistants offered in the chat page, the default first."""
         return self.filter(enabled=True, in_page=True).order_by("-is_default", "name", "id")
 
 
 class Assistant(TenantModel):
-    """Field limits are those of the Assistants API (docs/decisions/0003)."""
+    """An assistant. Field limits are those of the Assistants API (docs/decisions/0003)."""
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.assistant_id, editable=False)
     name = models.CharField(
@@ -113,7 +113,7 @@ class Assistant(TenantModel):
         _("default"), default=False, help_text=_("New chats begin with this one.")
     )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
-    # Counted by a trigger: it grows with each change that a form shows.
+    # Incremented by a trigger on each change of a field that a form shows.
     version = models.IntegerField(default=1, db_default=1, editable=False)
 
     objects: ClassVar[TenantManager] = TenantManager.of(AssistantQuerySet)
@@ -138,21 +138,21 @@ class Assistant(TenantModel):
 
     @property
     def is_offered(self) -> bool:
-        """True where people may choose it in the chat page."""
+        """True if the assistant is offered in the chat page."""
         return self.enabled and self.in_page
 
     def function_names(self) -> list[str]:
-        """Return the names of its function tools."""
+        """Return the names of the assistant's function tools."""
         return [tool["function"]["name"] for tool in self.tools if tool["type"] == "function"]
 
     def usable_resources(self) -> Resources:
-        """Return what its tools find of it: nothing for a tool that it does not have.
+        """Return the tool resources, without those of tools that are not enabled.
 
-        A run may bring the tool by itself; what admins switched off stays off.
+        A run can add a tool itself; resources of a tool that admins disabled stay unavailable.
         """
         types = {tool["type"] for tool in self.tools}
         return {tool: part for tool, part in self.tool_resources.items() if tool in types}
 
     def describe(self) -> dict[str, Any]:
-        """Return what a person sees of it before choosing."""
+        """Return the data that the assistant picker shows."""
         return {"id": self.id, "name": self.name, "description": self.description}

@@ -1,4 +1,4 @@
-"""Code sessions: where the state of a thread's code lies between two runs of it."""
+"""Code sessions: saved state of a thread's code interpreter between executions."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class CodeSessionQuerySet(TenantQuerySet["CodeSession"]):
     """Code sessions of the tenant in scope."""
 
     def lasting(self) -> CodeSessionQuerySet:
-        """Leave out those that nobody used for too long."""
+        """Exclude expired sessions."""
         return self.filter(expires_at__gt=clock.now())
 
 
 class CodeSession(TenantModel):
-    """The variables and files of a thread's code, as they were after its last run.
+    """Snapshot of the variables and files of a thread's code after its last execution.
 
-    `state` names that moment: a process that holds another one is of no use any
-    more. The bytes lie in the storage; without a `storage_key` they could not be
-    kept. `lost` names the variables that are not among them, `inputs` the files
-    that were laid in: ids to names.
+    `state` identifies the snapshot: a live process with another state is stale. The
+    bytes are in the file storage; an empty `storage_key` means that they could not be
+    saved. `lost` lists the variables missing from the snapshot. `inputs` maps the IDs of
+    the provided files to their names.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -51,7 +51,7 @@ class CodeSession(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            # Whoever erases a thread lets go of these bytes first.
+            # Code that erases a thread must delete the stored bytes first.
             *tenant_constraints("codesession", thread="NO ACTION", member="NO ACTION"),
             models.UniqueConstraint(fields=["tenant", "thread"], name="codesession_one_per_thread"),
         ]

@@ -1,4 +1,4 @@
-"""Files: what people and programs uploaded. The bytes are in Django's storage, by `storage_key`."""
+"""Uploaded and generated files. The bytes are in Django's file storage under `storage_key`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tenants.models import Membership
 
 
 class Purpose(models.TextChoices):
-    """As the Assistants API has them."""
+    """File purposes of the Assistants API."""
 
     ASSISTANTS = "assistants", _("for assistants")
     ASSISTANTS_OUTPUT = "assistants_output", _("made by an assistant")
@@ -34,27 +34,27 @@ class FileQuerySet(TenantQuerySet["File"]):
     """Files of the tenant in scope."""
 
     def present(self) -> FileQuerySet:
-        """Leave out those still on their way, the deleted and the expired."""
+        """Exclude files that are incomplete, deleted or expired."""
         unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=clock.now())
         return self.filter(unexpired, stored_at__isnull=False, deleted_at=None)
 
     def for_principal(self, principal: Principal) -> FileQuerySet:
-        """Return the principal's own files, and for admins the company's."""
+        """Return the principal's own files, for admins also the company's."""
         return self.present().filter(build_owner_filter(principal))
 
 
 def build_owner_filter(principal: Principal) -> models.Q:
-    """Return the condition of what is the principal's: their own, and for admins the company's."""
+    """Return the filter for rows the principal owns; for admins it includes the company's."""
     own = models.Q(member_id=principal.membership_id, member_id__isnull=False)
     return own | models.Q(member_id=None) if principal.is_admin else own
 
 
 class File(TenantModel):
-    """One uploaded or produced file.
+    """An uploaded or generated file.
 
-    Without a `member` it is the company's: an admin's, for assistants. The row
-    comes first, so that bytes are never without one; it is there for others
-    once `stored_at` is set, with its final size and hash.
+    Files without a `member` belong to the company: admins manage them for assistants.
+    The row is committed before the bytes are written, so that no bytes are orphaned. The
+    file becomes visible once `stored_at` is set, together with its final size and hash.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.file_id, editable=False)
@@ -62,12 +62,12 @@ class File(TenantModel):
         Membership, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
     )
     purpose = models.CharField(max_length=20, choices=Purpose.choices)
-    # Metadata only: no path is ever made of it.
+    # Metadata only: never used to build a path.
     filename = models.CharField(_("name"), max_length=255)
     media_type = models.CharField(max_length=100)
     bytes = models.BigIntegerField(default=0)
     sha256 = models.CharField(max_length=64, blank=True)
-    # It came with a chat, and is erased with the last one that refers to it.
+    # The file was attached to a chat and is deleted with the last chat that refers to it.
     goes_with_threads = models.BooleanField(default=False, db_default=False)
     storage_key = models.CharField(max_length=100, unique=True)
     created_at = models.DateTimeField(_("uploaded"), default=timezone.now)
@@ -105,7 +105,7 @@ class File(TenantModel):
 
 
 class StorageUse(TenantModel):
-    """How many bytes a tenant keeps: one row, moved in the transaction that keeps or frees them."""
+    """Bytes stored by a tenant: one row, updated in the transaction that adds or frees them."""
 
     id = models.BigAutoField(primary_key=True)
     bytes = models.BigIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""What a program's repeated request is answered with."""
+"""Idempotency records: stored responses for repeated requests."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ KEPT = timedelta(hours=24)
 
 
 def in_a_day() -> datetime:
-    """Return when a record of now is forgotten that a program gave a key of its own."""
+    """Return the default expiry of a record created now."""
     return clock.now() + KEPT
 
 
 class IdempotencyQuerySet(TenantQuerySet["IdempotencyRecord"]):
-    """Answers kept for the tenant in scope."""
+    """Idempotency records of the tenant in scope."""
 
     def kept(self) -> IdempotencyQuerySet:
-        """Return those that still answer a repeat."""
+        """Return the records that have not expired."""
         return self.filter(expires_at__gt=clock.now())
 
     def about(self, subject: str) -> IdempotencyQuerySet:
-        """Return those that speak of this thread, or of this other object."""
+        """Return the records about this thread or other object."""
         return self.filter(subject=subject)
 
 
 class IdempotencyRecord(TenantModel):
-    """A request that was carried out, and its answer. Kept until `expires_at`.
+    """A completed request and its response, kept until `expires_at`.
 
-    `slot` is a digest of who asked for what under which key of his own;
-    `body_hash` of what he sent. A stream is kept as where it begins.
-    `subject` is the thread that the answer speaks of, else the object that was
-    made: the answer goes when that is erased.
+    `slot` is a digest of principal, endpoint and idempotency key; `body_hash` is a digest
+    of the request body. For a stream, the response is the position where it begins.
+    `subject` is the ID of the thread that the response is about, else of the created
+    object: the record is deleted when that is erased.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -49,7 +49,7 @@ class IdempotencyRecord(TenantModel):
     answer = models.JSONField()
     subject = models.CharField(max_length=40, default="", db_default="")
     created_at = models.DateTimeField(default=timezone.now)
-    # A process of the version before writes none.
+    # The database default covers processes of the previous version during an upgrade.
     expires_at = models.DateTimeField(default=in_a_day, db_default=Now() + Value(KEPT))
 
     objects: ClassVar[TenantManager] = TenantManager.of(IdempotencyQuerySet)

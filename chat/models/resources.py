@@ -1,4 +1,4 @@
-"""What `tool_resources` of an assistant or a thread names: stores to search, files for code."""
+"""Accessors for `tool_resources`: vector stores for file search, files for the code interpreter."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ Resources = dict[str, Any]
 
 
 def store_ids(resources: Resources) -> list[str]:
-    """Return the ids of the vector stores that file search is to look in."""
+    """Return the IDs of the vector stores for file search."""
     found: list[str] = resources.get("file_search", {}).get("vector_store_ids", [])
     return found
 
 
 def code_file_ids(resources: Resources) -> list[str]:
-    """Return the ids of the files that code may read."""
+    """Return the IDs of the files for the code interpreter."""
     found: list[str] = resources.get("code_interpreter", {}).get("file_ids", [])
     return found
 
 
 def for_search(ids: Sequence[str]) -> Resources:
-    """Return the part that names these vector stores."""
+    """Return the `file_search` part of tool resources with these vector stores."""
     return {"file_search": {"vector_store_ids": list(ids)}}
 
 
 def for_code(ids: Sequence[str]) -> Resources:
-    """Return the part that names these files."""
+    """Return the `code_interpreter` part of tool resources with these files."""
     return {"code_interpreter": {"file_ids": list(ids)}}

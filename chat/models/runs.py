@@ -19,7 +19,7 @@ from tenants.models import ApiKey, Membership
 
 
 class RunStatus(models.TextChoices):
-    """As the Assistants API has them; edges live in chat.runs.state.lifecycle."""
+    """Run statuses of the Assistants API; transitions are in chat.runs.state.lifecycle."""
 
     QUEUED = "queued", _("waiting")
     IN_PROGRESS = "in_progress", _("answering")
@@ -37,7 +37,7 @@ CUT_SHORT = ("cancelled", "incomplete", "failed", "expired")
 
 
 class StepStatus(models.TextChoices):
-    """As the Assistants API has them."""
+    """Run step statuses of the Assistants API."""
 
     IN_PROGRESS = "in_progress", _("running")
     COMPLETED = "completed", _("complete")
@@ -50,11 +50,11 @@ class RunQuerySet(TenantQuerySet["Run"]):
     """Runs of the tenant in scope."""
 
     def active(self) -> RunQuerySet:
-        """Return those that have begun their turn and have not ended."""
+        """Return the active runs: not pending behind another run and not ended."""
         return self.filter(status__in=ACTIVE, waiting=False)
 
     def in_line(self) -> RunQuerySet:
-        """Return those that wait for their thread's active run to end, oldest first."""
+        """Return the runs pending until their thread's active run ends, oldest first."""
         return self.filter(status=RunStatus.QUEUED, waiting=True).order_by("created_at", "id")
 
     def for_principal(self, principal: Principal) -> RunQuerySet:
@@ -63,11 +63,12 @@ class RunQuerySet(TenantQuerySet["Run"]):
 
 
 class Run(TenantModel):
-    """One answer in the making. The row is the truth; tasks, queues and sockets are wake-ups.
+    """One answer in progress or done.
 
-    `member` and `key` are its principal, fixed at creation. `owner` names the
-    process that executes it and `token` grows with each claim: a write that
-    names a lapsed token changes nothing (fencing).
+    The row is the source of truth; tasks, queues and sockets are only wake-up signals.
+    `member` and `key` identify the principal, fixed at creation. `owner` is the process
+    that executes the run. `token` is a fencing token incremented by each claim: a write
+    with an outdated token changes nothing.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.run_id, editable=False)
@@ -77,7 +78,7 @@ class Run(TenantModel):
     assistant = models.ForeignKey(
         Assistant, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
     )
-    # What a caller named; it stays when the assistant is deleted.
+    # The assistant's ID as requested; kept when the assistant is deleted.
     assistant_ref = models.CharField(max_length=40)
     member = models.ForeignKey(
         Membership, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
@@ -86,7 +87,7 @@ class Run(TenantModel):
         ApiKey, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
     )
     status = models.CharField(max_length=16, choices=RunStatus.choices, default=RunStatus.QUEUED)
-    # Why it ended as it did, or is to end (cancelling): a chat.models.reasons.Reason.
+    # A chat.models.reasons.Reason: why the run ended, or why it is being cancelled.
     reason = models.CharField(max_length=32, blank=True)
     state = models.BigIntegerField(default=0)
 
@@ -105,7 +106,8 @@ class Run(TenantModel):
     tool_choice = models.JSONField(null=True)
     parallel_tool_calls = models.BooleanField(default=True)
 
-    # A queued run whose thread answers another one first, and what it adds to it in its turn.
+    # A queued run is pending while another run of its thread is active; its additional
+    # messages are appended when it starts.
     waiting = models.BooleanField(default=False, db_default=False)
     additional_messages = models.JSONField(default=list, db_default=[])
 
@@ -115,9 +117,9 @@ class Run(TenantModel):
     prompt_tokens = models.BigIntegerField(default=0)
     completion_tokens = models.BigIntegerField(default=0)
     cached_tokens = models.BigIntegerField(default=0)
-    # Some of these tokens are an estimate: the model server reported none.
+    # True if some token counts are estimates because the model server reported none.
     usage_estimated = models.BooleanField(default=False, db_default=False)
-    # While the model server is unavailable: when the next request to it is due.
+    # Time of the next request while the model server is unavailable.
     retry_at = models.DateTimeField(null=True)
 
     created_at = models.DateTimeField(default=timezone.now)
@@ -170,12 +172,12 @@ class Run(TenantModel):
 
     @property
     def is_active(self) -> bool:
-        """True from the beginning of its turn until it has ended."""
+        """True if the run is not pending behind another run and has not ended."""
         return self.status in ACTIVE and not self.waiting
 
 
 class RunStep(TenantModel):
-    """What happened within a run: a message written, or tools called. `index` orders them."""
+    """A step of a run: a message or a round of tool calls, ordered by `index`."""
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.step_id, editable=False)
     run = models.ForeignKey(
@@ -193,7 +195,7 @@ class RunStep(TenantModel):
     error_message = models.TextField(blank=True)
     prompt_tokens = models.BigIntegerField(default=0)
     completion_tokens = models.BigIntegerField(default=0)
-    # What was sent to the model server: ids and sizes for the trace, never text twice.
+    # Trace of the request to the model server: IDs and sizes, never a second copy of text.
     sent = models.JSONField(default=dict)
     metadata = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=timezone.now)
@@ -212,7 +214,7 @@ class RunStep(TenantModel):
 
 
 class CallStatus(models.TextChoices):
-    """What became of a tool call."""
+    """Statuses of a tool call."""
 
     AWAITING_OUTPUT = "awaiting_output", _("waiting for a program")
     WAITING = "waiting", _("waiting for approval")
@@ -226,14 +228,14 @@ class CallStatus(models.TextChoices):
     CANCELLED = "cancelled", _("stopped")
 
 
-# Calls that need somebody: a program's output, or a person's approval.
+# Calls that wait for a program's output or a person's approval.
 PENDING = (CallStatus.AWAITING_OUTPUT, CallStatus.WAITING)
 
 
 class ToolCall(TenantModel):
-    """The ledger: a call is committed as started before it runs and ended after.
+    """A tool call, committed as started before the tool runs and as ended afterwards.
 
-    `arguments` is what the model sent, `bound` what the tool was given.
+    `arguments` are those sent by the model, `bound` those passed to the tool.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.call_id, editable=False)
@@ -252,7 +254,7 @@ class ToolCall(TenantModel):
     arguments = models.TextField(blank=True)
     arguments_hash = models.CharField(max_length=64, blank=True)
     bound = models.JSONField(null=True)
-    # What the tool found or made, for readers and the page; the model is given `output` alone.
+    # The tool's results for subscribers and the chat page; the model receives only `output`.
     details = models.JSONField(null=True)
     status = models.CharField(max_length=16, choices=CallStatus.choices)
     output = models.TextField(null=True)
@@ -278,14 +280,17 @@ class ToolCall(TenantModel):
 
     @property
     def duration_ms(self) -> int | None:
-        """Return how long it ran in milliseconds, None before its end."""
+        """The duration in milliseconds, None until the call has ended."""
         if self.started_at is None or self.ended_at is None:
             return None
         return round((self.ended_at - self.started_at).total_seconds() * 1000)
 
 
 class Process(models.Model):
-    """A server process and its heartbeat. Outside the wall: it holds nobody's data."""
+    """A server process and its heartbeat.
+
+    Not under row-level security: the table contains no tenant data.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     started_at = models.DateTimeField(default=timezone.now)

@@ -1,4 +1,4 @@
-"""Vector stores: which files are searched together, and what was made of each for searching."""
+"""Vector stores: sets of files searched together, and their search index."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ class VectorStoreQuerySet(TenantQuerySet["VectorStore"]):
     """Vector stores of the tenant in scope."""
 
     def present(self) -> VectorStoreQuerySet:
-        """Leave out the deleted; the expired are still shown."""
+        """Exclude deleted stores; expired stores are included."""
         return self.filter(deleted_at=None)
 
     def for_principal(self, principal: Principal) -> VectorStoreQuerySet:
-        """Return the principal's own, and for admins the company's."""
+        """Return the principal's own stores, for admins also the company's."""
         return self.present().filter(build_owner_filter(principal))
 
 
 class VectorStore(TenantModel):
-    """Without a `member` it is the company's: assistants have those, threads their owner's.
+    """A set of files that are searched together.
 
-    All its vectors are of one `embedding` ("" where there is none and search is
-    by words alone), fixed by its first indexed file.
+    Stores without a `member` belong to the company and are used by assistants; threads
+    use stores of their owner. All vectors of a store come from the same `embedding`,
+    fixed by its first indexed file; "" means full-text search without vectors.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.store_id, editable=False)
@@ -54,11 +55,11 @@ class VectorStore(TenantModel):
     last_active_at = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     deleted_at = models.DateTimeField(null=True)
-    # When an expired one lost its passages: it is never searched again.
+    # When the chunks of an expired store were deleted: it is never searched again.
     emptied_at = models.DateTimeField(null=True)
-    # It was made for a chat, and is erased with the last one that refers to it.
+    # The store was created for a chat and is deleted with the last chat that refers to it.
     goes_with_threads = models.BooleanField(default=False, db_default=False)
-    # Counted by a trigger: it grows with each change that a form shows.
+    # Incremented by a trigger on each change of a field that a form shows.
     version = models.IntegerField(default=1, db_default=1, editable=False)
 
     objects: ClassVar[TenantManager] = TenantManager.of(VectorStoreQuerySet)
@@ -88,19 +89,19 @@ class VectorStore(TenantModel):
 
     @property
     def expires_at(self) -> datetime | None:
-        """When it is searched no more, if it stays unused until then."""
+        """The time when the store expires if it stays unused, None without expiry."""
         if self.expires_days is None:
             return None
         return self.last_active_at + timedelta(days=self.expires_days)
 
     @property
     def is_expired(self) -> bool:
-        """True when it was unused for too long."""
+        """True if the store was unused for longer than its expiry."""
         return self.expires_at is not None and self.expires_at < clock.now()
 
 
 class IndexStatus(models.TextChoices):
-    """Of a file in a store, and of a batch, as the Assistants API has them."""
+    """Indexing statuses of a file or batch in a store, as in the Assistants API."""
 
     IN_PROGRESS = "in_progress", _("being read")
     COMPLETED = "completed", _("ready")
@@ -109,7 +110,7 @@ class IndexStatus(models.TextChoices):
 
 
 class FileBatch(TenantModel):
-    """Files that were put into a store together; its status is that of its files."""
+    """Files added to a store together; the batch's status derives from its files."""
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.batch_id, editable=False)
     store = models.ForeignKey(
@@ -128,7 +129,7 @@ class FileBatch(TenantModel):
 
 
 class StoreFile(TenantModel):
-    """A file in a store. `text` is what was read of it; chunks and citations are places in it."""
+    """A file in a store. `text` is the extracted text, which chunks and citations refer to."""
 
     id = models.BigAutoField(primary_key=True)
     store = models.ForeignKey(
@@ -146,18 +147,18 @@ class StoreFile(TenantModel):
     attributes = models.JSONField(default=dict, blank=True)
     max_chunk_tokens = models.IntegerField(default=800)
     overlap_tokens = models.IntegerField(default=400)
-    # "auto" where the caller chose none; the sizes are then the same as of static 800/400.
+    # False is "auto", which uses the same sizes as static 800/400.
     chosen_chunking = models.BooleanField(default=False)
     text = models.TextField(blank=True)
     pages = models.JSONField(default=list)
     usage_bytes = models.BigIntegerField(default=0)
     chunk_count = models.IntegerField(default=0)
-    # Readings that ended badly.
+    # Failed indexing attempts.
     tries = models.IntegerField(default=0)
-    # Grows with each claim: a reader whose token is no longer the row's writes nothing.
+    # Fencing token, incremented by each claim: an indexer with an old token writes nothing.
     token = models.IntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(default=timezone.now)
-    # Null while nobody reads it. A file with a lapsed claim is read again.
+    # Null while unclaimed. A file whose claim expired is indexed again.
     claimed_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
 
@@ -187,14 +188,14 @@ class StoreFile(TenantModel):
 
 
 def page_at(pages: Iterable[int], offset: int) -> int | None:
-    """Return the number, from 1, of the page of a text that holds `offset`; None without pages."""
+    """Return the 1-based number of the page that contains `offset`; None without pages."""
     return sum(1 for begin in pages if begin <= offset) or None
 
 
 def readable_files(principal: Principal) -> FileQuerySet:
-    """Return the files somebody may read: their own, and what the assistants they may ask search.
+    """Return the principal's own files and the company files their assistants search.
 
-    An answer that quotes a company's document can be looked up in it.
+    This lets members open a company document that an answer cites.
     """
     assistants = Assistant.objects.for_principal(principal).only("tools", "tool_resources")
     searched = [
@@ -208,18 +209,18 @@ def readable_files(principal: Principal) -> FileQuerySet:
 
 
 class SearchWords(models.Func):
-    """The stems of a text, and its store's id as one more.
+    """A tsvector of a text's stems plus the ID of its store.
 
-    With the id among them the index finds the words of one store at once,
-    however many chunks of other stores hold them.
+    With the ID as a lexeme, the index finds the words of one store directly, however many
+    chunks of other stores contain them.
     """
 
     def as_sql(self, compiler: Any, connection: Any, *args: Any, **context: Any) -> Any:
-        """Return the expression; PostgreSQL takes it for a stored column, being immutable."""
+        """Return the SQL expression; it is immutable, as a stored generated column requires."""
         text, params = compiler.compile(self.source_expressions[0])
-        store, more = compiler.compile(self.source_expressions[1])
+        store, store_params = compiler.compile(self.source_expressions[1])
         sql = f"to_tsvector('english', {text}) || array_to_tsvector(ARRAY[{store}::text])"
-        return sql, [*params, *more]
+        return sql, [*params, *store_params]
 
 
 class Chunk(TenantModel):
@@ -229,7 +230,7 @@ class Chunk(TenantModel):
     store_file = models.ForeignKey(
         StoreFile, on_delete=models.DO_NOTHING, db_constraint=False, related_name="chunks"
     )
-    # The store's id beside its file's, so that a search needs no join.
+    # The store's ID, denormalised so that a search needs no join.
     store_ref = models.CharField(max_length=40)
     index = models.IntegerField()
     start = models.IntegerField()

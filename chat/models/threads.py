@@ -1,4 +1,4 @@
-"""Threads, their messages, and where a model server keeps a copy."""
+"""Threads, messages, and their copies at model servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tenants.models import Membership
 
 
 class ContentText(models.Func):
-    """The text parts of a message's content, as one text of JSON."""
+    """The text parts of a message's content, as the text of a JSON array."""
 
     function = "jsonb_path_query_array"
     template = "%(function)s(%(expressions)s, '$[*].text.value')::text"
@@ -27,7 +27,7 @@ class ContentText(models.Func):
 
 
 def as_stored(text: str) -> str:
-    """Return `text` as it stands in JSON, to look for in `ContentText`."""
+    """Return `text` escaped as in JSON, to search for it in `ContentText`."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
@@ -35,35 +35,35 @@ class ThreadQuerySet(TenantQuerySet["Thread"]):
     """Threads of the tenant in scope."""
 
     def present(self) -> ThreadQuerySet:
-        """Leave out the deleted."""
+        """Exclude deleted threads."""
         return self.filter(deleted_at=None)
 
     def for_principal(self, principal: Principal) -> ThreadQuerySet:
-        """Return the principal's own threads; roles do not widen this."""
+        """Return the principal's own threads, regardless of role."""
         return self.present().filter(member_id=principal.membership_id)
 
     def readable_by(self, principal: Principal) -> ThreadQuerySet:
-        """Return what the admin pages may show: all where the tenant decided so, else own."""
+        """Return the threads for admin pages: all if the tenant allows it, else the own ones."""
         if principal.is_admin and principal.tenant.admins_read_threads:
             return self.present()
         return self.for_principal(principal)
 
     def locked(self) -> ThreadQuerySet:
-        """Lock for adding to it. Plain FOR UPDATE would block inserts of children elsewhere."""
+        """Lock the rows FOR NO KEY UPDATE: FOR UPDATE would block inserts of child rows."""
         return self.select_for_update(no_key=True)
 
     def restorable(self) -> ThreadQuerySet:
-        """Return the deleted ones that are still kept for undo."""
+        """Return the deleted threads that are not erased yet."""
         return self.exclude(deleted_at=None)
 
     def mentioning(self, text: str) -> ThreadQuerySet:
-        """Return those with `text` in their title or in a message, whatever its case."""
+        """Return the threads with `text` in their title or a message, case-insensitively."""
         found = models.lookups.IContains(ContentText(models.F("content")), as_stored(text))
         messages = Message.objects.filter(thread=models.OuterRef("pk")).filter(found)
         return self.filter(models.Q(title__icontains=text) | models.Exists(messages))
 
     def newest_first(self, *, after: Thread | None = None) -> ThreadQuerySet:
-        """Order by last activity; `after` continues behind that thread."""
+        """Order by last activity, newest first; `after` continues after that thread."""
         rows = self.order_by("-updated_at", "-id")
         if after is None:
             return rows
@@ -74,7 +74,7 @@ class ThreadQuerySet(TenantQuerySet["Thread"]):
 
 
 class Thread(TenantModel):
-    """One person's chat. Not bound to an assistant: any of the tenant's may run on it."""
+    """A member's chat. Not bound to an assistant: any of the tenant's may run on it."""
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.thread_id, editable=False)
     member = models.ForeignKey(
@@ -116,13 +116,13 @@ class Thread(TenantModel):
 
 @CompiledQuery
 def thread_by_id(*, principal: Any, thread_id: Any) -> ThreadQuerySet:
-    """Return the principal's own thread with this id, if there is one."""
+    """Return the principal's own thread with this ID, if it exists."""
     rows: ThreadQuerySet = Thread.objects.for_principal(principal)
     return rows.filter(pk=thread_id)
 
 
 class MessageStatus(models.TextChoices):
-    """As the Assistants API has them."""
+    """Message statuses of the Assistants API."""
 
     IN_PROGRESS = "in_progress", _("being written")
     INCOMPLETE = "incomplete", _("cut short")
@@ -137,19 +137,19 @@ class MessageQuerySet(TenantQuerySet["Message"]):
         return self.filter(thread__member_id=principal.membership_id, thread__deleted_at=None)
 
     def placed(self) -> MessageQuerySet:
-        """Leave out the queued, which have no place in the thread yet."""
+        """Exclude queued messages, which have no position in the thread yet."""
         return self.filter(position__isnull=False)
 
     def queued(self) -> MessageQuerySet:
-        """Return what waits for the active run to end, oldest first."""
+        """Return the messages queued behind the active run, oldest first."""
         return self.filter(position=None).order_by("created_at", "id")
 
 
 class Message(TenantModel):
-    """Ordered content parts by one side. `position` is its place, null while queued.
+    """A message of a member or an assistant. `position` is its place, null while queued.
 
-    `content` is a list of {"type": "text", "text": {"value", "annotations"}},
-    {"type": "image_file" | "image_url" | "refusal", …}: the wire's own parts.
+    `content` is a list of content parts as in the API: {"type": "text", "text":
+    {"value", "annotations"}}, {"type": "image_file" | "image_url" | "refusal", …}.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.message_id, editable=False)
@@ -164,16 +164,16 @@ class Message(TenantModel):
     content = models.JSONField(default=list)
     attachments = models.JSONField(default=list)
     metadata = models.JSONField(default=dict)
-    # The assistant that wrote it, or that the person addressed.
+    # The assistant that wrote the message, or that it is addressed to.
     assistant = models.ForeignKey(
         Assistant, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
     )
-    # Which run wrote it; no key, so that history outlives runs and vice versa.
+    # The run that wrote the message. Not a foreign key: both can be deleted independently.
     run_ref = models.CharField(max_length=40, blank=True)
-    # The sender's own id for it, so that a repeated send is the same message.
+    # The sender's idempotency key: a repeated send returns the same message.
     client_id = models.CharField(max_length=64, null=True)
     sender = models.UUIDField(null=True)
-    # The program that sent it: what answers it later acts with this key, not more.
+    # The API key that sent the message: a later run acts with the rights of this key.
     sender_key = models.UUIDField(null=True)
     incomplete_reason = models.CharField(max_length=20, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
@@ -210,13 +210,13 @@ class Message(TenantModel):
         return self.id
 
     def text(self) -> str:
-        """Return its text parts, joined by blank lines."""
+        """Return the text parts, joined by blank lines."""
         parts = [part["text"]["value"] for part in self.content if part["type"] == "text"]
         return "\n\n".join(parts)
 
 
 class ThreadMapping(TenantModel):
-    """A thread as a conversation that a model server keeps, and how far it knows it."""
+    """A conversation at a model server for a thread, and the position it is synced through."""
 
     id = models.BigAutoField(primary_key=True)
     thread = models.ForeignKey(

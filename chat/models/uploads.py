@@ -1,4 +1,4 @@
-"""Uploads: files that come in parts, each stored as it arrives."""
+"""Multipart uploads: each part is stored as it arrives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tenants.models import Membership
 
 
 class UploadStatus(models.TextChoices):
-    """As the Assistants API has them."""
+    """Upload statuses of the API."""
 
     PENDING = "pending"
     COMPLETED = "completed"
@@ -28,12 +28,12 @@ class UploadQuerySet(TenantQuerySet["Upload"]):
     """Uploads of the tenant in scope."""
 
     def for_principal(self, principal: Principal) -> UploadQuerySet:
-        """Return the principal's own, and for admins the company's."""
+        """Return the principal's own uploads, for admins also the company's."""
         return self.filter(build_owner_filter(principal))
 
 
 class Upload(TenantModel):
-    """A file on its way: its parts are joined, in the order the caller names, at the end."""
+    """A file uploaded in parts, which are joined at the end in the order the caller gives."""
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.upload_id, editable=False)
     member = models.ForeignKey(
@@ -46,7 +46,7 @@ class Upload(TenantModel):
     filename = models.CharField(max_length=255)
     media_type = models.CharField(max_length=100)
     bytes = models.BigIntegerField()
-    # The finished file's own expiry, in seconds after its creation.
+    # Lifetime of the completed file, in seconds after its creation.
     file_seconds = models.IntegerField(null=True)
     status = models.CharField(
         max_length=10, choices=UploadStatus.choices, default=UploadStatus.PENDING
@@ -74,7 +74,7 @@ class Upload(TenantModel):
 
 
 class UploadPart(TenantModel):
-    """One part; the row comes before its bytes, as a file's does."""
+    """A part of an upload. The row is committed before the bytes are written, as for files."""
 
     id = models.CharField(primary_key=True, max_length=40, default=ids.part_id, editable=False)
     upload = models.ForeignKey(

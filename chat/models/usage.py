@@ -1,4 +1,4 @@
-"""What was used, at which price, and a tenant's own limits."""
+"""Usage, prices, and a tenant's limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tenants.models import Membership
 
 
 class UsageKind(models.TextChoices):
-    """What is counted, and what a company may set its own prices for."""
+    """Kinds of usage; a company can set a price for each."""
 
     INPUT_TOKENS = "input_tokens", _("tokens read")
     OUTPUT_TOKENS = "output_tokens", _("tokens written")
@@ -27,12 +27,12 @@ class UsageKind(models.TextChoices):
 
     @property
     def is_of_model(self) -> bool:
-        """True for what a model uses, priced for each of them and by the million."""
+        """True for tokens, which are priced per model and per million."""
         return self in (UsageKind.INPUT_TOKENS, UsageKind.OUTPUT_TOKENS)
 
 
 class UsageOutcome(models.TextChoices):
-    """What became of the model call or session that used something."""
+    """Outcomes of the model call or code session that the usage belongs to."""
 
     USED = "used", _("used")
     FAILED = "failed", _("failed")
@@ -45,18 +45,17 @@ class UsageQuerySet(TenantQuerySet["Usage"]):
     """Usage of the tenant in scope."""
 
     def for_principal(self, principal: Principal) -> UsageQuerySet:
-        """Admins see the tenant's usage, members their own."""
+        """Return all usage of the tenant for admins, the own usage for members."""
         return self.all() if principal.is_admin else self.filter(member_id=principal.membership_id)
 
 
 class Usage(TenantModel):
-    """One quantity: of an upstream call, of a session of code, or of a store's day.
+    """A used quantity: of a model call, a code session, or a day of a vector store.
 
-    `call` and `model` of a store's day are its id; without a `member` it is the
-    company's. `outcome` keeps failed attempts apart. An `estimated` quantity was
-    not reported by the model server: it follows from the prompt as built and the
-    text as received. `price` is per `unit` in `currency`, null where no source
-    knows it.
+    For a store's day, `call` and `model` are the store's ID. Usage without a `member`
+    belongs to the company. `outcome` distinguishes failed attempts. An `estimated`
+    quantity was not reported by the model server but computed from the prompt and the
+    received text. `price` is per `unit` in `currency`, null if unknown.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -96,9 +95,9 @@ class Usage(TenantModel):
 
 
 def with_cost(runs: models.QuerySet[Run]) -> models.QuerySet[Run]:
-    """Return `runs`, each with its `cost` in US dollars, None where no price is known.
+    """Annotate `runs` with their `cost` in US dollars, None if no price is known.
 
-    Failed attempts are included as far as they used something: they are billed too.
+    Usage of failed attempts is included, because it is billed too.
     """
     amount = models.Sum(models.F("price") * models.F("quantity"))
     priced = Usage.objects.filter(run=models.OuterRef("pk"), currency="USD", price__isnull=False)
@@ -107,7 +106,7 @@ def with_cost(runs: models.QuerySet[Run]) -> models.QuerySet[Run]:
 
 
 class Price(TenantModel):
-    """A tenant's own price: for a model, where it wins over the public table, or for the rest."""
+    """A tenant's price: for a model, overriding the public table, or for another kind of usage."""
 
     id = models.BigAutoField(primary_key=True)
     model = models.CharField(
@@ -125,7 +124,7 @@ class Price(TenantModel):
         ),
     )
     currency = models.CharField(_("currency"), max_length=3, default="USD")
-    # Counted by a trigger: it grows with each change that a form shows.
+    # Incremented by a trigger on each change of a field that a form shows.
     version = models.IntegerField(default=1, db_default=1, editable=False)
 
     class Meta(TenantModel.Meta):
@@ -141,11 +140,11 @@ class Price(TenantModel):
 
 
 class StorageChange(TenantModel):
-    """That a vector store came to hold more bytes, or with a minus less, at a moment.
+    """A change of a vector store's size in bytes, negative for a decrease.
 
-    A trigger writes them, whatever changes a store's documents. The days that are
-    over become one row that opens the next, with the byte-seconds `carried` that
-    were too few to be written down.
+    Written by a trigger on every change of a store's documents. Metering replaces the
+    rows of past days with one opening balance, which has the remainder of byte-seconds
+    that was too small to record in `carried`.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -168,7 +167,7 @@ class StorageChange(TenantModel):
 
 
 class TenantPolicy(TenantModel):
-    """A tenant's limits on one answer; empty means the installation's."""
+    """A tenant's limits per run; an empty field uses the installation's limit."""
 
     id = models.BigAutoField(primary_key=True)
     max_tokens_per_run = models.BigIntegerField(
@@ -196,7 +195,7 @@ class TenantPolicy(TenantModel):
         blank=True,
         help_text=_("Besides those that destroy something, which always ask."),
     )
-    # Counted by a trigger: it grows with each change that a form shows.
+    # Incremented by a trigger on each change of a field that a form shows.
     version = models.IntegerField(default=1, db_default=1, editable=False)
 
     class Meta(TenantModel.Meta):

@@ -1,4 +1,4 @@
-"""Vectors of passages, in a narrow table: an exact scan reads nothing else."""
+"""Embedding vectors in a narrow table, so that an exact scan reads only vectors."""
 
 from __future__ import annotations
 
@@ -13,38 +13,41 @@ from tenants.managers import TenantModel
 
 
 class HalfVectorField(models.Field):  # type: ignore[type-arg]
-    """A `halfvec` of pgvector: 16-bit floats, of any number of dimensions up to 4,000."""
+    """A pgvector `halfvec`: 16-bit floats, with up to 4,000 dimensions."""
 
     def db_type(self, connection: Any) -> str:
-        """Return the type without a length: stores have embedders of different ones."""
+        """Return the type without a length: stores use embeddings of different dimensions."""
         return "halfvec"
 
     def get_prep_value(self, value: Sequence[float] | str | None) -> str | None:
-        """Return what PostgreSQL reads."""
+        """Return the value in pgvector's text format."""
         return value if value is None or isinstance(value, str) else format_vector(value)
 
 
 class SignsField(models.Field):  # type: ignore[type-arg]
-    """A bit for each number of a vector: 1 where it is above 0."""
+    """The sign bits of a vector: 1 for each number above 0."""
 
     def db_type(self, connection: Any) -> str:
-        """Return the type without a length, as the vectors have none."""
+        """Return the type without a length, like that of the vectors."""
         return "bit varying"
 
 
 class Unread(models.GeneratedField):
-    """A column that PostgreSQL makes for itself: what it made is not told back."""
+    """A generated column whose value is not returned by INSERT."""
 
     db_returning = False  # type: ignore[assignment]
 
 
 def format_vector(vector: Sequence[float]) -> str:
-    """Return a vector as pgvector reads it, with what 16 bits can tell."""
+    """Return a vector in pgvector's text format, rounded to 16-bit precision."""
     return f"[{','.join(f'{x:.5g}' for x in vector)}]"
 
 
 class Vector(TenantModel):
-    """A direction that a passage, or a window of it, points in. Found through a door only."""
+    """The embedding of a chunk or of a window of it.
+
+    Searched only through a SECURITY DEFINER function.
+    """
 
     id = models.BigAutoField(primary_key=True)
     store_ref = models.CharField(max_length=40)
@@ -52,7 +55,7 @@ class Vector(TenantModel):
         Chunk, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
     direction = HalfVectorField()
-    # A search looks at these first: they are a sixteenth, and their index holds them.
+    # Searches scan these first: a sixteenth of the size, and covered by the index.
     signs = Unread(
         expression=models.Func(models.F("direction"), function="binary_quantize"),
         output_field=SignsField(),

@@ -1,4 +1,4 @@
-"""Background jobs. Arguments are ids only; each job checks them against the rows."""
+"""Background jobs. Arguments are IDs only; each job checks them against the database."""
 
 from __future__ import annotations
 
@@ -50,36 +50,36 @@ log = structlog.get_logger(__name__)
 
 @app.task(queue="runs")
 async def execute_run(tenant_id: str, run_id: str) -> None:
-    """Take a run that no process holds."""
+    """Claim and execute a run that no process owns."""
     if worker.is_full_for(UUID(tenant_id)):
-        return  # it is found again as soon as there is room
+        return  # the worker polls for it once it has capacity
     await worker.take_over(UUID(tenant_id), run_id)
     if not worker.goes_on:
-        # A process that ends with its last job: the run is this job's work.
+        # The process exits after its last job, so this job must wait for the run.
         await worker.wait_until_finished(run_id)
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue="runs", queueing_lock="recover_runs")
 async def recover_runs(timestamp: int) -> None:
-    """Find runs whose claim lapsed and start them again: the backstop of the workers' own look."""
+    """Restart runs whose lease expired: a fallback for the workers' own polling."""
     await worker.recover()
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="tidy_jobs", pass_context=True)
 async def tidy_jobs(context: JobContext, timestamp: int) -> None:
-    """Give jobs of dead processes to others, and forget those that ended a day ago.
+    """Retry jobs of dead processes, and delete jobs that ended a day ago.
 
-    Every job here may be done twice. An aborted one was handed over by its
-    process, or comes again by the clock.
+    All jobs are idempotent, so a retry is safe. Aborted jobs need no retry: their
+    process handed them over, or they are periodic.
     """
     queue = context.app.job_manager
     for job in await queue.get_stalled_jobs():
         try:
             await queue.retry_job(job)
         except UniqueViolation:
-            # The same job waits already.
+            # The same job is already queued.
             await queue.finish_job(job, status=Status.FAILED, delete_job=True)
     await queue.delete_old_jobs(
         nb_hours=KEEP_JOBS_HOURS, include_failed=True, include_cancelled=True, include_aborted=True
@@ -89,14 +89,14 @@ async def tidy_jobs(context: JobContext, timestamp: int) -> None:
 @app.periodic(cron="*/5 * * * *")
 @app.task(queue="upkeep", queueing_lock="erase_deleted_threads")
 async def erase_deleted_threads(timestamp: int) -> None:
-    """Erase threads whose undo is over, first where a model server keeps a copy, then here."""
+    """Erase threads that can no longer be restored, first copies at model servers, then here."""
     for thread_id, tenant_id in await in_db(
         call_privileged, "deleted_threads", conf.undo_seconds, 100
     ):
         try:
             await _delete_copies(tenant_id, thread_id)
         except UpstreamError as error:
-            # The next round tries again; the threads of others do not wait for this server.
+            # Retried by the next run of this job; one server must not delay other threads.
             log.warning("copy_not_deleted", tenant_id=str(tenant_id), code=error.code)
         else:
             await in_db(_erase, tenant_id, thread_id)
@@ -109,7 +109,7 @@ async def _delete_copies(tenant_id: UUID, thread_id: str) -> None:
 
 async def _delete_copy(upstream: str, conversation: str) -> None:
     if not conf.has_upstream(upstream):
-        # Nobody can ask it any more: what is here does not wait for that.
+        # The server has been removed from the settings. Erase the local data regardless.
         log.warning("copy_left_behind", upstream=upstream, conversation=conversation)
         return
     server = upstreams.upstream_named(upstream)
@@ -119,7 +119,7 @@ async def _delete_copy(upstream: str, conversation: str) -> None:
 
 @app.task(queue="upkeep", retry=RetryStrategy(max_attempts=10, exponential_wait=4))
 async def forget_conversation(upstream: str, conversation: str) -> None:
-    """Delete a conversation that a model server keeps and no thread refers to any more."""
+    """Delete a conversation at a model server that no thread refers to any more."""
     await _delete_copy(upstream, conversation)
 
 
@@ -130,7 +130,7 @@ def _copies(tenant_id: UUID, thread_id: str) -> list[tuple[str, str]]:
 
 
 def _erase(tenant_id: UUID, thread_id: str) -> None:
-    """Delete a thread with all it holds, unless it was restored or still has a run."""
+    """Erase a thread with everything in it, unless it was restored or has an active run."""
     with tenant_scope(tenant_id), transaction.atomic():
         thread = Thread.objects.restorable().locked().filter(pk=thread_id).first()
         if thread is not None and not Run.objects.active().filter(thread=thread).exists():
@@ -143,7 +143,7 @@ def _erase(tenant_id: UUID, thread_id: str) -> None:
 @app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="erase_idempotency_records")
 async def erase_idempotency_records(timestamp: int) -> None:
-    """Erase what no repeated request is answered with any more."""
+    """Erase expired idempotency records."""
     await in_db(_erase_idempotency_records)
 
 
@@ -158,12 +158,12 @@ def _erase_idempotency_records() -> None:
 
 @app.task(queue=FILES_QUEUE)
 async def index_store_file(tenant_id: str, store_file_id: int) -> None:
-    """Read waiting files: this one, or those of companies that have waited longer."""
+    """Index waiting files: this one, or files of companies that have waited longer."""
     await index_pool.read_waiting_files()
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue=FILES_QUEUE, queueing_lock="index_waiting_files")
 async def index_waiting_files(timestamp: int) -> None:
-    """Index what no job is left for: its process died, or its embedder was away."""
+    """Index files without a job: their process died, or the embedding server was unavailable."""
     await index_pool.read_waiting_files()

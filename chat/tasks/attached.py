@@ -1,4 +1,4 @@
-"""What came with a thread goes with it: its own store, and files that no other thread refers to."""
+"""Delete a thread's own stores and the files that only this thread refers to."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _FILE = re.compile(r"file-[0-9A-Za-z]{24}")
 
 
 def let_go(thread: Thread) -> None:
-    """Delete a thread's own stores, and the files that came with it or were made in it.
+    """Delete a thread's own stores, its attachments and the files created in it.
 
-    What its owner uploaded over the API stays, as does what another thread of
-    theirs refers to. Must run in the tenant's scope and a transaction, ahead of
-    the thread's own deletion.
+    Files that the owner uploaded over the API are kept, as are files that another of
+    their threads refers to. Call within a tenant transaction, before the thread is
+    deleted.
     """
     others = Thread.objects.filter(member_id=thread.member_id).exclude(pk=thread.pk)
     stores = _own_stores(thread, others)
@@ -45,7 +45,7 @@ def _own_stores(thread: Thread, others: Any) -> list[str]:
 
 
 def _find_mentioned_ids(thread: Thread) -> set[str]:
-    """Return the ids of files that stand anywhere in a thread."""
+    """Return the IDs of all files mentioned in a thread."""
     found = set(_FILE.findall(str(thread.tool_resources)))
     messages = _texts(Message.objects.filter(thread=thread), "content", "attachments")
     calls = _texts(ToolCall.objects.filter(run__thread=thread), "details")
@@ -56,23 +56,23 @@ def _find_mentioned_ids(thread: Thread) -> set[str]:
 
 def _texts(rows: Any, *columns: str) -> Any:
     for column in columns:
-        texts = rows.annotate(told=Cast(column, TextField())).filter(told__contains="file-")
-        yield from texts.values_list("told", flat=True).iterator()
+        texts = rows.annotate(as_text=Cast(column, TextField())).filter(as_text__contains="file-")
+        yield from texts.values_list("as_text", flat=True).iterator()
 
 
 def _list_unused(thread: Thread, others: Any, ids: set[str]) -> list[str]:
-    """Return which of these files go with threads, and with no other one."""
+    """Return those of the files that are deleted with threads and that no other thread uses."""
     with_threads = Q(goes_with_threads=True) | Q(purpose=Purpose.ASSISTANTS_OUTPUT)
     rows = File.objects.filter(with_threads, pk__in=ids, member_id=thread.member_id)
-    going = set(rows.filter(deleted_at=None).values_list("pk", flat=True))
-    if not going:
+    unused = set(rows.filter(deleted_at=None).values_list("pk", flat=True))
+    if not unused:
         return []
-    filed = StoreFile.objects.filter(file_id__in=going, store__deleted_at=None)
-    going -= set(filed.values_list("file_id", flat=True))
-    kept = _texts(Message.objects.filter(thread__in=others), "content", "attachments")
-    for text in (*kept, *_texts(others, "tool_resources")):
-        going -= set(_FILE.findall(text))
-    # One that another thread's code made may be named in words here alone.
+    in_stores = StoreFile.objects.filter(file_id__in=unused, store__deleted_at=None)
+    unused -= set(in_stores.values_list("file_id", flat=True))
+    other_messages = _texts(Message.objects.filter(thread__in=others), "content", "attachments")
+    for text in (*other_messages, *_texts(others, "tool_resources")):
+        unused -= set(_FILE.findall(text))
+    # A file created by another thread's code may be mentioned only in the text of this thread.
     calls = ToolCall.objects.filter(run__thread__in=others, details__isnull=False)
-    made = calls.annotate(told=Cast("details", TextField()))
-    return [item for item in sorted(going) if not made.filter(told__contains=item).exists()]
+    details = calls.annotate(as_text=Cast("details", TextField()))
+    return [item for item in sorted(unused) if not details.filter(as_text__contains=item).exists()]

@@ -1,4 +1,4 @@
-"""Jobs that remove what files, uploads, vector stores and code left behind."""
+"""Jobs that erase deleted and expired files, uploads, vector stores and code sessions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from chat.tools import code_state
 from tenants.db import DatabasePool, call_privileged, run_in_pool
 from tenants.scope import tenant_scope
 
-# A body is whole before its row is made: what is left is a copy from one disk to another.
+# Time to store a file. The request body is complete before the row is created, so that only
+# a copy from one disk to another remains.
 ARRIVE_SECONDS = 3600.0
 AT_ONCE = 500
 
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 @app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="erase_files")
 async def erase_files(timestamp: int) -> None:
-    """Erase files that were deleted, have expired, or never arrived whole."""
+    """Erase files that were deleted, have expired, or were never stored completely."""
     for file_id, tenant_id in await run_in_pool(
         DatabasePool.FILES, call_privileged, "files_to_remove", ARRIVE_SECONDS, AT_ONCE
     ):
@@ -37,14 +38,14 @@ async def erase_files(timestamp: int) -> None:
             with tenant_scope(tenant_id):
                 await run_in_pool(DatabasePool.FILES, erase)
         except OSError:
-            # The next round tries again; other files do not wait for this one.
+            # Retried by the next run of this job; one file must not delay the others.
             log.exception("file_not_erased", tenant_id=str(tenant_id), file_id=file_id)
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="erase_stores")
 async def erase_stores(timestamp: int) -> None:
-    """Erase deleted vector stores with all that was made for searching them."""
+    """Erase deleted vector stores with their search index."""
     await _each("stores_to_remove", _erase_store)
 
 
@@ -55,7 +56,7 @@ def _erase_store(store_id: str) -> None:
 @app.periodic(cron="*/5 * * * *")
 @app.task(queue="upkeep", queueing_lock="empty_stores")
 async def empty_stores(timestamp: int) -> None:
-    """Erase what was made for searching stores that have expired; the stores say so themselves."""
+    """Erase the search index of expired stores; the stores remain and are shown as expired."""
     await _each("stores_to_empty", _empty_store)
 
 
@@ -77,29 +78,31 @@ def _empty_store(store_id: str) -> None:
 @app.periodic(cron="*/5 * * * *")
 @app.task(queue="upkeep", queueing_lock="erase_code_sessions")
 async def erase_code_sessions(timestamp: int) -> None:
-    """Erase variables and files of code that nobody went on with."""
+    """Erase the saved variables and files of expired code sessions."""
     await _each("code_sessions_to_remove", code_state.forget_lapsed)
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="end_uploads")
 async def end_uploads(timestamp: int) -> None:
-    """End uploads whose hour is over, and let their parts go."""
+    """Expire uploads after their hour and delete their parts."""
     await _each("uploads_to_end", _end_upload)
 
 
 def _end_upload(upload_id: str) -> None:
-    open_ones = Upload.objects.select_for_update(no_key=True)
-    upload = open_ones.filter(pk=upload_id, status=UploadStatus.PENDING).first()
+    rows = Upload.objects.select_for_update(no_key=True)
+    upload = rows.filter(pk=upload_id, status=UploadStatus.PENDING).first()
     if upload is not None:
         storage.give_up_parts(upload)
         upload.status = UploadStatus.EXPIRED
         upload.save(update_fields=["status"])
 
 
-async def _each(door: str, end: Callable[[Any], None]) -> None:
-    """Call `end` with each id that a door names, in its tenant's scope and a transaction."""
-    for row_id, tenant_id in await run_in_pool(DatabasePool.FILES, call_privileged, door, AT_ONCE):
+async def _each(function: str, end: Callable[[Any], None]) -> None:
+    """Call `end` with each ID from a SECURITY DEFINER function, within a tenant transaction."""
+    for row_id, tenant_id in await run_in_pool(
+        DatabasePool.FILES, call_privileged, function, AT_ONCE
+    ):
         await run_in_pool(DatabasePool.FILES, _end_in, tenant_id, end, row_id)
 
 

@@ -1,4 +1,4 @@
-"""Storage in gigabyte-days: what each vector store held, from second to second."""
+"""Storage metering: gigabyte-days per vector store, computed to the second."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALLEST = Decimal("0.000001")
 @app.periodic(cron="7 * * * *")
 @app.task(queue="upkeep", queueing_lock="meter_storage")
 async def meter_storage(timestamp: int) -> None:
-    """Write down what stores held on the days that are over: once for each store and day."""
+    """Record the storage usage of past days, once per store and day."""
     midnight = clock.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     while stores := await in_db(call_privileged, "storage_to_meter", midnight, AT_ONCE):
         for store_id, tenant_id in stores:
@@ -32,11 +32,12 @@ async def meter_storage(timestamp: int) -> None:
 
 
 def meter_store(tenant_id: UUID, store_id: str, until: datetime) -> None:
-    """Write down each day of a store before `until`, a midnight of UTC.
+    """Record the usage of a store for each day before `until`, which is a midnight in UTC.
 
-    The changes of a day become one that opens the next, in the transaction that
-    writes the day down: a repeat finds nothing to do. A change that is seen only
-    after its day was written down adds a row to that day, or is taken off the next.
+    The transaction that records a day also replaces its changes with one opening balance
+    for the next day, so a repeated call does nothing. A late change to a day that was
+    already recorded adds a usage row to that day; a late decrease is deducted from the
+    next day.
     """
     with tenant_scope(tenant_id), transaction.atomic():
         rows = StorageChange.objects.filter(store_ref=store_id).select_for_update()
@@ -69,9 +70,9 @@ def meter_store(tenant_id: UUID, store_id: str, until: datetime) -> None:
 def _days(
     changes: Sequence[StorageChange], until: datetime
 ) -> tuple[StorageChange, list[tuple[datetime, Decimal]]]:
-    """Return the change that opens the day at `until`, and the quantity of each day before.
+    """Return the opening balance of the day at `until`, and the quantity of each day before it.
 
-    What is less than can be written down is carried to the next day.
+    Remainders too small for the usage column are carried to the next day.
     """
     day = changes[0].at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     held, carried, found, left = 0, Decimal(0), [], list(changes)

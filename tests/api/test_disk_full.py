@@ -72,7 +72,7 @@ def test_an_admin_is_told_in_the_form(world: World, full: None, stored: Path) ->
     answer = world.acme.client("adam").post(
         "/admin/chat/file/add/", {"documents": file}, follow=True
     )
-    assert "no room for files" in answer.content.decode()
+    assert "disk is full" in answer.content.decode()
     assert kept(world, stored) == (0, [])
 
 
@@ -147,4 +147,4 @@ def test_a_file_that_the_storage_does_not_give_is_told_in_the_admin(
     monkeypatch.setattr(FileSystemStorage, "_open", fail)
     answer = world.acme.client("adam").get(f"/admin/chat/file/{file}/content/")
     assert answer.status_code == 503
-    assert "try again" in answer.content.decode()
+    assert "temporarily unavailable" in answer.content.decode()

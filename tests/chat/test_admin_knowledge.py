@@ -93,7 +93,7 @@ def test_pictures_and_programs_are_no_documents(
 ) -> None:
     named_wrongly = text("notes.txt", b"\x89PNG\r\n\x1a\n" + bytes(40))
     response = admin.post(page_of(collection, "upload"), {"documents": named_wrongly}, follow=True)
-    assert "notes.txt: Documents are PDF, Word" in response.content.decode()
+    assert "notes.txt: This file type is not supported" in response.content.decode()
     with acme.scope():
         assert not File.objects.exists()
 

@@ -331,7 +331,7 @@ def test_the_overview_counts_answers_and_says_why_some_failed(acme: Company, adm
     response = admin.get("/admin/")
     assert response.context["answers"]["today"] == 2
     assert response.context["answers"]["failed"] == 1
-    assert "The model server did not answer in time" in response.content.decode()
+    assert "The model server timed out" in response.content.decode()
 
 
 def test_the_audit_log_shows_what_was_done(acme: Company, admin: Client) -> None:

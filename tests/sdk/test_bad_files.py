@@ -74,5 +74,5 @@ def test_what_cannot_be_a_file_is_refused_at_once(client: OpenAI) -> None:
 def test_what_is_no_picture_is_not_shown(client: OpenAI) -> None:
     page = client.files.create(file=("picture.png", b"<html>hi</html>"), purpose="user_data").id
     part = {"type": "image_file", "image_file": {"file_id": page}}
-    with pytest.raises(APIStatusError, match="no picture"):
+    with pytest.raises(APIStatusError, match="not an image"):
         client.beta.threads.create(messages=[{"role": "user", "content": [part]}])  # type: ignore[list-item]
