@@ -1,4 +1,4 @@
-"""The company's own settings: one form."""
+"""Settings of the company: a single form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tenants.models import Role, Tenant
 
 
 class OwnCompanyForm(TenantForm):
-    """Name, colour, first assistant, and who reads chats."""
+    """Form for the name, colour, default assistant and privacy of the company."""
 
     default_assistant = forms.ChoiceField(
         label=gettext_lazy("Default assistant"),
@@ -46,7 +46,7 @@ class OwnCompanyForm(TenantForm):
 
 @admin.register(Tenant, site=site)
 class CompanyAdmin(OneRowAdmin):
-    """How the company looks, and what its admins may read."""
+    """Admin of the company's appearance, default assistant and privacy."""
 
     group = Group.COMPANY
     icon = "domain"
@@ -75,15 +75,15 @@ class CompanyAdmin(OneRowAdmin):
         return Tenant.objects.all()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Companies are made by the operator."""
+        """Return False: only operators create companies."""
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Show admins who reads chats, for owners to change."""
+        """Make the privacy setting read-only for all but owners."""
         return () if is_owner(request) else ("admins_read_threads",)
 
     def write(self, principal: Principal, row: Any, form: TenantForm, *, change: bool) -> Tenant:
-        """Change the settings, and the default assistant where another was chosen."""
+        """Update the settings, and the default assistant if another was chosen."""
         fields = dict(form.cleaned_data)
         chosen = fields.pop("default_assistant")
         tenant = update_tenant_settings(principal, version=form.version, **fields)
@@ -92,6 +92,6 @@ class CompanyAdmin(OneRowAdmin):
         return tenant
 
     def get_trail_filter(self, row: Any) -> models.Q:
-        """Return the events of the company's own settings, and those of its default assistant."""
+        """Match the events of the company settings and of its default assistant."""
         default = models.Q(action="assistant.changed", data__fields__contains=["is_default"])
         return models.Q(subject=row.slug, action__startswith="tenant.") | default

@@ -1,4 +1,4 @@
-"""API keys: made, shown once, revoked."""
+"""Admin of API keys: created, shown once, revoked."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ VALIDITY = [
 
 
 class AdminKeyForm(TenantForm):
-    """Asks for whom, for what, and for how long."""
+    """Form of a new API key: its member or program, scopes and validity."""
 
     member_id = forms.TypedChoiceField(
         label=gettext_lazy("Acts for"),
@@ -95,9 +95,9 @@ class AdminKeyForm(TenantForm):
 
 @admin.register(ApiKey, site=site)
 class ApiKeyAdmin(MadeOnceAdmin):
-    """Which programs may come in: owners see all keys, admins all but other owners'.
+    """Admin of API keys: owners see all keys, admins all but other owners'.
 
-    Nobody sees a secret again.
+    Secrets are shown only once, on creation.
     """
 
     group = Group.PEOPLE
@@ -128,14 +128,14 @@ class ApiKeyAdmin(MadeOnceAdmin):
     ordering = ("-created_at", "-id")
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Return the keys this person may see."""
+        """Return the keys that `principal` may see."""
         rows: models.QuerySet[Any] = ApiKey.objects.for_principal(principal)
         return rows.select_related("membership")
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        """Ask only when one is made."""
+        """Use the form only for a new key; existing keys are read-only."""
         return super().get_form(
             request, obj, change=change, **({} if obj else {"form": AdminKeyForm}), **kwargs
         )
@@ -143,14 +143,14 @@ class ApiKeyAdmin(MadeOnceAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
-        """Ask who is there first, where the sign-in is not recent."""
+        """Require a recent sign-in before a key is created."""
         if self.has_add_permission(request) and not is_recent(request):
             return confirm_first(request)
         response: HttpResponseBase = super().add_view(request, form_url, extra_context)
         return response
 
     def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> ApiKey:
-        """Make it; the secret travels on the row to the page that shows it once."""
+        """Create the key; its secret travels on the row to the page that shows it once."""
         days = form.cleaned_data["valid_for"]
         until: datetime | None = clock.now() + timedelta(days=int(days)) if days else None
         key, secret = create_api_key(
@@ -167,7 +167,7 @@ class ApiKeyAdmin(MadeOnceAdmin):
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponseBase:
-        """Show the secret, once."""
+        """Show the secret once."""
         return render_secret(
             request,
             title=_("Key {name}").format(name=obj.name),
@@ -181,12 +181,12 @@ class ApiKeyAdmin(MadeOnceAdmin):
 
     @display(description=gettext_lazy("acts for"))
     def shows_member(self, row: ApiKey) -> str:
-        """Whose rights it has."""
+        """Return the member or program whose rights the key has."""
         return row.membership.name
 
     @display(description=gettext_lazy("status"), label=STATUS_LABELS)
     def shows_status(self, row: ApiKey) -> tuple[str, str]:
-        """Whether it opens doors."""
+        """Return whether the key is usable, revoked or expired."""
         if row.revoked_at:
             return "revoked", _("revoked")
         if row.expires_at and row.expires_at <= clock.now():
@@ -195,12 +195,12 @@ class ApiKeyAdmin(MadeOnceAdmin):
 
     @display(description=gettext_lazy("may"))
     def shows_scopes(self, row: ApiKey) -> str:
-        """What it is good for."""
+        """Return the key's scopes."""
         return ", ".join(row.scopes)
 
     @staticmethod
     def revoke(principal: Principal, row: ApiKey) -> str:
-        """Press “Revoke”."""
+        """Handle the “Revoke” button."""
         revoke_api_key(principal, row.pk)
         return _("{name} no longer opens anything.").format(name=row.name)
 

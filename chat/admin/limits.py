@@ -1,4 +1,4 @@
-"""Limits on one answer, and the company's own prices."""
+"""Admin of limits per answer and of the company's own prices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_ASSISTANTS = 1_000
 
 
 class LimitsForm(TenantForm):
-    """Empty fields leave a limit to the installation."""
+    """Form of the limits; an empty field applies the installation's limit."""
 
     approval_tools = ToolChoiceField(
         label=_("Ask before using"),
@@ -70,7 +70,7 @@ def describe_unpriced_models() -> list[str]:
 
 @admin.register(TenantPolicy, site=site)
 class TenantPolicyAdmin(OneRowAdmin):
-    """What one answer may use. Owners set it, admins see it."""
+    """Admin of the limits per answer: set by owners, visible to admins."""
 
     group = Group.COMPANY
     icon = "speed"
@@ -83,29 +83,29 @@ class TenantPolicyAdmin(OneRowAdmin):
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Name the models without a price also for those who see the limits and no form."""
+        """Name unpriced models also to admins, who see the limits without a form."""
         first, *others = super().get_fieldsets(request, obj)
         if self.has_change_permission(request, obj):
             return [first, *others]
         title, options = first
-        # Shown as HTML, and models have names that people chose.
+        # The description is rendered as HTML, and model names are user input.
         told = escape(" ".join(describe_unpriced_models()))
         return [(title, {**options, "description": told}), *others]
 
     def write(
         self, principal: Principal, row: Any, form: TenantForm, *, change: bool
     ) -> TenantPolicy:
-        """Set them."""
+        """Update the limits."""
         return update_limits(principal, version=form.version, **form.cleaned_data)
 
     def get_trail_filter(self, row: Any) -> models.Q:
-        """There is one row, which its events do not name."""
+        """Match by action: the events do not name the company's single row."""
         return models.Q(action="limits.changed")
 
 
 @admin.register(Price, site=site)
 class PriceAdmin(TenantScopedAdmin):
-    """Prices that win over the public table."""
+    """Admin of prices that override the public table."""
 
     group = Group.COMPANY
     icon = "sell"
@@ -116,18 +116,18 @@ class PriceAdmin(TenantScopedAdmin):
     fields = ("kind", "model", "price", "currency")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """A price of another model is another price."""
+        """Fix model and kind of an existing price: they identify it."""
         return ("model", "kind") if obj else ()
 
     def write(self, principal: Principal, row: Any, form: TenantForm, *, change: bool) -> Price:
-        """Set it."""
+        """Create or update the price."""
         fields = {"model": row.model, "kind": row.kind, **form.cleaned_data}
         return set_price(principal, version=form.version, **fields)
 
     def erase(self, principal: Principal, row: Any) -> None:
-        """Forget it."""
+        """Delete the price."""
         delete_price(principal, row.pk)
 
     def get_trail_filter(self, row: Any) -> models.Q:
-        """Numbers are ids of other rows too."""
+        """Match by action too, because ids of other tables have the same numbers."""
         return models.Q(action__startswith="price.", data__id=str(row.pk))
