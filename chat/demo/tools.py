@@ -1,4 +1,4 @@
-"""What the order desk can do. The company and the person come from the run, never from here."""
+"""Tools of the order desk; company and member come from the run, never from arguments."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def cancel_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
 
 
 def describe_order(order: Order) -> dict[str, Any]:
-    """Return an order as the model is told of it."""
+    """Return the order as the model sees it."""
     lines = list(OrderLine.objects.filter(order=order).order_by("pk"))
     return {
         "order_number": order.number,

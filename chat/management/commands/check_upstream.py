@@ -1,4 +1,4 @@
-"""`manage.py check_upstream`: talk to the configured model server and say what it supports."""
+"""`manage.py check_upstream`: probe the configured model server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class UpstreamProblem(ChatError):
 
 
 class Command(JsonCommand):
-    """Talks to the model server with a few tiny requests."""
+    """Command that probes the model server with a few tiny requests."""
 
     help = "Talks to the configured model server and prints what it supports."
 
@@ -38,10 +38,10 @@ class Command(JsonCommand):
         )
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Probe.
+        """Probe the server and report its capabilities.
 
         Raises:
-            UpstreamProblem: saying what is wrong with the server.
+            UpstreamProblem: The server is not configured, unreachable or misbehaves.
         """
         name, model = _select_upstream(options["tenant"])
         if not conf.has_upstream(name):
@@ -57,7 +57,7 @@ class Command(JsonCommand):
 
 
 def _select_upstream(slug: str | None) -> tuple[str, str]:
-    """Return the server's name and the model to ask for."""
+    """Return the names of the server and the model to probe."""
     if slug is not None:
         principal = console_principal(slug)
         with tenant_scope(principal.tenant_id), transaction.atomic():

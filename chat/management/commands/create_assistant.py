@@ -12,7 +12,7 @@ from tenants.json_output import JsonCommand
 
 
 class Command(JsonCommand):
-    """Makes an assistant for a company."""
+    """Command that creates an assistant for a company."""
 
     help = "Makes an assistant for a company."
 
@@ -25,7 +25,7 @@ class Command(JsonCommand):
         parser.add_argument("--tools", default="", help="names of tools, with commas between")
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Make it."""
+        """Create the assistant."""
         principal = console_principal(options["tenant"])
         tools = [name.strip() for name in options["tools"].split(",") if name.strip()]
         assistant = create_assistant(

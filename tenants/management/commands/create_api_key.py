@@ -18,7 +18,7 @@ from tenants.validation import clean_email_address
 
 
 class Command(JsonCommand):
-    """Makes an API key that acts as one member, or as a program."""
+    """Command that creates an API key for a member or a program."""
 
     help = "Makes an API key that acts as one member or program; its secret is printed once."
 
@@ -37,7 +37,7 @@ class Command(JsonCommand):
         )
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Make it."""
+        """Create the key."""
         principal = console_principal(options["tenant"])
         member = _member(principal, options["user"], options["program"])
         scopes = [scope for words in options["scopes"] for scope in words.split(",") if scope]
@@ -61,7 +61,7 @@ class Command(JsonCommand):
 
 
 def _member(principal: Principal, email: str | None, program: str | None) -> Membership | None:
-    """Return the member or program that is there; None for a program that is to be made."""
+    """Return the existing member or program; None for a program to be created."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
         active = Membership.objects.all().active()
         if email is None:

@@ -12,7 +12,7 @@ from tenants.password_links import describe_password
 
 
 class Command(JsonCommand):
-    """Makes an account the platform operator's."""
+    """Command that creates a platform operator."""
 
     help = "Makes a platform operator; an account with a proven address keeps its password."
 
@@ -27,7 +27,7 @@ class Command(JsonCommand):
         )
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Make it."""
+        """Create the operator."""
         user, created = create_operator(
             options["email"], password=options["password"], existing=options["existing"]
         )

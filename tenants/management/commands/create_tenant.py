@@ -11,7 +11,7 @@ from tenants.json_output import JsonCommand
 
 
 class Command(JsonCommand):
-    """Makes a company."""
+    """Command that creates a company (tenant)."""
 
     help = "Makes a company."
 
@@ -21,7 +21,7 @@ class Command(JsonCommand):
         parser.add_argument("--name", required=True, help="as its people see it")
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Make it."""
+        """Create the company."""
         tenant = create_tenant(None, options["slug"], name=options["name"])
         found = {"id": str(tenant.pk), "slug": tenant.slug, "name": tenant.name}
         return found, f"Made the company {tenant.name} ({tenant.slug})."

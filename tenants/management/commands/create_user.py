@@ -14,7 +14,7 @@ from tenants.password_links import describe_password
 
 
 class Command(JsonCommand):
-    """Takes a person into a company, with an account that is there already or a new one."""
+    """Command that adds a user to a company, with an existing account or a new one."""
 
     help = "Adds a person to a company; an account with a proven address keeps its password."
 
@@ -29,7 +29,7 @@ class Command(JsonCommand):
         )
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Take them in."""
+        """Add the user."""
         principal = console_principal(options["tenant"])
         membership, created = join(
             principal,

@@ -17,7 +17,7 @@ from tenants.validation import clean_email_address
 
 
 class Command(JsonCommand):
-    """Let a member's next sign-in to one company go without their second factor."""
+    """Command that waives the second factor for a member's next sign-in to one company."""
 
     help = "Let a member's next sign-in to one company go without their second factor, once."
 
@@ -27,7 +27,7 @@ class Command(JsonCommand):
         parser.add_argument("--tenant", required=True, metavar="SLUG")
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Waive it."""
+        """Waive the second factor."""
         principal = console_principal(options["tenant"])
         address = clean_email_address(options["email"])
         with tenant_scope(principal.tenant_id), transaction.atomic():

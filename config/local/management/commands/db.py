@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL by hand: `manage.py db start|stop|url|roles|backup|restore|upgrade`."""
+"""`manage.py db`: start, stop, url, roles, backup, restore and upgrade of embedded PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROLES = {"app": APP, "owner": OWNER, "superuser": embedded.SUPERUSER}
 
 
 class Command(BaseCommand):
-    """One subcommand for each thing to do; with --json exactly one object on standard output."""
+    """Command with one subcommand per operation; --json prints exactly one JSON object."""
 
     help = "Looks after the embedded PostgreSQL; `roles` prints the SQL for another server."
     requires_system_checks: list[str] = []
@@ -43,7 +43,7 @@ class Command(BaseCommand):
             file.add_argument("file", type=Path)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do it and say so."""
+        """Run the subcommand and print its result."""
         thing = options["thing"]
         if thing != "roles" and os.environ.get("DATABASE_URL"):
             raise CommandError(

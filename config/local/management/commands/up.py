@@ -1,4 +1,4 @@
-"""`manage.py up`: the whole of Atrium in the foreground."""
+"""`manage.py up`: run all of Atrium in the foreground."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from config.local.supervisor import (
 
 
 class Command(BaseCommand):
-    """Prepares tables, demonstration and static files, then serves until told to stop."""
+    """Command that prepares tables, demonstration and static files, then serves until stopped."""
 
     help = "Starts Atrium: database, tables, demonstration companies, server and worker."
-    requires_system_checks: list[str] = []  # the walls are checked once the tables are there
+    requires_system_checks: list[str] = []  # row-level security is checked after migrating
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
@@ -75,7 +75,7 @@ class Command(BaseCommand):
             )
 
     def _prepare(self, data_dir: Path, *, demo: bool) -> str:
-        """Ready the database and the files; return the demonstration's sign-ins."""
+        """Prepare the database and static files; return the demonstration's sign-ins."""
         printed = StringIO()
         reach_databases()
         try:
