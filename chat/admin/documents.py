@@ -107,7 +107,7 @@ class StoreFileAdmin(TenantScopedAdmin):
     group = Group.ASSISTANTS
     icon = "description"
     place = 2
-    list_display = ("shows_file", "shows_store", "shows_status", "outcome", "size", "added_at")
+    list_display = ("shows_file", "shows_store", "shows_status", "outcome", "size", "get_added_at")
     list_filter = (CollectionFilter, "status")
     search_fields = ("file__filename",)
     search_help_text = gettext_lazy("Name of the file")
@@ -118,7 +118,7 @@ class StoreFileAdmin(TenantScopedAdmin):
         "status_text",
         "outcome",
         "size",
-        "added_at",
+        "get_added_at",
         "read_at",
         "beginning",
     )

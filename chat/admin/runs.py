@@ -88,7 +88,7 @@ class RunAdmin(TenantScopedAdmin):
     icon = "bolt"
     paginator = InfinitePaginator
     list_display = (
-        "asked_at",
+        "created_time",
         "shows_assistant",
         "shows_member",
         "shows_status",
@@ -105,7 +105,7 @@ class RunAdmin(TenantScopedAdmin):
         "shows_member",
         "shows_thread",
         "shows_model",
-        "asked_at",
+        "created_time",
         "took",
         "tokens",
         "cost",
