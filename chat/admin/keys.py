@@ -89,8 +89,8 @@ class AdminKeyForm(TenantForm):
 
     def _programs(self) -> list[tuple[str, str]]:
         programs = Membership.objects.all().active().filter(kind=MemberKind.PROGRAM)
-        there = [(str(row.pk), row.name) for row in programs.order_by("name", "id")]
-        return [(NEW_PROGRAM, _("a new program")), *there]
+        existing = [(str(row.pk), row.name) for row in programs.order_by("name", "id")]
+        return [(NEW_PROGRAM, _("a new program")), *existing]
 
 
 @admin.register(ApiKey, site=site)

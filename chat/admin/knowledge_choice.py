@@ -21,7 +21,7 @@ MAX_OFFERED = 200
 def offer(fields: dict[str, Any], row: Assistant, principal: Principal) -> None:
     """Fill the choices of a form's fields with the company's collections and files."""
     stores = _list_choices(company_stores(principal), chosen=store_ids(row.tool_resources))
-    stores.sort(key=lambda one: (not one.name, str(one).lower()))
+    stores.sort(key=lambda store: (not store.name, str(store).lower()))
     fields["collection"].choices = [("", _("none")), *((store.pk, str(store)) for store in stores)]
     files = _list_choices(company_files(principal), chosen=code_file_ids(row.tool_resources))
     fields["code_files"].choices = [

@@ -89,8 +89,8 @@ class TenantPolicyAdmin(OneRowAdmin):
             return [first, *others]
         title, options = first
         # The description is rendered as HTML, and model names are user input.
-        told = escape(" ".join(describe_unpriced_models()))
-        return [(title, {**options, "description": told}), *others]
+        description = escape(" ".join(describe_unpriced_models()))
+        return [(title, {**options, "description": description}), *others]
 
     def write(
         self, principal: Principal, row: Any, form: TenantForm, *, change: bool

@@ -105,8 +105,8 @@ class TenantForm(forms.ModelForm):
                 who=self.last_change.actor,
                 when=display_for_value(self.last_change.created_at, ""),
             )
-        onward = _("Nothing was saved. Your form is kept below: saving it again replaces theirs.")
-        return [happened, *self._differences(row), onward]
+        advice = _("Nothing was saved. Your form is kept below: saving it again replaces theirs.")
+        return [happened, *self._differences(row), advice]
 
     def _differences(self, row: models.Model) -> Iterator[Any]:
         current = type(self)(instance=row)

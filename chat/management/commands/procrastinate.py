@@ -34,8 +34,8 @@ async def work(**options: Any) -> None:
         async with serving(partial(work_off, **options)) as here:
             await here.jobs
         return
-    told_to_end = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     async with serving(partial(run_jobs, **options)):
-        await told_to_end.wait()
+        await stop_requested.wait()

@@ -28,18 +28,18 @@ class Command(BaseCommand):
         """Add the subcommands."""
         shared = CommandParser(add_help=False)
         shared.add_argument("--json", action="store_true", help="print one JSON object")
-        things = parser.add_subparsers(dest="thing", required=True, metavar="THING")
+        subcommands = parser.add_subparsers(dest="thing", required=True, metavar="THING")
         for name, text in (
             ("start", "start the server and leave it running"),
             ("stop", "stop the server"),
             ("roles", "print the SQL that prepares another server"),
             ("upgrade", "take the files of an older PostgreSQL to this version's"),
         ):
-            things.add_parser(name, help=text, parents=[shared])
-        url = things.add_parser("url", help="print a connection address", parents=[shared])
+            subcommands.add_parser(name, help=text, parents=[shared])
+        url = subcommands.add_parser("url", help="print a connection address", parents=[shared])
         url.add_argument("--role", choices=list(_ROLES), default="app")
         for name in ("backup", "restore"):
-            file = things.add_parser(name, help=f"{name} the database", parents=[shared])
+            file = subcommands.add_parser(name, help=f"{name} the database", parents=[shared])
             file.add_argument("file", type=Path)
 
     def handle(self, *args: Any, **options: Any) -> None:
