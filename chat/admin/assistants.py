@@ -76,7 +76,7 @@ class AssistantForm(TenantForm):
         required=False,
         widget=UnfoldAdminSelectWidget,
         help_text=gettext_lazy(
-            "Where the model runs. The operator of this installation adds more."
+            "Where the model runs. Operators of this installation can add servers."
         ),
     )
     model = forms.CharField(
@@ -84,14 +84,14 @@ class AssistantForm(TenantForm):
         max_length=256,
         widget=SuggestingInput,
         help_text=gettext_lazy(
-            "Which model of that server answers. After a connection test, its models are offered."
+            "A model of that server. After a connection test, its models are suggested."
         ),
     )
     tools = ToolChoiceField(
         label=gettext_lazy("Tools"),
         required=False,
         help_text=gettext_lazy(
-            "What it may look up or do by itself, always with the rights of the person who asks."
+            "What the assistant can look up or do, with the permissions of the member who asks."
         ),
     )
     file_search = forms.BooleanField(
@@ -99,44 +99,46 @@ class AssistantForm(TenantForm):
         required=False,
         widget=UnfoldBooleanSwitchWidget,
         help_text=gettext_lazy(
-            "It searches its collection and what people attach, and says where each answer stands."
+            "It searches its collection and attached files, and cites its sources."
         ),
     )
     collection = forms.ChoiceField(
         label=gettext_lazy("Document collection"),
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text=gettext_lazy("Everybody who uses this assistant gets answers from it."),
+        help_text=gettext_lazy("Everyone who uses this assistant gets answers from it."),
     )
     code_interpreter = forms.BooleanField(
-        label=gettext_lazy("Computes with code"),
+        label=gettext_lazy("Code interpreter"),
         required=False,
         widget=UnfoldBooleanSwitchWidget,
         help_text=gettext_lazy(
-            "It writes small programs for sums, tables and charts. They run shut off from the "
-            "network and from everything else here."
+            "It writes code for calculations, tables and charts. Code runs in a sandbox without "
+            "network access."
         ),
     )
     code_files = forms.MultipleChoiceField(
         label=gettext_lazy("Files for code"),
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text=gettext_lazy("Code finds them under /mnt/data, beside what people attach."),
+        help_text=gettext_lazy("Available to code under /mnt/data, together with attached files."),
     )
     suggested_prompts = forms.CharField(
         label=gettext_lazy("Suggested prompts"),
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
         help_text=gettext_lazy(
-            "One per line, at most 12. Shown in an empty chat; one click sends them."
+            "One per line, at most 12. Shown in an empty chat; one click sends a prompt."
         ),
     )
     reasoning_effort = forms.ChoiceField(
         label=gettext_lazy("Reasoning effort"),
         required=False,
         widget=UnfoldAdminSelectWidget,
-        choices=[(value, value or gettext_lazy("The model's own")) for value in EFFORTS],
-        help_text=gettext_lazy("How long it may think first. Models without this ignore it."),
+        choices=[(value, value or gettext_lazy("Model default")) for value in EFFORTS],
+        help_text=gettext_lazy(
+            "How long the model may reason first. Models without reasoning ignore it."
+        ),
     )
 
     class Meta:
@@ -190,16 +192,16 @@ class AssistantAdmin(TenantScopedAdmin):
     ordering = ("name", "id")
     fieldsets = (
         (
-            gettext_lazy("Who is it"),
+            gettext_lazy("General"),
             {"fields": ("name", "description", "instructions", "suggested_prompts")},
         ),
-        (gettext_lazy("What it knows"), {"fields": ("file_search", "collection")}),
+        (gettext_lazy("Knowledge"), {"fields": ("file_search", "collection")}),
         (
-            gettext_lazy("What it can do"),
+            gettext_lazy("Capabilities"),
             {"fields": ("tools", "code_interpreter", "code_files")},
         ),
         (
-            gettext_lazy("How it answers"),
+            gettext_lazy("Model settings"),
             {
                 "fields": (
                     *("upstream", "model", "temperature", "top_p", "reasoning_effort"),
@@ -207,7 +209,7 @@ class AssistantAdmin(TenantScopedAdmin):
                 )
             },
         ),
-        (gettext_lazy("Who may use it"), {"fields": ("enabled", "in_page", "is_default")}),
+        (gettext_lazy("Availability"), {"fields": ("enabled", "in_page", "is_default")}),
     )
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
@@ -289,7 +291,7 @@ class AssistantAdmin(TenantScopedAdmin):
     def make_default(principal: Principal, row: Assistant) -> str:
         """Handle the “Make default” button."""
         set_default_assistant(principal, row.pk)
-        return _("New chats begin with {name} now.").format(name=row.name)
+        return _("{name} is now the default assistant.").format(name=row.name)
 
     @staticmethod
     def try_connection(principal: Principal, row: Assistant) -> str:
@@ -303,13 +305,13 @@ class AssistantAdmin(TenantScopedAdmin):
         Button(
             name="test",
             label=gettext_lazy("Test the connection"),
-            says=gettext_lazy("Asks the model server whether it answers with this model."),
+            says=gettext_lazy("Checks that the model server answers with this model."),
             do=try_connection,
         ),
         Button(
             name="default",
             label=gettext_lazy("Make default"),
-            says=gettext_lazy("New chats of everybody begin with this assistant."),
+            says=gettext_lazy("New chats of all members start with this assistant."),
             do=make_default,
             shown=lambda principal, row: row.enabled and row.in_page and not row.is_default,
         ),

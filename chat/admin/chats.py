@@ -205,7 +205,7 @@ class MessageAdmin(ReadableOnly):
         address = reverse("admin:chat_thread_change", args=[admin.utils.quote(row.thread_id)])
         return format_html('<a class="admin-link" href="{}">{}</a>', address, row.thread)
 
-    @display(description=_("how it was made"))
+    @display(description=_("trace"))
     def shows_trace(self, row: Message) -> str:
         """Render a link to the trace of the answer."""
         if not row.run_ref:

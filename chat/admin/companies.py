@@ -53,13 +53,13 @@ class CompanyForm(forms.Form):
         label=gettext_lazy("Short name"),
         max_length=50,
         widget=UnfoldAdminTextInputWidget,
-        help_text=gettext_lazy("Small letters, digits and hyphens; for commands and logs."),
+        help_text=gettext_lazy("Lowercase letters, digits and hyphens. Used in commands and logs."),
     )
     email = forms.EmailField(
         label=gettext_lazy("First owner's e-mail address"),
         required=False,
         widget=UnfoldAdminEmailInputWidget,
-        help_text=gettext_lazy("You get a link to send them."),
+        help_text=gettext_lazy("You get a link to send to this address."),
     )
 
 
@@ -90,7 +90,7 @@ def add_company(request: HttpRequest) -> HttpResponseBase:
         form.add_error(error.param if error.param in form.fields else None, error.message)
         return _page(request, form=form)
     if not fields["email"]:
-        messages.success(request, _("{name} is there.").format(name=tenant.name))
+        messages.success(request, _("{name} has been created.").format(name=tenant.name))
         return redirect("admin:companies")
     principal = operator_principal(operator, tenant.pk)
     if principal is None:
@@ -119,8 +119,11 @@ def change_company(request: HttpRequest, company: UUID, verb: str) -> HttpRespon
             rotate_token(request)  # forms opened before the switch must not act in this company
             return redirect("admin:index")
         act, sentence = {
-            "suspend": (suspend_tenant, _("{name} is suspended: nobody of it gets in.")),
-            "resume": (resume_tenant, _("{name} is open again.")),
+            "suspend": (
+                suspend_tenant,
+                _("{name} is suspended. Its members can no longer sign in."),
+            ),
+            "resume": (resume_tenant, _("{name} is no longer suspended.")),
         }[verb]
         messages.success(request, sentence.format(name=act(operator, company).name))
     except AtriumError as error:
@@ -152,7 +155,10 @@ def reset_link(request: HttpRequest) -> HttpResponseBase:
     return render_secret(
         request,
         title=_("New password for {address}").format(address=form.cleaned_data["email"]),
-        says=_("Send this link to its owner only: whoever opens it sets the password. Works once."),
+        says=_(
+            "Send this link only to the owner of the account: anyone who opens it can set the "
+            "password. It works once."
+        ),
         secret=link,
         onward=reverse("admin:companies"),
     )
@@ -170,7 +176,9 @@ def remove_factor(request: HttpRequest) -> HttpResponseBase:
     except AtriumError as error:
         form.add_error("email", error.message)
         return _page(request, factor=form)
-    messages.success(request, _("{address} has no second factor now.").format(address=address))
+    messages.success(
+        request, _("Two-factor authentication was removed for {address}.").format(address=address)
+    )
     return redirect("admin:companies")
 
 

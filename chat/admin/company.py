@@ -28,7 +28,7 @@ class OwnCompanyForm(TenantForm):
         label=gettext_lazy("Default assistant"),
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text=gettext_lazy("New chats begin with this one; people can choose another."),
+        help_text=gettext_lazy("New chats start with this assistant. Members can choose another."),
     )
 
     class Meta:
@@ -40,7 +40,7 @@ class OwnCompanyForm(TenantForm):
         super().__init__(*args, **kwargs)
         assistants = list(Assistant.objects.all().offered())
         field: Any = self.fields["default_assistant"]
-        field.choices = [("", _("None chosen")), *((row.pk, row.name) for row in assistants)]
+        field.choices = [("", _("None")), *((row.pk, row.name) for row in assistants)]
         field.initial = next((row.pk for row in assistants if row.is_default), "")
 
 
@@ -54,17 +54,17 @@ class CompanyAdmin(OneRowAdmin):
     may_change = Role.ADMIN
     form = OwnCompanyForm
     fieldsets = (
-        (gettext_lazy("How it looks to your people"), {"fields": ("name", "color")}),
-        (gettext_lazy("Where chats begin"), {"fields": ("default_assistant",)}),
+        (gettext_lazy("Appearance"), {"fields": ("name", "color")}),
+        (gettext_lazy("New chats"), {"fields": ("default_assistant",)}),
         (
             gettext_lazy("Privacy"),
             {
                 "fields": ("admins_read_threads",),
                 "description": gettext_lazy(
-                    "Chats belong to the people who write them. While this is on, every admin and "
-                    "owner can read all chats here, past ones too. Each period is kept, each chat "
-                    "that is opened is recorded in the audit log and in its member's profile, and "
-                    "members are notified."
+                    "Chats are private to the members who write them. While this is on, all admins "
+                    "and owners can read every chat here, including past ones. Each such period "
+                    "is recorded. Each chat that is opened is recorded in the audit log and in its "
+                    "member's profile. Members are notified."
                 ),
             },
         ),

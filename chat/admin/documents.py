@@ -110,7 +110,7 @@ class StoreFileAdmin(TenantScopedAdmin):
     list_display = ("shows_file", "shows_store", "shows_status", "outcome", "size", "get_added_at")
     list_filter = (CollectionFilter, "status")
     search_fields = ("file__filename",)
-    search_help_text = gettext_lazy("Name of the file")
+    search_help_text = gettext_lazy("File name")
     ordering = ("-created_at", "-id")
     fields = (
         "shows_file",
@@ -154,7 +154,7 @@ class StoreFileAdmin(TenantScopedAdmin):
         """Return the indexing status."""
         return row.status, str(row.get_status_display())
 
-    @display(description=gettext_lazy("what came of it"))
+    @display(description=gettext_lazy("result"))
     def outcome(self, row: StoreFile) -> str:
         """Return the error message or the number of passages."""
         return reading_of(row)
@@ -174,7 +174,7 @@ class StoreFileAdmin(TenantScopedAdmin):
         """Return when indexing ended."""
         return display_for_value(row.ended_at, "")
 
-    @display(description=gettext_lazy("how it begins"))
+    @display(description=gettext_lazy("start of the text"))
     def beginning(self, row: StoreFile) -> str:
         """Render the start of the extracted text, as answers quote it."""
         return format_html(
@@ -191,7 +191,7 @@ class StoreFileAdmin(TenantScopedAdmin):
     def take_out(principal: Principal, row: StoreFile) -> str:
         """Handle the “Remove” button."""
         remove_store_file(principal, row.store_id, row.file_id)
-        return _("{name} is found no more. The file itself is kept among the files.").format(
+        return _("{name} has been removed from the collection. The file itself is kept.").format(
             name=row.file.filename
         )
 
@@ -199,14 +199,14 @@ class StoreFileAdmin(TenantScopedAdmin):
         Button(
             name="again",
             label=gettext_lazy("Read again"),
-            says=gettext_lazy("Tries once more to read this document for searching."),
+            says=gettext_lazy("Tries to read this document again."),
             do=read_again,
             shown=lambda principal, row: can_be_read_again(row),
         ),
         Button(
             name="remove",
             label=gettext_lazy("Remove from the collection"),
-            says=gettext_lazy("Answers come from it no more. The file itself is kept."),
+            says=gettext_lazy("Answers no longer use this document. The file itself is kept."),
             do=take_out,
             danger=True,
         ),

@@ -18,11 +18,12 @@ def mail_invitation(company: Tenant, address: str, link: str) -> str:
         return ""
     subject = _("Invitation to {company}").format(company=company.name)
     text = _(
-        "You are invited to {company}.\n\n{link}\n\n"
-        "The link works once, for seven days. If you did not expect it, ignore it."
+        "You have been invited to {company}.\n\n{link}\n\n"
+        "The link works once and expires after seven days. If you did not expect this invitation, "
+        "ignore it."
     ).format(company=company.name, link=link)
     # Robust: an unreachable mail server is logged; inviting again creates another link.
     transaction.on_commit(
         partial(send_mail, " ".join(subject.split()), text, None, [address]), robust=True
     )
-    return _("The link is on its way to {address} by mail.").format(address=address)
+    return _("The link is being sent to {address} by e-mail.").format(address=address)

@@ -30,10 +30,10 @@ STATUS_LABELS = {"usable": "success", "revoked": "danger", "expired": "default"}
 SCOPES = [
     ("read", gettext_lazy("Read: chats, answers and assistants of the member it acts for")),
     ("write", gettext_lazy("Write: send messages, start and stop answers")),
-    ("admin", gettext_lazy("Administer: assistants and files, if the member may")),
+    ("admin", gettext_lazy("Administer: assistants and files, if the member is allowed to")),
     (
         "act_for_users",
-        gettext_lazy("Act for users of the program, each with chats of their own"),
+        gettext_lazy("Act on behalf of the program's end users (each gets separate chats)"),
     ),
 ]
 NEW_PROGRAM = "new"
@@ -55,22 +55,23 @@ class AdminKeyForm(TenantForm):
         required=False,
         widget=UnfoldAdminSelectWidget,
         help_text=gettext_lazy(
-            "Whoever has the key reads and writes these chats. A program has its own, apart from "
-            "everybody's; owners make it, and a new one is called like its key."
+            "Anyone with the key can read and write these chats. A program has its own chats, "
+            "separate from everyone else's. Only owners can add a program; it gets the name of "
+            "its key."
         ),
     )
     rights = forms.MultipleChoiceField(
-        label=gettext_lazy("May"),
+        label=gettext_lazy("Permissions"),
         choices=SCOPES,
         initial=["read", "write"],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )
     valid_for = forms.ChoiceField(
-        label=gettext_lazy("Valid"),
+        label=gettext_lazy("Validity"),
         choices=VALIDITY,
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text=gettext_lazy("A key that nobody needs any more should end by itself."),
+        help_text=gettext_lazy("Choose an expiry so that unused keys don't stay active."),
     )
 
     class Meta:
@@ -172,8 +173,8 @@ class ApiKeyAdmin(MadeOnceAdmin):
             request,
             title=_("Key {name}").format(name=obj.name),
             says=_(
-                "Copy this key into the program now. It is shown only here; if it gets lost, "
-                "revoke it and make another."
+                "Copy this key now. It is not shown again. If you lose it, revoke it and create "
+                "another."
             ),
             secret=obj.secret,
             onward=reverse("admin:tenants_apikey_changelist"),
@@ -191,9 +192,9 @@ class ApiKeyAdmin(MadeOnceAdmin):
             return "revoked", _("revoked")
         if row.expires_at and row.expires_at <= clock.now():
             return "expired", _("expired")
-        return "usable", _("usable")
+        return "usable", _("active")
 
-    @display(description=gettext_lazy("may"))
+    @display(description=gettext_lazy("permissions"))
     def shows_scopes(self, row: ApiKey) -> str:
         """Return the key's scopes."""
         return ", ".join(row.scopes)
@@ -202,13 +203,13 @@ class ApiKeyAdmin(MadeOnceAdmin):
     def revoke(principal: Principal, row: ApiKey) -> str:
         """Handle the “Revoke” button."""
         revoke_api_key(principal, row.pk)
-        return _("{name} no longer opens anything.").format(name=row.name)
+        return _("{name} has been revoked.").format(name=row.name)
 
     buttons = (
         Button(
             name="revoke",
             label=gettext_lazy("Revoke"),
-            says=gettext_lazy("Programs with this key are shut out at once, for good."),
+            says=gettext_lazy("Programs with this key lose access immediately and permanently."),
             do=revoke,
             shown=lambda principal, row: row.revoked_at is None,
             danger=True,

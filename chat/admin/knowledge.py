@@ -40,14 +40,14 @@ class CollectionForm(TenantForm):
     """Form for the name, description and expiry of a collection."""
 
     expires_days = forms.IntegerField(
-        label=gettext_lazy("Days until it expires"),
+        label=gettext_lazy("Days until expiry"),
         required=False,
         min_value=1,
         max_value=MAX_DAYS,
         widget=UnfoldAdminIntegerFieldWidget,
         help_text=gettext_lazy(
-            "Counted from its last use; nothing is found in an expired collection. "
-            "Empty: it stays until it is deleted."
+            "Counted from its last use. An expired collection cannot be searched. "
+            "Leave empty to keep it until it is deleted."
         ),
     )
 
@@ -58,7 +58,7 @@ class CollectionForm(TenantForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].required = True
-        self.fields["name"].help_text = _("How you find it again; members do not see it.")
+        self.fields["name"].help_text = _("Shown to admins only.")
         self.fields["description"].help_text = _("What these documents are about.")
 
 
@@ -114,7 +114,9 @@ class VectorStoreAdmin(TenantScopedAdmin):
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponseBase:
         """Redirect to the page where documents are added."""
-        messages.success(request, _("{name} is ready for documents.").format(name=obj.name))
+        messages.success(
+            request, _("{name} was created. Add documents below.").format(name=obj.name)
+        )
         return redirect(self._address("change", quote(obj.pk)))
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
@@ -195,7 +197,7 @@ class VectorStoreAdmin(TenantScopedAdmin):
         found = searching.order_by("name", "id")
         links = [(reverse("admin:chat_assistant_change", args=[quote(a.pk)]), a) for a in found]
         if not links:
-            return _("no assistant yet")
+            return _("no assistant")
         return format_html_join(", ", '<a class="admin-link" href="{}">{}</a>', links)
 
     @display(description=gettext_lazy("expires"))

@@ -27,11 +27,11 @@ class LimitsForm(TenantForm):
     """Form of the limits; an empty field applies the installation's limit."""
 
     approval_tools = ToolChoiceField(
-        label=_("Ask before using"),
+        label=_("Require approval"),
         required=False,
         help_text=_(
-            "The chat waits until the person approves the exact arguments. Tools that delete or "
-            "cancel always ask."
+            "The chat waits until the member approves the exact arguments. Tools that delete or "
+            "cancel always require approval."
         ),
     )
 
@@ -62,8 +62,8 @@ def describe_unpriced_models() -> list[str]:
         return []
     return [
         gettext(
-            "With a limit, assistants on these models cannot answer until an owner sets their "
-            "price in US dollars: {models}."
+            "With a cost limit, assistants on these models cannot answer until an owner sets "
+            "their price in US dollars: {models}."
         ).format(models=", ".join(names))
     ]
 
@@ -78,8 +78,8 @@ class TenantPolicyAdmin(OneRowAdmin):
     may_add = may_change = Role.OWNER
     form = LimitsForm
     fieldsets = (
-        (_("How much one answer may use"), {"fields": ("max_tokens_per_run", "max_cost_per_run")}),
-        (_("What needs a person's approval"), {"fields": ("approval_tools",)}),
+        (_("Limits per answer"), {"fields": ("max_tokens_per_run", "max_cost_per_run")}),
+        (_("Tool approval"), {"fields": ("approval_tools",)}),
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:

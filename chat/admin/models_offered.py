@@ -23,7 +23,7 @@ def server_choices(chosen: str = "") -> list[tuple[str, str]]:
     `chosen` is included even if it is no longer configured.
     """
     own = server_label(conf.default_upstream)
-    choices = [("", _("The installation's own: {server}").format(server=own))]
+    choices = [("", _("Default: {server}").format(server=own))]
     names = list(conf.upstreams) if conf.has_upstream(chosen) else [chosen, *conf.upstreams]
     return [*choices, *((name, server_label(name)) for name in names)]
 
@@ -31,7 +31,7 @@ def server_choices(chosen: str = "") -> list[tuple[str, str]]:
 def server_label(name: str) -> str:
     """Return the display name of a server."""
     if not conf.has_upstream(name):
-        return _("{name} (no longer set up)").format(name=name)
+        return _("{name} (no longer configured)").format(name=name)
     if conf.is_demonstration(name):
         return _("{name} (demonstration, not a language model)").format(name=name)
     return name
@@ -54,7 +54,7 @@ def test_connection(server: str, model: str) -> tuple[bool, str]:
     """
     name = server or conf.default_upstream
     if not conf.has_upstream(name):
-        return False, _("{server} is no longer set up: choose another model server.").format(
+        return False, _("{server} is no longer configured. Choose another model server.").format(
             server=name
         )
     # The probe may take a minute: return the database connection to the pool first.
@@ -62,10 +62,10 @@ def test_connection(server: str, model: str) -> tuple[bool, str]:
     try:
         found = async_to_sync(_probe)(name, model)
     except UpstreamError as error:
-        return False, _("{server} does not answer: {code}.").format(server=name, code=error.code)
+        return False, _("{server} did not respond: {code}.").format(server=name, code=error.code)
     cache.set(_cache_key(name), found.models[:OFFERED_AT_MOST], REMEMBER_SECONDS)
     if found.problem:
-        return False, _("{server} answers, with a problem: {problem}").format(
+        return False, _("{server} responded with a problem: {problem}").format(
             server=name, problem=found.problem
         )
     return True, _sentence(name, model, found)
@@ -87,10 +87,10 @@ async def _probe(name: str, model: str) -> Capabilities:
 
 def _sentence(name: str, model: str, found: Capabilities) -> str:
     if found.models and model not in found.models:
-        return _("{server} answers, but does not list the model {model}.").format(
+        return _("{server} responded, but does not list the model {model}.").format(
             server=name, model=model
         )
-    tools = _("It can use tools.") if found.tools else _("It cannot use tools.")
+    tools = _("Tools are supported.") if found.tools else _("Tools are not supported.")
     return _("{server} answers with {model}.").format(server=name, model=model) + " " + tools
 
 

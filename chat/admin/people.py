@@ -60,8 +60,8 @@ class RoleForm(TenantForm):
         if role is None:
             return
         role.help_text = _(
-            "Members chat. Admins also manage assistants, members and invitations. Owners also "
-            "manage keys of others, limits and prices."
+            "Members can chat. Admins also manage assistants, members and invitations. Owners also "
+            "manage other people's keys, limits and prices."
         )
         if not self.principal.is_owner and self.instance.role != Role.OWNER:
             role.choices = [choice for choice in Role.choices if choice[0] != Role.OWNER]
@@ -149,35 +149,36 @@ class MembershipAdmin(TenantScopedAdmin):
     def disable(principal: Principal, row: Membership) -> str:
         """Handle the “Disable” button."""
         disable_member(principal, row.pk)
-        return _("{name} cannot come in any more.").format(name=row.name)
+        return _("{name} has been disabled.").format(name=row.name)
 
     @staticmethod
     def enable(principal: Principal, row: Membership) -> str:
         """Handle the “Enable” button."""
         enable_member(principal, row.pk)
-        return _("{name} can come in again.").format(name=row.name)
+        return _("{name} has been enabled.").format(name=row.name)
 
     @staticmethod
     def sign_out(principal: Principal, row: Membership) -> str:
         """Handle the “Sign out” button."""
         sign_out_member(principal, row.pk)
-        return _("{name} is signed out of this company everywhere.").format(name=row.name)
+        return _("{name} has been signed out of this company on all devices.").format(name=row.name)
 
     @staticmethod
     def waive(principal: Principal, row: Membership) -> str:
-        """Handle the “Waive second factor” button."""
+        """Handle the “Waive two-factor authentication” button."""
         waive_second_factor(principal, row.pk)
         return _(
-            "{name} can sign in to this company once without a second factor, within three days."
+            "{name} can sign in to this company once without two-factor authentication within "
+            "three days."
         ).format(name=row.name)
 
     buttons = (
         Button(
             name="waive-second-factor",
-            label=gettext_lazy("Waive second factor"),
+            label=gettext_lazy("Waive two-factor authentication"),
             says=gettext_lazy(
-                "For a member who lost it: their next sign-in to this company goes without it and "
-                "sets up a new one for this company. Other companies are not affected."
+                "For a member who lost their second factor: their next sign-in to this company "
+                "skips it and sets up a new one for this company. Other companies are not affected."
             ),
             do=waive,
             shown=lambda principal, row: (
@@ -192,7 +193,7 @@ class MembershipAdmin(TenantScopedAdmin):
             name="sign-out",
             label=gettext_lazy("Sign out"),
             says=gettext_lazy(
-                "Ends their sign-ins for this company on every device; they can sign in again."
+                "Signs them out of this company on all devices. They can sign in again."
             ),
             do=sign_out,
             shown=lambda principal, row: row.is_active and row.kind == MemberKind.PERSON,
@@ -200,7 +201,7 @@ class MembershipAdmin(TenantScopedAdmin):
         Button(
             name="disable",
             label=gettext_lazy("Disable"),
-            says=gettext_lazy("They cannot come in until you enable them. Their chats are kept."),
+            says=gettext_lazy("They lose access until you enable them. Their chats are kept."),
             do=disable,
             shown=lambda principal, row: row.is_active,
             danger=True,
@@ -208,7 +209,7 @@ class MembershipAdmin(TenantScopedAdmin):
         Button(
             name="enable",
             label=gettext_lazy("Enable"),
-            says=gettext_lazy("They can come in again, with the chats they had."),
+            says=gettext_lazy("They regain access, including to their earlier chats."),
             do=enable,
             shown=lambda principal, row: not row.is_active,
         ),
@@ -261,8 +262,8 @@ class InvitationAdmin(MadeOnceAdmin):
             messages.success(request, mail_invitation(principal.tenant, obj.email, link))
             return redirect(onward)
         says = _(
-            "Send this link to them. It works once, for seven days, and is shown only here: "
-            "if it gets lost, invite them again."
+            "Send them this link. It works once, expires after seven days and is not shown again. "
+            "If it gets lost, invite them again."
         )
         return render_secret(
             request,
@@ -298,7 +299,7 @@ class InvitationAdmin(MadeOnceAdmin):
         Button(
             name="withdraw",
             label=gettext_lazy("Withdraw"),
-            says=gettext_lazy("The link stops working at once."),
+            says=gettext_lazy("The link stops working immediately."),
             do=withdraw,
             shown=lambda principal, row: not (row.accepted_at or row.withdrawn_at),
             danger=True,

@@ -46,10 +46,10 @@ SENT = {
     "round": gettext_lazy("round"),
     "model": gettext_lazy("model"),
     "items": gettext_lazy("messages and tool results"),
-    "estimated_tokens": gettext_lazy("tokens, estimated"),
-    "older_left_out": gettext_lazy("older messages left out"),
+    "estimated_tokens": gettext_lazy("estimated tokens"),
+    "older_left_out": gettext_lazy("older messages omitted"),
     "tools": gettext_lazy("tools offered"),
-    "conversation": gettext_lazy("conversation kept there"),
+    "conversation": gettext_lazy("conversation stored on the server"),
 }
 
 
@@ -153,7 +153,7 @@ class RunAdmin(TenantScopedAdmin):
         """Return the status as text, for the run's own page."""
         return str(row.get_status_display())
 
-    @display(description=gettext_lazy("asked"), ordering="created_at")
+    @display(description=gettext_lazy("requested"), ordering="created_at")
     def created_time(self, row: Run) -> str:
         """Return when the run was requested."""
         return display_for_value(row.created_at, "")
@@ -161,9 +161,9 @@ class RunAdmin(TenantScopedAdmin):
     @display(description=gettext_lazy("model"))
     def shows_model(self, row: Run) -> str:
         """Return the model and its server."""
-        return _("{model} at {server}").format(model=row.model, server=server_label(row.upstream))
+        return _("{model} on {server}").format(model=row.model, server=server_label(row.upstream))
 
-    @display(description=gettext_lazy("why"))
+    @display(description=gettext_lazy("reason"))
     def why(self, row: Run) -> str:
         """Return the reason of the run's end."""
         return sentence_of(row)
@@ -175,7 +175,7 @@ class RunAdmin(TenantScopedAdmin):
         tokens = f"{read} / {written}"
         return _("{tokens}, estimated").format(tokens=tokens) if row.usage_estimated else tokens
 
-    @display(description=gettext_lazy("took"))
+    @display(description=gettext_lazy("duration"))
     def took(self, row: Run) -> str:
         """Return the duration from start to end."""
         return seconds_between(row.started_at, row.ended_at)

@@ -13,10 +13,10 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from chat.tools import registry
 
 EFFECTS = {
-    "read": _("Only reads."),
-    "write_idempotent": _("Changes something; doing it twice does no harm."),
-    "write_once": _("Changes something."),
-    "destructive": _("Deletes or cancels something: asks the person first, every time."),
+    "read": _("Read-only."),
+    "write_idempotent": _("Makes changes; safe to repeat."),
+    "write_once": _("Makes changes."),
+    "destructive": _("Deletes or cancels something; always requires approval."),
 }
 
 

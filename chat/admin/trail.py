@@ -35,7 +35,7 @@ class AuditEventAdmin(TenantScopedAdmin):
     list_display = ("created_at", "actor", "action", "subject")
     list_filter = ("created_at",)
     search_fields = ("actor", "action", "subject")
-    search_help_text = _("Who, what, or on what")
+    search_help_text = _("Actor, action or subject")
     ordering = ("-created_at", "-id")
     fields = ("created_at", "actor", "action", "subject", "details")
     readonly_fields = fields

@@ -102,7 +102,7 @@ class UsageAdmin(TenantScopedAdmin):
             raise PermissionDenied
         month = month_of(request.GET.get("month", ""))
         if month is None:
-            raise BadRequest("No such month.")
+            raise BadRequest("This month is not valid.")
         audit.record(principal, "usage.exported", f"{month:%Y-%m}")
         return usage_as_csv(Usage.objects.for_principal(principal), month)
 
@@ -142,7 +142,7 @@ class UsageAdmin(TenantScopedAdmin):
         """Return the outcome of the call, and whether its tokens are an estimate."""
         return outcome_in_words(row.outcome, estimated=row.estimated)
 
-    @display(description=gettext_lazy("used"), ordering="quantity")
+    @display(description=gettext_lazy("quantity"), ordering="quantity")
     def amount(self, row: Usage) -> str:
         """Return the quantity with its unit."""
         quantity = number_format(row.quantity.normalize(), force_grouping=True)

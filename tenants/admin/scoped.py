@@ -78,7 +78,7 @@ class TenantForm(forms.ModelForm):
         elif _VERSION.fullmatch(seen) or (not seen and self.instance._state.adding):
             self._version = int(seen or 0)
         else:
-            raise ValidationError(_("This form is incomplete. Open the page again."))
+            raise ValidationError(_("This form is incomplete. Reload the page."))
         if isinstance(self.refusal, ChangedMeanwhile):
             raise ValidationError(self._conflict(self.refusal.row))
         if self.refusal is not None:
@@ -99,13 +99,13 @@ class TenantForm(forms.ModelForm):
     def _conflict(self, row: models.Model) -> list[Any]:
         """Return who changed the row and when, and each field that differs."""
         if self.last_change is None:
-            happened = _("Somebody else changed this meanwhile.")
+            happened = _("Someone else changed this in the meantime.")
         else:
-            happened = _("{who} changed this meanwhile ({when}).").format(
+            happened = _("{who} changed this in the meantime ({when}).").format(
                 who=self.last_change.actor,
                 when=display_for_value(self.last_change.created_at, ""),
             )
-        advice = _("Nothing was saved. Your form is kept below: saving it again replaces theirs.")
+        advice = _("Nothing was saved. Your values are below; saving again overwrites theirs.")
         return [happened, *self._differences(row), advice]
 
     def _differences(self, row: models.Model) -> Iterator[Any]:
@@ -115,7 +115,7 @@ class TenantForm(forms.ModelForm):
             # Browsers post text areas with CRLF; the stored text has LF.
             if bound.field.has_changed(_with_plain_lines(now), _with_plain_lines(bound.data)):
                 yield format_html(
-                    _("<strong>{label}</strong>: it is now “{now}”. Your form has “{typed}”."),
+                    _("<strong>{label}</strong>: the saved value is “{now}”, yours is “{typed}”."),
                     label=bound.label,
                     now=_format_value(bound.field, now),
                     typed=_format_value(bound.field, bound.data),

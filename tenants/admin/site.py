@@ -52,7 +52,7 @@ class Group(models.TextChoices):
     """Menu groups, in the menu's order."""
 
     ASSISTANTS = "assistants", gettext_lazy("Assistants")
-    CHATS = "chats", gettext_lazy("What happened")
+    CHATS = "chats", gettext_lazy("Activity")
     PEOPLE = "people", gettext_lazy("People and keys")
     COMPANY = "company", gettext_lazy("Company")
     PLATFORM = "platform", gettext_lazy("Platform")
@@ -133,7 +133,7 @@ class AtriumAdminSite(UnfoldAdminSite):
             if not self.has_permission(request):
                 raise PermissionDenied
             if "\x00" in request.path_info or _has_nul(request):
-                raise BadRequest("A character that cannot be stored.")
+                raise BadRequest("This contains characters that are not allowed.")
             if not transactional:
                 response = _render(view(request, *args, **kwargs))
             else:

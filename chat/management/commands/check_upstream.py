@@ -21,7 +21,7 @@ from tenants.scope import tenant_scope
 
 
 class UpstreamProblem(ChatError):
-    """The model server does not answer as it should."""
+    """The model server does not respond as expected."""
 
     code = "upstream_problem"
 
@@ -29,12 +29,14 @@ class UpstreamProblem(ChatError):
 class Command(JsonCommand):
     """Command that probes the model server with a few tiny requests."""
 
-    help = "Talks to the configured model server and prints what it supports."
+    help = "Probe the configured model server and print what it supports."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument(
-            "--tenant", metavar="SLUG", help="the server and model of its default assistant"
+            "--tenant",
+            metavar="SLUG",
+            help="probe the server and model of this company's default assistant",
         )
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
@@ -45,7 +47,7 @@ class Command(JsonCommand):
         """
         name, model = _select_upstream(options["tenant"])
         if not conf.has_upstream(name):
-            raise UpstreamProblem(f"The model server {name} is no longer set up.")
+            raise UpstreamProblem(f"The model server {name} is no longer configured.")
         try:
             found = async_to_sync(_probe)(name, model)
         except UpstreamError as error:

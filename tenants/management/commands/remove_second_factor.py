@@ -13,7 +13,7 @@ from tenants.json_output import JsonCommand
 class Command(JsonCommand):
     """Command that removes every second factor of an account."""
 
-    help = "Remove every second factor of an account; its password alone signs in then."
+    help = "Remove every second factor of an account. Its password alone then signs in."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
@@ -23,4 +23,4 @@ class Command(JsonCommand):
         """Remove the second factors."""
         remove_second_factor(None, options["email"])
         found = {"email": options["email"], "second_factor": False}
-        return found, f"{options['email']} has no second factor now."
+        return found, f"Removed every second factor of {options['email']}."

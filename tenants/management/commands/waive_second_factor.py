@@ -19,7 +19,7 @@ from tenants.validation import clean_email_address
 class Command(JsonCommand):
     """Command that waives the second factor for a member's next sign-in to one company."""
 
-    help = "Let a member's next sign-in to one company go without their second factor, once."
+    help = "Waive the second factor once for a member's next sign-in to one company."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
@@ -33,7 +33,7 @@ class Command(JsonCommand):
         with tenant_scope(principal.tenant_id), transaction.atomic():
             member = Membership.objects.filter(email=address, removed_at=None).first()
         if member is None:
-            raise NotFound(f"{address} is no member of {principal.tenant.slug}.")
+            raise NotFound(f"{address} is not a member of {principal.tenant.slug}.")
         waived = waive_second_factor(principal, member.pk)
         assert waived.factor_waived_until is not None
         found = {
@@ -42,7 +42,7 @@ class Command(JsonCommand):
             "until": waived.factor_waived_until.isoformat(),
         }
         line = (
-            f"{waived.email} can sign in to {principal.tenant.name} once without a second factor, "
-            "within three days."
+            f"{waived.email} can sign in to {principal.tenant.name} once without two-factor "
+            "authentication, within three days."
         )
         return found, line

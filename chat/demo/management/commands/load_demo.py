@@ -16,7 +16,7 @@ from chat.demo.load import DemoSignIn, load, sign_ins
 class Command(BaseCommand):
     """Command that loads the missing data and prints the sign-ins."""
 
-    help = "Loads the two demonstration companies and prints their sign-ins."
+    help = "Load the two demonstration companies and print their sign-ins."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         try:
             loaded = load()
         except ProgrammingError:
-            raise CommandError("The tables are not there yet: run manage.py migrate.") from None
+            raise CommandError("The tables do not exist yet. Run manage.py migrate.") from None
         people = sign_ins()
         if options["json"]:
             listed = [asdict(person) for person in people]
