@@ -106,7 +106,7 @@ def test_documents_are_added_to_a_new_collection(world: World, visit: Visit) -> 
     most = chosen.get_attribute("data-most")
     chosen.evaluate("field => field.dataset.most = 9")
     chosen.set_input_files(several)  # type: ignore[arg-type]
-    assert "too large: 512" in chosen.evaluate("field => field.validationMessage")
+    assert "too large. The limit is 512" in chosen.evaluate("field => field.validationMessage")
     chosen.evaluate("(field, most) => field.dataset.most = most", most)
     chosen.set_input_files(several)  # type: ignore[arg-type]
     page.get_by_role("button", name="Add", exact=True).click()
