@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Atrium's command line."""
+"""Command line of Atrium."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 def main() -> None:
-    """Run one management command; mistakes in the set-up end in one sentence."""
+    """Run one management command; print configuration errors as one sentence."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
@@ -22,7 +22,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _leave)
     try:
         with environment(sys.argv[1:]):
-            settings.INSTALLED_APPS  # noqa: B018 - a setting that cannot work speaks up here
+            settings.INSTALLED_APPS  # noqa: B018 - reports invalid settings before the command runs
             execute_from_command_line(sys.argv)
     except (EmbeddedError, ImproperlyConfigured) as error:
         sys.exit(str(error))
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """End in order, so that whoever started the database also stops it."""
+    """Exit through `finally` blocks, so that a database started by this process stops."""
     sys.exit(128 + number)
 
 

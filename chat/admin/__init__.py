@@ -1,4 +1,4 @@
-"""The admin pages. Importing this registers them all on the site."""
+"""Admin pages; importing this package registers them on the site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assistants: who they are, what they do, with which tools, and who may use them."""
+"""Admin of assistants: identity, model, tools, knowledge and availability."""
 
 from __future__ import annotations
 
@@ -56,27 +56,27 @@ class ConnectionFailed(ChatError):
 
 
 class SuggestingInput(UnfoldAdminTextInputWidget):
-    """A text input that offers known values and takes any other."""
+    """Text input that suggests known values and accepts any other."""
 
     template_name = "admin/widgets/suggesting.html"
     suggestions: ClassVar[list[str]] = []
 
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
-        """Add the list that the input names."""
+        """Add the datalist that the input refers to."""
         context: dict[str, Any] = super().get_context(name, value, attrs)
         context["widget"]["attrs"]["list"] = f"{name}-offered"
         return {**context, "list_id": f"{name}-offered", "suggestions": self.suggestions}
 
 
 class AssistantForm(TenantForm):
-    """Fields as a person thinks of them; tools by their label, prompts one per line."""
+    """Form of an assistant: tools by label, prompts as one per line."""
 
     upstream = forms.ChoiceField(
         label=gettext_lazy("Model server"),
         required=False,
         widget=UnfoldAdminSelectWidget,
         help_text=gettext_lazy(
-            "Where the model runs. The operator of this installation adds more."
+            "Where the model runs. Operators of this installation can add servers."
         ),
     )
     model = forms.CharField(
@@ -84,14 +84,14 @@ class AssistantForm(TenantForm):
         max_length=256,
         widget=SuggestingInput,
         help_text=gettext_lazy(
-            "Which model of that server answers. After a connection test, its models are offered."
+            "A model of that server. After a connection test, its models are suggested."
         ),
     )
     tools = ToolChoiceField(
         label=gettext_lazy("Tools"),
         required=False,
         help_text=gettext_lazy(
-            "What it may look up or do by itself, always with the rights of the person who asks."
+            "What the assistant can look up or do, with the permissions of the member who asks."
         ),
     )
     file_search = forms.BooleanField(
@@ -99,44 +99,46 @@ class AssistantForm(TenantForm):
         required=False,
         widget=UnfoldBooleanSwitchWidget,
         help_text=gettext_lazy(
-            "It searches its collection and what people attach, and says where each answer stands."
+            "It searches its collection and attached files, and cites its sources."
         ),
     )
     collection = forms.ChoiceField(
         label=gettext_lazy("Document collection"),
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text=gettext_lazy("Everybody who uses this assistant gets answers from it."),
+        help_text=gettext_lazy("Everyone who uses this assistant gets answers from it."),
     )
     code_interpreter = forms.BooleanField(
-        label=gettext_lazy("Computes with code"),
+        label=gettext_lazy("Code interpreter"),
         required=False,
         widget=UnfoldBooleanSwitchWidget,
         help_text=gettext_lazy(
-            "It writes small programs for sums, tables and charts. They run shut off from the "
-            "network and from everything else here."
+            "It writes code for calculations, tables and charts. Code runs in a sandbox without "
+            "network access."
         ),
     )
     code_files = forms.MultipleChoiceField(
         label=gettext_lazy("Files for code"),
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text=gettext_lazy("Code finds them under /mnt/data, beside what people attach."),
+        help_text=gettext_lazy("Available to code under /mnt/data, together with attached files."),
     )
     suggested_prompts = forms.CharField(
         label=gettext_lazy("Suggested prompts"),
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
         help_text=gettext_lazy(
-            "One per line, at most 12. Shown in an empty chat; one click sends them."
+            "One per line, at most 12. Shown in an empty chat; one click sends a prompt."
         ),
     )
     reasoning_effort = forms.ChoiceField(
         label=gettext_lazy("Reasoning effort"),
         required=False,
         widget=UnfoldAdminSelectWidget,
-        choices=[(value, value or gettext_lazy("The model's own")) for value in EFFORTS],
-        help_text=gettext_lazy("How long it may think first. Models without this ignore it."),
+        choices=[(value, value or gettext_lazy("Model default")) for value in EFFORTS],
+        help_text=gettext_lazy(
+            "How long the model may reason first. Models without reasoning ignore it."
+        ),
     )
 
     class Meta:
@@ -171,14 +173,14 @@ class AssistantForm(TenantForm):
             self.initial["suggested_prompts"] = "\n".join(self.instance.suggested_prompts)
 
     def clean_suggested_prompts(self) -> list[str]:
-        """Split the lines; the action limits them."""
+        """Return the non-empty lines; the action enforces the limits."""
         text: str = self.cleaned_data["suggested_prompts"]
         return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @admin.register(Assistant, site=site)
 class AssistantAdmin(TenantScopedAdmin):
-    """Which assistants there are, which are used, and which fail."""
+    """Admin of assistants, with counts of their answers and failures."""
 
     group = Group.ASSISTANTS
     icon = "smart_toy"
@@ -190,16 +192,16 @@ class AssistantAdmin(TenantScopedAdmin):
     ordering = ("name", "id")
     fieldsets = (
         (
-            gettext_lazy("Who is it"),
+            gettext_lazy("General"),
             {"fields": ("name", "description", "instructions", "suggested_prompts")},
         ),
-        (gettext_lazy("What it knows"), {"fields": ("file_search", "collection")}),
+        (gettext_lazy("Knowledge"), {"fields": ("file_search", "collection")}),
         (
-            gettext_lazy("What it can do"),
+            gettext_lazy("Capabilities"),
             {"fields": ("tools", "code_interpreter", "code_files")},
         ),
         (
-            gettext_lazy("How it answers"),
+            gettext_lazy("Model settings"),
             {
                 "fields": (
                     *("upstream", "model", "temperature", "top_p", "reasoning_effort"),
@@ -207,11 +209,11 @@ class AssistantAdmin(TenantScopedAdmin):
                 )
             },
         ),
-        (gettext_lazy("Who may use it"), {"fields": ("enabled", "in_page", "is_default")}),
+        (gettext_lazy("Availability"), {"fields": ("enabled", "in_page", "is_default")}),
     )
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Count its answers of the last days beside each assistant."""
+        """Return the assistants, annotated with their answers and failures of the last 30 days."""
         since = timezone.now() - timedelta(days=COUNTED_DAYS)
         runs = Run.objects.filter(assistant=OuterRef("pk"), created_at__gte=since).order_by()
         counted = runs.values("assistant")
@@ -227,25 +229,25 @@ class AssistantAdmin(TenantScopedAdmin):
         return queryset
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Begin with the model of the installation's own server."""
+        """Preselect the model of the installation's default server."""
         return {"model": conf.upstream("")["MODEL"]}
 
     def write(
         self, principal: Principal, row: Any, form: AssistantForm, *, change: bool
     ) -> Assistant:
-        """Add or change."""
+        """Create or update the assistant."""
         fields = knowledge.to_action_fields(form.cleaned_data)
         if change:
             return update_assistant(principal, row.pk, version=form.version, **fields)
         return create_assistant(principal, **fields)
 
     def erase(self, principal: Principal, row: Any) -> None:
-        """Delete; chats stay."""
+        """Delete the assistant; its chats are kept."""
         delete_assistant(principal, row.pk)
 
     @display(description=gettext_lazy("name"), ordering="name")
     def title(self, row: Assistant) -> str:
-        """Name, and what it can do."""
+        """Return the name, with the description below it."""
         return format_html(
             '<div><span class="font-semibold">{}</span><span class="admin-under">{}</span></div>',
             row.name or row.pk,
@@ -254,7 +256,7 @@ class AssistantAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("model"), ordering="model")
     def answering(self, row: Assistant) -> str:
-        """Model, and where it runs."""
+        """Return the model, with its server below it."""
         return (
             format_html(
                 '<div>{}<span class="admin-under">{}</span></div>',
@@ -267,33 +269,33 @@ class AssistantAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("enabled"), boolean=True, ordering="enabled")
     def shows_enabled(self, row: Assistant) -> bool:
-        """Whether people may choose it."""
+        """Return True if members can choose the assistant."""
         return row.enabled
 
     @display(description=gettext_lazy("default"), label=True)
     def shows_default(self, row: Assistant) -> str:
-        """Whether new chats begin with it."""
+        """Return a label for the assistant that new chats start with."""
         return _("default") if row.is_default else ""
 
     @display(description=gettext_lazy("answers, 30 days"), ordering="answers_lately")
     def answers(self, row: Any) -> int:
-        """How much it is used."""
+        """Return the number of answers in the last 30 days."""
         return int(row.answers_lately)
 
     @display(description=gettext_lazy("failed, 30 days"), ordering="failures_lately")
     def failures(self, row: Any) -> int:
-        """How often it failed."""
+        """Return the number of failed answers in the last 30 days."""
         return int(row.failures_lately)
 
     @staticmethod
     def make_default(principal: Principal, row: Assistant) -> str:
-        """Press “Make default”."""
+        """Handle the “Make default” button."""
         set_default_assistant(principal, row.pk)
-        return _("New chats begin with {name} now.").format(name=row.name)
+        return _("{name} is now the default assistant.").format(name=row.name)
 
     @staticmethod
     def try_connection(principal: Principal, row: Assistant) -> str:
-        """Press “Test the connection”."""
+        """Handle the “Test the connection” button."""
         works, sentence = test_connection(row.upstream, row.model)
         if not works:
             raise ConnectionFailed(sentence)
@@ -303,13 +305,13 @@ class AssistantAdmin(TenantScopedAdmin):
         Button(
             name="test",
             label=gettext_lazy("Test the connection"),
-            says=gettext_lazy("Asks the model server whether it answers with this model."),
+            says=gettext_lazy("Checks that the model server answers with this model."),
             do=try_connection,
         ),
         Button(
             name="default",
             label=gettext_lazy("Make default"),
-            says=gettext_lazy("New chats of everybody begin with this assistant."),
+            says=gettext_lazy("New chats of all members start with this assistant."),
             do=make_default,
             shown=lambda principal, row: row.enabled and row.in_page and not row.is_default,
         ),

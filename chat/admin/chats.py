@@ -1,4 +1,4 @@
-"""Chats and messages, read-only, where their owner or the company's setting allows it."""
+"""Read-only admin of chats and messages, as far as the company's privacy setting allows it."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ TRANSCRIPT_MESSAGES = 200
 
 
 def run_address(run_id: str) -> str:
-    """Return where the trace of a run is."""
+    """Return the URL of a run's trace."""
     return reverse("admin:chat_run_change", args=[admin.utils.quote(run_id)])
 
 
 class ReadableOnly(TenantScopedAdmin):
-    """Says above the list whose chats are in it, and records whose content is shown."""
+    """Admin base that explains whose chats are listed and audits what it shows."""
 
     list_before_template = "admin/chat/readable.html"
     paginator = InfinitePaginator
     group = Group.CHATS
 
     def thread_of(self, row: Any) -> Thread:
-        """Return the chat that a row shows content of."""
+        """Return the thread whose content the row shows."""
         raise NotImplementedError
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        """Show the list, and record for each member that their titles or texts are in it."""
+        """Render the list, and record for each member whose titles or texts it shows."""
         response: HttpResponseBase = super().changelist_view(request, extra_context)
         shown = (getattr(response, "context_data", None) or {}).get("cl")
         principal = principal_of(request)
@@ -60,7 +60,7 @@ class ReadableOnly(TenantScopedAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        """Record that the page's heading names the chat."""
+        """Record the opening, because the page's heading names the chat."""
         row = self.get_object(request, unquote(object_id))
         principal = principal_of(request)
         if row is not None and principal is not None:
@@ -68,7 +68,7 @@ class ReadableOnly(TenantScopedAdmin):
         return super().history_view(request, object_id, extra_context)
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Record the opening of the chat that is about to be shown."""
+        """Record the opening of the chat that the page shows."""
         principal = principal_of(request)
         assert principal is not None
         if row is not None:
@@ -77,7 +77,7 @@ class ReadableOnly(TenantScopedAdmin):
 
 
 def record_opening(principal: Principal, thread: Thread, *, page: str) -> None:
-    """Record that somebody else's chat is shown on an admin page, in the page's transaction."""
+    """Record in the page's transaction that an admin page shows another member's chat."""
     audit.record_reading(
         principal,
         CHAT_OPENED,
@@ -89,7 +89,7 @@ def record_opening(principal: Principal, thread: Thread, *, page: str) -> None:
 
 
 def record_list(principal: Principal, page: str, threads: Iterable[Thread]) -> None:
-    """Record for each other member which of their chats a list shows something of."""
+    """Record for each other member which of their chats a list shows."""
     listed: dict[UUID, set[str]] = defaultdict(set)
     for thread in threads:
         listed[thread.member_id].add(thread.pk)
@@ -106,7 +106,7 @@ def record_list(principal: Principal, page: str, threads: Iterable[Thread]) -> N
 
 @admin.register(Thread, site=site)
 class ThreadAdmin(ReadableOnly):
-    """Chats by last activity."""
+    """Admin of chats, by last activity."""
 
     icon = "forum"
     list_display = ("shows_title", "shows_member", "created_at", "updated_at")
@@ -116,28 +116,28 @@ class ThreadAdmin(ReadableOnly):
     readonly_fields = fields
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Return the chats this person may read."""
+        """Return the threads that `principal` may read."""
         rows: models.QuerySet[Any] = Thread.objects.readable_by(principal)
         return rows.select_related("member")
 
     def thread_of(self, row: Any) -> Thread:
-        """Return the chat itself."""
+        """Return the row, which is the thread."""
         found: Thread = row
         return found
 
     @display(description=_("title"), ordering="title")
     def shows_title(self, row: Thread) -> str:
-        """Title, which the first words make where nobody gave one."""
+        """Return the title; an untitled chat uses its first words."""
         return str(row)
 
     @display(description=_("member"))
     def shows_member(self, row: Thread) -> str:
-        """Whose chat it is."""
+        """Return the name of the chat's member."""
         return row.member.name
 
     @display(description=_("messages"))
     def transcript(self, row: Thread) -> str:
-        """The newest messages, oldest first, with their answers' traces."""
+        """Render the newest messages, oldest first, with links to their traces."""
         newest = Message.objects.filter(thread=row).order_by(
             models.F("position").desc(nulls_first=True), "-id"
         )
@@ -156,7 +156,7 @@ class ThreadAdmin(ReadableOnly):
 
 @admin.register(Message, site=site)
 class MessageAdmin(ReadableOnly):
-    """Messages by time."""
+    """Admin of messages, newest first."""
 
     icon = "chat_bubble"
     list_display = ("opening", "role", "shows_member", "shows_thread", "status", "created_at")
@@ -174,40 +174,40 @@ class MessageAdmin(ReadableOnly):
     readonly_fields = fields
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Return the messages of the chats this person may read."""
+        """Return the messages of the threads that `principal` may read."""
         threads = Thread.objects.readable_by(principal)
         rows: models.QuerySet[Any] = Message.objects.filter(thread__in=threads)
         return rows.select_related("thread__member")
 
     def thread_of(self, row: Any) -> Thread:
-        """Return the chat that the message is in."""
+        """Return the message's thread."""
         found: Thread = row.thread
         return found
 
     @display(description=_("text"))
     def opening(self, row: Message) -> str:
-        """First words."""
+        """Return the first 90 characters of the text."""
         return Truncator(row.text()).chars(90) or "…"
 
     @display(description=_("text"))
     def shows_text(self, row: Message) -> str:
-        """The whole text as it was written."""
+        """Render the full text, with its line breaks."""
         return format_html('<div class="admin-text">{}</div>', row.text())
 
     @display(description=_("member"))
     def shows_member(self, row: Message) -> str:
-        """Whose chat it is in."""
+        """Return the name of the chat's member."""
         return row.thread.member.name
 
     @display(description=_("chat"))
     def shows_thread(self, row: Message) -> str:
-        """The chat it is in."""
+        """Render a link to the chat."""
         address = reverse("admin:chat_thread_change", args=[admin.utils.quote(row.thread_id)])
         return format_html('<a class="admin-link" href="{}">{}</a>', address, row.thread)
 
-    @display(description=_("how it was made"))
+    @display(description=_("trace"))
     def shows_trace(self, row: Message) -> str:
-        """The trace of the answer."""
+        """Render a link to the trace of the answer."""
         if not row.run_ref:
             return ""
         return format_html(
@@ -215,5 +215,5 @@ class MessageAdmin(ReadableOnly):
         )
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
-        """Offer no search: it would read every message of the company."""
+        """Disable search, which would read every message of the company."""
         return ()

@@ -1,4 +1,4 @@
-"""The operator's pages: companies, going inside one, and links for lost passwords."""
+"""Operator pages: list and enter companies, reset passwords and two-factor authentication."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ COLUMNS = ("id", "slug", "name", "created_at", "suspended_at", "members")
 
 
 class CompanyForm(forms.Form):
-    """A new company and its first owner."""
+    """Form for a new company and its first owner."""
 
     name = forms.CharField(
         label=gettext_lazy("Name"), max_length=100, widget=UnfoldAdminTextInputWidget
@@ -53,18 +53,18 @@ class CompanyForm(forms.Form):
         label=gettext_lazy("Short name"),
         max_length=50,
         widget=UnfoldAdminTextInputWidget,
-        help_text=gettext_lazy("Small letters, digits and hyphens; for commands and logs."),
+        help_text=gettext_lazy("Lowercase letters, digits and hyphens. Used in commands and logs."),
     )
     email = forms.EmailField(
         label=gettext_lazy("First owner's e-mail address"),
         required=False,
         widget=UnfoldAdminEmailInputWidget,
-        help_text=gettext_lazy("You get a link to send them."),
+        help_text=gettext_lazy("You get a link to send to this address."),
     )
 
 
 class AddressForm(forms.Form):
-    """Whose password or second factor was lost."""
+    """Form for the account whose password or second factor was lost."""
 
     email = forms.EmailField(
         label=gettext_lazy("E-mail address"), widget=UnfoldAdminEmailInputWidget
@@ -72,13 +72,13 @@ class AddressForm(forms.Form):
 
 
 def companies(request: HttpRequest) -> HttpResponseBase:
-    """List the companies by name: names and counts, nothing of what is inside."""
+    """List the companies by name, with counts but without any of their content."""
     return _page(request)
 
 
 @require_POST
 def add_company(request: HttpRequest) -> HttpResponseBase:
-    """Make a company, and an invitation for its first owner where one is named."""
+    """Create a company, and an invitation if a first owner is given."""
     form = CompanyForm(request.POST)
     if not form.is_valid():
         return _page(request, form=form)
@@ -90,7 +90,7 @@ def add_company(request: HttpRequest) -> HttpResponseBase:
         form.add_error(error.param if error.param in form.fields else None, error.message)
         return _page(request, form=form)
     if not fields["email"]:
-        messages.success(request, _("{name} is there.").format(name=tenant.name))
+        messages.success(request, _("{name} has been created.").format(name=tenant.name))
         return redirect("admin:companies")
     principal = operator_principal(operator, tenant.pk)
     if principal is None:
@@ -116,11 +116,14 @@ def change_company(request: HttpRequest, company: UUID, verb: str) -> HttpRespon
     try:
         if verb == "enter":
             enter_tenant(operator, request.session, company)
-            rotate_token(request)  # forms of where one was before must not act here
+            rotate_token(request)  # forms opened before the switch must not act in this company
             return redirect("admin:index")
         act, sentence = {
-            "suspend": (suspend_tenant, _("{name} is suspended: nobody of it gets in.")),
-            "resume": (resume_tenant, _("{name} is open again.")),
+            "suspend": (
+                suspend_tenant,
+                _("{name} is suspended. Its members can no longer sign in."),
+            ),
+            "resume": (resume_tenant, _("{name} is no longer suspended.")),
         }[verb]
         messages.success(request, sentence.format(name=act(operator, company).name))
     except AtriumError as error:
@@ -130,7 +133,7 @@ def change_company(request: HttpRequest, company: UUID, verb: str) -> HttpRespon
 
 @require_POST
 def leave(request: HttpRequest) -> HttpResponseBase:
-    """Go outside again."""
+    """Leave the entered company."""
     leave_tenant(_operator(request), request.session)
     rotate_token(request)
     return redirect("admin:companies")
@@ -138,7 +141,7 @@ def leave(request: HttpRequest) -> HttpResponseBase:
 
 @require_POST
 def reset_link(request: HttpRequest) -> HttpResponseBase:
-    """Make a link with which somebody sets a new password."""
+    """Create a password reset link for an account."""
     form = AddressForm(request.POST, prefix="reset")
     if not form.is_valid():
         return _page(request, reset=form)
@@ -152,7 +155,10 @@ def reset_link(request: HttpRequest) -> HttpResponseBase:
     return render_secret(
         request,
         title=_("New password for {address}").format(address=form.cleaned_data["email"]),
-        says=_("Send this link to its owner only: whoever opens it sets the password. Works once."),
+        says=_(
+            "Send this link only to the owner of the account: anyone who opens it can set the "
+            "password. It works once."
+        ),
         secret=link,
         onward=reverse("admin:companies"),
     )
@@ -160,7 +166,7 @@ def reset_link(request: HttpRequest) -> HttpResponseBase:
 
 @require_POST
 def remove_factor(request: HttpRequest) -> HttpResponseBase:
-    """Remove the second factors of somebody who lost theirs."""
+    """Remove the second factors of an account that lost them."""
     form = AddressForm(request.POST, prefix="factor")
     if not form.is_valid():
         return _page(request, factor=form)
@@ -170,7 +176,9 @@ def remove_factor(request: HttpRequest) -> HttpResponseBase:
     except AtriumError as error:
         form.add_error("email", error.message)
         return _page(request, factor=form)
-    messages.success(request, _("{address} has no second factor now.").format(address=address))
+    messages.success(
+        request, _("Two-factor authentication was removed for {address}.").format(address=address)
+    )
     return redirect("admin:companies")
 
 
@@ -182,7 +190,7 @@ def _operator(request: HttpRequest) -> User:
 
 
 def _page(request: HttpRequest, **forms_given: forms.Form) -> HttpResponseBase:
-    """Show the page with the forms that were refused, and the others empty."""
+    """Render the page with the rejected forms; the other forms are empty."""
     with transaction.atomic():
         rows = [dict(zip(COLUMNS, row, strict=True)) for row in call_privileged("operator_tenants")]
         context = {

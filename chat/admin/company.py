@@ -1,4 +1,4 @@
-"""The company's own settings: one form."""
+"""Settings of the company: a single form."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tenants.models import Role, Tenant
 
 
 class OwnCompanyForm(TenantForm):
-    """Name, colour, first assistant, and who reads chats."""
+    """Form for the name, colour, default assistant and privacy of the company."""
 
     default_assistant = forms.ChoiceField(
         label=gettext_lazy("Default assistant"),
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text=gettext_lazy("New chats begin with this one; people can choose another."),
+        help_text=gettext_lazy("New chats start with this assistant. Members can choose another."),
     )
 
     class Meta:
@@ -40,13 +40,13 @@ class OwnCompanyForm(TenantForm):
         super().__init__(*args, **kwargs)
         assistants = list(Assistant.objects.all().offered())
         field: Any = self.fields["default_assistant"]
-        field.choices = [("", _("None chosen")), *((row.pk, row.name) for row in assistants)]
+        field.choices = [("", _("None")), *((row.pk, row.name) for row in assistants)]
         field.initial = next((row.pk for row in assistants if row.is_default), "")
 
 
 @admin.register(Tenant, site=site)
 class CompanyAdmin(OneRowAdmin):
-    """How the company looks, and what its admins may read."""
+    """Admin of the company's appearance, default assistant and privacy."""
 
     group = Group.COMPANY
     icon = "domain"
@@ -54,17 +54,17 @@ class CompanyAdmin(OneRowAdmin):
     may_change = Role.ADMIN
     form = OwnCompanyForm
     fieldsets = (
-        (gettext_lazy("How it looks to your people"), {"fields": ("name", "color")}),
-        (gettext_lazy("Where chats begin"), {"fields": ("default_assistant",)}),
+        (gettext_lazy("Appearance"), {"fields": ("name", "color")}),
+        (gettext_lazy("New chats"), {"fields": ("default_assistant",)}),
         (
             gettext_lazy("Privacy"),
             {
                 "fields": ("admins_read_threads",),
                 "description": gettext_lazy(
-                    "Chats belong to the people who write them. While this is on, every admin and "
-                    "owner can read all chats here, past ones too. Each period is kept, each chat "
-                    "that is opened is recorded in the audit log and in its member's profile, and "
-                    "members are notified."
+                    "Chats are private to the members who write them. While this is on, all admins "
+                    "and owners can read every chat here, including past ones. Each such period "
+                    "is recorded. Each chat that is opened is recorded in the audit log and in its "
+                    "member's profile. Members are notified."
                 ),
             },
         ),
@@ -75,15 +75,15 @@ class CompanyAdmin(OneRowAdmin):
         return Tenant.objects.all()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Companies are made by the operator."""
+        """Return False: only operators create companies."""
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Show admins who reads chats, for owners to change."""
+        """Make the privacy setting read-only for all but owners."""
         return () if is_owner(request) else ("admins_read_threads",)
 
     def write(self, principal: Principal, row: Any, form: TenantForm, *, change: bool) -> Tenant:
-        """Change the settings, and the default assistant where another was chosen."""
+        """Update the settings, and the default assistant if another was chosen."""
         fields = dict(form.cleaned_data)
         chosen = fields.pop("default_assistant")
         tenant = update_tenant_settings(principal, version=form.version, **fields)
@@ -92,6 +92,6 @@ class CompanyAdmin(OneRowAdmin):
         return tenant
 
     def get_trail_filter(self, row: Any) -> models.Q:
-        """Return the events of the company's own settings, and those of its default assistant."""
+        """Match the events of the company settings and of its default assistant."""
         default = models.Q(action="assistant.changed", data__fields__contains=["is_default"])
         return models.Q(subject=row.slug, action__startswith="tenant.") | default

@@ -1,4 +1,4 @@
-"""One document of a collection: what was read of it, or why that failed."""
+"""Admin of a collection's documents: extracted text, indexing status and errors."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ SHOWN_CHARACTERS = 4000
 
 
 def company_stores(principal: Principal) -> models.QuerySet[Any]:
-    """Return the company's collections, for its admins."""
+    """Return the company's collections; members' own are excluded."""
     rows: models.QuerySet[Any] = VectorStore.objects.for_principal(principal).filter(member=None)
     return rows
 
 
 def reading_of(row: StoreFile) -> str:
-    """Return what reading it came to: why it failed, or into how many passages it was cut."""
+    """Return the indexing result: the error message or the number of passages."""
     if row.status == IndexStatus.FAILED:
         return row.error_message
     if row.status != IndexStatus.COMPLETED:
@@ -48,13 +48,13 @@ def reading_of(row: StoreFile) -> str:
 
 
 def can_be_read_again(row: StoreFile) -> bool:
-    """Tell whether reading it ended without a text."""
+    """Return True if indexing ended without a text."""
     return row.status in (IndexStatus.FAILED, IndexStatus.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A document in the list of its collection: what is told of it, and what can be done."""
+    """Document in a collection's list, with its status and the URLs of its buttons."""
 
     row: StoreFile
     status: str
@@ -85,7 +85,7 @@ def _press(row: StoreFile, button: str) -> str:
 
 
 class CollectionFilter(admin.SimpleListFilter):
-    """By collection."""
+    """List filter by collection."""
 
     title = gettext_lazy("collection")
     parameter_name = "store_id"
@@ -96,21 +96,21 @@ class CollectionFilter(admin.SimpleListFilter):
         return [(row.pk, str(row)) for row in rows.order_by("name", "id")]
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
-        """Return the documents of one of them; of none for an unknown one."""
+        """Return the documents of the chosen collection, none for an unknown one."""
         return queryset if self.value() is None else queryset.filter(store_id=self.value())
 
 
 @admin.register(StoreFile, site=site)
 class StoreFileAdmin(TenantScopedAdmin):
-    """All documents, for whoever looks for one; a collection's page shows its own."""
+    """Admin of the documents of all collections; a collection's page lists its own."""
 
     group = Group.ASSISTANTS
     icon = "description"
     place = 2
-    list_display = ("shows_file", "shows_store", "shows_status", "outcome", "size", "added_at")
+    list_display = ("shows_file", "shows_store", "shows_status", "outcome", "size", "get_added_at")
     list_filter = (CollectionFilter, "status")
     search_fields = ("file__filename",)
-    search_help_text = gettext_lazy("Name of the file")
+    search_help_text = gettext_lazy("File name")
     ordering = ("-created_at", "-id")
     fields = (
         "shows_file",
@@ -118,7 +118,7 @@ class StoreFileAdmin(TenantScopedAdmin):
         "status_text",
         "outcome",
         "size",
-        "added_at",
+        "get_added_at",
         "read_at",
         "beginning",
     )
@@ -130,68 +130,68 @@ class StoreFileAdmin(TenantScopedAdmin):
         return rows.select_related("file", "store").defer("text", "pages")
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Head the page with the file's name."""
+        """Use the file name as the page's heading."""
         return {"row_name": row.file.filename}
 
     def get_return_address(self, row: Any) -> str:
-        """Go back to the collection."""
+        """Return the URL of the document's collection."""
         return reverse("admin:chat_vectorstore_change", args=[quote(row.store_id)])
 
     @display(description=gettext_lazy("document"), ordering="file__filename")
     def shows_file(self, row: StoreFile) -> str:
-        """Its name."""
+        """Return the file name."""
         return row.file.filename
 
     @display(description=gettext_lazy("collection"), ordering="store__name")
     def shows_store(self, row: StoreFile) -> str:
-        """Where it is."""
+        """Render a link to the collection."""
         return format_html(
             '<a class="admin-link" href="{}">{}</a>', self.get_return_address(row), row.store
         )
 
     @display(description=gettext_lazy("status"), label=READ_LABELS)
     def shows_status(self, row: StoreFile) -> tuple[str, str]:
-        """Whether it is found."""
+        """Return the indexing status."""
         return row.status, str(row.get_status_display())
 
-    @display(description=gettext_lazy("what came of it"))
+    @display(description=gettext_lazy("result"))
     def outcome(self, row: StoreFile) -> str:
-        """Why it failed, or how much there is to find."""
+        """Return the error message or the number of passages."""
         return reading_of(row)
 
     @display(description=gettext_lazy("size"), ordering="file__bytes")
     def size(self, row: StoreFile) -> str:
-        """Of the file."""
+        """Return the size of the file."""
         return filesizeformat(row.file.bytes)
 
     @display(description=gettext_lazy("added"), ordering="created_at")
     def get_added_at(self, row: StoreFile) -> str:
-        """When it came into the collection."""
+        """Return when the file was added to the collection."""
         return display_for_value(row.created_at, "")
 
     @display(description=gettext_lazy("read"))
     def read_at(self, row: StoreFile) -> str:
-        """When reading it ended."""
+        """Return when indexing ended."""
         return display_for_value(row.ended_at, "")
 
-    @display(description=gettext_lazy("how it begins"))
+    @display(description=gettext_lazy("start of the text"))
     def beginning(self, row: StoreFile) -> str:
-        """What was read of it, as answers quote it."""
+        """Render the start of the extracted text, as answers quote it."""
         return format_html(
             '<pre class="admin-code" tabindex="0">{}</pre>', row.text[:SHOWN_CHARACTERS]
         )
 
     @staticmethod
     def read_again(principal: Principal, row: StoreFile) -> str:
-        """Press “Read again”."""
+        """Handle the “Read again” button."""
         reindex_store_file(principal, row.store_id, row.file_id)
         return _("{name} is being read again.").format(name=row.file.filename)
 
     @staticmethod
     def take_out(principal: Principal, row: StoreFile) -> str:
-        """Press “Remove”."""
+        """Handle the “Remove” button."""
         remove_store_file(principal, row.store_id, row.file_id)
-        return _("{name} is found no more. The file itself is kept among the files.").format(
+        return _("{name} has been removed from the collection. The file itself is kept.").format(
             name=row.file.filename
         )
 
@@ -199,14 +199,14 @@ class StoreFileAdmin(TenantScopedAdmin):
         Button(
             name="again",
             label=gettext_lazy("Read again"),
-            says=gettext_lazy("Tries once more to read this document for searching."),
+            says=gettext_lazy("Tries to read this document again."),
             do=read_again,
             shown=lambda principal, row: can_be_read_again(row),
         ),
         Button(
             name="remove",
             label=gettext_lazy("Remove from the collection"),
-            says=gettext_lazy("Answers come from it no more. The file itself is kept."),
+            says=gettext_lazy("Answers no longer use this document. The file itself is kept."),
             do=take_out,
             danger=True,
         ),

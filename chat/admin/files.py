@@ -1,4 +1,4 @@
-"""The company's files: what collections and code are given."""
+"""Admin of the company's files, which collections and code interpreters use."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from tenants.models import Role
 
 
 def company_files(principal: Principal) -> models.QuerySet[Any]:
-    """Return the company's files, for its admins."""
+    """Return the company's files; members' own are excluded."""
     rows: models.QuerySet[Any] = File.objects.for_principal(principal).filter(member=None)
     return rows
 
 
 @admin.register(File, site=site)
 class FileAdmin(TenantScopedAdmin):
-    """The company's files; people's own are theirs alone."""
+    """Admin of the company's files; members' own files are private."""
 
     group = Group.ASSISTANTS
     icon = "folder"
@@ -62,7 +62,7 @@ class FileAdmin(TenantScopedAdmin):
     readonly_fields = fields
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Return the company's files, with the number of collections that hold each."""
+        """Return the company's files, annotated with the number of collections that hold each."""
         held = StoreFile.objects.filter(file=models.OuterRef("pk"), store__deleted_at=None)
         counted = held.order_by().values("file").annotate(n=models.Count("pk")).values("n")
         rows: models.QuerySet[Any] = company_files(principal).annotate(
@@ -71,11 +71,11 @@ class FileAdmin(TenantScopedAdmin):
         return rows
 
     def erase(self, principal: Principal, row: Any) -> None:
-        """Delete it, also from every collection."""
+        """Delete the file, also from every collection."""
         delete_file(principal, row.pk)
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the download, and take several files where the site's own form would take one row."""
+        """Add the download, and replace the add form with an upload of several files."""
         info = self.opts.app_label, self.opts.model_name
         add = self.admin_site.admin_view(self.upload_view, transactional=False)
         content = self.admin_site.admin_view(self.content_view, transactional=False)
@@ -86,7 +86,7 @@ class FileAdmin(TenantScopedAdmin):
         ]
 
     def upload_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Ask for files; take them outside of a transaction."""
+        """Render the upload form and store its files, outside of a transaction."""
         principal = principal_of(request)
         if principal is None or not self.has_add_permission(request):
             raise PermissionDenied
@@ -109,7 +109,7 @@ class FileAdmin(TenantScopedAdmin):
             return TemplateResponse(request, "admin/chat/add_files.html", context).render()
 
     def content_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        """Send the file, as something to be saved and never to be shown."""
+        """Send the file as an attachment, so that no browser renders it."""
         with transaction.atomic():
             row = self.get_object(request, unquote(object_id))
         principal = principal_of(request)
@@ -126,17 +126,17 @@ class FileAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("size"), ordering="bytes")
     def size(self, row: File) -> str:
-        """How large it is."""
+        """Return the file size."""
         return filesizeformat(row.bytes)
 
     @display(description=gettext_lazy("in collections"), ordering="held")
     def places(self, row: Any) -> int:
-        """In how many collections it is."""
+        """Return the number of collections that hold the file."""
         return int(row.held or 0)
 
     @display(description=gettext_lazy("download"))
     def shows_download(self, row: File) -> str:
-        """Where to get it."""
+        """Render a download link."""
         address = reverse("admin:chat_file_content", args=[quote(row.pk)])
         return format_html(
             '<a class="admin-link" href="{}" aria-label="{}">{}</a>',

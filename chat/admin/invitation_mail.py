@@ -1,4 +1,4 @@
-"""Invitations by mail, where the installation can send any."""
+"""Invitation e-mails, sent if the installation has a mail server."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from tenants.models import Tenant
 
 
 def mail_invitation(company: Tenant, address: str, link: str) -> str:
-    """Mail the link once the invitation is committed; return the sentence that says so, or ""."""
+    """Mail the link after commit; return a confirmation, or "" without a mail server."""
     if not settings.EMAIL_URL:
         return ""
     subject = _("Invitation to {company}").format(company=company.name)
     text = _(
-        "You are invited to {company}.\n\n{link}\n\n"
-        "The link works once, for seven days. If you did not expect it, ignore it."
+        "You have been invited to {company}.\n\n{link}\n\n"
+        "The link works once and expires after seven days. If you did not expect this invitation, "
+        "ignore it."
     ).format(company=company.name, link=link)
-    # Robust: a mail server that is down is logged; inviting again makes another link.
+    # Robust: an unreachable mail server is logged; inviting again creates another link.
     transaction.on_commit(
         partial(send_mail, " ".join(subject.split()), text, None, [address]), robust=True
     )
-    return _("The link is on its way to {address} by mail.").format(address=address)
+    return _("The link is being sent to {address} by e-mail.").format(address=address)

@@ -1,4 +1,4 @@
-"""API keys: made, shown once, revoked."""
+"""Admin of API keys: created, shown once, revoked."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ STATUS_LABELS = {"usable": "success", "revoked": "danger", "expired": "default"}
 SCOPES = [
     ("read", gettext_lazy("Read: chats, answers and assistants of the member it acts for")),
     ("write", gettext_lazy("Write: send messages, start and stop answers")),
-    ("admin", gettext_lazy("Administer: assistants and files, if the member may")),
+    ("admin", gettext_lazy("Administer: assistants and files, if the member is allowed to")),
     (
         "act_for_users",
-        gettext_lazy("Act for users of the program, each with chats of their own"),
+        gettext_lazy("Act on behalf of the program's end users (each gets separate chats)"),
     ),
 ]
 NEW_PROGRAM = "new"
@@ -46,7 +46,7 @@ VALIDITY = [
 
 
 class AdminKeyForm(TenantForm):
-    """Asks for whom, for what, and for how long."""
+    """Form of a new API key: its member or program, scopes and validity."""
 
     member_id = forms.TypedChoiceField(
         label=gettext_lazy("Acts for"),
@@ -55,22 +55,23 @@ class AdminKeyForm(TenantForm):
         required=False,
         widget=UnfoldAdminSelectWidget,
         help_text=gettext_lazy(
-            "Whoever has the key reads and writes these chats. A program has its own, apart from "
-            "everybody's; owners make it, and a new one is called like its key."
+            "Anyone with the key can read and write these chats. A program has its own chats, "
+            "separate from everyone else's. Only owners can add a program; it gets the name of "
+            "its key."
         ),
     )
     rights = forms.MultipleChoiceField(
-        label=gettext_lazy("May"),
+        label=gettext_lazy("Permissions"),
         choices=SCOPES,
         initial=["read", "write"],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )
     valid_for = forms.ChoiceField(
-        label=gettext_lazy("Valid"),
+        label=gettext_lazy("Validity"),
         choices=VALIDITY,
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text=gettext_lazy("A key that nobody needs any more should end by itself."),
+        help_text=gettext_lazy("Choose an expiry so that unused keys don't stay active."),
     )
 
     class Meta:
@@ -89,15 +90,15 @@ class AdminKeyForm(TenantForm):
 
     def _programs(self) -> list[tuple[str, str]]:
         programs = Membership.objects.all().active().filter(kind=MemberKind.PROGRAM)
-        there = [(str(row.pk), row.name) for row in programs.order_by("name", "id")]
-        return [(NEW_PROGRAM, _("a new program")), *there]
+        existing = [(str(row.pk), row.name) for row in programs.order_by("name", "id")]
+        return [(NEW_PROGRAM, _("a new program")), *existing]
 
 
 @admin.register(ApiKey, site=site)
 class ApiKeyAdmin(MadeOnceAdmin):
-    """Which programs may come in: owners see all keys, admins all but other owners'.
+    """Admin of API keys: owners see all keys, admins all but other owners'.
 
-    Nobody sees a secret again.
+    Secrets are shown only once, on creation.
     """
 
     group = Group.PEOPLE
@@ -128,14 +129,14 @@ class ApiKeyAdmin(MadeOnceAdmin):
     ordering = ("-created_at", "-id")
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Return the keys this person may see."""
+        """Return the keys that `principal` may see."""
         rows: models.QuerySet[Any] = ApiKey.objects.for_principal(principal)
         return rows.select_related("membership")
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        """Ask only when one is made."""
+        """Use the form only for a new key; existing keys are read-only."""
         return super().get_form(
             request, obj, change=change, **({} if obj else {"form": AdminKeyForm}), **kwargs
         )
@@ -143,14 +144,14 @@ class ApiKeyAdmin(MadeOnceAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
-        """Ask who is there first, where the sign-in is not recent."""
+        """Require a recent sign-in before a key is created."""
         if self.has_add_permission(request) and not is_recent(request):
             return confirm_first(request)
         response: HttpResponseBase = super().add_view(request, form_url, extra_context)
         return response
 
     def write(self, principal: Principal, row: Any, form: forms.Form, *, change: bool) -> ApiKey:
-        """Make it; the secret travels on the row to the page that shows it once."""
+        """Create the key; its secret travels on the row to the page that shows it once."""
         days = form.cleaned_data["valid_for"]
         until: datetime | None = clock.now() + timedelta(days=int(days)) if days else None
         key, secret = create_api_key(
@@ -167,13 +168,13 @@ class ApiKeyAdmin(MadeOnceAdmin):
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponseBase:
-        """Show the secret, once."""
+        """Show the secret once."""
         return render_secret(
             request,
             title=_("Key {name}").format(name=obj.name),
             says=_(
-                "Copy this key into the program now. It is shown only here; if it gets lost, "
-                "revoke it and make another."
+                "Copy this key now. It is not shown again. If you lose it, revoke it and create "
+                "another."
             ),
             secret=obj.secret,
             onward=reverse("admin:tenants_apikey_changelist"),
@@ -181,34 +182,34 @@ class ApiKeyAdmin(MadeOnceAdmin):
 
     @display(description=gettext_lazy("acts for"))
     def shows_member(self, row: ApiKey) -> str:
-        """Whose rights it has."""
+        """Return the member or program whose rights the key has."""
         return row.membership.name
 
     @display(description=gettext_lazy("status"), label=STATUS_LABELS)
     def shows_status(self, row: ApiKey) -> tuple[str, str]:
-        """Whether it opens doors."""
+        """Return whether the key is usable, revoked or expired."""
         if row.revoked_at:
             return "revoked", _("revoked")
         if row.expires_at and row.expires_at <= clock.now():
             return "expired", _("expired")
-        return "usable", _("usable")
+        return "usable", _("active")
 
-    @display(description=gettext_lazy("may"))
+    @display(description=gettext_lazy("permissions"))
     def shows_scopes(self, row: ApiKey) -> str:
-        """What it is good for."""
+        """Return the key's scopes."""
         return ", ".join(row.scopes)
 
     @staticmethod
     def revoke(principal: Principal, row: ApiKey) -> str:
-        """Press “Revoke”."""
+        """Handle the “Revoke” button."""
         revoke_api_key(principal, row.pk)
-        return _("{name} no longer opens anything.").format(name=row.name)
+        return _("{name} has been revoked.").format(name=row.name)
 
     buttons = (
         Button(
             name="revoke",
             label=gettext_lazy("Revoke"),
-            says=gettext_lazy("Programs with this key are shut out at once, for good."),
+            says=gettext_lazy("Programs with this key lose access immediately and permanently."),
             do=revoke,
             shown=lambda principal, row: row.revoked_at is None,
             danger=True,

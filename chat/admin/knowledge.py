@@ -1,4 +1,4 @@
-"""Document collections: what the assistants may answer from, and how far it has been read."""
+"""Admin of document collections and their indexing progress."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ LABELS = {"ready": "success", "reading": "info", "failed": "danger", "expired": 
 
 
 class CollectionForm(TenantForm):
-    """What it is called, what is in it, and how long it stays."""
+    """Form for the name, description and expiry of a collection."""
 
     expires_days = forms.IntegerField(
-        label=gettext_lazy("Days until it expires"),
+        label=gettext_lazy("Days until expiry"),
         required=False,
         min_value=1,
         max_value=MAX_DAYS,
         widget=UnfoldAdminIntegerFieldWidget,
         help_text=gettext_lazy(
-            "Counted from its last use; nothing is found in an expired collection. "
-            "Empty: it stays until it is deleted."
+            "Counted from its last use. An expired collection cannot be searched. "
+            "Leave empty to keep it until it is deleted."
         ),
     )
 
@@ -58,13 +58,13 @@ class CollectionForm(TenantForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].required = True
-        self.fields["name"].help_text = _("How you find it again; members do not see it.")
+        self.fields["name"].help_text = _("Shown to admins only.")
         self.fields["description"].help_text = _("What these documents are about.")
 
 
 @admin.register(VectorStore, site=site)
 class VectorStoreAdmin(TenantScopedAdmin):
-    """The company's collections, with what is in each and which assistants search it."""
+    """Admin of collections, with their documents and the assistants that search them."""
 
     group = Group.ASSISTANTS
     icon = "library_books"
@@ -89,13 +89,13 @@ class VectorStoreAdmin(TenantScopedAdmin):
         return rows
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Ask for what is known at first; show the rest afterwards."""
+        """Return the editable fields for a new collection, all fields for an existing one."""
         return self.fields if obj else self.fields[:3]
 
     def write(
         self, principal: Principal, row: Any, form: TenantForm, *, change: bool
     ) -> VectorStore:
-        """Make or change it."""
+        """Create or update the collection."""
         days = form.cleaned_data["expires_days"]
         given = {
             "name": form.cleaned_data["name"],
@@ -107,14 +107,16 @@ class VectorStoreAdmin(TenantScopedAdmin):
         return create_store(principal, **given)
 
     def erase(self, principal: Principal, row: Any) -> None:
-        """Delete it; its files stay."""
+        """Delete the collection; its files are kept."""
         delete_store(principal, row.pk)
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponseBase:
-        """Go where documents are added."""
-        messages.success(request, _("{name} is ready for documents.").format(name=obj.name))
+        """Redirect to the page where documents are added."""
+        messages.success(
+            request, _("{name} was created. Add documents below.").format(name=obj.name)
+        )
         return redirect(self._address("change", quote(obj.pk)))
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
@@ -132,14 +134,14 @@ class VectorStoreAdmin(TenantScopedAdmin):
         }
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the address that takes documents; files are stored outside of a transaction."""
+        """Add the upload URL; files are stored outside of a transaction."""
         info = self.opts.app_label, self.opts.model_name
         view = self.admin_site.admin_view(self.upload_view, transactional=False)
         upload = path("<path:object_id>/upload/", view, name="{}_{}_upload".format(*info))
         return [upload, *super().get_urls()]
 
     def upload_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        """Take several documents at once, and have them read in the background."""
+        """Store several documents at once and index them in the background."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         principal = principal_of(request)
@@ -160,7 +162,7 @@ class VectorStoreAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("name"), ordering="name")
     def title(self, row: Any) -> str:
-        """Name, and what it is about."""
+        """Return the name, with the description below it."""
         return format_html(
             '<div><span class="font-semibold">{}</span><span class="admin-under">{}</span></div>',
             row,
@@ -169,12 +171,12 @@ class VectorStoreAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("documents"), ordering="all_documents")
     def documents(self, row: Any) -> int:
-        """How many are in it."""
+        """Return the number of documents."""
         return int(row.all_documents)
 
     @display(description=gettext_lazy("status"), label=LABELS)
     def shows_status(self, row: Any) -> tuple[str, str]:
-        """Whether all of it is found."""
+        """Return whether the collection is ready, indexing, failed or expired."""
         if row.is_expired:
             return "expired", _("expired")
         if row.reading:
@@ -185,20 +187,20 @@ class VectorStoreAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("size"), ordering="bytes")
     def size(self, row: Any) -> str:
-        """What is kept for searching it."""
+        """Return the size of the search index."""
         return filesizeformat(row.bytes or 0)
 
     @display(description=gettext_lazy("searched by"))
     def shows_assistants(self, row: Any) -> str:
-        """The assistants that answer from it."""
+        """Render links to the assistants that search the collection."""
         searching = Assistant.objects.filter(tool_resources__contains=for_search([row.pk]))
         found = searching.order_by("name", "id")
         links = [(reverse("admin:chat_assistant_change", args=[quote(a.pk)]), a) for a in found]
         if not links:
-            return _("no assistant yet")
+            return _("no assistant")
         return format_html_join(", ", '<a class="admin-link" href="{}">{}</a>', links)
 
     @display(description=gettext_lazy("expires"))
     def shows_expiry(self, row: Any) -> str:
-        """When, if nobody uses it until then."""
+        """Return when the collection expires unless it is used before."""
         return display_for_value(row.expires_at, _("never"))

@@ -1,4 +1,4 @@
-"""What an assistant's form offers to know: a collection to search, files for code."""
+"""Form choices of an assistant's knowledge: a collection to search, and files for code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_OFFERED = 200
 def offer(fields: dict[str, Any], row: Assistant, principal: Principal) -> None:
     """Fill the choices of a form's fields with the company's collections and files."""
     stores = _list_choices(company_stores(principal), chosen=store_ids(row.tool_resources))
-    stores.sort(key=lambda one: (not one.name, str(one).lower()))
+    stores.sort(key=lambda store: (not store.name, str(store).lower()))
     fields["collection"].choices = [("", _("none")), *((store.pk, str(store)) for store in stores)]
     files = _list_choices(company_files(principal), chosen=code_file_ids(row.tool_resources))
     fields["code_files"].choices = [
@@ -30,14 +30,14 @@ def offer(fields: dict[str, Any], row: Assistant, principal: Principal) -> None:
 
 
 def _list_choices(rows: QuerySet[Any], *, chosen: list[str]) -> list[Any]:
-    """Return the newest rows, after those chosen before, however many came since."""
+    """Return the newest rows, preceded by chosen ones that are not among them."""
     newest = list(rows.order_by("-created_at", "-id")[:MAX_OFFERED])
     known = {item.pk for item in newest}
     return [*rows.filter(pk__in=[item for item in chosen if item not in known]), *newest]
 
 
 def get_initial(row: Assistant) -> dict[str, Any]:
-    """Return what an assistant has, as the fields' first values."""
+    """Return an assistant's knowledge as initial field values."""
     types = {tool["type"] for tool in row.tools}
     return {
         **{name: name in types for name in BUILT_IN},
@@ -47,7 +47,7 @@ def get_initial(row: Assistant) -> dict[str, Any]:
 
 
 def to_action_fields(cleaned: dict[str, Any]) -> dict[str, Any]:
-    """Return a form's values with these fields as the action takes them."""
+    """Return a form's cleaned data with the knowledge fields in the action's format."""
     fields = dict(cleaned)
     fields["built_in"] = [name for name in BUILT_IN if fields.pop(name)]
     collection = fields.pop("collection")

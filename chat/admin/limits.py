@@ -1,4 +1,4 @@
-"""Limits on one answer, and the company's own prices."""
+"""Admin of limits per answer and of the company's own prices."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MAX_ASSISTANTS = 1_000
 
 
 class LimitsForm(TenantForm):
-    """Empty fields leave a limit to the installation."""
+    """Form of the limits; an empty field applies the installation's limit."""
 
     approval_tools = ToolChoiceField(
-        label=_("Ask before using"),
+        label=_("Require approval"),
         required=False,
         help_text=_(
-            "The chat waits until the person approves the exact arguments. Tools that delete or "
-            "cancel always ask."
+            "The chat waits until the member approves the exact arguments. Tools that delete or "
+            "cancel always require approval."
         ),
     )
 
@@ -62,15 +62,15 @@ def describe_unpriced_models() -> list[str]:
         return []
     return [
         gettext(
-            "With a limit, assistants on these models cannot answer until an owner sets their "
-            "price in US dollars: {models}."
+            "With a cost limit, assistants on these models cannot answer until an owner sets "
+            "their price in US dollars: {models}."
         ).format(models=", ".join(names))
     ]
 
 
 @admin.register(TenantPolicy, site=site)
 class TenantPolicyAdmin(OneRowAdmin):
-    """What one answer may use. Owners set it, admins see it."""
+    """Admin of the limits per answer: set by owners, visible to admins."""
 
     group = Group.COMPANY
     icon = "speed"
@@ -78,34 +78,34 @@ class TenantPolicyAdmin(OneRowAdmin):
     may_add = may_change = Role.OWNER
     form = LimitsForm
     fieldsets = (
-        (_("How much one answer may use"), {"fields": ("max_tokens_per_run", "max_cost_per_run")}),
-        (_("What needs a person's approval"), {"fields": ("approval_tools",)}),
+        (_("Limits per answer"), {"fields": ("max_tokens_per_run", "max_cost_per_run")}),
+        (_("Tool approval"), {"fields": ("approval_tools",)}),
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Name the models without a price also for those who see the limits and no form."""
+        """Name unpriced models also to admins, who see the limits without a form."""
         first, *others = super().get_fieldsets(request, obj)
         if self.has_change_permission(request, obj):
             return [first, *others]
         title, options = first
-        # Shown as HTML, and models have names that people chose.
-        told = escape(" ".join(describe_unpriced_models()))
-        return [(title, {**options, "description": told}), *others]
+        # The description is rendered as HTML, and model names are user input.
+        description = escape(" ".join(describe_unpriced_models()))
+        return [(title, {**options, "description": description}), *others]
 
     def write(
         self, principal: Principal, row: Any, form: TenantForm, *, change: bool
     ) -> TenantPolicy:
-        """Set them."""
+        """Update the limits."""
         return update_limits(principal, version=form.version, **form.cleaned_data)
 
     def get_trail_filter(self, row: Any) -> models.Q:
-        """There is one row, which its events do not name."""
+        """Match by action: the events do not name the company's single row."""
         return models.Q(action="limits.changed")
 
 
 @admin.register(Price, site=site)
 class PriceAdmin(TenantScopedAdmin):
-    """Prices that win over the public table."""
+    """Admin of prices that override the public table."""
 
     group = Group.COMPANY
     icon = "sell"
@@ -116,18 +116,18 @@ class PriceAdmin(TenantScopedAdmin):
     fields = ("kind", "model", "price", "currency")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """A price of another model is another price."""
+        """Fix model and kind of an existing price: they identify it."""
         return ("model", "kind") if obj else ()
 
     def write(self, principal: Principal, row: Any, form: TenantForm, *, change: bool) -> Price:
-        """Set it."""
+        """Create or update the price."""
         fields = {"model": row.model, "kind": row.kind, **form.cleaned_data}
         return set_price(principal, version=form.version, **fields)
 
     def erase(self, principal: Principal, row: Any) -> None:
-        """Forget it."""
+        """Delete the price."""
         delete_price(principal, row.pk)
 
     def get_trail_filter(self, row: Any) -> models.Q:
-        """Numbers are ids of other rows too."""
+        """Match by action too, because ids of other tables have the same numbers."""
         return models.Q(action__startswith="price.", data__id=str(row.pk))

@@ -1,4 +1,4 @@
-"""Rows that are made and never changed, like keys and invitations."""
+"""Admin base for rows that are created and never edited, such as keys and invitations."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tenants.admin import TenantScopedAdmin
 
 
 class MadeOnceAdmin(TenantScopedAdmin):
-    """Asks for little when a row is made, and shows the rest afterwards."""
+    """Admin with a short form for a new row and a read-only page for an existing one."""
 
     asked: ClassVar[tuple[str, ...]]
     shown: ClassVar[tuple[str, ...]]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Return what is asked for, or what is shown."""
+        """Return the form's fields for a new row, else the displayed fields."""
         return self.shown if obj else self.asked
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Return what is shown."""
+        """Return all displayed fields of an existing row."""
         return self.shown if obj else ()

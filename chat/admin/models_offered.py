@@ -1,4 +1,4 @@
-"""Which model servers and models an admin may choose from, and the test of a connection."""
+"""Choices of model servers and models, and the connection test."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ OFFERED_AT_MOST = 200
 
 
 def server_choices(chosen: str = "") -> list[tuple[str, str]]:
-    """Return the model servers as a form's choices; "" is the installation's own.
+    """Return the model servers as form choices; "" is the installation's default.
 
-    `chosen` is among them even where it is no longer set up.
+    `chosen` is included even if it is no longer configured.
     """
     own = server_label(conf.default_upstream)
-    choices = [("", _("The installation's own: {server}").format(server=own))]
+    choices = [("", _("Default: {server}").format(server=own))]
     names = list(conf.upstreams) if conf.has_upstream(chosen) else [chosen, *conf.upstreams]
     return [*choices, *((name, server_label(name)) for name in names)]
 
 
 def server_label(name: str) -> str:
-    """Return how people read a server's name."""
+    """Return the display name of a server."""
     if not conf.has_upstream(name):
-        return _("{name} (no longer set up)").format(name=name)
+        return _("{name} (no longer configured)").format(name=name)
     if conf.is_demonstration(name):
         return _("{name} (demonstration, not a language model)").format(name=name)
     return name
 
 
 def models_offered() -> list[str]:
-    """Return the models known by name: configured, in use here, found by a connection test."""
+    """Return the known models: configured, in use here, or found by a connection test."""
     known = {config["MODEL"] for config in conf.upstreams.values()}
     known |= set(Assistant.objects.values_list("model", flat=True)[:OFFERED_AT_MOST])
     for name in conf.upstreams:
@@ -47,25 +47,25 @@ def models_offered() -> list[str]:
 
 
 def test_connection(server: str, model: str) -> tuple[bool, str]:
-    """Ask a model server what it supports; return whether it works, and a sentence.
+    """Probe a model server; return whether it works and a sentence about it.
 
-    Sends a few tiny requests and takes as long as the server does: hold no
-    transaction meanwhile.
+    Sends a few tiny requests and takes as long as the server does: do not call it in a
+    transaction.
     """
     name = server or conf.default_upstream
     if not conf.has_upstream(name):
-        return False, _("{server} is no longer set up: choose another model server.").format(
+        return False, _("{server} is no longer configured. Choose another model server.").format(
             server=name
         )
-    # It may take a minute: others need the connection to the database.
+    # The probe may take a minute: return the database connection to the pool first.
     release_connection()
     try:
         found = async_to_sync(_probe)(name, model)
     except UpstreamError as error:
-        return False, _("{server} does not answer: {code}.").format(server=name, code=error.code)
+        return False, _("{server} did not respond: {code}.").format(server=name, code=error.code)
     cache.set(_cache_key(name), found.models[:OFFERED_AT_MOST], REMEMBER_SECONDS)
     if found.problem:
-        return False, _("{server} answers, with a problem: {problem}").format(
+        return False, _("{server} responded with a problem: {problem}").format(
             server=name, problem=found.problem
         )
     return True, _sentence(name, model, found)
@@ -87,13 +87,13 @@ async def _probe(name: str, model: str) -> Capabilities:
 
 def _sentence(name: str, model: str, found: Capabilities) -> str:
     if found.models and model not in found.models:
-        return _("{server} answers, but does not list the model {model}.").format(
+        return _("{server} responded, but does not list the model {model}.").format(
             server=name, model=model
         )
-    tools = _("It can use tools.") if found.tools else _("It cannot use tools.")
+    tools = _("Tools are supported.") if found.tools else _("Tools are not supported.")
     return _("{server} answers with {model}.").format(server=name, model=model) + " " + tools
 
 
 def _cache_key(name: str) -> str:
-    # What a server of the installation offers is the same for every tenant.
+    # Not per tenant: a server of the installation offers every tenant the same models.
     return f"models-offered:{name}"

@@ -1,4 +1,4 @@
-"""Settings of which a company has one row: a form without a list."""
+"""Admin base for settings that are a single row per company: a form without a list."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tenants.admin import TenantScopedAdmin
 
 
 class OneRowAdmin(TenantScopedAdmin):
-    """Opens the row at once, or the form that makes it."""
+    """Admin that opens the row directly, or the form that creates it."""
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        """Go where the row is; who may not make one sees an empty list."""
+        """Redirect to the row or the add form; without add permission show an empty list."""
         row = self.get_queryset(request).first()
         page = f"admin:{self.opts.app_label}_{self.opts.model_name}"
         if row is not None:
@@ -31,10 +31,10 @@ class OneRowAdmin(TenantScopedAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        """Go to the row where somebody has made it already."""
+        """Redirect to the row if it exists by now."""
         row = self.get_queryset(request).first() if self.has_view_permission(request) else None
         if row is not None and request.method == "POST":
-            # What was typed for a first row is not lost to somebody who was quicker.
+            # Keep the submitted values if another admin created the row first.
             changed: HttpResponseBase = self.change_view(
                 request, quote(str(row.pk)), form_url, extra_context
             )
@@ -45,9 +45,9 @@ class OneRowAdmin(TenantScopedAdmin):
         return response
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Head the page with its place in the menu: there is no list to name."""
+        """Use the menu title as the heading, because there is no list to name."""
         return {"heading": self.menu, "show_save_and_continue": False}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Make the first row only."""
+        """Allow adding only the first row."""
         return super().has_add_permission(request) and not self.model.objects.exists()

@@ -1,4 +1,4 @@
-"""The first page: is it used, does it fail, what does it cost."""
+"""Overview page: answers, failures and costs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNWELL = ("failed", "expired", "incomplete")
 
 
 def overview(principal: Principal) -> dict[str, Any]:
-    """Return the context of the first page for the tenant in scope."""
+    """Return the context of the overview page for the tenant in scope."""
     now = timezone.localtime()
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     week = now - timedelta(days=7)
@@ -41,7 +41,7 @@ def overview(principal: Principal) -> dict[str, Any]:
 
 
 def _failures(since: datetime) -> list[dict[str, Any]]:
-    """Return the reasons of the week, most frequent first."""
+    """Return the most frequent failure reasons since `since`."""
     rows = (
         Run.objects.filter(created_at__gte=since, status__in=UNWELL)
         .values("reason")
@@ -56,7 +56,7 @@ def _label(reason: str) -> str:
 
 
 def _sum_usage(since: datetime) -> list[dict[str, Any]]:
-    """Return the month's sums by kind and currency."""
+    """Return the sums since `since` by kind and currency."""
     return list(
         Usage.objects.filter(created_at__gte=since)
         .values("kind", "currency")

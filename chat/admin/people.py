@@ -1,4 +1,4 @@
-"""Members and invitations of the company. Nobody sees accounts: people are memberships here."""
+"""Admin of members and invitations; it shows memberships, never accounts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def invitation_link(token: str) -> str:
 
 
 class RoleForm(TenantForm):
-    """Offers the roles that this person may give."""
+    """Form that offers the roles this person may assign."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,38 +60,38 @@ class RoleForm(TenantForm):
         if role is None:
             return
         role.help_text = _(
-            "Members chat. Admins also manage assistants, members and invitations. Owners also "
-            "manage keys of others, limits and prices."
+            "Members can chat. Admins also manage assistants, members and invitations. Owners also "
+            "manage other people's keys, limits and prices."
         )
         if not self.principal.is_owner and self.instance.role != Role.OWNER:
             role.choices = [choice for choice in Role.choices if choice[0] != Role.OWNER]
 
 
 class KindFilter(admin.SimpleListFilter):
-    """Shows people and programs, unless the users of programs are asked for."""
+    """List filter by kind of member; external users are hidden unless chosen."""
 
     title = gettext_lazy("kind")
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return what may be asked for beside the usual."""
+        """Return the kinds of member."""
         return list(MemberKind.choices)
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
-        """Return the kind that was asked for; without one all but external users."""
+        """Return the chosen kind, by default all but external users."""
         if self.value() in MemberKind.values:
             return queryset.filter(kind=self.value())
         return queryset.exclude(kind=MemberKind.EXTERNAL)
 
     def choices(self, changelist: Any) -> Any:
-        """Return the choices, the usual ones first, under their own name."""
+        """Yield the choices, with the default one labelled “People and programs”."""
         for place, choice in enumerate(super().choices(changelist)):
             yield {**choice, "display": _("People and programs")} if place == 0 else choice
 
 
 @admin.register(Membership, site=site)
 class MembershipAdmin(TenantScopedAdmin):
-    """Who is here, and when they were last."""
+    """Admin of members, with their last chat."""
 
     group = Group.PEOPLE
     icon = "group"
@@ -108,7 +108,7 @@ class MembershipAdmin(TenantScopedAdmin):
     delete_confirmation_template = "admin/chat/remove_member.html"
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Return the present members, with the time of their newest chat."""
+        """Return the current members, annotated with the time of their newest chat."""
         newest = (
             Thread.objects.filter(member=OuterRef("pk"))
             .order_by()
@@ -123,7 +123,7 @@ class MembershipAdmin(TenantScopedAdmin):
     def write(
         self, principal: Principal, row: Any, form: TenantForm, *, change: bool
     ) -> Membership:
-        """Give the role."""
+        """Change the role."""
         return change_role(principal, row.pk, role=form.cleaned_data["role"], version=form.version)
 
     def erase(self, principal: Principal, row: Any) -> None:
@@ -132,52 +132,53 @@ class MembershipAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("status"), label=STATUS_LABELS)
     def shows_status(self, row: Membership) -> tuple[str, str]:
-        """Whether they may come in."""
+        """Return whether the member is active or disabled."""
         return ("active", _("active")) if row.is_active else ("disabled", _("disabled"))
 
     @display(description=gettext_lazy("user of"))
     def shows_sponsor(self, row: Membership) -> str:
-        """Through whose keys an external user comes in."""
+        """Return the program whose keys act for this external user."""
         return row.sponsor.name if row.sponsor else ""
 
     @display(description=gettext_lazy("last chat"), ordering="chatted_at")
     def last_chat(self, row: Any) -> Any:
-        """When they last wrote here; what they do elsewhere is nobody's business."""
+        """Return the time of the last chat in this company; other companies stay private."""
         return row.chatted_at
 
     @staticmethod
     def disable(principal: Principal, row: Membership) -> str:
-        """Press “Disable”."""
+        """Handle the “Disable” button."""
         disable_member(principal, row.pk)
-        return _("{name} cannot come in any more.").format(name=row.name)
+        return _("{name} has been disabled.").format(name=row.name)
 
     @staticmethod
     def enable(principal: Principal, row: Membership) -> str:
-        """Press “Enable”."""
+        """Handle the “Enable” button."""
         enable_member(principal, row.pk)
-        return _("{name} can come in again.").format(name=row.name)
+        return _("{name} has been enabled.").format(name=row.name)
 
     @staticmethod
     def sign_out(principal: Principal, row: Membership) -> str:
-        """Press “Sign out”."""
+        """Handle the “Sign out” button."""
         sign_out_member(principal, row.pk)
-        return _("{name} is signed out of this company everywhere.").format(name=row.name)
+        return _("{name} has been signed out of this company on all devices.").format(name=row.name)
 
     @staticmethod
     def waive(principal: Principal, row: Membership) -> str:
-        """Press “Waive second factor”."""
+        """Handle the “Waive two-factor authentication” button."""
         waive_second_factor(principal, row.pk)
         return _(
-            "{name} can sign in to this company once without a second factor, within three days."
+            "{name} can sign in to this company once without two-factor authentication within "
+            "three days."
         ).format(name=row.name)
 
     buttons = (
         Button(
             name="waive-second-factor",
-            label=gettext_lazy("Waive second factor"),
+            label=gettext_lazy("Waive two-factor authentication"),
             says=gettext_lazy(
-                "For a member who lost it: their next sign-in to this company goes without it and "
-                "sets up a new one for this company. Other companies are not affected."
+                "For a member who lost their second factor: their next sign-in to this company "
+                "skips it and sets up a new one for this company. Other companies are not affected."
             ),
             do=waive,
             shown=lambda principal, row: (
@@ -192,7 +193,7 @@ class MembershipAdmin(TenantScopedAdmin):
             name="sign-out",
             label=gettext_lazy("Sign out"),
             says=gettext_lazy(
-                "Ends their sign-ins for this company on every device; they can sign in again."
+                "Signs them out of this company on all devices. They can sign in again."
             ),
             do=sign_out,
             shown=lambda principal, row: row.is_active and row.kind == MemberKind.PERSON,
@@ -200,7 +201,7 @@ class MembershipAdmin(TenantScopedAdmin):
         Button(
             name="disable",
             label=gettext_lazy("Disable"),
-            says=gettext_lazy("They cannot come in until you enable them. Their chats are kept."),
+            says=gettext_lazy("They lose access until you enable them. Their chats are kept."),
             do=disable,
             shown=lambda principal, row: row.is_active,
             danger=True,
@@ -208,7 +209,7 @@ class MembershipAdmin(TenantScopedAdmin):
         Button(
             name="enable",
             label=gettext_lazy("Enable"),
-            says=gettext_lazy("They can come in again, with the chats they had."),
+            says=gettext_lazy("They regain access, including to their earlier chats."),
             do=enable,
             shown=lambda principal, row: not row.is_active,
         ),
@@ -217,7 +218,7 @@ class MembershipAdmin(TenantScopedAdmin):
 
 @admin.register(Invitation, site=site)
 class InvitationAdmin(MadeOnceAdmin):
-    """Who was invited, and what became of it."""
+    """Admin of invitations and their status."""
 
     group = Group.PEOPLE
     icon = "mail"
@@ -238,7 +239,7 @@ class InvitationAdmin(MadeOnceAdmin):
     def write(
         self, principal: Principal, row: Any, form: forms.Form, *, change: bool
     ) -> Invitation:
-        """Invite; the token travels on the row to the page that shows it once."""
+        """Create the invitation; its token travels on the row to the page that shows it once."""
         invitation, token = invite(
             principal, form.cleaned_data["email"], role=form.cleaned_data["role"]
         )
@@ -248,7 +249,7 @@ class InvitationAdmin(MadeOnceAdmin):
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponseBase:
-        """Mail the link; where no mail can be sent, and for the operator, show it once.
+        """Mail the link; show it once to operators, and if no mail can be sent.
 
         The holder of the link passes for the invited person, so an admin is shown only links
         that prove no address.
@@ -261,8 +262,8 @@ class InvitationAdmin(MadeOnceAdmin):
             messages.success(request, mail_invitation(principal.tenant, obj.email, link))
             return redirect(onward)
         says = _(
-            "Send this link to them. It works once, for seven days, and is shown only here: "
-            "if it gets lost, invite them again."
+            "Send them this link. It works once, expires after seven days and is not shown again. "
+            "If it gets lost, invite them again."
         )
         return render_secret(
             request,
@@ -274,7 +275,7 @@ class InvitationAdmin(MadeOnceAdmin):
 
     @display(description=gettext_lazy("status"), label=INVITATION_LABELS)
     def shows_status(self, row: Invitation) -> tuple[str, str]:
-        """What became of it."""
+        """Return whether the invitation is open, accepted, withdrawn or expired."""
         if row.accepted_at:
             return "accepted", _("accepted")
         if row.withdrawn_at:
@@ -285,12 +286,12 @@ class InvitationAdmin(MadeOnceAdmin):
 
     @display(description=gettext_lazy("invited by"))
     def shows_inviter(self, row: Invitation) -> str:
-        """Who invited."""
+        """Return the name of the inviter."""
         return format_html("{}", row.invited_by.name if row.invited_by else _("operator"))
 
     @staticmethod
     def withdraw(principal: Principal, row: Invitation) -> str:
-        """Press “Withdraw”."""
+        """Handle the “Withdraw” button."""
         withdraw_invitation(principal, row.pk)
         return _("The link for {address} no longer works.").format(address=row.email)
 
@@ -298,7 +299,7 @@ class InvitationAdmin(MadeOnceAdmin):
         Button(
             name="withdraw",
             label=gettext_lazy("Withdraw"),
-            says=gettext_lazy("The link stops working at once."),
+            says=gettext_lazy("The link stops working immediately."),
             do=withdraw,
             shown=lambda principal, row: not (row.accepted_at or row.withdrawn_at),
             danger=True,

@@ -1,4 +1,4 @@
-"""Files that come with a form, and what is said about them afterwards."""
+"""Files uploaded with a form, and the messages about them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def iter_uploads(request: HttpRequest) -> Iterator[tuple[str, BinaryIO]]:
 def tell_received(
     request: HttpRequest, receive: Callable[[], UploadOutcome], says: Callable[[int], Any]
 ) -> None:
-    """Call `receive`, and say what was kept, in the words of `says`, and what was refused."""
+    """Call `receive` and add messages for the files it stored and rejected.
+
+    `says` returns the message for a number of stored files.
+    """
     if not request.FILES.getlist(FIELD):
         messages.error(request, _("Choose one or more files first."))
         return

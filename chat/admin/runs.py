@@ -1,4 +1,4 @@
-"""Answers: what became of each, and the trace of how it was made."""
+"""Admin of runs: their outcome and trace."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ LABELS = {
     "cancelled": "default",
 }
 
-# What chat.runs writes about a request to a model server, in words.
+# Labels of what chat.runs records about a request to a model server.
 SENT = {
     "round": gettext_lazy("round"),
     "model": gettext_lazy("model"),
     "items": gettext_lazy("messages and tool results"),
-    "estimated_tokens": gettext_lazy("tokens, estimated"),
-    "older_left_out": gettext_lazy("older messages left out"),
+    "estimated_tokens": gettext_lazy("estimated tokens"),
+    "older_left_out": gettext_lazy("older messages omitted"),
     "tools": gettext_lazy("tools offered"),
-    "conversation": gettext_lazy("conversation kept there"),
+    "conversation": gettext_lazy("conversation stored on the server"),
 }
 
 
@@ -61,7 +61,7 @@ def seconds_between(start: datetime | None, end: datetime | None) -> str:
 
 
 def money(rows: Iterable[Usage]) -> str:
-    """Return what the rows cost, by currency; says so where a price is unknown."""
+    """Return the cost of the rows by currency, with a note if a price is unknown."""
     sums: dict[str, Decimal] = defaultdict(Decimal)
     unknown = False
     for row in rows:
@@ -76,19 +76,19 @@ def money(rows: Iterable[Usage]) -> str:
 
 
 def sentence_of(run: Run) -> str:
-    """Return why it ended as it did, in words."""
+    """Return the reason of the run's end as a sentence."""
     return str(Reason(run.reason).label) if run.reason in Reason.values else run.reason
 
 
 @admin.register(Run, site=site)
 class RunAdmin(TenantScopedAdmin):
-    """Answers by time. What a person wrote shows only to who may read the chat."""
+    """Admin of runs, newest first; message content needs permission to read the chat."""
 
     group = Group.CHATS
     icon = "bolt"
     paginator = InfinitePaginator
     list_display = (
-        "asked_at",
+        "created_time",
         "shows_assistant",
         "shows_member",
         "shows_status",
@@ -105,7 +105,7 @@ class RunAdmin(TenantScopedAdmin):
         "shows_member",
         "shows_thread",
         "shows_model",
-        "asked_at",
+        "created_time",
         "took",
         "tokens",
         "cost",
@@ -114,7 +114,7 @@ class RunAdmin(TenantScopedAdmin):
     change_form_outer_after_template = "admin/chat/trace.html"
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Return every answer of the company: that it was given is no secret from its admins."""
+        """Return all runs of the company: that a run took place is no secret from its admins."""
         rows: models.QuerySet[Any] = Run.objects.all()
         return rows.select_related("assistant", "member", "thread")
 
@@ -129,65 +129,65 @@ class RunAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("assistant"))
     def shows_assistant(self, row: Run) -> str:
-        """Who answered."""
+        """Return the name of the assistant."""
         return str(row.assistant) if row.assistant else _("deleted")
 
     @display(description=gettext_lazy("member"))
     def shows_member(self, row: Run) -> str:
-        """Who asked."""
+        """Return the name of the member who asked."""
         return row.member.name
 
     @display(description=gettext_lazy("chat"))
     def shows_thread(self, row: Run) -> str:
-        """Its chat; the chat's own page decides who may read it."""
+        """Render a link to the chat, whose own page decides who may read it."""
         address = reverse("admin:chat_thread_change", args=[admin.utils.quote(row.thread_id)])
         return format_html('<a class="admin-link" href="{}">{}</a>', address, row.thread_id)
 
     @display(description=gettext_lazy("outcome"), label=LABELS)
     def shows_status(self, row: Run) -> tuple[str, str]:
-        """What became of it."""
+        """Return the status as a label."""
         return row.status, str(row.get_status_display())
 
     @display(description=gettext_lazy("outcome"))
     def outcome(self, row: Run) -> str:
-        """What became of it, on its own page."""
+        """Return the status as text, for the run's own page."""
         return str(row.get_status_display())
 
-    @display(description=gettext_lazy("asked"), ordering="created_at")
+    @display(description=gettext_lazy("requested"), ordering="created_at")
     def created_time(self, row: Run) -> str:
-        """When it was asked for."""
+        """Return when the run was requested."""
         return display_for_value(row.created_at, "")
 
     @display(description=gettext_lazy("model"))
     def shows_model(self, row: Run) -> str:
-        """Which model answered, and where."""
-        return _("{model} at {server}").format(model=row.model, server=server_label(row.upstream))
+        """Return the model and its server."""
+        return _("{model} on {server}").format(model=row.model, server=server_label(row.upstream))
 
-    @display(description=gettext_lazy("why"))
+    @display(description=gettext_lazy("reason"))
     def why(self, row: Run) -> str:
-        """Why it ended so."""
+        """Return the reason of the run's end."""
         return sentence_of(row)
 
     @display(description=gettext_lazy("tokens in / out"))
     def tokens(self, row: Run) -> str:
-        """How much was read and written."""
+        """Return the numbers of input and output tokens."""
         read, written = intcomma(row.prompt_tokens), intcomma(row.completion_tokens)
         tokens = f"{read} / {written}"
         return _("{tokens}, estimated").format(tokens=tokens) if row.usage_estimated else tokens
 
-    @display(description=gettext_lazy("took"))
+    @display(description=gettext_lazy("duration"))
     def took(self, row: Run) -> str:
-        """Seconds from start to end."""
+        """Return the duration from start to end."""
         return seconds_between(row.started_at, row.ended_at)
 
     @display(description=gettext_lazy("cost"))
     def cost(self, row: Run) -> str:
-        """By the prices of that day."""
+        """Return the cost by the prices at the time of the run."""
         return money(Usage.objects.filter(run=row))
 
 
 def in_words(value: Any) -> str:
-    """Return a value of the trace as people write it."""
+    """Return a value of the trace as text."""
     if isinstance(value, list):
         return ", ".join(str(item) for item in value) or _("none")
     if value is None or isinstance(value, bool):
@@ -196,7 +196,7 @@ def in_words(value: Any) -> str:
 
 
 def trace_of(run: Run) -> list[dict[str, Any]]:
-    """Return the run's steps in order, each with its time and tool calls."""
+    """Return the run's steps in order, each with its duration and tool calls."""
     calls: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for call in run.calls.order_by("round", "index"):
         given = "" if call.bound is None else json.dumps(call.bound, ensure_ascii=False)
@@ -213,7 +213,7 @@ def trace_of(run: Run) -> list[dict[str, Any]]:
 
 
 def requests_of(run: Run) -> list[dict[str, Any]]:
-    """Return the requests to the model server in order, failed ones too, with their cost."""
+    """Return the model requests in order, failed ones included, with their cost."""
     usage: dict[str, list[Usage]] = defaultdict(list)
     for row in Usage.objects.filter(run=run, unit="token").order_by("id"):
         usage[row.call].append(row)

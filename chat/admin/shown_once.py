@@ -1,4 +1,4 @@
-"""The page that shows a secret once, and is kept nowhere."""
+"""Page that shows a secret once; the secret is not stored."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tenants.admin import site
 def render_secret(
     request: HttpRequest, *, title: str, says: str, secret: str, onward: str
 ) -> SimpleTemplateResponse:
-    """Return the answer to the POST that made `secret`; `onward` is where to go next."""
-    # Some callers own their transactions; the page itself needs one for its menu.
+    """Return the response to the POST that created `secret`; `onward` is the next page's URL."""
+    # Some callers manage their own transactions; the menu of this page needs one.
     with transaction.atomic():
         context = {
             **site.each_context(request),

@@ -1,4 +1,4 @@
-"""Tools as checkboxes: what each does, in words."""
+"""Form field of tools: checkboxes with a description of each tool's effect."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from chat.tools import registry
 
 EFFECTS = {
-    "read": _("Only reads."),
-    "write_idempotent": _("Changes something; doing it twice does no harm."),
-    "write_once": _("Changes something."),
-    "destructive": _("Deletes or cancels something: asks the person first, every time."),
+    "read": _("Read-only."),
+    "write_idempotent": _("Makes changes; safe to repeat."),
+    "write_once": _("Makes changes."),
+    "destructive": _("Deletes or cancels something; always requires approval."),
 }
 
 
 class ToolChoiceField(forms.MultipleChoiceField):
-    """Registered tools, read when the form is made: apps may add theirs at any time."""
+    """Choice of registered tools, read per form because apps may register tools at any time."""
 
     widget = UnfoldAdminCheckboxSelectMultipleWidget
 
@@ -30,7 +30,7 @@ class ToolChoiceField(forms.MultipleChoiceField):
 
 
 def tool_choices() -> list[tuple[str, Any]]:
-    """Return every registered tool with its label and its effect in words."""
+    """Return every registered tool with its label and a description of its effect."""
     return [
         (
             tool.name,
@@ -46,5 +46,5 @@ def tool_choices() -> list[tuple[str, Any]]:
 
 
 def filter_registered(names: Iterable[str]) -> list[str]:
-    """Return those of `names` that are registered here."""
+    """Return the names that are registered here."""
     return [name for name in names if registry.find(name) is not None]

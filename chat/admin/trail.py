@@ -1,4 +1,4 @@
-"""The audit log, which nobody can change."""
+"""Read-only admin of the audit log."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tenants.authentication import Principal
 from tenants.models import CHAT_OPENED, AuditEvent
 
 HIDDEN = "…"
-# What tells of a chat's content: hidden from those who may not read the chat.
+# Reveals a chat's content: hidden from admins who may not read the chat.
 PRIVATE = ("arguments", "arguments_hash")
 
 
 @admin.register(AuditEvent, site=site)
 class AuditEventAdmin(TenantScopedAdmin):
-    """Who did what and when."""
+    """Admin of audit events."""
 
     group = Group.COMPANY
     icon = "history"
@@ -35,13 +35,13 @@ class AuditEventAdmin(TenantScopedAdmin):
     list_display = ("created_at", "actor", "action", "subject")
     list_filter = ("created_at",)
     search_fields = ("actor", "action", "subject")
-    search_help_text = _("Who, what, or on what")
+    search_help_text = _("Actor, action or subject")
     ordering = ("-created_at", "-id")
     fields = ("created_at", "actor", "action", "subject", "details")
     readonly_fields = fields
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Return the trail, each event with whether what a tool was given may be shown."""
+        """Return the events, annotated with whether tool arguments may be shown."""
         rows: models.QuerySet[Any] = AuditEvent.objects.for_principal(principal)
         may_read = models.Q(models.Value(principal.tenant.admins_read_threads))
         if principal.membership_id is not None:
@@ -51,7 +51,7 @@ class AuditEventAdmin(TenantScopedAdmin):
         return marked
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Record an opening where the page shows what somebody else's tool was given."""
+        """Record an opening if the page shows another member's tool arguments."""
         principal = principal_of(request)
         assert principal is not None
         if row is not None and row.may_read and "arguments" in row.data and row.actor_id:
@@ -69,7 +69,7 @@ class AuditEventAdmin(TenantScopedAdmin):
 
     @display(description=_("details"))
     def details(self, row: Any) -> str:
-        """Ids and settings. A tool's arguments are part of a chat and as private as it."""
+        """Render ids and settings; tool arguments are as private as the chat they belong to."""
         hidden = {} if row.may_read else {name: HIDDEN for name in PRIVATE if name in row.data}
         text = json.dumps({**row.data, **hidden}, indent=2, ensure_ascii=False, default=str)
         return format_html('<pre class="admin-code" tabindex="0">{}</pre>', text)

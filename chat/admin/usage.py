@@ -1,4 +1,4 @@
-"""What was used and what it cost."""
+"""Admin of usage and its cost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def by_month(rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
 
 @admin.register(Usage, site=site)
 class UsageAdmin(TenantScopedAdmin):
-    """Each upstream call's quantities, with sums by month above."""
+    """Admin of the usage of each model call, below sums by month."""
 
     group = Group.CHATS
     icon = "receipt_long"
@@ -96,20 +96,20 @@ class UsageAdmin(TenantScopedAdmin):
         ]
 
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Send a month's usage as a table, `?month=2026-11`; without one that of this month."""
+        """Send a month's usage as CSV: `?month=2026-11`, by default the current month."""
         principal = principal_of(request)
         if principal is None or not self.has_view_permission(request):
             raise PermissionDenied
         month = month_of(request.GET.get("month", ""))
         if month is None:
-            raise BadRequest("No such month.")
+            raise BadRequest("This month is not valid.")
         audit.record(principal, "usage.exported", f"{month:%Y-%m}")
         return usage_as_csv(Usage.objects.for_principal(principal), month)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        """Add the sums."""
+        """Add the sums by month."""
         principal = principal_of(request)
         months = by_month(Usage.objects.for_principal(principal)) if principal else []
         exports = dict.fromkeys(row["month"] for row in months)
@@ -120,17 +120,17 @@ class UsageAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("member"))
     def shows_member(self, row: Usage) -> str:
-        """Who used it."""
+        """Return the name of the member, or “the company”."""
         return row.member.name if row.member else _("the company")
 
     @display(description=gettext_lazy("model or collection"), ordering="model")
     def shows_what(self, row: Any) -> str:
-        """The model, or the collection."""
+        """Return the model or collection."""
         return what_of(row.model, row.kind, {row.model: row.store} if row.store else {})
 
     @display(description=gettext_lazy("answer"))
     def shows_run(self, row: Usage) -> str:
-        """The trace of the answer."""
+        """Render a link to the trace of the answer."""
         if row.run_id is None:
             return ""
         return format_html(
@@ -139,12 +139,12 @@ class UsageAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("outcome"), ordering="outcome")
     def shows_outcome(self, row: Usage) -> str:
-        """What became of the call, and whether its tokens are an estimate."""
+        """Return the outcome of the call, and whether its tokens are an estimate."""
         return outcome_in_words(row.outcome, estimated=row.estimated)
 
-    @display(description=gettext_lazy("used"), ordering="quantity")
+    @display(description=gettext_lazy("quantity"), ordering="quantity")
     def amount(self, row: Usage) -> str:
-        """Quantity with its unit."""
+        """Return the quantity with its unit."""
         quantity = number_format(row.quantity.normalize(), force_grouping=True)
         if row.kind == UsageKind.CODE_SESSION:
             return ngettext(
@@ -155,7 +155,7 @@ class UsageAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("price"))
     def shows_price(self, row: Usage) -> str:
-        """What a million tokens cost, or one unit of the rest, and who said so."""
+        """Return the price per million tokens with its source, or per other unit."""
         if row.price is None:
             return _("unknown")
         if row.unit != "token":
@@ -169,5 +169,5 @@ class UsageAdmin(TenantScopedAdmin):
 
     @display(description=gettext_lazy("cost"))
     def cost(self, row: Usage) -> str:
-        """Quantity times price."""
+        """Return quantity times price."""
         return "" if row.price is None else f"{row.price * row.quantity:.6f} {row.currency}"

@@ -1,4 +1,4 @@
-"""A month's usage as a table for spreadsheets."""
+"""CSV export of a month's usage."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ HEAD = (
     "rows",
     "estimated",
 )
-# What a spreadsheet takes for a formula, also behind blanks.
+# Spreadsheets evaluate a cell as a formula also after leading blanks.
 FORMULA = re.compile(r"[\s\x00]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 _MONTH = re.compile(r"([12]\d{3})-(0[1-9]|1[0-2])\Z")
 
 
 def month_of(text: str) -> datetime | None:
-    """Return when a month like "2026-11" begins in the reader's zone; "" is the present one."""
+    """Return the start of a month like "2026-11" in the current time zone; "" is this month."""
     if not text:
         return timezone.localtime().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     found = _MONTH.match(text)
@@ -84,5 +84,5 @@ def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
 
 
 def harmless(text: str) -> str:
-    """Return a cell that no spreadsheet computes: what looks like a formula begins with a quote."""
+    """Return the cell, with a leading quote if a spreadsheet would evaluate it as a formula."""
     return f"'{text}" if FORMULA.match(text) else text

@@ -1,4 +1,4 @@
-"""The demonstration: two companies in the same trade."""
+"""Demonstration app: two companies in the same trade."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class DemoConfig(AppConfig):
-    """An ordinary host app: models, tools, a command. Nothing imports it."""
+    """Ordinary host app with models, tools and a command; no other module imports it."""
 
     name = "chat.demo"
     label = "demo"

@@ -1,4 +1,4 @@
-"""The demonstration's assistants."""
+"""Assistants of the demonstration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chat.models import Assistant
 from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
-# Those that answer from the company's documents too.
+# Assistants that also answer from the company's documents.
 DESKS = ("Order desk", "Order desk, live")
 DOCUMENT_PROMPT = "What is your return policy?"
 SCRIPTED, CONNECTED = "demo", "default"
@@ -41,7 +41,7 @@ WRITER_INSTRUCTIONS = (
 def list_assistant_fields(company: str) -> list[dict[str, Any]]:
     """Return the fields of each assistant a company should have, the default one last.
 
-    Those on a real model server are there only where one is connected.
+    Assistants on a real model server are included only if one is connected.
     """
     desk = {
         "description": "Finds, changes and cancels your orders, and knows our policies.",
@@ -67,7 +67,7 @@ def list_assistant_fields(company: str) -> list[dict[str, Any]]:
 
 
 def make_assistants(principal: Principal, *, made_before: Collection[str]) -> None:
-    """Make the company's assistants that were never made; the last one becomes the default.
+    """Create the assistants that were never created before; the last becomes the default.
 
     `made_before` are names that an admin may have changed or deleted since.
     """

@@ -1,4 +1,4 @@
-"""The demonstration's two companies, in the same trade and with the same order numbers."""
+"""Two demonstration companies, in the same trade and with the same order numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Line = tuple[str, int, str]
 
 @dataclass(frozen=True)
 class DemoPerson:
-    """Somebody who can sign in. Those in two companies appear in both under one address."""
+    """Person who can sign in; a person in two companies has the same address in both."""
 
     email: str
     name: str
@@ -19,7 +19,7 @@ class DemoPerson:
 
 @dataclass(frozen=True)
 class DemoOrder:
-    """An order; days count from the day it is loaded. `customer` is an index."""
+    """Order; days count from the day it is loaded, and `customer` is an index."""
 
     number: int
     customer: int
@@ -34,7 +34,7 @@ class DemoOrder:
 
 @dataclass(frozen=True)
 class DemoCompany:
-    """`customers[0]` is the one its members order for; the others have nobody here."""
+    """Company whose members order for `customers[0]`; the other customers have no members."""
 
     slug: str
     name: str

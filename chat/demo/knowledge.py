@@ -1,4 +1,4 @@
-"""The demonstration's documents: put into a collection once, indexed in the background."""
+"""Documents of the demonstration: put into a collection once, indexed in the background."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 FOLDER = Path(__file__).parent / "documents"
-# By this the collection of an interrupted load is known again.
+# Identifies the collection if an earlier load was interrupted.
 MARK = {"demonstration": "documents"}
 
 
 def make_documents(principal: Principal, slug: str) -> None:
-    """Make the company's collection with its documents.
+    """Create the company's collection with its documents.
 
-    To be done once for each company: what an admin changes or deletes stays so.
+    Call it once per company, so that changes and deletions by an admin persist.
     """
     found = _collection(principal)
     store = found or create_store(
@@ -41,7 +41,7 @@ def make_documents(principal: Principal, slug: str) -> None:
 
 
 def equip_desks(principal: Principal, names: Collection[str]) -> None:
-    """Let the order desks of these names search the collection, where it is, and compute."""
+    """Let the named order desks run code and search the collection, if it exists."""
     store = _collection(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         desks = Assistant.objects.for_principal(principal).filter(name__in={*DESKS} & {*names})
@@ -72,7 +72,7 @@ def _file(principal: Principal, path: Path) -> str:
 
 
 def _add_knowledge(desk: Assistant, store_id: str) -> dict[str, Any]:
-    """Return what changes of a desk that is to search and compute; its own choice stays first."""
+    """Return the fields to update; a collection the desk already searches is kept."""
     stores = store_ids(desk.tool_resources) or [store_id]
     prompts = list(dict.fromkeys([*desk.suggested_prompts, DOCUMENT_PROMPT]))
     return {

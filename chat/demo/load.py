@@ -1,4 +1,4 @@
-"""Fills the demonstration companies once, and remembers their sign-ins in the data folder."""
+"""Load the demonstration companies once, and keep their sign-ins in the data folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tenants.scope import tenant_scope
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSignIn:
-    """What a newcomer needs to get in."""
+    """Credentials of a demonstration member."""
 
     email: str
     password: str
@@ -42,9 +42,9 @@ class DemoSignIn:
 
 @dataclass(kw_only=True)
 class _Record:
-    """What was loaded: one password for all, tenant ids by slug, names of assistants.
+    """Record of the loaded data: shared password, tenant ids by slug, assistant names.
 
-    `documents` holds the short names of the companies that were given theirs.
+    `documents` holds the slugs of the companies whose documents were created.
     """
 
     password: str
@@ -54,9 +54,9 @@ class _Record:
 
 
 def load() -> bool:
-    """Make what is missing of the demonstration; return whether anything was.
+    """Load the missing parts of the demonstration; return True if any were missing.
 
-    Loaded already, it costs one small file and one question per company.
+    A repeated call costs reading one small file and one query per company.
     """
     record = _read() or _Record(password=f"outdoor-{secrets.token_hex(5)}")
     ids = {company.slug: _tenant_id(company.slug) for company in COMPANIES}
@@ -66,7 +66,7 @@ def load() -> bool:
         record.companies, record.assistants, record.documents = {}, [], []
     elif set(names) <= set(record.assistants) and len(record.documents) == len(COMPANIES):
         return False
-    # Written first: whatever interrupts the rest, the password in the database is known.
+    # Written first, so that the password in the database is known after an interruption.
     _write(record)
     for company in COMPANIES:
         principal = _ensure_company(company, ids[company.slug], record.assistants)
@@ -90,7 +90,7 @@ def load() -> bool:
 
 
 def sign_ins() -> list[DemoSignIn]:
-    """Return who can sign in and how, members first; empty before `load`."""
+    """Return the sign-ins, members first; empty before `load`."""
     record = _read()
     if record is None:
         return []
@@ -117,7 +117,7 @@ def _read() -> _Record | None:
         return _Record(**kept)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):  # cut off or foreign: load anew
+    except (ValueError, TypeError):  # truncated or foreign: load again
         return None
 
 
@@ -159,7 +159,7 @@ def _ensure_people(principal: Principal, company: DemoCompany) -> None:
 
 
 def _fill(company: DemoCompany, today: date) -> None:
-    """Insert customers, orders and contacts, in the company's scope and transaction."""
+    """Insert customers, orders and contacts. Call in the company's scope and a transaction."""
     customers = Customer.objects.bulk_create(Customer(name=name) for name in company.customers)
     Contact.objects.bulk_create(
         Contact(customer=customers[0], member=member)

@@ -1,4 +1,4 @@
-"""Customers of the demonstration companies, and what they ordered."""
+"""Customers and orders of the demonstration companies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CustomerQuerySet(TenantQuerySet["Customer"]):
     """Customers of the tenant in scope."""
 
     def for_principal(self, principal: Principal) -> CustomerQuerySet:
-        """Admins see every customer, members those they order for."""
+        """Return all customers to admins, and to members those they order for."""
         if principal.is_admin:
             return self.all()
         mine = Contact.objects.filter(member_id=principal.membership_id).values("customer_id")
@@ -27,7 +27,7 @@ class CustomerQuerySet(TenantQuerySet["Customer"]):
 
 
 class Customer(TenantModel):
-    """Somebody who orders: a household, a club, a shop."""
+    """Customer: a household, a club, a shop."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100)
@@ -45,7 +45,7 @@ class Customer(TenantModel):
 
 
 class Contact(TenantModel):
-    """A member who orders for a customer."""
+    """Member who orders for a customer."""
 
     id = models.BigAutoField(primary_key=True)
     customer = models.ForeignKey(
@@ -68,7 +68,7 @@ class Contact(TenantModel):
 
 
 class OrderStatus(models.TextChoices):
-    """Where an order is."""
+    """Status of an order."""
 
     PLACED = "placed", _("placed")
     PACKED = "packed", _("packed")
@@ -84,16 +84,16 @@ class OrderQuerySet(TenantQuerySet["Order"]):
     """Orders of the tenant in scope."""
 
     def for_principal(self, principal: Principal) -> OrderQuerySet:
-        """Admins see every order, members those of the customers they order for."""
+        """Return all orders to admins, and to members those of their customers."""
         return self.filter(customer__in=Customer.objects.all().for_principal(principal))
 
     def locked(self) -> OrderQuerySet:
-        """Lock the orders themselves for a change."""
+        """Lock only the order rows for an update."""
         return self.select_for_update(of=("self",))
 
 
 class Order(TenantModel):
-    """An order. `number` is what people call it by: unique within a company, not beyond."""
+    """Order of a customer; `number` is unique within a company only."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     number = models.IntegerField()
@@ -120,12 +120,12 @@ class Order(TenantModel):
 
     @property
     def can_change(self) -> bool:
-        """True until it has left the house."""
+        """Whether the order has not been shipped or cancelled."""
         return self.status in CHANGEABLE
 
 
 class OrderLine(TenantModel):
-    """So many of one thing, at a price each in US dollars."""
+    """Line of an order: a quantity of one product, `price` each in US dollars."""
 
     id = models.BigAutoField(primary_key=True)
     order = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""What the order desk can do. The company and the person come from the run, never from here."""
+"""Tools of the order desk; company and member come from the run, never from arguments."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def update_delivery_address(
     """
     whole = " ".join(address.split())
     if len(whole) < MIN_ADDRESS_LENGTH:
-        raise ToolError("invalid_arguments", "This is not a whole address")
+        raise ToolError("invalid_arguments", "This is not a complete address")
     order = _changeable(ctx, order_number)
     order.delivery_address = whole
     order.save(update_fields=["delivery_address"])
@@ -84,7 +84,7 @@ def cancel_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
 
 
 def describe_order(order: Order) -> dict[str, Any]:
-    """Return an order as the model is told of it."""
+    """Return the order as the model sees it."""
     lines = list(OrderLine.objects.filter(order=order).order_by("pk"))
     return {
         "order_number": order.number,
@@ -108,7 +108,7 @@ def _changeable(ctx: ToolContext, order_number: int) -> Order:
     if not order.can_change:
         raise ToolError(
             "too_late",
-            f"Order {order_number} is {order.status} already and cannot be changed any more",
+            f"Order {order_number} is already {order.status} and can no longer be changed",
         )
     return order
 

@@ -1,4 +1,4 @@
-"""The admin site, and the base of every admin page that shows a tenant's rows."""
+"""Admin site, and the base class of admin pages for tenant-scoped models."""
 
 from __future__ import annotations
 

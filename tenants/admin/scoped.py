@@ -1,4 +1,4 @@
-"""The base of every admin page that shows a tenant's rows."""
+"""Base class of admin pages for tenant-scoped models."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ from tenants.errors import AtriumError, ChangedMeanwhile
 from tenants.models import AuditEvent, Role
 
 _VERSION = re.compile(r"[0-9]{1,9}")
-# Characters of a value that a refusal quotes; the field itself keeps all that was typed.
+# Maximum characters of a value quoted in a conflict message; the field keeps the full text.
 MAX_SHOWN = 2000
 
 
 class TenantForm(forms.ModelForm):
-    """Shows what an action refused, and what somebody else saved meanwhile.
+    """Model form that reports errors of the action, and edits saved by others meanwhile.
 
-    `principal`, `refusal` and `last_change` are set on the class made for each request. The
-    version that was seen travels in `seen`: actions compare it under the row's lock.
+    `principal`, `refusal` and `last_change` are set on the class created for each request. The
+    version that the form was rendered with is posted as `seen`: actions compare it under the
+    row's lock.
     """
 
     principal: ClassVar[Principal]
@@ -53,23 +54,23 @@ class TenantForm(forms.ModelForm):
         if self._has_version():
             self.fields["seen"].initial = get_seen_version(self.instance)
         if isinstance(self.refusal, ChangedMeanwhile) and self.is_bound:
-            # Saved again, it is saved over what is shown now.
+            # Saving again overwrites the version that is displayed now.
             typed: Any = self.data
             self.data = typed.copy()
             self.data[self.add_prefix("seen")] = str(self.refusal.row.version)  # type: ignore[index]
 
     @property
     def is_conflict(self) -> bool:
-        """Return whether nothing is wrong with the form but that somebody else saved first."""
+        """Whether the form was rejected only because another edit was saved first."""
         return isinstance(self.refusal, ChangedMeanwhile)
 
     @property
     def version(self) -> int | None:
-        """The version that was seen, 0 for no row; None for rows that have none."""
+        """Version the form was rendered with, 0 for a new row; None for unversioned models."""
         return self._version if self._has_version() else None
 
     def clean(self) -> dict[str, Any]:
-        """Add what the action refused, and refuse a form that does not say what was seen."""
+        """Add the action's error; reject a form without the version it was rendered with."""
         cleaned: dict[str, Any] = super().clean() or {}
         seen = cleaned.pop("seen", "")
         if not self._has_version():
@@ -77,7 +78,7 @@ class TenantForm(forms.ModelForm):
         elif _VERSION.fullmatch(seen) or (not seen and self.instance._state.adding):
             self._version = int(seen or 0)
         else:
-            raise ValidationError(_("This form is incomplete. Open the page again."))
+            raise ValidationError(_("This form is incomplete. Reload the page."))
         if isinstance(self.refusal, ChangedMeanwhile):
             raise ValidationError(self._conflict(self.refusal.row))
         if self.refusal is not None:
@@ -86,35 +87,35 @@ class TenantForm(forms.ModelForm):
         return cleaned
 
     def is_multipart(self) -> bool:
-        """Post as multipart: percent-encoding would triple long texts beyond the body's limit."""
+        """Use multipart: percent-encoding would triple long texts beyond the body limit."""
         return True
 
     def _post_clean(self) -> None:
-        """Leave the row alone: the action reads it under a lock and checks it."""
+        """Skip model validation: the action reads the row under a lock and validates it."""
 
     def _has_version(self) -> bool:
         return any(field.name == "version" for field in self._meta.model._meta.fields)
 
     def _conflict(self, row: models.Model) -> list[Any]:
-        """Return who changed the row and when, and each field that is not as it was typed."""
+        """Return who changed the row and when, and each field that differs."""
         if self.last_change is None:
-            happened = _("Somebody else changed this meanwhile.")
+            happened = _("Someone else changed this in the meantime.")
         else:
-            happened = _("{who} changed this meanwhile ({when}).").format(
+            happened = _("{who} changed this in the meantime ({when}).").format(
                 who=self.last_change.actor,
                 when=display_for_value(self.last_change.created_at, ""),
             )
-        onward = _("Nothing was saved. Your form is kept below: saving it again replaces theirs.")
-        return [happened, *self._differences(row), onward]
+        advice = _("Nothing was saved. Your values are below; saving again overwrites theirs.")
+        return [happened, *self._differences(row), advice]
 
     def _differences(self, row: models.Model) -> Iterator[Any]:
         current = type(self)(instance=row)
         for bound in self.visible_fields():
             now = current[bound.name].value()
-            # A text area is posted with other line ends than those that are stored.
+            # Browsers post text areas with CRLF; the stored text has LF.
             if bound.field.has_changed(_with_plain_lines(now), _with_plain_lines(bound.data)):
                 yield format_html(
-                    _("<strong>{label}</strong>: it is now “{now}”. Your form has “{typed}”."),
+                    _("<strong>{label}</strong>: the saved value is “{now}”, yours is “{typed}”."),
                     label=bound.label,
                     now=_format_value(bound.field, now),
                     typed=_format_value(bound.field, bound.data),
@@ -126,12 +127,12 @@ def _with_plain_lines(value: Any) -> Any:
 
 
 def get_seen_version(row: models.Model) -> int:
-    """Return the version of a row as a form shows it: 0 for one that is to be added."""
+    """Return the version of a row for the form's hidden field; 0 for a new row."""
     return 0 if row._state.adding else int(row.version)  # type: ignore[attr-defined]
 
 
 def _format_value(field: Any, value: Any) -> str:
-    """Return a field's value as a sentence quotes it."""
+    """Return a field's value as displayed in a sentence."""
     if isinstance(value, bool):
         return _("on") if value else _("off")
     if isinstance(value, list | tuple):
@@ -143,9 +144,9 @@ def _format_value(field: Any, value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Button:
-    """Something to do with one row, beyond editing it. `says` tells what will happen.
+    """Button for an operation on one row, other than editing it; `says` describes its effect.
 
-    `do(principal, row)` returns the sentence shown afterwards; it owns its transactions.
+    `do(principal, row)` returns the success message and manages its own transactions.
     """
 
     name: str
@@ -157,16 +158,16 @@ class Button:
 
 
 class TenantScopedAdmin(ModelAdmin):
-    """Rows of the tenant in scope, for its admins. Writes go through `write` and `erase`.
+    """Admin of rows of the tenant in scope; writes go through `write` and `erase`.
 
-    Nothing can be added, changed or deleted unless a subclass says who may.
+    Adding, changing and deleting are denied unless a subclass names the required role.
     """
 
     group: ClassVar[Group]
     icon: ClassVar[str] = "circle"
     menu: ClassVar[Any] = ""
     delete_word: ClassVar[Any] = ""
-    # Among the pages of its group; equal ones stand in the order of registration.
+    # Position within the menu group; ties keep the order of registration.
     place: ClassVar[int] = 0
     form = TenantForm
     may_see: ClassVar[Role] = Role.ADMIN
@@ -174,12 +175,12 @@ class TenantScopedAdmin(ModelAdmin):
     may_change: ClassVar[Role | None] = None
     may_delete: ClassVar[Role | None] = None
     may_press: ClassVar[Role] = Role.ADMIN
-    # Where the audit trail keeps this row's id, beside its subject.
+    # Key of the event data that holds this row's id, in addition to the event's subject.
     trail_key: ClassVar[str] = "id"
     buttons: ClassVar[tuple[Button, ...]] = ()
     actions = None
     show_full_result_count = False
-    # Counting each filter's rows would read the whole table on every visit.
+    # Counting rows per filter would read the whole table on every visit.
     show_facets = ShowFacets.NEVER
     list_per_page = 50
     save_as = False
@@ -187,26 +188,26 @@ class TenantScopedAdmin(ModelAdmin):
     change_form_outer_after_template = "admin/buttons.html"
 
     def visible(self, principal: Principal) -> models.QuerySet[Any]:
-        """Return the rows `principal` may see here."""
+        """Return the rows that `principal` may see here."""
         queryset: models.QuerySet[Any] = self.model.objects.all()
         return queryset
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Return what the page of a row shows besides its form; None is the row to be added."""
+        """Return extra context for the page of a row; `row` is None when adding."""
         return {}
 
     def shows_status(self, row: Any) -> tuple[str, str]:
-        """Return the kind and the words of a row's status, which lists draw as a label."""
+        """Return the label type and text of a row's status; lists render it as a label."""
         raise NotImplementedError
 
     @display(description=gettext_lazy("status"))
     def status_text(self, row: Any) -> str:
-        """The status on the row's own page, which draws no labels."""
+        """Return the status as text for the row's own page, which renders no labels."""
         _kind, words = self.shows_status(row)
         return words
 
     def write(self, principal: Principal, row: Any, form: Any, *, change: bool) -> Any:
-        """Call the action that adds or changes; return the row it made or changed."""
+        """Call the action that creates or updates; return its row."""
         raise PermissionDenied
 
     def erase(self, principal: Principal, row: Any) -> None:
@@ -214,7 +215,7 @@ class TenantScopedAdmin(ModelAdmin):
         raise PermissionDenied
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        """Return what this person may see, in the page's order."""
+        """Return the visible rows in the page's order."""
         principal = principal_of(request)
         if principal is None:
             raise PermissionDenied
@@ -225,7 +226,7 @@ class TenantScopedAdmin(ModelAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        """Return the row with this id, None for an id that is foreign, unknown or no id."""
+        """Return the row with this id, None if it is invalid, unknown or another tenant's."""
         if from_field is not None:
             return None
         if isinstance(self.model._meta.pk, models.UUIDField):
@@ -243,27 +244,27 @@ class TenantScopedAdmin(ModelAdmin):
         return is_owner(request) if role == Role.OWNER else is_admin(request)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Show it in the menu to those who may see its rows."""
+        """Show the page in the menu to those who may view its rows."""
         return self._is(request, self.may_see)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """By role."""
+        """Check the role `may_see`."""
         return self._is(request, self.may_see)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """By role."""
+        """Check the role `may_add`."""
         return self._is(request, self.may_add)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """By role."""
+        """Check the role `may_change`."""
         return self._is(request, self.may_change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """By role."""
+        """Check the role `may_delete`."""
         return self._is(request, self.may_delete)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Allow the filters on the page only: a column that is not shown answers nothing."""
+        """Allow only the page's filters, so that lookups cannot reveal hidden columns."""
         filters = self.get_list_filter(request) if request else self.list_filter
         names = {getattr(item, "parameter_name", item) for item in filters}
         return lookup.split("__")[0] in names and super().lookup_allowed(lookup, value, request)
@@ -288,7 +289,7 @@ class TenantScopedAdmin(ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponseBase:
-        """Show or save a row; what the action refuses becomes an error of the form."""
+        """Render or save a row; an error of the action becomes an error of the form."""
         context = {
             "show_save_and_add_another": False,
             "delete_word": self.delete_word,
@@ -308,11 +309,11 @@ class TenantScopedAdmin(ModelAdmin):
         return response
 
     def get_trail_filter(self, row: Any) -> models.Q:
-        """Return which audit events tell of a row."""
+        """Return the filter for the audit events about a row."""
         return models.Q(subject=str(row.pk)) | models.Q(**{f"data__{self.trail_key}": str(row.pk)})
 
     def events_of(self, request: HttpRequest, row: Any) -> models.QuerySet[Any]:
-        """Return the audit events of a row, the newest first."""
+        """Return the audit events of a row, newest first."""
         principal = principal_of(request)
         assert principal is not None
         events: models.QuerySet[Any] = AuditEvent.objects.for_principal(principal)
@@ -321,7 +322,7 @@ class TenantScopedAdmin(ModelAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
-        """Draw the form with what its page shows besides."""
+        """Render the form with the extra context of its page."""
         more = self.page_context(request, kwargs.get("obj"))
         response: HttpResponseBase = super().render_change_form(
             request, {**context, **more}, *args, **kwargs
@@ -336,7 +337,7 @@ class TenantScopedAdmin(ModelAdmin):
         obj.__dict__.update(row.__dict__)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Leave relations to the action."""
+        """Do nothing: the action saves relations."""
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Delete through the action."""
@@ -347,7 +348,7 @@ class TenantScopedAdmin(ModelAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        """Ask, then delete; what the action refuses is said on the row's page."""
+        """Confirm and delete; an error of the action is shown on the row's page."""
         try:
             response: HttpResponseBase = super().delete_view(request, object_id, extra_context)
         except AtriumError as error:
@@ -358,14 +359,14 @@ class TenantScopedAdmin(ModelAdmin):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[Any, int], set[str], list[str]]:
-        """Name the row itself: what else goes with it, the action's database rules decide."""
+        """List only the row itself: the database rules decide what is deleted with it."""
         names = [str(row) for row in objs]
         return names, {self.opts.verbose_name_plural: len(names)}, set(), []
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        """Show the audit trail of one row."""
+        """Render the audit log of one row."""
         row = self.get_object(request, unquote(object_id))
         if row is None or principal_of(request) is None:
             return self._redirect_missing(request, object_id)
@@ -378,23 +379,23 @@ class TenantScopedAdmin(ModelAdmin):
         return TemplateResponse(request, "admin/trail.html", context)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
-        """Write nothing: actions write the audit trail, Django's log has no table."""
+        """Do nothing: actions write the audit log, and Django's admin log has no table."""
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:
-        """Write nothing, as `log_addition`."""
+        """Do nothing, like `log_addition`."""
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> None:
-        """Write nothing, as `log_addition`."""
+        """Do nothing, like `log_addition`."""
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the buttons' address; a button owns its transactions."""
+        """Add the URL of the buttons, whose operations manage their own transactions."""
         info = self.opts.app_label, self.opts.model_name
         press = self.admin_site.admin_view(self.press, transactional=False)
         buttons = path("<path:object_id>/do/<slug:name>/", press, name="{}_{}_do".format(*info))
         return [buttons, *super().get_urls()]
 
     def press(self, request: HttpRequest, object_id: str, name: str) -> HttpResponseBase:
-        """Do what the button `name` says with one row."""
+        """Run the operation of the button `name` on one row."""
         button = next((button for button in self.buttons if button.name == name), None)
         if button is None:
             raise Http404
@@ -414,11 +415,11 @@ class TenantScopedAdmin(ModelAdmin):
         return redirect(self.get_return_address(row))
 
     def get_return_address(self, row: Any) -> str:
-        """Return where to go after a button was pressed: the row's page."""
+        """Return the URL to redirect to after a button: the row's page."""
         return self._address("change", quote(row.pk))
 
     def _trail_address(self, object_id: str | None) -> str:
-        """Return where the row's audit trail is, "" for rows that no action changes."""
+        """Return the URL of the row's audit log, "" for rows that no action changes."""
         is_written = self.may_change or self.may_delete or self.buttons
         return self._address("history", object_id) if object_id and is_written else ""
 

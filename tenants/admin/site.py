@@ -1,7 +1,7 @@
-"""The admin site: who may come in, how a page is served, and the menu.
+"""Admin site: access, rendering of pages, and the menu.
 
-A page is a registered model or an `ExtraPage`; both stand in the menu by group.
-Rights come from the request's principal alone: nobody has Django permissions.
+A page is a registered model or an `ExtraPage`; the menu lists both by group.
+Permissions depend on the request's principal only: Django's permissions are not used.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from unfold.sites import UnfoldAdminSite
 from tenants.authentication import Principal, opens_whole_account
 
 View = Callable[..., HttpResponseBase]
-# Alpine evaluates expressions and unfold writes style elements; nothing else is loosened.
+# Alpine evaluates expressions and unfold inserts style elements; all else stays restricted.
 CSP_ADDITION = {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]}
-# Pages of Django that have no place here: passwords are allauth's, nothing completes itself.
+# Unused Django pages: allauth manages passwords, and no field uses autocompletion.
 LEFT_OUT = {"password_change", "password_change_done", "search", "view_on_site", "autocomplete"}
-# The theme's own accent is violet; this is the blue of the chat page's tokens.
+# Replaces the theme's violet accent by the blue of the chat page's tokens.
 PRIMARY = {
     "50": "#eef3fe",
     "100": "#dde7fd",
@@ -49,10 +49,10 @@ PRIMARY = {
 
 
 class Group(models.TextChoices):
-    """The menu's groups, in its order."""
+    """Menu groups, in the menu's order."""
 
     ASSISTANTS = "assistants", gettext_lazy("Assistants")
-    CHATS = "chats", gettext_lazy("What happened")
+    CHATS = "chats", gettext_lazy("Activity")
     PEOPLE = "people", gettext_lazy("People and keys")
     COMPANY = "company", gettext_lazy("Company")
     PLATFORM = "platform", gettext_lazy("Platform")
@@ -60,10 +60,10 @@ class Group(models.TextChoices):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraPage:
-    """A page without a model. `allowed` decides about both the page and its menu entry.
+    """Page without a model; `allowed` decides on access and on its menu entry.
 
-    A view that is not `transactional` opens its own transactions: it works for
-    several tenants, or waits for another server. `icon` "" leaves it out of the menu.
+    A view that is not `transactional` opens its own transactions, because it works for
+    several tenants or waits for another server. An empty `icon` hides it from the menu.
     """
 
     path: str
@@ -77,25 +77,25 @@ class ExtraPage:
 
 
 def principal_of(request: HttpRequest) -> Principal | None:
-    """Return who is signed in for which tenant; keys open no admin page."""
+    """Return the signed-in principal; API keys cannot open admin pages."""
     principal: Principal | None = getattr(request, "principal", None)
     return None if principal is None or principal.key is not None else principal
 
 
 def is_admin(request: HttpRequest) -> bool:
-    """Tell whether the request is an admin's, an owner's, or an operator's inside a tenant."""
+    """Return True for an admin, an owner, or an operator inside a tenant."""
     principal = principal_of(request)
     return principal is not None and principal.is_admin
 
 
 def is_owner(request: HttpRequest) -> bool:
-    """Tell whether the request is an owner's, or an operator's inside a tenant."""
+    """Return True for an owner, or an operator inside a tenant."""
     principal = principal_of(request)
     return principal is not None and principal.is_owner
 
 
 def is_operator(request: HttpRequest) -> bool:
-    """Tell whether the signed-in person operates the platform."""
+    """Return True if the signed-in person operates the platform."""
     user: Any = request.user
     if not (user.is_authenticated and user.is_operator):
         return False
@@ -103,7 +103,7 @@ def is_operator(request: HttpRequest) -> bool:
 
 
 class AtriumAdminSite(UnfoldAdminSite):
-    """Serves each page in one transaction, rendering included: tenant queries need one."""
+    """Admin site that renders each page within one transaction: tenant queries need one."""
 
     index_title = gettext_lazy("Overview")
     index_template = "admin/overview.html"
@@ -115,17 +115,17 @@ class AtriumAdminSite(UnfoldAdminSite):
         self.overview: Callable[[Principal], dict[str, Any]] = lambda principal: {}
 
     def add_page(self, page: ExtraPage) -> None:
-        """Put a page without a model on the site; call before the URLs are read."""
+        """Register a page without a model; call before the URLs are loaded."""
         self.pages.append(page)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Admins and owners of the tenant at hand, and operators."""
+        """Allow admins and owners of the active tenant, and operators."""
         return is_admin(request) or is_operator(request)
 
     def admin_view(
         self, view: View, cacheable: bool = False, *, transactional: bool = True
     ) -> View:
-        """Wrap a view: who may come in, its transaction, its content security policy."""
+        """Wrap a view with its access check, transaction and content security policy."""
 
         def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not request.user.is_authenticated:
@@ -133,7 +133,7 @@ class AtriumAdminSite(UnfoldAdminSite):
             if not self.has_permission(request):
                 raise PermissionDenied
             if "\x00" in request.path_info or _has_nul(request):
-                raise BadRequest("A character that cannot be stored.")
+                raise BadRequest("This contains characters that are not allowed.")
             if not transactional:
                 response = _render(view(request, *args, **kwargs))
             else:
@@ -145,7 +145,7 @@ class AtriumAdminSite(UnfoldAdminSite):
         return inner if cacheable else never_cache(inner)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Return the pages' addresses and Django's own without those left out."""
+        """Return the extra pages' URLs and Django's, except the unused ones."""
         own = [
             path(
                 page.path,
@@ -160,7 +160,7 @@ class AtriumAdminSite(UnfoldAdminSite):
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Leave signing in to allauth: its rate limits and second factor count here too."""
+        """Redirect to allauth, so that its rate limits and MFA apply here too."""
         target = request.GET.get("next") or reverse("admin:index")
         response: HttpResponse = redirect_to_login(target)
         return response
@@ -168,13 +168,13 @@ class AtriumAdminSite(UnfoldAdminSite):
     def logout(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Leave signing out to allauth, which asks first."""
+        """Redirect to allauth, which asks for confirmation."""
         return redirect("account_logout")
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Answer how the tenant is doing; an operator outside tenants gets their list."""
+        """Render the tenant's overview; redirect an operator outside a tenant to the companies."""
         principal = principal_of(request)
         if principal is None or not principal.is_admin:
             return redirect("admin:companies")
@@ -184,11 +184,11 @@ class AtriumAdminSite(UnfoldAdminSite):
     def app_index(
         self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Have no page by Django app: the menu's groups are the person's."""
+        """Redirect to the overview: menu groups replace the pages of Django apps."""
         return redirect("admin:index")
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Add the company's name, and the banner of an operator inside it."""
+        """Add the company's name, and the banner for an operator inside it."""
         principal = principal_of(request)
         context: dict[str, Any] = super().each_context(request)
         company = principal.tenant.name if principal else _("Platform")
@@ -208,7 +208,7 @@ class AtriumAdminSite(UnfoldAdminSite):
         }
 
     def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
-        """Return the menu: the overview, then what this person may open, by group."""
+        """Return the menu: the overview, then the pages this person may open, by group."""
         entries: dict[Group, list[dict[str, Any]]] = {group: [] for group in Group}
         for page in self.pages:
             if page.icon and page.allowed(request):

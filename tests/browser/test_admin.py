@@ -86,7 +86,7 @@ def test_an_assistant_is_made_and_its_connection_tested(world: World, visit: Vis
     page.get_by_label("Model server").select_option("demo")
     page.get_by_label("Model*").fill("demo-scripted")
     page.get_by_label("Look up an order").check()
-    page.get_by_role("button", name="Save and stay").click()
+    page.get_by_role("button", name="Save and continue editing").click()
     page.get_by_role("button", name="Test the connection").click()
     expect(page.get_by_text("demo answers with demo-scripted.")).to_be_visible()
     with world.acme.scope():
@@ -106,13 +106,13 @@ def test_documents_are_added_to_a_new_collection(world: World, visit: Visit) -> 
     most = chosen.get_attribute("data-most")
     chosen.evaluate("field => field.dataset.most = 9")
     chosen.set_input_files(several)  # type: ignore[arg-type]
-    assert "too large: 512" in chosen.evaluate("field => field.validationMessage")
+    assert "too large. The limit is 512" in chosen.evaluate("field => field.validationMessage")
     chosen.evaluate("(field, most) => field.dataset.most = most", most)
     chosen.set_input_files(several)  # type: ignore[arg-type]
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_role("link", name="guarantee.txt")).to_be_visible()
     page.get_by_role("button", name="Remove returns.txt from the collection").click()
-    expect(page.get_by_text("returns.txt is found no more.")).to_be_visible()
+    expect(page.get_by_text("returns.txt has been removed from the collection.")).to_be_visible()
 
 
 def test_the_menu_and_the_filters_open_by_keys(world: World, visit: Visit) -> None:

@@ -32,7 +32,7 @@ def test_outside_a_company_its_pages_are_closed(operator: Client) -> None:
 def test_entering_is_recorded_and_shown_on_every_page(world: World, operator: Client) -> None:
     operator.post(f"/admin/companies/{world.acme.tenant.pk}/enter/")
     for url in ("/admin/", "/admin/chat/assistant/", "/admin/companies/"):
-        assert "as the operator" in operator.get(url).content.decode()
+        assert "as an operator" in operator.get(url).content.decode()
     with world.acme.scope():
         assert AuditEvent.objects.filter(action="operator.entered").exists()
 

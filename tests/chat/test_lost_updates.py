@@ -120,9 +120,9 @@ def test_the_second_of_two_is_told_and_saves_again(world: World, form: Form) -> 
     refused = olga.post(page_of(row), second)
     assert refused.status_code == 200
     page = refused.content.decode()
-    assert f"{world.acme.people['adam'].name} changed this meanwhile (" in page
+    assert f"{world.acme.people['adam'].name} changed this in the meantime (" in page
     now, typed = form.quoted
-    assert f"it is now “{now}”. Your form has “{typed}”." in page
+    assert f"the saved value is “{now}”, yours is “{typed}”." in page
     shown = refused.context["adminform"].form
     assert shown[form.field].value() == form.values[1]
     before = stored(world.acme, row, form.field)
@@ -144,12 +144,12 @@ def test_only_what_differs_is_quoted_however_lines_end(world: World) -> None:
     )
     refused = olga.post(page_of(row), assistant_data(instructions="A\r\nC", **lines))
     page = refused.content.decode()
-    assert "Instructions</strong>: it is now" in page
-    assert "Suggested prompts</strong>: it is now" not in page
+    assert "Instructions</strong>: the saved value is" in page
+    assert "Suggested prompts</strong>: the saved value is" not in page
     same = olga.post(page_of(row), assistant_data(instructions="A\r\nB", **lines))
-    assert "changed this meanwhile" in same.content.decode()
-    assert "</strong>: it is now" not in same.content.decode()
-    assert "<p>Nothing was saved. Your form is kept below" in page
+    assert "changed this in the meantime" in same.content.decode()
+    assert "</strong>: the saved value is" not in same.content.decode()
+    assert "<p>Nothing was saved. Your values are below" in page
     # Nothing has to be corrected, so that nobody is asked to.
     assert "Please correct the error" not in page
 
@@ -192,7 +192,7 @@ def test_a_change_by_the_api_is_noticed_by_the_form(world: World) -> None:
     )
     answer = adam.post(page_of(world.acme.assistant), {**assistant_data(), "seen": seen})
     page = answer.content.decode()
-    assert "it is now “By a program”. Your form has “”." in page
+    assert "the saved value is “By a program”, yours is “”." in page
     with world.acme.scope():
         assert Assistant.objects.get().description == "By a program"
 
@@ -214,7 +214,7 @@ def test_two_first_limits_are_no_exception(world: World) -> None:
         assert client.get(address).context["adminform"].form["seen"].value() == 0
     assert olga.post(address, {"max_tokens_per_run": "7001", "seen": "0"}).status_code == 302
     refused = adam.post(address, {"max_tokens_per_run": "7002", "seen": "0"})
-    assert "it is now “7001”. Your form has “7002”." in refused.content.decode()
+    assert "the saved value is “7001”, yours is “7002”." in refused.content.decode()
     shown = refused.context["adminform"].form
     data = {"max_tokens_per_run": "7002", "seen": shown["seen"].value()}
     assert adam.post(address, data).status_code == 302
@@ -227,7 +227,7 @@ def test_a_price_that_is_there_is_not_set_again_unseen(world: World) -> None:
     (olga, _adam) = owners(world.acme, 2)
     data = {"model": "m", "kind": "input_tokens", "price": "9", "currency": "USD", "seen": "0"}
     refused = olga.post("/admin/chat/price/add/", data)
-    assert "it is now “1.000000”. Your form has “9”." in refused.content.decode()
+    assert "the saved value is “1.000000”, yours is “9”." in refused.content.decode()
     again = {**data, "seen": refused.context["adminform"].form["seen"].value()}
     assert olga.post("/admin/chat/price/add/", again).status_code == 302
     with world.acme.scope():
@@ -242,7 +242,7 @@ def test_another_default_assistant_is_a_change_of_the_company(world: World) -> N
     set_default_assistant(adam, other.pk)
     chosen = {"default_assistant": world.acme.assistant.pk, "name": "A", "color": "#112233"}
     refused = olga.post(page_of(world.acme.tenant), {**chosen, "seen": seen})
-    assert "changed this meanwhile" in refused.content.decode()
+    assert "changed this in the meantime" in refused.content.decode()
     with world.acme.scope():
         assert Assistant.objects.get(is_default=True).pk == other.pk
 

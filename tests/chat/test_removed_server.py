@@ -58,7 +58,7 @@ def test_a_model_of_the_same_name_elsewhere_is_found_when_it_is_named_again(
 def test_admins_see_it_at_the_assistant(world: World, assistant: Assistant, page: str) -> None:
     address = ASSISTANTS if page == "list" else page_of(assistant)
     content = world.acme.client("adam").get(address).content.decode()
-    assert "removed (no longer set up)" in content
+    assert "removed (no longer configured)" in content
 
 
 def test_an_admin_changes_the_rest_of_it(world: World, assistant: Assistant) -> None:
@@ -72,11 +72,11 @@ def test_an_admin_changes_the_rest_of_it(world: World, assistant: Assistant) -> 
 def test_the_connection_test_asks_no_other_server() -> None:
     works, sentence = try_connection("removed", "its-model")
     assert not works
-    assert sentence == "removed is no longer set up: choose another model server."
+    assert sentence == "removed is no longer configured. Choose another model server."
 
 
 def test_check_upstream_asks_no_other_server(world: World, assistant: Assistant) -> None:
-    with pytest.raises(CommandError, match="The model server removed is no longer set up"):
+    with pytest.raises(CommandError, match="The model server removed is no longer configured"):
         call_command("check_upstream", "--tenant", world.acme.tenant.slug)
 
 

@@ -1,4 +1,4 @@
-"""`manage.py check_upstream`: talk to the configured model server and say what it supports."""
+"""`manage.py check_upstream`: probe the configured model server."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ from tenants.scope import tenant_scope
 
 
 class UpstreamProblem(ChatError):
-    """The model server does not answer as it should."""
+    """The model server does not respond as expected."""
 
     code = "upstream_problem"
 
 
 class Command(JsonCommand):
-    """Talks to the model server with a few tiny requests."""
+    """Command that probes the model server with a few tiny requests."""
 
-    help = "Talks to the configured model server and prints what it supports."
+    help = "Probe the configured model server and print what it supports."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument(
-            "--tenant", metavar="SLUG", help="the server and model of its default assistant"
+            "--tenant",
+            metavar="SLUG",
+            help="probe the server and model of this company's default assistant",
         )
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Probe.
+        """Probe the server and report its capabilities.
 
         Raises:
-            UpstreamProblem: saying what is wrong with the server.
+            UpstreamProblem: The server is not configured, unreachable or misbehaves.
         """
         name, model = _select_upstream(options["tenant"])
         if not conf.has_upstream(name):
-            raise UpstreamProblem(f"The model server {name} is no longer set up.")
+            raise UpstreamProblem(f"The model server {name} is no longer configured.")
         try:
             found = async_to_sync(_probe)(name, model)
         except UpstreamError as error:
@@ -57,7 +59,7 @@ class Command(JsonCommand):
 
 
 def _select_upstream(slug: str | None) -> tuple[str, str]:
-    """Return the server's name and the model to ask for."""
+    """Return the names of the server and the model to probe."""
     if slug is not None:
         principal = console_principal(slug)
         with tenant_scope(principal.tenant_id), transaction.atomic():

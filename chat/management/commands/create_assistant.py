@@ -12,9 +12,9 @@ from tenants.json_output import JsonCommand
 
 
 class Command(JsonCommand):
-    """Makes an assistant for a company."""
+    """Command that creates an assistant for a company."""
 
-    help = "Makes an assistant for a company."
+    help = "Create an assistant for a company."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
@@ -22,10 +22,10 @@ class Command(JsonCommand):
         parser.add_argument("--name", required=True)
         parser.add_argument("--model", required=True)
         parser.add_argument("--instructions", default="")
-        parser.add_argument("--tools", default="", help="names of tools, with commas between")
+        parser.add_argument("--tools", default="", help="names of tools, separated by commas")
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Make it."""
+        """Create the assistant."""
         principal = console_principal(options["tenant"])
         tools = [name.strip() for name in options["tools"].split(",") if name.strip()]
         assistant = create_assistant(

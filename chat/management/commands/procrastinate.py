@@ -1,4 +1,4 @@
-"""`manage.py procrastinate`: as it comes, but its worker executes runs as a server process does."""
+"""`manage.py procrastinate`, with a worker that executes runs as a server process does."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from chat.runs.engine.lifespan import run_jobs, serving, work_off
 
 
 class Command(procrastinate.Command):
-    """`worker` beats, takes over, outlives its database, and hands over what it cannot end."""
+    """Command whose `worker` sends heartbeats, takes over runs and survives database outages.
+
+    A worker that stops hands over the runs it cannot finish.
+    """
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Work until SIGTERM or SIGINT; with `--one-shot` until no job is left."""
+        """Run the worker until SIGTERM or SIGINT; with `--one-shot` until the queue is empty."""
         if options.get("command") != "worker":
             super().handle(*args, **options)
             return
@@ -26,13 +29,13 @@ class Command(procrastinate.Command):
 
 
 async def work(**options: Any) -> None:
-    """Serve without an address; `options` are those of procrastinate's worker."""
+    """Run jobs without serving HTTP; `options` are those of procrastinate's worker."""
     if not options.get("wait", True):
         async with serving(partial(work_off, **options)) as here:
             await here.jobs
         return
-    told_to_end = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     async with serving(partial(run_jobs, **options)):
-        await told_to_end.wait()
+        await stop_requested.wait()

@@ -18,26 +18,28 @@ from tenants.validation import clean_email_address
 
 
 class Command(JsonCommand):
-    """Makes an API key that acts as one member, or as a program."""
+    """Command that creates an API key for a member or a program."""
 
-    help = "Makes an API key that acts as one member or program; its secret is printed once."
+    help = "Create an API key for a member or program. Its secret is printed once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument("--tenant", required=True, metavar="SLUG")
         whom = parser.add_mutually_exclusive_group(required=True)
-        whom.add_argument("--user", metavar="EMAIL", help="the member whom it acts as")
-        whom.add_argument("--program", metavar="NAME", help="a program, made where there is none")
-        parser.add_argument("--name", required=True, help="what the key is for")
+        whom.add_argument("--user", metavar="EMAIL", help="member that the key acts for")
+        whom.add_argument(
+            "--program", metavar="NAME", help="program that the key acts for; created if missing"
+        )
+        parser.add_argument("--name", required=True, help="name of the key")
         parser.add_argument(
             "--scopes",
             nargs="+",
             default=list(DEFAULT_SCOPES),
-            help=f"some of {', '.join(KEY_SCOPES)}; all but the last without it",
+            help=f"any of {', '.join(KEY_SCOPES)}; default: all but the last",
         )
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Make it."""
+        """Create the key."""
         principal = console_principal(options["tenant"])
         member = _member(principal, options["user"], options["program"])
         scopes = [scope for words in options["scopes"] for scope in words.split(",") if scope]
@@ -57,11 +59,11 @@ class Command(JsonCommand):
             "program": options["program"],
             "scopes": key.scopes,
         }
-        return found, f"{secret}\nKeep it now: it is not shown again."
+        return found, f"{secret}\nStore it now. It is not shown again."
 
 
 def _member(principal: Principal, email: str | None, program: str | None) -> Membership | None:
-    """Return the member or program that is there; None for a program that is to be made."""
+    """Return the existing member or program; None for a program to be created."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
         active = Membership.objects.all().active()
         if email is None:
@@ -72,5 +74,5 @@ def _member(principal: Principal, email: str | None, program: str | None) -> Mem
         address = clean_email_address(email, param="user")
         found: Membership | None = active.filter(user__email=address).first()
     if found is None:
-        raise NotFound(f"{address} is no active member of {principal.tenant.slug}.")
+        raise NotFound(f"{address} is not an active member of {principal.tenant.slug}.")
     return found

@@ -12,22 +12,20 @@ from tenants.password_links import describe_password
 
 
 class Command(JsonCommand):
-    """Makes an account the platform operator's."""
+    """Command that creates a platform operator."""
 
-    help = "Makes a platform operator; an account with a proven address keeps its password."
+    help = "Create a platform operator. An account with a verified address keeps its password."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument("email", metavar="EMAIL")
+        parser.add_argument("--password", help="of a new account; default: print a link to set one")
         parser.add_argument(
-            "--password", help="of a new account; without it a link to set one is printed"
-        )
-        parser.add_argument(
-            "--existing", action="store_true", help="also an account that is in a company"
+            "--existing", action="store_true", help="allow an account that is in a company"
         )
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Make it."""
+        """Create the operator."""
         user, created = create_operator(
             options["email"], password=options["password"], existing=options["existing"]
         )

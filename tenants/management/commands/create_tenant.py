@@ -11,17 +11,17 @@ from tenants.json_output import JsonCommand
 
 
 class Command(JsonCommand):
-    """Makes a company."""
+    """Command that creates a company (tenant)."""
 
-    help = "Makes a company."
+    help = "Create a company (tenant)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument("slug", metavar="SLUG", help="short name: letters, digits, hyphens")
-        parser.add_argument("--name", required=True, help="as its people see it")
+        parser.add_argument("--name", required=True, help="display name")
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Make it."""
+        """Create the company."""
         tenant = create_tenant(None, options["slug"], name=options["name"])
         found = {"id": str(tenant.pk), "slug": tenant.slug, "name": tenant.name}
-        return found, f"Made the company {tenant.name} ({tenant.slug})."
+        return found, f"Created the company {tenant.name} ({tenant.slug})."

@@ -14,22 +14,20 @@ from tenants.password_links import describe_password
 
 
 class Command(JsonCommand):
-    """Takes a person into a company, with an account that is there already or a new one."""
+    """Command that adds a user to a company, with an existing account or a new one."""
 
-    help = "Adds a person to a company; an account with a proven address keeps its password."
+    help = "Add a user to a company. An account with a verified address keeps its password."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument("email", metavar="EMAIL")
         parser.add_argument("--tenant", required=True, metavar="SLUG")
         parser.add_argument("--role", choices=Role.values, default=Role.MEMBER.value)
-        parser.add_argument("--name", help="as colleagues see it; the address without its end")
-        parser.add_argument(
-            "--password", help="of a new account; without it a link to set one is printed"
-        )
+        parser.add_argument("--name", help="display name; default: the address up to the @")
+        parser.add_argument("--password", help="of a new account; default: print a link to set one")
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Take them in."""
+        """Add the user."""
         principal = console_principal(options["tenant"])
         membership, created = join(
             principal,

@@ -1,4 +1,4 @@
-"""`migrate` as the owner of the tables, when its address is known."""
+"""`manage.py migrate` as the owner of the tables, if its connection is configured."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from django.db import connections
 
 
 class Command(migrate.Command):
-    """Django's own command; the application's role may not change tables."""
+    """Django's command with the owner's connection: the app role cannot alter tables."""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Default to MIGRATION_DATABASE_URL where it is set."""
+        """Default to the connection of MIGRATION_DATABASE_URL if it is set."""
         super().add_arguments(parser)
         if "owner" in connections.settings:
             parser.set_defaults(database="owner")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Migrate."""
+        """Run the migrations."""
         super().handle(*args, **options)

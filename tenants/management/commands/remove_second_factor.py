@@ -11,16 +11,16 @@ from tenants.json_output import JsonCommand
 
 
 class Command(JsonCommand):
-    """Remove every second factor of an account."""
+    """Command that removes every second factor of an account."""
 
-    help = "Remove every second factor of an account; its password alone signs in then."
+    help = "Remove every second factor of an account. Its password alone then signs in."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument("email", metavar="EMAIL")
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Remove them."""
+        """Remove the second factors."""
         remove_second_factor(None, options["email"])
         found = {"email": options["email"], "second_factor": False}
-        return found, f"{options['email']} has no second factor now."
+        return found, f"Removed every second factor of {options['email']}."

@@ -17,9 +17,9 @@ from tenants.validation import clean_email_address
 
 
 class Command(JsonCommand):
-    """Let a member's next sign-in to one company go without their second factor."""
+    """Command that waives the second factor for a member's next sign-in to one company."""
 
-    help = "Let a member's next sign-in to one company go without their second factor, once."
+    help = "Waive the second factor once for a member's next sign-in to one company."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
@@ -27,13 +27,13 @@ class Command(JsonCommand):
         parser.add_argument("--tenant", required=True, metavar="SLUG")
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Waive it."""
+        """Waive the second factor."""
         principal = console_principal(options["tenant"])
         address = clean_email_address(options["email"])
         with tenant_scope(principal.tenant_id), transaction.atomic():
             member = Membership.objects.filter(email=address, removed_at=None).first()
         if member is None:
-            raise NotFound(f"{address} is no member of {principal.tenant.slug}.")
+            raise NotFound(f"{address} is not a member of {principal.tenant.slug}.")
         waived = waive_second_factor(principal, member.pk)
         assert waived.factor_waived_until is not None
         found = {
@@ -42,7 +42,7 @@ class Command(JsonCommand):
             "until": waived.factor_waived_until.isoformat(),
         }
         line = (
-            f"{waived.email} can sign in to {principal.tenant.name} once without a second factor, "
-            "within three days."
+            f"{waived.email} can sign in to {principal.tenant.name} once without two-factor "
+            "authentication, within three days."
         )
         return found, line

@@ -1,4 +1,4 @@
-"""`manage.py load_demo`: the demonstration companies and their sign-ins."""
+"""`manage.py load_demo`: load the demonstration companies and print their sign-ins."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from chat.demo.load import DemoSignIn, load, sign_ins
 
 
 class Command(BaseCommand):
-    """Loads what is missing and prints who can sign in."""
+    """Command that loads the missing data and prints the sign-ins."""
 
-    help = "Loads the two demonstration companies and prints their sign-ins."
+    help = "Load the two demonstration companies and print their sign-ins."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,11 +24,11 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Load and print."""
+        """Load the demonstration and print the sign-ins."""
         try:
             loaded = load()
         except ProgrammingError:
-            raise CommandError("The tables are not there yet: run manage.py migrate.") from None
+            raise CommandError("The tables do not exist yet. Run manage.py migrate.") from None
         people = sign_ins()
         if options["json"]:
             listed = [asdict(person) for person in people]
@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
 
 def as_text(people: list[DemoSignIn]) -> str:
-    """Return the sign-ins for a person to read, company by company."""
+    """Return the sign-ins as text, by company."""
     width = max(len(person.email) for person in people)
     lines = [f"Demonstration sign-ins, all with the password {people[0].password}"]
     for company, members in groupby(people, key=lambda person: person.company):

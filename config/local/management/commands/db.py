@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL by hand: `manage.py db start|stop|url|roles|backup|restore|upgrade`."""
+"""`manage.py db`: start, stop, url, roles, backup, restore and upgrade of embedded PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,36 +19,34 @@ _ROLES = {"app": APP, "owner": OWNER, "superuser": embedded.SUPERUSER}
 
 
 class Command(BaseCommand):
-    """One subcommand for each thing to do; with --json exactly one object on standard output."""
+    """Command with one subcommand per operation; --json prints exactly one JSON object."""
 
-    help = "Looks after the embedded PostgreSQL; `roles` prints the SQL for another server."
+    help = "Manage the embedded PostgreSQL server; `roles` prints the SQL for another server."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the subcommands."""
         shared = CommandParser(add_help=False)
         shared.add_argument("--json", action="store_true", help="print one JSON object")
-        things = parser.add_subparsers(dest="thing", required=True, metavar="THING")
+        subcommands = parser.add_subparsers(dest="thing", required=True, metavar="THING")
         for name, text in (
             ("start", "start the server and leave it running"),
             ("stop", "stop the server"),
             ("roles", "print the SQL that prepares another server"),
-            ("upgrade", "take the files of an older PostgreSQL to this version's"),
+            ("upgrade", "migrate the data of an older PostgreSQL version"),
         ):
-            things.add_parser(name, help=text, parents=[shared])
-        url = things.add_parser("url", help="print a connection address", parents=[shared])
+            subcommands.add_parser(name, help=text, parents=[shared])
+        url = subcommands.add_parser("url", help="print a connection URL", parents=[shared])
         url.add_argument("--role", choices=list(_ROLES), default="app")
         for name in ("backup", "restore"):
-            file = things.add_parser(name, help=f"{name} the database", parents=[shared])
+            file = subcommands.add_parser(name, help=f"{name} the database", parents=[shared])
             file.add_argument("file", type=Path)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do it and say so."""
+        """Run the subcommand and print its result."""
         thing = options["thing"]
         if thing != "roles" and os.environ.get("DATABASE_URL"):
-            raise CommandError(
-                "DATABASE_URL names another server; `db` looks after the embedded one only."
-            )
+            raise CommandError("DATABASE_URL is set; `db` manages the embedded server only.")
         try:
             answer, sentence = getattr(self, f"_{thing}")(Path(settings.DATA_DIR), options)
         except EmbeddedError as error:
@@ -59,7 +57,7 @@ class Command(BaseCommand):
         cluster = embedded.ensure_running(data_dir)
         embedded.keep_running(cluster, keep=True)
         answer = {"running": True, "data_dir": str(data_dir)}
-        return answer, "PostgreSQL runs until `manage.py db stop`."
+        return answer, "PostgreSQL is running until `manage.py db stop`."
 
     def _stop(self, data_dir: Path, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
         with serving(data_dir):
@@ -86,16 +84,16 @@ class Command(BaseCommand):
             backup.backup(cluster, options["file"])
         answer = {"file": str(options["file"]), "bytes": options["file"].stat().st_size}
         return answer, (
-            f"The rows are in {options['file']}; keep {data_dir / 'secrets.json'} with them, "
-            "because it opens the encrypted columns."
+            f"Saved the database to {options['file']}. Keep {data_dir / 'secrets.json'} with it: "
+            "it decrypts the encrypted columns."
         )
 
     def _restore(self, data_dir: Path, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
         with serving(data_dir), embedded.running(data_dir) as cluster:
             backup.restore(cluster, options["file"])
-        return {"restored": str(options["file"])}, f"The database is that of {options['file']}."
+        return {"restored": str(options["file"])}, f"Restored the database from {options['file']}."
 
     def _upgrade(self, data_dir: Path, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
         with serving(data_dir):
             kept = backup.upgrade(data_dir)
-        return {"old_files": str(kept)}, f"Done; the old files are still in {kept}."
+        return {"old_files": str(kept)}, f"Upgraded. The old files are still in {kept}."

@@ -1,4 +1,4 @@
-"""`manage.py up`: the whole of Atrium in the foreground."""
+"""`manage.py up`: run all of Atrium in the foreground."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from config.local.supervisor import (
 
 
 class Command(BaseCommand):
-    """Prepares tables, demonstration and static files, then serves until told to stop."""
+    """Command that prepares tables, demonstration and static files, then serves until stopped."""
 
-    help = "Starts Atrium: database, tables, demonstration companies, server and worker."
-    requires_system_checks: list[str] = []  # the walls are checked once the tables are there
+    help = "Start Atrium: database, tables, demonstration companies, server and worker."
+    requires_system_checks: list[str] = []  # row-level security is checked after migrating
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=int, help="8000, or the variable PORT")
+        parser.add_argument("--port", type=int, help="default: the variable PORT, or 8000")
         parser.add_argument(
-            "--no-demo", action="store_true", help="without demonstration companies"
+            "--no-demo", action="store_true", help="do not load the demonstration companies"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -65,17 +65,17 @@ class Command(BaseCommand):
     def _refuse_demonstration(self, host: str, data_dir: Path, *, asked: bool) -> None:
         if asked:
             raise CommandError(
-                f"The demonstration's passwords are printed, so it is not served on {host}: "
-                "add --no-demo."
+                f"The demonstration's passwords are printed, so it cannot be served on {host}. "
+                "Add --no-demo."
             )
         if (data_dir / "demo.loaded").exists():
             raise CommandError(
-                f"{data_dir} holds the demonstration companies with their printed passwords: "
-                f"serve {host} from another ATRIUM_DATA_DIR."
+                f"{data_dir} contains the demonstration companies, whose passwords were printed. "
+                f"Use another ATRIUM_DATA_DIR to serve on {host}."
             )
 
     def _prepare(self, data_dir: Path, *, demo: bool) -> str:
-        """Ready the database and the files; return the demonstration's sign-ins."""
+        """Prepare the database and static files; return the demonstration's sign-ins."""
         printed = StringIO()
         reach_databases()
         try:
@@ -95,11 +95,11 @@ class Command(BaseCommand):
             self._say(f"\n{sign_ins}")
         if not os.environ.get("OPENAI_API_KEY") and not os.environ.get("OPENAI_BASE_URL"):
             self._say(
-                "\nNo model server is connected: a demonstration provider answers, which is no "
+                "\nNo model server is connected: a demonstration provider answers, which is not a "
                 "language model."
             )
             for line in find_model_servers(except_port=port):
-                self._say(f"Found {line}: connect it with OPENAI_BASE_URL and ATRIUM_MODEL.")
+                self._say(f"Found {line}. Connect it with OPENAI_BASE_URL and ATRIUM_MODEL.")
         self._say("\nCtrl-C stops everything.")
 
 
