@@ -1,4 +1,4 @@
-"""Vector stores, the files in them, batches of files, and what a search found."""
+"""Vector stores, their files, file batches and search results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chat.wire.base import WireObject, unix
 
 @dataclass(frozen=True, kw_only=True)
 class Filling:
-    """What is in a vector store or a batch: files by status, and bytes for searching."""
+    """Content of a vector store or file batch: number of files per status, and indexed bytes."""
 
     counts: Mapping[str, int]
     usage_bytes: int = 0
@@ -23,7 +23,7 @@ class Filling:
 
     @property
     def status(self) -> str:
-        """Of the whole: being read as long as one file is."""
+        """Overall status: in progress while any file is in progress."""
         reading = self.counts.get(IndexStatus.IN_PROGRESS, 0)
         return str(IndexStatus.IN_PROGRESS if reading else IndexStatus.COMPLETED)
 
@@ -88,7 +88,7 @@ def file_batch_object(batch: FileBatch, filling: Filling) -> WireObject:
 
 
 def file_content_object(text: str) -> WireObject:
-    """Return what was read of a file, as one page."""
+    """Return the extracted text of a file, as one page."""
     return {
         "object": "vector_store.file_content.page",
         "data": [{"type": "text", "text": text}],
@@ -98,7 +98,7 @@ def file_content_object(text: str) -> WireObject:
 
 
 def search_results_object(questions: Sequence[str], data: list[WireObject]) -> WireObject:
-    """Return the page of what a search found."""
+    """Return the page of search results."""
     return {
         "object": "vector_store.search_results.page",
         "search_query": list(questions),
@@ -109,7 +109,7 @@ def search_results_object(questions: Sequence[str], data: list[WireObject]) -> W
 
 
 def search_result_object(row: StoreFile, *, filename: str, score: float, text: str) -> WireObject:
-    """Return one passage that was found."""
+    """Return one search result."""
     return {
         "file_id": row.file_id,
         "filename": filename,
