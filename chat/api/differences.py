@@ -1,8 +1,8 @@
-"""Where Atrium's objects and requests differ from the published document, and why.
+"""Differences between Atrium's objects and requests and the published document, with reasons.
 
-Each difference is a JSON merge patch of one component: null takes a key away, other values
-replace it, objects are merged; items of a list are named by their place. docs/api.md has them
-as a table, which a test compares.
+Each difference is a JSON merge patch of one component: null removes a key, objects are merged,
+other values replace; items of a list are addressed by index. docs/api.md has them as a table,
+which a test compares.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A patch of the component `name`; `why` is a sentence for people who write programs."""
+    """Patch of the component `name`; `why` is a sentence for API developers."""
 
     name: str
     patch: Schema
@@ -32,17 +32,17 @@ def properties(**patches: Any) -> Schema:
 
 
 def obj(**patches: Any) -> Schema:
-    """Return the schema of an object with these properties, all of them present."""
+    """Return the schema of an object with these properties, all of them required."""
     return {"type": "object", "properties": patches, "required": sorted(patches)}
 
 
 def array(items: Schema) -> Schema:
-    """Return the schema of a list of these."""
+    """Return the schema of an array of `items`."""
     return {"type": "array", "items": items}
 
 
 def or_null(schema: Schema) -> Schema:
-    """Return the schema of a value that may be null."""
+    """Return the schema of a nullable value."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
@@ -68,7 +68,7 @@ BUSY: Schema = {
 
 
 def list_of(component: str) -> Schema:
-    """Return the schema of a page of these."""
+    """Return the schema of a page of `component` objects."""
     return obj(
         object={"type": "string", "const": "list"},
         data=array(ref(component)),
@@ -79,12 +79,12 @@ def list_of(component: str) -> Schema:
 
 
 def file_of(owner: str, *, kind: str) -> Schema:
-    """Return the schema of a file of an assistant or a message, as version 1 had it."""
+    """Return the schema of a file of an assistant or a message in version 1."""
     known = {"object": {"type": "string", "const": kind}, f"{owner}_id": TEXT}
     return obj(id=TEXT, created_at=NUMBER, **known)
 
 
-# Components that the published document does not have.
+# Components missing from the published document.
 ADDED: dict[str, Schema] = {
     "AtriumAssistantLabel": {"description": "Who answers, as people see it.", **obj(**LABEL)},
     "AtriumApproval": {
@@ -193,7 +193,7 @@ PASSAGE = obj(mark=TEXT, file_id=TEXT, **PLACE)
 WRITTEN = obj(file_id=TEXT, name=TEXT, bytes=NUMBER)
 
 
-# What `atrium` holds on each, and why.
+# Schema of `atrium` on each component, and its purpose.
 EXTENSIONS: dict[str, tuple[Schema, str]] = {
     "AssistantObject": (
         obj(**LABEL, suggested_prompts=array(TEXT), default=FLAG, enabled=FLAG, in_page=FLAG),
@@ -241,7 +241,7 @@ EXTENSIONS: dict[str, tuple[Schema, str]] = {
 
 
 def differences() -> Iterator[Difference]:
-    """Yield them all."""
+    """Yield all differences."""
     yield from _extensions()
     yield from _wider()
     yield from _nullable()
@@ -321,7 +321,7 @@ def _nullable() -> Iterator[Difference]:
 
 
 def apply_overrides(published: dict[str, Schema]) -> dict[str, Schema]:
-    """Return the components as they are here."""
+    """Return the published components with our additions and patches."""
     found = {**published, **ADDED}
     for difference in differences():
         found[difference.name] = merge_patch(found[difference.name], difference.patch)
@@ -329,7 +329,7 @@ def apply_overrides(published: dict[str, Schema]) -> dict[str, Schema]:
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Return `target` with a JSON merge patch (RFC 7396) applied, lists by the place of an item."""
+    """Return `target` with a JSON merge patch (RFC 7396) applied; lists are patched by index."""
     if not isinstance(patch, dict):
         return patch
     if isinstance(target, list):

@@ -1,4 +1,4 @@
-"""Operations that the published document, cut to the Assistants API, does not have."""
+"""Operations that are not in the published document, which is reduced to the Assistants API."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Operation = dict[str, Any]
 
 
 def answer(schema: str) -> dict[str, Any]:
-    """Return the answers of an operation that returns this component."""
+    """Return the responses of an operation that returns the component `schema`."""
     content = {"application/json": {"schema": ref(schema)}}
     return {"200": {"description": "OK", "content": content}}
 
 
 def text_parameter(name: str, where: str, description: str, **more: Any) -> dict[str, Any]:
-    """Return a parameter that is a text."""
+    """Return a string parameter."""
     schema = {"type": "string", **more}
     found = {"name": name, "in": where, "schema": schema, "description": description}
     return {**found, "required": True} if where == "path" else found
@@ -46,7 +46,7 @@ UPLOAD_ID = text_parameter("upload_id", "path", "The ID of the upload.")
 
 
 def body_of(schema: str) -> dict[str, Any]:
-    """Return the body of an operation that takes this component."""
+    """Return the request body of an operation that takes the component `schema`."""
     content = {"application/json": {"schema": ref(schema)}}
     return {"required": True, "content": content}
 

@@ -1,4 +1,4 @@
-"""The published description of the Assistants API, a data file (MIT), in OpenAPI 3.1's words."""
+"""Published description of the Assistants API, a data file (MIT), converted to OpenAPI 3.1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @cache
 def load_reference() -> dict[str, Any]:
-    """Return the data file, its "nullable" in the words of JSON Schema, as OpenAPI 3.1 has it."""
+    """Return the data file, with "nullable" converted to JSON Schema as in OpenAPI 3.1."""
     found: dict[str, Any] = _may_be_null(
         json.loads(Path(__file__).with_name("published.json").read_text())
     )

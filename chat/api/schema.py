@@ -1,7 +1,7 @@
-"""The description at /v1/openapi.json: our routes, told in the published document's words.
+"""OpenAPI document at /v1/openapi.json, built from our routes and the published specification.
 
-Routes and methods come from the code. What a published route takes and answers comes from
-`published`, changed as `differences` says; routes of our own are in `extensions`.
+Routes and methods come from the code. Requests and responses of published routes come from
+`published`, patched by `differences`; our own routes are in `extensions`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from chat.api.idempotency import KEY_HEADER, RETRIED_WITHIN, RETRY_HEADER
 from chat.api.published import load_reference, ref
 from tenants.actions.external import USER_HEADER
 
-# Operations that answer with a stream of events where the body says `stream: true`.
+# Operations that return an event stream if the body contains `stream: true`.
 STREAMING = {"createRun", "createThreadAndRun", "submitToolOuputsToRun"}
-# Operations that answer with an object that has a version, and those that change one.
+# Operations that return an object with a version, and those that change or create one.
 CHANGING_VERSIONS = {"modifyAssistant", "modifyVectorStore"}
 CREATING_VERSIONS = {"createAssistant", "createVectorStore"}
 VERSIONED = {"getAssistant", "getVectorStore", *CHANGING_VERSIONS, *CREATING_VERSIONS}
@@ -46,12 +46,16 @@ ETAG = {
 
 
 class ViewSchema(AutoSchema):
-    """Describes a view by the published operation at its address, or by the extension there."""
+    """Schema of a view: the published operation at its path, or our extension."""
 
     def get_operation(
         self, path: str, path_regex: str, path_prefix: str, method: str, registry: Any
     ) -> Operation | None:
-        """Return the operation; KeyError for a route that nobody described."""
+        """Return the operation.
+
+        Raises:
+            KeyError: the route is neither published nor described as an extension.
+        """
         at, verb = path.removeprefix("/v1"), method.lower()
         known = load_reference()["paths"].get(at, {}).get(verb) or EXTENSIONS[at][verb]
         operation = {"tags": ["Assistants"], **known}
@@ -112,7 +116,7 @@ class ViewSchema(AutoSchema):
 
 
 def errors() -> dict[str, Any]:
-    """Return the answers that every operation may give beside its own."""
+    """Return the error responses that every operation may give."""
     content = {"application/json": {"schema": ref("ErrorResponse")}}
     return {
         "4XX": {"description": "The request was refused.", "content": content},
@@ -127,7 +131,7 @@ def errors() -> dict[str, Any]:
 
 @cache
 def description() -> dict[str, Any]:
-    """Return the whole document."""
+    """Return the complete document."""
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
     made: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
     made["components"] = {
