@@ -46,7 +46,7 @@ def parse_json_object(
             f"This is not well-formed JSON: {error.msg} at character {error.pos}."
         ) from None
     if not isinstance(value, dict):
-        raise InvalidJson("A JSON object is expected.")
+        raise InvalidJson("Expected a JSON object.")
     _refuse_unusable_text(value)
     return value
 
@@ -94,13 +94,13 @@ def _depth(text: str) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise InvalidJson("A key appears twice in one object.")
+        raise InvalidJson("An object contains the same key twice.")
     return found
 
 
 def _integer(digits: str) -> int:
     if len(digits) > 20 or abs(value := int(digits)) > _LARGEST:
-        raise InvalidJson("A whole number is too large.")
+        raise InvalidJson("An integer is too large.")
     return value
 
 
@@ -118,7 +118,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _refuse_unusable_text(value: object) -> None:
     if isinstance(value, str):
         if _UNUSABLE.search(value):
-            raise InvalidJson("A text holds a NUL or half of a surrogate pair.")
+            raise InvalidJson("A string contains a NUL character or a lone surrogate.")
     elif isinstance(value, dict):
         for key, item in value.items():
             _refuse_unusable_text(key)

@@ -45,7 +45,7 @@ class Rate:
         """
         if self.remaining < 0:
             raise RateLimited(
-                f"Rate limit reached for this {self.whose}: {self.limit} {self.what} a minute. "
+                f"Rate limit reached for this {self.whose}: {self.limit} {self.what} per minute. "
                 f"Please try again in {self.reset}s.",
                 retry_after=self.reset,
             )
@@ -104,7 +104,7 @@ class FrameRate:
         if self._left < -ROUNDING:
             self._left = 0.0
             raise RateLimited(
-                f"Too many frames: at most {limit} a second. Please try again in 1s.",
+                f"Too many frames: at most {limit} per second. Please try again in 1s.",
                 retry_after=1,
             )
 

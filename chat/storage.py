@@ -180,7 +180,7 @@ class _MeasuringReader(Content):  # type: ignore[type-arg]
     def _measure(self, piece: bytes) -> None:
         self.seen += len(piece)
         if self.seen > self.most:
-            raise FileTooLarge(f"A file of this kind has at most {self.most} bytes.")
+            raise FileTooLarge(f"Files of this kind can have at most {self.most} bytes.")
         self.sha256.update(piece)
 
 

@@ -116,7 +116,7 @@ class ApiView(APIView):
         """
         scope = "read" if self.request.method in ("GET", "HEAD") else self.write_scope
         if not self.principal.may(scope):
-            raise BeyondKey(f"This API key does not have the scope for this: {scope}.")
+            raise BeyondKey(f"This API key does not have the required scope: {scope}.")
 
     def admit_user(self) -> None:
         """Create a member for a user whom the client names for the first time."""
@@ -173,7 +173,9 @@ class ApiView(APIView):
             return None
         found = _VERSION.fullmatch(header)
         if found is None:
-            raise InvalidInput("The header If-Match takes one ETag, as it was answered, or *.")
+            raise InvalidInput(
+                "The header If-Match must be an ETag from an earlier response, or *."
+            )
         return int(found.group(1))
 
     def query(self, shape: type[Input]) -> dict[str, Any]:

@@ -62,8 +62,8 @@ LISTS = (
 BUSY: Schema = {
     "type": ["string", "null"],
     "enum": ["reject", "queue", "interrupt", None],
-    "description": "What happens while another run of the thread is active: this one is "
-    "refused (the default), waits for its turn, or takes the other's place.",
+    "description": "How a run is handled while another run of the thread is active: it is "
+    "rejected (the default), queued, or interrupts the active run.",
 }
 
 
@@ -86,9 +86,9 @@ def file_of(owner: str, *, kind: str) -> Schema:
 
 # Components missing from the published document.
 ADDED: dict[str, Schema] = {
-    "AtriumAssistantLabel": {"description": "Who answers, as people see it.", **obj(**LABEL)},
+    "AtriumAssistantLabel": {"description": "The assistant as shown to people.", **obj(**LABEL)},
     "AtriumApproval": {
-        "description": "A tool call of the server that waits for somebody's approval.",
+        "description": "A server-side tool call that is waiting for approval.",
         **obj(
             call_id=TEXT,
             name=TEXT,
@@ -197,7 +197,7 @@ WRITTEN = obj(file_id=TEXT, name=TEXT, bytes=NUMBER)
 EXTENSIONS: dict[str, tuple[Schema, str]] = {
     "AssistantObject": (
         obj(**LABEL, suggested_prompts=array(TEXT), default=FLAG, enabled=FLAG, in_page=FLAG),
-        "how the chat page offers the assistant",
+        "how the chat page presents the assistant",
     ),
     "ThreadObject": (
         obj(title=TEXT, updated_at=NUMBER),
@@ -205,37 +205,37 @@ EXTENSIONS: dict[str, tuple[Schema, str]] = {
     ),
     "MessageObject": (
         obj(client_id=TEXT_OR_NULL, assistant=or_null(ref("AtriumAssistantLabel")), queued=FLAG),
-        "who answered, and whether the message still waits for its turn",
+        "who answered, and whether the message is still queued",
     ),
     "RunObject": (
         RUN_EXTENSION,
-        "the exact reason of the end, the cost, whether the usage is estimated, when an "
-        "unavailable model server is asked again, and what waits for an approval",
+        "the exact reason for the end, the cost, whether the usage is estimated, when an "
+        "unavailable model server is retried, and the pending approvals",
     ),
     "RunStepObject": (
         obj(index=NUMBER),
-        "the step's place in its run",
+        "the step's position in its run",
     ),
     "RunToolCallObject": (
         obj(approval=or_null(ref("AtriumApproval"))),
-        "the approval that a call waits for; such a call takes only the outputs "
+        "the approval that a call waits for; such a call accepts only the outputs "
         '"approve" and "decline"',
     ),
     "RunStepDetailsToolCallsFunctionObject": (
         obj(**CALL),
-        "what became of the call",
+        "the outcome of the call",
     ),
     "RunStepDetailsToolCallsFileSearchObject": (
         obj(**CALL, query=TEXT, error=TEXT_OR_NULL, passages=array(PASSAGE)),
-        "what was asked, the passages with their marks and places, and what became of the call",
+        "the query, the passages with their marks and locations, and the outcome of the call",
     ),
     "RunStepDetailsToolCallsCodeObject": (
         obj(**CALL, error=TEXT_OR_NULL, files=array(WRITTEN), notes=array(TEXT)),
-        "the files that the code wrote, and what became of the call",
+        "the files that the code wrote, and the outcome of the call",
     ),
     "MessageContentTextAnnotationsFileCitationObject": (
         obj(number=NUMBER, **PLACE),
-        "the number of the cited passage in its message, and the place of the quote",
+        "the number of the cited passage in its message, and the location of the quote",
     ),
 }
 
@@ -255,7 +255,7 @@ def _extensions() -> Iterator[Difference]:
     yield Difference(
         name="CreateRunRequest",
         patch=properties(busy=BUSY),
-        why="Extension `busy`: what happens while another run is active.",
+        why="Extension `busy`: how the run is handled while another run is active.",
     )
 
 
@@ -263,32 +263,32 @@ def _wider() -> Iterator[Difference]:
     yield Difference(
         name="AssistantObject",
         patch=properties(reasoning_effort=TEXT_OR_NULL),
-        why="`reasoning_effort` is told back.",
+        why="`reasoning_effort` is returned.",
     )
     yield Difference(
         name="CreateThreadAndRunRequest",
         patch=properties(reasoning_effort=ref("ReasoningEffort")),
-        why="`reasoning_effort` is taken as on other runs.",
+        why="`reasoning_effort` is accepted as on other runs.",
     )
     yield Difference(
         name="VectorStoreObject",
         patch=properties(description=TEXT_OR_NULL),
-        why="`description` is told back.",
+        why="`description` is returned.",
     )
     yield Difference(
         name="CreateVectorStoreRequest",
         patch=properties(description=TEXT_OR_NULL),
-        why="`description` is taken, as the official clients send it.",
+        why="`description` is accepted, because the official clients send it.",
     )
     yield Difference(
         name="OpenAIFile",
         patch=properties(purpose={"enum": list(Purpose.values)}),
-        why="`purpose` may be `evals` too.",
+        why="`purpose` may also be `evals`.",
     )
     yield Difference(
         name="MessageContentTextAnnotationsFileCitationObject",
         patch=properties(file_citation=properties(quote=TEXT)),
-        why="`file_citation.quote` is told, as version 1 did.",
+        why="`file_citation.quote` is returned, as in version 1.",
     )
     either = {"anyOf": {0: {"properties": {"file_search": {"oneOf": None}}}}}
     for name in ("CreateAssistantRequest", "CreateThreadRequest"):
@@ -303,14 +303,14 @@ def _nullable() -> Iterator[Difference]:
     yield Difference(
         name="OpenAIFile",
         patch=properties(expires_at=NUMBER_OR_NULL, status_details=TEXT_OR_NULL),
-        why="`expires_at` and `status_details` are there, and null where there is nothing to say.",
+        why="`expires_at` and `status_details` are always present, and may be null.",
     )
     after = or_null(ref("VectorStoreExpirationAfter"))
     for name in ("VectorStoreObject", "UpdateVectorStoreRequest", "CreateVectorStoreRequest"):
         yield Difference(
             name=name,
             patch=properties(expires_after={"$ref": None, "allOf": None, **after}),
-            why="`expires_after` may be null: it never expires.",
+            why="`expires_after` may be null: the store never expires.",
         )
     for kind in LISTS:
         yield Difference(

@@ -19,7 +19,7 @@ WIRE_CODES = {
 
 
 class MissingKey(KeyRefused):
-    """You didn't provide an API key: send it as Authorization: Bearer YOUR_KEY."""
+    """You didn't provide an API key. Send it in the header Authorization: Bearer YOUR_KEY."""
 
 
 class MissingBeta(AtriumError):

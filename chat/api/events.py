@@ -42,7 +42,7 @@ _PLACE = re.compile(
 
 
 class OldEventId(InvalidInput):
-    """This Last-Event-ID is of an earlier version: stream the run from its beginning, without."""
+    """This Last-Event-ID is from an old version. Omit it to stream the run from its beginning."""
 
 
 class Place(NamedTuple):

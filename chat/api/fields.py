@@ -82,7 +82,7 @@ class Choice(serializers.ChoiceField):
             _wrong_type(self, data, "a string")
         if data not in self.choices:
             offered = ", ".join(f"'{choice}'" for choice in self.choices)
-            text = f"'{data[:100]}' is none of {offered}."
+            text = f"'{data[:100]}' is not one of {offered}."
             raise serializers.ValidationError(text, code="invalid_choice")
         return data
 
@@ -145,6 +145,6 @@ def _refusal(param: str, detail: serializers.ErrorDetail) -> InvalidInput:
 
 
 def _wrong_type(field: serializers.Field, value: Any, expected: str) -> NoReturn:
-    given = _NAMES.get(type(value), "something else")
+    given = _NAMES.get(type(value), "another type")
     text = f"expected {expected}, but got {given} instead."
     raise serializers.ValidationError(text, code="invalid")

@@ -43,7 +43,7 @@ Post = Callable[..., HttpResponseBase]
 
 
 class KeyReused(ChatError):
-    """This Idempotency-Key was used for another request: choose a new one."""
+    """This Idempotency-Key was already used for a different request. Use a new key."""
 
     code = "idempotency_key_reused"
 
@@ -119,7 +119,7 @@ def slot_of(
     key = request.headers.get(KEY_HEADER)
     if key is not None:
         if not _KEY.match(key):
-            raise InvalidInput(f"{KEY_HEADER} has 1 to 255 visible characters.")
+            raise InvalidInput(f"{KEY_HEADER} must have 1 to 255 visible ASCII characters.")
         name = _digest("key", *asker, request.path, key)
         body_hash = _digest(request.get_full_path(), digest())
         return Slot(name=name, body_hash=body_hash, lasts=KEPT, answers=True)

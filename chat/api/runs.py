@@ -280,7 +280,7 @@ class SubmitToolOutputsView(ApiView):
         given = self.input(ToolOutputsInput)
         outputs = {item["tool_call_id"]: item["output"] for item in given["tool_outputs"]}
         if len(outputs) != len(given["tool_outputs"]):
-            raise InvalidInput("A call is answered twice.", param="tool_outputs")
+            raise InvalidInput("A tool call has more than one output.", param="tool_outputs")
         if given.get("stream"):
             check_room(self.principal)
         thread_id, run_id = clean_ids(thread_id, run_id)
@@ -313,7 +313,7 @@ class EventsView(ApiView):
         said = request.headers.get(EVENT_HEADER, "")
         at = events.place_of(said) if said else events.BEFORE_RUN
         if at is None:
-            raise InvalidInput(f"The header {EVENT_HEADER} names no event.")
+            raise InvalidInput(f"The header {EVENT_HEADER} is not a valid event ID.")
         check_room(self.principal)
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)

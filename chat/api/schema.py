@@ -27,17 +27,17 @@ VERSIONED = {"getAssistant", "getVectorStore", *CHANGING_VERSIONS, *CREATING_VER
 IF_MATCH = text_parameter(
     "If-Match",
     "header",
-    "Extension: the ETag of the version that was seen. Where the object was changed since, the "
-    "answer is 412 and nothing changes; `*` and no header change any version.",
+    "Extension: the ETag of the version last read. If the object has changed since, the "
+    "response is 412 and nothing changes; `*` or no header updates any version.",
     pattern=r'^(\*|"[0-9]{1,9}")$',
 )
 RETRY_COUNT = text_parameter(
     RETRY_HEADER,
     "header",
-    "Extension: how often an official client has sent this request before. Above 0 it is taken for "
-    f"the identical request within the {RETRIED_WITHIN.seconds} seconds before it: it gets the "
-    "same answer and does nothing twice. 0 is a new request; without this header, with "
-    f"one that is no count, and without {KEY_HEADER} every request is new.",
+    "Extension: how often an official client has sent this request before. Above 0, it is a "
+    f"retry of the identical request within the {RETRIED_WITHIN.seconds} seconds before it: it "
+    "returns the same response and changes nothing twice. 0 is a new request; without this header, "
+    f"with one that is not a number, and without {KEY_HEADER} every request is new.",
 )
 ETAG = {
     "description": "Extension: the object's version, for If-Match.",
@@ -74,14 +74,14 @@ class ViewSchema(AutoSchema):
         headers = []
         if getattr(self.view, "beta", True):
             beta = text_parameter(
-                "OpenAI-Beta", "header", "The protocol's version.", enum=["assistants=v2"]
+                "OpenAI-Beta", "header", "The protocol version.", enum=["assistants=v2"]
             )
             headers.append({**beta, "required": True})
         headers.append(
             text_parameter(
                 USER_HEADER,
                 "header",
-                "Extension: the user of the program for whom it acts; needs a key with the "
+                "Extension: the app's end user to act on behalf of; requires a key with the "
                 "scope act_for_users.",
                 pattern="^[!-~]{1,200}$",
             )
@@ -91,8 +91,8 @@ class ViewSchema(AutoSchema):
                 text_parameter(
                     KEY_HEADER,
                     "header",
-                    "Extension: the same key with the same request within a day gets the same "
-                    "answer and does nothing twice.",
+                    "Extension: repeating a request with the same key within a day returns the "
+                    "same response and changes nothing twice.",
                     pattern="^[!-~]{1,255}$",
                 )
             )

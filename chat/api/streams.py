@@ -41,7 +41,7 @@ _open: Counter[UUID] = Counter()
 
 
 class TooManyStreams(ChatError):
-    """This key, or its member, has as many open streams as it may have: close one first."""
+    """Too many open streams for this API key or its member. Close one first."""
 
     code = "too_many_streams"
     http_status = 429
@@ -132,11 +132,11 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
         except DatabaseError as error:
             if not log_outage(error, work="stream"):
                 log.exception("stream_not_served")
-            yield events.encode_error("unavailable", "This cannot be read right now: try again.")
+            yield events.encode_error("unavailable", "Temporarily unavailable. Please try again.")
         except asyncio.CancelledError:
             if not access.over:
                 raise
-            yield events.encode_error("access_ended", "The access of this API key has ended.")
+            yield events.encode_error("access_ended", "This API key no longer has access.")
         else:
             yield events.DONE
 

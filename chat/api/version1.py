@@ -59,10 +59,12 @@ def _assistant(body: Body) -> Body:
 
 def _pop_file_ids(body: Body, place: str, *, beside: str) -> list[Any]:
     if body.get(beside):
-        raise InvalidInput(f"'file_ids' and '{beside}' say the same.", param=f"{place}file_ids")
+        raise InvalidInput(
+            f"'file_ids' and '{beside}' cannot be used together.", param=f"{place}file_ids"
+        )
     file_ids = body["file_ids"] or []
     if not isinstance(file_ids, list):
-        raise InvalidInput("Expected an array of file ids.", param=f"{place}file_ids")
+        raise InvalidInput("Expected an array of file IDs.", param=f"{place}file_ids")
     return file_ids
 
 
