@@ -92,10 +92,10 @@ def _depth(text: str) -> int:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         raise InvalidJson("An object contains the same key twice.")
-    return found
+    return value
 
 
 def _integer(digits: str) -> int:

@@ -44,13 +44,13 @@ class NewAssistant(AssistantChange):
 
 def settings_of(body: dict[str, Any]) -> dict[str, Any]:
     """Return the body as arguments of the action; null becomes "" for text fields."""
-    found = dict(body)
+    settings = dict(body)
     for name in ("name", "description", "instructions", "reasoning_effort"):
-        if name in found:
-            found[name] = found[name] or ""
-    if "tools" in found:
-        found["tool_definitions"] = found.pop("tools")
-    return found
+        if name in settings:
+            settings[name] = settings[name] or ""
+    if "tools" in settings:
+        settings["tool_definitions"] = settings.pop("tools")
+    return settings
 
 
 def get_visible_assistant(principal: Principal, assistant_id: str) -> Assistant:
@@ -61,8 +61,8 @@ def get_visible_assistant(principal: Principal, assistant_id: str) -> Assistant:
         NotFound: no such assistant is visible to the principal.
     """
     rows = Assistant.objects.for_principal(principal)
-    found: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
-    return found
+    assistant: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
+    return assistant
 
 
 class AssistantApiView(ApiView):
@@ -72,10 +72,10 @@ class AssistantApiView(ApiView):
 
     def render_assistant(self, assistant: Assistant) -> dict[str, Any]:
         """Return the assistant object; call it in a transaction."""
-        found = wire.assistant_object(assistant)
+        rendered = wire.assistant_object(assistant)
         if self.version == 1:
-            found["file_ids"] = file_ids_of(assistant)
-        return found
+            rendered["file_ids"] = file_ids_of(assistant)
+        return rendered
 
     def one(self, assistant: Assistant) -> Response:
         """Return the response for one assistant, with its ETag."""

@@ -171,12 +171,12 @@ class ApiView(APIView):
         header = self.request.headers.get("If-Match", "*").strip()
         if header == "*":
             return None
-        found = _VERSION.fullmatch(header)
-        if found is None:
+        match = _VERSION.fullmatch(header)
+        if match is None:
             raise InvalidInput(
                 "The header If-Match must be an ETag from an earlier response, or *."
             )
-        return int(found.group(1))
+        return int(match.group(1))
 
     def query(self, shape: type[Input]) -> dict[str, Any]:
         """Return the validated query parameters.
@@ -197,8 +197,8 @@ class ApiView(APIView):
         key: str = "pk",
     ) -> Response:
         """Return one page of `rows` (see `pages.read_page`); call it in a transaction."""
-        found, has_more = pages.read_page(rows, query=query, prefix=prefix, by=by, key=key)
-        return self.answer(wire.list_object([render(row) for row in found], has_more=has_more))
+        page, has_more = pages.read_page(rows, query=query, prefix=prefix, by=by, key=key)
+        return self.answer(wire.list_object([render(row) for row in page], has_more=has_more))
 
     def handle_exception(self, exc: Exception) -> Response:
         """Render refusals; re-raise other exceptions, which config.urls answers."""

@@ -80,8 +80,8 @@ def list_of(component: str) -> Schema:
 
 def file_of(owner: str, *, kind: str) -> Schema:
     """Return the schema of a file of an assistant or a message in version 1."""
-    known = {"object": {"type": "string", "const": kind}, f"{owner}_id": TEXT}
-    return obj(id=TEXT, created_at=NUMBER, **known)
+    specific = {"object": {"type": "string", "const": kind}, f"{owner}_id": TEXT}
+    return obj(id=TEXT, created_at=NUMBER, **specific)
 
 
 # Components missing from the published document.
@@ -322,10 +322,10 @@ def _nullable() -> Iterator[Difference]:
 
 def apply_overrides(published: dict[str, Schema]) -> dict[str, Schema]:
     """Return the published components with our additions and patches."""
-    found = {**published, **ADDED}
+    components = {**published, **ADDED}
     for difference in differences():
-        found[difference.name] = merge_patch(found[difference.name], difference.patch)
-    return found
+        components[difference.name] = merge_patch(components[difference.name], difference.patch)
+    return components
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -75,10 +75,10 @@ def place_of(event_id: str) -> Place | None:
     Raises:
         OldEventId: the ID is of an earlier version and does not name its step.
     """
-    found = _PLACE.match(event_id)
-    if found is None:
+    match = _PLACE.match(event_id)
+    if match is None:
         return None
-    step, phase, part, offset, state, key = found.groups(default="")
+    step, phase, part, offset, state, key = match.groups(default="")
     place = Place(int(step), int(phase), int(part), int(offset), int(state or 0), key)
     if not key and BEFORE_RUN.step < place.step < AFTER_RUN.step:
         raise OldEventId()
@@ -271,9 +271,9 @@ class Sequencer:
         if self.at >= self._place(index, UNDER_WAY):
             return
         self._prelude("in_progress", None)
-        begun = wire.step_as_begun(step)
-        self._emit(self._place(index, OPENED), "thread.run.step.created", begun)
-        self._emit(self._place(index, UNDER_WAY), "thread.run.step.in_progress", begun)
+        initial = wire.step_as_begun(step)
+        self._emit(self._place(index, OPENED), "thread.run.step.created", initial)
+        self._emit(self._place(index, UNDER_WAY), "thread.run.step.in_progress", initial)
 
     def _message(self, entry: Entry) -> None:
         message = entry.data
@@ -284,10 +284,10 @@ class Sequencer:
             self.held.setdefault(message["id"], []).append(entry)
             return
         if self.at < Place(index, MESSAGE_UNDER_WAY):
-            begun = wire.message_as_begun(message)
-            self._emit(self._place(index, MESSAGE_OPENED), "thread.message.created", begun)
+            initial = wire.message_as_begun(message)
+            self._emit(self._place(index, MESSAGE_OPENED), "thread.message.created", initial)
             place = self._place(index, MESSAGE_UNDER_WAY)
-            self._emit(place, "thread.message.in_progress", begun)
+            self._emit(place, "thread.message.in_progress", initial)
         for part, content in enumerate(message["content"]):
             if content["type"] == "image_file":
                 picture = wire.message_delta(message["id"], part, content)
@@ -314,8 +314,10 @@ class Sequencer:
                 # One offset beyond the text: a client at this place has the annotations too.
                 place = self._place(index, CONTENT, part, len(content["text"]["value"]) + 1)
                 annotations = enumerate(content["text"]["annotations"])
-                told = wire.text_part("", [{"index": number, **one} for number, one in annotations])
-                data = wire.message_delta(message["id"], part, told)
+                delta_part = wire.text_part(
+                    "", [{"index": number, **annotation} for number, annotation in annotations]
+                )
+                data = wire.message_delta(message["id"], part, delta_part)
                 self._emit(place, "thread.message.delta", data)
 
     def _text(self, entry: Entry, text: str) -> None:

@@ -19,8 +19,8 @@ def answer(schema: str) -> dict[str, Any]:
 def text_parameter(name: str, where: str, description: str, **more: Any) -> dict[str, Any]:
     """Return a string parameter."""
     schema = {"type": "string", **more}
-    found = {"name": name, "in": where, "schema": schema, "description": description}
-    return {**found, "required": True} if where == "path" else found
+    parameter = {"name": name, "in": where, "schema": schema, "description": description}
+    return {**parameter, "required": True} if where == "path" else parameter
 
 
 THREAD_ID = text_parameter("thread_id", "path", "The ID of the thread.")

@@ -145,6 +145,6 @@ def _refusal(param: str, detail: serializers.ErrorDetail) -> InvalidInput:
 
 
 def _wrong_type(field: serializers.Field, value: Any, expected: str) -> NoReturn:
-    given = _NAMES.get(type(value), "another type")
-    text = f"expected {expected}, but got {given} instead."
+    actual = _NAMES.get(type(value), "another type")
+    text = f"expected {expected}, but got {actual} instead."
     raise serializers.ValidationError(text, code="invalid")

@@ -168,16 +168,16 @@ def forget_earlier(principal: Principal, request: HttpRequest, digest: Callable[
 def _keep(slot: Slot, response: HttpResponseBase) -> None:
     answer: dict[str, Any]
     if isinstance(response, EventStream):
-        begun = response.beginning
-        subject = begun.run["thread_id"]
+        start = response.beginning
+        subject = start.run["thread_id"]
         answer = {
-            "run": begun.run,
-            "thread": begun.thread,
-            "at": list(begun.at),
-            "prelude": list(begun.prelude),
-            "since": begun.since,
-            "with_content": begun.with_content,
-            "with_ids": begun.with_ids,
+            "run": start.run,
+            "thread": start.thread,
+            "at": list(start.at),
+            "prelude": list(start.prelude),
+            "since": start.since,
+            "with_content": start.with_content,
+            "with_ids": start.with_ids,
         }
     else:
         assert isinstance(response, Response)
@@ -203,18 +203,18 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
 
 
 def _again(view: Any, record: IdempotencyRecord) -> HttpResponseBase:
-    kept = record.answer
-    if "run" not in kept:
-        headers = {"ETag": kept["etag"]} if "etag" in kept else None
-        return Response(kept["body"], status=kept["status"], headers=headers)
+    answer = record.answer
+    if "run" not in answer:
+        headers = {"ETag": answer["etag"]} if "etag" in answer else None
+        return Response(answer["body"], status=answer["status"], headers=headers)
     check_room(view.principal)
     beginning = Beginning(
-        run=kept["run"],
-        thread=kept["thread"],
-        at=Place(*kept["at"]),
-        prelude=tuple(kept["prelude"]),
-        since=kept["since"],
-        with_content=kept.get("with_content", False),
-        with_ids=kept.get("with_ids", False),
+        run=answer["run"],
+        thread=answer["thread"],
+        at=Place(*answer["at"]),
+        prelude=tuple(answer["prelude"]),
+        since=answer["since"],
+        with_content=answer.get("with_content", False),
+        with_ids=answer.get("with_ids", False),
     )
     return EventStream(view.principal, beginning)

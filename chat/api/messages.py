@@ -61,8 +61,8 @@ def own_message(principal: Principal, thread_id: str, message_id: str) -> Messag
     """
     thread = own_thread(principal, thread_id)
     rows = Message.objects.filter(thread=thread).select_related("assistant")
-    found: Message = row_named(rows, message_id, param="message_id", prefix="msg_")
-    return found
+    message: Message = row_named(rows, message_id, param="message_id", prefix="msg_")
+    return message
 
 
 class MessagesView(ApiView):

@@ -206,12 +206,12 @@ class RunsView(ApiView):
     def post(self, request: Request, thread_id: str) -> HttpResponseBase:
         """Create a run."""
         query = self.query(NewRunQuery)
-        given = self.input(RunInput)
-        stream = given.pop("stream", None)
+        body = self.input(RunInput)
+        stream = body.pop("stream", None)
         if stream:
             check_room(self.principal)
         thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
-        run = create_run(self.principal, thread_id, **given)
+        run = create_run(self.principal, thread_id, **body)
         if stream:
             beginning = Beginning(
                 run=wire.run_object(run),
@@ -228,11 +228,11 @@ class ThreadAndRunView(ApiView):
     def post(self, request: Request) -> HttpResponseBase:
         """Create the thread and the run."""
         with_ids = wants_ids(self.query(StreamQuery))
-        given = self.input(ThreadAndRunInput)
-        stream = given.pop("stream", None)
+        body = self.input(ThreadAndRunInput)
+        stream = body.pop("stream", None)
         if stream:
             check_room(self.principal)
-        run = create_thread_and_run(self.principal, **given)
+        run = create_thread_and_run(self.principal, **body)
         if not stream:
             return self.answer(wire.run_object(run))
         thread = wire.thread_object(run.thread)
@@ -253,9 +253,9 @@ class RunView(ApiView):
 
     def post(self, request: Request, thread_id: str, run_id: str) -> Response:
         """Update the run's metadata."""
-        given = self.input(RunChange)
+        body = self.input(RunChange)
         thread_id, run_id = clean_ids(thread_id, run_id)
-        update_run(self.principal, run_id, thread_id=thread_id, metadata=given.get("metadata"))
+        update_run(self.principal, run_id, thread_id=thread_id, metadata=body.get("metadata"))
         with transaction.atomic():
             return self.answer(render_run(read_run(self.principal, thread_id, run_id)))
 
@@ -277,15 +277,15 @@ class SubmitToolOutputsView(ApiView):
     def post(self, request: Request, thread_id: str, run_id: str) -> HttpResponseBase:
         """Submit the outputs and resume the run."""
         with_ids = wants_ids(self.query(StreamQuery))
-        given = self.input(ToolOutputsInput)
-        outputs = {item["tool_call_id"]: item["output"] for item in given["tool_outputs"]}
-        if len(outputs) != len(given["tool_outputs"]):
+        body = self.input(ToolOutputsInput)
+        outputs = {item["tool_call_id"]: item["output"] for item in body["tool_outputs"]}
+        if len(outputs) != len(body["tool_outputs"]):
             raise InvalidInput("A tool call has more than one output.", param="tool_outputs")
-        if given.get("stream"):
+        if body.get("stream"):
             check_room(self.principal)
         thread_id, run_id = clean_ids(thread_id, run_id)
         run = submit_tool_outputs(self.principal, run_id, outputs, thread_id=thread_id)
-        if not given.get("stream"):
+        if not body.get("stream"):
             return self.answer(wire.run_object(run))
         with transaction.atomic():
             calls = ToolCall.objects.filter(run=run, pk__in=outputs)
@@ -310,16 +310,16 @@ class EventsView(ApiView):
         """Stream the events after `Last-Event-ID`, or all events without it."""
         with_content = includes_content(self.query(IncludeQuery))
         # A browser that has received no ID sends no header, or an empty one.
-        said = request.headers.get(EVENT_HEADER, "")
-        at = events.place_of(said) if said else events.BEFORE_RUN
+        event_id = request.headers.get(EVENT_HEADER, "")
+        at = events.place_of(event_id) if event_id else events.BEFORE_RUN
         if at is None:
             raise InvalidInput(f"The header {EVENT_HEADER} is not a valid event ID.")
         check_room(self.principal)
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
-            found = render_run(run)
+            run_object = render_run(run)
         prelude = events.prelude_after(at)
         beginning = Beginning(
-            run=found, at=at, prelude=prelude, with_content=with_content, with_ids=True
+            run=run_object, at=at, prelude=prelude, with_content=with_content, with_ids=True
         )
         return EventStream(self.principal, beginning)

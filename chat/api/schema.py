@@ -111,8 +111,8 @@ class ViewSchema(AutoSchema):
             more = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
         if not more:
             return responses
-        done = responses["200"]
-        return {**responses, "200": {**done, "content": {**done["content"], **more}}}
+        success = responses["200"]
+        return {**responses, "200": {**success, "content": {**success["content"], **more}}}
 
 
 def errors() -> dict[str, Any]:
@@ -133,10 +133,10 @@ def errors() -> dict[str, Any]:
 def description() -> dict[str, Any]:
     """Return the complete document."""
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    made: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
-    made["components"] = {
+    document: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
+    document["components"] = {
         "schemas": apply_overrides(load_reference()["components"]["schemas"]),
         "securitySchemes": {"ApiKeyAuth": {"type": "http", "scheme": "bearer"}},
     }
-    made["security"] = [{"ApiKeyAuth": []}]
-    return made
+    document["security"] = [{"ApiKeyAuth": []}]
+    return document

@@ -124,17 +124,17 @@ class StoreFilesPage(ApiView):
     def file_answer(self, row: StoreFile) -> Response:
         """Return the response for a file, with a poll interval while it is being indexed."""
         reading = row.status == IndexStatus.IN_PROGRESS
-        found = wire.vector_store_file_object(row)
-        return self.answer(found, poll_after=POLL_AFTER_MS if reading else None)
+        rendered = wire.vector_store_file_object(row)
+        return self.answer(rendered, poll_after=POLL_AFTER_MS if reading else None)
 
     def batch_answer(self, batch: FileBatch) -> Response:
         """Return the response for a batch, with a poll interval while it is being indexed.
 
         Call it in a transaction.
         """
-        found = wire.file_batch_object(batch, filling_of_batch(batch))
-        reading = found["status"] == IndexStatus.IN_PROGRESS
-        return self.answer(found, poll_after=POLL_AFTER_MS if reading else None)
+        rendered = wire.file_batch_object(batch, filling_of_batch(batch))
+        reading = rendered["status"] == IndexStatus.IN_PROGRESS
+        return self.answer(rendered, poll_after=POLL_AFTER_MS if reading else None)
 
 
 class VectorStoresView(ApiView):
@@ -145,11 +145,11 @@ class VectorStoresView(ApiView):
         query = self.query(PageQuery)
         with transaction.atomic():
             rows = VectorStore.objects.for_principal(self.principal)
-            found, has_more = pages.read_page(
+            stores, has_more = pages.read_page(
                 rows, query=query, prefix="vs_", by=("created_at", "id")
             )
-            filled = fillings_of(found)
-        data = [wire.vector_store_object(store, filled[store.pk]) for store in found]
+            filled = fillings_of(stores)
+        data = [wire.vector_store_object(store, filled[store.pk]) for store in stores]
         return self.answer(wire.list_object(data, has_more=has_more))
 
     def post(self, request: Request) -> Response:

@@ -24,15 +24,17 @@ def from_version1(body: Body) -> Body:
     Raises:
         InvalidInput: `file_ids` is not a list, or is given beside its replacement.
     """
-    found = _tools_renamed(body, {"retrieval": "file_search"})
+    converted = _tools_renamed(body, {"retrieval": "file_search"})
     for name in ("messages", "additional_messages"):
-        if isinstance(found.get(name), list):
-            found[name] = [_message(item, f"{name}[{i}].") for i, item in enumerate(found[name])]
-    if isinstance(found.get("thread"), dict):
-        found["thread"] = from_version1(found["thread"])
-    if "file_ids" not in found:
-        return found
-    return _message(found, "") if "role" in found else _assistant(found)
+        if isinstance(converted.get(name), list):
+            converted[name] = [
+                _message(item, f"{name}[{i}].") for i, item in enumerate(converted[name])
+            ]
+    if isinstance(converted.get("thread"), dict):
+        converted["thread"] = from_version1(converted["thread"])
+    if "file_ids" not in converted:
+        return converted
+    return _message(converted, "") if "role" in converted else _assistant(converted)
 
 
 def _message(message: Any, place: str) -> Any:

@@ -81,8 +81,8 @@ class MessageFilesApiView(ApiView):
     def files(self, message: Message) -> QuerySet[File]:
         """Return the attached files that still exist; call it in a transaction."""
         ids = [attachment["file_id"] for attachment in message.attachments]
-        found: QuerySet[File] = File.objects.for_principal(self.principal).filter(pk__in=ids)
-        return found
+        files: QuerySet[File] = File.objects.for_principal(self.principal).filter(pk__in=ids)
+        return files
 
 
 class MessageFilesView(MessageFilesApiView):

@@ -43,14 +43,14 @@ def call_object(
 def call_delta(index: int, call: WireObject) -> WireObject:
     """Return the delta that adds a call to a step, without its results."""
     kind = call["type"]
-    told: WireObject = {"index": index, "id": call["id"], "type": kind}
+    delta: WireObject = {"index": index, "id": call["id"], "type": kind}
     if kind == "function":
-        told[kind] = {**call[kind], "output": None}
+        delta[kind] = {**call[kind], "output": None}
     elif kind == "code_interpreter":
-        told[kind] = {"input": call[kind]["input"], "outputs": []}
+        delta[kind] = {"input": call[kind]["input"], "outputs": []}
     else:
-        told[kind] = {}
-    return told
+        delta[kind] = {}
+    return delta
 
 
 def call_outputs_delta(index: int, call: WireObject) -> WireObject | None:
@@ -59,8 +59,8 @@ def call_outputs_delta(index: int, call: WireObject) -> WireObject | None:
     outputs = call[kind].get("outputs")
     if not outputs:
         return None
-    told = [{"index": place, **output} for place, output in enumerate(outputs)]
-    return {"index": index, "type": kind, kind: {"outputs": told}}
+    outputs_delta = [{"index": position, **output} for position, output in enumerate(outputs)]
+    return {"index": index, "type": kind, kind: {"outputs": outputs_delta}}
 
 
 def _function(call: ToolCall) -> WireObject:
@@ -70,8 +70,8 @@ def _function(call: ToolCall) -> WireObject:
 def _file_search(
     call: ToolCall, details: WireObject, with_content: bool
 ) -> tuple[WireObject, WireObject]:
-    asked = details.get("query", _argument(call, "query"))
-    extra: WireObject = {"query": asked, "passages": [], "error": call.error_code or None}
+    query = details.get("query", _argument(call, "query"))
+    extra: WireObject = {"query": query, "passages": [], "error": call.error_code or None}
     if not details:
         return {}, extra
     ranking = details.get("ranking_options") or {}
@@ -82,8 +82,8 @@ def _file_search(
         },
         "results": search_results(details, with_content=with_content),
     }
-    kept = ("mark", "file_id", "file_name", "store_file", "page", "start", "end")
-    passages = [{name: detail[name] for name in kept} for detail in details["results"]]
+    fields = ("mark", "file_id", "file_name", "store_file", "page", "start", "end")
+    passages = [{name: detail[name] for name in fields} for detail in details["results"]]
     return body, {**extra, "passages": passages}
 
 
@@ -118,10 +118,10 @@ def _code_interpreter(
 def _argument(call: ToolCall, name: str) -> str:
     """Return an argument of a call as the model sent it, or "" if it is missing."""
     try:
-        given = json.loads(call.arguments or "{}")
+        arguments = json.loads(call.arguments or "{}")
     except (ValueError, RecursionError):
         return ""
-    return str(given.get(name, "")) if isinstance(given, dict) else ""
+    return str(arguments.get(name, "")) if isinstance(arguments, dict) else ""
 
 
 _Form = Callable[[ToolCall, WireObject, bool], tuple[WireObject, WireObject]]

@@ -66,13 +66,13 @@ def _step_details(step: RunStep, calls: Sequence[WireObject]) -> WireObject:
 def with_contents(step: WireObject, calls: Sequence[ToolCall]) -> WireObject:
     """Return a step object with the text of the passages that the searches among `calls` found."""
     texts = {call.id: search_results(call.details or {}, with_content=True) for call in calls}
-    told = [
+    tool_calls = [
         {**item, "file_search": {**item["file_search"], "results": texts[item["id"]]}}
         if "results" in item.get("file_search", {}) and item["id"] in texts
         else item
         for item in step["step_details"]["tool_calls"]
     ]
-    return {**step, "step_details": {**step["step_details"], "tool_calls": told}}
+    return {**step, "step_details": {**step["step_details"], "tool_calls": tool_calls}}
 
 
 def render_lost_step(step_id: str, run: WireObject, *, index: int | None) -> WireObject:
@@ -124,11 +124,11 @@ def step_delta(step_id: str, calls: list[WireObject]) -> WireObject:
 
 def outputs_delta(step_id: str, calls: list[WireObject]) -> WireObject | None:
     """Return the `thread.run.step.delta` object of code outputs, or None if there are none."""
-    told = [call_outputs_delta(index, call) for index, call in enumerate(calls)]
-    written = [item for item in told if item is not None]
+    deltas = [call_outputs_delta(index, call) for index, call in enumerate(calls)]
+    written = [item for item in deltas if item is not None]
     return _of_calls(step_id, written) if written else None
 
 
-def _of_calls(step_id: str, told: list[WireObject]) -> WireObject:
-    details = {"type": "tool_calls", "tool_calls": told}
+def _of_calls(step_id: str, calls: list[WireObject]) -> WireObject:
+    details = {"type": "tool_calls", "tool_calls": calls}
     return {"id": step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}

@@ -18,8 +18,8 @@ class Filling:
 
     def count_files(self) -> WireObject:
         """Return `file_counts`."""
-        found = {status.value: self.counts.get(status.value, 0) for status in IndexStatus}
-        return {**found, "total": sum(found.values())}
+        counts = {status.value: self.counts.get(status.value, 0) for status in IndexStatus}
+        return {**counts, "total": sum(counts.values())}
 
     @property
     def status(self) -> str:
@@ -71,11 +71,11 @@ def vector_store_file_object(row: StoreFile) -> WireObject:
 
 def file_batch_object(batch: FileBatch, filling: Filling) -> WireObject:
     """Return the `vector_store.files_batch` object."""
-    counted = filling.count_files()
+    file_counts = filling.count_files()
     status = filling.status
     if batch.cancelled_at is not None:
         status = "cancelled"
-    elif counted["total"] and counted["failed"] == counted["total"]:
+    elif file_counts["total"] and file_counts["failed"] == file_counts["total"]:
         status = "failed"
     return {
         "id": batch.pk,
@@ -83,7 +83,7 @@ def file_batch_object(batch: FileBatch, filling: Filling) -> WireObject:
         "created_at": unix(batch.created_at),
         "vector_store_id": batch.store_id,
         "status": status,
-        "file_counts": counted,
+        "file_counts": file_counts,
     }
 
 
