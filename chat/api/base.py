@@ -112,7 +112,7 @@ class ApiView(APIView):
         """Check that the key has the scope for this request.
 
         Raises:
-            BeyondKey: the key lacks the scope.
+            BeyondKey: the key does not have the scope.
         """
         scope = "read" if self.request.method in ("GET", "HEAD") else self.write_scope
         if not self.principal.may(scope):

@@ -46,11 +46,11 @@ class OldEventId(InvalidInput):
 
 
 class Place(NamedTuple):
-    """Position of a stream in its run. `offset` counts code points of the content part `part`.
+    """Position of a stream in its run, sent as the event ID.
 
-    `key` names the step; `state` is the run's state number when the step was published. Of two
-    steps with the same index, the one with the higher state repeats the other. Without a key, the
-    place matches any step of this index.
+    `offset` counts code points of the content part `part`. `key` names the step; `state` is the
+    run's state number when the step was published. Of two steps with the same index, the one with
+    the higher state repeats the other. Without a key, the place matches any step of this index.
     """
 
     step: int

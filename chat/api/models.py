@@ -26,7 +26,7 @@ class OfferedModels(ApiView):
 
     def model_object(self, model: OfferedModel) -> dict[str, Any]:
         """Return the `model` object."""
-        # Servers do not report when a model was created; the company's date is a valid stand-in.
+        # Servers do not report when a model was created; the company's date is a valid substitute.
         created = int(self.principal.tenant.created_at.timestamp())
         return {
             "id": model.name,
