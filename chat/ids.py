@@ -1,4 +1,4 @@
-"""Prefixed random ids, as the Assistants API spells them."""
+"""Prefixed random IDs in the format of the Assistants API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def new_id(prefix: str) -> str:
 
 
 def is_id(value: object, prefix: str) -> bool:
-    """Tell whether `value` has the form of an id with `prefix`."""
+    """Return True if `value` has the format of an ID with `prefix`."""
     return isinstance(value, str) and value.startswith(prefix) and bool(_FORM.match(value))
 
 

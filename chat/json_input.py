@@ -1,4 +1,4 @@
-"""JSON from outside, read strictly: what PostgreSQL or Python would choke on is refused here."""
+"""Strict parsing of untrusted JSON: rejects input that PostgreSQL or Python cannot handle."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from django.http import HttpRequest
 from chat.errors import InvalidJson, WrongMediaType
 
 MAX_DEPTH = 32
-MAX_BRACKETS = 100_000  # an empty list takes 28 times the two bytes it is written in
-MAX_KEYS, MAX_VALUES = 50_000, 200_000  # each costs about a microsecond
+MAX_BRACKETS = 100_000  # an empty list takes 28 times the memory of its two bytes
+MAX_KEYS, MAX_VALUES = 50_000, 200_000  # each takes about a microsecond
 _LARGEST = 2**63 - 1
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # an open one runs to the end
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # may be unterminated
 _BRACKET = re.compile(r"[\[\]{}]")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -26,9 +26,9 @@ def parse_json_object(
     """Return the JSON object in `raw`, e.g. a request body, a frame or a tool's arguments.
 
     Raises:
-        InvalidJson: for anything else, and for duplicate keys, NaN and infinities,
-            numbers beyond 64 bits or the range of floats, NUL, lone surrogates,
-            invalid UTF-8, or more bytes, depth, brackets, keys or values than allowed.
+        InvalidJson: `raw` is not a JSON object; it contains duplicate keys, NaN, infinities,
+            numbers beyond 64 bits or the range of floats, NUL, lone surrogates or invalid
+            UTF-8; or it exceeds a limit of bytes, depth, brackets, keys or values.
     """
     text = _text(raw, max_bytes)
     if _depth(text) > max_depth:
@@ -46,21 +46,21 @@ def parse_json_object(
             f"This is not well-formed JSON: {error.msg} at character {error.pos}."
         ) from None
     if not isinstance(value, dict):
-        raise InvalidJson("A JSON object is expected.")
+        raise InvalidJson("Expected a JSON object.")
     _refuse_unusable_text(value)
     return value
 
 
 def parse_json_body(request: HttpRequest, *, max_bytes: int) -> dict[str, Any]:
-    """Return the JSON object of a request; no body is an empty one.
+    """Return the JSON object in a request body; an empty body is an empty object.
 
     Raises:
-        WrongMediaType: for a body that says it is something else than JSON.
-        InvalidJson: as `parse_json_object` does.
+        WrongMediaType: the body is not declared as JSON in UTF-8.
+        InvalidJson: the body is not an acceptable JSON object, see `parse_json_object`.
     """
     charset = (request.content_params or {}).get("charset", "utf-8")
     if request.body and (request.content_type, charset.lower()) != ("application/json", "utf-8"):
-        # A form of another site can send any text, but not this type unasked.
+        # Forms of other sites can send any text, but not this media type without a CORS preflight.
         raise WrongMediaType()
     return parse_json_object(request.body or b"{}", max_bytes=max_bytes)
 
@@ -76,7 +76,7 @@ def _text(raw: bytes | str, max_bytes: int) -> str:
 
 
 def _depth(text: str) -> int:
-    # Counted before parsing: the parser recurses, and a deep text would exhaust its stack.
+    # Counted before parsing: the parser is recursive, and deep nesting would exhaust its stack.
     bare = _STRING.sub("", text)
     if bare.count(":") > MAX_KEYS:
         raise InvalidJson(f"This JSON has more than {MAX_KEYS:,} keys.")
@@ -92,15 +92,15 @@ def _depth(text: str) -> int:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise InvalidJson("A key appears twice in one object.")
-    return found
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise InvalidJson("An object contains the same key twice.")
+    return value
 
 
 def _integer(digits: str) -> int:
     if len(digits) > 20 or abs(value := int(digits)) > _LARGEST:
-        raise InvalidJson("A whole number is too large.")
+        raise InvalidJson("An integer is too large.")
     return value
 
 
@@ -118,7 +118,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _refuse_unusable_text(value: object) -> None:
     if isinstance(value, str):
         if _UNUSABLE.search(value):
-            raise InvalidJson("A text holds a NUL or half of a surrogate pair.")
+            raise InvalidJson("A string contains a NUL character or a lone surrogate.")
     elif isinstance(value, dict):
         for key, item in value.items():
             _refuse_unusable_text(key)

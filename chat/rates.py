@@ -1,4 +1,4 @@
-"""Rates: fixed windows of a minute, counted in the cache and so shared by all processes."""
+"""Rate limits: fixed one-minute windows, counted in the cache and shared by all processes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """What is left of a window: requests, and the seconds until the next one begins.
+    """State of a rate limit window: remaining requests, and seconds until it resets.
 
-    `whose` is whom the limit is for, `what` what it counts, in words.
+    `whose` names the limited party and `what` the counted unit, in words for the message.
     """
 
     limit: int
@@ -30,7 +30,7 @@ class Rate:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the usual headers."""
+        """The usual rate limit headers."""
         return {
             "x-ratelimit-limit-requests": str(self.limit),
             "x-ratelimit-remaining-requests": str(max(0, self.remaining)),
@@ -38,14 +38,14 @@ class Rate:
         }
 
     def check(self) -> None:
-        """Do nothing while requests are left.
+        """Check that the limit has not been exceeded.
 
         Raises:
-            RateLimited: with the limit and the wait in its sentence.
+            RateLimited: no requests are left; the message states the limit and the wait.
         """
         if self.remaining < 0:
             raise RateLimited(
-                f"Rate limit reached for this {self.whose}: {self.limit} {self.what} a minute. "
+                f"Rate limit reached for this {self.whose}: {self.limit} {self.what} per minute. "
                 f"Please try again in {self.reset}s.",
                 retry_after=self.reset,
             )
@@ -54,17 +54,17 @@ class Rate:
 def count(
     name: str, *, now: float, limit: int, whose: str, what: str = "requests", times: int = 1
 ) -> Rate:
-    """Count something in the window of `now`, in seconds, and return what is left of it."""
+    """Count `times` uses in the window of `now`, in seconds, and return the window's state."""
     minute, reset = int(now // WINDOW), WINDOW - int(now % WINDOW)
     used = _increment(f"{name}:{minute}", times)
     return Rate(limit=limit, remaining=limit - used, reset=reset, whose=whose, what=what)
 
 
 def count_run(principal: Principal) -> None:
-    """Count a run that somebody starts, or a message that is to be answered.
+    """Count a run started by a member, or a message that will be answered.
 
     Raises:
-        RateLimited: when the member, or all of the company together, start too many.
+        RateLimited: the member, or all members of the company together, start too many.
     """
     tenant_id, member_id = principal.tenant_id, principal.membership_id
     for whose, name, limit in (
@@ -75,14 +75,18 @@ def count_run(principal: Principal) -> None:
 
 
 def count_page_request(principal: Principal) -> None:
-    """Count a request of the chat page; raises RateLimited for a member who sends too many."""
+    """Count a request from the chat page.
+
+    Raises:
+        RateLimited: the member sends too many.
+    """
     name = f"page:{principal.tenant_id}:{principal.membership_id}"
     limit = conf.page_requests_per_minute
     count(name, now=clock.now_seconds(), limit=limit, whose="member").check()
 
 
 class FrameRate:
-    """How many frames one websocket may send in a second: a bucket that refills steadily."""
+    """Token bucket that limits the frames per second of one websocket."""
 
     def __init__(self) -> None:
         self._left: float = conf.frames_per_second
@@ -92,7 +96,7 @@ class FrameRate:
         """Count a frame at `now`, in seconds of time.monotonic.
 
         Raises:
-            RateLimited: where the bucket is empty.
+            RateLimited: the bucket is empty.
         """
         limit = conf.frames_per_second
         self._left = min(limit, self._left + (now - self._at) * limit) - 1
@@ -100,7 +104,7 @@ class FrameRate:
         if self._left < -ROUNDING:
             self._left = 0.0
             raise RateLimited(
-                f"Too many frames: at most {limit} a second. Please try again in 1s.",
+                f"Too many frames: at most {limit} per second. Please try again in 1s.",
                 retry_after=1,
             )
 
@@ -109,7 +113,7 @@ def _increment(name: str, times: int) -> int:
     try:
         return int(cache.incr(name, times))
     except ValueError:
-        # The first of this minute, or the cache was full and dropped it.
+        # First use in this window, or a full cache evicted the counter.
         if cache.add(name, times, timeout=2 * WINDOW):
             return times
     try:

@@ -1,7 +1,7 @@
-"""The bytes of files: into the storage, counted against a company's share, and out again.
+"""File contents: write them to the storage, charge the company's storage quota, erase them.
 
-A row is committed before its first byte, so that whatever a crash leaves behind has a row
-that tells of it; a file is there for others once it is whole and counted.
+A row is committed before its first byte is written, so that bytes left behind by a crash
+always have a row. A file becomes visible to others once it is complete and counted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class Row(Protocol):
-    """What has bytes: a file, or a part of an upload."""
+    """Protocol of rows that own stored bytes: a file, or a part of an upload."""
 
     tenant_id: UUID
     storage_key: str
@@ -47,26 +47,27 @@ HASHED_AT_ONCE = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class StoredContent:
-    """What was put into the storage."""
+    """Size and digest of content written to the storage."""
 
     bytes: int
     sha256: str
 
 
 def new_key(tenant_id: UUID) -> str:
-    """Return where new bytes go; nothing that came from outside is part of it."""
+    """Return a random storage key; no part of it comes from client input."""
     return f"files/{tenant_id}/{secrets.token_hex(20)}"
 
 
 def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
-    """Store row and bytes of a file that `keep` or `discard` is to end.
+    """Save the row and write the bytes of a new file; `keep` or `discard` must follow.
 
-    Takes the tenant from `row`, which is not saved yet. Opens scope and
-    transactions itself: must not run within another transaction.
+    Takes the tenant from `row`, which is not saved yet. Opens its own scope and
+    transactions: must not run within another transaction.
 
     Raises:
-        FileTooLarge: for more than `most` bytes, ATRIUM_FILE_BYTES where that is None.
-        Unavailable: when the disk or bucket takes nothing; StorageDiskFull when it is full.
+        FileTooLarge: the content exceeds `most` bytes, or ATRIUM_FILE_BYTES if `most` is None.
+        StorageDiskFull: the disk is full.
+        Unavailable: the disk or bucket does not accept the content.
     """
     row.storage_key = new_key(row.tenant_id)
     with tenant_scope(row.tenant_id), transaction.atomic():
@@ -80,10 +81,10 @@ def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
 
 
 def contents(key: str) -> bytes:
-    """Return the whole bytes of what is small.
+    """Return the complete content of a small file.
 
     Raises:
-        FileNotFoundError: when they are gone.
+        FileNotFoundError: the content no longer exists.
     """
     with default_storage.open(key) as content:
         data: bytes = content.read()
@@ -91,11 +92,11 @@ def contents(key: str) -> bytes:
 
 
 def keep(row: File) -> File:
-    """Make a written file be there for others; run it in the tenant's scope and a transaction.
+    """Make a written file visible to others; run it in the tenant's scope and a transaction.
 
     Raises:
-        StorageFull: when the company keeps too much already; nothing has changed then.
-        Unavailable: when it took so long that it was given up.
+        StorageFull: the company has no storage left; nothing has changed.
+        Unavailable: the file took too long to arrive and was discarded.
     """
     change_use(row.bytes)
     row.stored_at = clock.now()
@@ -107,24 +108,25 @@ def keep(row: File) -> File:
 
 
 def discard(row: File) -> None:
-    """Give up a file that was not kept; its bytes are removed in the background."""
+    """Discard a file that was not kept; its bytes are removed in the background."""
     with tenant_scope(row.tenant_id), transaction.atomic():
         drop(row)
 
 
 def drop(row: File) -> None:
-    """Do as `discard`, within the caller's scope and transaction."""
+    """Discard a file like `discard`, within the caller's scope and transaction."""
     File.objects.filter(pk=row.pk, stored_at=None).update(deleted_at=clock.now())
 
 
 def write(row: Row, content: BinaryIO, *, most: int) -> StoredContent:
-    """Put bytes where a committed row says.
+    """Write content under the storage key of a committed row.
 
     Raises:
-        FileTooLarge: for more than `most`.
-        Unavailable: when the disk or bucket takes nothing.
+        FileTooLarge: the content exceeds `most` bytes.
+        StorageDiskFull: the disk is full.
+        Unavailable: the disk or bucket does not accept the content.
     """
-    # It may take minutes: others need the connection to the database.
+    # A write may take minutes; other requests need the database connection.
     release_connection()
     measured = _MeasuringReader(content, most)
     try:
@@ -140,13 +142,13 @@ def write(row: Row, content: BinaryIO, *, most: int) -> StoredContent:
 
 
 def _forget_half(key: str) -> None:
-    """Give back the room of what arrived; where it cannot be done now, the row is erased later."""
+    """Delete partial content; if that fails now, it is erased later with its row."""
     with suppress(OSError):
         default_storage.delete(key)
 
 
 class _MeasuringReader(Content):  # type: ignore[type-arg]
-    """Content that is counted and hashed while the storage takes it."""
+    """Reader that counts and hashes content while the storage reads it."""
 
     def __init__(self, content: BinaryIO, most: int) -> None:
         super().__init__(content, name="content")
@@ -155,18 +157,18 @@ class _MeasuringReader(Content):  # type: ignore[type-arg]
         self.sha256 = hashlib.sha256()
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """Yield the bytes, in pieces."""
+        """Yield the content in chunks."""
         while piece := self.read(chunk_size or CHUNK):
             yield piece
 
     def seekable(self) -> bool:
-        """Return False: what is read twice would be counted twice."""
+        """Return False, because content read twice would be counted twice."""
         return False
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next `size` bytes, fewer only at the end, for storages that read themselves.
+        """Return the next `size` bytes, fewer only at the end.
 
-        Some take one that came short for the end.
+        Some storages call this instead of `chunks`, and treat a short read as the end.
         """
         pieces = []
         while size and (piece := self.content.read(size)):
@@ -178,12 +180,12 @@ class _MeasuringReader(Content):  # type: ignore[type-arg]
     def _measure(self, piece: bytes) -> None:
         self.seen += len(piece)
         if self.seen > self.most:
-            raise FileTooLarge(f"A file of this kind has at most {self.most} bytes.")
+            raise FileTooLarge(f"Files of this kind can have at most {self.most} bytes.")
         self.sha256.update(piece)
 
 
 def sha256_of(content: BinaryIO) -> str:
-    """Return the digest of what is not stored, as `write` returns it of what is."""
+    """Return the digest of content that is not stored, in the format that `write` returns."""
     content.seek(0)
     digest = hashlib.sha256()
     for piece in iter(lambda: content.read(HASHED_AT_ONCE), b""):
@@ -192,10 +194,12 @@ def sha256_of(content: BinaryIO) -> str:
 
 
 def change_use(by: int) -> None:
-    """Count bytes that come, or with a minus go; in the tenant's scope and a transaction.
+    """Add `by` bytes to the company's storage usage; a negative number releases them.
+
+    Run it in the tenant's scope and a transaction.
 
     Raises:
-        StorageFull: for more than the company may keep.
+        StorageFull: the company would exceed its storage quota.
     """
     if by > 0:
         StorageUse.objects.bulk_create([StorageUse()], ignore_conflicts=True)
@@ -207,10 +211,12 @@ def change_use(by: int) -> None:
 
 
 def check_room(by: int) -> None:
-    """Refuse early what `keep` would refuse; in the tenant's scope and a transaction.
+    """Check early whether `keep` would accept `by` more bytes.
+
+    Run it in the tenant's scope and a transaction.
 
     Raises:
-        StorageFull: as it says.
+        StorageFull: the company would exceed its storage quota.
     """
     used = StorageUse.objects.values_list("bytes", flat=True).first() or 0
     if used + by > conf.storage_bytes:
@@ -218,12 +224,13 @@ def check_room(by: int) -> None:
 
 
 def claim_bytes(row: File) -> None:
-    """Let a written file's bytes be another row's from now on, which names the same key.
+    """Transfer a written file's bytes to another row that has the same storage key.
 
     Run it in the tenant's scope and a transaction.
 
     Raises:
-        StorageFull, Unavailable: as `keep`.
+        StorageFull: the company has no storage left.
+        Unavailable: the file was discarded or kept in the meantime.
     """
     change_use(row.bytes)
     if not File.objects.filter(pk=row.pk, stored_at=None, deleted_at=None).delete()[0]:
@@ -231,7 +238,7 @@ def claim_bytes(row: File) -> None:
 
 
 def let_go(key: str, *, size: int) -> None:
-    """Let counted bytes that no row names any more go the way of deleted files.
+    """Release counted bytes that no row refers to: erase them like those of a deleted file.
 
     Run it in the tenant's scope and a transaction.
     """
@@ -246,10 +253,10 @@ def let_go(key: str, *, size: int) -> None:
 
 
 def remove(file_id: str) -> bool:
-    """Delete a file that is there: its bytes count no more, and nothing finds its passages.
+    """Delete a file: release its storage quota and remove its passages from search.
 
-    Run it in the tenant's scope and a transaction. The bytes themselves go in
-    the background. False where somebody else was first.
+    Run it in the tenant's scope and a transaction. The bytes are erased in the
+    background. Returns False if the file was already deleted.
     """
     row: File | None = File.objects.select_for_update().filter(pk=file_id, deleted_at=None).first()
     if row is None:
@@ -265,8 +272,8 @@ def remove(file_id: str) -> bool:
 def erase(file_id: str, *, arrive_seconds: float) -> None:
     """Erase a file that was deleted, has expired, or did not arrive in time; else do nothing.
 
-    Opens scope-bound transactions itself; the row goes last, so that a crash on
-    the way leaves what is still to be done. Run it in the tenant's scope.
+    Run it in the tenant's scope; it opens its own transactions. The row is deleted last, so
+    that a crash midway leaves a record of the remaining work.
     """
     now = clock.now()
     with transaction.atomic():
@@ -284,7 +291,7 @@ def erase(file_id: str, *, arrive_seconds: float) -> None:
 
 
 def give_up_parts(upload: Upload) -> None:
-    """Take an upload's parts away: they count no more, and go the way of deleted files.
+    """Delete an upload's parts: release their quota and erase their bytes in the background.
 
     Run it in the tenant's scope and a transaction that has locked the upload.
     """

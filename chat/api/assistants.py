@@ -1,4 +1,4 @@
-"""/v1/assistants."""
+"""Views of /v1/assistants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tenants.authentication import Principal
 
 
 class AssistantChange(Input):
-    """What may be changed of an assistant."""
+    """Changeable fields of an assistant."""
 
     model = Text(required=False, max_length=256)
     name = Text(required=False, allow_null=True, max_length=256)
@@ -37,75 +37,80 @@ class AssistantChange(Input):
 
 
 class NewAssistant(AssistantChange):
-    """What an assistant is made of."""
+    """Body of a new assistant."""
 
     model = Text(max_length=256)
 
 
 def settings_of(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the action's names and values; null is "nothing" for texts."""
-    found = dict(body)
+    """Return the body as arguments of the action; null becomes "" for text fields."""
+    settings = dict(body)
     for name in ("name", "description", "instructions", "reasoning_effort"):
-        if name in found:
-            found[name] = found[name] or ""
-    if "tools" in found:
-        found["tool_definitions"] = found.pop("tools")
-    return found
+        if name in settings:
+            settings[name] = settings[name] or ""
+    if "tools" in settings:
+        settings["tool_definitions"] = settings.pop("tools")
+    return settings
 
 
 def get_visible_assistant(principal: Principal, assistant_id: str) -> Assistant:
-    """Return an assistant that the principal may use; raises NotFound, InvalidInput."""
+    """Return an assistant that the principal may use.
+
+    Raises:
+        InvalidInput: the ID does not begin with "asst".
+        NotFound: no such assistant is visible to the principal.
+    """
     rows = Assistant.objects.for_principal(principal)
-    found: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
-    return found
+    assistant: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
+    return assistant
 
 
 class AssistantApiView(ApiView):
-    """What renders assistants, in either spelling."""
+    """Base of views that return assistants, in the format of either version."""
 
     write_scope = "admin"
 
     def render_assistant(self, assistant: Assistant) -> dict[str, Any]:
-        """Return the object; call it in a transaction."""
-        found = wire.assistant_object(assistant)
+        """Return the assistant object; call it in a transaction."""
+        rendered = wire.assistant_object(assistant)
         if self.version == 1:
-            found["file_ids"] = file_ids_of(assistant)
-        return found
+            rendered["file_ids"] = file_ids_of(assistant)
+        return rendered
 
     def one(self, assistant: Assistant) -> Response:
-        """Answer with one."""
+        """Return the response for one assistant, with its ETag."""
         with transaction.atomic():
             return self.add_etag(self.answer(self.render_assistant(assistant)), assistant.version)
 
 
 class AssistantsView(AssistantApiView):
-    """The tenant's assistants."""
+    """Assistants of the tenant."""
 
     def get(self, request: Request) -> Response:
-        """List those the asker may use; admins see all."""
+        """List the assistants that the caller may use; admins see all."""
         query = self.query(PageQuery)
         with transaction.atomic():
             rows = Assistant.objects.for_principal(self.principal)
             return self.page(rows, self.render_assistant, query=query, prefix="asst_")
 
     def post(self, request: Request) -> Response:
-        """Create one. Admins tick in their pages whether people may choose it there too."""
+        """Create an assistant; an admin decides later whether the chat page offers it."""
         settings = settings_of(self.input(NewAssistant))
         assistant = create_assistant(self.principal, in_page=False, **settings)
         return self.one(assistant)
 
 
 class AssistantView(AssistantApiView):
-    """One assistant."""
+    """A single assistant."""
 
     def get(self, request: Request, assistant_id: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the assistant."""
         with transaction.atomic():
             assistant = get_visible_assistant(self.principal, assistant_id)
         return self.one(assistant)
 
     def post(self, request: Request, assistant_id: str) -> Response:
-        """Change it; with `If-Match` only the version that the program has seen."""
+        """Update the assistant; `If-Match` names the version that the client has seen."""
         settings = settings_of(self.input(AssistantChange))
         assistant = update_assistant(
             self.principal, assistant_id, version=self.get_expected_version(), **settings
@@ -113,6 +118,6 @@ class AssistantView(AssistantApiView):
         return self.one(assistant)
 
     def delete(self, request: Request, assistant_id: str) -> Response:
-        """Delete it; its threads stay."""
+        """Delete the assistant; its threads are kept."""
         delete_assistant(self.principal, assistant_id)
         return self.answer(wire.render_deleted(assistant_id, "assistant"))

@@ -1,4 +1,4 @@
-"""What every view of the API is: who asks, what comes in, what leaves, and how errors look."""
+"""Base view of the API: authentication, parsing, rendering, error handling."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ BETAS = {"assistants=v2": 2, "assistants=v1": 1}
 
 
 class AlwaysJson(BaseContentNegotiation):
-    """Whatever a client says it accepts, answers are JSON; streams are the view's own."""
+    """Content negotiation that always selects JSON; streams set their own content type."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
-        """Bodies are read by `ApiView.input`."""
+        """Return the first parser, which is not used: `ApiView.input` reads the body."""
         return parsers[0]
 
     def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
-        """Return the only one."""
+        """Return the JSON renderer, regardless of the Accept header."""
         return JSONRenderer(), "application/json"
 
 
 class ApiView(APIView):
-    """A view below /v1: parse, call one action (or read for the principal), render by wire.
+    """Base of views below /v1: parse, call one action (or read for the principal), render by wire.
 
-    `beta` is False where no OpenAI-Beta header is asked for; `write_scope` is what a key
-    needs for anything but reading. A view method takes
-    `request` and the ids of its path, uses `self.input` and `self.query`, and
-    returns `self.answer` of a wire object or `self.page`. AtriumError anywhere becomes its
-    answer. Reads open `transaction.atomic()`; actions own theirs.
+    `beta` is False where no OpenAI-Beta header is required; `write_scope` is the scope that a
+    key needs for anything but reading. A view method takes `request` and the IDs of its path,
+    uses `self.input` and `self.query`, and returns `self.answer` of a wire object or
+    `self.page`. An AtriumError raised anywhere becomes the error response. Reads open
+    `transaction.atomic()`; actions open their own.
 
-    Every POST is carried out once for each Idempotency-Key, and once for what an official
-    client sends again by itself; `guards_retries` is False only where it changes nothing. A
-    view that `guards_itself` does work ahead of the transaction, and sees to what has to be
-    done once; one that `reads_form` sets `digest`, which tells the form from others.
+    Every POST is executed once per Idempotency-Key, and once for automatic retries of an
+    official client; `guards_retries` is False only for a POST that changes nothing. A view
+    that `guards_itself` works ahead of the transaction and applies `once` to the rest; a view
+    that `reads_form` sets `digest`, which distinguishes the form from others.
     """
 
     beta = True
@@ -80,39 +80,51 @@ class ApiView(APIView):
 
     @property
     def principal(self) -> Principal:
-        """Who asks: always by key."""
+        """The authenticated caller, always identified by an API key."""
         principal: Principal = self.request._request.principal  # type: ignore[attr-defined]
         return principal
 
     @property
     def is_keyless(self) -> bool:
-        """True for signed-in browsers too: no cookie acts here, so no other site can."""
+        """True also for signed-in browsers: cookies are not accepted, which prevents CSRF."""
         principal: Principal | None = getattr(self.request._request, "principal", None)
         return principal is None or principal.key is None
 
     def check_key(self) -> None:
-        """Refuse who sent none."""
+        """Check that the request has an API key.
+
+        Raises:
+            MissingKey: the request has none.
+        """
         if self.is_keyless:
             raise MissingKey()
 
     def check_rate(self, *, times: int = 1) -> None:
-        """Count the request, also one that is refused for something else."""
+        """Count the request, even if it is refused afterwards for another reason.
+
+        Raises:
+            RateLimited: the key or the company has exceeded its limit.
+        """
         self.rate = count_request(self.principal, times=times)
         self.rate.check()
 
     def check_scope(self) -> None:
-        """Refuse what the key was not made for."""
+        """Check that the key has the scope for this request.
+
+        Raises:
+            BeyondKey: the key does not have the scope.
+        """
         scope = "read" if self.request.method in ("GET", "HEAD") else self.write_scope
         if not self.principal.may(scope):
-            raise BeyondKey(f"This API key does not have the scope for this: {scope}.")
+            raise BeyondKey(f"This API key does not have the required scope: {scope}.")
 
     def admit_user(self) -> None:
-        """Make a member of a user whom the program names for the first time."""
+        """Create a member for a user whom the client names for the first time."""
         request: Any = self.request._request
         request.principal = admit_user(self.principal)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse who may not ask, asks too often, or speaks another protocol."""
+        """Check the key, its rate limit and scope, and the protocol version."""
         self.check_key()
         self.check_rate()
         self.check_scope()
@@ -122,49 +134,56 @@ class ApiView(APIView):
             self.version = assistants_version(request.headers.get("OpenAI-Beta", ""))
 
     def body_digest(self) -> str:
-        """Return what tells this body from others."""
+        """Return a text that distinguishes this body from others."""
         digest: str = self.digest or self.request._request.body.hex()
         return digest
 
     def input(self, shape: type[Input]) -> dict[str, Any]:
-        """Return the JSON body as `shape` reads it: only what was given, and defaults.
+        """Return the validated JSON body: given fields, and defaults.
 
         Raises:
-            WrongMediaType, InvalidJson: for a body that is no JSON object.
-            InvalidInput: naming the parameter, nested ones as "a.b" and "a[0].b".
+            WrongMediaType: the body is not declared as JSON.
+            InvalidJson: the body is not a JSON object.
+            InvalidInput: a field is invalid; `param` names it, nested ones as "a.b" and "a[0].b".
         """
         body = parse_json_body(self.request._request, max_bytes=settings.API_BODY_LIMIT)
         return read_input(shape, from_version1(body) if self.version == 1 else body)
 
     def answer(self, found: dict[str, Any], *, poll_after: int | None = None) -> Response:
-        """Return a wire object, in the older spelling for who speaks that.
+        """Return the response for a wire object, converted for clients of version 1.
 
-        `poll_after` tells a client that waits for a change when to ask again, in milliseconds.
+        `poll_after` tells a polling client when to ask again, in milliseconds.
         """
         headers = None if poll_after is None else {POLL_HEADER: str(poll_after)}
         return Response(to_version1(found) if self.version == 1 else found, headers=headers)
 
     def add_etag(self, response: Response, version: int) -> Response:
-        """Name the version of what is answered, for `If-Match` of a later change."""
+        """Set the ETag to the object's version, for `If-Match` of a later update."""
         response["ETag"] = f'"{version}"'
         return response
 
     def get_expected_version(self) -> int | None:
-        """Return the version that `If-Match` allows to be changed; None for any.
+        """Return the version that `If-Match` requires, or None for any.
 
         Raises:
-            InvalidInput: for a header that names no version.
+            InvalidInput: the header is not an ETag that names a version.
         """
         header = self.request.headers.get("If-Match", "*").strip()
         if header == "*":
             return None
-        found = _VERSION.fullmatch(header)
-        if found is None:
-            raise InvalidInput("The header If-Match takes one ETag, as it was answered, or *.")
-        return int(found.group(1))
+        match = _VERSION.fullmatch(header)
+        if match is None:
+            raise InvalidInput(
+                "The header If-Match must be an ETag from an earlier response, or *."
+            )
+        return int(match.group(1))
 
     def query(self, shape: type[Input]) -> dict[str, Any]:
-        """Return the query parameters as `shape` reads them; raises as `input`."""
+        """Return the validated query parameters.
+
+        Raises:
+            InvalidInput: a parameter is repeated or invalid; `param` names it.
+        """
         return read_input(shape, pages.query_values(self.request._request))
 
     def page(
@@ -178,11 +197,11 @@ class ApiView(APIView):
         key: str = "pk",
     ) -> Response:
         """Return one page of `rows` (see `pages.read_page`); call it in a transaction."""
-        found, has_more = pages.read_page(rows, query=query, prefix=prefix, by=by, key=key)
-        return self.answer(wire.list_object([render(row) for row in found], has_more=has_more))
+        page, has_more = pages.read_page(rows, query=query, prefix=prefix, by=by, key=key)
+        return self.answer(wire.list_object([render(row) for row in page], has_more=has_more))
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Render refusals; anything else is our own failure, and config.urls' to answer."""
+        """Render refusals; re-raise other exceptions, which config.urls answers."""
         if outage_of(exc) is not None:
             raise exc
         self.forget_earlier()
@@ -196,16 +215,19 @@ class ApiView(APIView):
         return response
 
     def forget_earlier(self) -> None:
-        """Let no retry of this refused request be answered for an earlier one of the same bytes."""
+        """Delete the answer to an earlier request of the same bytes.
+
+        Otherwise a retry of this refused request would receive it.
+        """
         if self.request.method != "POST" or not self.guards_retries or self.is_keyless:
             return
         if self.reads_form and not self.digest:
-            # Refused before it was read: nothing tells which form it was.
+            # Refused before the form was read, so its digest is unknown.
             return
         forget_earlier(self.principal, self.request._request, self.body_digest)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Tell how often the key may ask; a stream goes on without a database connection."""
+        """Add rate limit headers; release the database connection before streaming."""
         response = super().finalize_response(request, response, *args, **kwargs)
         if self.rate is not None:
             for name, value in self.rate.headers.items():
@@ -213,23 +235,23 @@ class ApiView(APIView):
             if response.status_code == 429 and "Retry-After" not in response:
                 response["Retry-After"] = str(self.rate.reset)
         if response.streaming:
-            # Django would keep it until the last event is out.
+            # Django would keep the connection until the last event is sent.
             release_connection()
         return response
 
     @property
     def default_response_headers(self) -> dict[str, str]:
-        """Name the methods only where another was tried."""
+        """The Allow header, only for a method that is not allowed."""
         if self.request.method in self.allowed_methods:
             return {}
         return {"Allow": ", ".join(self.allowed_methods)}
 
 
 def assistants_version(header: str) -> int:
-    """Return 2, or 1 for the older spelling.
+    """Return the protocol version that the OpenAI-Beta header names: 2 or 1.
 
     Raises:
-        MissingBeta: when the header names neither.
+        MissingBeta: the header names neither.
     """
     for part in header.split(","):
         version = BETAS.get(part.strip().lower())

@@ -1,8 +1,8 @@
-"""Where Atrium's objects and requests differ from the published document, and why.
+"""Differences between Atrium's objects and requests and the published document, with reasons.
 
-Each difference is a JSON merge patch of one component: null takes a key away, other values
-replace it, objects are merged; items of a list are named by their place. docs/api.md has them
-as a table, which a test compares.
+Each difference is a JSON merge patch of one component: null removes a key, objects are merged,
+other values replace; items of a list are addressed by index. docs/api.md has them as a table,
+which a test compares.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A patch of the component `name`; `why` is a sentence for people who write programs."""
+    """Patch of the component `name`; `why` is a sentence for API developers."""
 
     name: str
     patch: Schema
@@ -32,17 +32,17 @@ def properties(**patches: Any) -> Schema:
 
 
 def obj(**patches: Any) -> Schema:
-    """Return the schema of an object with these properties, all of them present."""
+    """Return the schema of an object with these properties, all of them required."""
     return {"type": "object", "properties": patches, "required": sorted(patches)}
 
 
 def array(items: Schema) -> Schema:
-    """Return the schema of a list of these."""
+    """Return the schema of an array of `items`."""
     return {"type": "array", "items": items}
 
 
 def or_null(schema: Schema) -> Schema:
-    """Return the schema of a value that may be null."""
+    """Return the schema of a nullable value."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
@@ -62,13 +62,13 @@ LISTS = (
 BUSY: Schema = {
     "type": ["string", "null"],
     "enum": ["reject", "queue", "interrupt", None],
-    "description": "What happens while another run of the thread is active: this one is "
-    "refused (the default), waits for its turn, or takes the other's place.",
+    "description": "How a run is handled while another run of the thread is active: it is "
+    "rejected (the default), queued, or interrupts the active run.",
 }
 
 
 def list_of(component: str) -> Schema:
-    """Return the schema of a page of these."""
+    """Return the schema of a page of `component` objects."""
     return obj(
         object={"type": "string", "const": "list"},
         data=array(ref(component)),
@@ -79,16 +79,16 @@ def list_of(component: str) -> Schema:
 
 
 def file_of(owner: str, *, kind: str) -> Schema:
-    """Return the schema of a file of an assistant or a message, as version 1 had it."""
-    known = {"object": {"type": "string", "const": kind}, f"{owner}_id": TEXT}
-    return obj(id=TEXT, created_at=NUMBER, **known)
+    """Return the schema of a file of an assistant or a message in version 1."""
+    specific = {"object": {"type": "string", "const": kind}, f"{owner}_id": TEXT}
+    return obj(id=TEXT, created_at=NUMBER, **specific)
 
 
-# Components that the published document does not have.
+# Components missing from the published document.
 ADDED: dict[str, Schema] = {
-    "AtriumAssistantLabel": {"description": "Who answers, as people see it.", **obj(**LABEL)},
+    "AtriumAssistantLabel": {"description": "The assistant as shown to people.", **obj(**LABEL)},
     "AtriumApproval": {
-        "description": "A tool call of the server that waits for somebody's approval.",
+        "description": "A server-side tool call that is waiting for approval.",
         **obj(
             call_id=TEXT,
             name=TEXT,
@@ -193,11 +193,11 @@ PASSAGE = obj(mark=TEXT, file_id=TEXT, **PLACE)
 WRITTEN = obj(file_id=TEXT, name=TEXT, bytes=NUMBER)
 
 
-# What `atrium` holds on each, and why.
+# Schema of `atrium` on each component, and its purpose.
 EXTENSIONS: dict[str, tuple[Schema, str]] = {
     "AssistantObject": (
         obj(**LABEL, suggested_prompts=array(TEXT), default=FLAG, enabled=FLAG, in_page=FLAG),
-        "how the chat page offers the assistant",
+        "how the chat page presents the assistant",
     ),
     "ThreadObject": (
         obj(title=TEXT, updated_at=NUMBER),
@@ -205,43 +205,43 @@ EXTENSIONS: dict[str, tuple[Schema, str]] = {
     ),
     "MessageObject": (
         obj(client_id=TEXT_OR_NULL, assistant=or_null(ref("AtriumAssistantLabel")), queued=FLAG),
-        "who answered, and whether the message still waits for its turn",
+        "who answered, and whether the message is still queued",
     ),
     "RunObject": (
         RUN_EXTENSION,
-        "the exact reason of the end, the cost, whether the usage is estimated, when an "
-        "unavailable model server is asked again, and what waits for an approval",
+        "the exact reason for the end, the cost, whether the usage is estimated, when an "
+        "unavailable model server is retried, and the pending approvals",
     ),
     "RunStepObject": (
         obj(index=NUMBER),
-        "the step's place in its run",
+        "the step's position in its run",
     ),
     "RunToolCallObject": (
         obj(approval=or_null(ref("AtriumApproval"))),
-        "the approval that a call waits for; such a call takes only the outputs "
+        "the approval that a call waits for; such a call accepts only the outputs "
         '"approve" and "decline"',
     ),
     "RunStepDetailsToolCallsFunctionObject": (
         obj(**CALL),
-        "what became of the call",
+        "the outcome of the call",
     ),
     "RunStepDetailsToolCallsFileSearchObject": (
         obj(**CALL, query=TEXT, error=TEXT_OR_NULL, passages=array(PASSAGE)),
-        "what was asked, the passages with their marks and places, and what became of the call",
+        "the query, the passages with their marks and locations, and the outcome of the call",
     ),
     "RunStepDetailsToolCallsCodeObject": (
         obj(**CALL, error=TEXT_OR_NULL, files=array(WRITTEN), notes=array(TEXT)),
-        "the files that the code wrote, and what became of the call",
+        "the files that the code wrote, and the outcome of the call",
     ),
     "MessageContentTextAnnotationsFileCitationObject": (
         obj(number=NUMBER, **PLACE),
-        "the number of the cited passage in its message, and the place of the quote",
+        "the number of the cited passage in its message, and the location of the quote",
     ),
 }
 
 
 def differences() -> Iterator[Difference]:
-    """Yield them all."""
+    """Yield all differences."""
     yield from _extensions()
     yield from _wider()
     yield from _nullable()
@@ -255,7 +255,7 @@ def _extensions() -> Iterator[Difference]:
     yield Difference(
         name="CreateRunRequest",
         patch=properties(busy=BUSY),
-        why="Extension `busy`: what happens while another run is active.",
+        why="Extension `busy`: how the run is handled while another run is active.",
     )
 
 
@@ -263,32 +263,32 @@ def _wider() -> Iterator[Difference]:
     yield Difference(
         name="AssistantObject",
         patch=properties(reasoning_effort=TEXT_OR_NULL),
-        why="`reasoning_effort` is told back.",
+        why="`reasoning_effort` is returned.",
     )
     yield Difference(
         name="CreateThreadAndRunRequest",
         patch=properties(reasoning_effort=ref("ReasoningEffort")),
-        why="`reasoning_effort` is taken as on other runs.",
+        why="`reasoning_effort` is accepted as on other runs.",
     )
     yield Difference(
         name="VectorStoreObject",
         patch=properties(description=TEXT_OR_NULL),
-        why="`description` is told back.",
+        why="`description` is returned.",
     )
     yield Difference(
         name="CreateVectorStoreRequest",
         patch=properties(description=TEXT_OR_NULL),
-        why="`description` is taken, as the official clients send it.",
+        why="`description` is accepted, because the official clients send it.",
     )
     yield Difference(
         name="OpenAIFile",
         patch=properties(purpose={"enum": list(Purpose.values)}),
-        why="`purpose` may be `evals` too.",
+        why="`purpose` may also be `evals`.",
     )
     yield Difference(
         name="MessageContentTextAnnotationsFileCitationObject",
         patch=properties(file_citation=properties(quote=TEXT)),
-        why="`file_citation.quote` is told, as version 1 did.",
+        why="`file_citation.quote` is returned, as in version 1.",
     )
     either = {"anyOf": {0: {"properties": {"file_search": {"oneOf": None}}}}}
     for name in ("CreateAssistantRequest", "CreateThreadRequest"):
@@ -303,14 +303,14 @@ def _nullable() -> Iterator[Difference]:
     yield Difference(
         name="OpenAIFile",
         patch=properties(expires_at=NUMBER_OR_NULL, status_details=TEXT_OR_NULL),
-        why="`expires_at` and `status_details` are there, and null where there is nothing to say.",
+        why="`expires_at` and `status_details` are always present, and may be null.",
     )
     after = or_null(ref("VectorStoreExpirationAfter"))
     for name in ("VectorStoreObject", "UpdateVectorStoreRequest", "CreateVectorStoreRequest"):
         yield Difference(
             name=name,
             patch=properties(expires_after={"$ref": None, "allOf": None, **after}),
-            why="`expires_after` may be null: it never expires.",
+            why="`expires_after` may be null: the store never expires.",
         )
     for kind in LISTS:
         yield Difference(
@@ -321,15 +321,15 @@ def _nullable() -> Iterator[Difference]:
 
 
 def apply_overrides(published: dict[str, Schema]) -> dict[str, Schema]:
-    """Return the components as they are here."""
-    found = {**published, **ADDED}
+    """Return the published components with our additions and patches."""
+    components = {**published, **ADDED}
     for difference in differences():
-        found[difference.name] = merge_patch(found[difference.name], difference.patch)
-    return found
+        components[difference.name] = merge_patch(components[difference.name], difference.patch)
+    return components
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Return `target` with a JSON merge patch (RFC 7396) applied, lists by the place of an item."""
+    """Return `target` with a JSON merge patch (RFC 7396) applied; lists are patched by index."""
     if not isinstance(patch, dict):
         return patch
     if isinstance(target, list):

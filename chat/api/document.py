@@ -1,4 +1,4 @@
-"""Serves the description at /v1/openapi.json."""
+"""View of the OpenAPI document at /v1/openapi.json."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ READING = ("GET", "HEAD")
 
 @cache
 def get_document() -> bytes:
-    """Return the document, made when it is first asked for."""
-    # What makes it takes as long to import as a third of all the rest, and few ask.
+    """Return the document as JSON, built on first use."""
+    # Importing the builder takes a third as long as all else together, and few requests need it.
     from chat.api.schema import description
 
     return json.dumps(description(), ensure_ascii=False).encode()
 
 
 def openapi(request: HttpRequest) -> HttpResponse:
-    """Serve the description; anybody may read it."""
+    """Serve the OpenAPI document, without authentication."""
     if request.method not in READING:
         message = f"Not allowed to {request.method} on {request.path}."
         refused = error_response("method_not_allowed", message, status=405)

@@ -1,4 +1,4 @@
-"""Every failure below /v1 in the shape of the Assistants API."""
+"""Error responses below /v1, in the format of the Assistants API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from tenants.errors import AtriumError, KeyRefused, error_body
 from tenants.middleware import retry_headers
 
-# Where the service's own code for an error is another one than ours, or none.
+# Errors for which the original service has another code than ours, or none.
 WIRE_CODES = {
     "not_found": None,
     "thread_busy": None,
@@ -19,7 +19,7 @@ WIRE_CODES = {
 
 
 class MissingKey(KeyRefused):
-    """You didn't provide an API key: send it as Authorization: Bearer YOUR_KEY."""
+    """You didn't provide an API key. Send it in the header Authorization: Bearer YOUR_KEY."""
 
 
 class MissingBeta(AtriumError):
@@ -30,7 +30,7 @@ Please try again by setting the header 'OpenAI-Beta: assistants=v2'."""
 
 
 def refusal(error: AtriumError) -> Response:
-    """Return the answer to an action's or a view's refusal."""
+    """Return the response for an error raised by an action or a view."""
     code = WIRE_CODES.get(error.code, error.code)
     body = error_body(code, error.message, status=error.http_status, param=error.param)
     headers = retry_headers(error.http_status)
@@ -42,7 +42,7 @@ def refusal(error: AtriumError) -> Response:
 
 
 def framework_refusal(error: exceptions.APIException, request: HttpRequest) -> Response:
-    """Return the answer to what the framework itself refuses: other methods."""
+    """Return the response for an error of the framework: a method that is not allowed."""
     message = str(error.detail)
     if isinstance(error, exceptions.MethodNotAllowed):
         message = f"Not allowed to {request.method} on {request.path}."

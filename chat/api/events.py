@@ -1,8 +1,8 @@
-"""A run as server-sent events, in the Assistants API's order whatever its entries come from.
+"""Runs as server-sent events, in the Assistants API's order for every source of entries.
 
-The entries of a run are replayed from its beginning by every stream: live, from another
-process, or from the rows of a run that ended long ago. Each event has a place in the run, so a
-stream that resumes leaves out what its client has, to the character.
+Every stream replays the entries of a run from its beginning: live, from another process, or from
+the rows of a run that ended long ago. Each event has a place in the run, so a resumed stream
+omits exactly what its client already has, to the character.
 
 A place names its step. The first second of a message may be lost with its process; the step that
 repeats it then has the same index. A client whose place names a lost step receives the end of that
@@ -26,15 +26,15 @@ from chat.wire import WireObject
 
 PRELUDE = ("created", "queued", "in_progress")
 DONE = b"event: done\ndata: [DONE]\n\n"
-# A comment is no event, so no empty line follows it: clients dispatch at an empty line, and the
+# A comment is not an event, so no empty line follows it: clients dispatch at an empty line, and the
 # official Python client does so even without data once an event has carried an id.
 KEEP_ALIVE = b": keep-alive\n"
-# What names the run in the objects that are told when a run's rows alone change.
+# Key of the run's ID in objects that are published when only a run's rows change.
 NAMING = {"thread.run": "id", "thread.run.step": "run_id"}
-# With these a stream ends, though a run that waits goes on later.
+# A stream ends with one of these, although a waiting run continues later.
 ENDS = TERMINAL | {RunStatus.REQUIRES_ACTION}
 
-# What comes in which order within a step; runs are at step -1 until they have one.
+# Order of the phases within a step; a run is at step -1 until its first step.
 OPENED, UNDER_WAY, MESSAGE_OPENED, MESSAGE_UNDER_WAY, CONTENT, SETTLED, CLOSED = range(7)
 _PLACE = re.compile(
     r"(-1|[0-9]{1,6})\.([0-9])\.([0-9]{1,6})\.([0-9]{1,9})(?:\.([0-9]{1,16})\.([0-9A-Za-z]{1,32}))?\Z"
@@ -42,15 +42,15 @@ _PLACE = re.compile(
 
 
 class OldEventId(InvalidInput):
-    """This Last-Event-ID is of an earlier version: stream the run from its beginning, without."""
+    """This Last-Event-ID is from an old version. Omit it to stream the run from its beginning."""
 
 
 class Place(NamedTuple):
-    """How far a stream has come. `offset` counts code points of the content part `part`.
+    """Position of a stream in its run, sent as the event ID.
 
-    `key` names the step, `state` is the run's state number when the step was told of: of two steps
-    with the same index the one with the higher state repeats the other. Without a key any step of
-    this index is meant.
+    `offset` counts code points of the content part `part`. `key` names the step; `state` is the
+    run's state number when the step was published. Of two steps with the same index, the one with
+    the higher state repeats the other. Without a key, the place matches any step of this index.
     """
 
     step: int
@@ -70,15 +70,15 @@ AFTER_RUN = Place(999_999, 9)
 
 
 def place_of(event_id: str) -> Place | None:
-    """Return the place that an event's id names, None for any other text.
+    """Return the place that an event ID names, or None for any other text.
 
     Raises:
-        OldEventId: for an id of an earlier version, which does not name its step.
+        OldEventId: the ID is of an earlier version and does not name its step.
     """
-    found = _PLACE.match(event_id)
-    if found is None:
+    match = _PLACE.match(event_id)
+    if match is None:
         return None
-    step, phase, part, offset, state, key = found.groups(default="")
+    step, phase, part, offset, state, key = match.groups(default="")
     place = Place(int(step), int(phase), int(part), int(offset), int(state or 0), key)
     if not key and BEFORE_RUN.step < place.step < AFTER_RUN.step:
         raise OldEventId()
@@ -86,7 +86,7 @@ def place_of(event_id: str) -> Place | None:
 
 
 def prelude_after(place: Place) -> tuple[str, ...]:
-    """Return which of a run's first events a client at `place` lacks."""
+    """Return the initial run events that a client at `place` has not received."""
     return PRELUDE[place.phase :] if place.step == -1 else ()
 
 
@@ -96,23 +96,22 @@ def encode(event: str, data: WireObject) -> bytes:
 
 
 def add_event_id(encoded: bytes, place: Place) -> bytes:
-    """Return an encoded event with its place as its id."""
+    """Return an encoded event with its place as its ID."""
     return b"id: %s\n%s" % (str(place).encode(), encoded)
 
 
 def encode_error(code: str, message: str) -> bytes:
-    """Return the event of a stream that cannot go on."""
+    """Return the event that ends a failed stream."""
     error = {"type": "server_error", "code": code, "message": message, "param": None}
     return b"event: error\ndata: %s\n\n" % orjson.dumps({"error": error})
 
 
 class Sequencer:
-    """Turns the entries of one run into its events.
+    """Converter of one run's entries to its events.
 
-    `run` is the run object that fills in for statuses nobody saw; `prelude`
-    names the run's own events still to tell, `at` what the client has. What was
-    said of the run before the state number `since` is not told again. Events carry
-    their places as ids where `with_ids` says so.
+    `run` is the run object used for statuses that were missed; `prelude` names the initial run
+    events still to send, `at` the client's place. Entries of the run object with a state number
+    below `since` are skipped. With `with_ids`, events carry their places as IDs.
     """
 
     def __init__(
@@ -128,27 +127,27 @@ class Sequencer:
         self.since = since
         self.at = at
         self.with_ids = with_ids
-        # The step at the index of `at`: its state and key, and whether an entry told of it here.
+        # State and key of the step at `at`, and whether this stream has received an entry of it.
         self.state, self.key = at.state, at.key
         self.met = False
-        # Messages of steps that another one with their index repeats, and that the client left.
+        # Messages of superseded steps: a later step with the same index repeats them.
         self.left: set[str] = set()
         self.prelude = list(prelude)
         self.ended = False
         self.cancelling = False
         self.step_of: dict[str, int] = {}
-        # How much of each message's text the replay has brought so far, in code points.
+        # How much of each message's text has been replayed so far, in code points.
         self.brought: dict[str, int] = {}
-        # What was said of a message before its step was known.
+        # Entries of messages whose step is not known yet.
         self.held: dict[str, list[Entry]] = {}
         self.last_tools = -1
         self._out: list[bytes] = []
 
     def events(self, entries: Iterable[Entry]) -> list[bytes]:
-        """Return the events that these entries add; none after the run's end."""
+        """Return the events that these entries add; none after the end of the run."""
         own = [entry for entry in entries if self._is_ours(entry)]
         for entry in own:
-            # A replay may hold an end that was none: the run went on when it was answered.
+            # A replay may contain requires_action of a run that has been resumed since: skip it.
             waited = entry.event == "thread.run.requires_action" and entry is not own[-1]
             if not self.ended and not waited:
                 self._take(entry)
@@ -159,7 +158,7 @@ class Sequencer:
         run = self.run["id"]
         if entry.text is not None:
             return bool(entry.run == run)
-        # What was given to the rows alone, as the end of a run, comes without a run of its own.
+        # Entries of row changes only, such as the end of a run, do not set `run`.
         if not entry.run:
             name = NAMING.get(entry.data.get("object", ""))
             return name is not None and bool(entry.data[name] == run)
@@ -167,7 +166,7 @@ class Sequencer:
         return entry.run == run and (entry.state >= self.since or not of_run)
 
     def catch_up(self, entries: Iterable[Entry]) -> list[bytes]:
-        """Return what the rows have and nobody told."""
+        """Return the events of stored entries that this stream did not receive."""
         brought, self.brought = self.brought, {}
         out = self.events(entries)
         self.brought = brought
@@ -202,7 +201,7 @@ class Sequencer:
         self._emit(place, f"thread.run.{status}", run)
 
     def _prelude(self, upto: str, run: WireObject | None) -> None:
-        """Add the run's first events that are still to tell, as far as `upto`."""
+        """Add the run's pending initial events, up to and including `upto`."""
         last = PRELUDE.index(upto)
         while self.prelude and PRELUDE.index(self.prelude[0]) <= last:
             name = self.prelude.pop(0)
@@ -237,7 +236,7 @@ class Sequencer:
             self._emit(self._place(index, CLOSED), f"thread.run.step.{step['status']}", step)
 
     def _meet(self, index: int, key: str, state: int) -> bool:
-        """Note the step that an entry tells of; False for one that the client's own repeats."""
+        """Record the step of an entry; return False for a step that the client's repeats."""
         if index < self.at.step:
             return True
         if index > self.at.step:
@@ -250,14 +249,14 @@ class Sequencer:
             if state <= self.state:
                 return False
             self._end_lost(index)
-            # The index is used anew, so the place goes back before it.
+            # The index is reused, so the place moves back before it.
             self.at = Place(index - 1, 9)
             self.state, self.key = state, key
         self.met = True
         return True
 
     def _end_lost(self, before: int) -> None:
-        """Tell the end of the client's step where the run goes on without it."""
+        """Emit the end of the client's step if the run continued without it."""
         at = self.at
         is_open = BEFORE_RUN.step < at.step < AFTER_RUN.step and at.phase < CLOSED
         if self.met or not is_open or not self.key or at.step > before:
@@ -272,9 +271,9 @@ class Sequencer:
         if self.at >= self._place(index, UNDER_WAY):
             return
         self._prelude("in_progress", None)
-        begun = wire.step_as_begun(step)
-        self._emit(self._place(index, OPENED), "thread.run.step.created", begun)
-        self._emit(self._place(index, UNDER_WAY), "thread.run.step.in_progress", begun)
+        initial = wire.step_as_begun(step)
+        self._emit(self._place(index, OPENED), "thread.run.step.created", initial)
+        self._emit(self._place(index, UNDER_WAY), "thread.run.step.in_progress", initial)
 
     def _message(self, entry: Entry) -> None:
         message = entry.data
@@ -285,10 +284,10 @@ class Sequencer:
             self.held.setdefault(message["id"], []).append(entry)
             return
         if self.at < Place(index, MESSAGE_UNDER_WAY):
-            begun = wire.message_as_begun(message)
-            self._emit(self._place(index, MESSAGE_OPENED), "thread.message.created", begun)
+            initial = wire.message_as_begun(message)
+            self._emit(self._place(index, MESSAGE_OPENED), "thread.message.created", initial)
             place = self._place(index, MESSAGE_UNDER_WAY)
-            self._emit(place, "thread.message.in_progress", begun)
+            self._emit(place, "thread.message.in_progress", initial)
         for part, content in enumerate(message["content"]):
             if content["type"] == "image_file":
                 picture = wire.message_delta(message["id"], part, content)
@@ -309,14 +308,16 @@ class Sequencer:
             self._emit(place, f"thread.message.{message['status']}", message)
 
     def _citations(self, index: int, message: WireObject) -> None:
-        """Add the annotations of a message's text, known whole at its end."""
+        """Add the annotations of a message's text, which are complete only at its end."""
         for part, content in enumerate(message["content"]):
             if content["type"] == "text" and content["text"]["annotations"]:
-                # One place beyond the text: a client that has it is at the end of the message.
+                # One offset beyond the text: a client at this place has the annotations too.
                 place = self._place(index, CONTENT, part, len(content["text"]["value"]) + 1)
                 annotations = enumerate(content["text"]["annotations"])
-                told = wire.text_part("", [{"index": number, **one} for number, one in annotations])
-                data = wire.message_delta(message["id"], part, told)
+                delta_part = wire.text_part(
+                    "", [{"index": number, **annotation} for number, annotation in annotations]
+                )
+                data = wire.message_delta(message["id"], part, delta_part)
                 self._emit(place, "thread.message.delta", data)
 
     def _text(self, entry: Entry, text: str) -> None:
@@ -331,7 +332,7 @@ class Sequencer:
         have = self._have(index, entry.part)
         place = self._place(index, CONTENT, entry.part, end)
         if have <= start:
-            # The same piece for every reader: encoded once.
+            # Every reader receives the same piece, so it is encoded only once.
             if entry.sse is None:
                 data = entry.data
                 if not start:
@@ -345,7 +346,7 @@ class Sequencer:
             self._emit(place, "thread.message.delta", data)
 
     def _have(self, index: int, part: int) -> int:
-        """Return how many code points of a part the client has."""
+        """Return how many code points of a part the client has received."""
         at = self.at
         if at.step == index and at.phase == CONTENT and at.part == part:
             return at.offset
@@ -354,7 +355,7 @@ class Sequencer:
         return 0
 
     def _place(self, index: int, phase: int, part: int = 0, offset: int = 0) -> Place:
-        """Return a place in the step with this index, which it names where that is the last."""
+        """Return a place in the step at `index`; it names the step unless a later one has begun."""
         if index < self.at.step:
             return Place(index, phase, part, offset)
         return Place(index, phase, part, offset, self.state, self.key)
@@ -370,12 +371,12 @@ class Sequencer:
 
 
 def key_of(step_id: str) -> str:
-    """Return what names a step in a place: its id without the prefix."""
+    """Return the text that names a step in a place: its ID without the prefix."""
     return step_id.partition("_")[2]
 
 
 def _piece(kind: str, text: str, offset: int) -> WireObject:
-    """Return the content of a delta: text that begins at `offset` of its part."""
+    """Return the content of a delta: text that starts at `offset` of its part."""
     if kind == "refusal":
         return {"type": kind, kind: text}
     return wire.text_piece(text) if offset else wire.text_part(text)

@@ -1,4 +1,4 @@
-"""Operations that the published document, cut to the Assistants API, does not have."""
+"""Operations that are not in the published document, which is reduced to the Assistants API."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Operation = dict[str, Any]
 
 
 def answer(schema: str) -> dict[str, Any]:
-    """Return the answers of an operation that returns this component."""
+    """Return the responses of an operation that returns the component `schema`."""
     content = {"application/json": {"schema": ref(schema)}}
     return {"200": {"description": "OK", "content": content}}
 
 
 def text_parameter(name: str, where: str, description: str, **more: Any) -> dict[str, Any]:
-    """Return a parameter that is a text."""
+    """Return a string parameter."""
     schema = {"type": "string", **more}
-    found = {"name": name, "in": where, "schema": schema, "description": description}
-    return {**found, "required": True} if where == "path" else found
+    parameter = {"name": name, "in": where, "schema": schema, "description": description}
+    return {**parameter, "required": True} if where == "path" else parameter
 
 
 THREAD_ID = text_parameter("thread_id", "path", "The ID of the thread.")
@@ -34,7 +34,7 @@ INCLUDE = [
 EVENT_IDS = text_parameter(
     "event_ids",
     "query",
-    "Extension: whether each event of the stream has an id, for Last-Event-ID.",
+    "Extension: whether each event of the stream has an ID, for Last-Event-ID.",
     enum=["true", "false"],
 )
 PAGE = [parameter for parameter in ORDERED_PAGE if parameter["name"] != "order"]
@@ -46,7 +46,7 @@ UPLOAD_ID = text_parameter("upload_id", "path", "The ID of the upload.")
 
 
 def body_of(schema: str) -> dict[str, Any]:
-    """Return the body of an operation that takes this component."""
+    """Return the request body of an operation that takes the component `schema`."""
     content = {"application/json": {"schema": ref(schema)}}
     return {"required": True, "content": content}
 
@@ -76,7 +76,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
     "/uploads": {
         "post": {
             "operationId": "createUpload",
-            "summary": "Announces a file that comes in parts, within an hour.",
+            "summary": "Creates an upload for a file that is sent in parts within an hour.",
             "requestBody": body_of("CreateUploadRequest"),
             "responses": answer("Upload"),
         }
@@ -96,7 +96,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
     "/uploads/{upload_id}/complete": {
         "post": {
             "operationId": "completeUpload",
-            "summary": "Joins the parts to a file.",
+            "summary": "Completes the upload: joins the parts to a file.",
             "parameters": [UPLOAD_ID],
             "requestBody": body_of("CompleteUploadRequest"),
             "responses": answer("Upload"),
@@ -105,7 +105,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
     "/uploads/{upload_id}/cancel": {
         "post": {
             "operationId": "cancelUpload",
-            "summary": "Gives the upload up.",
+            "summary": "Cancels the upload.",
             "parameters": [UPLOAD_ID],
             "responses": answer("Upload"),
         }
@@ -113,10 +113,10 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
     "/threads": {
         "get": {
             "operationId": "listThreads",
-            "summary": "Extension: returns one's threads, the last active first.",
+            "summary": "Extension: returns your threads, most recently active first.",
             "parameters": [
                 *PAGE,
-                text_parameter("query", "query", "Words that the thread's title or messages have."),
+                text_parameter("query", "query", "Words to find in titles and messages."),
             ],
             "responses": answer("ListThreadsResponse"),
         }
@@ -138,7 +138,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
                 THREAD_ID,
                 RUN_ID,
                 *INCLUDE,
-                text_parameter(EVENT_HEADER, "header", "The id of the last event received."),
+                text_parameter(EVENT_HEADER, "header", "The ID of the last event received."),
             ],
             "responses": {
                 "200": {
@@ -157,7 +157,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
         },
         "post": {
             "operationId": "createAssistantFile",
-            "summary": "Version 1: gives an assistant a file, for the tools that it has.",
+            "summary": "Version 1: adds a file to an assistant, for use by its tools.",
             "parameters": [ASSISTANT_ID],
             "requestBody": body_of("CreateAssistantFileRequest"),
             "responses": answer("AssistantFileObject"),
@@ -172,7 +172,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
         },
         "delete": {
             "operationId": "deleteAssistantFile",
-            "summary": "Version 1: takes a file from an assistant.",
+            "summary": "Version 1: removes a file from an assistant.",
             "parameters": [ASSISTANT_ID, FILE_ID],
             "responses": answer("DeleteAssistantFileResponse"),
         },
@@ -180,7 +180,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
     "/threads/{thread_id}/messages/{message_id}/files": {
         "get": {
             "operationId": "listMessageFiles",
-            "summary": "Version 1: returns the files that came with a message.",
+            "summary": "Version 1: returns the files attached to a message.",
             "parameters": [THREAD_ID, MESSAGE_ID, *ORDERED_PAGE],
             "responses": answer("ListMessageFilesResponse"),
         }

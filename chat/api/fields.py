@@ -1,4 +1,4 @@
-"""Strict fields of request bodies: nothing is coerced, nothing unknown is let through."""
+"""Strict fields of request bodies: no coercion, no unknown fields."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NAMES |= {list: "an array", dict: "an object", type(None): "null"}
 
 
 class Input(serializers.Serializer):
-    """Base of request bodies, nested objects and query parameters. Unknown fields are refused."""
+    """Base of request bodies, nested objects and query parameters. Rejects unknown fields."""
 
     def to_internal_value(self, data: Any) -> Any:
-        """Refuse anything but an object of the declared fields."""
+        """Reject anything but an object of the declared fields."""
         if not isinstance(data, dict):
             _wrong_type(self, data, "an object")
         unknown = next((name for name in data if name not in self.fields), None)
@@ -29,7 +29,7 @@ class Input(serializers.Serializer):
 
 
 class Text(serializers.CharField):
-    """A string, as it is."""
+    """String field, neither trimmed nor coerced."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_blank": True, "trim_whitespace": False, **options})
@@ -41,70 +41,74 @@ class Text(serializers.CharField):
         return serializers.Field.run_validation(self, data)
 
     def to_internal_value(self, data: Any) -> str:
-        """Refuse everything else."""
+        """Return the string; reject other types."""
         return data if isinstance(data, str) else _wrong_type(self, data, "a string")
 
 
 class StrictInteger(serializers.IntegerField):
-    """An integer; no text that reads like one."""
+    """Integer field that rejects numeric strings."""
 
     def to_internal_value(self, data: Any) -> int:
-        """Refuse everything else."""
+        """Return the integer; reject other types."""
         if isinstance(data, bool) or not isinstance(data, int):
             _wrong_type(self, data, "an integer")
         return int(data)
 
 
 class Number(serializers.FloatField):
-    """A number."""
+    """Number field that rejects numeric strings."""
 
     def to_internal_value(self, data: Any) -> float:
-        """Refuse everything else."""
+        """Return the number as a float; reject other types."""
         if isinstance(data, bool) or not isinstance(data, int | float):
             _wrong_type(self, data, "a number")
         return float(data)
 
 
 class StrictBoolean(serializers.BooleanField):
-    """True or false; no text, no 0 and 1."""
+    """Boolean field that rejects strings, 0 and 1."""
 
     def to_internal_value(self, data: Any) -> bool:
-        """Refuse everything else."""
+        """Return the boolean; reject other types."""
         return data if isinstance(data, bool) else _wrong_type(self, data, "a boolean")
 
 
 class Choice(serializers.ChoiceField):
-    """One of some texts."""
+    """String field with a fixed set of values."""
 
     def to_internal_value(self, data: Any) -> str:
-        """Refuse everything else, naming what there is."""
+        """Return the string; reject values that are not offered, and list those that are."""
         if not isinstance(data, str):
             _wrong_type(self, data, "a string")
         if data not in self.choices:
             offered = ", ".join(f"'{choice}'" for choice in self.choices)
-            text = f"'{data[:100]}' is none of {offered}."
+            text = f"'{data[:100]}' is not one of {offered}."
             raise serializers.ValidationError(text, code="invalid_choice")
         return data
 
 
 class RawValue(serializers.Field):
-    """A value of many shapes, which the action checks."""
+    """Unvalidated value; validated by the action."""
 
     def to_internal_value(self, data: Any) -> Any:
-        """Pass it on."""
+        """Return the value unchanged."""
         return data
 
     def to_representation(self, value: Any) -> Any:
-        """Pass it on."""
+        """Return the value unchanged."""
         return value
 
 
 def read_input(shape: type[Input], data: Any) -> dict[str, Any]:
-    """Return `data` as `shape` reads it: what was given, and declared defaults.
+    """Return the validated `data`: given fields, and declared defaults.
+
+    Only the first problem is raised; `param` names its field, nested ones as "a.b" and "a[0].b".
 
     Raises:
-        InvalidInput, InvalidType, MissingParameter, UnknownParameter: for the first thing
-            wrong, naming it in `param`, nested ones as "a.b" and "a[0].b".
+        MissingParameter: a required field is missing.
+        UnknownParameter: a field is not declared.
+        InvalidType: a value has the wrong type.
+        InvalidInput: a value is not allowed.
     """
     serializer = shape(data=data)
     if not serializer.is_valid():
@@ -141,6 +145,6 @@ def _refusal(param: str, detail: serializers.ErrorDetail) -> InvalidInput:
 
 
 def _wrong_type(field: serializers.Field, value: Any, expected: str) -> NoReturn:
-    given = _NAMES.get(type(value), "something else")
-    text = f"expected {expected}, but got {given} instead."
+    actual = _NAMES.get(type(value), "another type")
+    text = f"expected {expected}, but got {actual} instead."
     raise serializers.ValidationError(text, code="invalid")

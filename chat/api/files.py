@@ -1,4 +1,4 @@
-"""/v1/files."""
+"""Views of /v1/files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAX_LISTED = 10_000
 
 
 class FilesQuery(PageQuery):
-    """Files may be listed all at once."""
+    """Query parameters of the file list, whose page may hold all files at once."""
 
     limit = QueryNumber(default=MAX_LISTED, min_value=1, max_value=MAX_LISTED)
     purpose = Choice(required=False, choices=Purpose.values)
@@ -42,14 +42,14 @@ class FilesQuery(PageQuery):
 
 
 class FilesView(ApiView):
-    """The asker's own files, and for admins the company's."""
+    """Files of the caller; for admins also those of the company."""
 
     beta = False
     guards_itself = True
     reads_form = True
 
     def get(self, request: Request) -> Response:
-        """List them."""
+        """List the files."""
         query = self.query(FilesQuery)
         with transaction.atomic():
             rows = File.objects.for_principal(self.principal)
@@ -58,7 +58,7 @@ class FilesView(ApiView):
             return self.page(rows, wire.file_object, query=query, prefix="file-")
 
     def post(self, request: Request) -> HttpResponseBase:
-        """Upload one. An admin's files for assistants are the company's."""
+        """Upload a file. An admin's files for assistants belong to the company."""
         form, content = read_form(
             request._request, file="file", fields=("purpose", "expires_after")
         )
@@ -95,33 +95,33 @@ class FilesView(ApiView):
 
 
 def _digest(sha256: str, filename: str, form: dict[str, Any]) -> str:
-    """Return what tells one upload from others: its bytes, its name and its fields."""
+    """Return a text that identifies an upload: its digest, its name and its fields."""
     return f"{sha256} {filename} {sorted(form.items())}"
 
 
 class FileView(ApiView):
-    """One file."""
+    """A single file."""
 
     beta = False
 
     def get(self, request: Request, file_id: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the file."""
         with transaction.atomic():
             return self.answer(wire.file_object(own_file(self.principal, file_id)))
 
     def delete(self, request: Request, file_id: str) -> Response:
-        """Delete it, also from every vector store."""
+        """Delete the file, also from every vector store."""
         delete_file(self.principal, file_id)
         return self.answer({**wire.render_deleted(file_id, "file"), "object": "file"})
 
 
 class FileContentView(ApiView):
-    """What a file holds."""
+    """Content of a file."""
 
     beta = False
 
     def get(self, request: Request, file_id: str) -> HttpResponseBase:
-        """Send it, as something to be saved and never to be shown."""
+        """Send the content as a download that browsers never display inline."""
         with transaction.atomic():
             row = own_file(self.principal, file_id)
         response = file_response(row)

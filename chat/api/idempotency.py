@@ -1,13 +1,13 @@
-"""Nothing is done twice: a repeated POST gets the answer that the first one got.
+"""Idempotency keys: replay the stored response of a repeated POST.
 
-A request counts as repeated by its `Idempotency-Key`, for a day; or as what an
-official client sends again by itself after a failure: the same bytes, shortly
-after, counted in `x-stainless-retry-count`. The record is committed with what was
-done, and a repeat waits for an original under way. It is kept as long as it may
-answer, and goes with what it speaks of.
+A request is a repeat if it has the `Idempotency-Key` of an earlier request, for a day; or if it
+is an automatic retry of an official client after a failure: the same bytes, shortly after,
+counted in `x-stainless-retry-count`. The record is committed together with the changes of the
+request, and a repeat waits for an original in progress. A record is stored for as long as it
+may be replayed, and deleted together with its subject.
 
-People say the same twice, so a first attempt that fails makes the answers before
-it void: what the client sends again then is this request, not an earlier one.
+People send the same text twice. A first attempt that fails therefore invalidates earlier
+answers to the same bytes: the client's retries repeat this request, not an earlier one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tenants import clock
 from tenants.authentication import Principal
 
 KEY_HEADER, RETRY_HEADER = "Idempotency-Key", "x-stainless-retry-count"
-# The clients wait 8 seconds at most before an attempt, or as told; longer than a minute never.
+# Clients wait up to 8 seconds before a retry, or Retry-After, but never more than a minute.
 RETRIED_WITHIN = timedelta(seconds=60)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _COUNT = re.compile(r"[0-9]{1,3}\Z")
@@ -43,16 +43,16 @@ Post = Callable[..., HttpResponseBase]
 
 
 class KeyReused(ChatError):
-    """This Idempotency-Key was used for another request: choose a new one."""
+    """This Idempotency-Key was already used for a different request. Use a new key."""
 
     code = "idempotency_key_reused"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """Where a request's answer is kept. `lasts` is how long it answers repeats.
+    """Where a request's answer is stored, and for how long it answers repeats (`lasts`).
 
-    A first attempt that a client counts is written to its slot, never answered from it.
+    A first attempt that a client counts is stored in its slot, but never answered from it.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Slot:
 
 
 def once(post: Post) -> Post:
-    """Let a view's POST be carried out once for each request that names itself."""
+    """Wrap a view's POST so that an identified request is executed only once."""
 
     @wraps(post)
     def run_once(view: Any, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -84,16 +84,16 @@ def once(post: Post) -> Post:
 
 
 def is_repeat(request: HttpRequest) -> bool:
-    """Tell whether an earlier request may have carried this one out."""
+    """Return True if an earlier request may have executed this one."""
     count = request.headers.get(RETRY_HEADER, "")
     return KEY_HEADER in request.headers or (bool(_COUNT.match(count)) and int(count) > 0)
 
 
 def find_answer(view: Any) -> HttpResponseBase | None:
-    """Return the answer to what this request repeats, None where it repeats nothing.
+    """Return the stored answer to a repeated request, or None if it is not a repeat.
 
-    For views that refuse a repeat ahead of `once`, for what the original did: it took the
-    room that is left, or ended the upload.
+    For views that refuse a repeat before `once` because of what the original did: it used the
+    remaining storage, or ended the upload.
     """
     slot = slot_of(view.principal, view.request._request, view.body_digest, counted=True)
     if slot is None or not slot.answers:
@@ -107,19 +107,19 @@ def find_answer(view: Any) -> HttpResponseBase | None:
 def slot_of(
     principal: Principal, request: HttpRequest, digest: Callable[[], str], *, counted: bool
 ) -> Slot | None:
-    """Return where the answer to this request is kept, None when it does not name itself.
+    """Return the slot of this request's answer, or None if the request is not identified.
 
-    `digest` tells the body from others.
+    `digest` returns a text that distinguishes the body from others.
 
     Raises:
-        InvalidInput: for a key that is none.
+        InvalidInput: the Idempotency-Key is malformed.
     """
     assert principal.key is not None
     asker = [str(principal.key.pk), str(principal.membership_id)]
     key = request.headers.get(KEY_HEADER)
     if key is not None:
         if not _KEY.match(key):
-            raise InvalidInput(f"{KEY_HEADER} has 1 to 255 visible characters.")
+            raise InvalidInput(f"{KEY_HEADER} must have 1 to 255 visible ASCII characters.")
         name = _digest("key", *asker, request.path, key)
         body_hash = _digest(request.get_full_path(), digest())
         return Slot(name=name, body_hash=body_hash, lasts=KEPT, answers=True)
@@ -140,7 +140,7 @@ def _digest(*parts: str) -> str:
 
 
 def _lock(slot: Slot) -> None:
-    """Wait for whoever is at the same request, until the end of this transaction."""
+    """Wait for a concurrent request of the same slot; hold the lock until the transaction ends."""
     number = int.from_bytes(bytes.fromhex(slot.name[:16]), signed=True)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
@@ -155,7 +155,7 @@ def _earlier(slot: Slot) -> IdempotencyRecord | None:
 
 
 def forget_earlier(principal: Principal, request: HttpRequest, digest: Callable[[], str]) -> None:
-    """Let the retries of a first attempt that failed find no other request's answer."""
+    """Delete the earlier answer that retries of a failed first attempt would receive."""
     if KEY_HEADER in request.headers:
         return
     slot = slot_of(principal, request, digest, counted=True)
@@ -168,16 +168,16 @@ def forget_earlier(principal: Principal, request: HttpRequest, digest: Callable[
 def _keep(slot: Slot, response: HttpResponseBase) -> None:
     answer: dict[str, Any]
     if isinstance(response, EventStream):
-        begun = response.beginning
-        subject = begun.run["thread_id"]
+        start = response.beginning
+        subject = start.run["thread_id"]
         answer = {
-            "run": begun.run,
-            "thread": begun.thread,
-            "at": list(begun.at),
-            "prelude": list(begun.prelude),
-            "since": begun.since,
-            "with_content": begun.with_content,
-            "with_ids": begun.with_ids,
+            "run": start.run,
+            "thread": start.thread,
+            "at": list(start.at),
+            "prelude": list(start.prelude),
+            "since": start.since,
+            "with_content": start.with_content,
+            "with_ids": start.with_ids,
         }
     else:
         assert isinstance(response, Response)
@@ -203,18 +203,18 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
 
 
 def _again(view: Any, record: IdempotencyRecord) -> HttpResponseBase:
-    kept = record.answer
-    if "run" not in kept:
-        headers = {"ETag": kept["etag"]} if "etag" in kept else None
-        return Response(kept["body"], status=kept["status"], headers=headers)
+    answer = record.answer
+    if "run" not in answer:
+        headers = {"ETag": answer["etag"]} if "etag" in answer else None
+        return Response(answer["body"], status=answer["status"], headers=headers)
     check_room(view.principal)
     beginning = Beginning(
-        run=kept["run"],
-        thread=kept["thread"],
-        at=Place(*kept["at"]),
-        prelude=tuple(kept["prelude"]),
-        since=kept["since"],
-        with_content=kept.get("with_content", False),
-        with_ids=kept.get("with_ids", False),
+        run=answer["run"],
+        thread=answer["thread"],
+        at=Place(*answer["at"]),
+        prelude=tuple(answer["prelude"]),
+        since=answer["since"],
+        with_content=answer.get("with_content", False),
+        with_ids=answer.get("with_ids", False),
     )
     return EventStream(view.principal, beginning)

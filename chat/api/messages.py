@@ -1,4 +1,4 @@
-"""/v1/threads/{thread_id}/messages."""
+"""Views of /v1/threads/{thread_id}/messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BY = ("position",)
 
 
 class NewMessage(Input):
-    """What a message is made of."""
+    """Body of a new message."""
 
     role = Choice(choices=ROLES)
     content = RawValue()
@@ -33,13 +33,13 @@ class NewMessage(Input):
 
 
 class MessageChange(Input):
-    """What may be changed of a message."""
+    """Changeable fields of a message."""
 
     metadata = RawValue(required=False, allow_null=True)
 
 
 class MessagesQuery(PageQuery):
-    """Lists of messages may be of one run."""
+    """Query parameters of the message list; `run_id` filters by run."""
 
     run_id = Text(required=False)
 
@@ -53,18 +53,23 @@ def messages_of(*, thread_id: Any, run_id: Any = None) -> QuerySet[Message]:
 
 
 def own_message(principal: Principal, thread_id: str, message_id: str) -> Message:
-    """Return a message of a thread of the principal's own; raises as `own_thread`."""
+    """Return a message of one of the principal's threads.
+
+    Raises:
+        InvalidInput: an ID has the wrong prefix.
+        NotFound: the thread or message does not exist, or the thread is not the principal's.
+    """
     thread = own_thread(principal, thread_id)
     rows = Message.objects.filter(thread=thread).select_related("assistant")
-    found: Message = row_named(rows, message_id, param="message_id", prefix="msg_")
-    return found
+    message: Message = row_named(rows, message_id, param="message_id", prefix="msg_")
+    return message
 
 
 class MessagesView(ApiView):
-    """The messages of a thread, in its order."""
+    """Messages of a thread, in order."""
 
     def get(self, request: Request, thread_id: str) -> Response:
-        """List them."""
+        """List the messages."""
         query = self.query(MessagesQuery)
         with transaction.atomic():
             thread = own_thread(self.principal, thread_id)
@@ -76,22 +81,22 @@ class MessagesView(ApiView):
             )
 
     def post(self, request: Request, thread_id: str) -> Response:
-        """Add one."""
+        """Add a message."""
         message = add_message(self.principal, thread_id, **self.input(NewMessage))
         return self.answer(wire.message_object(message))
 
 
 class MessageView(ApiView):
-    """One message."""
+    """A single message."""
 
     def get(self, request: Request, thread_id: str, message_id: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the message."""
         with transaction.atomic():
             message = own_message(self.principal, thread_id, message_id)
             return self.answer(wire.message_object(message))
 
     def post(self, request: Request, thread_id: str, message_id: str) -> Response:
-        """Change its metadata."""
+        """Update the message's metadata."""
         fields: dict[str, Any] = self.input(MessageChange)
         if not fields:
             return self.get(request, thread_id, message_id)
@@ -99,6 +104,6 @@ class MessageView(ApiView):
         return self.answer(wire.message_object(message))
 
     def delete(self, request: Request, thread_id: str, message_id: str) -> Response:
-        """Delete it."""
+        """Delete the message."""
         delete_message(self.principal, thread_id, message_id)
         return self.answer(wire.render_deleted(message_id, "thread.message"))

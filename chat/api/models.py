@@ -1,4 +1,4 @@
-"""GET /v1/models: what the company may use."""
+"""Views of /v1/models: the models that the company may use."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from chat.runs.engine.model_catalog import OfferedModel, list_offered_models
 
 
 class OfferedModels(ApiView):
-    """What both views read."""
+    """Base of the views that return models."""
 
     beta = False
 
     def list_models(self) -> list[OfferedModel]:
-        """Read them."""
+        """Return the models offered to the company."""
         with transaction.atomic():
             return list_offered_models()
 
     def model_object(self, model: OfferedModel) -> dict[str, Any]:
         """Return the `model` object."""
-        # No server tells when its models were made: the company's beginning is a date at least.
+        # Servers do not report when a model was created; the company's date is a valid substitute.
         created = int(self.principal.tenant.created_at.timestamp())
         return {
             "id": model.name,
@@ -38,19 +38,19 @@ class OfferedModels(ApiView):
 
 
 class ModelsView(OfferedModels):
-    """Models by name."""
+    """List of models."""
 
     def get(self, request: Request) -> Response:
-        """List them all: there is no second page."""
+        """List all models on a single page."""
         data = [self.model_object(item) for item in self.list_models()]
         return Response({"object": "list", "data": data})
 
 
 class ModelView(OfferedModels):
-    """One model. Names may hold slashes."""
+    """A single model. Names may contain slashes."""
 
     def get(self, request: Request, model: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the model."""
         for item in self.list_models():
             if item.name == model:
                 return Response(self.model_object(item))

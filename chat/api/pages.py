@@ -1,4 +1,4 @@
-"""Lists: `limit`, `order`, `after`, `before`; by keyset, without OFFSET and without counting."""
+"""Keyset pagination with `limit`, `order`, `after` and `before`: no OFFSET, no counting."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _NUL_OR_SURROGATE = re.compile("[\x00\ud800-\udfff\ufffd]")
 
 
 class QueryNumber(StrictInteger):
-    """A whole number as a query parameter spells it."""
+    """Integer query parameter."""
 
     def to_internal_value(self, data: Any) -> int:
-        """Refuse everything else."""
+        """Return the integer; reject any other text."""
         return super().to_internal_value(int(data) if _DIGITS.match(data) else data)
 
 
 class PageQuery(Input):
-    """What every list takes; subclasses add filters."""
+    """Query parameters of every list; subclasses add filters."""
 
     limit = QueryNumber(default=20, min_value=1, max_value=MOST)
     order = Choice(default="desc", choices=["asc", "desc"])
@@ -42,7 +42,7 @@ def query_values(request: HttpRequest) -> dict[str, str]:
     """Return the query parameters by name.
 
     Raises:
-        InvalidInput: for one that is repeated or holds what no text can.
+        InvalidInput: a parameter is repeated or contains characters that are not allowed.
     """
     for name, values in request.GET.lists():
         if len(values) > 1:
@@ -53,7 +53,7 @@ def query_values(request: HttpRequest) -> dict[str, str]:
 
 
 class PaginatedQuery:
-    """Decorates what builds the rows of a list that is often asked for.
+    """Decorator of the function that builds the rows of a frequently requested list.
 
     The SQL of its pages is compiled once (see `tenants.compiled_queries`) for each limit and
     order, with and without cursors.
@@ -64,7 +64,7 @@ class PaginatedQuery:
         self.pages = CompiledQuery(self._page)
 
     def of(self, **values: Any) -> PreparedPage:
-        """Return the list for these values, as `read_page` takes it."""
+        """Return the list for these values, for use with `read_page`."""
         return PreparedPage(listed=self, values=values)
 
     def _page(self, *shape: Any, **given: Any) -> QuerySet[Any]:
@@ -74,7 +74,7 @@ class PaginatedQuery:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedPage:
-    """A list for certain values."""
+    """A paginated query bound to its values."""
 
     listed: PaginatedQuery
     values: dict[str, Any]
@@ -86,16 +86,16 @@ Rows = QuerySet[Any] | PreparedPage
 def read_page(
     rows: Rows, *, query: dict[str, Any], prefix: str, by: Sequence[str], key: str = "pk"
 ) -> tuple[list[Any], bool]:
-    """Return a page of `rows` in the order asked for, and whether there is more.
+    """Return a page of `rows` in the requested order, and whether there are more.
 
-    `by` are the columns of the order, which must name a row together; `prefix`
-    is that of the rows' ids, which are in the column `key`. `after` and
-    `before` are ids among `rows`; with `before` alone the page is the one that
-    ends there. Must run in the tenant's scope and a transaction.
+    `by` are the ordering columns, which together must be unique; `prefix` is the prefix of
+    the rows' IDs, which are in the column `key`. `after` and `before` are IDs among `rows`;
+    with `before` alone, the page ends just before that row. Must run in the tenant's scope
+    and a transaction.
 
     Raises:
-        InvalidInput: for a cursor with another prefix.
-        NotFound: for one that is unknown, or somebody else's.
+        InvalidInput: a cursor has another prefix.
+        NotFound: a cursor is unknown or not among `rows`.
     """
     descending = query["order"] == "desc"
     places: dict[str, Any] = {}
@@ -122,7 +122,7 @@ def _page_of(
     most: int,
     **places: Any,
 ) -> QuerySet[Any]:
-    """Return `most` rows in their order, behind the place "after" and ahead of "before"."""
+    """Return at most `most` rows in order, after the place "after" and before "before"."""
     for name in CURSORS:
         place = [places[f"{name}_{column}"] for column in by if f"{name}_{column}" in places]
         if place:
@@ -142,7 +142,7 @@ def _beyond(by: Sequence[str], place: Sequence[Any], *, less: bool) -> Q:
     first, *rest = by
     if not rest:
         return Q(**{f"{first}__{side}": place[0]})
-    # The bound on the first column alone is what an index is entered with.
+    # The bound on the first column alone makes the condition usable with an index.
     inner = Q(**{f"{first}__{side}": place[0]}) | (
         Q(**{first: place[0]}) & _beyond(rest, place[1:], less=less)
     )

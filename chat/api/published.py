@@ -1,4 +1,4 @@
-"""The published description of the Assistants API, a data file (MIT), in OpenAPI 3.1's words."""
+"""Published description of the Assistants API, a data file (MIT), converted to OpenAPI 3.1."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 @cache
 def load_reference() -> dict[str, Any]:
-    """Return the data file, its "nullable" in the words of JSON Schema, as OpenAPI 3.1 has it."""
-    found: dict[str, Any] = _may_be_null(
+    """Return the data file, with "nullable" converted to JSON Schema as in OpenAPI 3.1."""
+    reference: dict[str, Any] = _may_be_null(
         json.loads(Path(__file__).with_name("published.json").read_text())
     )
-    return found
+    return reference
 
 
 def ref(component: str) -> dict[str, str]:
@@ -27,5 +27,5 @@ def _may_be_null(value: Any) -> Any:
         return [_may_be_null(item) for item in value]
     if not isinstance(value, dict):
         return value
-    found = {key: _may_be_null(item) for key, item in value.items() if key != "nullable"}
-    return {"anyOf": [found, {"type": "null"}]} if value.get("nullable") is True else found
+    schema = {key: _may_be_null(item) for key, item in value.items() if key != "nullable"}
+    return {"anyOf": [schema, {"type": "null"}]} if value.get("nullable") is True else schema

@@ -1,4 +1,4 @@
-"""Runs of a thread, as objects and as streams."""
+"""Views of a thread's runs, returned as objects or streams."""
 
 from __future__ import annotations
 
@@ -39,33 +39,33 @@ INCLUDABLE = "step_details.tool_calls[*].file_search.results[*].content"
 
 
 class IncludeQuery(Input):
-    """What may be asked for besides. Results of file searches have their content when asked."""
+    """Query parameter that adds their content to the results of file searches."""
 
     vars()["include[]"] = Choice(required=False, choices=[INCLUDABLE])
 
 
 class StreamQuery(Input):
-    """How a run is streamed: whether each event has an id, for `Last-Event-ID`."""
+    """Query parameter that gives each streamed event an ID, for `Last-Event-ID`."""
 
     event_ids = Choice(required=False, choices=["true", "false"])
 
 
 class NewRunQuery(IncludeQuery, StreamQuery):
-    """What may be said beside the body of a new run."""
+    """Query parameters of a new run."""
 
 
 def wants_ids(query: dict[str, Any]) -> bool:
-    """Tell whether events are asked for with their ids."""
+    """Return True if the client requests event IDs."""
     return query.get("event_ids") == "true"
 
 
 def includes_content(query: dict[str, Any]) -> bool:
-    """Tell whether the results of file searches are asked for with their content."""
+    """Return True if the client requests the content of file search results."""
     return query.get("include[]") == INCLUDABLE
 
 
 class RunOptionsInput(Input):
-    """What a program may set on a run; the action knows the limits."""
+    """Run options that a client may set; the action validates their limits."""
 
     assistant_id = Text()
     model = RawValue(required=False, allow_null=True)
@@ -85,7 +85,7 @@ class RunOptionsInput(Input):
 
 
 class RunInput(RunOptionsInput):
-    """The body of a new run."""
+    """Body of a new run."""
 
     additional_instructions = RawValue(required=False, allow_null=True)
     additional_messages = RawValue(required=False, allow_null=True)
@@ -93,7 +93,7 @@ class RunInput(RunOptionsInput):
 
 
 class FirstThreadInput(Input):
-    """The thread that a run begins with."""
+    """Thread that is created together with a run."""
 
     messages = RawValue(required=False, allow_null=True)
     metadata = RawValue(required=False, allow_null=True)
@@ -101,28 +101,28 @@ class FirstThreadInput(Input):
 
 
 class ThreadAndRunInput(RunOptionsInput):
-    """The body of a new thread with a run."""
+    """Body of a new thread with a run."""
 
     thread = FirstThreadInput(required=False, allow_null=True)
     tool_resources = RawValue(required=False, allow_null=True)
 
 
 class ToolOutputInput(Input):
-    """What one call returned."""
+    """Output of one tool call."""
 
     tool_call_id = Text()
     output = Text()
 
 
 class ToolOutputsInput(Input):
-    """The body that answers everything a run waits for."""
+    """Outputs of all calls that a run waits for."""
 
     tool_outputs = ToolOutputInput(many=True)
     stream = StrictBoolean(required=False, allow_null=True)
 
 
 class RunChange(Input):
-    """What may be changed of a run."""
+    """Changeable fields of a run."""
 
     metadata = RawValue(required=False, allow_null=True)
 
@@ -130,9 +130,11 @@ class RunChange(Input):
 def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
     """Return a run of one of the principal's threads; call it in a transaction.
 
+    A run that is overdue is ended first.
+
     Raises:
-        InvalidInput: for ids of another form.
-        NotFound: for an unknown thread or run.
+        InvalidInput: an ID has the wrong prefix.
+        NotFound: the thread or run does not exist, or the thread is not the principal's.
     """
     thread_id, run_id = clean_ids(thread_id, run_id)
     run = run_by_id.one(principal=principal, thread_id=thread_id, run_id=run_id)
@@ -140,13 +142,18 @@ def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
         end_overdue_run(principal.tenant_id, thread_id)
         run = run_by_id.one(principal=principal, thread_id=thread_id, run_id=run_id)
     if run is None:
-        own_thread(principal, thread_id)  # says so where that is what is missing
+        own_thread(principal, thread_id)  # raises NotFound for the thread if it is missing
         raise not_found("run_", run_id, param="run_id")
     return run
 
 
 def clean_ids(thread_id: str, run_id: str) -> tuple[str, str]:
-    """Return both; raises as `clean_id` does."""
+    """Return both IDs, validated.
+
+    Raises:
+        InvalidInput: an ID has the wrong prefix.
+        NotFound: an ID is malformed after its prefix.
+    """
     return (
         clean_id(thread_id, param="thread_id", prefix="thread_"),
         clean_id(run_id, param="run_id", prefix="run_"),
@@ -155,19 +162,19 @@ def clean_ids(thread_id: str, run_id: str) -> tuple[str, str]:
 
 @PaginatedQuery
 def runs_of(*, principal: Any, thread_id: Any) -> QuerySet[Run]:
-    """Return the runs of a thread of the principal, each with its cost."""
+    """Return the principal's runs of a thread, each with its cost."""
     runs = Run.objects.for_principal(principal).select_related("assistant")
     return with_cost(runs.filter(thread_id=thread_id))
 
 
 @CompiledQuery
 def run_by_id(*, principal: Any, thread_id: Any, run_id: Any) -> QuerySet[Run]:
-    """Return the run of a thread of the principal with this id, if there is one."""
+    """Return the principal's run of a thread with this ID, if it exists."""
     return runs_of.rows(principal=principal, thread_id=thread_id).filter(pk=run_id)
 
 
 def render_run(run: Any) -> dict[str, Any]:
-    """Return the run object with what it waits for and what it cost; call it in a transaction."""
+    """Return the run object with required action and cost; call it in a transaction."""
     if run.status != RunStatus.REQUIRES_ACTION:
         return wire.run_object(run, cost=run.cost)
     calls = ToolCall.objects.filter(run=run).order_by("round", "index")
@@ -175,10 +182,10 @@ def render_run(run: Any) -> dict[str, Any]:
 
 
 class RunsView(ApiView):
-    """The runs of a thread."""
+    """Runs of a thread."""
 
     def get(self, request: Request, thread_id: str) -> Response:
-        """List them."""
+        """List the runs."""
         query = self.query(PageQuery)
         with transaction.atomic():
             own_thread(self.principal, thread_id)
@@ -197,14 +204,14 @@ class RunsView(ApiView):
             return page
 
     def post(self, request: Request, thread_id: str) -> HttpResponseBase:
-        """Create one."""
+        """Create a run."""
         query = self.query(NewRunQuery)
-        given = self.input(RunInput)
-        stream = given.pop("stream", None)
+        body = self.input(RunInput)
+        stream = body.pop("stream", None)
         if stream:
             check_room(self.principal)
         thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
-        run = create_run(self.principal, thread_id, **given)
+        run = create_run(self.principal, thread_id, **body)
         if stream:
             beginning = Beginning(
                 run=wire.run_object(run),
@@ -216,16 +223,16 @@ class RunsView(ApiView):
 
 
 class ThreadAndRunView(ApiView):
-    """A run together with the thread it answers."""
+    """Creation of a thread together with a run."""
 
     def post(self, request: Request) -> HttpResponseBase:
-        """Create both."""
+        """Create the thread and the run."""
         with_ids = wants_ids(self.query(StreamQuery))
-        given = self.input(ThreadAndRunInput)
-        stream = given.pop("stream", None)
+        body = self.input(ThreadAndRunInput)
+        stream = body.pop("stream", None)
         if stream:
             check_room(self.principal)
-        run = create_thread_and_run(self.principal, **given)
+        run = create_thread_and_run(self.principal, **body)
         if not stream:
             return self.answer(wire.run_object(run))
         thread = wire.thread_object(run.thread)
@@ -234,10 +241,10 @@ class ThreadAndRunView(ApiView):
 
 
 class RunView(ApiView):
-    """One run."""
+    """A single run."""
 
     def get(self, request: Request, thread_id: str, run_id: str) -> Response:
-        """Retrieve it; a client that polls is told when to ask again."""
+        """Retrieve the run; a header tells polling clients when to ask again."""
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
             young = clock.now() - run.created_at < timedelta(seconds=5)
@@ -245,19 +252,19 @@ class RunView(ApiView):
             return self.answer(render_run(run), poll_after=poll_after)
 
     def post(self, request: Request, thread_id: str, run_id: str) -> Response:
-        """Change its metadata."""
-        given = self.input(RunChange)
+        """Update the run's metadata."""
+        body = self.input(RunChange)
         thread_id, run_id = clean_ids(thread_id, run_id)
-        update_run(self.principal, run_id, thread_id=thread_id, metadata=given.get("metadata"))
+        update_run(self.principal, run_id, thread_id=thread_id, metadata=body.get("metadata"))
         with transaction.atomic():
             return self.answer(render_run(read_run(self.principal, thread_id, run_id)))
 
 
 class CancelRunView(ApiView):
-    """The end of a run before its time."""
+    """Cancellation of a run."""
 
     def post(self, request: Request, thread_id: str, run_id: str) -> Response:
-        """Stop it."""
+        """Cancel the run."""
         self.input(Input)
         thread_id, run_id = clean_ids(thread_id, run_id)
         run = cancel_run(self.principal, run_id, thread_id=thread_id)
@@ -265,20 +272,20 @@ class CancelRunView(ApiView):
 
 
 class SubmitToolOutputsView(ApiView):
-    """What a program's functions returned, and people's approvals."""
+    """Submission of function outputs and of people's approvals."""
 
     def post(self, request: Request, thread_id: str, run_id: str) -> HttpResponseBase:
-        """Go on with the run."""
+        """Submit the outputs and resume the run."""
         with_ids = wants_ids(self.query(StreamQuery))
-        given = self.input(ToolOutputsInput)
-        outputs = {item["tool_call_id"]: item["output"] for item in given["tool_outputs"]}
-        if len(outputs) != len(given["tool_outputs"]):
-            raise InvalidInput("A call is answered twice.", param="tool_outputs")
-        if given.get("stream"):
+        body = self.input(ToolOutputsInput)
+        outputs = {item["tool_call_id"]: item["output"] for item in body["tool_outputs"]}
+        if len(outputs) != len(body["tool_outputs"]):
+            raise InvalidInput("A tool call has more than one output.", param="tool_outputs")
+        if body.get("stream"):
             check_room(self.principal)
         thread_id, run_id = clean_ids(thread_id, run_id)
         run = submit_tool_outputs(self.principal, run_id, outputs, thread_id=thread_id)
-        if not given.get("stream"):
+        if not body.get("stream"):
             return self.answer(wire.run_object(run))
         with transaction.atomic():
             calls = ToolCall.objects.filter(run=run, pk__in=outputs)
@@ -295,24 +302,24 @@ class SubmitToolOutputsView(ApiView):
 
 
 class EventsView(ApiView):
-    """An extension: the stream of a run again, from where a client lost it."""
+    """Extension: resumption of a run's stream."""
 
     http_method_names = ["get"]
 
     def get(self, request: Request, thread_id: str, run_id: str) -> EventStream:
-        """Stream what the client lacks: all without `Last-Event-ID`."""
+        """Stream the events after `Last-Event-ID`, or all events without it."""
         with_content = includes_content(self.query(IncludeQuery))
-        # A browser that has seen no id sends none, or an empty one.
-        said = request.headers.get(EVENT_HEADER, "")
-        at = events.place_of(said) if said else events.BEFORE_RUN
+        # A browser that has received no ID sends no header, or an empty one.
+        event_id = request.headers.get(EVENT_HEADER, "")
+        at = events.place_of(event_id) if event_id else events.BEFORE_RUN
         if at is None:
-            raise InvalidInput(f"The header {EVENT_HEADER} names no event.")
+            raise InvalidInput(f"The header {EVENT_HEADER} is not a valid event ID.")
         check_room(self.principal)
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
-            found = render_run(run)
+            run_object = render_run(run)
         prelude = events.prelude_after(at)
         beginning = Beginning(
-            run=found, at=at, prelude=prelude, with_content=with_content, with_ids=True
+            run=run_object, at=at, prelude=prelude, with_content=with_content, with_ids=True
         )
         return EventStream(self.principal, beginning)

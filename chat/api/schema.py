@@ -1,7 +1,7 @@
-"""The description at /v1/openapi.json: our routes, told in the published document's words.
+"""OpenAPI document at /v1/openapi.json, built from our routes and the published specification.
 
-Routes and methods come from the code. What a published route takes and answers comes from
-`published`, changed as `differences` says; routes of our own are in `extensions`.
+Routes and methods come from the code. Requests and responses of published routes come from
+`published`, patched by `differences`; our own routes are in `extensions`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from chat.api.idempotency import KEY_HEADER, RETRIED_WITHIN, RETRY_HEADER
 from chat.api.published import load_reference, ref
 from tenants.actions.external import USER_HEADER
 
-# Operations that answer with a stream of events where the body says `stream: true`.
+# Operations that return an event stream if the body contains `stream: true`.
 STREAMING = {"createRun", "createThreadAndRun", "submitToolOuputsToRun"}
-# Operations that answer with an object that has a version, and those that change one.
+# Operations that return an object with a version, and those that change or create one.
 CHANGING_VERSIONS = {"modifyAssistant", "modifyVectorStore"}
 CREATING_VERSIONS = {"createAssistant", "createVectorStore"}
 VERSIONED = {"getAssistant", "getVectorStore", *CHANGING_VERSIONS, *CREATING_VERSIONS}
 IF_MATCH = text_parameter(
     "If-Match",
     "header",
-    "Extension: the ETag of the version that was seen. Where the object was changed since, the "
-    "answer is 412 and nothing changes; `*` and no header change any version.",
+    "Extension: the ETag of the version last read. If the object has changed since, the "
+    "response is 412 and nothing changes; `*` or no header updates any version.",
     pattern=r'^(\*|"[0-9]{1,9}")$',
 )
 RETRY_COUNT = text_parameter(
     RETRY_HEADER,
     "header",
-    "Extension: how often an official client has sent this request before. Above 0 it is taken for "
-    f"the identical request within the {RETRIED_WITHIN.seconds} seconds before it: it gets the "
-    "same answer and does nothing twice. 0 is a new request; without this header, with "
-    f"one that is no count, and without {KEY_HEADER} every request is new.",
+    "Extension: how often an official client has sent this request before. Above 0, it is a "
+    f"retry of the identical request within the {RETRIED_WITHIN.seconds} seconds before it: it "
+    "returns the same response and changes nothing twice. 0 is a new request; without this header, "
+    f"with one that is not a number, and without {KEY_HEADER} every request is new.",
 )
 ETAG = {
     "description": "Extension: the object's version, for If-Match.",
@@ -46,12 +46,16 @@ ETAG = {
 
 
 class ViewSchema(AutoSchema):
-    """Describes a view by the published operation at its address, or by the extension there."""
+    """Schema of a view: the published operation at its path, or our extension."""
 
     def get_operation(
         self, path: str, path_regex: str, path_prefix: str, method: str, registry: Any
     ) -> Operation | None:
-        """Return the operation; KeyError for a route that nobody described."""
+        """Return the operation.
+
+        Raises:
+            KeyError: the route is neither published nor described as an extension.
+        """
         at, verb = path.removeprefix("/v1"), method.lower()
         known = load_reference()["paths"].get(at, {}).get(verb) or EXTENSIONS[at][verb]
         operation = {"tags": ["Assistants"], **known}
@@ -70,14 +74,14 @@ class ViewSchema(AutoSchema):
         headers = []
         if getattr(self.view, "beta", True):
             beta = text_parameter(
-                "OpenAI-Beta", "header", "The protocol's version.", enum=["assistants=v2"]
+                "OpenAI-Beta", "header", "The protocol version.", enum=["assistants=v2"]
             )
             headers.append({**beta, "required": True})
         headers.append(
             text_parameter(
                 USER_HEADER,
                 "header",
-                "Extension: the user of the program for whom it acts; needs a key with the "
+                "Extension: the app's end user to act on behalf of; requires a key with the "
                 "scope act_for_users.",
                 pattern="^[!-~]{1,200}$",
             )
@@ -87,8 +91,8 @@ class ViewSchema(AutoSchema):
                 text_parameter(
                     KEY_HEADER,
                     "header",
-                    "Extension: the same key with the same request within a day gets the same "
-                    "answer and does nothing twice.",
+                    "Extension: repeating a request with the same key within a day returns the "
+                    "same response and changes nothing twice.",
                     pattern="^[!-~]{1,255}$",
                 )
             )
@@ -107,12 +111,12 @@ class ViewSchema(AutoSchema):
             more = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
         if not more:
             return responses
-        done = responses["200"]
-        return {**responses, "200": {**done, "content": {**done["content"], **more}}}
+        success = responses["200"]
+        return {**responses, "200": {**success, "content": {**success["content"], **more}}}
 
 
 def errors() -> dict[str, Any]:
-    """Return the answers that every operation may give beside its own."""
+    """Return the error responses that every operation may give."""
     content = {"application/json": {"schema": ref("ErrorResponse")}}
     return {
         "4XX": {"description": "The request was refused.", "content": content},
@@ -127,12 +131,12 @@ def errors() -> dict[str, Any]:
 
 @cache
 def description() -> dict[str, Any]:
-    """Return the whole document."""
+    """Return the complete document."""
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    made: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
-    made["components"] = {
+    document: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
+    document["components"] = {
         "schemas": apply_overrides(load_reference()["components"]["schemas"]),
         "securitySchemes": {"ApiKeyAuth": {"type": "http", "scheme": "bearer"}},
     }
-    made["security"] = [{"ApiKeyAuth": []}]
-    return made
+    document["security"] = [{"ApiKeyAuth": []}]
+    return document

@@ -1,4 +1,4 @@
-"""The steps of a run."""
+"""Views of a run's steps."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from chat.tools import registry
 
 
 class StepsQuery(PageQuery, IncludeQuery):
-    """How a list of steps is asked for."""
+    """Query parameters of the step list."""
 
 
 def steps_of(run: Run) -> Any:
-    """Return a run's steps with their calls."""
+    """Return a run's steps with their tool calls."""
     calls = ToolCall.objects.order_by("round", "index")
     return RunStep.objects.filter(run=run).prefetch_related(Prefetch("calls", queryset=calls))
 
@@ -37,10 +37,10 @@ def render_step(step: RunStep, run: Run, *, with_content: bool) -> dict[str, Any
 
 
 class StepsView(ApiView):
-    """All steps of a run."""
+    """Steps of a run."""
 
     def get(self, request: Request, thread_id: str, run_id: str) -> Response:
-        """List them."""
+        """List the steps."""
         query = self.query(StepsQuery)
         with_content = includes_content(query)
         with transaction.atomic():
@@ -55,10 +55,10 @@ class StepsView(ApiView):
 
 
 class StepView(ApiView):
-    """One step."""
+    """A single step."""
 
     def get(self, request: Request, thread_id: str, run_id: str, step_id: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the step."""
         with_content = includes_content(self.query(IncludeQuery))
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)

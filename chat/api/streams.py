@@ -1,6 +1,6 @@
-"""Streams of server-sent events: a run followed until it ends, waits, or its reader may not go on.
+"""Server-sent event streams: follow a run until it ends, waits, or access is revoked.
 
-A stream that is dropped stops no run: whoever reads holds nothing of it.
+A dropped stream does not stop the run: its reader holds no part of the run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _open: Counter[UUID] = Counter()
 
 
 class TooManyStreams(ChatError):
-    """This key, or its member, has as many open streams as it may have: close one first."""
+    """Too many open streams for this API key or its member. Close one first."""
 
     code = "too_many_streams"
     http_status = 429
@@ -49,11 +49,11 @@ class TooManyStreams(ChatError):
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """Where a stream of a run begins: `run` and `thread` are wire objects as they were then.
+    """Start of a run's stream: `run` and `thread` are wire objects as they were then.
 
-    `thread` is told first where it is given; `with_content` adds the text of passages to the
-    searches that found them. The rest is as in `Sequencer`: ids only where they are asked for,
-    since the official Python client takes an event with an id for one that ends in any empty line.
+    `thread` is sent first if it is given; `with_content` adds the text of passages to file
+    searches. The other fields are as in `Sequencer`: events have IDs only on request, because
+    the official Python client ends an event with an ID at any empty line.
     """
 
     run: dict[str, Any]
@@ -66,7 +66,7 @@ class Beginning:
 
 
 class EventStream(StreamingHttpResponse):
-    """The response that is a run's events; `beginning` tells how to stream them again."""
+    """Streaming response of a run's events; `beginning` allows it to be replayed."""
 
     def __init__(self, principal: Principal, beginning: Beginning) -> None:
         self.beginning = beginning
@@ -75,18 +75,18 @@ class EventStream(StreamingHttpResponse):
         self["X-Accel-Buffering"] = "no"
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        # Django's own wraps each chunk twice more on its way, to make bytes of what is bytes.
+        # Django's iterator wraps each chunk twice more, to convert bytes to bytes.
         return self.chunks
 
 
 def check_room(principal: Principal) -> None:
-    """Do nothing while the principal's key and its member may open one more stream here.
+    """Check that the principal's key and its member may open one more stream in this process.
 
-    Asked before anything is done for a stream, and again by the stream itself when it opens:
-    of many at once, more than may be open pass the first time.
+    Called before any work for a stream, and again by the stream itself when it opens:
+    of many simultaneous requests, too many pass the first check.
 
     Raises:
-        TooManyStreams: when it may not.
+        TooManyStreams: the key or the member has reached its limit.
     """
     key, member = _get_counter_keys(principal)
     if _open[key] >= conf.api_streams_per_key or _open[member] >= conf.api_streams_per_member:
@@ -94,13 +94,13 @@ def check_room(principal: Principal) -> None:
 
 
 def _get_counter_keys(principal: Principal) -> tuple[UUID, UUID]:
-    """Return whose open streams are counted: the key, and the member whose key it is."""
+    """Return the IDs that open streams are counted by: the key and its member."""
     assert principal.key is not None
     return principal.key.pk, principal.key.membership_id
 
 
 async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerator[bytes, None]:
-    """Yield the events from `beginning` on; the last one is `done`, or an error."""
+    """Yield the events from `beginning` on; the last one is `done` or an error."""
     run, thread, slow = beginning.run, beginning.thread, conf.slow_seconds
     sequencer = Sequencer(
         run,
@@ -123,7 +123,7 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
                 principal, sequencer, access.patience, with_content=beginning.with_content
             )
             async for chunk in chunks:
-                # A client that does not take it in time is cut off.
+                # A client that does not read the chunk in time is cut off.
                 access.patience.begin(slow)
                 yield chunk
                 access.patience.end()
@@ -132,11 +132,11 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
         except DatabaseError as error:
             if not log_outage(error, work="stream"):
                 log.exception("stream_not_served")
-            yield events.encode_error("unavailable", "This cannot be read right now: try again.")
+            yield events.encode_error("unavailable", "Temporarily unavailable. Please try again.")
         except asyncio.CancelledError:
             if not access.over:
                 raise
-            yield events.encode_error("access_ended", "The access of this API key has ended.")
+            yield events.encode_error("access_ended", "This API key no longer has access.")
         else:
             yield events.DONE
 
@@ -144,7 +144,7 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
 async def _chunks(
     principal: Principal, sequencer: Sequencer, patience: Patience, *, with_content: bool
 ) -> AsyncIterator[bytes]:
-    """Yield what the run's entries add, and a sign of life in every silence."""
+    """Yield the events of new entries, and a keep-alive after each silent interval."""
     thread, run = sequencer.run["thread_id"], sequencer.run["id"]
     _stored, reader = await follow(principal, thread, run_id=run)
     try:
@@ -153,7 +153,7 @@ async def _chunks(
             add = sequencer.events
             if entries is None:
                 yield events.KEEP_ALIVE
-                # Whatever was lost on the way here is in the rows.
+                # The rows contain entries that were lost in transit.
                 stored = await in_db(read_thread, principal, thread, run_id=run)
                 entries, add = list(stored.events), sequencer.catch_up
             if with_content and any(_has_results(entry.data) for entry in entries):
@@ -166,7 +166,7 @@ async def _chunks(
 
 
 def _with_contents(principal: Principal, entries: Sequence[Entry]) -> list[Entry]:
-    """Return the entries, searches among them with the text of what they found."""
+    """Return the entries, with the text of passages added to file searches."""
     searched = [entry.data["id"] for entry in entries if _has_results(entry.data)]
     with tenant_scope(principal.tenant_id), transaction.atomic():
         mine = Run.objects.for_principal(principal)
@@ -185,7 +185,7 @@ def _has_results(data: dict[str, Any]) -> bool:
 
 
 async def _next(reader: Reader, patience: Patience) -> list[Entry] | None:
-    """Wait for entries; None after a while without any."""
+    """Return the next entries, or None if none arrive in time."""
     try:
         return await patience.wait(reader.entries(), conf.keep_alive_seconds)
     except TimeoutError:
@@ -193,9 +193,9 @@ async def _next(reader: Reader, patience: Patience) -> list[Entry] | None:
 
 
 class Access:
-    """The right of one stream to go on. `over` is set when it was taken away.
+    """Right of one stream to continue. `over` is set when the right is revoked.
 
-    One timer is for all of the stream's waits: for entries, and for its client.
+    A single timer serves all waits of the stream: for entries and for its client.
     """
 
     def __init__(self) -> None:
@@ -204,7 +204,7 @@ class Access:
         self._task = asyncio.current_task()
 
     def end(self) -> None:
-        """Take it away: the stream ends with an error, or is cut where its client does not read."""
+        """Revoke access: end the stream with an error, or cut off a client that does not read."""
         self.over = True
         if self._task is not None:
             self._task.cancel()

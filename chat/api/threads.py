@@ -1,4 +1,4 @@
-"""/v1/threads."""
+"""Views of /v1/threads."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ SEARCH_CHARACTERS = 200
 
 
 class ThreadChange(Input):
-    """What may be changed of a thread."""
+    """Changeable fields of a thread."""
 
     metadata = RawValue(required=False, allow_null=True)
     tool_resources = RawValue(required=False, allow_null=True)
 
 
 class NewThread(ThreadChange):
-    """What a thread is made of."""
+    """Body of a new thread."""
 
     messages = RawValue(required=False, allow_null=True)
 
 
 class ThreadsQuery(PageQuery):
-    """An extension: threads are listed by their last activity."""
+    """Query parameters of the thread list (extension), which is ordered by last activity."""
 
     query = Text(required=False, max_length=SEARCH_CHARACTERS)
 
 
 def own_thread(principal: Principal, thread_id: str) -> Thread:
-    """Return a thread of the principal's own; call it in a transaction.
+    """Return one of the principal's threads; call it in a transaction.
 
     Raises:
-        InvalidInput: for an id of another form.
-        NotFound: for an unknown thread, and for somebody else's alike.
+        InvalidInput: the ID has the wrong prefix.
+        NotFound: the thread does not exist, or is not the principal's.
     """
     thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
     thread = thread_by_id.one(principal=principal, thread_id=thread_id)
@@ -57,16 +57,16 @@ def own_thread(principal: Principal, thread_id: str) -> Thread:
 
 @PaginatedQuery
 def threads_of(*, principal: Any) -> ThreadQuerySet:
-    """Return the principal's own threads."""
+    """Return the principal's threads."""
     rows: ThreadQuerySet = Thread.objects.for_principal(principal)
     return rows
 
 
 class ThreadsView(ApiView):
-    """The asker's own threads."""
+    """Threads of the caller."""
 
     def get(self, request: Request) -> Response:
-        """An extension: list or search them, by last activity."""
+        """List or search the threads, by last activity (extension)."""
         query = self.query(ThreadsQuery)
         with transaction.atomic():
             rows: Rows = threads_of.of(principal=self.principal)
@@ -78,35 +78,35 @@ class ThreadsView(ApiView):
             )
 
     def post(self, request: Request) -> Response:
-        """Create one."""
+        """Create a thread."""
         thread = create_thread(self.principal, **self.input(NewThread))
         return self.answer(wire.thread_object(thread))
 
 
 class ThreadView(ApiView):
-    """One thread."""
+    """A single thread."""
 
     def get(self, request: Request, thread_id: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the thread."""
         with transaction.atomic():
             return self.answer(wire.thread_object(own_thread(self.principal, thread_id)))
 
     def post(self, request: Request, thread_id: str) -> Response:
-        """Change it."""
+        """Update the thread."""
         thread = update_thread(self.principal, thread_id, **self.input(ThreadChange))
         return self.answer(wire.thread_object(thread))
 
     def delete(self, request: Request, thread_id: str) -> Response:
-        """Delete it: gone here at once, erased when the page's undo is over."""
+        """Delete the thread: hidden at once, erased when the chat page's undo period ends."""
         delete_thread(self.principal, thread_id)
         return self.answer(wire.render_deleted(thread_id, "thread"))
 
 
 class ThreadCopyView(ApiView):
-    """An extension: a copy to go on with in another direction."""
+    """Copy of a thread, to continue in another direction (extension)."""
 
     def post(self, request: Request, thread_id: str) -> Response:
-        """Copy it with its messages; a long one counts as several requests."""
+        """Copy the thread with its messages; a long one counts as several requests."""
         self.input(Input)
         thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
         with transaction.atomic():

@@ -1,4 +1,4 @@
-"""How often a key and a company may ask at /v1."""
+"""Rate limits of /v1 per API key and per company."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tenants.authentication import Principal
 
 
 def count_request(principal: Principal, *, times: int = 1) -> Rate:
-    """Count a request of a key, and return the tighter of its own and its company's rate.
+    """Count a request of a key; return the tighter of the key's and the company's rate.
 
-    One that does the work of many counts as so many.
+    A request that does the work of several counts `times`.
     """
     assert principal.key is not None
     now = clock.now_seconds()

@@ -1,4 +1,4 @@
-"""/v1/uploads."""
+"""Views of /v1/uploads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tenants.errors import AtriumError
 
 
 class NewUpload(Input):
-    """What an upload is to become."""
+    """Body of a new upload."""
 
     filename = Text()
     purpose = Text()
@@ -39,37 +39,37 @@ class NewUpload(Input):
 
 
 class Completion(Input):
-    """The parts of an upload in their order."""
+    """Body that completes an upload: its parts in order."""
 
     part_ids = RawValue()
     md5 = Text(required=False, allow_null=True)
 
 
 class UploadsView(ApiView):
-    """Uploads."""
+    """Creation of uploads."""
 
     beta = False
 
     def post(self, request: Request) -> Response:
-        """Announce a file."""
+        """Create an upload for a file that will arrive in parts."""
         body = self.input(NewUpload)
         upload = create_upload(self.principal, size=body.pop("bytes"), **body)
         return self.answer(wire.upload_object(upload))
 
 
 class PartsView(ApiView):
-    """The parts of an upload."""
+    """Parts of an upload."""
 
     beta = False
     guards_itself = True
     reads_form = True
 
     def post(self, request: Request, upload_id: str) -> HttpResponseBase:
-        """Add one."""
+        """Add a part."""
         try:
             check_upload(self.principal, upload_id)
         except UploadEnded:
-            # A part that was sent again may have been kept before the upload ended.
+            # A retried part may have been stored before the upload ended.
             if not is_repeat(request._request):
                 raise
         _form, content = read_form(request._request, file="data", fields=())
@@ -89,17 +89,17 @@ class PartsView(ApiView):
 
 
 class CompleteUploadView(ApiView):
-    """The end of an upload."""
+    """Completion of an upload."""
 
     beta = False
     guards_itself = True
 
     def post(self, request: Request, upload_id: str) -> HttpResponseBase:
-        """Join the parts."""
+        """Join the parts to a file."""
         body = self.input(Completion)
         row = None
         with suppress(UploadEnded):
-            # One that is complete already may have been completed by this very request.
+            # An earlier attempt of this very request may have completed the upload.
             row = join_parts(self.principal, upload_id, **body)
         try:
             return self._complete_once(request, upload_id, row)
@@ -118,11 +118,11 @@ class CompleteUploadView(ApiView):
 
 
 class CancelUploadView(ApiView):
-    """The other end of an upload."""
+    """Cancellation of an upload."""
 
     beta = False
 
     def post(self, request: Request, upload_id: str) -> Response:
-        """Give it up."""
+        """Cancel the upload."""
         self.input(Input)
         return self.answer(wire.upload_object(cancel_upload(self.principal, upload_id)))

@@ -1,4 +1,4 @@
-"""Addresses below /v1, as the Assistants API has them: no slash at the end."""
+"""URLs below /v1, without a trailing slash as in the Assistants API."""
 
 from __future__ import annotations
 

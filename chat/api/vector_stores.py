@@ -1,4 +1,4 @@
-"""/v1/vector_stores."""
+"""Views of /v1/vector_stores."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RANKERS = ("none", "auto", "default-2024-11-15")
 
 
 class StoreChange(Input):
-    """What may be changed of a store."""
+    """Changeable fields of a vector store."""
 
     name = RawValue(required=False, allow_null=True)
     expires_after = RawValue(required=False, allow_null=True)
@@ -50,7 +50,7 @@ class StoreChange(Input):
 
 
 class VectorStoreInput(StoreChange):
-    """What a store is made of."""
+    """Body of a new vector store."""
 
     description = RawValue(required=False, allow_null=True)
     file_ids = RawValue(required=False, allow_null=True)
@@ -58,7 +58,7 @@ class VectorStoreInput(StoreChange):
 
 
 class NewStoreFile(Input):
-    """A file that is put into a store."""
+    """Body that adds a file to a vector store."""
 
     file_id = RawValue()
     attributes = RawValue(required=False, allow_null=True)
@@ -66,13 +66,13 @@ class NewStoreFile(Input):
 
 
 class StoreFileChange(Input):
-    """What may be changed of a file in a store."""
+    """Changeable fields of a file in a vector store."""
 
     attributes = RawValue(allow_null=True)
 
 
 class NewBatch(Input):
-    """Files that are put into a store together."""
+    """Body that adds several files to a vector store."""
 
     file_ids = RawValue(required=False, allow_null=True)
     files = RawValue(required=False, allow_null=True)
@@ -81,14 +81,14 @@ class NewBatch(Input):
 
 
 class Ranking(Input):
-    """How results are ranked: there is one way, whatever the ranker."""
+    """Ranking options; all rankers give the same result."""
 
     ranker = Choice(required=False, choices=RANKERS)
     score_threshold = Number(required=False, min_value=0, max_value=1)
 
 
 class NewSearch(Input):
-    """A search."""
+    """Body of a search."""
 
     query = RawValue()
     rewrite_query = StrictBoolean(required=False)
@@ -98,21 +98,21 @@ class NewSearch(Input):
 
 
 class StoreFilesQuery(PageQuery):
-    """Lists of files may be of one status."""
+    """Query parameters of a file list; `filter` selects a status."""
 
     filter = Choice(required=False, choices=IndexStatus.values)
 
 
 def render(store: VectorStore) -> wire.WireObject:
-    """Return a store as it is now; call it in a transaction."""
+    """Return the object of a store with current counts; call it in a transaction."""
     return wire.vector_store_object(store, fillings_of([store])[store.pk])
 
 
 class StoreFilesPage(ApiView):
-    """What lists the files of a store or a batch."""
+    """Base of the views of files in a store or a batch."""
 
     def files_page(self, store: VectorStore, **of: Any) -> Response:
-        """Return a page of them; call it in a transaction."""
+        """Return a page of the files; call it in a transaction."""
         query = self.query(StoreFilesQuery)
         rows = files_of(store).filter(**of)
         if query.get("filter"):
@@ -122,50 +122,53 @@ class StoreFilesPage(ApiView):
         )
 
     def file_answer(self, row: StoreFile) -> Response:
-        """Return one, and when to ask again."""
+        """Return the response for a file, with a poll interval while it is being indexed."""
         reading = row.status == IndexStatus.IN_PROGRESS
-        found = wire.vector_store_file_object(row)
-        return self.answer(found, poll_after=POLL_AFTER_MS if reading else None)
+        rendered = wire.vector_store_file_object(row)
+        return self.answer(rendered, poll_after=POLL_AFTER_MS if reading else None)
 
     def batch_answer(self, batch: FileBatch) -> Response:
-        """Return a batch, and when to ask again; call it in a transaction."""
-        found = wire.file_batch_object(batch, filling_of_batch(batch))
-        reading = found["status"] == IndexStatus.IN_PROGRESS
-        return self.answer(found, poll_after=POLL_AFTER_MS if reading else None)
+        """Return the response for a batch, with a poll interval while it is being indexed.
+
+        Call it in a transaction.
+        """
+        rendered = wire.file_batch_object(batch, filling_of_batch(batch))
+        reading = rendered["status"] == IndexStatus.IN_PROGRESS
+        return self.answer(rendered, poll_after=POLL_AFTER_MS if reading else None)
 
 
 class VectorStoresView(ApiView):
-    """The asker's own stores, and for admins the company's."""
+    """Vector stores of the caller; for admins also those of the company."""
 
     def get(self, request: Request) -> Response:
-        """List them."""
+        """List the vector stores."""
         query = self.query(PageQuery)
         with transaction.atomic():
             rows = VectorStore.objects.for_principal(self.principal)
-            found, has_more = pages.read_page(
+            stores, has_more = pages.read_page(
                 rows, query=query, prefix="vs_", by=("created_at", "id")
             )
-            filled = fillings_of(found)
-        data = [wire.vector_store_object(store, filled[store.pk]) for store in found]
+            filled = fillings_of(stores)
+        data = [wire.vector_store_object(store, filled[store.pk]) for store in stores]
         return self.answer(wire.list_object(data, has_more=has_more))
 
     def post(self, request: Request) -> Response:
-        """Create one; an admin's is the company's."""
+        """Create a vector store; an admin's belongs to the company."""
         store = create_store(self.principal, **self.input(VectorStoreInput))
         with transaction.atomic():
             return self.add_etag(self.answer(render(store)), store.version)
 
 
 class VectorStoreView(ApiView):
-    """One store."""
+    """A single vector store."""
 
     def get(self, request: Request, vector_store_id: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the vector store."""
         with transaction.atomic():
             return self.one(own_store(self.principal, vector_store_id))
 
     def post(self, request: Request, vector_store_id: str) -> Response:
-        """Change it; with `If-Match` only the version that the program has seen."""
+        """Update the store; `If-Match` names the version that the client has seen."""
         version = self.get_expected_version()
         fields = self.input(StoreChange)
         store = update_store(self.principal, vector_store_id, version=version, **fields)
@@ -173,53 +176,53 @@ class VectorStoreView(ApiView):
             return self.one(store)
 
     def one(self, store: VectorStore) -> Response:
-        """Answer with it; call it in a transaction."""
+        """Return the response for the store, with its ETag; call it in a transaction."""
         return self.add_etag(self.answer(render(store)), store.version)
 
     def delete(self, request: Request, vector_store_id: str) -> Response:
-        """Delete it; its files stay."""
+        """Delete the vector store; its files are kept."""
         delete_store(self.principal, vector_store_id)
         return self.answer(wire.render_deleted(vector_store_id, "vector_store"))
 
 
 class StoreFilesView(StoreFilesPage):
-    """The files of a store."""
+    """Files of a vector store."""
 
     def get(self, request: Request, vector_store_id: str) -> Response:
-        """List them."""
+        """List the files."""
         with transaction.atomic():
             return self.files_page(own_store(self.principal, vector_store_id))
 
     def post(self, request: Request, vector_store_id: str) -> Response:
-        """Put one in; it is read in the background."""
+        """Add a file; it is indexed in the background."""
         body = self.input(NewStoreFile)
         return self.file_answer(add_store_file(self.principal, vector_store_id, **body))
 
 
 class StoreFileView(StoreFilesPage):
-    """One file of a store."""
+    """A single file of a vector store."""
 
     def get(self, request: Request, vector_store_id: str, file_id: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the file."""
         with transaction.atomic():
             return self.file_answer(own_store_file(self.principal, vector_store_id, file_id))
 
     def post(self, request: Request, vector_store_id: str, file_id: str) -> Response:
-        """Change its attributes."""
+        """Update the file's attributes."""
         body = self.input(StoreFileChange)
         return self.file_answer(update_store_file(self.principal, vector_store_id, file_id, **body))
 
     def delete(self, request: Request, vector_store_id: str, file_id: str) -> Response:
-        """Take it out; the file stays."""
+        """Remove the file from the store; the file itself is kept."""
         remove_store_file(self.principal, vector_store_id, file_id)
         return self.answer(wire.render_deleted(file_id, "vector_store.file"))
 
 
 class StoreFileContentView(ApiView):
-    """The text of a file in a store."""
+    """Extracted text of a file in a vector store."""
 
     def get(self, request: Request, vector_store_id: str, file_id: str) -> Response:
-        """Return what was read of it, nothing while it is being read."""
+        """Return the extracted text, which is empty until the file has been read."""
         with transaction.atomic():
             row = own_store_file(self.principal, vector_store_id, file_id)
             if row.store.is_expired:
@@ -229,29 +232,29 @@ class StoreFileContentView(ApiView):
 
 
 class BatchesView(StoreFilesPage):
-    """Batches of a store."""
+    """File batches of a vector store."""
 
     def post(self, request: Request, vector_store_id: str) -> Response:
-        """Put several files in; they are read in the background."""
+        """Add several files; they are indexed in the background."""
         batch = create_batch(self.principal, vector_store_id, **self.input(NewBatch))
         with transaction.atomic():
             return self.batch_answer(batch)
 
 
 class BatchView(StoreFilesPage):
-    """One batch."""
+    """A single file batch."""
 
     def get(self, request: Request, vector_store_id: str, batch_id: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the batch."""
         with transaction.atomic():
             return self.batch_answer(own_batch(self.principal, vector_store_id, batch_id))
 
 
 class CancelBatchView(StoreFilesPage):
-    """The end of a batch."""
+    """Cancellation of a file batch."""
 
     def post(self, request: Request, vector_store_id: str, batch_id: str) -> Response:
-        """Stop what is not read yet."""
+        """Cancel the files of the batch that have not been read yet."""
         self.input(Input)
         batch = cancel_batch(self.principal, vector_store_id, batch_id)
         with transaction.atomic():
@@ -259,24 +262,24 @@ class CancelBatchView(StoreFilesPage):
 
 
 class BatchFilesView(StoreFilesPage):
-    """The files of a batch."""
+    """Files of a file batch."""
 
     def get(self, request: Request, vector_store_id: str, batch_id: str) -> Response:
-        """List them."""
+        """List the files."""
         with transaction.atomic():
             batch = own_batch(self.principal, vector_store_id, batch_id)
             return self.files_page(batch.store, batch=batch)
 
 
 class SearchView(ApiView):
-    """A search in a store."""
+    """Search in a vector store."""
 
-    # It changes nothing, and asks a server: no transaction is held meanwhile.
+    # A search changes nothing and calls a model server, so it must not hold a transaction.
     guards_itself = True
     guards_retries = False
 
     def post(self, request: Request, vector_store_id: str) -> Response:
-        """Return the best passages."""
+        """Return the best matching passages."""
         body = self.input(NewSearch)
         results = search_store(
             self.principal,

@@ -1,7 +1,7 @@
-"""The older spelling (OpenAI-Beta: assistants=v1), translated at the edge in both directions.
+"""Conversion of version 1 (OpenAI-Beta: assistants=v1) at the edge, in both directions.
 
-`{"type": "retrieval"}` is file_search there, and `file_ids` of assistants and messages are what
-tool resources and attachments became.
+In version 1, file_search is `{"type": "retrieval"}`, and assistants and messages have `file_ids`
+instead of tool resources and attachments.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ _NO_FILES: Body = {
 
 
 def from_version1(body: Body) -> Body:
-    """Return a request body in today's spelling.
+    """Return a version 1 request body in the format of version 2.
 
     Raises:
-        InvalidInput: for `file_ids` beside what took their place.
+        InvalidInput: `file_ids` is not a list, or is given beside its replacement.
     """
-    found = _tools_renamed(body, {"retrieval": "file_search"})
+    converted = _tools_renamed(body, {"retrieval": "file_search"})
     for name in ("messages", "additional_messages"):
-        if isinstance(found.get(name), list):
-            found[name] = [_message(item, f"{name}[{i}].") for i, item in enumerate(found[name])]
-    if isinstance(found.get("thread"), dict):
-        found["thread"] = from_version1(found["thread"])
-    if "file_ids" not in found:
-        return found
-    return _message(found, "") if "role" in found else _assistant(found)
+        if isinstance(converted.get(name), list):
+            converted[name] = [
+                _message(item, f"{name}[{i}].") for i, item in enumerate(converted[name])
+            ]
+    if isinstance(converted.get("thread"), dict):
+        converted["thread"] = from_version1(converted["thread"])
+    if "file_ids" not in converted:
+        return converted
+    return _message(converted, "") if "role" in converted else _assistant(converted)
 
 
 def _message(message: Any, place: str) -> Any:
@@ -49,7 +51,7 @@ def _assistant(body: Body) -> Body:
     rest = {name: value for name, value in body.items() if name != "file_ids"}
     types = {tool.get("type") for tool in rest.get("tools") or () if isinstance(tool, dict)}
     resources: Body = dict(_NO_FILES)
-    # A change that names no tools leaves open which of them the assistant has.
+    # An update without tools does not say which tools the assistant has.
     if file_ids and ("code_interpreter" in types or "tools" not in rest):
         resources["code_interpreter"] = {"file_ids": file_ids}
     if file_ids and ("code_interpreter" not in types or "file_search" in types):
@@ -59,15 +61,17 @@ def _assistant(body: Body) -> Body:
 
 def _pop_file_ids(body: Body, place: str, *, beside: str) -> list[Any]:
     if body.get(beside):
-        raise InvalidInput(f"'file_ids' and '{beside}' say the same.", param=f"{place}file_ids")
+        raise InvalidInput(
+            f"'file_ids' and '{beside}' cannot be used together.", param=f"{place}file_ids"
+        )
     file_ids = body["file_ids"] or []
     if not isinstance(file_ids, list):
-        raise InvalidInput("Expected an array of file ids.", param=f"{place}file_ids")
+        raise InvalidInput("Expected an array of file IDs.", param=f"{place}file_ids")
     return file_ids
 
 
 def to_version1(answer: Any) -> Any:
-    """Return an object, a list of objects or an event's data in the older spelling."""
+    """Return an object, a list of objects or an event's data in the format of version 1."""
     if not isinstance(answer, dict):
         return answer
     if answer.get("object") == "list":
@@ -88,7 +92,7 @@ def _details(details: Body) -> Body:
 
 
 def _call(call: Body) -> Body:
-    """Of a search the older spelling tells nothing but that it took place."""
+    """Return a call; of a file search, version 1 shows only that it took place."""
     if call["type"] != "file_search":
         return call
     rest = {name: value for name, value in call.items() if name != "file_search"}

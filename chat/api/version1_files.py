@@ -1,4 +1,4 @@
-"""Files of an assistant and of a message, as programs of version 1 ask for them."""
+"""Views of the files of an assistant or a message, for clients of version 1."""
 
 from __future__ import annotations
 
@@ -22,23 +22,28 @@ from chat.models import File, Message
 
 
 class NewAssistantFile(Input):
-    """A file that an assistant is given."""
+    """Body that adds a file to an assistant."""
 
     file_id = RawValue()
 
 
 def file_named(rows: QuerySet[File], file_id: str) -> File:
-    """Return one of these files; raises NotFound, InvalidInput."""
+    """Return the file with this ID among `rows`.
+
+    Raises:
+        InvalidInput: the ID has the wrong prefix.
+        NotFound: no row has this ID.
+    """
     return row_named(rows, file_id, param="file_id", prefix="file-")
 
 
 class AssistantFilesView(ApiView):
-    """The files of an assistant."""
+    """Files of an assistant."""
 
     write_scope = "admin"
 
     def get(self, request: Request, assistant_id: str) -> Response:
-        """List them."""
+        """List the files."""
         query = self.query(PageQuery)
         with transaction.atomic():
             rows = files_of(get_visible_assistant(self.principal, assistant_id))
@@ -46,45 +51,45 @@ class AssistantFilesView(ApiView):
             return self.page(rows, render, query=query, prefix="file-")
 
     def post(self, request: Request, assistant_id: str) -> Response:
-        """Give it one more."""
+        """Add a file to the assistant."""
         body = self.input(NewAssistantFile)
         file = add_assistant_file(self.principal, assistant_id, **body)
         return self.answer(wire.assistant_file_object(file, assistant_id))
 
 
 class AssistantFileView(ApiView):
-    """One file of an assistant."""
+    """A single file of an assistant."""
 
     write_scope = "admin"
 
     def get(self, request: Request, assistant_id: str, file_id: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the file."""
         with transaction.atomic():
             assistant = get_visible_assistant(self.principal, assistant_id)
             file = file_named(files_of(assistant), file_id)
         return self.answer(wire.assistant_file_object(file, assistant_id))
 
     def delete(self, request: Request, assistant_id: str, file_id: str) -> Response:
-        """Take it from the assistant; the file stays."""
+        """Remove the file from the assistant; the file itself is kept."""
         remove_assistant_file(self.principal, assistant_id, file_id)
         return self.answer(wire.render_deleted(file_id, "assistant.file"))
 
 
 class MessageFilesApiView(ApiView):
-    """What finds the files that came with a message."""
+    """Base of the views of files attached to a message."""
 
     def files(self, message: Message) -> QuerySet[File]:
-        """Return those that are still there; call it in a transaction."""
+        """Return the attached files that still exist; call it in a transaction."""
         ids = [attachment["file_id"] for attachment in message.attachments]
-        found: QuerySet[File] = File.objects.for_principal(self.principal).filter(pk__in=ids)
-        return found
+        files: QuerySet[File] = File.objects.for_principal(self.principal).filter(pk__in=ids)
+        return files
 
 
 class MessageFilesView(MessageFilesApiView):
-    """The files of a message."""
+    """Files of a message."""
 
     def get(self, request: Request, thread_id: str, message_id: str) -> Response:
-        """List them."""
+        """List the files."""
         query = self.query(PageQuery)
         with transaction.atomic():
             rows = self.files(own_message(self.principal, thread_id, message_id))
@@ -93,10 +98,10 @@ class MessageFilesView(MessageFilesApiView):
 
 
 class MessageFileView(MessageFilesApiView):
-    """One file of a message."""
+    """A single file of a message."""
 
     def get(self, request: Request, thread_id: str, message_id: str, file_id: str) -> Response:
-        """Retrieve it."""
+        """Retrieve the file."""
         with transaction.atomic():
             message = own_message(self.principal, thread_id, message_id)
             file = file_named(self.files(message), file_id)

@@ -1,6 +1,6 @@
-"""Rows to the objects of the Assistants API, shared by socket, page and API.
+"""Objects of the Assistants API rendered from rows, shared by websocket, chat page and API.
 
-No function here queries: callers load what is rendered (`run.assistant`, calls, names).
+No function here runs a query: callers load the rows to render (`run.assistant`, calls, names).
 Times are Unix seconds; every nullable key is present. `atrium` holds our extensions.
 """
 

@@ -1,4 +1,4 @@
-"""Assistants as the Assistants API shows them, and who answers as people see it."""
+"""Assistant objects of the Assistants API, and the labels shown to people."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def assistant_object(assistant: Assistant) -> WireObject:
 
 
 def assistant_label(assistant: Assistant) -> WireObject:
-    """Return who answers, as people see it."""
+    """Return the assistant's label as people see it."""
     return {
         **assistant.describe(),
         "demonstration": conf.is_demonstration(assistant.upstream),

@@ -1,4 +1,4 @@
-"""What every object shares: its shape, its times, and the list that it comes in."""
+"""Parts shared by all objects: types, timestamps, deletion results and lists."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ WireObject = dict[str, Any]
 
 
 def unix(moment: datetime | None) -> int | None:
-    """Return Unix seconds, None for None."""
+    """Return Unix seconds, or None for None."""
     return int(moment.timestamp()) if moment else None
 
 
 def render_deleted(row_id: str, kind: str) -> WireObject:
-    """Return what is told of something that is gone; `kind` is its object's name."""
+    """Return the object that confirms a deletion; `kind` is the deleted object's type."""
     return {"id": row_id, "object": f"{kind}.deleted", "deleted": True}
 
 

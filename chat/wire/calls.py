@@ -1,4 +1,4 @@
-"""Tool calls as steps show them: functions, and the built-in tools in the vendor's own forms."""
+"""Tool calls of run steps: functions, and built-in tools in the Assistants API's own forms."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ RANKER = "default_2024_08_21"
 def call_object(
     call: ToolCall, labels: dict[str, str], *, with_content: bool = False
 ) -> WireObject:
-    """Return a call of a step; `with_content` adds the text of passages that a search found.
+    """Return a tool call of a step; `with_content` adds the text of found passages.
 
-    A call that never was a built-in tool's, as a program's own function of that name,
-    is shown as a function.
+    A call that was not made to a built-in tool, such as a client's own function of the same
+    name, is rendered as a function.
     """
     form = _FORMS.get(call.name) if call.version else None
     if form is None:
@@ -41,26 +41,26 @@ def call_object(
 
 
 def call_delta(index: int, call: WireObject) -> WireObject:
-    """Return the delta that brings a call of a step, without what comes of it."""
+    """Return the delta that adds a call to a step, without its results."""
     kind = call["type"]
-    told: WireObject = {"index": index, "id": call["id"], "type": kind}
+    delta: WireObject = {"index": index, "id": call["id"], "type": kind}
     if kind == "function":
-        told[kind] = {**call[kind], "output": None}
+        delta[kind] = {**call[kind], "output": None}
     elif kind == "code_interpreter":
-        told[kind] = {"input": call[kind]["input"], "outputs": []}
+        delta[kind] = {"input": call[kind]["input"], "outputs": []}
     else:
-        told[kind] = {}
-    return told
+        delta[kind] = {}
+    return delta
 
 
 def call_outputs_delta(index: int, call: WireObject) -> WireObject | None:
-    """Return the delta that brings what code wrote, None where there is nothing to tell."""
+    """Return the delta that adds the outputs of code, or None if there are none."""
     kind = call["type"]
     outputs = call[kind].get("outputs")
     if not outputs:
         return None
-    told = [{"index": place, **output} for place, output in enumerate(outputs)]
-    return {"index": index, "type": kind, kind: {"outputs": told}}
+    outputs_delta = [{"index": position, **output} for position, output in enumerate(outputs)]
+    return {"index": index, "type": kind, kind: {"outputs": outputs_delta}}
 
 
 def _function(call: ToolCall) -> WireObject:
@@ -70,8 +70,8 @@ def _function(call: ToolCall) -> WireObject:
 def _file_search(
     call: ToolCall, details: WireObject, with_content: bool
 ) -> tuple[WireObject, WireObject]:
-    asked = details.get("query", _argument(call, "query"))
-    extra: WireObject = {"query": asked, "passages": [], "error": call.error_code or None}
+    query = details.get("query", _argument(call, "query"))
+    extra: WireObject = {"query": query, "passages": [], "error": call.error_code or None}
     if not details:
         return {}, extra
     ranking = details.get("ranking_options") or {}
@@ -82,13 +82,13 @@ def _file_search(
         },
         "results": search_results(details, with_content=with_content),
     }
-    kept = ("mark", "file_id", "file_name", "store_file", "page", "start", "end")
-    passages = [{name: detail[name] for name in kept} for detail in details["results"]]
+    fields = ("mark", "file_id", "file_name", "store_file", "page", "start", "end")
+    passages = [{name: detail[name] for name in fields} for detail in details["results"]]
     return body, {**extra, "passages": passages}
 
 
 def search_results(details: WireObject, *, with_content: bool) -> list[WireObject]:
-    """Return what a search found; `with_content` adds the text of the passages."""
+    """Return the results of a file search; `with_content` adds the text of the passages."""
     return [
         {
             "file_id": detail["file_id"],
@@ -116,12 +116,12 @@ def _code_interpreter(
 
 
 def _argument(call: ToolCall, name: str) -> str:
-    """Return an argument of a call as the model sent it, "" where it is none."""
+    """Return an argument of a call as the model sent it, or "" if it is missing."""
     try:
-        given = json.loads(call.arguments or "{}")
+        arguments = json.loads(call.arguments or "{}")
     except (ValueError, RecursionError):
         return ""
-    return str(given.get(name, "")) if isinstance(given, dict) else ""
+    return str(arguments.get(name, "")) if isinstance(arguments, dict) else ""
 
 
 _Form = Callable[[ToolCall, WireObject, bool], tuple[WireObject, WireObject]]

@@ -1,4 +1,4 @@
-"""Files, and the uploads that bring large ones in parts."""
+"""Files, and uploads of large files in parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tenants import clock
 
 
 def file_object(file: File) -> WireObject:
-    """Return the `file` object; there are no others than those that arrived whole."""
+    """Return the `file` object; only files that arrived completely are rendered."""
     return {
         "id": file.pk,
         "object": "file",

@@ -1,4 +1,4 @@
-"""Messages, the parts of their content, and the pieces in which a text arrives."""
+"""Messages, their content parts, and the deltas of a text."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def message_object(message: Message) -> WireObject:
 
 
 def render_lost_message(message_id: str, run: WireObject) -> WireObject:
-    """Return the end of a message that readers saw and that was lost before it was stored.
+    """Return the end of a message that readers saw but that was lost before it was stored.
 
-    It has no content: nothing of it is stored. Of the run only ids are needed.
+    It has no content, because none of it is stored. Only the IDs of `run` are needed.
     """
     now = int(time())
     return {
@@ -68,22 +68,22 @@ def text_part(value: str, annotations: Iterable[WireObject] = ()) -> WireObject:
 
 
 def picture_part(file_id: str) -> WireObject:
-    """Return a content part that shows a picture."""
+    """Return an image content part."""
     return {"type": "image_file", "image_file": {"file_id": file_id, "detail": "auto"}}
 
 
 def text_piece(value: str) -> WireObject:
-    """Return more of a text content part that has begun."""
+    """Return a continuation of a text content part."""
     return {"type": "text", "text": {"value": value}}
 
 
 def message_delta(message_id: str, part: int, content: WireObject) -> WireObject:
-    """Return the `thread.message.delta` object that brings this of the content part `part`."""
+    """Return a `thread.message.delta` object that adds `content` to the content part `part`."""
     delta = {"content": [{"index": part, **content}]}
     return {"id": message_id, "object": "thread.message.delta", "delta": delta}
 
 
 def message_as_begun(message: WireObject) -> WireObject:
-    """Return a message object as it was when it began: without its text."""
+    """Return a message object in its initial state, without its text."""
     over = dict.fromkeys(("completed_at", "incomplete_at", "incomplete_details"))
     return {**message, **over, "status": "in_progress", "content": []}

@@ -1,4 +1,4 @@
-"""Runs: how they ended, what they cost, and what they wait for."""
+"""Runs: outcome, usage, cost and required actions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_object(
 ) -> WireObject:
     """Return the `thread.run` object.
 
-    `calls` are those that wait for somebody; `labels` names tools for people;
+    `calls` are the pending tool calls; `labels` maps tool names to labels for people;
     `cost` is in US dollars.
     """
     reason = Reason(run.reason) if run.reason else None
@@ -90,9 +90,9 @@ def run_object(
 
 
 def retry_times(run: Run) -> WireObject:
-    """Return when the next request to an unavailable model server is due, and in how many seconds.
+    """Return when the run next contacts an unavailable model server, and in how many seconds.
 
-    Both are None unless the run waits for that.
+    Both are None unless the run waits for such a retry.
     """
     at = run.retry_at if run.status == "in_progress" else None
     if at is None:
@@ -102,7 +102,7 @@ def retry_times(run: Run) -> WireObject:
 
 
 def run_as_begun(run: WireObject, status: str) -> WireObject:
-    """Return a run object as it was in one of its first statuses."""
+    """Return a run object as it was in one of its initial statuses."""
     over = dict.fromkeys(
         ("cancelled_at", "failed_at", "completed_at", "incomplete_details", "last_error",
          "required_action", "usage")
@@ -113,13 +113,13 @@ def run_as_begun(run: WireObject, status: str) -> WireObject:
 
 
 def last_error(reason: Reason) -> WireObject:
-    """Return why a run failed, in the API's own codes."""
+    """Return why a run failed, with an error code of the Assistants API."""
     code = LAST_ERROR_CODES.get(reason, "server_error")
     return {"code": code, "message": str(reason.label)}
 
 
 def run_usage(run: Run) -> WireObject:
-    """Return the tokens of a run."""
+    """Return the token usage of a run."""
     return {
         "prompt_tokens": run.prompt_tokens,
         "completion_tokens": run.completion_tokens,
@@ -129,16 +129,16 @@ def run_usage(run: Run) -> WireObject:
 
 
 def cost_object(cost: Decimal | None) -> WireObject | None:
-    """Return an amount of money, exact, None where it is unknown."""
+    """Return an exact amount of money, or None if it is unknown."""
     return None if cost is None else {"amount": f"{cost.normalize():f}", "currency": "USD"}
 
 
 def render_required_action(
     waiting: Sequence[ToolCall], labels: dict[str, str]
 ) -> WireObject | None:
-    """Return what a client has to answer, None when nothing.
+    """Return the action that the client has to take, or None.
 
-    A call of one of our tools carries the approval that it waits for.
+    A call of a server-side tool carries its pending approval.
     """
     if not waiting:
         return None
@@ -159,7 +159,7 @@ def render_required_action(
 
 
 def approval_object(call: ToolCall, labels: dict[str, str]) -> WireObject:
-    """Return what an approver sees: the exact arguments, and the hash that binds them."""
+    """Return an approval request: the exact arguments, and the hash that binds them."""
     return {
         "call_id": call.id,
         "name": call.name,
@@ -172,7 +172,7 @@ def approval_object(call: ToolCall, labels: dict[str, str]) -> WireObject:
 
 
 def readable_arguments(arguments: str) -> Any:
-    """Return the parsed arguments, or their text where they are not JSON."""
+    """Return the parsed arguments, or their text if they are not JSON."""
     try:
         return json.loads(arguments)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Steps of runs: a message that is made, or the calls of tools."""
+"""Run steps: message creation or tool calls."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def step_object(
     labels: dict[str, str] | None = None,
     with_content: bool = False,
 ) -> WireObject:
-    """Return the `thread.run.step` object; `calls` in order for a step of tool calls.
+    """Return the `thread.run.step` object.
 
-    `with_content` adds the text of the passages that searches found.
+    `calls` are the tool calls of the step, in order; `with_content` adds the text of the
+    passages that searches found.
     """
     ended = unix(step.ended_at)
     error = {"code": step.error_code, "message": step.error_message} if step.error_code else None
@@ -63,19 +64,22 @@ def _step_details(step: RunStep, calls: Sequence[WireObject]) -> WireObject:
 
 
 def with_contents(step: WireObject, calls: Sequence[ToolCall]) -> WireObject:
-    """Return a step object with the text of the passages that these calls of it found."""
+    """Return a step object with the text of the passages that the searches among `calls` found."""
     texts = {call.id: search_results(call.details or {}, with_content=True) for call in calls}
-    told = [
+    tool_calls = [
         {**item, "file_search": {**item["file_search"], "results": texts[item["id"]]}}
         if "results" in item.get("file_search", {}) and item["id"] in texts
         else item
         for item in step["step_details"]["tool_calls"]
     ]
-    return {**step, "step_details": {**step["step_details"], "tool_calls": told}}
+    return {**step, "step_details": {**step["step_details"], "tool_calls": tool_calls}}
 
 
 def render_lost_step(step_id: str, run: WireObject, *, index: int | None) -> WireObject:
-    """Return the end of the step that made a lost message; their ids differ by the prefix alone."""
+    """Return the end of the step that created a lost message.
+
+    The IDs of the step and the message differ only in their prefix.
+    """
     now = int(time())
     message_id = f"msg_{step_id.removeprefix('step_')}"
     return {
@@ -103,7 +107,7 @@ def render_lost_step(step_id: str, run: WireObject, *, index: int | None) -> Wir
 
 
 def step_as_begun(step: WireObject) -> WireObject:
-    """Return a step object as it was when it began: without its calls."""
+    """Return a step object in its initial state, without its calls."""
     over = dict.fromkeys(
         ("cancelled_at", "completed_at", "expired_at", "failed_at", "last_error", "usage")
     )
@@ -114,17 +118,17 @@ def step_as_begun(step: WireObject) -> WireObject:
 
 
 def step_delta(step_id: str, calls: list[WireObject]) -> WireObject:
-    """Return the `thread.run.step.delta` object that brings all calls of a step at once."""
+    """Return the `thread.run.step.delta` object that adds all calls of a step at once."""
     return _of_calls(step_id, [call_delta(index, call) for index, call in enumerate(calls)])
 
 
 def outputs_delta(step_id: str, calls: list[WireObject]) -> WireObject | None:
-    """Return the `thread.run.step.delta` object of what code wrote, None where it wrote nothing."""
-    told = [call_outputs_delta(index, call) for index, call in enumerate(calls)]
-    written = [item for item in told if item is not None]
+    """Return the `thread.run.step.delta` object of code outputs, or None if there are none."""
+    deltas = [call_outputs_delta(index, call) for index, call in enumerate(calls)]
+    written = [item for item in deltas if item is not None]
     return _of_calls(step_id, written) if written else None
 
 
-def _of_calls(step_id: str, told: list[WireObject]) -> WireObject:
-    details = {"type": "tool_calls", "tool_calls": told}
+def _of_calls(step_id: str, calls: list[WireObject]) -> WireObject:
+    details = {"type": "tool_calls", "tool_calls": calls}
     return {"id": step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}

@@ -1,4 +1,4 @@
-"""Threads as the Assistants API shows them."""
+"""Thread objects of the Assistants API."""
 
 from __future__ import annotations
 

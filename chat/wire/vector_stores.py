@@ -1,4 +1,4 @@
-"""Vector stores, the files in them, batches of files, and what a search found."""
+"""Vector stores, their files, file batches and search results."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from chat.wire.base import WireObject, unix
 
 @dataclass(frozen=True, kw_only=True)
 class Filling:
-    """What is in a vector store or a batch: files by status, and bytes for searching."""
+    """Content of a vector store or file batch: number of files per status, and indexed bytes."""
 
     counts: Mapping[str, int]
     usage_bytes: int = 0
 
     def count_files(self) -> WireObject:
         """Return `file_counts`."""
-        found = {status.value: self.counts.get(status.value, 0) for status in IndexStatus}
-        return {**found, "total": sum(found.values())}
+        counts = {status.value: self.counts.get(status.value, 0) for status in IndexStatus}
+        return {**counts, "total": sum(counts.values())}
 
     @property
     def status(self) -> str:
-        """Of the whole: being read as long as one file is."""
+        """Overall status: in progress while any file is in progress."""
         reading = self.counts.get(IndexStatus.IN_PROGRESS, 0)
         return str(IndexStatus.IN_PROGRESS if reading else IndexStatus.COMPLETED)
 
@@ -71,11 +71,11 @@ def vector_store_file_object(row: StoreFile) -> WireObject:
 
 def file_batch_object(batch: FileBatch, filling: Filling) -> WireObject:
     """Return the `vector_store.files_batch` object."""
-    counted = filling.count_files()
+    file_counts = filling.count_files()
     status = filling.status
     if batch.cancelled_at is not None:
         status = "cancelled"
-    elif counted["total"] and counted["failed"] == counted["total"]:
+    elif file_counts["total"] and file_counts["failed"] == file_counts["total"]:
         status = "failed"
     return {
         "id": batch.pk,
@@ -83,12 +83,12 @@ def file_batch_object(batch: FileBatch, filling: Filling) -> WireObject:
         "created_at": unix(batch.created_at),
         "vector_store_id": batch.store_id,
         "status": status,
-        "file_counts": counted,
+        "file_counts": file_counts,
     }
 
 
 def file_content_object(text: str) -> WireObject:
-    """Return what was read of a file, as one page."""
+    """Return the extracted text of a file, as one page."""
     return {
         "object": "vector_store.file_content.page",
         "data": [{"type": "text", "text": text}],
@@ -98,7 +98,7 @@ def file_content_object(text: str) -> WireObject:
 
 
 def search_results_object(questions: Sequence[str], data: list[WireObject]) -> WireObject:
-    """Return the page of what a search found."""
+    """Return the page of search results."""
     return {
         "object": "vector_store.search_results.page",
         "search_query": list(questions),
@@ -109,7 +109,7 @@ def search_results_object(questions: Sequence[str], data: list[WireObject]) -> W
 
 
 def search_result_object(row: StoreFile, *, filename: str, score: float, text: str) -> WireObject:
-    """Return one passage that was found."""
+    """Return one search result."""
     return {
         "file_id": row.file_id,
         "filename": filename,

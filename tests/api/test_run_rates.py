@@ -61,7 +61,7 @@ def test_a_member_starts_so_many_answers_a_minute(world: World, settings: Settin
     assert [start_by_api(world.acme, "alice").status_code for _run in range(2)] == [200, 200]
     refused = start_by_api(world.acme, "alice")
     words = assert_error(refused, 429, code="rate_limit_exceeded")
-    assert "2 answers a minute" in words
+    assert "2 answers per minute" in words
     assert refused["Retry-After"] == "55"
     assert count_runs(world.acme) == 2
     assert start_by_api(world.acme, "bob").status_code == 200
