@@ -1,4 +1,4 @@
-"""The prompt of a model round: which part of the thread goes to the model, in which form."""
+"""Prompt of a model call: select and shorten the part of the thread that is sent."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ CUT = "\n[The rest is not shown, to save room.]"
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """`items` in order; `dropped` tells that older messages were left out.
+    """Prompt items in order; `dropped` is True if older messages were left out.
 
-    `new_items` are those a server-kept conversation does not have yet.
+    `new_items` are the items that a conversation stored on the model server does not have yet.
     """
 
     items: tuple[Item, ...]
@@ -28,12 +28,12 @@ class Prompt:
 
 
 def build_prompt(history: History, *, synced_through: int | None = None) -> Prompt:
-    """Return the newest of the run's thread that fits its budget.
+    """Return the newest part of the run's thread that fits its token budget.
 
-    `auto` keeps the first user message and the newest ones and drops from the
-    middle; `last_messages` keeps that many. Outputs of tools make room before
-    anything that was said. Reads by keyset, so the cost does not grow with the
-    thread. Must run in the tenant's scope and a transaction.
+    `auto` keeps the first user message and the newest messages and drops the
+    middle; `last_messages` keeps that many messages. Tool outputs are shortened
+    before any message is dropped. Uses keyset pagination, so the cost does not grow
+    with the thread. Call within the tenant's scope and a transaction.
     """
     run = history.run
     budget = min(run.max_prompt_tokens or conf.prompt_tokens, conf.prompt_tokens)
@@ -67,9 +67,9 @@ def build_prompt(history: History, *, synced_through: int | None = None) -> Prom
 
 
 def _newest(units: Iterator[Unit], budget: int) -> list[Unit]:
-    """Return what is always in the prompt: the newest message.
+    """Return the units that are always in the prompt: the newest message.
 
-    In the middle of a run that is what the run did, and the message it answers.
+    In the middle of a run, these are the run's own unit and the message it answers.
     """
     newest = next(units, None)
     if newest is None:
@@ -81,9 +81,9 @@ def _newest(units: Iterator[Unit], budget: int) -> list[Unit]:
 
 
 def _within(unit: Unit, room: int, *, cut_last: bool = False) -> Unit:
-    """Return it in at most `room` tokens, if that can be had by leaving outputs out.
+    """Return the unit in at most `room` tokens, if removing tool outputs is enough.
 
-    The oldest go first; with `cut_last` as much of the newest is kept as fits.
+    The oldest outputs are removed first; with `cut_last` as much of the newest is kept as fits.
     """
     over = unit.tokens - room
     if over <= 0:
@@ -102,7 +102,7 @@ def _within(unit: Unit, room: int, *, cut_last: bool = False) -> Unit:
 
 
 def _shorten(output: FunctionOutput, tokens: int) -> FunctionOutput:
-    """Return an output in about `tokens`; a note in its place where they are too few."""
+    """Cut an output to about `tokens`, or replace it with a note if that is too short."""
     least = estimate_tokens(replace(output, output=NO_LONGER_SHOWN + CUT))
     if tokens <= least:
         small = estimate_tokens(output) <= least
