@@ -1,4 +1,4 @@
-"""The frames a browser may send, and the strict check of each (docs/websocket.md)."""
+"""Websocket frames a browser may send, and their strict validation (docs/websocket.md)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ MAX_ITEMS = 100
 
 
 def parse_frame(text: str | None) -> dict[str, Any]:
-    """Return a checked frame: known type, exactly its fields, each of its form.
+    """Return a validated frame: a known type with exactly its fields, each of the right form.
 
     Raises:
-        InvalidJson, InvalidInput: naming the field; the socket stays open.
+        InvalidJson: the text is not a valid JSON object, or exceeds a limit.
+        InvalidInput: the type is unknown or a field is invalid; names the field. In both cases the
+            socket stays open.
     """
     if text is None:
         raise InvalidInput("Frames are text.", param="type")
@@ -33,10 +35,10 @@ def parse_frame(text: str | None) -> dict[str, Any]:
 
 
 def check_fields(values: dict[str, Any], fields: dict[str, Check]) -> dict[str, Any]:
-    """Return exactly `fields`, each checked.
+    """Return exactly `fields`, each validated.
 
     Raises:
-        InvalidInput: naming a field that is unknown or not of its form.
+        InvalidInput: a field is unknown or invalid; names the field.
     """
     for name in values:
         if name not in fields:
@@ -45,7 +47,7 @@ def check_fields(values: dict[str, Any], fields: dict[str, Check]) -> dict[str, 
 
 
 def request_id(text: str | None) -> str | None:
-    """Return the id of a frame that was refused, where it can be read."""
+    """Return the id of a rejected frame, or None if it cannot be read."""
     try:
         value = parse_json_object(text or "", max_bytes=conf.frame_bytes).get("id")
     except ChatError:
@@ -61,7 +63,7 @@ def short_text(value: Any, name: str) -> str:
 
 
 def identifier(prefix: str) -> Check:
-    """Require an id with `prefix`."""
+    """Return a check that requires an id with `prefix`."""
 
     def check(value: Any, name: str) -> str:
         if not is_id(value, prefix):
@@ -72,7 +74,7 @@ def identifier(prefix: str) -> Check:
 
 
 def optional(check: Check) -> Check:
-    """Allow null or a missing field."""
+    """Return a check that also allows null or a missing field."""
 
     def check_optional(value: Any, name: str) -> Any:
         return None if value is None else check(value, name)
@@ -81,14 +83,14 @@ def optional(check: Check) -> Check:
 
 
 def as_given(value: Any, name: str) -> Any:
-    """Require something; its form is the action's matter."""
+    """Require a value; the action validates its form."""
     if value is None:
         raise InvalidInput(f"'{name}' is missing.", param=name)
     return value
 
 
 def one_of(*choices: str) -> Check:
-    """Require one of `choices`."""
+    """Return a check that requires one of `choices`."""
 
     def check(value: Any, name: str) -> str:
         if not isinstance(value, str) or value not in choices:

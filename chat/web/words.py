@@ -1,11 +1,11 @@
-"""Every string the page's scripts show, translated when the page is rendered."""
+"""Strings shown by the page's scripts, translated when the page is rendered."""
 
 from __future__ import annotations
 
 from django.utils.translation import gettext_lazy as _
 
 WORDS = {
-    # What is on its way
+    # Connection and messages being sent
     "connecting": _("Connecting again … What you write is kept."),
     "offline": _("You are offline. What you write is kept and sent later."),
     "too_many_pages": _("Too many windows are open. Close one to go on here."),
@@ -70,7 +70,7 @@ WORDS = {
     "source_gone": _("This document was deleted, or you can no longer open it. It said:"),
     "source_changed": _("This document has changed since. It said:"),
     "source_unreachable": _("The document could not be opened. Try again in a moment. It said:"),
-    # What the assistant did
+    # Steps and tool calls
     "step_working": _("working …"),
     "step_waiting": _("waiting for you"),
     "step_declined": _("declined"),
@@ -106,7 +106,7 @@ WORDS = {
     "undo": _("Undo"),
     "not_opened": _("This chat could not be opened. Try again in a moment."),
     "close": _("Close"),
-    # What the server refused, by its code
+    # Errors from the server, by code
     "problem_not_found": _("This no longer exists."),
     "problem_disconnected": _("That did not reach the server. Try again in a moment."),
     "problem_unreachable": _("That did not reach the server. Try again in a moment."),
