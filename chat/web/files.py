@@ -79,7 +79,7 @@ def list_files(request: HttpRequest, principal: Principal) -> dict[str, Any]:
     """Return the files with the given ids; deleted files are left out."""
     asked = (query_of(request, "ids") or "").split(",")
     if len(asked) > MAX_REQUESTED:
-        raise InvalidInput(_("That are too many at once."), param="ids")
+        raise InvalidInput(_("Too many files requested at once."), param="ids")
     files = readable_files(principal).in_bulk([item for item in asked if is_id(item, "file-")])
     indexed = StoreFile.objects.filter(file__in=list(files)).order_by("pk")
     states = {row.file_id: row for row in indexed.defer("text", "pages")}
@@ -122,7 +122,7 @@ def show_passage(request: HttpRequest, principal: Principal, file_id: str) -> di
     given = queries_of(request, "store_file", "start", "end")
     start, end = (_number(given, name, digits=9) for name in ("start", "end"))
     if not start < end <= start + MAX_QUOTED:
-        raise InvalidInput(_("This is no place in a text."), param="end")
+        raise InvalidInput(_("This is not a valid text range."), param="end")
     file = _readable(principal, file_id)
     rows = StoreFile.objects.filter(file=file)
     if "store_file" in given:
@@ -169,7 +169,7 @@ def _number(given: dict[str, str], name: str, *, digits: int) -> int:
     """
     value = given.get(name, "")
     if not (value.isascii() and value.isdigit() and len(value) <= digits):
-        raise InvalidInput(_("This parameter is a whole number."), param=name)
+        raise InvalidInput(_("This parameter must be a whole number."), param=name)
     return int(value)
 
 

@@ -25,11 +25,11 @@ def parse_frame(text: str | None) -> dict[str, Any]:
             socket stays open.
     """
     if text is None:
-        raise InvalidInput("Frames are text.", param="type")
+        raise InvalidInput("Frames must be text.", param="type")
     frame = parse_json_object(text, max_bytes=conf.frame_bytes)
     kind = frame.get("type")
     if not isinstance(kind, str) or kind not in FRAMES:
-        raise InvalidInput(f"Unknown frame type; known are {', '.join(FRAMES)}.", param="type")
+        raise InvalidInput(f"Unknown frame type. Known types: {', '.join(FRAMES)}.", param="type")
     del frame["type"]
     return {"type": kind, **check_fields(frame, FRAMES[kind])}
 
@@ -103,10 +103,10 @@ def one_of(*choices: str) -> Check:
 def cursor(value: Any, name: str) -> Cursor:
     """Require {"run", "state", "items": [[item id, part, field, offset], …]}."""
     if not isinstance(value, dict) or set(value) != {"run", "state", "items"}:
-        raise InvalidInput("A cursor has run, state and items.", param=name)
+        raise InvalidInput("A cursor must have run, state and items.", param=name)
     items = value["items"]
     if not isinstance(items, list) or len(items) > MAX_ITEMS:
-        raise InvalidInput(f"A cursor has at most {MAX_ITEMS} items.", param=name)
+        raise InvalidInput(f"A cursor must have at most {MAX_ITEMS} items.", param=name)
     return Cursor(
         run=identifier("run_")(value["run"], name),
         state=_count(value["state"], name),
@@ -116,13 +116,13 @@ def cursor(value: Any, name: str) -> Cursor:
 
 def _offset(item: Any, name: str) -> tuple[str, int]:
     if not isinstance(item, list) or len(item) != 4 or item[1:3] != [0, "text"]:
-        raise InvalidInput("A cursor's item is [message id, 0, 'text', offset].", param=name)
+        raise InvalidInput("A cursor item must be [message id, 0, 'text', offset].", param=name)
     return identifier("msg_")(item[0], name), _count(item[3], name)
 
 
 def _count(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
-        raise InvalidInput(f"'{name}' holds a number that is no count.", param=name)
+        raise InvalidInput(f"'{name}' must be a non-negative integer.", param=name)
     return value
 
 

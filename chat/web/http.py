@@ -25,14 +25,14 @@ Endpoint = Callable[Concatenate[HttpRequest, Principal, P], dict[str, Any] | Htt
 
 
 class SignedOutError(AtriumError):
-    """Sign in to go on."""
+    """Sign in to continue."""
 
     code = "signed_out"
     http_status = 401
 
 
 class WrongMethodError(AtriumError):
-    """This address does not take this method."""
+    """This URL does not support this method."""
 
     code = "method_not_allowed"
     http_status = 405
@@ -136,10 +136,10 @@ def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
     values = json_of(request)
     for name in values:
         if name not in fields:
-            raise InvalidInput(_("There is no such field."), param=name)
+            raise InvalidInput(_("Unknown field."), param=name)
     for name, kind in fields.items():
         if not isinstance(values.get(name), kind):
-            raise InvalidInput(_("This field is missing or of the wrong kind."), param=name)
+            raise InvalidInput(_("This field is missing or has the wrong type."), param=name)
     return values
 
 
@@ -160,7 +160,7 @@ def queries_of(request: HttpRequest, *names: str) -> dict[str, str]:
     """
     for given, values in request.GET.lists():
         if given not in names:
-            raise InvalidInput(_("There is no such parameter."), param=given)
+            raise InvalidInput(_("Unknown parameter."), param=given)
         if len(values) > 1:
-            raise InvalidInput(_("This parameter is given more than once."), param=given)
+            raise InvalidInput(_("This parameter must not be repeated."), param=given)
     return {name: value for name in names if (value := request.GET.get(name))}

@@ -174,7 +174,7 @@ def acknowledge(request: HttpRequest, principal: Principal) -> dict[str, Any]:
     except ValueError:
         through = None
     if through is None or through.tzinfo is None:
-        raise InvalidInput(_("This is no moment with a time zone."), param="through")
+        raise InvalidInput(_("This must be a date and time with a time zone."), param="through")
     acknowledge_reading(principal, through=through)
     return {"acknowledged": True}
 

@@ -26,10 +26,10 @@ from tenants.scope import tenant_scope
 # Per request, newest images first: model servers limit the request size, and memory is limited.
 MAX_BYTES = 20_971_520
 _NAMED = "file:"
-GONE = "[A picture that is no longer there.]"
-UNREADABLE = "[A file that is no picture.]"
-LEFT_OUT = "[An earlier picture that no longer fits.]"
-NOT_SENT = "[A picture that was left out: its address is not allowed here.]"
+GONE = "[This image is no longer available.]"
+UNREADABLE = "[This file is not an image.]"
+LEFT_OUT = "[An earlier image was left out to save space.]"
+NOT_SENT = "[An image was left out: its URL is not allowed.]"
 
 
 def check_image_url(url: str) -> None:
@@ -42,7 +42,7 @@ def check_image_url(url: str) -> None:
         RefusedAddress: the URL is not allowed; the message states the reason.
     """
     if not conf.image_urls:
-        raise RefusedAddress("Pictures by address are switched off here: upload the file.")
+        raise RefusedAddress("Image URLs are disabled. Upload the file instead.")
     check_web_address(url, allowed_hosts=conf.image_hosts)
 
 
