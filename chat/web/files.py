@@ -77,10 +77,10 @@ def upload(request: HttpRequest, principal: Principal) -> dict[str, Any]:
 @reads
 def list_files(request: HttpRequest, principal: Principal) -> dict[str, Any]:
     """Return the files with the given ids; deleted files are left out."""
-    asked = (query_of(request, "ids") or "").split(",")
-    if len(asked) > MAX_REQUESTED:
+    requested = (query_of(request, "ids") or "").split(",")
+    if len(requested) > MAX_REQUESTED:
         raise InvalidInput(_("Too many files requested at once."), param="ids")
-    files = readable_files(principal).in_bulk([item for item in asked if is_id(item, "file-")])
+    files = readable_files(principal).in_bulk([item for item in requested if is_id(item, "file-")])
     indexed = StoreFile.objects.filter(file__in=list(files)).order_by("pk")
     states = {row.file_id: row for row in indexed.defer("text", "pages")}
     return {"data": [_render_file(file, states.get(file_id)) for file_id, file in files.items()]}

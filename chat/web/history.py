@@ -51,8 +51,8 @@ def thread_page(principal: Principal, *, after: str | None = None) -> dict[str, 
     Raises:
         NotFound: `after` is unknown.
     """
-    behind = find_thread(principal, after) if after else None
-    place = {"updated_at": behind.updated_at, "row_id": behind.pk} if behind else {}
+    previous = find_thread(principal, after) if after else None
+    place = {"updated_at": previous.updated_at, "row_id": previous.pk} if previous else {}
     rows = _newest_threads.read(principal=principal, **place)
     threads = [wire.thread_object(thread) for thread in rows]
     return {"data": threads[:THREADS], "has_more": len(threads) > THREADS}
@@ -62,8 +62,8 @@ def thread_page(principal: Principal, *, after: str | None = None) -> dict[str, 
 def _newest_threads(
     *, principal: Any, updated_at: Any = None, row_id: Any = None
 ) -> QuerySet[Thread]:
-    behind = None if row_id is None else Thread(id=row_id, updated_at=updated_at)
-    rows: QuerySet[Thread] = Thread.objects.for_principal(principal).newest_first(after=behind)
+    previous = None if row_id is None else Thread(id=row_id, updated_at=updated_at)
+    rows: QuerySet[Thread] = Thread.objects.for_principal(principal).newest_first(after=previous)
     return rows[: THREADS + 1]
 
 
@@ -108,8 +108,8 @@ def _run(run: Run, calls: dict[str, list[ToolCall]], labels: dict[str, str]) -> 
 
 def _load_assistants(rows: Sequence[Message | Run]) -> None:
     """Set each row's assistant; most pages have only one, which a join would repeat per row."""
-    named = list({row.assistant_id for row in rows if row.assistant_id})
-    found = _assistants.read(chosen=named) if named else []
+    assistant_ids = list({row.assistant_id for row in rows if row.assistant_id})
+    found = _assistants.read(chosen=assistant_ids) if assistant_ids else []
     known: dict[Any, Assistant] = {item.pk: item for item in found}
     for row in rows:
         row.assistant = known.get(row.assistant_id)

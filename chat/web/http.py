@@ -158,9 +158,9 @@ def queries_of(request: HttpRequest, *names: str) -> dict[str, str]:
     Raises:
         InvalidInput: another parameter is present, or one is repeated.
     """
-    for given, values in request.GET.lists():
-        if given not in names:
-            raise InvalidInput(_("Unknown parameter."), param=given)
+    for name, values in request.GET.lists():
+        if name not in names:
+            raise InvalidInput(_("Unknown parameter."), param=name)
         if len(values) > 1:
-            raise InvalidInput(_("This parameter must not be repeated."), param=given)
+            raise InvalidInput(_("This parameter must not be repeated."), param=name)
     return {name: value for name in names if (value := request.GET.get(name))}

@@ -29,7 +29,9 @@ class Artifacts:
                 detail for detail in details.get("images", []) if detail not in self.pictures
             ]
             newer = {detail["file_id"]: detail["name"] for detail in details.get("files", [])}
-            kept = {one: name for one, name in self.files.items() if name not in newer.values()}
+            kept = {
+                file_id: name for file_id, name in self.files.items() if name not in newer.values()
+            }
             self.files = kept | newer
 
     def list_unlinked(self, links: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -96,7 +96,9 @@ class Marks:
     def begin(self) -> None:
         """Reset after an interrupted answer: drop the withheld text and unresolved marks."""
         self.held = ""
-        self.found = {address: one for address, one in self.found.items() if one is not None}
+        self.found = {
+            address: passage for address, passage in self.found.items() if passage is not None
+        }
 
     async def release(self, text: str, *, said: str) -> ReleasedText:
         """Return the releasable part of the withheld text and `text`, which follow `said`."""
@@ -121,8 +123,8 @@ class Marks:
             if passage is not None:
                 before = said + "".join(out)
                 # Choosing the quote takes milliseconds; do not block the event loop meanwhile.
-                made = await asyncio.to_thread(passage.annotation, mark, said=before)
-                citations.append((passage, made))
+                annotation = await asyncio.to_thread(passage.annotation, mark, said=before)
+                citations.append((passage, annotation))
                 out.append(mark)
         out.append(_drop_forged_ends(text[start:], said, out))
         return ReleasedText("".join(out), citations)

@@ -121,7 +121,7 @@ class ThreadLog:
 
     def trim(self) -> None:
         """Drop entries that all readers have and no resume can request; drop an idle log."""
-        for run_id in [run_id for run_id, told in self.runs.items() if not told.kept]:
+        for run_id in [run_id for run_id, span in self.runs.items() if not span.kept]:
             del self.runs[run_id]
         count = self._read_by_all()
         for index, entry in enumerate(self.log[:count]):
@@ -181,24 +181,27 @@ class Reader:
         not have. With None, only the log is used.
         """
         log, runs = self.channel.log, self.channel.runs
-        by_rows = {entry.run: entry.event for entry in stored or ()}
-        named = cursor.run if cursor else run_id
+        stored_events = {entry.run: entry.event for entry in stored or ()}
+        requested = cursor.run if cursor else run_id
         wanted = {
             run: cursor if cursor and cursor.run == run else Cursor(run=run, state=-1)
-            for run in {*by_rows, self.channel.active_run, named}
-            if run in runs and (stored is None or self._is_told(run, by_rows.get(run)))
+            for run in {*stored_events, self.channel.active_run, requested}
+            if run in runs and (stored is None or self._is_told(run, stored_events.get(run)))
         }
-        told = {entry.data.get("id") for entry in log}
+        logged_ids = {entry.data.get("id") for entry in log}
         missing = [
             entry
             for entry in stored or ()
             # The start of a run may be in another process's log, or precede its waiting for input.
             if entry.run not in wanted
-            or (wanted[entry.run].state < runs[entry.run].since and entry.data["id"] not in told)
+            or (
+                wanted[entry.run].state < runs[entry.run].since
+                and entry.data["id"] not in logged_ids
+            )
         ]
         offsets = cursor.offsets if cursor else {}
-        first = [more for entry in missing for more in self._by_rows(entry, offsets)]
-        self._first = [*first, *self._lacking(wanted)]
+        backlog = [more for entry in missing for more in self._by_rows(entry, offsets)]
+        self._first = [*backlog, *self._lacking(wanted)]
         if cursor and self.local:
             doubts = Doubts(cursor, [*(stored or ()), *log], thread_id=self.channel.key[1])
             self._doubts = doubts if doubts.left else None
@@ -265,9 +268,9 @@ class Reader:
             finally:
                 self._at_once = None
             self.wake.clear()
-            found = self.take()
-            if found:
-                return found
+            entries = self.take()
+            if entries:
+                return entries
 
     def take(self) -> list[Entry]:
         """Return the new entries without waiting."""

@@ -84,8 +84,8 @@ class Doubts:
 
     def __init__(self, cursor: Cursor, known: Iterable[Entry], *, thread_id: str) -> None:
         self.cursor, self.thread_id = cursor, thread_id
-        told = {entry.item or entry.data.get("id") for entry in known}
-        self.left = [item for item in cursor.offsets if item not in told]
+        known_ids = {entry.item or entry.data.get("id") for entry in known}
+        self.left = [item for item in cursor.offsets if item not in known_ids]
 
     def close_lost(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Yield the entries, each preceded by the end events of messages it proves lost."""
@@ -113,6 +113,6 @@ class Doubts:
         if entry.state <= self.cursor.state or entry.text is not None:
             return False
         if kind == STEP:
-            made = entry.data["step_details"].get("message_creation", {})
-            return made.get("message_id") not in self.left
+            creation = entry.data["step_details"].get("message_creation", {})
+            return creation.get("message_id") not in self.left
         return bool(kind == MESSAGE and entry.data.get("role") == "assistant")

@@ -150,8 +150,8 @@ class Replica:
 
     def _take(self, run: str, entries: Sequence[Entry], *, since: int) -> None:
         self.channel.mirrored = run
-        told = self.channel.runs.setdefault(run, RunSpan(since=since))
-        told.ended = None
+        span = self.channel.runs.setdefault(run, RunSpan(since=since))
+        span.ended = None
         for entry in entries:
             self.channel.append(entry)
 
@@ -277,15 +277,15 @@ def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
     if not stored:
         return
     have = find_cursor(log, stored[0].run)
-    told = {
+    logged = {
         entry.data["id"]: entry for entry in log if entry.run == have.run and entry.text is None
     }
-    if any(entry.event in ENDS for entry in told.values()):
+    if any(entry.event in ENDS for entry in logged.values()):
         return
     yield from _iter_lost_ends(log, stored, state=have.state)
     for entry in stored:
         state = max(entry.state, have.state)
-        known = told.get(entry.data["id"])
+        known = logged.get(entry.data["id"])
         if entry.data["object"] == "thread.message":
             length = have.offsets.get(entry.data["id"], 0)
             yield from _message(entry, state, known, length)

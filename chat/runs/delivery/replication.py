@@ -293,8 +293,8 @@ class Forward:
 
     def _send(self, message: Message) -> None:
         if self.elsewhere.link is not None:
-            named = {"tenant": str(self.key[0]), "thread": self.key[1], "forward": self.id}
-            self.elsewhere.link.send(self.asker, {**named, **message})
+            target = {"tenant": str(self.key[0]), "thread": self.key[1], "forward": self.id}
+            self.elsewhere.link.send(self.asker, {**target, **message})
 
     async def _send_all(self, reader: Reader) -> None:
         channel = reader.channel
@@ -316,7 +316,7 @@ class Forward:
     def _send_batch(self, channel: ThreadLog, entries: list[Entry]) -> None:
         if not entries:
             return
-        since = {run: told.since for run, told in channel.runs.items()}
+        since = {run: span.since for run, span in channel.runs.items()}
         self._send(
             {
                 "kind": "entries",

@@ -59,11 +59,11 @@ def find_revoked(
         "revoked": set(),
     }
     signed_out = {}
-    for kind, one, at in rows:
+    for kind, value, at in rows:
         if kind == "signed_out":
-            signed_out[UUID(one)] = at
+            signed_out[UUID(value)] = at
         else:
-            ids[kind].add(one)
+            ids[kind].add(value)
     return RevokedAccess(
         memberships=frozenset(map(UUID, ids["membership"])),
         keys=frozenset(map(UUID, ids["key"])),

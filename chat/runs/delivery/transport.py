@@ -217,6 +217,6 @@ class RedisTransport:
             if not joined.is_set():
                 self._put("add", group, {})
         missed, self._missed = self._missed, {}
-        for group, named in missed.items():
-            self._put("send", group, {"kind": "missed", **named})
+        for group, thread in missed.items():
+            self._put("send", group, {"kind": "missed", **thread})
         self.recovered()

@@ -120,9 +120,9 @@ class History:
 
     def _read_more(self, below: int) -> None:
         chunk = _chunk.read(thread_id=self.run.thread_id, below=below)
-        told = {message.run_ref for message in chunk if message.run_ref}
-        self._before += reversed(list(_units(chunk, told - self._told)))
-        self._told |= told
+        runs = {message.run_ref for message in chunk if message.run_ref}
+        self._before += reversed(list(_units(chunk, runs - self._told)))
+        self._told |= runs
         self._below = chunk[-1].position if len(chunk) == CHUNK else None
 
 
