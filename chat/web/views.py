@@ -130,7 +130,7 @@ def list_assistants(request: HttpRequest, principal: Principal) -> dict[str, Any
 def show_readers(request: HttpRequest, principal: Principal) -> dict[str, Any]:
     """Return who can read the member's chats now, so that an open page notices changes."""
     query_of(request, "")
-    assert principal.membership is not None  # nosec B101 - see page_principal
+    assert principal.membership is not None  # nosec B101 - checked by the decorator
     return describe_readers(principal.membership)
 
 

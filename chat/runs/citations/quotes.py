@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 MAX_PIECE_LENGTH = 400
-# A neighbouring piece joins the quote if it adds at least this share of the best score, and LEAST.
+# A neighbour joins the quote if it adds at least this share of the best score, and `LEAST`.
 JOINS = 0.5
 LEAST = 1.0
 # Weight of a heading: the text below it is the better quote.

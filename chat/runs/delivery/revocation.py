@@ -32,14 +32,16 @@ class RevokedAccess:
     revoked: frozenset[str] = frozenset()
     signed_out: dict[UUID, datetime] = field(default_factory=dict)
 
-    def closes(self, one: Connection) -> bool:
+    def closes(self, connection: Connection) -> bool:
         """Return True if the connection's access has been revoked."""
-        if one.membership in self.memberships or one.key in self.keys:
+        if connection.membership in self.memberships or connection.key in self.keys:
             return True
-        if one.sign_in in self.sign_ins:
+        if connection.sign_in in self.sign_ins:
             return True
-        out = self.signed_out.get(one.membership) if one.membership and one.key is None else None
-        return out is not None and out > one.since
+        if not connection.membership or connection.key is not None:
+            return False
+        signed_out = self.signed_out.get(connection.membership)
+        return signed_out is not None and signed_out > connection.since
 
 
 def find_revoked(
