@@ -1,4 +1,4 @@
-"""What socket and page answer alike."""
+"""Response bodies shared by the websocket and the HTTP views."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chat.actions.sending import CreatedMessage
 
 
 def render_created_message(sent: CreatedMessage) -> dict[str, Any]:
-    """Return what the sender of a message is told."""
+    """Return the response to a created message."""
     return {
         "thread": wire.thread_object(sent.thread),
         "message": wire.message_object(sent.message),

@@ -1,4 +1,4 @@
-"""The chat page: templates, static files, page addresses."""
+"""App configuration of the chat page: templates, static files and URLs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from django.apps import AppConfig
 
 
 class ChatPageConfig(AppConfig):
-    """An app of its own so that its templates and static files are found."""
+    """Separate app, so that Django finds its templates and static files."""
 
     name = "chat.web"
     label = "chat_web"
 
     def ready(self) -> None:
-        """Tell the profile page the titles of chats."""
+        """Register the provider of chat titles for the profile page."""
         from chat.web.history import titles_of
         from tenants.reading import provide_titles
 

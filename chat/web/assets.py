@@ -1,4 +1,4 @@
-"""Which files the chat page loads, and how static files are named."""
+"""Assets of the chat page, and the storage that names static files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STYLE_SHEETS = (
     "chat/sources.css",
 )
 
-# Fetched side by side instead of one import after the other.
+# Preloaded in parallel instead of one import after another.
 MODULES = tuple(
     f"chat/{name}.js"
     for name in (
@@ -77,8 +77,8 @@ MODULES = tuple(
 
 
 class ModuleStorage(CompressedManifestStaticFilesStorage):
-    """Hashed, compressed names; imports between modules name the hashed files too."""
+    """Static files storage with hashed names, also in imports, and compressed copies."""
 
     support_js_module_import_aggregation = True
-    # One pass per level of imports; Django's 5 are fewer than the page has.
+    # One pass per import level; the page has more levels than Django's default of 5.
     max_post_process_passes = 15

@@ -1,4 +1,4 @@
-"""From a company's colour to an accent that is readable in both schemes.
+"""Derive an accent that is readable in both colour schemes from a company's colour.
 
 Contrast as in WCAG 2.2: (lighter + 0.05) / (darker + 0.05) of relative luminance.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import colorsys
 from dataclasses import dataclass
 
-# The least favourable grounds that the accent is read on, and the contrast it has to reach.
+# Least favourable backgrounds of the accent, and the minimum contrast against them.
 LIGHT_GROUND = "#eaeae6"
 DARK_GROUND = "#34363b"
 READABLE = 4.6
@@ -17,14 +17,14 @@ STEP = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Accent:
-    """One colour for the light scheme and one for the dark scheme, both `#rrggbb`."""
+    """Accent colours for the light and the dark scheme, each as `#rrggbb`."""
 
     light: str
     dark: str
 
 
 def channels(colour: str) -> tuple[float, float, float]:
-    """Return red, green and blue of `#rrggbb`, each 0 to 1."""
+    """Return the red, green and blue of `#rrggbb`, each from 0 to 1."""
     red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
     return red, green, blue
 
@@ -38,9 +38,9 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(first: str, second: str) -> float:
     """Return the contrast ratio of two colours, 1 to 21."""
-    darker, lighter = sorted((luminance(one), luminance(other)))
+    darker, lighter = sorted((luminance(first), luminance(second)))
     return (lighter + 0.05) / (darker + 0.05)
 
 
@@ -53,7 +53,7 @@ def accent_of(colour: str) -> Accent:
 
 
 def _shift_lightness(colour: str, *, ground: str, step: float) -> str:
-    """Make `colour` darker or lighter until it stands out from `ground`; hue stays."""
+    """Darken or lighten `colour` until its contrast with `ground` suffices; keep the hue."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*channels(colour))
     found = colour.lower()
     while contrast(found, ground) < READABLE and 0 <= lightness <= 1:

@@ -1,4 +1,4 @@
-"""The websocket of the chat page: parse a frame, call one action, push what happens."""
+"""Websocket of the chat page: parse a frame, call one action, push events."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _open_sockets: Counter[UUID] = Counter()
 
 
 class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
-    """One browser tab. Its principal was decided at the handshake; the watcher ends it."""
+    """Websocket of one browser tab, authenticated at the handshake and closed on revocation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,15 +57,15 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.unwatch: Callable[[], None] = lambda: None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one socket. Whatever ends it, nothing of it stays behind."""
+        """Serve one socket and release its resources however it ends."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # A socket that ends by an error is never told that it was disconnected.
+            # `disconnect` is not called for a socket that ends with an error.
             await self._let_go()
 
     async def connect(self) -> None:
-        """Accept, or accept and close with the code that says why."""
+        """Accept the socket; close it with a reason code if it must not stay open."""
         await self.accept()
         principal: Principal | None = self.scope["principal"]
         asserted = self.scope["asserted_membership"]
@@ -96,7 +96,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.closing = asyncio.create_task(self.close(code=SIGN_IN_AGAIN))
 
     async def disconnect(self, code: int) -> None:
-        """Stop reading; runs go on without their readers."""
+        """Stop reading; runs continue without readers."""
         await self._let_go()
 
     async def _let_go(self) -> None:
@@ -110,14 +110,14 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self._drop(thread)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Answer one frame with an ack or an error; the socket stays either way."""
+        """Answer one frame with an ack or an error; the socket stays open in both cases."""
         if self.principal is None or self.access_ended:
             return
         try:
             self.rate.check(monotonic())
         except RateLimited as error:
             await self._refuse(text_data, error)
-            # Refusals have a pace as well: the socket is read no faster.
+            # Refusals are rate-limited too: do not read the socket faster than this.
             await asyncio.sleep(1 / conf.frames_per_second)
             return
         try:
@@ -157,7 +157,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return self.principal
 
     async def subscribe(self, frame: dict[str, Any]) -> Any:
-        """Read a thread from where the client is."""
+        """Subscribe to a thread from the client's cursor."""
         return await self._subscribe(frame["thread"], cursor=frame["cursor"])
 
     async def _subscribe(
@@ -175,7 +175,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return {"thread": stored.thread, "active_run": stored.active_run}, pump
 
     async def unsubscribe(self, frame: dict[str, Any]) -> dict[str, Any]:
-        """Stop reading a thread."""
+        """Unsubscribe from a thread."""
         await self._drop(frame["thread"])
         return {}
 
@@ -190,9 +190,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             reader.close()
 
     async def _pump(self, thread: str, reader: Reader) -> None:
-        """Send what is new; a slow reader gets wider frames, then loses the socket."""
-        # One timer for all writes: the server waits for room first and then writes a frame
-        # whole, so the write that runs out of time has not begun.
+        """Send new entries; a slow reader gets merged frames and is finally disconnected."""
+        # One timer for all writes: the server first waits for buffer space and then writes a
+        # whole frame, so a write that times out has not begun.
         patience, seconds = Patience(), conf.slow_seconds
         try:
             while True:
@@ -202,15 +202,15 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             log.info("slow_reader_closed", seconds=seconds)
             self.closing = asyncio.create_task(self.close(code=TOO_SLOW))
         except (OSError, RuntimeError):
-            return  # the socket is gone, or closed by us: its end is on the way
+            return  # the socket is closed; `disconnect` follows
         finally:
             patience.close()
 
     def _send_at_once(self, thread: str, entry: Entry) -> bool:
-        """Send what needs no wait, in the turn of the loop in which it came; tell whether it did.
+        """Send an entry without waiting, in the current event-loop iteration; return True if sent.
 
-        A turn spared for each token is a tenth of what it costs. Where there is no room the
-        server has written nothing yet: the pump waits for room and sends the entry itself.
+        Skipping an event-loop iteration saves about 10 % of the per-token cost. If the send
+        buffer is full, nothing is written yet: the pump waits and sends the entry itself.
         """
         sending = self.base_send({"type": "websocket.send", "text": entry.frame(thread)})
         try:
@@ -218,12 +218,12 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except StopIteration:
             return True
         except (OSError, RuntimeError):
-            return False  # the pump meets the same, and ends
+            return False  # the pump gets the same error and ends
         sending.close()
         return False
 
     async def create_message(self, frame: dict[str, Any]) -> Any:
-        """Send a message; a new thread is subscribed at once."""
+        """Create a message and subscribe to its thread if necessary."""
         sent = await in_db(
             create_message,
             self._principal,
@@ -242,17 +242,17 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return answer, pump
 
     async def delete_queued(self, frame: dict[str, Any]) -> dict[str, Any]:
-        """Withdraw a waiting message."""
+        """Delete a queued message."""
         await in_db(delete_queued_message, self._principal, frame["message"])
         return {}
 
     async def cancel(self, frame: dict[str, Any]) -> dict[str, Any]:
-        """Stop an answer."""
+        """Cancel a run."""
         run = await in_db(cancel_run, self._principal, frame["run"])
         return {"run": wire.run_object(run)}
 
     async def retry(self, frame: dict[str, Any]) -> dict[str, Any]:
-        """Answer the last message again."""
+        """Run the assistant on the last message again."""
         run = await in_db(
             retry_run, self._principal, frame["thread"], assistant_id=frame["assistant"]
         )
@@ -271,7 +271,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return {"run": wire.run_object(run)}
 
     async def ping(self, frame: dict[str, Any]) -> dict[str, Any]:
-        """Answer that the socket lives."""
+        """Acknowledge a heartbeat."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""What the page's scripts get with the page, and the company's colour for every page."""
+"""Initial data for the page's scripts, and the context processor for the company's colour."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from chat.web.words import WORDS
 from chat.wire import WireObject, assistant_label
 from tenants.authentication import Principal
 
-# What one message of the page may bring; programs may send more.
+# Maximum files per message on the page; the API allows more.
 MAX_ATTACHMENTS = 10
 
 
 def theme(request: HttpRequest) -> dict[str, Any]:
-    """Give templates `theme_url`, the style sheet with the company's colour."""
+    """Add `theme_url`, the style sheet with the company's colour, to the template context."""
     principal: Principal | None = getattr(request, "principal", None)
     if principal is None:
         return {}
@@ -30,7 +30,7 @@ def theme(request: HttpRequest) -> dict[str, Any]:
 
 
 def list_offered_assistants() -> list[WireObject]:
-    """Return the assistants people may choose, the default one first."""
+    """Return the assistants that members can choose, the default assistant first."""
     return [
         {
             **assistant_label(assistant),
@@ -42,7 +42,7 @@ def list_offered_assistants() -> list[WireObject]:
 
 
 def _reads(assistant: Assistant) -> list[str]:
-    """Return what an assistant does with files: the tools that get them, "images" if it sees."""
+    """Return the tools that read files, plus "images" if the model accepts images."""
     tools = [tool["type"] for tool in assistant.tools if tool["type"] in BUILT_IN]
     return tools if conf.is_demonstration(assistant.upstream) else [*tools, "images"]
 
@@ -54,7 +54,7 @@ def page_data(
     threads: WireObject,
     opened: WireObject | None,
 ) -> dict[str, Any]:
-    """Return what `page-data.js` reads; `opened` is the history of the chat in the address."""
+    """Return the data that `page-data.js` reads; `opened` is the history of the URL's chat."""
     membership = principal.membership
     assert membership is not None
     return {

@@ -1,4 +1,4 @@
-"""Files of the page: upload, download, what is known of them, and the passages that are cited."""
+"""File endpoints of the chat page: upload, download, metadata and cited passages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from chat.web.http import acts, by_method, queries_of, query_of, reads, removes,
 from tenants.authentication import Principal
 
 MAX_REQUESTED = 100
-# Characters around a quote, and of the quote itself.
+# Characters of context around a quote; maximum characters of the quote.
 AROUND, MAX_QUOTED = 1_200, 20_000
 _DOCUMENTS = (
     *(Kind.PDF, Kind.DOCX, Kind.PPTX, Kind.ODT, Kind.ODP, Kind.EPUB, Kind.RTF),
@@ -41,7 +41,7 @@ _STATES = {
 
 
 def file_facts(file: File, *, state: str = "", problem: str = "") -> dict[str, Any]:
-    """Return what the page shows of a file. `state` is "reading", "ready", "failed" or ""."""
+    """Return the file data shown on the page; `state` is "reading", "ready", "failed" or ""."""
     return {
         "id": file.pk,
         "name": file.filename,
@@ -58,7 +58,7 @@ def _kind(file: File) -> str:
     if file.media_type in (Kind.CSV, Kind.JSON):
         return "data"
     if file.media_type in _SHEETS:
-        # Without the extra that reads it, only code opens it.
+        # If the optional reader is not installed, only code can open it.
         return "data" if Kind(file.media_type).is_readable else "table"
     if file.media_type in _DOCUMENTS and Kind(file.media_type).is_readable:
         return "document"
@@ -68,7 +68,7 @@ def _kind(file: File) -> str:
 
 @acts
 def upload(request: HttpRequest, principal: Principal) -> dict[str, Any]:
-    """Take a file that is to come with a message."""
+    """Store a file to be attached to a message."""
     _form, content = read_form(request, file="file", fields=())
     file = create_attachable(principal, cast(BinaryIO, content.file), filename=content.name or "")
     return file_facts(file)
@@ -76,11 +76,11 @@ def upload(request: HttpRequest, principal: Principal) -> dict[str, Any]:
 
 @reads
 def list_files(request: HttpRequest, principal: Principal) -> dict[str, Any]:
-    """Tell of the files whose ids are given; of those that are gone nothing."""
-    asked = (query_of(request, "ids") or "").split(",")
-    if len(asked) > MAX_REQUESTED:
-        raise InvalidInput(_("That are too many at once."), param="ids")
-    files = readable_files(principal).in_bulk([item for item in asked if is_id(item, "file-")])
+    """Return the files with the given ids; deleted files are left out."""
+    requested = (query_of(request, "ids") or "").split(",")
+    if len(requested) > MAX_REQUESTED:
+        raise InvalidInput(_("Too many files requested at once."), param="ids")
+    files = readable_files(principal).in_bulk([item for item in requested if is_id(item, "file-")])
     indexed = StoreFile.objects.filter(file__in=list(files)).order_by("pk")
     states = {row.file_id: row for row in indexed.defer("text", "pages")}
     return {"data": [_render_file(file, states.get(file_id)) for file_id, file in files.items()]}
@@ -98,18 +98,18 @@ files_at_page = by_method(get=list_files, post=upload)
 
 @removes
 def remove_file(request: HttpRequest, principal: Principal, file_id: str) -> dict[str, Any]:
-    """Delete one's file."""
+    """Delete a file of the member."""
     delete_file(principal, _form_of(file_id))
     return {"id": file_id, "object": "file", "deleted": True}
 
 
 @sends
 def send_content(request: HttpRequest, principal: Principal, file_id: str) -> HttpResponseBase:
-    """Send a file to be saved; `show=1` sends a picture for the page to show."""
+    """Send a file as a download, or with `show=1` an image inline."""
     show = query_of(request, "show") == "1"
     with transaction.atomic():
         file = _readable(principal, file_id)
-    # A browser that tells what it wants a picture for wants it in an <img>.
+    # Browsers that send Sec-Fetch-Dest must want the image for an <img>.
     wanted = request.headers.get("Sec-Fetch-Dest", "image")
     response = file_response(file, show=show and wanted == "image")
     record_download(principal, file)
@@ -118,11 +118,11 @@ def send_content(request: HttpRequest, principal: Principal, file_id: str) -> Ht
 
 @reads
 def show_passage(request: HttpRequest, principal: Principal, file_id: str) -> dict[str, Any]:
-    """Return a place in what was read of a file, and what stands around it."""
+    """Return a passage of a file's extracted text, with the text around it."""
     given = queries_of(request, "store_file", "start", "end")
     start, end = (_number(given, name, digits=9) for name in ("start", "end"))
     if not start < end <= start + MAX_QUOTED:
-        raise InvalidInput(_("This is no place in a text."), param="end")
+        raise InvalidInput(_("This is not a valid text range."), param="end")
     file = _readable(principal, file_id)
     rows = StoreFile.objects.filter(file=file)
     if "store_file" in given:
@@ -144,7 +144,11 @@ def show_passage(request: HttpRequest, principal: Principal, file_id: str) -> di
 
 
 def _form_of(file_id: str) -> str:
-    """Return `file_id` when it has the form of one; raises NotFound."""
+    """Return `file_id` if it is a well-formed file id.
+
+    Raises:
+        NotFound: the value is not a well-formed file id.
+    """
     if not is_id(file_id, "file-"):
         raise not_found("file-", file_id, param="file_id")
     return file_id
@@ -158,15 +162,19 @@ def _readable(principal: Principal, file_id: str) -> File:
 
 
 def _number(given: dict[str, str], name: str, *, digits: int) -> int:
-    """Return a parameter that PostgreSQL takes for a number; raises InvalidInput."""
+    """Return an integer parameter of at most `digits` digits, small enough for PostgreSQL.
+
+    Raises:
+        InvalidInput: the value is missing, not a whole number, or too long.
+    """
     value = given.get(name, "")
     if not (value.isascii() and value.isdigit() and len(value) <= digits):
-        raise InvalidInput(_("This parameter is a whole number."), param=name)
+        raise InvalidInput(_("This parameter must be a whole number."), param=name)
     return int(value)
 
 
 def _from_a_word(text: str, *, cut: bool) -> str:
-    """Return `text` without the part of a word it begins with, where it was cut."""
+    """Return `text` without the partial word at its start, if it was cut."""
     return text.partition(" ")[2] if cut and " " in text else text
 
 

@@ -1,4 +1,4 @@
-"""The frames a browser may send, and the strict check of each (docs/websocket.md)."""
+"""Websocket frames a browser may send, and their strict validation (docs/websocket.md)."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ MAX_ITEMS = 100
 
 
 def parse_frame(text: str | None) -> dict[str, Any]:
-    """Return a checked frame: known type, exactly its fields, each of its form.
+    """Return a validated frame: a known type with exactly its fields, each of the right form.
 
     Raises:
-        InvalidJson, InvalidInput: naming the field; the socket stays open.
+        InvalidJson: the text is not a valid JSON object, or exceeds a limit.
+        InvalidInput: the type is unknown or a field is invalid; names the field. In both cases the
+            socket stays open.
     """
     if text is None:
-        raise InvalidInput("Frames are text.", param="type")
+        raise InvalidInput("Frames must be text.", param="type")
     frame = parse_json_object(text, max_bytes=conf.frame_bytes)
     kind = frame.get("type")
     if not isinstance(kind, str) or kind not in FRAMES:
-        raise InvalidInput(f"Unknown frame type; known are {', '.join(FRAMES)}.", param="type")
+        raise InvalidInput(f"Unknown frame type. Known types: {', '.join(FRAMES)}.", param="type")
     del frame["type"]
     return {"type": kind, **check_fields(frame, FRAMES[kind])}
 
 
 def check_fields(values: dict[str, Any], fields: dict[str, Check]) -> dict[str, Any]:
-    """Return exactly `fields`, each checked.
+    """Return exactly `fields`, each validated.
 
     Raises:
-        InvalidInput: naming a field that is unknown or not of its form.
+        InvalidInput: a field is unknown or invalid; names the field.
     """
     for name in values:
         if name not in fields:
@@ -45,7 +47,7 @@ def check_fields(values: dict[str, Any], fields: dict[str, Check]) -> dict[str, 
 
 
 def request_id(text: str | None) -> str | None:
-    """Return the id of a frame that was refused, where it can be read."""
+    """Return the id of a rejected frame, or None if it cannot be read."""
     try:
         value = parse_json_object(text or "", max_bytes=conf.frame_bytes).get("id")
     except ChatError:
@@ -61,7 +63,7 @@ def short_text(value: Any, name: str) -> str:
 
 
 def identifier(prefix: str) -> Check:
-    """Require an id with `prefix`."""
+    """Return a check that requires an id with `prefix`."""
 
     def check(value: Any, name: str) -> str:
         if not is_id(value, prefix):
@@ -72,7 +74,7 @@ def identifier(prefix: str) -> Check:
 
 
 def optional(check: Check) -> Check:
-    """Allow null or a missing field."""
+    """Return a check that also allows null or a missing field."""
 
     def check_optional(value: Any, name: str) -> Any:
         return None if value is None else check(value, name)
@@ -81,14 +83,14 @@ def optional(check: Check) -> Check:
 
 
 def as_given(value: Any, name: str) -> Any:
-    """Require something; its form is the action's matter."""
+    """Require a value; the action validates its form."""
     if value is None:
         raise InvalidInput(f"'{name}' is missing.", param=name)
     return value
 
 
 def one_of(*choices: str) -> Check:
-    """Require one of `choices`."""
+    """Return a check that requires one of `choices`."""
 
     def check(value: Any, name: str) -> str:
         if not isinstance(value, str) or value not in choices:
@@ -101,10 +103,10 @@ def one_of(*choices: str) -> Check:
 def cursor(value: Any, name: str) -> Cursor:
     """Require {"run", "state", "items": [[item id, part, field, offset], …]}."""
     if not isinstance(value, dict) or set(value) != {"run", "state", "items"}:
-        raise InvalidInput("A cursor has run, state and items.", param=name)
+        raise InvalidInput("A cursor must have run, state and items.", param=name)
     items = value["items"]
     if not isinstance(items, list) or len(items) > MAX_ITEMS:
-        raise InvalidInput(f"A cursor has at most {MAX_ITEMS} items.", param=name)
+        raise InvalidInput(f"A cursor must have at most {MAX_ITEMS} items.", param=name)
     return Cursor(
         run=identifier("run_")(value["run"], name),
         state=_count(value["state"], name),
@@ -114,13 +116,13 @@ def cursor(value: Any, name: str) -> Cursor:
 
 def _offset(item: Any, name: str) -> tuple[str, int]:
     if not isinstance(item, list) or len(item) != 4 or item[1:3] != [0, "text"]:
-        raise InvalidInput("A cursor's item is [message id, 0, 'text', offset].", param=name)
+        raise InvalidInput("A cursor item must be [message id, 0, 'text', offset].", param=name)
     return identifier("msg_")(item[0], name), _count(item[3], name)
 
 
 def _count(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
-        raise InvalidInput(f"'{name}' holds a number that is no count.", param=name)
+        raise InvalidInput(f"'{name}' must be a non-negative integer.", param=name)
     return value
 
 

@@ -1,4 +1,4 @@
-"""What the page lists: chats by last activity, and the history of one with its steps."""
+"""Lists for the chat page: chats by last activity, and a chat's history with its steps."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MESSAGES = 40
 
 
 def thread_form(value: str) -> str:
-    """Return `value` when it has the form of a thread's id; PostgreSQL refuses some texts.
+    """Return `value` if it is a well-formed thread id; PostgreSQL rejects some strings.
 
     Raises:
-        NotFound: for any other text.
+        NotFound: the value is not a well-formed thread id.
     """
     if not ids.is_id(value, "thread_"):
         raise NotFound()
@@ -37,7 +37,7 @@ def find_thread(principal: Principal, thread_id: str) -> Thread:
     """Return the principal's own thread.
 
     Raises:
-        NotFound: for an unknown id and for somebody else's alike.
+        NotFound: the id is unknown or belongs to another principal.
     """
     thread = thread_by_id.one(principal=principal, thread_id=thread_form(thread_id))
     if thread is None:
@@ -46,13 +46,13 @@ def find_thread(principal: Principal, thread_id: str) -> Thread:
 
 
 def thread_page(principal: Principal, *, after: str | None = None) -> dict[str, Any]:
-    """Return {data, has_more}: chats by last activity, behind the chat `after`.
+    """Return {data, has_more}: chats by last activity, following the chat `after`.
 
     Raises:
-        NotFound: for an unknown `after`.
+        NotFound: `after` is unknown.
     """
-    behind = find_thread(principal, after) if after else None
-    place = {"updated_at": behind.updated_at, "row_id": behind.pk} if behind else {}
+    previous = find_thread(principal, after) if after else None
+    place = {"updated_at": previous.updated_at, "row_id": previous.pk} if previous else {}
     rows = _newest_threads.read(principal=principal, **place)
     threads = [wire.thread_object(thread) for thread in rows]
     return {"data": threads[:THREADS], "has_more": len(threads) > THREADS}
@@ -62,21 +62,21 @@ def thread_page(principal: Principal, *, after: str | None = None) -> dict[str, 
 def _newest_threads(
     *, principal: Any, updated_at: Any = None, row_id: Any = None
 ) -> QuerySet[Thread]:
-    behind = None if row_id is None else Thread(id=row_id, updated_at=updated_at)
-    rows: QuerySet[Thread] = Thread.objects.for_principal(principal).newest_first(after=behind)
+    previous = None if row_id is None else Thread(id=row_id, updated_at=updated_at)
+    rows: QuerySet[Thread] = Thread.objects.for_principal(principal).newest_first(after=previous)
     return rows[: THREADS + 1]
 
 
 def message_page(
     principal: Principal, thread_id: str, *, before: str | None = None
 ) -> dict[str, Any]:
-    """Return one page of a chat's history, oldest first, with everything drawn beside it.
+    """Return one page of a chat's history, oldest first, with its runs and steps.
 
-    Keys: thread, data, runs {id: run}, steps {run id: [step]}, after {run id: message id
-    below which a run without text stands}, has_more, queued, active_run.
+    Keys: thread, data, runs {id: run}, steps {run id: [step]}, after {run id: id of the
+    message below which a run without text is shown}, has_more, queued, active_run.
 
     Raises:
-        NotFound: for an unknown thread or `before`.
+        NotFound: the thread or `before` is unknown.
     """
     thread = find_thread(principal, thread_id)
     messages, has_more = _messages(thread, before)
@@ -107,9 +107,9 @@ def _run(run: Run, calls: dict[str, list[ToolCall]], labels: dict[str, str]) -> 
 
 
 def _load_assistants(rows: Sequence[Message | Run]) -> None:
-    """Give each row its assistant: most pages have one, which a join would bring with each row."""
-    named = list({row.assistant_id for row in rows if row.assistant_id})
-    found = _assistants.read(chosen=named) if named else []
+    """Set each row's assistant; most pages have only one, which a join would repeat per row."""
+    assistant_ids = list({row.assistant_id for row in rows if row.assistant_id})
+    found = _assistants.read(chosen=assistant_ids) if assistant_ids else []
     known: dict[Any, Assistant] = {item.pk: item for item in found}
     for row in rows:
         row.assistant = known.get(row.assistant_id)
@@ -131,7 +131,7 @@ def _position(thread: Thread, message_id: str) -> int:
 
 
 def _runs(thread: Thread, messages: Sequence[Message]) -> list[Run]:
-    """Return the runs that wrote or answered one of `messages`, in the order of their start."""
+    """Return the runs that wrote or answered one of `messages`, ordered by start."""
     if not messages:
         return []
     return _runs_about.read(
@@ -148,7 +148,7 @@ def _steps(runs: Sequence[Run]) -> list[RunStep]:
 
 
 def _calls(steps: Sequence[RunStep]) -> dict[str, list[ToolCall]]:
-    """Return the calls of each run that made any."""
+    """Return the tool calls of each run that has any."""
     found: dict[str, list[ToolCall]] = defaultdict(list)
     if used := {step.run_id for step in steps if step.type == "tool_calls"}:
         for call in _calls_of.read(runs=list(used)):
@@ -180,7 +180,7 @@ def _runs_about(*, thread_id: Any, named: Any, first: Any, last: Any, since: Any
 @CompiledQuery
 def _steps_of(*, runs: Any) -> QuerySet[RunStep]:
     rows: QuerySet[RunStep] = RunStep.objects.filter(AnyOf(F("run_id"), runs))
-    # What was sent names every message of the prompt, and is for the trace alone.
+    # `sent` lists every message of the prompt and is used only by the trace.
     return rows.defer("sent").order_by("run_id", "index")
 
 
@@ -221,6 +221,6 @@ def _places(runs: Sequence[Run], messages: Sequence[Message]) -> dict[str, str]:
 
 
 def titles_of(principal: Principal, thread_ids: Iterable[str]) -> dict[str, str]:
-    """Return the titles of those of the principal's own chats that still exist."""
+    """Return the titles of the principal's own chats among `thread_ids` that still exist."""
     own = Thread.objects.for_principal(principal).filter(pk__in=list(thread_ids))
     return {thread.pk: str(thread) for thread in own}

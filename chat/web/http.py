@@ -1,4 +1,4 @@
-"""The JSON edge of the page: who may call, what comes in, how errors leave."""
+"""JSON endpoints of the chat page: authentication, parsing and error responses."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ Endpoint = Callable[Concatenate[HttpRequest, Principal, P], dict[str, Any] | Htt
 
 
 class SignedOutError(AtriumError):
-    """Sign in to go on."""
+    """Sign in to continue."""
 
     code = "signed_out"
     http_status = 401
 
 
 class WrongMethodError(AtriumError):
-    """This address does not take this method."""
+    """This URL does not support this method."""
 
     code = "method_not_allowed"
     http_status = 405
 
 
 def answer_to(error: AtriumError) -> JsonResponse:
-    """Return an error in the reader's words."""
+    """Return the error response, with its message in the reader's language."""
     status, words = error.http_status, _(error.message)
     response = error_response(error.code, words, status=status, param=error.param)
     if error.retry_after is not None:
@@ -48,11 +48,11 @@ def answer_to(error: AtriumError) -> JsonResponse:
 
 
 def page_principal(request: HttpRequest) -> Principal:
-    """Return who calls.
+    """Return the authenticated member.
 
     Raises:
-        SignedOutError: without a principal.
-        NotAllowed: for an operator inside a company and for programs: neither has chats here.
+        SignedOutError: the request has no principal.
+        NotAllowed: the caller is an operator inside a company or an API key; they have no chats.
     """
     principal: Principal | None = getattr(request, "principal", None)
     if principal is None:
@@ -78,15 +78,15 @@ def removes(endpoint: Endpoint[P]) -> View[P]:
 
 
 def sends(endpoint: Endpoint[P]) -> View[P]:
-    """Serve GET with `endpoint`, which reads more than rows: none of it in a transaction."""
+    """Serve GET with `endpoint` outside a transaction: it reads more than rows."""
     return _edge("GET", endpoint, atomic=False)
 
 
 def by_method(**views: View[P]) -> View[P]:
-    """Serve one address with a view for each method, `get=…, post=…`."""
+    """Serve one URL with a view per HTTP method: `get=…, post=…`."""
 
     def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-        # The first refuses what none of them serves.
+        # The first view rejects methods that no view serves.
         chosen = views.get((request.method or "").lower(), next(iter(views.values())))
         return chosen(request, *args, **kwargs)
 
@@ -116,7 +116,12 @@ def _build_response(answer: dict[str, Any] | HttpResponseBase) -> HttpResponseBa
 
 
 def json_of(request: HttpRequest) -> dict[str, Any]:
-    """Return the request's JSON object; raises as `parse_json_body`."""
+    """Return the request's JSON object.
+
+    Raises:
+        WrongMediaType: the content type is not JSON.
+        InvalidJson: the body is not a valid JSON object, or exceeds a limit.
+    """
     return parse_json_body(request, max_bytes=settings.BODY_LIMIT)
 
 
@@ -124,33 +129,38 @@ def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
     """Return the request's JSON object, which must have exactly `fields` of these types.
 
     Raises:
-        WrongMediaType, InvalidJson: as `json_of` does.
-        InvalidInput: naming the first field that is missing, unknown or of another type.
+        WrongMediaType: the content type is not JSON.
+        InvalidJson: the body is not a valid JSON object, or exceeds a limit.
+        InvalidInput: a field is missing, unknown or of another type; names the first one.
     """
     values = json_of(request)
     for name in values:
         if name not in fields:
-            raise InvalidInput(_("There is no such field."), param=name)
+            raise InvalidInput(_("Unknown field."), param=name)
     for name, kind in fields.items():
         if not isinstance(values.get(name), kind):
-            raise InvalidInput(_("This field is missing or of the wrong kind."), param=name)
+            raise InvalidInput(_("This field is missing or has the wrong type."), param=name)
     return values
 
 
 def query_of(request: HttpRequest, name: str) -> str | None:
-    """Return the only query parameter the address takes, None when it is absent.
+    """Return the only query parameter that the URL accepts, or None if it is absent.
 
     Raises:
-        InvalidInput: naming any other parameter, or this one when it is repeated.
+        InvalidInput: another parameter is present, or this one is repeated.
     """
     return queries_of(request, name).get(name)
 
 
 def queries_of(request: HttpRequest, *names: str) -> dict[str, str]:
-    """Return the query parameters that are given and not empty; raises as `query_of`."""
-    for given, values in request.GET.lists():
-        if given not in names:
-            raise InvalidInput(_("There is no such parameter."), param=given)
+    """Return the query parameters among `names` that are present and not empty.
+
+    Raises:
+        InvalidInput: another parameter is present, or one is repeated.
+    """
+    for name, values in request.GET.lists():
+        if name not in names:
+            raise InvalidInput(_("Unknown parameter."), param=name)
         if len(values) > 1:
-            raise InvalidInput(_("This parameter is given more than once."), param=given)
+            raise InvalidInput(_("This parameter must not be repeated."), param=name)
     return {name: value for name in names if (value := request.GET.get(name))}

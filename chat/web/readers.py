@@ -1,4 +1,4 @@
-"""Who can read a member's chats, as the page says it: when it is drawn and while it is open."""
+"""Texts on the page about who can read a member's chats."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tenants.reading_periods import ReadingPeriod, notice_for
 
 
 def describe_readers(membership: Membership) -> dict[str, Any]:
-    """Return the line about readers, and the notice with the moment that acknowledges it.
+    """Return the line about readers, and the notice with the time that acknowledges it.
 
-    `notice` is an empty list and `through` "" where there is nothing to acknowledge. Must run
-    in the tenant's scope and a transaction.
+    `notice` is an empty list and `through` is "" if there is nothing to acknowledge. Call within
+    the tenant's scope and a transaction.
     """
     periods = periods_of(membership)
     notice = notice_for(membership, periods)

@@ -1,4 +1,4 @@
-"""The chat page and its JSON: each view parses, calls one action or reads, and renders."""
+"""Views of the chat page and its JSON endpoints: parse, call one action or query, render."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ YEAR = 31_536_000
 @never_cache
 @ensure_csrf_cookie
 def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpResponse:
-    """Render the page with its first contents, so that nothing has to be fetched to read."""
+    """Render the page with its initial data, so that it is readable without further requests."""
     principal: Principal | None = getattr(request, "principal", None)
     if principal is None or principal.membership is None or principal.key is not None:
         return _elsewhere(request, principal)
@@ -77,7 +77,7 @@ def chat_page(request: HttpRequest, thread_id: str | None = None) -> HttpRespons
 
 
 def _other_memberships(request: HttpRequest, own: Membership) -> list[Membership]:
-    """Return where else this sign-in opens; each company is read in its own scope."""
+    """Return the session's other memberships; each company is read in its own scope."""
     if own.user is None:
         return []
     found = memberships_for_session(own.user, request.session)
@@ -85,7 +85,7 @@ def _other_memberships(request: HttpRequest, own: Membership) -> list[Membership
 
 
 def _elsewhere(request: HttpRequest, principal: Principal | None) -> HttpResponse:
-    """Send those without chats to where they can go on."""
+    """Redirect users without chats to the admin, the no-company page or the sign-in page."""
     if principal is not None:
         return HttpResponseRedirect("/admin/")
     if request.user.is_authenticated:
@@ -101,7 +101,7 @@ def _title(principal: Principal, opened: dict[str, Any] | None) -> str:
 @require_GET
 @cache_control(public=True, max_age=YEAR, immutable=True)
 def theme(request: HttpRequest, colour: str) -> HttpResponse:
-    """Serve the accent of a colour (six hex digits) in both schemes; the same for everybody."""
+    """Serve the accent CSS of a colour (six hex digits) for both schemes; publicly cacheable."""
     accent = accent_of(f"#{colour}")
     css = f":root{{--accent-light:{accent.light};--accent-dark:{accent.dark}}}\n"
     return HttpResponse(css, content_type="text/css; charset=utf-8")
@@ -121,22 +121,22 @@ def list_messages(request: HttpRequest, principal: Principal, thread_id: str) ->
 
 @reads
 def list_assistants(request: HttpRequest, principal: Principal) -> dict[str, Any]:
-    """Return the assistants people may choose."""
+    """Return the assistants that members can choose."""
     query_of(request, "")
     return {"data": list_offered_assistants()}
 
 
 @reads
 def show_readers(request: HttpRequest, principal: Principal) -> dict[str, Any]:
-    """Return who can read the member's chats now: an open page learns of a change by it."""
+    """Return who can read the member's chats now, so that an open page notices changes."""
     query_of(request, "")
-    assert principal.membership is not None  # nosec B101 - see page_principal
+    assert principal.membership is not None  # nosec B101 - checked by the decorator
     return describe_readers(principal.membership)
 
 
 @acts
 def send_message(request: HttpRequest, principal: Principal) -> dict[str, Any]:
-    """Take a message that is too long for a frame of the socket."""
+    """Create a message that is too long for a websocket frame."""
     fields = check_fields(json_of(request), MESSAGE)
     sent = create_message(
         principal,
@@ -152,14 +152,14 @@ def send_message(request: HttpRequest, principal: Principal) -> dict[str, Any]:
 
 @acts
 def rename(request: HttpRequest, principal: Principal, thread_id: str) -> dict[str, Any]:
-    """Give a chat another title."""
+    """Rename a chat."""
     title = body_of(request, {"title": str})["title"]
     return wire.thread_object(rename_thread(principal, thread_form(thread_id), title=title))
 
 
 @acts
 def delete(request: HttpRequest, principal: Principal, thread_id: str) -> dict[str, Any]:
-    """Delete a chat; it can be restored for a while."""
+    """Delete a chat; it can be restored for a limited time."""
     body_of(request, {})
     delete_thread(principal, thread_form(thread_id))
     return {"id": thread_id, "object": "thread.deleted", "deleted": True}
@@ -167,20 +167,20 @@ def delete(request: HttpRequest, principal: Principal, thread_id: str) -> dict[s
 
 @acts
 def acknowledge(request: HttpRequest, principal: Principal) -> dict[str, Any]:
-    """Note that the member has read who can read their chats."""
+    """Record that the member has acknowledged who can read their chats."""
     given = body_of(request, {"through": str})["through"]
     try:
         through = parse_datetime(given)
     except ValueError:
         through = None
     if through is None or through.tzinfo is None:
-        raise InvalidInput(_("This is no moment with a time zone."), param="through")
+        raise InvalidInput(_("This must be a date and time with a time zone."), param="through")
     acknowledge_reading(principal, through=through)
     return {"acknowledged": True}
 
 
 @acts
 def restore(request: HttpRequest, principal: Principal, thread_id: str) -> dict[str, Any]:
-    """Undo a deletion."""
+    """Restore a deleted chat."""
     body_of(request, {})
     return wire.thread_object(restore_thread(principal, thread_form(thread_id)))

@@ -119,7 +119,7 @@ def test_a_waiting_message_can_be_taken_back(
     ask(page, "First")
     expect(last_text(page)).to_contain_text("word1 ")
     ask(page, "Second thoughts")
-    page.locator("#queue").get_by_role("button", name="Take back").focus()
+    page.locator("#queue").get_by_role("button", name="Remove").focus()
     model.go_on()
     expect(last_text(page)).to_contain_text("word29 ")
     page.keyboard.press("Enter")
@@ -264,8 +264,8 @@ def test_a_refused_message_can_be_taken_back(world: World, visit: Visit) -> None
     with world.acme.scope():
         Assistant.objects.update(enabled=False)
     ask(page, "Anybody?")
-    expect(page.locator(".own-note")).to_contain_text("switched off")
-    page.get_by_role("button", name="Take back").click()
+    expect(page.locator(".own-note")).to_contain_text("disabled")
+    page.get_by_role("button", name="Discard").click()
     expect(page.get_by_label("Message", exact=True)).to_have_value("Anybody?")
     expect(page.locator(".own-text")).to_have_count(0)
 

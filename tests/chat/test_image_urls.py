@@ -173,4 +173,4 @@ def test_nothing_is_accepted_where_the_setting_forbids_it(
     words = assert_error(
         refused, 400, param="messages[0].content[1].image_url.url", code="invalid_value"
     )
-    assert "switched off" in words
+    assert "disabled" in words

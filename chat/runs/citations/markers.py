@@ -1,8 +1,8 @@
-"""Marks that an answer copies become citations; those that stand for nothing are taken out.
+"""Citation marks in an answer: resolve them to citations and remove invalid ones.
 
-A mark goes on to the readers once it is whole and resolves: to a passage that a search
-of the same thread found, whose file still has that very text. So what is streamed and
-what is stored are the same.
+A mark is released to readers once it is complete and resolves to a passage that a search
+of the same thread found and whose file still contains the same text. The streamed and the
+stored text are therefore identical.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_CALLS = 2000
 _OPENED = re.compile(rf"{OPEN}[^{OPEN}{CLOSE}\n]{{0,{MAX_MARK_LENGTH - 2}}}")
 _UNCLOSED = re.compile(rf"{OPEN}([^{OPEN}{CLOSE}\n]{{0,{MAX_MARK_LENGTH - 2}}})\Z")
 _ADDRESS = re.compile(rf"([a-z0-9]{{4}}):([0-9]{{1,3}})(?:{DAGGER}.*)?\Z")
-# What somebody may write in these brackets without citing has no dagger and no such number.
+# Text in these brackets that is not a citation has neither a dagger nor such a number.
 _LIKE_A_MARK = re.compile(rf".*{DAGGER}|\w{{1,12}}:[0-9]{{1,3}}\Z")
 _LIKE_A_BEGINNING = re.compile(rf".*{DAGGER}|[a-z0-9]{{1,4}}(?::[0-9]{{0,3}})?\Z")
 _NAME = r"[^\s()<>\[\]\"'`]+"
@@ -44,7 +44,7 @@ _AFTER_NAME = ".,;:!?*_"
 
 @dataclass(frozen=True, kw_only=True)
 class Passage:
-    """What a search gave to the model; `text` is the file's from `start` to `end`."""
+    """Search result sent to the model; `text` is the file's text from `start` to `end`."""
 
     file_id: str
     file_name: str
@@ -55,7 +55,7 @@ class Passage:
     pages: tuple[int, ...]
 
     def annotation(self, mark: str, *, said: str) -> Annotation:
-        """Return the citation of a mark that comes after what the message `said`."""
+        """Return the citation for a mark that follows the text `said` of the message."""
         quote = quote_for(self.text, said)
         start = self.start + quote.start
         return {
@@ -76,7 +76,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class ReleasedText:
-    """A text that may go on, and the citations in it."""
+    """Text to send to readers, and the citations in it."""
 
     text: str
     citations: list[tuple[Passage, Annotation]]
@@ -84,22 +84,24 @@ class ReleasedText:
 
 @dataclass(kw_only=True)
 class Marks:
-    """The marks of one run. `held` is text that may be the beginning of one."""
+    """Citation marks of one run. `held` is withheld text that may be the start of a mark."""
 
     tenant_id: UUID
     thread_id: str
     held: str = ""
     found: dict[str, Passage | None] = field(default_factory=dict)
-    # What searches gave to the model, by the tokens of their calls.
+    # Search results sent to the model, by the tokens of the search calls.
     _results: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """Forget what an answer that broke off left, and what did not resolve then."""
+        """Reset after an interrupted answer: drop the withheld text and unresolved marks."""
         self.held = ""
-        self.found = {address: one for address, one in self.found.items() if one is not None}
+        self.found = {
+            address: passage for address, passage in self.found.items() if passage is not None
+        }
 
     async def release(self, text: str, *, said: str) -> ReleasedText:
-        """Return what of `text`, and of what was held back, may go on after what was `said`."""
+        """Return the releasable part of the withheld text and `text`, which follow `said`."""
         text, self.held = self.held + text, ""
         out, citations, start = list[str](), list[tuple[Passage, Annotation]](), 0
         while (at := text.find(OPEN, start)) >= 0:
@@ -120,15 +122,15 @@ class Marks:
             passage = await self._passage(mark)
             if passage is not None:
                 before = said + "".join(out)
-                # Choosing the quote takes milliseconds, which other chats need not wait for.
-                made = await asyncio.to_thread(passage.annotation, mark, said=before)
-                citations.append((passage, made))
+                # Choosing the quote takes milliseconds; do not block the event loop meanwhile.
+                annotation = await asyncio.to_thread(passage.annotation, mark, said=before)
+                citations.append((passage, annotation))
                 out.append(mark)
         out.append(_drop_forged_ends(text[start:], said, out))
         return ReleasedText("".join(out), citations)
 
     def rest(self) -> str:
-        """Return what was held back at the end of an answer, unless it was a mark's beginning."""
+        """Return the text withheld at the end of an answer, unless it looks like a mark's start."""
         held, self.held = self.held, ""
         return "" if _LIKE_A_BEGINNING.match(held[1:]) else held
 
@@ -162,11 +164,11 @@ class Marks:
 
 
 def _drop_forged_ends(text: str, said: str, out: Sequence[str]) -> str:
-    """Return `text` without closing brackets that would complete a mark begun before it.
+    """Return `text` without closing brackets that would complete a mark opened before it.
 
-    A mark inside another one's beginning is taken out when it does not resolve. What stood
-    around it must not join into a mark that nothing has checked. `out` are the pieces that come
-    between what the message `said` and `text`.
+    A mark nested in the start of another mark is removed when it does not resolve. The text
+    around it must not combine into an unchecked mark. `out` are the pieces between the text
+    `said` of the message and `text`.
     """
     if CLOSE not in text:
         return text
@@ -181,7 +183,7 @@ def _drop_forged_ends(text: str, said: str, out: Sequence[str]) -> str:
 
 
 def _tail(said: str, out: Sequence[str]) -> str:
-    """Return the end of the text so far, as long as a mark can be."""
+    """Return the end of the text so far, long enough to contain any mark."""
     tail = ""
     for piece in reversed(out):
         tail = piece + tail
@@ -191,7 +193,7 @@ def _tail(said: str, out: Sequence[str]) -> str:
 
 
 def _verify_passage(result: dict[str, Any]) -> Passage | None:
-    """Return the passage if its file is still there and has the same text at its place."""
+    """Return the passage if its file still exists with the same text at that position."""
     length = result["end"] - result["start"]
     rows = StoreFile.objects.filter(
         pk=result["store_file"], store__deleted_at=None, file__in=File.objects.present()
@@ -215,13 +217,13 @@ def _verify_passage(result: dict[str, Any]) -> Passage | None:
 
 @dataclass
 class MessageCitations:
-    """The citations of one message; `numbers` counts its passages as they first appear."""
+    """Citations of one message; `numbers` numbers its passages by first appearance."""
 
     annotations: list[Annotation] = field(default_factory=list)
     numbers: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
     def add(self, passage: Passage, annotation: Annotation) -> None:
-        """Add the citation of a mark that goes on now."""
+        """Add the citation of a released mark and number it."""
         place = (passage.store_file, passage.start, passage.end)
         number = self.numbers.setdefault(place, len(self.numbers) + 1)
         annotation["atrium"]["number"] = number
@@ -229,15 +231,15 @@ class MessageCitations:
 
 
 def file_paths(text: str, files: dict[str, str], *, thread_id: str) -> list[Annotation]:
-    """Return the links in a message's text to files that code wrote, as annotations.
+    """Return annotations for the links in a message's text to files written by code.
 
-    `files` are names by id of what came with this message; other names mean the newest
-    file of that name in the thread. Must run in the tenant's scope and a transaction.
+    `files` maps ids to names of files attached to this message; any other name refers to the
+    newest file of that name in the thread. Call within the tenant's scope and a transaction.
     """
     if LINK not in text:
         return []
     fresh = {name: file_id for file_id, name in files.items()}
-    # Names with spaces or marks in them are found only where they are known.
+    # Names with spaces or punctuation are found only if they are known.
     known_names = "|".join(re.escape(name) for name in sorted(fresh, key=len, reverse=True))
     either = f"(?:{known_names}|{_NAME})" if fresh else _NAME
     found = [
@@ -262,7 +264,7 @@ def file_paths(text: str, files: dict[str, str], *, thread_id: str) -> list[Anno
 
 
 def _find_earlier_files(thread_id: str, names: Iterable[str]) -> dict[str, str]:
-    """Return the newest file of each name that code of the thread wrote and that is still there."""
+    """Return the newest existing file of each name that code of the thread wrote."""
     wanted, found = set(names), dict[str, str]()
     if not wanted:
         return found

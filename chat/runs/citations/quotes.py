@@ -1,4 +1,4 @@
-"""Which words of a passage a statement rests on."""
+"""Choose the quote from a passage that supports a statement."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 MAX_PIECE_LENGTH = 400
-# A neighbour joins the quote when it adds at least this part of what the best piece has.
+# A neighbour joins the quote if it adds at least this share of the best score, and `LEAST`.
 JOINS = 0.5
 LEAST = 1.0
-# What a heading says, its text says better.
+# Weight of a heading: the text below it is the better quote.
 HEADING = 0.3
 CLAIM_CHARACTERS = 400
-# A line that goes on in small letters is a line of running text, as PDFs have them.
+# A line break before a lowercase letter is inside running text, as in PDFs.
 _PAUSE = re.compile(
     r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])|\n\s*\n\s*|\n(?![a-z\u00df-\u00f6\u00f8-\u00ff])"
 )
@@ -23,7 +23,7 @@ _MARK = re.compile(r"【[^【】]*】")
 
 @dataclass(frozen=True)
 class Quote:
-    """A piece of a passage, verbatim: `text` is the passage's from `start` to `end`."""
+    """Verbatim part of a passage: `text` is the passage's text from `start` to `end`."""
 
     start: int
     end: int
@@ -31,14 +31,14 @@ class Quote:
 
 
 def quote_for(passage: str, said: str) -> Quote:
-    """Return the sentence or sentences of `passage` nearest to the end of what was `said`."""
+    """Return the sentence or sentences of `passage` that best match the end of `said`."""
     pieces = list(_pieces(passage))
     words = [_words(passage[start:end]) for start, end in pieces]
     seen = Counter(word for item in words for word in item)
     claim = _words(_claim(said))
 
     def score(index: int, wanted: set[str]) -> float:
-        """Count the words in common: rare and long ones say more, and so do numbers."""
+        """Score the shared words: rare words, long words and numbers weigh more."""
         weights = (_weight(word) / seen[word] for word in words[index] & wanted)
         return sum(weights) * (HEADING if passage.startswith("#", pieces[index][0]) else 1.0)
 
@@ -55,7 +55,7 @@ def quote_for(passage: str, said: str) -> Quote:
 
 
 def _claim(said: str) -> str:
-    """Return the last statement: what follows the last mark, or where there is nothing, before."""
+    """Return the last statement: the text after the last mark, or before it if none follows."""
     said = said[-CLAIM_CHARACTERS * 2 :]
     parts = [part for part in _MARK.split(said) if any(map(str.isalnum, part))]
     tail = (parts[-1] if parts else said).rstrip()
@@ -68,14 +68,14 @@ def _weight(word: str) -> float:
 
 
 def _words(text: str) -> set[str]:
-    """Return the words by their first letters, so that most endings make no difference."""
+    """Return the words cut to their first letters, so that most endings do not matter."""
     found = [word.lower() for word in _WORD.findall(text)]
     numbers = {word for word in found if word[0].isdigit()}
     return numbers | {word[:6] for word in found if len(word) > 2}
 
 
 def _pieces(passage: str) -> list[tuple[int, int]]:
-    """Return where the sentences and lines of a passage begin and end, without space around."""
+    """Return the start and end of each sentence or line of a passage, without outer space."""
     pieces: list[tuple[int, int]] = []
     begin = 0
     for match in [*_PAUSE.finditer(passage), None]:

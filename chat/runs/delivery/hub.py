@@ -1,8 +1,8 @@
 """Live delivery within a process: one log per thread, read by each reader at its own pace.
 
-A reader holds a place in the log, not a queue. One that keeps up gets each
-entry as it was made, encoded once for all; one that is slower gets what has
-gathered since, merged into wider ones. Everything here runs on the event
+A reader holds a position in the log, not a queue. A reader that keeps up gets
+each entry unchanged, encoded once for all readers; a slower reader gets its
+backlog merged into fewer, larger entries. Everything here runs on the event
 loop's thread.
 """
 
@@ -34,40 +34,40 @@ Key = tuple[UUID, str]
 AtOnce = Callable[[Entry], bool]
 
 ENDS = frozenset(f"thread.run.{status}" for status in TERMINAL)
-# How long the log of a run that ended is kept for a reader on its way.
+# How long the log of an ended run is kept for readers that are still connecting.
 LINGER_SECONDS = 5.0
-# Entries that gather before what everybody has read is joined.
+# Number of log entries after which entries read by all readers are merged.
 COMPACT_AFTER = 64
 
 
 class ClusterPort(Protocol):
-    """Readers and runs of the same threads in other processes."""
+    """Interface to the readers and runs of the same threads in other processes."""
 
     def unread(self, channel: ThreadLog) -> None:
-        """The channel's last reader here has left."""
+        """Handle that the thread log's last local reader has left."""
 
     def announce_run(self, channel: ThreadLog, run_id: str) -> None:
-        """This process begins to execute a run."""
+        """Announce that this process now executes the run."""
 
     def announce_event(self, key: Key, event: str, data: dict[str, Any]) -> None:
-        """The readers here were told something that belongs to no run."""
+        """Announce an event that belongs to no run and that local readers have received."""
 
 
 @dataclass(slots=True)
 class RunSpan:
-    """A run in a channel's log: the state number it began at here, and when it ended here."""
+    """Bookkeeping for one run in a thread log: first state number and end time."""
 
     since: int
     ended: float | None = None
 
     @property
     def kept(self) -> bool:
-        """Tell whether a reader may still ask for it."""
+        """True while a reader may still request the run: until `LINGER_SECONDS` after its end."""
         return self.ended is None or monotonic() - self.ended < LINGER_SECONDS
 
 
 class ThreadLog:
-    """The log of one thread in this process."""
+    """Log of one thread in this process."""
 
     def __init__(self, key: Key, hub: Hub) -> None:
         self.key = key
@@ -77,27 +77,27 @@ class ThreadLog:
         self.readers: set[Reader] = set()
         self.runs: dict[str, RunSpan] = {}
         self.writer: LiveRun | None = None
-        # A run that another process executes and whose log is copied here.
+        # The run that another process executes and whose log is replicated here.
         self.mirrored: str | None = None
         self._compact_at = COMPACT_AFTER
 
     @property
     def active_run(self) -> str | None:
-        """The id of the run whose entries still come, from this process or another."""
+        """Id of the run that still produces entries, in this process or another."""
         return self.writer.run_id if self.writer else self.mirrored
 
     @property
     def is_read(self) -> bool:
-        """Tell whether somebody reads here."""
+        """True if the log has a local reader."""
         return any(reader.local for reader in self.readers)
 
     @property
     def end(self) -> int:
-        """The sequence number of the next entry."""
+        """Sequence number of the next entry."""
         return self.base + len(self.log)
 
     def append(self, entry: Entry) -> None:
-        """Add an entry and tell the readers."""
+        """Append an entry and notify the readers."""
         self.log.append(entry)
         for reader in self.readers:
             reader.tell(entry)
@@ -105,14 +105,14 @@ class ThreadLog:
             self._compact()
 
     def since(self, sequence: int) -> Sequence[Entry]:
-        """Return the entries from `sequence` on."""
+        """Return the entries with sequence numbers of at least `sequence`."""
         return self.log[sequence - self.base :]
 
     def _read_by_all(self) -> int:
         return min((reader.position for reader in self.readers), default=self.end) - self.base
 
     def _compact(self) -> None:
-        """Join what every reader has: a long answer is not kept in a thousand pieces."""
+        """Merge entries that all readers have, so that a long answer is not kept as many deltas."""
         count = self._read_by_all()
         joined = list(merge_entries(self.log[:count]))
         self.log[:count] = joined
@@ -120,8 +120,8 @@ class ThreadLog:
         self._compact_at = len(self.log) + COMPACT_AFTER
 
     def trim(self) -> None:
-        """Forget what every reader has and no resume can ask for, and an idle channel."""
-        for run_id in [run_id for run_id, told in self.runs.items() if not told.kept]:
+        """Drop entries that all readers have and no resume can request; drop an idle log."""
+        for run_id in [run_id for run_id, span in self.runs.items() if not span.kept]:
             del self.runs[run_id]
         count = self._read_by_all()
         for index, entry in enumerate(self.log[:count]):
@@ -133,7 +133,7 @@ class ThreadLog:
         self.hub.drop_if_idle(self)
 
     def let_go(self, run_id: str) -> None:
-        """Nothing more comes of the run here; its log is kept for a while."""
+        """Mark the run as ended in this process; its entries are kept for `LINGER_SECONDS`."""
         self.runs[run_id].ended = monotonic()
         for reader in self.readers:
             reader.wake.set()
@@ -143,23 +143,23 @@ class ThreadLog:
 
 
 class Reader:
-    """One reader of a channel: `entries` until it is closed."""
+    """Reader of a thread log: call `entries` until it is closed."""
 
     def __init__(self, channel: ThreadLog, *, local: bool = True) -> None:
         self.channel = channel
-        # Another process reads through one that is not local.
+        # A reader that is not local serves another process.
         self.local = local
         self.position = channel.end
         self.wake = asyncio.Event()
         self._first: list[Entry] = []
-        # Code points that the client has of an item beyond the log here.
+        # Code points of an item that the client has and the local log does not have yet.
         self._ahead: dict[str, int] = {}
-        # Messages that the client has and that are not known here; None where there are none.
+        # Messages that the client has and this process does not know; None if there are none.
         self._doubts: Doubts | None = None
         self._at_once: AtOnce | None = None
 
     def tell(self, entry: Entry) -> None:
-        """Have what was just appended taken at once, or wake whoever reads."""
+        """Pass the appended entry to `at_once` if the reader keeps up, else wake the reader."""
         keeps_up = not self._ahead and self._doubts is None and not self.wake.is_set()
         if self._at_once and keeps_up and self._at_once(entry):
             self.position = self.channel.end
@@ -173,32 +173,35 @@ class Reader:
         cursor: Cursor | None = None,
         run_id: str | None = None,
     ) -> None:
-        """Begin with what a client at `cursor` lacks of that run, or all of the run `run_id`.
+        """Position the reader after `cursor` in its run, or at the start of the run `run_id`.
 
-        Whatever is active is told from its beginning where the cursor does not
-        name it. `stored` are the events of these runs by their rows, read after
-        this reader was made: they tell what the log here does not. Without them
-        (None) the log is all there is.
+        An active run that the cursor does not name is sent from its start.
+        `stored` are the events of these runs built from database rows that were
+        read after this reader was created: they supply what the local log does
+        not have. With None, only the log is used.
         """
         log, runs = self.channel.log, self.channel.runs
-        by_rows = {entry.run: entry.event for entry in stored or ()}
-        named = cursor.run if cursor else run_id
+        stored_events = {entry.run: entry.event for entry in stored or ()}
+        requested = cursor.run if cursor else run_id
         wanted = {
             run: cursor if cursor and cursor.run == run else Cursor(run=run, state=-1)
-            for run in {*by_rows, self.channel.active_run, named}
-            if run in runs and (stored is None or self._is_told(run, by_rows.get(run)))
+            for run in {*stored_events, self.channel.active_run, requested}
+            if run in runs and (stored is None or self._is_told(run, stored_events.get(run)))
         }
-        told = {entry.data.get("id") for entry in log}
+        logged_ids = {entry.data.get("id") for entry in log}
         missing = [
             entry
             for entry in stored or ()
-            # The beginning of a run may have been told elsewhere, or before it waited.
+            # The start of a run may be in another process's log, or precede its waiting for input.
             if entry.run not in wanted
-            or (wanted[entry.run].state < runs[entry.run].since and entry.data["id"] not in told)
+            or (
+                wanted[entry.run].state < runs[entry.run].since
+                and entry.data["id"] not in logged_ids
+            )
         ]
         offsets = cursor.offsets if cursor else {}
-        first = [more for entry in missing for more in self._by_rows(entry, offsets)]
-        self._first = [*first, *self._lacking(wanted)]
+        backlog = [more for entry in missing for more in self._by_rows(entry, offsets)]
+        self._first = [*backlog, *self._lacking(wanted)]
         if cursor and self.local:
             doubts = Doubts(cursor, [*(stored or ()), *log], thread_id=self.channel.key[1])
             self._doubts = doubts if doubts.left else None
@@ -207,9 +210,9 @@ class Reader:
             self.wake.set()
 
     def _by_rows(self, entry: Entry, offsets: Mapping[str, int]) -> Iterator[Entry]:
-        """Yield what a stored event tells; of a text that grows, what lacks at `offsets`.
+        """Yield a stored event; for a text still in progress, only the part after `offsets`.
 
-        The log here, once it has that text, begins with its first character.
+        Once the local log has that text, it has it from the first character.
         """
         data = entry.data
         if data.get("object") != "thread.message" or data["status"] != "in_progress":
@@ -226,7 +229,7 @@ class Reader:
             self._ahead[name] = ahead
 
     def _is_told(self, run: str, by_rows: str | None) -> bool:
-        """Tell whether the log here is as new as the rows, whose last event is `by_rows`."""
+        """Return True if the log is as recent as the rows, whose last event is `by_rows`."""
         if run == self.channel.active_run:
             return True
         last = next(
@@ -240,7 +243,7 @@ class Reader:
         return last in (by_rows, *ENDS)
 
     def _lacking(self, wanted: Mapping[str, Cursor]) -> Iterator[Entry]:
-        """Yield what is lacking of `wanted`, and of the rest the events since this reader came."""
+        """Yield the backlog of the `wanted` runs, and other events since the reader was created."""
         new = self.position - self.channel.base
         ended = measure_ended_texts(self.channel.log)
         rest = {run: Remainder(cursor, ended=ended) for run, cursor in wanted.items()}
@@ -253,10 +256,10 @@ class Reader:
             self._ahead.update(value.ahead())
 
     async def entries(self, at_once: AtOnce | None = None) -> list[Entry]:
-        """Wait for something new and return it in order, text pieces merged where it gathered.
+        """Wait for new entries and return them in order, a backlog with its text deltas merged.
 
-        Meanwhile `at_once` may take an entry in the very turn of the loop in which it comes: it
-        tells whether it did. What it takes is not returned.
+        While waiting, `at_once` is called with each entry in the event-loop iteration that
+        appends it. An entry for which it returns True is consumed and not returned.
         """
         while True:
             self._at_once = at_once
@@ -265,12 +268,12 @@ class Reader:
             finally:
                 self._at_once = None
             self.wake.clear()
-            found = self.take()
-            if found:
-                return found
+            entries = self.take()
+            if entries:
+                return entries
 
     def take(self) -> list[Entry]:
-        """Return what is new now, if anything."""
+        """Return the new entries without waiting."""
         new = self.channel.since(self.position)
         self.position = self.channel.end
         if self._ahead:
@@ -288,7 +291,7 @@ class Reader:
         return list(merge_entries(gathered))
 
     def _beyond(self, entry: Entry) -> Iterator[Entry]:
-        """Yield what of an entry the client does not have already."""
+        """Yield the part of an entry that the client does not have yet."""
         skipped = self._ahead.get(entry.item, 0)
         if entry.text is None or not skipped:
             yield entry
@@ -309,47 +312,47 @@ class Reader:
 
 
 class Hub:
-    """The channels of this process."""
+    """Registry of the thread logs of this process."""
 
     def __init__(self) -> None:
         self.channels: dict[Key, ThreadLog] = {}
         self.elsewhere: ClusterPort | None = None
 
     def channel(self, tenant_id: UUID, thread_id: str) -> ThreadLog:
-        """Return the thread's channel, made on first use."""
+        """Return the thread's log, created on first use."""
         key = (tenant_id, thread_id)
         if key not in self.channels:
             self.channels[key] = ThreadLog(key, self)
         return self.channels[key]
 
     def subscribe(self, tenant_id: UUID, thread_id: str) -> Reader:
-        """Return a new reader; the caller has checked its right to the thread."""
+        """Create a reader; the caller has checked access to the thread."""
         channel = self.channel(tenant_id, thread_id)
         reader = Reader(channel)
         channel.readers.add(reader)
         return reader
 
     def notify(self, tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
-        """Tell a thread's readers in every process something that belongs to no run."""
+        """Notify a thread's readers in all processes of an event that belongs to no run."""
         self.tell((tenant_id, thread_id), event, data)
         if self.elsewhere is not None:
             self.elsewhere.announce_event((tenant_id, thread_id), event, data)
 
     def tell(self, key: Key, event: str, data: dict[str, Any]) -> None:
-        """Tell a thread's readers in this process."""
+        """Notify a thread's readers in this process."""
         channel = self.channels.get(key)
         if channel is not None:
             channel.append(Entry("", 0, event, data))
             channel.trim()
 
     def drop_if_idle(self, channel: ThreadLog) -> None:
-        """Forget a channel that nobody reads and no run writes."""
+        """Drop a thread log that has no readers and no runs."""
         if not channel.readers and not channel.runs:
             self.channels.pop(channel.key, None)
 
 
 class LiveRun:
-    """The writing end: what the loop publishes of one run, until `end`."""
+    """Writer of one run: publishes its events and text until `end`."""
 
     def __init__(
         self,
@@ -369,12 +372,12 @@ class LiveRun:
             channel.hub.elsewhere.announce_run(channel, run_id)
 
     def publish(self, event: str, data: dict[str, Any]) -> None:
-        """Publish a change of state: the run's state number grows by one."""
+        """Publish a state change and increment the run's state number."""
         self.state += 1
         self._append(Entry(self.run_id, self.state, event, data))
 
     def text(self, message_id: str, text: str, *, part: int = 0) -> None:
-        """Publish a piece of a message's text; all of one upstream read at once."""
+        """Publish a text delta of a message: everything from one upstream read."""
         self._append(text_entry(self.run_id, self.state, message_id, text, part))
 
     def _append(self, entry: Entry) -> None:
@@ -382,16 +385,16 @@ class LiveRun:
             self.channel.append(entry)
 
     def end_lost(self) -> None:
-        """Tell the ends of what an earlier claim began here and nobody stored.
+        """Publish the end of messages that an earlier claim began here and never stored.
 
-        What was stored is announced before: a message that is still open has no row.
+        Call it after stored messages are announced: a message still open then has no row.
         """
         lost = ends_of_lost(self.channel.log, self.run_id, begun_by=self.since, state=self.state)
         for entry in lost:
             self.publish(entry.event, entry.data)
 
     def end(self) -> None:
-        """Nothing more comes from this run in this process."""
+        """End the run in this process."""
         if self.channel.writer is self:
             self.channel.writer = None
             self.channel.let_go(self.run_id)

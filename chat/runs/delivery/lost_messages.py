@@ -1,8 +1,8 @@
-"""Messages that readers saw and that were lost with their process, before they were stored.
+"""Messages that readers saw but that were lost with their process before being stored.
 
-The first partial copy of a text is stored about a second after it began. A process that dies before
-leaves no row, and the run is taken over without a trace of the message. Readers who saw it receive
-its end.
+Autosave first stores a text about a second after it began. A process that dies earlier leaves no
+row, and the take-over of the run finds no trace of the message. Readers who saw the message receive
+its end event.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chat.models import RunStatus
 from chat.runs.events import Cursor, Entry
 from chat.runs.state.lifecycle import TERMINAL
 
-# With these nobody writes any more: what has no row by then was lost.
+# Run events after which nothing is written: a message without a row by then is lost.
 AT_REST = frozenset(f"thread.run.{status}" for status in {*TERMINAL, RunStatus.REQUIRES_ACTION})
 
 MESSAGE, STEP, RUN = "thread.message", "thread.run.step", "thread.run"
@@ -24,7 +24,7 @@ MESSAGE, STEP, RUN = "thread.message", "thread.run.step", "thread.run"
 def ends_of(
     message_id: str, run: dict[str, Any], *, state: int, index: int | None = None
 ) -> Iterator[Entry]:
-    """Yield the ends of a lost message and of its step; of the run only ids are needed."""
+    """Yield the end events of a lost message and its step; `run` needs only ids."""
     step_id = f"step_{message_id.removeprefix('msg_')}"
     message = wire.render_lost_message(message_id, run)
     yield Entry(run["id"], state, "thread.message.incomplete", message)
@@ -33,7 +33,7 @@ def ends_of(
 
 
 def indexes_of(entries: Iterable[Entry]) -> dict[str, int]:
-    """Return the index of each step that is told of, by its message, else by its own id."""
+    """Return the index of each step in `entries`, by its message id, else by its own id."""
     steps = [entry.data for entry in entries if entry.data.get("object") == STEP]
     return {
         step["step_details"].get("message_creation", {}).get("message_id", step["id"]): index
@@ -43,7 +43,7 @@ def indexes_of(entries: Iterable[Entry]) -> dict[str, int]:
 
 
 def open_messages(log: Iterable[Entry], run_id: str) -> dict[str, Entry]:
-    """Return the answers of a run that a log tells the beginning of and not the end, by id."""
+    """Return the assistant messages of a run that began but did not end in a log, by id."""
     found: dict[str, Entry] = {}
     for entry in log:
         if entry.run != run_id or entry.text is not None or entry.data.get("object") != MESSAGE:
@@ -58,9 +58,9 @@ def open_messages(log: Iterable[Entry], run_id: str) -> dict[str, Entry]:
 def ends_of_lost(
     log: Collection[Entry], run_id: str, *, begun_by: int, state: int, kept: Collection[str] = ()
 ) -> list[Entry]:
-    """Return the ends of the messages in a log that no claim will go on with.
+    """Return the end events of messages in a log that no claim will continue.
 
-    These began with a state number of at most `begun_by` and are not among those `kept`.
+    These began at a state number of at most `begun_by` and are not in `kept`.
     """
     lost = {
         message_id: entry.data
@@ -77,18 +77,18 @@ def ends_of_lost(
 
 
 class Doubts:
-    """Messages that a client's cursor names, and of which nothing is known here.
+    """Messages that a client's cursor names but this process does not know.
 
-    Each is told of yet, or its end is once the run goes on without it.
+    Each one either appears later, or is closed once the run continues without it.
     """
 
     def __init__(self, cursor: Cursor, known: Iterable[Entry], *, thread_id: str) -> None:
         self.cursor, self.thread_id = cursor, thread_id
-        told = {entry.item or entry.data.get("id") for entry in known}
-        self.left = [item for item in cursor.offsets if item not in told]
+        known_ids = {entry.item or entry.data.get("id") for entry in known}
+        self.left = [item for item in cursor.offsets if item not in known_ids]
 
     def close_lost(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """Yield the entries, before them the ends of what they show to be lost."""
+        """Yield the entries, each preceded by the end events of messages it proves lost."""
         for entry in entries:
             if self.left and entry.run == self.cursor.run:
                 name = entry.item or entry.data.get("id")
@@ -102,17 +102,17 @@ class Doubts:
         run = {"id": self.cursor.run, "thread_id": self.thread_id}
         lost, self.left = self.left, []
         for message_id in lost:
-            # The client's own state number: it may leave before it has what comes next.
+            # The client's own state number: it may disconnect before it gets the next entry.
             yield from ends_of(message_id, run, state=self.cursor.state)
 
     def _shows_loss(self, entry: Entry) -> bool:
-        """Tell whether the run goes on without the client's message: a run writes one at a time."""
+        """Return True if the run moved on from the client's message: it writes one at a time."""
         kind = entry.data.get("object")
         if kind == RUN:
             return entry.event in AT_REST
         if entry.state <= self.cursor.state or entry.text is not None:
             return False
         if kind == STEP:
-            made = entry.data["step_details"].get("message_creation", {})
-            return made.get("message_id") not in self.left
+            creation = entry.data["step_details"].get("message_creation", {})
+            return creation.get("message_id") not in self.left
         return bool(kind == MESSAGE and entry.data.get("role") == "assistant")

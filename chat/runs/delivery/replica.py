@@ -1,8 +1,8 @@
-"""Copy the log of a run that another process executes, for the readers here.
+"""Replica of the log of a run that another process executes, for local readers.
 
-The process that executes it is asked to forward what is lacking and then what
-happens. Forwarded batches are numbered: after a gap it is asked again, from
-what is here by then. While it is silent or cannot be reached, the rows tell.
+The owner of the run is asked to forward the backlog and then new entries.
+Forwarded batches are numbered: after a gap the owner is asked again, from the
+position reached. While it is silent or unreachable, database rows are polled.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ log = structlog.get_logger(__name__)
 
 Message = dict[str, Any]
 
-# Between two requests to go on; the first answer has to come within one.
+# Interval between lease renewals; the first reply must arrive within one interval.
 ASK_SECONDS = 0.5
-# So many without an answer: the process is gone, or cannot be reached.
+# After this many renewals without a reply the owner counts as gone or unreachable.
 MAX_UNANSWERED = 4
-# Between two looks at the rows.
+# Interval between polls of the rows.
 LOOK_SECONDS = 1.0
 
 
 class Transport(Protocol):
-    """The way to other processes."""
+    """Transport to other processes."""
 
     up: bool
 
@@ -45,7 +45,7 @@ class Transport(Protocol):
 
 
 class Rows(Protocol):
-    """What the database says of a thread that is read here."""
+    """Database access to a thread that has local readers."""
 
     async def active(self, key: Key) -> Active | None:
         """Return the thread's active run."""
@@ -55,9 +55,9 @@ class Rows(Protocol):
 
 
 class Replica:
-    """What fills one channel, as long as it has readers and its run is executed elsewhere.
+    """Replica that fills one thread log while it has readers and another process executes its run.
 
-    Without `active` the rows are asked for the run; without a `link` they are all there is.
+    Without `active` the run is read from the database; without a `link` so are all its events.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Replica:
         self.task = asyncio.create_task(self._follow(active))
 
     def stop(self) -> None:
-        """Copy no more: nobody reads, or the run is executed here from now on."""
+        """Stop replicating: there are no readers left, or this process now executes the run."""
         self.task.cancel()
 
     @property
@@ -102,7 +102,7 @@ class Replica:
             self._let_go()
 
     async def _copy_or_look(self, active: Active | None) -> Active | None:
-        """Copy of the active run what there is now; return what is active then."""
+        """Replicate the active run from its owner or the rows; return the run active then."""
         active = active or await self._look()
         if active is not None:
             if not await self._copy(active):
@@ -113,7 +113,7 @@ class Replica:
         return active
 
     async def _look(self) -> Active | None:
-        """Return the run to copy; tell the end of the former one, if nobody else did."""
+        """Return the run to replicate; publish the end of the former run if it is still missing."""
         active = await self.rows.active(self.channel.key)
         former = self.channel.mirrored
         if former is not None and (active is None or active.run != former):
@@ -121,7 +121,7 @@ class Replica:
             self._let_go()
         if active is not None and active.status == RunStatus.REQUIRES_ACTION:
             await self._take_rows(active.run)
-            # Nobody executes it. Whoever begins to will say so, if that can be heard.
+            # No process executes it. The one that starts to will announce it over the transport.
             return None if self.link is None or self.link.up else active
         return active
 
@@ -150,16 +150,16 @@ class Replica:
 
     def _take(self, run: str, entries: Sequence[Entry], *, since: int) -> None:
         self.channel.mirrored = run
-        told = self.channel.runs.setdefault(run, RunSpan(since=since))
-        told.ended = None
+        span = self.channel.runs.setdefault(run, RunSpan(since=since))
+        span.ended = None
         for entry in entries:
             self.channel.append(entry)
 
     def _end_lost(self, since: dict[str, int], entries: Sequence[Entry]) -> None:
-        """Tell the ends of what an earlier claim began and its successor knows nothing of.
+        """Append the ends of messages that an earlier claim began and its successor does not know.
 
-        The rows were taken before, and the successor's first batch, these entries, holds all
-        that it announced.
+        The rows were read before, and `entries`, the successor's first batch, holds everything
+        it announced.
         """
         kept = {entry.item or entry.data["id"] for entry in entries}
         log = self.channel.log
@@ -168,7 +168,7 @@ class Replica:
                 self.channel.append(end)
 
     def _ask(self, active: Active, *, anew: bool) -> None:
-        """Ask the owner to forward from what is here, or to go on as before."""
+        """Ask the owner to forward from the local position (`anew`), or to renew the lease."""
         assert self.link is not None and active.owner is not None
         if anew:
             self._forward, self._expected = uuid4().hex, 0
@@ -187,12 +187,12 @@ class Replica:
         )
 
     async def _copy(self, active: Active) -> bool:
-        """Copy what the owner forwards until it ends; False when it does not, or stopped to."""
+        """Replicate from the owner until the run ends; return False if it does not forward."""
         link = self.link
         if link is None or not link.up or active.owner in (None, self.process_id):
             return False
         if active.run in self.channel.runs:
-            # What was executed elsewhere before is in no log of this owner.
+            # Entries from an earlier owner are not in this owner's log.
             await self._take_rows(active.run)
         self._ask(active, anew=True)
         unanswered, due = 0, monotonic() + ASK_SECONDS
@@ -223,7 +223,7 @@ class Replica:
         return None if monotonic() > due else self.inbox.get_nowait()
 
     def _take_message(self, message: Message) -> bool:
-        """Append what was forwarded; False when something before it is missing."""
+        """Append a forwarded batch; return False if an earlier batch is missing."""
         if message["number"] != self._expected:
             return False
         if message["kind"] == "entries":
@@ -240,19 +240,19 @@ class Replica:
 
 
 def parse_begun(message: Message) -> Active:
-    """Return the run that another process says it executes."""
+    """Return the run that another process announced as its own."""
     return Active(run=message["run"], status=RunStatus.QUEUED, owner=UUID(message["from"]))
 
 
 def pack_entry(entry: Entry) -> list[Any]:
-    """Return an entry as it travels."""
+    """Return an entry in its transport form."""
     data = entry.data if entry.text is None else None
     where = (entry.item, entry.text, entry.part, entry.approximate)
     return [entry.run, entry.state, entry.event, data, *where]
 
 
 def unpack_entry(values: Sequence[Any]) -> Entry:
-    """Return the entry that travelled."""
+    """Return the entry from its transport form."""
     run, state, event, data, item, text, part, approximate = values
     if text is not None:
         return text_entry(run, state, item, text, part)
@@ -260,7 +260,7 @@ def unpack_entry(values: Sequence[Any]) -> Entry:
 
 
 def find_cursor(log: Sequence[Entry], run: str) -> Cursor:
-    """Return how far the log here has the run."""
+    """Return the cursor up to which the log has the run."""
     state, offsets = -1, dict[str, int]()
     for entry in log:
         if entry.run != run:
@@ -273,19 +273,19 @@ def find_cursor(log: Sequence[Entry], run: str) -> Cursor:
 
 
 def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
-    """Yield what a run's stored events tell beyond the log: texts by their rest."""
+    """Yield a run's stored events that the log does not have, and the remainder of its texts."""
     if not stored:
         return
     have = find_cursor(log, stored[0].run)
-    told = {
+    logged = {
         entry.data["id"]: entry for entry in log if entry.run == have.run and entry.text is None
     }
-    if any(entry.event in ENDS for entry in told.values()):
+    if any(entry.event in ENDS for entry in logged.values()):
         return
     yield from _iter_lost_ends(log, stored, state=have.state)
     for entry in stored:
         state = max(entry.state, have.state)
-        known = told.get(entry.data["id"])
+        known = logged.get(entry.data["id"])
         if entry.data["object"] == "thread.message":
             length = have.offsets.get(entry.data["id"], 0)
             yield from _message(entry, state, known, length)
@@ -296,10 +296,10 @@ def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
 def _iter_lost_ends(
     log: Sequence[Entry], stored: Sequence[Entry], *, state: int
 ) -> Iterator[Entry]:
-    """Yield the ends of messages that the log has begun and the rows show to be lost.
+    """Yield the ends of messages that began in the log and that the rows prove lost.
 
-    A run stores its steps in order: one that has no row although a later one has, or the run is
-    at rest, never gets one.
+    A run stores its steps in order: a step without a row never gets one if a later step has a
+    row or the run is at rest.
     """
     run, kept = stored[-1], {entry.data["id"] for entry in stored}
     if run.event not in AT_REST:
@@ -310,7 +310,7 @@ def _iter_lost_ends(
 
 
 def _message(entry: Entry, state: int, known: Entry | None, length: int) -> Iterator[Entry]:
-    """Yield a message's beginning if it is new, more of its text, and its end."""
+    """Yield a message's start if it is new, the rest of its text, and its end."""
     growing = entry.data["status"] == "in_progress"
     if known is not None and known.data["status"] != "in_progress":
         return
@@ -329,5 +329,5 @@ def _is_news(entry: Entry, known: Entry) -> bool:
 
 
 def _retry_at(entry: Entry) -> object:
-    """Return when a run asks its unavailable model server again."""
+    """Return when a run retries its unavailable model server."""
     return entry.data.get("atrium", {}).get("retry_at")

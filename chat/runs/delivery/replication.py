@@ -1,10 +1,11 @@
-"""Readers and runs of one thread in several processes, over the channel layer.
+"""Replicate live run events between server processes over the channel layer.
 
-The process that executes a run forwards it to each process that asked, one
-batch for all readers there, at least SPACING_SECONDS apart. What belongs to no
-run is published once to every process that reads the thread. What arrives is
-given to local readers of the same tenant and thread, who were let in before.
-Without a layer (one process) only the rows are asked about runs executed elsewhere.
+The process that executes a run forwards its entries to each process that asked,
+one batch for all readers there, at least SPACING_SECONDS apart. Events that
+belong to no run are published once to every process with readers of the thread.
+Received entries go to local readers of the same tenant and thread, whose access
+was checked when they subscribed. Without a channel layer (single process), runs
+of other processes are read from the database only.
 """
 
 from __future__ import annotations
@@ -31,45 +32,45 @@ from tenants.db import in_db
 log = structlog.get_logger(__name__)
 
 SPACING_SECONDS = 0.05
-# A process that asked and is not heard of again is gone.
+# Forwarding ends when the requesting process has not renewed its lease for this long.
 LEASE_SECONDS = 10.0
 FILL_SECONDS = 3.0
-# For readers: something may have been missed, the history tells.
+# Tells readers that events may have been missed: reload the history.
 CHANGED = "atrium.thread.changed"
 
 
 def report(task: asyncio.Task[None]) -> None:
-    """Log what a task of ours failed with."""
+    """Log the exception of a failed task."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("forwarding_failed", exc_info=error)
 
 
 class Layer(Protocol):
-    """What `chat.runs.delivery.transport.RedisTransport` is to this module."""
+    """Interface of the transport used for replication."""
 
     up: bool
 
     def start(self) -> None:
-        """Join."""
+        """Connect to the channel layer."""
 
     async def stop(self) -> None:
-        """Leave."""
+        """Disconnect from the channel layer."""
 
     def send(self, process: UUID, message: Message) -> None:
         """Send to one process."""
 
     def publish(self, key: Key, message: Message) -> None:
-        """Send to the processes that read a thread."""
+        """Send to all processes with readers of the thread."""
 
     async def join(self, key: Key) -> None:
-        """Hear what is published of a thread."""
+        """Subscribe to the thread."""
 
     def leave(self, key: Key) -> None:
-        """Hear it no more."""
+        """Unsubscribe from the thread."""
 
 
 class StoredRows:
-    """The database, for mirrors."""
+    """Database access for replicas."""
 
     async def active(self, key: Key) -> Active | None:
         """Return the thread's active run."""
@@ -81,7 +82,7 @@ class StoredRows:
 
 
 class Replication:
-    """This process among others: one for each hub."""
+    """Coordinates replication for this process; one per hub."""
 
     def __init__(self, of: Hub, *, rows: Rows | None = None) -> None:
         self.hub = of
@@ -101,7 +102,7 @@ class Replication:
         look: Callable[[], Coroutine[Any, Any, None]] | None = None,
         link: Layer | None = None,
     ) -> None:
-        """Join the other processes; `look` is called when one says that rows changed for ours."""
+        """Start replication; `look` is called when another process changed rows of local runs."""
         self.process_id, self._look = process_id, look
         if link is None and conf.several_processes:
             # Redis is imported only where it is used.
@@ -118,10 +119,10 @@ class Replication:
             link.start()
 
     async def stop(self) -> None:
-        """Forward and copy no more."""
+        """Stop forwarding and replicating."""
         forwards = [item.task for item in self.forwards.values() if item.task is not None]
         if forwards:
-            # What the last answers said is on its way.
+            # Let the last entries leave first.
             await asyncio.wait(forwards, timeout=4 * SPACING_SECONDS)
         for forward in list(self.forwards.values()):
             forward.stop()
@@ -132,24 +133,24 @@ class Replication:
         self.link = self.process_id = None
 
     def unread(self, channel: ThreadLog) -> None:
-        """Leave the thread to others."""
+        """Unsubscribe from the thread."""
         if self.link is not None:
             self.link.leave(channel.key)
         self._stop_mirror(channel.key)
 
     def go_on(self, channel: ThreadLog, run_id: str) -> None:
-        """Copy a run that this process executed and gave up, for those who read it here."""
+        """Replicate a run that this process executed and released, for its local readers."""
         if self.process_id is not None and channel.is_read and channel.writer is None:
             channel.mirrored = run_id
             self._mirror(channel, None)
 
     def announce_run(self, channel: ThreadLog, run_id: str) -> None:
-        """Tell the other readers where the run is from now on."""
+        """Announce to other processes that this process now executes the run."""
         self._stop_mirror(channel.key)
         self._publish(channel.key, {"kind": "begun", "run": run_id})
 
     def announce_event(self, key: Key, event: str, data: dict[str, Any]) -> None:
-        """Tell the readers in other processes too."""
+        """Publish an event to readers in other processes."""
         self._publish(key, {"kind": "told", "event": event, "data": data})
 
     def _publish(self, key: Key, message: Message) -> None:
@@ -157,22 +158,22 @@ class Replication:
             self.link.publish(key, {"tenant": str(key[0]), "thread": key[1], **message})
 
     def ask_to_look(self, process: UUID) -> None:
-        """Have another process look at once what became of its runs."""
+        """Ask another process to check the state of its runs at once."""
         if self.link is not None and process != self.process_id:
             self.link.send(process, {"kind": "look"})
 
     async def wait_until_joined(self, channel: ThreadLog) -> None:
-        """Wait, for a moment, until this process hears what is told of the thread elsewhere."""
+        """Wait briefly until this process is subscribed to the thread."""
         if self.link is not None:
             await self.link.join(channel.key)
 
     async def fill(self, channel: ThreadLog, active: Active | None) -> None:
-        """Have the log of a run that is executed elsewhere here, as far as it can be had."""
+        """Replicate a run that another process executes; wait up to `FILL_SECONDS` for it."""
         if self.process_id is None or active is None:
             return
         writer = channel.writer
         if writer is not None and writer.run_id == active.run and writer.state < active.state:
-            # Another process took the run over, and this one does not know it yet.
+            # Another process took the run over, and this process has not noticed yet.
             writer.end()
         if channel.writer is not None:
             return
@@ -202,7 +203,7 @@ class Replication:
             del self.mirrors[key]
 
     def resync(self) -> None:
-        """Look again at everything that is read here: messages may have been lost."""
+        """Resync all threads with local readers: messages may have been lost."""
         for channel in list(self.hub.channels.values()):
             self._resync_thread(channel)
 
@@ -213,7 +214,7 @@ class Replication:
                 self._mirror(channel, None)
 
     def receive(self, message: Message) -> None:
-        """Take a message of another process."""
+        """Handle a message from another process."""
         if message["kind"] == "look":
             if self._look is not None and (self._looking is None or self._looking.done()):
                 self._looking = asyncio.create_task(self._look())
@@ -257,7 +258,7 @@ class Replication:
 
 @dataclass(eq=False)
 class Forward:
-    """One thread's log on its way to one process."""
+    """Forwarding of one thread's log to one process."""
 
     elsewhere: Replication
     asker: UUID
@@ -268,7 +269,7 @@ class Forward:
     task: asyncio.Task[None] | None = None
 
     def start(self, channel: ThreadLog, cursor: Cursor) -> None:
-        """Send what lacks behind `cursor`, and then what comes."""
+        """Send the backlog after `cursor`, then new entries as they arrive."""
         reader = Reader(channel, local=False)
         channel.readers.add(reader)
         reader.place(None, cursor=cursor)
@@ -277,23 +278,23 @@ class Forward:
         self.task.add_done_callback(report)
 
     def stop(self) -> None:
-        """Send no more, and say nothing."""
+        """Stop sending, without notice to the receiver."""
         if self.task is not None:
             self.task.cancel()
 
     def renew(self) -> None:
-        """Go on, and say how far it is, so that a lost last batch is noticed."""
+        """Renew the lease and report the next batch number, so a lost final batch is detected."""
         self.until = monotonic() + LEASE_SECONDS
         self._send({"kind": "at", "number": self.number})
 
     def over(self) -> None:
-        """Say that nothing more comes from here."""
+        """Report that this process sends no more entries."""
         self._send({"kind": "over", "number": self.number})
 
     def _send(self, message: Message) -> None:
         if self.elsewhere.link is not None:
-            named = {"tenant": str(self.key[0]), "thread": self.key[1], "forward": self.id}
-            self.elsewhere.link.send(self.asker, {**named, **message})
+            target = {"tenant": str(self.key[0]), "thread": self.key[1], "forward": self.id}
+            self.elsewhere.link.send(self.asker, {**target, **message})
 
     async def _send_all(self, reader: Reader) -> None:
         channel = reader.channel
@@ -315,7 +316,7 @@ class Forward:
     def _send_batch(self, channel: ThreadLog, entries: list[Entry]) -> None:
         if not entries:
             return
-        since = {run: told.since for run, told in channel.runs.items()}
+        since = {run: span.since for run, span in channel.runs.items()}
         self._send(
             {
                 "kind": "entries",

@@ -1,4 +1,4 @@
-"""What is open here and what of it is over: access that ended, runs that were cancelled."""
+"""Find open connections whose access was revoked and runs that were cancelled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tenants.db import call_privileged
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Connection:
-    """Something open that revocation closes: a socket or a stream."""
+    """Open websocket or event stream that is closed when its access is revoked."""
 
     membership: UUID | None
     key: UUID | None
@@ -23,7 +23,7 @@ class Connection:
 
 @dataclass(frozen=True, kw_only=True)
 class RevokedAccess:
-    """What of the things asked about has ended."""
+    """Revoked memberships, keys and sign-ins, and cancelled runs, among those queried."""
 
     memberships: frozenset[UUID] = frozenset()
     keys: frozenset[UUID] = frozenset()
@@ -32,14 +32,16 @@ class RevokedAccess:
     revoked: frozenset[str] = frozenset()
     signed_out: dict[UUID, datetime] = field(default_factory=dict)
 
-    def closes(self, one: Connection) -> bool:
-        """Tell whether the access is over that this was opened with."""
-        if one.membership in self.memberships or one.key in self.keys:
+    def closes(self, connection: Connection) -> bool:
+        """Return True if the connection's access has been revoked."""
+        if connection.membership in self.memberships or connection.key in self.keys:
             return True
-        if one.sign_in in self.sign_ins:
+        if connection.sign_in in self.sign_ins:
             return True
-        out = self.signed_out.get(one.membership) if one.membership and one.key is None else None
-        return out is not None and out > one.since
+        if not connection.membership or connection.key is not None:
+            return False
+        signed_out = self.signed_out.get(connection.membership)
+        return signed_out is not None and signed_out > connection.since
 
 
 def find_revoked(
@@ -49,7 +51,7 @@ def find_revoked(
     sign_ins: Collection[str],
     runs: Collection[str],
 ) -> RevokedAccess:
-    """Ask, in one door call, which of these have ended."""
+    """Query, in one SECURITY DEFINER call, which of these were revoked or cancelled."""
     rows = call_privileged("watch", list(memberships), list(keys), list(sign_ins), list(runs))
     ids: dict[str, set[str]] = {
         "membership": set(),
@@ -59,11 +61,11 @@ def find_revoked(
         "revoked": set(),
     }
     signed_out = {}
-    for kind, one, at in rows:
+    for kind, value, at in rows:
         if kind == "signed_out":
-            signed_out[UUID(one)] = at
+            signed_out[UUID(value)] = at
         else:
-            ids[kind].add(one)
+            ids[kind].add(value)
     return RevokedAccess(
         memberships=frozenset(map(UUID, ids["membership"])),
         keys=frozenset(map(UUID, ids["key"])),

@@ -1,9 +1,8 @@
-"""This process on the channel layer: messages to another process, and to all that read a thread.
+"""Transport over the channel layer: messages to one process or to all readers of a thread.
 
-What is sent leaves in order and arrives at most once. A ping to ourselves each
-second tells whether the layer works; after one that got lost, or a connection
-that was made anew between two, `recovered` is called, since whatever else came
-meanwhile may be lost too.
+Messages are sent in order and delivered at most once. A ping that this process
+sends to itself each second checks that the layer works. After a lost ping or a
+reconnect, `recovered` is called, because other messages may be lost as well.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ log = structlog.get_logger(__name__)
 
 Message = dict[str, Any]
 
-# Of the messages; processes of different ones hear nothing of each other, and ask the rows.
+# Message format. Processes with different versions ignore each other and poll the database.
 VERSION = 2
 PING_SECONDS = 1.0
-# Without a ping for so long the layer is away.
+# Without a ping for this long the layer counts as unavailable.
 SILENT_SECONDS = 3.5
-# One operation; a layer that hangs holds up the ones behind it for so long each.
+# Timeout of one operation: each operation on a hanging layer delays the next by this long.
 OPERATION_SECONDS = 5.0
 JOIN_SECONDS = 1.0
 MAX_WAITING = 10_000
@@ -40,18 +39,18 @@ AWAY = (RedisError, OSError, TimeoutError)
 
 
 def process_group(process: UUID) -> str:
-    """Return the group that one process alone is in."""
+    """Return the name of the group that contains only this process."""
     return f"atrium-process.{process.hex}"
 
 
 def thread_group(key: Key) -> str:
-    """Return the group of the processes that have readers of a thread."""
+    """Return the name of the group of processes with readers of the thread."""
     return f"{THREADS}{key[0].hex}.{key[1]}"
 
 
 @dataclass(kw_only=True)
 class RedisTransport:
-    """The channel layer as this process uses it. All on the event loop's thread."""
+    """Transport over a Redis channel layer. Not thread-safe: use it on the event loop only."""
 
     layer: Any
     process_id: UUID
@@ -59,28 +58,28 @@ class RedisTransport:
     recovered: Callable[[], None]
     up: bool = False
     _name: str | None = None
-    # The groups this process is to be in; the event is set once it surely is.
+    # Groups this process subscribes to; the event is set once the subscription is confirmed.
     _groups: dict[str, asyncio.Event] = field(default_factory=dict)
     _outgoing: asyncio.Queue[tuple[str, str, Message]] = field(default_factory=asyncio.Queue)
-    # Groups of threads that a message of ours never reached, with what names the thread.
+    # Thread groups that missed one of our messages, with the ids of tenant and thread.
     _missed: dict[str, Message] = field(default_factory=dict)
     _sent: int = 0
     _heard: int = 0
-    # The first ping after the layer's connection was made anew.
+    # Number of the first ping after the layer reconnected.
     _anew: int = 0
     _heard_at: float = field(default_factory=monotonic)
     _away: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
-        """Join the layer, also when it is away for now."""
+        """Start sending, receiving and pinging, even if the layer is unavailable for now."""
         self._groups[process_group(self.process_id)] = asyncio.Event()
         self.layer.reconnected = self._handle_reconnect
         for work in (self._receive_all, self._send_all, self._ping_all):
             self._tasks.append(asyncio.create_task(work()))
 
     async def stop(self) -> None:
-        """Send what is left, and leave."""
+        """Send the remaining messages and disconnect."""
         if self.up:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._outgoing.join(), JOIN_SECONDS)
@@ -98,11 +97,11 @@ class RedisTransport:
         self._put("send", process_group(process), message)
 
     def publish(self, key: Key, message: Message) -> None:
-        """Send to every process that has readers of the thread."""
+        """Send to every process with readers of the thread."""
         self._put("send", thread_group(key), message)
 
     async def join(self, key: Key) -> None:
-        """Hear what is published of the thread from now on; waits for a moment until it is so."""
+        """Subscribe to the thread; wait up to `JOIN_SECONDS` for confirmation."""
         group = thread_group(key)
         if group not in self._groups:
             self._groups[group] = asyncio.Event()
@@ -112,7 +111,7 @@ class RedisTransport:
                 await asyncio.wait_for(self._groups[group].wait(), JOIN_SECONDS)
 
     def leave(self, key: Key) -> None:
-        """Hear no more of the thread."""
+        """Unsubscribe from the thread."""
         group = thread_group(key)
         if self._groups.pop(group, None) is not None:
             self._put("discard", group, {})
@@ -147,7 +146,7 @@ class RedisTransport:
         if operation == "send":
             await self.layer.group_send(group, message)
         elif self._name is None:
-            return  # all groups are joined with the name
+            return  # `_open_channel` joins all groups
         elif operation == "add":
             await self._add(group, self._name)
         else:
@@ -155,7 +154,7 @@ class RedisTransport:
 
     async def _add(self, group: str, name: str) -> None:
         await self.layer.group_add(group, name)
-        # Heard by ourselves as well: then we are in.
+        # Sent to ourselves too: receiving it confirms the subscription.
         await self.layer.group_send(group, self._sign({"kind": "joined", "group": group}))
 
     async def _receive_all(self) -> None:
@@ -169,7 +168,7 @@ class RedisTransport:
             except AWAY:
                 await asyncio.sleep(PING_SECONDS)
             except (InvalidToken, KeyError, TypeError, ValueError) as error:
-                # Of another installation, or of another version of this one.
+                # Sent by another installation, or by another version of this one.
                 log.warning("channel_layer_message_refused", error=type(error).__qualname__)
 
     async def _open_channel(self) -> str:
@@ -184,7 +183,7 @@ class RedisTransport:
         self.send(self.process_id, {"kind": "ping", "number": self._sent})
 
     def _handle_reconnect(self) -> None:
-        """Find out by a ping when we are heard again: what came before it may be lost."""
+        """Detect by a ping when delivery works again: messages before it may be lost."""
         self.up = False
         self._ping()
         self._anew = self._sent
@@ -218,6 +217,6 @@ class RedisTransport:
             if not joined.is_set():
                 self._put("add", group, {})
         missed, self._missed = self._missed, {}
-        for group, named in missed.items():
-            self._put("send", group, {"kind": "missed", **named})
+        for group, thread in missed.items():
+            self._put("send", group, {"kind": "missed", **thread})
         self.recovered()

@@ -1,4 +1,4 @@
-"""The prompt of a model round: which part of the thread goes to the model, in which form."""
+"""Prompt of a model call: select and shorten the part of the thread that is sent."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ CUT = "\n[The rest is not shown, to save room.]"
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """`items` in order; `dropped` tells that older messages were left out.
+    """Prompt items in order; `dropped` is True if older messages were left out.
 
-    `new_items` are those a server-kept conversation does not have yet.
+    `new_items` are the items that a conversation stored on the model server does not have yet.
     """
 
     items: tuple[Item, ...]
@@ -28,35 +28,39 @@ class Prompt:
 
 
 def build_prompt(history: History, *, synced_through: int | None = None) -> Prompt:
-    """Return the newest of the run's thread that fits its budget.
+    """Return the newest part of the run's thread that fits its token budget.
 
-    `auto` keeps the first user message and the newest ones and drops from the
-    middle; `last_messages` keeps that many. Outputs of tools make room before
-    anything that was said. Reads by keyset, so the cost does not grow with the
-    thread. Must run in the tenant's scope and a transaction.
+    `auto` keeps the first user message and the newest messages and drops the
+    middle; `last_messages` keeps that many messages. Tool outputs are shortened
+    before any message is dropped. Uses keyset pagination, so the cost does not grow
+    with the thread. Call within the tenant's scope and a transaction.
     """
     run = history.run
     budget = min(run.max_prompt_tokens or conf.prompt_tokens, conf.prompt_tokens)
     budget -= len(run.instructions.encode()) // 4
     strategy = run.truncation_strategy or {}
-    most = strategy.get("last_messages") if strategy.get("type") == "last_messages" else None
+    max_messages = (
+        strategy.get("last_messages") if strategy.get("type") == "last_messages" else None
+    )
     units = history.units()
     kept = _newest(units, budget)
-    least, used, complete = len(kept), sum(unit.tokens for unit in kept), True
+    min_units, used, complete = len(kept), sum(unit.tokens for unit in kept), True
     for unit in units:
         fitting = _within(unit, budget - used)
-        if used + fitting.tokens > budget or (most is not None and len(kept) >= most):
+        if used + fitting.tokens > budget or (
+            max_messages is not None and len(kept) >= max_messages
+        ):
             complete = False
             break
         kept.append(fitting)
         used += fitting.tokens
     kept.reverse()
-    if not complete and most is None:
+    if not complete and max_messages is None:
         first = history.first_of_user
         if first is not None and kept and first.position < kept[0].position:
-            while len(kept) > least and used + first.tokens > budget:
+            while len(kept) > min_units and used + first.tokens > budget:
                 used -= kept.pop(0).tokens
-            if used + first.tokens <= budget or least == 1:
+            if used + first.tokens <= budget or min_units == 1:
                 kept.insert(0, first)
                 used += first.tokens
     items = tuple(item for unit in kept for item in unit.items)
@@ -67,23 +71,23 @@ def build_prompt(history: History, *, synced_through: int | None = None) -> Prom
 
 
 def _newest(units: Iterator[Unit], budget: int) -> list[Unit]:
-    """Return what is always in the prompt: the newest message.
+    """Return the units that are always in the prompt: the newest message.
 
-    In the middle of a run that is what the run did, and the message it answers.
+    In the middle of a run, these are the run's own unit and the message it answers.
     """
     newest = next(units, None)
     if newest is None:
         return []
-    asked = next(units, None) if newest.is_answer else None
-    if asked is None:
+    question = next(units, None) if newest.is_answer else None
+    if question is None:
         return [_within(newest, budget, cut_last=True)]
-    return [_within(newest, budget - asked.tokens, cut_last=True), asked]
+    return [_within(newest, budget - question.tokens, cut_last=True), question]
 
 
 def _within(unit: Unit, room: int, *, cut_last: bool = False) -> Unit:
-    """Return it in at most `room` tokens, if that can be had by leaving outputs out.
+    """Return the unit in at most `room` tokens, if removing tool outputs is enough.
 
-    The oldest go first; with `cut_last` as much of the newest is kept as fits.
+    The oldest outputs are removed first; with `cut_last` as much of the newest is kept as fits.
     """
     over = unit.tokens - room
     if over <= 0:
@@ -95,17 +99,17 @@ def _within(unit: Unit, room: int, *, cut_last: bool = False) -> Unit:
         assert isinstance(output, FunctionOutput)
         if over > 0:
             cut = cut_last and place == places[-1]
-            most = estimate_tokens(output) - over if cut else 0
-            items[place] = _shorten(output, most)
+            limit = estimate_tokens(output) - over if cut else 0
+            items[place] = _shorten(output, limit)
             over -= estimate_tokens(output) - estimate_tokens(items[place])
     return replace(unit, items=tuple(items))
 
 
 def _shorten(output: FunctionOutput, tokens: int) -> FunctionOutput:
-    """Return an output in about `tokens`; a note in its place where they are too few."""
-    least = estimate_tokens(replace(output, output=NO_LONGER_SHOWN + CUT))
-    if tokens <= least:
-        small = estimate_tokens(output) <= least
+    """Cut an output to about `tokens`, or replace it with a note if that is too short."""
+    note_tokens = estimate_tokens(replace(output, output=NO_LONGER_SHOWN + CUT))
+    if tokens <= note_tokens:
+        small = estimate_tokens(output) <= note_tokens
         return output if small else replace(output, output=NO_LONGER_SHOWN)
     kept = output.output.encode()[: (tokens - 6) * 4 - len(CUT)].decode("utf-8", "ignore")
     return replace(output, output=kept + CUT)

@@ -1,6 +1,6 @@
-"""What a run's prompts are made of: the thread before it, and what it did itself.
+"""Message history for a run's prompts: the thread before the run, and the run's own items.
 
-The thread is read once, as far back as prompts need it; what the run does is added as it goes.
+The thread is read once, as far back as prompts need; each round of the run is added when it ends.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from chat.upstream.base import (
 from tenants.compiled_queries import CompiledQuery
 
 CHUNK = 40
-# A picture counts as this many bytes of text.
+# Size of an image in the estimate, in bytes of text.
 PICTURE = 3_400
 UNANSWERED = json.dumps({"error": {"code": "not_run", "message": "This call was not run."}})
 NEWEST = 2**62
-# What a prompt needs of a message.
+# Message fields that a prompt needs.
 USED = ("role", "position", "content", "run_ref", "created_at", "incomplete_reason")
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A message, or everything one run said and called: never split."""
+    """Indivisible part of the history: one message, or all text and tool calls of one run."""
 
     position: int
     items: tuple[Item, ...]
 
     @cached_property
     def tokens(self) -> int:
-        """The estimate of its tokens."""
+        """Estimated number of tokens."""
         return sum(estimate_tokens(item) for item in self.items)
 
     @property
     def is_answer(self) -> bool:
-        """True for what a run said and called."""
+        """True for the text and tool calls of a run."""
         first = self.items[0]
         return not isinstance(first, InputMessage) or first.role == "assistant"
 
 
 def estimate_tokens(item: Item) -> int:
-    """Estimate the tokens of an item: four bytes each and a little for its frame.
+    """Estimate the tokens of an item: four bytes per token, plus six for its framing.
 
-    Only for budgets; what is billed is what the server counts.
+    Only for budgets; billing uses the model server's own count.
     """
     if isinstance(item, InputMessage):
         size = sum(
@@ -72,20 +72,20 @@ def estimate_tokens(item: Item) -> int:
 
 
 class History:
-    """The units of a run's thread. What reads runs in the tenant's scope and a transaction."""
+    """Message history of a run, read lazily. Call within a tenant transaction."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self._own: tuple[Item, ...] = ()
-        # Of the thread before the run, from the newest back; all of it where `_below` is None.
+        # Earlier messages, newest first; fully loaded when `_below` is None.
         self._before: list[Unit] = []
         self._below: int | None = NEWEST
-        # Runs that newer chunks told of whole; what this one did is told by itself.
+        # Runs already included in full by newer chunks; this run's items are in `_own`.
         self._told = {run.pk}
 
     @classmethod
     def of(cls, run: Run) -> History:
-        """Read what the run did before: nothing for one that begins."""
+        """Create a run's history, with the items of its earlier rounds if it has any."""
         history = cls(run)
         if run.rounds:
             said = _list_placed(run.thread_id).filter(
@@ -95,11 +95,11 @@ class History:
         return history
 
     def add(self, said: Message | None, calls: Sequence[ToolCall]) -> None:
-        """Add a round that ended: what the run said in it, if anything, and its calls."""
+        """Add a finished round: its message, if any, and its tool calls."""
         self._own += _run_items([said] if said is not None else [], calls)
 
     def units(self) -> Iterator[Unit]:
-        """Yield them from the newest back, what the run did itself first."""
+        """Yield the units, newest first; the run's own unit comes first."""
         if self._own:
             yield Unit(NEWEST, self._own)
         number = 0
@@ -113,16 +113,16 @@ class History:
 
     @cached_property
     def first_of_user(self) -> Unit | None:
-        """The first message that a person wrote."""
+        """First user message of the thread."""
         rows = _list_placed(self.run.thread_id).filter(role="user")
         first = rows.order_by("position").first()
         return Unit(first.position or 0, (_input_message(first),)) if first else None
 
     def _read_more(self, below: int) -> None:
         chunk = _chunk.read(thread_id=self.run.thread_id, below=below)
-        told = {message.run_ref for message in chunk if message.run_ref}
-        self._before += reversed(list(_units(chunk, told - self._told)))
-        self._told |= told
+        runs = {message.run_ref for message in chunk if message.run_ref}
+        self._before += reversed(list(_units(chunk, runs - self._told)))
+        self._told |= runs
         self._below = chunk[-1].position if len(chunk) == CHUNK else None
 
 
@@ -133,19 +133,19 @@ def _list_placed(thread_id: Any) -> QuerySet[Message]:
 
 @CompiledQuery
 def _chunk(*, thread_id: Any, below: Any) -> QuerySet[Message]:
-    """The newest messages of a thread below a place, each with whether its run called tools."""
+    """Return the newest messages below a position, annotated with whether the run called tools."""
     called = Exists(ToolCall.objects.filter(run_id=OuterRef("run_ref")))
     rows: QuerySet[Message] = _list_placed(thread_id).filter(position__lt=below)
     return rows.annotate(has_calls=called).order_by("-position")[:CHUNK]
 
 
 def _units(newest_first: Sequence[Message], runs: set[str]) -> Iterator[Unit]:
-    """Yield units from old to new: user messages, and these runs with what they said and called."""
+    """Yield units, oldest first: user messages, and the text and tool calls of these runs."""
     said: dict[str, list[Message]] = {run_id: [] for run_id in runs}
     for message in reversed(newest_first):
         if message.run_ref in runs:
             said[message.run_ref].append(message)
-    # Most runs call nothing, and theirs need not be looked for.
+    # Most runs call no tools, so skip the query for them.
     called = {m.run_ref for m in newest_first if m.has_calls}  # type: ignore[attr-defined]
     calls = _calls_of(called & runs)
     for message in reversed(newest_first):
@@ -160,7 +160,7 @@ def _units(newest_first: Sequence[Message], runs: set[str]) -> Iterator[Unit]:
 
 
 def _calls_of(run_ids: set[str]) -> dict[str, list[ToolCall]]:
-    """Return the tool calls of the runs, in order."""
+    """Return the tool calls of each run, in order."""
     calls: dict[str, list[ToolCall]] = {}
     if run_ids:
         rows = ToolCall.objects.filter(run_id__in=run_ids).defer("bound", "details")
@@ -170,11 +170,11 @@ def _calls_of(run_ids: set[str]) -> dict[str, list[ToolCall]]:
 
 
 def _run_items(messages: Iterable[Message], calls: Iterable[ToolCall]) -> tuple[Item, ...]:
-    """Return what a run said and did: each round's text, then its calls and their outputs."""
+    """Return a run's items: for each round its text, then its tool calls and their outputs."""
     rounds: dict[int, list[ToolCall]] = {}
     for call in calls:
         rounds.setdefault(call.round, []).append(call)
-    # A step that broke off was repeated by a later one: its text is not part of the talk.
+    # A later step repeats an interrupted one, so the interrupted text is left out.
     moments: list[tuple[Any, int, tuple[Item, ...]]] = [
         (message.created_at, 0, (_input_message(message),))
         for message in messages

@@ -1,6 +1,6 @@
-"""Pictures that messages show, on their way to the model server.
+"""Images in messages, prepared for the model server.
 
-The prompt names files; their bytes are read once its transaction is over.
+The prompt refers to files; their bytes are read after its transaction has ended.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ from tenants.addresses import RefusedAddress, check_web_address
 from tenants.db import in_db
 from tenants.scope import tenant_scope
 
-# Of one request, the newest first: what a server takes at once is bounded, and so is memory.
+# Per request, newest images first: model servers limit the request size, and memory is limited.
 MAX_BYTES = 20_971_520
 _NAMED = "file:"
-GONE = "[A picture that is no longer there.]"
-UNREADABLE = "[A file that is no picture.]"
-LEFT_OUT = "[An earlier picture that no longer fits.]"
-NOT_SENT = "[A picture that was left out: its address is not allowed here.]"
+GONE = "[This image is no longer available.]"
+UNREADABLE = "[This file is not an image.]"
+LEFT_OUT = "[An earlier image was left out to save space.]"
+NOT_SENT = "[An image was left out: its URL is not allowed.]"
 
 
 def check_image_url(url: str) -> None:
-    """Check that a model server may be told to fetch this picture.
+    """Check that a model server may be asked to fetch this image URL.
 
-    The model server fetches it, never this one: it must not be led into its own network.
+    The model server fetches it, Atrium never does: the URL must not point into the model
+    server's own network.
 
     Raises:
-        RefusedAddress: with the reason as a sentence.
+        RefusedAddress: the URL is not allowed; the message states the reason.
     """
     if not conf.image_urls:
-        raise RefusedAddress("Pictures by address are switched off here: upload the file.")
+        raise RefusedAddress("Image URLs are disabled. Upload the file instead.")
     check_web_address(url, allowed_hosts=conf.image_hosts)
 
 
 def build_linked_part(url: str, detail: str) -> Part:
-    """Return the part of a picture by address, or a note where its address is refused.
+    """Return the content part for an image URL, or a note if the URL is not allowed.
 
-    Messages keep what was accepted when they were written.
+    Stored messages keep URLs that were accepted under earlier settings.
     """
     try:
         check_image_url(url)
@@ -58,16 +59,15 @@ def build_linked_part(url: str, detail: str) -> Part:
 
 
 def build_placeholder(file_id: str, detail: str) -> ImagePart:
-    """Return the part of a picture that `with_pictures` is to read."""
+    """Return the content part for an image file, to be filled in by `with_pictures`."""
     return ImagePart(url=f"{_NAMED}{file_id}", detail=detail)
 
 
 async def with_pictures(run: Run, items: Sequence[Item]) -> tuple[Item, ...]:
-    """Return a prompt's items with the pictures they name as data addresses.
+    """Return a prompt's items with image files replaced by data URLs.
 
-    Where one is not there, no picture, or too much beside newer ones, the model
-    reads a note in its place. Pictures that an assistant showed are left out:
-    servers take none of its side.
+    A file that is missing, not an image, or beyond the size limit is replaced by a
+    note. Images in assistant messages are left out: model servers reject them.
     """
     items = list(_without_own(items))
     wanted = [part.url.removeprefix(_NAMED) for part in _pictures(items)]
@@ -100,7 +100,7 @@ def _pictures(items: Iterable[Item]) -> list[ImagePart]:
 
 
 def _rows(run: Run, file_ids: set[str]) -> dict[str, File]:
-    """Return the files by id that the thread's owner, or the company, has."""
+    """Return the files, by id, that belong to the thread's owner or to the company."""
     with tenant_scope(run.tenant_id), transaction.atomic():
         owned = Q(member_id=run.member_id) | Q(member_id=None)
         return dict(File.objects.present().filter(owned).in_bulk(file_ids))
@@ -119,10 +119,10 @@ def _fitting(wanted: Sequence[str], rows: dict[str, File]) -> set[str]:
 
 
 def _read_all(rows: Iterable[File]) -> dict[str, str]:
-    """Return the data addresses of those that can be read, "" for what is no picture."""
+    """Return a data URL for each readable file, "" for a file that is not an image."""
     found: dict[str, str] = {}
     for row in rows:
-        # One may have been deleted a moment ago.
+        # A file may have been deleted since the query.
         with suppress(FileNotFoundError):
             found[row.pk] = _data_url(storage.contents(row.storage_key))
     return found

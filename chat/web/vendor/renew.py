@@ -1,9 +1,9 @@
 """Rebuild the vendored browser libraries from the exact versions in versions.json.
 
 Run ``python chat/web/vendor/renew.py`` (needs Node and npm; the installed page needs neither).
-It installs the packages into a scratch folder, bundles them with esbuild, copies the math fonts
+It installs the packages into a temporary folder, bundles them with esbuild, copies the math fonts
 and the licences, and rewrites manifest.json with the SHA-256 of every file. With ``--check`` it
-only compares the files in the tree with manifest.json and exits 1 on a difference.
+only compares the files in the tree with manifest.json and exits with 1 on a difference.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def collect_licences(modules: Path) -> None:
 
 
 def digests() -> dict[str, str]:
-    """Return repository path -> SHA-256 of every vendored file."""
+    """Return a mapping of repository path to SHA-256 for every vendored file."""
     files = [*sorted(path for path in TARGET.rglob("*") if path.is_file()), AXE]
     return {
         path.relative_to(REPOSITORY).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -100,7 +100,7 @@ def digests() -> dict[str, str]:
 
 
 def check() -> int:
-    """Return 1 and name the files when the tree differs from the manifest."""
+    """Return 1 and print the files if the tree differs from the manifest."""
     recorded: dict[str, str] = json.loads(MANIFEST.read_text())
     present = digests()
     changed = sorted(
