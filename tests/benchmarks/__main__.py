@@ -104,11 +104,12 @@ async def measure(
         figures.add("server process, after the load", server.process.memory_bytes() / 1e6)
         say(f"{MAX_CHATS} chats, and {API_STREAMS} streams of the API…")
         await measure_more(bench, figures, given.seconds)
-        say(f"A neighbour's chats beside {given.flood} runs…")
-        await measure_flood(bench, figures, given)
         await measure_statements(bench, figures)
         say("A million messages…")
         await measure_reads(bench, figures, given.turns)
+        # Last: its runs go on for a while.
+        say(f"A neighbour's chats beside {given.flood} runs…")
+        await measure_flood(bench, figures, given)
 
 
 async def measure_more(bench: Bench, figures: Figures, seconds: float) -> None:
