@@ -74,7 +74,7 @@ async def outage(world: World, upstream: ScriptedServer, told: Told) -> list[Cre
     for number in (3, 4):
         await asked(world.acme, f"down {number}")
         await idle()
-    sent: list[Sent] = []
+    sent: list[CreatedMessage] = []
     for number in range(3):
         sent.append(await asked(world.acme, f"down {number}"))
         # The next one stands behind it.
