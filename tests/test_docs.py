@@ -82,7 +82,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_variable_is_documented_and_exists() -> None:
-    documented = {row[0].strip("`") for row in table_rows(OPERATIONS, "Environment")}
+    documented = {row[0].strip("`") for row in table_rows(OPERATIONS, "Environment variables")}
     assert documented == settings_variables() | READ_ELSEWHERE
 
 
