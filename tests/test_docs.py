@@ -82,7 +82,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_variable_is_documented_and_exists() -> None:
-    documented = {row[0].strip("`") for row in table_rows(OPERATIONS, "Environment")}
+    documented = {row[0].strip("`") for row in table_rows(OPERATIONS, "Environment variables")}
     assert documented == settings_variables() | READ_ELSEWHERE
 
 
@@ -103,7 +103,7 @@ def test_commands_named_exist(page: Path) -> None:
 
 
 def test_frames_are_documented_with_their_fields() -> None:
-    rows = {row[0].strip("`"): row[1] for row in table_rows(WEBSOCKET, "What the client sends")}
+    rows = {row[0].strip("`"): row[1] for row in table_rows(WEBSOCKET, "Client frames")}
     assert rows.keys() == FRAMES.keys()
     for kind, fields in FRAMES.items():
         for name in fields.keys() - {"id"}:
@@ -127,5 +127,5 @@ def test_close_codes_are_documented() -> None:
 def test_events_of_our_own_are_documented() -> None:
     sources = tracked("chat/**/*.py", "chat/*.py")
     sent = set(re.findall(r'"(atrium\.[a-z.]+)"', "".join(path.read_text() for path in sources)))
-    rows = table_rows(WEBSOCKET, "What the server sends")
+    rows = table_rows(WEBSOCKET, "Server events")
     assert {row[0].strip("`") for row in rows} == sent
