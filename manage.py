@@ -19,7 +19,7 @@ def main() -> None:
     from config.local.environment import environment
     from config.local.postgres_programs import EmbeddedError
 
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _handle_sigterm)
     try:
         with environment(sys.argv[1:]):
             settings.INSTALLED_APPS  # noqa: B018 - reports invalid settings before the command runs
@@ -30,7 +30,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _handle_sigterm(number: int, frame: FrameType | None) -> None:
     """Exit through `finally` blocks, so that a database started by this process stops."""
     sys.exit(128 + number)
 

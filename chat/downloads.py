@@ -17,13 +17,13 @@ from tenants.db import release_connection
 
 log = structlog.get_logger(__name__)
 
-SENT_AT_ONCE = 1_048_576
+CHUNK_BYTES = 1_048_576
 # Image types that may be shown inline. SVG can contain scripts: the policy below blocks them.
-SHOWABLE = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
-NOTHING_RUNS = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+INLINE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
+INLINE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
-def file_response(row: File, *, show: bool = False) -> HttpResponseBase:
+def build_file_response(row: File, *, show: bool = False) -> HttpResponseBase:
     """Return a response that downloads a file as an attachment.
 
     With `show`, images are sent inline, for pages of the same origin.
@@ -40,21 +40,21 @@ def file_response(row: File, *, show: bool = False) -> HttpResponseBase:
         log.exception("storage_failed")
         raise Unavailable() from error
     response: HttpResponseBase
-    if row.bytes <= SENT_AT_ONCE:
+    if row.bytes <= CHUNK_BYTES:
         with content:
             response = HttpResponse(content.read())
     else:
         response = StreamingHttpResponse(_pieces(content))
         # A slow client must not hold a database connection.
         release_connection()
-    shown = show and row.media_type in SHOWABLE
+    shown = show and row.media_type in INLINE_TYPES
     response["Content-Type"] = row.media_type if shown else "application/octet-stream"
     response["Content-Length"] = str(row.bytes)
     disposition = content_disposition_header(not shown, row.filename)
     response["Content-Disposition"] = str(disposition)
     response["X-Content-Type-Options"] = "nosniff"
     if shown:
-        response["Content-Security-Policy"] = NOTHING_RUNS
+        response["Content-Security-Policy"] = INLINE_POLICY
         response["Cross-Origin-Resource-Policy"] = "same-origin"
     return response
 
@@ -62,5 +62,5 @@ def file_response(row: File, *, show: bool = False) -> HttpResponseBase:
 async def _pieces(content: Any) -> AsyncIterator[bytes]:
     # Under ASGI, Django reads a synchronous iterator into memory before it sends anything.
     with content:
-        while piece := await asyncio.to_thread(content.read, SENT_AT_ONCE):
+        while piece := await asyncio.to_thread(content.read, CHUNK_BYTES):
             yield piece

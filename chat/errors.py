@@ -110,7 +110,7 @@ class RunNotWaiting(ChatError):
     code = "run_not_waiting"
 
 
-class NothingToDecide(ChatError):
+class ApprovalNotPending(ChatError):
     """This approval is no longer pending."""
 
     code = "nothing_to_decide"
@@ -165,7 +165,7 @@ class StoreExpired(ChatError):
     code = "vector_store_expired"
 
 
-class UploadEnded(ChatError):
+class UploadClosed(ChatError):
     """This upload is no longer open."""
 
     code = "upload_ended"

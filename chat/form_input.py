@@ -16,7 +16,7 @@ from chat.errors import InvalidInput, MissingParameter, UnknownParameter, WrongM
 _NESTED = re.compile(r"([a-z_]{1,64})\[([a-z_]{1,64})\]\Z")
 
 
-class NoForm(WrongMediaType):
+class NotMultipart(WrongMediaType):
     """The request body must be a form with a file (multipart/form-data)."""
 
 
@@ -32,14 +32,14 @@ def read_form(
         MissingParameter: the file is missing.
     """
     if request.content_type != "multipart/form-data":
-        raise NoForm()
+        raise NotMultipart()
     try:
         given, files = request.POST.lists(), request.FILES
     except (MultiPartParserError, SuspiciousOperation):
         raise InvalidInput("The request body is not a valid form.") from None
     values: dict[str, Any] = {}
     for name, texts in given:
-        _put(values, name, texts, fields=fields)
+        _set_field(values, name, texts, fields=fields)
     for name, several in files.lists():
         if name != file:
             raise UnknownParameter(f"Unknown parameter: '{name[:200]}'.", param=name[:200])
@@ -51,7 +51,9 @@ def read_form(
     return values, found
 
 
-def _put(values: dict[str, Any], name: str, texts: list[Any], *, fields: tuple[str, ...]) -> None:
+def _set_field(
+    values: dict[str, Any], name: str, texts: list[Any], *, fields: tuple[str, ...]
+) -> None:
     outer, _, inner = name.partition("[")
     nested = _NESTED.match(name)
     if outer not in fields or (inner and nested is None):

@@ -14,7 +14,7 @@ from chat.errors import InvalidJson, WrongMediaType
 MAX_DEPTH = 32
 MAX_BRACKETS = 100_000  # an empty list takes 28 times the memory of its two bytes
 MAX_KEYS, MAX_VALUES = 50_000, 200_000  # each takes about a microsecond
-_LARGEST = 2**63 - 1
+_MAX_INTEGER = 2**63 - 1
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # may be unterminated
 _BRACKET = re.compile(r"[\[\]{}]")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
@@ -30,15 +30,15 @@ def parse_json_object(
             numbers beyond 64 bits or the range of floats, NUL, lone surrogates or invalid
             UTF-8; or it exceeds a limit of bytes, depth, brackets, keys or values.
     """
-    text = _text(raw, max_bytes)
-    if _depth(text) > max_depth:
+    text = _decode(raw, max_bytes)
+    if _measure_depth(text) > max_depth:
         raise InvalidJson(f"This JSON is nested deeper than {max_depth} levels.")
     try:
         value = json.loads(
             text,
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_number,
+            object_pairs_hook=_build_object,
+            parse_int=_parse_integer,
+            parse_float=_parse_number,
             parse_constant=_refuse_constant,
         )
     except json.JSONDecodeError as error:
@@ -65,7 +65,7 @@ def parse_json_body(request: HttpRequest, *, max_bytes: int) -> dict[str, Any]:
     return parse_json_object(request.body or b"{}", max_bytes=max_bytes)
 
 
-def _text(raw: bytes | str, max_bytes: int) -> str:
+def _decode(raw: bytes | str, max_bytes: int) -> str:
     try:
         data = raw.encode() if isinstance(raw, str) else raw
         if len(data) > max_bytes:
@@ -75,7 +75,7 @@ def _text(raw: bytes | str, max_bytes: int) -> str:
         raise InvalidJson("This is not valid UTF-8.") from None
 
 
-def _depth(text: str) -> int:
+def _measure_depth(text: str) -> int:
     # Counted before parsing: the parser is recursive, and deep nesting would exhaust its stack.
     bare = _STRING.sub("", text)
     if bare.count(":") > MAX_KEYS:
@@ -91,20 +91,20 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise InvalidJson("An object contains the same key twice.")
     return value
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > 20 or abs(value := int(digits)) > _LARGEST:
+def _parse_integer(digits: str) -> int:
+    if len(digits) > 20 or abs(value := int(digits)) > _MAX_INTEGER:
         raise InvalidJson("An integer is too large.")
     return value
 
 
-def _number(digits: str) -> float:
+def _parse_number(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
         raise InvalidJson("A number is too large.")

@@ -11,8 +11,8 @@ from chat.errors import RateLimited
 from tenants import clock
 from tenants.authentication import Principal
 
-WINDOW = 60
-ROUNDING = 1e-6
+WINDOW_SECONDS = 60
+ROUNDING_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def count(
     name: str, *, now: float, limit: int, whose: str, what: str = "requests", times: int = 1
 ) -> Rate:
     """Count `times` uses in the window of `now`, in seconds, and return the window's state."""
-    minute, reset = int(now // WINDOW), WINDOW - int(now % WINDOW)
+    minute, reset = int(now // WINDOW_SECONDS), WINDOW_SECONDS - int(now % WINDOW_SECONDS)
     used = _increment(f"{name}:{minute}", times)
     return Rate(limit=limit, remaining=limit - used, reset=reset, whose=whose, what=what)
 
@@ -101,7 +101,7 @@ class FrameRate:
         limit = conf.frames_per_second
         self._left = min(limit, self._left + (now - self._at) * limit) - 1
         self._at = now
-        if self._left < -ROUNDING:
+        if self._left < -ROUNDING_TOLERANCE:
             self._left = 0.0
             raise RateLimited(
                 f"Too many frames: at most {limit} per second. Please try again in 1s.",
@@ -114,7 +114,7 @@ def _increment(name: str, times: int) -> int:
         return int(cache.incr(name, times))
     except ValueError:
         # First use in this window, or a full cache evicted the counter.
-        if cache.add(name, times, timeout=2 * WINDOW):
+        if cache.add(name, times, timeout=2 * WINDOW_SECONDS):
             return times
     try:
         return int(cache.incr(name, times))

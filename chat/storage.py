@@ -30,19 +30,19 @@ from tenants.db import release_connection
 from tenants.outages import log_outage
 from tenants.scope import tenant_scope
 
-CHUNK = 1_048_576
+CHUNK_BYTES = 1_048_576
 
 log = structlog.get_logger(__name__)
 
 
-class Row(Protocol):
+class StoredRow(Protocol):
     """Protocol of rows that own stored bytes: a file, or a part of an upload."""
 
     tenant_id: UUID
     storage_key: str
 
 
-HASHED_AT_ONCE = 1024 * 1024
+HASH_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +53,13 @@ class StoredContent:
     sha256: str
 
 
-def new_key(tenant_id: UUID) -> str:
+def generate_key(tenant_id: UUID) -> str:
     """Return a random storage key; no part of it comes from client input."""
     return f"files/{tenant_id}/{secrets.token_hex(20)}"
 
 
 def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
-    """Save the row and write the bytes of a new file; `keep` or `discard` must follow.
+    """Save the row and write the bytes of a new file; `finalize` or `discard` must follow.
 
     Takes the tenant from `row`, which is not saved yet. Opens its own scope and
     transactions: must not run within another transaction.
@@ -69,7 +69,7 @@ def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
         StorageDiskFull: the disk is full.
         Unavailable: the disk or bucket does not accept the content.
     """
-    row.storage_key = new_key(row.tenant_id)
+    row.storage_key = generate_key(row.tenant_id)
     with tenant_scope(row.tenant_id), transaction.atomic():
         row.save(force_insert=True)
     try:
@@ -80,7 +80,7 @@ def write_new(row: File, content: BinaryIO, *, most: int | None = None) -> None:
     row.bytes, row.sha256 = written.bytes, written.sha256
 
 
-def contents(key: str) -> bytes:
+def read_content(key: str) -> bytes:
     """Return the complete content of a small file.
 
     Raises:
@@ -91,14 +91,14 @@ def contents(key: str) -> bytes:
     return data
 
 
-def keep(row: File) -> File:
+def finalize(row: File) -> File:
     """Make a written file visible to others; run it in the tenant's scope and a transaction.
 
     Raises:
         StorageFull: the company has no storage left; nothing has changed.
         Unavailable: the file took too long to arrive and was discarded.
     """
-    change_use(row.bytes)
+    change_usage(row.bytes)
     row.stored_at = clock.now()
     arriving = File.objects.filter(pk=row.pk, stored_at=None, deleted_at=None)
     if not arriving.update(bytes=row.bytes, sha256=row.sha256, stored_at=row.stored_at):
@@ -110,15 +110,15 @@ def keep(row: File) -> File:
 def discard(row: File) -> None:
     """Discard a file that was not kept; its bytes are removed in the background."""
     with tenant_scope(row.tenant_id), transaction.atomic():
-        drop(row)
+        discard_in_transaction(row)
 
 
-def drop(row: File) -> None:
+def discard_in_transaction(row: File) -> None:
     """Discard a file like `discard`, within the caller's scope and transaction."""
     File.objects.filter(pk=row.pk, stored_at=None).update(deleted_at=clock.now())
 
 
-def write(row: Row, content: BinaryIO, *, most: int) -> StoredContent:
+def write(row: StoredRow, content: BinaryIO, *, most: int) -> StoredContent:
     """Write content under the storage key of a committed row.
 
     Raises:
@@ -132,7 +132,7 @@ def write(row: Row, content: BinaryIO, *, most: int) -> StoredContent:
     try:
         name = default_storage.save(row.storage_key, measured)
     except OSError as error:
-        _forget_half(row.storage_key)
+        _delete_partial(row.storage_key)
         if log_outage(error, work="storage"):
             raise StorageDiskFull() from error
         log.exception("storage_failed")
@@ -141,7 +141,7 @@ def write(row: Row, content: BinaryIO, *, most: int) -> StoredContent:
     return StoredContent(bytes=measured.seen, sha256=measured.sha256.hexdigest())
 
 
-def _forget_half(key: str) -> None:
+def _delete_partial(key: str) -> None:
     """Delete partial content; if that fails now, it is erased later with its row."""
     with suppress(OSError):
         default_storage.delete(key)
@@ -158,7 +158,7 @@ class _MeasuringReader(Content):  # type: ignore[type-arg]
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
         """Yield the content in chunks."""
-        while piece := self.read(chunk_size or CHUNK):
+        while piece := self.read(chunk_size or CHUNK_BYTES):
             yield piece
 
     def seekable(self) -> bool:
@@ -184,16 +184,16 @@ class _MeasuringReader(Content):  # type: ignore[type-arg]
         self.sha256.update(piece)
 
 
-def sha256_of(content: BinaryIO) -> str:
+def compute_sha256(content: BinaryIO) -> str:
     """Return the digest of content that is not stored, in the format that `write` returns."""
     content.seek(0)
     digest = hashlib.sha256()
-    for piece in iter(lambda: content.read(HASHED_AT_ONCE), b""):
+    for piece in iter(lambda: content.read(HASH_CHUNK_BYTES), b""):
         digest.update(piece)
     return digest.hexdigest()
 
 
-def change_use(by: int) -> None:
+def change_usage(by: int) -> None:
     """Add `by` bytes to the company's storage usage; a negative number releases them.
 
     Run it in the tenant's scope and a transaction.
@@ -210,8 +210,8 @@ def change_use(by: int) -> None:
         raise StorageFull()
 
 
-def check_room(by: int) -> None:
-    """Check early whether `keep` would accept `by` more bytes.
+def check_quota(by: int) -> None:
+    """Check early whether `finalize` would accept `by` more bytes.
 
     Run it in the tenant's scope and a transaction.
 
@@ -223,7 +223,7 @@ def check_room(by: int) -> None:
         raise StorageFull()
 
 
-def claim_bytes(row: File) -> None:
+def transfer_bytes(row: File) -> None:
     """Transfer a written file's bytes to another row that has the same storage key.
 
     Run it in the tenant's scope and a transaction.
@@ -232,17 +232,17 @@ def claim_bytes(row: File) -> None:
         StorageFull: the company has no storage left.
         Unavailable: the file was discarded or kept in the meantime.
     """
-    change_use(row.bytes)
+    change_usage(row.bytes)
     if not File.objects.filter(pk=row.pk, stored_at=None, deleted_at=None).delete()[0]:
         raise Unavailable()
 
 
-def let_go(key: str, *, size: int) -> None:
+def release_bytes(key: str, *, size: int) -> None:
     """Release counted bytes that no row refers to: erase them like those of a deleted file.
 
     Run it in the tenant's scope and a transaction.
     """
-    change_use(-size)
+    change_usage(-size)
     File.objects.create(
         purpose=Purpose.ASSISTANTS_OUTPUT,
         filename="bytes",
@@ -262,7 +262,7 @@ def remove(file_id: str) -> bool:
     if row is None:
         return False
     if row.stored_at is not None:
-        change_use(-row.bytes)
+        change_usage(-row.bytes)
     StoreFile.objects.filter(file=row).delete()
     row.deleted_at = clock.now()
     row.save(update_fields=["deleted_at"])
@@ -290,7 +290,7 @@ def erase(file_id: str, *, arrive_seconds: float) -> None:
         File.objects.filter(pk=row.pk).delete()
 
 
-def give_up_parts(upload: Upload) -> None:
+def discard_parts(upload: Upload) -> None:
     """Delete an upload's parts: release their quota and erase their bytes in the background.
 
     Run it in the tenant's scope and a transaction that has locked the upload.
@@ -312,4 +312,4 @@ def give_up_parts(upload: Upload) -> None:
         ]
     )
     UploadPart.objects.filter(upload=upload).delete()
-    change_use(-sum(part.bytes for part in parts if part.stored_at is not None))
+    change_usage(-sum(part.bytes for part in parts if part.stored_at is not None))

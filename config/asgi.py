@@ -23,10 +23,10 @@ django.setup(set_prefix=False)
 from chat.runs.engine.lifespan import Lifespan  # noqa: E402  (models need the app registry)
 from chat.web.consumers import ChatConsumer  # noqa: E402
 from config.connections import raise_open_file_limit  # noqa: E402
-from config.middleware.body_limit import BodyLimit, SizeLimit  # noqa: E402
-from config.middleware.request_id import RequestId  # noqa: E402
-from config.middleware.single_thread_handler import Application  # noqa: E402
-from config.middleware.slow_body_timeout import BodyPace  # noqa: E402
+from config.middleware.body_limit import BodyLimitMiddleware, SizeLimit  # noqa: E402
+from config.middleware.request_id import RequestIdMiddleware  # noqa: E402
+from config.middleware.single_thread_handler import SingleThreadHandler  # noqa: E402
+from config.middleware.slow_body_timeout import SlowBodyTimeout  # noqa: E402
 from tenants.asgi import PrincipalSocketMiddleware, SameOrigin, SocketPath  # noqa: E402
 
 # Each connection is an open file, and the usual limit is 1,024.
@@ -37,8 +37,11 @@ limits = [
 ]
 application = ProtocolTypeRouter(
     {
-        "http": RequestId(
-            BodyPace(BodyLimit(Application(), limits=limits), patience=settings.BODY_SECONDS)
+        "http": RequestIdMiddleware(
+            SlowBodyTimeout(
+                BodyLimitMiddleware(SingleThreadHandler(), limits=limits),
+                patience=settings.BODY_SECONDS,
+            )
         ),
         "websocket": SocketPath(
             AllowedHostsOriginValidator(

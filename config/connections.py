@@ -88,7 +88,7 @@ class ConnectionCount:
 
     def admit(self, host: str | None) -> Callable[[], None] | None:
         """Count a connection and return its release function, or None if a limit is reached."""
-        key = self._key(host)
+        key = self._get_key(host)
         full = self.total >= self.max_total
         if full or (key is not None and self.by_address[key] >= self.max_per_address):
             self._log_refusal("all" if full else "address")
@@ -111,7 +111,7 @@ class ConnectionCount:
             log.warning("connections_refused", limit=limit, refused=self._refused)
             self._refused, self._logged_at = 0, monotonic()
 
-    def _key(self, host: str | None) -> str | None:
+    def _get_key(self, host: str | None) -> str | None:
         """Return the key that a host is counted by, or None if it is exempt."""
         if not host or self._trusts_all:
             return None
@@ -136,7 +136,7 @@ def _parse_network(name: str) -> Network | None:
 
 
 @cache
-def connection_count() -> ConnectionCount:
+def get_connection_count() -> ConnectionCount:
     """Return the count of this process, created with the first connection."""
     return ConnectionCount.from_settings()
 
@@ -166,12 +166,12 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, and start the timeout of the first header section."""
         super().connection_made(transport)
-        self._release = connection_count().admit(self.client[0] if self.client else None)
+        self._release = get_connection_count().admit(self.client[0] if self.client else None)
         if self._release is None:
             text = "Too many connections are open. Try again in a moment."
             self._refuse(503, "too_many_connections", text)
         else:
-            self._expect_head()
+            self._start_head_timeout()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release the connection."""
@@ -185,7 +185,7 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Pass data to the parser, but no more of a header section than the limit."""
         if self._deadline is None and self._in_head and not self._is_answering():
-            self._expect_head()
+            self._start_head_timeout()
         while data and not self._refused and not self.transport.is_closing():
             size = self._max_fed + 1 - self._fed if self._in_head else len(data)
             piece, data = data[:size], data[size:]
@@ -218,7 +218,7 @@ class HttpProtocol(HttpToolsProtocol):
         is_handshake = self.parser.should_upgrade() and self._should_upgrade()
         if self._head_size > self._max_head or (is_handshake and self._is_large_handshake()):
             self._refuse_large_head()
-        elif is_handshake and (self._is_answering() or self._announces_body()):
+        elif is_handshake and (self._is_answering() or self._has_body()):
             self._refuse(
                 400,
                 "bad_handshake",
@@ -241,7 +241,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         super().on_message_complete()
         if self._deadline is not None:
-            self._expect_head()
+            self._start_head_timeout()
 
     def on_response_complete(self) -> None:
         """Start the timeout of the rest of this body, or of the next header section."""
@@ -252,12 +252,12 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_answering():
             return
         if self._head_begun or not self._in_head:
-            self._expect_head()
+            self._start_head_timeout()
 
     def pause_writing(self) -> None:
         """Pause, and start the timeout for the client to read."""
         super().pause_writing()
-        self._expect_reader()
+        self._start_read_timeout()
 
     def resume_writing(self) -> None:
         """Resume: the client reads."""
@@ -297,20 +297,20 @@ class HttpProtocol(HttpToolsProtocol):
         long = max(longest, len(self.url)) > MAX_HANDSHAKE_LINE
         return long or len(self.headers) > MAX_HANDSHAKE_HEADERS
 
-    def _announces_body(self) -> bool:
+    def _has_body(self) -> bool:
         headers = dict(self.headers)
         return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
-    def _expect_head(self) -> None:
+    def _start_head_timeout(self) -> None:
         self._cancel_deadline()
-        self._deadline = self.loop.call_later(settings.HEADER_SECONDS, self._head_is_late)
+        self._deadline = self.loop.call_later(settings.HEADER_SECONDS, self._handle_late_head)
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _head_is_late(self) -> None:
+    def _handle_late_head(self) -> None:
         if not self._in_head or (self.cycle is not None and not self._head_begun):
             self._close()  # the last request has been answered, and no other has begun
         else:
@@ -342,9 +342,9 @@ class HttpProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         """Close, and give the client time to read what was sent."""
         self.transport.close()
-        self._expect_reader()
+        self._start_read_timeout()
 
-    def _expect_reader(self) -> None:
+    def _start_read_timeout(self) -> None:
         self._cancel_stalled()
         left = self.transport.get_write_buffer_size()
         self._stalled = self.loop.call_later(STALLED_SECONDS, self._check_reader, left)
@@ -352,7 +352,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _check_reader(self, left_before: int) -> None:
         """Abort the connection if the client has read nothing since the last check."""
         if self.transport.get_write_buffer_size() < left_before:
-            self._expect_reader()
+            self._start_read_timeout()
         else:
             self.transport.abort()
 

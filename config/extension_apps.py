@@ -40,11 +40,11 @@ def import_admin_pages(names: Iterable[str]) -> None:
     """Import the `admin` module of each app that has one, which registers its pages."""
     wanted = set(names)
     for config in apps.get_app_configs():
-        is_wanted = config.name in wanted or _path(config) in wanted
+        is_wanted = config.name in wanted or _get_path(config) in wanted
         if is_wanted and module_has_submodule(config.module, "admin"):
             import_module(f"{config.name}.admin")
 
 
-def _path(config: object) -> str:
+def _get_path(config: object) -> str:
     kind = type(config)
     return f"{kind.__module__}.{kind.__qualname__}"

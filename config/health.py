@@ -31,7 +31,7 @@ class HealthMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer a health check, or pass the request on."""
-        answer = {"/healthz": healthz, "/readyz": readyz}.get(request.path_info)
+        answer = {"/healthz": check_liveness, "/readyz": check_readiness}.get(request.path_info)
         if answer is None:
             return self.get_response(request)
         is_safe = request.method in ("GET", "HEAD")
@@ -40,12 +40,12 @@ class HealthMiddleware:
         return response
 
 
-def healthz() -> HttpResponse:
+def check_liveness() -> HttpResponse:
     """Return 200 as long as the process can answer."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-def readyz() -> HttpResponse:
+def check_readiness() -> HttpResponse:
     """Return 200 if the database, its migrations and a worker are ready, else 503."""
     checks = {"database": False, "migrations": False, "worker": False}
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-OWN = ("chat", "config", "tenants", "django_structlog")
+OWN_LOGGERS = ("chat", "config", "tenants", "django_structlog")
 # Anyone who knows one of these URLs can join a company or set a password.
 _SECRET_PATH = re.compile(r"(/invitations/|/password/reset/key/)[^/\s\"']+")
 # Query strings contain search terms.
@@ -38,28 +38,28 @@ def describe_errors(logger: Any, name: str, event: Any) -> Any:
     given = event.pop("exc_info", None)
     error = given[1] if isinstance(given, tuple) else given
     if isinstance(error, BaseException):
-        event["exception"] = "\n".join(_causes(error))
+        event["exception"] = "\n".join(_format_causes(error))
     event.pop("stack_info", None)
     return event
 
 
-def _causes(error: BaseException | None) -> list[str]:
+def _format_causes(error: BaseException | None) -> list[str]:
     lines: list[str] = []
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         state = getattr(error, "sqlstate", None)
         lines.append(f"{type(error).__module__}.{type(error).__qualname__} {state or ''}".rstrip())
-        lines += _places(error.__traceback__)
+        lines += _format_traceback(error.__traceback__)
         error = error.__cause__ or error.__context__
     return lines
 
 
-def _places(trace: TracebackType | None) -> list[str]:
+def _format_traceback(trace: TracebackType | None) -> list[str]:
     return [f"  {at.filename}:{at.lineno} {at.name}" for at in traceback.extract_tb(trace)]
 
 
-def _exc_info(logger: Any, name: str, event: Any) -> Any:
+def _resolve_exc_info(logger: Any, name: str, event: Any) -> Any:
     """Resolve `exc_info=True` to the current error before the line leaves its thread."""
     if event.get("exc_info") is True:
         event["exc_info"] = sys.exc_info()
@@ -71,7 +71,7 @@ _SHARED: list[Any] = [
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    _exc_info,
+    _resolve_exc_info,
 ]
 
 
@@ -98,13 +98,16 @@ def configure_logging(level: str) -> None:
                 }
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-            "root": {"handlers": ["stderr"], "level": _at_least(level, logging.INFO)},
+            "root": {"handlers": ["stderr"], "level": _clamp_level(level, logging.INFO)},
             "loggers": {
-                **{name: {"level": level} for name in OWN},
-                **{name: {"level": _at_least(level, least)} for name, least in _LEAST.items()},
+                **{name: {"level": level} for name in OWN_LOGGERS},
+                **{
+                    name: {"level": _clamp_level(level, least)}
+                    for name, least in _MIN_LEVELS.items()
+                },
                 # The server's own handler would print errors with their messages.
                 "uvicorn": {"handlers": [], "propagate": True},
-                "uvicorn.error": {"level": _at_least(level, logging.INFO), "propagate": True},
+                "uvicorn.error": {"level": _clamp_level(level, logging.INFO), "propagate": True},
                 "uvicorn.access": {"handlers": [], "level": logging.WARNING, "propagate": True},
             },
         }
@@ -121,7 +124,7 @@ def configure_logging(level: str) -> None:
 
 
 # Each request already has a line of its own; the line of a failed one includes the error.
-_LEAST = {
+_MIN_LEVELS = {
     "django.request": logging.CRITICAL,
     "openai": logging.WARNING,
     "httpx": logging.WARNING,
@@ -133,5 +136,5 @@ _LEAST = {
 }
 
 
-def _at_least(level: str, least: int) -> int:
+def _clamp_level(level: str, least: int) -> int:
     return max(logging.getLevelNamesMapping().get(level, logging.INFO), least)

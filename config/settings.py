@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from environs import Env, EnvError
 
 from config.api_description import SPECTACULAR
-from config.backends.files import file_storage
-from config.backends.mail import mail_settings
+from config.backends.files import build_file_storage
+from config.backends.mail import parse_email_url
 from config.content_policy import DIRECTIVES
 from config.extension_apps import check_apps
 from config.logging import configure_logging
@@ -124,7 +124,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "tenants.context.principal",
-                "chat.web.context.theme",
+                "chat.web.context.get_theme",
             ],
         },
     }
@@ -151,7 +151,7 @@ CONNECTION: dict[str, Any] = {
 }
 
 
-def database(variable: str, *, pool: bool) -> dict[str, Any]:
+def build_database(variable: str, *, pool: bool) -> dict[str, Any]:
     """Return Django's settings for the PostgreSQL URL in `variable`.
 
     Raises:
@@ -178,7 +178,7 @@ def database(variable: str, *, pool: bool) -> dict[str, Any]:
 
 DATABASES: dict[str, Any] = {}
 if read("str", "DATABASE_URL", ""):
-    DATABASES["default"] = database("DATABASE_URL", pool=True)
+    DATABASES["default"] = build_database("DATABASE_URL", pool=True)
 else:
     # `up`, `db` and the tests fill this in; anything else fails with a clear message.
     DATABASES["default"] = {
@@ -187,16 +187,16 @@ else:
         "OPTIONS": {},
     }
 if read("str", "MIGRATION_DATABASE_URL", ""):
-    DATABASES["owner"] = database("MIGRATION_DATABASE_URL", pool=False)
+    DATABASES["owner"] = build_database("MIGRATION_DATABASE_URL", pool=False)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Admin changes go to the tenant's audit log; Django's log table is never created.
 MIGRATION_MODULES = {"admin": None}
 
 if REDIS_URL:
-    from config.backends.redis_backends import channel_layer
+    from config.backends.redis_backends import build_channel_layer
 
     # Not "default": every websocket would join that layer and need Redis to open.
-    CHANNEL_LAYERS = {"processes": channel_layer(REDIS_URL, SECRET_KEY)}
+    CHANNEL_LAYERS = {"processes": build_channel_layer(REDIS_URL, SECRET_KEY)}
     CACHES: dict[str, Any] = {
         "default": {"BACKEND": "config.backends.redis_backends.SharedCache", "LOCATION": REDIS_URL}
     }
@@ -281,7 +281,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
 
 EMAIL_URL = read("str", "EMAIL_URL", "")
 try:
-    globals().update(mail_settings(EMAIL_URL))
+    globals().update(parse_email_url(EMAIL_URL))
 except ValueError as error:
     raise ImproperlyConfigured(f"EMAIL_URL is invalid: {error}") from None
 if EMAIL_URL and not PUBLIC_URL:
@@ -336,7 +336,7 @@ USE_I18N = USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = Path(read("str", "ATRIUM_STATIC_DIR", str(DATA_DIR / "static")))
 STORAGES = {
-    "default": file_storage(
+    "default": build_file_storage(
         bucket=read("str", "ATRIUM_S3_BUCKET", ""),
         endpoint=read("str", "ATRIUM_S3_ENDPOINT", ""),
         region=read("str", "ATRIUM_S3_REGION", ""),

@@ -202,7 +202,7 @@ def _migrate(url: str) -> None:
 
 
 def _databases(cluster: embedded.Cluster) -> list[str]:
-    with cluster.superuser_connect() as connection:
+    with cluster.connect_as_superuser() as connection:
         rows = connection.execute("SELECT datname FROM pg_database").fetchall()
     return [name for (name,) in rows]
 

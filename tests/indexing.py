@@ -8,15 +8,15 @@ from django.db.models import F
 
 from chat.models import StoreFile
 from chat.retrieval import index
-from chat.retrieval.index import IndexedFile, Task
+from chat.retrieval.index import IndexedFile, IndexTask
 from tests.world import Company
 
 
-def store_indexed(task: Task, indexed: IndexedFile) -> None:
+def store_indexed(task: IndexTask, indexed: IndexedFile) -> None:
     """Write a claimed file's passages and complete it."""
     assert index.begin_storing(task, indexed)
-    for piece in index.pieces_of(task, indexed):
-        index.store_piece(task, piece)
+    for piece in index.iter_batches(task, indexed):
+        index.store_batch(task, piece)
     index.complete_file(task, indexed)
 
 

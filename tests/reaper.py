@@ -160,7 +160,7 @@ def stop_unused(data_dir: Path) -> None:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        if not embedded.keeps_running(cluster):
+        if not embedded.is_kept_running(cluster):
             cluster.stop()
 
 

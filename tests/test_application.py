@@ -13,10 +13,10 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from config.middleware import single_thread_handler
-from config.middleware.single_thread_handler import Application
+from config.middleware.single_thread_handler import SingleThreadHandler
 
 
-class Noting(Application):
+class Noting(SingleThreadHandler):
     """Notes the threads on which it serves; `at_once` requests wait for one another there."""
 
     def __init__(self, *, at_once: int = 1) -> None:
@@ -30,7 +30,7 @@ class Noting(Application):
         return HttpResponse(b"ok")
 
 
-class Held(Application):
+class Held(SingleThreadHandler):
     """Serves each key for a company named like it; holds what is asked with one of `held`."""
 
     def __init__(self, *, held: frozenset[str]) -> None:
@@ -55,7 +55,7 @@ class Held(Application):
         return HttpResponse(b"ok")
 
 
-async def asked(app: Application, key: str = "") -> bytes:
+async def asked(app: SingleThreadHandler, key: str = "") -> bytes:
     """Return the body of an answer."""
     asked_for = [{"type": "http.request", "body": b""}]
     body = bytearray()
@@ -82,7 +82,7 @@ async def test_one_request_after_another_is_served_on_the_same_thread() -> None:
 async def test_requests_at_once_have_threads_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(single_thread_handler, "KEPT", 2)
+    monkeypatch.setattr(single_thread_handler, "MAX_IDLE_THREADS", 2)
     app = Noting(at_once=4)
     assert await asyncio.gather(*(asked(app) for _ in range(4))) == [b"ok"] * 4
     assert len(set(app.threads)) == 4

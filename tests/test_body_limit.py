@@ -15,7 +15,7 @@ from django.contrib.admin.utils import quote
 from chat.conf import conf
 from chat.models import StorageUse, StoreFile, VectorStore
 from config.middleware import body_limit
-from config.middleware.body_limit import BodyLimit, SizeLimit
+from config.middleware.body_limit import BodyLimitMiddleware, SizeLimit
 from tenants.db import in_db
 from tests.api.conftest import program_of
 from tests.clock import WAIT_SECONDS
@@ -269,9 +269,9 @@ async def test_files_at_once_have_together_the_room_of_one(
         answers.append(message.get("status", 0))
 
     await in_db(almost_full)
-    monkeypatch.setattr(body_limit, "principal_of_key", key)
+    monkeypatch.setattr(body_limit, "get_key_principal", key)
     limit = SizeLimit(path=re.compile("/"), most=200_000, who="key")
-    limited = BodyLimit(app, limits=[limit])
+    limited = BodyLimitMiddleware(app, limits=[limit])
     first = {"method": "POST", "path": "/first", "headers": [(b"content-length", b"100000")]}
     await limited(first, never, send)
     assert answers == [400, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from config.middleware.slow_body_timeout import BodyPace
+from config.middleware.slow_body_timeout import SlowBodyTimeout
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
 
@@ -32,7 +32,7 @@ async def taken(*pieces: bytes, patience: float, more: bool) -> tuple[bytes, lis
             if not message["more_body"]:
                 return
 
-    await BodyPace(app, patience=patience)(SCOPE, receive, send)
+    await SlowBodyTimeout(app, patience=patience)(SCOPE, receive, send)
     return bytes(arrived), sent
 
 

@@ -20,7 +20,7 @@ from django.conf import settings
 from uvicorn.server import ServerState
 
 from config import connections
-from config.connections import ConnectionCount, HttpProtocol, connection_count
+from config.connections import ConnectionCount, HttpProtocol, get_connection_count
 from tests.api.conftest import program_of
 from tests.clock import WAIT_SECONDS
 from tests.database import CHECKOUT, TestDatabase
@@ -423,8 +423,8 @@ async def test_a_client_that_takes_no_answer_is_cut_off(
     monkeypatch: pytest.MonkeyPatch, path: bytes
 ) -> None:
     monkeypatch.setattr(connections, "STALLED_SECONDS", 0.3)
-    connection_count.cache_clear()
-    counted = connection_count()
+    get_connection_count.cache_clear()
+    counted = get_connection_count()
     async with await listen(answer_at_length) as listener:
         address = listener.sockets[0].getsockname()
         await asyncio.to_thread(take_nothing, address, path, counted)

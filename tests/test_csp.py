@@ -115,7 +115,7 @@ def test_own_failure_is_strict_and_tells_nothing(
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError(f"{world.acme.canary}broken")
 
-    monkeypatch.setattr("chat.web.views.page_data", broken)
+    monkeypatch.setattr("chat.web.views.build_page_data", broken)
     client = world.acme.client("alice")
     client.raise_request_exception = False
     response = client.get("/")

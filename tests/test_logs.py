@@ -15,7 +15,7 @@ import pytest
 import structlog
 from django.db import DataError
 
-from config.logging import OWN, configure_logging, describe_errors
+from config.logging import OWN_LOGGERS, configure_logging, describe_errors
 from tests.clock import WAIT_SECONDS, wait_until
 from tests.database import HEARTBEATS, TestDatabase
 from tests.isolation.delivered import QUICK, scripted_assistant
@@ -180,7 +180,7 @@ def test_level_is_for_our_own_and_libraries_stay_quiet() -> None:
     kept = logging.root.handlers[:]
     try:
         configure_logging("DEBUG")
-        levels = {name: logging.getLogger(name).getEffectiveLevel() for name in OWN}
+        levels = {name: logging.getLogger(name).getEffectiveLevel() for name in OWN_LOGGERS}
         assert set(levels.values()) == {logging.DEBUG}
         for name in ("django.db.backends", "uvicorn.error", "websockets", "openai", "aiohttp"):
             assert logging.getLogger(name).getEffectiveLevel() >= logging.INFO

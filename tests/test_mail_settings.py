@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from config.backends.mail import NOWHERE, mail_settings
+from config.backends.mail import DUMMY, parse_email_url
 
 
 def test_no_address_means_no_mail() -> None:
-    assert mail_settings("") == {"EMAIL_BACKEND": NOWHERE}
+    assert parse_email_url("") == {"EMAIL_BACKEND": DUMMY}
 
 
 def test_name_and_password_are_decoded() -> None:
-    found = mail_settings("smtp+tls://a%40b:p%2Fq@mail.example")
+    found = parse_email_url("smtp+tls://a%40b:p%2Fq@mail.example")
     assert (found["EMAIL_HOST_USER"], found["EMAIL_HOST_PASSWORD"]) == ("a@b", "p/q")
 
 
@@ -27,11 +27,11 @@ def test_name_and_password_are_decoded() -> None:
     ],
 )
 def test_connection_is_secured_as_asked(url: str, port: int, tls: bool, ssl: bool) -> None:
-    found = mail_settings(url)
+    found = parse_email_url(url)
     assert (found["EMAIL_PORT"], found["EMAIL_USE_TLS"], found["EMAIL_USE_SSL"]) == (port, tls, ssl)
 
 
 @pytest.mark.parametrize("url", ["mail.example", "http://mail.example", "smtp://", "smtp://h:x"])
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        mail_settings(url)
+        parse_email_url(url)

@@ -26,7 +26,7 @@ from chat.errors import FileTooLarge
 from chat.models import File, StoreFile
 from chat.retrieval import embed, pipeline
 from chat.tasks import erase_files
-from config.backends.files import file_storage
+from config.backends.files import build_file_storage
 from tests.api.conftest import Api, assert_error, program_of, upload, uploaded
 from tests.database import CHECKOUT
 from tests.retrieval import files
@@ -51,7 +51,7 @@ def endpoint() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def bucket(endpoint: str, settings: Any) -> Iterator[Any]:
     """The files of this test are in a bucket of its own."""
-    entry = file_storage(bucket=BUCKET, endpoint=endpoint, region="us-east-1", **KEYS)
+    entry = build_file_storage(bucket=BUCKET, endpoint=endpoint, region="us-east-1", **KEYS)
     settings.STORAGES = {**settings.STORAGES, "default": entry}
     found = default_storage.bucket  # type: ignore[attr-defined]
     found.create()
@@ -144,7 +144,9 @@ def test_a_lost_object_is_told_as_unknown(alice: Api, bucket: Any) -> None:
 
 def test_a_bucket_that_is_away_is_told_of(alice: Api, settings: Any) -> None:
     made = uploaded(alice, b"words")
-    away = file_storage(bucket=BUCKET, endpoint="http://127.0.0.1:9", region="us-east-1", **KEYS)
+    away = build_file_storage(
+        bucket=BUCKET, endpoint="http://127.0.0.1:9", region="us-east-1", **KEYS
+    )
     with override_settings(STORAGES={**settings.STORAGES, "default": away}):
         assert_error(upload(alice, b"words"), 503, code="unavailable")
         assert_error(alice.get(f"files/{made['id']}/content"), 503, code="unavailable")

@@ -43,7 +43,7 @@ def test_with_processes():
         while not below.read_text():
             time.sleep(0.05)
         found = [*(child.pid for child in children), frozen.pid, int(below.read_text())]
-        text = " ".join(map(str, [*found, cluster.postmaster()]))
+        text = " ".join(map(str, [*found, cluster.get_postmaster_pid()]))
         (FOLDER / "partial").write_text(text)
         (FOLDER / "partial").rename(FOLDER / "pids")
         time.sleep(600)

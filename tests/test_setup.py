@@ -178,7 +178,7 @@ class Listing(BaseHTTPRequestHandler):
 
 class TestModelServers:
     def test_listing_server_is_found(self, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(supervisor, "ASK_SECONDS", WAIT_SECONDS)
+        monkeypatch.setattr(supervisor, "PROBE_SECONDS", WAIT_SECONDS)
         with ThreadingHTTPServer(("127.0.0.1", 0), Listing) as server:
             Thread(target=server.serve_forever, daemon=True).start()
             places = {"Ollama": server.server_port, "vLLM": port}
@@ -257,7 +257,7 @@ class TestUp:
         with self.start(data_dir, port) as process:
             cluster = embedded.locate(data_dir)
             assert cluster is not None
-            database = cluster.postmaster()
+            database = cluster.get_postmaster_pid()
             assert database is not None
             os.kill(database, signal.SIGKILL)
             assert process.stdout is not None
@@ -320,7 +320,7 @@ def begin_answer(data_dir: Path, port: int) -> str:
 
 def claim_of(cluster: embedded.Cluster, run: str) -> tuple[Any, ...]:
     """Return owner, status, token and take-overs of a run."""
-    with cluster.superuser_connect(embedded.MAIN) as connection:
+    with cluster.connect_as_superuser(embedded.MAIN) as connection:
         rows = connection.execute(
             "SELECT owner, status, token, takeovers FROM chat_run WHERE id = %s", [run]
         ).fetchall()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from config.backends.redis_backends import PlainValues, SharedCache
+from config.backends.redis_backends import JsonSerializer, SharedCache
 
 
 def test_limits_count_in_each_process_without_redis(tmp_path: Path) -> None:
@@ -20,10 +20,10 @@ def test_limits_count_in_each_process_without_redis(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [7, True, 1.5, "7", ["a", 1.5], None])
 def test_values_come_back_as_they_were(value: Any) -> None:
-    kept = PlainValues().dumps(value)
-    assert PlainValues().loads(str(kept).encode()) == value
+    kept = JsonSerializer().dumps(value)
+    assert JsonSerializer().loads(str(kept).encode()) == value
 
 
 def test_what_is_found_in_redis_is_never_run() -> None:
     with pytest.raises(ValueError, match="utf-8"):
-        PlainValues().loads(pickle.dumps(print))
+        JsonSerializer().loads(pickle.dumps(print))

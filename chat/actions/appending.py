@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from chat import ids
-from chat.actions.attachments import attach
+from chat.actions.attachments import add_attachments
 from chat.actions.contents import clean_content
 from chat.actions.fields import (
     clean_choice,
     clean_list,
     clean_metadata,
     clean_object,
-    row_named,
+    get_row,
 )
 from chat.actions.resources import check_image_files, clean_attachments
 from chat.conf import conf
 from chat.errors import MissingParameter, ThreadFull
 from chat.models import Message, MessageStatus, Thread
-from chat.runs.state.thread_end import append
+from chat.runs.state.thread_end import append_to_thread
 from tenants.authentication import Principal
 
 ROLES = ("user", "assistant")
 FIELDS = ("role", "content", "attachments", "metadata")
-MAX_AT_ONCE, COPIED_AT_ONCE = 512, 500
+MAX_MESSAGES, COPY_BATCH_SIZE = 512, 500
 
 
 def clean_messages(value: Any, *, param: str) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def clean_messages(value: Any, *, param: str) -> list[dict[str, Any]]:
         InvalidInput: a value is invalid; `param` names it, e.g. "messages[0].content".
         NotFound: the ID of an image or attachment cannot exist.
     """
-    given = [] if value is None else clean_list(value, param=param, limit=MAX_AT_ONCE)
+    given = [] if value is None else clean_list(value, param=param, limit=MAX_MESSAGES)
     return [clean_message(item, param=f"{param}[{index}].") for index, item in enumerate(given)]
 
 
@@ -65,7 +65,7 @@ def lock_thread(principal: Principal, thread_id: str) -> Thread:
         NotFound: the thread does not exist.
     """
     rows = Thread.objects.for_principal(principal).locked()
-    thread: Thread = row_named(rows, thread_id, param="thread_id", prefix="thread_")
+    thread: Thread = get_row(rows, thread_id, param="thread_id", prefix="thread_")
     return thread
 
 
@@ -87,8 +87,8 @@ def append_messages(
     """
     if thread.last_position + len(cleaned) > conf.messages_per_thread:
         raise ThreadFull()
-    take_files(principal, thread, cleaned, param=param)
-    return append(
+    attach_message_files(principal, thread, cleaned, param=param)
+    return append_to_thread(
         thread,
         cleaned,
         sender=principal.membership_id,
@@ -96,7 +96,7 @@ def append_messages(
     )
 
 
-def take_files(
+def attach_message_files(
     principal: Principal, thread: Thread, cleaned: Sequence[dict[str, Any]], *, param: str
 ) -> None:
     """Attach the files of messages to their locked thread's tools.
@@ -106,7 +106,7 @@ def take_files(
     for index, message in enumerate(cleaned):
         place = f"{param}[{index}]." if param else ""
         check_image_files(principal, message["content"], param=f"{place}content")
-        attach(principal, thread, message["attachments"], param=f"{place}attachments")
+        add_attachments(principal, thread, message["attachments"], param=f"{place}attachments")
 
 
 def copy_messages(source: Thread, copy: Thread) -> int:
@@ -115,10 +115,10 @@ def copy_messages(source: Thread, copy: Thread) -> int:
     The reference to the run is dropped, because runs are not copied. Messages of
     failed steps are skipped: the step was retried.
     """
-    rows = Message.objects.placed().filter(thread=source).order_by("position")
+    rows = Message.objects.in_thread().filter(thread=source).order_by("position")
     rows = rows.exclude(status=MessageStatus.IN_PROGRESS).exclude(incomplete_reason="run_failed")
     last = copied = 0
-    while chunk := list(rows.filter(position__gt=last)[:COPIED_AT_ONCE]):
+    while chunk := list(rows.filter(position__gt=last)[:COPY_BATCH_SIZE]):
         last = chunk[-1].position
         for message in chunk:
             copied += 1

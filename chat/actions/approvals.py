@@ -10,9 +10,9 @@ from django.db import transaction
 from chat import wire
 from chat.actions.runs import lock_run
 from chat.conf import conf
-from chat.errors import ApprovalChanged, InvalidInput, NotFound, NothingToDecide
+from chat.errors import ApprovalChanged, ApprovalNotPending, InvalidInput, NotFound
 from chat.models import Run, RunStatus, RunStep, StepStatus, ToolCall
-from chat.models.runs import PENDING, CallStatus
+from chat.models.runs import PENDING_STATUSES, CallStatus
 from chat.runs.engine.launch import launch
 from chat.runs.engine.worker import worker
 from chat.runs.state.lifecycle import advance
@@ -43,14 +43,14 @@ def decide_call(
     with tenant_scope(principal.tenant_id), transaction.atomic():
         run = lock_run(principal, run_id)
         if run.status != RunStatus.REQUIRES_ACTION:
-            raise NothingToDecide()
+            raise ApprovalNotPending()
         call = ToolCall.objects.filter(run=run, pk=call_id).select_for_update().first()
         if call is None:
             raise NotFound(f"No call found with id '{call_id}'.", param="call")
         if call.status != CallStatus.WAITING:
-            raise NothingToDecide()
-        decide(principal, call, decision, arguments_hash=arguments_hash)
-        continue_if_answered(run)
+            raise ApprovalNotPending()
+        store_decision(principal, call, decision, arguments_hash=arguments_hash)
+        resume_if_answered(run)
         return run
 
 
@@ -62,7 +62,9 @@ def is_waiting_for_approval(run: Run) -> bool:
     return waiting
 
 
-def decide(principal: Principal, call: ToolCall, decision: str, *, arguments_hash: str) -> None:
+def store_decision(
+    principal: Principal, call: ToolCall, decision: str, *, arguments_hash: str
+) -> None:
     """Store the decision on a locked waiting call, in the caller's transaction.
 
     Raises:
@@ -71,7 +73,7 @@ def decide(principal: Principal, call: ToolCall, decision: str, *, arguments_has
     call.decided_by = principal.membership_id
     if decision == "approve":
         tool, now = registry.find(call.name), clock.now()
-        if not dispatch.approval_is_valid(call, tool, arguments_hash=arguments_hash, now=now):
+        if not dispatch.is_approval_valid(call, tool, arguments_hash=arguments_hash, now=now):
             raise ApprovalChanged()
         call.status = CallStatus.APPROVED
     else:
@@ -87,7 +89,7 @@ def decide(principal: Principal, call: ToolCall, decision: str, *, arguments_has
     )
 
 
-def continue_if_answered(run: Run) -> None:
+def resume_if_answered(run: Run) -> None:
     """Resume a locked run once none of its calls is pending, in the caller's transaction.
 
     Waiting for approval does not count as run time: the run gets a new deadline
@@ -98,7 +100,7 @@ def continue_if_answered(run: Run) -> None:
     """
     step = RunStep.objects.filter(run=run, status=StepStatus.IN_PROGRESS).latest("index")
     calls = list(ToolCall.objects.filter(step=step).order_by("index"))
-    if any(call.status in PENDING for call in calls):
+    if any(call.status in PENDING_STATUSES for call in calls):
         return
     owner = worker.claim_owner
     if any(call.approval_expires_at is not None for call in calls):
@@ -107,17 +109,17 @@ def continue_if_answered(run: Run) -> None:
         run.pk, RunStatus.QUEUED, owner=owner, token=run.token + 1, expires_at=run.expires_at
     )
     if not moved:
-        raise NothingToDecide()
+        raise ApprovalNotPending()
     run.status, run.owner, run.token = RunStatus.QUEUED, owner, run.token + 1
     run.state += 1
-    launch(run, resumed=True, told=_close_if_ended(run, step, calls))
+    launch(run, resumed=True, told=_complete_step_if_ended(run, step, calls))
 
 
-def _close_if_ended(run: Run, step: RunStep, calls: Sequence[ToolCall]) -> list[Event]:
+def _complete_step_if_ended(run: Run, step: RunStep, calls: Sequence[ToolCall]) -> list[Event]:
     """Complete the step if all of its calls have ended; return the events to publish."""
     if any(call.ended_at is None for call in calls):
         return []
     step.status, step.ended_at = StepStatus.COMPLETED, clock.now()
     step.save(update_fields=["status", "ended_at"])
-    rendered = wire.step_object(step, run=run, calls=calls, labels=registry.labels())
+    rendered = wire.step_object(step, run=run, calls=calls, labels=registry.get_labels())
     return [("thread.run.step.completed", rendered)]

@@ -11,35 +11,40 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from chat.actions.assistants import lock_assistant
-from chat.actions.fields import clean_list, row_named
-from chat.actions.filing import FILE, FileToIndex, add_files
+from chat.actions.fields import clean_list, get_row
+from chat.actions.filing import FILE_PREFIX, FileToIndex, add_files
 from chat.actions.resources import MAX_FILES
-from chat.actions.stores import live_store
+from chat.actions.stores import get_live_store
 from chat.models import Assistant, File, StoreFile, VectorStore
-from chat.models.resources import code_file_ids, for_code, for_search, store_ids
+from chat.models.resources import (
+    build_code_resources,
+    build_search_resources,
+    get_code_file_ids,
+    get_store_ids,
+)
 from tenants import audit
 from tenants.authentication import Principal
 from tenants.models import Role
 from tenants.scope import tenant_scope
 
 
-def file_ids_of(assistant: Assistant) -> list[str]:
+def list_assistant_file_ids(assistant: Assistant) -> list[str]:
     """Return the IDs of an assistant's files, vector store files first.
 
     Call within a transaction.
     """
-    stores = store_ids(assistant.tool_resources)
+    stores = get_store_ids(assistant.tool_resources)
     rows = StoreFile.objects.filter(store_id__in=stores).order_by("created_at", "pk")
     searched = rows.values_list("file_id", flat=True) if stores else ()
-    return list(dict.fromkeys([*searched, *code_file_ids(assistant.tool_resources)]))
+    return list(dict.fromkeys([*searched, *get_code_file_ids(assistant.tool_resources)]))
 
 
-def files_of(assistant: Assistant) -> QuerySet[File]:
+def list_assistant_files(assistant: Assistant) -> QuerySet[File]:
     """Return an assistant's files; visible to everyone who can see the assistant.
 
     Call within a transaction.
     """
-    found: QuerySet[File] = File.objects.present().filter(pk__in=file_ids_of(assistant))
+    found: QuerySet[File] = File.objects.alive().filter(pk__in=list_assistant_file_ids(assistant))
     return found
 
 
@@ -60,26 +65,26 @@ def add_assistant_file(principal: Principal, assistant_id: str, *, file_id: Any)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = lock_assistant(principal, assistant_id)
         company_files = File.objects.for_principal(principal).filter(member=None)
-        file: File = row_named(company_files, file_id, param="file_id", prefix=FILE)
+        file: File = get_row(company_files, file_id, param="file_id", prefix=FILE_PREFIX)
         types = {tool["type"] for tool in row.tools}
         if "code_interpreter" in types:
-            ids = list(dict.fromkeys([*code_file_ids(row.tool_resources), file.pk]))
+            ids = list(dict.fromkeys([*get_code_file_ids(row.tool_resources), file.pk]))
             clean_list(ids, param="file_id", limit=MAX_FILES)
-            row.tool_resources = {**row.tool_resources, **for_code(ids)}
+            row.tool_resources = {**row.tool_resources, **build_code_resources(ids)}
         if "code_interpreter" not in types or "file_search" in types:
             item = FileToIndex(file_id=file.pk, param="file_id")
-            add_files(_store_of(principal, row), {file.pk: file}, [item])
+            add_files(_get_or_create_store(principal, row), {file.pk: file}, [item])
         row.save(update_fields=["tool_resources"])
         audit.record(principal, "assistant.changed", row.pk, name=row.name, added=file.pk)
         return file
 
 
-def _store_of(principal: Principal, row: Assistant) -> VectorStore:
+def _get_or_create_store(principal: Principal, row: Assistant) -> VectorStore:
     """Return the assistant's first vector store, locked; create it if there is none."""
-    for store_id in store_ids(row.tool_resources):
-        return live_store(principal, store_id, lock=True)
+    for store_id in get_store_ids(row.tool_resources):
+        return get_live_store(principal, store_id, lock=True)
     store: VectorStore = VectorStore.objects.create(member=None)
-    row.tool_resources = {**row.tool_resources, **for_search([store.pk])}
+    row.tool_resources = {**row.tool_resources, **build_search_resources([store.pk])}
     return store
 
 
@@ -94,13 +99,13 @@ def remove_assistant_file(principal: Principal, assistant_id: str, file_id: str)
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         row = lock_assistant(principal, assistant_id)
-        file = row_named(files_of(row), file_id, param="file_id", prefix=FILE)
-        ids = code_file_ids(row.tool_resources)
+        file = get_row(list_assistant_files(row), file_id, param="file_id", prefix=FILE_PREFIX)
+        ids = get_code_file_ids(row.tool_resources)
         if file.pk in ids:
             kept = [item for item in ids if item != file.pk]
-            row.tool_resources = {**row.tool_resources, **for_code(kept)}
+            row.tool_resources = {**row.tool_resources, **build_code_resources(kept)}
         stores = VectorStore.objects.for_principal(principal).filter(
-            pk__in=store_ids(row.tool_resources)
+            pk__in=get_store_ids(row.tool_resources)
         )
         StoreFile.objects.filter(store__in=stores, file=file).delete()
         row.save(update_fields=["tool_resources"])

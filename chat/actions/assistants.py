@@ -10,21 +10,26 @@ from django.db.models import F, QuerySet
 from django.utils.translation import gettext as _
 
 from chat.actions.fields import (
+    clean_boolean,
     clean_choice,
-    clean_flag,
     clean_list,
     clean_metadata,
     clean_number,
     clean_text,
-    row_named,
+    get_row,
 )
 from chat.actions.resources import clean_tool_resources, resolve_tool_resources
-from chat.actions.tool_definitions import BUILT_IN, MAX_TOOLS, clean_response_format, clean_tools
+from chat.actions.tool_definitions import (
+    BUILT_IN_TOOLS,
+    MAX_TOOLS,
+    clean_response_format,
+    clean_tools,
+)
 from chat.conf import conf
 from chat.errors import AssistantDisabled, InvalidInput, NotFound
 from chat.models import Assistant, IdempotencyRecord
 from chat.models.assistants import BusyPolicy
-from chat.runs.engine.model_catalog import server_of
+from chat.runs.engine.model_catalog import get_model_upstream
 from chat.tools import registry
 from tenants import audit
 from tenants.authentication import Principal
@@ -138,7 +143,7 @@ def lock_assistant(principal: Principal, assistant_id: str) -> Assistant:
         NotFound: the assistant does not exist.
     """
     rows = Assistant.objects.for_principal(principal).select_for_update(no_key=True)
-    row: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
+    row: Assistant = get_row(rows, assistant_id, param="assistant_id", prefix="asst_")
     return row
 
 
@@ -149,7 +154,7 @@ def get_offered_assistant(assistant_id: str) -> Assistant:
         NotFound: the assistant does not exist.
         AssistantDisabled: the assistant is not offered in the chat page.
     """
-    row = _assistant.one(assistant_id=assistant_id)
+    row = _get_assistant.one(assistant_id=assistant_id)
     if row is None:
         raise NotFound(f"No assistant found with id '{assistant_id}'.", param="assistant")
     if not row.is_offered:
@@ -158,7 +163,7 @@ def get_offered_assistant(assistant_id: str) -> Assistant:
 
 
 @CompiledQuery
-def _assistant(*, assistant_id: Any) -> QuerySet[Assistant]:
+def _get_assistant(*, assistant_id: Any) -> QuerySet[Assistant]:
     rows: QuerySet[Assistant] = Assistant.objects.filter(pk=assistant_id)
     return rows
 
@@ -192,7 +197,7 @@ def _clean_columns(principal: Principal, row: Assistant, fields: dict[str, Any])
         cleaned["tools"] = _select_tools(given.pop("tools"), kept=row.tools)
     if "built_in" in given:
         kept = cleaned.get("tools", row.tools)
-        cleaned["tools"] = _with_built_in(given.pop("built_in"), kept=kept)
+        cleaned["tools"] = _select_built_in_tools(given.pop("built_in"), kept=kept)
     if "tool_definitions" in given:
         cleaned["tools"] = clean_tools(given.pop("tool_definitions"), limit=MAX_TOOLS)
     resources = None
@@ -204,7 +209,7 @@ def _clean_columns(principal: Principal, row: Assistant, fields: dict[str, Any])
     cleaned |= {name: _CHECKS[name](value) for name, value in given.items()}
     model = cleaned.get("model", row.model)
     if "upstream" not in cleaned and (model != row.model or (finds_server and "model" in given)):
-        cleaned["upstream"] = server_of(model)
+        cleaned["upstream"] = get_model_upstream(model)
     _check_default(row, cleaned)
     if resources is not None:
         cleaned["tool_resources"] = resolve_tool_resources(principal, resources, owner=None)
@@ -230,8 +235,10 @@ def _select_tools(names: Iterable[str], *, kept: list[dict[str, Any]]) -> list[d
     return clean_list([*unregistered, *tools], param="tools", limit=MAX_TOOLS)
 
 
-def _with_built_in(types: Iterable[str], *, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    wanted = [clean_choice(kind, param="built_in", choices=BUILT_IN) for kind in types]
+def _select_built_in_tools(
+    types: Iterable[str], *, kept: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    wanted = [clean_choice(kind, param="built_in", choices=BUILT_IN_TOOLS) for kind in types]
     enabled = {tool["type"]: tool for tool in kept if tool["type"] in wanted}
     functions = [tool for tool in kept if tool["type"] == "function"]
     tools = [
@@ -245,7 +252,7 @@ def _is_registered(tool: dict[str, Any]) -> bool:
     return tool["type"] == "function" and registry.find(tool["function"]["name"]) is not None
 
 
-def _prompts(value: Any) -> list[str]:
+def _clean_prompts(value: Any) -> list[str]:
     param = "suggested_prompts"
     if not isinstance(value, list):
         raise InvalidInput(_("Must be a list of strings."), param=param)
@@ -258,20 +265,20 @@ def _prompts(value: Any) -> list[str]:
     return prompts
 
 
-def _upstream(value: Any) -> str:
+def _clean_upstream(value: Any) -> str:
     return clean_choice(value, param="upstream", choices=("", *conf.upstreams))
 
 
-def _text(param: str, limit: int, *, required: bool = False) -> Callable[[Any], str]:
+def _build_text_check(param: str, limit: int, *, required: bool = False) -> Callable[[Any], str]:
     return lambda value: clean_text(value, param=param, limit=limit, required=required)
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "name": _text("name", 256),
-    "description": _text("description", 512),
-    "instructions": _text("instructions", conf.instruction_characters),
-    "model": _text("model", 256, required=True),
-    "upstream": _upstream,
+    "name": _build_text_check("name", 256),
+    "description": _build_text_check("description", 512),
+    "instructions": _build_text_check("instructions", conf.instruction_characters),
+    "model": _build_text_check("model", 256, required=True),
+    "upstream": _clean_upstream,
     "temperature": lambda value: clean_number(value, param="temperature", least=0, most=2),
     "top_p": lambda value: clean_number(value, param="top_p", least=0, most=1),
     "reasoning_effort": lambda value: clean_choice(
@@ -279,11 +286,11 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     ),
     "response_format": clean_response_format,
     "metadata": clean_metadata,
-    "suggested_prompts": _prompts,
+    "suggested_prompts": _clean_prompts,
     "busy_policy": lambda value: clean_choice(
         value, param="busy_policy", choices=tuple(BusyPolicy.values)
     ),
-    "enabled": lambda value: clean_flag(value, param="enabled"),
-    "in_page": lambda value: clean_flag(value, param="in_page"),
-    "is_default": lambda value: clean_flag(value, param="is_default"),
+    "enabled": lambda value: clean_boolean(value, param="enabled"),
+    "in_page": lambda value: clean_boolean(value, param="in_page"),
+    "is_default": lambda value: clean_boolean(value, param="is_default"),
 }

@@ -24,10 +24,10 @@ def clean_content(value: Any, *, param: str = "content") -> list[dict[str, Any]]
         NotFound: the ID of an image file cannot exist.
     """
     if isinstance(value, str):
-        parts = [_text(value, param)]
+        parts = [_clean_text_part(value, param)]
     elif isinstance(value, list):
         given = clean_list(value, param=param, limit=MAX_PARTS)
-        parts = [_part(item, f"{param}[{index}]") for index, item in enumerate(given)]
+        parts = [_clean_part(item, f"{param}[{index}]") for index, item in enumerate(given)]
     else:
         raise InvalidType("Expected a string or an array of content parts.", param=param)
     texts = [part["text"]["value"] for part in parts if part["type"] == "text"]
@@ -40,38 +40,38 @@ def clean_content(value: Any, *, param: str = "content") -> list[dict[str, Any]]
     return parts
 
 
-def _part(value: Any, param: str) -> dict[str, Any]:
+def _clean_part(value: Any, param: str) -> dict[str, Any]:
     given = clean_object(value, param=param)
     kind = clean_choice(given.get("type"), param=f"{param}.type", choices=_KINDS)
     clean_object(given, param=param, allowed=("type", kind))
     if kind == "text":
-        return _text(given.get("text"), f"{param}.text")
+        return _clean_text_part(given.get("text"), f"{param}.text")
     if kind == "image_url":
-        return {"type": kind, kind: _image_url(given.get(kind), f"{param}.{kind}")}
-    return {"type": kind, kind: _image_file(given.get(kind), f"{param}.{kind}")}
+        return {"type": kind, kind: _clean_image_url(given.get(kind), f"{param}.{kind}")}
+    return {"type": kind, kind: _clean_image_file(given.get(kind), f"{param}.{kind}")}
 
 
-def _text(value: Any, param: str) -> dict[str, Any]:
+def _clean_text_part(value: Any, param: str) -> dict[str, Any]:
     return wire.text_part(clean_text(value, param=param, limit=conf.message_characters))
 
 
-def _image_url(value: Any, param: str) -> dict[str, str]:
+def _clean_image_url(value: Any, param: str) -> dict[str, str]:
     image = clean_object(value, param=param, allowed=("url", "detail"))
     url = clean_text(image.get("url"), param=f"{param}.url", limit=MAX_URL)
     try:
         check_image_url(url)
     except RefusedAddress as error:
         raise InvalidInput(str(error), param=f"{param}.url") from None
-    return {"url": url, "detail": _detail(image, param)}
+    return {"url": url, "detail": _clean_detail(image, param)}
 
 
-def _image_file(value: Any, param: str) -> dict[str, str]:
+def _clean_image_file(value: Any, param: str) -> dict[str, str]:
     image = clean_object(value, param=param, allowed=("file_id", "detail"))
-    detail = _detail(image, param)
+    detail = _clean_detail(image, param)
     file_id = clean_id(image.get("file_id"), param=f"{param}.file_id", prefix="file-")
     return {"file_id": file_id, "detail": detail}
 
 
-def _detail(image: dict[str, Any], param: str) -> str:
+def _clean_detail(image: dict[str, Any], param: str) -> str:
     detail = image.get("detail", "auto")
     return clean_choice(detail, param=f"{param}.detail", choices=DETAILS)

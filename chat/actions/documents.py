@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from chat.actions.files import create_file, detect_type
 from chat.actions.store_files import create_batch
-from chat.actions.stores import live_store
+from chat.actions.stores import get_live_store
 from chat.errors import ChatError, InvalidInput
 from chat.models import File
 from chat.models.files import Purpose
@@ -21,7 +21,7 @@ from tenants.scope import tenant_scope
 
 # Media types that cannot be indexed. Archives are allowed: a ZIP file may be an office
 # document, which is only known after reading it.
-UNREADABLE = ("application/octet-stream", "image/")
+UNSUPPORTED_TYPES = ("application/octet-stream", "image/")
 
 
 @dataclass(kw_only=True)
@@ -57,7 +57,7 @@ def create_documents(
         StoreExpired: the collection has expired.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        live_store(principal, store_id)
+        get_live_store(principal, store_id)
     outcome = _store_files(principal, contents, searched=True)
     if outcome.files:
         create_batch(principal, store_id, file_ids=[file.pk for file in outcome.files])
@@ -71,8 +71,8 @@ def _store_files(
     outcome = UploadOutcome()
     for name, content in contents:
         try:
-            if searched and detect_type(content, name).startswith(UNREADABLE):
-                raise _unreadable()
+            if searched and detect_type(content, name).startswith(UNSUPPORTED_TYPES):
+                raise _build_unsupported_error()
             file = create_file(
                 principal, content, filename=name, purpose=Purpose.ASSISTANTS, company=True
             )
@@ -83,7 +83,7 @@ def _store_files(
     return outcome
 
 
-def _unreadable() -> InvalidInput:
+def _build_unsupported_error() -> InvalidInput:
     return InvalidInput(
         _(
             "This file type is not supported. Use PDF, Word, PowerPoint, OpenDocument, EPUB, HTML, "

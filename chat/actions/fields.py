@@ -39,7 +39,7 @@ def clean_text(value: Any, *, param: str, limit: int, required: bool = False) ->
     return value
 
 
-def clean_flag(value: Any, *, param: str) -> bool:
+def clean_boolean(value: Any, *, param: str) -> bool:
     """Return `value` if it is a boolean, else raise InvalidInput."""
     if not isinstance(value, bool):
         raise InvalidInput(_("Must be a boolean."), param=param)
@@ -63,7 +63,7 @@ def clean_number(value: Any, *, param: str, least: float, most: float) -> float 
     return float(value)
 
 
-def clean_whole(value: Any, *, param: str, least: int, most: int) -> int:
+def clean_integer(value: Any, *, param: str, least: int, most: int) -> int:
     """Return `value` if it is an integer from `least` to `most`, else raise InvalidInput."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidType(_("Must be an integer."), param=param)
@@ -139,10 +139,10 @@ def clean_expiry(value: Any, *, anchor: str, unit: str, least: int, most: int) -
     given = clean_object(value, param=param, allowed=("anchor", unit))
     if given.get("anchor") != anchor:
         raise InvalidInput(f"Expected '{anchor}'.", param=f"{param}.anchor")
-    return clean_whole(given.get(unit), param=f"{param}.{unit}", least=least, most=most)
+    return clean_integer(given.get(unit), param=f"{param}.{unit}", least=least, most=most)
 
 
-_KINDS = {
+_OBJECT_NAMES = {
     "asst_": "assistant",
     "thread_": "thread",
     "msg_": "message",
@@ -172,11 +172,11 @@ def clean_id(value: Any, *, param: str, prefix: str) -> str:
             param=param,
         )
     if not ids.is_id(value, prefix):
-        raise not_found(prefix, value, param=param)
+        raise build_not_found(prefix, value, param=param)
     return value
 
 
-def row_named(
+def get_row(
     rows: QuerySet[Any, Row], value: Any, *, param: str, prefix: str, key: str = "pk"
 ) -> Row:
     """Return the row whose column `key` has the ID `value`.
@@ -187,10 +187,10 @@ def row_named(
     """
     row = rows.filter(**{key: clean_id(value, param=param, prefix=prefix)}).first()
     if row is None:
-        raise not_found(prefix, value, param=param)
+        raise build_not_found(prefix, value, param=param)
     return row
 
 
-def not_found(prefix: str, value: str, *, param: str) -> NotFound:
+def build_not_found(prefix: str, value: str, *, param: str) -> NotFound:
     """Return the error for an ID that does not exist or is not visible to the principal."""
-    return NotFound(f"No {_KINDS[prefix]} found with id '{value[:128]}'.", param=param)
+    return NotFound(f"No {_OBJECT_NAMES[prefix]} found with id '{value[:128]}'.", param=param)

@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 from django.db import transaction
 
 from chat import storage
-from chat.actions.fields import clean_choice, clean_expiry, row_named
+from chat.actions.fields import clean_choice, clean_expiry, get_row
 from chat.conf import conf
 from chat.errors import ChatError, FileTooLarge, InvalidInput, NotAllowed
 from chat.models import File, IdempotencyRecord, VectorStore
 from chat.models.files import Purpose
-from chat.retrieval.kinds import SNIFFED, Kind, media_type_of
+from chat.retrieval.kinds import SNIFF_BYTES, Kind, detect_media_type
 from tenants import audit, clock
 from tenants.authentication import Principal
 from tenants.db import release_connection
@@ -24,11 +24,13 @@ from tenants.scope import tenant_scope
 
 # Purposes a client may upload with; the others are assigned by the server.
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
-EXPIRY_SECONDS = (3600, 2_592_000)
-IMAGE_BYTES = 20_971_520
-IMAGES = {kind.value for kind in Kind if kind.is_image}
-NAME_CHARACTERS = 255
-_UNFIT = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+EXPIRY_RANGE_SECONDS = (3600, 2_592_000)
+MAX_IMAGE_BYTES = 20_971_520
+IMAGE_TYPES = {kind.value for kind in Kind if kind.is_image}
+MAX_NAME_CHARACTERS = 255
+_UNSAFE_CHARACTERS = re.compile(
+    r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def create_file(
@@ -65,7 +67,7 @@ def create_file(
         goes_with_threads=goes_with_threads,
     )
     try:
-        return keep_file(principal, row)
+        return finalize_file(principal, row)
     except ChatError:
         storage.discard(row)
         raise
@@ -84,18 +86,18 @@ def receive_file(
 ) -> File:
     """Do the slow part of `create_file`; the file is not visible yet.
 
-    Follow up with `keep_file` or `storage.discard`; otherwise a background job removes
+    Follow up with `finalize_file` or `storage.discard`; otherwise a background job removes
     the file. `counted` means that its bytes already count towards the company's usage.
     Raises like `create_file`.
     """
-    member = owner_of(principal, company=company)
+    member = get_owner(principal, company=company)
     purpose = clean_choice(purpose, param="purpose", choices=PURPOSES)
     kind = detect_type(content, filename)
     most = conf.file_bytes
     if purpose == Purpose.VISION:
-        if kind not in IMAGES:
+        if kind not in IMAGE_TYPES:
             raise InvalidInput("Images must be PNG, JPEG, GIF or WebP files.", param="file")
-        most = min(most, IMAGE_BYTES)
+        most = min(most, MAX_IMAGE_BYTES)
     seconds = clean_file_expiry(expires_after)
     _check_size(principal, content, most, counted=counted)
     now = clock.now()
@@ -122,10 +124,10 @@ def _check_size(principal: Principal, content: BinaryIO, most: int, *, counted: 
     if counted:
         return
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        storage.check_room(size)
+        storage.check_quota(size)
 
 
-def keep_file(principal: Principal, row: File) -> File:
+def finalize_file(principal: Principal, row: File) -> File:
     """Make a received file visible and count its bytes.
 
     Raises:
@@ -133,8 +135,8 @@ def keep_file(principal: Principal, row: File) -> File:
         Unavailable: the stored bytes were removed because the upload took too long.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        kept = storage.keep(row)
-        record(principal, "file.uploaded", kept, name=kept.filename)
+        kept = storage.finalize(row)
+        record_company_action(principal, "file.uploaded", kept, name=kept.filename)
         return kept
 
 
@@ -146,13 +148,13 @@ def delete_file(principal: Principal, file_id: str) -> None:
         NotFound: the file does not exist.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        row = own_file(principal, file_id)
+        row = get_own_file(principal, file_id)
         if storage.remove(row.pk):
             IdempotencyRecord.objects.about(row.pk).delete()
-            record(principal, "file.deleted", row, name=row.filename)
+            record_company_action(principal, "file.deleted", row, name=row.filename)
 
 
-def own_file(principal: Principal, file_id: Any) -> File:
+def get_own_file(principal: Principal, file_id: Any) -> File:
     """Return one of the principal's files. Call within a tenant transaction.
 
     Raises:
@@ -160,11 +162,11 @@ def own_file(principal: Principal, file_id: Any) -> File:
         NotFound: the file does not exist.
     """
     rows = File.objects.for_principal(principal)
-    row: File = row_named(rows, file_id, param="file_id", prefix="file-")
+    row: File = get_row(rows, file_id, param="file_id", prefix="file-")
     return row
 
 
-def owner_of(principal: Principal, *, company: bool) -> Any:
+def get_owner(principal: Principal, *, company: bool) -> Any:
     """Return the owner of a new file or store: a membership, or None for the company.
 
     Raises:
@@ -177,7 +179,9 @@ def owner_of(principal: Principal, *, company: bool) -> Any:
     return principal.membership
 
 
-def record(principal: Principal, action: str, row: File | VectorStore, **data: Any) -> None:
+def record_company_action(
+    principal: Principal, action: str, row: File | VectorStore, **data: Any
+) -> None:
     """Write an audit log entry if the row belongs to the company; members' own are not logged."""
     if row.member_id is None:
         audit.record(principal, action, row.pk, **data)
@@ -191,22 +195,22 @@ def record_download(principal: Principal, row: File) -> None:
     if row.member_id is not None:
         return
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        record(principal, "file.downloaded", row, name=row.filename)
+        record_company_action(principal, "file.downloaded", row, name=row.filename)
     release_connection()
 
 
 def clean_name(name: str) -> str:
     """Return a display name: the last path component, on one line, never empty."""
-    last = PurePosixPath(_UNFIT.sub("", name).replace("\\", "/")).name.strip()
-    if len(last) > NAME_CHARACTERS:
+    last = PurePosixPath(_UNSAFE_CHARACTERS.sub("", name).replace("\\", "/")).name.strip()
+    if len(last) > MAX_NAME_CHARACTERS:
         suffix = PurePosixPath(last).suffix[:20]
-        last = last[: NAME_CHARACTERS - len(suffix)] + suffix
+        last = last[: MAX_NAME_CHARACTERS - len(suffix)] + suffix
     return last or "file"
 
 
 def clean_file_expiry(value: Any) -> int | None:
     """Return the lifetime of a file in seconds, None without expiry; raises InvalidInput."""
-    least, most = EXPIRY_SECONDS
+    least, most = EXPIRY_RANGE_SECONDS
     return clean_expiry(value, anchor="created_at", unit="seconds", least=least, most=most)
 
 
@@ -216,8 +220,8 @@ def detect_type(content: BinaryIO, name: str) -> str:
     Raises:
         InvalidInput: the file is empty.
     """
-    head = content.read(SNIFFED)
+    head = content.read(SNIFF_BYTES)
     content.seek(0)
     if not head:
         raise InvalidInput("The file is empty.", param="file")
-    return media_type_of(head, name)
+    return detect_media_type(head, name)

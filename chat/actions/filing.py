@@ -10,22 +10,22 @@ from django.utils import timezone
 from procrastinate.contrib.django import app as jobs
 
 from chat.actions.fields import (
+    build_not_found,
     clean_id,
+    clean_integer,
     clean_list,
     clean_object,
     clean_text,
-    clean_whole,
-    not_found,
 )
 from chat.errors import InvalidInput, InvalidType, MissingParameter
 from chat.models import File, FileBatch, IndexStatus, StoreFile, VectorStore
 from chat.retrieval.chunk import AUTO_OVERLAP, AUTO_TOKENS
 from tenants.authentication import Principal
 
-FILE = "file-"
+FILE_PREFIX = "file-"
 MAX_BATCH_SIZE = 2000
-MAX_ATTRIBUTES, ATTRIBUTE_KEY, ATTRIBUTE_TEXT = 16, 64, 512
-Given = dict[str, Any]
+MAX_ATTRIBUTES, MAX_ATTRIBUTE_KEY, MAX_ATTRIBUTE_TEXT = 16, 64, 512
+JsonObject = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +34,17 @@ class FileToIndex:
 
     file_id: str
     param: str
-    attributes: Given = field(default_factory=dict)
+    attributes: JsonObject = field(default_factory=dict)
     chunking: tuple[int, int] | None = None
 
 
-def clean_filed(
+def clean_file_ids(
     file_ids: Any,
     *,
     param: str,
     most: int,
     chunking: tuple[int, int] | None = None,
-    attributes: Given | None = None,
+    attributes: JsonObject | None = None,
 ) -> list[FileToIndex]:
     """Validate a list of file IDs to add to a store; None means an empty list.
 
@@ -56,7 +56,7 @@ def clean_filed(
     params = [(file_id, f"{param}[{index}]") for index, file_id in enumerate(ids)]
     return [
         FileToIndex(
-            file_id=clean_id(file_id, param=item_param, prefix=FILE),
+            file_id=clean_id(file_id, param=item_param, prefix=FILE_PREFIX),
             param=item_param,
             attributes=attributes or {},
             chunking=chunking,
@@ -65,7 +65,7 @@ def clean_filed(
     ]
 
 
-def clean_described(value: Any, *, param: str) -> list[FileToIndex]:
+def clean_batch_files(value: Any, *, param: str) -> list[FileToIndex]:
     """Validate the `files` of a batch, each with its own attributes and chunking.
 
     Raises:
@@ -77,26 +77,26 @@ def clean_described(value: Any, *, param: str) -> list[FileToIndex]:
         place = f"{param}[{index}]"
         allowed = ("file_id", "attributes", "chunking_strategy")
         given = clean_object(item, param=place, allowed=allowed)
-        found.append(clean_one(given, param=f"{place}."))
+        found.append(clean_file(given, param=f"{place}."))
     return found
 
 
-def clean_one(given: Given, *, param: str = "") -> FileToIndex:
+def clean_file(given: JsonObject, *, param: str = "") -> FileToIndex:
     """Validate one file with attributes and chunking.
 
-    `param` is the prefix of its field names in errors. Raises like `clean_described`.
+    `param` is the prefix of its field names in errors. Raises like `clean_batch_files`.
     """
     if given.get("file_id") is None:
         raise MissingParameter(param=f"{param}file_id")
     return FileToIndex(
-        file_id=clean_id(given["file_id"], param=f"{param}file_id", prefix=FILE),
+        file_id=clean_id(given["file_id"], param=f"{param}file_id", prefix=FILE_PREFIX),
         param=f"{param}file_id",
         attributes=clean_attributes(given.get("attributes"), param=f"{param}attributes"),
         chunking=clean_chunking(given.get("chunking_strategy"), param=f"{param}chunking_strategy"),
     )
 
 
-def clean_attributes(value: Any, *, param: str = "attributes") -> Given:
+def clean_attributes(value: Any, *, param: str = "attributes") -> JsonObject:
     """Return up to 16 strings, numbers and booleans by name; None means no attributes.
 
     Raises:
@@ -106,9 +106,9 @@ def clean_attributes(value: Any, *, param: str = "attributes") -> Given:
     if len(given) > MAX_ATTRIBUTES:
         raise InvalidInput(f"A file can have at most {MAX_ATTRIBUTES} attributes.", param=param)
     for name, item in given.items():
-        clean_text(name, param=param, limit=ATTRIBUTE_KEY)
+        clean_text(name, param=param, limit=MAX_ATTRIBUTE_KEY)
         if isinstance(item, str):
-            clean_text(item, param=f"{param}.{name[:64]}", limit=ATTRIBUTE_TEXT)
+            clean_text(item, param=f"{param}.{name[:64]}", limit=MAX_ATTRIBUTE_TEXT)
         elif not isinstance(item, bool | int | float):
             text = "Expected a string, number or boolean."
             raise InvalidType(text, param=f"{param}.{name[:64]}")
@@ -132,12 +132,12 @@ def clean_chunking(value: Any, *, param: str) -> tuple[int, int] | None:
     allowed = ("max_chunk_size_tokens", "chunk_overlap_tokens")
     sizes = clean_object(given.get("static"), param=place, allowed=allowed)
     first, second = (f"{place}.{name}" for name in allowed)
-    largest = clean_whole(sizes.get(allowed[0]), param=first, least=100, most=4096)
-    overlap = clean_whole(sizes.get(allowed[1]), param=second, least=0, most=largest // 2)
+    largest = clean_integer(sizes.get(allowed[0]), param=first, least=100, most=4096)
+    overlap = clean_integer(sizes.get(allowed[1]), param=second, least=0, most=largest // 2)
     return largest, overlap
 
 
-def own_files(principal: Principal, items: Sequence[FileToIndex]) -> dict[str, File]:
+def get_own_files(principal: Principal, items: Sequence[FileToIndex]) -> dict[str, File]:
     """Return the principal's files by ID. Call within a tenant transaction.
 
     Raises:
@@ -146,7 +146,7 @@ def own_files(principal: Principal, items: Sequence[FileToIndex]) -> dict[str, F
     rows = File.objects.for_principal(principal).in_bulk([item.file_id for item in items])
     for item in items:
         if item.file_id not in rows:
-            raise not_found(FILE, item.file_id, param=item.param)
+            raise build_not_found(FILE_PREFIX, item.file_id, param=item.param)
     return dict(rows)
 
 
@@ -169,7 +169,7 @@ def add_files(
     for file_id, item in wanted.items():
         row = existing.get(file_id) or StoreFile(store=store, file=files[file_id])
         reindex = row.pk is None or row.status in (IndexStatus.FAILED, IndexStatus.CANCELLED)
-        _describe(row, item, batch=batch, reindex=reindex)
+        _update_row(row, item, batch=batch, reindex=reindex)
         rows.append(row)
         if reindex:
             to_index.append(row)
@@ -177,11 +177,13 @@ def add_files(
         row.save()
     StoreFile.objects.bulk_create([row for row in rows if row.pk is None], batch_size=500)
     VectorStore.objects.filter(pk=store.pk).update(last_active_at=timezone.now())
-    _have_read(to_index)
+    _enqueue_indexing(to_index)
     return rows
 
 
-def _describe(row: StoreFile, item: FileToIndex, *, batch: FileBatch | None, reindex: bool) -> None:
+def _update_row(
+    row: StoreFile, item: FileToIndex, *, batch: FileBatch | None, reindex: bool
+) -> None:
     row.attributes, row.batch = item.attributes, batch or row.batch
     if reindex:
         row.max_chunk_tokens, row.overlap_tokens = item.chunking or (AUTO_TOKENS, AUTO_OVERLAP)
@@ -193,8 +195,8 @@ def _describe(row: StoreFile, item: FileToIndex, *, batch: FileBatch | None, rei
         row.error_code = row.error_message = ""
 
 
-def _have_read(rows: Iterable[StoreFile]) -> None:
-    arguments: list[Given] = [
+def _enqueue_indexing(rows: Iterable[StoreFile]) -> None:
+    arguments: list[JsonObject] = [
         {"tenant_id": str(row.tenant_id), "store_file_id": row.pk} for row in rows
     ]
     if not arguments:

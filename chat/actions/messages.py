@@ -12,10 +12,10 @@ from procrastinate.contrib.django import app as jobs
 
 from chat import wire
 from chat.actions.appending import append_messages, clean_message, lock_thread
-from chat.actions.fields import clean_metadata, row_named
+from chat.actions.fields import clean_metadata, get_row
 from chat.errors import ThreadBusy
 from chat.models import Message, Run, Thread, ThreadMapping
-from chat.runs.engine.launch import end_overdue_run, tell
+from chat.runs.engine.launch import end_overdue_run, notify_readers
 from chat.runs.state.recovery import is_overdue
 from tenants.authentication import Principal
 from tenants.scope import tenant_scope
@@ -36,7 +36,7 @@ def add_message(principal: Principal, thread_id: str, **given: Any) -> Message:
         _refuse_while_busy(thread, "Can't add messages to {thread} while a run {run} is active.")
         [message] = append_messages(principal, thread, [cleaned])
         created = wire.message_object(message)
-        tell(principal.tenant_id, thread.pk, "thread.message.created", created)
+        notify_readers(principal.tenant_id, thread.pk, "thread.message.created", created)
         return message
 
 
@@ -51,7 +51,7 @@ def update_message(
     """
     cleaned = clean_metadata(metadata)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        message = _message(lock_thread(principal, thread_id), message_id)
+        message = _get_message(lock_thread(principal, thread_id), message_id)
         message.metadata = cleaned
         message.save(update_fields=["metadata"])
         return message
@@ -66,13 +66,13 @@ def delete_message(principal: Principal, thread_id: str, message_id: str) -> Non
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
-        message = _message(thread, message_id)
+        message = _get_message(thread, message_id)
         _refuse_while_busy(
             thread, "Can't delete messages from {thread} while a run {run} is active."
         )
-        _forget_copies(thread)
+        _delete_conversations(thread)
         Message.objects.filter(pk=message.pk).delete()
-        tell(principal.tenant_id, thread.pk, "atrium.message.deleted", {"id": message.pk})
+        notify_readers(principal.tenant_id, thread.pk, "atrium.message.deleted", {"id": message.pk})
 
 
 def _refuse_while_busy(thread: Thread, sentence: str) -> None:
@@ -85,13 +85,13 @@ def _refuse_while_busy(thread: Thread, sentence: str) -> None:
         raise ThreadBusy(sentence.format(thread=thread.pk, run=active.pk))
 
 
-def _message(thread: Thread, message_id: str) -> Message:
+def _get_message(thread: Thread, message_id: str) -> Message:
     rows = Message.objects.filter(thread=thread).select_related("assistant")
-    message: Message = row_named(rows, message_id, param="message_id", prefix="msg_")
+    message: Message = get_row(rows, message_id, param="message_id", prefix="msg_")
     return message
 
 
-def _forget_copies(thread: Thread) -> None:
+def _delete_conversations(thread: Thread) -> None:
     """Delete conversations kept by model servers, which still contain the message.
 
     The next run starts a new conversation.

@@ -8,8 +8,13 @@ from uuid import UUID
 
 from django.db import transaction
 
-from chat.actions.appending import append_messages, clean_messages, lock_thread, take_files
-from chat.actions.fields import clean_metadata, row_named
+from chat.actions.appending import (
+    append_messages,
+    attach_message_files,
+    clean_messages,
+    lock_thread,
+)
+from chat.actions.fields import clean_metadata, get_row
 from chat.actions.resources import clean_tool_resources, resolve_tool_resources
 from chat.actions.run_options import clean_run_options
 from chat.actions.runs import lock_run, request_cancel
@@ -28,13 +33,13 @@ from chat.models.assistants import BusyPolicy
 from chat.rates import count_run
 from chat.runs.billing import tenant_policy_cache
 from chat.runs.billing.limits import has_unknown_price
-from chat.runs.engine.launch import active_run_of, launch
+from chat.runs.engine.launch import get_active_run_id, launch
 from chat.runs.engine.worker import worker
 from chat.runs.state.create import RunOptions, insert_run
 from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
-Given = dict[str, Any]
+JsonObject = dict[str, Any]
 MAX_WAITING_RUNS = 100  # pending runs per thread
 
 
@@ -68,21 +73,21 @@ def create_run(
     count_run(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
-        active = active_run_of(thread.pk, member_id=_member(principal))
+        active = get_active_run_id(thread.pk, member_id=_get_membership_id(principal))
         request = _build_request(principal, thread, assistant_id, options)
         if active is None:
-            return _start(principal, request, messages, param="additional_messages")
+            return _start_run(principal, request, messages, param="additional_messages")
         if busy in (None, BusyPolicy.REJECT):
             raise ThreadBusy(f"Thread {thread.pk} already has an active run {active}.")
         interrupt = busy == BusyPolicy.INTERRUPT
-        return _wait(principal, request, messages, behind=active, interrupt=interrupt)
+        return _queue_run(principal, request, messages, behind=active, interrupt=interrupt)
 
 
 def create_thread_and_run(
     principal: Principal,
     *,
     assistant_id: str,
-    thread: Given | None = None,
+    thread: JsonObject | None = None,
     tool_resources: Any = None,
     **options: Any,
 ) -> Run:
@@ -98,15 +103,15 @@ def create_thread_and_run(
     metadata = clean_metadata(given.get("metadata"), param="thread.metadata")
     count_run(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        _member(principal)
+        _get_membership_id(principal)
         created = Thread(member=principal.membership, metadata=metadata)
         for resources in (first, second):
             created.tool_resources |= resolve_tool_resources(
                 principal, resources, owner=principal.membership
             )
         created.save(force_insert=True)
-        active_run_of(created.pk, member_id=_member(principal))
-        return _start(
+        get_active_run_id(created.pk, member_id=_get_membership_id(principal))
+        return _start_run(
             principal,
             _build_request(principal, created, assistant_id, options),
             messages,
@@ -123,17 +128,17 @@ class RunRequest:
     options: RunOptions
 
 
-def _member(principal: Principal) -> UUID:
+def _get_membership_id(principal: Principal) -> UUID:
     if principal.membership_id is None:
         raise NotAllowed()
     return principal.membership_id
 
 
 def _build_request(
-    principal: Principal, thread: Thread, assistant_id: str, given: Given
+    principal: Principal, thread: Thread, assistant_id: str, given: JsonObject
 ) -> RunRequest:
     rows = Assistant.objects.for_principal(principal)
-    assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
+    assistant = get_row(rows, assistant_id, param="assistant_id", prefix="asst_")
     if not assistant.enabled:
         raise AssistantDisabled()
     options = clean_run_options(assistant, given)
@@ -143,7 +148,7 @@ def _build_request(
 
 def _check_price(assistant: Assistant, options: RunOptions) -> None:
     """Reject a run of unknown price if the company limits the cost of a run."""
-    policy = tenant_policy_cache.policy()
+    policy = tenant_policy_cache.get_policy()
     if policy is None or policy.max_cost_per_run is None:
         return
     model = options.model or assistant.model
@@ -157,41 +162,43 @@ def _check_price(assistant: Assistant, options: RunOptions) -> None:
         )
 
 
-def _start(principal: Principal, request: RunRequest, messages: list[Given], *, param: str) -> Run:
+def _start_run(
+    principal: Principal, request: RunRequest, messages: list[JsonObject], *, param: str
+) -> Run:
     append_messages(principal, request.thread, messages, param=param)
-    run = _insert(principal, request, owner=worker.claim_owner)
+    run = _insert_run(principal, request, owner=worker.claim_owner)
     launch(run)
     return run
 
 
-def _wait(
+def _queue_run(
     principal: Principal,
     request: RunRequest,
-    messages: list[Given],
+    messages: list[JsonObject],
     *,
     behind: str,
     interrupt: bool,
 ) -> Run:
     """Queue a run behind the active one, and cancel the active one if `interrupt`."""
     thread = request.thread
-    pending = Run.objects.in_line().filter(thread=thread).count()
+    pending = Run.objects.pending().filter(thread=thread).count()
     if pending >= MAX_WAITING_RUNS:
         raise TooManyRuns()
     if thread.last_position + len(messages) > conf.messages_per_thread:
         raise ThreadFull()
-    take_files(principal, thread, messages, param="additional_messages")
-    run = _insert(principal, request, additional_messages=messages)
+    attach_message_files(principal, thread, messages, param="additional_messages")
+    run = _insert_run(principal, request, additional_messages=messages)
     if interrupt:
         request_cancel(lock_run(principal, behind, thread_id=thread.pk), INTERRUPTED)
     run.refresh_from_db(fields=["waiting", "owner", "token", "through_position", "expires_at"])
     return run
 
 
-def _insert(principal: Principal, request: RunRequest, **more: Any) -> Run:
+def _insert_run(principal: Principal, request: RunRequest, **more: Any) -> Run:
     return insert_run(
         request.thread,
         assistant=request.assistant,
-        member_id=_member(principal),
+        member_id=_get_membership_id(principal),
         key_id=principal.key_id,
         options=request.options,
         **more,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from django.db import transaction
 
-from chat.actions.approvals import DECISIONS, continue_if_answered, decide
+from chat.actions.approvals import DECISIONS, resume_if_answered, store_decision
 from chat.actions.runs import lock_run
 from chat.errors import InvalidInput, RunNotWaiting
 from chat.models import Run, RunStatus, ToolCall
-from chat.models.runs import PENDING, CallStatus
+from chat.models.runs import PENDING_STATUSES, CallStatus
 from chat.tools import dispatch
 from tenants.authentication import Principal
 from tenants.scope import tenant_scope
@@ -39,19 +39,23 @@ def submit_tool_outputs(
         run = lock_run(principal, run_id, thread_id=thread_id)
         if run.status != RunStatus.REQUIRES_ACTION:
             raise RunNotWaiting(f'Runs in status "{run.status}" do not accept tool outputs.')
-        calls = ToolCall.objects.filter(run=run, status__in=PENDING).order_by("round", "index")
+        calls = ToolCall.objects.filter(run=run, status__in=PENDING_STATUSES).order_by(
+            "round", "index"
+        )
         waiting = list(calls.select_for_update())
-        _check(waiting, outputs)
+        _check_outputs(waiting, outputs)
         for call in waiting:
             if call.status == CallStatus.AWAITING_OUTPUT:
                 dispatch.answer(principal, call, outputs[call.pk])
             else:
-                decide(principal, call, outputs[call.pk], arguments_hash=call.arguments_hash)
-        continue_if_answered(run)
+                store_decision(
+                    principal, call, outputs[call.pk], arguments_hash=call.arguments_hash
+                )
+        resume_if_answered(run)
         return run
 
 
-def _check(waiting: list[ToolCall], outputs: Mapping[str, str]) -> None:
+def _check_outputs(waiting: list[ToolCall], outputs: Mapping[str, str]) -> None:
     wanted = [call.pk for call in waiting]
     if set(wanted) != set(outputs):
         raise InvalidInput(

@@ -13,18 +13,25 @@ from typing import Any
 from django.db.models import QuerySet
 
 from chat.actions.fields import (
+    build_not_found,
     clean_id,
     clean_list,
     clean_metadata,
     clean_object,
-    not_found,
 )
-from chat.actions.filing import FILE, FileToIndex, add_files, clean_chunking, clean_filed, own_files
-from chat.actions.stores import STORE
-from chat.actions.tool_definitions import BUILT_IN
+from chat.actions.filing import (
+    FILE_PREFIX,
+    FileToIndex,
+    add_files,
+    clean_chunking,
+    clean_file_ids,
+    get_own_files,
+)
+from chat.actions.stores import STORE_PREFIX
+from chat.actions.tool_definitions import BUILT_IN_TOOLS
 from chat.errors import InvalidInput, InvalidType, MissingParameter
 from chat.models import File, VectorStore
-from chat.models.resources import Resources, for_code, for_search
+from chat.models.resources import Resources, build_code_resources, build_search_resources
 from tenants.authentication import Principal
 from tenants.models import Membership
 
@@ -61,14 +68,16 @@ def clean_tool_resources(
         InvalidInput: a value is invalid; `param` names it.
         NotFound: no row can have one of the IDs.
     """
-    given = {} if value is None else clean_object(value, param=param, allowed=BUILT_IN)
+    given = {} if value is None else clean_object(value, param=param, allowed=BUILT_IN_TOOLS)
     files: list[str] | None = None
     if given.get("code_interpreter") is not None:
         inner = f"{param}.code_interpreter"
         part = clean_object(given["code_interpreter"], param=inner, allowed=("file_ids",))
         place = f"{inner}.file_ids"
         ids = clean_list(part.get("file_ids") or [], param=place, limit=MAX_FILES)
-        files = [clean_id(item, param=f"{place}[{i}]", prefix=FILE) for i, item in enumerate(ids)]
+        files = [
+            clean_id(item, param=f"{place}[{i}]", prefix=FILE_PREFIX) for i, item in enumerate(ids)
+        ]
     if given.get("file_search") is None:
         return ResourceRequest(param=param, code_files=files)
     inner = f"{param}.file_search"
@@ -85,7 +94,7 @@ def clean_tool_resources(
         param=param,
         code_files=files,
         store_ids=[
-            clean_id(item, param=f"{place}[{i}]", prefix=STORE) for i, item in enumerate(ids)
+            clean_id(item, param=f"{place}[{i}]", prefix=STORE_PREFIX) for i, item in enumerate(ids)
         ],
         new_stores=tuple(_parse_new_store(item, f"{described}[{i}]") for i, item in enumerate(new)),
     )
@@ -95,7 +104,7 @@ def _parse_new_store(value: Any, param: str) -> RequestedStore:
     allowed = ("file_ids", "chunking_strategy", "metadata")
     given = clean_object(value, param=param, allowed=allowed)
     chunking = clean_chunking(given.get("chunking_strategy"), param=f"{param}.chunking_strategy")
-    files = clean_filed(
+    files = clean_file_ids(
         given.get("file_ids"), param=f"{param}.file_ids", most=MAX_STORE_FILES, chunking=chunking
     )
     metadata = clean_metadata(given.get("metadata"), param=f"{param}.metadata")
@@ -118,35 +127,35 @@ def resolve_tool_resources(
     if request.code_files is not None:
         place = f"{request.param}.code_interpreter.file_ids"
         _check_files(principal, request.code_files, place, company=company)
-        resources |= for_code(request.code_files)
+        resources |= build_code_resources(request.code_files)
     if request.store_ids is not None:
         place = f"{request.param}.file_search.vector_store_ids"
         stores = VectorStore.objects.for_principal(principal)
-        _check_there(stores, STORE, request.store_ids, place, company=company)
+        _check_exist(stores, STORE_PREFIX, request.store_ids, place, company=company)
         created = [_create_store(principal, new, owner=owner) for new in request.new_stores]
-        resources |= for_search([*request.store_ids, *created])
+        resources |= build_search_resources([*request.store_ids, *created])
     return resources
 
 
 def _check_files(principal: Principal, ids: list[str], param: str, *, company: bool) -> None:
-    _check_there(File.objects.for_principal(principal), FILE, ids, param, company=company)
+    _check_exist(File.objects.for_principal(principal), FILE_PREFIX, ids, param, company=company)
 
 
-def _check_there(
+def _check_exist(
     rows: QuerySet[Any], prefix: str, ids: list[str], param: str, *, company: bool
 ) -> None:
     named = rows.filter(pk__in=ids, member=None) if company else rows.filter(pk__in=ids)
     existing = set(named.values_list("pk", flat=True))
     for index, row_id in enumerate(ids):
         if row_id not in existing:
-            raise not_found(prefix, row_id, param=f"{param}[{index}]")
+            raise build_not_found(prefix, row_id, param=f"{param}[{index}]")
 
 
 def _create_store(principal: Principal, new: RequestedStore, *, owner: Membership | None) -> str:
     if owner is None:
         ids = [file.file_id for file in new.files]
         _check_files(principal, ids, f"{new.param}.file_ids", company=True)
-    files = own_files(principal, new.files)
+    files = get_own_files(principal, new.files)
     store = VectorStore(member=owner, metadata=new.metadata, goes_with_threads=owner is not None)
     store.save(force_insert=True)
     add_files(store, files, new.files)
@@ -172,13 +181,13 @@ def check_image_files(principal: Principal, contents: list[Any], *, param: str) 
     rows = File.objects.for_principal(principal).in_bulk([file_id for file_id, _place in shown])
     for file_id, place in shown:
         if file_id not in rows:
-            raise not_found(FILE, file_id, param=place)
+            raise build_not_found(FILE_PREFIX, file_id, param=place)
         if not rows[file_id].media_type.startswith("image/"):
             raise InvalidInput("This file is not an image.", param=place)
-    keep_for_good(rows.values())
+    clear_expiry(rows.values())
 
 
-def keep_for_good(files: Iterable[File]) -> None:
+def clear_expiry(files: Iterable[File]) -> None:
     """Remove the expiry of uploaded attachments: from now on they are deleted with their thread."""
     waiting = [file.pk for file in files if file.goes_with_threads and file.expires_at]
     if waiting:
@@ -194,19 +203,19 @@ def clean_attachments(value: Any, *, param: str = "attachments") -> list[dict[st
         NotFound: no file can have one of the IDs.
     """
     given = [] if value is None else clean_list(value, param=param, limit=MAX_ATTACHMENTS)
-    return [_attachment(item, f"{param}[{index}]") for index, item in enumerate(given)]
+    return [_clean_attachment(item, f"{param}[{index}]") for index, item in enumerate(given)]
 
 
-def _attachment(value: Any, param: str) -> dict[str, Any]:
+def _clean_attachment(value: Any, param: str) -> dict[str, Any]:
     given = clean_object(value, param=param, allowed=("file_id", "tools"))
     for name in ("file_id", "tools"):
         if given.get(name) is None:
             raise MissingParameter(param=f"{param}.{name}")
-    tools = clean_list(given["tools"], param=f"{param}.tools", limit=len(BUILT_IN))
+    tools = clean_list(given["tools"], param=f"{param}.tools", limit=len(BUILT_IN_TOOLS))
     for index, tool in enumerate(tools):
         place = f"{param}.tools[{index}]"
         kind = clean_object(tool, param=place, allowed=("type",)).get("type")
-        if kind not in BUILT_IN:
+        if kind not in BUILT_IN_TOOLS:
             raise InvalidType("Expected 'code_interpreter' or 'file_search'.", param=place)
-    file_id = clean_id(given["file_id"], param=f"{param}.file_id", prefix=FILE)
+    file_id = clean_id(given["file_id"], param=f"{param}.file_id", prefix=FILE_PREFIX)
     return {"file_id": file_id, "tools": tools}

@@ -9,12 +9,12 @@ from django.utils import timezone
 
 from chat.actions.appending import lock_thread
 from chat.actions.assistants import get_offered_assistant
-from chat.actions.fields import clean_metadata, not_found
+from chat.actions.fields import build_not_found, clean_metadata
 from chat.errors import AssistantDisabled, NotFound, NothingToRetry, RunFinished, ThreadBusy
 from chat.models import Assistant, Run, RunStatus, Thread
 from chat.rates import count_run
 from chat.runs.endings import CANCELLED, Ending
-from chat.runs.engine.launch import active_run_of, announce_row, launch, submit_on_commit
+from chat.runs.engine.launch import get_active_run_id, launch, publish_run_row, submit_on_commit
 from chat.runs.engine.worker import worker
 from chat.runs.state import recovery
 from chat.runs.state.create import insert_run
@@ -57,7 +57,7 @@ def lock_run(principal: Principal, run_id: str, *, thread_id: str | None = None)
         runs.select_related("assistant").select_for_update(of=("self",), no_key=True).first()
     )
     if run is None:
-        raise not_found("run_", run_id, param="run_id" if thread_id else "run")
+        raise build_not_found("run_", run_id, param="run_id" if thread_id else "run")
     return run
 
 
@@ -89,7 +89,7 @@ def request_cancel(run: Run, ending: Ending) -> None:
     run.refresh_from_db(fields=["status", "owner", "state"], from_queryset=current)
     if run.owner is None:
         following = recovery.end_row(run, ending, owner=worker.claim_owner)
-        announce_row(run)
+        publish_run_row(run)
         submit_on_commit(following)
         return
     if run.status != RunStatus.CANCELLING and advance(
@@ -99,7 +99,7 @@ def request_cancel(run: Run, ending: Ending) -> None:
         reason=ending.reason or "",
     ):
         run.status, run.reason = RunStatus.CANCELLING, ending.reason or ""
-        announce_row(run)
+        publish_run_row(run)
     transaction.on_commit(lambda: worker.end_run(run.pk, ending, owner=run.owner))
 
 
@@ -129,11 +129,11 @@ def _retry(principal: Principal, thread_id: str, assistant_id: str | None) -> Ru
     if thread is None or last is None:
         raise NotFound(f"No thread found with id '{thread_id}'.", param="thread")
     assert principal.membership_id is not None
-    if active_run_of(thread.pk, member_id=principal.membership_id) is not None:
+    if get_active_run_id(thread.pk, member_id=principal.membership_id) is not None:
         raise ThreadBusy()
     if last.status == RunStatus.COMPLETED:
         raise NothingToRetry()
-    assistant = _assistant_for_retry(last, assistant_id)
+    assistant = _get_assistant_for_retry(last, assistant_id)
     thread.updated_at = timezone.now()
     thread.save(update_fields=["updated_at"])
     run = insert_run(
@@ -147,7 +147,7 @@ def _retry(principal: Principal, thread_id: str, assistant_id: str | None) -> Ru
     return run
 
 
-def _assistant_for_retry(last: Run, assistant_id: str | None) -> Assistant:
+def _get_assistant_for_retry(last: Run, assistant_id: str | None) -> Assistant:
     wanted = assistant_id or last.assistant_id
     if wanted is not None:
         return get_offered_assistant(wanted)

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from chat import wire
 from chat.actions.approvals import is_waiting_for_approval
 from chat.actions.assistants import get_offered_assistant
-from chat.actions.attachments import attach
+from chat.actions.attachments import add_attachments
 from chat.actions.contents import clean_content
 from chat.actions.resources import check_image_files, clean_attachments
 from chat.actions.runs import request_cancel
@@ -22,17 +22,17 @@ from chat.models.assistants import BusyPolicy
 from chat.models.reasons import Reason
 from chat.rates import count_run
 from chat.runs.endings import Ending
-from chat.runs.engine.launch import active_run_of, launch, tell
+from chat.runs.engine.launch import get_active_run_id, launch, notify_readers
 from chat.runs.engine.worker import worker
 from chat.runs.state.create import insert_run
-from chat.runs.state.thread_end import title_of
+from chat.runs.state.thread_end import build_title
 from tenants import clock
 from tenants.authentication import Principal
 from tenants.compiled_queries import CompiledQuery
 from tenants.errors import AtriumError
 from tenants.scope import tenant_scope
 
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 INTERRUPTED = Ending(
     status=RunStatus.CANCELLED, reason=Reason.INTERRUPTED, message_reason="run_cancelled"
 )
@@ -60,7 +60,7 @@ class MessageRequest:
     @property
     def title(self) -> str:
         """The title for a new thread that begins with this message."""
-        return title_of(Message(content=self.parts).text())
+        return build_title(Message(content=self.parts).text())
 
 
 def create_message(
@@ -111,10 +111,10 @@ def create_message(
             if sent is None:
                 raise
             return sent
-        for _attempt in range(ATTEMPTS):
+        for _attempt in range(MAX_ATTEMPTS):
             try:
                 with transaction.atomic():
-                    return _create(principal, thread_id, request)
+                    return _create_in_transaction(principal, thread_id, request)
             except IntegrityError:
                 # The message was sent before, or another run started concurrently.
                 sent = _find_repeated(principal, client_id)
@@ -146,14 +146,16 @@ def _find_repeated(principal: Principal, client_id: str) -> CreatedMessage | Non
     return CreatedMessage(thread=message.thread, message=message, run=run)
 
 
-def _create(principal: Principal, thread_id: str | None, request: MessageRequest) -> CreatedMessage:
-    thread = _thread(principal, thread_id, request)
+def _create_in_transaction(
+    principal: Principal, thread_id: str | None, request: MessageRequest
+) -> CreatedMessage:
+    thread = _get_or_create_thread(principal, thread_id, request)
     assistant = get_offered_assistant(request.assistant_id)
     if thread.last_position >= conf.messages_per_thread:
         raise ThreadFull()
     check_image_files(principal, request.parts, param="content")
-    thread.title = thread.title or _name_of_picture(request)
-    attach(principal, thread, request.attachments)
+    thread.title = thread.title or _get_image_title(request)
+    add_attachments(principal, thread, request.attachments)
     message = Message(
         thread=thread,
         role="user",
@@ -165,22 +167,24 @@ def _create(principal: Principal, thread_id: str | None, request: MessageRequest
         sender_key=principal.key_id,
     )
     assert principal.membership_id is not None
-    active_id = active_run_of(thread.pk, member_id=principal.membership_id)
+    active_id = get_active_run_id(thread.pk, member_id=principal.membership_id)
     if active_id is not None:
         active = Run.objects.select_related("assistant").get(pk=active_id)
-        busy = request.busy or _policy_of(assistant, active)
-        return _while_busy(principal, thread, message, active, busy)
-    return _answer(principal, thread, message, assistant)
+        busy = request.busy or _get_busy_policy(assistant, active)
+        return _queue_or_reject(principal, thread, message, active, busy)
+    return _start_run(principal, thread, message, assistant)
 
 
-def _name_of_picture(request: MessageRequest) -> str:
+def _get_image_title(request: MessageRequest) -> str:
     """Return the title for a thread that begins with an image and no text."""
     shown = [part["image_file"]["file_id"] for part in request.parts if "image_file" in part]
     name = File.objects.filter(pk__in=shown[:1]).values_list("filename", flat=True).first()
-    return title_of(name or "")
+    return build_title(name or "")
 
 
-def _thread(principal: Principal, thread_id: str | None, request: MessageRequest) -> Thread:
+def _get_or_create_thread(
+    principal: Principal, thread_id: str | None, request: MessageRequest
+) -> Thread:
     """Return the thread, locked, or a new one titled after the message."""
     if thread_id is None:
         thread = Thread(member=principal.membership, title=request.title)
@@ -200,7 +204,7 @@ def _lock_thread(*, principal: Any, thread_id: Any) -> QuerySet[Thread]:
     return rows.filter(pk=thread_id)
 
 
-def _answer(
+def _start_run(
     principal: Principal, thread: Thread, message: Message, assistant: Assistant
 ) -> CreatedMessage:
     assert principal.membership_id is not None
@@ -220,7 +224,7 @@ def _answer(
     return CreatedMessage(thread=thread, message=message, run=run)
 
 
-def _policy_of(assistant: Assistant, active: Run) -> str:
+def _get_busy_policy(assistant: Assistant, active: Run) -> str:
     """Return the assistant's busy policy for a message that arrives during `active`.
 
     A default must not cancel an open approval: the member sees the approval card and did
@@ -232,7 +236,7 @@ def _policy_of(assistant: Assistant, active: Run) -> str:
     return busy
 
 
-def _while_busy(
+def _queue_or_reject(
     principal: Principal, thread: Thread, message: Message, active: Run, busy: str
 ) -> CreatedMessage:
     if busy == BusyPolicy.REJECT:
@@ -243,7 +247,9 @@ def _while_busy(
     thread.updated_at = message.created_at = clock.now()
     message.save(force_insert=True)
     thread.save(update_fields=["title", "updated_at"])
-    tell(principal.tenant_id, thread.pk, "atrium.message.queued", wire.message_object(message))
+    notify_readers(
+        principal.tenant_id, thread.pk, "atrium.message.queued", wire.message_object(message)
+    )
     if busy == BusyPolicy.INTERRUPT:
         request_cancel(active, INTERRUPTED)
     message.refresh_from_db(fields=["position"])
@@ -263,4 +269,4 @@ def delete_queued_message(principal: Principal, message_id: str) -> None:
             raise NotFound(f"No queued message found with id '{message_id}'.", param="message")
         data = {"id": message.pk, "client_id": message.client_id}
         Message.objects.filter(pk=message.pk).delete()
-        tell(principal.tenant_id, message.thread_id, "atrium.message.withdrawn", data)
+        notify_readers(principal.tenant_id, message.thread_id, "atrium.message.withdrawn", data)

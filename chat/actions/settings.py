@@ -43,7 +43,7 @@ def update_limits(
     if max_tokens_per_run is not None and not 1 <= max_tokens_per_run < 2**63:
         raise InvalidInput(_("Must be at least 1."), param="max_tokens_per_run")
     if max_cost_per_run is not None:
-        _check_money(max_cost_per_run, param="max_cost_per_run", below=Decimal(10) ** 8)
+        _check_amount(max_cost_per_run, param="max_cost_per_run", below=Decimal(10) ** 8)
     for name in approval_tools:
         if registry.find(name) is None:
             raise InvalidInput(_("There is no tool with this name."), param="approval_tools")
@@ -92,7 +92,7 @@ def set_price(
         raise InvalidInput(
             _("This price applies to all models. Leave this field empty."), param="model"
         )
-    _check_money(price, param="price", below=Decimal(10) ** 14)
+    _check_amount(price, param="price", below=Decimal(10) ** 14)
     if not _CURRENCY.match(currency):
         raise InvalidInput(_("Enter a three-letter currency code, such as USD."), param="currency")
     with tenant_scope(principal.tenant_id), transaction.atomic():
@@ -130,6 +130,6 @@ def delete_price(principal: Principal, price_id: int) -> None:
         row.delete()
 
 
-def _check_money(amount: Decimal, *, param: str, below: Decimal) -> None:
+def _check_amount(amount: Decimal, *, param: str, below: Decimal) -> None:
     if not amount.is_finite() or not 0 <= amount < below:
         raise InvalidInput(_("Must be a valid amount of 0 or more."), param=param)

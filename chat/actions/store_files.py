@@ -9,21 +9,21 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from chat.actions.fields import row_named
-from chat.actions.files import record
+from chat.actions.fields import get_row
+from chat.actions.files import record_company_action
 from chat.actions.filing import (
-    FILE,
+    FILE_PREFIX,
     MAX_BATCH_SIZE,
     FileToIndex,
     add_files,
     clean_attributes,
+    clean_batch_files,
     clean_chunking,
-    clean_described,
-    clean_filed,
-    clean_one,
-    own_files,
+    clean_file,
+    clean_file_ids,
+    get_own_files,
 )
-from chat.actions.stores import live_store, own_store
+from chat.actions.stores import get_live_store, get_own_store
 from chat.errors import InvalidInput, MissingParameter
 from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
 from tenants.authentication import Principal
@@ -38,11 +38,11 @@ def add_store_file(principal: Principal, store_id: str, **given: Any) -> StoreFi
         InvalidInput: a field is invalid; `param` names it.
         StoreExpired: the store has expired.
     """
-    to_index = [clean_one(given)]
+    to_index = [clean_file(given)]
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        store = _get_filled_store(principal, store_id)
-        [row] = add_files(store, own_files(principal, to_index), to_index)
-        record(principal, "collection.filled", store, files=[row.file_id])
+        store = _lock_store(principal, store_id)
+        [row] = add_files(store, get_own_files(principal, to_index), to_index)
+        record_company_action(principal, "collection.filled", store, files=[row.file_id])
         return row
 
 
@@ -57,7 +57,7 @@ def update_store_file(
     """
     cleaned = clean_attributes(attributes)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        row = own_store_file(principal, store_id, file_id)
+        row = get_own_store_file(principal, store_id, file_id)
         row.attributes = cleaned
         row.save(update_fields=["attributes"])
         return row
@@ -70,9 +70,9 @@ def remove_store_file(principal: Principal, store_id: str, file_id: str) -> None
         NotFound: the store does not exist or does not contain the file.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        row = own_store_file(principal, store_id, file_id)
+        row = get_own_store_file(principal, store_id, file_id)
         StoreFile.objects.filter(pk=row.pk).delete()
-        record(principal, "collection.emptied", row.store, files=[file_id])
+        record_company_action(principal, "collection.emptied", row.store, files=[file_id])
 
 
 def reindex_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFile:
@@ -83,16 +83,16 @@ def reindex_store_file(principal: Principal, store_id: str, file_id: str) -> Sto
         StoreExpired: the store has expired.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        store = _get_filled_store(principal, store_id)
-        row = own_store_file(principal, store_id, file_id)
+        store = _lock_store(principal, store_id)
+        row = get_own_store_file(principal, store_id, file_id)
         sizes = (row.max_chunk_tokens, row.overlap_tokens) if row.chosen_chunking else None
         options = {"attributes": row.attributes, "chunking": sizes}
         to_index = [FileToIndex(file_id=file_id, param="file_id", **options)]
-        [row] = add_files(store, own_files(principal, to_index), to_index)
+        [row] = add_files(store, get_own_files(principal, to_index), to_index)
         return row
 
 
-def own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFile:
+def get_own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFile:
     """Return a file of one of the principal's stores, with its text deferred.
 
     Call within a tenant transaction.
@@ -101,12 +101,12 @@ def own_store_file(principal: Principal, store_id: str, file_id: str) -> StoreFi
         InvalidInput: an ID is malformed.
         NotFound: the store does not exist or does not contain the file.
     """
-    rows = files_of(own_store(principal, store_id))
-    row: StoreFile = row_named(rows, file_id, param="file_id", prefix=FILE, key="file_id")
+    rows = list_store_files(get_own_store(principal, store_id))
+    row: StoreFile = get_row(rows, file_id, param="file_id", prefix=FILE_PREFIX, key="file_id")
     return row
 
 
-def files_of(store: VectorStore) -> QuerySet[StoreFile]:
+def list_store_files(store: VectorStore) -> QuerySet[StoreFile]:
     """Return the files of a store, with their texts deferred."""
     found: QuerySet[StoreFile] = StoreFile.objects.filter(store=store).defer("text", "pages")
     return found
@@ -130,11 +130,13 @@ def create_batch(
     """
     to_index = _parse_files(file_ids, files, attributes, chunking_strategy)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        store = _get_filled_store(principal, store_id)
-        rows = own_files(principal, to_index)
+        store = _lock_store(principal, store_id)
+        rows = get_own_files(principal, to_index)
         batch: FileBatch = FileBatch.objects.create(store=store)
         add_files(store, rows, to_index, batch=batch)
-        record(principal, "collection.filled", store, batch=batch.pk, count=len(rows))
+        record_company_action(
+            principal, "collection.filled", store, batch=batch.pk, count=len(rows)
+        )
         return batch
 
 
@@ -145,7 +147,7 @@ def cancel_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatc
         NotFound: the store or batch does not exist.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        batch = own_batch(principal, store_id, batch_id)
+        batch = get_own_batch(principal, store_id, batch_id)
         now = timezone.now()
         reading = StoreFile.objects.filter(batch=batch, status=IndexStatus.IN_PROGRESS)
         if reading.update(status=IndexStatus.CANCELLED, ended_at=now):
@@ -154,17 +156,17 @@ def cancel_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatc
         return batch
 
 
-def own_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
-    """Return a batch of one of the principal's stores; raises like `own_store_file`."""
-    rows = FileBatch.objects.filter(store=own_store(principal, store_id))
-    batch: FileBatch = row_named(rows, batch_id, param="batch_id", prefix="vsfb_")
+def get_own_batch(principal: Principal, store_id: str, batch_id: str) -> FileBatch:
+    """Return a batch of one of the principal's stores; raises like `get_own_store_file`."""
+    rows = FileBatch.objects.filter(store=get_own_store(principal, store_id))
+    batch: FileBatch = get_row(rows, batch_id, param="batch_id", prefix="vsfb_")
     return batch
 
 
-def _get_filled_store(principal: Principal, store_id: str) -> VectorStore:
+def _lock_store(principal: Principal, store_id: str) -> VectorStore:
     # Locked, because concurrent requests that add the same file would violate its unique
     # constraint.
-    return live_store(principal, store_id, lock=True)
+    return get_live_store(principal, store_id, lock=True)
 
 
 def _parse_files(
@@ -177,9 +179,9 @@ def _parse_files(
     if files is not None:
         if attributes is not None or chunking_strategy is not None:
             raise InvalidInput("Set attributes and chunking_strategy on each of 'files'.")
-        to_index = clean_described(files, param="files")
+        to_index = clean_batch_files(files, param="files")
     else:
-        to_index = clean_filed(
+        to_index = clean_file_ids(
             file_ids,
             param="file_ids",
             most=MAX_BATCH_SIZE,

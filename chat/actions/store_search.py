@@ -11,25 +11,25 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat.actions.fields import clean_list, clean_text
-from chat.actions.stores import live_store
+from chat.actions.stores import get_live_store
 from chat.errors import InvalidInput, Unavailable
 from chat.models import IndexStatus, StoreFile, VectorStore
-from chat.retrieval.embed import embedder
-from chat.retrieval.filters import condition_of
-from chat.retrieval.search import FoundPassage, ask, search
+from chat.retrieval.embed import get_embedder
+from chat.retrieval.filters import build_condition
+from chat.retrieval.search import PassageMatch, embed_query, search
 from chat.upstream.errors import UpstreamError
 from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
-MAX_QUESTIONS, QUESTION_CHARACTERS = 10, 4096
+MAX_QUERIES, MAX_QUERY_CHARACTERS = 10, 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results:
+class SearchResults:
     """Search queries and the passages found, best first."""
 
     questions: list[str]
-    found: list[FoundPassage]
+    found: list[PassageMatch]
 
 
 def search_store(
@@ -40,7 +40,7 @@ def search_store(
     most: int,
     threshold: float = 0.0,
     filters: Any = None,
-) -> Results:
+) -> SearchResults:
     """Search one of the principal's stores with one or several queries at once.
 
     Raises:
@@ -49,11 +49,11 @@ def search_store(
         InvalidInput: the query or the filters are invalid.
         Unavailable: the embedding server cannot be reached.
     """
-    questions = _questions(query)
-    condition = condition_of(filters) if filters is not None else None
+    questions = _clean_queries(query)
+    condition = build_condition(filters) if filters is not None else None
     with tenant_scope(principal.tenant_id):
         with transaction.atomic():
-            store = live_store(principal, store_id)
+            store = get_live_store(principal, store_id)
             files = None
             if condition is not None:
                 rows = StoreFile.objects.filter(
@@ -64,7 +64,7 @@ def search_store(
             found = async_to_sync(search)(
                 [store],
                 questions,
-                asking=partial(ask, embedder=embedder()),
+                asking=partial(embed_query, embedder=get_embedder()),
                 most=most,
                 threshold=threshold,
                 files=files,
@@ -72,16 +72,16 @@ def search_store(
         except UpstreamError:
             raise Unavailable() from None
         with transaction.atomic():
-            live_store(principal, store_id)
+            get_live_store(principal, store_id)
             VectorStore.objects.filter(pk=store.pk).update(last_active_at=timezone.now())
-    return Results(questions=questions, found=found)
+    return SearchResults(questions=questions, found=found)
 
 
-def _questions(value: Any) -> list[str]:
+def _clean_queries(value: Any) -> list[str]:
     single = isinstance(value, str)
-    given = [value] if single else clean_list(value, param="query", limit=MAX_QUESTIONS)
+    given = [value] if single else clean_list(value, param="query", limit=MAX_QUERIES)
     if not given:
         raise InvalidInput("Expected at least one query.", param="query")
     return [
-        clean_text(text, param="query", limit=QUESTION_CHARACTERS, required=True) for text in given
+        clean_text(text, param="query", limit=MAX_QUERY_CHARACTERS, required=True) for text in given
     ]

@@ -22,14 +22,14 @@ from chat.errors import InvalidInput, NotAllowed, NotFound, ThreadTooLong
 from chat.models import Run, RunStatus, Thread
 from chat.models.reasons import Reason
 from chat.runs.endings import Ending
-from chat.runs.engine.launch import submit_on_commit, tell
+from chat.runs.engine.launch import notify_readers, submit_on_commit
 from chat.runs.engine.worker import worker
 from chat.runs.state.queue import start_next_queued
 from tenants import clock
 from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
-TITLE_LIMIT = 200
+MAX_TITLE_CHARACTERS = 200
 DELETED = Ending(
     status=RunStatus.CANCELLED, reason=Reason.THREAD_DELETED, message_reason="run_cancelled"
 )
@@ -121,13 +121,17 @@ def rename_thread(principal: Principal, thread_id: str, *, title: str) -> Thread
         InvalidInput: the title is empty or too long.
     """
     title = " ".join(title.split())
-    if not title or len(title) > TITLE_LIMIT:
-        raise InvalidInput(f"A title must have 1 to {TITLE_LIMIT} characters.", param="title")
+    if not title or len(title) > MAX_TITLE_CHARACTERS:
+        raise InvalidInput(
+            f"A title must have 1 to {MAX_TITLE_CHARACTERS} characters.", param="title"
+        )
     with tenant_scope(principal.tenant_id), transaction.atomic():
         thread = lock_thread(principal, thread_id)
         thread.title, thread.titled_by_person = title, True
         thread.save(update_fields=["title", "titled_by_person"])
-        tell(principal.tenant_id, thread.pk, "atrium.thread.updated", wire.thread_object(thread))
+        notify_readers(
+            principal.tenant_id, thread.pk, "atrium.thread.updated", wire.thread_object(thread)
+        )
         return thread
 
 
@@ -144,7 +148,7 @@ def delete_thread(principal: Principal, thread_id: str) -> Thread:
         run = Run.objects.active().filter(thread=thread).select_related("assistant").first()
         if run is not None:
             request_cancel(run, DELETED)
-        tell(principal.tenant_id, thread.pk, "atrium.thread.deleted", {"id": thread.pk})
+        notify_readers(principal.tenant_id, thread.pk, "atrium.thread.deleted", {"id": thread.pk})
         return thread
 
 

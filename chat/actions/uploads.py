@@ -13,23 +13,30 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 
 from chat import storage
-from chat.actions.fields import clean_choice, clean_id, clean_list, clean_text, not_found, row_named
+from chat.actions.fields import (
+    build_not_found,
+    clean_choice,
+    clean_id,
+    clean_list,
+    clean_text,
+    get_row,
+)
 from chat.actions.files import (
     PURPOSES,
     clean_file_expiry,
     clean_name,
-    owner_of,
+    get_owner,
     receive_file,
 )
 from chat.conf import conf
-from chat.errors import FileTooLarge, InvalidInput, UploadEnded
+from chat.errors import FileTooLarge, InvalidInput, UploadClosed
 from chat.models import File, Upload, UploadPart, UploadStatus
 from chat.models.files import Purpose
 from tenants import clock
 from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
-OPEN_FOR = timedelta(hours=1)
+UPLOAD_LIFETIME = timedelta(hours=1)
 MAX_PARTS = 10_000
 
 
@@ -59,23 +66,23 @@ def create_upload(
     now = clock.now()
     upload = Upload(
         tenant_id=principal.tenant_id,
-        member=owner_of(principal, company=company),
+        member=get_owner(principal, company=company),
         purpose=purpose,
         filename=clean_name(clean_text(filename, param="filename", limit=4096)),
         media_type=clean_text(mime_type, param="mime_type", limit=100),
         bytes=size,
         file_seconds=clean_file_expiry(expires_after),
         created_at=now,
-        expires_at=now + OPEN_FOR,
+        expires_at=now + UPLOAD_LIFETIME,
     )
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        storage.check_room(size)
+        storage.check_quota(size)
         upload.save(force_insert=True)
     return upload
 
 
 def receive_part(principal: Principal, upload_id: str, content: BinaryIO) -> tuple[UploadPart, str]:
-    """Store the bytes of a part and return it with its SHA-256; `keep_part` completes it.
+    """Store the bytes of a part and return it with its SHA-256; `finalize_part` completes it.
 
     Opens its own transactions.
 
@@ -90,19 +97,19 @@ def receive_part(principal: Principal, upload_id: str, content: BinaryIO) -> tup
     size = content.seek(0, SEEK_END)
     content.seek(0)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        upload = open_upload(principal, upload_id)
+        upload = lock_open_upload(principal, upload_id)
         if UploadPart.objects.filter(upload=upload).count() >= MAX_PARTS:
             raise InvalidInput(f"An upload can have at most {MAX_PARTS} parts.")
         _check_announced(upload, size)
-        storage.check_room(size)
-        part = UploadPart(upload=upload, storage_key=storage.new_key(principal.tenant_id))
+        storage.check_quota(size)
+        part = UploadPart(upload=upload, storage_key=storage.generate_key(principal.tenant_id))
         part.save(force_insert=True)
     written = storage.write(part, content, most=conf.part_bytes)
     part.bytes = written.bytes
     return part, written.sha256
 
 
-def keep_part(principal: Principal, part: UploadPart) -> UploadPart:
+def finalize_part(principal: Principal, part: UploadPart) -> UploadPart:
     """Complete a stored part and count its bytes.
 
     Raises:
@@ -111,9 +118,9 @@ def keep_part(principal: Principal, part: UploadPart) -> UploadPart:
         FileTooLarge: the parts exceed the announced size.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        upload = open_upload(principal, part.upload_id)
+        upload = lock_open_upload(principal, part.upload_id)
         _check_announced(upload, part.bytes)
-        storage.change_use(part.bytes)
+        storage.change_usage(part.bytes)
         part.stored_at = clock.now()
         part.save(update_fields=["bytes", "stored_at"])
         return part
@@ -144,7 +151,7 @@ def join_parts(principal: Principal, upload_id: str, *, part_ids: Any, md5: Any 
     if len(set(ids)) != len(ids):
         raise InvalidInput("Duplicate part ID.", param="part_ids")
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        upload = open_upload(principal, upload_id)
+        upload = lock_open_upload(principal, upload_id)
         parts = _select_parts(upload, ids)
     if sum(part.bytes for part in parts) != upload.bytes:
         raise InvalidInput(f"Expected {upload.bytes} bytes in total.", param="part_ids")
@@ -175,31 +182,31 @@ def complete_upload(principal: Principal, upload_id: str, row: File) -> Upload:
         Unavailable: the joined file was removed because completing took too long.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        upload = open_upload(principal, upload_id)
-        storage.give_up_parts(upload)
-        upload.file = storage.keep(row)
+        upload = lock_open_upload(principal, upload_id)
+        storage.discard_parts(upload)
+        upload.file = storage.finalize(row)
         upload.status = UploadStatus.COMPLETED
         upload.save(update_fields=["file", "status"])
         return upload
 
 
 def cancel_upload(principal: Principal, upload_id: str) -> Upload:
-    """Cancel an upload and delete its parts; raises like `open_upload`."""
+    """Cancel an upload and delete its parts; raises like `lock_open_upload`."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        upload = open_upload(principal, upload_id)
-        storage.give_up_parts(upload)
+        upload = lock_open_upload(principal, upload_id)
+        storage.discard_parts(upload)
         upload.status = UploadStatus.CANCELLED
         upload.save(update_fields=["status"])
         return upload
 
 
 def check_upload(principal: Principal, upload_id: str) -> None:
-    """Check that an upload accepts parts; raises like `open_upload`."""
+    """Check that an upload accepts parts; raises like `lock_open_upload`."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        open_upload(principal, upload_id)
+        lock_open_upload(principal, upload_id)
 
 
-def open_upload(principal: Principal, upload_id: str) -> Upload:
+def lock_open_upload(principal: Principal, upload_id: str) -> Upload:
     """Return one of the principal's uploads that accepts parts, locked.
 
     Raises:
@@ -208,9 +215,9 @@ def open_upload(principal: Principal, upload_id: str) -> Upload:
         UploadEnded: the upload is complete, cancelled or expired.
     """
     rows = Upload.objects.for_principal(principal).select_for_update(no_key=True)
-    upload: Upload = row_named(rows, upload_id, param="upload_id", prefix="upload_")
+    upload: Upload = get_row(rows, upload_id, param="upload_id", prefix="upload_")
     if upload.status != UploadStatus.PENDING or upload.expires_at < clock.now():
-        raise UploadEnded()
+        raise UploadClosed()
     return upload
 
 
@@ -218,7 +225,7 @@ def _select_parts(upload: Upload, ids: Sequence[str]) -> list[UploadPart]:
     kept = UploadPart.objects.filter(upload=upload, stored_at__isnull=False).in_bulk(list(ids))
     for index, part_id in enumerate(ids):
         if part_id not in kept:
-            raise not_found("part_", part_id, param=f"part_ids[{index}]")
+            raise build_not_found("part_", part_id, param=f"part_ids[{index}]")
     return [kept[part_id] for part_id in ids]
 
 
@@ -233,7 +240,7 @@ class _PartsReader(RawIOBase):
     def _all(self) -> Iterator[bytes]:
         for part in self.parts:
             with default_storage.open(part.storage_key) as content:
-                yield from content.chunks(storage.CHUNK)
+                yield from content.chunks(storage.CHUNK_BYTES)
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Rewind to the start; return the size when seeking to the end."""

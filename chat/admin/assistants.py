@@ -33,9 +33,9 @@ from chat.actions.assistants import (
 )
 from chat.admin import knowledge_choice as knowledge
 from chat.admin.models_offered import (
-    models_offered,
-    server_choices,
-    server_label,
+    get_server_label,
+    list_known_models,
+    list_server_choices,
     test_connection,
 )
 from chat.admin.tool_choice import ToolChoiceField, filter_registered
@@ -164,11 +164,11 @@ class AssistantForm(TenantForm):
         super().__init__(*args, **kwargs)
         self.fields["name"].required = True
         upstream: Any = self.fields["upstream"]
-        upstream.choices = server_choices(self.instance.upstream)
-        self.fields["model"].widget.suggestions = models_offered()
-        knowledge.offer(self.fields, self.instance, self.principal)
+        upstream.choices = list_server_choices(self.instance.upstream)
+        self.fields["model"].widget.suggestions = list_known_models()
+        knowledge.fill_choices(self.fields, self.instance, self.principal)
         if self.instance.pk:
-            self.initial["tools"] = filter_registered(self.instance.function_names())
+            self.initial["tools"] = filter_registered(self.instance.list_function_names())
             self.initial.update(knowledge.get_initial(self.instance))
             self.initial["suggested_prompts"] = "\n".join(self.instance.suggested_prompts)
 
@@ -186,7 +186,7 @@ class AssistantAdmin(TenantScopedAdmin):
     icon = "smart_toy"
     may_add = may_change = may_delete = Role.ADMIN
     form = AssistantForm
-    list_display = ("title", "answering", "shows_enabled", "shows_default", "answers", "failures")
+    list_display = ("title", "answering", "render_enabled", "render_default", "answers", "failures")
     list_filter = ("enabled", "in_page")
     search_fields = ("name", "description", "model")
     ordering = ("name", "id")
@@ -212,7 +212,7 @@ class AssistantAdmin(TenantScopedAdmin):
         (gettext_lazy("Availability"), {"fields": ("enabled", "in_page", "is_default")}),
     )
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the assistants, annotated with their answers and failures of the last 30 days."""
         since = timezone.now() - timedelta(days=COUNTED_DAYS)
         runs = Run.objects.filter(assistant=OuterRef("pk"), created_at__gte=since).order_by()
@@ -261,19 +261,19 @@ class AssistantAdmin(TenantScopedAdmin):
             format_html(
                 '<div>{}<span class="admin-under">{}</span></div>',
                 row.model,
-                server_label(row.upstream or ""),
+                get_server_label(row.upstream or ""),
             )
             if row.upstream
             else row.model
         )
 
     @display(description=gettext_lazy("enabled"), boolean=True, ordering="enabled")
-    def shows_enabled(self, row: Assistant) -> bool:
+    def render_enabled(self, row: Assistant) -> bool:
         """Return True if members can choose the assistant."""
         return row.enabled
 
     @display(description=gettext_lazy("default"), label=True)
-    def shows_default(self, row: Assistant) -> str:
+    def render_default(self, row: Assistant) -> str:
         """Return a label for the assistant that new chats start with."""
         return _("default") if row.is_default else ""
 

@@ -22,26 +22,26 @@ from unfold.paginator import InfinitePaginator
 
 from chat.models import Message, Run, Thread
 from tenants import audit
-from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.admin import Group, TenantScopedAdmin, get_principal, site
 from tenants.authentication import Principal
 from tenants.models import CHAT_OPENED, CHATS_LISTED
 
 TRANSCRIPT_MESSAGES = 200
 
 
-def run_address(run_id: str) -> str:
+def get_run_url(run_id: str) -> str:
     """Return the URL of a run's trace."""
     return reverse("admin:chat_run_change", args=[admin.utils.quote(run_id)])
 
 
-class ReadableOnly(TenantScopedAdmin):
+class ReadableChatsAdmin(TenantScopedAdmin):
     """Admin base that explains whose chats are listed and audits what it shows."""
 
     list_before_template = "admin/chat/readable.html"
     paginator = InfinitePaginator
     group = Group.CHATS
 
-    def thread_of(self, row: Any) -> Thread:
+    def get_thread(self, row: Any) -> Thread:
         """Return the thread whose content the row shows."""
         raise NotImplementedError
 
@@ -51,9 +51,9 @@ class ReadableOnly(TenantScopedAdmin):
         """Render the list, and record for each member whose titles or texts it shows."""
         response: HttpResponseBase = super().changelist_view(request, extra_context)
         shown = (getattr(response, "context_data", None) or {}).get("cl")
-        principal = principal_of(request)
+        principal = get_principal(request)
         if shown is not None and principal is not None:
-            rows = [self.thread_of(row) for row in shown.result_list]
+            rows = [self.get_thread(row) for row in shown.result_list]
             record_list(principal, self.opts.model_name or "", rows)
         return response
 
@@ -62,17 +62,17 @@ class ReadableOnly(TenantScopedAdmin):
     ) -> HttpResponseBase:
         """Record the opening, because the page's heading names the chat."""
         row = self.get_object(request, unquote(object_id))
-        principal = principal_of(request)
+        principal = get_principal(request)
         if row is not None and principal is not None:
-            record_opening(principal, self.thread_of(row), page="history")
+            record_opening(principal, self.get_thread(row), page="history")
         return super().history_view(request, object_id, extra_context)
 
-    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+    def get_page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Record the opening of the chat that the page shows."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         assert principal is not None
         if row is not None:
-            record_opening(principal, self.thread_of(row), page=self.opts.model_name or "")
+            record_opening(principal, self.get_thread(row), page=self.opts.model_name or "")
         return {}
 
 
@@ -105,33 +105,33 @@ def record_list(principal: Principal, page: str, threads: Iterable[Thread]) -> N
 
 
 @admin.register(Thread, site=site)
-class ThreadAdmin(ReadableOnly):
+class ThreadAdmin(ReadableChatsAdmin):
     """Admin of chats, by last activity."""
 
     icon = "forum"
-    list_display = ("shows_title", "shows_member", "created_at", "updated_at")
+    list_display = ("render_title", "render_member", "created_at", "updated_at")
     search_fields = ("title",)
     ordering = ("-updated_at", "-id")
-    fields = ("shows_title", "shows_member", "created_at", "updated_at", "transcript")
+    fields = ("render_title", "render_member", "created_at", "updated_at", "transcript")
     readonly_fields = fields
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the threads that `principal` may read."""
         rows: models.QuerySet[Any] = Thread.objects.readable_by(principal)
         return rows.select_related("member")
 
-    def thread_of(self, row: Any) -> Thread:
+    def get_thread(self, row: Any) -> Thread:
         """Return the row, which is the thread."""
         found: Thread = row
         return found
 
     @display(description=_("title"), ordering="title")
-    def shows_title(self, row: Thread) -> str:
+    def render_title(self, row: Thread) -> str:
         """Return the title; an untitled chat uses its first words."""
         return str(row)
 
     @display(description=_("member"))
-    def shows_member(self, row: Thread) -> str:
+    def render_member(self, row: Thread) -> str:
         """Return the name of the chat's member."""
         return row.member.name
 
@@ -143,7 +143,7 @@ class ThreadAdmin(ReadableOnly):
         )
         messages = list(newest.select_related("assistant")[:TRANSCRIPT_MESSAGES])
         runs = {
-            run.pk: run_address(run.pk)
+            run.pk: get_run_url(run.pk)
             for run in Run.objects.filter(pk__in={message.run_ref for message in messages})
         }
         shown = [
@@ -155,31 +155,31 @@ class ThreadAdmin(ReadableOnly):
 
 
 @admin.register(Message, site=site)
-class MessageAdmin(ReadableOnly):
+class MessageAdmin(ReadableChatsAdmin):
     """Admin of messages, newest first."""
 
     icon = "chat_bubble"
-    list_display = ("opening", "role", "shows_member", "shows_thread", "status", "created_at")
+    list_display = ("opening", "role", "render_member", "render_thread", "status", "created_at")
     list_filter = ("role", "status")
     ordering = ("-created_at", "-id")
     fields = (
-        "shows_thread",
-        "shows_member",
+        "render_thread",
+        "render_member",
         "role",
         "status",
-        "shows_text",
+        "render_text",
         "created_at",
-        "shows_trace",
+        "render_trace",
     )
     readonly_fields = fields
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the messages of the threads that `principal` may read."""
         threads = Thread.objects.readable_by(principal)
         rows: models.QuerySet[Any] = Message.objects.filter(thread__in=threads)
         return rows.select_related("thread__member")
 
-    def thread_of(self, row: Any) -> Thread:
+    def get_thread(self, row: Any) -> Thread:
         """Return the message's thread."""
         found: Thread = row.thread
         return found
@@ -190,28 +190,28 @@ class MessageAdmin(ReadableOnly):
         return Truncator(row.text()).chars(90) or "…"
 
     @display(description=_("text"))
-    def shows_text(self, row: Message) -> str:
+    def render_text(self, row: Message) -> str:
         """Render the full text, with its line breaks."""
         return format_html('<div class="admin-text">{}</div>', row.text())
 
     @display(description=_("member"))
-    def shows_member(self, row: Message) -> str:
+    def render_member(self, row: Message) -> str:
         """Return the name of the chat's member."""
         return row.thread.member.name
 
     @display(description=_("chat"))
-    def shows_thread(self, row: Message) -> str:
+    def render_thread(self, row: Message) -> str:
         """Render a link to the chat."""
         address = reverse("admin:chat_thread_change", args=[admin.utils.quote(row.thread_id)])
         return format_html('<a class="admin-link" href="{}">{}</a>', address, row.thread)
 
     @display(description=_("trace"))
-    def shows_trace(self, row: Message) -> str:
+    def render_trace(self, row: Message) -> str:
         """Render a link to the trace of the answer."""
         if not row.run_ref:
             return ""
         return format_html(
-            '<a class="admin-link" href="{}">{}</a>', run_address(row.run_ref), row.run_ref
+            '<a class="admin-link" href="{}">{}</a>', get_run_url(row.run_ref), row.run_ref
         )
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:

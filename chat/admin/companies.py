@@ -21,7 +21,7 @@ from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidget
 
 from chat.admin.invitation_mail import mail_invitation
-from chat.admin.people import invitation_link
+from chat.admin.people import build_invitation_path
 from chat.admin.shown_once import render_secret
 from tenants.accounts.adapter import base_url
 from tenants.actions import (
@@ -71,9 +71,9 @@ class AddressForm(forms.Form):
     )
 
 
-def companies(request: HttpRequest) -> HttpResponseBase:
+def list_companies(request: HttpRequest) -> HttpResponseBase:
     """List the companies by name, with counts but without any of their content."""
-    return _page(request)
+    return _render_page(request)
 
 
 @require_POST
@@ -81,14 +81,14 @@ def add_company(request: HttpRequest) -> HttpResponseBase:
     """Create a company, and an invitation if a first owner is given."""
     form = CompanyForm(request.POST)
     if not form.is_valid():
-        return _page(request, form=form)
+        return _render_page(request, form=form)
     fields = form.cleaned_data
-    operator = _operator(request)
+    operator = _get_operator(request)
     try:
         tenant = create_tenant(operator, fields["slug"], name=fields["name"])
     except AtriumError as error:
         form.add_error(error.param if error.param in form.fields else None, error.message)
-        return _page(request, form=form)
+        return _render_page(request, form=form)
     if not fields["email"]:
         messages.success(request, _("{name} has been created.").format(name=tenant.name))
         return redirect("admin:companies")
@@ -96,7 +96,7 @@ def add_company(request: HttpRequest) -> HttpResponseBase:
     if principal is None:
         raise PermissionDenied
     _invitation, token = invite(principal, fields["email"], role=Role.OWNER)
-    link = base_url(request) + invitation_link(token)
+    link = base_url(request) + build_invitation_path(token)
     says = _("Send this link to {address}. It is shown only here and works once.").format(
         address=fields["email"]
     )
@@ -112,7 +112,7 @@ def add_company(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 def change_company(request: HttpRequest, company: UUID, verb: str) -> HttpResponseBase:
     """Suspend, resume or enter a company."""
-    operator = _operator(request)
+    operator = _get_operator(request)
     try:
         if verb == "enter":
             enter_tenant(operator, request.session, company)
@@ -132,26 +132,26 @@ def change_company(request: HttpRequest, company: UUID, verb: str) -> HttpRespon
 
 
 @require_POST
-def leave(request: HttpRequest) -> HttpResponseBase:
+def leave_company(request: HttpRequest) -> HttpResponseBase:
     """Leave the entered company."""
-    leave_tenant(_operator(request), request.session)
+    leave_tenant(_get_operator(request), request.session)
     rotate_token(request)
     return redirect("admin:companies")
 
 
 @require_POST
-def reset_link(request: HttpRequest) -> HttpResponseBase:
+def create_reset_link(request: HttpRequest) -> HttpResponseBase:
     """Create a password reset link for an account."""
     form = AddressForm(request.POST, prefix="reset")
     if not form.is_valid():
-        return _page(request, reset=form)
+        return _render_page(request, reset=form)
     try:
         link = make_reset_link(
-            _operator(request), form.cleaned_data["email"], base_url=base_url(request)
+            _get_operator(request), form.cleaned_data["email"], base_url=base_url(request)
         )
     except AtriumError as error:
         form.add_error("email", error.message)
-        return _page(request, reset=form)
+        return _render_page(request, reset=form)
     return render_secret(
         request,
         title=_("New password for {address}").format(address=form.cleaned_data["email"]),
@@ -169,27 +169,27 @@ def remove_factor(request: HttpRequest) -> HttpResponseBase:
     """Remove the second factors of an account that lost them."""
     form = AddressForm(request.POST, prefix="factor")
     if not form.is_valid():
-        return _page(request, factor=form)
+        return _render_page(request, factor=form)
     address = form.cleaned_data["email"]
     try:
-        remove_second_factor(_operator(request), address)
+        remove_second_factor(_get_operator(request), address)
     except AtriumError as error:
         form.add_error("email", error.message)
-        return _page(request, factor=form)
+        return _render_page(request, factor=form)
     messages.success(
         request, _("Two-factor authentication was removed for {address}.").format(address=address)
     )
     return redirect("admin:companies")
 
 
-def _operator(request: HttpRequest) -> User:
+def _get_operator(request: HttpRequest) -> User:
     user: Any = request.user
     if not isinstance(user, User):
         raise PermissionDenied
     return user
 
 
-def _page(request: HttpRequest, **forms_given: forms.Form) -> HttpResponseBase:
+def _render_page(request: HttpRequest, **forms_given: forms.Form) -> HttpResponseBase:
     """Render the page with the rejected forms; the other forms are empty."""
     with transaction.atomic():
         rows = [dict(zip(COLUMNS, row, strict=True)) for row in call_privileged("operator_tenants")]
@@ -207,8 +207,8 @@ def _page(request: HttpRequest, **forms_given: forms.Form) -> HttpResponseBase:
 
 for _path, _name, _view in (
     ("companies/add/", "companies_add", add_company),
-    ("companies/leave/", "companies_leave", leave),
-    ("companies/reset-link/", "companies_reset_link", reset_link),
+    ("companies/leave/", "companies_leave", leave_company),
+    ("companies/reset-link/", "companies_reset_link", create_reset_link),
     ("companies/second-factor/", "companies_second_factor", remove_factor),
 ):
     site.add_page(
@@ -228,7 +228,7 @@ site.add_page(
     ExtraPage(
         path="companies/",
         name="companies",
-        view=companies,
+        view=list_companies,
         allowed=is_operator,
         title=gettext_lazy("Companies"),
         icon="apartment",

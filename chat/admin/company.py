@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminSelectWidget
 
 from chat.actions.assistants import set_default_assistant
-from chat.admin.one_row import OneRowAdmin
+from chat.admin.one_row import SingletonAdmin
 from chat.models import Assistant
 from tenants.actions import update_tenant_settings
 from tenants.admin import Group, TenantForm, is_owner, site
@@ -45,7 +45,7 @@ class OwnCompanyForm(TenantForm):
 
 
 @admin.register(Tenant, site=site)
-class CompanyAdmin(OneRowAdmin):
+class CompanyAdmin(SingletonAdmin):
     """Admin of the company's appearance, default assistant and privacy."""
 
     group = Group.COMPANY
@@ -70,7 +70,7 @@ class CompanyAdmin(OneRowAdmin):
         ),
     )
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the company's own row."""
         return Tenant.objects.all()
 

@@ -30,13 +30,13 @@ READ_LABELS = {
 SHOWN_CHARACTERS = 4000
 
 
-def company_stores(principal: Principal) -> models.QuerySet[Any]:
+def get_company_stores(principal: Principal) -> models.QuerySet[Any]:
     """Return the company's collections; members' own are excluded."""
     rows: models.QuerySet[Any] = VectorStore.objects.for_principal(principal).filter(member=None)
     return rows
 
 
-def reading_of(row: StoreFile) -> str:
+def get_indexing_result(row: StoreFile) -> str:
     """Return the indexing result: the error message or the number of passages."""
     if row.status == IndexStatus.FAILED:
         return row.error_message
@@ -47,13 +47,13 @@ def reading_of(row: StoreFile) -> str:
     )
 
 
-def can_be_read_again(row: StoreFile) -> bool:
+def can_reindex(row: StoreFile) -> bool:
     """Return True if indexing ended without a text."""
     return row.status in (IndexStatus.FAILED, IndexStatus.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class DocumentRow:
     """Document in a collection's list, with its status and the URLs of its buttons."""
 
     row: StoreFile
@@ -64,23 +64,23 @@ class Shown:
     remove: str
 
 
-def list_documents(store: VectorStore, *, most: int) -> list[Shown]:
+def list_documents(store: VectorStore, *, most: int) -> list[DocumentRow]:
     """Return the newest documents of a collection."""
     rows = StoreFile.objects.filter(store=store).select_related("file").defer("text", "pages")
     return [
-        Shown(
+        DocumentRow(
             row=row,
             status=str(row.get_status_display()),
-            outcome=reading_of(row),
+            outcome=get_indexing_result(row),
             page=reverse("admin:chat_storefile_change", args=[row.pk]),
-            again=_press(row, "again") if can_be_read_again(row) else "",
-            remove=_press(row, "remove"),
+            again=_build_button_url(row, "again") if can_reindex(row) else "",
+            remove=_build_button_url(row, "remove"),
         )
         for row in rows.order_by("-created_at", "-id")[:most]
     ]
 
 
-def _press(row: StoreFile, button: str) -> str:
+def _build_button_url(row: StoreFile, button: str) -> str:
     return reverse("admin:chat_storefile_do", args=[row.pk, button])
 
 
@@ -92,7 +92,7 @@ class CollectionFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the company's collections."""
-        rows = company_stores(request.principal)  # type: ignore[attr-defined]
+        rows = get_company_stores(request.principal)  # type: ignore[attr-defined]
         return [(row.pk, str(row)) for row in rows.order_by("name", "id")]
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
@@ -107,14 +107,21 @@ class StoreFileAdmin(TenantScopedAdmin):
     group = Group.ASSISTANTS
     icon = "description"
     place = 2
-    list_display = ("shows_file", "shows_store", "shows_status", "outcome", "size", "get_added_at")
+    list_display = (
+        "render_file",
+        "render_store",
+        "render_status",
+        "outcome",
+        "size",
+        "get_added_at",
+    )
     list_filter = (CollectionFilter, "status")
     search_fields = ("file__filename",)
     search_help_text = gettext_lazy("File name")
     ordering = ("-created_at", "-id")
     fields = (
-        "shows_file",
-        "shows_store",
+        "render_file",
+        "render_store",
         "status_text",
         "outcome",
         "size",
@@ -124,12 +131,14 @@ class StoreFileAdmin(TenantScopedAdmin):
     )
     readonly_fields = fields
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the documents of the company's collections."""
-        rows: models.QuerySet[Any] = StoreFile.objects.filter(store__in=company_stores(principal))
+        rows: models.QuerySet[Any] = StoreFile.objects.filter(
+            store__in=get_company_stores(principal)
+        )
         return rows.select_related("file", "store").defer("text", "pages")
 
-    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+    def get_page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Use the file name as the page's heading."""
         return {"row_name": row.file.filename}
 
@@ -138,26 +147,26 @@ class StoreFileAdmin(TenantScopedAdmin):
         return reverse("admin:chat_vectorstore_change", args=[quote(row.store_id)])
 
     @display(description=gettext_lazy("document"), ordering="file__filename")
-    def shows_file(self, row: StoreFile) -> str:
+    def render_file(self, row: StoreFile) -> str:
         """Return the file name."""
         return row.file.filename
 
     @display(description=gettext_lazy("collection"), ordering="store__name")
-    def shows_store(self, row: StoreFile) -> str:
+    def render_store(self, row: StoreFile) -> str:
         """Render a link to the collection."""
         return format_html(
             '<a class="admin-link" href="{}">{}</a>', self.get_return_address(row), row.store
         )
 
     @display(description=gettext_lazy("status"), label=READ_LABELS)
-    def shows_status(self, row: StoreFile) -> tuple[str, str]:
+    def render_status(self, row: StoreFile) -> tuple[str, str]:
         """Return the indexing status."""
         return row.status, str(row.get_status_display())
 
     @display(description=gettext_lazy("result"))
     def outcome(self, row: StoreFile) -> str:
         """Return the error message or the number of passages."""
-        return reading_of(row)
+        return get_indexing_result(row)
 
     @display(description=gettext_lazy("size"), ordering="file__bytes")
     def size(self, row: StoreFile) -> str:
@@ -201,7 +210,7 @@ class StoreFileAdmin(TenantScopedAdmin):
             label=gettext_lazy("Read again"),
             says=gettext_lazy("Tries to read this document again."),
             do=read_again,
-            shown=lambda principal, row: can_be_read_again(row),
+            shown=lambda principal, row: can_reindex(row),
         ),
         Button(
             name="remove",

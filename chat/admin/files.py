@@ -21,18 +21,18 @@ from unfold.decorators import display
 
 from chat.actions.documents import create_files
 from chat.actions.files import delete_file, record_download
-from chat.admin.received import iter_uploads, tell_received
+from chat.admin.received import iter_uploads, report_uploads
 from chat.conf import conf
-from chat.downloads import file_response
+from chat.downloads import build_file_response
 from chat.errors import NotFound, Unavailable
 from chat.models import File, StoreFile
-from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.admin import Group, TenantScopedAdmin, get_principal, site
 from tenants.authentication import Principal
 from tenants.error_pages import answer_error
 from tenants.models import Role
 
 
-def company_files(principal: Principal) -> models.QuerySet[Any]:
+def get_company_files(principal: Principal) -> models.QuerySet[Any]:
     """Return the company's files; members' own are excluded."""
     rows: models.QuerySet[Any] = File.objects.for_principal(principal).filter(member=None)
     return rows
@@ -46,7 +46,7 @@ class FileAdmin(TenantScopedAdmin):
     icon = "folder"
     place = 3
     may_add = may_delete = Role.ADMIN
-    list_display = ("filename", "media_type", "size", "places", "created_at", "shows_download")
+    list_display = ("filename", "media_type", "size", "places", "created_at", "render_download")
     search_fields = ("filename",)
     ordering = ("-created_at", "-id")
     fields = (
@@ -57,15 +57,15 @@ class FileAdmin(TenantScopedAdmin):
         "created_at",
         "expires_at",
         "sha256",
-        "shows_download",
+        "render_download",
     )
     readonly_fields = fields
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the company's files, annotated with the number of collections that hold each."""
         held = StoreFile.objects.filter(file=models.OuterRef("pk"), store__deleted_at=None)
         counted = held.order_by().values("file").annotate(n=models.Count("pk")).values("n")
-        rows: models.QuerySet[Any] = company_files(principal).annotate(
+        rows: models.QuerySet[Any] = get_company_files(principal).annotate(
             held=models.Subquery(counted[:1])
         )
         return rows
@@ -87,11 +87,11 @@ class FileAdmin(TenantScopedAdmin):
 
     def upload_view(self, request: HttpRequest) -> HttpResponseBase:
         """Render the upload form and store its files, outside of a transaction."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         if principal is None or not self.has_add_permission(request):
             raise PermissionDenied
         if request.method == "POST":
-            tell_received(
+            report_uploads(
                 request,
                 lambda: create_files(principal, iter_uploads(request)),
                 lambda count: ngettext(
@@ -112,11 +112,11 @@ class FileAdmin(TenantScopedAdmin):
         """Send the file as an attachment, so that no browser renders it."""
         with transaction.atomic():
             row = self.get_object(request, unquote(object_id))
-        principal = principal_of(request)
+        principal = get_principal(request)
         if row is None or principal is None:
             return self._redirect_missing(request, object_id)
         try:
-            response = file_response(row)
+            response = build_file_response(row)
         except NotFound:
             return self._redirect_missing(request, object_id)
         except Unavailable as error:
@@ -135,7 +135,7 @@ class FileAdmin(TenantScopedAdmin):
         return int(row.held or 0)
 
     @display(description=gettext_lazy("download"))
-    def shows_download(self, row: File) -> str:
+    def render_download(self, row: File) -> str:
         """Render a download link."""
         address = reverse("admin:chat_file_content", args=[quote(row.pk)])
         return format_html(

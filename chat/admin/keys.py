@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
-from chat.admin.made_once import MadeOnceAdmin
+from chat.admin.made_once import CreateOnlyAdmin
 from chat.admin.shown_once import render_secret
 from tenants import clock
 from tenants.accounts.recent_sign_in import confirm_first, is_recent
@@ -84,18 +84,18 @@ class AdminKeyForm(TenantForm):
         own = self.principal.membership
         member.choices = [
             *([(str(own.pk), own.name)] if own else []),
-            *(self._programs() if self.principal.is_owner else []),
+            *(self._list_programs() if self.principal.is_owner else []),
         ]
         member.initial = member.choices[0][0]
 
-    def _programs(self) -> list[tuple[str, str]]:
+    def _list_programs(self) -> list[tuple[str, str]]:
         programs = Membership.objects.all().active().filter(kind=MemberKind.PROGRAM)
         existing = [(str(row.pk), row.name) for row in programs.order_by("name", "id")]
         return [(NEW_PROGRAM, _("a new program")), *existing]
 
 
 @admin.register(ApiKey, site=site)
-class ApiKeyAdmin(MadeOnceAdmin):
+class ApiKeyAdmin(CreateOnlyAdmin):
     """Admin of API keys: owners see all keys, admins all but other owners'.
 
     Secrets are shown only once, on creation.
@@ -109,8 +109,8 @@ class ApiKeyAdmin(MadeOnceAdmin):
     list_display = (
         "name",
         "prefix",
-        "shows_member",
-        "shows_status",
+        "render_member",
+        "render_status",
         "created_at",
         "last_used_at",
         "expires_at",
@@ -119,16 +119,16 @@ class ApiKeyAdmin(MadeOnceAdmin):
     shown = (
         "name",
         "prefix",
-        "shows_member",
+        "render_member",
         "status_text",
-        "shows_scopes",
+        "render_scopes",
         "created_at",
         "last_used_at",
         "expires_at",
     )
     ordering = ("-created_at", "-id")
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the keys that `principal` may see."""
         rows: models.QuerySet[Any] = ApiKey.objects.for_principal(principal)
         return rows.select_related("membership")
@@ -181,12 +181,12 @@ class ApiKeyAdmin(MadeOnceAdmin):
         )
 
     @display(description=gettext_lazy("acts for"))
-    def shows_member(self, row: ApiKey) -> str:
+    def render_member(self, row: ApiKey) -> str:
         """Return the member or program whose rights the key has."""
         return row.membership.name
 
     @display(description=gettext_lazy("status"), label=STATUS_LABELS)
-    def shows_status(self, row: ApiKey) -> tuple[str, str]:
+    def render_status(self, row: ApiKey) -> tuple[str, str]:
         """Return whether the key is usable, revoked or expired."""
         if row.revoked_at:
             return "revoked", _("revoked")
@@ -195,7 +195,7 @@ class ApiKeyAdmin(MadeOnceAdmin):
         return "usable", _("active")
 
     @display(description=gettext_lazy("permissions"))
-    def shows_scopes(self, row: ApiKey) -> str:
+    def render_scopes(self, row: ApiKey) -> str:
         """Return the key's scopes."""
         return ", ".join(row.scopes)
 

@@ -23,12 +23,12 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from chat.actions.documents import create_documents
 from chat.actions.stores import MAX_DAYS, create_store, delete_store, update_store
-from chat.admin.documents import company_stores, list_documents
-from chat.admin.received import iter_uploads, tell_received
+from chat.admin.documents import get_company_stores, list_documents
+from chat.admin.received import iter_uploads, report_uploads
 from chat.conf import conf
 from chat.models import Assistant, IndexStatus, VectorStore
-from chat.models.resources import for_search
-from tenants.admin import Group, TenantForm, TenantScopedAdmin, principal_of, site
+from chat.models.resources import build_search_resources
+from tenants.admin import Group, TenantForm, TenantScopedAdmin, get_principal, site
 from tenants.authentication import Principal
 from tenants.models import Role
 
@@ -71,16 +71,23 @@ class VectorStoreAdmin(TenantScopedAdmin):
     place = 1
     may_add = may_change = may_delete = Role.ADMIN
     form = CollectionForm
-    list_display = ("title", "documents", "shows_status", "size", "shows_assistants", "created_at")
+    list_display = (
+        "title",
+        "documents",
+        "render_status",
+        "size",
+        "render_assistants",
+        "created_at",
+    )
     search_fields = ("name", "description")
     ordering = ("name", "id")
-    fields = ("name", "description", "expires_days", "shows_expiry", "shows_assistants")
-    readonly_fields = ("shows_expiry", "shows_assistants")
+    fields = ("name", "description", "expires_days", "render_expiry", "render_assistants")
+    readonly_fields = ("render_expiry", "render_assistants")
     change_form_outer_after_template = "admin/chat/documents.html"
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the company's collections, with counts of their documents."""
-        rows: models.QuerySet[Any] = company_stores(principal).annotate(
+        rows: models.QuerySet[Any] = get_company_stores(principal).annotate(
             all_documents=Count("files"),
             reading=Count("files", filter=Q(files__status=IndexStatus.IN_PROGRESS)),
             failed=Count("files", filter=Q(files__status=IndexStatus.FAILED)),
@@ -117,9 +124,9 @@ class VectorStoreAdmin(TenantScopedAdmin):
         messages.success(
             request, _("{name} was created. Add documents below.").format(name=obj.name)
         )
-        return redirect(self._address("change", quote(obj.pk)))
+        return redirect(self._build_url("change", quote(obj.pk)))
 
-    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+    def get_page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Add the documents below the form."""
         if row is None:
             return {}
@@ -129,8 +136,8 @@ class VectorStoreAdmin(TenantScopedAdmin):
             "reading": row.reading,
             "most": conf.file_bytes,
             "more_address": f"{page}?store_id={row.pk}" if row.all_documents else "",
-            "here": self._address("change", quote(row.pk)),
-            "upload_address": "" if row.is_expired else self._address("upload", quote(row.pk)),
+            "here": self._build_url("change", quote(row.pk)),
+            "upload_address": "" if row.is_expired else self._build_url("upload", quote(row.pk)),
         }
 
     def get_urls(self) -> list[URLPattern]:
@@ -144,21 +151,21 @@ class VectorStoreAdmin(TenantScopedAdmin):
         """Store several documents at once and index them in the background."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        principal = principal_of(request)
+        principal = get_principal(request)
         if principal is None or not self.has_change_permission(request):
             raise PermissionDenied
         with transaction.atomic():
             row = self.get_object(request, unquote(object_id))
         if row is None:
             return self._redirect_missing(request, object_id)
-        tell_received(
+        report_uploads(
             request,
             lambda: create_documents(principal, row.pk, iter_uploads(request)),
             lambda count: ngettext(
                 "One document is being read.", "{count} documents are being read.", count
             ).format(count=count),
         )
-        return redirect(self._address("change", object_id))
+        return redirect(self._build_url("change", object_id))
 
     @display(description=gettext_lazy("name"), ordering="name")
     def title(self, row: Any) -> str:
@@ -175,7 +182,7 @@ class VectorStoreAdmin(TenantScopedAdmin):
         return int(row.all_documents)
 
     @display(description=gettext_lazy("status"), label=LABELS)
-    def shows_status(self, row: Any) -> tuple[str, str]:
+    def render_status(self, row: Any) -> tuple[str, str]:
         """Return whether the collection is ready, indexing, failed or expired."""
         if row.is_expired:
             return "expired", _("expired")
@@ -191,9 +198,11 @@ class VectorStoreAdmin(TenantScopedAdmin):
         return filesizeformat(row.bytes or 0)
 
     @display(description=gettext_lazy("searched by"))
-    def shows_assistants(self, row: Any) -> str:
+    def render_assistants(self, row: Any) -> str:
         """Render links to the assistants that search the collection."""
-        searching = Assistant.objects.filter(tool_resources__contains=for_search([row.pk]))
+        searching = Assistant.objects.filter(
+            tool_resources__contains=build_search_resources([row.pk])
+        )
         found = searching.order_by("name", "id")
         links = [(reverse("admin:chat_assistant_change", args=[quote(a.pk)]), a) for a in found]
         if not links:
@@ -201,6 +210,6 @@ class VectorStoreAdmin(TenantScopedAdmin):
         return format_html_join(", ", '<a class="admin-link" href="{}">{}</a>', links)
 
     @display(description=gettext_lazy("expires"))
-    def shows_expiry(self, row: Any) -> str:
+    def render_expiry(self, row: Any) -> str:
         """Return when the collection expires unless it is used before."""
         return display_for_value(row.expires_at, _("never"))

@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from chat.actions.settings import delete_price, set_price, update_limits
-from chat.admin.one_row import OneRowAdmin
+from chat.admin.one_row import SingletonAdmin
 from chat.admin.tool_choice import ToolChoiceField, filter_registered
 from chat.models import Assistant, Price, TenantPolicy
 from chat.runs.billing.limits import has_unknown_price
@@ -69,7 +69,7 @@ def describe_unpriced_models() -> list[str]:
 
 
 @admin.register(TenantPolicy, site=site)
-class TenantPolicyAdmin(OneRowAdmin):
+class TenantPolicyAdmin(SingletonAdmin):
     """Admin of the limits per answer: set by owners, visible to admins."""
 
     group = Group.COMPANY

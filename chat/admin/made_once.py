@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from tenants.admin import TenantScopedAdmin
 
 
-class MadeOnceAdmin(TenantScopedAdmin):
+class CreateOnlyAdmin(TenantScopedAdmin):
     """Admin with a short form for a new row and a read-only page for an existing one."""
 
     asked: ClassVar[tuple[str, ...]]

@@ -14,21 +14,21 @@ from chat.upstream.errors import UpstreamError
 from tenants.db import release_connection
 
 REMEMBER_SECONDS = 24 * 3600
-OFFERED_AT_MOST = 200
+MAX_OFFERED = 200
 
 
-def server_choices(chosen: str = "") -> list[tuple[str, str]]:
+def list_server_choices(chosen: str = "") -> list[tuple[str, str]]:
     """Return the model servers as form choices; "" is the installation's default.
 
     `chosen` is included even if it is no longer configured.
     """
-    own = server_label(conf.default_upstream)
+    own = get_server_label(conf.default_upstream)
     choices = [("", _("Default: {server}").format(server=own))]
     names = list(conf.upstreams) if conf.has_upstream(chosen) else [chosen, *conf.upstreams]
-    return [*choices, *((name, server_label(name)) for name in names)]
+    return [*choices, *((name, get_server_label(name)) for name in names)]
 
 
-def server_label(name: str) -> str:
+def get_server_label(name: str) -> str:
     """Return the display name of a server."""
     if not conf.has_upstream(name):
         return _("{name} (no longer configured)").format(name=name)
@@ -37,13 +37,13 @@ def server_label(name: str) -> str:
     return name
 
 
-def models_offered() -> list[str]:
+def list_known_models() -> list[str]:
     """Return the known models: configured, in use here, or found by a connection test."""
     known = {config["MODEL"] for config in conf.upstreams.values()}
-    known |= set(Assistant.objects.values_list("model", flat=True)[:OFFERED_AT_MOST])
+    known |= set(Assistant.objects.values_list("model", flat=True)[:MAX_OFFERED])
     for name in conf.upstreams:
-        known |= set(cache.get(_cache_key(name)) or ())
-    return sorted(known - {""})[:OFFERED_AT_MOST]
+        known |= set(cache.get(_get_cache_key(name)) or ())
+    return sorted(known - {""})[:MAX_OFFERED]
 
 
 def test_connection(server: str, model: str) -> tuple[bool, str]:
@@ -63,12 +63,12 @@ def test_connection(server: str, model: str) -> tuple[bool, str]:
         found = async_to_sync(_probe)(name, model)
     except UpstreamError as error:
         return False, _("{server} did not respond: {code}.").format(server=name, code=error.code)
-    cache.set(_cache_key(name), found.models[:OFFERED_AT_MOST], REMEMBER_SECONDS)
+    cache.set(_get_cache_key(name), found.models[:MAX_OFFERED], REMEMBER_SECONDS)
     if found.problem:
         return False, _("{server} responded with a problem: {problem}").format(
             server=name, problem=found.problem
         )
-    return True, _sentence(name, model, found)
+    return True, _describe_capabilities(name, model, found)
 
 
 test_connection.__test__ = False  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ async def _probe(name: str, model: str) -> Capabilities:
         await upstream.aclose()
 
 
-def _sentence(name: str, model: str, found: Capabilities) -> str:
+def _describe_capabilities(name: str, model: str, found: Capabilities) -> str:
     if found.models and model not in found.models:
         return _("{server} responded, but does not list the model {model}.").format(
             server=name, model=model
@@ -94,6 +94,6 @@ def _sentence(name: str, model: str, found: Capabilities) -> str:
     return _("{server} answers with {model}.").format(server=name, model=model) + " " + tools
 
 
-def _cache_key(name: str) -> str:
+def _get_cache_key(name: str) -> str:
     # Not per tenant: a server of the installation offers every tenant the same models.
     return f"models-offered:{name}"

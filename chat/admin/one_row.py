@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from tenants.admin import TenantScopedAdmin
 
 
-class OneRowAdmin(TenantScopedAdmin):
+class SingletonAdmin(TenantScopedAdmin):
     """Admin that opens the row directly, or the form that creates it."""
 
     def changelist_view(
@@ -44,7 +44,7 @@ class OneRowAdmin(TenantScopedAdmin):
         response: HttpResponseBase = super().add_view(request, form_url, extra_context)
         return response
 
-    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+    def get_page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Use the menu title as the heading, because there is no list to name."""
         return {"heading": self.menu, "show_save_and_continue": False}
 

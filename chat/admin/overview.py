@@ -14,10 +14,10 @@ from chat.models.reasons import Reason
 from tenants.admin import site
 from tenants.authentication import Principal
 
-UNWELL = ("failed", "expired", "incomplete")
+UNSUCCESSFUL = ("failed", "expired", "incomplete")
 
 
-def overview(principal: Principal) -> dict[str, Any]:
+def build_overview(principal: Principal) -> dict[str, Any]:
     """Return the context of the overview page for the tenant in scope."""
     now = timezone.localtime()
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -31,7 +31,7 @@ def overview(principal: Principal) -> dict[str, Any]:
     )
     return {
         "answers": answers,
-        "failures": _failures(week),
+        "failures": _count_failures(week),
         "used": _sum_usage(today.replace(day=1)),
         "month": today,
         "assistants": Assistant.objects.filter(enabled=True).count(),
@@ -40,18 +40,18 @@ def overview(principal: Principal) -> dict[str, Any]:
     }
 
 
-def _failures(since: datetime) -> list[dict[str, Any]]:
+def _count_failures(since: datetime) -> list[dict[str, Any]]:
     """Return the most frequent failure reasons since `since`."""
     rows = (
-        Run.objects.filter(created_at__gte=since, status__in=UNWELL)
+        Run.objects.filter(created_at__gte=since, status__in=UNSUCCESSFUL)
         .values("reason")
         .annotate(count=Count("pk"))
         .order_by("-count")[:8]
     )
-    return [{"count": row["count"], "sentence": _label(row["reason"])} for row in rows]
+    return [{"count": row["count"], "sentence": _get_reason_label(row["reason"])} for row in rows]
 
 
-def _label(reason: str) -> str:
+def _get_reason_label(reason: str) -> str:
     return str(Reason(reason).label) if reason in Reason.values else reason
 
 
@@ -65,4 +65,4 @@ def _sum_usage(since: datetime) -> list[dict[str, Any]]:
     )
 
 
-site.overview = overview
+site.overview = build_overview

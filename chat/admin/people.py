@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 
 from chat.admin.invitation_mail import mail_invitation
-from chat.admin.made_once import MadeOnceAdmin
+from chat.admin.made_once import CreateOnlyAdmin
 from chat.admin.shown_once import render_secret
 from chat.models import Thread
 from tenants import clock
@@ -33,7 +33,7 @@ from tenants.actions import (
     waive_second_factor,
     withdraw_invitation,
 )
-from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, principal_of, site
+from tenants.admin import Button, Group, TenantForm, TenantScopedAdmin, get_principal, site
 from tenants.authentication import Principal
 from tenants.models import Invitation, MemberKind, Membership, Role
 
@@ -46,7 +46,7 @@ INVITATION_LABELS = {
 }
 
 
-def invitation_link(token: str) -> str:
+def build_invitation_path(token: str) -> str:
     """Return the path of an invitation's page."""
     return f"/invitations/{token}/"
 
@@ -98,16 +98,16 @@ class MembershipAdmin(TenantScopedAdmin):
     may_change = may_delete = Role.ADMIN
     trail_key = "member"
     form = RoleForm
-    list_display = ("name", "kind", "email", "role", "shows_status", "created_at", "last_chat")
+    list_display = ("name", "kind", "email", "role", "render_status", "created_at", "last_chat")
     list_filter = (KindFilter, "role")
     search_fields = ("name", "email")
     ordering = ("name", "id")
-    fields = ("name", "kind", "email", "shows_sponsor", "status_text", "created_at", "role")
+    fields = ("name", "kind", "email", "render_sponsor", "status_text", "created_at", "role")
     readonly_fields = fields[:-1]
     delete_word = gettext_lazy("Remove from the company")
     delete_confirmation_template = "admin/chat/remove_member.html"
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the current members, annotated with the time of their newest chat."""
         newest = (
             Thread.objects.filter(member=OuterRef("pk"))
@@ -131,12 +131,12 @@ class MembershipAdmin(TenantScopedAdmin):
         remove_member(principal, row.pk)
 
     @display(description=gettext_lazy("status"), label=STATUS_LABELS)
-    def shows_status(self, row: Membership) -> tuple[str, str]:
+    def render_status(self, row: Membership) -> tuple[str, str]:
         """Return whether the member is active or disabled."""
         return ("active", _("active")) if row.is_active else ("disabled", _("disabled"))
 
     @display(description=gettext_lazy("user of"))
-    def shows_sponsor(self, row: Membership) -> str:
+    def render_sponsor(self, row: Membership) -> str:
         """Return the program whose keys act for this external user."""
         return row.sponsor.name if row.sponsor else ""
 
@@ -217,7 +217,7 @@ class MembershipAdmin(TenantScopedAdmin):
 
 
 @admin.register(Invitation, site=site)
-class InvitationAdmin(MadeOnceAdmin):
+class InvitationAdmin(CreateOnlyAdmin):
     """Admin of invitations and their status."""
 
     group = Group.PEOPLE
@@ -225,13 +225,13 @@ class InvitationAdmin(MadeOnceAdmin):
     may_add = Role.ADMIN
     trail_key = "invitation"
     form = RoleForm
-    list_display = ("email", "role", "shows_status", "created_at", "expires_at", "shows_inviter")
+    list_display = ("email", "role", "render_status", "created_at", "expires_at", "render_inviter")
     search_fields = ("email",)
     ordering = ("-created_at", "-id")
     asked = ("email", "role")
-    shown = ("email", "role", "status_text", "created_at", "expires_at", "shows_inviter")
+    shown = ("email", "role", "status_text", "created_at", "expires_at", "render_inviter")
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the company's invitations."""
         rows: models.QuerySet[Any] = Invitation.objects.for_principal(principal)
         return rows.select_related("invited_by")
@@ -254,9 +254,9 @@ class InvitationAdmin(MadeOnceAdmin):
         The holder of the link passes for the invited person, so an admin is shown only links
         that prove no address.
         """
-        principal = principal_of(request)
+        principal = get_principal(request)
         assert principal is not None
-        link = base_url(request) + invitation_link(obj.token)
+        link = base_url(request) + build_invitation_path(obj.token)
         onward = reverse("admin:tenants_invitation_changelist")
         if obj.proves_address and principal.operator is None:
             messages.success(request, mail_invitation(principal.tenant, obj.email, link))
@@ -274,7 +274,7 @@ class InvitationAdmin(MadeOnceAdmin):
         )
 
     @display(description=gettext_lazy("status"), label=INVITATION_LABELS)
-    def shows_status(self, row: Invitation) -> tuple[str, str]:
+    def render_status(self, row: Invitation) -> tuple[str, str]:
         """Return whether the invitation is open, accepted, withdrawn or expired."""
         if row.accepted_at:
             return "accepted", _("accepted")
@@ -285,7 +285,7 @@ class InvitationAdmin(MadeOnceAdmin):
         return "open", _("open")
 
     @display(description=gettext_lazy("invited by"))
-    def shows_inviter(self, row: Invitation) -> str:
+    def render_inviter(self, row: Invitation) -> str:
         """Return the name of the inviter."""
         return format_html("{}", row.invited_by.name if row.invited_by else _("operator"))
 

@@ -21,7 +21,7 @@ def iter_uploads(request: HttpRequest) -> Iterator[tuple[str, BinaryIO]]:
         yield item.name or "", cast(BinaryIO, item.file)
 
 
-def tell_received(
+def report_uploads(
     request: HttpRequest, receive: Callable[[], UploadOutcome], says: Callable[[int], Any]
 ) -> None:
     """Call `receive` and add messages for the files it stored and rejected.

@@ -22,11 +22,11 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
 from chat.admin.chats import record_opening
-from chat.admin.models_offered import server_label
-from chat.admin.usage_words import outcome_in_words
+from chat.admin.models_offered import get_server_label
+from chat.admin.usage_words import get_outcome_label
 from chat.models import Run, RunStep, Thread, Usage, UsageOutcome
 from chat.models.reasons import Reason
-from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.admin import Group, TenantScopedAdmin, get_principal, site
 from tenants.authentication import Principal
 
 LABELS = {
@@ -42,7 +42,7 @@ LABELS = {
 }
 
 # Labels of what chat.runs records about a request to a model server.
-SENT = {
+REQUEST_LABELS = {
     "round": gettext_lazy("round"),
     "model": gettext_lazy("model"),
     "items": gettext_lazy("messages and tool results"),
@@ -53,14 +53,14 @@ SENT = {
 }
 
 
-def seconds_between(start: datetime | None, end: datetime | None) -> str:
+def format_duration(start: datetime | None, end: datetime | None) -> str:
     """Return a duration with its unit, "" while one end is missing."""
     if start is None or end is None:
         return ""
     return _("{seconds} s").format(seconds=f"{max(0.0, (end - start).total_seconds()):.1f}")
 
 
-def money(rows: Iterable[Usage]) -> str:
+def format_cost(rows: Iterable[Usage]) -> str:
     """Return the cost of the rows by currency, with a note if a price is unknown."""
     sums: dict[str, Decimal] = defaultdict(Decimal)
     unknown = False
@@ -75,7 +75,7 @@ def money(rows: Iterable[Usage]) -> str:
     return " + ".join(parts)
 
 
-def sentence_of(run: Run) -> str:
+def get_reason_text(run: Run) -> str:
     """Return the reason of the run's end as a sentence."""
     return str(Reason(run.reason).label) if run.reason in Reason.values else run.reason
 
@@ -89,9 +89,9 @@ class RunAdmin(TenantScopedAdmin):
     paginator = InfinitePaginator
     list_display = (
         "created_time",
-        "shows_assistant",
-        "shows_member",
-        "shows_status",
+        "render_assistant",
+        "render_member",
+        "render_status",
         "why",
         "tokens",
         "took",
@@ -101,10 +101,10 @@ class RunAdmin(TenantScopedAdmin):
     fields = (
         "outcome",
         "why",
-        "shows_assistant",
-        "shows_member",
-        "shows_thread",
-        "shows_model",
+        "render_assistant",
+        "render_member",
+        "render_thread",
+        "render_model",
         "created_time",
         "took",
         "tokens",
@@ -113,38 +113,42 @@ class RunAdmin(TenantScopedAdmin):
     readonly_fields = fields
     change_form_outer_after_template = "admin/chat/trace.html"
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return all runs of the company: that a run took place is no secret from its admins."""
         rows: models.QuerySet[Any] = Run.objects.all()
         return rows.select_related("assistant", "member", "thread")
 
-    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+    def get_page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Add the trace below the summary."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         assert principal is not None
         readable = Thread.objects.readable_by(principal).filter(pk=row.thread_id).exists()
         if readable:
             record_opening(principal, row.thread, page="run")
-        return {"readable": readable, "steps": trace_of(row), "requests": requests_of(row)}
+        return {
+            "readable": readable,
+            "steps": build_trace(row),
+            "requests": list_model_requests(row),
+        }
 
     @display(description=gettext_lazy("assistant"))
-    def shows_assistant(self, row: Run) -> str:
+    def render_assistant(self, row: Run) -> str:
         """Return the name of the assistant."""
         return str(row.assistant) if row.assistant else _("deleted")
 
     @display(description=gettext_lazy("member"))
-    def shows_member(self, row: Run) -> str:
+    def render_member(self, row: Run) -> str:
         """Return the name of the member who asked."""
         return row.member.name
 
     @display(description=gettext_lazy("chat"))
-    def shows_thread(self, row: Run) -> str:
+    def render_thread(self, row: Run) -> str:
         """Render a link to the chat, whose own page decides who may read it."""
         address = reverse("admin:chat_thread_change", args=[admin.utils.quote(row.thread_id)])
         return format_html('<a class="admin-link" href="{}">{}</a>', address, row.thread_id)
 
     @display(description=gettext_lazy("outcome"), label=LABELS)
-    def shows_status(self, row: Run) -> tuple[str, str]:
+    def render_status(self, row: Run) -> tuple[str, str]:
         """Return the status as a label."""
         return row.status, str(row.get_status_display())
 
@@ -159,14 +163,16 @@ class RunAdmin(TenantScopedAdmin):
         return display_for_value(row.created_at, "")
 
     @display(description=gettext_lazy("model"))
-    def shows_model(self, row: Run) -> str:
+    def render_model(self, row: Run) -> str:
         """Return the model and its server."""
-        return _("{model} on {server}").format(model=row.model, server=server_label(row.upstream))
+        return _("{model} on {server}").format(
+            model=row.model, server=get_server_label(row.upstream)
+        )
 
     @display(description=gettext_lazy("reason"))
     def why(self, row: Run) -> str:
         """Return the reason of the run's end."""
-        return sentence_of(row)
+        return get_reason_text(row)
 
     @display(description=gettext_lazy("tokens in / out"))
     def tokens(self, row: Run) -> str:
@@ -178,15 +184,15 @@ class RunAdmin(TenantScopedAdmin):
     @display(description=gettext_lazy("duration"))
     def took(self, row: Run) -> str:
         """Return the duration from start to end."""
-        return seconds_between(row.started_at, row.ended_at)
+        return format_duration(row.started_at, row.ended_at)
 
     @display(description=gettext_lazy("cost"))
     def cost(self, row: Run) -> str:
         """Return the cost by the prices at the time of the run."""
-        return money(Usage.objects.filter(run=row))
+        return format_cost(Usage.objects.filter(run=row))
 
 
-def in_words(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value of the trace as text."""
     if isinstance(value, list):
         return ", ".join(str(item) for item in value) or _("none")
@@ -195,7 +201,7 @@ def in_words(value: Any) -> str:
     return str(value)
 
 
-def trace_of(run: Run) -> list[dict[str, Any]]:
+def build_trace(run: Run) -> list[dict[str, Any]]:
     """Return the run's steps in order, each with its duration and tool calls."""
     calls: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for call in run.calls.order_by("round", "index"):
@@ -204,15 +210,18 @@ def trace_of(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "step": step,
-            "took": seconds_between(step.created_at, step.ended_at),
-            "sent": [(SENT.get(name, name), in_words(value)) for name, value in step.sent.items()],
+            "took": format_duration(step.created_at, step.ended_at),
+            "sent": [
+                (REQUEST_LABELS.get(name, name), format_value(value))
+                for name, value in step.sent.items()
+            ],
             "calls": calls[step.pk],
         }
         for step in RunStep.objects.filter(run=run).order_by("index")
     ]
 
 
-def requests_of(run: Run) -> list[dict[str, Any]]:
+def list_model_requests(run: Run) -> list[dict[str, Any]]:
     """Return the model requests in order, failed ones included, with their cost."""
     usage: dict[str, list[Usage]] = defaultdict(list)
     for row in Usage.objects.filter(run=run, unit="token").order_by("id"):
@@ -221,9 +230,9 @@ def requests_of(run: Run) -> list[dict[str, Any]]:
         {
             "model": rows[0].model,
             "failed": rows[0].outcome == UsageOutcome.FAILED,
-            "outcome": outcome_in_words(rows[0].outcome, estimated=rows[0].estimated),
+            "outcome": get_outcome_label(rows[0].outcome, estimated=rows[0].estimated),
             "used": {row.kind: row.quantity for row in rows},
-            "cost": money(rows),
+            "cost": format_cost(rows),
         }
         for rows in usage.values()
     ]

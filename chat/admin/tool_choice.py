@@ -26,10 +26,10 @@ class ToolChoiceField(forms.MultipleChoiceField):
     widget = UnfoldAdminCheckboxSelectMultipleWidget
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(choices=tool_choices, **kwargs)
+        super().__init__(choices=list_tool_choices, **kwargs)
 
 
-def tool_choices() -> list[tuple[str, Any]]:
+def list_tool_choices() -> list[tuple[str, Any]]:
     """Return every registered tool with its label and a description of its effect."""
     return [
         (
@@ -41,7 +41,7 @@ def tool_choices() -> list[tuple[str, Any]]:
                 EFFECTS[tool.effect.value],
             ),
         )
-        for tool in registry.all_tools()
+        for tool in registry.list_tools()
     ]
 
 

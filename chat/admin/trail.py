@@ -15,7 +15,7 @@ from unfold.paginator import InfinitePaginator
 
 from chat.models import Run
 from tenants import audit
-from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.admin import Group, TenantScopedAdmin, get_principal, site
 from tenants.authentication import Principal
 from tenants.models import CHAT_OPENED, AuditEvent
 
@@ -40,7 +40,7 @@ class AuditEventAdmin(TenantScopedAdmin):
     fields = ("created_at", "actor", "action", "subject", "details")
     readonly_fields = fields
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the events, annotated with whether tool arguments may be shown."""
         rows: models.QuerySet[Any] = AuditEvent.objects.for_principal(principal)
         may_read = models.Q(models.Value(principal.tenant.admins_read_threads))
@@ -50,9 +50,9 @@ class AuditEventAdmin(TenantScopedAdmin):
         marked: models.QuerySet[Any] = rows.annotate(may_read=readable)
         return marked
 
-    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+    def get_page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Record an opening if the page shows another member's tool arguments."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         assert principal is not None
         if row is not None and row.may_read and "arguments" in row.data and row.actor_id:
             run = row.data.get("run")

@@ -19,18 +19,23 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
-from chat.admin.chats import run_address
-from chat.admin.usage_export import month_of, usage_as_csv
-from chat.admin.usage_words import in_words, names_of_stores, outcome_in_words, what_of
+from chat.admin.chats import get_run_url
+from chat.admin.usage_export import export_usage_csv, parse_month
+from chat.admin.usage_words import (
+    get_kind_label,
+    get_outcome_label,
+    get_store_names,
+    get_usage_source,
+)
 from chat.models import Usage, UsageKind, VectorStore
 from tenants import audit
-from tenants.admin import Group, TenantScopedAdmin, principal_of, site
+from tenants.admin import Group, TenantScopedAdmin, get_principal, site
 from tenants.authentication import Principal
 
 MONTHS = 12
 
 
-def by_month(rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
+def sum_by_month(rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
     """Return sums of the newest months by model, kind and currency, newest first."""
     found = list(
         rows.annotate(month=TruncMonth("created_at"))
@@ -42,9 +47,9 @@ def by_month(rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
         )
         .order_by("-month", "model", "kind")[: MONTHS * 20]
     )
-    names = names_of_stores({row["model"] for row in found if row["kind"] == UsageKind.STORAGE})
+    names = get_store_names({row["model"] for row in found if row["kind"] == UsageKind.STORAGE})
     for row in found:
-        row["of"] = what_of(row["model"], row["kind"], names)
+        row["of"] = get_usage_source(row["model"], row["kind"], names)
     return found
 
 
@@ -58,28 +63,28 @@ class UsageAdmin(TenantScopedAdmin):
     list_before_template = "admin/chat/months.html"
     list_display = (
         "created_at",
-        "shows_member",
-        "shows_what",
+        "render_member",
+        "render_what",
         "amount",
-        "shows_price",
+        "render_price",
         "cost",
-        "shows_outcome",
+        "render_outcome",
     )
     list_filter = ("created_at",)
     ordering = ("-created_at", "-id")
     fields = (
         "created_at",
-        "shows_member",
-        "shows_run",
-        "shows_what",
+        "render_member",
+        "render_run",
+        "render_what",
         "amount",
-        "shows_price",
+        "render_price",
         "cost",
-        "shows_outcome",
+        "render_outcome",
     )
     readonly_fields = fields
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the company's usage."""
         rows: models.QuerySet[Any] = Usage.objects.for_principal(principal)
         stores = VectorStore.objects.filter(pk=OuterRef("model"), member=None)
@@ -97,21 +102,21 @@ class UsageAdmin(TenantScopedAdmin):
 
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
         """Send a month's usage as CSV: `?month=2026-11`, by default the current month."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         if principal is None or not self.has_view_permission(request):
             raise PermissionDenied
-        month = month_of(request.GET.get("month", ""))
+        month = parse_month(request.GET.get("month", ""))
         if month is None:
             raise BadRequest("This month is not valid.")
         audit.record(principal, "usage.exported", f"{month:%Y-%m}")
-        return usage_as_csv(Usage.objects.for_principal(principal), month)
+        return export_usage_csv(Usage.objects.for_principal(principal), month)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
         """Add the sums by month."""
-        principal = principal_of(request)
-        months = by_month(Usage.objects.for_principal(principal)) if principal else []
+        principal = get_principal(request)
+        months = sum_by_month(Usage.objects.for_principal(principal)) if principal else []
         exports = dict.fromkeys(row["month"] for row in months)
         response: HttpResponseBase = super().changelist_view(
             request, {**(extra_context or {}), "months": months, "exports": exports}
@@ -119,28 +124,28 @@ class UsageAdmin(TenantScopedAdmin):
         return response
 
     @display(description=gettext_lazy("member"))
-    def shows_member(self, row: Usage) -> str:
+    def render_member(self, row: Usage) -> str:
         """Return the name of the member, or “the company”."""
         return row.member.name if row.member else _("the company")
 
     @display(description=gettext_lazy("model or collection"), ordering="model")
-    def shows_what(self, row: Any) -> str:
+    def render_what(self, row: Any) -> str:
         """Return the model or collection."""
-        return what_of(row.model, row.kind, {row.model: row.store} if row.store else {})
+        return get_usage_source(row.model, row.kind, {row.model: row.store} if row.store else {})
 
     @display(description=gettext_lazy("answer"))
-    def shows_run(self, row: Usage) -> str:
+    def render_run(self, row: Usage) -> str:
         """Render a link to the trace of the answer."""
         if row.run_id is None:
             return ""
         return format_html(
-            '<a class="admin-link" href="{}">{}</a>', run_address(row.run_id), row.run_id
+            '<a class="admin-link" href="{}">{}</a>', get_run_url(row.run_id), row.run_id
         )
 
     @display(description=gettext_lazy("outcome"), ordering="outcome")
-    def shows_outcome(self, row: Usage) -> str:
+    def render_outcome(self, row: Usage) -> str:
         """Return the outcome of the call, and whether its tokens are an estimate."""
-        return outcome_in_words(row.outcome, estimated=row.estimated)
+        return get_outcome_label(row.outcome, estimated=row.estimated)
 
     @display(description=gettext_lazy("quantity"), ordering="quantity")
     def amount(self, row: Usage) -> str:
@@ -150,11 +155,11 @@ class UsageAdmin(TenantScopedAdmin):
             return ngettext(
                 "{count} code session", "{count} code sessions", int(row.quantity)
             ).format(count=quantity)
-        unit = row.unit if row.kind == UsageKind.STORAGE else in_words(row.kind)
+        unit = row.unit if row.kind == UsageKind.STORAGE else get_kind_label(row.kind)
         return f"{quantity} {unit}"
 
     @display(description=gettext_lazy("price"))
-    def shows_price(self, row: Usage) -> str:
+    def render_price(self, row: Usage) -> str:
         """Return the price per million tokens with its source, or per other unit."""
         if row.price is None:
             return _("unknown")

@@ -13,11 +13,11 @@ from django.db.models.functions import TruncDay
 from django.http import HttpResponse
 from django.utils import timezone
 
-from chat.admin.usage_words import names_of_stores, what_of
+from chat.admin.usage_words import get_store_names, get_usage_source
 from chat.models import UsageKind
 
 MAX_LINES = 100_000
-HEAD = (
+CSV_HEADER = (
     "day",
     "member",
     "model or collection",
@@ -35,7 +35,7 @@ FORMULA = re.compile(r"[\s\x00]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 _MONTH = re.compile(r"([12]\d{3})-(0[1-9]|1[0-2])\Z")
 
 
-def month_of(text: str) -> datetime | None:
+def parse_month(text: str) -> datetime | None:
     """Return the start of a month like "2026-11" in the current time zone; "" is this month."""
     if not text:
         return timezone.localtime().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -44,14 +44,14 @@ def month_of(text: str) -> datetime | None:
     return datetime(int(found[1]), int(found[2]), 1, tzinfo=zone) if found else None
 
 
-def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
+def export_usage_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
     """Return the sums of each day of a month by member, model, kind and currency."""
     year, past = divmod(month.month, 12)
     end = month.replace(year=month.year + year, month=past + 1)
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="usage-{month:%Y-%m}.csv"'
     table = csv.writer(response)
-    table.writerow(HEAD)
+    table.writerow(CSV_HEADER)
     keys = ("day", "member__name", "model", "kind", "outcome", "estimated", "unit", "currency")
     sums = (
         rows.filter(created_at__gte=month, created_at__lt=end)
@@ -61,15 +61,15 @@ def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
         .order_by(*keys)[:MAX_LINES]
     )
     found = list(sums)
-    names = names_of_stores({row["model"] for row in found if row["kind"] == UsageKind.STORAGE})
+    names = get_store_names({row["model"] for row in found if row["kind"] == UsageKind.STORAGE})
     for row in found:
         cost = "" if row["cost"] is None else f"{row['cost']:.6f}"
         table.writerow(
-            harmless(cell)
+            escape_cell(cell)
             for cell in (
                 f"{row['day']:%Y-%m-%d}",
                 row["member__name"] or "",
-                what_of(row["model"], row["kind"], names),
+                get_usage_source(row["model"], row["kind"], names),
                 row["kind"],
                 row["outcome"],
                 f"{row['used'].normalize():f}",
@@ -83,6 +83,6 @@ def usage_as_csv(rows: models.QuerySet[Any], month: datetime) -> HttpResponse:
     return response
 
 
-def harmless(text: str) -> str:
+def escape_cell(text: str) -> str:
     """Return the cell, with a leading quote if a spreadsheet would evaluate it as a formula."""
     return f"'{text}" if FORMULA.match(text) else text

@@ -9,9 +9,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.assistant_files import file_ids_of
+from chat.actions.assistant_files import list_assistant_file_ids
 from chat.actions.assistants import EFFORTS, create_assistant, delete_assistant, update_assistant
-from chat.actions.fields import row_named
+from chat.actions.fields import get_row
 from chat.api.base import ApiView
 from chat.api.fields import Choice, Input, Number, RawValue, Text
 from chat.api.pages import PageQuery
@@ -20,7 +20,7 @@ from chat.models import Assistant
 from tenants.authentication import Principal
 
 
-class AssistantChange(Input):
+class AssistantUpdate(Input):
     """Changeable fields of an assistant."""
 
     model = Text(required=False, max_length=256)
@@ -36,13 +36,13 @@ class AssistantChange(Input):
     response_format = RawValue(required=False, allow_null=True)
 
 
-class NewAssistant(AssistantChange):
+class NewAssistant(AssistantUpdate):
     """Body of a new assistant."""
 
     model = Text(max_length=256)
 
 
-def settings_of(body: dict[str, Any]) -> dict[str, Any]:
+def build_settings(body: dict[str, Any]) -> dict[str, Any]:
     """Return the body as arguments of the action; null becomes "" for text fields."""
     settings = dict(body)
     for name in ("name", "description", "instructions", "reasoning_effort"):
@@ -61,7 +61,7 @@ def get_visible_assistant(principal: Principal, assistant_id: str) -> Assistant:
         NotFound: no such assistant is visible to the principal.
     """
     rows = Assistant.objects.for_principal(principal)
-    assistant: Assistant = row_named(rows, assistant_id, param="assistant_id", prefix="asst_")
+    assistant: Assistant = get_row(rows, assistant_id, param="assistant_id", prefix="asst_")
     return assistant
 
 
@@ -74,10 +74,10 @@ class AssistantApiView(ApiView):
         """Return the assistant object; call it in a transaction."""
         rendered = wire.assistant_object(assistant)
         if self.version == 1:
-            rendered["file_ids"] = file_ids_of(assistant)
+            rendered["file_ids"] = list_assistant_file_ids(assistant)
         return rendered
 
-    def one(self, assistant: Assistant) -> Response:
+    def respond_with_assistant(self, assistant: Assistant) -> Response:
         """Return the response for one assistant, with its ETag."""
         with transaction.atomic():
             return self.add_etag(self.answer(self.render_assistant(assistant)), assistant.version)
@@ -95,9 +95,9 @@ class AssistantsView(AssistantApiView):
 
     def post(self, request: Request) -> Response:
         """Create an assistant; an admin decides later whether the chat page offers it."""
-        settings = settings_of(self.input(NewAssistant))
+        settings = build_settings(self.input(NewAssistant))
         assistant = create_assistant(self.principal, in_page=False, **settings)
-        return self.one(assistant)
+        return self.respond_with_assistant(assistant)
 
 
 class AssistantView(AssistantApiView):
@@ -107,15 +107,15 @@ class AssistantView(AssistantApiView):
         """Retrieve the assistant."""
         with transaction.atomic():
             assistant = get_visible_assistant(self.principal, assistant_id)
-        return self.one(assistant)
+        return self.respond_with_assistant(assistant)
 
     def post(self, request: Request, assistant_id: str) -> Response:
         """Update the assistant; `If-Match` names the version that the client has seen."""
-        settings = settings_of(self.input(AssistantChange))
+        settings = build_settings(self.input(AssistantUpdate))
         assistant = update_assistant(
             self.principal, assistant_id, version=self.get_expected_version(), **settings
         )
-        return self.one(assistant)
+        return self.respond_with_assistant(assistant)
 
     def delete(self, request: Request, assistant_id: str) -> Response:
         """Delete the assistant; its threads are kept."""

@@ -16,9 +16,14 @@ from rest_framework.views import APIView
 
 from chat import wire
 from chat.api import pages
-from chat.api.errors import MissingBeta, MissingKey, framework_refusal, refusal
+from chat.api.errors import (
+    MissingBeta,
+    MissingKey,
+    build_error_response,
+    build_framework_error_response,
+)
 from chat.api.fields import Input, read_input
-from chat.api.idempotency import forget_earlier, once
+from chat.api.idempotency import delete_earlier_record, once
 from chat.api.throttles import count_request
 from chat.api.version1 import from_version1, to_version1
 from chat.errors import InvalidInput
@@ -35,7 +40,7 @@ _VERSION = re.compile(r'"([0-9]{1,9})"')
 BETAS = {"assistants=v2": 2, "assistants=v1": 1}
 
 
-class AlwaysJson(BaseContentNegotiation):
+class JsonNegotiation(BaseContentNegotiation):
     """Content negotiation that always selects JSON; streams set their own content type."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
@@ -71,7 +76,7 @@ class ApiView(APIView):
     write_scope = "write"
     rate: Rate | None = None
     http_method_names = ["get", "post", "delete", "head"]
-    content_negotiation_class = AlwaysJson
+    content_negotiation_class = JsonNegotiation
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -131,7 +136,7 @@ class ApiView(APIView):
         self.admit_user()
         super().initial(request, *args, **kwargs)
         if self.beta:
-            self.version = assistants_version(request.headers.get("OpenAI-Beta", ""))
+            self.version = parse_assistants_version(request.headers.get("OpenAI-Beta", ""))
 
     def body_digest(self) -> str:
         """Return a text that distinguishes this body from others."""
@@ -184,7 +189,7 @@ class ApiView(APIView):
         Raises:
             InvalidInput: a parameter is repeated or invalid; `param` names it.
         """
-        return read_input(shape, pages.query_values(self.request._request))
+        return read_input(shape, pages.parse_query(self.request._request))
 
     def page(
         self,
@@ -206,9 +211,9 @@ class ApiView(APIView):
             raise exc
         self.forget_earlier()
         if isinstance(exc, AtriumError):
-            response = refusal(exc)
+            response = build_error_response(exc)
         elif isinstance(exc, APIException):
-            response = framework_refusal(exc, self.request._request)
+            response = build_framework_error_response(exc, self.request._request)
         else:
             raise exc
         response.exception = True
@@ -224,7 +229,7 @@ class ApiView(APIView):
         if self.reads_form and not self.digest:
             # Refused before the form was read, so its digest is unknown.
             return
-        forget_earlier(self.principal, self.request._request, self.body_digest)
+        delete_earlier_record(self.principal, self.request._request, self.body_digest)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Add rate limit headers; release the database connection before streaming."""
@@ -247,7 +252,7 @@ class ApiView(APIView):
         return {"Allow": ", ".join(self.allowed_methods)}
 
 
-def assistants_version(header: str) -> int:
+def parse_assistants_version(header: str) -> int:
     """Return the protocol version that the OpenAI-Beta header names: 2 or 1.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from chat.api.published import ref
+from chat.api.published import build_ref
 from chat.models.files import Purpose
 
 Schema = dict[str, Any]
@@ -26,30 +26,30 @@ class Difference:
     why: str
 
 
-def properties(**patches: Any) -> Schema:
+def patch_properties(**patches: Any) -> Schema:
     """Return a patch of some properties."""
     return {"properties": patches}
 
 
-def obj(**patches: Any) -> Schema:
+def build_object(**patches: Any) -> Schema:
     """Return the schema of an object with these properties, all of them required."""
     return {"type": "object", "properties": patches, "required": sorted(patches)}
 
 
-def array(items: Schema) -> Schema:
+def build_array(items: Schema) -> Schema:
     """Return the schema of an array of `items`."""
     return {"type": "array", "items": items}
 
 
-def or_null(schema: Schema) -> Schema:
+def make_nullable(schema: Schema) -> Schema:
     """Return the schema of a nullable value."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-TEXT, FLAG, NUMBER = {"type": "string"}, {"type": "boolean"}, {"type": "integer"}
-TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
-NUMBER_OR_NULL: Schema = {"type": ["integer", "null"]}
-LABEL = {"id": TEXT, "name": TEXT, "description": TEXT, "demonstration": FLAG}
+STRING, BOOLEAN, INTEGER = {"type": "string"}, {"type": "boolean"}, {"type": "integer"}
+STRING_OR_NULL: Schema = {"type": ["string", "null"]}
+INTEGER_OR_NULL: Schema = {"type": ["integer", "null"]}
+LABEL = {"id": STRING, "name": STRING, "description": STRING, "demonstration": BOOLEAN}
 LISTS = (
     "Assistants",
     "Messages",
@@ -67,78 +67,81 @@ BUSY: Schema = {
 }
 
 
-def list_of(component: str) -> Schema:
+def build_list(component: str) -> Schema:
     """Return the schema of a page of `component` objects."""
-    return obj(
+    return build_object(
         object={"type": "string", "const": "list"},
-        data=array(ref(component)),
-        first_id=TEXT_OR_NULL,
-        last_id=TEXT_OR_NULL,
-        has_more=FLAG,
+        data=build_array(build_ref(component)),
+        first_id=STRING_OR_NULL,
+        last_id=STRING_OR_NULL,
+        has_more=BOOLEAN,
     )
 
 
-def file_of(owner: str, *, kind: str) -> Schema:
+def build_version1_file(owner: str, *, kind: str) -> Schema:
     """Return the schema of a file of an assistant or a message in version 1."""
-    specific = {"object": {"type": "string", "const": kind}, f"{owner}_id": TEXT}
-    return obj(id=TEXT, created_at=NUMBER, **specific)
+    specific = {"object": {"type": "string", "const": kind}, f"{owner}_id": STRING}
+    return build_object(id=STRING, created_at=INTEGER, **specific)
 
 
 # Components missing from the published document.
 ADDED: dict[str, Schema] = {
-    "AtriumAssistantLabel": {"description": "The assistant as shown to people.", **obj(**LABEL)},
+    "AtriumAssistantLabel": {
+        "description": "The assistant as shown to people.",
+        **build_object(**LABEL),
+    },
     "AtriumApproval": {
         "description": "A server-side tool call that is waiting for approval.",
-        **obj(
-            call_id=TEXT,
-            name=TEXT,
-            label=TEXT,
-            effect=TEXT,
+        **build_object(
+            call_id=STRING,
+            name=STRING,
+            label=STRING,
+            effect=STRING,
             arguments={},
-            arguments_hash=TEXT,
-            expires_at=NUMBER_OR_NULL,
+            arguments_hash=STRING,
+            expires_at=INTEGER_OR_NULL,
         ),
     },
-    "Model": obj(
-        id=TEXT,
+    "Model": build_object(
+        id=STRING,
         object={"type": "string", "const": "model"},
-        created=NUMBER,
-        owned_by=TEXT,
-        atrium=obj(demonstration=FLAG),
+        created=INTEGER,
+        owned_by=STRING,
+        atrium=build_object(demonstration=BOOLEAN),
     ),
-    "ListModelsResponse": obj(
+    "ListModelsResponse": build_object(
         object={"type": "string", "const": "list"},
-        data=array(ref("Model")),
+        data=build_array(build_ref("Model")),
     ),
-    "Upload": obj(
-        id=TEXT,
+    "Upload": build_object(
+        id=STRING,
         object={"type": "string", "const": "upload"},
-        bytes=NUMBER,
-        created_at=NUMBER,
-        expires_at=NUMBER,
-        filename=TEXT,
-        purpose=TEXT,
+        bytes=INTEGER,
+        created_at=INTEGER,
+        expires_at=INTEGER,
+        filename=STRING,
+        purpose=STRING,
         status={"type": "string", "enum": ["pending", "completed", "cancelled", "expired"]},
-        file=or_null(ref("OpenAIFile")),
+        file=make_nullable(build_ref("OpenAIFile")),
     ),
-    "UploadPart": obj(
-        id=TEXT,
+    "UploadPart": build_object(
+        id=STRING,
         object={"type": "string", "const": "upload.part"},
-        created_at=NUMBER,
-        upload_id=TEXT,
+        created_at=INTEGER,
+        upload_id=STRING,
     ),
     "CreateUploadRequest": {
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "filename": TEXT,
+            "filename": STRING,
             "purpose": {
                 "type": "string",
                 "enum": ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"],
             },
             "bytes": {"type": "integer", "minimum": 1},
-            "mime_type": TEXT,
-            "expires_after": or_null(ref("FileExpirationAfter")),
+            "mime_type": STRING,
+            "expires_after": make_nullable(build_ref("FileExpirationAfter")),
         },
         "required": ["filename", "purpose", "bytes", "mime_type"],
     },
@@ -146,65 +149,75 @@ ADDED: dict[str, Schema] = {
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "part_ids": array(TEXT),
+            "part_ids": build_array(STRING),
             "md5": {"type": ["string", "null"]},
         },
         "required": ["part_ids"],
     },
-    "AssistantFileObject": file_of("assistant", kind="assistant.file"),
-    "MessageFileObject": file_of("message", kind="thread.message.file"),
-    "CreateAssistantFileRequest": {**obj(file_id=TEXT), "additionalProperties": False},
-    "DeleteAssistantFileResponse": obj(
-        id=TEXT, object={"type": "string", "const": "assistant.file.deleted"}, deleted=FLAG
+    "AssistantFileObject": build_version1_file("assistant", kind="assistant.file"),
+    "MessageFileObject": build_version1_file("message", kind="thread.message.file"),
+    "CreateAssistantFileRequest": {**build_object(file_id=STRING), "additionalProperties": False},
+    "DeleteAssistantFileResponse": build_object(
+        id=STRING, object={"type": "string", "const": "assistant.file.deleted"}, deleted=BOOLEAN
     ),
-    "ListThreadsResponse": list_of("ThreadObject"),
-    "ListAssistantFilesResponse": list_of("AssistantFileObject"),
-    "ListMessageFilesResponse": list_of("MessageFileObject"),
+    "ListThreadsResponse": build_list("ThreadObject"),
+    "ListAssistantFilesResponse": build_list("AssistantFileObject"),
+    "ListMessageFilesResponse": build_list("MessageFileObject"),
 }
 
 
 RUN_EXTENSION: Schema = {
     "type": "object",
     "properties": {
-        "reason": TEXT_OR_NULL,
-        "sentence": TEXT_OR_NULL,
-        "state": NUMBER,
-        "waiting": FLAG,
-        "retry_at": NUMBER_OR_NULL,
-        "retry_in": NUMBER_OR_NULL,
-        "usage_estimated": FLAG,
-        "assistant": or_null(ref("AtriumAssistantLabel")),
-        "cost": or_null(obj(amount=TEXT, currency=TEXT)),
+        "reason": STRING_OR_NULL,
+        "sentence": STRING_OR_NULL,
+        "state": INTEGER,
+        "waiting": BOOLEAN,
+        "retry_at": INTEGER_OR_NULL,
+        "retry_in": INTEGER_OR_NULL,
+        "usage_estimated": BOOLEAN,
+        "assistant": make_nullable(build_ref("AtriumAssistantLabel")),
+        "cost": make_nullable(build_object(amount=STRING, currency=STRING)),
         "approvals": {
             "type": "array",
-            "items": ref("AtriumApproval"),
+            "items": build_ref("AtriumApproval"),
         },
     },
 }
-CALL = {"status": TEXT, "label": TEXT, "effect": TEXT, "duration_ms": NUMBER_OR_NULL}
-PLACE = {
-    "file_name": TEXT,
-    "store_file": NUMBER,
-    "page": NUMBER_OR_NULL,
-    "start": NUMBER,
-    "end": NUMBER,
+CALL = {"status": STRING, "label": STRING, "effect": STRING, "duration_ms": INTEGER_OR_NULL}
+LOCATION = {
+    "file_name": STRING,
+    "store_file": INTEGER,
+    "page": INTEGER_OR_NULL,
+    "start": INTEGER,
+    "end": INTEGER,
 }
-PASSAGE = obj(mark=TEXT, file_id=TEXT, **PLACE)
-WRITTEN = obj(file_id=TEXT, name=TEXT, bytes=NUMBER)
+PASSAGE = build_object(mark=STRING, file_id=STRING, **LOCATION)
+WRITTEN_FILE = build_object(file_id=STRING, name=STRING, bytes=INTEGER)
 
 
 # Schema of `atrium` on each component, and its purpose.
-EXTENSIONS: dict[str, tuple[Schema, str]] = {
+EXTENSION_SCHEMAS: dict[str, tuple[Schema, str]] = {
     "AssistantObject": (
-        obj(**LABEL, suggested_prompts=array(TEXT), default=FLAG, enabled=FLAG, in_page=FLAG),
+        build_object(
+            **LABEL,
+            suggested_prompts=build_array(STRING),
+            default=BOOLEAN,
+            enabled=BOOLEAN,
+            in_page=BOOLEAN,
+        ),
         "how the chat page presents the assistant",
     ),
     "ThreadObject": (
-        obj(title=TEXT, updated_at=NUMBER),
+        build_object(title=STRING, updated_at=INTEGER),
         "title and time of the last activity",
     ),
     "MessageObject": (
-        obj(client_id=TEXT_OR_NULL, assistant=or_null(ref("AtriumAssistantLabel")), queued=FLAG),
+        build_object(
+            client_id=STRING_OR_NULL,
+            assistant=make_nullable(build_ref("AtriumAssistantLabel")),
+            queued=BOOLEAN,
+        ),
         "who answered, and whether the message is still queued",
     ),
     "RunObject": (
@@ -213,109 +226,111 @@ EXTENSIONS: dict[str, tuple[Schema, str]] = {
         "unavailable model server is retried, and the pending approvals",
     ),
     "RunStepObject": (
-        obj(index=NUMBER),
+        build_object(index=INTEGER),
         "the step's position in its run",
     ),
     "RunToolCallObject": (
-        obj(approval=or_null(ref("AtriumApproval"))),
+        build_object(approval=make_nullable(build_ref("AtriumApproval"))),
         "the approval that a call waits for; such a call accepts only the outputs "
         '"approve" and "decline"',
     ),
     "RunStepDetailsToolCallsFunctionObject": (
-        obj(**CALL),
+        build_object(**CALL),
         "the outcome of the call",
     ),
     "RunStepDetailsToolCallsFileSearchObject": (
-        obj(**CALL, query=TEXT, error=TEXT_OR_NULL, passages=array(PASSAGE)),
+        build_object(**CALL, query=STRING, error=STRING_OR_NULL, passages=build_array(PASSAGE)),
         "the query, the passages with their marks and locations, and the outcome of the call",
     ),
     "RunStepDetailsToolCallsCodeObject": (
-        obj(**CALL, error=TEXT_OR_NULL, files=array(WRITTEN), notes=array(TEXT)),
+        build_object(
+            **CALL, error=STRING_OR_NULL, files=build_array(WRITTEN_FILE), notes=build_array(STRING)
+        ),
         "the files that the code wrote, and the outcome of the call",
     ),
     "MessageContentTextAnnotationsFileCitationObject": (
-        obj(number=NUMBER, **PLACE),
+        build_object(number=INTEGER, **LOCATION),
         "the number of the cited passage in its message, and the location of the quote",
     ),
 }
 
 
-def differences() -> Iterator[Difference]:
+def iterate_differences() -> Iterator[Difference]:
     """Yield all differences."""
-    yield from _extensions()
-    yield from _wider()
-    yield from _nullable()
+    yield from _iterate_extensions()
+    yield from _iterate_widened()
+    yield from _iterate_nullable()
 
 
-def _extensions() -> Iterator[Difference]:
-    for name, (schema, why) in EXTENSIONS.items():
+def _iterate_extensions() -> Iterator[Difference]:
+    for name, (schema, why) in EXTENSION_SCHEMAS.items():
         yield Difference(
-            name=name, patch=properties(atrium=schema), why=f"Extension `atrium`: {why}."
+            name=name, patch=patch_properties(atrium=schema), why=f"Extension `atrium`: {why}."
         )
     yield Difference(
         name="CreateRunRequest",
-        patch=properties(busy=BUSY),
+        patch=patch_properties(busy=BUSY),
         why="Extension `busy`: how the run is handled while another run is active.",
     )
 
 
-def _wider() -> Iterator[Difference]:
+def _iterate_widened() -> Iterator[Difference]:
     yield Difference(
         name="AssistantObject",
-        patch=properties(reasoning_effort=TEXT_OR_NULL),
+        patch=patch_properties(reasoning_effort=STRING_OR_NULL),
         why="`reasoning_effort` is returned.",
     )
     yield Difference(
         name="CreateThreadAndRunRequest",
-        patch=properties(reasoning_effort=ref("ReasoningEffort")),
+        patch=patch_properties(reasoning_effort=build_ref("ReasoningEffort")),
         why="`reasoning_effort` is accepted as on other runs.",
     )
     yield Difference(
         name="VectorStoreObject",
-        patch=properties(description=TEXT_OR_NULL),
+        patch=patch_properties(description=STRING_OR_NULL),
         why="`description` is returned.",
     )
     yield Difference(
         name="CreateVectorStoreRequest",
-        patch=properties(description=TEXT_OR_NULL),
+        patch=patch_properties(description=STRING_OR_NULL),
         why="`description` is accepted, because the official clients send it.",
     )
     yield Difference(
         name="OpenAIFile",
-        patch=properties(purpose={"enum": list(Purpose.values)}),
+        patch=patch_properties(purpose={"enum": list(Purpose.values)}),
         why="`purpose` may also be `evals`.",
     )
     yield Difference(
         name="MessageContentTextAnnotationsFileCitationObject",
-        patch=properties(file_citation=properties(quote=TEXT)),
+        patch=patch_properties(file_citation=patch_properties(quote=STRING)),
         why="`file_citation.quote` is returned, as in version 1.",
     )
     either = {"anyOf": {0: {"properties": {"file_search": {"oneOf": None}}}}}
     for name in ("CreateAssistantRequest", "CreateThreadRequest"):
         yield Difference(
             name=name,
-            patch=properties(tool_resources=either),
+            patch=patch_properties(tool_resources=either),
             why="`tool_resources.file_search` may be empty.",
         )
 
 
-def _nullable() -> Iterator[Difference]:
+def _iterate_nullable() -> Iterator[Difference]:
     yield Difference(
         name="OpenAIFile",
-        patch=properties(expires_at=NUMBER_OR_NULL, status_details=TEXT_OR_NULL),
+        patch=patch_properties(expires_at=INTEGER_OR_NULL, status_details=STRING_OR_NULL),
         why="`expires_at` and `status_details` are always present, and may be null.",
     )
-    after = or_null(ref("VectorStoreExpirationAfter"))
+    after = make_nullable(build_ref("VectorStoreExpirationAfter"))
     for name in ("VectorStoreObject", "UpdateVectorStoreRequest", "CreateVectorStoreRequest"):
         yield Difference(
             name=name,
-            patch=properties(expires_after={"$ref": None, "allOf": None, **after}),
+            patch=patch_properties(expires_after={"$ref": None, "allOf": None, **after}),
             why="`expires_after` may be null: the store never expires.",
         )
     for kind in LISTS:
         yield Difference(
             name=f"List{kind}Response",
-            patch=properties(first_id=TEXT_OR_NULL, last_id=TEXT_OR_NULL),
+            patch=patch_properties(first_id=STRING_OR_NULL, last_id=STRING_OR_NULL),
             why="`first_id` and `last_id` of an empty list are null.",
         )
 
@@ -323,7 +338,7 @@ def _nullable() -> Iterator[Difference]:
 def apply_overrides(published: dict[str, Schema]) -> dict[str, Schema]:
     """Return the published components with our additions and patches."""
     components = {**published, **ADDED}
-    for difference in differences():
+    for difference in iterate_differences():
         components[difference.name] = merge_patch(components[difference.name], difference.patch)
     return components
 

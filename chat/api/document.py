@@ -10,7 +10,7 @@ from django.utils.cache import patch_cache_control
 
 from tenants.middleware import error_response
 
-READING = ("GET", "HEAD")
+READ_METHODS = ("GET", "HEAD")
 
 
 @cache
@@ -22,12 +22,12 @@ def get_document() -> bytes:
     return json.dumps(description(), ensure_ascii=False).encode()
 
 
-def openapi(request: HttpRequest) -> HttpResponse:
+def serve_openapi(request: HttpRequest) -> HttpResponse:
     """Serve the OpenAPI document, without authentication."""
-    if request.method not in READING:
+    if request.method not in READ_METHODS:
         message = f"Not allowed to {request.method} on {request.path}."
         refused = error_response("method_not_allowed", message, status=405)
-        refused["Allow"] = ", ".join(READING)
+        refused["Allow"] = ", ".join(READ_METHODS)
         return refused
     response = HttpResponse(get_document(), content_type="application/json")
     patch_cache_control(response, public=True, max_age=3600)

@@ -29,7 +29,7 @@ Please try again by setting the header 'OpenAI-Beta: assistants=v2'."""
     code = "invalid_beta"
 
 
-def refusal(error: AtriumError) -> Response:
+def build_error_response(error: AtriumError) -> Response:
     """Return the response for an error raised by an action or a view."""
     code = WIRE_CODES.get(error.code, error.code)
     body = error_body(code, error.message, status=error.http_status, param=error.param)
@@ -41,7 +41,9 @@ def refusal(error: AtriumError) -> Response:
     return Response(body, status=error.http_status, headers=headers)
 
 
-def framework_refusal(error: exceptions.APIException, request: HttpRequest) -> Response:
+def build_framework_error_response(
+    error: exceptions.APIException, request: HttpRequest
+) -> Response:
     """Return the response for an error of the framework: a method that is not allowed."""
     message = str(error.detail)
     if isinstance(error, exceptions.MethodNotAllowed):

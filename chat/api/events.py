@@ -30,13 +30,13 @@ DONE = b"event: done\ndata: [DONE]\n\n"
 # official Python client does so even without data once an event has carried an id.
 KEEP_ALIVE = b": keep-alive\n"
 # Key of the run's ID in objects that are published when only a run's rows change.
-NAMING = {"thread.run": "id", "thread.run.step": "run_id"}
+RUN_ID_KEYS = {"thread.run": "id", "thread.run.step": "run_id"}
 # A stream ends with one of these, although a waiting run continues later.
-ENDS = TERMINAL | {RunStatus.REQUIRES_ACTION}
+STREAM_ENDS = TERMINAL | {RunStatus.REQUIRES_ACTION}
 
 # Order of the phases within a step; a run is at step -1 until its first step.
 OPENED, UNDER_WAY, MESSAGE_OPENED, MESSAGE_UNDER_WAY, CONTENT, SETTLED, CLOSED = range(7)
-_PLACE = re.compile(
+_EVENT_ID = re.compile(
     r"(-1|[0-9]{1,6})\.([0-9])\.([0-9]{1,6})\.([0-9]{1,9})(?:\.([0-9]{1,16})\.([0-9A-Za-z]{1,32}))?\Z"
 )
 
@@ -45,7 +45,7 @@ class OldEventId(InvalidInput):
     """This Last-Event-ID is from an old version. Omit it to stream the run from its beginning."""
 
 
-class Place(NamedTuple):
+class EventId(NamedTuple):
     """Position of a stream in its run, sent as the event ID.
 
     `offset` counts code points of the content part `part`. `key` names the step; `state` is the
@@ -65,27 +65,27 @@ class Place(NamedTuple):
         return f"{self.step}.{self.phase}.{self.part}.{self.offset}{named}"
 
 
-BEFORE_RUN = Place(-1)
-AFTER_RUN = Place(999_999, 9)
+BEFORE_RUN = EventId(-1)
+AFTER_RUN = EventId(999_999, 9)
 
 
-def place_of(event_id: str) -> Place | None:
+def parse_event_id(event_id: str) -> EventId | None:
     """Return the place that an event ID names, or None for any other text.
 
     Raises:
         OldEventId: the ID is of an earlier version and does not name its step.
     """
-    match = _PLACE.match(event_id)
+    match = _EVENT_ID.match(event_id)
     if match is None:
         return None
     step, phase, part, offset, state, key = match.groups(default="")
-    place = Place(int(step), int(phase), int(part), int(offset), int(state or 0), key)
+    place = EventId(int(step), int(phase), int(part), int(offset), int(state or 0), key)
     if not key and BEFORE_RUN.step < place.step < AFTER_RUN.step:
         raise OldEventId()
     return place
 
 
-def prelude_after(place: Place) -> tuple[str, ...]:
+def get_remaining_prelude(place: EventId) -> tuple[str, ...]:
     """Return the initial run events that a client at `place` has not received."""
     return PRELUDE[place.phase :] if place.step == -1 else ()
 
@@ -95,7 +95,7 @@ def encode(event: str, data: WireObject) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (event.encode(), orjson.dumps(data))
 
 
-def add_event_id(encoded: bytes, place: Place) -> bytes:
+def add_event_id(encoded: bytes, place: EventId) -> bytes:
     """Return an encoded event with its place as its ID."""
     return b"id: %s\n%s" % (str(place).encode(), encoded)
 
@@ -118,7 +118,7 @@ class Sequencer:
         self,
         run: WireObject,
         *,
-        at: Place = BEFORE_RUN,
+        at: EventId = BEFORE_RUN,
         prelude: Iterable[str] = PRELUDE,
         since: int = 0,
         with_ids: bool = True,
@@ -129,17 +129,17 @@ class Sequencer:
         self.with_ids = with_ids
         # State and key of the step at `at`, and whether this stream has received an entry of it.
         self.state, self.key = at.state, at.key
-        self.met = False
+        self.step_seen = False
         # Messages of superseded steps: a later step with the same index repeats them.
-        self.left: set[str] = set()
+        self.superseded: set[str] = set()
         self.prelude = list(prelude)
         self.ended = False
         self.cancelling = False
         self.step_of: dict[str, int] = {}
         # How much of each message's text has been replayed so far, in code points.
-        self.brought: dict[str, int] = {}
+        self.replayed: dict[str, int] = {}
         # Entries of messages whose step is not known yet.
-        self.held: dict[str, list[Entry]] = {}
+        self.unassigned: dict[str, list[Entry]] = {}
         self.last_tools = -1
         self._out: list[bytes] = []
 
@@ -150,7 +150,7 @@ class Sequencer:
             # A replay may contain requires_action of a run that has been resumed since: skip it.
             waited = entry.event == "thread.run.requires_action" and entry is not own[-1]
             if not self.ended and not waited:
-                self._take(entry)
+                self._process(entry)
         out, self._out = self._out, []
         return out
 
@@ -160,82 +160,84 @@ class Sequencer:
             return bool(entry.run == run)
         # Entries of row changes only, such as the end of a run, do not set `run`.
         if not entry.run:
-            name = NAMING.get(entry.data.get("object", ""))
+            name = RUN_ID_KEYS.get(entry.data.get("object", ""))
             return name is not None and bool(entry.data[name] == run)
         of_run = entry.data.get("object") == "thread.run"
         return entry.run == run and (entry.state >= self.since or not of_run)
 
     def catch_up(self, entries: Iterable[Entry]) -> list[bytes]:
         """Return the events of stored entries that this stream did not receive."""
-        brought, self.brought = self.brought, {}
+        brought, self.replayed = self.replayed, {}
         out = self.events(entries)
-        self.brought = brought
+        self.replayed = brought
         return out
 
-    def _take(self, entry: Entry) -> None:
+    def _process(self, entry: Entry) -> None:
         kind = entry.data.get("object")
         if entry.text is not None:
-            self._text(entry, entry.text)
+            self._add_text(entry, entry.text)
         elif kind == "thread.run":
-            self._run(entry.data)
+            self._add_run(entry.data)
         elif kind == "thread.run.step":
-            self._step(entry.data, entry.state)
+            self._add_step(entry.data, entry.state)
         elif kind == "thread.message" and entry.data["role"] == "assistant":
-            self._message(entry)
+            self._add_message(entry)
 
-    def _run(self, run: WireObject) -> None:
+    def _add_run(self, run: WireObject) -> None:
         status = run["status"]
         if status in PRELUDE:
-            self._prelude(status, run)
+            self._add_prelude(status, run)
             return
-        self._prelude("in_progress", None)
+        self._add_prelude("in_progress", None)
         if status == "cancelling":
             if not self.cancelling:
                 self.cancelling = True
                 self._add("thread.run.cancelling", run, self.at)
             return
         self._end_lost(AFTER_RUN.step)
-        self.ended = status in ENDS
+        self.ended = status in STREAM_ENDS
         waits = status == RunStatus.REQUIRES_ACTION
-        place = self._place(self.last_tools, SETTLED) if waits else AFTER_RUN
+        place = self._build_event_id(self.last_tools, SETTLED) if waits else AFTER_RUN
         self._emit(place, f"thread.run.{status}", run)
 
-    def _prelude(self, upto: str, run: WireObject | None) -> None:
+    def _add_prelude(self, upto: str, run: WireObject | None) -> None:
         """Add the run's pending initial events, up to and including `upto`."""
         last = PRELUDE.index(upto)
         while self.prelude and PRELUDE.index(self.prelude[0]) <= last:
             name = self.prelude.pop(0)
             now = run if run is not None and run["status"] == name else None
             data = now or wire.run_as_begun(self.run, name)
-            place = Place(-1, PRELUDE.index(name) + 1)
+            place = EventId(-1, PRELUDE.index(name) + 1)
             self.at = max(self.at, place)
             self._add(f"thread.run.{name}", data, self.at)
 
-    def _step(self, step: WireObject, state: int) -> None:
+    def _add_step(self, step: WireObject, state: int) -> None:
         index, details = step["atrium"]["index"], step["step_details"]
         message = details.get("message_creation", {}).get("message_id", "")
-        if not self._meet(index, key_of(step["id"]), state):
-            self.left.add(message)
-            self.held.pop(message, None)
+        if not self._enter_step(index, get_step_key(step["id"]), state):
+            self.superseded.add(message)
+            self.unassigned.pop(message, None)
             return
         self._open(index, step)
         if step["type"] == "message_creation":
             self.step_of[message] = index
-            for entry in self.held.pop(message, []):
-                self._take(entry)
+            for entry in self.unassigned.pop(message, []):
+                self._process(entry)
         else:
             self.last_tools = index
             calls = details["tool_calls"]
-            place = self._place(index, CONTENT, len(calls))
+            place = self._build_event_id(index, CONTENT, len(calls))
             self._emit(place, "thread.run.step.delta", wire.step_delta(step["id"], calls))
             written = wire.outputs_delta(step["id"], calls)
             if written is not None and step["status"] == "completed":
-                place = self._place(index, CONTENT, len(calls), 1)
+                place = self._build_event_id(index, CONTENT, len(calls), 1)
                 self._emit(place, "thread.run.step.delta", written)
         if step["status"] != "in_progress":
-            self._emit(self._place(index, CLOSED), f"thread.run.step.{step['status']}", step)
+            self._emit(
+                self._build_event_id(index, CLOSED), f"thread.run.step.{step['status']}", step
+            )
 
-    def _meet(self, index: int, key: str, state: int) -> bool:
+    def _enter_step(self, index: int, key: str, state: int) -> bool:
         """Record the step of an entry; return False for a step that the client's repeats."""
         if index < self.at.step:
             return True
@@ -250,69 +252,75 @@ class Sequencer:
                 return False
             self._end_lost(index)
             # The index is reused, so the place moves back before it.
-            self.at = Place(index - 1, 9)
+            self.at = EventId(index - 1, 9)
             self.state, self.key = state, key
-        self.met = True
+        self.step_seen = True
         return True
 
     def _end_lost(self, before: int) -> None:
         """Emit the end of the client's step if the run continued without it."""
         at = self.at
         is_open = BEFORE_RUN.step < at.step < AFTER_RUN.step and at.phase < CLOSED
-        if self.met or not is_open or not self.key or at.step > before:
+        if self.step_seen or not is_open or not self.key or at.step > before:
             return
         if MESSAGE_OPENED <= at.phase < SETTLED:
             message = wire.render_lost_message(f"msg_{self.key}", self.run)
-            self._emit(self._place(at.step, SETTLED), "thread.message.incomplete", message)
+            self._emit(self._build_event_id(at.step, SETTLED), "thread.message.incomplete", message)
         step = wire.render_lost_step(f"step_{self.key}", self.run, index=at.step)
-        self._emit(self._place(at.step, CLOSED), "thread.run.step.failed", step)
+        self._emit(self._build_event_id(at.step, CLOSED), "thread.run.step.failed", step)
 
     def _open(self, index: int, step: WireObject) -> None:
-        if self.at >= self._place(index, UNDER_WAY):
+        if self.at >= self._build_event_id(index, UNDER_WAY):
             return
-        self._prelude("in_progress", None)
+        self._add_prelude("in_progress", None)
         initial = wire.step_as_begun(step)
-        self._emit(self._place(index, OPENED), "thread.run.step.created", initial)
-        self._emit(self._place(index, UNDER_WAY), "thread.run.step.in_progress", initial)
+        self._emit(self._build_event_id(index, OPENED), "thread.run.step.created", initial)
+        self._emit(self._build_event_id(index, UNDER_WAY), "thread.run.step.in_progress", initial)
 
-    def _message(self, entry: Entry) -> None:
+    def _add_message(self, entry: Entry) -> None:
         message = entry.data
         index = self.step_of.get(message["id"])
-        if message["id"] in self.left:
+        if message["id"] in self.superseded:
             return
         if index is None:
-            self.held.setdefault(message["id"], []).append(entry)
+            self.unassigned.setdefault(message["id"], []).append(entry)
             return
-        if self.at < Place(index, MESSAGE_UNDER_WAY):
+        if self.at < EventId(index, MESSAGE_UNDER_WAY):
             initial = wire.message_as_begun(message)
-            self._emit(self._place(index, MESSAGE_OPENED), "thread.message.created", initial)
-            place = self._place(index, MESSAGE_UNDER_WAY)
+            self._emit(
+                self._build_event_id(index, MESSAGE_OPENED), "thread.message.created", initial
+            )
+            place = self._build_event_id(index, MESSAGE_UNDER_WAY)
             self._emit(place, "thread.message.in_progress", initial)
         for part, content in enumerate(message["content"]):
             if content["type"] == "image_file":
                 picture = wire.message_delta(message["id"], part, content)
-                self._emit(self._place(index, CONTENT, part, 1), "thread.message.delta", picture)
+                self._emit(
+                    self._build_event_id(index, CONTENT, part, 1), "thread.message.delta", picture
+                )
                 continue
             text = content["text"]["value"] if content["type"] == "text" else content["refusal"]
             if content["type"] == "text":
-                self.brought[message["id"]] = len(text)
-            have = self._have(index, part)
+                self.replayed[message["id"]] = len(text)
+            have = self._count_received(index, part)
             if have < len(text):
-                place = self._place(index, CONTENT, part, len(text))
-                piece = _piece(content["type"], text[have:], have)
+                place = self._build_event_id(index, CONTENT, part, len(text))
+                piece = _build_piece(content["type"], text[have:], have)
                 data = wire.message_delta(message["id"], part, piece)
                 self._emit(place, "thread.message.delta", data)
         if message["status"] != "in_progress":
-            self._citations(index, message)
-            place = self._place(index, SETTLED)
+            self._add_citations(index, message)
+            place = self._build_event_id(index, SETTLED)
             self._emit(place, f"thread.message.{message['status']}", message)
 
-    def _citations(self, index: int, message: WireObject) -> None:
+    def _add_citations(self, index: int, message: WireObject) -> None:
         """Add the annotations of a message's text, which are complete only at its end."""
         for part, content in enumerate(message["content"]):
             if content["type"] == "text" and content["text"]["annotations"]:
                 # One offset beyond the text: a client at this place has the annotations too.
-                place = self._place(index, CONTENT, part, len(content["text"]["value"]) + 1)
+                place = self._build_event_id(
+                    index, CONTENT, part, len(content["text"]["value"]) + 1
+                )
                 annotations = enumerate(content["text"]["annotations"])
                 delta_part = wire.text_part(
                     "", [{"index": number, **annotation} for number, annotation in annotations]
@@ -320,17 +328,17 @@ class Sequencer:
                 data = wire.message_delta(message["id"], part, delta_part)
                 self._emit(place, "thread.message.delta", data)
 
-    def _text(self, entry: Entry, text: str) -> None:
+    def _add_text(self, entry: Entry, text: str) -> None:
         index = self.step_of.get(entry.item)
         if index is None:
-            if entry.item in self.left:
+            if entry.item in self.superseded:
                 return
-            self.held.setdefault(entry.item, []).append(entry)
+            self.unassigned.setdefault(entry.item, []).append(entry)
             return
-        start = self.brought.get(entry.item, 0)
-        end = self.brought[entry.item] = start + len(text)
-        have = self._have(index, entry.part)
-        place = self._place(index, CONTENT, entry.part, end)
+        start = self.replayed.get(entry.item, 0)
+        end = self.replayed[entry.item] = start + len(text)
+        have = self._count_received(index, entry.part)
+        place = self._build_event_id(index, CONTENT, entry.part, end)
         if have <= start:
             # Every reader receives the same piece, so it is encoded only once.
             if entry.sse is None:
@@ -341,42 +349,42 @@ class Sequencer:
             self.at = place
             self._out.append(add_event_id(entry.sse, place) if self.with_ids else entry.sse)
         elif have < end:
-            piece = _piece("text", text[have - start :], have)
+            piece = _build_piece("text", text[have - start :], have)
             data = wire.message_delta(entry.item, entry.part, piece)
             self._emit(place, "thread.message.delta", data)
 
-    def _have(self, index: int, part: int) -> int:
+    def _count_received(self, index: int, part: int) -> int:
         """Return how many code points of a part the client has received."""
         at = self.at
         if at.step == index and at.phase == CONTENT and at.part == part:
             return at.offset
-        if self.at >= Place(index, SETTLED) or self.at >= Place(index, CONTENT, part + 1):
+        if self.at >= EventId(index, SETTLED) or self.at >= EventId(index, CONTENT, part + 1):
             return 1 << 60
         return 0
 
-    def _place(self, index: int, phase: int, part: int = 0, offset: int = 0) -> Place:
+    def _build_event_id(self, index: int, phase: int, part: int = 0, offset: int = 0) -> EventId:
         """Return a place in the step at `index`; it names the step unless a later one has begun."""
         if index < self.at.step:
-            return Place(index, phase, part, offset)
-        return Place(index, phase, part, offset, self.state, self.key)
+            return EventId(index, phase, part, offset)
+        return EventId(index, phase, part, offset, self.state, self.key)
 
-    def _emit(self, place: Place, event: str, data: WireObject) -> None:
+    def _emit(self, place: EventId, event: str, data: WireObject) -> None:
         if place > self.at:
             self.at = place
             self._add(event, data, place)
 
-    def _add(self, event: str, data: WireObject, place: Place) -> None:
+    def _add(self, event: str, data: WireObject, place: EventId) -> None:
         encoded = encode(event, data)
         self._out.append(add_event_id(encoded, place) if self.with_ids else encoded)
 
 
-def key_of(step_id: str) -> str:
+def get_step_key(step_id: str) -> str:
     """Return the text that names a step in a place: its ID without the prefix."""
     return step_id.partition("_")[2]
 
 
-def _piece(kind: str, text: str, offset: int) -> WireObject:
+def _build_piece(kind: str, text: str, offset: int) -> WireObject:
     """Return the content of a delta: text that starts at `offset` of its part."""
     if kind == "refusal":
         return {"type": kind, kind: text}
-    return wire.text_piece(text) if offset else wire.text_part(text)
+    return wire.text_continuation(text) if offset else wire.text_part(text)

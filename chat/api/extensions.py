@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat.api.published import load_reference, ref
+from chat.api.published import build_ref, load_reference
 from chat.api.runs import EVENT_HEADER
 
 Operation = dict[str, Any]
 
 
-def answer(schema: str) -> dict[str, Any]:
+def build_responses(schema: str) -> dict[str, Any]:
     """Return the responses of an operation that returns the component `schema`."""
-    content = {"application/json": {"schema": ref(schema)}}
+    content = {"application/json": {"schema": build_ref(schema)}}
     return {"200": {"description": "OK", "content": content}}
 
 
-def text_parameter(name: str, where: str, description: str, **more: Any) -> dict[str, Any]:
+def build_text_parameter(name: str, where: str, description: str, **more: Any) -> dict[str, Any]:
     """Return a string parameter."""
     schema = {"type": "string", **more}
     parameter = {"name": name, "in": where, "schema": schema, "description": description}
     return {**parameter, "required": True} if where == "path" else parameter
 
 
-THREAD_ID = text_parameter("thread_id", "path", "The ID of the thread.")
-RUN_ID = text_parameter("run_id", "path", "The ID of the run.")
+THREAD_ID = build_text_parameter("thread_id", "path", "The ID of the thread.")
+RUN_ID = build_text_parameter("run_id", "path", "The ID of the run.")
 ORDERED_PAGE: list[dict[str, Any]] = load_reference()["paths"]["/assistants"]["get"]["parameters"]
 INCLUDE = [
     parameter
     for parameter in load_reference()["paths"]["/threads/{thread_id}/runs"]["post"]["parameters"]
     if parameter["name"] == "include[]"
 ]
-EVENT_IDS = text_parameter(
+EVENT_IDS = build_text_parameter(
     "event_ids",
     "query",
     "Extension: whether each event of the stream has an ID, for Last-Event-ID.",
@@ -39,15 +39,15 @@ EVENT_IDS = text_parameter(
 )
 PAGE = [parameter for parameter in ORDERED_PAGE if parameter["name"] != "order"]
 
-ASSISTANT_ID = text_parameter("assistant_id", "path", "The ID of the assistant.")
-MESSAGE_ID = text_parameter("message_id", "path", "The ID of the message.")
-FILE_ID = text_parameter("file_id", "path", "The ID of the file.")
-UPLOAD_ID = text_parameter("upload_id", "path", "The ID of the upload.")
+ASSISTANT_ID = build_text_parameter("assistant_id", "path", "The ID of the assistant.")
+MESSAGE_ID = build_text_parameter("message_id", "path", "The ID of the message.")
+FILE_ID = build_text_parameter("file_id", "path", "The ID of the file.")
+UPLOAD_ID = build_text_parameter("upload_id", "path", "The ID of the upload.")
 
 
-def body_of(schema: str) -> dict[str, Any]:
+def build_request_body(schema: str) -> dict[str, Any]:
     """Return the request body of an operation that takes the component `schema`."""
-    content = {"application/json": {"schema": ref(schema)}}
+    content = {"application/json": {"schema": build_ref(schema)}}
     return {"required": True, "content": content}
 
 
@@ -57,28 +57,28 @@ PART: dict[str, Any] = {
     "required": ["data"],
 }
 
-EXTENSIONS: dict[str, dict[str, Operation]] = {
+EXTENSION_OPERATIONS: dict[str, dict[str, Operation]] = {
     "/models": {
         "get": {
             "operationId": "listModels",
             "summary": "Returns the models that the company may use.",
-            "responses": answer("ListModelsResponse"),
+            "responses": build_responses("ListModelsResponse"),
         }
     },
     "/models/{model}": {
         "get": {
             "operationId": "retrieveModel",
             "summary": "Returns one model.",
-            "parameters": [text_parameter("model", "path", "The model's name.")],
-            "responses": answer("Model"),
+            "parameters": [build_text_parameter("model", "path", "The model's name.")],
+            "responses": build_responses("Model"),
         }
     },
     "/uploads": {
         "post": {
             "operationId": "createUpload",
             "summary": "Creates an upload for a file that is sent in parts within an hour.",
-            "requestBody": body_of("CreateUploadRequest"),
-            "responses": answer("Upload"),
+            "requestBody": build_request_body("CreateUploadRequest"),
+            "responses": build_responses("Upload"),
         }
     },
     "/uploads/{upload_id}/parts": {
@@ -90,7 +90,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
                 "required": True,
                 "content": {"multipart/form-data": {"schema": PART}},
             },
-            "responses": answer("UploadPart"),
+            "responses": build_responses("UploadPart"),
         }
     },
     "/uploads/{upload_id}/complete": {
@@ -98,8 +98,8 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "operationId": "completeUpload",
             "summary": "Completes the upload: joins the parts to a file.",
             "parameters": [UPLOAD_ID],
-            "requestBody": body_of("CompleteUploadRequest"),
-            "responses": answer("Upload"),
+            "requestBody": build_request_body("CompleteUploadRequest"),
+            "responses": build_responses("Upload"),
         }
     },
     "/uploads/{upload_id}/cancel": {
@@ -107,7 +107,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "operationId": "cancelUpload",
             "summary": "Cancels the upload.",
             "parameters": [UPLOAD_ID],
-            "responses": answer("Upload"),
+            "responses": build_responses("Upload"),
         }
     },
     "/threads": {
@@ -116,9 +116,9 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "summary": "Extension: returns your threads, most recently active first.",
             "parameters": [
                 *PAGE,
-                text_parameter("query", "query", "Words to find in titles and messages."),
+                build_text_parameter("query", "query", "Words to find in titles and messages."),
             ],
-            "responses": answer("ListThreadsResponse"),
+            "responses": build_responses("ListThreadsResponse"),
         }
     },
     "/threads/{thread_id}/copy": {
@@ -126,7 +126,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "operationId": "copyThread",
             "summary": "Extension: copies a thread with its messages.",
             "parameters": [THREAD_ID],
-            "responses": answer("ThreadObject"),
+            "responses": build_responses("ThreadObject"),
         }
     },
     "/threads/{thread_id}/runs/{run_id}/events": {
@@ -138,7 +138,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
                 THREAD_ID,
                 RUN_ID,
                 *INCLUDE,
-                text_parameter(EVENT_HEADER, "header", "The ID of the last event received."),
+                build_text_parameter(EVENT_HEADER, "header", "The ID of the last event received."),
             ],
             "responses": {
                 "200": {
@@ -153,14 +153,14 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "operationId": "listAssistantFiles",
             "summary": "Version 1: returns the files of an assistant.",
             "parameters": [ASSISTANT_ID, *ORDERED_PAGE],
-            "responses": answer("ListAssistantFilesResponse"),
+            "responses": build_responses("ListAssistantFilesResponse"),
         },
         "post": {
             "operationId": "createAssistantFile",
             "summary": "Version 1: adds a file to an assistant, for use by its tools.",
             "parameters": [ASSISTANT_ID],
-            "requestBody": body_of("CreateAssistantFileRequest"),
-            "responses": answer("AssistantFileObject"),
+            "requestBody": build_request_body("CreateAssistantFileRequest"),
+            "responses": build_responses("AssistantFileObject"),
         },
     },
     "/assistants/{assistant_id}/files/{file_id}": {
@@ -168,13 +168,13 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "operationId": "getAssistantFile",
             "summary": "Version 1: retrieves a file of an assistant.",
             "parameters": [ASSISTANT_ID, FILE_ID],
-            "responses": answer("AssistantFileObject"),
+            "responses": build_responses("AssistantFileObject"),
         },
         "delete": {
             "operationId": "deleteAssistantFile",
             "summary": "Version 1: removes a file from an assistant.",
             "parameters": [ASSISTANT_ID, FILE_ID],
-            "responses": answer("DeleteAssistantFileResponse"),
+            "responses": build_responses("DeleteAssistantFileResponse"),
         },
     },
     "/threads/{thread_id}/messages/{message_id}/files": {
@@ -182,7 +182,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "operationId": "listMessageFiles",
             "summary": "Version 1: returns the files attached to a message.",
             "parameters": [THREAD_ID, MESSAGE_ID, *ORDERED_PAGE],
-            "responses": answer("ListMessageFilesResponse"),
+            "responses": build_responses("ListMessageFilesResponse"),
         }
     },
     "/threads/{thread_id}/messages/{message_id}/files/{file_id}": {
@@ -190,7 +190,7 @@ EXTENSIONS: dict[str, dict[str, Operation]] = {
             "operationId": "getMessageFile",
             "summary": "Version 1: retrieves a file of a message.",
             "parameters": [THREAD_ID, MESSAGE_ID, FILE_ID],
-            "responses": answer("MessageFileObject"),
+            "responses": build_responses("MessageFileObject"),
         }
     },
 }

@@ -20,7 +20,7 @@ class Input(serializers.Serializer):
     def to_internal_value(self, data: Any) -> Any:
         """Reject anything but an object of the declared fields."""
         if not isinstance(data, dict):
-            _wrong_type(self, data, "an object")
+            _reject_type(self, data, "an object")
         unknown = next((name for name in data if name not in self.fields), None)
         if unknown is not None:
             detail = serializers.ErrorDetail("", code="unknown")
@@ -42,7 +42,7 @@ class Text(serializers.CharField):
 
     def to_internal_value(self, data: Any) -> str:
         """Return the string; reject other types."""
-        return data if isinstance(data, str) else _wrong_type(self, data, "a string")
+        return data if isinstance(data, str) else _reject_type(self, data, "a string")
 
 
 class StrictInteger(serializers.IntegerField):
@@ -51,7 +51,7 @@ class StrictInteger(serializers.IntegerField):
     def to_internal_value(self, data: Any) -> int:
         """Return the integer; reject other types."""
         if isinstance(data, bool) or not isinstance(data, int):
-            _wrong_type(self, data, "an integer")
+            _reject_type(self, data, "an integer")
         return int(data)
 
 
@@ -61,7 +61,7 @@ class Number(serializers.FloatField):
     def to_internal_value(self, data: Any) -> float:
         """Return the number as a float; reject other types."""
         if isinstance(data, bool) or not isinstance(data, int | float):
-            _wrong_type(self, data, "a number")
+            _reject_type(self, data, "a number")
         return float(data)
 
 
@@ -70,7 +70,7 @@ class StrictBoolean(serializers.BooleanField):
 
     def to_internal_value(self, data: Any) -> bool:
         """Return the boolean; reject other types."""
-        return data if isinstance(data, bool) else _wrong_type(self, data, "a boolean")
+        return data if isinstance(data, bool) else _reject_type(self, data, "a boolean")
 
 
 class Choice(serializers.ChoiceField):
@@ -79,7 +79,7 @@ class Choice(serializers.ChoiceField):
     def to_internal_value(self, data: Any) -> str:
         """Return the string; reject values that are not offered, and list those that are."""
         if not isinstance(data, str):
-            _wrong_type(self, data, "a string")
+            _reject_type(self, data, "a string")
         if data not in self.choices:
             offered = ", ".join(f"'{choice}'" for choice in self.choices)
             text = f"'{data[:100]}' is not one of {offered}."
@@ -113,7 +113,7 @@ def read_input(shape: type[Input], data: Any) -> dict[str, Any]:
     serializer = shape(data=data)
     if not serializer.is_valid():
         param, detail = next(_flatten(serializer.errors, ""))
-        raise _refusal(param, detail)
+        raise _build_error(param, detail)
     return dict(serializer.validated_data)
 
 
@@ -134,7 +134,7 @@ def _flatten(errors: Any, path: str) -> Iterator[tuple[str, serializers.ErrorDet
             yield from _flatten(inner, f"{path}[{index}]" if is_row else path)
 
 
-def _refusal(param: str, detail: serializers.ErrorDetail) -> InvalidInput:
+def _build_error(param: str, detail: serializers.ErrorDetail) -> InvalidInput:
     if detail.code == "unknown":
         return UnknownParameter(f"Unknown parameter: '{param[:200]}'.", param=param)
     if detail.code == "required":
@@ -144,7 +144,7 @@ def _refusal(param: str, detail: serializers.ErrorDetail) -> InvalidInput:
     return InvalidInput(f"Invalid '{param}': {detail}", param=param)
 
 
-def _wrong_type(field: serializers.Field, value: Any, expected: str) -> NoReturn:
+def _reject_type(field: serializers.Field, value: Any, expected: str) -> NoReturn:
     actual = _NAMES.get(type(value), "another type")
     text = f"expected {expected}, but got {actual} instead."
     raise serializers.ValidationError(text, code="invalid")

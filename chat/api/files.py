@@ -14,8 +14,8 @@ from chat import storage, wire
 from chat.actions.files import (
     clean_name,
     delete_file,
-    keep_file,
-    own_file,
+    finalize_file,
+    get_own_file,
     receive_file,
     record_download,
 )
@@ -23,7 +23,7 @@ from chat.api.base import ApiView
 from chat.api.fields import Choice
 from chat.api.idempotency import find_answer, once
 from chat.api.pages import PageQuery, QueryNumber
-from chat.downloads import file_response
+from chat.downloads import build_file_response
 from chat.errors import MissingParameter
 from chat.form_input import read_form
 from chat.models import File
@@ -67,12 +67,12 @@ class FilesView(ApiView):
         try:
             row = self._receive(content, form)
         except AtriumError:
-            digest = storage.sha256_of(cast(BinaryIO, content.file))
-            self.digest = _digest(digest, clean_name(content.name or ""), form)
+            digest = storage.compute_sha256(cast(BinaryIO, content.file))
+            self.digest = _build_digest(digest, clean_name(content.name or ""), form)
             if (answer := find_answer(self)) is None:
                 raise
             return answer
-        self.digest = _digest(row.sha256, row.filename, form)
+        self.digest = _build_digest(row.sha256, row.filename, form)
         try:
             return self._create_once(request, row)
         finally:
@@ -91,10 +91,10 @@ class FilesView(ApiView):
 
     @once
     def _create_once(self, request: Request, row: File) -> HttpResponseBase:
-        return self.answer(wire.file_object(keep_file(self.principal, row)))
+        return self.answer(wire.file_object(finalize_file(self.principal, row)))
 
 
-def _digest(sha256: str, filename: str, form: dict[str, Any]) -> str:
+def _build_digest(sha256: str, filename: str, form: dict[str, Any]) -> str:
     """Return a text that identifies an upload: its digest, its name and its fields."""
     return f"{sha256} {filename} {sorted(form.items())}"
 
@@ -107,7 +107,7 @@ class FileView(ApiView):
     def get(self, request: Request, file_id: str) -> Response:
         """Retrieve the file."""
         with transaction.atomic():
-            return self.answer(wire.file_object(own_file(self.principal, file_id)))
+            return self.answer(wire.file_object(get_own_file(self.principal, file_id)))
 
     def delete(self, request: Request, file_id: str) -> Response:
         """Delete the file, also from every vector store."""
@@ -123,7 +123,7 @@ class FileContentView(ApiView):
     def get(self, request: Request, file_id: str) -> HttpResponseBase:
         """Send the content as a download that browsers never display inline."""
         with transaction.atomic():
-            row = own_file(self.principal, file_id)
-        response = file_response(row)
+            row = get_own_file(self.principal, file_id)
+        response = build_file_response(row)
         record_download(self.principal, row)
         return response

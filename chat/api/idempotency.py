@@ -25,11 +25,11 @@ from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponseBase
 from rest_framework.response import Response
 
-from chat.api.events import Place
-from chat.api.streams import Beginning, EventStream, check_room
+from chat.api.events import EventId
+from chat.api.streams import EventStream, StreamStart, check_stream_limit
 from chat.errors import ChatError, InvalidInput
 from chat.models import IdempotencyRecord
-from chat.models.idempotency import KEPT
+from chat.models.idempotency import RETENTION
 from tenants import clock
 from tenants.authentication import Principal
 
@@ -39,7 +39,7 @@ RETRIED_WITHIN = timedelta(seconds=60)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _COUNT = re.compile(r"[0-9]{1,3}\Z")
 
-Post = Callable[..., HttpResponseBase]
+PostMethod = Callable[..., HttpResponseBase]
 
 
 class KeyReused(ChatError):
@@ -61,23 +61,23 @@ class Slot:
     answers: bool
 
 
-def once(post: Post) -> Post:
+def once(post: PostMethod) -> PostMethod:
     """Wrap a view's POST so that an identified request is executed only once."""
 
     @wraps(post)
     def run_once(view: Any, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        slot = slot_of(
+        slot = get_slot(
             view.principal, request._request, view.body_digest, counted=view.guards_retries
         )
         if slot is None:
             return post(view, request, *args, **kwargs)
         with transaction.atomic():
             _lock(slot)
-            earlier = _earlier(slot) if slot.answers else None
+            earlier = _find_record(slot) if slot.answers else None
             if earlier is not None:
-                return _again(view, earlier)
+                return _replay(view, earlier)
             response = post(view, request, *args, **kwargs)
-            _keep(slot, response)
+            _store_response(slot, response)
             return response
 
     return run_once
@@ -95,16 +95,16 @@ def find_answer(view: Any) -> HttpResponseBase | None:
     For views that refuse a repeat before `once` because of what the original did: it used the
     remaining storage, or ended the upload.
     """
-    slot = slot_of(view.principal, view.request._request, view.body_digest, counted=True)
+    slot = get_slot(view.principal, view.request._request, view.body_digest, counted=True)
     if slot is None or not slot.answers:
         return None
     with transaction.atomic():
         _lock(slot)
-        earlier = _earlier(slot)
-        return None if earlier is None else _again(view, earlier)
+        earlier = _find_record(slot)
+        return None if earlier is None else _replay(view, earlier)
 
 
-def slot_of(
+def get_slot(
     principal: Principal, request: HttpRequest, digest: Callable[[], str], *, counted: bool
 ) -> Slot | None:
     """Return the slot of this request's answer, or None if the request is not identified.
@@ -120,22 +120,22 @@ def slot_of(
     if key is not None:
         if not _KEY.match(key):
             raise InvalidInput(f"{KEY_HEADER} must have 1 to 255 visible ASCII characters.")
-        name = _digest("key", *asker, request.path, key)
-        body_hash = _digest(request.get_full_path(), digest())
-        return Slot(name=name, body_hash=body_hash, lasts=KEPT, answers=True)
+        name = _hash("key", *asker, request.path, key)
+        body_hash = _hash(request.get_full_path(), digest())
+        return Slot(name=name, body_hash=body_hash, lasts=RETENTION, answers=True)
     count = request.headers.get(RETRY_HEADER, "")
     if not counted or not _COUNT.match(count):
         return None
-    body_hash = _digest(request.get_full_path(), digest())
+    body_hash = _hash(request.get_full_path(), digest())
     return Slot(
-        name=_digest("retry", *asker, body_hash),
+        name=_hash("retry", *asker, body_hash),
         body_hash=body_hash,
         lasts=RETRIED_WITHIN,
         answers=int(count) > 0,
     )
 
 
-def _digest(*parts: str) -> str:
+def _hash(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -146,29 +146,31 @@ def _lock(slot: Slot) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
 
 
-def _earlier(slot: Slot) -> IdempotencyRecord | None:
-    records = IdempotencyRecord.objects.all().kept()
+def _find_record(slot: Slot) -> IdempotencyRecord | None:
+    records = IdempotencyRecord.objects.all().unexpired()
     record: IdempotencyRecord | None = records.filter(slot=slot.name).first()
     if record is not None and record.body_hash != slot.body_hash:
         raise KeyReused()
     return record
 
 
-def forget_earlier(principal: Principal, request: HttpRequest, digest: Callable[[], str]) -> None:
+def delete_earlier_record(
+    principal: Principal, request: HttpRequest, digest: Callable[[], str]
+) -> None:
     """Delete the earlier answer that retries of a failed first attempt would receive."""
     if KEY_HEADER in request.headers:
         return
-    slot = slot_of(principal, request, digest, counted=True)
+    slot = get_slot(principal, request, digest, counted=True)
     if slot is not None and not slot.answers:
         with transaction.atomic():
             _lock(slot)
             IdempotencyRecord.objects.filter(slot=slot.name).delete()
 
 
-def _keep(slot: Slot, response: HttpResponseBase) -> None:
+def _store_response(slot: Slot, response: HttpResponseBase) -> None:
     answer: dict[str, Any]
     if isinstance(response, EventStream):
-        start = response.beginning
+        start = response.start
         subject = start.run["thread_id"]
         answer = {
             "run": start.run,
@@ -202,16 +204,16 @@ def _keep(slot: Slot, response: HttpResponseBase) -> None:
     )
 
 
-def _again(view: Any, record: IdempotencyRecord) -> HttpResponseBase:
+def _replay(view: Any, record: IdempotencyRecord) -> HttpResponseBase:
     answer = record.answer
     if "run" not in answer:
         headers = {"ETag": answer["etag"]} if "etag" in answer else None
         return Response(answer["body"], status=answer["status"], headers=headers)
-    check_room(view.principal)
-    beginning = Beginning(
+    check_stream_limit(view.principal)
+    beginning = StreamStart(
         run=answer["run"],
         thread=answer["thread"],
-        at=Place(*answer["at"]),
+        at=EventId(*answer["at"]),
         prelude=tuple(answer["prelude"]),
         since=answer["since"],
         with_content=answer.get("with_content", False),

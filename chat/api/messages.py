@@ -11,16 +11,16 @@ from rest_framework.response import Response
 
 from chat import wire
 from chat.actions.appending import ROLES
-from chat.actions.fields import clean_id, row_named
+from chat.actions.fields import clean_id, get_row
 from chat.actions.messages import add_message, delete_message, update_message
 from chat.api.base import ApiView
 from chat.api.fields import Choice, Input, RawValue, Text
 from chat.api.pages import PageQuery, PaginatedQuery
-from chat.api.threads import own_thread
+from chat.api.threads import get_own_thread
 from chat.models import Message
 from tenants.authentication import Principal
 
-BY = ("position",)
+ORDER_BY = ("position",)
 
 
 class NewMessage(Input):
@@ -32,7 +32,7 @@ class NewMessage(Input):
     metadata = RawValue(required=False, allow_null=True)
 
 
-class MessageChange(Input):
+class MessageUpdate(Input):
     """Changeable fields of a message."""
 
     metadata = RawValue(required=False, allow_null=True)
@@ -45,23 +45,23 @@ class MessagesQuery(PageQuery):
 
 
 @PaginatedQuery
-def messages_of(*, thread_id: Any, run_id: Any = None) -> QuerySet[Message]:
+def thread_messages(*, thread_id: Any, run_id: Any = None) -> QuerySet[Message]:
     """Return the messages of a thread, or those that a run wrote in it."""
-    rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
+    rows: QuerySet[Message] = Message.objects.in_thread().filter(thread_id=thread_id)
     rows = rows.select_related("assistant")
     return rows if run_id is None else rows.filter(run_ref=run_id)
 
 
-def own_message(principal: Principal, thread_id: str, message_id: str) -> Message:
+def get_own_message(principal: Principal, thread_id: str, message_id: str) -> Message:
     """Return a message of one of the principal's threads.
 
     Raises:
         InvalidInput: an ID has the wrong prefix.
         NotFound: the thread or message does not exist, or the thread is not the principal's.
     """
-    thread = own_thread(principal, thread_id)
+    thread = get_own_thread(principal, thread_id)
     rows = Message.objects.filter(thread=thread).select_related("assistant")
-    message: Message = row_named(rows, message_id, param="message_id", prefix="msg_")
+    message: Message = get_row(rows, message_id, param="message_id", prefix="msg_")
     return message
 
 
@@ -72,12 +72,16 @@ class MessagesView(ApiView):
         """List the messages."""
         query = self.query(MessagesQuery)
         with transaction.atomic():
-            thread = own_thread(self.principal, thread_id)
+            thread = get_own_thread(self.principal, thread_id)
             of = {"thread_id": thread.pk}
             if query.get("run_id"):
                 of["run_id"] = clean_id(query["run_id"], param="run_id", prefix="run_")
             return self.page(
-                messages_of.of(**of), wire.message_object, query=query, prefix="msg_", by=BY
+                thread_messages.bind(**of),
+                wire.message_object,
+                query=query,
+                prefix="msg_",
+                by=ORDER_BY,
             )
 
     def post(self, request: Request, thread_id: str) -> Response:
@@ -92,12 +96,12 @@ class MessageView(ApiView):
     def get(self, request: Request, thread_id: str, message_id: str) -> Response:
         """Retrieve the message."""
         with transaction.atomic():
-            message = own_message(self.principal, thread_id, message_id)
+            message = get_own_message(self.principal, thread_id, message_id)
             return self.answer(wire.message_object(message))
 
     def post(self, request: Request, thread_id: str, message_id: str) -> Response:
         """Update the message's metadata."""
-        fields: dict[str, Any] = self.input(MessageChange)
+        fields: dict[str, Any] = self.input(MessageUpdate)
         if not fields:
             return self.get(request, thread_id, message_id)
         message = update_message(self.principal, thread_id, message_id, **fields)

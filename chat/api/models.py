@@ -14,7 +14,7 @@ from chat.errors import NotFound
 from chat.runs.engine.model_catalog import OfferedModel, list_offered_models
 
 
-class OfferedModels(ApiView):
+class OfferedModelsView(ApiView):
     """Base of the views that return models."""
 
     beta = False
@@ -24,7 +24,7 @@ class OfferedModels(ApiView):
         with transaction.atomic():
             return list_offered_models()
 
-    def model_object(self, model: OfferedModel) -> dict[str, Any]:
+    def render_model(self, model: OfferedModel) -> dict[str, Any]:
         """Return the `model` object."""
         # Servers do not report when a model was created; the company's date is a valid substitute.
         created = int(self.principal.tenant.created_at.timestamp())
@@ -37,21 +37,21 @@ class OfferedModels(ApiView):
         }
 
 
-class ModelsView(OfferedModels):
+class ModelsView(OfferedModelsView):
     """List of models."""
 
     def get(self, request: Request) -> Response:
         """List all models on a single page."""
-        data = [self.model_object(item) for item in self.list_models()]
+        data = [self.render_model(item) for item in self.list_models()]
         return Response({"object": "list", "data": data})
 
 
-class ModelView(OfferedModels):
+class ModelView(OfferedModelsView):
     """A single model. Names may contain slashes."""
 
     def get(self, request: Request, model: str) -> Response:
         """Retrieve the model."""
         for item in self.list_models():
             if item.name == model:
-                return Response(self.model_object(item))
+                return Response(self.render_model(item))
         raise NotFound(f"The model '{model[:256]}' does not exist.", param="model")

@@ -10,12 +10,12 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from chat.actions.fields import row_named
+from chat.actions.fields import get_row
 from chat.api.fields import Choice, Input, StrictInteger, Text
 from chat.errors import InvalidInput
 from tenants.compiled_queries import CompiledQuery
 
-MOST = 100
+MAX_LIMIT = 100
 CURSORS = ("after", "before")
 _DIGITS = re.compile(r"-?[0-9]{1,9}\Z")
 _NUL_OR_SURROGATE = re.compile("[\x00\ud800-\udfff\ufffd]")
@@ -32,13 +32,13 @@ class QueryNumber(StrictInteger):
 class PageQuery(Input):
     """Query parameters of every list; subclasses add filters."""
 
-    limit = QueryNumber(default=20, min_value=1, max_value=MOST)
+    limit = QueryNumber(default=20, min_value=1, max_value=MAX_LIMIT)
     order = Choice(default="desc", choices=["asc", "desc"])
     after = Text(required=False)
     before = Text(required=False)
 
 
-def query_values(request: HttpRequest) -> dict[str, str]:
+def parse_query(request: HttpRequest) -> dict[str, str]:
     """Return the query parameters by name.
 
     Raises:
@@ -61,15 +61,15 @@ class PaginatedQuery:
 
     def __init__(self, rows: Callable[..., QuerySet[Any]]) -> None:
         self.rows = rows
-        self.pages = CompiledQuery(self._page)
+        self.pages = CompiledQuery(self._build_page_rows)
 
-    def of(self, **values: Any) -> PreparedPage:
+    def bind(self, **values: Any) -> PreparedPage:
         """Return the list for these values, for use with `read_page`."""
         return PreparedPage(listed=self, values=values)
 
-    def _page(self, *shape: Any, **given: Any) -> QuerySet[Any]:
+    def _build_page_rows(self, *shape: Any, **given: Any) -> QuerySet[Any]:
         places = {name: given.pop(name) for name in list(given) if name.startswith(CURSORS)}
-        return _page_of(self.rows(**given), *shape, **places)
+        return _build_page(self.rows(**given), *shape, **places)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +102,19 @@ def read_page(
     for name in CURSORS:
         if query.get(name):
             among = rows.listed.rows(**rows.values) if isinstance(rows, PreparedPage) else rows
-            place = _place(among, query[name], param=name, prefix=prefix, by=by, key=key)
+            place = _get_position(among, query[name], param=name, prefix=prefix, by=by, key=key)
             places |= {f"{name}_{column}": value for column, value in zip(by, place, strict=True)}
     backwards = bool(query.get("before")) and not query.get("after")
     shape = tuple(by), descending, backwards, query["limit"] + 1
     if isinstance(rows, PreparedPage):
         found = rows.listed.pages.read(*shape, **places, **rows.values)
     else:
-        found = list(_page_of(rows, *shape, **places))
+        found = list(_build_page(rows, *shape, **places))
     page = found[: query["limit"]]
     return page[::-1] if backwards else page, len(found) > query["limit"]
 
 
-def _page_of(
+def _build_page(
     rows: QuerySet[Any],
     by: Sequence[str],
     descending: bool,
@@ -126,24 +126,24 @@ def _page_of(
     for name in CURSORS:
         place = [places[f"{name}_{column}"] for column in by if f"{name}_{column}" in places]
         if place:
-            rows = rows.filter(_beyond(by, place, less=descending == (name == "after")))
+            rows = rows.filter(_build_bound(by, place, less=descending == (name == "after")))
     sign = "-" if descending != backwards else ""
     return rows.order_by(*(sign + column for column in by))[:most]
 
 
-def _place(
+def _get_position(
     rows: QuerySet[Any], cursor: str, *, param: str, prefix: str, by: Sequence[str], key: str
 ) -> tuple[Any, ...]:
-    return row_named(rows.values_list(*by), cursor, param=param, prefix=prefix, key=key)
+    return get_row(rows.values_list(*by), cursor, param=param, prefix=prefix, key=key)
 
 
-def _beyond(by: Sequence[str], place: Sequence[Any], *, less: bool) -> Q:
+def _build_bound(by: Sequence[str], place: Sequence[Any], *, less: bool) -> Q:
     side = "lt" if less else "gt"
     first, *rest = by
     if not rest:
         return Q(**{f"{first}__{side}": place[0]})
     # The bound on the first column alone makes the condition usable with an index.
     inner = Q(**{f"{first}__{side}": place[0]}) | (
-        Q(**{first: place[0]}) & _beyond(rest, place[1:], less=less)
+        Q(**{first: place[0]}) & _build_bound(rest, place[1:], less=less)
     )
     return Q(**{f"{first}__{side}e": place[0]}) & inner

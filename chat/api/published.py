@@ -11,21 +11,21 @@ from typing import Any
 @cache
 def load_reference() -> dict[str, Any]:
     """Return the data file, with "nullable" converted to JSON Schema as in OpenAPI 3.1."""
-    reference: dict[str, Any] = _may_be_null(
+    reference: dict[str, Any] = _convert_nullable(
         json.loads(Path(__file__).with_name("published.json").read_text())
     )
     return reference
 
 
-def ref(component: str) -> dict[str, str]:
+def build_ref(component: str) -> dict[str, str]:
     """Return a reference to a component."""
     return {"$ref": f"#/components/schemas/{component}"}
 
 
-def _may_be_null(value: Any) -> Any:
+def _convert_nullable(value: Any) -> Any:
     if isinstance(value, list):
-        return [_may_be_null(item) for item in value]
+        return [_convert_nullable(item) for item in value]
     if not isinstance(value, dict):
         return value
-    schema = {key: _may_be_null(item) for key, item in value.items() if key != "nullable"}
+    schema = {key: _convert_nullable(item) for key, item in value.items() if key != "nullable"}
     return {"anyOf": [schema, {"type": "null"}]} if value.get("nullable") is True else schema

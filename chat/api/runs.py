@@ -12,21 +12,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.fields import clean_id, not_found
+from chat.actions.fields import build_not_found, clean_id
 from chat.actions.new_runs import create_run, create_thread_and_run
 from chat.actions.outputs import submit_tool_outputs
 from chat.actions.runs import cancel_run, update_run
 from chat.api import events
 from chat.api.base import ApiView
-from chat.api.events import Place
+from chat.api.events import EventId
 from chat.api.fields import Choice, Input, RawValue, StrictBoolean, Text
 from chat.api.pages import PageQuery, PaginatedQuery
-from chat.api.streams import Beginning, EventStream, check_room
-from chat.api.threads import own_thread
+from chat.api.streams import EventStream, StreamStart, check_stream_limit
+from chat.api.threads import get_own_thread
 from chat.errors import InvalidInput
 from chat.models import Run, RunStatus, ToolCall
 from chat.models.assistants import BusyPolicy
-from chat.models.usage import with_cost
+from chat.models.usage import annotate_cost
 from chat.runs.engine.launch import end_overdue_run
 from chat.runs.state.recovery import is_overdue
 from chat.tools import registry
@@ -121,7 +121,7 @@ class ToolOutputsInput(Input):
     stream = StrictBoolean(required=False, allow_null=True)
 
 
-class RunChange(Input):
+class RunUpdate(Input):
     """Changeable fields of a run."""
 
     metadata = RawValue(required=False, allow_null=True)
@@ -142,8 +142,8 @@ def read_run(principal: Principal, thread_id: str, run_id: str) -> Run:
         end_overdue_run(principal.tenant_id, thread_id)
         run = run_by_id.one(principal=principal, thread_id=thread_id, run_id=run_id)
     if run is None:
-        own_thread(principal, thread_id)  # raises NotFound for the thread if it is missing
-        raise not_found("run_", run_id, param="run_id")
+        get_own_thread(principal, thread_id)  # raises NotFound for the thread if it is missing
+        raise build_not_found("run_", run_id, param="run_id")
     return run
 
 
@@ -161,16 +161,16 @@ def clean_ids(thread_id: str, run_id: str) -> tuple[str, str]:
 
 
 @PaginatedQuery
-def runs_of(*, principal: Any, thread_id: Any) -> QuerySet[Run]:
+def thread_runs(*, principal: Any, thread_id: Any) -> QuerySet[Run]:
     """Return the principal's runs of a thread, each with its cost."""
     runs = Run.objects.for_principal(principal).select_related("assistant")
-    return with_cost(runs.filter(thread_id=thread_id))
+    return annotate_cost(runs.filter(thread_id=thread_id))
 
 
 @CompiledQuery
 def run_by_id(*, principal: Any, thread_id: Any, run_id: Any) -> QuerySet[Run]:
     """Return the principal's run of a thread with this ID, if it exists."""
-    return runs_of.rows(principal=principal, thread_id=thread_id).filter(pk=run_id)
+    return thread_runs.rows(principal=principal, thread_id=thread_id).filter(pk=run_id)
 
 
 def render_run(run: Any) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def render_run(run: Any) -> dict[str, Any]:
     if run.status != RunStatus.REQUIRES_ACTION:
         return wire.run_object(run, cost=run.cost)
     calls = ToolCall.objects.filter(run=run).order_by("round", "index")
-    return wire.run_object(run, calls=calls, labels=registry.labels(), cost=run.cost)
+    return wire.run_object(run, calls=calls, labels=registry.get_labels(), cost=run.cost)
 
 
 class RunsView(ApiView):
@@ -188,8 +188,8 @@ class RunsView(ApiView):
         """List the runs."""
         query = self.query(PageQuery)
         with transaction.atomic():
-            own_thread(self.principal, thread_id)
-            runs = runs_of.of(principal=self.principal, thread_id=thread_id)
+            get_own_thread(self.principal, thread_id)
+            runs = thread_runs.bind(principal=self.principal, thread_id=thread_id)
             overdue: list[str] = []
 
             def render(run: Any) -> dict[str, Any]:
@@ -209,11 +209,11 @@ class RunsView(ApiView):
         body = self.input(RunInput)
         stream = body.pop("stream", None)
         if stream:
-            check_room(self.principal)
+            check_stream_limit(self.principal)
         thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
         run = create_run(self.principal, thread_id, **body)
         if stream:
-            beginning = Beginning(
+            beginning = StreamStart(
                 run=wire.run_object(run),
                 with_content=includes_content(query),
                 with_ids=wants_ids(query),
@@ -231,12 +231,12 @@ class ThreadAndRunView(ApiView):
         body = self.input(ThreadAndRunInput)
         stream = body.pop("stream", None)
         if stream:
-            check_room(self.principal)
+            check_stream_limit(self.principal)
         run = create_thread_and_run(self.principal, **body)
         if not stream:
             return self.answer(wire.run_object(run))
         thread = wire.thread_object(run.thread)
-        beginning = Beginning(run=wire.run_object(run), thread=thread, with_ids=with_ids)
+        beginning = StreamStart(run=wire.run_object(run), thread=thread, with_ids=with_ids)
         return EventStream(self.principal, beginning)
 
 
@@ -253,7 +253,7 @@ class RunView(ApiView):
 
     def post(self, request: Request, thread_id: str, run_id: str) -> Response:
         """Update the run's metadata."""
-        body = self.input(RunChange)
+        body = self.input(RunUpdate)
         thread_id, run_id = clean_ids(thread_id, run_id)
         update_run(self.principal, run_id, thread_id=thread_id, metadata=body.get("metadata"))
         with transaction.atomic():
@@ -282,7 +282,7 @@ class SubmitToolOutputsView(ApiView):
         if len(outputs) != len(body["tool_outputs"]):
             raise InvalidInput("A tool call has more than one output.", param="tool_outputs")
         if body.get("stream"):
-            check_room(self.principal)
+            check_stream_limit(self.principal)
         thread_id, run_id = clean_ids(thread_id, run_id)
         run = submit_tool_outputs(self.principal, run_id, outputs, thread_id=thread_id)
         if not body.get("stream"):
@@ -290,8 +290,8 @@ class SubmitToolOutputsView(ApiView):
         with transaction.atomic():
             calls = ToolCall.objects.filter(run=run, pk__in=outputs)
             index, step = calls.values_list("step__index", "step_id")[0]
-            at = Place(index, events.SETTLED, state=run.state, key=events.key_of(step))
-        beginning = Beginning(
+            at = EventId(index, events.SETTLED, state=run.state, key=events.get_step_key(step))
+        beginning = StreamStart(
             run=wire.run_object(run),
             at=at,
             prelude=("queued", "in_progress"),
@@ -311,15 +311,15 @@ class EventsView(ApiView):
         with_content = includes_content(self.query(IncludeQuery))
         # A browser that has received no ID sends no header, or an empty one.
         event_id = request.headers.get(EVENT_HEADER, "")
-        at = events.place_of(event_id) if event_id else events.BEFORE_RUN
+        at = events.parse_event_id(event_id) if event_id else events.BEFORE_RUN
         if at is None:
             raise InvalidInput(f"The header {EVENT_HEADER} is not a valid event ID.")
-        check_room(self.principal)
+        check_stream_limit(self.principal)
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
             run_object = render_run(run)
-        prelude = events.prelude_after(at)
-        beginning = Beginning(
+        prelude = events.get_remaining_prelude(at)
+        beginning = StreamStart(
             run=run_object, at=at, prelude=prelude, with_content=with_content, with_ids=True
         )
         return EventStream(self.principal, beginning)

@@ -13,9 +13,9 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from chat.api.differences import apply_overrides
-from chat.api.extensions import EVENT_IDS, EXTENSIONS, Operation, text_parameter
+from chat.api.extensions import EVENT_IDS, EXTENSION_OPERATIONS, Operation, build_text_parameter
 from chat.api.idempotency import KEY_HEADER, RETRIED_WITHIN, RETRY_HEADER
-from chat.api.published import load_reference, ref
+from chat.api.published import build_ref, load_reference
 from tenants.actions.external import USER_HEADER
 
 # Operations that return an event stream if the body contains `stream: true`.
@@ -24,14 +24,14 @@ STREAMING = {"createRun", "createThreadAndRun", "submitToolOuputsToRun"}
 CHANGING_VERSIONS = {"modifyAssistant", "modifyVectorStore"}
 CREATING_VERSIONS = {"createAssistant", "createVectorStore"}
 VERSIONED = {"getAssistant", "getVectorStore", *CHANGING_VERSIONS, *CREATING_VERSIONS}
-IF_MATCH = text_parameter(
+IF_MATCH = build_text_parameter(
     "If-Match",
     "header",
     "Extension: the ETag of the version last read. If the object has changed since, the "
     "response is 412 and nothing changes; `*` or no header updates any version.",
     pattern=r'^(\*|"[0-9]{1,9}")$',
 )
-RETRY_COUNT = text_parameter(
+RETRY_COUNT = build_text_parameter(
     RETRY_HEADER,
     "header",
     "Extension: how often an official client has sent this request before. Above 0, it is a "
@@ -57,7 +57,7 @@ class ViewSchema(AutoSchema):
             KeyError: the route is neither published nor described as an extension.
         """
         at, verb = path.removeprefix("/v1"), method.lower()
-        known = load_reference()["paths"].get(at, {}).get(verb) or EXTENSIONS[at][verb]
+        known = load_reference()["paths"].get(at, {}).get(verb) or EXTENSION_OPERATIONS[at][verb]
         operation = {"tags": ["Assistants"], **known}
         streamed = [EVENT_IDS] if known["operationId"] in STREAMING else []
         matched = [IF_MATCH] if known["operationId"] in CHANGING_VERSIONS else []
@@ -65,20 +65,20 @@ class ViewSchema(AutoSchema):
             *known.get("parameters", []),
             *streamed,
             *matched,
-            *self._headers(verb),
+            *self._build_headers(verb),
         ]
-        operation["responses"] = {**self._answers(known), **errors()}
+        operation["responses"] = {**self._build_responses(known), **build_error_responses()}
         return operation
 
-    def _headers(self, verb: str) -> list[dict[str, Any]]:
+    def _build_headers(self, verb: str) -> list[dict[str, Any]]:
         headers = []
         if getattr(self.view, "beta", True):
-            beta = text_parameter(
+            beta = build_text_parameter(
                 "OpenAI-Beta", "header", "The protocol version.", enum=["assistants=v2"]
             )
             headers.append({**beta, "required": True})
         headers.append(
-            text_parameter(
+            build_text_parameter(
                 USER_HEADER,
                 "header",
                 "Extension: the app's end user to act on behalf of; requires a key with the "
@@ -88,7 +88,7 @@ class ViewSchema(AutoSchema):
         )
         if verb == "post":
             headers.append(
-                text_parameter(
+                build_text_parameter(
                     KEY_HEADER,
                     "header",
                     "Extension: repeating a request with the same key within a day returns the "
@@ -100,7 +100,7 @@ class ViewSchema(AutoSchema):
                 headers.append(RETRY_COUNT)
         return headers
 
-    def _answers(self, known: Operation) -> dict[str, Any]:
+    def _build_responses(self, known: Operation) -> dict[str, Any]:
         responses: dict[str, Any] = known["responses"]
         if known["operationId"] in VERSIONED:
             responses = {**responses, "200": {**responses["200"], "headers": {"ETag": ETAG}}}
@@ -115,9 +115,9 @@ class ViewSchema(AutoSchema):
         return {**responses, "200": {**success, "content": {**success["content"], **more}}}
 
 
-def errors() -> dict[str, Any]:
+def build_error_responses() -> dict[str, Any]:
     """Return the error responses that every operation may give."""
-    content = {"application/json": {"schema": ref("ErrorResponse")}}
+    content = {"application/json": {"schema": build_ref("ErrorResponse")}}
     return {
         "4XX": {"description": "The request was refused.", "content": content},
         "429": {

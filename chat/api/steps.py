@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.fields import row_named
+from chat.actions.fields import get_row
 from chat.api.base import ApiView
 from chat.api.pages import PageQuery
 from chat.api.runs import IncludeQuery, includes_content, read_run
@@ -22,7 +22,7 @@ class StepsQuery(PageQuery, IncludeQuery):
     """Query parameters of the step list."""
 
 
-def steps_of(run: Run) -> Any:
+def select_steps(run: Run) -> Any:
     """Return a run's steps with their tool calls."""
     calls = ToolCall.objects.order_by("round", "index")
     return RunStep.objects.filter(run=run).prefetch_related(Prefetch("calls", queryset=calls))
@@ -32,7 +32,7 @@ def render_step(step: RunStep, run: Run, *, with_content: bool) -> dict[str, Any
     """Return the step object."""
     calls = list(step.calls.all())
     return wire.step_object(
-        step, run=run, calls=calls, labels=registry.labels(), with_content=with_content
+        step, run=run, calls=calls, labels=registry.get_labels(), with_content=with_content
     )
 
 
@@ -46,7 +46,7 @@ class StepsView(ApiView):
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
             return self.page(
-                steps_of(run),
+                select_steps(run),
                 lambda step: render_step(step, run, with_content=with_content),
                 query=query,
                 prefix="step_",
@@ -62,5 +62,5 @@ class StepView(ApiView):
         with_content = includes_content(self.query(IncludeQuery))
         with transaction.atomic():
             run = read_run(self.principal, thread_id, run_id)
-            step = row_named(steps_of(run), step_id, param="step_id", prefix="step_")
+            step = get_row(select_steps(run), step_id, param="step_id", prefix="step_")
             return self.answer(render_step(step, run, with_content=with_content))

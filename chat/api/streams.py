@@ -18,7 +18,7 @@ from django.db import DatabaseError, transaction
 from django.http import StreamingHttpResponse
 
 from chat.api import events
-from chat.api.events import Place, Sequencer
+from chat.api.events import EventId, Sequencer
 from chat.conf import conf
 from chat.errors import ChatError, NotFound
 from chat.models import Run, ToolCall
@@ -27,8 +27,8 @@ from chat.runs.engine.subscribe import Reader, follow
 from chat.runs.engine.worker import worker
 from chat.runs.events import Entry
 from chat.runs.state.snapshots import read_thread
-from chat.upstream.patience import Patience
-from chat.wire import with_contents
+from chat.upstream.patience import ReusableTimeout
+from chat.wire import add_contents
 from tenants import clock
 from tenants.authentication import Principal
 from tenants.db import in_db
@@ -48,7 +48,7 @@ class TooManyStreams(ChatError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beginning:
+class StreamStart:
     """Start of a run's stream: `run` and `thread` are wire objects as they were then.
 
     `thread` is sent first if it is given; `with_content` adds the text of passages to file
@@ -57,7 +57,7 @@ class Beginning:
     """
 
     run: dict[str, Any]
-    at: Place = events.BEFORE_RUN
+    at: EventId = events.BEFORE_RUN
     prelude: Sequence[str] = events.PRELUDE
     since: int = 0
     thread: dict[str, Any] | None = None
@@ -68,9 +68,9 @@ class Beginning:
 class EventStream(StreamingHttpResponse):
     """Streaming response of a run's events; `beginning` allows it to be replayed."""
 
-    def __init__(self, principal: Principal, beginning: Beginning) -> None:
-        self.beginning = beginning
-        self.chunks = stream_of(principal, beginning)
+    def __init__(self, principal: Principal, beginning: StreamStart) -> None:
+        self.start = beginning
+        self.chunks = stream_events(principal, beginning)
         super().__init__(self.chunks, content_type="text/event-stream; charset=utf-8")
         self["X-Accel-Buffering"] = "no"
 
@@ -79,7 +79,7 @@ class EventStream(StreamingHttpResponse):
         return self.chunks
 
 
-def check_room(principal: Principal) -> None:
+def check_stream_limit(principal: Principal) -> None:
     """Check that the principal's key and its member may open one more stream in this process.
 
     Called before any work for a stream, and again by the stream itself when it opens:
@@ -99,7 +99,9 @@ def _get_counter_keys(principal: Principal) -> tuple[UUID, UUID]:
     return principal.key.pk, principal.key.membership_id
 
 
-async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerator[bytes, None]:
+async def stream_events(
+    principal: Principal, beginning: StreamStart
+) -> AsyncGenerator[bytes, None]:
     """Yield the events from `beginning` on; the last one is `done` or an error."""
     run, thread, slow = beginning.run, beginning.thread, conf.slow_seconds
     sequencer = Sequencer(
@@ -110,7 +112,7 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
         with_ids=beginning.with_ids,
     )
     try:
-        check_room(principal)
+        check_stream_limit(principal)
     except TooManyStreams as error:
         yield events.encode_error(error.code, error.message)
         return
@@ -134,7 +136,7 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
                 log.exception("stream_not_served")
             yield events.encode_error("unavailable", "Temporarily unavailable. Please try again.")
         except asyncio.CancelledError:
-            if not access.over:
+            if not access.revoked:
                 raise
             yield events.encode_error("access_ended", "This API key no longer has access.")
         else:
@@ -142,14 +144,14 @@ async def stream_of(principal: Principal, beginning: Beginning) -> AsyncGenerato
 
 
 async def _chunks(
-    principal: Principal, sequencer: Sequencer, patience: Patience, *, with_content: bool
+    principal: Principal, sequencer: Sequencer, patience: ReusableTimeout, *, with_content: bool
 ) -> AsyncIterator[bytes]:
     """Yield the events of new entries, and a keep-alive after each silent interval."""
     thread, run = sequencer.run["thread_id"], sequencer.run["id"]
     _stored, reader = await follow(principal, thread, run_id=run)
     try:
         while not sequencer.ended:
-            entries = await _next(reader, patience)
+            entries = await _wait_for_entries(reader, patience)
             add = sequencer.events
             if entries is None:
                 yield events.KEEP_ALIVE
@@ -157,7 +159,7 @@ async def _chunks(
                 stored = await in_db(read_thread, principal, thread, run_id=run)
                 entries, add = list(stored.events), sequencer.catch_up
             if with_content and any(_has_results(entry.data) for entry in entries):
-                entries = await in_db(_with_contents, principal, entries)
+                entries = await in_db(_add_contents, principal, entries)
             chunk = b"".join(add(entries))
             if chunk:
                 yield chunk
@@ -165,14 +167,14 @@ async def _chunks(
         reader.close()
 
 
-def _with_contents(principal: Principal, entries: Sequence[Entry]) -> list[Entry]:
+def _add_contents(principal: Principal, entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries, with the text of passages added to file searches."""
     searched = [entry.data["id"] for entry in entries if _has_results(entry.data)]
     with tenant_scope(principal.tenant_id), transaction.atomic():
         mine = Run.objects.for_principal(principal)
         calls = list(ToolCall.objects.filter(step_id__in=searched, run__in=mine))
     return [
-        replace(entry, data=with_contents(entry.data, calls)) if _has_results(entry.data) else entry
+        replace(entry, data=add_contents(entry.data, calls)) if _has_results(entry.data) else entry
         for entry in entries
     ]
 
@@ -184,7 +186,7 @@ def _has_results(data: dict[str, Any]) -> bool:
     return any("results" in call.get("file_search", {}) for call in calls)
 
 
-async def _next(reader: Reader, patience: Patience) -> list[Entry] | None:
+async def _wait_for_entries(reader: Reader, patience: ReusableTimeout) -> list[Entry] | None:
     """Return the next entries, or None if none arrive in time."""
     try:
         return await patience.wait(reader.entries(), conf.keep_alive_seconds)
@@ -192,27 +194,27 @@ async def _next(reader: Reader, patience: Patience) -> list[Entry] | None:
         return None
 
 
-class Access:
+class StreamAccess:
     """Right of one stream to continue. `over` is set when the right is revoked.
 
     A single timer serves all waits of the stream: for entries and for its client.
     """
 
     def __init__(self) -> None:
-        self.over = False
-        self.patience = Patience()
+        self.revoked = False
+        self.patience = ReusableTimeout()
         self._task = asyncio.current_task()
 
     def end(self) -> None:
         """Revoke access: end the stream with an error, or cut off a client that does not read."""
-        self.over = True
+        self.revoked = True
         if self._task is not None:
             self._task.cancel()
 
 
 @contextmanager
-def _watching(principal: Principal) -> Iterator[Access]:
-    access, counted = Access(), _get_counter_keys(principal)
+def _watching(principal: Principal) -> Iterator[StreamAccess]:
+    access, counted = StreamAccess(), _get_counter_keys(principal)
     unwatch = worker.watch(
         Connection(
             membership=principal.membership_id,

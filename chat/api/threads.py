@@ -9,27 +9,27 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.appending import COPIED_AT_ONCE
-from chat.actions.fields import clean_id, not_found
+from chat.actions.appending import COPY_BATCH_SIZE
+from chat.actions.fields import build_not_found, clean_id
 from chat.actions.threads import copy_thread, create_thread, delete_thread, update_thread
 from chat.api.base import ApiView
 from chat.api.fields import Input, RawValue, Text
 from chat.api.pages import PageQuery, PaginatedQuery, Rows
 from chat.models import Thread
-from chat.models.threads import ThreadQuerySet, thread_by_id
+from chat.models.threads import ThreadQuerySet, find_own_thread
 from tenants.authentication import Principal
 
-SEARCH_CHARACTERS = 200
+MAX_SEARCH_CHARACTERS = 200
 
 
-class ThreadChange(Input):
+class ThreadUpdate(Input):
     """Changeable fields of a thread."""
 
     metadata = RawValue(required=False, allow_null=True)
     tool_resources = RawValue(required=False, allow_null=True)
 
 
-class NewThread(ThreadChange):
+class NewThread(ThreadUpdate):
     """Body of a new thread."""
 
     messages = RawValue(required=False, allow_null=True)
@@ -38,10 +38,10 @@ class NewThread(ThreadChange):
 class ThreadsQuery(PageQuery):
     """Query parameters of the thread list (extension), which is ordered by last activity."""
 
-    query = Text(required=False, max_length=SEARCH_CHARACTERS)
+    query = Text(required=False, max_length=MAX_SEARCH_CHARACTERS)
 
 
-def own_thread(principal: Principal, thread_id: str) -> Thread:
+def get_own_thread(principal: Principal, thread_id: str) -> Thread:
     """Return one of the principal's threads; call it in a transaction.
 
     Raises:
@@ -49,14 +49,14 @@ def own_thread(principal: Principal, thread_id: str) -> Thread:
         NotFound: the thread does not exist, or is not the principal's.
     """
     thread_id = clean_id(thread_id, param="thread_id", prefix="thread_")
-    thread = thread_by_id.one(principal=principal, thread_id=thread_id)
+    thread = find_own_thread.one(principal=principal, thread_id=thread_id)
     if thread is None:
-        raise not_found("thread_", thread_id, param="thread_id")
+        raise build_not_found("thread_", thread_id, param="thread_id")
     return thread
 
 
 @PaginatedQuery
-def threads_of(*, principal: Any) -> ThreadQuerySet:
+def own_threads(*, principal: Any) -> ThreadQuerySet:
     """Return the principal's threads."""
     rows: ThreadQuerySet = Thread.objects.for_principal(principal)
     return rows
@@ -69,7 +69,7 @@ class ThreadsView(ApiView):
         """List or search the threads, by last activity (extension)."""
         query = self.query(ThreadsQuery)
         with transaction.atomic():
-            rows: Rows = threads_of.of(principal=self.principal)
+            rows: Rows = own_threads.bind(principal=self.principal)
             if query.get("query"):
                 own = Thread.objects.for_principal(self.principal)
                 rows = own.mentioning(query["query"])
@@ -89,11 +89,11 @@ class ThreadView(ApiView):
     def get(self, request: Request, thread_id: str) -> Response:
         """Retrieve the thread."""
         with transaction.atomic():
-            return self.answer(wire.thread_object(own_thread(self.principal, thread_id)))
+            return self.answer(wire.thread_object(get_own_thread(self.principal, thread_id)))
 
     def post(self, request: Request, thread_id: str) -> Response:
         """Update the thread."""
-        thread = update_thread(self.principal, thread_id, **self.input(ThreadChange))
+        thread = update_thread(self.principal, thread_id, **self.input(ThreadUpdate))
         return self.answer(wire.thread_object(thread))
 
     def delete(self, request: Request, thread_id: str) -> Response:
@@ -112,6 +112,6 @@ class ThreadCopyView(ApiView):
         with transaction.atomic():
             rows = Thread.objects.for_principal(self.principal).filter(pk=thread_id)
             length = rows.values_list("last_position", flat=True).first() or 0
-        if length > COPIED_AT_ONCE:
-            self.check_rate(times=length // COPIED_AT_ONCE)
+        if length > COPY_BATCH_SIZE:
+            self.check_rate(times=length // COPY_BATCH_SIZE)
         return self.answer(wire.thread_object(copy_thread(self.principal, thread_id)))

@@ -15,14 +15,14 @@ from chat.actions.uploads import (
     check_upload,
     complete_upload,
     create_upload,
+    finalize_part,
     join_parts,
-    keep_part,
     receive_part,
 )
 from chat.api.base import ApiView
 from chat.api.fields import Input, RawValue, StrictInteger, Text
 from chat.api.idempotency import find_answer, is_repeat, once
-from chat.errors import UploadEnded
+from chat.errors import UploadClosed
 from chat.form_input import read_form
 from chat.models import File, UploadPart
 from tenants.errors import AtriumError
@@ -38,7 +38,7 @@ class NewUpload(Input):
     expires_after = RawValue(required=False, allow_null=True)
 
 
-class Completion(Input):
+class UploadCompletion(Input):
     """Body that completes an upload: its parts in order."""
 
     part_ids = RawValue()
@@ -68,7 +68,7 @@ class PartsView(ApiView):
         """Add a part."""
         try:
             check_upload(self.principal, upload_id)
-        except UploadEnded:
+        except UploadClosed:
             # A retried part may have been stored before the upload ended.
             if not is_repeat(request._request):
                 raise
@@ -77,7 +77,7 @@ class PartsView(ApiView):
         try:
             part, self.digest = receive_part(self.principal, upload_id, data)
         except AtriumError:
-            self.digest = storage.sha256_of(data)
+            self.digest = storage.compute_sha256(data)
             if (answer := find_answer(self)) is None:
                 raise
             return answer
@@ -85,7 +85,7 @@ class PartsView(ApiView):
 
     @once
     def _create_once(self, request: Request, part: UploadPart) -> HttpResponseBase:
-        return self.answer(wire.upload_part_object(keep_part(self.principal, part)))
+        return self.answer(wire.upload_part_object(finalize_part(self.principal, part)))
 
 
 class CompleteUploadView(ApiView):
@@ -96,9 +96,9 @@ class CompleteUploadView(ApiView):
 
     def post(self, request: Request, upload_id: str) -> HttpResponseBase:
         """Join the parts to a file."""
-        body = self.input(Completion)
+        body = self.input(UploadCompletion)
         row = None
-        with suppress(UploadEnded):
+        with suppress(UploadClosed):
             # An earlier attempt of this very request may have completed the upload.
             row = join_parts(self.principal, upload_id, **body)
         try:
@@ -112,7 +112,7 @@ class CompleteUploadView(ApiView):
         self, request: Request, upload_id: str, row: File | None
     ) -> HttpResponseBase:
         if row is None:
-            raise UploadEnded()
+            raise UploadClosed()
         upload = complete_upload(self.principal, upload_id, row)
         return self.answer(wire.upload_object(upload))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from chat.api.assistants import AssistantsView, AssistantView
-from chat.api.document import openapi
+from chat.api.document import serve_openapi
 from chat.api.files import FileContentView, FilesView, FileView
 from chat.api.messages import MessagesView, MessageView
 from chat.api.models import ModelsView, ModelView
@@ -50,7 +50,7 @@ BATCH = f"{STORE}/file_batches/<str:batch_id>"
 UPLOAD = "uploads/<str:upload_id>"
 
 urlpatterns = [
-    path("openapi.json", openapi),
+    path("openapi.json", serve_openapi),
     path("models", ModelsView.as_view()),
     path("models/<path:model>", ModelView.as_view()),
     path("files", FilesView.as_view()),

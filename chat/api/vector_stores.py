@@ -14,9 +14,9 @@ from chat.actions.store_files import (
     add_store_file,
     cancel_batch,
     create_batch,
-    files_of,
-    own_batch,
-    own_store_file,
+    get_own_batch,
+    get_own_store_file,
+    list_store_files,
     remove_store_file,
     update_store_file,
 )
@@ -24,9 +24,9 @@ from chat.actions.store_search import search_store
 from chat.actions.stores import (
     create_store,
     delete_store,
-    filling_of_batch,
-    fillings_of,
-    own_store,
+    get_own_store,
+    summarize_batch,
+    summarize_stores,
     update_store,
 )
 from chat.api import pages
@@ -41,7 +41,7 @@ MAX_RESULTS, DEFAULT_RESULTS = 50, 10
 RANKERS = ("none", "auto", "default-2024-11-15")
 
 
-class StoreChange(Input):
+class StoreUpdate(Input):
     """Changeable fields of a vector store."""
 
     name = RawValue(required=False, allow_null=True)
@@ -49,7 +49,7 @@ class StoreChange(Input):
     metadata = RawValue(required=False, allow_null=True)
 
 
-class VectorStoreInput(StoreChange):
+class VectorStoreInput(StoreUpdate):
     """Body of a new vector store."""
 
     description = RawValue(required=False, allow_null=True)
@@ -65,7 +65,7 @@ class NewStoreFile(Input):
     chunking_strategy = RawValue(required=False, allow_null=True)
 
 
-class StoreFileChange(Input):
+class StoreFileUpdate(Input):
     """Changeable fields of a file in a vector store."""
 
     attributes = RawValue(allow_null=True)
@@ -103,36 +103,36 @@ class StoreFilesQuery(PageQuery):
     filter = Choice(required=False, choices=IndexStatus.values)
 
 
-def render(store: VectorStore) -> wire.WireObject:
+def render_store(store: VectorStore) -> wire.WireObject:
     """Return the object of a store with current counts; call it in a transaction."""
-    return wire.vector_store_object(store, fillings_of([store])[store.pk])
+    return wire.vector_store_object(store, summarize_stores([store])[store.pk])
 
 
-class StoreFilesPage(ApiView):
+class StoreFilesApiView(ApiView):
     """Base of the views of files in a store or a batch."""
 
-    def files_page(self, store: VectorStore, **of: Any) -> Response:
+    def respond_with_files(self, store: VectorStore, **of: Any) -> Response:
         """Return a page of the files; call it in a transaction."""
         query = self.query(StoreFilesQuery)
-        rows = files_of(store).filter(**of)
+        rows = list_store_files(store).filter(**of)
         if query.get("filter"):
             rows = rows.filter(status=query["filter"])
         return self.page(
             rows, wire.vector_store_file_object, query=query, prefix="file-", key="file_id"
         )
 
-    def file_answer(self, row: StoreFile) -> Response:
+    def respond_with_file(self, row: StoreFile) -> Response:
         """Return the response for a file, with a poll interval while it is being indexed."""
         reading = row.status == IndexStatus.IN_PROGRESS
         rendered = wire.vector_store_file_object(row)
         return self.answer(rendered, poll_after=POLL_AFTER_MS if reading else None)
 
-    def batch_answer(self, batch: FileBatch) -> Response:
+    def respond_with_batch(self, batch: FileBatch) -> Response:
         """Return the response for a batch, with a poll interval while it is being indexed.
 
         Call it in a transaction.
         """
-        rendered = wire.file_batch_object(batch, filling_of_batch(batch))
+        rendered = wire.file_batch_object(batch, summarize_batch(batch))
         reading = rendered["status"] == IndexStatus.IN_PROGRESS
         return self.answer(rendered, poll_after=POLL_AFTER_MS if reading else None)
 
@@ -148,7 +148,7 @@ class VectorStoresView(ApiView):
             stores, has_more = pages.read_page(
                 rows, query=query, prefix="vs_", by=("created_at", "id")
             )
-            filled = fillings_of(stores)
+            filled = summarize_stores(stores)
         data = [wire.vector_store_object(store, filled[store.pk]) for store in stores]
         return self.answer(wire.list_object(data, has_more=has_more))
 
@@ -156,7 +156,7 @@ class VectorStoresView(ApiView):
         """Create a vector store; an admin's belongs to the company."""
         store = create_store(self.principal, **self.input(VectorStoreInput))
         with transaction.atomic():
-            return self.add_etag(self.answer(render(store)), store.version)
+            return self.add_etag(self.answer(render_store(store)), store.version)
 
 
 class VectorStoreView(ApiView):
@@ -165,19 +165,19 @@ class VectorStoreView(ApiView):
     def get(self, request: Request, vector_store_id: str) -> Response:
         """Retrieve the vector store."""
         with transaction.atomic():
-            return self.one(own_store(self.principal, vector_store_id))
+            return self.respond_with_store(get_own_store(self.principal, vector_store_id))
 
     def post(self, request: Request, vector_store_id: str) -> Response:
         """Update the store; `If-Match` names the version that the client has seen."""
         version = self.get_expected_version()
-        fields = self.input(StoreChange)
+        fields = self.input(StoreUpdate)
         store = update_store(self.principal, vector_store_id, version=version, **fields)
         with transaction.atomic():
-            return self.one(store)
+            return self.respond_with_store(store)
 
-    def one(self, store: VectorStore) -> Response:
+    def respond_with_store(self, store: VectorStore) -> Response:
         """Return the response for the store, with its ETag; call it in a transaction."""
-        return self.add_etag(self.answer(render(store)), store.version)
+        return self.add_etag(self.answer(render_store(store)), store.version)
 
     def delete(self, request: Request, vector_store_id: str) -> Response:
         """Delete the vector store; its files are kept."""
@@ -185,32 +185,36 @@ class VectorStoreView(ApiView):
         return self.answer(wire.render_deleted(vector_store_id, "vector_store"))
 
 
-class StoreFilesView(StoreFilesPage):
+class StoreFilesView(StoreFilesApiView):
     """Files of a vector store."""
 
     def get(self, request: Request, vector_store_id: str) -> Response:
         """List the files."""
         with transaction.atomic():
-            return self.files_page(own_store(self.principal, vector_store_id))
+            return self.respond_with_files(get_own_store(self.principal, vector_store_id))
 
     def post(self, request: Request, vector_store_id: str) -> Response:
         """Add a file; it is indexed in the background."""
         body = self.input(NewStoreFile)
-        return self.file_answer(add_store_file(self.principal, vector_store_id, **body))
+        return self.respond_with_file(add_store_file(self.principal, vector_store_id, **body))
 
 
-class StoreFileView(StoreFilesPage):
+class StoreFileView(StoreFilesApiView):
     """A single file of a vector store."""
 
     def get(self, request: Request, vector_store_id: str, file_id: str) -> Response:
         """Retrieve the file."""
         with transaction.atomic():
-            return self.file_answer(own_store_file(self.principal, vector_store_id, file_id))
+            return self.respond_with_file(
+                get_own_store_file(self.principal, vector_store_id, file_id)
+            )
 
     def post(self, request: Request, vector_store_id: str, file_id: str) -> Response:
         """Update the file's attributes."""
-        body = self.input(StoreFileChange)
-        return self.file_answer(update_store_file(self.principal, vector_store_id, file_id, **body))
+        body = self.input(StoreFileUpdate)
+        return self.respond_with_file(
+            update_store_file(self.principal, vector_store_id, file_id, **body)
+        )
 
     def delete(self, request: Request, vector_store_id: str, file_id: str) -> Response:
         """Remove the file from the store; the file itself is kept."""
@@ -224,33 +228,33 @@ class StoreFileContentView(ApiView):
     def get(self, request: Request, vector_store_id: str, file_id: str) -> Response:
         """Return the extracted text, which is empty until the file has been read."""
         with transaction.atomic():
-            row = own_store_file(self.principal, vector_store_id, file_id)
+            row = get_own_store_file(self.principal, vector_store_id, file_id)
             if row.store.is_expired:
                 raise StoreExpired()
             record_download(self.principal, row.file)
             return self.answer(wire.file_content_object(row.text))
 
 
-class BatchesView(StoreFilesPage):
+class BatchesView(StoreFilesApiView):
     """File batches of a vector store."""
 
     def post(self, request: Request, vector_store_id: str) -> Response:
         """Add several files; they are indexed in the background."""
         batch = create_batch(self.principal, vector_store_id, **self.input(NewBatch))
         with transaction.atomic():
-            return self.batch_answer(batch)
+            return self.respond_with_batch(batch)
 
 
-class BatchView(StoreFilesPage):
+class BatchView(StoreFilesApiView):
     """A single file batch."""
 
     def get(self, request: Request, vector_store_id: str, batch_id: str) -> Response:
         """Retrieve the batch."""
         with transaction.atomic():
-            return self.batch_answer(own_batch(self.principal, vector_store_id, batch_id))
+            return self.respond_with_batch(get_own_batch(self.principal, vector_store_id, batch_id))
 
 
-class CancelBatchView(StoreFilesPage):
+class CancelBatchView(StoreFilesApiView):
     """Cancellation of a file batch."""
 
     def post(self, request: Request, vector_store_id: str, batch_id: str) -> Response:
@@ -258,17 +262,17 @@ class CancelBatchView(StoreFilesPage):
         self.input(Input)
         batch = cancel_batch(self.principal, vector_store_id, batch_id)
         with transaction.atomic():
-            return self.batch_answer(batch)
+            return self.respond_with_batch(batch)
 
 
-class BatchFilesView(StoreFilesPage):
+class BatchFilesView(StoreFilesApiView):
     """Files of a file batch."""
 
     def get(self, request: Request, vector_store_id: str, batch_id: str) -> Response:
         """List the files."""
         with transaction.atomic():
-            batch = own_batch(self.principal, vector_store_id, batch_id)
-            return self.files_page(batch.store, batch=batch)
+            batch = get_own_batch(self.principal, vector_store_id, batch_id)
+            return self.respond_with_files(batch.store, batch=batch)
 
 
 class SearchView(ApiView):

@@ -11,7 +11,7 @@ from typing import Any
 from chat.errors import InvalidInput
 
 Body = dict[str, Any]
-_FILES_OF = {"assistant", "thread.message", "thread.run"}
+_OBJECTS_WITH_FILES = {"assistant", "thread.message", "thread.run"}
 _NO_FILES: Body = {
     "code_interpreter": {"file_ids": []},
     "file_search": {"vector_store_ids": []},
@@ -24,20 +24,20 @@ def from_version1(body: Body) -> Body:
     Raises:
         InvalidInput: `file_ids` is not a list, or is given beside its replacement.
     """
-    converted = _tools_renamed(body, {"retrieval": "file_search"})
+    converted = _rename_tools(body, {"retrieval": "file_search"})
     for name in ("messages", "additional_messages"):
         if isinstance(converted.get(name), list):
             converted[name] = [
-                _message(item, f"{name}[{i}].") for i, item in enumerate(converted[name])
+                _convert_message(item, f"{name}[{i}].") for i, item in enumerate(converted[name])
             ]
     if isinstance(converted.get("thread"), dict):
         converted["thread"] = from_version1(converted["thread"])
     if "file_ids" not in converted:
         return converted
-    return _message(converted, "") if "role" in converted else _assistant(converted)
+    return _convert_message(converted, "") if "role" in converted else _convert_assistant(converted)
 
 
-def _message(message: Any, place: str) -> Any:
+def _convert_message(message: Any, place: str) -> Any:
     if not isinstance(message, dict) or "file_ids" not in message:
         return message
     file_ids = _pop_file_ids(message, place, beside="attachments")
@@ -46,7 +46,7 @@ def _message(message: Any, place: str) -> Any:
     return {**rest, "attachments": [{"file_id": item, "tools": tools} for item in file_ids]}
 
 
-def _assistant(body: Body) -> Body:
+def _convert_assistant(body: Body) -> Body:
     file_ids = _pop_file_ids(body, "", beside="tool_resources")
     rest = {name: value for name, value in body.items() if name != "file_ids"}
     types = {tool.get("type") for tool in rest.get("tools") or () if isinstance(tool, dict)}
@@ -78,20 +78,20 @@ def to_version1(answer: Any) -> Any:
         return {**answer, "data": [to_version1(item) for item in answer["data"]]}
     kind = answer.get("object")
     if kind == "thread.run.step":
-        return {**answer, "step_details": _details(answer["step_details"])}
-    if kind not in _FILES_OF:
+        return {**answer, "step_details": _convert_details(answer["step_details"])}
+    if kind not in _OBJECTS_WITH_FILES:
         return answer
     attached = [item["file_id"] for item in answer.get("attachments") or ()]
-    return {"file_ids": attached, **_tools_renamed(answer, {"file_search": "retrieval"})}
+    return {"file_ids": attached, **_rename_tools(answer, {"file_search": "retrieval"})}
 
 
-def _details(details: Body) -> Body:
+def _convert_details(details: Body) -> Body:
     if "tool_calls" not in details:
         return details
-    return {**details, "tool_calls": [_call(call) for call in details["tool_calls"]]}
+    return {**details, "tool_calls": [_convert_call(call) for call in details["tool_calls"]]}
 
 
-def _call(call: Body) -> Body:
+def _convert_call(call: Body) -> Body:
     """Return a call; of a file search, version 1 shows only that it took place."""
     if call["type"] != "file_search":
         return call
@@ -99,12 +99,12 @@ def _call(call: Body) -> Body:
     return {**rest, "type": "retrieval", "retrieval": {}}
 
 
-def _tools_renamed(body: Body, names: dict[str, str]) -> Body:
+def _rename_tools(body: Body, names: dict[str, str]) -> Body:
     if not isinstance(body.get("tools"), list):
         return dict(body)
-    return {**body, "tools": [_tool_renamed(tool, names) for tool in body["tools"]]}
+    return {**body, "tools": [_rename_tool(tool, names) for tool in body["tools"]]}
 
 
-def _tool_renamed(tool: Any, names: dict[str, str]) -> Any:
+def _rename_tool(tool: Any, names: dict[str, str]) -> Any:
     kind = tool.get("type") if isinstance(tool, dict) else None
     return {**tool, "type": names[kind]} if isinstance(kind, str) and kind in names else tool

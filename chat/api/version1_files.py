@@ -11,12 +11,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.assistant_files import add_assistant_file, files_of, remove_assistant_file
-from chat.actions.fields import row_named
+from chat.actions.assistant_files import (
+    add_assistant_file,
+    list_assistant_files,
+    remove_assistant_file,
+)
+from chat.actions.fields import get_row
 from chat.api.assistants import get_visible_assistant
 from chat.api.base import ApiView
 from chat.api.fields import Input, RawValue
-from chat.api.messages import own_message
+from chat.api.messages import get_own_message
 from chat.api.pages import PageQuery
 from chat.models import File, Message
 
@@ -27,14 +31,14 @@ class NewAssistantFile(Input):
     file_id = RawValue()
 
 
-def file_named(rows: QuerySet[File], file_id: str) -> File:
+def get_file(rows: QuerySet[File], file_id: str) -> File:
     """Return the file with this ID among `rows`.
 
     Raises:
         InvalidInput: the ID has the wrong prefix.
         NotFound: no row has this ID.
     """
-    return row_named(rows, file_id, param="file_id", prefix="file-")
+    return get_row(rows, file_id, param="file_id", prefix="file-")
 
 
 class AssistantFilesView(ApiView):
@@ -46,7 +50,7 @@ class AssistantFilesView(ApiView):
         """List the files."""
         query = self.query(PageQuery)
         with transaction.atomic():
-            rows = files_of(get_visible_assistant(self.principal, assistant_id))
+            rows = list_assistant_files(get_visible_assistant(self.principal, assistant_id))
             render = _build_renderer(wire.assistant_file_object, assistant_id)
             return self.page(rows, render, query=query, prefix="file-")
 
@@ -66,7 +70,7 @@ class AssistantFileView(ApiView):
         """Retrieve the file."""
         with transaction.atomic():
             assistant = get_visible_assistant(self.principal, assistant_id)
-            file = file_named(files_of(assistant), file_id)
+            file = get_file(list_assistant_files(assistant), file_id)
         return self.answer(wire.assistant_file_object(file, assistant_id))
 
     def delete(self, request: Request, assistant_id: str, file_id: str) -> Response:
@@ -78,7 +82,7 @@ class AssistantFileView(ApiView):
 class MessageFilesApiView(ApiView):
     """Base of the views of files attached to a message."""
 
-    def files(self, message: Message) -> QuerySet[File]:
+    def get_files(self, message: Message) -> QuerySet[File]:
         """Return the attached files that still exist; call it in a transaction."""
         ids = [attachment["file_id"] for attachment in message.attachments]
         files: QuerySet[File] = File.objects.for_principal(self.principal).filter(pk__in=ids)
@@ -92,7 +96,7 @@ class MessageFilesView(MessageFilesApiView):
         """List the files."""
         query = self.query(PageQuery)
         with transaction.atomic():
-            rows = self.files(own_message(self.principal, thread_id, message_id))
+            rows = self.get_files(get_own_message(self.principal, thread_id, message_id))
             render = _build_renderer(wire.message_file_object, message_id)
             return self.page(rows, render, query=query, prefix="file-")
 
@@ -103,8 +107,8 @@ class MessageFileView(MessageFilesApiView):
     def get(self, request: Request, thread_id: str, message_id: str, file_id: str) -> Response:
         """Retrieve the file."""
         with transaction.atomic():
-            message = own_message(self.principal, thread_id, message_id)
-            file = file_named(self.files(message), file_id)
+            message = get_own_message(self.principal, thread_id, message_id)
+            file = get_file(self.get_files(message), file_id)
         return self.answer(wire.message_file_object(file, message_id))
 
 

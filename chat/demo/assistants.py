@@ -66,7 +66,7 @@ def list_assistant_fields(company: str) -> list[dict[str, Any]]:
     return wanted
 
 
-def make_assistants(principal: Principal, *, made_before: Collection[str]) -> None:
+def create_demo_assistants(principal: Principal, *, made_before: Collection[str]) -> None:
     """Create the assistants that were never created before; the last becomes the default.
 
     `made_before` are names that an admin may have changed or deleted since.

@@ -12,37 +12,37 @@ from chat.actions.assistants import MAX_PROMPTS, update_assistant
 from chat.actions.files import create_file
 from chat.actions.store_files import create_batch
 from chat.actions.stores import create_store
-from chat.actions.tool_definitions import BUILT_IN
+from chat.actions.tool_definitions import BUILT_IN_TOOLS
 from chat.demo.assistants import DESKS, DOCUMENT_PROMPT
 from chat.models import Assistant, File, VectorStore
-from chat.models.resources import for_search, store_ids
+from chat.models.resources import build_search_resources, get_store_ids
 from tenants.authentication import Principal
 from tenants.scope import tenant_scope
 
 FOLDER = Path(__file__).parent / "documents"
 # Identifies the collection if an earlier load was interrupted.
-MARK = {"demonstration": "documents"}
+COLLECTION_METADATA = {"demonstration": "documents"}
 
 
-def make_documents(principal: Principal, slug: str) -> None:
+def create_demo_documents(principal: Principal, slug: str) -> None:
     """Create the company's collection with its documents.
 
     Call it once per company, so that changes and deletions by an admin persist.
     """
-    found = _collection(principal)
+    found = _find_collection(principal)
     store = found or create_store(
         principal,
         name="Policies and guides",
         description="What customers ask about.",
-        metadata=MARK,
+        metadata=COLLECTION_METADATA,
     )
-    files = [_file(principal, path) for path in sorted((FOLDER / slug).glob("*.md"))]
+    files = [_get_or_create_file(principal, path) for path in sorted((FOLDER / slug).glob("*.md"))]
     create_batch(principal, store.pk, file_ids=files)
 
 
 def equip_desks(principal: Principal, names: Collection[str]) -> None:
     """Let the named order desks run code and search the collection, if it exists."""
-    store = _collection(principal)
+    store = _find_collection(principal)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         desks = Assistant.objects.for_principal(principal).filter(name__in={*DESKS} & {*names})
         found = (
@@ -52,14 +52,14 @@ def equip_desks(principal: Principal, names: Collection[str]) -> None:
         update_assistant(principal, desk_id, **fields)
 
 
-def _collection(principal: Principal) -> VectorStore | None:
+def _find_collection(principal: Principal) -> VectorStore | None:
     with tenant_scope(principal.tenant_id), transaction.atomic():
         rows = VectorStore.objects.for_principal(principal).filter(member=None)
-        found: VectorStore | None = rows.filter(metadata=MARK).first()
+        found: VectorStore | None = rows.filter(metadata=COLLECTION_METADATA).first()
         return found
 
 
-def _file(principal: Principal, path: Path) -> str:
+def _get_or_create_file(principal: Principal, path: Path) -> str:
     with tenant_scope(principal.tenant_id), transaction.atomic():
         rows = File.objects.for_principal(principal).filter(member=None)
         found = rows.filter(filename=path.name).first()
@@ -73,10 +73,10 @@ def _file(principal: Principal, path: Path) -> str:
 
 def _add_knowledge(desk: Assistant, store_id: str) -> dict[str, Any]:
     """Return the fields to update; a collection the desk already searches is kept."""
-    stores = store_ids(desk.tool_resources) or [store_id]
+    stores = get_store_ids(desk.tool_resources) or [store_id]
     prompts = list(dict.fromkeys([*desk.suggested_prompts, DOCUMENT_PROMPT]))
     return {
-        "built_in": BUILT_IN,
-        "tool_resources": {**desk.tool_resources, **for_search(stores)},
+        "built_in": BUILT_IN_TOOLS,
+        "tool_resources": {**desk.tool_resources, **build_search_resources(stores)},
         "suggested_prompts": prompts[:MAX_PROMPTS],
     }

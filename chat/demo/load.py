@@ -16,9 +16,9 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 from django.utils import timezone
 
-from chat.demo.assistants import list_assistant_fields, make_assistants
+from chat.demo.assistants import create_demo_assistants, list_assistant_fields
 from chat.demo.companies import COMPANIES, DemoCompany, DemoOrder
-from chat.demo.knowledge import equip_desks, make_documents
+from chat.demo.knowledge import create_demo_documents, equip_desks
 from chat.demo.models import Contact, Customer, Order, OrderLine
 from tenants.actions.companies import create_tenant
 from tenants.actions.people import join
@@ -59,7 +59,7 @@ def load() -> bool:
     A repeated call costs reading one small file and one query per company.
     """
     record = _read() or _Record(password=f"outdoor-{secrets.token_hex(5)}")
-    ids = {company.slug: _tenant_id(company.slug) for company in COMPANIES}
+    ids = {company.slug: _find_tenant_id(company.slug) for company in COMPANIES}
     present = {slug: str(found) for slug, found in ids.items() if found is not None}
     names = [fields["name"] for fields in list_assistant_fields("")]
     if present != record.companies or len(present) < len(COMPANIES):
@@ -72,7 +72,7 @@ def load() -> bool:
         principal = _ensure_company(company, ids[company.slug], record.assistants)
         new = [name for name in names if name not in record.assistants]
         if company.slug not in record.documents:
-            make_documents(principal, company.slug)
+            create_demo_documents(principal, company.slug)
             new = names
         equip_desks(principal, new)
         record.companies[company.slug] = str(principal.tenant_id)
@@ -89,7 +89,7 @@ def load() -> bool:
     return True
 
 
-def sign_ins() -> list[DemoSignIn]:
+def list_sign_ins() -> list[DemoSignIn]:
     """Return the sign-ins, members first; empty before `load`."""
     record = _read()
     if record is None:
@@ -107,13 +107,13 @@ def sign_ins() -> list[DemoSignIn]:
     ]
 
 
-def _path() -> Path:
+def _get_path() -> Path:
     return Path(settings.DATA_DIR) / "demo.json"
 
 
 def _read() -> _Record | None:
     try:
-        kept: dict[str, Any] = json.loads(_path().read_text())
+        kept: dict[str, Any] = json.loads(_get_path().read_text())
         return _Record(**kept)
     except FileNotFoundError:
         return None
@@ -122,7 +122,7 @@ def _read() -> _Record | None:
 
 
 def _write(record: _Record) -> None:
-    path = _path()
+    path = _get_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
@@ -130,7 +130,7 @@ def _write(record: _Record) -> None:
     partial.replace(path)
 
 
-def _tenant_id(slug: str) -> UUID | None:
+def _find_tenant_id(slug: str) -> UUID | None:
     rows = call_privileged("tenant_of_slug", slug)
     return rows[0][0] if rows else None
 
@@ -143,10 +143,10 @@ def _ensure_company(company: DemoCompany, found: UUID | None, made_before: list[
             tenant = Tenant.objects.get()
     principal = Principal(tenant=tenant, membership=None, role=Role.OWNER)
     _ensure_people(principal, company)
-    make_assistants(principal, made_before=made_before)
+    create_demo_assistants(principal, made_before=made_before)
     with tenant_scope(tenant.pk), transaction.atomic():
         if not Customer.objects.exists():
-            _fill(company, timezone.localdate())
+            _insert_data(company, timezone.localdate())
     return principal
 
 
@@ -158,7 +158,7 @@ def _ensure_people(principal: Principal, company: DemoCompany) -> None:
             join(principal, person.email, role=person.role, name=person.name)
 
 
-def _fill(company: DemoCompany, today: date) -> None:
+def _insert_data(company: DemoCompany, today: date) -> None:
     """Insert customers, orders and contacts. Call in the company's scope and a transaction."""
     customers = Customer.objects.bulk_create(Customer(name=name) for name in company.customers)
     Contact.objects.bulk_create(
@@ -166,7 +166,7 @@ def _fill(company: DemoCompany, today: date) -> None:
         for member in Membership.objects.filter(role=Role.MEMBER, removed_at=None)
     )
     for given in company.orders:
-        order = _order(given, customers[given.customer], today)
+        order = _build_order(given, customers[given.customer], today)
         order.save(force_insert=True)
         OrderLine.objects.bulk_create(
             OrderLine(order=order, name=name, quantity=quantity, price=price)
@@ -174,7 +174,7 @@ def _fill(company: DemoCompany, today: date) -> None:
         )
 
 
-def _order(given: DemoOrder, customer: Customer, today: date) -> Order:
+def _build_order(given: DemoOrder, customer: Customer, today: date) -> Order:
     expected = given.expected_in_days
     return Order(
         number=given.number,

@@ -77,7 +77,7 @@ class OrderStatus(models.TextChoices):
     CANCELLED = "cancelled", _("cancelled")
 
 
-CHANGEABLE = frozenset({OrderStatus.PLACED, OrderStatus.PACKED})
+CHANGEABLE_STATUSES = frozenset({OrderStatus.PLACED, OrderStatus.PACKED})
 
 
 class OrderQuerySet(TenantQuerySet["Order"]):
@@ -121,7 +121,7 @@ class Order(TenantModel):
     @property
     def can_change(self) -> bool:
         """Whether the order has not been shipped or cancelled."""
-        return self.status in CHANGEABLE
+        return self.status in CHANGEABLE_STATUSES
 
 
 class OrderLine(TenantModel):

@@ -47,7 +47,7 @@ def get_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
         order_number: The number of the order, such as 1042.
     """
     order = Order.objects.for_principal(ctx.principal).filter(number=order_number).first()
-    return describe_order(_present(order, order_number))
+    return describe_order(_require_order(order, order_number))
 
 
 @tool(effect=Effect.WRITE_ONCE, label=_("Change the delivery address"))
@@ -63,7 +63,7 @@ def update_delivery_address(
     whole = " ".join(address.split())
     if len(whole) < MIN_ADDRESS_LENGTH:
         raise ToolError("invalid_arguments", "This is not a complete address")
-    order = _changeable(ctx, order_number)
+    order = _get_changeable_order(ctx, order_number)
     order.delivery_address = whole
     order.save(update_fields=["delivery_address"])
     return describe_order(order)
@@ -76,7 +76,7 @@ def cancel_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
     Args:
         order_number: The number of the order, such as 1042.
     """
-    order = _changeable(ctx, order_number)
+    order = _get_changeable_order(ctx, order_number)
     order.status = OrderStatus.CANCELLED
     order.expected_on = None
     order.save(update_fields=["status", "expected_on"])
@@ -102,9 +102,9 @@ def describe_order(order: Order) -> dict[str, Any]:
     }
 
 
-def _changeable(ctx: ToolContext, order_number: int) -> Order:
+def _get_changeable_order(ctx: ToolContext, order_number: int) -> Order:
     orders = Order.objects.for_principal(ctx.principal).locked()
-    order = _present(orders.filter(number=order_number).first(), order_number)
+    order = _require_order(orders.filter(number=order_number).first(), order_number)
     if not order.can_change:
         raise ToolError(
             "too_late",
@@ -113,7 +113,7 @@ def _changeable(ctx: ToolContext, order_number: int) -> Order:
     return order
 
 
-def _present(order: Order | None, order_number: int) -> Order:
+def _require_order(order: Order | None, order_number: int) -> Order:
     if order is None:
         raise ToolError("not_found", f"There is no order {order_number}")
     return order

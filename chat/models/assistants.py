@@ -141,11 +141,11 @@ class Assistant(TenantModel):
         """True if the assistant is offered in the chat page."""
         return self.enabled and self.in_page
 
-    def function_names(self) -> list[str]:
+    def list_function_names(self) -> list[str]:
         """Return the names of the assistant's function tools."""
         return [tool["function"]["name"] for tool in self.tools if tool["type"] == "function"]
 
-    def usable_resources(self) -> Resources:
+    def get_usable_resources(self) -> Resources:
         """Return the tool resources, without those of tools that are not enabled.
 
         A run can add a tool itself; resources of a tool that admins disabled stay unavailable.

@@ -17,7 +17,7 @@ from tenants.models import Membership
 class CodeSessionQuerySet(TenantQuerySet["CodeSession"]):
     """Code sessions of the tenant in scope."""
 
-    def lasting(self) -> CodeSessionQuerySet:
+    def unexpired(self) -> CodeSessionQuerySet:
         """Exclude expired sessions."""
         return self.filter(expires_at__gt=clock.now())
 

@@ -33,14 +33,14 @@ class Purpose(models.TextChoices):
 class FileQuerySet(TenantQuerySet["File"]):
     """Files of the tenant in scope."""
 
-    def present(self) -> FileQuerySet:
+    def alive(self) -> FileQuerySet:
         """Exclude files that are incomplete, deleted or expired."""
         unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=clock.now())
         return self.filter(unexpired, stored_at__isnull=False, deleted_at=None)
 
     def for_principal(self, principal: Principal) -> FileQuerySet:
         """Return the principal's own files, for admins also the company's."""
-        return self.present().filter(build_owner_filter(principal))
+        return self.alive().filter(build_owner_filter(principal))
 
 
 def build_owner_filter(principal: Principal) -> models.Q:

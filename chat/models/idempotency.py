@@ -14,18 +14,18 @@ from tenants import clock
 from tenants.constraints import tenant_constraints
 from tenants.managers import TenantManager, TenantModel, TenantQuerySet
 
-KEPT = timedelta(hours=24)
+RETENTION = timedelta(hours=24)
 
 
 def in_a_day() -> datetime:
     """Return the default expiry of a record created now."""
-    return clock.now() + KEPT
+    return clock.now() + RETENTION
 
 
 class IdempotencyQuerySet(TenantQuerySet["IdempotencyRecord"]):
     """Idempotency records of the tenant in scope."""
 
-    def kept(self) -> IdempotencyQuerySet:
+    def unexpired(self) -> IdempotencyQuerySet:
         """Return the records that have not expired."""
         return self.filter(expires_at__gt=clock.now())
 
@@ -50,7 +50,7 @@ class IdempotencyRecord(TenantModel):
     subject = models.CharField(max_length=40, default="", db_default="")
     created_at = models.DateTimeField(default=timezone.now)
     # The database default covers processes of the previous version during an upgrade.
-    expires_at = models.DateTimeField(default=in_a_day, db_default=Now() + Value(KEPT))
+    expires_at = models.DateTimeField(default=in_a_day, db_default=Now() + Value(RETENTION))
 
     objects: ClassVar[TenantManager] = TenantManager.of(IdempotencyQuerySet)
 

@@ -8,23 +8,23 @@ from typing import Any
 Resources = dict[str, Any]
 
 
-def store_ids(resources: Resources) -> list[str]:
+def get_store_ids(resources: Resources) -> list[str]:
     """Return the IDs of the vector stores for file search."""
     found: list[str] = resources.get("file_search", {}).get("vector_store_ids", [])
     return found
 
 
-def code_file_ids(resources: Resources) -> list[str]:
+def get_code_file_ids(resources: Resources) -> list[str]:
     """Return the IDs of the files for the code interpreter."""
     found: list[str] = resources.get("code_interpreter", {}).get("file_ids", [])
     return found
 
 
-def for_search(ids: Sequence[str]) -> Resources:
+def build_search_resources(ids: Sequence[str]) -> Resources:
     """Return the `file_search` part of tool resources with these vector stores."""
     return {"file_search": {"vector_store_ids": list(ids)}}
 
 
-def for_code(ids: Sequence[str]) -> Resources:
+def build_code_resources(ids: Sequence[str]) -> Resources:
     """Return the `code_interpreter` part of tool resources with these files."""
     return {"code_interpreter": {"file_ids": list(ids)}}

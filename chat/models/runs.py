@@ -32,8 +32,8 @@ class RunStatus(models.TextChoices):
     EXPIRED = "expired", _("ran out of time")
 
 
-ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")
-CUT_SHORT = ("cancelled", "incomplete", "failed", "expired")
+ACTIVE_STATUSES = ("queued", "in_progress", "requires_action", "cancelling")
+CUT_SHORT_STATUSES = ("cancelled", "incomplete", "failed", "expired")
 
 
 class StepStatus(models.TextChoices):
@@ -51,9 +51,9 @@ class RunQuerySet(TenantQuerySet["Run"]):
 
     def active(self) -> RunQuerySet:
         """Return the active runs: not pending behind another run and not ended."""
-        return self.filter(status__in=ACTIVE, waiting=False)
+        return self.filter(status__in=ACTIVE_STATUSES, waiting=False)
 
-    def in_line(self) -> RunQuerySet:
+    def pending(self) -> RunQuerySet:
         """Return the runs pending until their thread's active run ends, oldest first."""
         return self.filter(status=RunStatus.QUEUED, waiting=True).order_by("created_at", "id")
 
@@ -143,14 +143,14 @@ class Run(TenantModel):
             ),
             models.UniqueConstraint(
                 fields=["tenant", "thread"],
-                condition=models.Q(status__in=ACTIVE, waiting=False),
+                condition=models.Q(status__in=ACTIVE_STATUSES, waiting=False),
                 name="run_one_active_per_thread",
             ),
             models.CheckConstraint(
                 condition=models.Q(status__in=RunStatus.values), name="run_status_known"
             ),
             models.CheckConstraint(
-                condition=~models.Q(status__in=CUT_SHORT) | ~models.Q(reason=""),
+                condition=~models.Q(status__in=CUT_SHORT_STATUSES) | ~models.Q(reason=""),
                 name="run_end_has_reason",
             ),
         ]
@@ -163,7 +163,9 @@ class Run(TenantModel):
                 name="run_in_line",
             ),
             models.Index(
-                fields=["owner"], condition=models.Q(status__in=ACTIVE), name="run_active_owner"
+                fields=["owner"],
+                condition=models.Q(status__in=ACTIVE_STATUSES),
+                name="run_active_owner",
             ),
         ]
 
@@ -173,7 +175,7 @@ class Run(TenantModel):
     @property
     def is_active(self) -> bool:
         """True if the run is not pending behind another run and has not ended."""
-        return self.status in ACTIVE and not self.waiting
+        return self.status in ACTIVE_STATUSES and not self.waiting
 
 
 class RunStep(TenantModel):
@@ -229,7 +231,7 @@ class CallStatus(models.TextChoices):
 
 
 # Calls that wait for a program's output or a person's approval.
-PENDING = (CallStatus.AWAITING_OUTPUT, CallStatus.WAITING)
+PENDING_STATUSES = (CallStatus.AWAITING_OUTPUT, CallStatus.WAITING)
 
 
 class ToolCall(TenantModel):

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from chat import ids
 from chat.models.assistants import Assistant
 from chat.models.files import File, FileQuerySet, build_owner_filter
-from chat.models.resources import store_ids
+from chat.models.resources import get_store_ids
 from tenants import clock
 from tenants.authentication import Principal
 from tenants.constraints import tenant_constraints
@@ -26,13 +26,13 @@ from tenants.models import Membership
 class VectorStoreQuerySet(TenantQuerySet["VectorStore"]):
     """Vector stores of the tenant in scope."""
 
-    def present(self) -> VectorStoreQuerySet:
+    def alive(self) -> VectorStoreQuerySet:
         """Exclude deleted stores; expired stores are included."""
         return self.filter(deleted_at=None)
 
     def for_principal(self, principal: Principal) -> VectorStoreQuerySet:
         """Return the principal's own stores, for admins also the company's."""
-        return self.present().filter(build_owner_filter(principal))
+        return self.alive().filter(build_owner_filter(principal))
 
 
 class VectorStore(TenantModel):
@@ -187,24 +187,26 @@ class StoreFile(TenantModel):
         return self.file_id
 
 
-def page_at(pages: Iterable[int], offset: int) -> int | None:
+def get_page_number(pages: Iterable[int], offset: int) -> int | None:
     """Return the 1-based number of the page that contains `offset`; None without pages."""
     return sum(1 for begin in pages if begin <= offset) or None
 
 
-def readable_files(principal: Principal) -> FileQuerySet:
+def list_readable_files(principal: Principal) -> FileQuerySet:
     """Return the principal's own files and the company files their assistants search.
 
     This lets members open a company document that an answer cites.
     """
     assistants = Assistant.objects.for_principal(principal).only("tools", "tool_resources")
     searched = [
-        store for assistant in assistants for store in store_ids(assistant.usable_resources())
+        store
+        for assistant in assistants
+        for store in get_store_ids(assistant.get_usable_resources())
     ]
-    stores = VectorStore.objects.present().filter(pk__in=searched, member=None)
+    stores = VectorStore.objects.alive().filter(pk__in=searched, member=None)
     documents = StoreFile.objects.filter(store__in=stores).values("file_id")
     company = models.Q(member_id=None, pk__in=documents)
-    files: FileQuerySet = File.objects.present()
+    files: FileQuerySet = File.objects.alive()
     return files.filter(build_owner_filter(principal) | company)
 
 

@@ -26,7 +26,7 @@ class ContentText(models.Func):
     output_field = models.TextField()
 
 
-def as_stored(text: str) -> str:
+def escape_json_text(text: str) -> str:
     """Return `text` escaped as in JSON, to search for it in `ContentText`."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
@@ -34,18 +34,18 @@ def as_stored(text: str) -> str:
 class ThreadQuerySet(TenantQuerySet["Thread"]):
     """Threads of the tenant in scope."""
 
-    def present(self) -> ThreadQuerySet:
+    def alive(self) -> ThreadQuerySet:
         """Exclude deleted threads."""
         return self.filter(deleted_at=None)
 
     def for_principal(self, principal: Principal) -> ThreadQuerySet:
         """Return the principal's own threads, regardless of role."""
-        return self.present().filter(member_id=principal.membership_id)
+        return self.alive().filter(member_id=principal.membership_id)
 
     def readable_by(self, principal: Principal) -> ThreadQuerySet:
         """Return the threads for admin pages: all if the tenant allows it, else the own ones."""
         if principal.is_admin and principal.tenant.admins_read_threads:
-            return self.present()
+            return self.alive()
         return self.for_principal(principal)
 
     def locked(self) -> ThreadQuerySet:
@@ -58,7 +58,7 @@ class ThreadQuerySet(TenantQuerySet["Thread"]):
 
     def mentioning(self, text: str) -> ThreadQuerySet:
         """Return the threads with `text` in their title or a message, case-insensitively."""
-        found = models.lookups.IContains(ContentText(models.F("content")), as_stored(text))
+        found = models.lookups.IContains(ContentText(models.F("content")), escape_json_text(text))
         messages = Message.objects.filter(thread=models.OuterRef("pk")).filter(found)
         return self.filter(models.Q(title__icontains=text) | models.Exists(messages))
 
@@ -115,7 +115,7 @@ class Thread(TenantModel):
 
 
 @CompiledQuery
-def thread_by_id(*, principal: Any, thread_id: Any) -> ThreadQuerySet:
+def find_own_thread(*, principal: Any, thread_id: Any) -> ThreadQuerySet:
     """Return the principal's own thread with this ID, if it exists."""
     rows: ThreadQuerySet = Thread.objects.for_principal(principal)
     return rows.filter(pk=thread_id)
@@ -136,7 +136,7 @@ class MessageQuerySet(TenantQuerySet["Message"]):
         """Return the messages of the principal's own threads."""
         return self.filter(thread__member_id=principal.membership_id, thread__deleted_at=None)
 
-    def placed(self) -> MessageQuerySet:
+    def in_thread(self) -> MessageQuerySet:
         """Exclude queued messages, which have no position in the thread yet."""
         return self.filter(position__isnull=False)
 

@@ -94,7 +94,7 @@ class Usage(TenantModel):
         return f"{self.quantity} {self.kind}"
 
 
-def with_cost(runs: models.QuerySet[Run]) -> models.QuerySet[Run]:
+def annotate_cost(runs: models.QuerySet[Run]) -> models.QuerySet[Run]:
     """Annotate `runs` with their `cost` in US dollars, None if no price is known.
 
     Usage of failed attempts is included, because it is billed too.

@@ -49,7 +49,7 @@ class Archive:
             raise Unreadable(TOO_LONG)
         return data
 
-    def elements(self, name: str) -> list[tuple[str, dict[str, str]]]:
+    def list_elements(self, name: str) -> list[tuple[str, dict[str, str]]]:
         """Return the elements of an XML part in document order, as (tag, attributes).
 
         Tags come without their namespace; attribute names keep theirs.
@@ -119,7 +119,7 @@ def _parse(xml: bytes, target: _Elements | _Text) -> None:
     parser.close()
 
 
-def _local(tag: str) -> str:
+def _strip_namespace(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
@@ -153,7 +153,7 @@ class _Elements(_Target):
         self.found: list[tuple[str, dict[str, str]]] = []
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        self.found.append((_local(tag), attributes))
+        self.found.append((_strip_namespace(tag), attributes))
 
 
 _SPACES = re.compile(r"[ \t\n]+")
@@ -170,7 +170,7 @@ class _Text(_Target):
         self._within = self._silent = 0
 
     def start(self, tag: str, _attributes: dict[str, str]) -> None:
-        name, markup = _local(tag), self._markup
+        name, markup = _strip_namespace(tag), self._markup
         if self._silent or name in markup.silent:
             self._silent += 1
             return
@@ -194,7 +194,7 @@ class _Text(_Target):
         self._line.append(text)
 
     def end(self, tag: str) -> None:
-        name = _local(tag)
+        name = _strip_namespace(tag)
         if self._silent:
             self._silent -= 1
             return

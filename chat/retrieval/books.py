@@ -8,32 +8,34 @@ from urllib.parse import unquote
 from chat.retrieval.archives import Archive, open_archive
 from chat.retrieval.bounds import Paged, join_pages
 from chat.retrieval.errors import Unreadable
-from chat.retrieval.hypertext import words_of
+from chat.retrieval.hypertext import extract_html
 
 _LOCKS = "META-INF/encryption.xml"
 
 
-def book(data: bytes) -> Paged:
+def extract_epub(data: bytes) -> Paged:
     """Return the text of an EPUB's chapters in reading order, without page offsets.
 
     Raises:
         Unreadable: the book is damaged, DRM-protected, or too long.
     """
     with open_archive(data, "book") as archive:
-        chapters = _chapters(archive)
+        chapters = _list_chapters(archive)
         if _LOCKS in archive:
             # Books without DRM may still contain obfuscated fonts; only chapters matter.
-            hidden = {unquote(element.get("URI", "")) for _tag, element in archive.elements(_LOCKS)}
+            hidden = {
+                unquote(element.get("URI", "")) for _tag, element in archive.list_elements(_LOCKS)
+            }
             if hidden.intersection(chapters):
                 raise Unreadable("This book is protected by DRM. Upload a copy without DRM.")
-        text, _starts = join_pages(words_of(archive.read(path)) for path in chapters)
+        text, _starts = join_pages(extract_html(archive.read(path)) for path in chapters)
     return text, ()
 
 
-def _chapters(archive: Archive) -> list[str]:
-    container = archive.elements("META-INF/container.xml")
+def _list_chapters(archive: Archive) -> list[str]:
+    container = archive.list_elements("META-INF/container.xml")
     root = next((element["full-path"] for tag, element in container if tag == "rootfile"), "")
-    package = archive.elements(root)
+    package = archive.list_elements(root)
     paths = {
         element["id"]: normpath(join(dirname(root), unquote(element["href"])))
         for tag, element in package

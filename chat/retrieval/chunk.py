@@ -38,24 +38,24 @@ def chunks(
     most, overlap = max_tokens * BYTES_PER_TOKEN, overlap_tokens * BYTES_PER_TOKEN
     start = _skip_space(text, 0)
     while start < len(text):
-        limit = _forward(text, start, most)
-        end = limit if limit >= len(text) else _pause(text, start, limit)
+        limit = _find_end(text, start, most)
+        end = limit if limit >= len(text) else _find_pause(text, start, limit)
         trimmed = start + len(text[start:end].rstrip())
         if trimmed > start:
             yield Span(start, trimmed, text[start:trimmed])
         if end >= len(text):
             return
-        again = _word_begin(text, _backward(text, end, overlap), end)
+        again = _find_word_start(text, _find_start(text, end, overlap), end)
         start = _skip_space(text, again if again > start else end)
 
 
-def _forward(text: str, start: int, most: int) -> int:
+def _find_end(text: str, start: int, most: int) -> int:
     """Return the end of the longest slice that starts at `start` and has at most `most` bytes."""
     piece = text[start : start + most].encode("utf-8", "surrogatepass")[:most]
     return start + max(1, len(piece.decode("utf-8", "ignore")))
 
 
-def _backward(text: str, end: int, most: int) -> int:
+def _find_start(text: str, end: int, most: int) -> int:
     """Return the start of the longest slice that ends at `end` and has at most `most` bytes."""
     if most == 0:
         return end
@@ -63,7 +63,7 @@ def _backward(text: str, end: int, most: int) -> int:
     return end - len(piece.decode("utf-8", "ignore"))
 
 
-def _pause(text: str, start: int, limit: int) -> int:
+def _find_pause(text: str, start: int, limit: int) -> int:
     earliest = start + (limit - start) * 2 // 3
     for pause in _PAUSES:
         ends = [match.end() for match in pause.finditer(text, earliest, limit)]
@@ -72,7 +72,7 @@ def _pause(text: str, start: int, limit: int) -> int:
     return limit
 
 
-def _word_begin(text: str, at: int, end: int) -> int:
+def _find_word_start(text: str, at: int, end: int) -> int:
     """Return the start of the next word at or after `at`, so that no chunk splits a word."""
     if at == 0 or text[at - 1].isspace():
         return at

@@ -40,7 +40,7 @@ class Embedder(Protocol):
 _built: list[Embedder | None] = []
 
 
-def embedder() -> Embedder | None:
+def get_embedder() -> Embedder | None:
     """Return the installation's embedder, or None for keyword search only.
 
     The embedder is built on the first call.
@@ -63,6 +63,6 @@ def _build(config: dict[str, Any] | None) -> Embedder | None:
     return built
 
 
-def windows(text: str, tokens: int) -> list[str]:
+def split_windows(text: str, tokens: int) -> list[str]:
     """Return `text` split into windows of at most `tokens` (estimated)."""
     return [piece.text for piece in chunks(text, max_tokens=tokens, overlap_tokens=0)]

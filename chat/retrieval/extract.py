@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from chat.retrieval import office
-from chat.retrieval.books import book
+from chat.retrieval.books import extract_epub
 from chat.retrieval.bounds import MAX_CHARACTERS, MAX_PAGES, TOO_LONG, Paged, join_pages
 from chat.retrieval.errors import Unreadable, UnsupportedFile
-from chat.retrieval.hypertext import words_of
-from chat.retrieval.kinds import Kind, kind_of
-from chat.retrieval.rich_text import rich_text
-from chat.retrieval.sheets import sheets
+from chat.retrieval.hypertext import extract_html
+from chat.retrieval.kinds import Kind, detect_kind
+from chat.retrieval.rich_text import extract_rtf
+from chat.retrieval.sheets import extract_spreadsheet
 from chat.retrieval.text import clean, decode
 
 
@@ -38,14 +38,14 @@ def extract(data: bytes, name: str = "") -> ExtractedText:
         UnsupportedFile: the file type is not supported (this includes images), or needs an
             extra that is not installed.
     """
-    kind = kind_of(data, name)
+    kind = detect_kind(data, name)
     if kind.is_image:
         raise UnsupportedFile("Images cannot be searched. Attach them to a message instead.")
     if not kind.is_readable:
         raise UnsupportedFile(
             f"{kind.plural} need the extra “documents”, which is not installed. Save as PDF."
         )
-    text, pages = _READERS.get(kind, _plain)(data)
+    text, pages = _READERS.get(kind, _extract_plain)(data)
     if not text.strip():
         raise Unreadable("No text was found in this file. It may be a scanned document.")
     if len(text) > MAX_CHARACTERS:
@@ -53,11 +53,11 @@ def extract(data: bytes, name: str = "") -> ExtractedText:
     return ExtractedText(kind=kind, text=text, pages=pages)
 
 
-def _plain(data: bytes) -> Paged:
+def _extract_plain(data: bytes) -> Paged:
     return decode(data), ()
 
 
-def _pdf(data: bytes) -> Paged:
+def _extract_pdf(data: bytes) -> Paged:
     # Imported here because only the reader process needs it, never the server.
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
@@ -78,19 +78,19 @@ def _pdf(data: bytes) -> Paged:
         raise Unreadable("This PDF uses an unsupported encryption.") from None
 
 
-def _html(data: bytes) -> Paged:
-    return words_of(data), ()
+def _extract_html(data: bytes) -> Paged:
+    return extract_html(data), ()
 
 
 _READERS: dict[Kind, Callable[[bytes], Paged]] = {
-    Kind.PDF: _pdf,
-    Kind.DOCX: office.word,
-    Kind.PPTX: office.slides,
-    Kind.ODT: office.open_document,
-    Kind.ODP: office.open_slides,
-    Kind.EPUB: book,
-    Kind.HTML: _html,
-    Kind.XLSX: sheets,
-    Kind.ODS: sheets,
-    Kind.RTF: rich_text,
+    Kind.PDF: _extract_pdf,
+    Kind.DOCX: office.extract_docx,
+    Kind.PPTX: office.extract_pptx,
+    Kind.ODT: office.extract_odt,
+    Kind.ODP: office.extract_odp,
+    Kind.EPUB: extract_epub,
+    Kind.HTML: _extract_html,
+    Kind.XLSX: extract_spreadsheet,
+    Kind.ODS: extract_spreadsheet,
+    Kind.RTF: extract_rtf,
 }

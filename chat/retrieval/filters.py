@@ -16,33 +16,33 @@ _SIMPLE = (str, bool, int, float)
 _SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
-def condition_of(value: Any) -> Q:
+def build_condition(value: Any) -> Q:
     """Convert a filter (comparisons joined by "and" and "or") to a condition on StoreFile.
 
     Raises:
         InvalidInput: the filter is invalid; `param` is the path of the invalid part.
     """
-    return _condition(value, "filters", depth=0)
+    return _parse_condition(value, "filters", depth=0)
 
 
-def _condition(value: Any, param: str, *, depth: int) -> Q:
+def _parse_condition(value: Any, param: str, *, depth: int) -> Q:
     if not isinstance(value, dict):
         raise InvalidInput("A filter must be an object.", param=param)
     kind = value.get("type")
     if kind in ("and", "or"):
-        return _compound(value, str(kind), param, depth=depth)
+        return _parse_compound(value, str(kind), param, depth=depth)
     if kind not in COMPARISONS:
         offered = ", ".join(("and", "or", *COMPARISONS))
         raise InvalidInput(f"The type of a filter must be one of {offered}.", param=f"{param}.type")
-    _only(value, ("type", "key", "value"), param)
+    _reject_unknown_keys(value, ("type", "key", "value"), param)
     key = value.get("key")
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH:
         raise InvalidInput("Expected the name of an attribute.", param=f"{param}.key")
-    return _comparison(str(kind), key, value.get("value"), f"{param}.value")
+    return _parse_comparison(str(kind), key, value.get("value"), f"{param}.value")
 
 
-def _compound(value: dict[str, Any], kind: str, param: str, *, depth: int) -> Q:
-    _only(value, ("type", "filters"), param)
+def _parse_compound(value: dict[str, Any], kind: str, param: str, *, depth: int) -> Q:
+    _reject_unknown_keys(value, ("type", "filters"), param)
     parts = value.get("filters")
     if not isinstance(parts, list) or not 0 < len(parts) <= MAX_PARTS:
         raise InvalidInput(f"Expected 1 to {MAX_PARTS} filters.", param=f"{param}.filters")
@@ -50,25 +50,29 @@ def _compound(value: dict[str, Any], kind: str, param: str, *, depth: int) -> Q:
         raise InvalidInput("The filters are nested too deeply.", param=param)
     joined = Q()
     for index, part in enumerate(parts):
-        inner = _condition(part, f"{param}.filters[{index}]", depth=depth + 1)
+        inner = _parse_condition(part, f"{param}.filters[{index}]", depth=depth + 1)
         joined = joined & inner if kind == "and" else joined | inner
     return joined
 
 
-def _comparison(kind: str, key: str, value: Any, param: str) -> Q:
+def _parse_comparison(kind: str, key: str, value: Any, param: str) -> Q:
     if kind in ("in", "nin"):
         if not isinstance(value, list) or not 0 < len(value) <= MAX_VALUES:
             raise InvalidInput(f"Expected a list of 1 to {MAX_VALUES} values.", param=param)
         matches = Q()
         for item in value:
-            matches |= _holds(key, "==", _simple(item, param))
+            matches |= _build_comparison(key, "==", _validate_value(item, param))
         return matches if kind == "in" else ~matches
-    value = _simple(value, param)
+    value = _validate_value(value, param)
     if kind in ("eq", "ne"):
-        return _holds(key, "==", value) if kind == "eq" else ~_holds(key, "==", value)
+        return (
+            _build_comparison(key, "==", value)
+            if kind == "eq"
+            else ~_build_comparison(key, "==", value)
+        )
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInput("Expected a number.", param=param)
-    return _holds(key, _SIGNS[kind], value)
+    return _build_comparison(key, _SIGNS[kind], value)
 
 
 class _PathExists(Func):
@@ -76,7 +80,7 @@ class _PathExists(Func):
     output_field = BooleanField()
 
 
-def _holds(key: str, sign: str, value: str | bool | float) -> Q:
+def _build_comparison(key: str, sign: str, value: str | bool | float) -> Q:
     """Return the condition of one comparison; attributes of another type never match."""
     path = f"$.{json.dumps(key)} ? (@ {sign} $value)"
     given = Cast(Value(json.dumps({"value": value})), JSONField())
@@ -89,13 +93,13 @@ class _JsonPath(TextField):  # type: ignore[type-arg]
         return "jsonpath"
 
 
-def _simple(value: Any, param: str) -> Any:
+def _validate_value(value: Any, param: str) -> Any:
     if not isinstance(value, _SIMPLE):
         raise InvalidInput("Expected a text, a number, true or false.", param=param)
     return value
 
 
-def _only(value: dict[str, Any], names: tuple[str, ...], param: str) -> None:
+def _reject_unknown_keys(value: dict[str, Any], names: tuple[str, ...], param: str) -> None:
     unknown = sorted(set(value) - set(names))
     if unknown:
         name = f"{param}.{unknown[0]}"

@@ -69,57 +69,57 @@ class _Scanner:
     def run(self) -> None:
         page, at = self._page, 0
         while (begin := page.find("<", at)) >= 0:
-            self._data(at, begin)
-            at = self._markup(begin)
-        self._data(at, len(page))
+            self._emit_text(at, begin)
+            at = self._consume_markup(begin)
+        self._emit_text(at, len(page))
 
-    def _markup(self, at: int) -> int:
+    def _consume_markup(self, at: int) -> int:
         """Consume the markup at `at` and return its end."""
         page = self._page
         if page.startswith("<!--", at):
             if page.startswith((">", "->"), at + 4):
                 return page.index(">", at) + 1
-            return self._after("-->", at + 4)
+            return self._find_after("-->", at + 4)
         if page.startswith("<![CDATA[", at):
-            return self._after("]]>", at)
+            return self._find_after("]]>", at)
         if page.startswith(("<!", "<?"), at):
-            return self._after(">", at)
+            return self._find_after(">", at)
         is_end = page.startswith("</", at)
         name = _TAG_NAME.match(page, at + 1 + is_end)
         if name is None:
             if is_end:
-                return self._after(">", at)
+                return self._find_after(">", at)
             self._text.data("<")
             return at + 1
-        return self._tag(name, is_end=is_end)
+        return self._consume_tag(name, is_end=is_end)
 
-    def _tag(self, name: re.Match[str], *, is_end: bool) -> int:
-        end = self._end_of_tag(name.end())
+    def _consume_tag(self, name: re.Match[str], *, is_end: bool) -> int:
+        end = self._find_tag_end(name.end())
         tag = name.group().lower()
         if is_end:
             self._text.end(tag)
             return end
         self._text.start(tag)
-        return self._raw(tag, end) if tag in _RAW else end
+        return self._consume_raw_text(tag, end) if tag in _RAW else end
 
-    def _end_of_tag(self, at: int) -> int:
+    def _find_tag_end(self, at: int) -> int:
         rest = _TAG_REST.match(self._page, at) if self._has_quotes else None
         if rest is not None:
             return rest.end()
         # A quote is never closed: ignore quotes in the rest of the page.
         self._has_quotes = False
-        return self._after(">", at)
+        return self._find_after(">", at)
 
-    def _raw(self, tag: str, at: int) -> int:
+    def _consume_raw_text(self, tag: str, at: int) -> int:
         """Consume raw text up to the end tag of `tag`, without the end tag."""
-        end = self._end_tag(tag, at)
+        end = self._find_end_tag(tag, at)
         if tag in ("textarea", "title"):
-            self._data(at, end)
+            self._emit_text(at, end)
         elif tag not in _SILENT:
             self._text.data(self._page[at:end])
         return end
 
-    def _end_tag(self, tag: str, at: int) -> int:
+    def _find_end_tag(self, tag: str, at: int) -> int:
         if tag in self._absent:
             return len(self._page)
         found = re.compile(rf"</{tag}(?=[\s/>])", re.IGNORECASE).search(self._page, at)
@@ -128,7 +128,7 @@ class _Scanner:
             return len(self._page)
         return found.start()
 
-    def _after(self, end: str, at: int) -> int:
+    def _find_after(self, end: str, at: int) -> int:
         """Return the position after the next `end`, or the end of the page if there is none."""
         found = -1 if end in self._absent else self._page.find(end, at)
         if found < 0:
@@ -136,12 +136,12 @@ class _Scanner:
             return len(self._page)
         return found + len(end)
 
-    def _data(self, begin: int, end: int) -> None:
+    def _emit_text(self, begin: int, end: int) -> None:
         if begin < end:
             self._text.data(unescape(_LONG_REFERENCE.sub("\ufffd", self._page[begin:end])))
 
 
-def words_of(data: bytes) -> str:
+def extract_html(data: bytes) -> str:
     """Return the visible text of an HTML page, with one line per block element."""
     text = _TextCollector()
     _Scanner(decode(data), text).run()

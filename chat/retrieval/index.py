@@ -1,7 +1,7 @@
 """Indexing of vector store files: claims, passages, and vectors if there is an embedder.
 
 Each function that accesses rows opens its own tenant scope and transaction; the work between
-them holds neither. Passages are written in batches of `PIECE`, so that no transaction stays
+them holds neither. Passages are written in batches of `BATCH_SIZE`, so that no transaction stays
 open while many rows are built. Searches exclude the passages of files that are not completed.
 """
 
@@ -24,18 +24,18 @@ from chat.models import Chunk, IndexStatus, StoreFile, Vector, VectorStore
 from chat.models.vectors import format_vector
 from chat.retrieval.bounds import TOO_LONG
 from chat.retrieval.chunk import Span, chunks
-from chat.retrieval.embed import Embedder, windows
+from chat.retrieval.embed import Embedder, split_windows
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.extract import ExtractedText
 from tenants.db import call_privileged
 from tenants.scope import tenant_scope
 
 MAX_PASSAGES = 50_000
-FULL = "Your company's search index is full. Delete some documents first."
+INDEX_FULL = "Your company's search index is full. Delete some documents first."
 # Number of windows passed to the embedder in one call.
-AT_ONCE = 128
+EMBED_BATCH_SIZE = 128
 # Number of passages written in one transaction.
-PIECE = 200
+BATCH_SIZE = 200
 # Number of companies considered when the next file is chosen.
 MAX_COMPANIES = 100
 
@@ -45,7 +45,7 @@ class ClaimLost(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class IndexTask:
     """A claimed file to index.
 
     `token` distinguishes this claim from later claims; `tries` counts earlier failed attempts.
@@ -73,14 +73,14 @@ class IndexedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class IndexBatch:
     """A batch of rows. `directions` are (index in `chunks`, vector as PostgreSQL text)."""
 
     chunks: list[Chunk]
     directions: list[tuple[int, str]]
 
 
-def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
+def claim_file(tenant_id: UUID, store_file_id: int) -> IndexTask | None:
     """Claim a file for indexing.
 
     Return None if the file is claimed, completed, deleted, or has failed too often. The claim is
@@ -88,7 +88,7 @@ def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
     claim counts as a failed attempt, because the file may have crashed its reader.
     """
     with tenant_scope(tenant_id), transaction.atomic():
-        free = Q(claimed_at=None) | Q(claimed_at__lt=Now() - _lapse())
+        free = Q(claimed_at=None) | Q(claimed_at__lt=Now() - _get_claim_timeout())
         claimed = StoreFile.objects.filter(
             free, pk=store_file_id, status=IndexStatus.IN_PROGRESS
         ).update(
@@ -103,7 +103,7 @@ def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
         if row.tries >= conf.index_tries:
             _fail(row, "server_error", "This file could not be processed after several attempts.")
             return None
-        return Task(
+        return IndexTask(
             tenant_id=tenant_id,
             store_file_id=row.pk,
             store_id=row.store_id,
@@ -116,7 +116,7 @@ def claim_file(tenant_id: UUID, store_file_id: int) -> Task | None:
         )
 
 
-def next_files(skipped: Collection[UUID]) -> list[tuple[int, UUID]]:
+def list_next_files(skipped: Collection[UUID]) -> list[tuple[int, UUID]]:
     """Return the oldest pending file (row id, tenant) of each company not in `skipped`."""
     rows = call_privileged(
         "next_files_to_index", conf.index_lapse_seconds, list(skipped), MAX_COMPANIES
@@ -124,7 +124,7 @@ def next_files(skipped: Collection[UUID]) -> list[tuple[int, UUID]]:
     return [(store_file_id, tenant_id) for store_file_id, tenant_id in rows]
 
 
-def passages_of(extracted: ExtractedText, *, max_tokens: int, overlap_tokens: int) -> list[Span]:
+def split_passages(extracted: ExtractedText, *, max_tokens: int, overlap_tokens: int) -> list[Span]:
     """Split a text into passages.
 
     Raises:
@@ -137,7 +137,7 @@ def passages_of(extracted: ExtractedText, *, max_tokens: int, overlap_tokens: in
     return found
 
 
-async def vectors_of(
+async def embed_passages(
     passages: list[Span],
     embedder: Embedder | None,
     *,
@@ -153,31 +153,31 @@ async def vectors_of(
     """
     if embedder is None:
         return []
-    pieces = await asyncio.to_thread(_pieces, passages, embedder.window_tokens)
+    pieces = await asyncio.to_thread(_split_windows, passages, embedder.window_tokens)
     vectors: list[list[float]] = []
-    for start in range(0, len(pieces), AT_ONCE):
+    for start in range(0, len(pieces), EMBED_BATCH_SIZE):
         if start and between is not None:
             await between()
         vectors += await embedder.embed(
-            [window for _number, window in pieces[start : start + AT_ONCE]]
+            [window for _number, window in pieces[start : start + EMBED_BATCH_SIZE]]
         )
     return [(number, vector) for (number, _), vector in zip(pieces, vectors, strict=True)]
 
 
-def _pieces(passages: list[Span], tokens: int) -> list[tuple[int, str]]:
+def _split_windows(passages: list[Span], tokens: int) -> list[tuple[int, str]]:
     return [
         (number, window)
         for number, passage in enumerate(passages)
-        for window in windows(passage.text, tokens)
+        for window in split_windows(passage.text, tokens)
     ]
 
 
-def pieces_of(task: Task, indexed: IndexedFile) -> Iterator[Piece]:
-    """Yield unsaved rows of passages and vectors, in batches of `PIECE` passages."""
+def iter_batches(task: IndexTask, indexed: IndexedFile) -> Iterator[IndexBatch]:
+    """Yield unsaved rows of passages and vectors, in batches of `BATCH_SIZE` passages."""
     vectors = iter(indexed.vectors)
     pending = next(vectors, None)
-    for first in range(0, len(indexed.passages), PIECE):
-        passages = indexed.passages[first : first + PIECE]
+    for first in range(0, len(indexed.passages), BATCH_SIZE):
+        passages = indexed.passages[first : first + BATCH_SIZE]
         directions: list[tuple[int, str]] = []
         while pending is not None and pending[0] < first + len(passages):
             directions.append((pending[0] - first, format_vector(pending[1])))
@@ -194,10 +194,10 @@ def pieces_of(task: Task, indexed: IndexedFile) -> Iterator[Piece]:
             )
             for place, passage in enumerate(passages)
         ]
-        yield Piece(chunks=chunks_of_piece, directions=directions)
+        yield IndexBatch(chunks=chunks_of_piece, directions=directions)
 
 
-def begin_storing(task: Task, indexed: IndexedFile) -> bool:
+def begin_storing(task: IndexTask, indexed: IndexedFile) -> bool:
     """Remove the passages of earlier attempts and check the storage quota.
 
     Return False if the quota is exceeded; the file is failed then.
@@ -205,17 +205,17 @@ def begin_storing(task: Task, indexed: IndexedFile) -> bool:
     Raises:
         ClaimLost: another process claimed the file, or its indexing was cancelled.
     """
-    size = _size(indexed)
+    size = _compute_size(indexed)
     with tenant_scope(task.tenant_id), transaction.atomic():
         row = _lock_claimed(task)
         _remove_passages(row)
         if size + _count_index_bytes() > conf.storage_bytes:
-            _fail(row, "server_error", FULL)
+            _fail(row, "server_error", INDEX_FULL)
             return False
         return True
 
 
-def store_piece(task: Task, piece: Piece) -> None:
+def store_batch(task: IndexTask, piece: IndexBatch) -> None:
     """Write one batch and renew the claim.
 
     Raises:
@@ -223,7 +223,7 @@ def store_piece(task: Task, piece: Piece) -> None:
     """
     with tenant_scope(task.tenant_id), transaction.atomic():
         stored = F("chunk_count") + len(piece.chunks)
-        if not _rows(task).update(claimed_at=Now(), chunk_count=stored):
+        if not _get_claimed_rows(task).update(claimed_at=Now(), chunk_count=stored):
             raise ClaimLost()
         chunks_stored = Chunk.objects.bulk_create(piece.chunks)
         Vector.objects.bulk_create(
@@ -231,21 +231,21 @@ def store_piece(task: Task, piece: Piece) -> None:
                 Vector(store_ref=task.store_id, chunk=chunks_stored[place], direction=direction)
                 for place, direction in piece.directions
             ],
-            batch_size=PIECE,
+            batch_size=BATCH_SIZE,
         )
 
 
-def complete_file(task: Task, indexed: IndexedFile) -> None:
+def complete_file(task: IndexTask, indexed: IndexedFile) -> None:
     """Make a fully written file searchable, or fail it if the storage quota is exceeded.
 
     Raises:
         ClaimLost: another process claimed the file, or its indexing was cancelled.
     """
-    size = _size(indexed)
+    size = _compute_size(indexed)
     with tenant_scope(task.tenant_id), transaction.atomic():
         row = _lock_claimed(task)
         if size + _count_index_bytes() > conf.storage_bytes:
-            _fail(row, "server_error", FULL)
+            _fail(row, "server_error", INDEX_FULL)
             return
         if indexed.vectors:
             VectorStore.objects.filter(pk=row.store_id, embedding="").update(
@@ -258,21 +258,21 @@ def complete_file(task: Task, indexed: IndexedFile) -> None:
         row.save()
 
 
-def fail_file(task: Task, *, code: str, message: str) -> None:
+def fail_file(task: IndexTask, *, code: str, message: str) -> None:
     """Mark the file as failed, unless the claim was lost."""
     with tenant_scope(task.tenant_id), transaction.atomic():
-        row = _rows(task).select_for_update().first()
+        row = _get_claimed_rows(task).select_for_update().first()
         if row is not None:
             _fail(row, code, message)
 
 
-def release_claim(task: Task) -> None:
+def release_claim(task: IndexTask) -> None:
     """Release the claim of a cancelled attempt, which does not count as a failure."""
     with tenant_scope(task.tenant_id), transaction.atomic():
-        _rows(task).update(claimed_at=None)
+        _get_claimed_rows(task).update(claimed_at=None)
 
 
-def remove_leftovers(task: Task) -> None:
+def remove_leftovers(task: IndexTask) -> None:
     """Remove the passages of a cancelled file that no other process has claimed."""
     with tenant_scope(task.tenant_id), transaction.atomic():
         stopped = StoreFile.objects.filter(pk=task.store_file_id, token=task.token)
@@ -281,30 +281,30 @@ def remove_leftovers(task: Task) -> None:
             _remove_passages(row)
 
 
-def renew_claim(task: Task) -> None:
+def renew_claim(task: IndexTask) -> None:
     """Renew the claim on the file (heartbeat).
 
     Raises:
         ClaimLost: another process claimed the file, or its indexing was cancelled.
     """
     with tenant_scope(task.tenant_id), transaction.atomic():
-        if not _rows(task).update(claimed_at=Now()):
+        if not _get_claimed_rows(task).update(claimed_at=Now()):
             raise ClaimLost()
 
 
-def _lapse() -> timedelta:
+def _get_claim_timeout() -> timedelta:
     return timedelta(seconds=conf.index_lapse_seconds)
 
 
-def _rows(task: Task) -> QuerySet[StoreFile]:
+def _get_claimed_rows(task: IndexTask) -> QuerySet[StoreFile]:
     found: QuerySet[StoreFile] = StoreFile.objects.filter(
         pk=task.store_file_id, status=IndexStatus.IN_PROGRESS, token=task.token
     )
     return found
 
 
-def _lock_claimed(task: Task) -> StoreFile:
-    row = _rows(task).select_for_update().first()
+def _lock_claimed(task: IndexTask) -> StoreFile:
+    row = _get_claimed_rows(task).select_for_update().first()
     if row is None:
         raise ClaimLost()
     return row
@@ -329,7 +329,7 @@ def _count_index_bytes() -> int:
     return StoreFile.objects.aggregate(kept=Sum("usage_bytes"))["kept"] or 0
 
 
-def _size(indexed: IndexedFile) -> int:
+def _compute_size(indexed: IndexedFile) -> int:
     """Return the index size of a file in bytes: its passages, and 2 bytes per vector element."""
     texts = sum(len(passage.text.encode()) for passage in indexed.passages)
     return texts + sum(2 * len(direction) for _number, direction in indexed.vectors)

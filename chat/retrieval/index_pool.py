@@ -35,9 +35,11 @@ class IndexPool:
 
     async def _choose(self) -> tuple[int, UUID] | None:
         """Choose a file and occupy a slot, which the caller releases."""
-        files = await run_in_pool(DatabasePool.FILES, index.next_files, self._full())
+        files = await run_in_pool(
+            DatabasePool.FILES, index.list_next_files, self._list_full_companies()
+        )
         # Other tasks may have occupied slots during the database call.
-        full = self._full()
+        full = self._list_full_companies()
         open_files = [file for file in files if file[1] not in full]
         if not open_files:
             self._forget_turns()
@@ -51,7 +53,7 @@ class IndexPool:
     def _rank(self, tenant_id: UUID) -> tuple[int, int]:
         return self._reading[tenant_id], self._turns.get(tenant_id, 0)
 
-    def _full(self) -> set[UUID]:
+    def _list_full_companies(self) -> set[UUID]:
         share = min(conf.index_slots_per_company, max(1, conf.index_slots - 1))
         return {tenant_id for tenant_id, count in self._reading.items() if count >= share}
 

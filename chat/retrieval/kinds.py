@@ -63,7 +63,7 @@ _PACKAGES = {
     Kind.RTF: "striprtf",
 }
 
-SNIFFED = 65_536
+SNIFF_BYTES = 65_536
 _SIGNATURES: tuple[tuple[bytes, Kind], ...] = (
     (b"%PDF-", Kind.PDF),
     (b"\x89PNG\r\n\x1a\n", Kind.PNG),
@@ -91,7 +91,7 @@ _HTML_BEGINNINGS = ("<!doctype html", "<html", "<head", "<body")
 _PDF_WITHIN = 1024
 
 
-def kind_of(data: bytes, name: str = "") -> Kind:
+def detect_kind(data: bytes, name: str = "") -> Kind:
     """Detect the type of a file; its name only distinguishes kinds of text.
 
     Raises:
@@ -108,10 +108,10 @@ def kind_of(data: bytes, name: str = "") -> Kind:
     if b"%PDF-" in data[:_PDF_WITHIN]:
         return Kind.PDF
     if data.startswith(_COMPOUND):
-        raise _compound(data)
+        raise _build_compound_error(data)
     if data.startswith(b"PK"):
         return _detect_zip_kind(data)
-    return _text_kind(decode(data[:SNIFFED], cut=len(data) > SNIFFED), data, name)
+    return _detect_text_kind(decode(data[:SNIFF_BYTES], cut=len(data) > SNIFF_BYTES), data, name)
 
 
 def _detect_zip_kind(data: bytes) -> Kind:
@@ -133,19 +133,19 @@ def _detect_zip_kind(data: bytes) -> Kind:
     )
 
 
-def media_type_of(head: bytes, name: str) -> str:
-    """Return the media type of a file from its first `SNIFFED` bytes; archives stay packed."""
+def detect_media_type(head: bytes, name: str) -> str:
+    """Return the media type of a file from its first `SNIFF_BYTES` bytes; archives stay packed."""
     if head.startswith(b"PK\x03\x04"):
         # The central directory is at the end of the file and may be a ZIP bomb; it is only read
         # by the indexing process.
-        return str(_kind_of_archive(head) or "application/zip")
+        return str(_detect_archive_kind(head) or "application/zip")
     try:
-        return str(kind_of(head, name))
+        return str(detect_kind(head, name))
     except Unreadable:
         return "application/octet-stream"
 
 
-def _kind_of_archive(head: bytes) -> Kind | None:
+def _detect_archive_kind(head: bytes) -> Kind | None:
     for part, kind in _MAIN_PARTS.items():
         if part.encode() in head:
             return kind
@@ -153,7 +153,7 @@ def _kind_of_archive(head: bytes) -> Kind | None:
     return _DECLARED.get(declared.strip())
 
 
-def _compound(data: bytes) -> Unreadable:
+def _build_compound_error(data: bytes) -> Unreadable:
     if _LOCKED in data:
         return Unreadable(
             "This Office file is password-protected. Remove the password and upload it again."
@@ -161,7 +161,7 @@ def _compound(data: bytes) -> Unreadable:
     return UnsupportedFile("Old Office formats are not supported. Save the file as PDF.")
 
 
-def _text_kind(beginning: str, data: bytes, name: str) -> Kind:
+def _detect_text_kind(beginning: str, data: bytes, name: str) -> Kind:
     suffix = PurePosixPath(name).suffix.lower()
     if beginning.lstrip().lower().startswith(_HTML_BEGINNINGS) or suffix in (".html", ".htm"):
         return Kind.HTML
@@ -173,7 +173,7 @@ def _text_kind(beginning: str, data: bytes, name: str) -> Kind:
 
 
 def _is_json(data: bytes) -> bool:
-    if len(data) > SNIFFED or data[:1] not in b"{[":
+    if len(data) > SNIFF_BYTES or data[:1] not in b"{[":
         return False
     try:
         json.loads(data)

@@ -55,7 +55,7 @@ class LocalEmbedder:
         for start in range(0, len(order), BATCH):
             places = order[start : start + BATCH]
             for place, vector in zip(
-                places, self._batch([texts[place] for place in places]), strict=True
+                places, self._embed_batch([texts[place] for place in places]), strict=True
             ):
                 vectors[place] = vector
         return vectors
@@ -75,7 +75,7 @@ class LocalEmbedder:
             str(model_path()), options, providers=["CPUExecutionProvider"]
         )
 
-    def _batch(self, texts: Sequence[str]) -> list[list[float]]:
+    def _embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
         import numpy as np
 
         encoded = self._tokenizer.encode_batch(list(texts))

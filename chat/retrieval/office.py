@@ -19,19 +19,19 @@ _WORD = Markup(
 _SLIDE = Markup(words=frozenset({"t"}), lines=frozenset({"p"}), signs={"br": "\n"}, silent=_SILENT)
 _SIGNS = {"s": " ", "tab": "\t", "line-break": "\n"}
 _PARAGRAPHS = frozenset({"p", "h"})
-_LEFT_OUT = frozenset({"annotation", "tracked-changes", "notes"})
-_ODT = Markup(words=_PARAGRAPHS, lines=_PARAGRAPHS, signs=_SIGNS, silent=_LEFT_OUT, collapses=True)
+_OMITTED = frozenset({"annotation", "tracked-changes", "notes"})
+_ODT = Markup(words=_PARAGRAPHS, lines=_PARAGRAPHS, signs=_SIGNS, silent=_OMITTED, collapses=True)
 _ODP = Markup(
     words=_PARAGRAPHS,
     lines=_PARAGRAPHS,
     signs=_SIGNS,
-    silent=_LEFT_OUT,
+    silent=_OMITTED,
     page="page",
     collapses=True,
 )
 
 
-def word(data: bytes) -> Paged:
+def extract_docx(data: bytes) -> Paged:
     """Return the paragraphs of a DOCX file.
 
     Raises:
@@ -42,19 +42,21 @@ def word(data: bytes) -> Paged:
     return clean(text), ()
 
 
-def slides(data: bytes) -> Paged:
+def extract_pptx(data: bytes) -> Paged:
     """Return the slides of a PPTX file as pages, in presentation order.
 
     Raises:
         Unreadable: the file is damaged, encrypted, or too large.
     """
     with open_archive(data, "presentation") as archive:
-        relations = archive.elements("ppt/_rels/presentation.xml.rels")
+        relations = archive.list_elements("ppt/_rels/presentation.xml.rels")
         targets = {
             element["Id"]: element["Target"] for tag, element in relations if tag == "Relationship"
         }
         shown = [
-            element for tag, element in archive.elements("ppt/presentation.xml") if tag == "sldId"
+            element
+            for tag, element in archive.list_elements("ppt/presentation.xml")
+            if tag == "sldId"
         ]
         names = [
             targets[value] for item in shown for key, value in item.items() if key.endswith("}id")
@@ -63,25 +65,25 @@ def slides(data: bytes) -> Paged:
         return join_pages(clean(archive.pages(path, _SLIDE)[0]).strip() for path in paths)
 
 
-def open_document(data: bytes) -> Paged:
+def extract_odt(data: bytes) -> Paged:
     """Return the paragraphs of an ODT file.
 
     Raises:
         Unreadable: the file is damaged, encrypted, or too large.
     """
-    (text,) = _content(data, _ODT)
+    (text,) = _read_content(data, _ODT)
     return clean(text), ()
 
 
-def open_slides(data: bytes) -> Paged:
+def extract_odp(data: bytes) -> Paged:
     """Return the slides of an ODP file as pages.
 
     Raises:
         Unreadable: the file is damaged, encrypted, or too large.
     """
-    return join_pages(clean(page).strip() for page in _content(data, _ODP))
+    return join_pages(clean(page).strip() for page in _read_content(data, _ODP))
 
 
-def _content(data: bytes, markup: Markup) -> list[str]:
+def _read_content(data: bytes, markup: Markup) -> list[str]:
     with open_archive(data, "OpenDocument file") as archive:
         return archive.pages("content.xml", markup)

@@ -13,16 +13,16 @@ from django.db import DatabaseError, InterfaceError
 
 from chat.conf import conf
 from chat.retrieval import index
-from chat.retrieval.embed import embedder
+from chat.retrieval.embed import get_embedder
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.extract import ExtractedText
-from chat.retrieval.index import ClaimLost, IndexedFile, Task
+from chat.retrieval.index import ClaimLost, IndexedFile, IndexTask
 from chat.retrieval.reading import ReadingLimits, read_file
 from chat.upstream.errors import UpstreamError
 from tenants.db import DatabasePool, run_in_pool
 
-EMBEDDER_AWAY = "The embedding server is unavailable. Try again later."
-READING_FAILED = "A server error stopped the processing of this file. Try again later."
+EMBEDDER_UNAVAILABLE = "The embedding server is unavailable. Try again later."
+PROCESSING_FAILED = "A server error stopped the processing of this file. Try again later."
 
 log = structlog.get_logger(__name__)
 
@@ -46,12 +46,12 @@ async def index_file(tenant_id: UUID, store_file_id: int) -> None:
         await run_in_pool(DatabasePool.FILES, index.release_claim, task)
         raise
     await _stop(reading, keeping)
-    error = _error_of(reading) or _error_of(keeping)
+    error = _get_error(reading) or _get_error(keeping)
     if error is not None:
-        await _end_badly(task, error)
+        await _store_error(task, error)
 
 
-async def _claim(tenant_id: UUID, store_file_id: int) -> Task | None:
+async def _claim(tenant_id: UUID, store_file_id: int) -> IndexTask | None:
     """Claim a file; if the task is cancelled meanwhile, release the claim."""
     claiming = asyncio.ensure_future(
         run_in_pool(DatabasePool.FILES, index.claim_file, tenant_id, store_file_id)
@@ -64,11 +64,11 @@ async def _claim(tenant_id: UUID, store_file_id: int) -> Task | None:
         raise
 
 
-async def _index(task: Task) -> None:
+async def _index(task: IndexTask) -> None:
     await store_indexed(task, await _build_index(task))
 
 
-async def store_indexed(task: Task, indexed: IndexedFile) -> None:
+async def store_indexed(task: IndexTask, indexed: IndexedFile) -> None:
     """Store passages and vectors and complete the file, or fail it if storage is full.
 
     Raises:
@@ -77,14 +77,14 @@ async def store_indexed(task: Task, indexed: IndexedFile) -> None:
     """
     if not await run_in_pool(DatabasePool.FILES, index.begin_storing, task, indexed):
         return
-    pieces = index.pieces_of(task, indexed)
+    pieces = index.iter_batches(task, indexed)
     # Building the rows of a book takes seconds, so it runs in a thread and outside transactions.
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        await run_in_pool(DatabasePool.FILES, index.store_piece, task, piece)
+        await run_in_pool(DatabasePool.FILES, index.store_batch, task, piece)
     await run_in_pool(DatabasePool.FILES, index.complete_file, task, indexed)
 
 
-async def _keep_claim(task: Task) -> None:
+async def _keep_claim(task: IndexTask) -> None:
     """Renew the claim until cancelled. Raises ClaimLost if the claim is lost."""
     while True:
         await asyncio.sleep(conf.index_lapse_seconds / 4)
@@ -100,11 +100,11 @@ async def _stop(*tasks: asyncio.Task[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+def _get_error(task: asyncio.Task[None]) -> BaseException | None:
     return None if task.cancelled() else task.exception()
 
 
-async def _end_badly(task: Task, error: BaseException) -> None:
+async def _store_error(task: IndexTask, error: BaseException) -> None:
     """Store the error that stopped the indexing as the file's status."""
     fields = {"tenant_id": str(task.tenant_id), "store_file": task.store_file_id}
     if isinstance(error, ClaimLost):
@@ -115,29 +115,29 @@ async def _end_badly(task: Task, error: BaseException) -> None:
         code, message, may_pass = error.code, error.message, False
     elif isinstance(error, UpstreamError):
         log.warning("embedding_failed", **fields, code=error.code)
-        code, message, may_pass = "server_error", EMBEDDER_AWAY, error.retryable
+        code, message, may_pass = "server_error", EMBEDDER_UNAVAILABLE, error.retryable
     else:
         log.error("indexing_failed", **fields, exc_info=error)
         may_pass = isinstance(error, OSError | DatabaseError | InterfaceError)
-        code, message = "server_error", READING_FAILED
+        code, message = "server_error", PROCESSING_FAILED
     if may_pass and task.tries + 1 < conf.index_tries:
         # The claim expires, which counts this attempt, and the file is retried.
         return
     await run_in_pool(DatabasePool.FILES, index.fail_file, task, code=code, message=message)
 
 
-async def _build_index(task: Task) -> IndexedFile:
+async def _build_index(task: IndexTask) -> IndexedFile:
     extracted = await _extract(task)
     # Chunking a long text takes seconds and must not block the event loop.
     passages = await asyncio.to_thread(
-        index.passages_of,
+        index.split_passages,
         extracted,
         max_tokens=task.max_tokens,
         overlap_tokens=task.overlap_tokens,
     )
-    found = embedder()
+    found = get_embedder()
     renew = partial(run_in_pool, DatabasePool.FILES, index.renew_claim, task)
-    vectors = await index.vectors_of(passages, found, between=renew)
+    vectors = await index.embed_passages(passages, found, between=renew)
     return IndexedFile(
         extracted=extracted,
         passages=passages,
@@ -146,7 +146,7 @@ async def _build_index(task: Task) -> IndexedFile:
     )
 
 
-async def _extract(task: Task) -> ExtractedText:
+async def _extract(task: IndexTask) -> ExtractedText:
     limits = ReadingLimits(seconds=conf.index_seconds, memory_mib=conf.index_memory_mib)
     try:
         file = await run_in_pool(DatabasePool.FILES, _open_content, task.storage_key)

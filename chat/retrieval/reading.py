@@ -20,7 +20,7 @@ from chat.retrieval.errors import Unreadable, UnsupportedFile
 from chat.retrieval.extract import ExtractedText, extract
 from chat.retrieval.kinds import Kind
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
 
 
@@ -44,7 +44,7 @@ async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Ext
         stdin=file,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        cwd=CHECKOUT,
+        cwd=REPOSITORY_ROOT,
         env={"PYTHONIOENCODING": "utf-8", "LANG": "C.UTF-8"},
         start_new_session=True,
     )
@@ -52,7 +52,7 @@ async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Ext
     try:
         async with asyncio.timeout(limits.seconds):
             # The maximum text length as JSON with all characters escaped; the rest is cut off.
-            output = await _all_of(process.stdout, most=MAX_CHARACTERS * 6 + MIB)
+            output = await _read_all(process.stdout, most=MAX_CHARACTERS * 6 + MIB)
             await process.wait()
     except TimeoutError:
         raise Unreadable(
@@ -66,7 +66,7 @@ async def read_file(file: IO[bytes], name: str, *, limits: ReadingLimits) -> Ext
     return _parse_result(output)
 
 
-async def _all_of(stream: asyncio.StreamReader, *, most: int) -> bytes:
+async def _read_all(stream: asyncio.StreamReader, *, most: int) -> bytes:
     output = bytearray()
     while piece := await stream.read(MIB):
         output += piece
@@ -94,7 +94,7 @@ def _limit_resources(memory_mib: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
 
 
-def _answer(memory_mib: int, name: str) -> dict[str, Any]:
+def _run_extraction(memory_mib: int, name: str) -> dict[str, Any]:
     _limit_resources(memory_mib)
     try:
         found = extract(sys.stdin.buffer.read(), name)
@@ -107,4 +107,4 @@ def _answer(memory_mib: int, name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(_answer(int(sys.argv[1]), sys.argv[2]), sys.stdout)
+    json.dump(_run_extraction(int(sys.argv[1]), sys.argv[2]), sys.stdout)

@@ -15,7 +15,7 @@ MAX_LINE, MAX_FONTS, MAX_FONT = 2000, 65_536, 500
 _BREAKS = re.compile(r"""\{(?:\\field\b)?|}|"|\\[a-zA-Z*]|(?<=\s)""")
 
 
-def rich_text(data: bytes) -> Paged:
+def extract_rtf(data: bytes) -> Paged:
     """Return the text of an RTF file.
 
     Raises:
@@ -28,7 +28,7 @@ def rich_text(data: bytes) -> Paged:
         raise damaged
     try:
         # RTF escapes all characters outside of Latin-1.
-        source = _in_short_lines(data.decode("latin-1"))
+        source = _split_long_lines(data.decode("latin-1"))
         if not _is_plausible(font_table_group(source)):  # type: ignore[no-untyped-call]
             # Both tables are omitted from the text, but only \fonttbl is parsed for encodings.
             source = source.replace("\\fonttbl", "\\colortbl")
@@ -39,7 +39,7 @@ def rich_text(data: bytes) -> Paged:
     return clean(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")).strip(), ()
 
 
-def _in_short_lines(source: str) -> str:
+def _split_long_lines(source: str) -> str:
     """Insert line breaks where RTF ignores them, so that no line is long.
 
     striprtf's regular expressions for fields take quadratic time, but never match across lines.

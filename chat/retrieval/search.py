@@ -20,7 +20,7 @@ DEPTH = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class SearchQuery:
     """A search query: its text, and its vector (`direction`) if there is an embedder."""
 
     text: str
@@ -29,7 +29,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundPassage:
+class PassageMatch:
     """A search result. `score` is from 0 to 1: the fused rank score, or the similarity."""
 
     chunk: Chunk
@@ -41,27 +41,27 @@ class FoundPassage:
         return str(self.chunk.store_file.file.filename)
 
 
-async def ask(text: str, embedder: Embedder | None) -> Question:
+async def embed_query(text: str, embedder: Embedder | None) -> SearchQuery:
     """Return a query with its vector, ready for searching.
 
     Raises:
         UpstreamError: the embedding server failed.
     """
     if embedder is None or not text.strip():
-        return Question(text=text)
+        return SearchQuery(text=text)
     (direction,) = await embedder.embed([text[: embedder.window_tokens * 8]])
-    return Question(text=text, embedding=embedder.id, direction=tuple(direction))
+    return SearchQuery(text=text, embedding=embedder.id, direction=tuple(direction))
 
 
 async def search(
     stores: Sequence[VectorStore],
     texts: Sequence[str],
     *,
-    asking: Callable[[str], Awaitable[Question]],
+    asking: Callable[[str], Awaitable[SearchQuery]],
     most: int,
     threshold: float = 0.0,
     files: list[int] | None = None,
-) -> list[FoundPassage]:
+) -> list[PassageMatch]:
     """Return the best passages of these stores for all queries together, best first.
 
     `asking` embeds a text while the keyword search runs. `files` restricts the search to these
@@ -76,35 +76,35 @@ async def search(
     places: list[list[int]] = []
     for text in texts:
         places += await asyncio.gather(
-            run_in_pool(DatabasePool.TOOLS, _by_words, stores, text, files),
-            _by_meaning(stores, asking(text), files),
+            run_in_pool(DatabasePool.TOOLS, _search_words, stores, text, files),
+            _search_meaning(stores, asking(text), files),
         )
     best = [(pk, score) for pk, score in fuse_rankings(places) if score >= threshold][:most]
-    return await run_in_pool(DatabasePool.TOOLS, _passages, best)
+    return await run_in_pool(DatabasePool.TOOLS, _load_passages, best)
 
 
 @transaction.atomic
-def _by_words(stores: Sequence[VectorStore], text: str, files: list[int] | None) -> list[int]:
+def _search_words(stores: Sequence[VectorStore], text: str, files: list[int] | None) -> list[int]:
     ids = [store.pk for store in stores]
     files, passages = _select_completed(ids, files)
     rows = call_privileged("search_words", ids, text, files, passages, DEPTH)
     return [row[0] for row in rows]
 
 
-async def _by_meaning(
-    stores: Sequence[VectorStore], asked: Awaitable[Question], files: list[int] | None
+async def _search_meaning(
+    stores: Sequence[VectorStore], asked: Awaitable[SearchQuery], files: list[int] | None
 ) -> list[int]:
     question = await asked
     comparable = [store.pk for store in stores if store.embedding == question.embedding]
     if not question.direction or not comparable:
         return []
     return await run_in_pool(
-        DatabasePool.TOOLS, _by_direction, comparable, question.direction, files
+        DatabasePool.TOOLS, _search_vectors, comparable, question.direction, files
     )
 
 
 @transaction.atomic
-def _by_direction(
+def _search_vectors(
     store_ids: list[str], direction: tuple[float, ...], files: list[int] | None
 ) -> list[int]:
     files, _total = _select_completed(store_ids, files)
@@ -113,13 +113,13 @@ def _by_direction(
 
 
 @transaction.atomic
-def _passages(best: list[tuple[int, float]]) -> list[FoundPassage]:
+def _load_passages(best: list[tuple[int, float]]) -> list[PassageMatch]:
     # Defer the full text of the files. Filter by status again, because the ranking may include
     # passages of a file whose indexing began after `_select_completed`.
     chunks = Chunk.objects.filter(store_file__status=IndexStatus.COMPLETED)
     chunks = chunks.select_related("store_file__file").defer("store_file__text", "words")
     rows = chunks.in_bulk([pk for pk, _score in best])
-    return [FoundPassage(chunk=rows[pk], score=score) for pk, score in best if pk in rows]
+    return [PassageMatch(chunk=rows[pk], score=score) for pk, score in best if pk in rows]
 
 
 def _select_completed(

@@ -19,7 +19,7 @@ _WHAT = "spreadsheet"
 _DIGITS = ".15g"
 
 
-def sheets(data: bytes) -> Paged:
+def extract_spreadsheet(data: bytes) -> Paged:
     """Return the sheets of an XLSX or ODS file as pages: the name, then one line per row.
 
     Cells are separated by tabs; empty rows are omitted.
@@ -42,14 +42,14 @@ def sheets(data: bytes) -> Paged:
 def _pages(workbook: CalamineWorkbook) -> Iterator[str]:
     for name in workbook.sheet_names:
         rows = (
-            "\t".join(map(_cell, row)).rstrip()
+            "\t".join(map(_format_cell, row)).rstrip()
             for row in workbook.get_sheet_by_name(name).iter_rows()
         )
         lines = [row for row in rows if row]
         yield clean("\n".join([name, *lines])) if lines else ""
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, float):

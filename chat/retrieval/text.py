@@ -25,7 +25,7 @@ _GRAPHEME_JOINER = "\u034f"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Data with a larger share of control characters is treated as binary.
 _MAX_CONTROLS = 0.01
-_GUESSED_FROM = 65_536
+_DETECTION_LENGTH = 65_536
 
 
 def decode(data: bytes, *, cut: bool = False) -> str:
@@ -37,7 +37,9 @@ def decode(data: bytes, *, cut: bool = False) -> str:
         UnsupportedFile: the data is not text in any known encoding.
     """
     text = _decode(data, cut=cut)
-    if len(_CONTROLS.findall(text[:_GUESSED_FROM])) > _MAX_CONTROLS * len(text[:_GUESSED_FROM]):
+    if len(_CONTROLS.findall(text[:_DETECTION_LENGTH])) > _MAX_CONTROLS * len(
+        text[:_DETECTION_LENGTH]
+    ):
         raise UnsupportedFile(
             "This file type is not supported. Supported types: PDF, Office, HTML and text files."
         )
@@ -54,7 +56,7 @@ def _decode(data: bytes, *, cut: bool) -> str:
         # Imported here because it takes 5 MB that most processes never need.
         from charset_normalizer import from_bytes
 
-        best = from_bytes(data[:_GUESSED_FROM]).best()
+        best = from_bytes(data[:_DETECTION_LENGTH]).best()
     if best is None:
         raise UnsupportedFile("The text encoding is unknown. Save the file as UTF-8.")
     return data.decode(best.encoding, "replace")
@@ -67,12 +69,12 @@ def clean(text: str) -> str:
     if text.isascii():
         return text
     text = _SURROGATES.sub("\ufffd", text)
-    text = _many_marks().sub(lambda run: run.group() + _GRAPHEME_JOINER, text)
+    text = _compile_marks_pattern().sub(lambda run: run.group() + _GRAPHEME_JOINER, text)
     return unicodedata.normalize("NFC", text)
 
 
 @cache
-def _many_marks() -> re.Pattern[str]:
+def _compile_marks_pattern() -> re.Pattern[str]:
     """Return the pattern that matches a run of `MAX_MARKS` combining marks."""
     marks = "".join(
         chr(point) for point in range(0x300, 0x1F000) if unicodedata.combining(chr(point))

@@ -32,7 +32,7 @@ class Entry:
     sse: bytes | None = None
     _frame: str | None = None
 
-    def frame(self, thread: str) -> str:
+    def get_frame(self, thread: str) -> str:
         """Return the encoded frame; cached after the first call."""
         if self._frame is None:
             self._frame = encode(self, thread)
@@ -79,26 +79,26 @@ def merge_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
 def _join(deltas: Sequence[Entry]) -> Entry:
     if len(deltas) == 1:
         return deltas[0]
-    return more_of(deltas[-1], "".join(p.text or "" for p in deltas))
+    return build_continuation(deltas[-1], "".join(p.text or "" for p in deltas))
 
 
-def text_entry(run: str, state: int, message_id: str, text: str, part: int = 0) -> Entry:
+def build_text_entry(run: str, state: int, message_id: str, text: str, part: int = 0) -> Entry:
     """Return a `thread.message.delta` entry with `text`."""
-    data = wire.message_delta(message_id, part, wire.text_piece(text))
+    data = wire.message_delta(message_id, part, wire.text_continuation(text))
     return Entry(run, state, "thread.message.delta", data, item=message_id, text=text, part=part)
 
 
-def more_of(entry: Entry, text: str) -> Entry:
+def build_continuation(entry: Entry, text: str) -> Entry:
     """Return a delta of the same text as `entry`, with `text` as its content."""
-    return text_entry(entry.run, entry.state, entry.item, text, entry.part)
+    return build_text_entry(entry.run, entry.state, entry.item, text, entry.part)
 
 
-def text_of(message: Mapping[str, Any]) -> str:
+def get_text(message: Mapping[str, Any]) -> str:
     """Return the text of a message object from an event."""
     return "".join(part["text"]["value"] for part in message["content"] if part["type"] == "text")
 
 
-def retold(
+def copy_entry(
     entry: Entry, state: int, *, event: str = "", data: dict[str, Any] | None = None
 ) -> Entry:
     """Return a copy of a stored event with another state number and optional name or data."""
@@ -106,30 +106,30 @@ def retold(
     return Entry(entry.run, state, event or entry.event, new_data, approximate=entry.approximate)
 
 
-def pictures_of(message: Mapping[str, Any]) -> list[Any]:
+def get_images(message: Mapping[str, Any]) -> list[Any]:
     """Return the images of a message, which are sent when it begins."""
     return [part for part in message["content"] if part["type"] == "image_file"]
 
 
-def beginning_of(entry: Entry, *, state: int) -> Iterator[Entry]:
+def start_events(entry: Entry, *, state: int) -> Iterator[Entry]:
     """Yield the start events of the unfinished message in a stored event."""
-    initial = {**entry.data, "content": pictures_of(entry.data)}
+    initial = {**entry.data, "content": get_images(entry.data)}
     for name in ("created", "in_progress"):
-        yield retold(entry, state, event=f"thread.message.{name}", data=initial)
+        yield copy_entry(entry, state, event=f"thread.message.{name}", data=initial)
 
 
-def rest_of(entry: Entry, length: int, *, state: int) -> Iterator[Entry]:
+def text_after(entry: Entry, length: int, *, state: int) -> Iterator[Entry]:
     """Yield the text of a stored message event after its first `length` code points."""
-    text = text_of(entry.data)
+    text = get_text(entry.data)
     if len(text) > length:
-        part = len(pictures_of(entry.data))
-        yield text_entry(entry.run, state, entry.data["id"], text[length:], part)
+        part = len(get_images(entry.data))
+        yield build_text_entry(entry.run, state, entry.data["id"], text[length:], part)
 
 
 def measure_ended_texts(entries: Iterable[Entry]) -> dict[str, int]:
     """Return the text length of each ended message, by message id; its last end event counts."""
     return {
-        entry.data["id"]: len(text_of(entry.data))
+        entry.data["id"]: len(get_text(entry.data))
         for entry in entries
         if entry.text is None
         and entry.data.get("object") == "thread.message"
@@ -137,7 +137,7 @@ def measure_ended_texts(entries: Iterable[Entry]) -> dict[str, int]:
     }
 
 
-def _may_be_news(entry: Entry, cursor: Cursor) -> bool:
+def _is_possibly_missing(entry: Entry, cursor: Cursor) -> bool:
     """Return whether a client may be missing `entry` although its state number is not higher.
 
     Ends, and starts of messages that the cursor does not contain, are sent again rather than
@@ -169,7 +169,7 @@ class Remainder:
     def of(self, entry: Entry) -> Iterator[Entry]:
         """Yield `entry`, or the part of its text that the client does not have yet."""
         if entry.text is None:
-            if entry.state > self.cursor.state or _may_be_news(entry, self.cursor):
+            if entry.state > self.cursor.state or _is_possibly_missing(entry, self.cursor):
                 yield entry
             return
         start = self._seen.get(entry.item, 0)
@@ -178,9 +178,13 @@ class Remainder:
         begin = max(start, self.cursor.offsets.get(entry.item, 0))
         if begin < end:
             is_whole = end - begin == len(entry.text)
-            yield entry if is_whole else more_of(entry, entry.text[begin - start : end - start])
+            yield (
+                entry
+                if is_whole
+                else build_continuation(entry, entry.text[begin - start : end - start])
+            )
 
-    def ahead(self) -> dict[str, int]:
+    def count_ahead(self) -> dict[str, int]:
         """Return by how many code points the client is ahead of the passed entries, by item."""
         return {
             item: have - self._seen.get(item, 0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chat.sandbox import inside
 from chat.sandbox.base import FOLDER, SandboxLimits, SandboxUnavailable
-from chat.sandbox.process import ProcessSession, start
+from chat.sandbox.process import ProcessSession, start_session
 
 PROGRAM = (
     "import json, sys; sys.path.append('/atrium'); "
@@ -62,10 +62,10 @@ class BubblewrapSandbox:
         """
         await self.check()
         program = PROGRAM.format(limits=json.dumps(asdict(limits)))
-        command = [*self._wall(), "--", str(_interpreter()), "-I", "-S", "-c", program]
-        return await start(command, limits, saved=saved)
+        command = [*self._build_command(), "--", str(_get_interpreter()), "-I", "-S", "-c", program]
+        return await start_session(command, limits, saved=saved)
 
-    def _wall(self) -> list[str]:
+    def _build_command(self) -> list[str]:
         arguments = [
             shutil.which("bwrap") or "bwrap",
             *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc"),
@@ -74,12 +74,12 @@ class BubblewrapSandbox:
             # For one tmpfs mount with an inode limit, which bwrap cannot create; dropped after it.
             *("--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"),
         ]
-        for name, value in _variables().items():
+        for name, value in _build_environment().items():
             arguments += ["--setenv", name, value]
         for path in LIBRARIES:
             if path.is_symlink():
                 arguments += ["--symlink", str(path.readlink()), str(path)]
-        for path in [*LIBRARIES, *_python()]:
+        for path in [*LIBRARIES, *_get_python_paths()]:
             if path.exists() and not path.is_symlink():
                 arguments += ["--ro-bind", str(path), str(path)]
         own = str(Path(inside.__file__).parent)
@@ -92,17 +92,17 @@ class BubblewrapSandbox:
         ]
 
 
-def _interpreter() -> Path:
+def _get_interpreter() -> Path:
     return Path(sys.base_exec_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
 
 
-def _python() -> list[Path]:
+def _get_python_paths() -> list[Path]:
     """Return the paths of the interpreter that are not below /usr/lib."""
-    wanted = [_interpreter(), Path(sys.base_prefix, "lib")]
+    wanted = [_get_interpreter(), Path(sys.base_prefix, "lib")]
     return [path for path in wanted if not path.is_relative_to("/usr/lib")]
 
 
-def _variables() -> dict[str, str]:
+def _build_environment() -> dict[str, str]:
     return {
         "HOME": "/mnt/tmp",
         "TMPDIR": "/mnt/tmp",

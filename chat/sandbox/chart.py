@@ -12,7 +12,7 @@ from typing import Any
 
 KINDS = ("bar", "line", "pie", "scatter")
 MAX_POINTS, MAX_SERIES, MAX_LABEL_LENGTH = 500, 8, 80
-LARGEST = 1e15
+MAX_NUMBER = 1e15
 
 USAGE = (
     "chart(kind, rows, x=None, y=None, title=''): kind is bar, line, pie or scatter; rows is a "
@@ -52,7 +52,7 @@ class Chart:
                 raise ValueError("A chart must have a number for every label.")
             if all(value is None for value in line.values):
                 raise ValueError(f"There are no numbers in {line.name!r}.")
-        if self.kind == "pie" and not _is_whole(self.series):
+        if self.kind == "pie" and not _is_valid_pie(self.series):
             raise ValueError(
                 "A pie chart needs one column of numbers: none negative, at least one positive."
             )
@@ -70,7 +70,8 @@ class Chart:
 def read_chart(head: Mapping[str, Any]) -> Chart:
     """Parse the output of `Chart.wire`. Raises ValueError, TypeError or KeyError if invalid."""
     series = tuple(
-        Series(name, tuple(number(value) for value in values)) for name, values in head["series"]
+        Series(name, tuple(parse_number(value) for value in values))
+        for name, values in head["series"]
     )
     labels = tuple(head["labels"])
     return Chart(kind=str(head["kind"]), title=head["title"], labels=labels, series=series)
@@ -85,31 +86,32 @@ def parse_chart(
         ValueError: the rows, columns or texts are invalid.
         TypeError: a value is not a number.
     """
-    table = _table(rows)
+    table = _parse_table(rows)
     if not table or not table[0]:
         raise ValueError(USAGE)
     columns = list(table[0])
     x = columns[0] if x is None else x
-    chosen = [y] if isinstance(y, str) else list(y or _numeric(table, columns, x))
+    chosen = [y] if isinstance(y, str) else list(y or _list_numeric_columns(table, columns, x))
     unknown = [name for name in (x, *chosen) if name not in columns]
     if unknown:
         raise ValueError(f"There is no column {unknown[0]!r}; there are {columns}.")
     return Chart(
         kind=kind,
-        title=_text(title),
-        labels=tuple(_text(row.get(x)) for row in table),
+        title=_truncate_label(title),
+        labels=tuple(_truncate_label(row.get(x)) for row in table),
         series=tuple(
-            Series(_text(name), tuple(number(row.get(name)) for row in table)) for name in chosen
+            Series(_truncate_label(name), tuple(parse_number(row.get(name)) for row in table))
+            for name in chosen
         ),
     )
 
 
-def number(value: Any) -> float | None:
+def parse_number(value: Any) -> float | None:
     """Convert a value to a finite number, or None for a gap.
 
     Raises:
         TypeError: the value is not a number.
-        ValueError: the absolute value exceeds `LARGEST`.
+        ValueError: the absolute value exceeds `MAX_NUMBER`.
     """
     if value is None:
         return None
@@ -118,12 +120,12 @@ def number(value: Any) -> float | None:
     found = float(value)
     if math.isnan(found):
         return None
-    if not abs(found) <= LARGEST:
+    if not abs(found) <= MAX_NUMBER:
         raise ValueError("A chart's numbers must be between -1e15 and 1e15.")
     return found
 
 
-def _table(rows: Any) -> list[dict[Any, Any]]:
+def _parse_table(rows: Any) -> list[dict[Any, Any]]:
     if isinstance(rows, Mapping):
         rows = list(rows.items())
     if not isinstance(rows, Sequence) or isinstance(rows, str) or len(rows) > MAX_POINTS:
@@ -135,7 +137,7 @@ def _table(rows: Any) -> list[dict[Any, Any]]:
     raise ValueError(USAGE)
 
 
-def _numeric(table: list[dict[Any, Any]], columns: list[Any], x: Any) -> list[Any]:
+def _list_numeric_columns(table: list[dict[Any, Any]], columns: list[Any], x: Any) -> list[Any]:
     return [
         name
         for name in columns
@@ -147,10 +149,10 @@ def _is_number(value: Any) -> bool:
     return hasattr(value, "__float__") and not isinstance(value, bool)
 
 
-def _is_whole(series: tuple[Series, ...]) -> bool:
+def _is_valid_pie(series: tuple[Series, ...]) -> bool:
     values = [value or 0 for value in series[0].values]
     return len(series) == 1 and min(values) >= 0 and sum(values) > 0
 
 
-def _text(value: Any) -> str:
+def _truncate_label(value: Any) -> str:
     return str(value)[:MAX_LABEL_LENGTH]

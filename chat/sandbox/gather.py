@@ -40,7 +40,7 @@ class FrameCollector:
         self._images: list[Image] = []
         self._met: set[LimitHit] = set()
 
-    def take(self, head: frames.Head, body: bytes) -> None:
+    def add_frame(self, head: frames.Head, body: bytes) -> None:
         """Add one frame.
 
         Raises:
@@ -52,7 +52,7 @@ class FrameCollector:
             case "file":
                 self._take_file(head.get("name"), body)
             case "skipped":
-                self._skip(head.get("name"), _text(head.get("why"), most=200) or "")
+                self._skip(head.get("name"), _get_text(head.get("why"), most=200) or "")
             case "image" if body.startswith(PNG) and len(body) <= self._bounds.image:
                 self._images.append(Image(data=body, type="image/png"))
             case "chart":
@@ -67,7 +67,7 @@ class FrameCollector:
         """Record how the run ended after its process has gone."""
         self._ended, self._error = ended, error
 
-    def outcome(self, seconds: float) -> CodeResult:
+    def build_result(self, seconds: float) -> CodeResult:
         """Return the result of the run."""
         met = self._met | {
             LimitHit(end) for end in (RunEnd.TIME, RunEnd.MEMORY) if end is self._ended
@@ -95,7 +95,7 @@ class FrameCollector:
             self._files[str(name)] = body
 
     def _skip(self, name: object, why: str) -> None:
-        text = _text(name, most=100) or ""
+        text = _get_text(name, most=100) or ""
         shown = "".join(sign if sign.isprintable() else "?" for sign in text)
         self._skipped.append(SkippedFile(name=shown, why=why))
 
@@ -109,14 +109,14 @@ class FrameCollector:
     def _take_end(self, head: frames.Head) -> None:
         met = head.get("limits")
         try:
-            self._ended = RunEnd(str(_text(head.get("ended"), most=20)))
+            self._ended = RunEnd(str(_get_text(head.get("ended"), most=20)))
             self._met |= {LimitHit(item) for item in (met if isinstance(met, list) else [])}
         except ValueError as problem:
             raise frames.FrameError("An unknown end or limit.") from problem
         if self._ended is RunEnd.CANCELLED:
             raise frames.FrameError("An end that a process cannot report itself.")
-        self._value = _text(head.get("value"), most=self._bounds.value)
-        self._error = _text(head.get("error"), most=MAX_ERROR_LENGTH)
+        self._value = _get_text(head.get("value"), most=self._bounds.value)
+        self._error = _get_text(head.get("error"), most=MAX_ERROR_LENGTH)
         self.done = True
 
     def _check_bounds(self) -> None:
@@ -131,6 +131,6 @@ class FrameCollector:
             raise frames.FrameError("The run exceeds the limits.")
 
 
-def _text(value: object, *, most: int) -> str | None:
+def _get_text(value: object, *, most: int) -> str | None:
     """Return a string cleaned for storage, or None for a value of another type."""
     return clean(value, most=most) if isinstance(value, str) else None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from chat.sandbox.base import FOLDER, SandboxLimits, SandboxUnavailable
 from chat.sandbox.chart import USAGE
-from chat.sandbox.process import ProcessSession, start
+from chat.sandbox.process import ProcessSession, start_session
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = (
@@ -52,4 +52,4 @@ class MontySandbox:
         """
         await self.check()
         program = PROGRAM.format(root=str(ROOT), limits=json.dumps(asdict(limits)))
-        return await start([sys.executable, "-I", "-c", program], limits, saved=saved)
+        return await start_session([sys.executable, "-I", "-c", program], limits, saved=saved)

@@ -27,14 +27,14 @@ from chat.sandbox.inside import frames
 
 FILE_SECONDS = 20
 # Number of bytes moved in one step of the event loop.
-PIECE = 256 * 1024
+CHUNK_SIZE = 256 * 1024
 REAP_SECONDS = 5
 # Cost of a frame in addition to its bytes, because reading many small frames takes time too.
 FRAME_COST = 1024
-LOST = "The session has ended. Upload the files again; the variables are lost."
+SESSION_LOST = "The session has ended. Upload the files again; the variables are lost."
 
 
-async def start(
+async def start_session(
     command: Sequence[str], limits: SandboxLimits, *, saved: bytes | None = None
 ) -> ProcessSession:
     """Start a session's process and wait until it is ready.
@@ -62,7 +62,7 @@ async def start(
         ready = True
     except (TimeoutError, SessionEnded, frames.FrameError) as error:
         session.kill()
-        words = await session.last_words()
+        words = await session.read_stderr()
         raise SandboxUnavailable(f"The sandbox did not start. {words}".strip()) from error
     finally:
         if not ready:
@@ -111,11 +111,13 @@ class ProcessSession:
         """
         head, _ = await self._read()
         if head.get("is") != "ready":
-            raise SandboxUnavailable(f"The sandbox could not isolate itself: {_text(head, 'why')}")
+            raise SandboxUnavailable(
+                f"The sandbox could not isolate itself: {_get_text(head, 'why')}"
+            )
         if saved is not None:
             await self._write({"do": "load"}, saved)
-            head, _ = await self._answer("loaded")
-            self._lost = _names(head.get("lost"))
+            head, _ = await self._read_response("loaded")
+            self._lost = _get_names(head.get("lost"))
 
     async def put_file(self, name: str, data: bytes) -> None:
         """Write a file to the session's folder.
@@ -128,9 +130,9 @@ class ProcessSession:
         check_size(len(data), self._limits)
         async with self._lock, self._ending_on_failure(FILE_SECONDS):
             await self._write({"do": "put", "name": name}, data)
-            head, _ = await self._answer("put")
+            head, _ = await self._read_response("put")
         if head.get("why"):
-            raise BadFile(_text(head, "why"))
+            raise BadFile(_get_text(head, "why"))
 
     async def run(self, code: str) -> CodeResult:
         """Run the code. Errors and the end of the process are part of the result."""
@@ -145,12 +147,12 @@ class ProcessSession:
                 async with self._ending_on_failure(seconds):
                     await self._write({"do": "run"}, data)
                     while not collector.done:
-                        collector.take(*await self._read())
-                        if self._response_size > self._most_said():
+                        collector.add_frame(*await self._read())
+                        if self._response_size > self._get_max_response_size():
                             raise frames.FrameError("A run exceeds the maximum response size.")
             except SessionEnded as error:
-                collector.end(*self._reason(error))
-            return collector.outcome(time.monotonic() - started)
+                collector.end(*self._describe_end(error))
+            return collector.build_result(time.monotonic() - started)
 
     async def save(self) -> SavedSession | None:
         """Return a snapshot of files and variables, or None if it is too large.
@@ -160,8 +162,10 @@ class ProcessSession:
         """
         async with self._lock, self._ending_on_failure(FILE_SECONDS):
             await self._write({"do": "save"})
-            head, body = await self._answer("saved", most=self._limits.saved)
-        return None if "size" in head else SavedSession(data=body, lost=_names(head.get("lost")))
+            head, body = await self._read_response("saved", most=self._limits.saved)
+        return (
+            None if "size" in head else SavedSession(data=body, lost=_get_names(head.get("lost")))
+        )
 
     def kill(self) -> None:
         """Kill the process and its process group at once."""
@@ -176,7 +180,7 @@ class ProcessSession:
         async with self._lock:
             await self._reap()
 
-    async def last_words(self) -> str:
+    async def read_stderr(self) -> str:
         """Return the standard error output of an ended process, for operators."""
         if self._process.stderr is None:
             return ""
@@ -190,7 +194,7 @@ class ProcessSession:
             SessionEnded: the process ended, sent an invalid frame, or took too long.
         """
         if not self.alive:
-            raise SessionEnded(LOST)
+            raise SessionEnded(SESSION_LOST)
         whole = False
         try:
             async with asyncio.timeout(seconds):
@@ -212,7 +216,7 @@ class ProcessSession:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.communicate(), REAP_SECONDS)
 
-    def _reason(self, error: SessionEnded) -> tuple[RunEnd, str]:
+    def _describe_end(self, error: SessionEnded) -> tuple[RunEnd, str]:
         match error.args[0]:
             case RunEnd.TIME:
                 return RunEnd.TIME, "The code did not stop in time."
@@ -221,9 +225,9 @@ class ProcessSession:
             case RunEnd.CRASHED:
                 code = self._process.returncode
                 return RunEnd.CRASHED, f"The interpreter died (status {code})."
-        return RunEnd.CRASHED, LOST
+        return RunEnd.CRASHED, SESSION_LOST
 
-    async def _answer(self, kind: str, *, most: int = 0) -> tuple[frames.Head, bytes]:
+    async def _read_response(self, kind: str, *, most: int = 0) -> tuple[frames.Head, bytes]:
         """Read the only frame of a response.
 
         Raises:
@@ -243,14 +247,14 @@ class ProcessSession:
         self._response_size = 0
         try:
             pipe.write(frames.pack_head({**head, "number": self._number}, size=len(body)))
-            for start in range(0, len(body), PIECE):
-                pipe.write(body[start : start + PIECE])
+            for start in range(0, len(body), CHUNK_SIZE):
+                pipe.write(body[start : start + CHUNK_SIZE])
                 await pipe.drain()
             await pipe.drain()
         except (ConnectionError, RuntimeError) as error:
             raise SessionEnded(RunEnd.CRASHED) from error
 
-    def _most_said(self) -> int:
+    def _get_max_response_size(self) -> int:
         """Return the maximum response size of a well-behaved process in one run."""
         bounds = self._limits
         frames_of_run = bounds.logs + 4 * bounds.files + 2
@@ -278,17 +282,17 @@ class ProcessSession:
 async def _read_pieces(pipe: asyncio.StreamReader, size: int) -> bytes:
     pieces: list[bytes] = []
     while size > 0:
-        piece = await pipe.readexactly(min(size, PIECE))
+        piece = await pipe.readexactly(min(size, CHUNK_SIZE))
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
 
 
-def _text(head: frames.Head, key: str) -> str:
+def _get_text(head: frames.Head, key: str) -> str:
     value = head.get(key)
     return clean(value, most=2000) if isinstance(value, str) else ""
 
 
-def _names(value: object) -> tuple[str, ...]:
+def _get_names(value: object) -> tuple[str, ...]:
     found = value if isinstance(value, list) else []
     return tuple(clean(name, most=100) for name in found[:100] if isinstance(name, str))

@@ -54,7 +54,7 @@ async def execute_run(tenant_id: str, run_id: str) -> None:
     if worker.is_full_for(UUID(tenant_id)):
         return  # the worker polls for it once it has capacity
     await worker.take_over(UUID(tenant_id), run_id)
-    if not worker.goes_on:
+    if not worker.is_long_lived:
         # The process exits after its last job, so this job must wait for the run.
         await worker.wait_until_finished(run_id)
 
@@ -94,7 +94,7 @@ async def erase_deleted_threads(timestamp: int) -> None:
         call_privileged, "deleted_threads", conf.undo_seconds, 100
     ):
         try:
-            await _delete_copies(tenant_id, thread_id)
+            await _delete_conversations(tenant_id, thread_id)
         except UpstreamError as error:
             # Retried by the next run of this job; one server must not delay other threads.
             log.warning("copy_not_deleted", tenant_id=str(tenant_id), code=error.code)
@@ -102,17 +102,17 @@ async def erase_deleted_threads(timestamp: int) -> None:
             await in_db(_erase, tenant_id, thread_id)
 
 
-async def _delete_copies(tenant_id: UUID, thread_id: str) -> None:
-    for upstream, conversation in await in_db(_copies, tenant_id, thread_id):
-        await _delete_copy(upstream, conversation)
+async def _delete_conversations(tenant_id: UUID, thread_id: str) -> None:
+    for upstream, conversation in await in_db(_list_conversations, tenant_id, thread_id):
+        await _delete_conversation(upstream, conversation)
 
 
-async def _delete_copy(upstream: str, conversation: str) -> None:
+async def _delete_conversation(upstream: str, conversation: str) -> None:
     if not conf.has_upstream(upstream):
         # The server has been removed from the settings. Erase the local data regardless.
         log.warning("copy_left_behind", upstream=upstream, conversation=conversation)
         return
-    server = upstreams.upstream_named(upstream)
+    server = upstreams.get_upstream(upstream)
     if isinstance(server, KeepsConversations):
         await server.delete_conversation(conversation)
 
@@ -120,10 +120,10 @@ async def _delete_copy(upstream: str, conversation: str) -> None:
 @app.task(queue="upkeep", retry=RetryStrategy(max_attempts=10, exponential_wait=4))
 async def forget_conversation(upstream: str, conversation: str) -> None:
     """Delete a conversation at a model server that no thread refers to any more."""
-    await _delete_copy(upstream, conversation)
+    await _delete_conversation(upstream, conversation)
 
 
-def _copies(tenant_id: UUID, thread_id: str) -> list[tuple[str, str]]:
+def _list_conversations(tenant_id: UUID, thread_id: str) -> list[tuple[str, str]]:
     with tenant_scope(tenant_id), transaction.atomic():
         kept = ThreadMapping.objects.filter(thread_id=thread_id)
         return list(kept.values_list("upstream", "external_id"))
@@ -135,7 +135,7 @@ def _erase(tenant_id: UUID, thread_id: str) -> None:
         thread = Thread.objects.restorable().locked().filter(pk=thread_id).first()
         if thread is not None and not Run.objects.active().filter(thread=thread).exists():
             code_state.forget(thread_id)
-            attached.let_go(thread)
+            attached.delete_attached(thread)
             IdempotencyRecord.objects.about(thread_id).delete()
             Thread.objects.filter(pk=thread_id).delete()
 

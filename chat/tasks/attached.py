@@ -12,12 +12,12 @@ from django.utils import timezone
 from chat import storage
 from chat.models import File, Message, StoreFile, Thread, ToolCall, VectorStore
 from chat.models.files import Purpose
-from chat.models.resources import for_search, store_ids
+from chat.models.resources import build_search_resources, get_store_ids
 
 _FILE = re.compile(r"file-[0-9A-Za-z]{24}")
 
 
-def let_go(thread: Thread) -> None:
+def delete_attached(thread: Thread) -> None:
     """Delete a thread's own stores, its attachments and the files created in it.
 
     Files that the owner uploaded over the API are kept, as are files that another of
@@ -25,7 +25,7 @@ def let_go(thread: Thread) -> None:
     deleted.
     """
     others = Thread.objects.filter(member_id=thread.member_id).exclude(pk=thread.pk)
-    stores = _own_stores(thread, others)
+    stores = _list_own_stores(thread, others)
     mentioned = _find_mentioned_ids(thread)
     mentioned |= set(StoreFile.objects.filter(store__in=stores).values_list("file_id", flat=True))
     VectorStore.objects.filter(pk__in=stores).update(deleted_at=timezone.now())
@@ -33,14 +33,16 @@ def let_go(thread: Thread) -> None:
         storage.remove(file_id)
 
 
-def _own_stores(thread: Thread, others: Any) -> list[str]:
-    rows = VectorStore.objects.present().filter(
-        pk__in=store_ids(thread.tool_resources), member_id=thread.member_id, goes_with_threads=True
+def _list_own_stores(thread: Thread, others: Any) -> list[str]:
+    rows = VectorStore.objects.alive().filter(
+        pk__in=get_store_ids(thread.tool_resources),
+        member_id=thread.member_id,
+        goes_with_threads=True,
     )
     return [
         row.pk
         for row in rows
-        if not others.filter(tool_resources__contains=for_search([row.pk])).exists()
+        if not others.filter(tool_resources__contains=build_search_resources([row.pk])).exists()
     ]
 
 

@@ -20,8 +20,8 @@ from tenants.scope import tenant_scope
 
 # Time to store a file. The request body is complete before the row is created, so that only
 # a copy from one disk to another remains.
-ARRIVE_SECONDS = 3600.0
-AT_ONCE = 500
+STORE_TIMEOUT_SECONDS = 3600.0
+BATCH_SIZE = 500
 
 log = structlog.get_logger(__name__)
 
@@ -31,9 +31,9 @@ log = structlog.get_logger(__name__)
 async def erase_files(timestamp: int) -> None:
     """Erase files that were deleted, have expired, or were never stored completely."""
     for file_id, tenant_id in await run_in_pool(
-        DatabasePool.FILES, call_privileged, "files_to_remove", ARRIVE_SECONDS, AT_ONCE
+        DatabasePool.FILES, call_privileged, "files_to_remove", STORE_TIMEOUT_SECONDS, BATCH_SIZE
     ):
-        erase = partial(storage.erase, file_id, arrive_seconds=ARRIVE_SECONDS)
+        erase = partial(storage.erase, file_id, arrive_seconds=STORE_TIMEOUT_SECONDS)
         try:
             with tenant_scope(tenant_id):
                 await run_in_pool(DatabasePool.FILES, erase)
@@ -46,7 +46,7 @@ async def erase_files(timestamp: int) -> None:
 @app.task(queue="upkeep", queueing_lock="erase_stores")
 async def erase_stores(timestamp: int) -> None:
     """Erase deleted vector stores with their search index."""
-    await _each("stores_to_remove", _erase_store)
+    await _run_for_each("stores_to_remove", _erase_store)
 
 
 def _erase_store(store_id: str) -> None:
@@ -57,11 +57,11 @@ def _erase_store(store_id: str) -> None:
 @app.task(queue="upkeep", queueing_lock="empty_stores")
 async def empty_stores(timestamp: int) -> None:
     """Erase the search index of expired stores; the stores remain and are shown as expired."""
-    await _each("stores_to_empty", _empty_store)
+    await _run_for_each("stores_to_empty", _empty_store)
 
 
 def _empty_store(store_id: str) -> None:
-    rows = VectorStore.objects.present().select_for_update(no_key=True)
+    rows = VectorStore.objects.alive().select_for_update(no_key=True)
     store = rows.filter(pk=store_id, emptied_at=None).first()
     if store is None or not store.is_expired:
         return
@@ -79,33 +79,33 @@ def _empty_store(store_id: str) -> None:
 @app.task(queue="upkeep", queueing_lock="erase_code_sessions")
 async def erase_code_sessions(timestamp: int) -> None:
     """Erase the saved variables and files of expired code sessions."""
-    await _each("code_sessions_to_remove", code_state.forget_lapsed)
+    await _run_for_each("code_sessions_to_remove", code_state.forget_expired)
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="end_uploads")
 async def end_uploads(timestamp: int) -> None:
     """Expire uploads after their hour and delete their parts."""
-    await _each("uploads_to_end", _end_upload)
+    await _run_for_each("uploads_to_end", _end_upload)
 
 
 def _end_upload(upload_id: str) -> None:
     rows = Upload.objects.select_for_update(no_key=True)
     upload = rows.filter(pk=upload_id, status=UploadStatus.PENDING).first()
     if upload is not None:
-        storage.give_up_parts(upload)
+        storage.discard_parts(upload)
         upload.status = UploadStatus.EXPIRED
         upload.save(update_fields=["status"])
 
 
-async def _each(function: str, end: Callable[[Any], None]) -> None:
+async def _run_for_each(function: str, end: Callable[[Any], None]) -> None:
     """Call `end` with each ID from a SECURITY DEFINER function, within a tenant transaction."""
     for row_id, tenant_id in await run_in_pool(
-        DatabasePool.FILES, call_privileged, function, AT_ONCE
+        DatabasePool.FILES, call_privileged, function, BATCH_SIZE
     ):
-        await run_in_pool(DatabasePool.FILES, _end_in, tenant_id, end, row_id)
+        await run_in_pool(DatabasePool.FILES, _run_in_tenant, tenant_id, end, row_id)
 
 
-def _end_in(tenant_id: UUID, end: Callable[[Any], None], row_id: Any) -> None:
+def _run_in_tenant(tenant_id: UUID, end: Callable[[Any], None], row_id: Any) -> None:
     with tenant_scope(tenant_id), transaction.atomic():
         end(row_id)

@@ -15,10 +15,10 @@ from tenants import clock
 from tenants.db import call_privileged, in_db
 from tenants.scope import tenant_scope
 
-AT_ONCE = 1000
+BATCH_SIZE = 1000
 DAY = timedelta(days=1)
 GB_DAY = Decimal(10**9 * 86_400)  # in byte-seconds
-SMALLEST = Decimal("0.000001")
+MIN_QUANTITY = Decimal("0.000001")
 
 
 @app.periodic(cron="7 * * * *")
@@ -26,7 +26,7 @@ SMALLEST = Decimal("0.000001")
 async def meter_storage(timestamp: int) -> None:
     """Record the storage usage of past days, once per store and day."""
     midnight = clock.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    while stores := await in_db(call_privileged, "storage_to_meter", midnight, AT_ONCE):
+    while stores := await in_db(call_privileged, "storage_to_meter", midnight, BATCH_SIZE):
         for store_id, tenant_id in stores:
             await in_db(meter_store, tenant_id, store_id, midnight)
 
@@ -47,7 +47,7 @@ def meter_store(tenant_id: UUID, store_id: str, until: datetime) -> None:
         StorageChange.objects.filter(pk__in=[change.pk for change in changes]).delete()
         price = Price.objects.filter(kind=UsageKind.STORAGE).order_by("pk").first()
         store = VectorStore.objects.filter(pk=store_id).first()
-        opening, usage = _days(changes, until)
+        opening, usage = _compute_days(changes, until)
         Usage.objects.bulk_create(
             Usage(
                 member_id=store.member_id if store else None,
@@ -67,7 +67,7 @@ def meter_store(tenant_id: UUID, store_id: str, until: datetime) -> None:
             opening.save(force_insert=True)
 
 
-def _days(
+def _compute_days(
     changes: Sequence[StorageChange], until: datetime
 ) -> tuple[StorageChange, list[tuple[datetime, Decimal]]]:
     """Return the opening balance of the day at `until`, and the quantity of each day before it.
@@ -82,17 +82,19 @@ def _days(
         while left and left[0].at < end:
             change = left.pop(0)
             held += change.bytes
-            byte_seconds += change.carried + change.bytes * _seconds(end - change.at)
-        quantity = max(Decimal(0), byte_seconds / GB_DAY).quantize(SMALLEST, rounding=ROUND_DOWN)
+            byte_seconds += change.carried + change.bytes * _to_seconds(end - change.at)
+        quantity = max(Decimal(0), byte_seconds / GB_DAY).quantize(
+            MIN_QUANTITY, rounding=ROUND_DOWN
+        )
         carried = byte_seconds - quantity * GB_DAY
         if quantity:
             found.append((day, quantity))
         day = end
     opening = StorageChange(
-        store_ref=changes[0].store_ref, bytes=held, at=until, carried=carried.quantize(SMALLEST)
+        store_ref=changes[0].store_ref, bytes=held, at=until, carried=carried.quantize(MIN_QUANTITY)
     )
     return opening, found
 
 
-def _seconds(time: timedelta) -> Decimal:
+def _to_seconds(time: timedelta) -> Decimal:
     return Decimal(time // timedelta(microseconds=1)) / 1_000_000

@@ -15,7 +15,7 @@ from chat.tools.base import Tool, ToolError
 from chat.tools.reserved import find_reserved_keys
 
 _SECRET = re.compile(r"pass|secret|token|key|credential|auth|pin\b|cvv|iban", re.IGNORECASE)
-_MAX_COPY_LENGTH, _DEEPEST_COPY, _MAX_COPIED_ITEMS = 200, 6, 50
+_MAX_COPY_LENGTH, _MAX_COPY_DEPTH, _MAX_COPIED_ITEMS = 200, 6, 50
 
 # Unlike in JSON Schema, 1.0 is not an integer here; a boolean is neither integer nor number.
 _TYPES = Draft202012Validator.TYPE_CHECKER.redefine(
@@ -55,21 +55,21 @@ def parse_arguments(tool: Tool, raw: str) -> dict[str, Any]:
         raise ReservedArgument(reserved)
     found = jsonschema.exceptions.best_match(_Validator(tool.schema).iter_errors(parsed))
     if found is not None:
-        raise ToolError("invalid_arguments", _sentence(found))
+        raise ToolError("invalid_arguments", _describe_error(found))
     return parsed
 
 
 def redact(value: Any, depth: int = 0) -> Any:
     """Return a copy for the audit log: secrets hidden, long texts and lists truncated."""
     if isinstance(value, dict):
-        if depth >= _DEEPEST_COPY:
+        if depth >= _MAX_COPY_DEPTH:
             return "…"
         return {
             _cut(key): "[hidden]" if _SECRET.search(key) else redact(item, depth + 1)
             for key, item in list(value.items())[:_MAX_COPIED_ITEMS]
         }
     if isinstance(value, list):
-        if depth >= _DEEPEST_COPY:
+        if depth >= _MAX_COPY_DEPTH:
             return "…"
         return [redact(item, depth + 1) for item in value[:_MAX_COPIED_ITEMS]]
     return _cut(value) if isinstance(value, str) else value
@@ -79,7 +79,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MAX_COPY_LENGTH else text[:_MAX_COPY_LENGTH] + "…"
 
 
-def _sentence(error: jsonschema.ValidationError) -> str:
+def _describe_error(error: jsonschema.ValidationError) -> str:
     where = ".".join(str(step) for step in error.absolute_path) or "arguments"
     rule, wanted = str(error.validator), error.validator_value
     if rule == "required":

@@ -41,14 +41,16 @@ def _resolve_row(each: Parameter, value: Any, context: ToolContext) -> Any:
     if value is None:
         return None
     wanted = value if each.many else [value]
-    rows = _rows(each, wanted, context)
+    rows = _load_rows(each, wanted, context)
     found = [rows.get(str(item)) for item in wanted]
     if any(row is None for row in found):
         raise ToolError("not_found", NOT_FOUND)
     return found if each.many else found[0]
 
 
-def _rows(each: Parameter, wanted: Sequence[Any], context: ToolContext) -> dict[str, models.Model]:
+def _load_rows(
+    each: Parameter, wanted: Sequence[Any], context: ToolContext
+) -> dict[str, models.Model]:
     assert each.model is not None
     assert each.by_id is not None
     lookup = each.by_id.lookup
@@ -61,16 +63,19 @@ def _rows(each: Parameter, wanted: Sequence[Any], context: ToolContext) -> dict[
     return {str(getattr(row, lookup)): row for row in rows}
 
 
-def plain(value: Any) -> Any:
+def serialize_value(value: Any) -> Any:
     """Convert a bound value to JSON for the trace; rows are represented by their ids."""
     if isinstance(value, models.Model):
         return {"object": value._meta.label, "id": str(value.pk)}
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): serialize_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [serialize_value(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        return {
+            each.name: serialize_value(getattr(value, each.name))
+            for each in dataclasses.fields(value)
+        }
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, str | bool | int | float | None):

@@ -26,10 +26,10 @@ from chat.sandbox.base import (
 )
 from chat.tools import code_state, registry
 from chat.tools.base import DeferredResult, Effect, Limits, ToolContext, ToolError, ToolResult
-from chat.tools.code_files import NAME, InputFile, Output, inputs_of, write_outputs
-from chat.tools.code_sessions import CodeSessions, code_sessions, limits
+from chat.tools.code_files import NAME, InputFile, OutputFile, list_inputs, write_outputs
+from chat.tools.code_sessions import CodeSessions, build_limits, get_code_sessions
 from chat.tools.code_state import NewState, SavedState
-from chat.tools.metering import note_code_session
+from chat.tools.metering import record_code_session
 from chat.tools.registry import tool
 from tenants.authentication import Principal
 from tenants.db import DatabasePool, run_in_pool, run_with_retry
@@ -67,7 +67,7 @@ async def code_interpreter(
     Args:
         code: Python source. Variables and files of earlier calls in this chat are there.
     """
-    sessions = code_sessions()
+    sessions = get_code_sessions()
     call = _Call(ctx=ctx, code=code, sessions=sessions, end_turn=await sessions.begin(ctx.thread))
     try:
         return await call.run()
@@ -82,21 +82,21 @@ async def code_interpreter(
         raise
 
 
-def files_of(principal: Principal, run: Run) -> list[InputFile] | None:
+def list_input_files(principal: Principal, run: Run) -> list[InputFile] | None:
     """Return the files that the run's code may read, or None if it may not run code.
 
     Call within the tenant's scope and a transaction.
     """
-    if {"type": NAME} not in run.tools or NAME in registry.program_names(run.tools):
+    if {"type": NAME} not in run.tools or NAME in registry.get_client_function_names(run.tools):
         return None
-    named = code_state.before(run.thread_id).inputs
-    return inputs_of(principal, run, named=named)
+    named = code_state.load_state(run.thread_id).inputs
+    return list_inputs(principal, run, named=named)
 
 
-async def description(inputs: Iterable[InputFile]) -> str:
+async def build_description(inputs: Iterable[InputFile]) -> str:
     """Return the tool description for the model: available features and file paths."""
     try:
-        sandbox = await code_sessions().sandbox()
+        sandbox = await get_code_sessions().sandbox()
     except SandboxUnavailable:
         return "Code execution is unavailable at the moment: do not call this."
     paths = "".join(f"\n- {FOLDER}/{item.name}" for item in inputs)
@@ -112,7 +112,7 @@ class _Call:
     sessions: CodeSessions
     end_turn: Callable[[], None]
     session: Session | None = None
-    laid: dict[str, str] = field(default_factory=dict)
+    input_names: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     async def run(self) -> DeferredResult:
@@ -120,7 +120,7 @@ class _Call:
         before, inputs = await run_with_retry(self._plan)
         try:
             self.session = await self._open(before)
-            await self._lay_in(self.session, inputs)
+            await self._put_inputs(self.session, inputs)
             outcome = await self.session.run(self.code)
             after = await self._save(self.session)
             outputs, refused = await run_in_pool(
@@ -140,13 +140,13 @@ class _Call:
     def _plan(self) -> tuple[SavedState, list[InputFile]]:
         ctx = self.ctx
         with ctx.scope():
-            before = code_state.before(ctx.thread.pk)
-            return before, inputs_of(ctx.principal, ctx.run, named=before.inputs)
+            before = code_state.load_state(ctx.thread.pk)
+            return before, list_inputs(ctx.principal, ctx.run, named=before.inputs)
 
     async def _open(self, before: SavedState) -> Session:
         session = await self.sessions.take(self.ctx.thread.pk, state=before.state)
         if session is not None:
-            self.laid = dict(before.inputs)
+            self.input_names = dict(before.inputs)
             return session
         sandbox, saved = await self.sessions.sandbox(), None
         if before.storage_key and before.backend == sandbox.name:
@@ -159,7 +159,7 @@ class _Call:
             # The saved state may be what fails to start; fall back to an empty session.
             saved, session = None, await self.sessions.open(None)
         if saved is not None:
-            self.laid = dict(before.inputs)
+            self.input_names = dict(before.inputs)
             self._note_lost([*before.lost, *session.lost])
         elif before.state:
             self.notes.append(GONE)
@@ -170,20 +170,20 @@ class _Call:
         if lost:
             self.notes.append(LOST.format(names=lost))
 
-    async def _lay_in(self, session: Session, inputs: Iterable[InputFile]) -> None:
+    async def _put_inputs(self, session: Session, inputs: Iterable[InputFile]) -> None:
         for item in inputs:
-            if item.file.pk in self.laid:
+            if item.file.pk in self.input_names:
                 continue
             try:
                 # Check the size before reading, so that a large file is never held in memory.
-                check_size(item.file.bytes, limits())
-                data = await asyncio.to_thread(storage.contents, item.file.storage_key)
+                check_size(item.file.bytes, build_limits())
+                data = await asyncio.to_thread(storage.read_content, item.file.storage_key)
                 await session.put_file(item.name, data)
             except (BadFile, FileNotFoundError) as error:
                 why = str(error) if isinstance(error, BadFile) else "It no longer exists."
                 self.notes.append(f"{item.name} is not available: {why}")
             else:
-                self.laid[item.file.pk] = item.name
+                self.input_names[item.file.pk] = item.name
 
     async def _save(self, session: Session) -> NewState | None:
         """Write the session's state; return None if the session has ended without one."""
@@ -200,24 +200,24 @@ class _Call:
             backend=sandbox.name,
             file=file,
             lost=saved.lost if saved else (),
-            inputs=dict(self.laid),
+            inputs=dict(self.input_names),
         )
 
     def _settle(
-        self, outcome: CodeResult, after: NewState | None, outputs: list[Output]
+        self, outcome: CodeResult, after: NewState | None, outputs: list[OutputFile]
     ) -> ToolResult:
         settling = code_state.begin_settling(self.ctx.thread, after)
         # Files for people take precedence over the saved state if storage is short.
         kept, refused = _keep(outputs)
         state_kept = code_state.settle(settling, after)
         if settling.new:
-            note_code_session(self.ctx)
+            record_code_session(self.ctx)
         notes = [*self.notes, *describe_limits(outcome)]
         if after is not None and not state_kept:
             notes.append(NOT_KEPT)
         if refused:
             notes.append(FULL.format(names=", ".join(item.row.filename for item in refused)))
-        return result_of(self.code, outcome, kept, notes)
+        return build_result(self.code, outcome, kept, notes)
 
     def _finish(self, after: NewState | None) -> None:
         if after is not None and self.session is not None and self.session.alive:
@@ -225,14 +225,14 @@ class _Call:
         self.end_turn()
 
 
-def _keep(outputs: Iterable[Output]) -> tuple[list[Output], list[Output]]:
+def _keep(outputs: Iterable[OutputFile]) -> tuple[list[OutputFile], list[OutputFile]]:
     """Make files visible while the storage quota allows; return the kept and the refused."""
     kept, refused = [], []
     for output in outputs:
         try:
-            storage.keep(output.row)
+            storage.finalize(output.row)
         except StorageFull:
-            storage.drop(output.row)
+            storage.discard_in_transaction(output.row)
             refused.append(output)
         else:
             kept.append(output)
@@ -245,8 +245,8 @@ def describe_limits(outcome: CodeResult) -> list[str]:
     return messages + [f"{item.name} stays in the session: {item.why}" for item in outcome.skipped]
 
 
-def result_of(
-    code: str, outcome: CodeResult, outputs: list[Output], notes: list[str]
+def build_result(
+    code: str, outcome: CodeResult, outputs: list[OutputFile], notes: list[str]
 ) -> ToolResult:
     """Return the output for the model, and the details for people and API clients."""
     pictures = [item.row for item in outputs if item.is_picture]

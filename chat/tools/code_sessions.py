@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(kw_only=True, eq=False)
-class Idle:
+class IdleSession:
     """An idle session, kept for its thread's next call. `since` is a time.monotonic value."""
 
     session: Session
@@ -44,7 +44,7 @@ class CodeSessions:
     """Pool of the code sessions of one event loop."""
 
     def __init__(self) -> None:
-        self._idle: dict[str, Idle] = {}
+        self._idle: dict[str, IdleSession] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._room = asyncio.Semaphore(conf.code_sessions)
         # Limits the share of the sessions that one company may use.
@@ -84,10 +84,10 @@ class CodeSessions:
             except TimeoutError:
                 raise ToolError("busy", BUSY) from None
             self._in_use += 1
-            held.callback(self._leave)
+            held.callback(self._release_slot)
             return held.pop_all().close
 
-    def _leave(self) -> None:
+    def _release_slot(self) -> None:
         self._in_use -= 1
 
     async def take(self, thread_id: str, *, state: str) -> Session | None:
@@ -114,13 +114,13 @@ class CodeSessions:
         while self._idle and len(self._idle) + self._in_use > conf.code_sessions:
             oldest = min(self._idle, key=lambda thread_id: self._idle[thread_id].since)
             await self._idle.pop(oldest).session.close()
-        return await sandbox.open(limits(), saved=saved)
+        return await sandbox.open(build_limits(), saved=saved)
 
     def keep(self, thread_id: str, session: Session, *, state: str) -> None:
         """Return a session to the pool for the thread's next call."""
-        self._idle[thread_id] = Idle(session=session, state=state)
+        self._idle[thread_id] = IdleSession(session=session, state=state)
 
-    async def tend(self) -> None:
+    async def close_stale(self) -> None:
         """Close stale sessions: expired, deleted, revoked, or superseded by another process."""
         held = dict(self._idle)
         if not held:
@@ -141,7 +141,7 @@ class CodeSessions:
             await idle.session.close()
 
 
-def limits() -> SandboxLimits:
+def build_limits() -> SandboxLimits:
     """Return the configured limits of a session."""
     return SandboxLimits(run_seconds=conf.code_seconds, memory=conf.code_memory_mib * MIB)
 
@@ -154,7 +154,7 @@ async def _select_sandbox() -> Sandbox:
         return monty
     try:
         # Only opening a session shows whether the kernel supports it.
-        session = await bubblewrap.open(limits())
+        session = await bubblewrap.open(build_limits())
     except SandboxUnavailable as error:
         if conf.code_sandbox == bubblewrap.name:
             raise
@@ -165,9 +165,9 @@ async def _select_sandbox() -> Sandbox:
     return bubblewrap
 
 
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, CodeSessions] = WeakKeyDictionary()
+_sessions_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, CodeSessions] = WeakKeyDictionary()
 
 
-def code_sessions() -> CodeSessions:
+def get_code_sessions() -> CodeSessions:
     """Return the session pool of the running event loop."""
-    return _of_loops.setdefault(asyncio.get_running_loop(), CodeSessions())
+    return _sessions_by_loop.setdefault(asyncio.get_running_loop(), CodeSessions())

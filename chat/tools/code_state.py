@@ -42,9 +42,9 @@ class NewState:
     state: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
-def before(thread_id: str) -> SavedState:
+def load_state(thread_id: str) -> SavedState:
     """Return the thread's stored state. Call within the tenant's scope and a transaction."""
-    row = CodeSession.objects.lasting().filter(thread_id=thread_id).first()
+    row = CodeSession.objects.unexpired().filter(thread_id=thread_id).first()
     if row is None:
         return SavedState()
     return SavedState(
@@ -59,7 +59,7 @@ def before(thread_id: str) -> SavedState:
 def read(key: str) -> bytes | None:
     """Return the bytes of a state, or None if they no longer exist."""
     try:
-        return storage.contents(key)
+        return storage.read_content(key)
     except FileNotFoundError:
         return None
 
@@ -128,9 +128,9 @@ def _claim(row: CodeSession, file: File | None) -> None:
     if file is None:
         return
     try:
-        storage.claim_bytes(file)
+        storage.transfer_bytes(file)
     except StorageFull:
-        storage.drop(file)
+        storage.discard_in_transaction(file)
     else:
         row.storage_key, row.bytes = file.storage_key, file.bytes
 
@@ -138,7 +138,7 @@ def _claim(row: CodeSession, file: File | None) -> None:
 def forget_bytes(row: CodeSession) -> None:
     """Release a state's bytes. The caller saves or deletes the row in the same transaction."""
     if row.storage_key:
-        storage.let_go(row.storage_key, size=row.bytes)
+        storage.release_bytes(row.storage_key, size=row.bytes)
     row.storage_key, row.bytes = "", 0
 
 
@@ -149,7 +149,7 @@ def forget(thread_id: str) -> None:
         row.delete()
 
 
-def forget_lapsed(session_id: int) -> None:
+def forget_expired(session_id: int) -> None:
     """Delete a state if it has expired. Call within the tenant's scope and a transaction."""
     rows = CodeSession.objects.select_for_update().filter(expires_at__lt=clock.now())
     for row in rows.filter(pk=session_id):

@@ -31,9 +31,9 @@ from chat.tools.base import (
     ToolError,
     ToolResult,
 )
-from chat.tools.binding import bind, plain
+from chat.tools.binding import bind, serialize_value
 from chat.tools.ledger import CallContext, CallLapsed, CallOutcome, answer, decline
-from chat.tools.outputs import SENTENCES, output_text, storable
+from chat.tools.outputs import SENTENCES, build_output_text, make_storable
 from tenants import clock
 from tenants.bulk_insert import Insert, insert_many_tables
 from tenants.db import DatabasePool, run_in_pool, run_with_retry
@@ -44,10 +44,10 @@ __all__ = [
     "CallContext",
     "ProposedCall",
     "answer",
-    "approval_is_valid",
     "decline",
     "execute",
     "execute_all",
+    "is_approval_valid",
     "prepare",
     "recover",
     "resume_all",
@@ -105,14 +105,14 @@ def prepare(
     listed = TenantPolicy.objects.values_list("approval_tools", flat=True).first()
     rules = _Rules(
         enabled=registry.get_enabled_names(ctx.run.tools),
-        programs=registry.program_names(ctx.run.tools),
+        programs=registry.get_client_function_names(ctx.run.tools),
         approval=frozenset(listed or ()),
     )
-    known = _earlier_calls(ctx, calls)
+    known = _find_earlier_calls(ctx, calls)
     rows: list[ToolCall] = []
     notes: list[AuditEvent] = []
     for proposed in calls:
-        row = _row(ctx, proposed)
+        row = _build_row(ctx, proposed)
         identity = (row.server_call_id, row.name, row.arguments_hash)
         earlier = known.get(identity) if row.server_call_id else None
         if earlier is None:
@@ -128,33 +128,33 @@ def prepare(
     return rows
 
 
-def _earlier_calls(
+def _find_earlier_calls(
     ctx: CallContext, calls: Sequence[ProposedCall]
 ) -> dict[tuple[str, str, str], ToolCall]:
     if ctx.step.index == 0:
         return {}  # the first step of a run has no earlier calls
-    server_ids = {storable(call.server_call_id, most=200) for call in calls} - {""}
+    server_ids = {make_storable(call.server_call_id, most=200) for call in calls} - {""}
     rows = ToolCall.objects.filter(run=ctx.run, server_call_id__in=server_ids)
     return {(row.server_call_id, row.name, row.arguments_hash): row for row in rows}
 
 
-def _row(ctx: CallContext, proposed: ProposedCall) -> ToolCall:
+def _build_row(ctx: CallContext, proposed: ProposedCall) -> ToolCall:
     return ToolCall(
         run=ctx.run,
         step=ctx.step,
         round=proposed.round,
         index=proposed.index,
-        server_call_id=storable(proposed.server_call_id, most=200),
-        name=storable(proposed.name, most=128),
-        arguments=storable(proposed.arguments, most=conf.tool_argument_bytes),
-        arguments_hash=ledger.arguments_hash(ctx.run, proposed.arguments),
+        server_call_id=make_storable(proposed.server_call_id, most=200),
+        name=make_storable(proposed.name, most=128),
+        arguments=make_storable(proposed.arguments, most=conf.tool_argument_bytes),
+        arguments_hash=ledger.hash_arguments(ctx.run, proposed.arguments),
     )
 
 
 def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, list[str]]:
     """Set the row's status; return the decision and any reserved argument names."""
     if proposed.name in rules.programs:
-        return _leave_to_program(row, proposed), []
+        return _assign_to_client(row, proposed), []
     tool = registry.find(proposed.name)
     if tool is None or proposed.name not in rules.enabled:
         return _refuse(row, CallOutcome.of_code("unknown_tool", CallStatus.REFUSED)), []
@@ -173,7 +173,7 @@ def _decide(row: ToolCall, proposed: ProposedCall, rules: _Rules) -> tuple[str, 
     return "started", []
 
 
-def _leave_to_program(row: ToolCall, proposed: ProposedCall) -> str:
+def _assign_to_client(row: ToolCall, proposed: ProposedCall) -> str:
     if row.arguments != proposed.arguments:  # too long, or with characters invalid in JSON
         return _refuse(row, CallOutcome.of_code("invalid_arguments", CallStatus.REFUSED))
     # Some servers send empty arguments for a function without parameters; clients parse JSON.
@@ -199,7 +199,7 @@ def _repeat(row: ToolCall, earlier: ToolCall) -> str:
     return "replayed"
 
 
-def approval_is_valid(
+def is_approval_valid(
     call: ToolCall, tool: Tool | None, *, arguments_hash: str, now: datetime
 ) -> bool:
     """Return True if an approval is valid: same tool version, same arguments, not expired."""
@@ -215,15 +215,15 @@ def approval_is_valid(
 
 async def execute_all(ctx: CallContext, calls: Sequence[ToolCall]) -> list[ToolCall]:
     """Execute started and approved calls with bounded concurrency; return all rows in order."""
-    return await _each(calls, lambda call: execute(ctx, call))
+    return await _run_each(calls, lambda call: execute(ctx, call))
 
 
 async def resume_all(ctx: CallContext, calls: Sequence[ToolCall]) -> list[ToolCall]:
     """Resume an open step after approval or take-over; see `recover`."""
-    return await _each(calls, lambda call: recover(ctx, call))
+    return await _run_each(calls, lambda call: recover(ctx, call))
 
 
-async def _each(
+async def _run_each(
     calls: Sequence[ToolCall], run: Callable[[ToolCall], Awaitable[ToolCall]]
 ) -> list[ToolCall]:
     room = asyncio.Semaphore(conf.parallel_tools)
@@ -276,7 +276,7 @@ async def execute(ctx: CallContext, call: ToolCall) -> ToolCall:
     if tool is None or not _is_unchanged(tool, call):
         code = "tool_changed" if call.approval_expires_at is None else "approval_void"
         return await run_with_retry(_end, ctx, call, CallOutcome.of_code(code, CallStatus.REFUSED))
-    clock = asyncio.timeout(_seconds(tool))
+    clock = asyncio.timeout(_get_timeout(tool))
     try:
         async with clock:
             return await _run(ctx, tool, call)
@@ -288,16 +288,16 @@ async def execute(ctx: CallContext, call: ToolCall) -> ToolCall:
     except ToolError as error:
         outcome = CallOutcome.of_error(error)
     except Exception as error:  # noqa: BLE001 - a tool's mistake must not end the run
-        outcome = _mistake(tool, call, error, timed_out=clock.expired())
+        outcome = _build_failure(tool, call, error, timed_out=clock.expired())
     return await run_with_retry(_end, ctx, call, outcome)
 
 
-def _seconds(tool: Tool) -> float:
+def _get_timeout(tool: Tool) -> float:
     return min(tool.timeout or conf.tool_seconds, registry.MAX_SECONDS)
 
 
 def _is_unchanged(tool: Tool, call: ToolCall) -> bool:
-    return tool.version == call.version and ledger.has_its_arguments(call)
+    return tool.version == call.version and ledger.has_valid_arguments_hash(call)
 
 
 async def _run(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCall:
@@ -331,8 +331,8 @@ def _run_in_transaction(ctx: CallContext, tool: Tool, call: ToolCall) -> ToolCal
     If the call ended or lapsed meanwhile, CallLapsed rolls both back.
     """
     with tenant_scope(ctx.run.tenant_id), transaction.atomic():
-        _limit_statements(_seconds(tool))
-        context, values = _bind_here(ctx, tool, call)
+        _limit_statements(_get_timeout(tool))
+        context, values = _bind_in_transaction(ctx, tool, call)
         result = tool.function(context, **values)
         return ledger.end(ctx, call, _build_completed(tool, values, result))
 
@@ -351,11 +351,13 @@ def _limit_statements(seconds: float) -> None:
 
 def _bind(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContext, dict[str, Any]]:
     with tenant_scope(ctx.run.tenant_id), transaction.atomic():
-        return _bind_here(ctx, tool, call)
+        return _bind_in_transaction(ctx, tool, call)
 
 
-def _bind_here(ctx: CallContext, tool: Tool, call: ToolCall) -> tuple[ToolContext, dict[str, Any]]:
-    context = ledger.current_context(ctx, call)
+def _bind_in_transaction(
+    ctx: CallContext, tool: Tool, call: ToolCall
+) -> tuple[ToolContext, dict[str, Any]]:
+    context = ledger.build_context(ctx, call)
     if context is None:
         raise ToolError("access_ended", SENTENCES["access_ended"])
     if tool.effect != Effect.READ:
@@ -367,8 +369,8 @@ def _build_completed(tool: Tool, values: dict[str, Any], result: Any) -> CallOut
     tool_result = result if isinstance(result, ToolResult) else ToolResult(output=result)
     return CallOutcome(
         status=CallStatus.COMPLETED,
-        output=output_text(tool_result.output, untrusted=tool.untrusted_output),
-        bound=plain(values),
+        output=build_output_text(tool_result.output, untrusted=tool.untrusted_output),
+        bound=serialize_value(values),
         details=tool_result.details,
     )
 
@@ -385,7 +387,7 @@ def _build_interrupted(tool: Tool, code: str) -> CallOutcome:
     return CallOutcome.of_code(code, status)
 
 
-def _mistake(tool: Tool, call: ToolCall, error: Exception, *, timed_out: bool) -> CallOutcome:
+def _build_failure(tool: Tool, call: ToolCall, error: Exception, *, timed_out: bool) -> CallOutcome:
     if timed_out:
         log.warning("tool_timed_out", tool=tool.name, call=call.pk)
         return _build_interrupted(tool, "timeout")

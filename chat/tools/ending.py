@@ -12,7 +12,7 @@ from chat.models import RunStep, ToolCall
 from tenants.managers import TenantQuerySet
 from tenants.models import AuditEvent
 
-ENDED = """
+END_CALL_SQL = """
 WITH ended AS ({update} RETURNING "chat_toolcall"."id"),
 noted AS (INSERT INTO tenants_auditevent ({columns}) SELECT {values} FROM ended),
 closed AS (
@@ -43,10 +43,10 @@ def end_call(
     last; the code that continues the run closes the step then.
     """
     ended_at: datetime = changes["ended_at"]
-    update, of_update = _update(rows, changes)
+    update, of_update = _compile_update(rows, changes)
     note.stamp_tenant()
     fields = note._meta.local_concrete_fields
-    sql = ENDED.format(
+    sql = END_CALL_SQL.format(
         update=update,
         columns=", ".join(connection.ops.quote_name(str(field.column)) for field in fields),
         values=", ".join(["%s"] * len(fields)),
@@ -59,7 +59,9 @@ def end_call(
     return ended, closed
 
 
-def _update(rows: TenantQuerySet[ToolCall], changes: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
+def _compile_update(
+    rows: TenantQuerySet[ToolCall], changes: dict[str, Any]
+) -> tuple[str, tuple[Any, ...]]:
     query: Any = rows.query.chain(UpdateQuery)
     query.add_update_values(changes)
     sql, parameters = query.get_compiler(connection=connection).as_sql()

@@ -20,7 +20,7 @@ from chat.models.runs import CallStatus
 from chat.tools.arguments import redact
 from chat.tools.base import ToolContext, ToolError
 from chat.tools.ending import end_call
-from chat.tools.outputs import error_text, output_text
+from chat.tools.outputs import build_error_output, build_output_text
 from tenants import audit
 from tenants.authentication import Principal, principal_for_run
 from tenants.keyed_hash import hash_private, is_hash_of
@@ -59,16 +59,16 @@ class CallOutcome:
     @classmethod
     def of_code(cls, code: str, status: CallStatus = CallStatus.FAILED) -> CallOutcome:
         """Create an outcome with the predefined message of `code`."""
-        return cls(status=status, output=error_text(code), error_code=code)
+        return cls(status=status, output=build_error_output(code), error_code=code)
 
     @classmethod
     def of_error(cls, error: ToolError, status: CallStatus = CallStatus.FAILED) -> CallOutcome:
         """Create an outcome with the code and message of a tool's error."""
-        output = error_text(error.code, error.message)
+        output = build_error_output(error.code, error.message)
         return cls(status=status, output=output, error_code=error.code[:32])
 
 
-def arguments_hash(run: Run, raw: str) -> str:
+def hash_arguments(run: Run, raw: str) -> str:
     """Return a keyed hash of the exact text sent by the model, specific to the run.
 
     The hash is in the audit log, whose readers may not be allowed to see the text. They can
@@ -77,7 +77,7 @@ def arguments_hash(run: Run, raw: str) -> str:
     return hash_private(run.tenant_id, _ARGUMENTS, f"{run.pk}:{raw}")
 
 
-def has_its_arguments(call: ToolCall) -> bool:
+def has_valid_arguments_hash(call: ToolCall) -> bool:
     """Return True if the stored arguments match their hash."""
     text = f"{call.run_id}:{call.arguments}"
     return is_hash_of(call.arguments_hash, call.tenant_id, _ARGUMENTS, text)
@@ -116,7 +116,7 @@ def build_identity_event(principal: Principal, call: ToolCall, names: Sequence[s
     )
 
 
-def current_context(ctx: CallContext, call: ToolCall) -> ToolContext | None:
+def build_context(ctx: CallContext, call: ToolCall) -> ToolContext | None:
     """Return the context for the tool, or None if the run's principal has lost access."""
     principal = principal_for_run(ctx.run.tenant_id, ctx.run.member_id, ctx.run.key_id)
     if principal is None:
@@ -197,11 +197,11 @@ def end(
     for name, value in changes.items():
         setattr(call, name, value)
     if closed:
-        transaction.on_commit(partial(_note_closed, ctx.step, now))
+        transaction.on_commit(partial(_mark_closed, ctx.step, now))
     return call
 
 
-def _note_closed(step: RunStep, at: datetime) -> None:
+def _mark_closed(step: RunStep, at: datetime) -> None:
     step.status, step.ended_at = StepStatus.COMPLETED, at
 
 
@@ -214,14 +214,14 @@ def reread(call: ToolCall) -> ToolCall:
 def decline(call: ToolCall) -> None:
     """Mark a call as declined. The caller saves it."""
     call.status = CallStatus.DECLINED
-    call.output = error_text("declined")
+    call.output = build_error_output("declined")
     call.error_code = "declined"
     call.ended_at = timezone.now()
 
 
 def answer(principal: Principal, call: ToolCall, output: str) -> None:
     """End a call of a client-side function with its output, and record an audit event."""
-    call.status, call.output = CallStatus.COMPLETED, output_text(output)
+    call.status, call.output = CallStatus.COMPLETED, build_output_text(output)
     call.ended_at = timezone.now()
     call.save(update_fields=["status", "output", "ended_at"])
     audit.record(

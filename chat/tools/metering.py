@@ -8,7 +8,7 @@ from chat.tools.base import ToolContext
 CODE_SESSION = UsageKind.CODE_SESSION.value
 
 
-def note_code_session(ctx: ToolContext) -> None:
+def record_code_session(ctx: ToolContext) -> None:
     """Record the usage of a new code session at the tenant's price.
 
     Call within the tenant's scope and a transaction.

@@ -40,13 +40,13 @@ SENTENCES = {
 }
 
 
-def error_text(code: str, message: str | None = None) -> str:
+def build_error_output(code: str, message: str | None = None) -> str:
     """Return the JSON output of a call that failed or was refused."""
     text = SENTENCES[code] if message is None else _clean(message)[:_MAX_SENTENCE_LENGTH]
     return json.dumps({"error": {"code": code, "message": text}}, ensure_ascii=False)
 
 
-def output_text(result: Any, *, untrusted: bool = False) -> str:
+def build_output_text(result: Any, *, untrusted: bool = False) -> str:
     """Convert a tool's result to the text sent to the model.
 
     Strings are kept, everything else becomes JSON. Control characters are removed, and long
@@ -58,12 +58,12 @@ def output_text(result: Any, *, untrusted: bool = False) -> str:
     """
     if untrusted:
         result = {"untrusted_content": result}
-    plain = _plain(result)
+    plain = _to_json(result)
     text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
     return _cut(text)
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, str | Promise):
         return _clean(str(value))
     if value is None or isinstance(value, bool | int):
@@ -73,17 +73,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         raise ToolError("binary_output", SENTENCES["binary_output"])
     if isinstance(value, Enum):
-        return _plain(value.value)
+        return _to_json(value.value)
     if isinstance(value, Decimal | UUID):
         return str(value)
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, dict):
-        return {_clean(str(key)): _plain(item) for key, item in value.items()}
+        return {_clean(str(key)): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: _plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        return {
+            each.name: _to_json(getattr(value, each.name)) for each in dataclasses.fields(value)
+        }
     raise TypeError(f"A tool cannot return {type(value).__name__}.")
 
 
@@ -101,6 +103,6 @@ def _cut(text: str) -> str:
     return data[: most - len(mark.encode())].decode("utf-8", "ignore") + mark
 
 
-def storable(text: str, *, most: int) -> str:
+def make_storable(text: str, *, most: int) -> str:
     """Return model output in a form that PostgreSQL can store, cut to `most` characters."""
     return text[:most].encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

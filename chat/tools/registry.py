@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from django.utils.functional import Promise
 
 from chat.tools.base import Effect, Tool
-from chat.tools.schema import UnusableTool, build_closed_object, parameter
+from chat.tools.schema import UnusableTool, build_closed_object, build_parameter
 from chat.upstream.base import ToolSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -91,13 +91,13 @@ def make_tool(
         raise UnusableTool(f"{name!r} is not a valid tool name.")
     if timeout is not None and not 0 < timeout <= MAX_SECONDS:
         raise UnusableTool(f"{name}: the timeout must be between 0 and {MAX_SECONDS:.0f} s.")
-    description, notes = _documentation(function)
+    description, notes = _parse_docstring(function)
     hints = typing.get_type_hints(function, include_extras=True)
     parameters, properties, required = [], {}, []
-    for each in _parameters_after_context(function):
+    for each in _list_parameters(function):
         if each.name not in hints:
             raise UnusableTool(f"{name}: parameter {each.name} has no type.")
-        built, schema = parameter(each.name, hints[each.name], notes.get(each.name, ""))
+        built, schema = build_parameter(each.name, hints[each.name], notes.get(each.name, ""))
         parameters.append(built)
         if schema is not None:
             properties[each.name] = schema
@@ -112,7 +112,7 @@ def make_tool(
         function=function,
         parameters=tuple(parameters),
         schema=schema,
-        version=_version(function, schema, effect),
+        version=_compute_version(function, schema, effect),
         needs_approval=needs_approval,
         untrusted_output=untrusted_output,
         always=always,
@@ -128,7 +128,7 @@ def find(name: str) -> Tool | None:
     return TOOLS.get(name)
 
 
-def all_tools() -> list[Tool]:
+def list_tools() -> list[Tool]:
     """Return the tools that an admin can enable, sorted by name."""
     listed = (TOOLS[name] for name in sorted(TOOLS))
     return [entry for entry in listed if not entry.always and not entry.builtin]
@@ -137,25 +137,25 @@ def all_tools() -> list[Tool]:
 def get_enabled_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
     """Return the names of the functions a run may call: its wire tools' and the `always` tools'."""
     always = {entry.name for entry in TOOLS.values() if entry.always}
-    return frozenset(always.union(_list_switched_on(run_tools)))
+    return frozenset(always.union(_list_enabled(run_tools)))
 
 
-def builtin_name(kind: str) -> str | None:
+def get_builtin_name(kind: str) -> str | None:
     """Return the name of the function that a wire tool of this type enables, or None."""
     return next((entry.name for entry in TOOLS.values() if entry.builtin == kind != ""), None)
 
 
-def _list_switched_on(run_tools: Iterable[dict[str, Any]]) -> list[str]:
+def _list_enabled(run_tools: Iterable[dict[str, Any]]) -> list[str]:
     """Return the names of the functions that wire tools enable, in their order.
 
     A built-in tool is only enabled by its type, because a client-side function may have its name.
     """
     listed = list(run_tools)
-    client_functions = program_names(listed)
+    client_functions = get_client_function_names(listed)
     names = []
     for item in listed:
         if item["type"] != "function":
-            names.append(builtin_name(item["type"]))
+            names.append(get_builtin_name(item["type"]))
         elif (name := item["function"]["name"]) in client_functions or not is_builtin(name):
             names.append(name)
     return [name for name in names if name is not None]
@@ -171,7 +171,7 @@ def is_builtin(name: str) -> bool:
     return name in TOOLS and TOOLS[name].builtin != ""
 
 
-def program_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
+def get_client_function_names(run_tools: Iterable[dict[str, Any]]) -> frozenset[str]:
     """Return the names of the functions among wire tools that the API client runs itself.
 
     Client-side functions are stored with their definition, registered tools by name only. So a
@@ -192,39 +192,39 @@ def list_offered_names(run_tools: Iterable[dict[str, Any]], *, dropped: bool) ->
     The `always` tools are included if `dropped`, i.e. if older messages did not fit the prompt.
     """
     extra = [entry.name for entry in TOOLS.values() if entry.always] if dropped else []
-    return tuple(dict.fromkeys([*_list_switched_on(run_tools), *extra]))
+    return tuple(dict.fromkeys([*_list_enabled(run_tools), *extra]))
 
 
-def specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[ToolSpec, ...]:
+def build_specs(run_tools: Iterable[dict[str, Any]], names: Iterable[str]) -> tuple[ToolSpec, ...]:
     """Return the specifications of the named functions for a model server.
 
     A registered tool is described by its code, a client-side function by its definition in the
     run's wire tools. Unknown names are skipped.
     """
     listed = list(run_tools)
-    client_functions = program_names(listed)
+    client_functions = get_client_function_names(listed)
     defined = {
         item["function"]["name"]: item["function"] for item in listed if item["type"] == "function"
     }
     found = []
     for name in names:
         if name in client_functions:
-            found.append(_program_spec(defined[name]))
+            found.append(_build_client_spec(defined[name]))
         elif name in TOOLS:
-            found.append(_spec(TOOLS[name]))
+            found.append(_build_spec(TOOLS[name]))
     return tuple(found)
 
 
-def labels() -> dict[str, str]:
+def get_labels() -> dict[str, str]:
     """Return the label of each tool by name, in the active language."""
     return {name: str(entry.label) for name, entry in TOOLS.items()}
 
 
-def _spec(entry: Tool) -> ToolSpec:
+def _build_spec(entry: Tool) -> ToolSpec:
     return ToolSpec(name=entry.name, description=entry.description, parameters=entry.schema)
 
 
-def _program_spec(function: dict[str, Any]) -> ToolSpec:
+def _build_client_spec(function: dict[str, Any]) -> ToolSpec:
     return ToolSpec(
         name=function["name"],
         description=function.get("description") or "",
@@ -233,7 +233,7 @@ def _program_spec(function: dict[str, Any]) -> ToolSpec:
     )
 
 
-def _parameters_after_context(function: Callable[..., Any]) -> list[inspect.Parameter]:
+def _list_parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     found = [*inspect.signature(function).parameters.values()]
     if not found or found[0].name != "ctx":
         raise UnusableTool(f"{function.__name__}: the first parameter of a tool must be ctx.")
@@ -245,7 +245,7 @@ def _parameters_after_context(function: Callable[..., Any]) -> list[inspect.Para
     return rest
 
 
-def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+def _parse_docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     """Return the tool's description and its parameter descriptions ("Args:", one line each)."""
     text, _, arguments = (inspect.getdoc(function) or "").partition("\nArgs:\n")
     if not text.strip():
@@ -256,7 +256,7 @@ def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     return text.strip(), {note[1]: note[2].strip() for note in notes if note}
 
 
-def _version(function: Callable[..., Any], schema: dict[str, Any], effect: Effect) -> str:
+def _compute_version(function: Callable[..., Any], schema: dict[str, Any], effect: Effect) -> str:
     digest = hashlib.sha256(json.dumps(schema, sort_keys=True).encode())
     digest.update(str(effect).encode())
     digest.update(inspect.getsource(function).encode())

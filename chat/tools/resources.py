@@ -6,7 +6,7 @@ from chat.models import Assistant, Run, Thread
 from chat.models.resources import Resources
 
 
-def resources_of(run: Run) -> tuple[Resources, Resources]:
+def get_resources(run: Run) -> tuple[Resources, Resources]:
     """Return the tool resources of a run's assistant (as it is now) and of its thread.
 
     Callers must resolve the assistant's resources among those of the company only, and the
@@ -16,4 +16,4 @@ def resources_of(run: Run) -> tuple[Resources, Resources]:
     rows = Assistant.objects.filter(pk=run.assistant_id).only("tools", "tool_resources")
     assistant: Assistant | None = rows.first()
     threads = Thread.objects.filter(pk=run.thread_id).values_list("tool_resources", flat=True)
-    return assistant.usable_resources() if assistant is not None else {}, threads.first() or {}
+    return assistant.get_usable_resources() if assistant is not None else {}, threads.first() or {}

@@ -30,16 +30,16 @@ def check_schema(schema: Any) -> None:
         if isinstance(value, bool):
             continue
         if not isinstance(value, dict):
-            raise InvalidSchema(_at(place, "a schema must be an object or a boolean"))
+            raise InvalidSchema(_format_error(place, "a schema must be an object or a boolean"))
         for keyword, given in value.items():
             inner = f"{place}.{keyword}" if place else str(keyword)
             wrong = _CHECKS.get(keyword, _is_anything)(given)
             if wrong is not None:
-                raise InvalidSchema(_at(inner, wrong))
+                raise InvalidSchema(_format_error(inner, wrong))
             waiting.extend(_inner_schemas(keyword, given, inner))
 
 
-def _at(place: str, wrong: str) -> str:
+def _format_error(place: str, wrong: str) -> str:
     return f"at {place[:200]}: {wrong}" if place else wrong
 
 
@@ -94,30 +94,30 @@ def _is_object(value: Any) -> str | None:
     return None if isinstance(value, dict) else "must be an object"
 
 
-def _are_schemas(value: Any) -> str | None:
+def _check_schemas(value: Any) -> str | None:
     fits = isinstance(value, list) and bool(value)
     return None if fits else "must be an array of at least one schema"
 
 
-def _are_names(value: Any) -> str | None:
+def _check_names(value: Any) -> str | None:
     fits = isinstance(value, list) and all(isinstance(name, str) for name in value)
     return None if fits and len(set(value)) == len(value) else "must be an array of unique strings"
 
 
-def _names_by_name(value: Any) -> str | None:
-    return _is_object(value) or next(filter(None, map(_are_names, value.values())), None)
+def _check_names_by_name(value: Any) -> str | None:
+    return _is_object(value) or next(filter(None, map(_check_names, value.values())), None)
 
 
-def _are_dependencies(value: Any) -> str | None:
+def _check_dependencies(value: Any) -> str | None:
     if not isinstance(value, dict):
         return _is_object(value)
     lists = [inner for inner in value.values() if isinstance(inner, list)]
-    return next(filter(None, map(_are_names, lists)), None)
+    return next(filter(None, map(_check_names, lists)), None)
 
 
 def _is_type(value: Any) -> str | None:
     names = [value] if isinstance(value, str) else value
-    fits = isinstance(names, list) and names and _are_names(names) is None
+    fits = isinstance(names, list) and names and _check_names(names) is None
     return None if fits and _TYPES.issuperset(names) else "must be a type or an array of types"
 
 
@@ -131,7 +131,7 @@ def _is_pattern(value: Any) -> str | None:
     return None
 
 
-def _are_patterns(value: Any) -> str | None:
+def _check_patterns(value: Any) -> str | None:
     return _is_object(value) or next(filter(None, map(_is_pattern, value)), None)
 
 
@@ -160,7 +160,7 @@ _NAMED_SCHEMAS = frozenset(
     {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
 )
 _CHECKS: dict[str, Check] = {
-    **dict.fromkeys(_MANY_SCHEMAS, _are_schemas),
+    **dict.fromkeys(_MANY_SCHEMAS, _check_schemas),
     **dict.fromkeys(_NAMED_SCHEMAS, _is_object),
     **dict.fromkeys(("$schema", "$ref", "$dynamicRef", "$comment", "$recursiveRef"), _is_string),
     **dict.fromkeys(("title", "description", "format"), _is_string),
@@ -174,11 +174,11 @@ _CHECKS: dict[str, Check] = {
     **dict.fromkeys(("enum", "examples"), _is_array),
     "$id": _is_id,
     "$vocabulary": _is_vocabulary,
-    "dependencies": _are_dependencies,
-    "dependentRequired": _names_by_name,
+    "dependencies": _check_dependencies,
+    "dependentRequired": _check_names_by_name,
     "multipleOf": _is_positive,
     "pattern": _is_pattern,
-    "patternProperties": _are_patterns,
-    "required": _are_names,
+    "patternProperties": _check_patterns,
+    "required": _check_names,
     "type": _is_type,
 }

@@ -8,7 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from chat.models import Message
-from chat.models.threads import ContentText, as_stored
+from chat.models.threads import ContentText, escape_json_text
 from chat.tools.base import Effect, Limits, ToolContext
 from chat.tools.registry import tool
 
@@ -28,9 +28,9 @@ def search_thread(ctx: ToolContext, words: Annotated[str, Limits(1, 200)]) -> di
     wanted = wanted[:_MAX_WORDS]
     found = (
         Message.objects.for_principal(ctx.principal)
-        .placed()
+        .in_thread()
         .filter(thread=ctx.thread, position__lt=ctx.run.through_position)
-        .annotate(words_found=_count_of(wanted))
+        .annotate(words_found=_build_word_count(wanted))
         .filter(words_found__gt=0)
         .order_by("-words_found", "-position")[:_MAX_RESULTS]
     )
@@ -40,18 +40,18 @@ def search_thread(ctx: ToolContext, words: Annotated[str, Limits(1, 200)]) -> di
                 "id": message.pk,
                 "role": message.role,
                 "date": message.created_at.date(),
-                "excerpt": _excerpt(message.text(), wanted),
+                "excerpt": _build_excerpt(message.text(), wanted),
             }
             for message in found
         ]
     }
 
 
-def _count_of(wanted: list[str]) -> models.Expression:
+def _build_word_count(wanted: list[str]) -> models.Expression:
     text = ContentText(models.F("content"))
     count: Any = models.Value(0)
     for word in wanted:
-        contained = models.Q(models.lookups.IContains(text, as_stored(word)))
+        contained = models.Q(models.lookups.IContains(text, escape_json_text(word)))
         count = count + models.Case(models.When(contained, then=1), default=0)
     expression: models.Expression = models.ExpressionWrapper(
         count, output_field=models.IntegerField()
@@ -59,7 +59,7 @@ def _count_of(wanted: list[str]) -> models.Expression:
     return expression
 
 
-def _excerpt(text: str, wanted: list[str]) -> str:
+def _build_excerpt(text: str, wanted: list[str]) -> str:
     low = text.lower()
     places = [place for word in wanted if (place := low.find(word.lower())) >= 0]
     start = max(0, min(places, default=0) - _BEFORE)

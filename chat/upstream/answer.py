@@ -17,12 +17,12 @@ from chat.upstream.base import (
     ToolCallStarted,
     UsageReported,
 )
-from chat.upstream.classify import stream_error
+from chat.upstream.classify import build_stream_error
 from chat.upstream.errors import StreamBroken, UpstreamError
 from chat.upstream.sse import DONE, EventSplitter, TextCleaner, decode
 
 
-class Call:
+class StreamedCall:
     """A tool call whose arguments are still arriving; `text` is what has arrived."""
 
     __slots__ = ("complete", "index", "key", "name", "server_id", "text")
@@ -55,7 +55,7 @@ class AnswerParser:
         self.error: UpstreamError | None = None
         self.finished = False
         self.content_seen = False
-        self.calls: list[Call] = []
+        self.calls: list[StreamedCall] = []
         self.refused = False
         self._secret = secret
         self._splitter = EventSplitter()
@@ -112,7 +112,7 @@ class AnswerParser:
 
     def _end(self, out: list[Event]) -> None:
         if self._whole is not None:
-            self.take_whole(_object(decode(bytes(self._whole))), out)
+            self.take_whole(_require_object(decode(bytes(self._whole))), out)
         else:
             for data, is_error in self._splitter.end():
                 self._take(data, is_error, out)
@@ -129,10 +129,10 @@ class AnswerParser:
             return
         payload = decode(data)
         if is_error:
-            raise stream_error(payload, secret=self._secret)
+            raise build_stream_error(payload, secret=self._secret)
         if isinstance(payload, dict):
             if payload.get("error"):
-                raise stream_error(payload, secret=self._secret)
+                raise build_stream_error(payload, secret=self._secret)
             self.take_payload(payload, out)
 
     def _note_content(self, out: list[Event]) -> list[Event]:
@@ -153,22 +153,24 @@ class AnswerParser:
             self.refused = True
             out.append(RefusalDelta(text))
 
-    def start_call(self, server_id: object, name: object, key: object, out: list[Event]) -> Call:
+    def start_call(
+        self, server_id: object, name: object, key: object, out: list[Event]
+    ) -> StreamedCall:
         """Register a tool call, and announce it if its name is known."""
-        call = Call(len(self.calls), str(server_id or ""), str(name or ""), key)
+        call = StreamedCall(len(self.calls), str(server_id or ""), str(name or ""), key)
         self.calls.append(call)
         if call.name:
             out.append(ToolCallStarted(call.index, call.server_id, call.name))
         return call
 
-    def name_call(self, call: Call, name: str, out: list[Event]) -> None:
+    def name_call(self, call: StreamedCall, name: str, out: list[Event]) -> None:
         """Announce a call whose name arrived late, followed by the arguments received before."""
         call.name = name
         out.append(ToolCallStarted(call.index, call.server_id, name))
         if call.text:
             out.append(ToolArgumentsDelta(call.index, call.text))
 
-    def arguments(self, call: Call, value: object, out: list[Event]) -> None:
+    def arguments(self, call: StreamedCall, value: object, out: list[Event]) -> None:
         """Add a piece of a call's arguments. Raises StreamBroken if they are nested too deeply."""
         if isinstance(value, (dict, list)):
             try:
@@ -193,12 +195,12 @@ class AnswerParser:
         out.append(AnswerEnd(reason, conversation))
 
 
-def usage_event(usage: object) -> UsageReported | None:
+def parse_usage(usage: object) -> UsageReported | None:
     """Return the usage in either format's spelling, or None if there is none."""
     if not isinstance(usage, dict):
         return None
-    input_tokens = _count(usage, "input_tokens", "prompt_tokens")
-    output_tokens = _count(usage, "output_tokens", "completion_tokens")
+    input_tokens = _get_count(usage, "input_tokens", "prompt_tokens")
+    output_tokens = _get_count(usage, "output_tokens", "completion_tokens")
     if input_tokens is None and output_tokens is None:
         return None
     input_details = usage.get("input_tokens_details") or usage.get("prompt_tokens_details")
@@ -206,12 +208,12 @@ def usage_event(usage: object) -> UsageReported | None:
     return UsageReported(
         input_tokens or 0,
         output_tokens or 0,
-        _count(input_details, "cached_tokens") or 0,
-        _count(output_details, "reasoning_tokens") or 0,
+        _get_count(input_details, "cached_tokens") or 0,
+        _get_count(output_details, "reasoning_tokens") or 0,
     )
 
 
-def _count(source: object, *names: str) -> int | None:
+def _get_count(source: object, *names: str) -> int | None:
     if isinstance(source, dict):
         for name in names:
             value = source.get(name)
@@ -220,9 +222,9 @@ def _count(source: object, *names: str) -> int | None:
     return None
 
 
-def _object(value: object) -> dict[str, Any]:
+def _require_object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise StreamBroken("The answer is JSON of an unexpected form.")
     if value.get("error"):
-        raise stream_error(value)
+        raise build_stream_error(value)
     return value

@@ -12,7 +12,7 @@ from chat.upstream.errors import UpstreamError
 OnWait = Callable[[float | None], None]
 
 
-def loop_time() -> float:
+def get_loop_time() -> float:
     """Return the running event loop's clock, in seconds."""
     return asyncio.get_running_loop().time()
 
@@ -38,7 +38,7 @@ class Breaker:
         threshold: int = 3,
         pause: float = 1.0,
         max_pause: float = 30.0,
-        clock: Callable[[], float] = loop_time,
+        clock: Callable[[], float] = get_loop_time,
     ) -> None:
         self._threshold = threshold
         self._first_pause = self._pause = pause
@@ -171,11 +171,11 @@ class Breakers:
         if breaker is None:
             breaker = self._by_key[key] = Breaker(threshold=self._threshold)
             if len(self._by_key) > self._max_breakers:
-                self._forget_one()
+                self._evict_one()
         self._by_key.move_to_end(key)
         return breaker
 
-    def _forget_one(self) -> None:
+    def _evict_one(self) -> None:
         oldest = next(iter(self._by_key))
         unused = (key for key, breaker in self._by_key.items() if not breaker.in_use)
         del self._by_key[next(unused, oldest)]

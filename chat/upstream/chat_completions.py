@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat.upstream.answer import AnswerParser, Call, usage_event
+from chat.upstream.answer import AnswerParser, StreamedCall, parse_usage
 from chat.upstream.base import (
     Event,
     FinishReason,
@@ -17,7 +17,7 @@ from chat.upstream.base import (
     TextPart,
     ToolSpec,
 )
-from chat.upstream.comparison import missing_end
+from chat.upstream.comparison import get_missing_end
 from chat.upstream.errors import StreamBroken
 from chat.upstream.http import HttpUpstream
 
@@ -37,19 +37,19 @@ class ChatCompletionsUpstream(HttpUpstream):
 
     path = "/chat/completions"
 
-    def body(self, request: ModelRequest) -> dict[str, Any]:
+    def build_body(self, request: ModelRequest) -> dict[str, Any]:
         """Return the JSON body of the request. Raises ValueError if it names a conversation."""
         if request.conversation is not None:
             raise ValueError("Chat Completions servers do not keep conversations.")
         openai = self._endpoint.is_openai
         body: dict[str, Any] = {
             "model": request.model,
-            "messages": messages(request),
+            "messages": build_messages(request),
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         if request.tools:
-            body["tools"] = [_tool(tool) for tool in request.tools]
+            body["tools"] = [_build_tool(tool) for tool in request.tools]
             if request.tool_choice != "auto":
                 body["tool_choice"] = request.tool_choice
             if not request.parallel_tool_calls:
@@ -70,7 +70,7 @@ class ChatCompletionsUpstream(HttpUpstream):
             body["store"] = False
         return body
 
-    def parser(self, request: ModelRequest) -> AnswerParser:
+    def create_parser(self, request: ModelRequest) -> AnswerParser:
         """Return a parser for the answer."""
         return ChatParser(secret=self._endpoint.api_key)
 
@@ -81,7 +81,7 @@ class ChatParser(AnswerParser):
     def __init__(self, *, secret: str = "") -> None:
         super().__init__(secret=secret)
         self._reason: FinishReason | None = None
-        self._anything = False
+        self._has_content = False
         self._streamed: list[str] = []
         self._last: dict[str, Any] | None = None
 
@@ -95,7 +95,7 @@ class ChatParser(AnswerParser):
         self._take_choice(payload.get("choices"), out)
         # Sent at the end or with every chunk; in the latter case an answer that is cut off still
         # has the usage reported so far.
-        if payload.get("usage") and (usage := usage_event(payload["usage"])) is not None:
+        if payload.get("usage") and (usage := parse_usage(payload["usage"])) is not None:
             out.append(usage)
 
     def _take_choice(self, choices: object, out: list[Event]) -> None:
@@ -114,14 +114,14 @@ class ChatParser(AnswerParser):
 
     def _take_message(self, message: dict[str, Any], out: list[Event]) -> None:
         """Handle a complete message, sent in addition to the deltas or instead of them."""
-        if not self._anything:
+        if not self._has_content:
             self._take_delta(message, out)
             return
         content = message.get("content")
         if self._reason is not None and self._streamed and content and isinstance(content, str):
-            self._say(missing_end("".join(self._streamed), content), out)
+            self._add_text(get_missing_end("".join(self._streamed), content), out)
 
-    def _say(self, content: object, out: list[Event]) -> None:
+    def _add_text(self, content: object, out: list[Event]) -> None:
         count = len(out)
         self.text(content, out)
         if len(out) > count:
@@ -134,7 +134,7 @@ class ChatParser(AnswerParser):
 
     def take_done(self, out: list[Event]) -> None:
         """Finish the answer. Raises StreamBroken if nothing preceded the marker."""
-        if self._reason is None and not self._anything:
+        if self._reason is None and not self._has_content:
             raise StreamBroken("The answer ended before it began.")
         self.finish(self._reason or "stop", out)
 
@@ -146,16 +146,16 @@ class ChatParser(AnswerParser):
 
     def _take_delta(self, delta: dict[str, Any], out: list[Event]) -> None:
         if content := delta.get("content"):
-            self._anything = True
-            self._say(content, out)
+            self._has_content = True
+            self._add_text(content, out)
         if refusal := delta.get("refusal"):
-            self._anything = True
+            self._has_content = True
             self.refusal(refusal, out)
         calls = delta.get("tool_calls")
         if isinstance(calls, list):
             for part in calls:
                 if isinstance(part, dict):
-                    self._anything = True
+                    self._has_content = True
                     self._take_call(part, out)
 
     def _take_call(self, part: dict[str, Any], out: list[Event]) -> None:
@@ -175,7 +175,7 @@ class ChatParser(AnswerParser):
 
     def _find_call(
         self, index: object, server_id: object, name: object, arguments: object
-    ) -> Call | None:
+    ) -> StreamedCall | None:
         """Return the call that a part continues or repeats, or None for a new one.
 
         Servers omit the index or send 0 for every call, and leave ids empty or repeat them. A part
@@ -197,7 +197,7 @@ class ChatParser(AnswerParser):
         return call
 
 
-def messages(request: ModelRequest) -> list[dict[str, Any]]:
+def build_messages(request: ModelRequest) -> list[dict[str, Any]]:
     """Return the request's items as chat messages; consecutive calls share one message."""
     found: list[dict[str, Any]] = []
     if request.instructions:
@@ -210,7 +210,7 @@ def messages(request: ModelRequest) -> list[dict[str, Any]]:
 def _add(item: Item, found: list[dict[str, Any]]) -> None:
     match item:
         case InputMessage():
-            found.append({"role": item.role, "content": _content(item.parts)})
+            found.append({"role": item.role, "content": _build_content(item.parts)})
         case FunctionCall():
             call = {
                 "id": item.call_id,
@@ -225,7 +225,7 @@ def _add(item: Item, found: list[dict[str, Any]]) -> None:
             found.append({"role": "tool", "tool_call_id": item.call_id, "content": item.output})
 
 
-def _content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
+def _build_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
     texts = [part.text for part in parts if isinstance(part, TextPart)]
     if len(texts) == len(parts):
         return "\n\n".join(texts)
@@ -237,7 +237,7 @@ def _content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
     ]
 
 
-def _tool(tool: ToolSpec) -> dict[str, Any]:
+def _build_tool(tool: ToolSpec) -> dict[str, Any]:
     function: dict[str, Any] = {
         "name": tool.name,
         "description": tool.description,

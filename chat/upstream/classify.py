@@ -46,7 +46,7 @@ CODES = {401: "authentication_failed", 403: "authentication_failed", 404: "not_f
 OVERLOADED = {408, 409, 425, 498, 499}
 
 
-def status_error(
+def build_status_error(
     status: int,
     body: object,
     headers: Mapping[str, str],
@@ -54,9 +54,9 @@ def status_error(
     secret: str = "",
 ) -> UpstreamError:
     """Return the error for a reply that is not 2xx. `body` is parsed JSON or text."""
-    code, message = error_words(body)
+    code, message = parse_error_body(body)
     message_text = redact(f"HTTP {status} {code} {message}", secret)
-    wait = retry_after(headers)
+    wait = parse_retry_after(headers)
     if status == 429:
         if "insufficient_quota" in code:
             return UpstreamRateLimited(
@@ -69,12 +69,12 @@ def status_error(
         return UpstreamUnavailable(
             message_text, retry_after=wait, http_status=status, is_outage=status >= 500
         )
-    kind = refusal_kind(f"{code} {message}", too_long=status == 413)
+    kind = classify_refusal(f"{code} {message}", too_long=status == 413)
     named = CODES.get(status) if kind is UpstreamRefused else None
     return kind(message_text, code=named, http_status=status)
 
 
-def refusal_kind(words: str, *, too_long: bool = False) -> type[UpstreamError]:
+def classify_refusal(words: str, *, too_long: bool = False) -> type[UpstreamError]:
     """Return the error class for the text of a refusal."""
     if too_long or TOO_LONG.search(words):
         return ContextTooLong
@@ -85,12 +85,12 @@ def refusal_kind(words: str, *, too_long: bool = False) -> type[UpstreamError]:
     return UpstreamRefused
 
 
-def stream_error(error: object, *, secret: str = "") -> UpstreamError:
+def build_stream_error(error: object, *, secret: str = "") -> UpstreamError:
     """Return the error for an error event inside a stream; `error` is its JSON value."""
-    code, message = error_words(error)
+    code, message = parse_error_body(error)
     message_text = redact(f"In the stream: {code} {message}", secret)
     words = f"{code} {message}"
-    kind = refusal_kind(words)
+    kind = classify_refusal(words)
     if kind is not UpstreamRefused:
         return kind(message_text)
     if "insufficient_quota" in code:
@@ -105,7 +105,7 @@ def stream_error(error: object, *, secret: str = "") -> UpstreamError:
     return UpstreamUnavailable(message_text, is_outage=False)
 
 
-def conversation_error(error: UpstreamError) -> UpstreamError:
+def detect_lost_conversation(error: UpstreamError) -> UpstreamError:
     """Return ConversationLost if `error` means that the kept conversation is lost, else `error`."""
     if type(error) is not UpstreamRefused:
         return error
@@ -119,7 +119,7 @@ def conversation_error(error: UpstreamError) -> UpstreamError:
     return error
 
 
-def error_words(body: object) -> tuple[str, str]:
+def parse_error_body(body: object) -> tuple[str, str]:
     """Return (code, message) of an error body in any of the usual shapes."""
     if isinstance(body, list) and body:
         body = body[0]
@@ -137,7 +137,7 @@ def error_words(body: object) -> tuple[str, str]:
     return " ".join(codes), str(message)
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of `retry-after-ms` or `Retry-After` (number or date), or None."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name)
@@ -146,13 +146,13 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         try:
             seconds = float(value) * unit
         except ValueError:
-            seconds = _seconds_until(value)
+            seconds = _get_seconds_until(value)
         if 0 <= seconds < 86_400:
             return seconds
     return None
 
 
-def _seconds_until(date: str) -> float:
+def _get_seconds_until(date: str) -> float:
     try:
         moment = parsedate_to_datetime(date)
     except ValueError:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import orjson
 
 from chat.upstream.errors import StreamBroken
-from chat.upstream.sse import storable
+from chat.upstream.sse import make_storable
 
 
-def missing_end(streamed: str, final: str) -> str:
+def get_missing_end(streamed: str, final: str) -> str:
     """Return the rest of the final text after the streamed one, ignoring surrounding white space.
 
     Raises:
         StreamBroken: the streamed text is not a prefix of the final one: doubled or out of order.
     """
-    final = storable(final)
+    final = make_storable(final)
     if final.startswith(streamed):
         return final[len(streamed) :]
     if final.strip() == streamed.strip():
@@ -22,14 +22,14 @@ def missing_end(streamed: str, final: str) -> str:
     raise StreamBroken("The streamed text differs from the text of the final event.")
 
 
-def missing_arguments(streamed: str, final: str) -> str:
+def get_missing_arguments(streamed: str, final: str) -> str:
     """Return the rest of the final arguments after the streamed ones.
 
     Raises:
         StreamBroken: the streamed arguments are neither a prefix of the final ones nor equal JSON.
     """
     try:
-        return missing_end(streamed, final)
+        return get_missing_end(streamed, final)
     except StreamBroken:
         if _is_same_json(streamed, final):
             return ""

@@ -12,7 +12,7 @@ from chat.upstream.errors import UpstreamUnavailable
 from chat.upstream.http import HttpUpstream
 
 # Servers accept up to 2,048 texts per request; a smaller batch bounds its time and size.
-BATCH = 64
+BATCH_SIZE = 64
 
 
 class UpstreamEmbedder(HttpUpstream):
@@ -37,12 +37,12 @@ class UpstreamEmbedder(HttpUpstream):
         self.model = model
         self.window_tokens = window_tokens
         self._dimensions = dimensions
-        self._most = most_dimensions
+        self._max_dimensions = most_dimensions
 
     @property
     def id(self) -> str:
         """The identity of the vector space: only vectors of the same id can be compared."""
-        return f"{self.model}:{self._dimensions or self._most}"
+        return f"{self.model}:{self._dimensions or self._max_dimensions}"
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return a unit vector for each text, in order.
@@ -51,8 +51,8 @@ class UpstreamEmbedder(HttpUpstream):
             UpstreamError: the server fails or does not return a vector for each text.
         """
         vectors: list[list[float]] = []
-        for start in range(0, len(texts), BATCH):
-            vectors += await self._embed(texts[start : start + BATCH])
+        for start in range(0, len(texts), BATCH_SIZE):
+            vectors += await self._embed(texts[start : start + BATCH_SIZE])
         return vectors
 
     async def _embed(self, texts: Sequence[str]) -> list[list[float]]:
@@ -63,15 +63,15 @@ class UpstreamEmbedder(HttpUpstream):
         found: dict[int, list[float]] = {}
         for index, row in enumerate(answer.get("data") or ()):
             if isinstance(row, dict):
-                found[row.get("index", index)] = _vector(row.get("embedding"))
+                found[row.get("index", index)] = _parse_vector(row.get("embedding"))
         if set(found) != set(range(len(texts))):
             raise UpstreamUnavailable(
                 "The server did not return a vector for each text.", retryable=False
             )
-        return [unit(found[index][: self._most]) for index in range(len(texts))]
+        return [normalise(found[index][: self._max_dimensions]) for index in range(len(texts))]
 
 
-def _vector(value: Any) -> list[float]:
+def _parse_vector(value: Any) -> list[float]:
     if isinstance(value, str):
         # Some servers send base64 of little-endian 32-bit floats.
         return list(array("f", base64.b64decode(value)))
@@ -80,7 +80,7 @@ def _vector(value: Any) -> list[float]:
     raise UpstreamUnavailable("A vector has an unexpected form.", retryable=False)
 
 
-def unit(vector: Sequence[float]) -> list[float]:
+def normalise(vector: Sequence[float]) -> list[float]:
     """Return `vector` normalised to length 1; a zero vector is returned unchanged."""
     length = math.sqrt(math.fsum(x * x for x in vector))
     return [x / length for x in vector] if length else list(vector)

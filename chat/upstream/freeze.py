@@ -38,26 +38,26 @@ class FreezeWatch:
                 self._timer.cancel()
                 self._timer = None
 
-    def look(self) -> int:
+    def count_freezes(self) -> int:
         """Return the number of pauses so far, including one that has just ended."""
         if self._timer is not None:
-            self._note()
+            self._record_delay()
         return self.freezes
 
-    def _note(self) -> None:
+    def _record_delay(self) -> None:
         now = monotonic()
         self.freezes += now - self._ticked > TICK_SECONDS + FREEZE_SECONDS
         self._ticked = now
 
     def _tick(self) -> None:
-        self._note()
+        self._record_delay()
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
 
 
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, FreezeWatch] = WeakKeyDictionary()
 
 
-def freeze_watch() -> FreezeWatch:
+def get_freeze_watch() -> FreezeWatch:
     """Return the watch of the running event loop."""
     loop = asyncio.get_running_loop()
     watch = _watches.get(loop)

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from chat.upstream.answer import AnswerParser
 from chat.upstream.base import Capabilities, Event, ModelRequest
-from chat.upstream.classify import conversation_error
+from chat.upstream.classify import detect_lost_conversation
 from chat.upstream.errors import UpstreamError
 from chat.upstream.probe import probe
-from chat.upstream.rescue import ToolCallRescue
+from chat.upstream.rescue import TextToolCallParser
 from chat.upstream.transport import OPENAI, Endpoint, Timeouts, load_sdk
 
 # How long to read on after the answer is complete, so that the connection can be reused instead of
@@ -72,27 +72,27 @@ class HttpUpstream:
         """The configured name of the model server."""
         return self._name
 
-    def body(self, request: ModelRequest) -> dict[str, Any]:
+    def build_body(self, request: ModelRequest) -> dict[str, Any]:
         """Return the JSON body of the request."""
         raise NotImplementedError
 
-    def parser(self, request: ModelRequest) -> AnswerParser:
+    def create_parser(self, request: ModelRequest) -> AnswerParser:
         """Return a parser for the answer to `request`."""
         raise NotImplementedError
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Event], None]:
         """Yield lists of events; see `base.Upstream.stream`."""
-        parser = self.parser(request)
-        rescue = ToolCallRescue(request.tools) if self._rescue and request.tools else None
+        parser = self.create_parser(request)
+        rescue = TextToolCallParser(request.tools) if self._rescue and request.tools else None
         try:
             async for events in self._parse(request, parser):
                 if rescue is not None:
-                    events = rescue.pass_on(events)
+                    events = rescue.filter_events(events)
                 if events:
                     yield events
         except UpstreamError as error:
             error.after_first_content = parser.content_seen
-            specific = conversation_error(error) if request.conversation else error
+            specific = detect_lost_conversation(error) if request.conversation else error
             if specific is error:
                 raise
             raise specific from error
@@ -105,7 +105,7 @@ class HttpUpstream:
 
         client = sdk.client_for(self._endpoint, self)
         opened = sdk.post_stream(
-            client, self._endpoint, self._timeouts, self.path, self.body(request)
+            client, self._endpoint, self._timeouts, self.path, self.build_body(request)
         )
         async with opened as (content_type, reads):
             parser.expect(content_type)

@@ -14,10 +14,10 @@ Payload = dict[str, Any]
 MAX_HELD = 8
 MAX_COMPARED = 32
 # A number that no event has.
-NEVER = -2
+NO_NUMBER = -2
 
 
-class Numbering:
+class EventSequencer:
     """Returns each event once and in order, as long as the numbers have no gaps.
 
     An event that arrives early is held until the missing ones arrive. If they do not arrive soon,
@@ -30,7 +30,7 @@ class Numbering:
         self, *, is_idle: Callable[[Payload], bool], is_last: Callable[[Payload], bool]
     ) -> None:
         self._is_idle, self._is_last = is_idle, is_last
-        self._first = self._next = NEVER
+        self._first = self._next = NO_NUMBER
         self._used = True
         self._gaps = False
         self._held: dict[int, Payload] = {}
@@ -47,50 +47,50 @@ class Numbering:
             self._next = number + 1
             self._given.append((number, payload))
             return (payload, *self._release()) if self._held else (payload,)
-        return self._out_of_order(number, payload)
+        return self._handle_out_of_order(number, payload)
 
-    def rest(self) -> tuple[Payload, ...]:
+    def flush(self) -> tuple[Payload, ...]:
         """Return the events still held, in order. Call it at the end of the stream."""
         held = tuple(payload for _number, payload in sorted(self._held.items()))
         self._held.clear()
         return held
 
-    def _out_of_order(self, number: object, payload: Payload) -> tuple[Payload, ...]:
+    def _handle_out_of_order(self, number: object, payload: Payload) -> tuple[Payload, ...]:
         is_number = isinstance(number, int) and not isinstance(number, bool) and number >= 0
         if not self._used or not is_number:
-            return (*self.rest(), payload)
+            return (*self.flush(), payload)
         assert isinstance(number, int)
-        if self._next == NEVER:
+        if self._next == NO_NUMBER:
             self._first, self._next = number, number + 1
             self._given.append((number, payload))
             return (payload,)
         if number < self._next:
-            return self._late(number, payload)
-        return self._ahead(number, payload)
+            return self._handle_late(number, payload)
+        return self._handle_early(number, payload)
 
-    def _late(self, number: int, payload: Payload) -> tuple[Payload, ...]:
+    def _handle_late(self, number: int, payload: Payload) -> tuple[Payload, ...]:
         same = [given for known_number, given in self._given if known_number == number]
         if payload in same:
             return ()
         if same:
             # One number, two events: numbers are unusable.
             self._used = False
-            return (*self.rest(), payload)
+            return (*self.flush(), payload)
         # Without gaps, every number since the first one has already been returned.
         if self._is_idle(payload) or (not self._gaps and number >= self._first):
             return ()
         raise StreamBroken("The events of the stream arrived out of order.")
 
-    def _ahead(self, number: int, payload: Payload) -> tuple[Payload, ...]:
+    def _handle_early(self, number: int, payload: Payload) -> tuple[Payload, ...]:
         known = self._held.setdefault(number, payload)
         if known is not payload and known != payload:
             self._used = False
-            return (*self.rest(), payload)
+            return (*self.flush(), payload)
         if self._gaps or len(self._held) > MAX_HELD or self._is_last(payload):
             self._gaps = self._gaps or not self._is_last(payload)
             self._next = max(self._held) + 1
             self._given.extend(sorted(self._held.items()))
-            return self.rest()
+            return self.flush()
         return ()
 
     def _release(self) -> Iterator[Payload]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Patience:
+class ReusableTimeout:
     """Timeout of the task that creates it; `close` it after the last wait."""
 
     def __init__(self) -> None:
@@ -21,10 +21,10 @@ class Patience:
         assert task is not None
         self._task: asyncio.Task[Any] = task
         self._timer: asyncio.TimerHandle | None = None
-        self._looks_at = 0.0
+        self._fires_at = 0.0
         self._waiting = False
         self._until = 0.0
-        self._ran_out = False
+        self._expired = False
 
     async def wait(self, what: Coroutine[Any, Any, T], seconds: float) -> T:
         """Return the result of `what`. Raises TimeoutError after `seconds`."""
@@ -34,7 +34,7 @@ class Patience:
             return await what
         except asyncio.CancelledError as error:
             # The task may have been cancelled from outside at the same time: that takes precedence.
-            if self._ran_out and self._task.uncancel() <= cancelling:
+            if self._expired and self._task.uncancel() <= cancelling:
                 raise TimeoutError from error
             raise
         finally:
@@ -43,9 +43,9 @@ class Patience:
     def begin(self, seconds: float) -> None:
         """Cancel the task after `seconds`, unless `end` comes first."""
         self._until = self._loop.time() + seconds
-        if self._timer is None or self._looks_at > self._until:
+        if self._timer is None or self._fires_at > self._until:
             self._arm()
-        self._waiting, self._ran_out = True, False
+        self._waiting, self._expired = True, False
 
     def end(self) -> None:
         """End the wait: the result has arrived."""
@@ -60,15 +60,15 @@ class Patience:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._looks_at = self._until
-        self._timer = self._loop.call_at(self._until, self._look)
+        self._fires_at = self._until
+        self._timer = self._loop.call_at(self._until, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         if not self._waiting:
             return
         if self._loop.time() < self._until:
             self._arm()
         else:
-            self._ran_out = True
+            self._expired = True
             self._task.cancel()

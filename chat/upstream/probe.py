@@ -8,7 +8,7 @@ from typing import Any
 from chat.upstream.base import Capabilities
 from chat.upstream.errors import UpstreamError
 
-Call = Callable[[str, str, dict[str, Any] | None], Awaitable[dict[str, Any]]]
+SendRequest = Callable[[str, str, dict[str, Any] | None], Awaitable[dict[str, Any]]]
 QUESTION = "Call the function atrium_probe with word set to hello."
 PARAMETERS = {
     "type": "object",
@@ -22,7 +22,7 @@ MAX_TOKENS = 64
 
 async def probe(
     list_models: Callable[[], Awaitable[list[str]]],
-    call: Call,
+    call: SendRequest,
     *,
     model: str | None,
     is_openai: bool,
@@ -51,7 +51,7 @@ async def probe(
     )
 
 
-async def _try_responses(call: Call, model: str) -> tuple[bool, bool, str | None]:
+async def _try_responses(call: SendRequest, model: str) -> tuple[bool, bool, str | None]:
     body = {
         "model": model,
         "input": [{"role": "user", "content": [{"type": "input_text", "text": QUESTION}]}],
@@ -70,7 +70,9 @@ async def _try_responses(call: Call, model: str) -> tuple[bool, bool, str | None
     return True, called, None
 
 
-async def _try_chat(call: Call, model: str, *, is_openai: bool) -> tuple[bool, bool, str | None]:
+async def _try_chat(
+    call: SendRequest, model: str, *, is_openai: bool
+) -> tuple[bool, bool, str | None]:
     body = {
         "model": model,
         "messages": [{"role": "user", "content": QUESTION}],
@@ -89,7 +91,7 @@ async def _try_chat(call: Call, model: str, *, is_openai: bool) -> tuple[bool, b
     return True, bool((choices[0].get("message") or {}).get("tool_calls")), None
 
 
-async def _try_conversations(call: Call) -> bool:
+async def _try_conversations(call: SendRequest) -> bool:
     try:
         created = await call("POST", "/conversations", {})
         if not isinstance(created.get("id"), str):

@@ -27,17 +27,17 @@ WRAPPING = re.compile(
 )
 
 
-class ToolCallRescue:
+class TextToolCallParser:
     """Filter for the lists of events of one answer; `tools` are the offered ones."""
 
     def __init__(self, tools: tuple[ToolSpec, ...]) -> None:
         self._names = {tool.name for tool in tools}
         self._held = ""
         self._holding = False
-        self._text_given = False
+        self._text_emitted = False
         self._real_calls = False
 
-    def pass_on(self, events: list[Event]) -> list[Event]:
+    def filter_events(self, events: list[Event]) -> list[Event]:
         """Return the events to pass on, with tool calls parsed from the text."""
         out: list[Event] = []
         for event in events:
@@ -60,20 +60,20 @@ class ToolCallRescue:
             if self._real_calls:
                 self._flush(out)
             return
-        start = self._sign()
+        start = self._find_start()
         if start is None:
             self._flush(out)
             return
         before, self._held = self._held[:start], self._held[start:]
-        self._give(before, out)
+        self._emit(before, out)
         self._holding = self._held.startswith(TAGS) or (
-            not self._text_given and self._held.lstrip().startswith(OPENINGS)
+            not self._text_emitted and self._held.lstrip().startswith(OPENINGS)
         )
 
-    def _sign(self) -> int | None:
+    def _find_start(self) -> int | None:
         """Return the offset in the held text at which a call, or part of a tag, may begin."""
         held = self._held
-        if not self._text_given and (not held.strip() or held.lstrip().startswith(OPENINGS)):
+        if not self._text_emitted and (not held.strip() or held.lstrip().startswith(OPENINGS)):
             return 0
         found = [at for tag in TAGS if (at := held.find(tag)) >= 0]
         if found:
@@ -85,7 +85,7 @@ class ToolCallRescue:
         return None
 
     def _finish(self, event: AnswerEnd, out: list[Event]) -> None:
-        calls = [] if self._real_calls or event.reason == "length" else self._calls()
+        calls = [] if self._real_calls or event.reason == "length" else self._parse_calls()
         if not calls:
             self._flush(out)
             out.append(event)
@@ -96,7 +96,7 @@ class ToolCallRescue:
             out.append(ToolArgumentsDelta(index, arguments))
         out.append(AnswerEnd("tool_calls", event.conversation))
 
-    def _calls(self) -> list[tuple[str, str]]:
+    def _parse_calls(self) -> list[tuple[str, str]]:
         """Return (name, arguments) of each call in the held text; [] if it has other content."""
         calls: list[tuple[str, str]] = []
         for piece in filter(None, map(str.strip, WRAPPING.split(self._held))):
@@ -105,13 +105,13 @@ class ToolCallRescue:
             except orjson.JSONDecodeError:
                 return []
             for entry in value if isinstance(value, list) else [value]:
-                call = self._call(entry)
+                call = self._parse_call(entry)
                 if call is None:
                     return []
                 calls.append(call)
         return calls
 
-    def _call(self, entry: Any) -> tuple[str, str] | None:
+    def _parse_call(self, entry: Any) -> tuple[str, str] | None:
         if not isinstance(entry, dict):
             return None
         entry = entry.get("function") if isinstance(entry.get("function"), dict) else entry
@@ -127,11 +127,11 @@ class ToolCallRescue:
         return (str(name), arguments) if isinstance(arguments, str) else None
 
     def _flush(self, out: list[Event]) -> None:
-        self._give(self._held, out)
+        self._emit(self._held, out)
         self._held = ""
         self._holding = False
 
-    def _give(self, text: str, out: list[Event]) -> None:
+    def _emit(self, text: str, out: list[Event]) -> None:
         if text:
-            self._text_given = self._text_given or bool(text.strip())
+            self._text_emitted = self._text_emitted or bool(text.strip())
             out.append(TextDelta(text))

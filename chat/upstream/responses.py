@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from chat.upstream.answer import AnswerParser, Call, usage_event
+from chat.upstream.answer import AnswerParser, StreamedCall, parse_usage
 from chat.upstream.base import (
     Event,
     FinishReason,
@@ -18,8 +18,8 @@ from chat.upstream.base import (
     TextPart,
     ToolSpec,
 )
-from chat.upstream.classify import conversation_error, stream_error
-from chat.upstream.comparison import missing_arguments, missing_end
+from chat.upstream.classify import build_stream_error, detect_lost_conversation
+from chat.upstream.comparison import get_missing_arguments, get_missing_end
 from chat.upstream.errors import (
     ConversationLost,
     StreamBroken,
@@ -27,7 +27,7 @@ from chat.upstream.errors import (
     UpstreamUnavailable,
 )
 from chat.upstream.http import HttpUpstream
-from chat.upstream.numbering import Numbering
+from chat.upstream.numbering import EventSequencer
 
 
 class ResponsesUpstream(HttpUpstream):
@@ -35,11 +35,11 @@ class ResponsesUpstream(HttpUpstream):
 
     path = "/responses"
 
-    def body(self, request: ModelRequest) -> dict[str, Any]:
+    def build_body(self, request: ModelRequest) -> dict[str, Any]:
         """Return the JSON body of the request."""
         body: dict[str, Any] = {
             "model": request.model,
-            "input": [_item(item) for item in request.items],
+            "input": [_build_item(item) for item in request.items],
             "stream": True,
         }
         if request.conversation is None:
@@ -47,9 +47,9 @@ class ResponsesUpstream(HttpUpstream):
         else:
             body["conversation"] = request.conversation
         if request.tools:
-            body["tools"] = [_tool(tool) for tool in request.tools]
+            body["tools"] = [_build_tool(tool) for tool in request.tools]
             if request.tool_choice != "auto":
-                body["tool_choice"] = _tool_choice(request.tool_choice)
+                body["tool_choice"] = _build_tool_choice(request.tool_choice)
             if not request.parallel_tool_calls:
                 body["parallel_tool_calls"] = False
         sent = {
@@ -58,7 +58,7 @@ class ResponsesUpstream(HttpUpstream):
             "top_p": request.top_p,
             "max_output_tokens": request.max_output_tokens,
             "reasoning": _wrap_schema("effort", request.reasoning_effort),
-            "text": _wrap_schema("format", _format(request.response_format)),
+            "text": _wrap_schema("format", _build_format(request.response_format)),
             "safety_identifier": request.safety_id if self._endpoint.is_openai else None,
         }
         body |= {name: value for name, value in sent.items() if value is not None}
@@ -67,7 +67,7 @@ class ResponsesUpstream(HttpUpstream):
             body["stream_options"] = {"include_obfuscation": False}
         return body
 
-    def parser(self, request: ModelRequest) -> AnswerParser:
+    def create_parser(self, request: ModelRequest) -> AnswerParser:
         """Return a parser for the answer."""
         return ResponsesParser(
             secret=self._endpoint.api_key, max_output_tokens=request.max_output_tokens
@@ -89,7 +89,7 @@ class ResponsesUpstream(HttpUpstream):
         try:
             await self._call("DELETE", f"/conversations/{conversation}")
         except UpstreamError as error:
-            if not isinstance(conversation_error(error), ConversationLost):
+            if not isinstance(detect_lost_conversation(error), ConversationLost):
                 raise
 
 
@@ -120,44 +120,44 @@ class ResponsesParser(AnswerParser):
     def __init__(self, *, secret: str = "", max_output_tokens: int | None = None) -> None:
         super().__init__(secret=secret)
         self._max_output_tokens = max_output_tokens
-        self._numbering = Numbering(is_idle=_is_idle, is_last=_is_last)
+        self._sequencer = EventSequencer(is_idle=_is_idle, is_last=_is_last)
         self._key: object = None
         self._part = ContentPart()
         self._parts: dict[object, ContentPart] = {}
 
     def take_payload(self, payload: dict[str, Any], out: list[Event]) -> None:
         """Convert one event to events, in the order of the sequence numbers."""
-        for ordered in self._numbering.take(payload.get("sequence_number"), payload):
+        for ordered in self._sequencer.take(payload.get("sequence_number"), payload):
             self._take_in_order(ordered, out)
 
     def take_end(self, out: list[Event]) -> None:
         """Process the events still held."""
-        for ordered in self._numbering.rest():
+        for ordered in self._sequencer.flush():
             self._take_in_order(ordered, out)
 
     def _take_in_order(self, payload: dict[str, Any], out: list[Event]) -> None:
-        take = TAKERS.get(str(payload.get("type")))
+        take = HANDLERS.get(str(payload.get("type")))
         if take is not None and not self.finished:
             take(self, payload, out)
 
     def take_text(self, payload: dict[str, Any], out: list[Event]) -> None:
         """Add a text delta."""
-        self._turn_to(payload, out)
-        self._say(payload.get("delta"), out)
+        self._switch_to(payload, out)
+        self._add_delta(payload.get("delta"), out)
 
     def take_text_done(self, payload: dict[str, Any], out: list[Event]) -> None:
         """Complete a text part."""
-        self._turn_to(payload, out)
+        self._switch_to(payload, out)
         self._end_part(payload.get("text"), out)
 
     def take_refusal(self, payload: dict[str, Any], out: list[Event]) -> None:
         """Add a refusal delta."""
-        self._turn_to(payload, out)
-        self._say(payload.get("delta"), out, refused=True)
+        self._switch_to(payload, out)
+        self._add_delta(payload.get("delta"), out, refused=True)
 
     def take_refusal_done(self, payload: dict[str, Any], out: list[Event]) -> None:
         """Complete a refusal part."""
-        self._turn_to(payload, out)
+        self._switch_to(payload, out)
         self._end_part(payload.get("refusal"), out, refused=True)
 
     def take_item(self, payload: dict[str, Any], out: list[Event]) -> None:
@@ -167,12 +167,12 @@ class ResponsesParser(AnswerParser):
     def take_arguments(self, payload: dict[str, Any], out: list[Event]) -> None:
         # Anything after the end of a call is a repeat.
         """Add a piece of a call's arguments."""
-        if (call := self._call_of(payload)) and not call.complete:
+        if (call := self._find_call_for(payload)) and not call.complete:
             self.arguments(call, payload.get("delta"), out)
 
     def take_arguments_done(self, payload: dict[str, Any], out: list[Event]) -> None:
         """Complete a call's arguments."""
-        if call := self._call_of(payload):
+        if call := self._find_call_for(payload):
             self._complete(call, payload.get("arguments"), out)
 
     def take_final(self, payload: dict[str, Any], out: list[Event]) -> None:
@@ -181,15 +181,15 @@ class ResponsesParser(AnswerParser):
 
     def take_error(self, payload: dict[str, Any], out: list[Event]) -> None:
         """Raise the error that the event reports."""
-        raise stream_error(payload, secret=self._secret)
+        raise build_stream_error(payload, secret=self._secret)
 
     def take_whole(self, payload: dict[str, Any], out: list[Event]) -> None:
         """Convert an unstreamed answer to events."""
         self._take_final(payload, out)
 
-    def _turn_to(self, payload: dict[str, Any], out: list[Event]) -> None:
+    def _switch_to(self, payload: dict[str, Any], out: list[Event]) -> None:
         """Switch to the part that an event belongs to; parts are separated by a blank line."""
-        key = _part_key(payload)
+        key = _get_part_key(payload)
         if key == self._key and self._parts:
             return
         if self._parts and key not in self._parts:
@@ -197,7 +197,7 @@ class ResponsesParser(AnswerParser):
         self._key = key
         self._part = self._parts.setdefault(key, ContentPart())
 
-    def _say(self, text: object, out: list[Event], *, refused: bool = False) -> None:
+    def _add_delta(self, text: object, out: list[Event], *, refused: bool = False) -> None:
         part, count = self._part, len(out)
         if part.is_whole:
             return  # anything after the end of a part is a repeat
@@ -212,7 +212,7 @@ class ResponsesParser(AnswerParser):
         """Compare the part with its final text and add what is missing."""
         if not isinstance(text, str) or not text or self._part.is_whole:
             return
-        self._say(missing_end(self._part.text(), text), out, refused=refused)
+        self._add_delta(get_missing_end(self._part.text(), text), out, refused=refused)
         self._part.is_whole = True
 
     def _take_item(self, payload: dict[str, Any], done: bool, out: list[Event]) -> None:
@@ -230,18 +230,18 @@ class ResponsesParser(AnswerParser):
         if done:
             self._complete(call, item.get("arguments"), out)
 
-    def _call_of(self, payload: dict[str, Any]) -> Call | None:
+    def _find_call_for(self, payload: dict[str, Any]) -> StreamedCall | None:
         for key in (payload.get("item_id"), payload.get("output_index")):
             if key is not None and (call := self._find(key)):
                 return call
         return self.calls[-1] if self.calls else None
 
-    def _find(self, key: object) -> Call | None:
+    def _find(self, key: object) -> StreamedCall | None:
         return next((call for call in reversed(self.calls) if call.key == key), None)
 
-    def _complete(self, call: Call, arguments: object, out: list[Event]) -> None:
+    def _complete(self, call: StreamedCall, arguments: object, out: list[Event]) -> None:
         if isinstance(arguments, str) and arguments and call.text:
-            arguments = missing_arguments(call.text, arguments)
+            arguments = get_missing_arguments(call.text, arguments)
         if isinstance(arguments, str) or not call.text:
             self.arguments(call, arguments, out)
         call.complete = True
@@ -251,22 +251,22 @@ class ResponsesParser(AnswerParser):
             response = {}
         # Report usage first: an answer that failed, or is rejected below, was computed all the
         # same.
-        usage = usage_event(response.get("usage"))
+        usage = parse_usage(response.get("usage"))
         if usage is not None:
             out.append(usage)
         if response.get("status") == "failed" or response.get("error"):
-            raise stream_error(response.get("error") or {}, secret=self._secret)
+            raise build_stream_error(response.get("error") or {}, secret=self._secret)
         items = response.get("output")
         output = (
             [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
         )
         if not self._parts and not self.calls:
             self._take_output(output, out)
-        elif _reason(response) == "stop":
+        elif _get_reason(response) == "stop":
             self._compare(output, out)
         conversation = response.get("conversation")
         kept = conversation.get("id") if isinstance(conversation, dict) else conversation
-        reason = _reason(response)
+        reason = _get_reason(response)
         # llama.cpp reports an answer that was cut at the limit as completed.
         limit = self._max_output_tokens
         if reason == "stop" and usage and limit and usage.output_tokens >= limit:
@@ -282,9 +282,9 @@ class ResponsesParser(AnswerParser):
         final = "".join(_texts(output))
         if final and self._parts:
             streamed = "".join(part.text() for part in self._parts.values())
-            if rest := missing_end(streamed, final):
+            if rest := get_missing_end(streamed, final):
                 self._part.is_whole = False
-                self._say(rest, out, refused=self.refused)
+                self._add_delta(rest, out, refused=self.refused)
         called = [item for item in output if item.get("type") == "function_call"]
         if called and len(called) < len(self.calls):
             raise StreamBroken("The stream has more tool calls than the final event.")
@@ -294,7 +294,7 @@ class ResponsesParser(AnswerParser):
             else:
                 self._take_item({"item": item, "output_index": f"final {number}"}, True, out)
 
-    def _compare_call(self, call: Call, item: dict[str, Any], out: list[Event]) -> None:
+    def _compare_call(self, call: StreamedCall, item: dict[str, Any], out: list[Event]) -> None:
         if call.name and item.get("name") and call.name != item["name"]:
             raise StreamBroken("The streamed tool calls differ from those of the final event.")
         self._complete(call, item.get("arguments"), out)
@@ -307,12 +307,12 @@ class ResponsesParser(AnswerParser):
             for place, part in enumerate(item.get("content") or []):
                 if isinstance(part, dict):
                     where = {"item_id": number, "content_index": place}
-                    self._turn_to(where, out)
+                    self._switch_to(where, out)
                     self.text(part.get("text"), out)
                     self.refusal(part.get("refusal"), out)
 
 
-TAKERS = {
+HANDLERS = {
     "response.output_text.delta": ResponsesParser.take_text,
     "response.output_text.done": ResponsesParser.take_text_done,
     "response.refusal.delta": ResponsesParser.take_refusal,
@@ -328,19 +328,19 @@ TAKERS = {
 }
 
 
-LAST = frozenset(
+FINAL_EVENT_TYPES = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "error"},
 )
 
 
 def _is_idle(payload: dict[str, Any]) -> bool:
     """Return True if an event is not part of the answer."""
-    return payload.get("type") not in TAKERS
+    return payload.get("type") not in HANDLERS
 
 
 def _is_last(payload: dict[str, Any]) -> bool:
     """Return True if an event ends the stream."""
-    return payload.get("type") in LAST
+    return payload.get("type") in FINAL_EVENT_TYPES
 
 
 def _texts(output: list[dict[str, Any]]) -> Iterator[str]:
@@ -353,12 +353,12 @@ def _texts(output: list[dict[str, Any]]) -> Iterator[str]:
                     yield part[name]
 
 
-def _part_key(payload: dict[str, Any]) -> tuple[object, object]:
+def _get_part_key(payload: dict[str, Any]) -> tuple[object, object]:
     item = payload.get("item_id") or payload.get("output_index")
     return (item, payload.get("content_index") or 0)
 
 
-def _reason(response: dict[str, Any]) -> FinishReason:
+def _get_reason(response: dict[str, Any]) -> FinishReason:
     details = response.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
     if reason == "content_filter":
@@ -368,10 +368,10 @@ def _reason(response: dict[str, Any]) -> FinishReason:
     return "stop"
 
 
-def _item(item: Item) -> dict[str, Any]:
+def _build_item(item: Item) -> dict[str, Any]:
     match item:
         case InputMessage():
-            content = [_part(part, item.role) for part in item.parts]
+            content = [_build_part(part, item.role) for part in item.parts]
             return {"type": "message", "role": item.role, "content": content}
         case FunctionCall():
             return {
@@ -388,7 +388,7 @@ def _item(item: Item) -> dict[str, Any]:
             }
 
 
-def _part(part: Part, role: str) -> dict[str, Any]:
+def _build_part(part: Part, role: str) -> dict[str, Any]:
     if not isinstance(part, TextPart):
         return {"type": "input_image", "image_url": part.url, "detail": part.detail}
     if role == "assistant":
@@ -396,7 +396,7 @@ def _part(part: Part, role: str) -> dict[str, Any]:
     return {"type": "input_text", "text": part.text}
 
 
-def _tool(tool: ToolSpec) -> dict[str, Any]:
+def _build_tool(tool: ToolSpec) -> dict[str, Any]:
     return {
         "type": "function",
         "name": tool.name,
@@ -406,13 +406,13 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
     }
 
 
-def _tool_choice(choice: str | dict[str, Any]) -> str | dict[str, Any]:
+def _build_tool_choice(choice: str | dict[str, Any]) -> str | dict[str, Any]:
     if isinstance(choice, str):
         return choice
     return {"type": "function", "name": choice["function"]["name"]}
 
 
-def _format(response_format: str | dict[str, Any] | None) -> dict[str, Any] | None:
+def _build_format(response_format: str | dict[str, Any] | None) -> dict[str, Any] | None:
     if not isinstance(response_format, dict):
         return None
     if response_format.get("type") != "json_schema":

@@ -16,7 +16,7 @@ from time import monotonic
 from chat.upstream.base import CONTENT_EVENTS, Event, ModelRequest, Upstream, UsageReported
 from chat.upstream.breaker import Breaker, OnWait
 from chat.upstream.errors import StreamBroken, UpstreamError, UpstreamTimeout
-from chat.upstream.freeze import freeze_watch
+from chat.upstream.freeze import get_freeze_watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class RetryPolicy:
     max_retry_after: float = 60.0
     broken_repeats: int = 1
 
-    def delay_after(
+    def get_delay(
         self, attempt: int, error: UpstreamError, *, jitter: float, broken: int = 0
     ) -> float | None:
         """Return the delay after failed attempt number `attempt` (from 1), or None to give up.
@@ -158,7 +158,7 @@ async def stream_with_retries(
             # A timeout during a pause of this process proves nothing.
             if isinstance(error, UpstreamTimeout):
                 error.retryable = error.retryable or outcome.frozen
-            delay = policy.delay_after(tries, error, jitter=timing.jitter(), broken=broken)
+            delay = policy.get_delay(tries, error, jitter=timing.jitter(), broken=broken)
             if gate is not None and gate.has_to_wait(error):
                 tries, delay = tries - 1, 0.0
             if delay is not None and timing.clock() + delay >= deadline:
@@ -200,13 +200,13 @@ class _Outcome:
 def _outcome_for(gate: Gate | None) -> Iterator[_Outcome]:
     """Report the outcome of the attempt in the context to the breaker."""
     outcome = _Outcome(gate)
-    watch = freeze_watch()
+    watch = get_freeze_watch()
     with watch.watching():
-        before = watch.look()
+        before = watch.count_freezes()
         try:
             yield outcome
         except UpstreamError as error:
-            outcome.frozen = watch.look() != before
+            outcome.frozen = watch.count_freezes() != before
             outcome.record_failure(error)
             raise
         else:

@@ -30,7 +30,7 @@ from chat.upstream.base import (
     UsageReported,
 )
 from chat.upstream.errors import StreamBroken, UpstreamTimeout, UpstreamUnavailable
-from chat.upstream.scripted_reply import Reply, last_user_text, reply_to
+from chat.upstream.scripted_reply import Reply, get_last_user_text, reply_to
 from chat.upstream.scripted_words import estimate_tokens
 
 MODEL = "demo-scripted"
@@ -62,7 +62,7 @@ class ScriptedUpstream:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Event], None]:
         """Yield lists of events; see `base.Upstream.stream`."""
-        text = last_user_text(request.items)
+        text = get_last_user_text(request.items)
         failure = FAILURE.search(text)
         if failure and not failure["halfway"]:
             raise UpstreamUnavailable(
@@ -71,7 +71,7 @@ class ScriptedUpstream:
                 retryable=False,
                 is_outage=False,
             )
-        reply = _as_asked(reply_to(request), request)
+        reply = _apply_response_format(reply_to(request), request)
         given = 0
         async for events in self._pace(reply, request.max_output_tokens):
             yield events
@@ -81,7 +81,7 @@ class ScriptedUpstream:
             if given == WORDS_BEFORE_TROUBLE and STALL.search(text):
                 await asyncio.sleep(self._stall_timeout)
                 raise UpstreamTimeout("Simulated stall.", after_first_content=True, is_outage=False)
-        yield _ending(request, reply)
+        yield _build_end(request, reply)
 
     async def _pace(self, reply: Reply, limit: int | None) -> AsyncGenerator[list[Event], None]:
         for index, call in enumerate(reply.calls):
@@ -120,7 +120,7 @@ def _words(text: str, limit: int | None) -> Iterator[str]:
         yield match.group()
 
 
-def _as_asked(reply: Reply, request: ModelRequest) -> Reply:
+def _apply_response_format(reply: Reply, request: ModelRequest) -> Reply:
     """Return the reply as JSON if the request asks for JSON."""
     wanted = request.response_format
     if reply.calls or not isinstance(wanted, dict) or wanted.get("type") == "text":
@@ -128,7 +128,7 @@ def _as_asked(reply: Reply, request: ModelRequest) -> Reply:
     return Reply(text=json.dumps({"demonstration": True, "answer": reply.text}))
 
 
-def _ending(request: ModelRequest, reply: Reply) -> list[Event]:
+def _build_end(request: ModelRequest, reply: Reply) -> list[Event]:
     made = estimate_tokens([reply.text, *(call.arguments for call in reply.calls)])
     limit = request.max_output_tokens
     cut = not reply.calls and limit is not None and made > limit

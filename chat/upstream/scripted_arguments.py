@@ -81,7 +81,7 @@ def fill(
     return found
 
 
-def words_of(name: str) -> list[str]:
+def split_identifier(name: str) -> list[str]:
     """Return the words of an identifier, orderNumber and order_number alike."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     return [word for word in re.split(r"[\W_]+", spaced.lower()) if word]
@@ -118,7 +118,7 @@ def _value(
         case "integer" | "number":
             return _number(name, schema, text, required), None
         case "boolean":
-            named = set(words_of(name)) <= set(words_of(text))
+            named = set(split_identifier(name)) <= set(split_identifier(text))
             return (True, None) if named else (None, None)
         case "array":
             return _list(name, schema, text, required), None
@@ -128,9 +128,9 @@ def _value(
 
 
 def _choice(options: list[Any], text: str) -> Any:
-    said = f" {' '.join(words_of(text))} "
+    said = f" {' '.join(split_identifier(text))} "
     for option in options:
-        words = " ".join(words_of(str(option)))
+        words = " ".join(split_identifier(str(option)))
         if words and (f" {words} " in said or f" {words.replace('ll', 'l')} " in said):
             return option
     return None
@@ -151,7 +151,7 @@ def _as_number(schema: dict[str, Any], text: str) -> int | float | None:
 
 
 def _number(name: str, schema: dict[str, Any], text: str, required: bool) -> int | float | None:
-    words = words_of(name)
+    words = split_identifier(name)
     if COUNT_NAMES & set(words):
         counted = COUNT.search(text)
         return _as_number(schema, counted.group(1)) if counted else None
@@ -176,7 +176,7 @@ def _number(name: str, schema: dict[str, Any], text: str, required: bool) -> int
 
 
 def _find_numbers(name: str, text: str, schema: dict[str, Any]) -> list[int | float]:
-    for word in words_of(name):
+    for word in split_identifier(name):
         numbers = r"\s+((?:#?\d{1,15}(?:\s*(?:,|and|&|or)\s*)*)+)"
         run = re.search(rf"\b{re.escape(word)}s?{numbers}", text, ANY_CASE)
         if run:
@@ -206,7 +206,7 @@ def _string(
     required: bool,
     verbs: frozenset[str],
 ) -> tuple[str | None, str | None]:
-    words = set(words_of(name))
+    words = set(split_identifier(name))
     for wanted, pattern in (
         ("email" in words or schema.get("format") == "email", EMAIL),
         (schema.get("format") == "date" or "date" in words, DATE),
@@ -220,7 +220,7 @@ def _string(
         return quoted.group("value").strip(), quoted.group()
     if words & QUERY_NAMES:
         return (_query(text) if required else None), None
-    for word in words_of(name):
+    for word in split_identifier(name):
         beside = re.search(rf"\b{re.escape(word)}\s*(?:is|:|=)\s*(?P<value>[^\n]+)", text, ANY_CASE)
         if beside:
             value = beside.group("value").strip(" .!?")
@@ -244,7 +244,7 @@ def _after_to(text: str, verbs: frozenset[str]) -> tuple[str | None, str | None]
     if not found:
         return None, None
     value = found.group("value").strip(" .!?,;")
-    first = words_of(value)[:1]
+    first = split_identifier(value)[:1]
     if not first or first[0] in verbs or NUMBER.fullmatch(value):
         return None, None
     return value, found.group("value")

@@ -133,12 +133,12 @@ def _codes(arguments: str) -> Iterator[str]:
         yield code
 
 
-def look_at(name: str) -> str:
+def build_inspection_code(name: str) -> str:
     """Return code that reads a table and prints its columns."""
     return LOOK.format(name=name, path=name)
 
 
-def table_of(made: CodeCall) -> Table | None:
+def parse_table(made: CodeCall) -> Table | None:
     """Return the table that a call inspected, or None for other calls and failed ones."""
     looked = LOOKED.match(made.code)
     if looked is None:
@@ -153,7 +153,7 @@ def table_of(made: CodeCall) -> Table | None:
     return Table(name=looked["name"], rows=rows, columns=columns, first=first)
 
 
-def plan_of(made: CodeCall) -> Plan | None:
+def parse_plan(made: CodeCall) -> Plan | None:
     """Return the computation of a call, or None for code that was not written here."""
     planned = PLANNED.match(made.code)
     try:
@@ -228,18 +228,18 @@ def _add_filter(plan: Plan, table: Table, text: str) -> Plan:
         return replace(plan, only=dates[0], value=time[1])
     for column in table.columns:
         for value in table.values(column):
-            if not NUMBER.match(value) and len(value) > 2 and _says(text, value):
+            if not NUMBER.match(value) and len(value) > 2 and _mentions(text, value):
                 return replace(plan, only=column, value=value)
     if re.search(r"\b(?:all|everything|every year)\b", text, ANY_CASE):
         return replace(plan, only="", value="")
     return plan
 
 
-def _says(text: str, value: str) -> bool:
+def _mentions(text: str, value: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text, ANY_CASE) is not None
 
 
-def code_for(plan: Plan, *, with_chart: bool) -> str:
+def build_code(plan: Plan, *, with_chart: bool) -> str:
     """Return Python for a plan. It uses `rows` of an inspection; it may call `chart`."""
     number = "1" if plan.summary == "count" else f"float(row[{plan.column!r}])"
     conditions = [f"row[{plan.column!r}]"] if plan.summary != "count" else []

@@ -24,8 +24,8 @@ FOR_MODELS = "Nothing was found. Rephrase the query, or say that nothing was fou
 MAX_SENTENCES, MAX_SECTIONS = 3, 5
 MAX_QUERY_LENGTH = 500
 # A sentence is relevant if its score is at least this fraction of the best one's.
-WORTH = 0.7
-LEAST = 0.4
+MIN_RELATIVE_SCORE = 0.7
+MIN_SCORE = 0.4
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"“(])")
 HEADING = re.compile(r"(#{1,6})\s")
 MAX_TITLE_LENGTH = 200
@@ -65,17 +65,17 @@ class Sentence:
     opens: bool
 
 
-def query_of(text: str) -> str:
+def build_query(text: str) -> str:
     """Return the arguments of a search for a person's question."""
     return json.dumps({"query": text.strip()[:MAX_QUERY_LENGTH] or "?"}, ensure_ascii=False)
 
 
-def answer_from(question: str, output: str) -> str:
+def build_answer(question: str, output: str) -> str:
     """Return the sentences of a search's output that match the question best, in their order."""
     found = parse_output(output)
     passages = [item for item in found.get("passages") or [] if isinstance(item, dict)]
     sentences = _sentences(passages)
-    overview = _overview(_stems(question), sentences)
+    overview = _choose_overview(_stems(question), sentences)
     chosen = overview or _choose_sentences(question, sentences)
     note = str(found.get("note") or "").removeprefix(FOR_MODELS)
     if not chosen:
@@ -129,10 +129,10 @@ def _choose_sentences(question: str, sentences: list[Sentence]) -> list[Sentence
         for candidate, stems in zip(sentences, seen, strict=True)
     ]
     best = max(scores)
-    if best < LEAST * sum(weights.values()):
+    if best < MIN_SCORE * sum(weights.values()):
         return []
     ranked = sorted(range(len(sentences)), key=lambda at: -scores[at])[:MAX_SENTENCES]
-    return [sentences[at] for at in sorted(ranked) if scores[at] >= WORTH * best]
+    return [sentences[at] for at in sorted(ranked) if scores[at] >= MIN_RELATIVE_SCORE * best]
 
 
 def _score(
@@ -155,7 +155,7 @@ def _score(
     return score + (max(weights.values()) * 0.7 if fits else 0.0) - 0.05 * sentence.passage
 
 
-def _overview(wanted: frozenset[str], sentences: list[Sentence]) -> list[Sentence]:
+def _choose_overview(wanted: frozenset[str], sentences: list[Sentence]) -> list[Sentence]:
     """Return the beginning of each section if the question is about the whole document."""
     if not wanted:
         return []

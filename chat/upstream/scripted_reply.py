@@ -19,9 +19,9 @@ from chat.upstream.base import (
     TextPart,
     ToolSpec,
 )
-from chat.upstream.scripted_arguments import FilledArguments, fill, words_of
+from chat.upstream.scripted_arguments import FilledArguments, fill, split_identifier
 from chat.upstream.scripted_code import NAME as CODE
-from chat.upstream.scripted_words import describe_output, humanise, is_problem, listing
+from chat.upstream.scripted_words import describe_output, humanise, is_problem, join_words
 
 NOT_A_MODEL = "I am a demonstration that follows fixed rules, not a language model"
 ASKING = "I still need"
@@ -72,7 +72,7 @@ STOP_WORDS = _set(
     "me my new not of on one or our please that the their them this to us want was we were what "
     "when where which who will with would you your only given returns return"
 )
-ENOUGH = 4.0
+MIN_SCORE = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,36 +93,38 @@ class Reply:
 
 def reply_to(request: ModelRequest) -> Reply:
     """Return the next step of the demonstration for this request. Deterministic."""
-    turn = _turn(request.items)
+    turn = _get_turn(request.items)
     outputs = [item for item in turn if isinstance(item, FunctionOutput)]
-    text = last_user_text(request.items)
+    text = get_last_user_text(request.items)
     tools = () if request.tool_choice == "none" else request.tools
     if outputs:
-        return _after(request.items, turn, outputs, text, _find_tool(tools, CODE))
+        return _build_follow_up(request.items, turn, outputs, text, _find_tool(tools, CODE))
     if not tools:
-        return Reply(text=_without_tools(text, offered=bool(request.tools)))
+        return Reply(text=_answer_without_tools(text, offered=bool(request.tools)))
     forced = _get_forced_tool(request)
     if forced is None and (GREETING.match(text) and len(text.split()) <= 4):
-        return Reply(text=f"Hello! {_abilities(tools)}")
-    asked = _question_before(request.items)
+        return Reply(text=f"Hello! {_describe_tools(tools)}")
+    asked = _find_pending_request(request.items)
     if asked is not None and NEVER_MIND.match(text):
         return Reply(text="All right, I leave it at that. Nothing was changed.")
     code_tool = _find_tool(tools, CODE) if forced in (None, "", CODE) else None
     if code := sums.begin(request.items, text, code_tool):
-        return _runs(code)
-    earlier = _earlier(request.items)
+        return _build_code_reply(code)
+    earlier = _collect_arguments(request.items)
     chosen = _choose(tools, text, asked=asked, earlier=earlier, forced=forced)
     if not forced and _is_for_documents(text, tools, chosen, asked=asked):
-        return Reply(calls=(ScriptedCall(name=documents.NAME, arguments=documents.query_of(text)),))
+        return Reply(
+            calls=(ScriptedCall(name=documents.NAME, arguments=documents.build_query(text)),)
+        )
     if chosen is None:
         return Reply(text=_answer_unmatched(text, tools))
     tool, filled = chosen
     if filled.missing:
         return Reply(text=_ask(tool, filled.missing))
-    return Reply(calls=_calls(tool, filled, parallel=request.parallel_tool_calls))
+    return Reply(calls=_build_calls(tool, filled, parallel=request.parallel_tool_calls))
 
 
-def _after(
+def _build_follow_up(
     items: tuple[Item, ...],
     turn: tuple[Item, ...],
     outputs: list[FunctionOutput],
@@ -132,10 +134,10 @@ def _after(
     """Return the reply after this turn's outputs."""
     names = {item.call_id: item.name for item in turn if isinstance(item, FunctionCall)}
     if names.get(outputs[-1].call_id) == CODE:
-        step = sums.after(items, turn, text, code_tool)
-        return _runs(step.code) if step.code else Reply(text=step.text)
+        step = sums.get_next_step(items, turn, text, code_tool)
+        return _build_code_reply(step.code) if step.code else Reply(text=step.text)
     said = [
-        documents.answer_from(text, output.output)
+        documents.build_answer(text, output.output)
         if names.get(output.call_id) == documents.NAME and not is_problem(output.output)
         else describe_output(names.get(output.call_id, ""), output.output)
         for output in outputs
@@ -143,7 +145,7 @@ def _after(
     return Reply(text="\n\n".join(dict.fromkeys(said)))
 
 
-def _runs(code: str) -> Reply:
+def _build_code_reply(code: str) -> Reply:
     arguments = json.dumps({"code": code}, ensure_ascii=False)
     return Reply(calls=(ScriptedCall(name=CODE, arguments=arguments),))
 
@@ -162,7 +164,7 @@ def _is_for_documents(
     """Return True if documents answer a question better than the best matching tool."""
     if _find_tool(tools, documents.NAME) is None or asked is not None:
         return False
-    if THANKS.match(text) or HELP.search(text) or not words_of(text):
+    if THANKS.match(text) or HELP.search(text) or not split_identifier(text):
         return False
     if chosen is None:
         return True
@@ -170,12 +172,12 @@ def _is_for_documents(
     required = set(tool.parameters.get("required") or ())
     if required & filled.arguments.keys():
         return False
-    stems = {_stem(word) for word in words_of(text)}
-    names_it = any(_stem(noun) in stems for noun in words_of(tool.name)[1:])
+    stems = {_stem(word) for word in split_identifier(text)}
+    names_it = any(_stem(noun) in stems for noun in split_identifier(tool.name)[1:])
     return not names_it or documents.WRITTEN_DOWN.search(text) is not None
 
 
-def last_user_text(items: Iterable[Item]) -> str:
+def get_last_user_text(items: Iterable[Item]) -> str:
     """Return the text of the last user message."""
     for item in reversed(tuple(items)):
         if isinstance(item, InputMessage) and item.role == "user":
@@ -187,7 +189,7 @@ def _text(message: InputMessage) -> str:
     return "\n".join(part.text for part in message.parts if isinstance(part, TextPart)).strip()
 
 
-def _turn(items: tuple[Item, ...]) -> tuple[Item, ...]:
+def _get_turn(items: tuple[Item, ...]) -> tuple[Item, ...]:
     """Return the items after the last user message."""
     for at in range(len(items) - 1, -1, -1):
         item = items[at]
@@ -196,7 +198,7 @@ def _turn(items: tuple[Item, ...]) -> tuple[Item, ...]:
     return items
 
 
-def _question_before(items: tuple[Item, ...]) -> str | None:
+def _find_pending_request(items: tuple[Item, ...]) -> str | None:
     """Return the person's original request if the last message answers our question about it."""
     messages = [item for item in items if isinstance(item, InputMessage)]
     wants: list[str] = []
@@ -208,7 +210,7 @@ def _question_before(items: tuple[Item, ...]) -> str | None:
     return "\n".join(wants) or None
 
 
-def _earlier(items: tuple[Item, ...]) -> dict[str, Any]:
+def _collect_arguments(items: tuple[Item, ...]) -> dict[str, Any]:
     """Return the arguments of earlier calls in the thread; newer ones take precedence."""
     found: dict[str, Any] = {}
     for item in items:
@@ -242,9 +244,9 @@ def _choose(
     else:
         tools = tuple(tool for tool in tools if tool.name not in (documents.NAME, CODE))
     ranked = _rank_tools(tools, text, None, earlier)
-    if asked is not None and (not ranked or ranked[0][0] < ENOUGH + 2):
+    if asked is not None and (not ranked or ranked[0][0] < MIN_SCORE + 2):
         ranked = _rank_tools(tools, asked, text, earlier) or ranked
-    if not ranked or (forced is None and ranked[0][0] < ENOUGH):
+    if not ranked or (forced is None and ranked[0][0] < MIN_SCORE):
         return None
     return ranked[0][1], ranked[0][2]
 
@@ -260,9 +262,9 @@ def _rank_tools(
 
 
 def _score(tool: ToolSpec, text: str, filled: FilledArguments) -> float:
-    words = words_of(text)
+    words = split_identifier(text)
     stems = {_stem(word) for word in set(words)}
-    verb, *nouns = words_of(tool.name) or [""]
+    verb, *nouns = split_identifier(tool.name) or [""]
     meaning = MEANINGS.get(verb)
     if meaning is None:
         nouns, meaning = [verb, *nouns], frozenset({verb})
@@ -272,7 +274,7 @@ def _score(tool: ToolSpec, text: str, filled: FilledArguments) -> float:
         return -1.0
     score = 3.0 if verbs else 0.0
     topic = sum(3.0 if noun in words else 2.0 for noun in nouns if _stem(noun) in stems)
-    about = {_stem(word) for word in words_of(tool.description)} - STOP_WORDS
+    about = {_stem(word) for word in split_identifier(tool.description)} - STOP_WORDS
     overlap = len(about & (stems - STOP_WORDS - meaning))
     filled_required = [n for n in tool.parameters.get("required") or () if n in filled.arguments]
     if not topic and overlap < 2 and not filled_required:
@@ -290,9 +292,11 @@ def _stem(word: str) -> str:
     return word
 
 
-def _calls(tool: ToolSpec, filled: FilledArguments, *, parallel: bool) -> tuple[ScriptedCall, ...]:
+def _build_calls(
+    tool: ToolSpec, filled: FilledArguments, *, parallel: bool
+) -> tuple[ScriptedCall, ...]:
     numbers = [n for n, v in filled.arguments.items() if isinstance(v, int) and v in filled.several]
-    writes = MEANINGS.get(words_of(tool.name)[0]) in (CHANGE, CREATE, REMOVE)
+    writes = MEANINGS.get(split_identifier(tool.name)[0]) in (CHANGE, CREATE, REMOVE)
     if parallel and not writes and len(numbers) == 1 and 1 < len(filled.several) <= 5:
         chosen = [filled.arguments | {numbers[0]: value} for value in filled.several]
     else:
@@ -303,24 +307,24 @@ def _calls(tool: ToolSpec, filled: FilledArguments, *, parallel: bool) -> tuple[
 
 
 def _ask(tool: ToolSpec, missing: list[str]) -> str:
-    wanted = listing([f"the **{' '.join(words_of(name))}**" for name in missing])
+    wanted = join_words([f"the **{' '.join(split_identifier(name))}**" for name in missing])
     question = "What is it?" if len(missing) == 1 else "Could you give me both?"
     if len(missing) > 2:
         question = "Could you give me those?"
     return f"To {humanise(tool.name)} {ASKING} {wanted}. {question}"
 
 
-def _abilities(tools: tuple[ToolSpec, ...]) -> str:
-    lines = [_ability(tool) for tool in tools]
+def _describe_tools(tools: tuple[ToolSpec, ...]) -> str:
+    lines = [_describe_tool(tool) for tool in tools]
     return f"{NOT_A_MODEL}. Here is what I can do:\n\n" + "\n".join(lines)
 
 
-def _ability(tool: ToolSpec) -> str:
+def _describe_tool(tool: ToolSpec) -> str:
     """Describe a tool in one line, without its description, which is written for models."""
     if tool.name in KNOWING:
         return KNOWING[tool.name]
-    wanted = [" ".join(words_of(name)) for name in tool.parameters.get("required") or ()]
-    needs = f": tell me the {listing(wanted)}" if wanted else ""
+    wanted = [" ".join(split_identifier(name)) for name in tool.parameters.get("required") or ()]
+    needs = f": tell me the {join_words(wanted)}" if wanted else ""
     return f"- **{humanise(tool.name).capitalize()}**{needs}"
 
 
@@ -328,11 +332,11 @@ def _answer_unmatched(text: str, tools: tuple[ToolSpec, ...]) -> str:
     if THANKS.match(text):
         return "You are welcome. Is there anything else I can look up for you?"
     if HELP.search(text):
-        return _abilities(tools)
-    return f"I could not match that to anything I can do. {_abilities(tools)}"
+        return _describe_tools(tools)
+    return f"I could not match that to anything I can do. {_describe_tools(tools)}"
 
 
-def _without_tools(text: str, *, offered: bool) -> str:
+def _answer_without_tools(text: str, *, offered: bool) -> str:
     why = "I may not use a tool for this answer" if offered else "I have no tools here"
     quoted = "\n".join(f"> {line}" for line in text[:600].splitlines()) or "> (nothing)"
     count = len(text.split())

@@ -16,12 +16,12 @@ from chat.upstream.scripted_code import (
     CodeCall,
     Plan,
     Table,
+    build_code,
+    build_inspection_code,
     build_plan,
-    code_for,
     list_code_calls,
-    look_at,
-    plan_of,
-    table_of,
+    parse_plan,
+    parse_table,
 )
 from chat.upstream.scripted_words import parse_output
 
@@ -32,7 +32,7 @@ COMPUTE = re.compile(
     r"|(?:this|the|my) (?:file|data)|attach\w*)\b",
     ANY_CASE,
 )
-GO_ON = re.compile(
+FOLLOW_UP = re.compile(
     r"^\W*(?:and |now |please |what about |how about |only |just |as |the )", ANY_CASE
 )
 EXPRESSION = re.compile(
@@ -65,17 +65,19 @@ def begin(items: Sequence[Item], text: str, tool: ToolSpec | None) -> str | None
     table, before = _find_latest(list_code_calls(items))
     named = next((name for name in names if name.lower() in text.lower()), None)
     goes_on = before is not None and len(text.split()) <= MAX_WORDS
-    follows = goes_on and (GO_ON.match(text) or TIME.search(text) or DRAW.search(text))
+    follows = goes_on and (FOLLOW_UP.match(text) or TIME.search(text) or DRAW.search(text))
     if not (COMPUTE.search(text) or named or follows) or not (names or table):
         return None
     newest = names[-1] if names else None
     wanted = named or (table.name if table and follows else newest)
     if table is None or (wanted is not None and table.name != wanted):
-        return look_at(wanted) if wanted else None
-    return _next(table, text, before, tool) or look_at(table.name)
+        return build_inspection_code(wanted) if wanted else None
+    return _build_next_code(table, text, before, tool) or build_inspection_code(table.name)
 
 
-def after(items: Sequence[Item], turn: Sequence[Item], text: str, tool: ToolSpec | None) -> Step:
+def get_next_step(
+    items: Sequence[Item], turn: Sequence[Item], text: str, tool: ToolSpec | None
+) -> Step:
     """Return the step after the last code call in `turn`, the items after the question."""
     made = list_code_calls(turn)
     last, (table, before) = made[-1], _find_latest(list_code_calls(items))
@@ -84,28 +86,30 @@ def after(items: Sequence[Item], turn: Sequence[Item], text: str, tool: ToolSpec
         # The session was restarted, so files must be read again.
         lost = "NameError" in str(error) and len(made) < MAX_CALLS
         return (
-            Step(code=look_at(table.name))
+            Step(code=build_inspection_code(table.name))
             if lost and table
             else Step(text=_describe_failure(error))
         )
-    seen = table_of(last)
+    seen = parse_table(last)
     if seen is None:
-        plan = plan_of(last)
+        plan = parse_plan(last)
         return Step(text=_value(found) if plan is None else _results(plan, found))
     # A computation on another table does not apply to this one.
     earlier = [item for item in list_code_calls(items) if item is not last]
     same = before if _find_latest(earlier)[0] == seen else None
-    code = _next(seen, text, same, tool) if len(made) < MAX_CALLS else None
+    code = _build_next_code(seen, text, same, tool) if len(made) < MAX_CALLS else None
     return Step(text=_describe_table(seen)) if code is None else Step(code=code)
 
 
-def _next(table: Table, text: str, before: Plan | None, tool: ToolSpec | None) -> str | None:
+def _build_next_code(
+    table: Table, text: str, before: Plan | None, tool: ToolSpec | None
+) -> str | None:
     plan = build_plan(
-        table, text, before=before if GO_ON.match(text) or not SUM.search(text) else None
+        table, text, before=before if FOLLOW_UP.match(text) or not SUM.search(text) else None
     )
     if plan is None or tool is None:
         return None
-    return code_for(plan, with_chart="chart(" in tool.description)
+    return build_code(plan, with_chart="chart(" in tool.description)
 
 
 def _find_latest(made: Sequence[CodeCall]) -> tuple[Table | None, Plan | None]:
@@ -113,7 +117,7 @@ def _find_latest(made: Sequence[CodeCall]) -> tuple[Table | None, Plan | None]:
     table: Table | None = None
     plan: Plan | None = None
     for item in made:
-        seen, computed = table_of(item), plan_of(item)
+        seen, computed = parse_table(item), parse_plan(item)
         if seen is not None:
             plan = plan if table is not None and table.name == seen.name else None
             table = seen

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any
 
-from chat.upstream.scripted_arguments import words_of
+from chat.upstream.scripted_arguments import split_identifier
 
 MAX_ROWS = 50
 MAX_COLUMNS = 6
@@ -36,8 +36,8 @@ def describe_output(tool: str, output: str) -> str:
         if output.lstrip().startswith(("{", "[")):
             return "The answer is too long to show here. Could you ask for less at once?"
     if (problem := _problem(value)) is not None:
-        return _apology(tool, *problem)
-    words = words_of(tool)
+        return _apologise(tool, *problem)
+    words = split_identifier(tool)
     noun = " ".join(words[1:]) or "result"
     if isinstance(value, dict):
         noun, value, notes = _unwrap(noun, value)
@@ -71,7 +71,7 @@ def is_problem(output: str) -> bool:
 
 def humanise(name: str) -> str:
     """Return an identifier such as "get_order" in spoken form."""
-    verb, *rest = words_of(name) or ["do it"]
+    verb, *rest = split_identifier(name) or ["do it"]
     if rest == ["thread"]:
         return f"{verb} this chat"
     first = {"get": "look up", "list": "list"}.get(verb, verb)
@@ -80,7 +80,7 @@ def humanise(name: str) -> str:
     return f"{first} {article}{' '.join(rest)}".strip()
 
 
-def listing(parts: list[str]) -> str:
+def join_words(parts: list[str]) -> str:
     """Return the parts as "a, b and c"."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
@@ -105,7 +105,7 @@ def _problem(value: Any) -> tuple[str, str] | None:
     return None
 
 
-def _apology(tool: str, code: str, message: str) -> str:
+def _apologise(tool: str, code: str, message: str) -> str:
     wish = humanise(tool) if tool else "do that"
     problem = f"{code} {message}"
     if DECLINED.search(problem):
@@ -132,23 +132,25 @@ def _unwrap(noun: str, value: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]
         return _unwrap(noun, inside) if isinstance(inside, dict) else (noun, inside, {})
     inner = [k for k, v in value.items() if isinstance(v, (dict, list))]
     if len(value) == 1 and inner:
-        return " ".join(words_of(inner[0])), value[inner[0]], {}
+        return " ".join(split_identifier(inner[0])), value[inner[0]], {}
     lists = [k for k in inner if isinstance(value[k], list)]
     scalars = {k: v for k, v in value.items() if k not in inner}
     marks = {"has_more", "total", "count", "next", "more", "object", "truncated"}
     if len(inner) == len(lists) == 1 and set(scalars) <= marks:
-        return " ".join(words_of(lists[0])), value[lists[0]], scalars
+        return " ".join(split_identifier(lists[0])), value[lists[0]], scalars
     return noun, value, {}
 
 
 def _object(noun: str, value: dict[str, Any]) -> str:
     singular = noun.removesuffix("s") if not noun.endswith("ss") else noun
     key, name = _identity(value, singular)
-    subject = f"{words_of(key)[0].capitalize()} **{name}**" if key else "Here is what I found"
+    subject = (
+        f"{split_identifier(key)[0].capitalize()} **{name}**" if key else "Here is what I found"
+    )
     if key and (key in NAMING):
         subject = f"**{name}**"
     status = next((k for k in STATUS if isinstance(value.get(k), str)), None)
-    lead = f"{subject} is **{_spoken(value[status])}**." if status else f"{subject}:"
+    lead = f"{subject} is **{_speak_status(value[status])}**." if status else f"{subject}:"
     skipped = {key, status, "object", "currency" if _has_money(value) else None}
     lines = [
         f"- **{_label(k)}:** {_inline(v, value.get('currency') if _is_money(k) else None)}"
@@ -162,10 +164,16 @@ def _identity(value: dict[str, Any], singular: str) -> tuple[str | None, str]:
     named = [
         k
         for k in value
-        if k not in STATUS and words_of(k)[-1:] in (["number"], ["id"], ["reference"], ["code"])
+        if k not in STATUS
+        and split_identifier(k)[-1:] in (["number"], ["id"], ["reference"], ["code"])
     ]
-    mine = [k for k in named if set(words_of(k)) & set(words_of(singular)) and len(words_of(k)) > 1]
-    mine = mine or [k for k in named if len(words_of(k)) > 1][:1]
+    mine = [
+        k
+        for k in named
+        if set(split_identifier(k)) & set(split_identifier(singular))
+        and len(split_identifier(k)) > 1
+    ]
+    mine = mine or [k for k in named if len(split_identifier(k)) > 1][:1]
     for key in (*mine, *(k for k in NAMING if k in value), *(k for k in ("number",) if k in value)):
         if isinstance(value[key], (str, int)):
             return key, _plain(value[key])
@@ -209,7 +217,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _label(key: str) -> str:
-    words = words_of(key)
+    words = split_identifier(key)
     if len(words) > 1 and words[-1] in ("at", "on"):
         words = words[:-1]
     return " ".join(words).capitalize()
@@ -250,24 +258,24 @@ def _plain(value: Any) -> str:
             return "yes" if value else "no"
         case str():
             spoken = " ".join(value.split("_")) if IDENTIFIER.fullmatch(value) else value
-            return _escape(_when(spoken.strip()))
+            return _escape(_format_dates(spoken.strip()))
     return str(value)
 
 
-def _when(text: str) -> str:
+def _format_dates(text: str) -> str:
     """Return ISO dates in the usual written form."""
     try:
         if ISO_DATE.fullmatch(text):
-            return _day(date.fromisoformat(text))
+            return _format_day(date.fromisoformat(text))
         if ISO_MOMENT.match(text):
             moment = datetime.fromisoformat(text)
-            return f"{_day(moment.date())}, {moment:%H:%M}"
+            return f"{_format_day(moment.date())}, {moment:%H:%M}"
     except ValueError:
         pass
     return text
 
 
-def _day(day: date) -> str:
+def _format_day(day: date) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
@@ -275,12 +283,12 @@ def _escape(text: str) -> str:
     return re.sub(r"([|<*\[\]`\\])", r"\\\1", " ".join(text.split()))
 
 
-def _spoken(status: str) -> str:
-    return _escape(" ".join(words_of(status)))
+def _speak_status(status: str) -> str:
+    return _escape(" ".join(split_identifier(status)))
 
 
 def _is_money(key: str) -> bool:
-    return bool({"total", "price", "amount", "cost", "subtotal"} & set(words_of(key)))
+    return bool({"total", "price", "amount", "cost", "subtotal"} & set(split_identifier(key)))
 
 
 def _has_money(value: dict[str, Any]) -> bool:

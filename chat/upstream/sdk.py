@@ -22,7 +22,7 @@ import orjson
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 from openai._models import FinalRequestOptions
 
-from chat.upstream.classify import status_error
+from chat.upstream.classify import build_status_error
 from chat.upstream.errors import (
     StreamBroken,
     UpstreamError,
@@ -31,7 +31,7 @@ from chat.upstream.errors import (
     UpstreamUnavailable,
     redact,
 )
-from chat.upstream.patience import Patience
+from chat.upstream.patience import ReusableTimeout
 from chat.upstream.transport import Endpoint, Timeouts
 
 # A reset connection surfaces as any of these, depending on the moment.
@@ -111,15 +111,15 @@ async def post_stream(
             try:
                 reply = await _post(client, timeouts, path, content)
             except openai.APIConnectionError as error:
-                if not isinstance(_chain(error)[-1], aiohttp.ClientConnectionResetError):
+                if not isinstance(_get_cause_chain(error)[-1], aiohttp.ClientConnectionResetError):
                     raise
                 # The server closed a kept-alive connection just before its reuse (llama.cpp does so
                 # after every reply). Nothing was sent, so this is no second attempt.
                 reply = await _post(client, timeouts, path, content)
     except TimeoutError as error:
-        raise _late(timeouts.first_byte) from error
+        raise _build_late_error(timeouts.first_byte) from error
     except (openai.OpenAIError, *NETWORK_ERRORS) as error:
-        raise request_error(error, endpoint) from error
+        raise build_request_error(error, endpoint) from error
     reads = _reads(reply, timeouts)
     try:
         yield reply.headers.get("content-type", ""), reads
@@ -137,7 +137,7 @@ async def _post(
         content=content,
         options={
             "headers": {"Content-Type": "application/json", "Accept": "text/event-stream"},
-            "timeout": _sdk_timeout(timeouts),
+            "timeout": _build_timeout(timeouts),
         },
         stream=True,
         stream_cls=AsyncStream[Any],
@@ -145,7 +145,7 @@ async def _post(
     return cast(httpx2.Response, response)
 
 
-def _late(seconds: float) -> UpstreamTimeout:
+def _build_late_error(seconds: float) -> UpstreamTimeout:
     """Return the error for an answer that did not begin, which is not retried."""
     return UpstreamTimeout(
         f"The answer did not start within {seconds:g} s.", retryable=False, accepted=True
@@ -153,16 +153,16 @@ def _late(seconds: float) -> UpstreamTimeout:
 
 
 async def _reads(reply: httpx2.Response, timeouts: Timeouts) -> AsyncGenerator[bytes, None]:
-    read = _reader(reply)
+    read = _get_reader(reply)
     begun, wait = False, timeouts.first_byte
-    patience = Patience()
+    patience = ReusableTimeout()
     try:
         while chunk := await patience.wait(read(), wait):
             begun, wait = True, timeouts.idle
             yield chunk
     except TimeoutError as error:
         if not begun:
-            raise _late(wait) from error
+            raise _build_late_error(wait) from error
         raise UpstreamTimeout(
             f"No data received from the model server for {wait:g} s.", accepted=True
         ) from error
@@ -172,7 +172,7 @@ async def _reads(reply: httpx2.Response, timeouts: Timeouts) -> AsyncGenerator[b
         patience.close()
 
 
-def _reader(reply: httpx2.Response) -> Callable[[], Coroutine[Any, Any, bytes]]:
+def _get_reader(reply: httpx2.Response) -> Callable[[], Coroutine[Any, Any, bytes]]:
     """Return a function that reads the next bytes of the reply, b"" at its end.
 
     It is the transport's own reader: the client stacks five iterators on it, and each runs for
@@ -201,13 +201,13 @@ async def call(
 ) -> dict[str, Any]:
     """Send a plain JSON request and return the answer. Raises UpstreamError."""
     send = FinalRequestOptions.construct(
-        method=method, url=path, json_data=body, timeout=_sdk_timeout(timeouts)
+        method=method, url=path, json_data=body, timeout=_build_timeout(timeouts)
     )
     try:
         async with asyncio.timeout(timeouts.connect + timeouts.first_byte):
             reply = await client.request(httpx2.Response, send)
     except (TimeoutError, openai.OpenAIError, *NETWORK_ERRORS) as error:
-        raise request_error(error, endpoint) from error
+        raise build_request_error(error, endpoint) from error
     try:
         answer = orjson.loads(reply.content)
     except orjson.JSONDecodeError as error:
@@ -221,19 +221,19 @@ async def call(
     return answer
 
 
-def _sdk_timeout(timeouts: Timeouts) -> httpx2.Timeout:
+def _build_timeout(timeouts: Timeouts) -> httpx2.Timeout:
     # Reads are limited here, with different timeouts for the first byte and later ones; the
     # transport would arm a timer for every read.
     return httpx2.Timeout(connect=timeouts.connect, read=None, write=None, pool=timeouts.first_byte)
 
 
-def request_error(error: BaseException, endpoint: Endpoint) -> UpstreamError:
+def build_request_error(error: BaseException, endpoint: Endpoint) -> UpstreamError:
     """Return the UpstreamError for an exception of the client before the answer began."""
     if isinstance(error, openai.APIStatusError):
-        return status_error(
+        return build_status_error(
             error.status_code, error.body, error.response.headers, secret=endpoint.api_key
         )
-    chain = _chain(error)
+    chain = _get_cause_chain(error)
     last = chain[-1]
     message = redact(f"{type(last).__name__}: {last}", endpoint.api_key)
     # The transport reports reset connections as "connect timeout"; only the last cause is accurate.
@@ -244,7 +244,7 @@ def request_error(error: BaseException, endpoint: Endpoint) -> UpstreamError:
     return UpstreamUnavailable(message)
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def _get_cause_chain(error: BaseException) -> list[BaseException]:
     """Return the error and its causes: client and transport wrap it in less specific ones."""
     chain = [error]
     while chain[-1].__cause__ is not None:

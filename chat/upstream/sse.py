@@ -31,12 +31,12 @@ class EventSplitter:
             self._started = True
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
         if self._held_return or b"\r" in chunk:
-            chunk = self._plain_newlines(chunk)
+            chunk = self._normalise_newlines(chunk)
         events: list[tuple[bytes, bool]] = []
         buffer = self._buffer
         if not buffer and chunk.endswith(b"\n\n"):
             for block in chunk[:-2].split(b"\n\n"):
-                _take(block, events)
+                _parse_block(block, events)
             return events
         search_from = max(0, len(buffer) - 1)
         buffer += chunk
@@ -47,7 +47,7 @@ class EventSplitter:
             return events
         start = 0
         while end >= 0:
-            _take(bytes(buffer[start:end]), events)
+            _parse_block(bytes(buffer[start:end]), events)
             start = end + 2
             end = buffer.find(b"\n\n", start)
         del buffer[:start]
@@ -56,11 +56,11 @@ class EventSplitter:
     def end(self) -> list[tuple[bytes, bool]]:
         """Return the last event if the server omitted the empty line after it."""
         events: list[tuple[bytes, bool]] = []
-        _take(bytes(self._buffer), events)
+        _parse_block(bytes(self._buffer), events)
         self._buffer.clear()
         return events
 
-    def _plain_newlines(self, chunk: bytes) -> bytes:
+    def _normalise_newlines(self, chunk: bytes) -> bytes:
         if self._held_return:
             chunk = b"\r" + chunk
         self._held_return = chunk.endswith(b"\r")
@@ -69,7 +69,7 @@ class EventSplitter:
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _take(block: bytes, events: list[tuple[bytes, bool]]) -> None:
+def _parse_block(block: bytes, events: list[tuple[bytes, bool]]) -> None:
     # Nearly every event is one line of data, alone or after a line with its name.
     head, _, last = block.rpartition(b"\n")
     is_named = head.startswith(b"event: ") and b"\n" not in head
@@ -121,10 +121,10 @@ class TextCleaner:
         if text and "\ud800" <= text[-1] <= "\udbff":
             self._half = text[-1]
             text = text[:-1]
-        return storable(text)
+        return make_storable(text)
 
 
-def storable(text: str) -> str:
+def make_storable(text: str) -> str:
     """Replace what PostgreSQL cannot store (NUL, lone surrogates) with U+FFFD."""
     try:
         text.encode()

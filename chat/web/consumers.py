@@ -27,9 +27,9 @@ from chat.runs.delivery.revocation import Connection
 from chat.runs.engine.subscribe import Reader, follow
 from chat.runs.engine.worker import worker
 from chat.runs.events import Cursor, Entry
-from chat.upstream.patience import Patience
+from chat.upstream.patience import ReusableTimeout
 from chat.web.answers import render_created_message
-from chat.web.frames import parse_frame, request_id
+from chat.web.frames import parse_frame, parse_request_id
 from tenants.authentication import Principal
 from tenants.db import in_db
 from tenants.errors import AtriumError
@@ -62,7 +62,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await super().__call__(scope, receive, send)
         finally:
             # `disconnect` is not called for a socket that ends with an error.
-            await self._let_go()
+            await self._release()
 
     async def connect(self) -> None:
         """Accept the socket; close it with a reason code if it must not stay open."""
@@ -87,19 +87,19 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 key=None,
                 sign_in=self.scope["sign_in"],
                 since=self.scope["since"],
-                close=self._access_ended,
+                close=self._handle_revocation,
             )
         )
 
-    def _access_ended(self) -> None:
+    def _handle_revocation(self) -> None:
         self.access_ended = True
         self.closing = asyncio.create_task(self.close(code=SIGN_IN_AGAIN))
 
     async def disconnect(self, code: int) -> None:
         """Stop reading; runs continue without readers."""
-        await self._let_go()
+        await self._release()
 
-    async def _let_go(self) -> None:
+    async def _release(self) -> None:
         self.unwatch()
         if self.counted is not None:
             _open_sockets[self.counted] -= 1
@@ -116,7 +116,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             self.rate.check(monotonic())
         except RateLimited as error:
-            await self._refuse(text_data, error)
+            await self._send_error(text_data, error)
             # Refusals are rate-limited too: do not read the socket faster than this.
             await asyncio.sleep(1 / conf.frames_per_second)
             return
@@ -124,14 +124,14 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             frame = parse_frame(text_data)
             answer, afterwards = await self._dispatch(frame)
         except AtriumError as error:
-            await self._refuse(text_data, error)
+            await self._send_error(text_data, error)
             return
         except DatabaseError as error:
             if not log_outage(error, work="frame"):
                 log.exception("frame_not_served")
-            await self._refuse(text_data, Unavailable())
+            await self._send_error(text_data, Unavailable())
             return
-        await self._answer({"type": "ack", "id": frame["id"], **answer})
+        await self._send_response({"type": "ack", "id": frame["id"], **answer})
         if afterwards is not None:
             afterwards()
 
@@ -141,14 +141,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         answer = await ACTIONS[frame["type"]](self, frame)
         return answer if isinstance(answer, tuple) else (answer, None)
 
-    async def _refuse(self, text_data: str | None, error: AtriumError) -> None:
+    async def _send_error(self, text_data: str | None, error: AtriumError) -> None:
         body: dict[str, Any] = {"code": error.code, "message": str(error.message)}
         body["param"] = error.param
         if error.retry_after is not None:
             body["retry_after"] = error.retry_after
-        await self._answer({"type": "error", "id": request_id(text_data), "error": body})
+        await self._send_response(
+            {"type": "error", "id": parse_request_id(text_data), "error": body}
+        )
 
-    async def _answer(self, body: dict[str, Any]) -> None:
+    async def _send_response(self, body: dict[str, Any]) -> None:
         await self.send(text_data=orjson.dumps(body).decode())
 
     @property
@@ -193,11 +195,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Send new entries; a slow reader gets merged frames and is finally disconnected."""
         # One timer for all writes: the server first waits for buffer space and then writes a
         # whole frame, so a write that times out has not begun.
-        patience, seconds = Patience(), conf.slow_seconds
+        patience, seconds = ReusableTimeout(), conf.slow_seconds
         try:
             while True:
                 for entry in await reader.entries(partial(self._send_at_once, thread)):
-                    await patience.wait(self.send(text_data=entry.frame(thread)), seconds)
+                    await patience.wait(self.send(text_data=entry.get_frame(thread)), seconds)
         except TimeoutError:
             log.info("slow_reader_closed", seconds=seconds)
             self.closing = asyncio.create_task(self.close(code=TOO_SLOW))
@@ -212,7 +214,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         Skipping an event-loop iteration saves about 10 % of the per-token cost. If the send
         buffer is full, nothing is written yet: the pump waits and sends the entry itself.
         """
-        sending = self.base_send({"type": "websocket.send", "text": entry.frame(thread)})
+        sending = self.base_send({"type": "websocket.send", "text": entry.get_frame(thread)})
         try:
             sending.send(None)
         except StopIteration:

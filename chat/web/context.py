@@ -10,7 +10,7 @@ from django.middleware.csrf import get_token
 from django.templatetags.static import static
 from django.urls import reverse
 
-from chat.actions.tool_definitions import BUILT_IN
+from chat.actions.tool_definitions import BUILT_IN_TOOLS
 from chat.conf import conf
 from chat.models import Assistant
 from chat.web.words import WORDS
@@ -21,7 +21,7 @@ from tenants.authentication import Principal
 MAX_ATTACHMENTS = 10
 
 
-def theme(request: HttpRequest) -> dict[str, Any]:
+def get_theme(request: HttpRequest) -> dict[str, Any]:
     """Add `theme_url`, the style sheet with the company's colour, to the template context."""
     principal: Principal | None = getattr(request, "principal", None)
     if principal is None:
@@ -35,19 +35,19 @@ def list_offered_assistants() -> list[WireObject]:
         {
             **assistant_label(assistant),
             "suggested_prompts": assistant.suggested_prompts,
-            "reads": _reads(assistant),
+            "reads": _list_file_abilities(assistant),
         }
         for assistant in Assistant.objects.offered()
     ]
 
 
-def _reads(assistant: Assistant) -> list[str]:
+def _list_file_abilities(assistant: Assistant) -> list[str]:
     """Return the tools that read files, plus "images" if the model accepts images."""
-    tools = [tool["type"] for tool in assistant.tools if tool["type"] in BUILT_IN]
+    tools = [tool["type"] for tool in assistant.tools if tool["type"] in BUILT_IN_TOOLS]
     return tools if conf.is_demonstration(assistant.upstream) else [*tools, "images"]
 
 
-def page_data(
+def build_page_data(
     request: HttpRequest,
     principal: Principal,
     *,

@@ -11,21 +11,29 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext as _
 
 from chat.actions.attachments import create_attachable
-from chat.actions.fields import not_found
+from chat.actions.fields import build_not_found
 from chat.actions.files import delete_file, record_download
-from chat.downloads import file_response
+from chat.downloads import build_file_response
 from chat.errors import InvalidInput
 from chat.form_input import read_form
 from chat.ids import is_id
 from chat.models import File, IndexStatus, StoreFile
-from chat.models.stores import page_at, readable_files
+from chat.models.stores import get_page_number, list_readable_files
 from chat.retrieval.kinds import Kind
-from chat.web.http import acts, by_method, queries_of, query_of, reads, removes, sends
+from chat.web.http import (
+    delete_endpoint,
+    dispatch_by_method,
+    get_endpoint,
+    get_query_parameter,
+    get_query_parameters,
+    non_atomic_get_endpoint,
+    post_endpoint,
+)
 from tenants.authentication import Principal
 
 MAX_REQUESTED = 100
 # Characters of context around a quote; maximum characters of the quote.
-AROUND, MAX_QUOTED = 1_200, 20_000
+CONTEXT_CHARACTERS, MAX_QUOTED = 1_200, 20_000
 _DOCUMENTS = (
     *(Kind.PDF, Kind.DOCX, Kind.PPTX, Kind.ODT, Kind.ODP, Kind.EPUB, Kind.RTF),
     *(Kind.HTML, Kind.MARKDOWN, Kind.TEXT),
@@ -40,19 +48,19 @@ _STATES = {
 }
 
 
-def file_facts(file: File, *, state: str = "", problem: str = "") -> dict[str, Any]:
+def build_file_data(file: File, *, state: str = "", problem: str = "") -> dict[str, Any]:
     """Return the file data shown on the page; `state` is "reading", "ready", "failed" or ""."""
     return {
         "id": file.pk,
         "name": file.filename,
         "bytes": file.bytes,
-        "kind": _kind(file),
+        "kind": _get_kind(file),
         "state": state,
         "problem": problem,
     }
 
 
-def _kind(file: File) -> str:
+def _get_kind(file: File) -> str:
     if file.media_type.startswith("image/"):
         return "image"
     if file.media_type in (Kind.CSV, Kind.JSON):
@@ -66,21 +74,23 @@ def _kind(file: File) -> str:
     return "table" if table else "other"
 
 
-@acts
+@post_endpoint
 def upload(request: HttpRequest, principal: Principal) -> dict[str, Any]:
     """Store a file to be attached to a message."""
     _form, content = read_form(request, file="file", fields=())
     file = create_attachable(principal, cast(BinaryIO, content.file), filename=content.name or "")
-    return file_facts(file)
+    return build_file_data(file)
 
 
-@reads
+@get_endpoint
 def list_files(request: HttpRequest, principal: Principal) -> dict[str, Any]:
     """Return the files with the given ids; deleted files are left out."""
-    requested = (query_of(request, "ids") or "").split(",")
+    requested = (get_query_parameter(request, "ids") or "").split(",")
     if len(requested) > MAX_REQUESTED:
         raise InvalidInput(_("Too many files requested at once."), param="ids")
-    files = readable_files(principal).in_bulk([item for item in requested if is_id(item, "file-")])
+    files = list_readable_files(principal).in_bulk(
+        [item for item in requested if is_id(item, "file-")]
+    )
     indexed = StoreFile.objects.filter(file__in=list(files)).order_by("pk")
     states = {row.file_id: row for row in indexed.defer("text", "pages")}
     return {"data": [_render_file(file, states.get(file_id)) for file_id, file in files.items()]}
@@ -88,80 +98,82 @@ def list_files(request: HttpRequest, principal: Principal) -> dict[str, Any]:
 
 def _render_file(file: File, row: StoreFile | None) -> dict[str, Any]:
     if row is None:
-        return file_facts(file)
+        return build_file_data(file)
     problem = _(row.error_message) if row.error_message else ""
-    return file_facts(file, state=_STATES[IndexStatus(row.status)], problem=problem)
+    return build_file_data(file, state=_STATES[IndexStatus(row.status)], problem=problem)
 
 
-files_at_page = by_method(get=list_files, post=upload)
+files_view = dispatch_by_method(get=list_files, post=upload)
 
 
-@removes
+@delete_endpoint
 def remove_file(request: HttpRequest, principal: Principal, file_id: str) -> dict[str, Any]:
     """Delete a file of the member."""
-    delete_file(principal, _form_of(file_id))
+    delete_file(principal, _require_file_id(file_id))
     return {"id": file_id, "object": "file", "deleted": True}
 
 
-@sends
-def send_content(request: HttpRequest, principal: Principal, file_id: str) -> HttpResponseBase:
+@non_atomic_get_endpoint
+def download_file(request: HttpRequest, principal: Principal, file_id: str) -> HttpResponseBase:
     """Send a file as a download, or with `show=1` an image inline."""
-    show = query_of(request, "show") == "1"
+    show = get_query_parameter(request, "show") == "1"
     with transaction.atomic():
-        file = _readable(principal, file_id)
+        file = _get_readable_file(principal, file_id)
     # Browsers that send Sec-Fetch-Dest must want the image for an <img>.
     wanted = request.headers.get("Sec-Fetch-Dest", "image")
-    response = file_response(file, show=show and wanted == "image")
+    response = build_file_response(file, show=show and wanted == "image")
     record_download(principal, file)
     return response
 
 
-@reads
-def show_passage(request: HttpRequest, principal: Principal, file_id: str) -> dict[str, Any]:
+@get_endpoint
+def get_passage(request: HttpRequest, principal: Principal, file_id: str) -> dict[str, Any]:
     """Return a passage of a file's extracted text, with the text around it."""
-    given = queries_of(request, "store_file", "start", "end")
-    start, end = (_number(given, name, digits=9) for name in ("start", "end"))
+    given = get_query_parameters(request, "store_file", "start", "end")
+    start, end = (_parse_number(given, name, digits=9) for name in ("start", "end"))
     if not start < end <= start + MAX_QUOTED:
         raise InvalidInput(_("This is not a valid text range."), param="end")
-    file = _readable(principal, file_id)
+    file = _get_readable_file(principal, file_id)
     rows = StoreFile.objects.filter(file=file)
     if "store_file" in given:
-        rows = rows.filter(pk=_number(given, "store_file", digits=18))
-    first = max(0, start - AROUND)
-    piece = Substr("text", first + 1, end + AROUND - first)
+        rows = rows.filter(pk=_parse_number(given, "store_file", digits=18))
+    first = max(0, start - CONTEXT_CHARACTERS)
+    piece = Substr("text", first + 1, end + CONTEXT_CHARACTERS - first)
     row = rows.annotate(piece=piece).defer("text").order_by("-pk").first()
     if row is None or len(row.piece) < end - first:
-        raise not_found("file-", file_id, param="file_id")
+        raise build_not_found("file-", file_id, param="file_id")
     text = row.piece
     return {
         "file_name": file.filename,
         "markdown": file.media_type == Kind.MARKDOWN,
-        "page": page_at(row.pages, start),
-        "before": _from_a_word(text[: start - first], cut=first > 0),
+        "page": get_page_number(row.pages, start),
+        "before": _trim_partial_start(text[: start - first], cut=first > 0),
         "quote": text[start - first : end - first],
-        "after": _to_a_word(text[end - first :], cut=len(text) == end + AROUND - first),
+        "after": _trim_partial_end(
+            text[end - first :], cut=len(text) == end + CONTEXT_CHARACTERS - first
+        ),
     }
 
 
-def _form_of(file_id: str) -> str:
+def _require_file_id(file_id: str) -> str:
     """Return `file_id` if it is a well-formed file id.
 
     Raises:
         NotFound: the value is not a well-formed file id.
     """
     if not is_id(file_id, "file-"):
-        raise not_found("file-", file_id, param="file_id")
+        raise build_not_found("file-", file_id, param="file_id")
     return file_id
 
 
-def _readable(principal: Principal, file_id: str) -> File:
-    file: File | None = readable_files(principal).filter(pk=_form_of(file_id)).first()
+def _get_readable_file(principal: Principal, file_id: str) -> File:
+    file: File | None = list_readable_files(principal).filter(pk=_require_file_id(file_id)).first()
     if file is None:
-        raise not_found("file-", file_id, param="file_id")
+        raise build_not_found("file-", file_id, param="file_id")
     return file
 
 
-def _number(given: dict[str, str], name: str, *, digits: int) -> int:
+def _parse_number(given: dict[str, str], name: str, *, digits: int) -> int:
     """Return an integer parameter of at most `digits` digits, small enough for PostgreSQL.
 
     Raises:
@@ -173,10 +185,10 @@ def _number(given: dict[str, str], name: str, *, digits: int) -> int:
     return int(value)
 
 
-def _from_a_word(text: str, *, cut: bool) -> str:
+def _trim_partial_start(text: str, *, cut: bool) -> str:
     """Return `text` without the partial word at its start, if it was cut."""
     return text.partition(" ")[2] if cut and " " in text else text
 
 
-def _to_a_word(text: str, *, cut: bool) -> str:
+def _trim_partial_end(text: str, *, cut: bool) -> str:
     return text.rpartition(" ")[0] if cut and " " in text else text

@@ -46,7 +46,7 @@ def check_fields(values: dict[str, Any], fields: dict[str, Check]) -> dict[str, 
     return {name: check(values.get(name), name) for name, check in fields.items()}
 
 
-def request_id(text: str | None) -> str | None:
+def parse_request_id(text: str | None) -> str | None:
     """Return the id of a rejected frame, or None if it cannot be read."""
     try:
         value = parse_json_object(text or "", max_bytes=conf.frame_bytes).get("id")
@@ -55,14 +55,14 @@ def request_id(text: str | None) -> str | None:
     return value if isinstance(value, str) and len(value) <= 64 else None
 
 
-def short_text(value: Any, name: str) -> str:
+def require_short_text(value: Any, name: str) -> str:
     """Require text of 1 to 64 characters."""
     if not isinstance(value, str) or not 1 <= len(value) <= 64:
         raise InvalidInput(f"'{name}' must be text of 1 to 64 characters.", param=name)
     return value
 
 
-def identifier(prefix: str) -> Check:
+def require_id(prefix: str) -> Check:
     """Return a check that requires an id with `prefix`."""
 
     def check(value: Any, name: str) -> str:
@@ -73,7 +73,7 @@ def identifier(prefix: str) -> Check:
     return check
 
 
-def optional(check: Check) -> Check:
+def allow_null(check: Check) -> Check:
     """Return a check that also allows null or a missing field."""
 
     def check_optional(value: Any, name: str) -> Any:
@@ -82,14 +82,14 @@ def optional(check: Check) -> Check:
     return check_optional
 
 
-def as_given(value: Any, name: str) -> Any:
+def require_value(value: Any, name: str) -> Any:
     """Require a value; the action validates its form."""
     if value is None:
         raise InvalidInput(f"'{name}' is missing.", param=name)
     return value
 
 
-def one_of(*choices: str) -> Check:
+def require_choice(*choices: str) -> Check:
     """Return a check that requires one of `choices`."""
 
     def check(value: Any, name: str) -> str:
@@ -100,7 +100,7 @@ def one_of(*choices: str) -> Check:
     return check
 
 
-def cursor(value: Any, name: str) -> Cursor:
+def require_cursor(value: Any, name: str) -> Cursor:
     """Require {"run", "state", "items": [[item id, part, field, offset], …]}."""
     if not isinstance(value, dict) or set(value) != {"run", "state", "items"}:
         raise InvalidInput("A cursor must have run, state and items.", param=name)
@@ -108,48 +108,56 @@ def cursor(value: Any, name: str) -> Cursor:
     if not isinstance(items, list) or len(items) > MAX_ITEMS:
         raise InvalidInput(f"A cursor must have at most {MAX_ITEMS} items.", param=name)
     return Cursor(
-        run=identifier("run_")(value["run"], name),
-        state=_count(value["state"], name),
-        offsets=dict(_offset(item, name) for item in items),
+        run=require_id("run_")(value["run"], name),
+        state=_parse_count(value["state"], name),
+        offsets=dict(_parse_offset(item, name) for item in items),
     )
 
 
-def _offset(item: Any, name: str) -> tuple[str, int]:
+def _parse_offset(item: Any, name: str) -> tuple[str, int]:
     if not isinstance(item, list) or len(item) != 4 or item[1:3] != [0, "text"]:
         raise InvalidInput("A cursor item must be [message id, 0, 'text', offset].", param=name)
-    return identifier("msg_")(item[0], name), _count(item[3], name)
+    return require_id("msg_")(item[0], name), _parse_count(item[3], name)
 
 
-def _count(value: Any, name: str) -> int:
+def _parse_count(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
         raise InvalidInput(f"'{name}' must be a non-negative integer.", param=name)
     return value
 
 
-_THREAD, _RUN = identifier("thread_"), identifier("run_")
+_THREAD, _RUN = require_id("thread_"), require_id("run_")
 
-MESSAGE: dict[str, Check] = {
-    "thread": optional(_THREAD),
-    "client_id": short_text,
-    "assistant": identifier("asst_"),
-    "content": as_given,
-    "attachments": optional(as_given),
-    "busy": optional(one_of(*BusyPolicy.values)),
+MESSAGE_FIELDS: dict[str, Check] = {
+    "thread": allow_null(_THREAD),
+    "client_id": require_short_text,
+    "assistant": require_id("asst_"),
+    "content": require_value,
+    "attachments": allow_null(require_value),
+    "busy": allow_null(require_choice(*BusyPolicy.values)),
 }
 
 FRAMES: dict[str, dict[str, Check]] = {
-    "subscribe": {"id": short_text, "thread": _THREAD, "cursor": optional(cursor)},
-    "unsubscribe": {"id": short_text, "thread": _THREAD},
-    "message.create": {"id": short_text, **MESSAGE},
-    "message.delete_queued": {"id": short_text, "message": identifier("msg_")},
-    "run.cancel": {"id": short_text, "run": _RUN},
-    "run.retry": {"id": short_text, "thread": _THREAD, "assistant": optional(identifier("asst_"))},
-    "tool.decide": {
-        "id": short_text,
-        "run": _RUN,
-        "call": identifier("call_"),
-        "decision": one_of("approve", "decline"),
-        "arguments_hash": short_text,
+    "subscribe": {
+        "id": require_short_text,
+        "thread": _THREAD,
+        "cursor": allow_null(require_cursor),
     },
-    "ping": {"id": short_text},
+    "unsubscribe": {"id": require_short_text, "thread": _THREAD},
+    "message.create": {"id": require_short_text, **MESSAGE_FIELDS},
+    "message.delete_queued": {"id": require_short_text, "message": require_id("msg_")},
+    "run.cancel": {"id": require_short_text, "run": _RUN},
+    "run.retry": {
+        "id": require_short_text,
+        "thread": _THREAD,
+        "assistant": allow_null(require_id("asst_")),
+    },
+    "tool.decide": {
+        "id": require_short_text,
+        "run": _RUN,
+        "call": require_id("call_"),
+        "decision": require_choice("approve", "decline"),
+        "arguments_hash": require_short_text,
+    },
+    "ping": {"id": require_short_text},
 }

@@ -11,18 +11,18 @@ from django.db.models import F, Q, QuerySet
 from chat import ids, wire
 from chat.errors import NotFound
 from chat.models import Assistant, Message, Run, RunStep, Thread, ToolCall
-from chat.models.threads import thread_by_id
+from chat.models.threads import find_own_thread
 from chat.runs.engine.launch import end_overdue_run
 from chat.runs.state.recovery import is_overdue
 from chat.tools import registry
 from tenants.authentication import Principal
 from tenants.compiled_queries import AnyOf, CompiledQuery
 
-THREADS = 30
-MESSAGES = 40
+THREADS_PER_PAGE = 30
+MESSAGES_PER_PAGE = 40
 
 
-def thread_form(value: str) -> str:
+def require_thread_id(value: str) -> str:
     """Return `value` if it is a well-formed thread id; PostgreSQL rejects some strings.
 
     Raises:
@@ -39,13 +39,13 @@ def find_thread(principal: Principal, thread_id: str) -> Thread:
     Raises:
         NotFound: the id is unknown or belongs to another principal.
     """
-    thread = thread_by_id.one(principal=principal, thread_id=thread_form(thread_id))
+    thread = find_own_thread.one(principal=principal, thread_id=require_thread_id(thread_id))
     if thread is None:
         raise NotFound()
     return thread
 
 
-def thread_page(principal: Principal, *, after: str | None = None) -> dict[str, Any]:
+def get_thread_page(principal: Principal, *, after: str | None = None) -> dict[str, Any]:
     """Return {data, has_more}: chats by last activity, following the chat `after`.
 
     Raises:
@@ -55,7 +55,7 @@ def thread_page(principal: Principal, *, after: str | None = None) -> dict[str, 
     place = {"updated_at": previous.updated_at, "row_id": previous.pk} if previous else {}
     rows = _newest_threads.read(principal=principal, **place)
     threads = [wire.thread_object(thread) for thread in rows]
-    return {"data": threads[:THREADS], "has_more": len(threads) > THREADS}
+    return {"data": threads[:THREADS_PER_PAGE], "has_more": len(threads) > THREADS_PER_PAGE}
 
 
 @CompiledQuery
@@ -64,10 +64,10 @@ def _newest_threads(
 ) -> QuerySet[Thread]:
     previous = None if row_id is None else Thread(id=row_id, updated_at=updated_at)
     rows: QuerySet[Thread] = Thread.objects.for_principal(principal).newest_first(after=previous)
-    return rows[: THREADS + 1]
+    return rows[: THREADS_PER_PAGE + 1]
 
 
-def message_page(
+def get_message_page(
     principal: Principal, thread_id: str, *, before: str | None = None
 ) -> dict[str, Any]:
     """Return one page of a chat's history, oldest first, with its runs and steps.
@@ -79,30 +79,32 @@ def message_page(
         NotFound: the thread or `before` is unknown.
     """
     thread = find_thread(principal, thread_id)
-    messages, has_more = _messages(thread, before)
-    runs = _runs(thread, messages)
-    steps = _steps(runs)
-    calls = _calls(steps)
+    messages, has_more = _load_messages(thread, before)
+    runs = _load_runs(thread, messages)
+    steps = _load_steps(runs)
+    calls = _load_calls(steps)
     active = next((run for run in runs if run.is_active), None)
     if active is not None and is_overdue(active.expires_at):
         end_overdue_run(principal.tenant_id, thread.pk)
-        return message_page(principal, thread_id, before=before)
+        return get_message_page(principal, thread_id, before=before)
     waiting = [] if before else _list_queued_messages.read(thread_id=thread.pk)
     _load_assistants([*messages, *runs, *waiting])
-    labels = registry.labels()
+    labels = registry.get_labels()
     return {
         "thread": wire.thread_object(thread),
         "data": [wire.message_object(message) for message in messages],
-        "runs": {run.id: _run(run, calls, labels) for run in runs},
-        "steps": _step_objects(runs, steps, calls, labels),
-        "after": _places(runs, messages),
+        "runs": {run.id: _render_run(run, calls, labels) for run in runs},
+        "steps": _render_steps(runs, steps, calls, labels),
+        "after": _map_runs_to_messages(runs, messages),
         "has_more": has_more,
         "queued": [wire.message_object(message) for message in waiting],
-        "active_run": _run(active, calls, labels) if active else None,
+        "active_run": _render_run(active, calls, labels) if active else None,
     }
 
 
-def _run(run: Run, calls: dict[str, list[ToolCall]], labels: dict[str, str]) -> wire.WireObject:
+def _render_run(
+    run: Run, calls: dict[str, list[ToolCall]], labels: dict[str, str]
+) -> wire.WireObject:
     return wire.run_object(run, calls=calls[run.id], labels=labels)
 
 
@@ -115,14 +117,14 @@ def _load_assistants(rows: Sequence[Message | Run]) -> None:
         row.assistant = known.get(row.assistant_id)
 
 
-def _messages(thread: Thread, before: str | None) -> tuple[list[Message], bool]:
-    limit = {"below": _position(thread, before)} if before is not None else {}
+def _load_messages(thread: Thread, before: str | None) -> tuple[list[Message], bool]:
+    limit = {"below": _get_position(thread, before)} if before is not None else {}
     found = _newest_messages.read(thread_id=thread.pk, **limit)
-    return found[:MESSAGES][::-1], len(found) > MESSAGES
+    return found[:MESSAGES_PER_PAGE][::-1], len(found) > MESSAGES_PER_PAGE
 
 
-def _position(thread: Thread, message_id: str) -> int:
-    rows = Message.objects.placed().filter(thread=thread, pk=message_id)
+def _get_position(thread: Thread, message_id: str) -> int:
+    rows = Message.objects.in_thread().filter(thread=thread, pk=message_id)
     known = ids.is_id(message_id, "msg_")
     position: int | None = rows.values_list("position", flat=True).first() if known else None
     if position is None:
@@ -130,11 +132,11 @@ def _position(thread: Thread, message_id: str) -> int:
     return position
 
 
-def _runs(thread: Thread, messages: Sequence[Message]) -> list[Run]:
+def _load_runs(thread: Thread, messages: Sequence[Message]) -> list[Run]:
     """Return the runs that wrote or answered one of `messages`, ordered by start."""
     if not messages:
         return []
-    return _runs_about.read(
+    return _runs_for_messages.read(
         thread_id=thread.pk,
         named=[message.run_ref for message in messages if message.run_ref],
         first=messages[0].position,
@@ -143,25 +145,25 @@ def _runs(thread: Thread, messages: Sequence[Message]) -> list[Run]:
     )
 
 
-def _steps(runs: Sequence[Run]) -> list[RunStep]:
-    return _steps_of.read(runs=[run.pk for run in runs]) if runs else []
+def _load_steps(runs: Sequence[Run]) -> list[RunStep]:
+    return _steps_by_run.read(runs=[run.pk for run in runs]) if runs else []
 
 
-def _calls(steps: Sequence[RunStep]) -> dict[str, list[ToolCall]]:
+def _load_calls(steps: Sequence[RunStep]) -> dict[str, list[ToolCall]]:
     """Return the tool calls of each run that has any."""
     found: dict[str, list[ToolCall]] = defaultdict(list)
     if used := {step.run_id for step in steps if step.type == "tool_calls"}:
-        for call in _calls_of.read(runs=list(used)):
+        for call in _calls_by_run.read(runs=list(used)):
             found[call.run_id].append(call)
     return found
 
 
 @CompiledQuery
 def _newest_messages(*, thread_id: Any, below: Any = None) -> QuerySet[Message]:
-    rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
+    rows: QuerySet[Message] = Message.objects.in_thread().filter(thread_id=thread_id)
     if below is not None:
         rows = rows.filter(position__lt=below)
-    return rows.order_by("-position")[: MESSAGES + 1]
+    return rows.order_by("-position")[: MESSAGES_PER_PAGE + 1]
 
 
 @CompiledQuery
@@ -171,21 +173,23 @@ def _list_queued_messages(*, thread_id: Any) -> QuerySet[Message]:
 
 
 @CompiledQuery
-def _runs_about(*, thread_id: Any, named: Any, first: Any, last: Any, since: Any) -> QuerySet[Run]:
+def _runs_for_messages(
+    *, thread_id: Any, named: Any, first: Any, last: Any, since: Any
+) -> QuerySet[Run]:
     answered = Q(through_position__gte=first, through_position__lte=last, created_at__gte=since)
     rows: QuerySet[Run] = Run.objects.filter(thread_id=thread_id)
     return rows.filter(Q(AnyOf(F("id"), named)) | answered).order_by("created_at", "id")
 
 
 @CompiledQuery
-def _steps_of(*, runs: Any) -> QuerySet[RunStep]:
+def _steps_by_run(*, runs: Any) -> QuerySet[RunStep]:
     rows: QuerySet[RunStep] = RunStep.objects.filter(AnyOf(F("run_id"), runs))
     # `sent` lists every message of the prompt and is used only by the trace.
     return rows.defer("sent").order_by("run_id", "index")
 
 
 @CompiledQuery
-def _calls_of(*, runs: Any) -> QuerySet[ToolCall]:
+def _calls_by_run(*, runs: Any) -> QuerySet[ToolCall]:
     rows: QuerySet[ToolCall] = ToolCall.objects.filter(AnyOf(F("run_id"), runs))
     return rows.order_by("run_id", "round", "index")
 
@@ -196,7 +200,7 @@ def _assistants(*, chosen: Any) -> QuerySet[Assistant]:
     return rows
 
 
-def _step_objects(
+def _render_steps(
     runs: Sequence[Run],
     steps: Sequence[RunStep],
     calls: dict[str, list[ToolCall]],
@@ -211,7 +215,7 @@ def _step_objects(
     return dict(found)
 
 
-def _places(runs: Sequence[Run], messages: Sequence[Message]) -> dict[str, str]:
+def _map_runs_to_messages(runs: Sequence[Run], messages: Sequence[Message]) -> dict[str, str]:
     places: dict[str, str] = {}
     for run in runs:
         for message in messages:

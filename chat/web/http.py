@@ -38,7 +38,7 @@ class WrongMethodError(AtriumError):
     http_status = 405
 
 
-def answer_to(error: AtriumError) -> JsonResponse:
+def build_error_response(error: AtriumError) -> JsonResponse:
     """Return the error response, with its message in the reader's language."""
     status, words = error.http_status, _(error.message)
     response = error_response(error.code, words, status=status, param=error.param)
@@ -47,7 +47,7 @@ def answer_to(error: AtriumError) -> JsonResponse:
     return response
 
 
-def page_principal(request: HttpRequest) -> Principal:
+def require_principal(request: HttpRequest) -> Principal:
     """Return the authenticated member.
 
     Raises:
@@ -62,27 +62,27 @@ def page_principal(request: HttpRequest) -> Principal:
     return principal
 
 
-def reads(endpoint: Endpoint[P]) -> View[P]:
+def get_endpoint(endpoint: Endpoint[P]) -> View[P]:
     """Serve GET with `endpoint`, inside one transaction."""
-    return _edge("GET", endpoint, atomic=True)
+    return _build_view("GET", endpoint, atomic=True)
 
 
-def acts(endpoint: Endpoint[P]) -> View[P]:
+def post_endpoint(endpoint: Endpoint[P]) -> View[P]:
     """Serve POST with `endpoint`; its action owns the transaction."""
-    return _edge("POST", endpoint, atomic=False)
+    return _build_view("POST", endpoint, atomic=False)
 
 
-def removes(endpoint: Endpoint[P]) -> View[P]:
+def delete_endpoint(endpoint: Endpoint[P]) -> View[P]:
     """Serve DELETE with `endpoint`; its action owns the transaction."""
-    return _edge("DELETE", endpoint, atomic=False)
+    return _build_view("DELETE", endpoint, atomic=False)
 
 
-def sends(endpoint: Endpoint[P]) -> View[P]:
+def non_atomic_get_endpoint(endpoint: Endpoint[P]) -> View[P]:
     """Serve GET with `endpoint` outside a transaction: it reads more than rows."""
-    return _edge("GET", endpoint, atomic=False)
+    return _build_view("GET", endpoint, atomic=False)
 
 
-def by_method(**views: View[P]) -> View[P]:
+def dispatch_by_method(**views: View[P]) -> View[P]:
     """Serve one URL with a view per HTTP method: `get=…, post=…`."""
 
     def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
@@ -93,11 +93,11 @@ def by_method(**views: View[P]) -> View[P]:
     return view
 
 
-def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
+def _build_view(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
     @wraps(endpoint)
     def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         try:
-            principal = page_principal(request)
+            principal = require_principal(request)
             count_page_request(principal)
             if request.method != method:
                 raise WrongMethodError()
@@ -106,7 +106,7 @@ def _edge(method: str, endpoint: Endpoint[P], *, atomic: bool) -> View[P]:
             with transaction.atomic():
                 return _build_response(endpoint(request, principal, *args, **kwargs))
         except AtriumError as error:
-            return answer_to(error)
+            return build_error_response(error)
 
     return never_cache(view)
 
@@ -115,7 +115,7 @@ def _build_response(answer: dict[str, Any] | HttpResponseBase) -> HttpResponseBa
     return answer if isinstance(answer, HttpResponseBase) else JsonResponse(answer)
 
 
-def json_of(request: HttpRequest) -> dict[str, Any]:
+def parse_json(request: HttpRequest) -> dict[str, Any]:
     """Return the request's JSON object.
 
     Raises:
@@ -125,7 +125,7 @@ def json_of(request: HttpRequest) -> dict[str, Any]:
     return parse_json_body(request, max_bytes=settings.BODY_LIMIT)
 
 
-def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
+def parse_body(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
     """Return the request's JSON object, which must have exactly `fields` of these types.
 
     Raises:
@@ -133,7 +133,7 @@ def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
         InvalidJson: the body is not a valid JSON object, or exceeds a limit.
         InvalidInput: a field is missing, unknown or of another type; names the first one.
     """
-    values = json_of(request)
+    values = parse_json(request)
     for name in values:
         if name not in fields:
             raise InvalidInput(_("Unknown field."), param=name)
@@ -143,16 +143,16 @@ def body_of(request: HttpRequest, fields: dict[str, type]) -> dict[str, Any]:
     return values
 
 
-def query_of(request: HttpRequest, name: str) -> str | None:
+def get_query_parameter(request: HttpRequest, name: str) -> str | None:
     """Return the only query parameter that the URL accepts, or None if it is absent.
 
     Raises:
         InvalidInput: another parameter is present, or this one is repeated.
     """
-    return queries_of(request, name).get(name)
+    return get_query_parameters(request, name).get(name)
 
 
-def queries_of(request: HttpRequest, *names: str) -> dict[str, str]:
+def get_query_parameters(request: HttpRequest, *names: str) -> dict[str, str]:
     """Return the query parameters among `names` that are present and not empty.
 
     Raises:

@@ -35,12 +35,12 @@ def describe_readers(membership: Membership) -> dict[str, Any]:
 def _describe_newest(period: ReadingPeriod | None) -> str:
     if period is None:
         return _("Only you can read your chats.")
-    start = _show(period.started_at, "DATE_FORMAT")
+    start = _format_moment(period.started_at, "DATE_FORMAT")
     if period.ended_at is None:
         return _("Since {start} the admins of your company can read your chats.").format(
             start=start
         )
-    end = _show(period.ended_at, "DATE_FORMAT")
+    end = _format_moment(period.ended_at, "DATE_FORMAT")
     if start == end:
         former = _("On {start} admins could read them.").format(start=start)
     else:
@@ -49,13 +49,13 @@ def _describe_newest(period: ReadingPeriod | None) -> str:
 
 
 def _describe(period: ReadingPeriod) -> str:
-    start = _show(period.started_at, "DATETIME_FORMAT")
+    start = _format_moment(period.started_at, "DATETIME_FORMAT")
     if period.ended_at is None:
         text = _("Since {start} the admins of your company can read your chats, past ones too.")
         return text.format(start=start)
     text = _("From {start} to {end} the admins of your company could read your chats.")
-    return text.format(start=start, end=_show(period.ended_at, "DATETIME_FORMAT"))
+    return text.format(start=start, end=_format_moment(period.ended_at, "DATETIME_FORMAT"))
 
 
-def _show(moment: datetime, style: str) -> str:
+def _format_moment(moment: datetime, style: str) -> str:
     return str(date_format(localtime(moment), style))

@@ -16,26 +16,26 @@ from chat.wire.files import (
     upload_part_object,
 )
 from chat.wire.messages import (
+    image_part,
     message_as_begun,
     message_delta,
     message_object,
-    picture_part,
     render_lost_message,
+    text_continuation,
     text_part,
-    text_piece,
 )
 from chat.wire.runs import run_as_begun, run_object
 from chat.wire.steps import (
+    add_contents,
     outputs_delta,
     render_lost_step,
     step_as_begun,
     step_delta,
     step_object,
-    with_contents,
 )
 from chat.wire.threads import thread_object
 from chat.wire.vector_stores import (
-    Filling,
+    FileSummary,
     file_batch_object,
     file_content_object,
     search_result_object,
@@ -45,21 +45,22 @@ from chat.wire.vector_stores import (
 )
 
 __all__ = [
-    "Filling",
+    "FileSummary",
     "WireObject",
+    "add_contents",
     "assistant_file_object",
     "assistant_label",
     "assistant_object",
     "file_batch_object",
     "file_content_object",
     "file_object",
+    "image_part",
     "list_object",
     "message_as_begun",
     "message_delta",
     "message_file_object",
     "message_object",
     "outputs_delta",
-    "picture_part",
     "render_deleted",
     "render_lost_message",
     "render_lost_step",
@@ -70,12 +71,11 @@ __all__ = [
     "step_as_begun",
     "step_delta",
     "step_object",
+    "text_continuation",
     "text_part",
-    "text_piece",
     "thread_object",
     "upload_object",
     "upload_part_object",
     "vector_store_file_object",
     "vector_store_object",
-    "with_contents",
 ]

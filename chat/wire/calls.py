@@ -70,7 +70,7 @@ def _function(call: ToolCall) -> WireObject:
 def _file_search(
     call: ToolCall, details: WireObject, with_content: bool
 ) -> tuple[WireObject, WireObject]:
-    query = details.get("query", _argument(call, "query"))
+    query = details.get("query", _get_argument(call, "query"))
     extra: WireObject = {"query": query, "passages": [], "error": call.error_code or None}
     if not details:
         return {}, extra
@@ -109,13 +109,13 @@ def _code_interpreter(
     outputs += [
         {"type": "image", "image": {"file_id": file_id}} for file_id in details.get("images", [])
     ]
-    body = {"input": details.get("input", _argument(call, "code")), "outputs": outputs}
+    body = {"input": details.get("input", _get_argument(call, "code")), "outputs": outputs}
     error = details.get("error") or call.error_code or None
     files, notes = details.get("files", []), details.get("notes", [])
     return body, {"files": files, "error": error, "notes": notes}
 
 
-def _argument(call: ToolCall, name: str) -> str:
+def _get_argument(call: ToolCall, name: str) -> str:
     """Return an argument of a call as the model sent it, or "" if it is missing."""
     try:
         arguments = json.loads(call.arguments or "{}")

@@ -67,12 +67,12 @@ def text_part(value: str, annotations: Iterable[WireObject] = ()) -> WireObject:
     return {"type": "text", "text": {"value": value, "annotations": list(annotations)}}
 
 
-def picture_part(file_id: str) -> WireObject:
+def image_part(file_id: str) -> WireObject:
     """Return an image content part."""
     return {"type": "image_file", "image_file": {"file_id": file_id, "detail": "auto"}}
 
 
-def text_piece(value: str) -> WireObject:
+def text_continuation(value: str) -> WireObject:
     """Return a continuation of a text content part."""
     return {"type": "text", "text": {"value": value}}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from chat.models import Run, ToolCall
 from chat.models.reasons import Reason
-from chat.models.runs import PENDING, CallStatus
+from chat.models.runs import PENDING_STATUSES, CallStatus
 from chat.wire.assistants import assistant_label
 from chat.wire.base import WireObject, unix
 from tenants import clock
@@ -41,7 +41,7 @@ def run_object(
     `cost` is in US dollars.
     """
     reason = Reason(run.reason) if run.reason else None
-    waiting = [call for call in calls if call.status in PENDING]
+    waiting = [call for call in calls if call.status in PENDING_STATUSES]
     incomplete = INCOMPLETE_REASONS.get(reason) if reason and run.status == "incomplete" else None
     return {
         "id": run.id,
@@ -165,13 +165,13 @@ def approval_object(call: ToolCall, labels: dict[str, str]) -> WireObject:
         "name": call.name,
         "label": labels.get(call.name, call.name),
         "effect": call.effect,
-        "arguments": readable_arguments(call.arguments),
+        "arguments": decode_arguments(call.arguments),
         "arguments_hash": call.arguments_hash,
         "expires_at": unix(call.approval_expires_at),
     }
 
 
-def readable_arguments(arguments: str) -> Any:
+def decode_arguments(arguments: str) -> Any:
     """Return the parsed arguments, or their text if they are not JSON."""
     try:
         return json.loads(arguments)

@@ -63,7 +63,7 @@ def _step_details(step: RunStep, calls: Sequence[WireObject]) -> WireObject:
     return {"type": "tool_calls", "tool_calls": list(calls)}
 
 
-def with_contents(step: WireObject, calls: Sequence[ToolCall]) -> WireObject:
+def add_contents(step: WireObject, calls: Sequence[ToolCall]) -> WireObject:
     """Return a step object with the text of the passages that the searches among `calls` found."""
     texts = {call.id: search_results(call.details or {}, with_content=True) for call in calls}
     tool_calls = [
@@ -119,16 +119,16 @@ def step_as_begun(step: WireObject) -> WireObject:
 
 def step_delta(step_id: str, calls: list[WireObject]) -> WireObject:
     """Return the `thread.run.step.delta` object that adds all calls of a step at once."""
-    return _of_calls(step_id, [call_delta(index, call) for index, call in enumerate(calls)])
+    return _build_delta(step_id, [call_delta(index, call) for index, call in enumerate(calls)])
 
 
 def outputs_delta(step_id: str, calls: list[WireObject]) -> WireObject | None:
     """Return the `thread.run.step.delta` object of code outputs, or None if there are none."""
     deltas = [call_outputs_delta(index, call) for index, call in enumerate(calls)]
     written = [item for item in deltas if item is not None]
-    return _of_calls(step_id, written) if written else None
+    return _build_delta(step_id, written) if written else None
 
 
-def _of_calls(step_id: str, calls: list[WireObject]) -> WireObject:
+def _build_delta(step_id: str, calls: list[WireObject]) -> WireObject:
     details = {"type": "tool_calls", "tool_calls": calls}
     return {"id": step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}

@@ -10,7 +10,7 @@ from chat.wire.base import WireObject, unix
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filling:
+class FileSummary:
     """Content of a vector store or file batch: number of files per status, and indexed bytes."""
 
     counts: Mapping[str, int]
@@ -28,7 +28,7 @@ class Filling:
         return str(IndexStatus.IN_PROGRESS if reading else IndexStatus.COMPLETED)
 
 
-def vector_store_object(store: VectorStore, filling: Filling) -> WireObject:
+def vector_store_object(store: VectorStore, filling: FileSummary) -> WireObject:
     """Return the `vector_store` object."""
     days = store.expires_days
     return {
@@ -69,7 +69,7 @@ def vector_store_file_object(row: StoreFile) -> WireObject:
     }
 
 
-def file_batch_object(batch: FileBatch, filling: Filling) -> WireObject:
+def file_batch_object(batch: FileBatch, filling: FileSummary) -> WireObject:
     """Return the `vector_store.files_batch` object."""
     file_counts = filling.count_files()
     status = filling.status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def file_storage(
+def build_file_storage(
     *, bucket: str, endpoint: str, region: str, access_key: str, secret_key: str
 ) -> dict[str, Any]:
     """Return the STORAGES entry for files: a bucket if one is named, else a folder.

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 CONSOLE = "django.core.mail.backends.console.EmailBackend"
-NOWHERE = "django.core.mail.backends.dummy.EmailBackend"
+DUMMY = "django.core.mail.backends.dummy.EmailBackend"
 # Default port of each connection security.
 PORTS = {"": 25, "tls": 587, "ssl": 465}
 SECURITY = {"smtp": "", "smtp+tls": "tls", "smtp+ssl": "ssl", "smtps": "ssl"}
@@ -15,7 +15,7 @@ SECURITY = {"smtp": "", "smtp+tls": "tls", "smtp+ssl": "ssl", "smtps": "ssl"}
 TIMEOUT_SECONDS = 10
 
 
-def mail_settings(url: str) -> dict[str, Any]:
+def parse_email_url(url: str) -> dict[str, Any]:
     """Return Django's EMAIL_ settings for a URL; an empty one disables mail.
 
     smtp://user:password@host:port, with ?tls=true or ?ssl=true; smtp+tls:// (587), smtps:// (465);
@@ -25,7 +25,7 @@ def mail_settings(url: str) -> dict[str, Any]:
         ValueError: the URL has another scheme, or no host.
     """
     if not url:
-        return {"EMAIL_BACKEND": NOWHERE}
+        return {"EMAIL_BACKEND": DUMMY}
     parts = urlsplit(url)
     if parts.scheme == "console":
         return {"EMAIL_BACKEND": CONSOLE}

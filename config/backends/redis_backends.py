@@ -23,13 +23,13 @@ log = structlog.get_logger(__name__)
 
 # A hanging Redis blocks a request no longer than this; a refused connection is retried once,
 # immediately.
-REDIS_SECONDS = 1.0
-OWN_ENTRIES = 200_000
+REDIS_TIMEOUT_SECONDS = 1.0
+MAX_LOCAL_ENTRIES = 200_000
 # Redis is not contacted for this long after a failure.
-AWAY_SECONDS = 2.0
+OUTAGE_PAUSE_SECONDS = 2.0
 
 
-def channel_layer(url: str, secret_key: str) -> dict[str, Any]:
+def build_channel_layer(url: str, secret_key: str) -> dict[str, Any]:
     """Return the settings of the channel layer.
 
     Messages are encrypted and signed: they contain chats, and only our processes may send them.
@@ -37,15 +37,15 @@ def channel_layer(url: str, secret_key: str) -> dict[str, Any]:
     host = {
         "address": url,
         "retry": AsyncRetry(NoBackoff(), 1),
-        "socket_connect_timeout": REDIS_SECONDS,
+        "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
     }
     return {
-        "BACKEND": "config.backends.redis_backends.NoticingLayer",
+        "BACKEND": "config.backends.redis_backends.ReconnectingChannelLayer",
         "CONFIG": {"hosts": [host], "symmetric_encryption_keys": [secret_key]},
     }
 
 
-class NoticingLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
+class ReconnectingChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     """Channel layer that calls `reconnected` when a lost connection to Redis is restored.
 
     The base class continues silently; messages sent to it during the outage are lost.
@@ -67,7 +67,7 @@ class NoticingLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         self._known.add(connection)
 
 
-class PlainValues:
+class JsonSerializer:
     """JSON serialiser instead of Django's pickle: data found in Redis is never executed."""
 
     def dumps(self, value: Any) -> int | str:
@@ -88,13 +88,13 @@ class SharedCache(BaseCache):
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         super().__init__(params)
         options = {
-            "serializer": PlainValues,
+            "serializer": JsonSerializer,
             "retry": Retry(NoBackoff(), 1),
-            "socket_timeout": REDIS_SECONDS,
-            "socket_connect_timeout": REDIS_SECONDS,
+            "socket_timeout": REDIS_TIMEOUT_SECONDS,
+            "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
         }
         self._shared = RedisCache(server, {**params, "OPTIONS": options})
-        self._own = LocMemCache("shared", {**params, "OPTIONS": {"MAX_ENTRIES": OWN_ENTRIES}})
+        self._own = LocMemCache("shared", {**params, "OPTIONS": {"MAX_ENTRIES": MAX_LOCAL_ENTRIES}})
         self._away_until = 0.0
 
     def _do(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -102,7 +102,7 @@ class SharedCache(BaseCache):
             try:
                 return getattr(self._shared, name)(*args, **kwargs)
             except RedisError as error:
-                self._away_until = monotonic() + AWAY_SECONDS
+                self._away_until = monotonic() + OUTAGE_PAUSE_SECONDS
                 log.warning("shared_cache_away", error=type(error).__qualname__)
         return getattr(self._own, name)(*args, **kwargs)
 

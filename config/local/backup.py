@@ -13,7 +13,7 @@ from pathlib import Path
 
 from psycopg import OperationalError
 
-from config.local.database_roles import OWNER, access_statements
+from config.local.database_roles import OWNER, build_access_statements
 from config.local.embedded import MAIN, SUPERUSER, Cluster, ensure_running, open_any_major
 from config.local.postgres_programs import MAJOR, EmbeddedError, find_packaged_programs
 
@@ -52,10 +52,10 @@ def restore(cluster: Cluster, file: Path) -> None:
         cluster.drop_database(_INCOMING)
         raise
     cluster.drop_database(_OUTGOING)
-    with cluster.superuser_connect() as connection, connection.transaction():
+    with cluster.connect_as_superuser() as connection, connection.transaction():
         connection.execute(f"ALTER DATABASE {MAIN} RENAME TO {_OUTGOING}")
         connection.execute(f"ALTER DATABASE {_INCOMING} RENAME TO {MAIN}")
-    cluster.execute(access_statements(MAIN))
+    cluster.execute(build_access_statements(MAIN))
     cluster.drop_database(_OUTGOING)
 
 
@@ -93,7 +93,7 @@ def upgrade(data_dir: Path) -> Path:
 
 def _refuse_while_connected(cluster: Cluster) -> None:
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
-    with cluster.superuser_connect() as connection:
+    with cluster.connect_as_superuser() as connection:
         row = connection.execute(query, [MAIN]).fetchone()
     if row and row[0]:
         raise EmbeddedError("The database is in use. Stop Atrium and its commands first.")

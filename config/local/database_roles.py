@@ -12,7 +12,7 @@ def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def role_statements(*, owner_password: str, app_password: str) -> list[str]:
+def build_role_statements(*, owner_password: str, app_password: str) -> list[str]:
     """Return the statements that create the roles; they are idempotent."""
     weak = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOREPLICATION"
     return [
@@ -27,7 +27,7 @@ def role_statements(*, owner_password: str, app_password: str) -> list[str]:
     ]
 
 
-def access_statements(database: str) -> list[str]:
+def build_access_statements(database: str) -> list[str]:
     """Return the grants to connect; a new database does not inherit them from its template."""
     return [
         f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC',
@@ -35,7 +35,7 @@ def access_statements(database: str) -> list[str]:
     ]
 
 
-def content_statements() -> list[str]:
+def build_content_statements() -> list[str]:
     """Return the statements that a superuser runs once in a new database."""
     defaults = f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER}"
     return [
@@ -54,9 +54,9 @@ def content_statements() -> list[str]:
     ]
 
 
-def roles_sql(database: str = "atrium") -> str:
+def build_roles_sql(database: str = "atrium") -> str:
     """Return a psql script that prepares another PostgreSQL server, to be run by a superuser."""
-    roles = role_statements(
+    roles = build_role_statements(
         owner_password="REPLACE-THE-OWNER-PASSWORD",
         app_password="REPLACE-THE-APP-PASSWORD",
     )
@@ -64,8 +64,8 @@ def roles_sql(database: str = "atrium") -> str:
         "-- Roles and database of Atrium. Replace both passwords; run with psql as a superuser.",
         *(f"{statement};" for statement in roles),
         f"CREATE DATABASE \"{database}\" OWNER {OWNER} TEMPLATE template0 ENCODING 'UTF8';",
-        *(f"{statement};" for statement in access_statements(database)),
+        *(f"{statement};" for statement in build_access_statements(database)),
         f'\\connect "{database}"',
-        *(f"{statement};" for statement in content_statements()),
+        *(f"{statement};" for statement in build_content_statements()),
     ]
     return "\n".join(lines) + "\n"

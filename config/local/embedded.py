@@ -33,19 +33,19 @@ import psycopg
 from config.local.database_roles import (
     APP,
     OWNER,
-    access_statements,
-    content_statements,
-    role_statements,
+    build_access_statements,
+    build_content_statements,
+    build_role_statements,
 )
 from config.local.postgres_programs import (
     MAJOR,
     Account,
     EmbeddedError,
     Programs,
+    ensure_server_account,
     find_packaged_programs,
+    is_reachable,
     make_data_dir,
-    reachable,
-    server_account,
 )
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -114,13 +114,13 @@ class Cluster:
         """Return the URL of the owner role, which runs migrations."""
         return self.url(OWNER, db)
 
-    def superuser_connect(self, db: str = "postgres") -> Connection:
+    def connect_as_superuser(self, db: str = "postgres") -> Connection:
         """Return a connection in autocommit mode as the superuser."""
         return psycopg.connect(self.url(SUPERUSER, db), autocommit=True)
 
     def execute(self, statements: list[str], *, db: str = "postgres") -> None:
         """Run statements one at a time as the superuser."""
-        with self.superuser_connect(db) as connection:
+        with self.connect_as_superuser(db) as connection:
             for statement in statements:
                 connection.execute(statement)
 
@@ -129,7 +129,7 @@ class Cluster:
         self.execute(
             [
                 f'CREATE DATABASE "{name}" OWNER {OWNER} TEMPLATE "{template or TEMPLATE}"',
-                *access_statements(name),
+                *build_access_statements(name),
             ]
         )
 
@@ -139,9 +139,9 @@ class Cluster:
 
     def is_running(self) -> bool:
         """Return True if the server is running, even one left by another process."""
-        return self.postmaster() is not None
+        return self.get_postmaster_pid() is not None
 
-    def postmaster(self) -> int | None:
+    def get_postmaster_pid(self) -> int | None:
         """Return the server's process id, or None if no server uses these files."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
@@ -156,17 +156,17 @@ class Cluster:
 
     def _stop(self) -> None:
         for how in (signal.SIGINT, signal.SIGQUIT):  # fast shutdown, then immediate
-            pid = self.postmaster()
+            pid = self.get_postmaster_pid()
             if pid is None:
                 return
             os.kill(pid, how)
-            if _wait_until(lambda: self.postmaster() is None, STOP_SECONDS):
+            if _wait_until(lambda: self.get_postmaster_pid() is None, STOP_SECONDS):
                 return
         raise EmbeddedError(f"The database in {self.data_dir} did not stop. See {self._log}.")
 
     def start(self, *, durable: bool = True) -> None:
         """Start the server and wait until it answers; do nothing if it is running."""
-        if self.postmaster() is not None:
+        if self.get_postmaster_pid() is not None:
             return
         crashed = self._clear_stale_file()
         self._configure(durable=durable)
@@ -220,7 +220,7 @@ class Cluster:
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(text)
-        self.programs.account.give(path)
+        self.programs.account.take_ownership(path)
 
     def _initialise(self, *, durable: bool) -> None:
         """Create the files of a new cluster; an interrupted attempt leaves nothing behind."""
@@ -232,7 +232,7 @@ class Cluster:
             self.programs.run(
                 *("initdb", "-D", partial, "-U", SUPERUSER, "--pwfile", password),
                 *("--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums"),
-                *("--no-instructions", *_locale(self.programs.major)),
+                *("--no-instructions", *_get_locale_options(self.programs.major)),
                 *(() if durable else ("--no-sync",)),
             )
         finally:
@@ -241,23 +241,23 @@ class Cluster:
 
     def _prepare_databases(self) -> None:
         """Create the roles, the template and the main database; safe to repeat if interrupted."""
-        roles = role_statements(
+        roles = build_role_statements(
             owner_password=self.passwords[OWNER], app_password=self.passwords[APP]
         )
         closed = [
             f"REVOKE ALL ON DATABASE {name} FROM PUBLIC" for name in ("postgres", "template1")
         ]
         self.execute([*roles, *closed])
-        with self.superuser_connect() as connection:
+        with self.connect_as_superuser() as connection:
             rows = connection.execute("SELECT datname FROM pg_database").fetchall()
         present = {row[0] for row in rows}
         if TEMPLATE not in present:
             self.execute([f"CREATE DATABASE {TEMPLATE} OWNER {OWNER} TEMPLATE template0"])
         self.execute([f"REVOKE ALL ON DATABASE {TEMPLATE} FROM PUBLIC"])
-        self.execute(content_statements(), db=TEMPLATE)
+        self.execute(build_content_statements(), db=TEMPLATE)
         if MAIN not in present:
             self.create_database(MAIN)
-        self.execute(access_statements(MAIN))
+        self.execute(build_access_statements(MAIN))
         self._write(self.prepared, "")
 
     @property
@@ -292,7 +292,7 @@ def locate(data_dir: Path | str) -> Cluster | None:
     return _open_cluster(place)
 
 
-def lends(data_dir: Path | str, url: str) -> bool:
+def is_app_url(data_dir: Path | str, url: str) -> bool:
     """Return True if `url` is the application role's URL of the cluster in `data_dir`."""
     cluster = locate(data_dir)
     return cluster is not None and cluster.app_url() == url
@@ -322,7 +322,7 @@ def running(data_dir: Path | str, *, durable: bool = True) -> Iterator[Cluster]:
             except BlockingIOError:
                 pass  # another process still uses the server
             else:
-                if not keeps_running(cluster):
+                if not is_kept_running(cluster):
                     cluster.stop()
 
 
@@ -335,22 +335,22 @@ def keep_running(cluster: Cluster, *, keep: bool) -> None:
         mark.unlink(missing_ok=True)
 
 
-def keeps_running(cluster: Cluster) -> bool:
+def is_kept_running(cluster: Cluster) -> bool:
     """Return True if `keep_running` is set."""
     return (cluster.data_dir / "database.keep").exists()
 
 
 def _open_cluster(data_dir: Path, *, any_major: bool = False) -> Cluster:
-    account = server_account()
+    account = ensure_server_account()
     home = data_dir / "postgres"
-    if not reachable(home, account):
+    if not is_reachable(home, account):
         raise EmbeddedError(
             f"The database's system account cannot access {data_dir}, and Atrium does not open "
             "private folders to it. Set ATRIUM_DATA_DIR to a folder outside."
         )
     if not home.exists():
         home.mkdir(mode=0o700)
-        account.give(home)
+        account.take_ownership(home)
     version = home / "data" / "PG_VERSION"
     major = int(version.read_text()) if version.exists() else MAJOR
     if major != MAJOR and not any_major:
@@ -361,12 +361,12 @@ def _open_cluster(data_dir: Path, *, any_major: bool = False) -> Cluster:
     return Cluster(
         data_dir=data_dir,
         programs=find_packaged_programs(data_dir, account, major=major),
-        socket_dir=_socket_dir(home, account),
-        passwords=_passwords(data_dir / "database.json"),
+        socket_dir=_ensure_socket_dir(home, account),
+        passwords=_load_passwords(data_dir / "database.json"),
     )
 
 
-def _passwords(path: Path) -> dict[str, str]:
+def _load_passwords(path: Path) -> dict[str, str]:
     """Return the roles' passwords, generated by the first call."""
     if path.exists():
         stored: dict[str, str] = json.loads(path.read_text())
@@ -380,7 +380,7 @@ def _passwords(path: Path) -> dict[str, str]:
     return passwords
 
 
-def _socket_dir(home: Path, account: Account) -> Path:
+def _ensure_socket_dir(home: Path, account: Account) -> Path:
     """Return a folder of mode 0700 whose path is short enough for the socket."""
     folder = home / "run"
     if len(os.fsencode(folder / _SOCKET_NAME)) > _MAX_SOCKET_PATH_LENGTH:
@@ -388,7 +388,7 @@ def _socket_dir(home: Path, account: Account) -> Path:
         folder = Path("/tmp") / f"atrium-{mark}"  # nosec B108 - owner and mode are checked below
     try:
         folder.mkdir(mode=0o700)
-        account.give(folder)
+        account.take_ownership(folder)
     except FileExistsError:
         status = folder.lstat()
         owner = os.geteuid() if account.uid is None else account.uid
@@ -400,7 +400,7 @@ def _socket_dir(home: Path, account: Account) -> Path:
     return folder
 
 
-def _locale(major: int) -> tuple[str, ...]:
+def _get_locale_options(major: int) -> tuple[str, ...]:
     if major < 17:  # 17 added the provider that is independent of the OS
         return ("--locale=C.UTF-8",)
     return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")

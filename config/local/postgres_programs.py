@@ -34,7 +34,7 @@ class Account:
     uid: int | None = None
     gid: int | None = None
 
-    def give(self, path: Path) -> None:
+    def take_ownership(self, path: Path) -> None:
         """Make the account the owner of `path`."""
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
@@ -69,7 +69,7 @@ class Programs:
             )
 
 
-def server_account() -> Account:
+def ensure_server_account() -> Account:
     """Return the account that owns the server's files; as root, create it if missing."""
     if os.geteuid() != 0:
         return Account()
@@ -96,14 +96,14 @@ def _make_account() -> None:
     )
 
 
-def reachable(path: Path, account: Account) -> bool:
+def is_reachable(path: Path, account: Account) -> bool:
     """Return True if the account may enter every folder above `path`."""
     if account.uid is None:
         return True
-    return all(_may_enter(parent, account) for parent in path.resolve().parents)
+    return all(_can_enter(parent, account) for parent in path.resolve().parents)
 
 
-def _may_enter(folder: Path, account: Account) -> bool:
+def _can_enter(folder: Path, account: Account) -> bool:
     if not folder.exists():
         return True
     status = folder.stat()
@@ -125,7 +125,7 @@ def make_data_dir(data_dir: Path) -> None:
 def default_data_dir(checkout: Path) -> Path:
     """Return `.data` in the checkout, or a folder outside for root with a private checkout."""
     inside = checkout / ".data"
-    if os.geteuid() != 0 or inside.exists() or reachable(inside, server_account()):
+    if os.geteuid() != 0 or inside.exists() or is_reachable(inside, ensure_server_account()):
         return inside
     mark = hashlib.sha256(str(checkout.resolve()).encode()).hexdigest()[:10]
     return Path("/var/lib/atrium") / mark
@@ -138,14 +138,14 @@ def find_packaged_programs(data_dir: Path, account: Account, *, major: int = MAJ
             f"The database in {data_dir} was created by PostgreSQL {major}, which Atrium does not "
             "include."
         )
-    package = _package_folder()
+    package = _find_package_folder()
     folder = package / _FOLDERS[major] / "bin"
-    if not reachable(folder / "postgres", account):
+    if not is_reachable(folder / "postgres", account):
         folder = _copy_programs(package, data_dir / "programs", major) / "bin"
     return Programs(major=major, folder=folder, account=account)
 
 
-def _package_folder() -> Path:
+def _find_package_folder() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise EmbeddedError(

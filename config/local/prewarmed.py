@@ -43,7 +43,7 @@ def spawn(python: str = sys.executable) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         text=True,
         process_group=0,  # Ctrl-C reaches only the parent, which decides about this one
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=_exit_with_parent if sys.platform == "linux" else None,
     )
 
 
@@ -94,7 +94,7 @@ def serve(
 
 def main() -> None:
     """Import the application, wait for the arguments, serve."""
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     uvicorn = import_module("uvicorn")
     try:
@@ -112,11 +112,11 @@ def main() -> None:
         uvicorn.main(args=message["arguments"], prog_name="uvicorn")
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _exit(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def _die_with_parent() -> None:
+def _exit_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 

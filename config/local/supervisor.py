@@ -43,14 +43,14 @@ from config.local.postgres_programs import EmbeddedError, make_data_dir
 READY_SECONDS = 120
 STEADY_SECONDS = 60
 MAX_PAUSE = 30.0
-DATABASE_LOOK_SECONDS = 0.5
-ASK_SECONDS = 0.5  # for a model server on this machine
-LARGEST_FRAME = 1_048_576
+DATABASE_POLL_SECONDS = 0.5
+PROBE_SECONDS = 0.5  # for a model server on this machine
+MIN_FRAME_LIMIT = 1_048_576
 MAX_PREDECESSORS = 100
 MODEL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 
 
-def reach_databases() -> None:
+def check_databases() -> None:
     """Raise CommandError with the first variable whose server does not answer."""
     for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
         if address := os.environ.get(name):
@@ -81,7 +81,7 @@ def migrate(say: Callable[[str], None]) -> None:
     connections[alias].close()
 
 
-def check_walls() -> None:
+def check_tenant_isolation() -> None:
     """Raise CommandError if a table or a database role does not enforce tenant isolation."""
     found = run_checks(tags=[Tags.models, Tags.database], databases=["default"])
     serious = [message for message in found if message.is_serious()]
@@ -98,7 +98,7 @@ def collect_static(say: Callable[[str], None]) -> None:
     make_data_dir(root.parent)
     with stamp.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        listing = _static_listing()
+        listing = _digest_static_files()
         if root.exists() and stamp.exists() and stamp.read_text() == listing:
             return
         say("Collecting static files…")
@@ -107,7 +107,7 @@ def collect_static(say: Callable[[str], None]) -> None:
         stamp.write_text(listing)
 
 
-def _static_listing() -> str:
+def _digest_static_files() -> str:
     """Return a digest of every static file's name, size and modification time."""
     digest = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
     for finder in get_finders():
@@ -117,7 +117,7 @@ def _static_listing() -> str:
     return digest.hexdigest()
 
 
-def refuse_taken_port(host: str, port: int) -> None:
+def check_port(host: str, port: int) -> None:
     """Raise CommandError if the address cannot be bound."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -131,7 +131,7 @@ def refuse_taken_port(host: str, port: int) -> None:
         raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
 
 
-def server_arguments(host: str, port: int) -> list[str]:
+def build_server_arguments(host: str, port: int) -> list[str]:
     """Return uvicorn's arguments for the server process.
 
     Forwarded addresses are accepted only from TRUSTED_PROXIES: sign-in limits count by address.
@@ -142,7 +142,7 @@ def server_arguments(host: str, port: int) -> list[str]:
         *(("--forwarded-allow-ips", trusted) if trusted else ("--no-proxy-headers",)),
         # Frames slightly over FRAME_BYTES get an error message; beyond this size the socket is
         # closed.
-        *("--ws-max-size", str(max(LARGEST_FRAME, 2 * settings.CHAT["FRAME_BYTES"]))),
+        *("--ws-max-size", str(max(MIN_FRAME_LIMIT, 2 * settings.CHAT["FRAME_BYTES"]))),
         *("--http", "config.connections:HttpProtocol"),
         *("config.asgi:application", "--host", host, "--port", str(port), "--lifespan", "on"),
         *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
@@ -163,7 +163,7 @@ def find_model_servers(*, except_port: int) -> list[str]:
 def _ask_for_models(name: str, port: int) -> str | None:
     address = f"http://127.0.0.1:{port}/v1"
     try:
-        with urllib.request.urlopen(f"{address}/models", timeout=ASK_SECONDS) as answer:  # nosec B310
+        with urllib.request.urlopen(f"{address}/models", timeout=PROBE_SECONDS) as answer:  # nosec B310
             listed = json.load(answer)["data"]
             models = [str(model["id"]) for model in listed]
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
@@ -204,17 +204,17 @@ class Supervisor:
     def _serve(self, on_ready: Callable[[], None]) -> None:
         pause = 1.0
         first = True
-        while not self._stopping():
+        while not self._is_stopping():
             self._keep_database()
             began = time.monotonic()
             self._spawn()
-            if self._stopping():  # the signal came while the child was being created
-                self._tell(signal.SIGTERM)
-            if first and self._becomes_ready():
+            if self._is_stopping():  # the signal came while the child was being created
+                self._send_signal(signal.SIGTERM)
+            if first and self._wait_until_ready():
                 first = False
                 on_ready()
-            status = self._until_it_ends()
-            if self._stopping():
+            status = self._wait_for_exit()
+            if self._is_stopping():
                 return
             if first:
                 raise CommandError("The server did not start. See its output above.")
@@ -226,13 +226,13 @@ class Supervisor:
             self._sleep(pause)
             pause = min(pause * 2, MAX_PAUSE)
 
-    def _until_it_ends(self) -> int:
+    def _wait_for_exit(self) -> int:
         """Wait for the child and return its status; keep its database running meanwhile."""
         assert self.child is not None
         assert self._child_id is not None
         while True:
             try:
-                status = self.child.wait(DATABASE_LOOK_SECONDS if self.database else None)
+                status = self.child.wait(DATABASE_POLL_SECONDS if self.database else None)
             except subprocess.TimeoutExpired:
                 self._keep_database()
             else:
@@ -241,7 +241,7 @@ class Supervisor:
 
     def _keep_database(self) -> None:
         """Restart the embedded database if it exited by itself."""
-        if self.database is None or self._stopping() or time.monotonic() < self._database_at:
+        if self.database is None or self._is_stopping() or time.monotonic() < self._database_at:
             return
         cluster = embedded.locate(self.database)
         if cluster is None or cluster.is_running():
@@ -262,41 +262,41 @@ class Supervisor:
             "process_id": str(self._child_id),
             "predecessors": [str(dead) for dead in self._dead],
         }
-        prewarmed.serve(self.child, server_arguments(self.host, self.port), identity=identity)
+        prewarmed.serve(self.child, build_server_arguments(self.host, self.port), identity=identity)
 
-    def _becomes_ready(self) -> bool:
+    def _wait_until_ready(self) -> bool:
         """Wait for the first response; return False if the child exited or never answers."""
         deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline and not self._stopping():
+        while time.monotonic() < deadline and not self._is_stopping():
             if self.child is None or self.child.poll() is not None:
                 return False
-            if answers(self.host, self.port):
+            if is_answering(self.host, self.port):
                 return True
             time.sleep(0.03)
-        if not self._stopping():
-            self._tell(signal.SIGTERM)
+        if not self._is_stopping():
+            self._send_signal(signal.SIGTERM)
         return False
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Drain on the first signal; kill on the second."""
         self.signals += 1
-        self._tell(signal.SIGTERM if self.signals == 1 else signal.SIGKILL)
+        self._send_signal(signal.SIGTERM if self.signals == 1 else signal.SIGKILL)
 
-    def _stopping(self) -> bool:
+    def _is_stopping(self) -> bool:
         return self.signals > 0
 
-    def _tell(self, number: int) -> None:
+    def _send_signal(self, number: int) -> None:
         if self.child is not None and self.child.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(self.child.pid, number)
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while not self._stopping() and time.monotonic() < end:
+        while not self._is_stopping() and time.monotonic() < end:
             time.sleep(0.1)
 
 
-def answers(host: str, port: int) -> bool:
+def is_answering(host: str, port: int) -> bool:
     """Return True if /healthz answers 200 at the address."""
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # nosec B104
     name = str(settings.ALLOWED_HOSTS[0]).lstrip(".")

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import DatabaseError, transaction
 
 from chat.errors import StorageFull
-from chat.storage import check_room
+from chat.storage import check_quota
 from tenants.asgi import principal_of_cookie
 from tenants.authentication import Principal, principal_for_key
 from tenants.db import in_db
@@ -27,7 +27,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[..., Awaitable[None]]
 KEY, PERSON, ADMIN = "key", "person", "admin"
-AROUND_A_FILE = 65_536  # maximum overhead of a form around its file
+FORM_OVERHEAD_BYTES = 65_536  # maximum overhead of a form around its file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +45,12 @@ class SizeLimit:
     method: str = ""
     who: str = ""
 
-    def fits(self, scope: Scope) -> bool:
+    def matches(self, scope: Scope) -> bool:
         """Return True if the limit applies to this request."""
         return self.method in ("", scope["method"]) and bool(self.path.match(scope["path"]))
 
 
-class BodyLimit:
+class BodyLimitMiddleware:
     """ASGI middleware that answers 413 for a body over its limit, announced or not.
 
     The first match in `limits` applies.
@@ -65,13 +65,13 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request unless its body is too large or its caller cannot be authenticated."""
         try:
-            found, principal = await self._limit_of(scope)
+            found, principal = await self._find_limit(scope)
         except DatabaseError as error:
-            await answer_outage(scope, send, error)
+            await send_outage(scope, send, error)
             return
         limit = found.most
         if found.who == KEY and principal is None:
-            await answer(send, 401, KeyRefused.code, KeyRefused().message)
+            await send_error(send, 401, KeyRefused.code, KeyRefused().message)
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > limit:
@@ -87,12 +87,14 @@ class BodyLimit:
             # Admin forms report this error themselves unless other uploads are in progress.
             if found.who != ADMIN or others:
                 try:
-                    full = await in_db(refusal_of, principal, others + size - AROUND_A_FILE)
+                    full = await in_db(
+                        get_storage_refusal, principal, others + size - FORM_OVERHEAD_BYTES
+                    )
                 except DatabaseError as error:
-                    await answer_outage(scope, send, error)
+                    await send_outage(scope, send, error)
                     return
                 if full is not None:
-                    await answer(send, full.http_status, full.code, full.message)
+                    await send_error(send, full.http_status, full.code, full.message)
                     return
             await self._serve(scope, receive, send, limit)
         finally:
@@ -121,15 +123,15 @@ class BodyLimit:
 
         await self.app(scope, receive_bounded, unless_refused)
 
-    async def _limit_of(self, scope: Scope) -> tuple[SizeLimit, Principal | None]:
+    async def _find_limit(self, scope: Scope) -> tuple[SizeLimit, Principal | None]:
         """Return the limit of a request, and its principal if the limit depends on it."""
         for limit in self.limits:
-            if not limit.fits(scope):
+            if not limit.matches(scope):
                 continue
             if limit.who == "":
                 return limit, None
             if limit.who == KEY:
-                return limit, await principal_of_key(scope)
+                return limit, await get_key_principal(scope)
             principal = await principal_of_cookie(scope)
             if principal is not None and (principal.is_admin or limit.who == PERSON):
                 return limit, principal
@@ -137,10 +139,10 @@ class BodyLimit:
 
     async def _refuse(self, send: Send, limit: int) -> None:
         text = f"The request body is larger than {limit} bytes."
-        await answer(send, 413, "body_too_large", text)
+        await send_error(send, 413, "body_too_large", text)
 
 
-async def principal_of_key(scope: Scope) -> Principal | None:
+async def get_key_principal(scope: Scope) -> Principal | None:
     """Return the principal of the request's API key, or None without a valid key."""
     header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
     scheme, _, secret = header.partition(" ")
@@ -152,26 +154,26 @@ async def principal_of_key(scope: Scope) -> Principal | None:
         return None
 
 
-def refusal_of(principal: Principal, size: int) -> StorageFull | None:
+def get_storage_refusal(principal: Principal, size: int) -> StorageFull | None:
     """Return the error if a file of this size exceeds the company's storage quota, or None."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
         try:
-            check_room(size)
+            check_quota(size)
         except StorageFull as error:
             return error
     return None
 
 
-async def answer_outage(scope: Scope, send: Send, error: Exception) -> None:
+async def send_outage(scope: Scope, send: Send, error: Exception) -> None:
     """Answer 503 or 507 if an outage was met before Django, else raise the error again."""
     outage = outage_of(error)
     if outage is None:
         raise error
     log_outage(error, code=outage.http_status, request=f"{scope['method']} {scope['path']}")
-    await answer(send, outage.http_status, outage.code, outage.message)
+    await send_error(send, outage.http_status, outage.code, outage.message)
 
 
-async def answer(send: Send, status: int, code: str, text: str) -> None:
+async def send_error(send: Send, status: int, code: str, text: str) -> None:
     """Send an error response in place of the application."""
     body = json.dumps(error_body(code, text, status=status)).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]

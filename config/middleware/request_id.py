@@ -10,7 +10,7 @@ from config.middleware.body_limit import App, Message, Receive, Scope, Send
 HEADER = b"x-request-id"
 
 
-class RequestId:
+class RequestIdMiddleware:
     """ASGI middleware that assigns an id to each request and adds it to the response headers.
 
     An id sent by the client is dropped, so that two requests never share one in the logs.

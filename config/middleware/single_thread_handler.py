@@ -20,17 +20,17 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from config.middleware.body_limit import Scope, answer_outage
+from config.middleware.body_limit import Scope, send_outage
 from tenants.outages import outage_of
 from tenants.turns import RequestTurns
 
-KEPT = 16
+MAX_IDLE_THREADS = 16
 MAX_REMEMBERED = 10_000
 # These answer even while all other requests are queued.
-WITHOUT_TURN = frozenset({"/healthz", "/readyz"})
+UNQUEUED_PATHS = frozenset({"/healthz", "/readyz"})
 
 
-class BodyNotKept(Exception):
+class BodySpoolError(Exception):
     """The disk is too full to spool a request's body."""
 
     def __init__(self, cause: OSError) -> None:
@@ -38,29 +38,29 @@ class BodyNotKept(Exception):
         self.cause = cause
 
 
-class Callers:
+class CompanyCache:
     """Cache of the company that each credential was last valid for."""
 
     def __init__(self) -> None:
         self._companies: OrderedDict[bytes, UUID] = OrderedDict()
 
-    def key_of(self, request: HttpRequest) -> Hashable:
+    def get_key(self, request: HttpRequest) -> Hashable:
         """Return the key whose requests share a quota: the company's or the address's."""
-        company = self._companies.get(_credential_of(request))
+        company = self._companies.get(_digest_credential(request))
         return company or str(request.META.get("REMOTE_ADDR", ""))
 
-    def learn(self, request: HttpRequest) -> None:
+    def remember(self, request: HttpRequest) -> None:
         """Remember the company that a request was served for."""
         principal = getattr(request, "principal", None)
         if principal is not None:
-            credential = _credential_of(request)
+            credential = _digest_credential(request)
             self._companies[credential] = principal.tenant_id
             self._companies.move_to_end(credential)
             if len(self._companies) > MAX_REMEMBERED:
                 self._companies.popitem(last=False)
 
 
-def _credential_of(request: HttpRequest) -> bytes:
+def _digest_credential(request: HttpRequest) -> bytes:
     """Return a digest of the request's API key or session id."""
     named = request.META.get("HTTP_AUTHORIZATION")
     if named is None:
@@ -68,7 +68,7 @@ def _credential_of(request: HttpRequest) -> bytes:
     return hashlib.blake2b(named.encode(), digest_size=16).digest()
 
 
-class Application(ASGIHandler):
+class SingleThreadHandler(ASGIHandler):
     """ASGI handler. A stream holds its thread until it ends; threads are created as needed.
 
     The number of requests processed at a time is limited to the database connections available, and
@@ -80,7 +80,7 @@ class Application(ASGIHandler):
         super().__init__()
         per_company = settings.DATABASE_REQUESTS_PER_COMPANY
         self._turns = RequestTurns(settings.DATABASE_REQUESTS, per_key=per_company)
-        self._callers = Callers()
+        self._callers = CompanyCache()
         self._idle: list[ThreadPoolExecutor] = []
 
     def load_middleware(self, is_async: bool = False) -> None:
@@ -93,8 +93,8 @@ class Application(ASGIHandler):
             async with ThreadSensitiveContext(executor=thread):
                 try:
                     await self.handle(scope, receive, send)
-                except BodyNotKept as error:
-                    await answer_outage(scope, send, error.cause)
+                except BodySpoolError as error:
+                    await send_outage(scope, send, error.cause)
 
     async def read_body(self, receive: Any) -> Any:
         """Spool the body.
@@ -107,15 +107,15 @@ class Application(ASGIHandler):
         except OSError as error:
             if outage_of(error) is None:
                 raise
-            raise BodyNotKept(error) from error
+            raise BodySpoolError(error) from error
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """Run the middleware and the view in one thread and return the response."""
-        if request.path_info in WITHOUT_TURN:
+        if request.path_info in UNQUEUED_PATHS:
             return await sync_to_async(self.get_response)(request)
-        async with self._turns.taken(self._callers.key_of(request)):
+        async with self._turns.taken(self._callers.get_key(request)):
             response = await sync_to_async(self.get_response)(request)
-        self._callers.learn(request)
+        self._callers.remember(request)
         return response
 
     @contextmanager
@@ -124,7 +124,7 @@ class Application(ASGIHandler):
         try:
             yield thread
         finally:
-            if len(self._idle) < KEPT:
+            if len(self._idle) < MAX_IDLE_THREADS:
                 self._idle.append(thread)
             else:
                 thread.shutdown(wait=False)

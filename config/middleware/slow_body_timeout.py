@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from config.middleware.body_limit import App, Message, Receive, Scope, Send, answer
+from config.middleware.body_limit import App, Message, Receive, Scope, Send, send_error
 
 MIN_RATE = 8_192  # bytes per second, once `patience` is used up
 
 
-class BodyPace:
+class SlowBodyTimeout:
     """ASGI middleware that answers 408 after `patience` seconds plus one per `MIN_RATE` bytes."""
 
     def __init__(self, app: App, *, patience: float) -> None:
@@ -33,7 +33,7 @@ class BodyPace:
                     message = await receive()
             except TimeoutError:
                 ended = True
-                await answer(send, 408, "body_too_slow", "The request body arrived too slowly.")
+                await send_error(send, 408, "body_too_slow", "The request body arrived too slowly.")
                 return {"type": "http.disconnect"}
             whole = not message.get("more_body", False)
             deadline += len(message.get("body", b"")) / MIN_RATE

@@ -7,10 +7,10 @@ from tenants.admin.site import (
     AtriumAdminSite,
     ExtraPage,
     Group,
+    get_principal,
     is_admin,
     is_operator,
     is_owner,
-    principal_of,
     site,
 )
 
@@ -21,9 +21,9 @@ __all__ = [
     "Group",
     "TenantForm",
     "TenantScopedAdmin",
+    "get_principal",
     "is_admin",
     "is_operator",
     "is_owner",
-    "principal_of",
     "site",
 ]

@@ -26,7 +26,7 @@ from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from tenants.admin.site import Group, is_admin, is_owner, principal_of
+from tenants.admin.site import Group, get_principal, is_admin, is_owner
 from tenants.authentication import Principal
 from tenants.errors import AtriumError, ChangedMeanwhile
 from tenants.models import AuditEvent, Role
@@ -80,7 +80,7 @@ class TenantForm(forms.ModelForm):
         else:
             raise ValidationError(_("This form is incomplete. Reload the page."))
         if isinstance(self.refusal, ChangedMeanwhile):
-            raise ValidationError(self._conflict(self.refusal.row))
+            raise ValidationError(self._describe_conflict(self.refusal.row))
         if self.refusal is not None:
             param = self.refusal.param
             self.add_error(param if param in self.fields else None, self.refusal.message)
@@ -96,7 +96,7 @@ class TenantForm(forms.ModelForm):
     def _has_version(self) -> bool:
         return any(field.name == "version" for field in self._meta.model._meta.fields)
 
-    def _conflict(self, row: models.Model) -> list[Any]:
+    def _describe_conflict(self, row: models.Model) -> list[Any]:
         """Return who changed the row and when, and each field that differs."""
         if self.last_change is None:
             happened = _("Someone else changed this in the meantime.")
@@ -106,14 +106,14 @@ class TenantForm(forms.ModelForm):
                 when=display_for_value(self.last_change.created_at, ""),
             )
         advice = _("Nothing was saved. Your values are below; saving again overwrites theirs.")
-        return [happened, *self._differences(row), advice]
+        return [happened, *self._iter_differences(row), advice]
 
-    def _differences(self, row: models.Model) -> Iterator[Any]:
+    def _iter_differences(self, row: models.Model) -> Iterator[Any]:
         current = type(self)(instance=row)
         for bound in self.visible_fields():
             now = current[bound.name].value()
             # Browsers post text areas with CRLF; the stored text has LF.
-            if bound.field.has_changed(_with_plain_lines(now), _with_plain_lines(bound.data)):
+            if bound.field.has_changed(_normalize_newlines(now), _normalize_newlines(bound.data)):
                 yield format_html(
                     _("<strong>{label}</strong>: the saved value is “{now}”, yours is “{typed}”."),
                     label=bound.label,
@@ -122,7 +122,7 @@ class TenantForm(forms.ModelForm):
                 )
 
 
-def _with_plain_lines(value: Any) -> Any:
+def _normalize_newlines(value: Any) -> Any:
     return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
@@ -187,23 +187,23 @@ class TenantScopedAdmin(ModelAdmin):
     change_form_before_template = "admin/seen.html"
     change_form_outer_after_template = "admin/buttons.html"
 
-    def visible(self, principal: Principal) -> models.QuerySet[Any]:
+    def get_visible_rows(self, principal: Principal) -> models.QuerySet[Any]:
         """Return the rows that `principal` may see here."""
         queryset: models.QuerySet[Any] = self.model.objects.all()
         return queryset
 
-    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+    def get_page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Return extra context for the page of a row; `row` is None when adding."""
         return {}
 
-    def shows_status(self, row: Any) -> tuple[str, str]:
+    def render_status(self, row: Any) -> tuple[str, str]:
         """Return the label type and text of a row's status; lists render it as a label."""
         raise NotImplementedError
 
     @display(description=gettext_lazy("status"))
     def status_text(self, row: Any) -> str:
         """Return the status as text for the row's own page, which renders no labels."""
-        _kind, words = self.shows_status(row)
+        _kind, words = self.render_status(row)
         return words
 
     def write(self, principal: Principal, row: Any, form: Any, *, change: bool) -> Any:
@@ -216,10 +216,10 @@ class TenantScopedAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         """Return the visible rows in the page's order."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         if principal is None:
             raise PermissionDenied
-        queryset = self.visible(principal)
+        queryset = self.get_visible_rows(principal)
         ordering = self.get_ordering(request)
         return queryset.order_by(*ordering) if ordering else queryset
 
@@ -238,30 +238,30 @@ class TenantScopedAdmin(ModelAdmin):
             return None
         return super().get_object(request, object_id)
 
-    def _is(self, request: HttpRequest, role: Role | None) -> bool:
+    def _has_role(self, request: HttpRequest, role: Role | None) -> bool:
         if role is None:
             return False
         return is_owner(request) if role == Role.OWNER else is_admin(request)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Show the page in the menu to those who may view its rows."""
-        return self._is(request, self.may_see)
+        return self._has_role(request, self.may_see)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Check the role `may_see`."""
-        return self._is(request, self.may_see)
+        return self._has_role(request, self.may_see)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Check the role `may_add`."""
-        return self._is(request, self.may_add)
+        return self._has_role(request, self.may_add)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Check the role `may_change`."""
-        return self._is(request, self.may_change)
+        return self._has_role(request, self.may_change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Check the role `may_delete`."""
-        return self._is(request, self.may_delete)
+        return self._has_role(request, self.may_delete)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Allow only the page's filters, so that lookups cannot reveal hidden columns."""
@@ -275,7 +275,7 @@ class TenantScopedAdmin(ModelAdmin):
         """Return the form class of this request."""
         form = super().get_form(request, obj, change=change, **kwargs)
         known = {
-            "principal": principal_of(request),
+            "principal": get_principal(request),
             "refusal": getattr(request, "refusal", None),
             "last_change": getattr(request, "last_change", None),
             "__module__": form.__module__,
@@ -293,8 +293,8 @@ class TenantScopedAdmin(ModelAdmin):
         context = {
             "show_save_and_add_another": False,
             "delete_word": self.delete_word,
-            "trail_address": self._trail_address(object_id),
-            "row_buttons": self._buttons(request, object_id),
+            "trail_address": self._get_audit_log_url(object_id),
+            "row_buttons": self._list_buttons(request, object_id),
             **(extra_context or {}),
         }
         try:
@@ -304,7 +304,7 @@ class TenantScopedAdmin(ModelAdmin):
         except AtriumError as error:
             request.refusal = error  # type: ignore[attr-defined]
             if isinstance(error, ChangedMeanwhile):
-                request.last_change = self.events_of(request, error.row).first()  # type: ignore[attr-defined]
+                request.last_change = self.get_events(request, error.row).first()  # type: ignore[attr-defined]
             response = super().changeform_view(request, object_id, form_url, context)
         return response
 
@@ -312,9 +312,9 @@ class TenantScopedAdmin(ModelAdmin):
         """Return the filter for the audit events about a row."""
         return models.Q(subject=str(row.pk)) | models.Q(**{f"data__{self.trail_key}": str(row.pk)})
 
-    def events_of(self, request: HttpRequest, row: Any) -> models.QuerySet[Any]:
+    def get_events(self, request: HttpRequest, row: Any) -> models.QuerySet[Any]:
         """Return the audit events of a row, newest first."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         assert principal is not None
         events: models.QuerySet[Any] = AuditEvent.objects.for_principal(principal)
         return events.filter(self.get_trail_filter(row)).order_by("-created_at")
@@ -323,7 +323,7 @@ class TenantScopedAdmin(ModelAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
         """Render the form with the extra context of its page."""
-        more = self.page_context(request, kwargs.get("obj"))
+        more = self.get_page_context(request, kwargs.get("obj"))
         response: HttpResponseBase = super().render_change_form(
             request, {**context, **more}, *args, **kwargs
         )
@@ -331,7 +331,7 @@ class TenantScopedAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save through the action."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         assert principal is not None
         row = self.write(principal, obj, form, change=change)
         obj.__dict__.update(row.__dict__)
@@ -341,7 +341,7 @@ class TenantScopedAdmin(ModelAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Delete through the action."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         assert principal is not None
         self.erase(principal, obj)
 
@@ -353,7 +353,7 @@ class TenantScopedAdmin(ModelAdmin):
             response: HttpResponseBase = super().delete_view(request, object_id, extra_context)
         except AtriumError as error:
             messages.error(request, error.message)
-            response = redirect(self._address("change", object_id))
+            response = redirect(self._build_url("change", object_id))
         return response
 
     def get_deleted_objects(
@@ -368,13 +368,13 @@ class TenantScopedAdmin(ModelAdmin):
     ) -> HttpResponseBase:
         """Render the audit log of one row."""
         row = self.get_object(request, unquote(object_id))
-        if row is None or principal_of(request) is None:
+        if row is None or get_principal(request) is None:
             return self._redirect_missing(request, object_id)
         context = {
             **self.admin_site.each_context(request),
             "title": str(row),
             "opts": self.opts,
-            "events": self.events_of(request, row)[:200],
+            "events": self.get_events(request, row)[:200],
         }
         return TemplateResponse(request, "admin/trail.html", context)
 
@@ -390,19 +390,19 @@ class TenantScopedAdmin(ModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         """Add the URL of the buttons, whose operations manage their own transactions."""
         info = self.opts.app_label, self.opts.model_name
-        press = self.admin_site.admin_view(self.press, transactional=False)
+        press = self.admin_site.admin_view(self.press_button, transactional=False)
         buttons = path("<path:object_id>/do/<slug:name>/", press, name="{}_{}_do".format(*info))
         return [buttons, *super().get_urls()]
 
-    def press(self, request: HttpRequest, object_id: str, name: str) -> HttpResponseBase:
+    def press_button(self, request: HttpRequest, object_id: str, name: str) -> HttpResponseBase:
         """Run the operation of the button `name` on one row."""
         button = next((button for button in self.buttons if button.name == name), None)
         if button is None:
             raise Http404
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        principal = principal_of(request)
-        if principal is None or not self._is(request, self.may_press):
+        principal = get_principal(request)
+        if principal is None or not self._has_role(request, self.may_press):
             raise PermissionDenied
         with transaction.atomic():
             row = self.get_object(request, unquote(object_id))
@@ -416,12 +416,12 @@ class TenantScopedAdmin(ModelAdmin):
 
     def get_return_address(self, row: Any) -> str:
         """Return the URL to redirect to after a button: the row's page."""
-        return self._address("change", quote(row.pk))
+        return self._build_url("change", quote(row.pk))
 
-    def _trail_address(self, object_id: str | None) -> str:
+    def _get_audit_log_url(self, object_id: str | None) -> str:
         """Return the URL of the row's audit log, "" for rows that no action changes."""
         is_written = self.may_change or self.may_delete or self.buttons
-        return self._address("history", object_id) if object_id and is_written else ""
+        return self._build_url("history", object_id) if object_id and is_written else ""
 
     def _redirect_missing(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         response: HttpResponseBase = self._get_obj_does_not_exist_redirect(
@@ -429,14 +429,14 @@ class TenantScopedAdmin(ModelAdmin):
         )
         return response
 
-    def _address(self, page: str, object_id: str) -> str:
+    def _build_url(self, page: str, object_id: str) -> str:
         return reverse(
             f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=[object_id]
         )
 
-    def _buttons(self, request: HttpRequest, object_id: str | None) -> list[dict[str, Any]]:
-        principal = principal_of(request)
-        if principal is None or not self.buttons or not self._is(request, self.may_press):
+    def _list_buttons(self, request: HttpRequest, object_id: str | None) -> list[dict[str, Any]]:
+        principal = get_principal(request)
+        if principal is None or not self.buttons or not self._has_role(request, self.may_press):
             return []
         row = self.get_object(request, unquote(object_id)) if object_id else None
         if row is None:

@@ -31,7 +31,7 @@ View = Callable[..., HttpResponseBase]
 # Alpine evaluates expressions and unfold inserts style elements; all else stays restricted.
 CSP_ADDITION = {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]}
 # Unused Django pages: allauth manages passwords, and no field uses autocompletion.
-LEFT_OUT = {"password_change", "password_change_done", "search", "view_on_site", "autocomplete"}
+UNUSED_VIEWS = {"password_change", "password_change_done", "search", "view_on_site", "autocomplete"}
 # Replaces the theme's violet accent by the blue of the chat page's tokens.
 PRIMARY = {
     "50": "#eef3fe",
@@ -76,7 +76,7 @@ class ExtraPage:
     transactional: bool = True
 
 
-def principal_of(request: HttpRequest) -> Principal | None:
+def get_principal(request: HttpRequest) -> Principal | None:
     """Return the signed-in principal; API keys cannot open admin pages."""
     principal: Principal | None = getattr(request, "principal", None)
     return None if principal is None or principal.key is not None else principal
@@ -84,13 +84,13 @@ def principal_of(request: HttpRequest) -> Principal | None:
 
 def is_admin(request: HttpRequest) -> bool:
     """Return True for an admin, an owner, or an operator inside a tenant."""
-    principal = principal_of(request)
+    principal = get_principal(request)
     return principal is not None and principal.is_admin
 
 
 def is_owner(request: HttpRequest) -> bool:
     """Return True for an owner, or an operator inside a tenant."""
-    principal = principal_of(request)
+    principal = get_principal(request)
     return principal is not None and principal.is_owner
 
 
@@ -149,13 +149,13 @@ class AtriumAdminSite(UnfoldAdminSite):
         own = [
             path(
                 page.path,
-                self.admin_view(_only(page), transactional=page.transactional),
+                self.admin_view(_restrict_to(page), transactional=page.transactional),
                 name=page.name,
             )
             for page in self.pages
         ]
         theirs = super().get_urls()
-        return own + [url for url in theirs if getattr(url, "name", None) not in LEFT_OUT]
+        return own + [url for url in theirs if getattr(url, "name", None) not in UNUSED_VIEWS]
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -175,7 +175,7 @@ class AtriumAdminSite(UnfoldAdminSite):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Render the tenant's overview; redirect an operator outside a tenant to the companies."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         if principal is None or not principal.is_admin:
             return redirect("admin:companies")
         response: HttpResponse = super().index(request, self.overview(principal))
@@ -189,7 +189,7 @@ class AtriumAdminSite(UnfoldAdminSite):
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Add the company's name, and the banner for an operator inside it."""
-        principal = principal_of(request)
+        principal = get_principal(request)
         context: dict[str, Any] = super().each_context(request)
         company = principal.tenant.name if principal else _("Platform")
         return {
@@ -213,13 +213,13 @@ class AtriumAdminSite(UnfoldAdminSite):
         for page in self.pages:
             if page.icon and page.allowed(request):
                 link = reverse(f"admin:{page.name}")
-                entries[page.group].append(_entry(request, page.title, page.icon, link))
+                entries[page.group].append(_build_menu_entry(request, page.title, page.icon, link))
         for model, page in sorted(self._registry.items(), key=lambda item: item[1].place):
             if page.has_module_permission(request):
                 link = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
                 title = page.menu or model._meta.verbose_name_plural
-                entries[page.group].append(_entry(request, title, page.icon, link))
-        overview = _entry(request, self.index_title, "home", reverse("admin:index"))
+                entries[page.group].append(_build_menu_entry(request, title, page.icon, link))
+        overview = _build_menu_entry(request, self.index_title, "home", reverse("admin:index"))
         overview["active"] = request.path == overview["link"]
         groups: list[dict[str, Any]] = [
             {"title": group.label, "items": items} for group, items in entries.items() if items
@@ -227,7 +227,7 @@ class AtriumAdminSite(UnfoldAdminSite):
         return [{"items": [overview]}, *groups] if is_admin(request) else groups
 
 
-def _entry(request: HttpRequest, title: Any, icon: str, link: str) -> dict[str, Any]:
+def _build_menu_entry(request: HttpRequest, title: Any, icon: str, link: str) -> dict[str, Any]:
     text = str(title)
     return {
         "title": text[:1].upper() + text[1:],
@@ -248,7 +248,7 @@ def _has_nul(request: HttpRequest) -> bool:
     return any("\x00" in value for _name, values in request.GET.lists() for value in values)
 
 
-def _only(page: ExtraPage) -> View:
+def _restrict_to(page: ExtraPage) -> View:
     def check_permission(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not page.allowed(request):
             raise PermissionDenied

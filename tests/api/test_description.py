@@ -20,8 +20,8 @@ from chat.api import (
     vector_stores,
     version1_files,
 )
-from chat.api.differences import ADDED, differences, merge_patch
-from chat.api.extensions import EXTENSIONS
+from chat.api.differences import ADDED, iterate_differences, merge_patch
+from chat.api.extensions import EXTENSION_OPERATIONS
 from chat.api.fields import Input
 from chat.api.idempotency import KEY_HEADER, RETRY_HEADER
 from chat.api.schema import description
@@ -44,7 +44,7 @@ def operations(document: dict[str, Any]) -> dict[Operation, dict[str, Any]]:
 
 HERE = operations(description())
 THERE = operations(PUBLISHED)
-EXTENDED = {(path, verb) for path, verbs in EXTENSIONS.items() for verb in verbs}
+EXTENDED = {(path, verb) for path, verbs in EXTENSION_OPERATIONS.items() for verb in verbs}
 
 
 def plain(value: Any) -> Any:
@@ -98,7 +98,7 @@ def json_schema(operation: dict[str, Any]) -> Any:
 
 def test_components_are_the_published_ones_but_for_the_listed_differences() -> None:
     expected: dict[str, Any] = plain(PUBLISHED["components"]["schemas"])
-    for difference in differences():
+    for difference in iterate_differences():
         expected[difference.name] = merge_patch(expected[difference.name], plain(difference.patch))
     here = plain(description()["components"]["schemas"])
     for name in set(here) - set(ADDED):
@@ -108,23 +108,23 @@ def test_components_are_the_published_ones_but_for_the_listed_differences() -> N
 BODIES: dict[str, type[Input]] = {
     "CreateAssistantRequest": assistants.NewAssistant,
     "CreateAssistantFileRequest": version1_files.NewAssistantFile,
-    "ModifyAssistantRequest": assistants.AssistantChange,
+    "ModifyAssistantRequest": assistants.AssistantUpdate,
     "CreateThreadRequest": threads.NewThread,
-    "ModifyThreadRequest": threads.ThreadChange,
+    "ModifyThreadRequest": threads.ThreadUpdate,
     "CreateMessageRequest": messages.NewMessage,
-    "ModifyMessageRequest": messages.MessageChange,
+    "ModifyMessageRequest": messages.MessageUpdate,
     "CreateRunRequest": runs.RunInput,
-    "ModifyRunRequest": runs.RunChange,
+    "ModifyRunRequest": runs.RunUpdate,
     "CreateThreadAndRunRequest": runs.ThreadAndRunInput,
     "SubmitToolOutputsRunRequest": runs.ToolOutputsInput,
     "CreateVectorStoreRequest": vector_stores.VectorStoreInput,
-    "UpdateVectorStoreRequest": vector_stores.StoreChange,
+    "UpdateVectorStoreRequest": vector_stores.StoreUpdate,
     "CreateVectorStoreFileRequest": vector_stores.NewStoreFile,
-    "UpdateVectorStoreFileAttributesRequest": vector_stores.StoreFileChange,
+    "UpdateVectorStoreFileAttributesRequest": vector_stores.StoreFileUpdate,
     "CreateVectorStoreFileBatchRequest": vector_stores.NewBatch,
     "VectorStoreSearchRequest": vector_stores.NewSearch,
     "CreateUploadRequest": uploads.NewUpload,
-    "CompleteUploadRequest": uploads.Completion,
+    "CompleteUploadRequest": uploads.UploadCompletion,
 }
 
 
@@ -151,7 +151,7 @@ def test_nothing_is_referred_to_that_is_not_there() -> None:
 
 def test_the_page_lists_every_difference() -> None:
     page = Path("docs/api.md").read_text()
-    for difference in differences():
+    for difference in iterate_differences():
         assert f"| `{difference.name}` | {difference.why} |" in page
     for at in EXTENDED:
         assert f"`{at[1].upper()} /v1{at[0]}`" in page

@@ -14,7 +14,7 @@ from django.test import Client
 
 from chat.errors import StorageDiskFull
 from chat.models import File
-from config.middleware.single_thread_handler import Application
+from config.middleware.single_thread_handler import SingleThreadHandler
 from tests.api.conftest import Api, assert_error, upload, uploaded
 from tests.log_scan import scanned_log
 from tests.world import World
@@ -118,7 +118,7 @@ async def test_no_room_for_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     scope = {"type": "http", "method": "POST", "path": "/v1/files", "headers": []}
-    await Application()(scope, receive, send)
+    await SingleThreadHandler()(scope, receive, send)
     assert sent[0]["status"] == 507
     assert json.loads(sent[1]["body"])["error"]["code"] == "disk_full"
 

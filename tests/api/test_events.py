@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from chat.api.events import Place, Sequencer, place_of, prelude_after
-from chat.runs.events import Entry, text_entry
+from chat.api.events import EventId, Sequencer, get_remaining_prelude, parse_event_id
+from chat.runs.events import Entry, build_text_entry
 
 TEXTS = ("Hé", "l", "lo 🌍", "🏽!")
 CALL = {"id": "call_1", "type": "function"} | {
@@ -48,7 +48,7 @@ def message(status: str, text: str) -> dict[str, Any]:
 def entries(*events: tuple[str, dict[str, Any]] | str) -> list[Entry]:
     """Return entries: events by name and object, and pieces of the message's text."""
     return [
-        text_entry("run_1", state, "msg_1", one)
+        build_text_entry("run_1", state, "msg_1", one)
         if isinstance(one, str)
         else Entry("run_1", state, f"thread.{one[0]}", one[1])
         for state, one in enumerate(events, start=1)
@@ -107,10 +107,10 @@ ORDER = [
 ]
 
 
-def told(source: Sequence[Entry], *, at: Place | None = None, one_by_one: bool = True) -> Told:
+def told(source: Sequence[Entry], *, at: EventId | None = None, one_by_one: bool = True) -> Told:
     """Return id, event and data of everything a stream tells from `at` on."""
-    place = at or Place(-1)
-    sequencer = Sequencer(run("queued"), at=place, prelude=prelude_after(place))
+    place = at or EventId(-1)
+    sequencer = Sequencer(run("queued"), at=place, prelude=get_remaining_prelude(place))
     batches: Iterable[Sequence[Entry]] = [[entry] for entry in source] if one_by_one else [source]
     chunks = [chunk for batch in batches for chunk in sequencer.events(batch)]
     assert sequencer.ended
@@ -145,8 +145,8 @@ def test_every_source_tells_the_same_run(source: str, one_by_one: bool) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_ids_never_repeat_and_always_grow(source: str) -> None:
-    places = [place_of(event_id) for event_id, _name, _data in told(SOURCES[source])]
-    assert places == sorted(set(places), key=lambda place: place or Place(-1))
+    places = [parse_event_id(event_id) for event_id, _name, _data in told(SOURCES[source])]
+    assert places == sorted(set(places), key=lambda place: place or EventId(-1))
 
 
 @pytest.mark.parametrize("first", SOURCES)
@@ -154,7 +154,7 @@ def test_ids_never_repeat_and_always_grow(source: str) -> None:
 def test_a_stream_resumes_at_any_event_from_any_source(first: str, second: str) -> None:
     whole = told(SOURCES[first])
     for cut in range(len(whole)):
-        rest = told(SOURCES[second], at=place_of(whole[cut][0]))
+        rest = told(SOURCES[second], at=parse_event_id(whole[cut][0]))
         both = whole[: cut + 1] + rest
         assert in_order(both) == ORDER, cut
         assert text_of(both) == "".join(TEXTS), cut
@@ -164,7 +164,7 @@ def test_a_stream_resumes_at_any_event_from_any_source(first: str, second: str) 
 def test_a_stream_resumes_at_any_character(source: str) -> None:
     text = "".join(TEXTS)
     for have in range(len(text) + 1):
-        rest = told(SOURCES[source], at=Place(1, 4, 0, have))
+        rest = told(SOURCES[source], at=EventId(1, 4, 0, have))
         assert text[:have] + text_of(rest) == text
 
 
@@ -193,7 +193,7 @@ def test_other_runs_and_peoples_messages_are_left_out() -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "1", "1.2.3", "1.2.3.4.5", "-2.0.0.0", "1.2.3.-4"])
 def test_other_texts_are_no_places(text: str) -> None:
-    assert place_of(text) is None
+    assert parse_event_id(text) is None
 
 
 def lost_step(name: str, state: int, status: str = "in_progress", text: str = "") -> list[Entry]:
@@ -212,14 +212,14 @@ def lost_step(name: str, state: int, status: str = "in_progress", text: str = ""
     ]
 
 
-def after(place: Place, entries: Sequence[Entry]) -> tuple[Told, Sequencer]:
+def after(place: EventId, entries: Sequence[Entry]) -> tuple[Told, Sequencer]:
     sequencer = Sequencer({**run("queued"), "assistant_id": "asst_1"}, at=place, prelude=())
     return [parsed(chunk.decode()) for chunk in sequencer.events(entries)], sequencer
 
 
 SUCCESSOR = [
     *lost_step("2", 1002),
-    text_entry("run_1", 1004, "msg_2", "Whole"),
+    build_text_entry("run_1", 1004, "msg_2", "Whole"),
     *lost_step("2", 1006, "completed", "Whole"),
     Entry("run_1", 1008, "thread.run.completed", run("completed")),
 ]
@@ -249,7 +249,7 @@ TOLD_ANEW = [
 def test_a_place_in_a_lost_step_is_left_and_the_next_step_told_whole(
     phase: int, ends: list[str]
 ) -> None:
-    place = Place(1, phase, 0, 232 if phase == 4 else 0, 7, "lost1")
+    place = EventId(1, phase, 0, 232 if phase == 4 else 0, 7, "lost1")
     events, _sequencer = after(place, SUCCESSOR)
     assert in_order(events) == [*ends, *TOLD_ANEW]
     assert text_of(events) == "Whole"
@@ -257,7 +257,7 @@ def test_a_place_in_a_lost_step_is_left_and_the_next_step_told_whole(
         assert data["id"] == ("msg_lost1" if "message" in name else "step_lost1")
     # From any of these places a stream goes on as if nothing had been lost.
     for cut, (event_id, _name, _data) in enumerate(events):
-        found = place_of(event_id)
+        found = parse_event_id(event_id)
         assert found is not None
         rest, _sequencer = after(found, SUCCESSOR)
         assert in_order([*events[: cut + 1], *rest]) == [*ends, *TOLD_ANEW], cut
@@ -267,7 +267,7 @@ def test_a_place_in_a_lost_step_is_left_and_the_next_step_told_whole(
 @pytest.mark.parametrize("status", ["failed", "cancelled", "requires_action"])
 def test_a_run_that_stops_ends_the_lost_step(status: str) -> None:
     ended = [Entry("run_1", 1002, f"thread.run.{status}", run(status))]
-    events, sequencer = after(Place(1, 4, 0, 232, 7, "lost1"), ended)
+    events, sequencer = after(EventId(1, 4, 0, 232, 7, "lost1"), ended)
     assert in_order(events)[:2] == ["thread.message.incomplete", "thread.run.step.failed"]
     assert sequencer.ended
 
@@ -276,9 +276,9 @@ def test_what_an_earlier_claim_told_is_not_told_to_who_is_beyond_it() -> None:
     """A log may hold the lost message as well as the one that came for it."""
     earlier = [
         *lost_step("1", 3),
-        text_entry("run_1", 5, "msg_1", "Hal"),
+        build_text_entry("run_1", 5, "msg_1", "Hal"),
         *lost_step("1", 1001, "failed"),
     ]
-    events, _sequencer = after(Place(1, 4, 0, 2, 1002, "2"), [*earlier, *SUCCESSOR])
+    events, _sequencer = after(EventId(1, 4, 0, 2, 1002, "2"), [*earlier, *SUCCESSOR])
     assert text_of(events) == "ole"
     assert in_order(events) == TOLD_ANEW[4:]

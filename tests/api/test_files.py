@@ -191,9 +191,9 @@ def test_of_two_that_fit_alone_one_is_kept(world: World, settings: Any) -> None:
         actions.receive_file(principal, BytesIO(b"x" * 6), filename="a", purpose="user_data")
         for _twice in range(2)
     ]
-    actions.keep_file(principal, rows[0])
+    actions.finalize_file(principal, rows[0])
     with pytest.raises(StorageFull):
-        actions.keep_file(principal, rows[1])
+        actions.finalize_file(principal, rows[1])
     assert used(world) == 6
 
 
@@ -257,7 +257,7 @@ def test_one_that_took_too_long_is_not_there_afterwards(world: World, stored: Pa
     row = actions.receive_file(principal, BytesIO(b"late"), filename="a", purpose="user_data")
     storage.discard(row)
     with pytest.raises(Unavailable):
-        actions.keep_file(principal, row)
+        actions.finalize_file(principal, row)
     assert (on_disk(stored), used(world)) == ([], 0)
 
 

@@ -59,13 +59,13 @@ async def test_the_keys_of_one_member_open_so_many_together(
 ) -> None:
     monkeypatch.setitem(settings.CHAT, "API_STREAMS_PER_MEMBER", 1)
     principal, run = await in_db(queued, alice, world)
-    first = streams.stream_of(principal, streams.Beginning(run=run))
+    first = streams.stream_events(principal, streams.StreamStart(run=run))
     await anext(first)
-    streams.check_room(replace(principal, key=world.acme.keys["olga"]))
+    streams.check_stream_limit(replace(principal, key=world.acme.keys["olga"]))
     with pytest.raises(streams.TooManyStreams):
-        streams.check_room(replace(principal, key=world.acme.keys["alice"]))
+        streams.check_stream_limit(replace(principal, key=world.acme.keys["alice"]))
     await first.aclose()
-    streams.check_room(principal)
+    streams.check_stream_limit(principal)
 
 
 @pytest.mark.parametrize("limit", ["API_STREAMS_PER_KEY", "API_STREAMS_PER_MEMBER"])
@@ -75,7 +75,7 @@ async def test_of_streams_that_begin_at_once_so_many_open(
     monkeypatch.setitem(settings.CHAT, limit, 1)
     principal, run = await in_db(queued, alice, world)
     first, second, third = (
-        streams.EventStream(principal, streams.Beginning(run=run)).chunks for _stream in range(3)
+        streams.EventStream(principal, streams.StreamStart(run=run)).chunks for _stream in range(3)
     )
     assert b"event: thread.run.created" in await anext(first)
     refused = b"".join([chunk async for chunk in second])
@@ -92,7 +92,7 @@ async def test_a_client_that_does_not_read_is_cut_off(
     principal, run = await in_db(queued, alice, world)
 
     async def write() -> None:
-        async for _chunk in streams.stream_of(principal, streams.Beginning(run=run)):
+        async for _chunk in streams.stream_events(principal, streams.StreamStart(run=run)):
             await asyncio.Event().wait()  # nobody takes it
 
     task = asyncio.create_task(write())

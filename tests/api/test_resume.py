@@ -125,7 +125,7 @@ async def test_a_silent_stream_finds_lost_news_in_the_rows(
 ) -> None:
     monkeypatch.setitem(settings.CHAT, "KEEP_ALIVE_SECONDS", 0.05)
     principal, run = await in_db(queued, alice, world)
-    stream = streams.stream_of(principal, streams.Beginning(run=run))
+    stream = streams.stream_events(principal, streams.StreamStart(run=run))
     assert b"event: thread.run.created" in await anext(stream)
     assert await anext(stream) == events.KEEP_ALIVE
     await in_db(end, world, run)

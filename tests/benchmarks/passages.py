@@ -78,7 +78,10 @@ def questions(count: int) -> list[str]:
 def fill(stand: Stand) -> UUID:
     """Make both stores, the neighbour's with the same texts; returns the first one's company."""
     stores = {COMPANY: STORE, NEIGHBOUR: OTHER_STORE}
-    with embedded.running(stand.data_dir) as cluster, cluster.superuser_connect(MAIN) as database:
+    with (
+        embedded.running(stand.data_dir) as cluster,
+        cluster.connect_as_superuser(MAIN) as database,
+    ):
         database.execute("SET session_replication_role = replica")
         database.execute("SET synchronous_commit = off")
         for slug, store in stores.items():

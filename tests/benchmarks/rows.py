@@ -77,7 +77,10 @@ def fill(stand: Stand, talk: Talk) -> Many:
         *_one_thread(talk, "short", SHORT),
         *_one_thread(talk, "long", LONG),
     ]
-    with embedded.running(stand.data_dir) as cluster, cluster.superuser_connect(MAIN) as database:
+    with (
+        embedded.running(stand.data_dir) as cluster,
+        cluster.connect_as_superuser(MAIN) as database,
+    ):
         database.execute("SET session_replication_role = replica")
         database.execute("SET synchronous_commit = off")
         for copy in copies:

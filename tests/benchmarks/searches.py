@@ -42,11 +42,14 @@ async def _measure(tenant_id: UUID) -> dict[str, float]:
 
 
 async def _searches(tenant_id: UUID) -> dict[str, float]:
-    from chat.retrieval.embed import embedder
-    from chat.retrieval.search import ask
+    from chat.retrieval.embed import get_embedder
+    from chat.retrieval.search import embed_query
 
     asked = questions(ASKED)
-    with_meaning, by_words = partial(ask, embedder=embedder()), partial(ask, embedder=None)
+    with_meaning, by_words = (
+        partial(embed_query, embedder=get_embedder()),
+        partial(embed_query, embedder=None),
+    )
     # The first question loads the model, the first search opens connections.
     await _search(tenant_id, asked[0], with_meaning)
     whole, embedding, words = [], [], []
@@ -112,7 +115,7 @@ async def _indexing(tenant_id: UUID) -> dict[str, float]:
     """Files of each kind without vectors, in MB of text a second; then passages with vectors."""
     from chat.retrieval import embed
 
-    with_vectors, (plain,) = embed.embedder(), texts(1, KIND_WORDS, seed=9)
+    with_vectors, (plain,) = embed.get_embedder(), texts(1, KIND_WORDS, seed=9)
     (short,) = texts(1, VECTOR_WORDS, seed=10)
     figures = {}
     embed._built[:] = [None]

@@ -80,13 +80,13 @@ def stand() -> Iterator[Stand]:
 @contextmanager
 def atrium(python: str) -> Iterator[Atrium]:
     """Start a server as `manage.py up` does, with this Python; wait for its first answer."""
-    from config.local.supervisor import server_arguments
+    from config.local.supervisor import build_server_arguments
 
     with reserved_port() as port:
         url = f"http://127.0.0.1:{port}"
         began = time.monotonic()
         process = prewarmed.spawn(python)
-        prewarmed.serve(process, server_arguments("127.0.0.1", port))
+        prewarmed.serve(process, build_server_arguments("127.0.0.1", port))
         try:
             _wait_for(f"{url}/healthz", process)
             seconds = time.monotonic() - began

@@ -91,7 +91,7 @@ def test_an_assistant_is_made_and_its_connection_tested(world: World, visit: Vis
     expect(page.get_by_text("demo answers with demo-scripted.")).to_be_visible()
     with world.acme.scope():
         made = world.acme.assistant.__class__.objects.get(name="Returns desk")
-    assert made.function_names() == ["get_order"]
+    assert made.list_function_names() == ["get_order"]
 
 
 def test_documents_are_added_to_a_new_collection(world: World, visit: Visit) -> None:

@@ -73,7 +73,7 @@ def test_an_assistant_that_cannot_read_a_file_says_so_before_sending(
     expect(page.locator("#send")).to_be_enabled()
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
     with world.acme.scope():
-        assert not File.objects.present().exists()
+        assert not File.objects.alive().exists()
 
 
 def test_what_is_dropped_and_pasted_is_attached(

@@ -19,7 +19,7 @@ from chat.models import Message, Run, RunStep, ToolCall, Usage
 from chat.runs import upstreams
 from chat.runs.delivery.hub import LiveRun, hub
 from chat.runs.engine.worker import worker
-from chat.tools.code_sessions import code_sessions
+from chat.tools.code_sessions import get_code_sessions
 from chat.upstream.breaker import Breakers
 from tenants.db import in_db
 from tests import clock
@@ -108,7 +108,7 @@ async def working(
         yield told
     finally:
         await worker.drain()
-        await code_sessions().close_all()
+        await get_code_sessions().close_all()
         await upstreams.close_all()
         hub.channels.clear()
 

@@ -28,7 +28,7 @@ from chat.models import (
 )
 from chat.models.files import Purpose
 from chat.tools import code_interpreter, dispatch
-from chat.tools.code_sessions import CodeSessions, code_sessions
+from chat.tools.code_sessions import CodeSessions, get_code_sessions
 from chat.tools.dispatch import CallContext
 from tenants.db import in_db
 from tenants.models import Membership
@@ -47,7 +47,7 @@ async def coding(company: Company, name: str = "alice") -> AsyncIterator[CallCon
     try:
         yield context
     finally:
-        await code_sessions().close_all()
+        await get_code_sessions().close_all()
 
 
 @asynccontextmanager
@@ -127,7 +127,7 @@ def used_bytes(company: Company) -> int:
 def contents_of(company: Company, file_id: str) -> tuple[File, bytes]:
     """Return a file that is there, and its bytes."""
     with company.scope():
-        row: File = File.objects.present().get(pk=file_id)
+        row: File = File.objects.alive().get(pk=file_id)
     with default_storage.open(row.storage_key) as content:
         return row, content.read()
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chat.models import Message, Run
-from chat.models.runs import ACTIVE
+from chat.models.runs import ACTIVE_STATUSES
 from chat.runs.engine.subscribe import Reader
 from chat.runs.events import Cursor
 
@@ -152,7 +152,7 @@ def check_messages(talk: Talk, rows: list[Message]) -> None:
 
 
 def check_runs(talk: Talk, rows: list[Run]) -> None:
-    ends = [(run.status, run.reason) for run in rows if run.status not in ACTIVE]
+    ends = [(run.status, run.reason) for run in rows if run.status not in ACTIVE_STATUSES]
     assert sorted(ends) == sorted(talk.ends)
     assert [run.pk for run in rows if run.waiting] == [
         item.run for item in talk.waiting if item.run

@@ -11,7 +11,7 @@ from django.utils import timezone
 from chat import storage
 from chat.models import Assistant, File, Message, StoreFile, Thread, VectorStore
 from chat.retrieval.extract import ExtractedText
-from chat.retrieval.index import IndexedFile, claim_file, passages_of
+from chat.retrieval.index import IndexedFile, claim_file, split_passages
 from chat.retrieval.kinds import Kind
 from tenants.scope import tenant_scope
 from tests.indexing import store_indexed
@@ -37,7 +37,7 @@ def keep_file(row: File, data: bytes) -> File:
     """Store a new row with its bytes, as a file that is there."""
     storage.write_new(row, BytesIO(data))
     with tenant_scope(row.tenant_id), transaction.atomic():
-        return storage.keep(row)
+        return storage.finalize(row)
 
 
 def make_store(company: Company, *, owner: str | None = None) -> VectorStore:
@@ -85,7 +85,7 @@ def index(
     task = claim_file(company.tenant.pk, row.pk)
     assert task is not None
     extracted = ExtractedText(kind=Kind.TEXT, text=text, pages=pages)
-    passages = passages_of(extracted, max_tokens=chunk_tokens, overlap_tokens=0)
+    passages = split_passages(extracted, max_tokens=chunk_tokens, overlap_tokens=0)
     done = IndexedFile(extracted=extracted, passages=passages, embedding="", vectors=[])
     store_indexed(task, done)
 

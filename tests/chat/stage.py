@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from chat.actions.sending import create_message
 from chat.models import Message, Run, RunStep, ToolCall
-from chat.models.runs import ACTIVE
+from chat.models.runs import ACTIVE_STATUSES
 from chat.runs.engine.subscribe import follow
 from chat.tools.registry import TOOLS
 from chat.upstream.base import AnswerEnd, TextDelta, UsageReported
@@ -148,7 +148,7 @@ class Stage(RuleBasedStateMachine):
             messages = list(Message.objects.filter(thread_id__in=threads).order_by("position"))
             waiting = list(Message.objects.queued().filter(thread_id__in=threads))
             runs = list(Run.objects.filter(thread_id__in=threads).order_by("created_at"))
-            ended = [run.pk for run in runs if run.status not in ACTIVE]
+            ended = [run.pk for run in runs if run.status not in ACTIVE_STATUSES]
             assert not RunStep.objects.filter(run_id__in=ended, ended_at=None).exists()
             assert not ToolCall.objects.filter(run_id__in=ended, ended_at=None).exists()
         for talk in self.talks:

@@ -139,7 +139,7 @@ class House:
     def open(self) -> None:
         """Start the worker."""
         upstreams._breakers = Breakers(threshold=1_000_000)
-        upstreams._built[NAME] = self.model
+        upstreams._upstreams[NAME] = self.model
         hub.channels.clear()
         self.call(worker.start())
 
@@ -155,7 +155,7 @@ class House:
             worker._abandoned.clear()
 
         self.call(stop())
-        upstreams._built.pop(NAME, None)
+        upstreams._upstreams.pop(NAME, None)
         upstreams._breakers = Breakers()
         hub.channels.clear()
         self.runner.close()

@@ -67,7 +67,7 @@ def test_a_collection_is_made_renamed_and_deleted(acme: Company, admin: Client) 
     assert (store.name, store.description, store.expires_days) == ("Rules", "Returns", None)
     admin.post(page_of(store, "delete"), {"post": "yes"})
     with acme.scope():
-        assert not VectorStore.objects.present().exists()
+        assert not VectorStore.objects.alive().exists()
         told = set(AuditEvent.objects.values_list("action", flat=True))
     assert {"collection.created", "collection.changed", "collection.deleted"} <= told
 
@@ -127,7 +127,7 @@ def test_a_document_is_taken_out_and_its_file_kept(
     assert response["Location"] == page_of(document.store)
     with acme.scope():
         assert not StoreFile.objects.exists()
-        assert File.objects.present().count() == 1
+        assert File.objects.alive().count() == 1
 
 
 def test_an_expired_collection_takes_no_documents(
@@ -160,7 +160,7 @@ def test_files_are_added_and_deleted(acme: Company, admin: Client, file: File) -
     admin.post("/admin/chat/file/add/", {"documents": [text("a.csv"), text("b.csv")]})
     admin.post(page_of(file, "delete"), {"post": "yes"})
     with acme.scope():
-        names = set(File.objects.present().values_list("filename", flat=True))
+        names = set(File.objects.alive().values_list("filename", flat=True))
     assert names == {"a.csv", "b.csv"}
 
 

@@ -12,7 +12,7 @@ from django.db import OperationalError
 
 from chat.models import Message, Run
 from chat.runs.state.claims import Claim
-from chat.runs.state.drafts import DraftSnapshot, insert_copy, update_copies
+from chat.runs.state.drafts import DraftSnapshot, insert_snapshot, update_snapshots
 from tests.chat.saying import unclaimed_run
 from tests.database import TestDatabase
 from tests.world import World
@@ -50,12 +50,12 @@ def stored(world: World, copy: DraftSnapshot) -> str:
 def test_a_held_message_is_left_for_the_next_save(world: World, database: TestDatabase) -> None:
     held, other = growing(world), growing(world)
     claimed = {held.claim.run_id, other.claim.run_id}
-    with database.cluster.superuser_connect(database.name) as holder, holder.transaction():
+    with database.cluster.connect_as_superuser(database.name) as holder, holder.transaction():
         pk = held.draft.message.pk
         holder.execute("SELECT FROM chat_message WHERE id = %s FOR UPDATE", [pk])
-        assert update_copies([held, other]) == claimed
+        assert update_snapshots([held, other]) == claimed
         assert (stored(world, held), stored(world, other)) == ("before", "after")
-    assert update_copies([held]) == {held.claim.run_id}
+    assert update_snapshots([held]) == {held.claim.run_id}
     assert stored(world, held) == "after"
 
 
@@ -63,14 +63,14 @@ def test_a_copy_of_a_lost_run_is_not_stored(world: World) -> None:
     lost, other = growing(world), growing(world)
     with world.acme.scope():
         Run.objects.filter(pk=lost.claim.run_id).update(token=2)
-    assert update_copies([lost, other]) == {other.claim.run_id}
+    assert update_snapshots([lost, other]) == {other.claim.run_id}
     assert (stored(world, lost), stored(world, other)) == ("before", "after")
 
 
 def test_a_first_copy_does_not_wait_for_a_held_thread(world: World, database: TestDatabase) -> None:
     copy = growing(world)
-    with database.cluster.superuser_connect(database.name) as holder, holder.transaction():
+    with database.cluster.connect_as_superuser(database.name) as holder, holder.transaction():
         pk = copy.draft.message.thread_id
         holder.execute("SELECT FROM chat_thread WHERE id = %s FOR UPDATE", [pk])
         with pytest.raises(OperationalError, match="lock timeout"):
-            insert_copy([copy])
+            insert_snapshot([copy])

@@ -14,7 +14,7 @@ from chat.actions.sending import delete_queued_message
 from chat.errors import NothingToRetry, QueueFull, ThreadBusy, TooManyRuns
 from chat.models import Assistant, Message, Run, Thread
 from chat.models.reasons import Reason
-from chat.models.runs import CUT_SHORT
+from chat.models.runs import CUT_SHORT_STATUSES
 from chat.runs.endings import build_failure
 from chat.runs.state import recovery
 from tenants.actions import revoke_api_key
@@ -196,7 +196,7 @@ def end_with(world: World, run: Run | None, status: str) -> None:
         Run.objects.filter(pk=run.pk).update(status=status, reason=reason)
 
 
-@pytest.mark.parametrize("status", CUT_SHORT)
+@pytest.mark.parametrize("status", CUT_SHORT_STATUSES)
 def test_an_answer_that_was_cut_short_may_be_asked_for_again(world: World, status: str) -> None:
     first = said(world.acme)
     end_with(world, first.run, status)

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from chat.models import Run
 from chat.runs.engine.worker import Worker, worker
-from chat.runs.state.claims import unbegun_claims
+from chat.runs.state.claims import pending_claims
 from chat.runs.state.turn import ClaimedRun
 from tenants.db import in_db
 from tests import clock
@@ -57,7 +57,7 @@ async def test_a_run_claimed_while_recovery_looks_is_executed_once(
 
     monkeypatch.setattr("chat.runs.engine.worker.in_db", claim_before_the_query)
     for _look in range(3):
-        await own._take_up_unattended()
+        await own._reclaim_unattended()
     assert (await in_db(stored, world.acme, run)).token == 1
     assert own.runs == {}
 
@@ -70,7 +70,7 @@ async def test_a_claim_that_never_begins_is_taken_up_after_a_lapse(
             lost.setattr(Worker, "submit", lambda _self, _started: None)
             sent = await say(world.acme)
         assert sent.run is not None
-        await clock.until(lambda: not unbegun_claims.run_ids(worker.process_id))
+        await clock.until(lambda: not pending_claims.list_run_ids(worker.process_id))
         for _look in range(2):
             await worker.recover()
         await idle()
@@ -81,13 +81,13 @@ async def test_a_claim_counts_until_a_busy_loop_has_had_its_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Worker()
-    unbegun_claims.loop = loop = BusyLoop()  # type: ignore[assignment]
+    pending_claims.loop = loop = BusyLoop()  # type: ignore[assignment]
     monkeypatch.setitem(settings.CHAT, "LAPSE_SECONDS", 0.0)
     run = await in_db(unclaimed_run, world.acme)
     await in_db(claim, run, own.process_id)
-    before = unbegun_claims.run_ids(own.process_id)
+    before = pending_claims.list_run_ids(own.process_id)
     loop.turn()
-    assert (before, unbegun_claims.run_ids(own.process_id)) == ({run.pk}, set())
+    assert (before, pending_claims.list_run_ids(own.process_id)) == ({run.pk}, set())
 
 
 class BusyLoop:

@@ -15,7 +15,7 @@ from chat import storage
 from chat.tasks import erase_code_sessions, erase_deleted_threads, erase_files
 from chat.tools import code_interpreter, dispatch, ledger
 from chat.tools.base import ToolError
-from chat.tools.code_sessions import CodeSessions, code_sessions, limits
+from chat.tools.code_sessions import CodeSessions, build_limits, get_code_sessions
 from tenants.db import in_db
 from tests.chat.coding import (
     add_input,
@@ -134,7 +134,7 @@ async def test_files_of_others_are_not_laid_in(
 async def test_a_file_that_is_too_large_is_named_not_read_and_the_code_runs(
     world: World, monty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "contents", None)
+    monkeypatch.setattr(storage, "read_content", None)
     async with coding(world.acme) as run:
         large = await in_db(add_input, world.acme, bytes(16 * 2**20 + 1), owner="alice")
         await in_db(attach, world.acme, run, large)
@@ -184,8 +184,8 @@ async def test_code_over_its_time_is_told_and_the_next_goes_on(
     world: World, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(settings.CHAT, "CODE_SECONDS", SHORT_SECONDS)
-    bounds = replace(limits(), grace_seconds=WAIT_SECONDS)
-    monkeypatch.setattr("chat.tools.code_sessions.limits", lambda: bounds)
+    bounds = replace(build_limits(), grace_seconds=WAIT_SECONDS)
+    monkeypatch.setattr("chat.tools.code_sessions.build_limits", lambda: bounds)
     async with coding(world.acme) as run:
         await compute(world.acme, run, "kept = 5")
         late = await result(world.acme, run, FOREVER)
@@ -219,9 +219,9 @@ async def test_stopped_code_is_killed_and_the_next_begins_before_it(
 ) -> None:
     async with coding(world.acme) as run:
         await compute(world.acme, run, "steps = 1")
-        [process] = processes(code_sessions())
+        [process] = processes(get_code_sessions())
         task = asyncio.create_task(compute(world.acme, run, f"steps = 2\n{FOREVER}"))
-        await in_use(code_sessions())
+        await in_use(get_code_sessions())
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -361,17 +361,17 @@ async def test_a_process_that_nobody_may_go_on_with_is_closed(
 ) -> None:
     async with coding(world.acme) as run:
         await compute(world.acme, run, "kept = 5")
-        running = processes(code_sessions())
-        await code_sessions().tend()
-        assert processes(code_sessions()) == running
+        running = processes(get_code_sessions())
+        await get_code_sessions().close_stale()
+        assert processes(get_code_sessions()) == running
         if ended == "thread":
             await in_db(delete_thread, world.acme, run, timedelta())
         elif ended == "membership":
             await in_db(disable, world.acme, "alice")
         else:
             await in_db(lapse, world.acme)
-        await code_sessions().tend()
-        assert processes(code_sessions()) == []
+        await get_code_sessions().close_stale()
+        assert processes(get_code_sessions()) == []
         assert await all_end(running)
 
 
@@ -382,7 +382,7 @@ async def test_the_longest_idle_process_makes_room(
     async with coding(world.acme) as alices, coding(world.acme, "bob") as bobs:
         await compute(world.acme, alices, "whose = 'alice'")
         await compute(world.acme, bobs, "whose = 'bob'")
-        assert len(processes(code_sessions())) == 1
+        assert len(processes(get_code_sessions())) == 1
         assert (await result(world.acme, alices, "whose"))["value"] == "'alice'"
         assert (await result(world.acme, bobs, "whose"))["value"] == "'bob'"
 

@@ -13,7 +13,7 @@ from chat.api.events import Sequencer
 from chat.models import Message
 from chat.runs.events import Entry
 from chat.runs.state.snapshots import read_runs
-from chat.tools.code_sessions import code_sessions
+from chat.tools.code_sessions import get_code_sessions
 from tenants.db import in_db
 from tests.chat.at_work import Stored, assistant_on, idle, say, stored, working
 from tests.chat.coding import CODE, add_input, give_assistant
@@ -193,7 +193,7 @@ async def test_a_table_is_added_up_and_drawn_and_the_next_message_goes_on(
         first = await answered(
             world, upstream_server, running(TOTALS), Answer(say=("Here.",)), files=(table,)
         )
-        await code_sessions().close_all()
+        await get_code_sessions().close_all()
         again = await answered(
             world,
             upstream_server,

@@ -31,7 +31,7 @@ def test_create_assistant(world: World) -> None:
     )
     with world.acme.scope():
         made = Assistant.objects.get(pk=found["id"])
-        assert made.function_names() == ["get_order", "list_orders"]
+        assert made.list_function_names() == ["get_order", "list_orders"]
     with world.globex.scope():
         assert not Assistant.objects.filter(name="Desk").exists()
 

@@ -19,7 +19,7 @@ from chat.conf import conf
 from chat.runs import upstreams
 from chat.runs.billing import tenant_policy_cache
 from chat.runs.delivery.hub import hub
-from chat.runs.engine.autosave import LOOKS
+from chat.runs.engine.autosave import CHECKS_PER_INTERVAL
 from chat.runs.engine.worker import worker
 from chat.runs.state import drafts
 from chat.runs.state.drafts import DraftSnapshot
@@ -169,12 +169,14 @@ async def test_texts_that_grow_are_stored_together(
 
     def update_copies(copies: Sequence[DraftSnapshot]) -> set[str]:
         counts.append(len(copies))
-        return drafts.update_copies(copies)
+        return drafts.update_snapshots(copies)
 
-    monkeypatch.setattr("chat.runs.engine.autosave.update_copies", update_copies)
+    monkeypatch.setattr("chat.runs.engine.autosave.update_snapshots", update_copies)
     async with working(monkeypatch):
         monkeypatch.setitem(settings.CHAT, "PARTIAL_SECONDS", 0.2)
         monkeypatch.setitem(conf.upstreams["demo"]["OPTIONS"], "tokens_per_second", 20)
         # One more than there are looks: two of them are due at the same.
-        await asyncio.gather(*(turn(world.acme, "What can you do?") for _ in range(LOOKS + 1)))
+        await asyncio.gather(
+            *(turn(world.acme, "What can you do?") for _ in range(CHECKS_PER_INTERVAL + 1))
+        )
     assert max(counts) > 1

@@ -19,7 +19,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from chat.conf import conf
 from chat.demo.companies import COMPANIES, HARBOR, NORTHWIND
-from chat.demo.load import load, sign_ins
+from chat.demo.load import list_sign_ins, load
 from chat.demo.models import Contact, Customer, Order, OrderLine
 from chat.models import Assistant, File, StoreFile, ToolCall, VectorStore
 from chat.tools import dispatch
@@ -247,7 +247,7 @@ def test_the_order_desk_is_the_default_and_has_all_four_tools(data_dir: Path) ->
     load()
     with _company("northwind").scope():
         desk = Assistant.objects.get()
-        assert (desk.is_default, desk.upstream, tuple(desk.function_names())) == (
+        assert (desk.is_default, desk.upstream, tuple(desk.list_function_names())) == (
             True,
             "demo",
             TOOLS,
@@ -329,7 +329,7 @@ def test_an_assistant_that_was_deleted_stays_deleted(data_dir: Path, settings: A
 
 
 def test_nobody_can_sign_in_before_it_is_loaded(data_dir: Path) -> None:
-    assert sign_ins() == []
+    assert list_sign_ins() == []
 
 
 def test_people_read_the_sign_ins_company_by_company(data_dir: Path) -> None:

@@ -234,7 +234,7 @@ def test_an_approval_fits_only_what_was_shown(world: World, ran: Ran) -> None:
     (row,) = prepare(world.acme, ctx, call("do_destructive"))
     tool, now = TOOLS["do_destructive"], timezone.now()
     seen = row.arguments_hash
-    valid = dispatch.approval_is_valid
+    valid = dispatch.is_approval_valid
     assert valid(row, tool, arguments_hash=seen, now=now)
     assert not valid(row, tool, arguments_hash="0" * 64, now=now)
     assert not valid(row, None, arguments_hash=seen, now=now)

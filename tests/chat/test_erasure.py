@@ -62,7 +62,7 @@ def kept(company: Company, thread_id: str) -> tuple[bool, bool]:
 
 def keeping(monkeypatch: pytest.MonkeyPatch, *, away: bool) -> Keeping:
     server = Keeping(away=away)
-    monkeypatch.setattr(upstreams, "upstream_named", lambda name: server)
+    monkeypatch.setattr(upstreams, "get_upstream", lambda name: server)
     return server
 
 

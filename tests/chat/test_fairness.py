@@ -103,29 +103,29 @@ def begin(worker: Worker, tenant_id: UUID) -> None:
 class TestRoomForRuns:
     def test_one_company_may_have_all_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         worker = full_worker(monkeypatch, 8, *[A] * 7)
-        assert worker.owner_for(A) == worker.process_id
+        assert worker.get_owner_for(A) == worker.process_id
         begin(worker, A)
-        assert worker.owner_for(A) is None
+        assert worker.get_owner_for(A) is None
 
     def test_another_company_does_not_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
         worker = full_worker(monkeypatch, 8, *[A] * 8)
-        assert worker.owner_for(B) == worker.process_id
+        assert worker.get_owner_for(B) == worker.process_id
         begin(worker, B)
-        assert worker.owner_for(A) is None
-        assert worker.owner_for(B) == worker.process_id
+        assert worker.get_owner_for(A) is None
+        assert worker.get_owner_for(B) == worker.process_id
 
     def test_what_goes_beyond_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         worker = full_worker(monkeypatch, 8, *[A] * 8, B, C)
-        assert [worker.owner_for(tenant) for tenant in (A, B, C, uuid4())] == [None] * 4
+        assert [worker.get_owner_for(tenant) for tenant in (A, B, C, uuid4())] == [None] * 4
 
     def test_a_company_with_its_share_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
         worker = full_worker(monkeypatch, 8, *[A] * 4, *[B] * 4)
-        assert worker.owner_for(A) is None
-        assert worker.owner_for(B) is None
-        assert worker.owner_for(C) == worker.process_id
+        assert worker.get_owner_for(A) is None
+        assert worker.get_owner_for(B) is None
+        assert worker.get_owner_for(C) == worker.process_id
 
     def test_without_a_company_the_limit_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert full_worker(monkeypatch, 2, A, A).owner_for(None) is None
+        assert full_worker(monkeypatch, 2, A, A).get_owner_for(None) is None
 
 
 def waiting_run(company: Company, name: str, *, seconds: int) -> str:
@@ -169,5 +169,5 @@ async def test_of_a_company_without_room_one_run_is_tried(
 
 def test_jobs_of_a_company_with_many_come_later() -> None:
     turns = TenantPriorities()
-    assert [turns.priority_for(A) for _job in range(3)] == [0, -1, -2]
-    assert turns.priority_for(B) == 0
+    assert [turns.get_priority(A) for _job in range(3)] == [0, -1, -2]
+    assert turns.get_priority(B) == 0

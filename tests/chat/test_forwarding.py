@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from chat.runs.delivery import hub, replica, replication
 from chat.runs.delivery.hub import Hub, Key, LiveRun, Reader
 from chat.runs.delivery.replication import Replication
-from chat.runs.events import Cursor, Entry, text_of
-from chat.runs.state.snapshots import Active
+from chat.runs.events import Cursor, Entry, get_text
+from chat.runs.state.snapshots import ActiveRunRow
 from tests.clock import WAIT_SECONDS, until
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -70,13 +70,13 @@ class AirLink:
 class MemoryRows:
     """The rows of one run, as the test says they are."""
 
-    run: Active | None = None
+    run: ActiveRunRow | None = None
     stored: list[Entry] = field(default_factory=list)
 
-    async def active(self, key: Key) -> Active | None:
+    async def get_active_run(self, key: Key) -> ActiveRunRow | None:
         return self.run
 
-    async def events(self, key: Key, run: str) -> Sequence[Entry]:
+    async def list_events(self, key: Key, run: str) -> Sequence[Entry]:
         return list(self.stored)
 
 
@@ -89,7 +89,7 @@ class Processes:
         self.a, self.b = (self.process() for _one in range(2))
         self.a_id = next(iter(self.air.near))
         self.live = LiveRun(*KEY, "run_1", state=0, within=self.a.hub)
-        self.rows.run = Active(run="run_1", status="in_progress", owner=self.a_id)
+        self.rows.run = ActiveRunRow(run="run_1", status="in_progress", owner=self.a_id)
         self.said: dict[str, str] = {}
 
     def process(self) -> Replication:
@@ -101,7 +101,7 @@ class Processes:
     async def read(self, cursor: Cursor | None = None) -> Reader:
         reader = self.b.hub.subscribe(*KEY)
         await self.b.fill(reader.channel, self.rows.run)
-        reader.place(self.rows.stored, cursor=cursor)
+        reader.seek(self.rows.stored, cursor=cursor)
         return reader
 
     def say(self, text: str, *, item: str = "msg_1") -> None:
@@ -148,7 +148,7 @@ class Client:
             self.texts[entry.item] = self.texts.get(entry.item, "") + entry.text
         elif entry.event in ("thread.message.completed", "thread.message.in_progress"):
             known = self.texts.get(entry.data["id"], "")
-            told = text_of(entry.data)
+            told = get_text(entry.data)
             whole = entry.data["status"] == "completed" or len(told) > len(known)
             self.texts[entry.data["id"]] = told if whole else known
 
@@ -187,7 +187,7 @@ async def test_forwarding_ends_when_nobody_reads(monkeypatch: pytest.MonkeyPatch
     reader = await both.read()
     reader.close()
     assert both.a.forwards
-    await until(lambda: not (both.a.forwards or both.b.mirrors or both.b.hub.channels))
+    await until(lambda: not (both.a.forwards or both.b.replicas or both.b.hub.channels))
 
 
 async def test_a_client_ahead_of_the_rows_gets_no_character_twice() -> None:
@@ -249,7 +249,7 @@ async def test_the_new_owner_of_a_run_is_followed() -> None:
     both.live.end()
     third = both.process()
     both.live = LiveRun(*KEY, "run_1", state=1000, within=third.hub)
-    both.rows.run = Active(run="run_1", status="in_progress", owner=list(both.air.near)[2])
+    both.rows.run = ActiveRunRow(run="run_1", status="in_progress", owner=list(both.air.near)[2])
     both.say("Hello", item="msg_2")
     both.end()
     await Client().read_to_the_end(reader, both.said)

@@ -11,7 +11,7 @@ import pytest
 
 from chat.actions.runs import cancel_run
 from chat.models import File, Message, StoreFile, ToolCall, VectorStore
-from chat.runs.citations.markers import Marks, Passage, file_paths
+from chat.runs.citations.markers import CitationMarks, Passage, find_file_links
 from tenants.db import in_db
 from tests.chat.at_work import Stored, idle, say, stored, working
 from tests.chat.knowing import (
@@ -361,7 +361,7 @@ async def test_links_to_files_that_code_wrote_name_the_file(world: World) -> Non
                 run=ctx.run, step=ctx.step, round=0, index=0, name="code_interpreter", details=made
             )
             fresh = {"file-new": "my sum.csv"}
-            return file_paths(text, fresh, thread_id=ctx.run.thread_id)
+            return find_file_links(text, fresh, thread_id=ctx.run.thread_id)
 
     found = await in_db(linked)
     assert [item["file_path"]["file_id"] for item in found] == ["file-new", "file-old"]
@@ -374,14 +374,14 @@ async def test_an_answer_stopped_while_a_mark_is_looked_up_has_no_citation_of_it
 ) -> None:
     looks = asyncio.Event()
 
-    async def stuck(marks: Marks, mark: str) -> Passage | None:
+    async def stuck(marks: CitationMarks, mark: str) -> Passage | None:
         if looks.is_set():
             await asyncio.Event().wait()
         looks.set()
         return await passage_of(marks, mark)
 
-    passage_of = Marks._passage
-    monkeypatch.setattr(Marks, "_passage", stuck)
+    passage_of = CitationMarks._passage
+    monkeypatch.setattr(CitationMarks, "_passage", stuck)
     upstream_server.expect(searching("blender jar warranty"))
     upstream_server.expect(Answer(say=("Yes", "{mark 1}{mark 2}", "."), stall_after=2))
     async with working(monkeypatch, upstream_server):

@@ -17,7 +17,7 @@ from chat.models.runs import Run
 from chat.retrieval import embed
 from chat.tools import dispatch, file_search
 from chat.tools.base import ToolContext
-from chat.tools.file_search import mark_of, token_of
+from chat.tools.file_search import build_mark, compute_token
 from chat.upstream.errors import UpstreamUnavailable
 from tenants.db import in_db
 from tests.chat.knowing import GUIDE, POLICY, SEARCH, add_file, give_thread, index, make_store
@@ -98,7 +98,7 @@ def test_what_an_assistant_may_no_longer_search_no_run_searches(
 def test_passages_come_with_marks_and_say_how_to_cite(world: World, library: VectorStore) -> None:
     row = search(world)
     [passage] = told(row)["passages"]
-    assert passage["mark"] == f"【{token_of(row.pk)}:1†Returns policy.md】"
+    assert passage["mark"] == f"【{compute_token(row.pk)}:1†Returns policy.md】"
     assert "copy the mark" in told(row)["how_to_cite"]
     [result] = details(row)["results"]
     assert text_at(world.acme, result) == result["text"] == passage["text"]
@@ -210,13 +210,13 @@ async def test_waiting_for_a_file_can_be_stopped(
     await in_db(give_thread, world.acme, world.acme.threads["alice"].pk, own)
     ctx = await in_db(open_run, world.acme, "alice", "file_search")
     calls = await in_db(prepare, world.acme, ctx, call("file_search", '{"query": "motor"}'))
-    looks, look = [], file_search._sources
+    looks, look = [], file_search._load_sources
 
-    def looked(ctx: ToolContext) -> file_search.Sources:
+    def looked(ctx: ToolContext) -> file_search.SearchSources:
         looks.append(ctx.call_id)
         return look(ctx)
 
-    monkeypatch.setattr(file_search, "_sources", looked)
+    monkeypatch.setattr(file_search, "_load_sources", looked)
     searching = asyncio.create_task(dispatch.execute_all(ctx, calls))
     await until(lambda: len(looks) > 1)
     searching.cancel()
@@ -277,8 +277,8 @@ def test_what_a_search_tells_is_never_cut_within(
 
 
 def test_a_mark_holds_no_part_of_a_name_that_would_end_it() -> None:
-    mark = mark_of("call_x", 7, "a】【b†c\n\td" + "é" * 300)
-    assert mark.startswith(f"【{token_of('call_x')}:7†a b c d")
+    mark = build_mark("call_x", 7, "a】【b†c\n\td" + "é" * 300)
+    assert mark.startswith(f"【{compute_token('call_x')}:7†a b c d")
     assert (mark.count("【"), mark.count("】"), len(mark) < 200) == (1, 1, True)
 
 

@@ -13,9 +13,9 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from chat.models import Run, RunStatus
-from chat.models.runs import ACTIVE, CUT_SHORT
+from chat.models.runs import ACTIVE_STATUSES, CUT_SHORT_STATUSES
 from chat.runs.state.claims import Claim
-from chat.runs.state.lifecycle import TERMINAL, TRANSITIONS, advance, mermaid
+from chat.runs.state.lifecycle import TERMINAL, TRANSITIONS, advance, render_mermaid
 from tests.world import Company, World
 
 PAIRS = [(source, target) for source in RunStatus for target in RunStatus]
@@ -36,7 +36,7 @@ def make_run(company: Company, status: str = "queued", **fields: object) -> Run:
         upstream="demo",
         status=status,
         expires_at=timezone.now() + timedelta(minutes=10),
-        **{"reason": "stopped" if status in CUT_SHORT else "", **fields},
+        **{"reason": "stopped" if status in CUT_SHORT_STATUSES else "", **fields},
     )
     run.save()
     return run
@@ -52,7 +52,7 @@ def test_only_the_tables_edges(acme: Company, source: RunStatus, target: RunStat
 
 
 def test_terminal_statuses_are_those_the_index_does_not_count() -> None:
-    assert set(RunStatus) - TERMINAL == set(ACTIVE)
+    assert set(RunStatus) - TERMINAL == set(ACTIVE_STATUSES)
 
 
 def test_a_second_active_run_is_refused_by_the_database(acme: Company) -> None:
@@ -95,10 +95,10 @@ def test_of_racing_ends_one_wins(world: World) -> None:
 
 def test_the_diagram_in_the_docs_is_the_tables() -> None:
     page = Path(__file__).parents[2] / "docs" / "ARCHITECTURE.md"
-    assert mermaid() in page.read_text()
+    assert render_mermaid() in page.read_text()
 
 
-@pytest.mark.parametrize("status", CUT_SHORT)
+@pytest.mark.parametrize("status", CUT_SHORT_STATUSES)
 def test_the_database_refuses_an_end_without_its_reason(acme: Company, status: str) -> None:
     with pytest.raises(IntegrityError, match="run_end_has_reason"), transaction.atomic():
         make_run(acme, status, reason="")

@@ -41,7 +41,7 @@ async def test_a_pool_goes_on_after_the_database_was_away(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(lifespan, "run_pool", run_pool)
-    monkeypatch.setattr(lifespan, "QUEUE_PAUSE", 0)
+    monkeypatch.setattr(lifespan, "QUEUE_RESTART_SECONDS", 0)
     queue = asyncio.create_task(lifespan.run_jobs(queues=["files", "runs"]))
     await asyncio.wait_for(again.wait(), WAIT_SECONDS)
     queue.cancel()
@@ -63,7 +63,7 @@ async def test_a_queue_that_is_told_to_end_ends_without_its_database(
             raise ConnectorException
 
     monkeypatch.setattr(lifespan, "run_pool", fail_at_the_end)
-    monkeypatch.setattr(lifespan, "QUEUE_PAUSE", WAIT_SECONDS)
+    monkeypatch.setattr(lifespan, "QUEUE_RESTART_SECONDS", WAIT_SECONDS)
     queue = asyncio.create_task(lifespan.run_jobs())
     await asyncio.wait_for(begun.wait(), WAIT_SECONDS)
     queue.cancel()

@@ -40,7 +40,7 @@ async def test_a_reader_that_keeps_up_shares_the_encoded_frame() -> None:
     first, second = hub.subscribe(TENANT, "thread_1"), hub.subscribe(TENANT, "thread_1")
     run.text("msg_1", "Hel")
     [one], [two] = await first.entries(), await second.entries()
-    assert one.frame("thread_1") is two.frame("thread_1")
+    assert one.get_frame("thread_1") is two.get_frame("thread_1")
 
 
 async def test_a_slow_reader_gets_wider_frames() -> None:
@@ -108,7 +108,7 @@ async def test_a_reader_that_comes_late_gets_the_run_from_its_start() -> None:
     run.publish("thread.message.created", {"id": "msg_1"})
     run.text("msg_1", "Hello")
     reader = hub.subscribe(TENANT, "thread_1")
-    reader.place(())
+    reader.seek(())
     entries = await reader.entries()
     assert entries[0].event == "thread.message.created"
     assert texts(entries) == "Hello"
@@ -120,7 +120,7 @@ async def test_what_happened_while_a_reader_was_placed_is_not_skipped() -> None:
     before.publish("thread.run.completed", {"id": "run_1"})
     before.end()
     LiveRun(TENANT, "thread_1", "run_2", state=0).publish("thread.run.created", {"id": "run_2"})
-    reader.place(())
+    reader.seek(())
     assert names(await reader.entries()) == ["thread.run.completed", "thread.run.created"]
 
 
@@ -132,7 +132,7 @@ async def test_a_long_answer_is_kept_in_few_pieces_and_told_whole() -> None:
         if number == 300:
             slow.take()
     late = hub.subscribe(TENANT, "thread_1")
-    late.place(())
+    late.seek(())
     said = "".join(f"{number} " for number in range(1000))
     assert texts(await late.entries()) == said
     assert said.endswith(texts(slow.take()))
@@ -148,7 +148,7 @@ async def test_a_run_that_just_ended_is_told_from_its_first_event() -> None:
     run.publish("thread.run.completed", RUN)
     run.end()
     reader = hub.subscribe(TENANT, "thread_1")
-    reader.place([Entry("run_1", 12, "thread.run.completed", RUN)], run_id="run_1")
+    reader.seek([Entry("run_1", 12, "thread.run.completed", RUN)], run_id="run_1")
     entries = await reader.entries()
     assert names(entries) == ["thread.run.created", "thread.message.delta", "thread.run.completed"]
     assert texts(entries) == "Hello"
@@ -159,7 +159,7 @@ async def test_rows_newer_than_the_log_of_an_ended_run_win() -> None:
     run.publish("thread.run.requires_action", RUN)
     run.end()
     reader = hub.subscribe(TENANT, "thread_1")
-    reader.place([Entry("run_1", 12, "thread.run.cancelled", RUN)])
+    reader.seek([Entry("run_1", 12, "thread.run.cancelled", RUN)])
     assert names(await reader.entries()) == ["thread.run.cancelled"]
 
 
@@ -170,7 +170,7 @@ async def test_what_a_resumed_run_did_before_is_told_by_the_rows() -> None:
     rows = [Entry("run_1", 0, "thread.run.step.completed", step)]
     rows.append(Entry("run_1", 0, "thread.run.in_progress", RUN))
     reader = hub.subscribe(TENANT, "thread_1")
-    reader.place(rows, cursor=Cursor("run_1", 3))
+    reader.seek(rows, cursor=Cursor("run_1", 3))
     assert names(await reader.entries()) == ["thread.run.step.completed", "thread.run.in_progress"]
 
 

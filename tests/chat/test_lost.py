@@ -11,7 +11,7 @@ import pytest
 from chat.runs.delivery.hub import Hub, LiveRun, Reader
 from chat.runs.delivery.replication import Replication
 from chat.runs.events import Cursor, Entry
-from chat.runs.state.snapshots import Active
+from chat.runs.state.snapshots import ActiveRunRow
 from tests.chat.test_forwarding import KEY, Processes
 from tests.chat.test_forwarding import quick as quick
 from tests.clock import WAIT_SECONDS
@@ -81,7 +81,7 @@ SEEN = Cursor(run=RUN, state=4, offsets={LOST: 3})
 
 def reader_of(hub: Hub, *, stored: list[Entry], cursor: Cursor = SEEN) -> Reader:
     reader = hub.subscribe(*KEY)
-    reader.place(stored, cursor=cursor)
+    reader.seek(stored, cursor=cursor)
     return reader
 
 
@@ -142,7 +142,7 @@ async def test_a_message_that_goes_on_is_not_lost() -> None:
 async def test_what_the_rows_say_is_closed_is_told_whatever_the_number() -> None:
     """The numbers of an active run's rows are not those that its events were told with."""
     processes = Processes()
-    processes.rows.run = Active(run=RUN, status="in_progress", owner=None)
+    processes.rows.run = ActiveRunRow(run=RUN, status="in_progress", owner=None)
     processes.rows.stored = [
         Entry(
             RUN,
@@ -187,7 +187,7 @@ async def test_readers_of_a_third_process_are_told_by_the_successor() -> None:
     successor = processes.process()
     live = LiveRun(*KEY, RUN, state=TAKEN_OVER, within=successor.hub)
     owner = next(name for name, process in processes.air.near.items() if process is successor)
-    processes.rows.run = Active(run=RUN, status="in_progress", owner=owner)
+    processes.rows.run = ActiveRunRow(run=RUN, status="in_progress", owner=owner)
     begin(live, NEXT)
     end(live, NEXT, "Whole")
     seen += await until(reader, lambda entry: entry.event == "thread.run.completed")
@@ -206,7 +206,7 @@ async def test_rows_alone_show_the_loss() -> None:
     die(processes, processes.a_id)
     unheard = uuid4()
     die(processes, unheard)
-    processes.rows.run = Active(run=RUN, status="in_progress", owner=unheard)
+    processes.rows.run = ActiveRunRow(run=RUN, status="in_progress", owner=unheard)
     processes.rows.stored = [
         Entry(RUN, 990, "thread.message.in_progress", message(NEXT, text="Who"), approximate=True),
         Entry(RUN, 990, "thread.run.step.in_progress", step(NEXT), approximate=True),

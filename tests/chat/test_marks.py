@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.runs.citations.markers import MAX_MARK_LENGTH, Marks, MessageCitations, Passage
+from chat.runs.citations.markers import MAX_MARK_LENGTH, CitationMarks, MessageCitations, Passage
 
 KNOWN = "【ab3d:1†Guide.md】"
 PASSAGE = Passage(
@@ -25,7 +25,7 @@ SIGNS = ["【", "】", "†", "zz9z:1", ":", "a", " ", "\n", "x" * 99]
 PIECES = st.lists(st.sampled_from([KNOWN, KNOWN[:5], KNOWN[5:], *SIGNS]), max_size=30)
 
 
-class Remembered(Marks):
+class Remembered(CitationMarks):
     """Marks of a thread in which one passage was found."""
 
     async def _passage(self, mark: str) -> Passage | None:
@@ -40,7 +40,7 @@ def passed_on(pieces: list[str]) -> tuple[str, MessageCitations]:
         text += settled.text
         for passage, annotation in settled.citations:
             cited.add(passage, annotation)
-    return text + marks.rest(), cited
+    return text + marks.flush(), cited
 
 
 @given(PIECES)

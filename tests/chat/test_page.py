@@ -13,7 +13,13 @@ from django.test import Client
 
 from chat.models import Thread, ToolCall
 from chat.web.assets import MODULES
-from chat.web.colours import DARK_GROUND, LIGHT_GROUND, READABLE, accent_of, contrast
+from chat.web.colours import (
+    DARK_BACKGROUND,
+    LIGHT_BACKGROUND,
+    MIN_CONTRAST,
+    compute_contrast,
+    derive_accent,
+)
 from chat.web.words import WORDS
 from tenants.actions.companies import update_tenant_settings
 from tests.database import CHECKOUT
@@ -167,9 +173,9 @@ def test_a_deleted_chat_can_be_restored(world: World) -> None:
     "colour", ["#000000", "#ffffff", "#ffff00", "#2563eb", "#777777", "#00ff00"]
 )
 def test_the_accent_is_readable_in_both_schemes(colour: str) -> None:
-    accent = accent_of(colour)
-    assert contrast(accent.light, LIGHT_GROUND) >= READABLE
-    assert contrast(accent.dark, DARK_GROUND) >= READABLE
+    accent = derive_accent(colour)
+    assert compute_contrast(accent.light, LIGHT_BACKGROUND) >= MIN_CONTRAST
+    assert compute_contrast(accent.dark, DARK_BACKGROUND) >= MIN_CONTRAST
 
 
 def test_the_theme_needs_no_sign_in_and_no_company(client: Client) -> None:

@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from chat.downloads import SENT_AT_ONCE
+from chat.downloads import CHUNK_BYTES
 from chat.models import Assistant, File, Message, StoreFile, VectorStore
 from tests.chat.knowing import POLICY, SEARCH, add_file, keep_file, make_store
 from tests.retrieval import office_files
@@ -103,7 +103,7 @@ def test_forms_without_a_file_are_refused(alice: Client, form: Any, code: str) -
 def test_an_empty_file_and_too_large_a_picture_are_refused(
     alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.actions.files.IMAGE_BYTES", 20)
+    monkeypatch.setattr("chat.actions.files.MAX_IMAGE_BYTES", 20)
     assert upload(alice, b"").json()["error"]["code"] == "invalid_value"
     assert upload(alice, PNG).json()["error"]["code"] == "file_too_large"
 
@@ -292,11 +292,11 @@ def test_a_message_with_a_file_of_somebody_else_is_refused_whole(
 def test_who_takes_a_large_file_slowly_keeps_no_database_connection(
     alice: Client, world: World
 ) -> None:
-    file = stored(world.acme, bytes(SENT_AT_ONCE + 1), owner="alice")
+    file = stored(world.acme, bytes(CHUNK_BYTES + 1), owner="alice")
     response: Any = alice.get(f"/page/files/{file.pk}/content")
     assert connection.connection is None
 
     async def taken() -> int:
         return sum([len(piece) async for piece in response])
 
-    assert asyncio.run(taken()) == SENT_AT_ONCE + 1
+    assert asyncio.run(taken()) == CHUNK_BYTES + 1

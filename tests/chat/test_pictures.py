@@ -15,7 +15,7 @@ from chat.actions.new_runs import create_thread_and_run
 from chat.models import File, Run
 from chat.runs.prompt import images
 from chat.upstream.base import InputMessage, TextPart
-from chat.upstream.classify import status_error
+from chat.upstream.classify import build_status_error
 from chat.upstream.errors import ImagesRefused
 from tenants.db import in_db
 from tests.chat.at_work import assistant_on, idle, working
@@ -85,7 +85,7 @@ async def read(world: World, *files: File) -> list[Any]:
     parts = tuple(images.build_placeholder(file.pk, "auto") for file in files)
     question = InputMessage(role="user", parts=parts)
     run = Run(tenant=world.acme.tenant, member=world.acme.alice)
-    [found] = await images.with_pictures(run, [question])
+    [found] = await images.embed_images(run, [question])
     assert isinstance(found, InputMessage)
     return [part.text if isinstance(part, TextPart) else part.url for part in found.parts]
 
@@ -124,7 +124,7 @@ async def test_pictures_that_an_assistant_showed_stay_here(world: World) -> None
     said = InputMessage(role="assistant", parts=(picture, words))
     alone = InputMessage(role="assistant", parts=(picture,))
     run = Run(tenant=world.acme.tenant, member=world.acme.alice)
-    found = await images.with_pictures(run, [said, alone])
+    found = await images.embed_images(run, [said, alone])
     assert found == (InputMessage(role="assistant", parts=(words,)),)
 
 
@@ -142,5 +142,5 @@ async def test_pictures_that_an_assistant_showed_stay_here(world: World) -> None
     ],
 )
 def test_servers_that_cannot_look_are_understood(status: int, words: str) -> None:
-    error = status_error(status, {"error": {"message": words}}, {})
+    error = build_status_error(status, {"error": {"message": words}}, {})
     assert (type(error), error.retryable) == (ImagesRefused, False)

@@ -31,7 +31,7 @@ HOT: dict[str, Callable[[Company], QuerySet[Any]]] = {
     "history page": lambda acme: history._newest_messages.build(
         thread_id=acme.threads["alice"].pk, below=50
     ),
-    "runs of a history page": lambda acme: history._runs_about.build(
+    "runs of a history page": lambda acme: history._runs_for_messages.build(
         thread_id=acme.threads["alice"].pk,
         named=[acme.runs["alice"].pk],
         first=1,
@@ -39,7 +39,7 @@ HOT: dict[str, Callable[[Company], QuerySet[Any]]] = {
         since=timezone.now(),
     ),
     "first message": lambda acme: (
-        Message.objects.placed()
+        Message.objects.in_thread()
         .filter(thread=acme.threads["alice"], role="user")
         .order_by("position")[:1]
     ),
@@ -48,8 +48,8 @@ HOT: dict[str, Callable[[Company], QuerySet[Any]]] = {
     ),
     "repeated message": lambda acme: Message.objects.filter(sender=acme.alice.pk, client_id="x"),
     "active run": lambda acme: Run.objects.active().filter(thread=acme.threads["alice"]),
-    "steps of runs": lambda acme: history._steps_of.build(runs=[acme.runs["alice"].pk]),
-    "calls of runs": lambda acme: history._calls_of.build(runs=[acme.runs["alice"].pk]),
+    "steps of runs": lambda acme: history._steps_by_run.build(runs=[acme.runs["alice"].pk]),
+    "calls of runs": lambda acme: history._calls_by_run.build(runs=[acme.runs["alice"].pk]),
     "searches of a thread": lambda acme: ToolCall.objects.filter(
         run__thread=acme.threads["alice"], name="file_search"
     ).order_by("-created_at"),

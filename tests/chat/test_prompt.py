@@ -9,7 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from chat.models import Message, Run, RunStep, Thread, ToolCall
-from chat.runs.prompt.build import CUT, NO_LONGER_SHOWN, Prompt, build_prompt
+from chat.runs.prompt.build import CUT_NOTE, OUTPUT_REMOVED, Prompt, build_prompt
 from chat.runs.prompt.history import History
 from chat.runs.state import transactions
 from chat.upstream.base import FunctionOutput, InputMessage, TextPart
@@ -96,9 +96,9 @@ def test_the_oldest_outputs_of_a_run_give_way_and_the_newest_is_cut(talk: Talk) 
     run = talk.run(["a" * 3000], ["b" * 9000], status="in_progress")
     prompt = talk.prompt(run)
     first, second = outputs(prompt)
-    assert first == NO_LONGER_SHOWN
+    assert first == OUTPUT_REMOVED
     assert second.startswith("bbb")
-    assert second.endswith(CUT)
+    assert second.endswith(CUT_NOTE)
     assert prompt.tokens <= BUDGET
 
 
@@ -118,7 +118,7 @@ def test_outputs_of_earlier_runs_give_way_before_what_was_said(talk: Talk) -> No
     talk.say("Q" * 1600)
     prompt = talk.prompt(talk.run(status="in_progress"))
     assert texts(prompt) == ["My name is Ada.", "Hello Ada.", "Q" * 1600]
-    assert outputs(prompt) == [NO_LONGER_SHOWN]
+    assert outputs(prompt) == [OUTPUT_REMOVED]
     assert (prompt.dropped, prompt.tokens <= BUDGET) == (False, True)
 
 

@@ -76,7 +76,7 @@ def answering(company: Company) -> Turn:
     turn: Turn = async_to_sync(loop.begin)(taken.started, live)
     transactions.begin_round(turn, synced_through=None)
     turn.open_draft().pieces.append("The answer.")
-    turn.spent.append(ModelCallUsage(model="test-model", usage=UsageReported(3, 5)))
+    turn.unsaved_usage.append(ModelCallUsage(model="test-model", usage=UsageReported(3, 5)))
     return turn
 
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from chat.runs.delivery.hub import Hub, LiveRun, Reader
-from chat.runs.events import Cursor, Entry, text_entry
-from chat.runs.state.snapshots import Active
+from chat.runs.events import Cursor, Entry, build_text_entry
+from chat.runs.state.snapshots import ActiveRunRow
 from tests.chat.test_forwarding import KEY, Processes
 from tests.chat.test_forwarding import quick as quick
 from tests.chat.test_lost import RUN, begin, end, message, run, step, told
@@ -85,14 +85,14 @@ async def test_a_text_told_by_its_rows_begins_without_content() -> None:
     entries = reader.take()
     assert told(entries[:3]) == [*ANEW, ("thread.message.delta", "Half")]
     assert [entry.data["content"] for entry in entries[:2]] == [[], []]
-    hub.channel(*KEY).append(text_entry(RUN, 0, NAME, "Half more"))
+    hub.channel(*KEY).append(build_text_entry(RUN, 0, NAME, "Half more"))
     assert told(reader.take()) == [("thread.message.delta", " more")]
 
 
 def read_first(hub: Hub, cursor: Cursor | None) -> Reader:
     """Return a reader that is placed by the rows alone."""
     reader = hub.subscribe(*KEY)
-    reader.place(stored_rows("Half"), cursor=cursor, run_id=None if cursor else RUN)
+    reader.seek(stored_rows("Half"), cursor=cursor, run_id=None if cursor else RUN)
     return reader
 
 
@@ -110,7 +110,7 @@ async def test_text_that_was_not_stored_is_told_to_nobody(
     live.text(NAME, " more")
     live.publish("thread.message.incomplete", message(NAME, "incomplete", "Hal"))
     reader = hub.subscribe(*KEY)
-    reader.place([], cursor=Cursor(run=RUN, state=4, offsets={NAME: have}))
+    reader.seek([], cursor=Cursor(run=RUN, state=4, offsets={NAME: have}))
     assert told(reader.take()) == [*rest, ("thread.message.incomplete", NAME)]
 
 
@@ -120,7 +120,7 @@ async def test_the_text_of_a_whole_message_is_told_to_its_end() -> None:
     begin(live, NAME)
     end(live, NAME, "Whole")
     reader = hub.subscribe(*KEY)
-    reader.place(None, cursor=Cursor(run=RUN, state=4, offsets={NAME: 2}))
+    reader.seek(None, cursor=Cursor(run=RUN, state=4, offsets={NAME: 2}))
     assert told(reader.take())[:2] == [
         ("thread.message.delta", "ole"),
         ("thread.message.completed", NAME),
@@ -139,11 +139,11 @@ async def test_a_process_that_lost_the_run_tells_nothing_of_its_own() -> None:
         ("thread.run.in_progress", run("in_progress")),
     ]
     processes.rows.stored = [Entry(RUN, 980, event, data, approximate=True) for event, data in rows]
-    active = Active(run=RUN, status="in_progress", owner=uuid4(), state=980)
+    active = ActiveRunRow(run=RUN, status="in_progress", owner=uuid4(), state=980)
     processes.rows.run = active
     reader = processes.a.hub.subscribe(*KEY)
     await processes.a.fill(reader.channel, active)
-    reader.place(processes.rows.stored, cursor=Cursor(run=RUN, state=1001, offsets={NAME: 3}))
+    reader.seek(processes.rows.stored, cursor=Cursor(run=RUN, state=1001, offsets={NAME: 3}))
     closed = [("thread.message.incomplete", NAME), ("thread.run.step.failed", "step_a")]
     assert told(reader.take()) == closed
     processes.live.text(NAME, " more")
@@ -153,6 +153,6 @@ async def test_a_process_that_lost_the_run_tells_nothing_of_its_own() -> None:
 async def test_rows_of_before_the_claim_end_no_writer() -> None:
     processes = Processes()
     writer = LiveRun(*KEY, RUN, state=1000, within=processes.a.hub)
-    active = Active(run=RUN, status="in_progress", owner=uuid4(), state=980)
+    active = ActiveRunRow(run=RUN, status="in_progress", owner=uuid4(), state=980)
     await processes.a.fill(writer.channel, active)
     assert writer.channel.writer is writer

@@ -29,7 +29,7 @@ from chat.actions.sending import create_message, delete_queued_message
 from chat.actions.threads import delete_thread, restore_thread
 from chat.errors import NothingToRetry, ThreadBusy
 from chat.models import Message, ToolCall
-from chat.models.runs import PENDING
+from chat.models.runs import PENDING_STATUSES
 from chat.upstream.base import (
     AnswerEnd,
     TextDelta,
@@ -211,7 +211,7 @@ class Machine(Stage):
     def pending(self, talk: Talk) -> ToolCall:
         run = self.row(talk)
         with self.company.scope():
-            found: ToolCall = ToolCall.objects.get(run=run, status__in=PENDING)
+            found: ToolCall = ToolCall.objects.get(run=run, status__in=PENDING_STATUSES)
             return found
 
     # The model

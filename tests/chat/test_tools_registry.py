@@ -201,7 +201,7 @@ def test_default_effect_is_write_once() -> None:
 
 
 def test_admins_choose_among_all_but_the_built_in() -> None:
-    names = [each.name for each in registry.all_tools()]
+    names = [each.name for each in registry.list_tools()]
     assert "get_order" in names
     assert "search_thread" not in names
     assert TOOLS["search_thread"].always
@@ -215,7 +215,7 @@ def test_a_client_s_function_is_described_by_the_client() -> None:
         {"type": "code_interpreter"},
     ]
     names = registry.list_offered_names(run_tools, dropped=False)
-    described = {spec.name: spec.description for spec in registry.specs(run_tools, names)}
+    described = {spec.name: spec.description for spec in registry.build_specs(run_tools, names)}
     ours = {name: TOOLS[name].description for name in ("get_order", "code_interpreter")}
     assert described == {"mine": "My own.", **ours}
 
@@ -223,15 +223,15 @@ def test_a_client_s_function_is_described_by_the_client() -> None:
 def test_a_tool_registered_later_takes_no_programs_place() -> None:
     theirs = {"name": "get_order", "description": "Theirs.", "strict": False}
     run_tools = [{"type": "function", "function": theirs}]
-    [spec] = registry.specs(run_tools, ["get_order"])
+    [spec] = registry.build_specs(run_tools, ["get_order"])
     assert spec.description == "Theirs."
-    assert registry.program_names(run_tools) == {"get_order"}
+    assert registry.get_client_function_names(run_tools) == {"get_order"}
 
 
 def test_a_tool_that_is_registered_no_more_is_nobodys() -> None:
     run_tools = [{"type": "function", "function": {"name": "gone"}}]
-    assert registry.specs(run_tools, ["gone"]) == ()
-    assert registry.program_names(run_tools) == frozenset()
+    assert registry.build_specs(run_tools, ["gone"]) == ()
+    assert registry.get_client_function_names(run_tools) == frozenset()
 
 
 def test_search_comes_along_when_messages_were_dropped() -> None:
@@ -260,7 +260,7 @@ def test_a_builtin_is_switched_on_by_its_type_alone(monkeypatch: pytest.MonkeyPa
     assert registry.list_offered_names([{"type": "look_up"}], dropped=False) == ("look_up",)
     assert registry.list_offered_names(named, dropped=False) == ()
     assert "look_up" not in registry.get_enabled_names(named)
-    assert "look_up" not in {made.name for made in registry.all_tools()}
+    assert "look_up" not in {made.name for made in registry.list_tools()}
 
 
 def test_a_programs_function_may_bear_the_name_of_a_builtin(
@@ -268,5 +268,5 @@ def test_a_programs_function_may_bear_the_name_of_a_builtin(
 ) -> None:
     monkeypatch.setitem(TOOLS, "look_up", make_tool(look_up, builtin="look_up"))
     stored = clean_tools([{"type": "function", "function": {"name": "look_up"}}], limit=9)
-    assert registry.program_names(stored) == {"look_up"}
+    assert registry.get_client_function_names(stored) == {"look_up"}
     assert registry.list_offered_names(stored, dropped=False) == ("look_up",)

@@ -363,5 +363,5 @@ def test_the_rows_tell_of_a_wait_in_another_process(
 
 def test_there_is_one_breaker_for_each_tenant_and_server(world: World) -> None:
     tenants = (world.acme.tenant.pk, world.globex.tenant.pk)
-    found = {upstreams.breaker_of(tenant, name) for tenant in tenants for name in ("", "demo")}
+    found = {upstreams.get_breaker(tenant, name) for tenant in tenants for name in ("", "demo")}
     assert len(found) == 4

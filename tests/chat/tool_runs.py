@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from chat.models import Run, RunStep, ToolCall
 from chat.tools import dispatch, registry
-from chat.tools.code_sessions import code_sessions
+from chat.tools.code_sessions import get_code_sessions
 from chat.tools.dispatch import CallContext, ProposedCall
 from tenants.models import AuditEvent
 from tests.world import Company
@@ -74,7 +74,7 @@ async def _executed(ctx: CallContext, rows: list[ToolCall]) -> list[ToolCall]:
         return await dispatch.execute_all(ctx, rows)
     finally:
         # Processes that run code belong to the loop, which ends here.
-        await code_sessions().close_all()
+        await get_code_sessions().close_all()
 
 
 def perform_one(company: Company, ctx: CallContext, name: str, arguments: str = "{}") -> ToolCall:

@@ -108,11 +108,11 @@ class Stand:
 
     def kill_database(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """End the database at once, as `pg_ctl stop -m immediate` or a crash does."""
-        pid = self.cluster.postmaster()
+        pid = self.cluster.get_postmaster_pid()
         assert pid is not None
         os.kill(pid, how)
         # Somebody else may start it again at once.
-        wait_until(lambda: self.cluster.postmaster() != pid)
+        wait_until(lambda: self.cluster.get_postmaster_pid() != pid)
 
     def start_database(self) -> None:
         """Start it again, as `manage.py up` does."""
@@ -126,7 +126,7 @@ class Stand:
 
     def query(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query that sees every tenant."""
-        with self.cluster.superuser_connect(NAME) as connection:
+        with self.cluster.connect_as_superuser(NAME) as connection:
             return connection.execute(query, values).fetchall()
 
     def run(self, run_id: str) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class Stand:
 
     def breaches(self) -> list[str]:
         """Return what is not as it must be."""
-        with self.cluster.superuser_connect(NAME) as connection:
+        with self.cluster.connect_as_superuser(NAME) as connection:
             return check_invariants(
                 connection,
                 acknowledged=self.acknowledged,
@@ -194,7 +194,7 @@ def crash_stand() -> Iterator[Stand]:
         stack.callback(model.stop)
         (folder / "static").mkdir()
         world = build_world()
-        with cluster.superuser_connect(NAME) as connection:
+        with cluster.connect_as_superuser(NAME) as connection:
             watch_edges(connection)
         yield Stand(
             cluster=cluster,

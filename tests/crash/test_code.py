@@ -53,6 +53,6 @@ async def test_code_that_was_cut_off_begins_again_with_the_state_before_it(
 def kept(stand: Stand, thread: str) -> int:
     """Return how many states the thread has; their bytes are no files of anybody's."""
     with stand.world.acme.scope():
-        assert not File.objects.present().filter(filename="state").exists()
+        assert not File.objects.alive().filter(filename="state").exists()
         count: int = CodeSession.objects.filter(thread_id=thread).exclude(storage_key="").count()
     return count

@@ -23,7 +23,7 @@ async def test_blocked_statements_do_not_stop_a_process(stand: Stand) -> None:
             sent = await send(stand, sockets[0], "before it is held")
             await sockets[0].until_ended(sent["run"]["id"])
             thread = sent["thread"]["id"]
-            with stand.cluster.superuser_connect(NAME) as holder, holder.transaction():
+            with stand.cluster.connect_as_superuser(NAME) as holder, holder.transaction():
                 holder.execute("SELECT FROM chat_thread WHERE id = %s FOR UPDATE", [thread])
                 asked = [
                     asyncio.create_task(send(stand, socket, "held", thread=thread))

@@ -30,8 +30,8 @@ from chat.models import (
     UploadPart,
     VectorStore,
 )
-from chat.models.resources import for_code
-from chat.storage import change_use
+from chat.models.resources import build_code_resources
+from chat.storage import change_usage
 from tenants.models import ApiKey, Membership
 from tests.database import TestDatabase
 from tests.world import Company, World
@@ -76,7 +76,7 @@ def build_rows(world: World) -> Rows:
     for company in (world.acme, world.globex):
         with company.scope():
             shared, second = (_file(None, f"{company.canary}-SHARED") for _twice in range(2))
-            company.assistant.tool_resources = for_code([shared.pk, second.pk])
+            company.assistant.tool_resources = build_code_resources([shared.pk, second.pk])
             company.assistant.save(update_fields=["tool_resources"])
             common = {"company_file": shared.pk, "second_company_file": second.pk}
             of[company.tenant.slug] = {
@@ -162,7 +162,7 @@ def _file(member: Membership | None, mark: str, *, media_type: str = "text/plain
         storage_key=_stored(mark),
         stored_at=timezone.now(),
     )
-    change_use(file.bytes)
+    change_usage(file.bytes)
     return file
 
 

@@ -12,7 +12,7 @@ from asgiref.testing import ApplicationCommunicator
 from pytest_django import Settings
 
 from config.local.prewarmed import CHECKOUT
-from config.local.supervisor import server_arguments
+from config.local.supervisor import build_server_arguments
 from tenants.asgi import SameOrigin
 from tenants.checks import check_walls
 from tests.clock import WAIT_SECONDS
@@ -87,12 +87,12 @@ async def test_public_address_opens_a_socket_behind_a_proxy(settings: Settings) 
 
 def test_forwarded_addresses_are_believed_from_nobody_by_default(settings: Settings) -> None:
     settings.TRUSTED_PROXIES = []
-    assert "--no-proxy-headers" in server_arguments("127.0.0.1", 8000)
+    assert "--no-proxy-headers" in build_server_arguments("127.0.0.1", 8000)
 
 
 def test_forwarded_addresses_are_believed_from_the_proxies(settings: Settings) -> None:
     settings.TRUSTED_PROXIES = ["10.0.0.5", "10.1.0.0/16"]
-    arguments = server_arguments("127.0.0.1", 8000)
+    arguments = build_server_arguments("127.0.0.1", 8000)
     assert arguments[arguments.index("--forwarded-allow-ips") + 1] == "10.0.0.5,10.1.0.0/16"
 
 

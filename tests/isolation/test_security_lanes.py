@@ -41,7 +41,7 @@ async def test_tools_that_hang_leave_room_for_work_and_heartbeats(
         worker = Worker()
         async with asyncio.timeout(PATIENCE):
             await in_db(recovery.deregister, worker.process_id)
-            await worker._beat()
+            await worker._send_heartbeat()
     finally:
         release.set()
         ended = await asyncio.gather(*hanging)

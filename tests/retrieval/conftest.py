@@ -13,9 +13,9 @@ from django.db import transaction
 from chat.models import File, StoreFile, VectorStore
 from chat.retrieval.embed import Embedder
 from chat.retrieval.extract import ExtractedText
-from chat.retrieval.index import IndexedFile, claim_file, passages_of, vectors_of
+from chat.retrieval.index import IndexedFile, claim_file, embed_passages, split_passages
 from chat.retrieval.kinds import Kind
-from chat.retrieval.search import FoundPassage, ask, search
+from chat.retrieval.search import PassageMatch, embed_query, search
 from tests.indexing import store_indexed
 from tests.world import Company
 
@@ -51,8 +51,8 @@ def fill(
     task = claim_file(company.tenant.pk, row.pk)
     assert task is not None
     extracted = ExtractedText(kind=Kind.TEXT, text=text)
-    passages = passages_of(extracted, max_tokens=200, overlap_tokens=50)
-    vectors = asyncio.run(vectors_of(passages, embedder))
+    passages = split_passages(extracted, max_tokens=200, overlap_tokens=50)
+    vectors = asyncio.run(embed_passages(passages, embedder))
     name = embedder.id if embedder else ""
     done = IndexedFile(extracted=extracted, passages=passages, embedding=name, vectors=vectors)
     store_indexed(task, done)
@@ -68,9 +68,9 @@ def find(
     *questions: str,
     embedder: Embedder | None = None,
     **options: Any,
-) -> list[FoundPassage]:
+) -> list[PassageMatch]:
     """Search and return what was found, with the rows that tests look at."""
-    asking = partial(ask, embedder=embedder)
+    asking = partial(embed_query, embedder=embedder)
     with company.scope():
         return asyncio.run(search(stores, questions, asking=asking, **{"most": 5, **options}))
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from chat.models.stores import page_at
+from chat.models.stores import get_page_number
 from chat.retrieval.errors import Unreadable, UnsupportedFile
 from chat.retrieval.extract import extract
-from chat.retrieval.kinds import Kind, kind_of
+from chat.retrieval.kinds import Kind, detect_kind
 from tests.retrieval import files
 
 
 def test_pdf_keeps_its_pages() -> None:
     found = extract(files.pdf("First page here", "Second page here"), "guide.pdf")
     assert found.kind is Kind.PDF
-    assert page_at(found.pages, found.text.index("First")) == 1
-    assert page_at(found.pages, found.text.index("Second")) == 2
+    assert get_page_number(found.pages, found.text.index("First")) == 1
+    assert get_page_number(found.pages, found.text.index("Second")) == 2
 
 
 def test_word_paragraphs_are_lines() -> None:
@@ -52,7 +52,7 @@ def test_text_in_an_older_encoding() -> None:
     ],
 )
 def test_kind_is_by_content(data: bytes, name: str, kind: Kind) -> None:
-    assert kind_of(data, name) is kind
+    assert detect_kind(data, name) is kind
 
 
 def test_mislabelled_pdf_is_read_as_what_it_is() -> None:

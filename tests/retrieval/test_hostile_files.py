@@ -11,7 +11,7 @@ import pytest
 from chat.retrieval.chunk import chunks
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.extract import extract
-from chat.retrieval.hypertext import words_of
+from chat.retrieval.hypertext import extract_html
 from chat.retrieval.text import clean
 from tests.retrieval import files
 from tests.retrieval.office_files import archive
@@ -67,12 +67,12 @@ def assert_linear(work: Callable[[int], object], *, size: int) -> None:
     ],
 )
 def test_a_page_of_html(piece: bytes) -> None:
-    assert_linear(lambda count: words_of(PAGE + piece * count), size=5000)
+    assert_linear(lambda count: extract_html(PAGE + piece * count), size=5000)
 
 
 @pytest.mark.parametrize("reference", [b"&#" + b"9" * 100_000, b"&#" + b"0" * 9000 + b"65;"])
 def test_a_long_character_reference_is_read(reference: bytes) -> None:
-    assert words_of(PAGE + b"<p>a" + reference + b"b") == "a\ufffdb"
+    assert extract_html(PAGE + b"<p>a" + reference + b"b") == "a\ufffdb"
 
 
 def test_marks_upon_marks() -> None:

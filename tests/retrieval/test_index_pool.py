@@ -23,7 +23,7 @@ from chat.actions.store_files import cancel_batch, create_batch
 from chat.models import Chunk, File, StoreFile
 from chat.retrieval import embed, index, pipeline
 from chat.retrieval.extract import ExtractedText
-from chat.retrieval.index import IndexedFile, Task, claim_file, passages_of
+from chat.retrieval.index import IndexedFile, IndexTask, claim_file, split_passages
 from chat.retrieval.index_pool import IndexPool
 from chat.retrieval.kinds import Kind
 from chat.runs.engine import lifespan
@@ -35,7 +35,7 @@ from tests.indexing import lapse_claim, store_indexed
 from tests.retrieval.conftest import fill, find, make_store
 from tests.world import Company, World
 
-Extracting = Callable[[Task], Awaitable[ExtractedText]]
+Extracting = Callable[[IndexTask], Awaitable[ExtractedText]]
 TEXT = "The word is walnut."
 
 
@@ -66,7 +66,7 @@ def now(company: Company, row: StoreFile) -> StoreFile:
     return found
 
 
-def claim(company: Company, row: StoreFile) -> Task:
+def claim(company: Company, row: StoreFile) -> IndexTask:
     """Claim a file that is free."""
     task = claim_file(company.tenant.pk, row.pk)
     assert task is not None
@@ -75,7 +75,7 @@ def claim(company: Company, row: StoreFile) -> Task:
 
 def cut(text: str) -> IndexedFile:
     """Return what is stored of a text in passages of 100 tokens."""
-    passages = passages_of(
+    passages = split_passages(
         ExtractedText(kind=Kind.TEXT, text=text), max_tokens=100, overlap_tokens=0
     )
     extracted = ExtractedText(kind=Kind.TEXT, text=text)
@@ -116,7 +116,7 @@ def test_the_reader_of_a_lapsed_claim_writes_nothing(world: World) -> None:
     claim(world.acme, row)
     for write in (
         lambda: index.begin_storing(first, cut(TEXT)),
-        lambda: index.store_piece(first, next(index.pieces_of(first, cut(TEXT)))),
+        lambda: index.store_batch(first, next(index.iter_batches(first, cut(TEXT)))),
         lambda: index.complete_file(first, cut(TEXT)),
         lambda: index.renew_claim(first),
     ):
@@ -156,11 +156,11 @@ async def test_a_reading_that_takes_longer_than_a_claim_keeps_it(
     loop = asyncio.get_running_loop()
     renew = index.renew_claim
 
-    def note_renewal(task: Task) -> None:
+    def note_renewal(task: IndexTask) -> None:
         renew(task)
         loop.call_soon_threadsafe(renewed.set)
 
-    async def extract_slowly(_task: Task) -> ExtractedText:
+    async def extract_slowly(_task: IndexTask) -> ExtractedText:
         await asyncio.wait_for(renewed.wait(), WAIT_SECONDS)
         return ExtractedText(kind=Kind.TEXT, text=TEXT)
 
@@ -177,7 +177,7 @@ async def test_a_stopped_reading_gives_its_claim_back(
 ) -> None:
     begun = asyncio.Event()
 
-    async def extract_for_ever(_task: Task) -> ExtractedText:
+    async def extract_for_ever(_task: IndexTask) -> ExtractedText:
         begun.set()
         await asyncio.sleep(WAIT_SECONDS)
         raise AssertionError
@@ -199,7 +199,7 @@ async def test_a_claim_that_is_stopped_on_its_way_is_given_back(
     loop = asyncio.get_running_loop()
     claimed, go_on = asyncio.Event(), threading.Event()
 
-    def claim_and_wait(*args: Any) -> Task | None:
+    def claim_and_wait(*args: Any) -> IndexTask | None:
         task = claim_file(*args)
         loop.call_soon_threadsafe(claimed.set)
         assert go_on.wait(WAIT_SECONDS)
@@ -221,7 +221,7 @@ async def test_a_claim_that_is_stopped_on_its_way_is_given_back(
 async def test_an_error_of_one_file_is_its_status_and_stops_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def extract_all_but_one(task: Task) -> ExtractedText:
+    async def extract_all_but_one(task: IndexTask) -> ExtractedText:
         if task.filename == "1.txt":
             raise ZeroDivisionError
         return ExtractedText(kind=Kind.TEXT, text=TEXT)
@@ -231,7 +231,7 @@ async def test_an_error_of_one_file_is_its_status_and_stops_no_other(
     await IndexPool().read_waiting_files()
     after = [await in_db(now, world.acme, row) for row in rows]
     assert [row.status for row in after] == ["completed", "failed", "completed"]
-    assert after[1].error_message == pipeline.READING_FAILED
+    assert after[1].error_message == pipeline.PROCESSING_FAILED
 
 
 async def test_what_the_database_refuses_once_is_tried_again(
@@ -260,7 +260,7 @@ async def test_slow_files_of_one_company_never_take_all_slots(
 ) -> None:
     held, reading, most = asyncio.Event(), 0, 0
 
-    async def hold_acme(task: Task) -> ExtractedText:
+    async def hold_acme(task: IndexTask) -> ExtractedText:
         nonlocal reading, most
         if task.tenant_id == world.acme.tenant.pk:
             reading += 1
@@ -287,7 +287,7 @@ async def test_slow_files_of_one_company_never_take_all_slots(
 async def test_companies_take_turns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[UUID] = []
 
-    async def note_turn(task: Task) -> ExtractedText:
+    async def note_turn(task: IndexTask) -> ExtractedText:
         order.append(task.tenant_id)
         return ExtractedText(kind=Kind.TEXT, text=TEXT)
 
@@ -318,7 +318,7 @@ async def test_runs_are_recovered_while_every_index_slot_is_taken(
             tenant_id=str(world.acme.tenant.pk), store_file_id=number
         )
     await jobs.configure_task("chat.tasks.recover_runs").defer_async(timestamp=0)
-    await asyncio.wait_for(lifespan.work_off(wait=False, concurrency=1), WAIT_SECONDS)
+    await asyncio.wait_for(lifespan.run_workers(wait=False, concurrency=1), WAIT_SECONDS)
     assert recovered.is_set()
 
 
@@ -329,19 +329,19 @@ def test_every_queue_has_a_pool(world: World) -> None:
 def test_a_file_is_found_when_all_of_it_is_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "PIECE", 2)
+    monkeypatch.setattr(index, "BATCH_SIZE", 2)
     (row,) = wait_for_reading(world.acme)
     other = fill(world.acme, row.store, "other.txt", "Another walnut.")
     done = cut("Here is a walnut. " * 200)
     task = claim(world.acme, row)
     assert index.begin_storing(task, done)
-    pieces = index.pieces_of(task, done)
-    index.store_piece(task, next(pieces))
+    pieces = index.iter_batches(task, done)
+    index.store_batch(task, next(pieces))
     assert [found.filename for found in find(world.acme, [row.store], "walnut")] == ["other.txt"]
     narrowed = find(world.acme, [row.store], "walnut", files=[row.pk, other.pk])
     assert [found.filename for found in narrowed] == ["other.txt"]
     for piece in pieces:
-        index.store_piece(task, piece)
+        index.store_batch(task, piece)
     index.complete_file(task, done)
     found = find(world.acme, [row.store], "walnut", most=50)
     assert {passage.filename for passage in found} == {"other.txt", "0.txt"}
@@ -357,7 +357,7 @@ def test_no_transaction_is_open_while_rows_are_made(
         return str(direction)
 
     monkeypatch.setattr(index, "written", note)
-    monkeypatch.setattr(index, "PIECE", 2)
+    monkeypatch.setattr(index, "BATCH_SIZE", 2)
     (row,) = wait_for_reading(world.acme)
     done = cut("Here is a walnut. " * 200)
     vectors = [(number, [1.0, 0.5]) for number in range(len(done.passages))]
@@ -373,12 +373,12 @@ def test_no_transaction_is_open_while_rows_are_made(
 def test_what_a_dead_reader_wrote_is_written_anew(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "PIECE", 2)
+    monkeypatch.setattr(index, "BATCH_SIZE", 2)
     (row,) = wait_for_reading(world.acme)
     done = cut("Here is a walnut. " * 200)
     dead = claim(world.acme, row)
     index.begin_storing(dead, done)
-    index.store_piece(dead, next(index.pieces_of(dead, done)))
+    index.store_batch(dead, next(index.iter_batches(dead, done)))
     lapse_claim(world.acme, row)
     store_indexed(claim(world.acme, row), done)
     after = now(world.acme, row)
@@ -389,17 +389,17 @@ def test_what_a_dead_reader_wrote_is_written_anew(
 async def test_what_was_written_of_a_stopped_file_is_removed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "PIECE", 2)
+    monkeypatch.setattr(index, "BATCH_SIZE", 2)
     (row,) = await in_db(wait_for_reading, world.acme, 1, "Here is a walnut. " * 2000)
-    store_piece = index.store_piece
+    store_piece = index.store_batch
 
-    def stop_afterwards(task: Task, piece: index.Piece) -> None:
+    def stop_afterwards(task: IndexTask, piece: index.IndexBatch) -> None:
         store_piece(task, piece)
         with world.acme.scope():
             rows = StoreFile.objects.filter(pk=row.pk)
             rows.update(status="cancelled", ended_at=timezone.now())
 
-    monkeypatch.setattr(index, "store_piece", stop_afterwards)
+    monkeypatch.setattr(index, "store_batch", stop_afterwards)
     await IndexPool().read_waiting_files()
 
     def count_passages() -> int:

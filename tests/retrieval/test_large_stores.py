@@ -7,7 +7,7 @@ import asyncio
 from django.db import transaction
 
 from chat.models import Chunk, File, StoreFile, Vector, VectorStore
-from chat.retrieval.search import Question, search
+from chat.retrieval.search import SearchQuery, search
 from tests.retrieval.conftest import make_store
 from tests.world import Company, World
 
@@ -35,8 +35,8 @@ def fill(
     return store
 
 
-def found(company: Company, store: VectorStore, question: Question) -> list[str]:
-    async def asking(_text: str) -> Question:
+def found(company: Company, store: VectorStore, question: SearchQuery) -> list[str]:
+    async def asking(_text: str) -> SearchQuery:
         return question
 
     with company.scope():
@@ -49,7 +49,7 @@ def test_the_nearest_of_many_directions_is_found(world: World) -> None:
     directions = [[1.0 if n >> bit & 1 else -1.0 for bit in range(12)] for n in range(PASSAGES)]
     directions[1234] = [x * 1.01 for x in directions[1234]]
     store = fill(world.acme, [str(n) for n in range(PASSAGES)], directions)
-    question = Question(text="", direction=tuple(directions[1234]))
+    question = SearchQuery(text="", direction=tuple(directions[1234]))
     assert found(world.acme, store, question)[0] == "1234"
 
 
@@ -57,7 +57,7 @@ def test_a_rare_word_is_found_among_common_ones(world: World) -> None:
     texts = ["The blender is guaranteed."] * PASSAGES
     texts[777] = "The blender is guaranteed, and so is the walnut."
     store = fill(world.acme, texts)
-    assert found(world.acme, store, Question(text="Is the blender or walnut guaranteed?")) == [
+    assert found(world.acme, store, SearchQuery(text="Is the blender or walnut guaranteed?")) == [
         texts[777]
     ]
 
@@ -66,5 +66,5 @@ def test_two_common_words_are_found_together(world: World) -> None:
     texts = ["The blender is here."] * (PASSAGES // 2) + ["It is guaranteed."] * (PASSAGES // 2)
     texts[777] = "The blender is guaranteed."
     store = fill(world.acme, texts)
-    question = Question(text="Is the blender guaranteed against water, fire and ice?")
+    question = SearchQuery(text="Is the blender guaranteed against water, fire and ice?")
     assert found(world.acme, store, question) == [texts[777]]

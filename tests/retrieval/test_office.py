@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from chat.models.stores import page_at
+from chat.models.stores import get_page_number
 from chat.retrieval.errors import Unreadable, UnsupportedFile
 from chat.retrieval.extract import ExtractedText, extract
-from chat.retrieval.kinds import Kind, media_type_of
+from chat.retrieval.kinds import Kind, detect_media_type
 from tests.retrieval import files
 from tests.retrieval import office_files as made
 from tests.retrieval.test_reading import read
@@ -53,7 +53,7 @@ def pages_of(found: ExtractedText) -> list[str]:
 @pytest.mark.parametrize("kind", OF_THE_KIND)
 def test_kinds_are_known_by_content_whatever_the_name(kind: Kind) -> None:
     data = OF_THE_KIND[kind]
-    assert (extract(data, "notes.txt").kind, media_type_of(data, "a.txt")) == (kind, kind)
+    assert (extract(data, "notes.txt").kind, detect_media_type(data, "a.txt")) == (kind, kind)
 
 
 def test_sheets_are_pages_with_a_line_for_each_row() -> None:
@@ -66,7 +66,7 @@ def test_sheets_are_pages_with_a_line_for_each_row() -> None:
 def test_slides_are_pages_in_the_order_they_are_shown() -> None:
     found = extract(TALK)
     assert pages_of(found) == ["Shown first", "Shown last"]
-    assert page_at(found.pages, found.text.index("Shown last")) == 2
+    assert get_page_number(found.pages, found.text.index("Shown last")) == 2
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_what_the_company_has_no_room_for_is_not_made_searchable(
     first = indexed(world, waiting(world, b"The word is walnut."))
     second = indexed(world, waiting(world, b"The word is walnut."))
     assert (first.status, second.status) == ("completed", "failed")
-    assert second.error_message == index.FULL
+    assert second.error_message == index.INDEX_FULL
 
 
 def test_a_damaged_file_says_why(world: World) -> None:
@@ -188,7 +188,7 @@ def long_text(
 
     embedder = Stepped(happens)
     monkeypatch.setattr(embed, "_built", [embedder])
-    monkeypatch.setattr(index, "AT_ONCE", 2)
+    monkeypatch.setattr(index, "EMBED_BATCH_SIZE", 2)
     return row, embedder
 
 
@@ -200,7 +200,7 @@ def test_the_claim_is_renewed_while_a_long_text_is_embedded(
     renewed = []
     renew = index.renew_claim
 
-    def noted(task: index.Task) -> None:
+    def noted(task: index.IndexTask) -> None:
         renew(task)
         with world.acme.scope():
             renewed.append(StoreFile.objects.get(pk=row.pk).claimed_at > long_ago)

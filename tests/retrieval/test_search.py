@@ -9,7 +9,7 @@ from django.db import transaction
 
 from chat.errors import InvalidInput
 from chat.models import StoreFile
-from chat.retrieval.filters import condition_of
+from chat.retrieval.filters import build_condition
 from tenants.db import call_privileged
 from tests.retrieval.conftest import fill, find, make_store
 from tests.world import World
@@ -117,7 +117,7 @@ def test_attributes_filter(world: World, given: dict[str, Any], expected: set[st
     for name, own in attributes.items():
         fill(world.acme, store, name, "The word is walnut.", attributes=own)
     with world.acme.scope(), transaction.atomic():
-        files = list(StoreFile.objects.filter(condition_of(given)).values_list("pk", flat=True))
+        files = list(StoreFile.objects.filter(build_condition(given)).values_list("pk", flat=True))
     assert set(names(find(world.acme, [store], "walnut", files=files))) == expected
 
 
@@ -138,4 +138,4 @@ def test_attributes_filter(world: World, given: dict[str, Any], expected: set[st
 )
 def test_bad_filters_are_refused(given: Any) -> None:
     with pytest.raises(InvalidInput):
-        condition_of(given)
+        build_condition(given)

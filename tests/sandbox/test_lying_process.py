@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chat.sandbox.base import RunEnd, SandboxLimits, SandboxUnavailable, SessionEnded
-from chat.sandbox.process import start
+from chat.sandbox.process import start_session
 from tests.sandbox.opened import PATIENT
 
 LIMITS = replace(PATIENT, file=100, all_files=150, files=2, logs=50, images=1, image=100)
@@ -62,7 +62,7 @@ def program(lines: str) -> list[str]:
 
 @pytest.mark.parametrize("lie", LIES)
 async def test_a_lie_ends_the_session(lie: str) -> None:
-    session = await start(program(f"{LIES[lie]}\n{DONE}"), LIMITS)
+    session = await start_session(program(f"{LIES[lie]}\n{DONE}"), LIMITS)
     outcome = await session.run("1")
     assert outcome.ended is RunEnd.CRASHED
     assert not session.alive
@@ -75,7 +75,7 @@ async def test_bad_names_and_texts_are_made_harmless() -> None:
         'send("log", b"\\xff\\x00")\n'
         'send("done", ended="raised", value=[1], error="\\ud800\\0", limits=None)\nos.read(0, 9)'
     )
-    session = await start(program(lines), LIMITS)
+    session = await start_session(program(lines), LIMITS)
     outcome = await session.run("1")
     await session.close()
     assert [file.name for file in outcome.files] == ["ok"]
@@ -84,7 +84,7 @@ async def test_bad_names_and_texts_are_made_harmless() -> None:
 
 
 async def test_another_answer_than_asked_for_ends_the_session() -> None:
-    session = await start(program(DONE), LIMITS)
+    session = await start_session(program(DONE), LIMITS)
     with pytest.raises(SessionEnded):
         await session.save()
     assert not session.alive
@@ -93,7 +93,7 @@ async def test_another_answer_than_asked_for_ends_the_session() -> None:
 async def test_a_process_that_says_nothing_is_given_up() -> None:
     silent = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
     with pytest.raises(SandboxUnavailable):
-        await start(silent, SandboxLimits(start_seconds=0.2))
+        await start_session(silent, SandboxLimits(start_seconds=0.2))
 
 
 async def test_a_process_that_reads_nothing_is_killed() -> None:
@@ -104,11 +104,13 @@ async def test_a_process_that_reads_nothing_is_killed() -> None:
         "-c",
         f"{BEGIN.split('os.read')[0]}\nimport time; time.sleep(60)",
     ]
-    session = await start(deaf, SandboxLimits(start_seconds=60, run_seconds=0.2, grace_seconds=0.1))
+    session = await start_session(
+        deaf, SandboxLimits(start_seconds=60, run_seconds=0.2, grace_seconds=0.1)
+    )
     outcome = await session.run("x" * 200_000)
     assert outcome.ended is RunEnd.TIME
 
 
 async def test_a_program_that_is_missing_is_told() -> None:
     with pytest.raises(SandboxUnavailable, match="did not start"):
-        await start(["/nowhere/bwrap"], SandboxLimits())
+        await start_session(["/nowhere/bwrap"], SandboxLimits())

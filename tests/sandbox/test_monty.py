@@ -105,8 +105,8 @@ async def test_its_processes_cannot_open_sockets_whatever_they_run() -> None:
 BREAKING_OUT = """
 import json, os, socket, sys
 sys.path.append({root!r})
-from chat.sandbox.inside.restricted import build_walls
-build_walls(json.loads({limits!r}))
+from chat.sandbox.inside.restricted import isolate_process
+isolate_process(json.loads({limits!r}))
 def refused(action):
     try:
         action()
@@ -127,8 +127,8 @@ def test_what_breaks_out_of_the_interpreter_stands_before_walls() -> None:
     code = BREAKING_OUT.format(root=str(ROOT), limits=json.dumps(asdict(SandboxLimits())))
     command = [sys.executable, "-I", "-c", code]
     found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    files = landlock.version() >= 1
-    signals = landlock.version() >= landlock.SCOPED_SINCE
+    files = landlock.get_abi_version() >= 1
+    signals = landlock.get_abi_version() >= landlock.SCOPED_SINCE
     assert found == [True, files, files, files, signals]
 
 

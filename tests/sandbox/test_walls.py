@@ -15,7 +15,7 @@ READ = {"x86_64": 0, "aarch64": 63}
 
 def answer(machine: str, number: int, *, alone: bool = True, seen_as: str = "") -> int:
     """Run the filter on a call, and return its verdict."""
-    code = walls.filter_program(machine, alone=alone)
+    code = walls.build_filter(machine, alone=alone)
     steps = list(struct.iter_unpack("=HBBI", code))
     words = {
         walls.NUMBER_AT: number,
@@ -37,7 +37,9 @@ def answer(machine: str, number: int, *, alone: bool = True, seen_as: str = "") 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_named_call_is_refused(machine: str) -> None:
     column = syscalls.MACHINES[machine]
-    numbers = [pair[column] for pair in {**syscalls.NEVER, **syscalls.ALONE}.values()]
+    numbers = [
+        pair[column] for pair in {**syscalls.ALWAYS_REFUSED, **syscalls.PROCESS_CALLS}.values()
+    ]
     refused = walls.REFUSE | errno.EPERM
     assert {answer(machine, number) for number in numbers if number is not None} == {refused}
 
@@ -55,7 +57,7 @@ def test_calls_of_later_kernels_are_unknown(machine: str) -> None:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_processes_are_refused_only_to_what_is_alone(machine: str) -> None:
-    clone = syscalls.ALONE["clone"][syscalls.MACHINES[machine]]
+    clone = syscalls.PROCESS_CALLS["clone"][syscalls.MACHINES[machine]]
     assert clone is not None
     assert answer(machine, clone, alone=False) == walls.ALLOW
     assert answer(machine, syscalls.CLONE3, alone=False) == walls.ALLOW
@@ -69,4 +71,4 @@ def test_other_numberings_of_the_calls_are_no_way_around() -> None:
 
 def test_an_unknown_processor_has_no_filter() -> None:
     with pytest.raises(KeyError):
-        walls.filter_program("riscv64", alone=True)
+        walls.build_filter("riscv64", alone=True)

@@ -31,7 +31,7 @@ def execute(url: str, statement: str) -> list[tuple[object, ...]]:
 
 def kill(cluster: Cluster) -> None:
     """End the server as a crash would."""
-    pid = cluster.postmaster()
+    pid = cluster.get_postmaster_pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not cluster.is_running())
@@ -79,7 +79,7 @@ def test_a_folder_of_before_recovers_with_one_sync(made: Path) -> None:
     before = configuration.read_text().replace("recovery_init_sync_method = syncfs\n", "")
     configuration.write_text(before)
     running = ensure_running(made, durable=False)
-    with running.superuser_connect() as connection:
+    with running.connect_as_superuser() as connection:
         row = connection.execute("SHOW recovery_init_sync_method").fetchone()
     assert row == ("syncfs",)
 
@@ -170,8 +170,8 @@ class TestHardening:
     def test_unreachable_programs_are_copied(
         self, data_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(postgres_programs, "reachable", lambda path, account: False)
-        account = postgres_programs.server_account()
+        monkeypatch.setattr(postgres_programs, "is_reachable", lambda path, account: False)
+        account = postgres_programs.ensure_server_account()
         programs = postgres_programs.find_packaged_programs(data_dir, account)
         programs.run("pg_dump", "--version")
         assert programs.folder.is_relative_to(data_dir)
@@ -214,7 +214,7 @@ class TestLife:
             ensure_running(data_dir)
 
     def test_unknown_major_is_one_sentence(self, data_dir: Path) -> None:
-        account = postgres_programs.server_account()
+        account = postgres_programs.ensure_server_account()
         with pytest.raises(EmbeddedError, match="PostgreSQL 9, which Atrium does not include"):
             postgres_programs.find_packaged_programs(data_dir, account, major=9)
 
@@ -239,7 +239,7 @@ class TestLife:
     def test_foreign_socket_folder_is_refused(self, data_dir: Path) -> None:
         home = data_dir / "postgres"
         home.mkdir()
-        postgres_programs.server_account().give(home)
+        postgres_programs.ensure_server_account().take_ownership(home)
         (home / "run").mkdir(mode=0o755)
         with pytest.raises(EmbeddedError, match="does not belong to Atrium"):
             ensure_running(data_dir)

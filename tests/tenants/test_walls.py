@@ -210,7 +210,7 @@ def test_owner_of_the_tables_is_bound_too(world: World, database: TestDatabase) 
 
 
 def doors(database: TestDatabase) -> list[tuple[str, str, bool, str, str]]:
-    with database.cluster.superuser_connect(database.name) as superuser:
+    with database.cluster.connect_as_superuser(database.name) as superuser:
         return superuser.execute(
             "SELECT p.proname, pg_get_userbyid(p.proowner), p.prosecdef,"
             " array_to_string(p.proconfig, ','),"
@@ -231,7 +231,7 @@ def test_doors_belong_to_the_doors_role_and_fix_their_search_path(
 
 
 def test_doors_are_closed_to_public(world: World, database: TestDatabase) -> None:
-    with database.cluster.superuser_connect(database.name) as superuser:
+    with database.cluster.connect_as_superuser(database.name) as superuser:
         superuser.execute("CREATE ROLE passer_by LOGIN")
         try:
             rows = superuser.execute(
@@ -248,7 +248,7 @@ MORE_THAN_IDS = {"operator_tenants"}
 
 
 def test_doors_return_ids_moments_and_scores(world: World, database: TestDatabase) -> None:
-    with database.cluster.superuser_connect(database.name) as superuser:
+    with database.cluster.connect_as_superuser(database.name) as superuser:
         rows = superuser.execute(
             "SELECT proname, proargnames[pronargs + 1:] FROM pg_proc"
             " WHERE pronamespace = 'doors'::regnamespace"
@@ -271,7 +271,7 @@ def test_door_of_sign_in_names_both_memberships(world: World) -> None:
 
 
 def test_doors_role_reads_only_its_columns(world: World, database: TestDatabase) -> None:
-    with database.cluster.superuser_connect(database.name) as superuser:
+    with database.cluster.connect_as_superuser(database.name) as superuser:
         superuser.execute("SET ROLE atrium_doors")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             superuser.execute("SELECT name FROM tenants_membership")
@@ -309,7 +309,7 @@ def test_check_finds_a_table_that_nobody_listed(world: World, database: TestData
 
 def test_check_finds_a_role_that_is_too_strong(world: World, database: TestDatabase) -> None:
     database.owner.execute("SELECT 1")
-    with database.cluster.superuser_connect() as superuser:
+    with database.cluster.connect_as_superuser() as superuser:
         superuser.execute("ALTER ROLE atrium_app BYPASSRLS")
         try:
             found = check_walls(databases=["default"])

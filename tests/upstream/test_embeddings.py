@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from chat.upstream.embeddings import BATCH, UpstreamEmbedder
+from chat.upstream.embeddings import BATCH_SIZE, UpstreamEmbedder
 from chat.upstream.errors import UpstreamError
 from tests.upstream.server import ScriptedServer
 
@@ -31,11 +31,11 @@ def test_each_text_has_its_vector(upstream_server: ScriptedServer) -> None:
 def test_many_texts_go_in_several_requests(upstream_server: ScriptedServer) -> None:
     async def many() -> int:
         made = embedder(upstream_server)
-        vectors = await made.embed([f"text {number}" for number in range(BATCH + 1)])
+        vectors = await made.embed([f"text {number}" for number in range(BATCH_SIZE + 1)])
         await made.aclose()
         return len(vectors)
 
-    assert asyncio.run(many()) == BATCH + 1
+    assert asyncio.run(many()) == BATCH_SIZE + 1
 
 
 def test_long_vectors_are_cut_and_scaled(upstream_server: ScriptedServer) -> None:

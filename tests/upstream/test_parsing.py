@@ -16,9 +16,9 @@ from chat.upstream.base import (
     UpstreamConfig,
 )
 from chat.upstream.chat_completions import ChatParser
-from chat.upstream.classify import retry_after
+from chat.upstream.classify import parse_retry_after
 from chat.upstream.errors import StreamBroken, redact
-from chat.upstream.rescue import ToolCallRescue
+from chat.upstream.rescue import TextToolCallParser
 from chat.upstream.sse import EventSplitter, TextCleaner, decode
 from tests.upstream.chats import WEATHER, Heard
 
@@ -95,7 +95,7 @@ def test_operators_messages_are_short_and_printable() -> None:
     ],
 )
 def test_retry_after_in_all_spellings(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers) == seconds
+    assert parse_retry_after(headers) == seconds
 
 
 def test_a_function_named_late() -> None:
@@ -122,11 +122,11 @@ CALL = '{"name": "get_weather", "arguments": {"city": "Rome"}}'
 
 
 def rescued(*texts: str, reason: str = "stop") -> list[Event]:
-    rescue = ToolCallRescue((WEATHER,))
+    rescue = TextToolCallParser((WEATHER,))
     found: list[Event] = []
     for text in texts:
-        found += rescue.pass_on([TextDelta(text)])
-    return found + rescue.pass_on([AnswerEnd(reason)])  # type: ignore[arg-type]
+        found += rescue.filter_events([TextDelta(text)])
+    return found + rescue.filter_events([AnswerEnd(reason)])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

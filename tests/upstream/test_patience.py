@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from chat.upstream.patience import Patience
+from chat.upstream.patience import ReusableTimeout
 
 
 async def value() -> str:
@@ -19,27 +19,27 @@ async def never() -> None:
 
 
 async def test_a_wait_that_ends_in_time() -> None:
-    patience = Patience()
+    patience = ReusableTimeout()
     assert await patience.wait(value(), 5) == "value"
     patience.close()
 
 
 async def test_a_wait_that_lasts_too_long() -> None:
-    patience = Patience()
+    patience = ReusableTimeout()
     await patience.wait(value(), 60)
     with pytest.raises(TimeoutError):
         await patience.wait(never(), 0.01)
 
 
 async def test_an_earlier_limit_does_not_end_a_later_wait() -> None:
-    patience = Patience()
+    patience = ReusableTimeout()
     await patience.wait(value(), 0.01)
     assert await patience.wait(asyncio.sleep(0.05, "late"), 60) == "late"
     patience.close()
 
 
 async def test_the_task_goes_on_uncancelled() -> None:
-    patience = Patience()
+    patience = ReusableTimeout()
     with pytest.raises(TimeoutError):
         await patience.wait(never(), 0.01)
     task = asyncio.current_task()
@@ -48,7 +48,7 @@ async def test_the_task_goes_on_uncancelled() -> None:
 
 
 async def test_a_cancel_from_outside_is_no_timeout() -> None:
-    patience = Patience()
+    patience = ReusableTimeout()
     task = asyncio.ensure_future(patience.wait(never(), 60))
     await asyncio.sleep(0)
     task.cancel()

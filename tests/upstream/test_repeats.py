@@ -10,7 +10,7 @@ import pytest
 from chat.upstream.answer import AnswerParser
 from chat.upstream.chat_completions import ChatParser
 from chat.upstream.errors import StreamBroken
-from chat.upstream.numbering import MAX_COMPARED, MAX_HELD, Numbering
+from chat.upstream.numbering import MAX_COMPARED, MAX_HELD, EventSequencer
 from chat.upstream.responses import ResponsesParser
 from tests.upstream.chats import ADAPTERS, KEY, Heard, asker
 from tests.upstream.script import Answer
@@ -182,7 +182,7 @@ def test_what_waits_is_given_at_the_end() -> None:
 
 
 def test_little_is_kept_of_a_long_stream() -> None:
-    numbering = Numbering(is_idle=lambda _one: False, is_last=lambda _one: False)
+    numbering = EventSequencer(is_idle=lambda _one: False, is_last=lambda _one: False)
     for number in [*range(10_000), *range(10_001, 20_000)]:
         numbering.take(number, {"delta": number})
         assert len(numbering._held) <= MAX_HELD + 1

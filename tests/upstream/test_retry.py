@@ -17,7 +17,7 @@ from chat.upstream.base import (
     UsageReported,
 )
 from chat.upstream.breaker import Breaker, Breakers
-from chat.upstream.classify import status_error, stream_error
+from chat.upstream.classify import build_status_error, build_stream_error
 from chat.upstream.errors import (
     StreamBroken,
     UpstreamError,
@@ -221,8 +221,8 @@ def test_a_caller_counts_once() -> None:
         UpstreamRefused(http_status=400),
         UpstreamRateLimited(http_status=429),
         StreamBroken(),
-        stream_error({"code": "server_error", "message": "m"}),
-        status_error(409, "", {}),
+        build_stream_error({"code": "server_error", "message": "m"}),
+        build_status_error(409, "", {}),
     ],
 )
 def test_only_outages_open_a_breaker(error: UpstreamError) -> None:
@@ -232,7 +232,7 @@ def test_only_outages_open_a_breaker(error: UpstreamError) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [UpstreamTimeout(), UpstreamUnavailable(), status_error(502, "", {})]
+    "error", [UpstreamTimeout(), UpstreamUnavailable(), build_status_error(502, "", {})]
 )
 def test_outages_open_it(error: UpstreamError) -> None:
     breaker = Breaker(threshold=1, clock=lambda: 0.0)
@@ -337,7 +337,7 @@ def test_any_answer_to_a_trial_closes_it() -> None:
     async def play_it() -> Breaker:
         breaker = opened()
         await breaker.admit("a")
-        fail(breaker, "a", error=stream_error({"code": "server_error", "message": "m"}))
+        fail(breaker, "a", error=build_stream_error({"code": "server_error", "message": "m"}))
         return breaker
 
     assert not asyncio.run(play_it()).is_open

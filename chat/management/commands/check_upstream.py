@@ -55,7 +55,7 @@ class Command(JsonCommand):
         if found.problem:
             raise UpstreamProblem(found.problem)
         body = {"upstream": name, "model": model, **asdict(found)}
-        return body, _lines(name, model, found)
+        return body, _format_capabilities(name, model, found)
 
 
 def _select_upstream(slug: str | None) -> tuple[str, str]:
@@ -70,14 +70,14 @@ def _select_upstream(slug: str | None) -> tuple[str, str]:
 
 
 async def _probe(name: str, model: str) -> Capabilities:
-    upstream = upstreams.upstream_named(name)
+    upstream = upstreams.get_upstream(name)
     try:
         return await upstream.probe(model=model)
     finally:
         await upstreams.close_all()
 
 
-def _lines(name: str, model: str, found: Capabilities) -> str:
+def _format_capabilities(name: str, model: str, found: Capabilities) -> str:
     supported = [
         f"  {what}: {'yes' if yes else 'no'}"
         for what, yes in (

@@ -9,7 +9,7 @@ from typing import Any
 
 from procrastinate.contrib.django.management.commands import procrastinate
 
-from chat.runs.engine.lifespan import run_jobs, serving, work_off
+from chat.runs.engine.lifespan import run_jobs, run_workers, serving
 
 
 class Command(procrastinate.Command):
@@ -25,13 +25,13 @@ class Command(procrastinate.Command):
             return
         own = {"command", "func", *self._django_options}
         asked = {name: value for name, value in options.items() if name not in own}
-        asyncio.run(work(**asked))
+        asyncio.run(run_worker(**asked))
 
 
-async def work(**options: Any) -> None:
+async def run_worker(**options: Any) -> None:
     """Run jobs without serving HTTP; `options` are those of procrastinate's worker."""
     if not options.get("wait", True):
-        async with serving(partial(work_off, **options)) as here:
+        async with serving(partial(run_workers, **options)) as here:
             await here.jobs
         return
     stop_requested = asyncio.Event()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MIN_TOKENS = 16
 MAX_TOKENS = 2**31 - 1
 # Model servers stop slightly below a limit, at the end of a token or character.
-REACHED = 0.9
+REACHED_SHARE = 0.9
 
 
 # Received tokens are only estimated: tolerance for servers that respect their limit.
@@ -36,29 +36,29 @@ class Budget:
     price: TokenPrice
 
 
-def over_limit(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
+def check_limits(turn: Turn, policy: TenantPolicy | None) -> Ending | None:
     """Return the ending of a run that has reached a limit, None if it may continue."""
     if turn.rounds >= conf.max_rounds:
         return build_failure(Reason.TOO_MANY_ROUNDS)
     max_tokens = turn.run.max_completion_tokens
-    if max_tokens and turn.rounds and _completion_tokens(turn) + MIN_TOKENS > max_tokens:
+    if max_tokens and turn.rounds and _count_completion_tokens(turn) + MIN_TOKENS > max_tokens:
         return build_incomplete(Reason.MAX_COMPLETION_TOKENS)
     if policy is None:
         return None
-    used = prompt_tokens(turn) + _completion_tokens(turn)
+    used = count_prompt_tokens(turn) + _count_completion_tokens(turn)
     if policy.max_tokens_per_run and used + MIN_TOKENS > policy.max_tokens_per_run:
         return build_incomplete(Reason.BUDGET)
     return None
 
 
-def output_limit(turn: Turn, policy: TenantPolicy | None) -> OutputLimit | None:
+def compute_output_limit(turn: Turn, policy: TenantPolicy | None) -> OutputLimit | None:
     """Return the output limit of the next answer, None if unlimited."""
     limits = []
     if turn.run.max_completion_tokens:
-        left = turn.run.max_completion_tokens - _completion_tokens(turn)
+        left = turn.run.max_completion_tokens - _count_completion_tokens(turn)
         limits.append(OutputLimit(tokens=left, reason=Reason.MAX_COMPLETION_TOKENS))
     if policy is not None and policy.max_tokens_per_run:
-        used = prompt_tokens(turn) + _completion_tokens(turn)
+        used = count_prompt_tokens(turn) + _count_completion_tokens(turn)
         left = policy.max_tokens_per_run - used
         limits.append(OutputLimit(tokens=left, reason=Reason.BUDGET))
     return min(limits, key=lambda limit: limit.tokens, default=None)
@@ -72,7 +72,7 @@ def has_unknown_price(model: str, upstream: str, tools: Iterable[dict[str, Any]]
     return runs_code and prices.has_foreign_code_price()
 
 
-def budget_left(turn: Turn, policy: TenantPolicy | None) -> Budget | Ending | None:
+def compute_budget(turn: Turn, policy: TenantPolicy | None) -> Budget | Ending | None:
     """Return the rest of the tenant's cost limit, None if unlimited.
 
     Failed attempts and code sessions count. A run whose price is unknown or in another currency
@@ -83,10 +83,10 @@ def budget_left(turn: Turn, policy: TenantPolicy | None) -> Budget | Ending | No
     run = turn.run
     if has_unknown_price(run.model, run.upstream, run.tools):
         return build_failure(Reason.PRICE_UNKNOWN)
-    price = prices.find_token_price(run.model, run.upstream, input_tokens=prompt_tokens(turn))
+    price = prices.find_token_price(run.model, run.upstream, input_tokens=count_prompt_tokens(turn))
     assert price is not None
-    cost = prices.cost_of(prices.usage_rows(run, turn.spent))
-    cost += prices.cost_of(Usage.objects.filter(run=run))
+    cost = prices.compute_cost(prices.build_usage_rows(run, turn.unsaved_usage))
+    cost += prices.compute_cost(Usage.objects.filter(run=run))
     left = policy.max_cost_per_run - cost
     if cost and left <= 0:
         return build_incomplete(Reason.BUDGET)
@@ -123,18 +123,20 @@ def exceeds_budget(turn: Turn) -> bool:
     return meter.output_tokens > limit.tokens * CUT_TOLERANCE
 
 
-def reason_of_cut(turn: Turn) -> Reason:
+def get_cut_reason(turn: Turn) -> Reason:
     """Return why an answer was cut: our limit, or a lower one of the model server."""
     limit, usage = turn.output_limit, turn.usage
-    if limit is None or usage is None or usage.output_tokens < limit.tokens * REACHED:
+    if limit is None or usage is None or usage.output_tokens < limit.tokens * REACHED_SHARE:
         return Reason.MAX_COMPLETION_TOKENS
     return limit.reason
 
 
-def prompt_tokens(turn: Turn) -> int:
+def count_prompt_tokens(turn: Turn) -> int:
     """Return the prompt tokens that the run has used so far."""
-    return turn.run.prompt_tokens + sum(spent.usage.input_tokens for spent in turn.spent)
+    return turn.run.prompt_tokens + sum(spent.usage.input_tokens for spent in turn.unsaved_usage)
 
 
-def _completion_tokens(turn: Turn) -> int:
-    return turn.run.completion_tokens + sum(spent.usage.output_tokens for spent in turn.spent)
+def _count_completion_tokens(turn: Turn) -> int:
+    return turn.run.completion_tokens + sum(
+        spent.usage.output_tokens for spent in turn.unsaved_usage
+    )

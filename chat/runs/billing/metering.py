@@ -63,7 +63,7 @@ class CallMeter:
         """Estimated tokens received so far."""
         return estimate_text(self.size)
 
-    def note_report(self, usage: UsageReported) -> None:
+    def record_report(self, usage: UsageReported) -> None:
         """Store usage reported by the server; a later report replaces an earlier one."""
         self._reported, self._size_at_report = usage, self.size
 

@@ -24,12 +24,12 @@ class TokenPrice:
     output: Decimal
 
 
-def usage_rows(run: Run, spent: Iterable[ModelCallUsage]) -> list[Usage]:
+def build_usage_rows(run: Run, spent: Iterable[ModelCallUsage]) -> list[Usage]:
     """Return the unsaved, priced usage rows of each upstream call."""
     calls = list(spent)
     if not calls:
         return []
-    tenant_prices = tenant_policy_cache.prices()
+    tenant_prices = tenant_policy_cache.get_prices()
     return [row for call in calls for row in _rows(run, call, tenant_prices)]
 
 
@@ -40,7 +40,9 @@ def _rows(
         "input_tokens": call.usage.input_tokens,
         "output_tokens": call.usage.output_tokens,
     }
-    public = {} if conf.is_demonstration(run.upstream) else public_prices(call.model, call.usage)
+    public = (
+        {} if conf.is_demonstration(run.upstream) else get_public_prices(call.model, call.usage)
+    )
     for kind, quantity in quantities.items():
         price, currency, source = None, "", ""
         if (call.model, kind) in tenant_prices:
@@ -74,7 +76,7 @@ def find_token_price(model: str, upstream: str, *, input_tokens: int = 1000) -> 
     found: dict[str, Decimal] = {}
     if conf.is_demonstration(upstream):
         found = {"input_tokens": Decimal(0), "output_tokens": Decimal(0)}
-    tenant_prices = tenant_policy_cache.prices()
+    tenant_prices = tenant_policy_cache.get_prices()
     for kind in (UsageKind.INPUT_TOKENS.value, UsageKind.OUTPUT_TOKENS.value):
         if (model, kind) in tenant_prices:
             row = tenant_prices[model, kind]
@@ -83,7 +85,7 @@ def find_token_price(model: str, upstream: str, *, input_tokens: int = 1000) -> 
             found[kind] = row.price / MILLION
     if len(found) < 2:
         usage = UsageReported(max(input_tokens, 1), 1000)
-        found = {**public_prices(model, usage), **found}
+        found = {**get_public_prices(model, usage), **found}
     if len(found) < 2:
         return None
     return TokenPrice(input=found["input_tokens"], output=found["output_tokens"])
@@ -91,11 +93,11 @@ def find_token_price(model: str, upstream: str, *, input_tokens: int = 1000) -> 
 
 def has_foreign_code_price() -> bool:
     """Return whether the tenant in scope prices code sessions in a currency other than USD."""
-    price = tenant_policy_cache.prices().get(("", UsageKind.CODE_SESSION.value))
+    price = tenant_policy_cache.get_prices().get(("", UsageKind.CODE_SESSION.value))
     return price is not None and price.currency != CURRENCY
 
 
-def public_prices(model: str, usage: UsageReported) -> dict[str, Decimal]:
+def get_public_prices(model: str, usage: UsageReported) -> dict[str, Decimal]:
     """Return US dollars per token by kind, averaged over cached and uncached; empty if unknown."""
     # The table takes half a second to load. A server without priced models never loads it,
     # others load it after their first answer is sent.
@@ -121,7 +123,7 @@ def public_prices(model: str, usage: UsageReported) -> dict[str, Decimal]:
     return prices
 
 
-def cost_of(rows: Iterable[Usage]) -> Decimal:
+def compute_cost(rows: Iterable[Usage]) -> Decimal:
     """Return the total in US dollars of the rows that have a known price."""
     return sum(
         (row.price * row.quantity for row in rows if row.price and row.currency == "USD"),

@@ -27,31 +27,31 @@ class TenantPolicyCacheEntry:
     at: float
 
 
-_known: dict[UUID, TenantPolicyCacheEntry] = {}
+_entries: dict[UUID, TenantPolicyCacheEntry] = {}
 
 
-def policy() -> TenantPolicy | None:
+def get_policy() -> TenantPolicy | None:
     """Return the limits of the tenant in scope, None if it has none."""
-    return _terms().tenant_policy
+    return _get_entry().tenant_policy
 
 
-def prices() -> Prices:
+def get_prices() -> Prices:
     """Return the prices of the tenant in scope, by model and kind."""
-    return _terms().tenant_prices
+    return _get_entry().tenant_prices
 
 
 def clear() -> None:
     """Clear the cache; the next turn reads the rows again."""
-    _known.clear()
+    _entries.clear()
 
 
-def _terms() -> TenantPolicyCacheEntry:
+def _get_entry() -> TenantPolicyCacheEntry:
     tenant_id = current_tenant_id()
-    entry = _known.get(tenant_id)
+    entry = _entries.get(tenant_id)
     if entry is None or monotonic() - entry.at > FRESH_SECONDS:
         tenant_prices = {(price.model, price.kind): price for price in Price.objects.all()}
         entry = TenantPolicyCacheEntry(TenantPolicy.objects.first(), tenant_prices, monotonic())
-        if len(_known) >= MAX_TENANTS:
-            _known.clear()
-        _known[tenant_id] = entry
+        if len(_entries) >= MAX_TENANTS:
+            _entries.clear()
+        _entries[tenant_id] = entry
     return entry

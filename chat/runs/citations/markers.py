@@ -20,11 +20,11 @@ from django.db.models.functions import Substr
 
 from chat.models import File, StoreFile, ToolCall
 from chat.models.runs import CallStatus
-from chat.models.stores import page_at
+from chat.models.stores import get_page_number
 from chat.runs.citations.artifacts import LINK
-from chat.runs.citations.quotes import quote_for
+from chat.runs.citations.quotes import choose_quote
 from chat.tools import code_files, file_search
-from chat.tools.file_search import CLOSE, DAGGER, OPEN, token_of
+from chat.tools.file_search import CLOSE, DAGGER, OPEN, compute_token
 from tenants.db import run_uncancelled
 from tenants.scope import tenant_scope
 
@@ -39,7 +39,7 @@ _ADDRESS = re.compile(rf"([a-z0-9]{{4}}):([0-9]{{1,3}})(?:{DAGGER}.*)?\Z")
 _LIKE_A_MARK = re.compile(rf".*{DAGGER}|\w{{1,12}}:[0-9]{{1,3}}\Z")
 _LIKE_A_BEGINNING = re.compile(rf".*{DAGGER}|[a-z0-9]{{1,4}}(?::[0-9]{{0,3}})?\Z")
 _NAME = r"[^\s()<>\[\]\"'`]+"
-_AFTER_NAME = ".,;:!?*_"
+_TRAILING_PUNCTUATION = ".,;:!?*_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Passage:
 
     def annotation(self, mark: str, *, said: str) -> Annotation:
         """Return the citation for a mark that follows the text `said` of the message."""
-        quote = quote_for(self.text, said)
+        quote = choose_quote(self.text, said)
         start = self.start + quote.start
         return {
             "type": "file_citation",
@@ -69,7 +69,7 @@ class Passage:
                 "store_file": self.store_file,
                 "start": start,
                 "end": self.start + quote.end,
-                "page": page_at(self.pages, start),
+                "page": get_page_number(self.pages, start),
             },
         }
 
@@ -83,7 +83,7 @@ class ReleasedText:
 
 
 @dataclass(kw_only=True)
-class Marks:
+class CitationMarks:
     """Citation marks of one run. `held` is withheld text that may be the start of a mark."""
 
     tenant_id: UUID
@@ -129,7 +129,7 @@ class Marks:
         out.append(_drop_forged_ends(text[start:], said, out))
         return ReleasedText("".join(out), citations)
 
-    def rest(self) -> str:
+    def flush(self) -> str:
         """Return the text withheld at the end of an answer, unless it looks like a mark's start."""
         held, self.held = self.held, ""
         return "" if _LIKE_A_BEGINNING.match(held[1:]) else held
@@ -156,7 +156,7 @@ class Marks:
             details__isnull=False,
         ).order_by("-created_at")
         ids = calls.values_list("pk", flat=True)[:MAX_CALLS]
-        found = next((pk for pk in ids if token_of(pk) == token), None)
+        found = next((pk for pk in ids if compute_token(pk) == token), None)
         if found is None:
             return []
         self._results[token] = calls.values_list("details__results", flat=True).get(pk=found)
@@ -172,7 +172,7 @@ def _drop_forged_ends(text: str, said: str, out: Sequence[str]) -> str:
     """
     if CLOSE not in text:
         return text
-    tail, kept = _tail(said, out), list[str]()
+    tail, kept = _get_tail(said, out), list[str]()
     *pieces, last = text.split(CLOSE)
     for piece in pieces:
         opened = _UNCLOSED.search((tail + piece)[-MAX_MARK_LENGTH:])
@@ -182,7 +182,7 @@ def _drop_forged_ends(text: str, said: str, out: Sequence[str]) -> str:
     return "".join((*kept, last))
 
 
-def _tail(said: str, out: Sequence[str]) -> str:
+def _get_tail(said: str, out: Sequence[str]) -> str:
     """Return the end of the text so far, long enough to contain any mark."""
     tail = ""
     for piece in reversed(out):
@@ -196,7 +196,7 @@ def _verify_passage(result: dict[str, Any]) -> Passage | None:
     """Return the passage if its file still exists with the same text at that position."""
     length = result["end"] - result["start"]
     rows = StoreFile.objects.filter(
-        pk=result["store_file"], store__deleted_at=None, file__in=File.objects.present()
+        pk=result["store_file"], store__deleted_at=None, file__in=File.objects.alive()
     )
     row = rows.annotate(there=Substr(F("text"), result["start"] + 1, length)).values(
         "there", "pages"
@@ -230,7 +230,7 @@ class MessageCitations:
         self.annotations.append(annotation)
 
 
-def file_paths(text: str, files: dict[str, str], *, thread_id: str) -> list[Annotation]:
+def find_file_links(text: str, files: dict[str, str], *, thread_id: str) -> list[Annotation]:
     """Return annotations for the links in a message's text to files written by code.
 
     `files` maps ids to names of files attached to this message; any other name refers to the
@@ -243,7 +243,7 @@ def file_paths(text: str, files: dict[str, str], *, thread_id: str) -> list[Anno
     known_names = "|".join(re.escape(name) for name in sorted(fresh, key=len, reverse=True))
     either = f"(?:{known_names}|{_NAME})" if fresh else _NAME
     found = [
-        (match.start(), match[1] if match[1] in fresh else match[1].rstrip(_AFTER_NAME))
+        (match.start(), match[1] if match[1] in fresh else match[1].rstrip(_TRAILING_PUNCTUATION))
         for match in re.finditer(f"{re.escape(LINK)}({either})", text)
     ]
     known = {
@@ -277,5 +277,5 @@ def _find_earlier_files(thread_id: str, names: Iterable[str]) -> dict[str, str]:
                 found.setdefault(file["name"], file["file_id"])
         if found.keys() == wanted:
             break
-    present = set(File.objects.present().filter(pk__in=found.values()).values_list("pk", flat=True))
+    present = set(File.objects.alive().filter(pk__in=found.values()).values_list("pk", flat=True))
     return {name: file_id for name, file_id in found.items() if file_id in present}

@@ -7,12 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 MAX_PIECE_LENGTH = 400
-# A neighbour joins the quote if it adds at least this share of the best score, and `LEAST`.
-JOINS = 0.5
-LEAST = 1.0
+# A neighbour joins the quote if it adds at least this share of the best score, and `MIN_JOIN_SCORE`.
+MIN_JOIN_SHARE = 0.5
+MIN_JOIN_SCORE = 1.0
 # Weight of a heading: the text below it is the better quote.
-HEADING = 0.3
-CLAIM_CHARACTERS = 400
+HEADING_WEIGHT = 0.3
+MAX_CLAIM_LENGTH = 400
 # A line break before a lowercase letter is inside running text, as in PDFs.
 _PAUSE = re.compile(
     r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])|\n\s*\n\s*|\n(?![a-z\u00df-\u00f6\u00f8-\u00ff])"
@@ -30,22 +30,22 @@ class Quote:
     text: str
 
 
-def quote_for(passage: str, said: str) -> Quote:
+def choose_quote(passage: str, said: str) -> Quote:
     """Return the sentence or sentences of `passage` that best match the end of `said`."""
-    pieces = list(_pieces(passage))
-    words = [_words(passage[start:end]) for start, end in pieces]
+    pieces = list(_find_pieces(passage))
+    words = [_get_words(passage[start:end]) for start, end in pieces]
     seen = Counter(word for item in words for word in item)
-    claim = _words(_claim(said))
+    claim = _get_words(_get_claim(said))
 
     def score(index: int, wanted: set[str]) -> float:
         """Score the shared words: rare words, long words and numbers weigh more."""
-        weights = (_weight(word) / seen[word] for word in words[index] & wanted)
-        return sum(weights) * (HEADING if passage.startswith("#", pieces[index][0]) else 1.0)
+        weights = (_get_weight(word) / seen[word] for word in words[index] & wanted)
+        return sum(weights) * (HEADING_WEIGHT if passage.startswith("#", pieces[index][0]) else 1.0)
 
     best = max(range(len(pieces)), key=lambda index: score(index, claim))
     first = last = best
     missing = claim - words[best]
-    enough = max(JOINS * score(best, claim), LEAST)
+    enough = max(MIN_JOIN_SHARE * score(best, claim), MIN_JOIN_SCORE)
     if best + 1 < len(pieces) and score(best + 1, missing) >= enough:
         last = best + 1
     elif best and score(best - 1, missing) >= enough:
@@ -54,27 +54,27 @@ def quote_for(passage: str, said: str) -> Quote:
     return Quote(start, end, passage[start:end])
 
 
-def _claim(said: str) -> str:
+def _get_claim(said: str) -> str:
     """Return the last statement: the text after the last mark, or before it if none follows."""
-    said = said[-CLAIM_CHARACTERS * 2 :]
+    said = said[-MAX_CLAIM_LENGTH * 2 :]
     parts = [part for part in _MARK.split(said) if any(map(str.isalnum, part))]
     tail = (parts[-1] if parts else said).rstrip()
     begins = [match.end() for match in _PAUSE.finditer(tail[:-1])]
-    return tail[begins[-1] :] if begins else tail[-CLAIM_CHARACTERS:]
+    return tail[begins[-1] :] if begins else tail[-MAX_CLAIM_LENGTH:]
 
 
-def _weight(word: str) -> float:
+def _get_weight(word: str) -> float:
     return 2.0 if word[0].isdigit() else len(word) / 4
 
 
-def _words(text: str) -> set[str]:
+def _get_words(text: str) -> set[str]:
     """Return the words cut to their first letters, so that most endings do not matter."""
     found = [word.lower() for word in _WORD.findall(text)]
     numbers = {word for word in found if word[0].isdigit()}
     return numbers | {word[:6] for word in found if len(word) > 2}
 
 
-def _pieces(passage: str) -> list[tuple[int, int]]:
+def _find_pieces(passage: str) -> list[tuple[int, int]]:
     """Return the start and end of each sentence or line of a passage, without outer space."""
     pieces: list[tuple[int, int]] = []
     begin = 0
@@ -83,14 +83,14 @@ def _pieces(passage: str) -> list[tuple[int, int]]:
         while end - begin > MAX_PIECE_LENGTH:
             space = passage.rfind(" ", begin + MAX_PIECE_LENGTH // 2, begin + MAX_PIECE_LENGTH)
             cut = space if space > 0 else begin + MAX_PIECE_LENGTH
-            _add(pieces, passage, begin, cut)
+            _add_piece(pieces, passage, begin, cut)
             begin = cut
-        _add(pieces, passage, begin, end)
+        _add_piece(pieces, passage, begin, end)
         begin = match.end() if match else end
     return pieces or [(0, len(passage))]
 
 
-def _add(pieces: list[tuple[int, int]], passage: str, begin: int, end: int) -> None:
+def _add_piece(pieces: list[tuple[int, int]], passage: str, begin: int, end: int) -> None:
     text = passage[begin:end]
     if text.strip():
         start = begin + len(text) - len(text.lstrip())

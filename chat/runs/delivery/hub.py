@@ -15,25 +15,25 @@ from time import monotonic
 from typing import Any, Protocol
 from uuid import UUID
 
-from chat.runs.delivery.lost_messages import Doubts, ends_of_lost
+from chat.runs.delivery.lost_messages import UnknownMessages, build_lost_ends
 from chat.runs.events import (
     Cursor,
     Entry,
     Remainder,
-    beginning_of,
+    build_continuation,
+    build_text_entry,
+    get_text,
     measure_ended_texts,
     merge_entries,
-    more_of,
-    rest_of,
-    text_entry,
-    text_of,
+    start_events,
+    text_after,
 )
 from chat.runs.state.lifecycle import TERMINAL
 
 Key = tuple[UUID, str]
-AtOnce = Callable[[Entry], bool]
+EntryConsumer = Callable[[Entry], bool]
 
-ENDS = frozenset(f"thread.run.{status}" for status in TERMINAL)
+END_EVENTS = frozenset(f"thread.run.{status}" for status in TERMINAL)
 # How long the log of an ended run is kept for readers that are still connecting.
 LINGER_SECONDS = 5.0
 # Number of log entries after which entries read by all readers are merged.
@@ -43,7 +43,7 @@ COMPACT_AFTER = 64
 class ClusterPort(Protocol):
     """Interface to the readers and runs of the same threads in other processes."""
 
-    def unread(self, channel: ThreadLog) -> None:
+    def release_thread(self, channel: ThreadLog) -> None:
         """Handle that the thread log's last local reader has left."""
 
     def announce_run(self, channel: ThreadLog, run_id: str) -> None:
@@ -78,13 +78,13 @@ class ThreadLog:
         self.runs: dict[str, RunSpan] = {}
         self.writer: LiveRun | None = None
         # The run that another process executes and whose log is replicated here.
-        self.mirrored: str | None = None
+        self.replicated_run: str | None = None
         self._compact_at = COMPACT_AFTER
 
     @property
     def active_run(self) -> str | None:
         """Id of the run that still produces entries, in this process or another."""
-        return self.writer.run_id if self.writer else self.mirrored
+        return self.writer.run_id if self.writer else self.replicated_run
 
     @property
     def is_read(self) -> bool:
@@ -100,7 +100,7 @@ class ThreadLog:
         """Append an entry and notify the readers."""
         self.log.append(entry)
         for reader in self.readers:
-            reader.tell(entry)
+            reader.deliver(entry)
         if len(self.log) >= self._compact_at:
             self._compact()
 
@@ -108,12 +108,12 @@ class ThreadLog:
         """Return the entries with sequence numbers of at least `sequence`."""
         return self.log[sequence - self.base :]
 
-    def _read_by_all(self) -> int:
+    def _count_read_by_all(self) -> int:
         return min((reader.position for reader in self.readers), default=self.end) - self.base
 
     def _compact(self) -> None:
         """Merge entries that all readers have, so that a long answer is not kept as many deltas."""
-        count = self._read_by_all()
+        count = self._count_read_by_all()
         joined = list(merge_entries(self.log[:count]))
         self.log[:count] = joined
         self.base += count - len(joined)
@@ -123,7 +123,7 @@ class ThreadLog:
         """Drop entries that all readers have and no resume can request; drop an idle log."""
         for run_id in [run_id for run_id, span in self.runs.items() if not span.kept]:
             del self.runs[run_id]
-        count = self._read_by_all()
+        count = self._count_read_by_all()
         for index, entry in enumerate(self.log[:count]):
             if entry.run in self.runs:
                 count = index
@@ -132,7 +132,7 @@ class ThreadLog:
         self.base += count
         self.hub.drop_if_idle(self)
 
-    def let_go(self, run_id: str) -> None:
+    def end_run(self, run_id: str) -> None:
         """Mark the run as ended in this process; its entries are kept for `LINGER_SECONDS`."""
         self.runs[run_id].ended = monotonic()
         for reader in self.readers:
@@ -155,18 +155,18 @@ class Reader:
         # Code points of an item that the client has and the local log does not have yet.
         self._ahead: dict[str, int] = {}
         # Messages that the client has and this process does not know; None if there are none.
-        self._doubts: Doubts | None = None
-        self._at_once: AtOnce | None = None
+        self._unknown_messages: UnknownMessages | None = None
+        self._at_once: EntryConsumer | None = None
 
-    def tell(self, entry: Entry) -> None:
+    def deliver(self, entry: Entry) -> None:
         """Pass the appended entry to `at_once` if the reader keeps up, else wake the reader."""
-        keeps_up = not self._ahead and self._doubts is None and not self.wake.is_set()
+        keeps_up = not self._ahead and self._unknown_messages is None and not self.wake.is_set()
         if self._at_once and keeps_up and self._at_once(entry):
             self.position = self.channel.end
         else:
             self.wake.set()
 
-    def place(
+    def seek(
         self,
         stored: Sequence[Entry] | None,
         *,
@@ -186,7 +186,7 @@ class Reader:
         wanted = {
             run: cursor if cursor and cursor.run == run else Cursor(run=run, state=-1)
             for run in {*stored_events, self.channel.active_run, requested}
-            if run in runs and (stored is None or self._is_told(run, stored_events.get(run)))
+            if run in runs and (stored is None or self._is_up_to_date(run, stored_events.get(run)))
         }
         logged_ids = {entry.data.get("id") for entry in log}
         missing = [
@@ -200,16 +200,16 @@ class Reader:
             )
         ]
         offsets = cursor.offsets if cursor else {}
-        backlog = [more for entry in missing for more in self._by_rows(entry, offsets)]
-        self._first = [*backlog, *self._lacking(wanted)]
+        backlog = [more for entry in missing for more in self._iter_stored(entry, offsets)]
+        self._first = [*backlog, *self._iter_backlog(wanted)]
         if cursor and self.local:
-            doubts = Doubts(cursor, [*(stored or ()), *log], thread_id=self.channel.key[1])
-            self._doubts = doubts if doubts.left else None
+            doubts = UnknownMessages(cursor, [*(stored or ()), *log], thread_id=self.channel.key[1])
+            self._unknown_messages = doubts if doubts.left else None
         self.position = self.channel.end
         if self._first:
             self.wake.set()
 
-    def _by_rows(self, entry: Entry, offsets: Mapping[str, int]) -> Iterator[Entry]:
+    def _iter_stored(self, entry: Entry, offsets: Mapping[str, int]) -> Iterator[Entry]:
         """Yield a stored event; for a text still in progress, only the part after `offsets`.
 
         Once the local log has that text, it has it from the first character.
@@ -220,15 +220,15 @@ class Reader:
             return
         name = data["id"]
         if name not in offsets:
-            yield from beginning_of(entry, state=entry.state)
+            yield from start_events(entry, state=entry.state)
         have = offsets.get(name, 0)
-        yield from rest_of(entry, have, state=entry.state)
+        yield from text_after(entry, have, state=entry.state)
         logged = sum(len(item.text or "") for item in self.channel.log if item.item == name)
-        ahead = max(have, len(text_of(data))) - logged
+        ahead = max(have, len(get_text(data))) - logged
         if ahead > 0:
             self._ahead[name] = ahead
 
-    def _is_told(self, run: str, by_rows: str | None) -> bool:
+    def _is_up_to_date(self, run: str, by_rows: str | None) -> bool:
         """Return True if the log is as recent as the rows, whose last event is `by_rows`."""
         if run == self.channel.active_run:
             return True
@@ -240,9 +240,9 @@ class Reader:
             ),
             None,
         )
-        return last in (by_rows, *ENDS)
+        return last in (by_rows, *END_EVENTS)
 
-    def _lacking(self, wanted: Mapping[str, Cursor]) -> Iterator[Entry]:
+    def _iter_backlog(self, wanted: Mapping[str, Cursor]) -> Iterator[Entry]:
         """Yield the backlog of the `wanted` runs, and other events since the reader was created."""
         new = self.position - self.channel.base
         ended = measure_ended_texts(self.channel.log)
@@ -253,9 +253,9 @@ class Reader:
             elif index >= new and entry.text is None:
                 yield entry
         for value in rest.values():
-            self._ahead.update(value.ahead())
+            self._ahead.update(value.count_ahead())
 
-    async def entries(self, at_once: AtOnce | None = None) -> list[Entry]:
+    async def entries(self, at_once: EntryConsumer | None = None) -> list[Entry]:
         """Wait for new entries and return them in order, a backlog with its text deltas merged.
 
         While waiting, `at_once` is called with each entry in the event-loop iteration that
@@ -277,20 +277,20 @@ class Reader:
         new = self.channel.since(self.position)
         self.position = self.channel.end
         if self._ahead:
-            new = [left for entry in new for left in self._beyond(entry)]
-        if len(new) == 1 and not self._first and self._doubts is None:
+            new = [left for entry in new for left in self._iter_unseen(entry)]
+        if len(new) == 1 and not self._first and self._unknown_messages is None:
             return [new[0]]
         gathered = [*self._first, *new]
         self._first = []
-        if self._doubts is not None:
-            gathered = list(self._doubts.close_lost(gathered))
+        if self._unknown_messages is not None:
+            gathered = list(self._unknown_messages.close_lost(gathered))
             for entry in gathered:
                 if entry.text is None:
                     self._ahead.pop(entry.data.get("id", ""), None)
-            self._doubts = self._doubts if self._doubts.left else None
+            self._unknown_messages = self._unknown_messages if self._unknown_messages.left else None
         return list(merge_entries(gathered))
 
-    def _beyond(self, entry: Entry) -> Iterator[Entry]:
+    def _iter_unseen(self, entry: Entry) -> Iterator[Entry]:
         """Yield the part of an entry that the client does not have yet."""
         skipped = self._ahead.get(entry.item, 0)
         if entry.text is None or not skipped:
@@ -300,14 +300,14 @@ class Reader:
         if not self._ahead[entry.item]:
             del self._ahead[entry.item]
         if skipped < len(entry.text):
-            yield more_of(entry, entry.text[skipped:])
+            yield build_continuation(entry, entry.text[skipped:])
 
     def close(self) -> None:
         """Stop reading."""
         channel = self.channel
         channel.readers.discard(self)
-        if not channel.is_read and channel.hub.elsewhere is not None:
-            channel.hub.elsewhere.unread(channel)
+        if not channel.is_read and channel.hub.cluster is not None:
+            channel.hub.cluster.release_thread(channel)
         channel.hub.drop_if_idle(channel)
 
 
@@ -316,7 +316,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.channels: dict[Key, ThreadLog] = {}
-        self.elsewhere: ClusterPort | None = None
+        self.cluster: ClusterPort | None = None
 
     def channel(self, tenant_id: UUID, thread_id: str) -> ThreadLog:
         """Return the thread's log, created on first use."""
@@ -334,11 +334,11 @@ class Hub:
 
     def notify(self, tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
         """Notify a thread's readers in all processes of an event that belongs to no run."""
-        self.tell((tenant_id, thread_id), event, data)
-        if self.elsewhere is not None:
-            self.elsewhere.announce_event((tenant_id, thread_id), event, data)
+        self.deliver((tenant_id, thread_id), event, data)
+        if self.cluster is not None:
+            self.cluster.announce_event((tenant_id, thread_id), event, data)
 
-    def tell(self, key: Key, event: str, data: dict[str, Any]) -> None:
+    def deliver(self, key: Key, event: str, data: dict[str, Any]) -> None:
         """Notify a thread's readers in this process."""
         channel = self.channels.get(key)
         if channel is not None:
@@ -366,10 +366,10 @@ class LiveRun:
         self.run_id = run_id
         self.state = self.since = state
         channel = self.channel = (within or hub).channel(tenant_id, thread_id)
-        channel.writer, channel.mirrored = self, None
+        channel.writer, channel.replicated_run = self, None
         channel.runs[run_id] = RunSpan(since=state)
-        if channel.hub.elsewhere is not None:
-            channel.hub.elsewhere.announce_run(channel, run_id)
+        if channel.hub.cluster is not None:
+            channel.hub.cluster.announce_run(channel, run_id)
 
     def publish(self, event: str, data: dict[str, Any]) -> None:
         """Publish a state change and increment the run's state number."""
@@ -378,7 +378,7 @@ class LiveRun:
 
     def text(self, message_id: str, text: str, *, part: int = 0) -> None:
         """Publish a text delta of a message: everything from one upstream read."""
-        self._append(text_entry(self.run_id, self.state, message_id, text, part))
+        self._append(build_text_entry(self.run_id, self.state, message_id, text, part))
 
     def _append(self, entry: Entry) -> None:
         if self.channel.writer is self:
@@ -389,7 +389,7 @@ class LiveRun:
 
         Call it after stored messages are announced: a message still open then has no row.
         """
-        lost = ends_of_lost(self.channel.log, self.run_id, begun_by=self.since, state=self.state)
+        lost = build_lost_ends(self.channel.log, self.run_id, begun_by=self.since, state=self.state)
         for entry in lost:
             self.publish(entry.event, entry.data)
 
@@ -397,7 +397,7 @@ class LiveRun:
         """End the run in this process."""
         if self.channel.writer is self:
             self.channel.writer = None
-            self.channel.let_go(self.run_id)
+            self.channel.end_run(self.run_id)
 
 
 hub = Hub()

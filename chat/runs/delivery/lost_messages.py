@@ -16,12 +16,12 @@ from chat.runs.events import Cursor, Entry
 from chat.runs.state.lifecycle import TERMINAL
 
 # Run events after which nothing is written: a message without a row by then is lost.
-AT_REST = frozenset(f"thread.run.{status}" for status in {*TERMINAL, RunStatus.REQUIRES_ACTION})
+REST_EVENTS = frozenset(f"thread.run.{status}" for status in {*TERMINAL, RunStatus.REQUIRES_ACTION})
 
 MESSAGE, STEP, RUN = "thread.message", "thread.run.step", "thread.run"
 
 
-def ends_of(
+def build_end_events(
     message_id: str, run: dict[str, Any], *, state: int, index: int | None = None
 ) -> Iterator[Entry]:
     """Yield the end events of a lost message and its step; `run` needs only ids."""
@@ -32,7 +32,7 @@ def ends_of(
     yield Entry(run["id"], state, "thread.run.step.failed", step)
 
 
-def indexes_of(entries: Iterable[Entry]) -> dict[str, int]:
+def get_step_indexes(entries: Iterable[Entry]) -> dict[str, int]:
     """Return the index of each step in `entries`, by its message id, else by its own id."""
     steps = [entry.data for entry in entries if entry.data.get("object") == STEP]
     return {
@@ -42,7 +42,7 @@ def indexes_of(entries: Iterable[Entry]) -> dict[str, int]:
     }
 
 
-def open_messages(log: Iterable[Entry], run_id: str) -> dict[str, Entry]:
+def find_open_messages(log: Iterable[Entry], run_id: str) -> dict[str, Entry]:
     """Return the assistant messages of a run that began but did not end in a log, by id."""
     found: dict[str, Entry] = {}
     for entry in log:
@@ -55,7 +55,7 @@ def open_messages(log: Iterable[Entry], run_id: str) -> dict[str, Entry]:
     return found
 
 
-def ends_of_lost(
+def build_lost_ends(
     log: Collection[Entry], run_id: str, *, begun_by: int, state: int, kept: Collection[str] = ()
 ) -> list[Entry]:
     """Return the end events of messages in a log that no claim will continue.
@@ -64,19 +64,19 @@ def ends_of_lost(
     """
     lost = {
         message_id: entry.data
-        for message_id, entry in open_messages(log, run_id).items()
+        for message_id, entry in find_open_messages(log, run_id).items()
         if entry.state <= begun_by and message_id not in kept
     }
     if not lost:
         return []
-    indexes, ends = indexes_of(log), list[Entry]()
+    indexes, ends = get_step_indexes(log), list[Entry]()
     for message_id, message in lost.items():
         run = {**message, "id": run_id}
-        ends += ends_of(message_id, run, state=state, index=indexes.get(message_id, 0))
+        ends += build_end_events(message_id, run, state=state, index=indexes.get(message_id, 0))
     return ends
 
 
-class Doubts:
+class UnknownMessages:
     """Messages that a client's cursor names but this process does not know.
 
     Each one either appears later, or is closed once the run continues without it.
@@ -94,22 +94,22 @@ class Doubts:
                 name = entry.item or entry.data.get("id")
                 if name in self.left:
                     self.left.remove(name)
-                elif self._shows_loss(entry):
-                    yield from self._ends()
+                elif self._proves_loss(entry):
+                    yield from self._close_all()
             yield entry
 
-    def _ends(self) -> Iterator[Entry]:
+    def _close_all(self) -> Iterator[Entry]:
         run = {"id": self.cursor.run, "thread_id": self.thread_id}
         lost, self.left = self.left, []
         for message_id in lost:
             # The client's own state number: it may disconnect before it gets the next entry.
-            yield from ends_of(message_id, run, state=self.cursor.state)
+            yield from build_end_events(message_id, run, state=self.cursor.state)
 
-    def _shows_loss(self, entry: Entry) -> bool:
+    def _proves_loss(self, entry: Entry) -> bool:
         """Return True if the run moved on from the client's message: it writes one at a time."""
         kind = entry.data.get("object")
         if kind == RUN:
-            return entry.event in AT_REST
+            return entry.event in REST_EVENTS
         if entry.state <= self.cursor.state or entry.text is not None:
             return False
         if kind == STEP:

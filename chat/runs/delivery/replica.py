@@ -18,10 +18,15 @@ import structlog
 from django.db import DatabaseError, InterfaceError
 
 from chat.models import RunStatus
-from chat.runs.delivery.hub import ENDS, Key, RunSpan, ThreadLog
-from chat.runs.delivery.lost_messages import AT_REST, ends_of_lost, indexes_of, open_messages
-from chat.runs.events import Cursor, Entry, beginning_of, rest_of, retold, text_entry
-from chat.runs.state.snapshots import Active
+from chat.runs.delivery.hub import END_EVENTS, Key, RunSpan, ThreadLog
+from chat.runs.delivery.lost_messages import (
+    REST_EVENTS,
+    build_lost_ends,
+    find_open_messages,
+    get_step_indexes,
+)
+from chat.runs.events import Cursor, Entry, build_text_entry, copy_entry, start_events, text_after
+from chat.runs.state.snapshots import ActiveRunRow
 
 log = structlog.get_logger(__name__)
 
@@ -44,13 +49,13 @@ class Transport(Protocol):
         """Send to one process."""
 
 
-class Rows(Protocol):
+class RunSource(Protocol):
     """Database access to a thread that has local readers."""
 
-    async def active(self, key: Key) -> Active | None:
+    async def get_active_run(self, key: Key) -> ActiveRunRow | None:
         """Return the thread's active run."""
 
-    async def events(self, key: Key, run: str) -> Sequence[Entry]:
+    async def list_events(self, key: Key, run: str) -> Sequence[Entry]:
         """Return a run's stored events."""
 
 
@@ -63,11 +68,11 @@ class Replica:
     def __init__(
         self,
         channel: ThreadLog,
-        active: Active | None,
+        active: ActiveRunRow | None,
         *,
         process_id: UUID | None,
         link: Transport | None,
-        rows: Rows,
+        rows: RunSource,
     ) -> None:
         self.channel = channel
         self.process_id, self.link, self.rows = process_id, link, rows
@@ -85,57 +90,57 @@ class Replica:
     def _is_wanted(self) -> bool:
         return self.channel.is_read and self.channel.writer is None
 
-    async def _follow(self, active: Active | None) -> None:
+    async def _follow(self, active: ActiveRunRow | None) -> None:
         try:
             while self._is_wanted:
                 try:
-                    active = await self._copy_or_look(active)
+                    active = await self._replicate(active)
                 except (DatabaseError, InterfaceError) as error:
                     log.warning("rows_not_read", error=type(error).__qualname__)
                     await self._pause()
                     continue
-                active = active or self._begun_meanwhile()
+                active = active or self._find_begun_run()
                 if active is None:
                     return
         finally:
             self.filled.set()
-            self._let_go()
+            self._release()
 
-    async def _copy_or_look(self, active: Active | None) -> Active | None:
+    async def _replicate(self, active: ActiveRunRow | None) -> ActiveRunRow | None:
         """Replicate the active run from its owner or the rows; return the run active then."""
-        active = active or await self._look()
+        active = active or await self._poll()
         if active is not None:
-            if not await self._copy(active):
-                await self._take_rows(active.run)
+            if not await self._copy_from_owner(active):
+                await self._append_stored(active.run)
                 self.filled.set()
                 await self._pause()
-            active = await self._look()
+            active = await self._poll()
         return active
 
-    async def _look(self) -> Active | None:
+    async def _poll(self) -> ActiveRunRow | None:
         """Return the run to replicate; publish the end of the former run if it is still missing."""
-        active = await self.rows.active(self.channel.key)
-        former = self.channel.mirrored
+        active = await self.rows.get_active_run(self.channel.key)
+        former = self.channel.replicated_run
         if former is not None and (active is None or active.run != former):
-            await self._take_rows(former)
-            self._let_go()
+            await self._append_stored(former)
+            self._release()
         if active is not None and active.status == RunStatus.REQUIRES_ACTION:
-            await self._take_rows(active.run)
+            await self._append_stored(active.run)
             # No process executes it. The one that starts to will announce it over the transport.
             return None if self.link is None or self.link.up else active
         return active
 
-    def _begun_meanwhile(self) -> Active | None:
+    def _find_begun_run(self) -> ActiveRunRow | None:
         while not self.inbox.empty():
             message = self.inbox.get_nowait()
             if message["kind"] == "begun":
                 return parse_begun(message)
         return None
 
-    def _let_go(self) -> None:
-        run, self.channel.mirrored = self.channel.mirrored, None
+    def _release(self) -> None:
+        run, self.channel.replicated_run = self.channel.replicated_run, None
         if run is not None and self.channel.writer is None:
-            self.channel.let_go(run)
+            self.channel.end_run(run)
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
@@ -143,13 +148,13 @@ class Replica:
             while message["kind"] != "begun":
                 message = await asyncio.wait_for(self.inbox.get(), LOOK_SECONDS)
 
-    async def _take_rows(self, run: str) -> None:
-        stored = await self.rows.events(self.channel.key, run)
+    async def _append_stored(self, run: str) -> None:
+        stored = await self.rows.list_events(self.channel.key, run)
         if self._is_wanted:
-            self._take(run, list(catch_up(self.channel.log, stored)), since=0)
+            self._append(run, list(catch_up(self.channel.log, stored)), since=0)
 
-    def _take(self, run: str, entries: Sequence[Entry], *, since: int) -> None:
-        self.channel.mirrored = run
+    def _append(self, run: str, entries: Sequence[Entry], *, since: int) -> None:
+        self.channel.replicated_run = run
         span = self.channel.runs.setdefault(run, RunSpan(since=since))
         span.ended = None
         for entry in entries:
@@ -164,10 +169,10 @@ class Replica:
         kept = {entry.item or entry.data["id"] for entry in entries}
         log = self.channel.log
         for run, begun_by in since.items():
-            for end in ends_of_lost(log, run, begun_by=begun_by, state=begun_by, kept=kept):
+            for end in build_lost_ends(log, run, begun_by=begun_by, state=begun_by, kept=kept):
                 self.channel.append(end)
 
-    def _ask(self, active: Active, *, anew: bool) -> None:
+    def _request(self, active: ActiveRunRow, *, anew: bool) -> None:
         """Ask the owner to forward from the local position (`anew`), or to renew the lease."""
         assert self.link is not None and active.owner is not None
         if anew:
@@ -186,23 +191,23 @@ class Replica:
             },
         )
 
-    async def _copy(self, active: Active) -> bool:
+    async def _copy_from_owner(self, active: ActiveRunRow) -> bool:
         """Replicate from the owner until the run ends; return False if it does not forward."""
         link = self.link
         if link is None or not link.up or active.owner in (None, self.process_id):
             return False
         if active.run in self.channel.runs:
             # Entries from an earlier owner are not in this owner's log.
-            await self._take_rows(active.run)
-        self._ask(active, anew=True)
+            await self._append_stored(active.run)
+        self._request(active, anew=True)
         unanswered, due = 0, monotonic() + ASK_SECONDS
         while self._is_wanted:
-            message = await self._next(due)
+            message = await self._get_message(due)
             if message is None:
                 unanswered += 1
                 if not self._expected or unanswered >= MAX_UNANSWERED or not link.up:
                     return False
-                self._ask(active, anew=False)
+                self._request(active, anew=False)
                 due = monotonic() + ASK_SECONDS
             elif message["kind"] == "begun":
                 if message["from"] != str(active.owner):
@@ -211,18 +216,18 @@ class Replica:
                 unanswered = 0
                 if message["kind"] == "over":
                     return self._expected > 0
-                if not self._take_message(message):
-                    self._ask(active, anew=True)
+                if not self._append_batch(message):
+                    self._request(active, anew=True)
         return True
 
-    async def _next(self, due: float) -> Message | None:
+    async def _get_message(self, due: float) -> Message | None:
         if self.inbox.empty():
             with suppress(TimeoutError):
                 return await asyncio.wait_for(self.inbox.get(), max(0.0, due - monotonic()))
             return None
         return None if monotonic() > due else self.inbox.get_nowait()
 
-    def _take_message(self, message: Message) -> bool:
+    def _append_batch(self, message: Message) -> bool:
         """Append a forwarded batch; return False if an earlier batch is missing."""
         if message["number"] != self._expected:
             return False
@@ -232,16 +237,16 @@ class Replica:
             if not message["number"]:
                 self._end_lost(message["since"], entries)
             for entry in entries:
-                if self.channel.mirrored not in (None, entry.run):
-                    self._let_go()
-                self._take(entry.run, [entry], since=message["since"][entry.run])
+                if self.channel.replicated_run not in (None, entry.run):
+                    self._release()
+                self._append(entry.run, [entry], since=message["since"][entry.run])
             self.filled.set()
         return True
 
 
-def parse_begun(message: Message) -> Active:
+def parse_begun(message: Message) -> ActiveRunRow:
     """Return the run that another process announced as its own."""
-    return Active(run=message["run"], status=RunStatus.QUEUED, owner=UUID(message["from"]))
+    return ActiveRunRow(run=message["run"], status=RunStatus.QUEUED, owner=UUID(message["from"]))
 
 
 def pack_entry(entry: Entry) -> list[Any]:
@@ -255,7 +260,7 @@ def unpack_entry(values: Sequence[Any]) -> Entry:
     """Return the entry from its transport form."""
     run, state, event, data, item, text, part, approximate = values
     if text is not None:
-        return text_entry(run, state, item, text, part)
+        return build_text_entry(run, state, item, text, part)
     return Entry(run, state, event, data, approximate=approximate)
 
 
@@ -280,7 +285,7 @@ def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
     logged = {
         entry.data["id"]: entry for entry in log if entry.run == have.run and entry.text is None
     }
-    if any(entry.event in ENDS for entry in logged.values()):
+    if any(entry.event in END_EVENTS for entry in logged.values()):
         return
     yield from _iter_lost_ends(log, stored, state=have.state)
     for entry in stored:
@@ -288,9 +293,9 @@ def catch_up(log: Sequence[Entry], stored: Sequence[Entry]) -> Iterator[Entry]:
         known = logged.get(entry.data["id"])
         if entry.data["object"] == "thread.message":
             length = have.offsets.get(entry.data["id"], 0)
-            yield from _message(entry, state, known, length)
+            yield from _iter_message(entry, state, known, length)
         elif known is None or _is_news(entry, known):
-            yield retold(entry, state)
+            yield copy_entry(entry, state)
 
 
 def _iter_lost_ends(
@@ -302,32 +307,34 @@ def _iter_lost_ends(
     row or the run is at rest.
     """
     run, kept = stored[-1], {entry.data["id"] for entry in stored}
-    if run.event not in AT_REST:
-        last = max(indexes_of(stored).values(), default=-1)
-        begun = indexes_of(log)
-        kept |= {name for name in open_messages(log, run.run) if begun.get(name, last + 1) > last}
-    yield from ends_of_lost(log, run.run, begun_by=state, state=state, kept=kept)
+    if run.event not in REST_EVENTS:
+        last = max(get_step_indexes(stored).values(), default=-1)
+        begun = get_step_indexes(log)
+        kept |= {
+            name for name in find_open_messages(log, run.run) if begun.get(name, last + 1) > last
+        }
+    yield from build_lost_ends(log, run.run, begun_by=state, state=state, kept=kept)
 
 
-def _message(entry: Entry, state: int, known: Entry | None, length: int) -> Iterator[Entry]:
+def _iter_message(entry: Entry, state: int, known: Entry | None, length: int) -> Iterator[Entry]:
     """Yield a message's start if it is new, the rest of its text, and its end."""
     growing = entry.data["status"] == "in_progress"
     if known is not None and known.data["status"] != "in_progress":
         return
     if known is None and growing:
-        yield from beginning_of(entry, state=state)
+        yield from start_events(entry, state=state)
     if growing or known is not None:
-        yield from rest_of(entry, length, state=state)
+        yield from text_after(entry, length, state=state)
     if not growing:
-        yield retold(entry, state)
+        yield copy_entry(entry, state)
 
 
 def _is_news(entry: Entry, known: Entry) -> bool:
     if entry.data["object"] == "thread.run.step":
         return entry.data != known.data and known.data["status"] == "in_progress"
-    return entry.event != known.event or _retry_at(entry) != _retry_at(known)
+    return entry.event != known.event or _get_retry_at(entry) != _get_retry_at(known)
 
 
-def _retry_at(entry: Entry) -> object:
+def _get_retry_at(entry: Entry) -> object:
     """Return when a run retries its unavailable model server."""
     return entry.data.get("atrium", {}).get("retry_at")

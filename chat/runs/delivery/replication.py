@@ -24,9 +24,9 @@ from channels.layers import get_channel_layer
 from chat.conf import conf
 from chat.models import RunStatus
 from chat.runs.delivery.hub import Hub, Key, Reader, ThreadLog, hub
-from chat.runs.delivery.replica import Message, Replica, Rows, pack_entry, parse_begun
+from chat.runs.delivery.replica import Message, Replica, RunSource, pack_entry, parse_begun
 from chat.runs.events import Cursor, Entry
-from chat.runs.state.snapshots import Active, read_active, read_runs
+from chat.runs.state.snapshots import ActiveRunRow, read_active, read_runs
 from tenants.db import in_db
 
 log = structlog.get_logger(__name__)
@@ -36,16 +36,16 @@ SPACING_SECONDS = 0.05
 LEASE_SECONDS = 10.0
 FILL_SECONDS = 3.0
 # Tells readers that events may have been missed: reload the history.
-CHANGED = "atrium.thread.changed"
+THREAD_CHANGED = "atrium.thread.changed"
 
 
-def report(task: asyncio.Task[None]) -> None:
+def log_failure(task: asyncio.Task[None]) -> None:
     """Log the exception of a failed task."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("forwarding_failed", exc_info=error)
 
 
-class Layer(Protocol):
+class ReplicationTransport(Protocol):
     """Interface of the transport used for replication."""
 
     up: bool
@@ -69,14 +69,14 @@ class Layer(Protocol):
         """Unsubscribe from the thread."""
 
 
-class StoredRows:
+class DatabaseRunSource:
     """Database access for replicas."""
 
-    async def active(self, key: Key) -> Active | None:
+    async def get_active_run(self, key: Key) -> ActiveRunRow | None:
         """Return the thread's active run."""
         return await in_db(read_active, *key)
 
-    async def events(self, key: Key, run: str) -> tuple[Entry, ...]:
+    async def list_events(self, key: Key, run: str) -> tuple[Entry, ...]:
         """Return a run's stored events."""
         return await in_db(read_runs, *key, [run])
 
@@ -84,23 +84,23 @@ class StoredRows:
 class Replication:
     """Coordinates replication for this process; one per hub."""
 
-    def __init__(self, of: Hub, *, rows: Rows | None = None) -> None:
+    def __init__(self, of: Hub, *, rows: RunSource | None = None) -> None:
         self.hub = of
-        self.rows: Rows = rows or StoredRows()
+        self.rows: RunSource = rows or DatabaseRunSource()
         self.process_id: UUID | None = None
-        self.link: Layer | None = None
-        self.mirrors: dict[Key, Replica] = {}
-        self.forwards: dict[tuple[UUID, Key], Forward] = {}
+        self.link: ReplicationTransport | None = None
+        self.replicas: dict[Key, Replica] = {}
+        self.forwards: dict[tuple[UUID, Key], Forwarding] = {}
         self._look: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._looking: asyncio.Task[None] | None = None
-        of.elsewhere = self
+        of.cluster = self
 
     def start(
         self,
         process_id: UUID,
         *,
         look: Callable[[], Coroutine[Any, Any, None]] | None = None,
-        link: Layer | None = None,
+        link: ReplicationTransport | None = None,
     ) -> None:
         """Start replication; `look` is called when another process changed rows of local runs."""
         self.process_id, self._look = process_id, look
@@ -126,27 +126,27 @@ class Replication:
             await asyncio.wait(forwards, timeout=4 * SPACING_SECONDS)
         for forward in list(self.forwards.values()):
             forward.stop()
-        for key in list(self.mirrors):
-            self._stop_mirror(key)
+        for key in list(self.replicas):
+            self._stop_replica(key)
         if self.link is not None:
             await self.link.stop()
         self.link = self.process_id = None
 
-    def unread(self, channel: ThreadLog) -> None:
+    def release_thread(self, channel: ThreadLog) -> None:
         """Unsubscribe from the thread."""
         if self.link is not None:
             self.link.leave(channel.key)
-        self._stop_mirror(channel.key)
+        self._stop_replica(channel.key)
 
-    def go_on(self, channel: ThreadLog, run_id: str) -> None:
+    def replicate_released(self, channel: ThreadLog, run_id: str) -> None:
         """Replicate a run that this process executed and released, for its local readers."""
         if self.process_id is not None and channel.is_read and channel.writer is None:
-            channel.mirrored = run_id
-            self._mirror(channel, None)
+            channel.replicated_run = run_id
+            self._start_replica(channel, None)
 
     def announce_run(self, channel: ThreadLog, run_id: str) -> None:
         """Announce to other processes that this process now executes the run."""
-        self._stop_mirror(channel.key)
+        self._stop_replica(channel.key)
         self._publish(channel.key, {"kind": "begun", "run": run_id})
 
     def announce_event(self, key: Key, event: str, data: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ class Replication:
         if self.link is not None:
             self.link.publish(key, {"tenant": str(key[0]), "thread": key[1], **message})
 
-    def ask_to_look(self, process: UUID) -> None:
+    def request_check(self, process: UUID) -> None:
         """Ask another process to check the state of its runs at once."""
         if self.link is not None and process != self.process_id:
             self.link.send(process, {"kind": "look"})
@@ -167,7 +167,7 @@ class Replication:
         if self.link is not None:
             await self.link.join(channel.key)
 
-    async def fill(self, channel: ThreadLog, active: Active | None) -> None:
+    async def fill(self, channel: ThreadLog, active: ActiveRunRow | None) -> None:
         """Replicate a run that another process executes; wait up to `FILL_SECONDS` for it."""
         if self.process_id is None or active is None:
             return
@@ -179,28 +179,28 @@ class Replication:
             return
         if active.status == RunStatus.REQUIRES_ACTION or active.owner == self.process_id:
             return
-        mirror = self._mirror(channel, active)
+        mirror = self._start_replica(channel, active)
         with suppress(TimeoutError):
             await asyncio.wait_for(mirror.filled.wait(), FILL_SECONDS)
 
-    def _mirror(self, channel: ThreadLog, active: Active | None) -> Replica:
+    def _start_replica(self, channel: ThreadLog, active: ActiveRunRow | None) -> Replica:
         key = channel.key
-        if key not in self.mirrors:
-            mirror = self.mirrors[key] = Replica(
+        if key not in self.replicas:
+            mirror = self.replicas[key] = Replica(
                 channel, active, process_id=self.process_id, link=self.link, rows=self.rows
             )
-            mirror.task.add_done_callback(lambda _task: self._remove_mirror(key, mirror))
-        return self.mirrors[key]
+            mirror.task.add_done_callback(lambda _task: self._remove_replica(key, mirror))
+        return self.replicas[key]
 
-    def _stop_mirror(self, key: Key) -> None:
-        mirror = self.mirrors.pop(key, None)
+    def _stop_replica(self, key: Key) -> None:
+        mirror = self.replicas.pop(key, None)
         if mirror is not None:
             mirror.stop()
 
-    def _remove_mirror(self, key: Key, mirror: Replica) -> None:
-        report(mirror.task)
-        if self.mirrors.get(key) is mirror:
-            del self.mirrors[key]
+    def _remove_replica(self, key: Key, mirror: Replica) -> None:
+        log_failure(mirror.task)
+        if self.replicas.get(key) is mirror:
+            del self.replicas[key]
 
     def resync(self) -> None:
         """Resync all threads with local readers: messages may have been lost."""
@@ -209,9 +209,9 @@ class Replication:
 
     def _resync_thread(self, channel: ThreadLog) -> None:
         if channel.is_read:
-            self.hub.tell(channel.key, CHANGED, {"id": channel.key[1]})
+            self.hub.deliver(channel.key, THREAD_CHANGED, {"id": channel.key[1]})
             if channel.writer is None:
-                self._mirror(channel, None)
+                self._start_replica(channel, None)
 
     def receive(self, message: Message) -> None:
         """Handle a message from another process."""
@@ -224,22 +224,22 @@ class Replication:
         key = (UUID(message["tenant"]), message["thread"])
         channel = self.hub.channels.get(key)
         if message["kind"] == "ask":
-            self._ask(channel, key, message)
+            self._handle_request(channel, key, message)
         elif channel is not None and channel.is_read:
-            self._tell(channel, message)
+            self._deliver(channel, message)
 
-    def _tell(self, channel: ThreadLog, message: Message) -> None:
+    def _deliver(self, channel: ThreadLog, message: Message) -> None:
         kind = message["kind"]
         if kind == "told":
-            self.hub.tell(channel.key, message["event"], message["data"])
+            self.hub.deliver(channel.key, message["event"], message["data"])
         elif kind == "missed":
             self._resync_thread(channel)
         elif kind == "begun" and channel.writer is None:
-            self._mirror(channel, parse_begun(message)).inbox.put_nowait(message)
-        elif channel.key in self.mirrors:
-            self.mirrors[channel.key].inbox.put_nowait(message)
+            self._start_replica(channel, parse_begun(message)).inbox.put_nowait(message)
+        elif channel.key in self.replicas:
+            self.replicas[channel.key].inbox.put_nowait(message)
 
-    def _ask(self, channel: ThreadLog | None, key: Key, message: Message) -> None:
+    def _handle_request(self, channel: ThreadLog | None, key: Key, message: Message) -> None:
         asker = UUID(message["from"])
         current = self.forwards.get((asker, key))
         if current is not None and current.id == message["forward"]:
@@ -248,19 +248,19 @@ class Replication:
         if current is not None:
             current.stop()
         cursor = Cursor(run=message["run"], state=message["state"], offsets=message["offsets"])
-        forward = Forward(self, asker, key, message["forward"])
+        forward = Forwarding(self, asker, key, message["forward"])
         if channel is None or (channel.writer is None and cursor.run not in channel.runs):
-            forward.over()
+            forward.finish()
             return
         self.forwards[asker, key] = forward
         forward.start(channel, cursor)
 
 
 @dataclass(eq=False)
-class Forward:
+class Forwarding:
     """Forwarding of one thread's log to one process."""
 
-    elsewhere: Replication
+    cluster: Replication
     asker: UUID
     key: Key
     id: str
@@ -272,10 +272,10 @@ class Forward:
         """Send the backlog after `cursor`, then new entries as they arrive."""
         reader = Reader(channel, local=False)
         channel.readers.add(reader)
-        reader.place(None, cursor=cursor)
+        reader.seek(None, cursor=cursor)
         self.until = monotonic() + LEASE_SECONDS
         self.task = asyncio.create_task(self._send_all(reader))
-        self.task.add_done_callback(report)
+        self.task.add_done_callback(log_failure)
 
     def stop(self) -> None:
         """Stop sending, without notice to the receiver."""
@@ -287,14 +287,14 @@ class Forward:
         self.until = monotonic() + LEASE_SECONDS
         self._send({"kind": "at", "number": self.number})
 
-    def over(self) -> None:
+    def finish(self) -> None:
         """Report that this process sends no more entries."""
         self._send({"kind": "over", "number": self.number})
 
     def _send(self, message: Message) -> None:
-        if self.elsewhere.link is not None:
+        if self.cluster.link is not None:
             target = {"tenant": str(self.key[0]), "thread": self.key[1], "forward": self.id}
-            self.elsewhere.link.send(self.asker, {**target, **message})
+            self.cluster.link.send(self.asker, {**target, **message})
 
     async def _send_all(self, reader: Reader) -> None:
         channel = reader.channel
@@ -307,11 +307,11 @@ class Forward:
                 if channel.writer is None:
                     break
                 await asyncio.sleep(SPACING_SECONDS)
-            self.over()
+            self.finish()
         finally:
             reader.close()
-            if self.elsewhere.forwards.get((self.asker, self.key)) is self:
-                del self.elsewhere.forwards[self.asker, self.key]
+            if self.cluster.forwards.get((self.asker, self.key)) is self:
+                del self.cluster.forwards[self.asker, self.key]
 
     def _send_batch(self, channel: ThreadLog, entries: list[Entry]) -> None:
         if not entries:
@@ -328,4 +328,4 @@ class Forward:
         self.number += 1
 
 
-elsewhere = Replication(hub)
+cluster = Replication(hub)

@@ -32,7 +32,7 @@ class RevokedAccess:
     revoked: frozenset[str] = frozenset()
     signed_out: dict[UUID, datetime] = field(default_factory=dict)
 
-    def closes(self, connection: Connection) -> bool:
+    def applies_to(self, connection: Connection) -> bool:
         """Return True if the connection's access has been revoked."""
         if connection.membership in self.memberships or connection.key in self.keys:
             return True

@@ -29,23 +29,23 @@ Message = dict[str, Any]
 VERSION = 2
 PING_SECONDS = 1.0
 # Without a ping for this long the layer counts as unavailable.
-SILENT_SECONDS = 3.5
+MAX_SILENCE_SECONDS = 3.5
 # Timeout of one operation: each operation on a hanging layer delays the next by this long.
 OPERATION_SECONDS = 5.0
 JOIN_SECONDS = 1.0
 MAX_WAITING = 10_000
-THREADS = "atrium-thread."
-AWAY = (RedisError, OSError, TimeoutError)
+THREAD_GROUP_PREFIX = "atrium-thread."
+UNAVAILABLE_ERRORS = (RedisError, OSError, TimeoutError)
 
 
-def process_group(process: UUID) -> str:
+def get_process_group(process: UUID) -> str:
     """Return the name of the group that contains only this process."""
     return f"atrium-process.{process.hex}"
 
 
-def thread_group(key: Key) -> str:
+def get_thread_group(key: Key) -> str:
     """Return the name of the group of processes with readers of the thread."""
-    return f"{THREADS}{key[0].hex}.{key[1]}"
+    return f"{THREAD_GROUP_PREFIX}{key[0].hex}.{key[1]}"
 
 
 @dataclass(kw_only=True)
@@ -63,17 +63,17 @@ class RedisTransport:
     _outgoing: asyncio.Queue[tuple[str, str, Message]] = field(default_factory=asyncio.Queue)
     # Thread groups that missed one of our messages, with the ids of tenant and thread.
     _missed: dict[str, Message] = field(default_factory=dict)
-    _sent: int = 0
-    _heard: int = 0
+    _pings_sent: int = 0
+    _last_ping: int = 0
     # Number of the first ping after the layer reconnected.
-    _anew: int = 0
-    _heard_at: float = field(default_factory=monotonic)
-    _away: bool = False
+    _reconnect_ping: int = 0
+    _last_ping_at: float = field(default_factory=monotonic)
+    _unavailable: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
         """Start sending, receiving and pinging, even if the layer is unavailable for now."""
-        self._groups[process_group(self.process_id)] = asyncio.Event()
+        self._groups[get_process_group(self.process_id)] = asyncio.Event()
         self.layer.reconnected = self._handle_reconnect
         for work in (self._receive_all, self._send_all, self._ping_all):
             self._tasks.append(asyncio.create_task(work()))
@@ -88,45 +88,45 @@ class RedisTransport:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         self.up = False
-        with suppress(*AWAY):
+        with suppress(*UNAVAILABLE_ERRORS):
             async with asyncio.timeout(JOIN_SECONDS):
                 await self.layer.flush()
 
     def send(self, process: UUID, message: Message) -> None:
         """Send to one process."""
-        self._put("send", process_group(process), message)
+        self._enqueue("send", get_process_group(process), message)
 
     def publish(self, key: Key, message: Message) -> None:
         """Send to every process with readers of the thread."""
-        self._put("send", thread_group(key), message)
+        self._enqueue("send", get_thread_group(key), message)
 
     async def join(self, key: Key) -> None:
         """Subscribe to the thread; wait up to `JOIN_SECONDS` for confirmation."""
-        group = thread_group(key)
+        group = get_thread_group(key)
         if group not in self._groups:
             self._groups[group] = asyncio.Event()
-            self._put("add", group, {})
+            self._enqueue("add", group, {})
         if self.up:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._groups[group].wait(), JOIN_SECONDS)
 
     def leave(self, key: Key) -> None:
         """Unsubscribe from the thread."""
-        group = thread_group(key)
+        group = get_thread_group(key)
         if self._groups.pop(group, None) is not None:
-            self._put("discard", group, {})
+            self._enqueue("discard", group, {})
 
-    def _put(self, operation: str, group: str, message: Message) -> None:
+    def _enqueue(self, operation: str, group: str, message: Message) -> None:
         if self._outgoing.qsize() < MAX_WAITING:
             self._outgoing.put_nowait((operation, group, self._sign(message)))
         elif operation == "send":
-            self._note_missed(group, message)
+            self._record_missed(group, message)
 
     def _sign(self, message: Message) -> Message:
         return {**message, "from": str(self.process_id), "version": VERSION}
 
-    def _note_missed(self, group: str, message: Message) -> None:
-        if group.startswith(THREADS):
+    def _record_missed(self, group: str, message: Message) -> None:
+        if group.startswith(THREAD_GROUP_PREFIX):
             self._missed[group] = {name: message[name] for name in ("tenant", "thread")}
 
     async def _send_all(self) -> None:
@@ -135,9 +135,9 @@ class RedisTransport:
             try:
                 async with asyncio.timeout(OPERATION_SECONDS):
                     await self._perform(operation, group, message)
-            except AWAY as error:
+            except UNAVAILABLE_ERRORS as error:
                 if operation == "send":
-                    self._note_missed(group, message)
+                    self._record_missed(group, message)
                 log.debug("channel_layer_refused", error=type(error).__qualname__)
             finally:
                 self._outgoing.task_done()
@@ -164,8 +164,8 @@ class RedisTransport:
                     self._name = await self._open_channel()
                 message = await self.layer.receive(self._name)
                 if message["version"] == VERSION:
-                    self._take(message)
-            except AWAY:
+                    self._dispatch(message)
+            except UNAVAILABLE_ERRORS:
                 await asyncio.sleep(PING_SECONDS)
             except (InvalidToken, KeyError, TypeError, ValueError) as error:
                 # Sent by another installation, or by another version of this one.
@@ -179,44 +179,44 @@ class RedisTransport:
         return name
 
     def _ping(self) -> None:
-        self._sent += 1
-        self.send(self.process_id, {"kind": "ping", "number": self._sent})
+        self._pings_sent += 1
+        self.send(self.process_id, {"kind": "ping", "number": self._pings_sent})
 
     def _handle_reconnect(self) -> None:
         """Detect by a ping when delivery works again: messages before it may be lost."""
         self.up = False
         self._ping()
-        self._anew = self._sent
+        self._reconnect_ping = self._pings_sent
 
-    def _take(self, message: Message) -> None:
+    def _dispatch(self, message: Message) -> None:
         own = message["from"] == str(self.process_id)
         if not own:
             self.receive(message)
         elif message["kind"] == "joined" and message["group"] in self._groups:
             self._groups[message["group"]].set()
         elif message["kind"] == "ping":
-            self._hear(message["number"])
+            self._handle_ping(message["number"])
 
     async def _ping_all(self) -> None:
         while True:
             await asyncio.sleep(PING_SECONDS)
             if self._name is not None:
                 self._ping()
-            if not self._away and monotonic() - self._heard_at > SILENT_SECONDS:
-                self.up, self._away = False, True
+            if not self._unavailable and monotonic() - self._last_ping_at > MAX_SILENCE_SECONDS:
+                self.up, self._unavailable = False, True
                 log.warning("channel_layer_away")
 
-    def _hear(self, number: int) -> None:
-        whole = number == self._heard + 1 and self.up
-        self._heard, self._heard_at = number, monotonic()
-        if whole or number < self._anew:
+    def _handle_ping(self, number: int) -> None:
+        whole = number == self._last_ping + 1 and self.up
+        self._last_ping, self._last_ping_at = number, monotonic()
+        if whole or number < self._reconnect_ping:
             return
-        self.up, self._away = True, False
+        self.up, self._unavailable = True, False
         log.info("channel_layer_heard")
         for group, joined in self._groups.items():
             if not joined.is_set():
-                self._put("add", group, {})
+                self._enqueue("add", group, {})
         missed, self._missed = self._missed, {}
         for group, thread in missed.items():
-            self._put("send", group, {"kind": "missed", **thread})
+            self._enqueue("send", group, {"kind": "missed", **thread})
         self.recovered()

@@ -19,21 +19,21 @@ from django.db import DatabaseError
 
 from chat.conf import conf
 from chat.runs.state.claims import ClaimLapsed
-from chat.runs.state.drafts import DraftSnapshot, insert_copy, update_copies
+from chat.runs.state.drafts import DraftSnapshot, insert_snapshot, update_snapshots
 from chat.runs.state.turn import Turn
 from tenants.db import DatabasePool, run_in_pool, use_lanes_as
 
-LOOKS = 4  # checks per autosave interval
+CHECKS_PER_INTERVAL = 4  # checks per autosave interval
 
 log = structlog.get_logger(__name__)
 
 
-class Copies:
+class Autosaver:
     """Autosave of the turns that are streaming text in this process."""
 
     def __init__(self) -> None:
         self.turns: dict[str, Turn] = {}
-        self.looking: asyncio.Task[None] | None = None
+        self.saver: asyncio.Task[None] | None = None
         # The running write of each tenant; texts that grow meanwhile are batched into the next.
         self.writing: dict[UUID, asyncio.Task[None]] = {}
 
@@ -41,20 +41,22 @@ class Copies:
     def of(self, turn: Turn) -> Iterator[None]:
         """Autosave the turn's text while the context is open."""
         self.turns[turn.run.pk] = turn
-        if self.looking is None or self.looking.done():
+        if self.saver is None or self.saver.done():
             self.writing = {}
             # The task outlives this run, so it does not inherit its log context.
-            self.looking = asyncio.create_task(self._look(), context=contextvars.Context())
+            self.saver = asyncio.create_task(
+                self._save_periodically(), context=contextvars.Context()
+            )
         try:
             yield
         finally:
             self.turns.pop(turn.run.pk, None)
             if not self.turns:
-                self.looking.cancel()
+                self.saver.cancel()
 
-    async def _look(self) -> None:
+    async def _save_periodically(self) -> None:
         while True:
-            await asyncio.sleep(conf.partial_seconds / LOOKS)
+            await asyncio.sleep(conf.partial_seconds / CHECKS_PER_INTERVAL)
             grown: dict[UUID, list[Turn]] = defaultdict(list)
             for turn in self.turns.values():
                 if not _is_due(turn):
@@ -62,21 +64,21 @@ class Copies:
                 if turn.draft is not None and turn.draft.stored:
                     grown[turn.claim.tenant_id].append(turn)
                 else:
-                    _store([turn], insert_copy)
+                    _store([turn], insert_snapshot)
             self.writing = {
                 tenant: task for tenant, task in self.writing.items() if not task.done()
             }
             for tenant, turns in grown.items():
                 if tenant not in self.writing:
-                    self.writing[tenant] = _store(turns, update_copies)
+                    self.writing[tenant] = _store(turns, update_snapshots)
 
 
-copies = Copies()
+autosaver = Autosaver()
 
 
 def _is_due(turn: Turn) -> bool:
     draft = turn.draft
-    if draft is None or not draft.grown or (turn.saving and not turn.saving.done()):
+    if draft is None or not draft.grown or (turn.autosave_task and not turn.autosave_task.done()):
         return False
     return bool(monotonic() - draft.saved_at >= conf.partial_seconds)
 
@@ -88,7 +90,7 @@ def _store(
     snapshots = [DraftSnapshot.of(turn) for turn in turns]
     task = asyncio.create_task(_write(snapshots, turns, write))
     for turn in turns:
-        turn.saving = task
+        turn.autosave_task = task
     return task
 
 
@@ -110,14 +112,14 @@ async def _write(
         turn.lapsed = turn.lapsed or snapshot.claim.run_id not in claimed
 
 
-async def settle_saving(turn: Turn) -> None:
+async def wait_for_autosave(turn: Turn) -> None:
     """Wait for the autosave in progress.
 
     Raises:
         ClaimLapsed: an autosave found that another process took over.
     """
-    if turn.saving is not None:
-        saving, turn.saving = turn.saving, None
+    if turn.autosave_task is not None:
+        saving, turn.autosave_task = turn.autosave_task, None
         await asyncio.wait({saving})
     if turn.lapsed:
         raise ClaimLapsed(turn.run.pk)

@@ -30,12 +30,12 @@ def launch(
     process is full) becomes a job, deferred in the same transaction. The events in `told` are
     published before all others.
     """
-    started = queue.build_started(run, message=message, resumed=resumed)
+    started = queue.build_claimed_run(run, message=message, resumed=resumed)
     if started is not None:
         submit_on_commit(replace(started, announce=(*told, *started.announce)))
 
 
-def active_run_of(thread_id: str, *, member_id: UUID) -> str | None:
+def get_active_run_id(thread_id: str, *, member_id: UUID) -> str | None:
     """Return the id of the active run of a locked thread; None if a new one may start.
 
     An overdue run that no process ended is ended first.
@@ -66,7 +66,7 @@ def end_overdue_run(tenant_id: UUID, thread_id: str) -> None:
 
 def _end_overdue(run_id: str) -> None:
     ended, following = recovery.end_overdue(run_id, owner=worker.claim_owner)
-    announce_row(ended)
+    publish_run_row(ended)
     submit_on_commit(following)
 
 
@@ -76,16 +76,16 @@ def submit_on_commit(started: ClaimedRun | None) -> None:
         transaction.on_commit(lambda: worker.submit(started))
 
 
-def announce_row(run: Run) -> None:
+def publish_run_row(run: Run) -> None:
     """Publish, after the commit, the status of a run that changed without a task.
 
     If the run ended, the steps that ended with it are published first.
     """
     rendered = ((f"thread.run.{run.status}", wire.run_object(run)),)
     for event, data in rendered if run.ended_at is None else recovery.list_end_announcements(run):
-        tell(run.tenant_id, run.thread_id, event, data)
+        notify_readers(run.tenant_id, run.thread_id, event, data)
 
 
-def tell(tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
+def notify_readers(tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
     """Notify the thread's readers once the caller's transaction is committed."""
     transaction.on_commit(lambda: worker.notify(tenant_id, thread_id, event, data))

@@ -28,7 +28,7 @@ from chat.conf import conf
 from chat.runs import upstreams
 from chat.runs.engine.worker import worker
 from chat.runs.state import recovery
-from chat.tools.code_sessions import code_sessions
+from chat.tools.code_sessions import get_code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants.compiled_queries import write_reads
 from tenants.db import in_db
@@ -36,19 +36,19 @@ from tenants.process_identity import current_identity
 
 log = structlog.get_logger(__name__)
 
-SWITCH_SECONDS = 0.0005  # thread switch interval; Python's default is 0.005
-COLLECT_AFTER = 10_000  # new objects before a collection; Python's default is 700
-QUEUE_PAUSE = 5.0  # seconds before a job worker is restarted
+SWITCH_INTERVAL_SECONDS = 0.0005  # thread switch interval; Python's default is 0.005
+GC_THRESHOLD = 10_000  # new objects before a collection; Python's default is 700
+QUEUE_RESTART_SECONDS = 5.0  # seconds before a job worker is restarted
 START_ERRORS = (DatabaseError, UpstreamError, OSError, ValueError)
-KEEP_FAILED = {"delete_jobs": "successful"}
+JOB_RETENTION = {"delete_jobs": "successful"}
 # Files take minutes to index, so they have a separate pool of `conf.index_slots` jobs.
 FILES_QUEUE = "files"
 # Options of job workers inside a server process, which mainly serves requests.
-IN_SERVER: dict[str, Any] = {"concurrency": 4, "shutdown_graceful_timeout": 5}
+SERVER_WORKER_OPTIONS: dict[str, Any] = {"concurrency": 4, "shutdown_graceful_timeout": 5}
 # Database connections of each job pool, in addition to the one that listens.
 MIN_CONNECTIONS, MAX_CONNECTIONS = 1, 4
 # Limit for stopping the job queue of a server, shortly after its jobs were aborted.
-END_SECONDS = 7.0
+QUEUE_STOP_SECONDS = 7.0
 # Errors of the job queue while its database is unreachable. A pool that cannot be opened in time
 # raises psycopg's own error.
 QUEUE_ERRORS = (ProcrastinateException, psycopg.Error, OSError)
@@ -67,8 +67,10 @@ class Lifespan:
         await receive()
         async with AsyncExitStack() as stack:
             try:
-                jobs = partial(run_jobs, **IN_SERVER)
-                process = await stack.enter_async_context(serving(jobs, end_seconds=END_SECONDS))
+                jobs = partial(run_jobs, **SERVER_WORKER_OPTIONS)
+                process = await stack.enter_async_context(
+                    serving(jobs, end_seconds=QUEUE_STOP_SECONDS)
+                )
                 stack.enter_context(at_termination(process.begin_drain))
             except START_ERRORS as error:
                 log.exception("start_failed")
@@ -80,7 +82,7 @@ class Lifespan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serving:
+class ServingProcess:
     """Running services of this process; `jobs` is the task of the job queue."""
 
     jobs: Task[None]
@@ -123,28 +125,28 @@ def at_termination(callback: Callable[[], None]) -> Iterator[None]:
 @asynccontextmanager
 async def serving(
     queue: Callable[[], Coroutine[Any, Any, None]], *, end_seconds: float | None = None
-) -> AsyncIterator[Serving]:
+) -> AsyncIterator[ServingProcess]:
     """Execute runs, and jobs with `queue`, while the context is open; hand over on exit.
 
     Wait at most `end_seconds` for the queue to end: without a database it takes half a minute to
     report its end.
     """
-    await take_identity()
+    await adopt_identity()
     await upstreams.warm_up()
     await worker.start()
     await warm_up_database()
-    keep_answering()
-    process = Serving(jobs=asyncio.create_task(queue()))
+    tune_interpreter()
+    process = ServingProcess(jobs=asyncio.create_task(queue()))
     try:
         yield process
     finally:
         process.begin_drain()
         await asyncio.gather(worker.drain(), asyncio.wait({process.jobs}, timeout=end_seconds))
-        await code_sessions().close_all()
+        await get_code_sessions().close_all()
         await upstreams.close_all()
 
 
-async def take_identity() -> None:
+async def adopt_identity() -> None:
     """Use the process id assigned by the supervisor, and free the claims of dead predecessors."""
     identity = current_identity()
     if identity.process_id is not None:
@@ -164,30 +166,30 @@ def connect() -> None:
     """Open this thread's connection."""
 
 
-def keep_answering() -> None:
+def tune_interpreter() -> None:
     """Tune the GC and the thread switch interval to keep event-loop latency low.
 
     Every pause of the event loop delays tokens. Computing threads yield sooner. Collections are
     rarer and skip the imported modules: half a million objects that live as long as the process.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER)
+    gc.set_threshold(GC_THRESHOLD)
 
 
 async def run_jobs(*, queues: Iterable[str] | None = None, **options: Any) -> None:
     """Execute jobs until cancelled; survives database outages.
 
-    The arguments are those of `work_off`.
+    The arguments are those of `run_workers`.
     """
-    worker.goes_on = True
+    worker.is_long_lived = True
     async with asyncio.TaskGroup() as pools:
         for pool in list_pools(queues, options):
-            pools.create_task(keep_working(pool))
+            pools.create_task(run_pool_until_cancelled(pool))
 
 
-async def keep_working(pool: dict[str, Any]) -> None:
+async def run_pool_until_cancelled(pool: dict[str, Any]) -> None:
     """Run a pool's worker until cancelled, and restart it whenever it ends.
 
     When its database is unreachable, a worker ends with an error, or without one if the database
@@ -205,10 +207,10 @@ async def keep_working(pool: dict[str, Any]) -> None:
         if task is not None and task.cancelling():
             # The error has replaced the cancellation that preceded it.
             raise asyncio.CancelledError
-        await asyncio.sleep(QUEUE_PAUSE)
+        await asyncio.sleep(QUEUE_RESTART_SECONDS)
 
 
-async def work_off(*, queues: Iterable[str] | None = None, **options: Any) -> None:
+async def run_workers(*, queues: Iterable[str] | None = None, **options: Any) -> None:
     """Run procrastinate's workers in this process once.
 
     `queues` defaults to all queues; `options` are those of a procrastinate worker.
@@ -227,7 +229,7 @@ def list_pools(queues: Iterable[str] | None, options: dict[str, Any]) -> list[di
     Files have a separate worker, so that slow files delay neither runs nor maintenance.
     """
     names = set(queues or list_queues())
-    defaults = {**KEEP_FAILED, **options, "install_signal_handlers": False}
+    defaults = {**JOB_RETENTION, **options, "install_signal_handlers": False}
     pools = [{**defaults, "queues": sorted(others)}] if (others := names - {FILES_QUEUE}) else []
     if FILES_QUEUE in names:
         pools.append({**defaults, "queues": [FILES_QUEUE], "concurrency": conf.index_slots})

@@ -12,14 +12,14 @@ from chat import wire
 from chat.conf import conf
 from chat.models import ToolCall
 from chat.models.reasons import Reason
-from chat.models.runs import PENDING, RunStatus
+from chat.models.runs import PENDING_STATUSES, RunStatus
 from chat.runs import upstreams
-from chat.runs.billing.limits import reason_of_cut
+from chat.runs.billing.limits import get_cut_reason
 from chat.runs.citations.artifacts import Artifacts
 from chat.runs.delivery.hub import LiveRun
 from chat.runs.endings import COMPLETED, Ending, build_failure, build_incomplete
-from chat.runs.engine.autosave import settle_saving
-from chat.runs.engine.model_step import Answer, model_step
+from chat.runs.engine.autosave import wait_for_autosave
+from chat.runs.engine.model_step import Answer, run_model_step
 from chat.runs.state import transactions
 from chat.runs.state.transactions import Round
 from chat.runs.state.turn import ClaimedRun, SameCalls, Turn
@@ -52,23 +52,23 @@ async def begin(started: ClaimedRun, live: LiveRun) -> Turn:
     Raises:
         ClaimLapsed: another process has claimed the run.
     """
-    if started.run is None or upstreams.keeps_conversations(started.run.upstream):
+    if started.run is None or upstreams.has_server_conversations(started.run.upstream):
         loaded = await run_uncancelled(transactions.load, started.claim)
     else:
-        loaded = transactions.LoadedRun.fresh(started.run)
+        loaded = transactions.LoadedRun.from_inserted(started.run)
     run = loaded.run
     turn = Turn(
         claim=started.claim,
         live=live,
         run=run,
-        labels=registry.labels(),
+        labels=registry.get_labels(),
         deadline=monotonic() + started.seconds_left,
         next_position=loaded.position,
         next_index=loaded.index,
         open_step=loaded.open_step,
         rounds=run.rounds,
         calls_made=len(loaded.calls),
-        same_calls=same_calls_of(loaded.calls),
+        same_calls=count_same_calls(loaded.calls),
         # After a take-over the server's conversation is incomplete: send the whole prompt.
         conversation=loaded.mapping.external_id if loaded.mapping and not run.rounds else None,
     )
@@ -85,7 +85,7 @@ async def begin(started: ClaimedRun, live: LiveRun) -> Turn:
 async def resume_calls(turn: Turn, calls: list[ToolCall]) -> None:
     """Execute calls approved in the meantime, and settle those that a dead process left."""
     assert turn.open_step is not None
-    principal = await run_uncancelled(transactions.principal_of, turn.claim, turn.run)
+    principal = await run_uncancelled(transactions.find_principal, turn.claim, turn.run)
     if principal is None:
         return
     context = dispatch.CallContext(principal=principal, run=turn.run, step=turn.open_step)
@@ -94,7 +94,7 @@ async def resume_calls(turn: Turn, calls: list[ToolCall]) -> None:
     turn.made.add(turn.step_calls)
 
 
-async def rounds(turn: Turn) -> Ending | None:
+async def run_rounds(turn: Turn) -> Ending | None:
     """Run model rounds until the run ends; None if it requires action.
 
     Raises:
@@ -102,7 +102,7 @@ async def rounds(turn: Turn) -> Ending | None:
         ClaimLapsed: another process took over.
     """
     # A process that died during tool calls may have left others that still require action.
-    if await must_wait(turn):
+    if await pause_if_pending(turn):
         return None
     while True:
         queued = turn.run.status == RunStatus.QUEUED
@@ -119,7 +119,7 @@ async def rounds(turn: Turn) -> Ending | None:
         turn.history = plan.history
         turn.rounds += 1
         turn.run.rounds = turn.rounds
-        answer = await model_step(turn, plan)
+        answer = await run_model_step(turn, plan)
         if answer is None:
             continue
         if isinstance(answer, Ending):
@@ -127,57 +127,57 @@ async def rounds(turn: Turn) -> Ending | None:
         proposed = answer.list_calls()
         if not proposed or answer.is_cut:
             # Calls of a truncated answer may be truncated themselves.
-            return ending_of(turn, answer)
-        ending = loop_ending(turn, proposed)
+            return build_ending(turn, answer)
+        ending = check_tool_calls(turn, proposed)
         if ending is not None:
             return ending
-        if await tool_step(turn, plan, proposed):
+        if await run_tool_step(turn, plan, proposed):
             return None
 
 
-def ending_of(turn: Turn, answer: Answer) -> Ending:
+def build_ending(turn: Turn, answer: Answer) -> Ending:
     """Return the ending of a run whose last answer calls no tool."""
     reason = answer.finished.reason if answer.finished else "stop"
     if reason == "length":
-        return build_incomplete(reason_of_cut(turn))
+        return build_incomplete(get_cut_reason(turn))
     if reason == "content_filter":
         return build_incomplete(Reason.CONTENT_FILTER)
     return COMPLETED
 
 
-def loop_ending(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | None:
+def check_tool_calls(turn: Turn, proposed: list[dispatch.ProposedCall]) -> Ending | None:
     """Return the ending of a run with too many or repeated calls, None if it may continue."""
     turn.calls_made += len(proposed)
     if turn.calls_made > conf.max_tool_calls:
         return build_failure(Reason.TOO_MANY_CALLS)
-    call_keys = {(call.name, ledger.arguments_hash(turn.run, call.arguments)) for call in proposed}
-    turn.same_calls = one_round_more(turn.same_calls, call_keys)
+    call_keys = {(call.name, ledger.hash_arguments(turn.run, call.arguments)) for call in proposed}
+    turn.same_calls = add_round(turn.same_calls, call_keys)
     if max(turn.same_calls.values(), default=0) >= conf.max_same_calls:
         return build_failure(Reason.LOOP)
     return None
 
 
-def same_calls_of(calls: Iterable[ToolCall]) -> SameCalls:
-    """Return the counts of `loop_ending` after the rounds of `calls`, given in order."""
+def count_same_calls(calls: Iterable[ToolCall]) -> SameCalls:
+    """Return the counts of `check_tool_calls` after the rounds of `calls`, given in order."""
     counts: SameCalls = Counter()
     for _round, round_calls in groupby(calls, key=lambda call: call.round):
-        counts = one_round_more(counts, {(c.name, c.arguments_hash) for c in round_calls})
+        counts = add_round(counts, {(c.name, c.arguments_hash) for c in round_calls})
     return counts
 
 
-def one_round_more(counted: SameCalls, called: Iterable[tuple[str, str]]) -> SameCalls:
+def add_round(counted: SameCalls, called: Iterable[tuple[str, str]]) -> SameCalls:
     """Return the number of consecutive rounds, up to this one, that contain each call."""
     return Counter({call: counted[call] + 1 for call in called})
 
 
-async def tool_step(turn: Turn, plan: Round, proposed: list[dispatch.ProposedCall]) -> bool:
+async def run_tool_step(turn: Turn, plan: Round, proposed: list[dispatch.ProposedCall]) -> bool:
     """Record the calls, execute those that may run, and return whether the run must wait."""
-    await settle_saving(turn)
-    step, message = turn.new_tool_step(), None
+    await wait_for_autosave(turn)
+    step, message = turn.build_tool_step(), None
     calls = await run_uncancelled(transactions.record_calls, turn, plan.principal, step, proposed)
     if turn.draft is not None:
         draft, turn.draft, turn.made = turn.draft, None, Artifacts()
-        turn.publish_settled(draft)
+        turn.publish_closed(draft)
         message = draft.message
     publish_step(turn, calls, "created")
     publish_step(turn, calls, "in_progress")
@@ -185,13 +185,13 @@ async def tool_step(turn: Turn, plan: Round, proposed: list[dispatch.ProposedCal
     turn.step_calls = await dispatch.execute_all(context, calls)
     turn.made.add(turn.step_calls)
     plan.history.add(message, turn.step_calls)
-    return await must_wait(turn)
+    return await pause_if_pending(turn)
 
 
-async def must_wait(turn: Turn) -> bool:
+async def pause_if_pending(turn: Turn) -> bool:
     """Move the run to requires_action if a call of its open step needs it; return whether so."""
     calls = turn.step_calls
-    waiting = [c for c in calls if c.status in PENDING]
+    waiting = [c for c in calls if c.status in PENDING_STATUSES]
     if not waiting:
         return False
     try:
@@ -218,12 +218,12 @@ def publish_step(turn: Turn, calls: list[ToolCall], status: str) -> None:
         turn.live.publish(f"thread.run.step.{status}", rendered)
 
 
-def ending_of_error(error: UpstreamError) -> Ending:
+def build_error_ending(error: UpstreamError) -> Ending:
     """Return the ending for a failed model server; its own message is never shown."""
     return build_failure(UPSTREAM_REASONS.get(error.code, Reason.SERVER_ERROR))
 
 
-def loggable(error: UpstreamError) -> dict[str, Any]:
+def get_log_fields(error: UpstreamError) -> dict[str, Any]:
     """Return the loggable fields of an error; its message only for access errors.
 
     A model server's message about a rejected request may quote the request.
@@ -240,12 +240,12 @@ async def conclude(turn: Turn, ending: Ending) -> ClaimedRun | None:
     Raises:
         ClaimLapsed: the run was ended by another process first.
     """
-    await settle_saving(turn)
+    await wait_for_autosave(turn)
     turn.record_interrupted_call(ending.status)
     draft = turn.draft
     following = await run_with_retry(transactions.finish, turn, ending)
     if draft is not None:
-        turn.publish_settled(draft)
+        turn.publish_closed(draft)
     if turn.open_step is not None:
         turn.open_step.status = ending.step_status
         publish_step(turn, turn.step_calls, ending.step_status)

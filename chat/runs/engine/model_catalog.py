@@ -41,7 +41,7 @@ def list_offered_models() -> list[OfferedModel]:
     return [OfferedModel(name=name, upstream=upstreams[name]) for name in sorted(upstreams)]
 
 
-def server_of(model: str) -> str:
+def get_model_upstream(model: str) -> str:
     """Return the model server of `model`, "" for the default. Call within a tenant transaction.
 
     Raises:
@@ -50,10 +50,10 @@ def server_of(model: str) -> str:
     for item in list_offered_models():
         if item.name == model:
             return item.upstream
-    raise unknown_model(model)
+    raise build_unknown_model_error(model)
 
 
-def unknown_model(model: str) -> UnknownModel:
+def build_unknown_model_error(model: str) -> UnknownModel:
     """Return the error for a model that the company may not use."""
     return UnknownModel(f"The requested model '{model[:256]}' does not exist.", param="model")
 

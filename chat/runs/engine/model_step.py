@@ -18,8 +18,8 @@ from chat.runs import upstreams
 from chat.runs.billing.limits import exceeds_budget
 from chat.runs.billing.metering import CallMeter
 from chat.runs.endings import Ending
-from chat.runs.engine.autosave import copies, settle_saving
-from chat.runs.engine.request import limit_request, request_for
+from chat.runs.engine.autosave import autosaver, wait_for_autosave
+from chat.runs.engine.request import build_request, limit_request
 from chat.runs.engine.waiting_runs import waiting_runs
 from chat.runs.state import transactions
 from chat.runs.state.claims import ClaimLapsed
@@ -64,14 +64,14 @@ class Answer:
         ]
 
 
-async def model_step(turn: Turn, plan: Round) -> Answer | Ending | None:
+async def run_model_step(turn: Turn, plan: Round) -> Answer | Ending | None:
     """Call the model once; None if the step must be repeated, an ending if a limit stops it.
 
     A stream that breaks after its first content is repeated once as a new step with a new
     message; the broken one is closed and excluded from the prompt.
     """
     try:
-        request = limit_request(turn, plan, await request_for(turn, plan))
+        request = limit_request(turn, plan, await build_request(turn, plan))
         if isinstance(request, Ending):
             return request
         return await stream_answer(turn, request)
@@ -87,11 +87,11 @@ async def model_step(turn: Turn, plan: Round) -> Answer | Ending | None:
         turn.repeats += 1
         turn.conversation, turn.synced_through = None, None
         log.info("model_step_repeated", code=error.code)
-        await close_cut(turn)
+        await close_interrupted_draft(turn)
         return None
 
 
-async def close_cut(turn: Turn) -> None:
+async def close_interrupted_draft(turn: Turn) -> None:
     """Store and close the partial message of a step that will be repeated.
 
     Raises:
@@ -99,15 +99,15 @@ async def close_cut(turn: Turn) -> None:
     """
     if turn.draft is not None and turn.draft.message.status == MessageStatus.IN_PROGRESS:
         draft, turn.draft = turn.draft, None
-        await settle_saving(turn)
+        await wait_for_autosave(turn)
         await run_uncancelled(transactions.supersede_draft, turn, draft)
-        turn.publish_settled(draft)
+        turn.publish_closed(draft)
 
 
 async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
     """Stream one answer from the model server to the readers."""
     answer, is_whole = Answer(), True
-    upstream = upstreams.upstream_named(turn.run.upstream)
+    upstream = upstreams.get_upstream(turn.run.upstream)
     policy = RetryPolicy(tries=conf.upstream_tries, base=conf.upstream_backoff_seconds)
 
     def begin_attempt() -> None:
@@ -124,29 +124,29 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
         policy=policy,
         deadline=turn.deadline,
         gate=Gate(
-            breaker=upstreams.breaker_of(turn.claim.tenant_id, turn.run.upstream),
+            breaker=upstreams.get_breaker(turn.claim.tenant_id, turn.run.upstream),
             # A chat that is retried again and again counts as one failing caller.
             caller=turn.run.thread_id,
-            on_wait=lambda seconds: waiting_runs.note(turn, seconds),
-            room=lambda: waiting_runs.wait_for_room(turn),
+            on_wait=lambda seconds: waiting_runs.update_wait(turn, seconds),
+            room=lambda: waiting_runs.wait_for_capacity(turn),
         ),
         on_attempt=begin_attempt,
         on_failed_attempt=note_failure,
     )
     turn.marks.begin()
-    with copies.of(turn):
+    with autosaver.of(turn):
         async with aclosing(stream):
             async for events in stream:
-                text = take_events(answer, events, turn)
+                text = process_events(answer, events, turn)
                 if OPEN in text or (text and turn.marks.held):
-                    text = await with_citations(turn, text)
+                    text = await resolve_citations(turn, text)
                 if text:
                     write_text(turn, text)
                 if exceeds_budget(turn):
                     log.info("answer_cut_by_budget")
                     answer.finished, is_whole = AnswerEnd("length"), False
                     break
-        rest = turn.marks.rest()
+        rest = turn.marks.flush()
         if rest:
             write_text(turn, rest)
     turn.record_call(is_whole=is_whole)
@@ -156,7 +156,7 @@ async def stream_answer(turn: Turn, request: ModelRequest) -> Answer:
     return answer
 
 
-def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
+def process_events(answer: Answer, events: list[Any], turn: Turn) -> str:
     """Record the events of one network read and return their joined text."""
     text, meter = "", turn.meter
     assert meter is not None
@@ -181,13 +181,13 @@ def take_events(answer: Answer, events: list[Any], turn: Turn) -> str:
             meter.size += len(event.text.encode())
             turn.open_draft().refusal.append(event.text)
         elif kind is UsageReported:
-            meter.note_report(event)
+            meter.record_report(event)
         elif kind is AnswerEnd:
             answer.finished = event
     return text
 
 
-async def with_citations(turn: Turn, text: str) -> str:
+async def resolve_citations(turn: Turn, text: str) -> str:
     """Return the part of `text` that can be sent now; the caller must write it immediately.
 
     Its citations are added to the draft. If this is cancelled, neither text nor citations are

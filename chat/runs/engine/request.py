@@ -10,19 +10,21 @@ from chat.runs import upstreams
 from chat.runs.billing.limits import limit_by_cost
 from chat.runs.billing.metering import estimate_overhead
 from chat.runs.endings import Ending
-from chat.runs.prompt.images import with_pictures
+from chat.runs.prompt.images import embed_images
 from chat.runs.state.transactions import Round
 from chat.runs.state.turn import Turn
 from chat.tools import code_files, code_interpreter, registry
 from chat.upstream.base import FunctionOutput, KeepsConversations, ModelRequest, ToolSpec
 
 
-async def request_for(turn: Turn, plan: Round) -> ModelRequest:
+async def build_request(turn: Turn, plan: Round) -> ModelRequest:
     """Return the request of this round; creates the server-side conversation if needed."""
     run, prompt = turn.run, plan.prompt
     items = prompt.items
-    upstream = upstreams.upstream_named(run.upstream)
-    if upstreams.keeps_conversations(run.upstream) and isinstance(upstream, KeepsConversations):
+    upstream = upstreams.get_upstream(run.upstream)
+    if upstreams.has_server_conversations(run.upstream) and isinstance(
+        upstream, KeepsConversations
+    ):
         if turn.conversation is None:
             turn.conversation = await upstream.create_conversation()
         elif turn.answered:
@@ -33,7 +35,7 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
         elif turn.synced_through is not None:
             items = prompt.new_items
     names = registry.list_offered_names(run.tools, dropped=prompt.dropped)
-    tools = await _describe_code_tool(registry.specs(run.tools, names), plan)
+    tools = await _describe_code_tool(registry.build_specs(run.tools, names), plan)
     turn.sent = {
         "round": turn.rounds,
         "model": run.model,
@@ -45,10 +47,10 @@ async def request_for(turn: Turn, plan: Round) -> ModelRequest:
     }
     return ModelRequest(
         model=run.model,
-        items=await with_pictures(run, items),
+        items=await embed_images(run, items),
         instructions=run.instructions or None,
         tools=tools,
-        tool_choice=_tool_choice(turn, [tool.name for tool in tools]),
+        tool_choice=_build_tool_choice(turn, [tool.name for tool in tools]),
         parallel_tool_calls=run.parallel_tool_calls,
         temperature=run.temperature,
         top_p=run.top_p,
@@ -81,13 +83,13 @@ async def _describe_code_tool(tools: tuple[ToolSpec, ...], plan: Round) -> tuple
     """Describe the code environment and its files in the specification of the code tool."""
     if plan.code_files is None:
         return tools
-    text = await code_interpreter.description(plan.code_files)
+    text = await code_interpreter.build_description(plan.code_files)
     return tuple(
         replace(tool, description=text) if tool.name == code_files.NAME else tool for tool in tools
     )
 
 
-def _tool_choice(turn: Turn, offered: Collection[str]) -> str | dict[str, Any]:
+def _build_tool_choice(turn: Turn, offered: Collection[str]) -> str | dict[str, Any]:
     """Return the tool choice for the model. A forced call is forced only once.
 
     Otherwise the run could end only by reaching a limit.
@@ -104,5 +106,5 @@ def _tool_choice(turn: Turn, offered: Collection[str]) -> str | dict[str, Any]:
     if choice["type"] == "function":
         name = choice["function"]["name"]
     else:
-        name = registry.builtin_name(choice["type"])
+        name = registry.get_builtin_name(choice["type"])
     return {"type": "function", "function": {"name": name}} if name in offered else "auto"

@@ -11,7 +11,7 @@ from typing import Any
 
 from chat.runs.delivery.hub import Reader as Reader
 from chat.runs.delivery.hub import hub
-from chat.runs.delivery.replication import elsewhere
+from chat.runs.delivery.replication import cluster
 from chat.runs.engine.launch import end_overdue_run
 from chat.runs.events import Cursor
 from chat.runs.state.recovery import is_overdue
@@ -40,7 +40,7 @@ async def follow(
     # Subscribe before reading the rows, so that no event is missed in between.
     reader = hub.subscribe(principal.tenant_id, thread_id)
     try:
-        await elsewhere.wait_until_joined(reader.channel)
+        await cluster.wait_until_joined(reader.channel)
         wanted_run = cursor.run if cursor else run_id
         stored = await in_db(read_thread, principal, thread_id, run_id=wanted_run)
         if stored.active_run is not None and _is_overdue(stored.active_run):
@@ -48,8 +48,8 @@ async def follow(
             stored = await in_db(
                 read_thread, principal, thread_id, run_id=wanted_run or stored.active_run["id"]
             )
-        await elsewhere.fill(reader.channel, stored.active)
-        reader.place(stored.events, cursor=cursor, run_id=run_id)
+        await cluster.fill(reader.channel, stored.active)
+        reader.seek(stored.events, cursor=cursor, run_id=run_id)
     except BaseException:
         reader.close()
         raise

@@ -26,7 +26,7 @@ from tenants.db import in_db
 from tenants.scope import tenant_scope
 
 # Changes within this time are stored together.
-GATHER_SECONDS = 0.05
+BATCH_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class Wait:
     state: int
 
 
-def has_no_limit(tenant_id: UUID) -> bool:
+def is_never_full(tenant_id: UUID) -> bool:
     """Return False (not full), for a process without a worker."""
     return False
 
@@ -52,7 +52,7 @@ class WaitingRuns:
     """
 
     def __init__(self) -> None:
-        self.is_full_for: Callable[[UUID], bool] = has_no_limit
+        self.is_full_for: Callable[[UUID], bool] = is_never_full
         self._waiting: set[str] = set()
         # Runs whose model server is back and that wait for capacity, in order.
         self._held: dict[Claim, asyncio.Event] = {}
@@ -65,7 +65,7 @@ class WaitingRuns:
     def __contains__(self, run_id: str) -> bool:
         return run_id in self._waiting
 
-    def note(self, turn: Turn, seconds: float | None) -> None:
+    def update_wait(self, turn: Turn, seconds: float | None) -> None:
         """Publish that the next request is due in `seconds`; None ends the wait.
 
         If the run is being cancelled, the end of the wait is not published.
@@ -79,7 +79,7 @@ class WaitingRuns:
             run.retry_at = None
         else:
             self._waiting.add(run.pk)
-            self.use_room()
+            self.resume_held()
             run.retry_at = clock.now() + timedelta(seconds=seconds)
         turn.live.publish("thread.run.in_progress", wire.run_object(run))
         self._unsaved[run.pk] = Wait(
@@ -89,7 +89,7 @@ class WaitingRuns:
             # The task outlives this run, so it does not inherit its log context.
             self._saving = asyncio.create_task(self._save(), context=contextvars.Context())
 
-    async def wait_for_room(self, turn: Turn) -> None:
+    async def wait_for_capacity(self, turn: Turn) -> None:
         """Wait until the process has capacity for a run whose model server is back.
 
         Otherwise all runs that waited for the server would resume at once.
@@ -101,13 +101,13 @@ class WaitingRuns:
             return
         has_room = self._held[claim] = asyncio.Event()
         try:
-            self.note(turn, 0.0)
+            self.update_wait(turn, 0.0)
             await has_room.wait()
         finally:
             self._held.pop(claim, None)
-            self.note(turn, None)
+            self.update_wait(turn, None)
 
-    def use_room(self) -> None:
+    def resume_held(self) -> None:
         """Resume runs that wait for capacity, in order, as far as there is any."""
         for claim, has_room in list(self._held.items()):
             if not has_room.is_set() and not self.is_full_for(claim.tenant_id):
@@ -116,7 +116,7 @@ class WaitingRuns:
 
     async def _save(self) -> None:
         while self._unsaved:
-            await asyncio.sleep(GATHER_SECONDS)
+            await asyncio.sleep(BATCH_SECONDS)
             changed, self._unsaved = self._unsaved, {}
             by_tenant: dict[UUID, list[Wait]] = defaultdict(list)
             for wait in changed.values():
@@ -131,7 +131,7 @@ class WaitingRuns:
 
 waiting_runs = WaitingRuns()
 
-STORE = """
+UPDATE_WAITS = """
 UPDATE chat_run AS run SET retry_at = wait.retry_at, state = greatest(run.state, wait.state)
 FROM unnest(%s::text[], %s::uuid[], %s::int[], %s::timestamptz[], %s::bigint[])
     AS wait (run_id, owner, token, retry_at, state)
@@ -151,4 +151,4 @@ def store_waits(waits: Sequence[Wait]) -> None:
         transaction.atomic(),
         connection.cursor() as cursor,
     ):
-        cursor.execute(STORE, [list(column) for column in zip(*rows, strict=True)])
+        cursor.execute(UPDATE_WAITS, [list(column) for column in zip(*rows, strict=True)])

@@ -19,16 +19,16 @@ from django.utils import timezone
 from chat.conf import conf
 from chat.models.reasons import Reason
 from chat.runs.delivery.hub import LiveRun, hub
-from chat.runs.delivery.replication import elsewhere
+from chat.runs.delivery.replication import cluster
 from chat.runs.delivery.revocation import Connection, find_revoked
 from chat.runs.endings import CANCELLED, EXPIRED, Ending, build_failure
 from chat.runs.engine import loop
-from chat.runs.engine.model_step import close_cut
+from chat.runs.engine.model_step import close_interrupted_draft
 from chat.runs.engine.waiting_runs import waiting_runs
 from chat.runs.state import recovery
-from chat.runs.state.claims import Claim, ClaimLapsed, unbegun_claims
+from chat.runs.state.claims import Claim, ClaimLapsed, pending_claims
 from chat.runs.state.turn import ClaimedRun, Turn
-from chat.tools.code_sessions import code_sessions
+from chat.tools.code_sessions import get_code_sessions
 from chat.upstream.errors import UpstreamError
 from tenants import clock
 from tenants.db import DatabasePool, in_db, is_lost, run_in_pool, run_with_retry, use_lanes_as
@@ -39,7 +39,9 @@ log = structlog.get_logger(__name__)
 
 ACCESS_ENDED = build_failure(Reason.ACCESS_ENDED)
 SERVER_ERROR = build_failure(Reason.SERVER_ERROR)
-SPARE_PART = 4  # a quarter of the run slots, as extra slots for tenants below their fair share
+EXTRA_ROOM_DIVISOR = (
+    4  # a quarter of the run slots, as extra slots for tenants below their fair share
+)
 HAND_OVER_SECONDS = 5.0
 
 
@@ -93,7 +95,7 @@ class Worker:
     watched: set[Connection] = field(default_factory=set)
     draining: bool = False
     # False in a process that ends with its last job.
-    goes_on: bool = False
+    is_long_lived: bool = False
     event_loop: asyncio.AbstractEventLoop | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     # Runs whose task ended without updating the row, and that are not released yet.
@@ -101,15 +103,15 @@ class Worker:
     # Runs owned by this process at the last check that were not executing here.
     _unattended: set[tuple[str, UUID]] = field(default_factory=set)
     _draining: asyncio.Task[None] | None = None
-    _look: asyncio.Event = field(default_factory=asyncio.Event)
-    _beaten: float = 0.0  # in seconds of time.monotonic
+    _recovery_wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    _last_heartbeat: float = 0.0  # in seconds of time.monotonic
 
     @property
     def claim_owner(self) -> UUID | None:
         """Owner id for a new run of the tenant in scope; None while the process is full."""
-        return self.owner_for(get_scoped_tenant_id())
+        return self.get_owner_for(get_scoped_tenant_id())
 
-    def owner_for(self, tenant_id: UUID | None) -> UUID | None:
+    def get_owner_for(self, tenant_id: UUID | None) -> UUID | None:
         """Return the owner id for a tenant's run, None while this process accepts none."""
         if self.event_loop is None or self.draining or self.is_full_for(tenant_id):
             return None
@@ -130,7 +132,7 @@ class Worker:
             return False
         room = conf.max_runs
         busy = [run for run_id, run in list(self.runs.items()) if run_id not in waiting_runs]
-        if tenant_id is None or len(busy) >= room + room // SPARE_PART:
+        if tenant_id is None or len(busy) >= room + room // EXTRA_ROOM_DIVISOR:
             return True
         counts = Counter(run.started.claim.tenant_id for run in busy)
         share: float = room / len({*counts, tenant_id})
@@ -138,16 +140,16 @@ class Worker:
 
     async def start(self) -> None:
         """Register the process and start heartbeats, access checks and recovery."""
-        self.event_loop = unbegun_claims.loop = asyncio.get_running_loop()
-        self.draining, self._look = False, asyncio.Event()
+        self.event_loop = pending_claims.loop = asyncio.get_running_loop()
+        self.draining, self._recovery_wanted = False, asyncio.Event()
         waiting_runs.is_full_for = self.is_full_for
-        await self._beat()
-        elsewhere.start(self.process_id, look=self._watch)
+        await self._send_heartbeat()
+        cluster.start(self.process_id, look=self._watch)
         for period, work, sooner in (
-            (conf.heartbeat_seconds, self._beat, None),
+            (conf.heartbeat_seconds, self._send_heartbeat, None),
             (conf.watch_seconds, self._watch, None),
-            (conf.watch_seconds, code_sessions().tend, None),
-            (conf.heartbeat_seconds, self.recover, self._look),
+            (conf.watch_seconds, get_code_sessions().close_stale, None),
+            (conf.heartbeat_seconds, self.recover, self._recovery_wanted),
         ):
             self._tasks.append(asyncio.create_task(self._repeat(period, work, sooner)))
 
@@ -163,7 +165,7 @@ class Worker:
         assert self._draining is not None
         await self._draining
         self._draining = None
-        await elsewhere.stop()
+        await cluster.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -207,7 +209,7 @@ class Worker:
         if owner in (None, self.process_id):
             self.event_loop.call_soon_threadsafe(self._end, run_id, ending)
         else:
-            self.event_loop.call_soon_threadsafe(elsewhere.ask_to_look, owner)
+            self.event_loop.call_soon_threadsafe(cluster.request_check, owner)
 
     def notify(self, tenant_id: UUID, thread_id: str, event: str, data: dict[str, Any]) -> None:
         """Notify a thread's readers in this process; thread-safe."""
@@ -217,7 +219,7 @@ class Worker:
     def _begin(self, started: ClaimedRun) -> None:
         run = RunTask(started=started)
         self.runs[started.claim.run_id] = run
-        unbegun_claims.discard(started.claim)
+        pending_claims.discard(started.claim)
         run.task = asyncio.create_task(self._execute(run))
 
     def _end(self, run_id: str, ending: Ending) -> None:
@@ -257,16 +259,16 @@ class Worker:
         finally:
             timer.cancel()
             if self.is_full or run.suspect_until:
-                self._look.set()  # other runs may have waited for a free slot
+                self._recovery_wanted.set()  # other runs may have waited for a free slot
             if self.runs.get(claim.run_id) is run:
                 del self.runs[claim.run_id]
-            waiting_runs.use_room()
+            waiting_runs.resume_held()
             live.end()
             if not concluded:
                 # Readers of this process continue with the events of the next owner.
-                elsewhere.go_on(live.channel, claim.run_id)
+                cluster.replicate_released(live.channel, claim.run_id)
         if claim in self._abandoned:
-            await self._give_back(claim)
+            await self._release_run(claim)
         if following is not None:
             self._begin(following)
 
@@ -276,18 +278,18 @@ class Worker:
             run.begin()
             turn = run.turn = await loop.begin(run.started, live)
             structlog.contextvars.bind_contextvars(membership_id=str(turn.run.member_id))
-            ending = await loop.rounds(turn)
+            ending = await loop.run_rounds(turn)
         except asyncio.CancelledError:
             if run.stop is None:
                 if turn is not None:
                     turn.record_interrupted_call(None)
                     # Store the text that readers have seen before another process continues.
-                    await close_cut(turn)
+                    await close_interrupted_draft(turn)
                 raise
             ending = run.stop
         except UpstreamError as error:
-            log.warning("upstream_failed", **loop.loggable(error))
-            ending = loop.ending_of_error(error)
+            log.warning("upstream_failed", **loop.get_log_fields(error))
+            ending = loop.build_error_ending(error)
         except ClaimLapsed:
             return await self._end_cancelling(run, live)
         except DatabaseError:
@@ -342,13 +344,13 @@ class Worker:
                 await asyncio.wait_for(sooner.wait(), period)
             sooner.clear()
 
-    async def _beat(self) -> None:
+    async def _send_heartbeat(self) -> None:
         before = timezone.now()
         beat_at = await run_in_pool(DatabasePool.WATCH, recovery.heartbeat, self.process_id)
         clock.learn(before, beat_at, timezone.now())
-        self._beaten = monotonic()
+        self._last_heartbeat = monotonic()
 
-    async def _give_back(self, claim: Claim) -> None:
+    async def _release_run(self, claim: Claim) -> None:
         """Release an abandoned run, so that any process can take it over at once.
 
         While its row names a live process, no other process takes it over. If this fails, it is
@@ -366,15 +368,15 @@ class Worker:
     async def recover(self) -> None:
         """Release runs that were abandoned here, and take over lapsed ones."""
         for claim in list(self._abandoned):
-            await self._give_back(claim)
+            await self._release_run(claim)
         if self.draining:
             return
-        await self._take_up_unattended()
+        await self._reclaim_unattended()
         found = await in_db(recovery.list_lapsed_runs)
-        while await self._take_over_all(found) and len(found) == recovery.TAKE_OVER_AT_ONCE:
+        while await self._take_over_all(found) and len(found) == recovery.TAKE_OVER_BATCH:
             found = await in_db(recovery.list_lapsed_runs)
 
-    async def _take_up_unattended(self) -> None:
+    async def _reclaim_unattended(self) -> None:
         """Execute runs that are owned by this process but not executing, at the second check.
 
         Their claim was committed, but the connection broke before the commit was confirmed. At
@@ -398,7 +400,7 @@ class Worker:
     def _list_known_runs(self) -> set[str]:
         """Return the ids of runs owned by this process: executing, abandoned or about to start."""
         abandoned = {claim.run_id for claim in self._abandoned}
-        return {*self.runs, *abandoned, *unbegun_claims.run_ids(self.process_id)}
+        return {*self.runs, *abandoned, *pending_claims.list_run_ids(self.process_id)}
 
     async def _take_over_all(self, found: Iterable[tuple[str, UUID]]) -> bool:
         """Take over the runs that can be, and return whether any was.
@@ -409,13 +411,13 @@ class Worker:
         for run_id, tenant_id in found:
             if tenant_id in full_for:
                 continue
-            if await self._took_over(run_id, tenant_id):
+            if await self._try_take_over(run_id, tenant_id):
                 any_taken = True
-            elif self.owner_for(tenant_id) is None:
+            elif self.get_owner_for(tenant_id) is None:
                 full_for.add(tenant_id)
         return any_taken
 
-    async def _took_over(self, run_id: str, tenant_id: UUID) -> bool:
+    async def _try_take_over(self, run_id: str, tenant_id: UUID) -> bool:
         try:
             return await self.take_over(tenant_id, run_id)
         except Exception:
@@ -430,18 +432,18 @@ class Worker:
         suspect is on trial: a run that kills its process takes few others with it.
         """
         # A run that executes here is not lost, however late our heartbeat is.
-        if run_id in self.runs or run_id in unbegun_claims.run_ids(self.process_id):
+        if run_id in self.runs or run_id in pending_claims.list_run_ids(self.process_id):
             return False
         now = monotonic()
-        if now - self._beaten > conf.lapse_seconds / 2:
+        if now - self._last_heartbeat > conf.lapse_seconds / 2:
             # After a pause of this process, others would take over what it claims.
-            await self._beat()
+            await self._send_heartbeat()
         on_trial = any(run.suspect_until > now for run in self.runs.values())
         result = await in_db(
             recovery.take_over,
             tenant_id,
             run_id,
-            owner=self.owner_for(tenant_id),
+            owner=self.get_owner_for(tenant_id),
             suspects=not on_trial,
         )
         if result is None:
@@ -468,7 +470,7 @@ class Worker:
             runs=set(self.runs),
         )
         for item in watched:
-            if ended.closes(item):
+            if ended.applies_to(item):
                 item.close()
         for run_id in ended.revoked:
             self._end(run_id, ACCESS_ENDED)

@@ -10,8 +10,8 @@ from chat.conf import conf
 from chat.runs.prompt.history import History, Unit, estimate_tokens
 from chat.upstream.base import FunctionOutput, Item
 
-NO_LONGER_SHOWN = json.dumps({"note": "No longer shown, to save room. Call the tool again."})
-CUT = "\n[The rest is not shown, to save room.]"
+OUTPUT_REMOVED = json.dumps({"note": "No longer shown, to save room. Call the tool again."})
+CUT_NOTE = "\n[The rest is not shown, to save room.]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +43,10 @@ def build_prompt(history: History, *, synced_through: int | None = None) -> Prom
         strategy.get("last_messages") if strategy.get("type") == "last_messages" else None
     )
     units = history.units()
-    kept = _newest(units, budget)
+    kept = _take_newest(units, budget)
     min_units, used, complete = len(kept), sum(unit.tokens for unit in kept), True
     for unit in units:
-        fitting = _within(unit, budget - used)
+        fitting = _fit(unit, budget - used)
         if used + fitting.tokens > budget or (
             max_messages is not None and len(kept) >= max_messages
         ):
@@ -56,7 +56,7 @@ def build_prompt(history: History, *, synced_through: int | None = None) -> Prom
         used += fitting.tokens
     kept.reverse()
     if not complete and max_messages is None:
-        first = history.first_of_user
+        first = history.first_user_message
         if first is not None and kept and first.position < kept[0].position:
             while len(kept) > min_units and used + first.tokens > budget:
                 used -= kept.pop(0).tokens
@@ -70,7 +70,7 @@ def build_prompt(history: History, *, synced_through: int | None = None) -> Prom
     return Prompt(items=items, new_items=new, dropped=not complete, tokens=used)
 
 
-def _newest(units: Iterator[Unit], budget: int) -> list[Unit]:
+def _take_newest(units: Iterator[Unit], budget: int) -> list[Unit]:
     """Return the units that are always in the prompt: the newest message.
 
     In the middle of a run, these are the run's own unit and the message it answers.
@@ -80,11 +80,11 @@ def _newest(units: Iterator[Unit], budget: int) -> list[Unit]:
         return []
     question = next(units, None) if newest.is_answer else None
     if question is None:
-        return [_within(newest, budget, cut_last=True)]
-    return [_within(newest, budget - question.tokens, cut_last=True), question]
+        return [_fit(newest, budget, cut_last=True)]
+    return [_fit(newest, budget - question.tokens, cut_last=True), question]
 
 
-def _within(unit: Unit, room: int, *, cut_last: bool = False) -> Unit:
+def _fit(unit: Unit, room: int, *, cut_last: bool = False) -> Unit:
     """Return the unit in at most `room` tokens, if removing tool outputs is enough.
 
     The oldest outputs are removed first; with `cut_last` as much of the newest is kept as fits.
@@ -107,9 +107,9 @@ def _within(unit: Unit, room: int, *, cut_last: bool = False) -> Unit:
 
 def _shorten(output: FunctionOutput, tokens: int) -> FunctionOutput:
     """Cut an output to about `tokens`, or replace it with a note if that is too short."""
-    note_tokens = estimate_tokens(replace(output, output=NO_LONGER_SHOWN + CUT))
+    note_tokens = estimate_tokens(replace(output, output=OUTPUT_REMOVED + CUT_NOTE))
     if tokens <= note_tokens:
         small = estimate_tokens(output) <= note_tokens
-        return output if small else replace(output, output=NO_LONGER_SHOWN)
-    kept = output.output.encode()[: (tokens - 6) * 4 - len(CUT)].decode("utf-8", "ignore")
-    return replace(output, output=kept + CUT)
+        return output if small else replace(output, output=OUTPUT_REMOVED)
+    kept = output.output.encode()[: (tokens - 6) * 4 - len(CUT_NOTE)].decode("utf-8", "ignore")
+    return replace(output, output=kept + CUT_NOTE)

@@ -26,13 +26,13 @@ from chat.upstream.base import (
 )
 from tenants.compiled_queries import CompiledQuery
 
-CHUNK = 40
+CHUNK_SIZE = 40
 # Size of an image in the estimate, in bytes of text.
-PICTURE = 3_400
-UNANSWERED = json.dumps({"error": {"code": "not_run", "message": "This call was not run."}})
-NEWEST = 2**62
+IMAGE_BYTES = 3_400
+CALL_NOT_RUN = json.dumps({"error": {"code": "not_run", "message": "This call was not run."}})
+MAX_POSITION = 2**62
 # Message fields that a prompt needs.
-USED = ("role", "position", "content", "run_ref", "created_at", "incomplete_reason")
+MESSAGE_FIELDS = ("role", "position", "content", "run_ref", "created_at", "incomplete_reason")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def estimate_tokens(item: Item) -> int:
     """
     if isinstance(item, InputMessage):
         size = sum(
-            len(part.text.encode()) if isinstance(part, TextPart) else PICTURE
+            len(part.text.encode()) if isinstance(part, TextPart) else IMAGE_BYTES
             for part in item.parts
         )
     elif isinstance(item, FunctionCall):
@@ -79,29 +79,29 @@ class History:
         self._own: tuple[Item, ...] = ()
         # Earlier messages, newest first; fully loaded when `_below` is None.
         self._before: list[Unit] = []
-        self._below: int | None = NEWEST
+        self._below: int | None = MAX_POSITION
         # Runs already included in full by newer chunks; this run's items are in `_own`.
-        self._told = {run.pk}
+        self._included_runs = {run.pk}
 
     @classmethod
     def of(cls, run: Run) -> History:
         """Create a run's history, with the items of its earlier rounds if it has any."""
         history = cls(run)
         if run.rounds:
-            said = _list_placed(run.thread_id).filter(
+            said = _list_messages(run.thread_id).filter(
                 run_ref=run.pk, position__gt=run.through_position
             )
-            history._own = _run_items(said, _calls_of({run.pk}).get(run.pk, []))
+            history._own = _build_run_items(said, _load_calls({run.pk}).get(run.pk, []))
         return history
 
     def add(self, said: Message | None, calls: Sequence[ToolCall]) -> None:
         """Add a finished round: its message, if any, and its tool calls."""
-        self._own += _run_items([said] if said is not None else [], calls)
+        self._own += _build_run_items([said] if said is not None else [], calls)
 
     def units(self) -> Iterator[Unit]:
         """Yield the units, newest first; the run's own unit comes first."""
         if self._own:
-            yield Unit(NEWEST, self._own)
+            yield Unit(MAX_POSITION, self._own)
         number = 0
         while True:
             while number < len(self._before):
@@ -112,34 +112,34 @@ class History:
             self._read_more(self._below)
 
     @cached_property
-    def first_of_user(self) -> Unit | None:
+    def first_user_message(self) -> Unit | None:
         """First user message of the thread."""
-        rows = _list_placed(self.run.thread_id).filter(role="user")
+        rows = _list_messages(self.run.thread_id).filter(role="user")
         first = rows.order_by("position").first()
-        return Unit(first.position or 0, (_input_message(first),)) if first else None
+        return Unit(first.position or 0, (_build_input_message(first),)) if first else None
 
     def _read_more(self, below: int) -> None:
         chunk = _chunk.read(thread_id=self.run.thread_id, below=below)
         runs = {message.run_ref for message in chunk if message.run_ref}
-        self._before += reversed(list(_units(chunk, runs - self._told)))
-        self._told |= runs
-        self._below = chunk[-1].position if len(chunk) == CHUNK else None
+        self._before += reversed(list(_iter_units(chunk, runs - self._included_runs)))
+        self._included_runs |= runs
+        self._below = chunk[-1].position if len(chunk) == CHUNK_SIZE else None
 
 
-def _list_placed(thread_id: Any) -> QuerySet[Message]:
-    rows: QuerySet[Message] = Message.objects.placed().filter(thread_id=thread_id)
-    return rows.only(*USED)
+def _list_messages(thread_id: Any) -> QuerySet[Message]:
+    rows: QuerySet[Message] = Message.objects.in_thread().filter(thread_id=thread_id)
+    return rows.only(*MESSAGE_FIELDS)
 
 
 @CompiledQuery
 def _chunk(*, thread_id: Any, below: Any) -> QuerySet[Message]:
     """Return the newest messages below a position, annotated with whether the run called tools."""
     called = Exists(ToolCall.objects.filter(run_id=OuterRef("run_ref")))
-    rows: QuerySet[Message] = _list_placed(thread_id).filter(position__lt=below)
-    return rows.annotate(has_calls=called).order_by("-position")[:CHUNK]
+    rows: QuerySet[Message] = _list_messages(thread_id).filter(position__lt=below)
+    return rows.annotate(has_calls=called).order_by("-position")[:CHUNK_SIZE]
 
 
-def _units(newest_first: Sequence[Message], runs: set[str]) -> Iterator[Unit]:
+def _iter_units(newest_first: Sequence[Message], runs: set[str]) -> Iterator[Unit]:
     """Yield units, oldest first: user messages, and the text and tool calls of these runs."""
     said: dict[str, list[Message]] = {run_id: [] for run_id in runs}
     for message in reversed(newest_first):
@@ -147,19 +147,19 @@ def _units(newest_first: Sequence[Message], runs: set[str]) -> Iterator[Unit]:
             said[message.run_ref].append(message)
     # Most runs call no tools, so skip the query for them.
     called = {m.run_ref for m in newest_first if m.has_calls}  # type: ignore[attr-defined]
-    calls = _calls_of(called & runs)
+    calls = _load_calls(called & runs)
     for message in reversed(newest_first):
         run_id = message.run_ref
         if not run_id:
-            yield Unit(message.position or 0, (_input_message(message),))
+            yield Unit(message.position or 0, (_build_input_message(message),))
         elif run_id in said:
             messages = said.pop(run_id)
-            items = _run_items(messages, calls.get(run_id, []))
+            items = _build_run_items(messages, calls.get(run_id, []))
             if items:
                 yield Unit(messages[-1].position or 0, items)
 
 
-def _calls_of(run_ids: set[str]) -> dict[str, list[ToolCall]]:
+def _load_calls(run_ids: set[str]) -> dict[str, list[ToolCall]]:
     """Return the tool calls of each run, in order."""
     calls: dict[str, list[ToolCall]] = {}
     if run_ids:
@@ -169,39 +169,41 @@ def _calls_of(run_ids: set[str]) -> dict[str, list[ToolCall]]:
     return calls
 
 
-def _run_items(messages: Iterable[Message], calls: Iterable[ToolCall]) -> tuple[Item, ...]:
+def _build_run_items(messages: Iterable[Message], calls: Iterable[ToolCall]) -> tuple[Item, ...]:
     """Return a run's items: for each round its text, then its tool calls and their outputs."""
     rounds: dict[int, list[ToolCall]] = {}
     for call in calls:
         rounds.setdefault(call.round, []).append(call)
     # A later step repeats an interrupted one, so the interrupted text is left out.
     moments: list[tuple[Any, int, tuple[Item, ...]]] = [
-        (message.created_at, 0, (_input_message(message),))
+        (message.created_at, 0, (_build_input_message(message),))
         for message in messages
         if message.incomplete_reason != "run_failed"
     ]
-    moments += [(group[0].created_at, 1, tuple(_call_items(group))) for group in rounds.values()]
+    moments += [
+        (group[0].created_at, 1, tuple(_iter_call_items(group))) for group in rounds.values()
+    ]
     moments.sort(key=lambda moment: moment[:2])
     return tuple(item for moment in moments for item in moment[2])
 
 
-def _call_items(calls: Sequence[ToolCall]) -> Iterator[Item]:
+def _iter_call_items(calls: Sequence[ToolCall]) -> Iterator[Item]:
     for call in calls:
         yield FunctionCall(call_id=call.pk, name=call.name, arguments=call.arguments or "{}")
     for call in calls:
         output = call.output
         if output is None or call.status == CallStatus.CANCELLED:
-            output = UNANSWERED
+            output = CALL_NOT_RUN
         yield FunctionOutput(call_id=call.pk, output=output)
 
 
-def _input_message(message: Message) -> InputMessage:
-    parts: list[Part] = [part for raw in message.content for part in _part(raw)]
+def _build_input_message(message: Message) -> InputMessage:
+    parts: list[Part] = [part for raw in message.content for part in _iter_parts(raw)]
     role = "assistant" if message.role == "assistant" else "user"
     return InputMessage(role=role, parts=tuple(parts))  # type: ignore[arg-type,unused-ignore]
 
 
-def _part(raw: dict[str, Any]) -> Iterator[Part]:
+def _iter_parts(raw: dict[str, Any]) -> Iterator[Part]:
     if raw["type"] == "text":
         yield TextPart(text=raw["text"]["value"])
     elif raw["type"] == "refusal":

@@ -17,7 +17,7 @@ from django.db.models import Q
 from chat import storage
 from chat.conf import conf
 from chat.models import File, Run
-from chat.retrieval.kinds import SNIFFED, media_type_of
+from chat.retrieval.kinds import SNIFF_BYTES, detect_media_type
 from chat.upstream.base import ImagePart, InputMessage, Item, Part, TextPart
 from tenants.addresses import RefusedAddress, check_web_address
 from tenants.db import in_db
@@ -25,7 +25,7 @@ from tenants.scope import tenant_scope
 
 # Per request, newest images first: model servers limit the request size, and memory is limited.
 MAX_BYTES = 20_971_520
-_NAMED = "file:"
+_FILE_PREFIX = "file:"
 GONE = "[This image is no longer available.]"
 UNREADABLE = "[This file is not an image.]"
 LEFT_OUT = "[An earlier image was left out to save space.]"
@@ -59,27 +59,27 @@ def build_linked_part(url: str, detail: str) -> Part:
 
 
 def build_placeholder(file_id: str, detail: str) -> ImagePart:
-    """Return the content part for an image file, to be filled in by `with_pictures`."""
-    return ImagePart(url=f"{_NAMED}{file_id}", detail=detail)
+    """Return the content part for an image file, to be filled in by `embed_images`."""
+    return ImagePart(url=f"{_FILE_PREFIX}{file_id}", detail=detail)
 
 
-async def with_pictures(run: Run, items: Sequence[Item]) -> tuple[Item, ...]:
+async def embed_images(run: Run, items: Sequence[Item]) -> tuple[Item, ...]:
     """Return a prompt's items with image files replaced by data URLs.
 
     A file that is missing, not an image, or beyond the size limit is replaced by a
     note. Images in assistant messages are left out: model servers reject them.
     """
-    items = list(_without_own(items))
-    wanted = [part.url.removeprefix(_NAMED) for part in _pictures(items)]
+    items = list(_drop_assistant_images(items))
+    wanted = [part.url.removeprefix(_FILE_PREFIX) for part in _list_file_images(items)]
     if not wanted:
         return tuple(items)
-    rows = await in_db(_rows, run, set(wanted))
-    fitting = _fitting(wanted, rows)
+    rows = await in_db(_load_files, run, set(wanted))
+    fitting = _choose_fitting(wanted, rows)
     shown = await asyncio.to_thread(_read_all, [rows[file_id] for file_id in fitting])
     return tuple(_replace_images(item, shown, rows) for item in items)
 
 
-def _without_own(items: Iterable[Item]) -> Iterator[Item]:
+def _drop_assistant_images(items: Iterable[Item]) -> Iterator[Item]:
     for item in items:
         if isinstance(item, InputMessage) and item.role == "assistant":
             texts = tuple(part for part in item.parts if isinstance(part, TextPart))
@@ -89,24 +89,24 @@ def _without_own(items: Iterable[Item]) -> Iterator[Item]:
             yield item
 
 
-def _pictures(items: Iterable[Item]) -> list[ImagePart]:
+def _list_file_images(items: Iterable[Item]) -> list[ImagePart]:
     return [
         part
         for item in items
         if isinstance(item, InputMessage)
         for part in item.parts
-        if isinstance(part, ImagePart) and part.url.startswith(_NAMED)
+        if isinstance(part, ImagePart) and part.url.startswith(_FILE_PREFIX)
     ]
 
 
-def _rows(run: Run, file_ids: set[str]) -> dict[str, File]:
+def _load_files(run: Run, file_ids: set[str]) -> dict[str, File]:
     """Return the files, by id, that belong to the thread's owner or to the company."""
     with tenant_scope(run.tenant_id), transaction.atomic():
         owned = Q(member_id=run.member_id) | Q(member_id=None)
-        return dict(File.objects.present().filter(owned).in_bulk(file_ids))
+        return dict(File.objects.alive().filter(owned).in_bulk(file_ids))
 
 
-def _fitting(wanted: Sequence[str], rows: dict[str, File]) -> set[str]:
+def _choose_fitting(wanted: Sequence[str], rows: dict[str, File]) -> set[str]:
     fitting: set[str] = set()
     left = MAX_BYTES
     for file_id in reversed(wanted):
@@ -124,12 +124,12 @@ def _read_all(rows: Iterable[File]) -> dict[str, str]:
     for row in rows:
         # A file may have been deleted since the query.
         with suppress(FileNotFoundError):
-            found[row.pk] = _data_url(storage.contents(row.storage_key))
+            found[row.pk] = _build_data_url(storage.read_content(row.storage_key))
     return found
 
 
-def _data_url(data: bytes) -> str:
-    kind = media_type_of(data[:SNIFFED], "")
+def _build_data_url(data: bytes) -> str:
+    kind = detect_media_type(data[:SNIFF_BYTES], "")
     if not kind.startswith("image/"):
         return ""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
@@ -138,13 +138,13 @@ def _data_url(data: bytes) -> str:
 def _replace_images(item: Item, shown: dict[str, str], rows: dict[str, File]) -> Item:
     if not isinstance(item, InputMessage):
         return item
-    return replace(item, parts=tuple(_part(part, shown, rows) for part in item.parts))
+    return replace(item, parts=tuple(_resolve_part(part, shown, rows) for part in item.parts))
 
 
-def _part(part: Part, shown: dict[str, str], rows: dict[str, File]) -> Part:
-    if isinstance(part, TextPart) or not part.url.startswith(_NAMED):
+def _resolve_part(part: Part, shown: dict[str, str], rows: dict[str, File]) -> Part:
+    if isinstance(part, TextPart) or not part.url.startswith(_FILE_PREFIX):
         return part
-    file_id = part.url.removeprefix(_NAMED)
+    file_id = part.url.removeprefix(_FILE_PREFIX)
     if shown.get(file_id):
         return replace(part, url=shown[file_id])
     if file_id in shown:

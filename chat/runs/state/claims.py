@@ -36,7 +36,7 @@ class Claim:
 
 
 @dataclass(kw_only=True)
-class UnbegunClaims:
+class PendingClaims:
     """Claims of this process whose tasks have not started, registered before their commit.
 
     Until the task starts, the row names this process and nothing executes the run. It looks like a
@@ -49,7 +49,7 @@ class UnbegunClaims:
     _until: dict[Claim, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
-    def note(self, claim: Claim) -> None:
+    def register(self, claim: Claim) -> None:
         """Register a claim; call within the transaction that writes it."""
         self._keep(claim, monotonic() + conf.lapse_seconds)
         transaction.on_commit(lambda: self._keep_committed(claim))
@@ -59,9 +59,9 @@ class UnbegunClaims:
         if self.loop is None or self.loop.is_closed():
             return
         self._keep(claim, math.inf)
-        self.loop.call_soon_threadsafe(self._wait_no_longer, claim)
+        self.loop.call_soon_threadsafe(self._start_expiry, claim)
 
-    def _wait_no_longer(self, claim: Claim) -> None:
+    def _start_expiry(self, claim: Claim) -> None:
         if claim in self._until:
             self._keep(claim, monotonic() + conf.lapse_seconds)
 
@@ -74,7 +74,7 @@ class UnbegunClaims:
         with self._lock:
             self._until.pop(claim, None)
 
-    def run_ids(self, owner: UUID) -> set[str]:
+    def list_run_ids(self, owner: UUID) -> set[str]:
         """Return the ids of runs claimed for the process `owner` that may be about to start."""
         now = monotonic()
         with self._lock:
@@ -82,7 +82,7 @@ class UnbegunClaims:
             return {claim.run_id for claim in self._until if claim.owner == owner}
 
 
-unbegun_claims = UnbegunClaims()
+pending_claims = PendingClaims()
 
 
 def update_fenced(claim: Claim, **fields: object) -> None:

@@ -33,15 +33,15 @@ class DraftSnapshot:
     def of(cls, turn: Turn) -> DraftSnapshot:
         """Return a snapshot of the turn's draft; later text belongs to the next snapshot."""
         assert turn.draft is not None
-        content = orjson.dumps(turn.draft.take_copy()).decode()
+        content = orjson.dumps(turn.draft.take_snapshot()).decode()
         return cls(claim=turn.claim, draft=turn.draft, state=turn.state_to_store, content=content)
 
 
-def insert_copy(copies: Sequence[DraftSnapshot]) -> set[str]:
+def insert_snapshot(copies: Sequence[DraftSnapshot]) -> set[str]:
     """Insert the first snapshot of a text and its step; return the runs that are still claimed."""
     [copy] = copies
-    with _not_waiting(copy.claim.tenant_id):
-        take_place(copy.draft)
+    with _autosave_transaction(copy.claim.tenant_id):
+        update_last_position(copy.draft)
         try:
             update_fenced(copy.claim, state=copy.state)
         except ClaimLapsed:
@@ -52,7 +52,7 @@ def insert_copy(copies: Sequence[DraftSnapshot]) -> set[str]:
 
 
 # A locked row is left for the next autosave, so that the other rows do not wait for it.
-GROWN = """
+UPDATE_TEXTS = """
 WITH copy AS (
     SELECT * FROM unnest(%s::text[], %s::uuid[], %s::int[], %s::text[], %s::text[])
         AS copy (run_id, owner, token, message_id, content)
@@ -71,10 +71,10 @@ WITH copy AS (
 SELECT run_id FROM claimed
 """
 # An autosave is repeated soon, so it does not wait for the disk or long for locks.
-NOT_WAITING = "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '100ms'"
+AUTOSAVE_SETTINGS = "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '100ms'"
 
 
-def update_copies(copies: Sequence[DraftSnapshot]) -> set[str]:
+def update_snapshots(copies: Sequence[DraftSnapshot]) -> set[str]:
     """Update the unfinished texts of one tenant; return the runs that are still claimed.
 
     A take-over closes the message of its run, so it is not overwritten afterwards.
@@ -83,17 +83,17 @@ def update_copies(copies: Sequence[DraftSnapshot]) -> set[str]:
         (c.claim.run_id, c.claim.owner, c.claim.token, c.draft.message.pk, c.content)
         for c in copies
     ]
-    with _not_waiting(copies[0].claim.tenant_id), connection.cursor() as cursor:
-        cursor.execute(GROWN, [list(column) for column in zip(*rows, strict=True)])
+    with _autosave_transaction(copies[0].claim.tenant_id), connection.cursor() as cursor:
+        cursor.execute(UPDATE_TEXTS, [list(column) for column in zip(*rows, strict=True)])
         return {run_id for (run_id,) in cursor.fetchall()}
 
 
 @contextmanager
-def _not_waiting(tenant_id: UUID) -> Iterator[None]:
+def _autosave_transaction(tenant_id: UUID) -> Iterator[None]:
     """Tenant transaction that does not wait for the disk and only 100 ms for a lock."""
     with tenant_scope(tenant_id), transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(NOT_WAITING)
+            cursor.execute(AUTOSAVE_SETTINGS)
         yield
 
 
@@ -105,11 +105,11 @@ STEP_CHANGES = ("status", "ended_at", "prompt_tokens", "completion_tokens", "sen
 
 
 def store_draft(draft: Draft) -> None:
-    """Insert or update the draft's message and step; call `take_place` first."""
-    insert_many_tables(inserts_of(draft))
+    """Insert or update the draft's message and step; call `update_last_position` first."""
+    insert_many_tables(build_draft_inserts(draft))
 
 
-def inserts_of(draft: Draft) -> list[Insert]:
+def build_draft_inserts(draft: Draft) -> list[Insert]:
     """Return the inserts of `store_draft`, to be combined with other rows."""
     return [
         Insert(rows=[draft.message], changes=MESSAGE_CHANGES),
@@ -117,12 +117,12 @@ def inserts_of(draft: Draft) -> list[Insert]:
     ]
 
 
-def take_place(draft: Draft) -> None:
+def update_last_position(draft: Draft) -> None:
     """Set the thread's last position to the draft's."""
     Thread.objects.filter(pk=draft.message.thread_id).update(last_position=draft.message.position)
 
 
-def draft_is_stored(draft: Draft) -> bool:
+def is_draft_stored(draft: Draft) -> bool:
     """Return whether the draft was already closed by a commit that was never confirmed."""
     stored: bool = RunStep.objects.filter(pk=draft.step.pk, status=draft.step.status).exists()
     return stored

@@ -35,7 +35,7 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
 TERMINAL = frozenset(status for status, edges in TRANSITIONS.items() if not edges)
 
 
-def sources_of(status: RunStatus) -> list[RunStatus]:
+def list_sources(status: RunStatus) -> list[RunStatus]:
     """Return the statuses from which `status` can be reached, in the table's order."""
     return [source for source, edges in TRANSITIONS.items() if status in edges]
 
@@ -46,14 +46,14 @@ def advance(run_id: str, to: RunStatus, *, claim: Claim | None = None, **fields:
     With `claim` the write is fenced: it changes nothing once the claim has lapsed. `fields` are
     written in the same UPDATE. False means that another write was first.
     """
-    runs = Run.objects.filter(pk=run_id, status__in=sources_of(to))
+    runs = Run.objects.filter(pk=run_id, status__in=list_sources(to))
     if claim is not None:
         runs = runs.filter(owner=claim.owner, token=claim.token)
     fields.setdefault("state", F("state") + 1)
     return bool(runs.update(status=to, **fields) == 1)
 
 
-def mermaid() -> str:
+def render_mermaid() -> str:
     """Return the state diagram of the table in Mermaid syntax."""
     lines = ["stateDiagram-v2", f"    [*] --> {S.QUEUED}"]
     for source, edges in TRANSITIONS.items():

@@ -27,10 +27,10 @@ def meter_lost_call(run: Run, *, ended: RunStatus | None = None) -> dict[str, An
     no call was in progress. Call within a tenant transaction that locks the run; the caller stores
     the totals.
     """
-    if not _was_asking(run):
+    if not _has_open_model_call(run):
         return {}
-    step = _open_step(run, "message_creation")
-    usage = UsageReported(_prompt_tokens(run, step), _text_tokens(run))
+    step = _find_open_step(run, "message_creation")
+    usage = UsageReported(_estimate_prompt_tokens(run, step), _estimate_text_tokens(run))
     outcome = UsageOutcome.TAKEN_OVER if ended is None else OUTCOMES.get(ended)
     call_usage = ModelCallUsage(
         model=run.model,
@@ -38,7 +38,7 @@ def meter_lost_call(run: Run, *, ended: RunStatus | None = None) -> dict[str, An
         outcome=outcome or UsageOutcome.TAKEN_OVER,
         estimated=True,
     )
-    insert_many_tables([Insert(rows=prices.usage_rows(run, [call_usage]))])
+    insert_many_tables([Insert(rows=prices.build_usage_rows(run, [call_usage]))])
     if step is not None:
         step.prompt_tokens, step.completion_tokens = usage.input_tokens, usage.output_tokens
         step.save(update_fields=["prompt_tokens", "completion_tokens"])
@@ -52,32 +52,32 @@ def meter_lost_call(run: Run, *, ended: RunStatus | None = None) -> dict[str, An
     return totals
 
 
-def _was_asking(run: Run) -> bool:
+def _has_open_model_call(run: Run) -> bool:
     """Return whether a model call was in progress: no tool step is open, the run did not wait."""
     if run.owner is None or run.started_at is None or run.retry_at is not None:
         return False
     if run.status not in (RunStatus.IN_PROGRESS, RunStatus.CANCELLING) or not run.model:
         return False
-    return _open_step(run, "tool_calls") is None
+    return _find_open_step(run, "tool_calls") is None
 
 
-def _open_step(run: Run, kind: str) -> RunStep | None:
+def _find_open_step(run: Run, kind: str) -> RunStep | None:
     open_steps = RunStep.objects.filter(run=run, type=kind, status=StepStatus.IN_PROGRESS)
     step: RunStep | None = open_steps.order_by("-index").first()
     return step
 
 
-def _prompt_tokens(run: Run, step: RunStep | None) -> int:
+def _estimate_prompt_tokens(run: Run, step: RunStep | None) -> int:
     if step is not None and "estimated_tokens" in step.sent:
         messages, names = step.sent["estimated_tokens"], step.sent["tools"]
     else:
         prompt = build_prompt(History.of(run))
         messages = prompt.tokens
         names = registry.list_offered_names(run.tools, dropped=prompt.dropped)
-    specs = registry.specs(run.tools, names)
+    specs = registry.build_specs(run.tools, names)
     return int(messages) + estimate_overhead(run.instructions, specs)
 
 
-def _text_tokens(run: Run) -> int:
+def _estimate_text_tokens(run: Run) -> int:
     messages = Message.objects.filter(run_ref=run.pk, status="in_progress")
     return sum(estimate_text(len(message.text().encode())) for message in messages)

@@ -11,11 +11,11 @@ from django.db.models import OuterRef, Subquery
 from chat import wire
 from chat.conf import conf
 from chat.models import Assistant, Message, Run, Thread
-from chat.runs.state.claims import Claim, unbegun_claims
+from chat.runs.state.claims import Claim, pending_claims
 from chat.runs.state.create import insert_run
-from chat.runs.state.thread_end import append
+from chat.runs.state.thread_end import append_to_thread
 from chat.runs.state.turn import ClaimedRun, Event
-from chat.runs.state.wake import wake
+from chat.runs.state.wake import enqueue
 from tenants import clock
 
 
@@ -24,10 +24,10 @@ def start_next_queued(thread_id: str, *, owner: UUID | None) -> ClaimedRun | Non
 
     If no assistant is left, the run fails with that reason, so that no message waits forever.
     """
-    messages, runs = Message.objects.queued(), Run.objects.in_line()
+    messages, runs = Message.objects.queued(), Run.objects.pending()
     in_thread = {"thread": OuterRef("pk")}
     waiting = (
-        Thread.objects.present()
+        Thread.objects.alive()
         .filter(pk=thread_id)
         .annotate(
             message=Subquery(messages.filter(**in_thread).values("pk")[:1]),
@@ -43,7 +43,7 @@ def start_next_queued(thread_id: str, *, owner: UUID | None) -> ClaimedRun | Non
     thread = Thread.objects.locked().get(pk=thread_id)
     if message is not None and (run is None or message.created_at < run.created_at):
         return _answer_message(thread, message, owner=owner)
-    return _begin_turn(thread, run, owner=owner) if run is not None else None
+    return _start_queued_run(thread, run, owner=owner) if run is not None else None
 
 
 def _answer_message(thread: Thread, message: Message, *, owner: UUID | None) -> ClaimedRun | None:
@@ -67,12 +67,12 @@ def _answer_message(thread: Thread, message: Message, *, owner: UUID | None) -> 
         key_id=message.sender_key,
         owner=owner,
     )
-    return build_started(run, message=message)
+    return build_claimed_run(run, message=message)
 
 
-def _begin_turn(thread: Thread, run: Run, *, owner: UUID | None) -> ClaimedRun | None:
+def _start_queued_run(thread: Thread, run: Run, *, owner: UUID | None) -> ClaimedRun | None:
     """Start a queued run: append its messages to the thread and start its deadline."""
-    append(thread, run.additional_messages, sender=run.member_id, sender_key=run.key_id)
+    append_to_thread(thread, run.additional_messages, sender=run.member_id, sender_key=run.key_id)
     run.waiting, run.additional_messages = False, []
     run.through_position = thread.last_position
     run.owner, run.token = owner, 1 if owner else 0
@@ -87,10 +87,10 @@ def _begin_turn(thread: Thread, run: Run, *, owner: UUID | None) -> ClaimedRun |
             "expires_at",
         ]
     )
-    return build_started(run)
+    return build_claimed_run(run)
 
 
-def build_started(
+def build_claimed_run(
     run: Run, *, message: Message | None = None, resumed: bool = False
 ) -> ClaimedRun | None:
     """Return a claimed run with its first events.
@@ -98,10 +98,10 @@ def build_started(
     For an unclaimed run, defer a job in the caller's transaction and return None.
     """
     if run.owner is None:
-        wake(run.tenant_id, run.pk)
+        enqueue(run.tenant_id, run.pk)
         return None
     claim = Claim.of(run)
-    unbegun_claims.note(claim)
+    pending_claims.register(claim)
     announce: list[Event] = []
     if message is not None:
         announce.append(("thread.message.created", wire.message_object(message)))

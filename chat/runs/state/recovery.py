@@ -28,11 +28,11 @@ from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
 from chat.runs.endings import CANCELLED, EXPIRED, Ending, build_failure
 from chat.runs.state import queue, snapshots, transactions
-from chat.runs.state.claims import Claim, unbegun_claims
+from chat.runs.state.claims import Claim, pending_claims
 from chat.runs.state.lifecycle import advance
 from chat.runs.state.lost_calls import meter_lost_call
 from chat.runs.state.turn import ClaimedRun, Event, Turn
-from chat.runs.state.wake import wake
+from chat.runs.state.wake import enqueue
 from chat.tools import registry
 from tenants import clock
 from tenants.bulk_insert import insert_many_tables
@@ -41,11 +41,11 @@ from tenants.scope import tenant_scope
 
 log = structlog.get_logger(__name__)
 
-TAKE_OVER_AT_ONCE = 200
+TAKE_OVER_BATCH = 200
 KEEP_DEAD_PROCESSES = timedelta(hours=1)
 
 
-BEAT = """
+UPSERT_HEARTBEAT = """
 INSERT INTO chat_process (id, started_at, beat_at)
 VALUES (%s, clock_timestamp(), clock_timestamp())
 ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at RETURNING beat_at
@@ -59,7 +59,7 @@ def heartbeat(process_id: UUID) -> datetime:
     neither looks dead nor considers others dead.
     """
     with connection.cursor() as cursor:
-        cursor.execute(BEAT, [process_id])
+        cursor.execute(UPSERT_HEARTBEAT, [process_id])
         beat_at: datetime = cursor.fetchone()[0]
     Process.objects.filter(beat_at__lt=Now() - KEEP_DEAD_PROCESSES).delete()
     return beat_at
@@ -87,11 +87,13 @@ def release(claim: Claim, *, failed: bool, turn: Turn | None = None) -> None:
     """
     with tenant_scope(claim.tenant_id), transaction.atomic():
         rows = Run.objects.active().filter(pk=claim.run_id, owner=claim.owner, token=claim.token)
-        totals = transactions.totals_of(turn) if turn is not None and turn.spent else {}
+        totals = (
+            transactions.compute_totals(turn) if turn is not None and turn.unsaved_usage else {}
+        )
         if rows.update(owner=None, takeovers=F("takeovers") + int(failed), **totals):
             if turn is not None:
-                insert_many_tables([transactions.usage_insert(turn)])
-            wake(claim.tenant_id, claim.run_id)
+                insert_many_tables([transactions.build_usage_insert(turn)])
+            enqueue(claim.tenant_id, claim.run_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +115,7 @@ def list_lapsed_runs() -> list[tuple[str, UUID]]:
     """Return id and tenant of runs that no live process executes, those due first."""
     return [
         (run_id, tenant_id)
-        for run_id, tenant_id in call_privileged(
-            "lapsed_runs", conf.lapse_seconds, TAKE_OVER_AT_ONCE
-        )
+        for run_id, tenant_id in call_privileged("lapsed_runs", conf.lapse_seconds, TAKE_OVER_BATCH)
     ]
 
 
@@ -137,7 +137,7 @@ def take_over(
         run = _lock_run(run_id)
         if run is None or not _is_lapsed(run):
             return None
-        ending = _ending_of_lapsed(run)
+        ending = _build_lapsed_ending(run)
         if ending is not None:
             following = end_row(run, ending, owner=owner, is_lost=True)
             return TakeoverResult(
@@ -149,7 +149,7 @@ def take_over(
         suspect = run.owner is not None and run.takeovers > 0
         if owner is None or (suspect and not suspects):
             return None
-        started = _claim_anew(run, owner) if run.token else _claim_first(run, owner)
+        started = _claim_again(run, owner) if run.token else _claim_first(run, owner)
         return TakeoverResult(
             tenant_id=tenant_id, thread_id=run.thread_id, started=started, suspect=suspect
         )
@@ -164,7 +164,7 @@ def reclaim(tenant_id: UUID, run_id: str, *, owner: UUID) -> ClaimedRun | None:
         if run.started_at is None:
             return _claim_first(run, owner)
         run.owner = None  # nothing died
-        return _claim_anew(run, owner)
+        return _claim_again(run, owner)
 
 
 def _claim_first(run: Run, owner: UUID) -> ClaimedRun | None:
@@ -174,10 +174,10 @@ def _claim_first(run: Run, owner: UUID) -> ClaimedRun | None:
     user_messages = Message.objects.select_related("assistant").filter(
         thread_id=run.thread_id, position=run.through_position, role="user"
     )
-    return queue.build_started(run, message=user_messages.first())
+    return queue.build_claimed_run(run, message=user_messages.first())
 
 
-def _claim_anew(run: Run, owner: UUID) -> ClaimedRun:
+def _claim_again(run: Run, owner: UUID) -> ClaimedRun:
     totals = meter_lost_call(run)
     _close_interrupted_step(run)
     if run.owner is not None:
@@ -189,7 +189,7 @@ def _claim_anew(run: Run, owner: UUID) -> ClaimedRun:
     run.save(update_fields=["owner", "token", "takeovers", "state", "retry_at", *totals])
     log.warning("run_taken_over", run_id=run.pk, takeovers=run.takeovers)
     claim = Claim.of(run)
-    unbegun_claims.note(claim)
+    pending_claims.register(claim)
     return ClaimedRun(
         claim=claim,
         thread_id=run.thread_id,
@@ -226,7 +226,7 @@ def _is_lapsed(run: Run) -> bool:
     return not Process.objects.filter(id=run.owner, beat_at__gte=alive_since).exists()
 
 
-def _ending_of_lapsed(run: Run) -> Ending | None:
+def _build_lapsed_ending(run: Run) -> Ending | None:
     if run.status == RunStatus.CANCELLING or run.thread.deleted_at is not None:
         return build_stop_ending(run)
     if run.expires_at < clock.now():
@@ -247,7 +247,7 @@ def is_overdue(expires_at: datetime) -> bool:
 def end_overdue(run_id: str, *, owner: UUID | None) -> tuple[Run, ClaimedRun | None]:
     """End a run that is past its deadline; the caller holds scope, transaction and thread lock."""
     run: Run = Run.objects.select_related("thread", "assistant").get(pk=run_id)
-    ending = _ending_of_lapsed(run)
+    ending = _build_lapsed_ending(run)
     assert ending is not None
     return run, end_row(run, ending, owner=owner, is_lost=True)
 
@@ -270,7 +270,7 @@ def _list_ends(run: Run) -> tuple[Event, ...]:
     """
     return tuple(
         (entry.event, entry.data)
-        for entry in snapshots.events_of(run, registry.labels())
+        for entry in snapshots.build_events(run, registry.get_labels())
         if entry.data["object"] != "thread.run" and entry.data["status"] != "in_progress"
     )
 
@@ -294,12 +294,12 @@ def end_row(
     if status == RunStatus.CANCELLED and run.status == RunStatus.IN_PROGRESS:
         advance(run.pk, RunStatus.CANCELLING)
     reason, was_queued = ending.reason or "", run.waiting
-    totals = transactions.totals_of(turn) if turn is not None else {}
+    totals = transactions.compute_totals(turn) if turn is not None else {}
     fields = {"reason": reason, "ended_at": now, "owner": None, "waiting": False, **totals}
     if not advance(run.pk, status, **fields):
         return None
     if turn is not None:
-        insert_many_tables([transactions.usage_insert(turn)])
+        insert_many_tables([transactions.build_usage_insert(turn)])
     if is_lost and (totals := meter_lost_call(run, ended=status)):
         Run.objects.filter(pk=run.pk).update(**totals)
     for name, value in totals.items():
@@ -319,7 +319,7 @@ def list_end_announcements(run: Run) -> tuple[Event, ...]:
     """
     assert run.ended_at is not None
     steps = RunStep.objects.filter(run=run, type="tool_calls", ended_at=run.ended_at)
-    labels = registry.labels()
+    labels = registry.get_labels()
     events: list[Event] = []
     for step in steps.order_by("index"):
         calls = list(ToolCall.objects.filter(step=step).order_by("index"))

@@ -23,7 +23,7 @@ STATE_AHEAD = 2 * STATE_MARGIN
 
 
 @dataclass(frozen=True, kw_only=True)
-class Active:
+class ActiveRunRow:
     """Active run of a thread, and the process that executes it, if any.
 
     The process with the run's latest claim has published a state number of at least `state`.
@@ -35,12 +35,14 @@ class Active:
     state: int = 0
 
     @classmethod
-    def of(cls, run: Run) -> Active:
+    def of(cls, run: Run) -> ActiveRunRow:
         """Return the active run described by the row."""
-        return cls(run=run.pk, status=run.status, owner=run.owner, state=_compute_told_state(run))
+        return cls(
+            run=run.pk, status=run.status, owner=run.owner, state=_compute_published_state(run)
+        )
 
 
-def _compute_told_state(run: Run) -> int:
+def _compute_published_state(run: Run) -> int:
     return max(0, run.state - STATE_AHEAD)
 
 
@@ -51,7 +53,7 @@ class StoredThread:
     thread: dict[str, Any]
     active_run: dict[str, Any] | None
     events: tuple[Entry, ...]
-    active: Active | None
+    active: ActiveRunRow | None
 
 
 def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> StoredThread:
@@ -69,34 +71,34 @@ def read_thread(principal: Principal, thread_id: str, *, run_id: str | None) -> 
         runs_to_read = [] if run_id is None else list(runs.filter(pk=run_id))
         if active is not None and active not in runs_to_read:
             runs_to_read.append(active)
-        labels = registry.labels()
-        events = tuple(event for run in runs_to_read for event in events_of(run, labels))
+        labels = registry.get_labels()
+        events = tuple(event for run in runs_to_read for event in build_events(run, labels))
         calls = list(ToolCall.objects.filter(run=active)) if active else []
         return StoredThread(
             thread=wire.thread_object(thread),
             active_run=wire.run_object(active, calls=calls, labels=labels) if active else None,
             events=events,
-            active=Active.of(active) if active else None,
+            active=ActiveRunRow.of(active) if active else None,
         )
 
 
-def read_active(tenant_id: UUID, thread_id: str) -> Active | None:
+def read_active(tenant_id: UUID, thread_id: str) -> ActiveRunRow | None:
     """Return the active run of a thread whose readers are already authorised."""
     with tenant_scope(tenant_id), transaction.atomic():
         run = Run.objects.active().filter(thread_id=thread_id).first()
-        return Active.of(run) if run else None
+        return ActiveRunRow.of(run) if run else None
 
 
 def read_runs(tenant_id: UUID, thread_id: str, run_ids: Collection[str]) -> tuple[Entry, ...]:
     """Return the stored events of runs of a thread whose readers are already authorised."""
     with tenant_scope(tenant_id), transaction.atomic():
         rows = Run.objects.filter(thread_id=thread_id, pk__in=run_ids)
-        labels = registry.labels()
+        labels = registry.get_labels()
         runs = rows.select_related("assistant").order_by("created_at", "id")
-        return tuple(event for run in runs for event in events_of(run, labels))
+        return tuple(event for run in runs for event in build_events(run, labels))
 
 
-def events_of(run: Run, labels: dict[str, str]) -> list[Entry]:
+def build_events(run: Run, labels: dict[str, str]) -> list[Entry]:
     """Return a run's stored state as events: its complete items, then its status."""
     calls = list(ToolCall.objects.filter(run=run).order_by("round", "index"))
     messages = {
@@ -104,7 +106,7 @@ def events_of(run: Run, labels: dict[str, str]) -> list[Entry]:
         for message in Message.objects.filter(run_ref=run.pk).select_related("assistant")
     }
     active = run.is_active
-    state = _compute_told_state(run) if active else run.state
+    state = _compute_published_state(run) if active else run.state
     entries: list[Entry] = []
 
     def add(event: str, data: dict[str, Any]) -> None:

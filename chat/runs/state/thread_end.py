@@ -13,7 +13,7 @@ from tenants import clock
 TITLE_CHARACTERS = 60
 
 
-def append(
+def append_to_thread(
     thread: Thread,
     said: Sequence[dict[str, Any]],
     *,
@@ -37,14 +37,14 @@ def append(
     ]
     Message.objects.bulk_create(messages)
     first_question = next((message.text() for message in messages if message.role == "user"), "")
-    thread.title = thread.title or title_of(first_question)
+    thread.title = thread.title or build_title(first_question)
     thread.last_position += len(messages)
     thread.updated_at = now
     thread.save(update_fields=["title", "last_position", "updated_at"])
     return messages
 
 
-def title_of(text: str) -> str:
+def build_title(text: str) -> str:
     """Return the first words of a message, cut at a word boundary."""
     words = " ".join(text.split())
     if len(words) <= TITLE_CHARACTERS:

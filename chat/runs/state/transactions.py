@@ -29,13 +29,19 @@ from chat.models.reasons import Reason
 from chat.models.runs import CallStatus
 from chat.runs import upstreams
 from chat.runs.billing import prices, tenant_policy_cache
-from chat.runs.billing.limits import Budget, budget_left, output_limit, over_limit, prompt_tokens
-from chat.runs.citations.markers import file_paths
+from chat.runs.billing.limits import (
+    Budget,
+    check_limits,
+    compute_budget,
+    compute_output_limit,
+    count_prompt_tokens,
+)
+from chat.runs.citations.markers import find_file_links
 from chat.runs.endings import CANCELLED, Ending, OutputLimit, build_failure, build_incomplete
 from chat.runs.prompt.build import Prompt, build_prompt
 from chat.runs.prompt.history import History
 from chat.runs.state.claims import Claim, ClaimLapsed, update_fenced
-from chat.runs.state.drafts import draft_is_stored, inserts_of, take_place
+from chat.runs.state.drafts import build_draft_inserts, is_draft_stored, update_last_position
 from chat.runs.state.lifecycle import advance
 from chat.runs.state.queue import start_next_queued
 from chat.runs.state.turn import ClaimedRun, Draft, Turn
@@ -63,7 +69,7 @@ class LoadedRun:
     mapping: ThreadMapping | None
 
     @classmethod
-    def fresh(cls, run: Run) -> LoadedRun:
+    def from_inserted(cls, run: Run) -> LoadedRun:
         """Return the loaded form of a run that was just inserted, of which only the row exists."""
         position = run.through_position + 1
         return cls(
@@ -103,7 +109,7 @@ def load(claim: Claim) -> LoadedRun:
         if run is None:
             raise ClaimLapsed(claim.run_id)
         if run.status == RunStatus.QUEUED:
-            _note(run, _move_on(claim, run))
+            _set_fields(run, _start_run(claim, run))
         fresh = run.token == 1 and run.rounds == 0
         steps = [] if fresh else list(RunStep.objects.filter(run=run).order_by("index"))
         calls = [] if fresh else list(ToolCall.objects.filter(run=run).order_by("round", "index"))
@@ -113,15 +119,15 @@ def load(claim: Claim) -> LoadedRun:
             position=run.thread.last_position + 1,
             index=len(steps),
             calls=tuple(calls),
-            unshown=tuple(_unshown(steps, calls)),
+            unshown=tuple(_list_unshown_calls(steps, calls)),
             open_step=still_open[-1] if still_open else None,
             mapping=ThreadMapping.objects.filter(thread=run.thread, upstream=run.upstream).first()
-            if upstreams.keeps_conversations(run.upstream)
+            if upstreams.has_server_conversations(run.upstream)
             else None,
         )
 
 
-def _unshown(steps: Sequence[RunStep], calls: Sequence[ToolCall]) -> Iterator[ToolCall]:
+def _list_unshown_calls(steps: Sequence[RunStep], calls: Sequence[ToolCall]) -> Iterator[ToolCall]:
     complete_indexes = [s.index for s in steps if s.message_id and s.status == StepStatus.COMPLETED]
     later = {
         step.pk
@@ -131,7 +137,7 @@ def _unshown(steps: Sequence[RunStep], calls: Sequence[ToolCall]) -> Iterator[To
     return (call for call in calls if call.step_id in later)
 
 
-def _move_on(claim: Claim, run: Run) -> dict[str, Any]:
+def _start_run(claim: Claim, run: Run) -> dict[str, Any]:
     """Move a queued run to in progress unless it is cancelled; return its changed fields.
 
     Raises:
@@ -147,12 +153,12 @@ def _move_on(claim: Claim, run: Run) -> dict[str, Any]:
     return dict(stored)
 
 
-def _note(run: Run, fields: dict[str, Any]) -> None:
+def _set_fields(run: Run, fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         setattr(run, name, value)
 
 
-def principal_of(claim: Claim, run: Run) -> Principal | None:
+def find_principal(claim: Claim, run: Run) -> Principal | None:
     """Return the run's principal with its current rights, None if its access has ended."""
     with tenant_scope(claim.tenant_id), transaction.atomic():
         return principal_for_run(claim.tenant_id, run.member_id, run.key_id)
@@ -163,11 +169,11 @@ def begin_round(turn: Turn, *, synced_through: int | None) -> Round | Ending:
     moved: dict[str, Any] = {}
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
         if turn.run.status == RunStatus.QUEUED:
-            moved = _move_on(turn.claim, turn.run)
+            moved = _start_run(turn.claim, turn.run)
         if moved.get("status", turn.run.status) == RunStatus.CANCELLING:
             return CANCELLED
         plan = _plan_round(turn, synced_through)
-    _note(turn.run, moved)
+    _set_fields(turn.run, moved)
     return plan
 
 
@@ -185,31 +191,31 @@ def _plan_round(turn: Turn, synced_through: int | None) -> Round | Ending:
         turn.open_step.status = StepStatus.COMPLETED
         turn.open_step.ended_at = clock.now()
         turn.open_step.save(update_fields=["status", "ended_at"])
-    policy = tenant_policy_cache.policy()
-    limit_ending = over_limit(turn, policy)
+    policy = tenant_policy_cache.get_policy()
+    limit_ending = check_limits(turn, policy)
     if limit_ending is not None:
         return limit_ending
-    budget = budget_left(turn, policy)
+    budget = compute_budget(turn, policy)
     if isinstance(budget, Ending):
         return budget
     history = turn.history or History.of(run)
     prompt = build_prompt(history, synced_through=synced_through)
-    if run.max_prompt_tokens and prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
+    if run.max_prompt_tokens and count_prompt_tokens(turn) + prompt.tokens > run.max_prompt_tokens:
         return build_incomplete(Reason.MAX_PROMPT_TOKENS)
     return Round(
         principal=principal,
         history=history,
         prompt=prompt,
-        limit=output_limit(turn, policy),
+        limit=compute_output_limit(turn, policy),
         budget=budget,
-        code_files=code_interpreter.files_of(principal, run),
+        code_files=code_interpreter.list_input_files(principal, run),
     )
 
 
-def totals_of(turn: Turn) -> dict[str, Any]:
+def compute_totals(turn: Turn) -> dict[str, Any]:
     """Return the run's totals plus unsaved usage, without failed attempts."""
     run = turn.run
-    counted = [spent for spent in turn.spent if spent.outcome != UsageOutcome.FAILED]
+    counted = [spent for spent in turn.unsaved_usage if spent.outcome != UsageOutcome.FAILED]
     used = [spent.usage for spent in counted]
     return {
         "prompt_tokens": run.prompt_tokens + sum(usage.input_tokens for usage in used),
@@ -219,10 +225,10 @@ def totals_of(turn: Turn) -> dict[str, Any]:
     }
 
 
-def note_spent(turn: Turn, totals: dict[str, Any]) -> None:
+def apply_totals(turn: Turn, totals: dict[str, Any]) -> None:
     """Set the run's new totals after their commit, and clear the usage stored with them."""
-    _note(turn.run, totals)
-    turn.spent.clear()
+    _set_fields(turn.run, totals)
+    turn.unsaved_usage.clear()
 
 
 def record_calls(
@@ -235,7 +241,7 @@ def record_calls(
     except IntegrityError:
         # The previous attempt was committed, but the connection broke before the confirmation.
         calls, totals = _load_recorded_calls(turn, step)
-    note_spent(turn, totals)
+    apply_totals(turn, totals)
     turn.open_step = step
     return calls
 
@@ -244,28 +250,28 @@ def _record_calls(
     turn: Turn, principal: Principal, step: RunStep, proposed: Sequence[dispatch.ProposedCall]
 ) -> tuple[list[ToolCall], dict[str, Any]]:
     if turn.draft is not None:
-        take_place(turn.draft)
-    totals = totals_of(turn)
+        update_last_position(turn.draft)
+    totals = compute_totals(turn)
     changes = {"rounds": turn.rounds, "state": turn.state_to_store, "retry_at": None, **totals}
     update_fenced(turn.claim, **changes)
-    beside = [usage_insert(turn), Insert(rows=[step])]
+    beside = [build_usage_insert(turn), Insert(rows=[step])]
     if turn.draft is not None:
         _link_files(turn.draft)
-        turn.draft.settle(step.created_at, message_reason="", step_status=StepStatus.COMPLETED)
-        beside += inserts_of(turn.draft)
+        turn.draft.close(step.created_at, message_reason="", step_status=StepStatus.COMPLETED)
+        beside += build_draft_inserts(turn.draft)
     context = dispatch.CallContext(principal=principal, run=turn.run, step=step)
     return dispatch.prepare(context, proposed, beside=beside), totals
 
 
-def usage_insert(turn: Turn) -> Insert:
+def build_usage_insert(turn: Turn) -> Insert:
     """Return the insert of the turn's unsaved usage rows."""
-    return Insert(rows=prices.usage_rows(turn.run, turn.spent))
+    return Insert(rows=prices.build_usage_rows(turn.run, turn.unsaved_usage))
 
 
 def _link_files(draft: Draft) -> None:
     """Set the draft's links: files created by code that the text links to."""
     files, thread = draft.made.files, draft.message.thread_id
-    draft.links = file_paths(draft.text, files, thread_id=thread)
+    draft.links = find_file_links(draft.text, files, thread_id=thread)
 
 
 def _load_recorded_calls(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dict[str, Any]]:
@@ -279,18 +285,18 @@ def _load_recorded_calls(turn: Turn, step: RunStep) -> tuple[list[ToolCall], dic
 
 def supersede_draft(turn: Turn, draft: Draft) -> None:
     """Close an interrupted draft whose step will be repeated as a new one."""
-    draft.settle(clock.now(), message_reason="run_failed", step_status=StepStatus.FAILED)
+    draft.close(clock.now(), message_reason="run_failed", step_status=StepStatus.FAILED)
     with tenant_scope(turn.claim.tenant_id), transaction.atomic():
-        totals = totals_of(turn)
-        take_place(draft)
-        if draft_is_stored(draft):
+        totals = compute_totals(turn)
+        update_last_position(draft)
+        if is_draft_stored(draft):
             update_fenced(turn.claim, state=turn.state_to_store)
             totals = Run.objects.values(*TOTALS).get(pk=turn.run.pk)
         else:
-            turn.count_tokens(draft.step)
+            turn.record_tokens(draft.step)
             update_fenced(turn.claim, state=turn.state_to_store, **totals)
-            insert_many_tables([usage_insert(turn), *inserts_of(draft)])
-    note_spent(turn, totals)
+            insert_many_tables([build_usage_insert(turn), *build_draft_inserts(draft)])
+    apply_totals(turn, totals)
 
 
 def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
@@ -299,11 +305,11 @@ def require_action(turn: Turn, waiting: Sequence[ToolCall]) -> None:
     try:
         with tenant_scope(turn.claim.tenant_id), transaction.atomic():
             totals = _move(turn, RunStatus.REQUIRES_ACTION, owner=None, expires_at=deadline)
-            insert_many_tables([usage_insert(turn)])
+            insert_many_tables([build_usage_insert(turn)])
     except ClaimLapsed:
         totals = _read_written_totals(turn, RunStatus.REQUIRES_ACTION, owner=None)
         del totals["reason"]
-    note_spent(turn, totals)
+    apply_totals(turn, totals)
     turn.run.status, turn.run.expires_at = RunStatus.REQUIRES_ACTION, deadline
 
 
@@ -320,7 +326,7 @@ def finish(turn: Turn, ending: Ending) -> ClaimedRun | None:
         totals = _read_written_totals(turn, ending.status, owner=turn.claim.owner)
         # The next run, if any, is found by the check for unattended runs.
         reason, following = totals.pop("reason"), None
-    note_spent(turn, totals)
+    apply_totals(turn, totals)
     run.status, run.reason, run.ended_at = ending.status, reason, now
     return following
 
@@ -331,14 +337,14 @@ def _finish(
     run = turn.run
     # Lock the thread first, as every transaction does.
     position = _lock_thread(turn)
-    reason = _reason_of(run.pk, ending)
+    reason = _get_end_reason(run.pk, ending)
     totals = _move(turn, ending.status, reason=reason, ended_at=now)
-    inserts = [usage_insert(turn)]
+    inserts = [build_usage_insert(turn)]
     if turn.draft is not None:
-        turn.count_tokens(turn.draft.step)
+        turn.record_tokens(turn.draft.step)
         _link_files(turn.draft)
-        turn.draft.settle(now, message_reason=ending.message_reason, step_status=ending.step_status)
-        inserts += inserts_of(turn.draft)
+        turn.draft.close(now, message_reason=ending.message_reason, step_status=ending.step_status)
+        inserts += build_draft_inserts(turn.draft)
     insert_many_tables(inserts)
     if turn.open_step is not None:
         close_steps(run.pk, ending, now)
@@ -352,7 +358,7 @@ def _move(turn: Turn, status: RunStatus, **fields: Any) -> dict[str, Any]:
     Raises:
         ClaimLapsed: this process no longer holds the claim, or the run has already moved.
     """
-    totals = totals_of(turn)
+    totals = compute_totals(turn)
     changes = {"rounds": turn.rounds, "state": turn.state_to_store, "retry_at": None}
     if not advance(turn.claim.run_id, status, claim=turn.claim, **changes, **totals, **fields):
         raise ClaimLapsed(turn.claim.run_id)
@@ -376,7 +382,7 @@ def _read_written_totals(turn: Turn, status: RunStatus, *, owner: UUID | None) -
     return dict(stored)
 
 
-def _reason_of(run_id: str, ending: Ending) -> str:
+def _get_end_reason(run_id: str, ending: Ending) -> str:
     """Return the end reason; for a cancelled run, the one stored by the cancellation."""
     stored_reason = ""
     if ending.status == RunStatus.CANCELLED:

@@ -23,7 +23,7 @@ from chat.models import (
 )
 from chat.runs.billing.metering import CallMeter, ModelCallUsage
 from chat.runs.citations.artifacts import Artifacts
-from chat.runs.citations.markers import Annotation, Marks, MessageCitations
+from chat.runs.citations.markers import Annotation, CitationMarks, MessageCitations
 from chat.runs.endings import OutputLimit
 from chat.runs.prompt.history import History
 from chat.runs.state.claims import Claim
@@ -121,16 +121,16 @@ class Draft:
         self.pieces.append(text)
         self.grown = True
 
-    def take_copy(self) -> list[dict[str, Any]]:
+    def take_snapshot(self) -> list[dict[str, Any]]:
         """Return the current content, and reset `grown` and `saved_at`."""
-        self.fill()
+        self.update_content()
         self.grown, self.saved_at = False, monotonic()
         content: list[dict[str, Any]] = self.message.content
         return content
 
-    def settle(self, now: datetime, *, message_reason: str, step_status: StepStatus) -> None:
+    def close(self, now: datetime, *, message_reason: str, step_status: StepStatus) -> None:
         """Close message and step; without a `message_reason` the message is complete."""
-        self.fill()
+        self.update_content()
         self.message.attachments = self.made.list_unlinked(self.links)
         self.message.incomplete_reason = message_reason
         if message_reason:
@@ -142,9 +142,9 @@ class Draft:
         self.step.status = step_status
         self.step.ended_at = now
 
-    def fill(self) -> None:
+    def update_content(self) -> None:
         """Set the message's content: images, then the text and refusal written so far."""
-        content = [wire.picture_part(file_id) for file_id in self.made.pictures]
+        content = [wire.image_part(file_id) for file_id in self.made.pictures]
         if self.pieces or not self.refusal:
             annotations = sorted(
                 [*self.cited.annotations, *self.links], key=lambda one: one["start_index"]
@@ -168,7 +168,7 @@ class Turn:
     next_index: int
     draft: Draft | None = None
     open_step: RunStep | None = None
-    spent: list[ModelCallUsage] = field(default_factory=list)
+    unsaved_usage: list[ModelCallUsage] = field(default_factory=list)
     rounds: int = 0
     calls_made: int = 0
     same_calls: SameCalls = field(default_factory=Counter)
@@ -190,12 +190,12 @@ class Turn:
     # Files and images created by code since the last complete message.
     made: Artifacts = field(default_factory=Artifacts)
     # The autosave in progress, and whether one found that another process took over.
-    saving: asyncio.Task[None] | None = None
+    autosave_task: asyncio.Task[None] | None = None
     lapsed: bool = False
-    marks: Marks = field(init=False)
+    marks: CitationMarks = field(init=False)
 
     def __post_init__(self) -> None:
-        self.marks = Marks(tenant_id=self.claim.tenant_id, thread_id=self.run.thread_id)
+        self.marks = CitationMarks(tenant_id=self.claim.tenant_id, thread_id=self.run.thread_id)
 
     @property
     def state_to_store(self) -> int:
@@ -218,7 +218,7 @@ class Turn:
             self._announce(self.draft)
         return self.draft
 
-    def new_tool_step(self) -> RunStep:
+    def build_tool_step(self) -> RunStep:
         """Return an unsaved step for the tool calls proposed by the model."""
         step = RunStep(
             run=self.run,
@@ -227,7 +227,7 @@ class Turn:
             sent=self.sent,
             created_at=clock.now(),
         )
-        self.count_tokens(step)
+        self.record_tokens(step)
         self.next_index += 1
         return step
 
@@ -235,7 +235,7 @@ class Turn:
         """Record the usage of the model call in progress, once; do nothing if there is none."""
         if self.meter is not None:
             call_usage, self.meter = self.meter.measure_usage(outcome, is_whole=is_whole), None
-            self.spent.append(call_usage)
+            self.unsaved_usage.append(call_usage)
             self.usage = call_usage.usage
 
     def record_interrupted_call(self, status: RunStatus | None) -> None:
@@ -252,9 +252,9 @@ class Turn:
     def record_failed_attempt(self, spent: ModelCallUsage) -> None:
         """Record the usage of a failed attempt; no call is in progress afterwards."""
         self.meter = None
-        self.spent.append(spent)
+        self.unsaved_usage.append(spent)
 
-    def count_tokens(self, step: RunStep) -> None:
+    def record_tokens(self, step: RunStep) -> None:
         """Store the token usage of the last model call on its step, once."""
         if self.usage is not None:
             step.prompt_tokens = self.usage.input_tokens
@@ -265,12 +265,12 @@ class Turn:
         step = wire.step_object(draft.step, run=self.run)
         self.live.publish("thread.run.step.created", step)
         self.live.publish("thread.run.step.in_progress", step)
-        images = [wire.picture_part(file_id) for file_id in draft.made.pictures]
+        images = [wire.image_part(file_id) for file_id in draft.made.pictures]
         message = {**wire.message_object(draft.message), "content": images}
         self.live.publish("thread.message.created", message)
         self.live.publish("thread.message.in_progress", message)
 
-    def publish_settled(self, draft: Draft) -> None:
+    def publish_closed(self, draft: Draft) -> None:
         """Publish that the draft is closed and stored."""
         message = wire.message_object(draft.message)
         self.live.publish(f"thread.message.{draft.message.status}", message)

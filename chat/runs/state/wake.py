@@ -19,7 +19,7 @@ class TenantPriorities:
         self._counts: Counter[UUID] = Counter()
         self._since = monotonic()
 
-    def priority_for(self, tenant_id: UUID) -> int:
+    def get_priority(self, tenant_id: UUID) -> int:
         """Count a job and return its priority in the queue."""
         if monotonic() - self._since > WINDOW_SECONDS:
             self._counts.clear()
@@ -29,11 +29,11 @@ class TenantPriorities:
         return priority
 
 
-turns = TenantPriorities()
+tenant_priorities = TenantPriorities()
 
 
-def wake(tenant_id: UUID, run_id: str) -> None:
+def enqueue(tenant_id: UUID, run_id: str) -> None:
     """Defer a job that executes the run, within the caller's transaction."""
-    priority = turns.priority_for(tenant_id)
+    priority = tenant_priorities.get_priority(tenant_id)
     task = jobs.configure_task("chat.tasks.execute_run", queue="runs", priority=priority)
     task.defer(tenant_id=str(tenant_id), run_id=run_id)

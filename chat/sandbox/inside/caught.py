@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-def caught(action: Callable[[], object]) -> BaseException | None:
+def catch_exception(action: Callable[[], object]) -> BaseException | None:
     """Run the action and return the exception it raised, or None."""
     try:
         action()

@@ -12,7 +12,7 @@ from chat.sandbox.inside import frames
 LOG_BUFFER = 4096
 
 
-class Channel:
+class FrameChannel:
     """The connection to the server over standard input and output, redirected for all else."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Channel:
         self._number = 0
         _silence(0, 1)
 
-    def ready(self) -> None:
+    def report_ready(self) -> None:
         """Report that the process is isolated, and silence standard error.
 
         Before this call, standard error shows operators what went wrong.
@@ -47,7 +47,7 @@ class Channel:
         self._out.flush()
 
 
-def send_saved(channel: Channel, data: bytes, *, lost: list[str], most: int) -> None:
+def send_saved(channel: FrameChannel, data: bytes, *, lost: list[str], most: int) -> None:
     """Respond with a saved session, or with only its size if that exceeds `most` bytes."""
     if len(data) > most:
         channel.send("saved", size=len(data))
@@ -70,7 +70,7 @@ class Log:
 
     encoding = "utf-8"
 
-    def __init__(self, channel: Channel, *, most: int) -> None:
+    def __init__(self, channel: FrameChannel, *, most: int) -> None:
         self._channel = channel
         self._left = most
         self._kept = bytearray()

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from chat.sandbox.inside import walls
-from chat.sandbox.inside.channel import Channel, Log, send_saved
+from chat.sandbox.inside.channel import FrameChannel, Log, send_saved
 from chat.sandbox.inside.folder import Folder
 from chat.sandbox.inside.interpreter import CodeRun, Interpreter
 from chat.sandbox.inside.variables import dump_variables, load_variables
 
-MEMORY, PLACE, TEMPORARY = "/mnt", "/mnt/data", "/mnt/tmp"
+MEMORY, WORKING_FOLDER, TEMPORARY = "/mnt", "/mnt/data", "/mnt/tmp"
 # Address space of Python, pandas and matplotlib before any data is loaded.
 LIBRARIES = 384 * 1024 * 1024
 SCRATCH = 16 * 1024 * 1024
@@ -23,30 +23,30 @@ OPEN_FILES = 128
 
 def main(packages: str, limits: dict[str, Any]) -> None:
     """Serve one session on standard input and output. `limits` is a dict of SandboxLimits."""
-    channel = Channel()
+    channel = FrameChannel()
     try:
-        _build_walls(packages, limits)
+        _isolate_process(packages, limits)
     except (OSError, KeyError) as error:
         channel.send("unavailable", why=str(error))
         return
     sys.path.append(packages)
     session = _PythonSession(channel, limits)
-    channel.ready()
+    channel.report_ready()
     for head, body in channel.requests():
-        session.answer(head, body)
+        session.handle_request(head, body)
 
 
-def _build_walls(packages: str, limits: dict[str, Any]) -> None:
+def _isolate_process(packages: str, limits: dict[str, Any]) -> None:
     walls.mount_memory(
         MEMORY, size=limits["all_files"] + SCRATCH, entries=2 * limits["files"] + 256
     )
     walls.drop_capabilities()
-    for folder in (PLACE, TEMPORARY, f"{TEMPORARY}/matplotlib"):
+    for folder in (WORKING_FOLDER, TEMPORARY, f"{TEMPORARY}/matplotlib"):
         Path(folder).mkdir()
     # The font cache comes with the environment, because building it would start a thread.
     for cache in Path(packages, "matplotlib-cache").glob("*.json"):
         Path(TEMPORARY, "matplotlib", cache.name).write_bytes(cache.read_bytes())
-    os.chdir(PLACE)
+    os.chdir(WORKING_FOLDER)
     os.nice(5)
     walls.limit_resources(
         address_space=limits["memory"] + LIBRARIES,
@@ -60,13 +60,13 @@ def _build_walls(packages: str, limits: dict[str, Any]) -> None:
 class _PythonSession:
     """A session that dispatches requests to the interpreter and the folder."""
 
-    def __init__(self, channel: Channel, limits: dict[str, Any]) -> None:
+    def __init__(self, channel: FrameChannel, limits: dict[str, Any]) -> None:
         self._channel = channel
         self._limits = limits
         self._interpreter = Interpreter()
-        self._folder = Folder(PLACE, limits)
+        self._folder = Folder(WORKING_FOLDER, limits)
 
-    def answer(self, head: dict[str, object], body: bytes) -> None:
+    def handle_request(self, head: dict[str, object], body: bytes) -> None:
         """Handle one request and send the response."""
         match head["do"]:
             case "put":

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-Seen = tuple[int, int, int]
-READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FileStamp = tuple[int, int, int]
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Folder:
@@ -18,13 +18,13 @@ class Folder:
     def __init__(self, place: str, limits: dict[str, Any]) -> None:
         self._place = Path(place)
         self._limits = limits
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, FileStamp] = {}
         self.skipped: list[tuple[str, str]] = []
 
     def put(self, name: str, data: bytes) -> str | None:
         """Write a file, replacing an existing one; return an error message or None."""
         path = self._place / name
-        files = self._plain()
+        files = self._list_files()
         files.pop(name, None)
         held = sum(status.st_size for status in files.values())
         if held + len(data) > self._limits["all_files"] or len(files) >= self._limits["files"]:
@@ -42,7 +42,7 @@ class Folder:
         """Yield new and changed files within the limits; others are listed in `skipped`."""
         self.skipped = []
         given, size = 0, 0
-        for name, status in sorted(self._plain().items()):
+        for name, status in sorted(self._list_files().items()):
             if self._seen.get(name) == _stat_key(status):
                 continue
             self._seen[name] = _stat_key(status)
@@ -57,10 +57,10 @@ class Folder:
 
     def read_all(self) -> dict[str, bytes]:
         """Return the contents of all files by name."""
-        found = {name: self._read(name) for name in sorted(self._plain())}
+        found = {name: self._read(name) for name in sorted(self._list_files())}
         return {name: data for name, data in found.items() if data is not None}
 
-    def _plain(self) -> dict[str, os.stat_result]:
+    def _list_files(self) -> dict[str, os.stat_result]:
         found = {}
         try:
             with os.scandir(self._place) as entries:
@@ -74,7 +74,7 @@ class Folder:
 
     def _read(self, name: str) -> bytes | None:
         try:
-            with os.fdopen(os.open(self._place / name, READING), "rb") as file:
+            with os.fdopen(os.open(self._place / name, READ_FLAGS), "rb") as file:
                 return file.read(self._limits["file"])
         except OSError:
             return None
@@ -84,5 +84,5 @@ class Folder:
             self.skipped.append((name, why))
 
 
-def _stat_key(status: os.stat_result) -> Seen:
+def _stat_key(status: os.stat_result) -> FileStamp:
     return status.st_ino, status.st_mtime_ns, status.st_size

@@ -14,16 +14,16 @@ import warnings
 from types import CodeType, FrameType
 from typing import Any
 
-from chat.sandbox.inside.caught import caught
+from chat.sandbox.inside.caught import catch_exception
 from chat.sandbox.inside.channel import Log
 
-DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+DEFINITION_NODES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 MAX_ERROR_LENGTH = 16 * 1024
 # Time to render figures after a run that used all of its time.
 DRAWING_SECONDS = 4
 
 
-class OutOfTime(BaseException):
+class CodeTimeout(BaseException):
     """Timeout of the running code; a BaseException, so that `except Exception` misses it."""
 
 
@@ -58,17 +58,17 @@ class Interpreter:
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         sys.stdout, sys.stderr = run.log, run.log
         signal.setitimer(signal.ITIMER_REAL, max(0.01, run.deadline - time.monotonic()))
-        error = caught(lambda: self._execute(code, name, run))
+        error = catch_exception(lambda: self._execute(code, name, run))
         signal.setitimer(signal.ITIMER_REAL, 0)
         plots = sys.modules.get("matplotlib.pyplot")
         if plots is not None:
             signal.setitimer(
                 signal.ITIMER_REAL, max(DRAWING_SECONDS, run.deadline - time.monotonic())
             )
-            error = error or caught(lambda: _draw(plots, run))
+            error = error or catch_exception(lambda: _draw(plots, run))
             signal.setitimer(signal.ITIMER_REAL, 0)
         if error is not None:
-            run.ended, run.error = _tell(error, name)
+            run.ended, run.error = _describe_error(error, name)
 
     def _execute(self, code: str, name: str, run: CodeRun) -> None:
         tree = ast.parse(code, name)
@@ -79,7 +79,7 @@ class Interpreter:
             self._remember(tree, code)
         if not isinstance(last, ast.Expr):
             return
-        value = eval(_expression(last, name), self.module.__dict__)  # nosec B307
+        value = eval(_compile_expression(last, name), self.module.__dict__)  # nosec B307
         run.value = None if value is None else repr(value)[: run.longest_value]
 
     def _remember(self, tree: ast.Module, code: str) -> None:
@@ -87,7 +87,7 @@ class Interpreter:
             source = ast.get_source_segment(code, node) or ""
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self.definitions[source] = source
-            elif isinstance(node, DEFINED) and node.name in self.module.__dict__:
+            elif isinstance(node, DEFINITION_NODES) and node.name in self.module.__dict__:
                 self.definitions[node.name] = source
 
 
@@ -100,15 +100,15 @@ def _draw(plots: Any, run: CodeRun) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise OutOfTime
+    raise CodeTimeout
 
 
-def _expression(node: ast.Expr, name: str) -> CodeType:
+def _compile_expression(node: ast.Expr, name: str) -> CodeType:
     return compile(ast.Expression(node.value), name, "eval")
 
 
-def _tell(error: BaseException, name: str) -> tuple[str, str]:
-    if isinstance(error, OutOfTime):
+def _describe_error(error: BaseException, name: str) -> tuple[str, str]:
+    if isinstance(error, CodeTimeout):
         return "time", "The code timed out and was stopped. Its variables keep their last values."
     ended = "memory" if isinstance(error, MemoryError) else "raised"
     trace = error.__traceback__

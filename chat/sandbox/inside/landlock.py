@@ -22,7 +22,7 @@ TCP, TCP_SINCE = 3, 4
 ABSTRACT_SOCKETS_AND_SIGNALS, SCOPED_SINCE = 3, 6
 
 
-def version() -> int:
+def get_abi_version() -> int:
     """Return the Landlock ABI version of the kernel, 0 if unsupported."""
     return max(0, _call(CREATE_RULESET, None, ctypes.c_size_t(0), ASK_VERSION))
 
@@ -35,7 +35,7 @@ def hide_files(*, readable: Iterable[Path], writable: Iterable[Path]) -> bool:
     Raises:
         OSError: a Landlock call failed.
     """
-    known = version()
+    known = get_abi_version()
     if not known:
         return False
     handled = sum(rights for since, rights in FILES.items() if since <= known)

@@ -27,8 +27,8 @@ from pydantic_monty import (
 from chat.sandbox.base import FOLDER
 from chat.sandbox.chart import parse_chart
 from chat.sandbox.inside import frames, landlock, walls
-from chat.sandbox.inside.channel import Channel, Log, send_saved
-from chat.sandbox.inside.shelf import Shelf
+from chat.sandbox.inside.channel import FrameChannel, Log, send_saved
+from chat.sandbox.inside.shelf import VirtualFileSystem
 
 # Address space of this process and of the worker (each) before any data is loaded.
 PROGRAMS = 1024 * 1024 * 1024
@@ -39,28 +39,28 @@ READABLE = [
     *(Path(place) for place in ("/usr/lib", "/usr/lib64", "/lib", "/lib64")),
     *(Path("/usr/share/zoneinfo"), Path("/etc/ld.so.cache")),
 ]
-CALLS = 1_000_000  # host calls of the code; they are cheap and also bounded by the run's time
+MAX_CALLS = 1_000_000  # host calls of the code; they are cheap and also bounded by the run's time
 MAX_ERROR_LENGTH = 16 * 1024
-ANEW = "The variables are as they were before this code."
+VARIABLES_RESET = "The variables are as they were before this code."
 
 
 def main(limits: dict[str, Any]) -> None:
     """Serve one session on standard input and output. `limits` is a dict of SandboxLimits."""
-    channel = Channel()
+    channel = FrameChannel()
     try:
-        build_walls(limits)
+        isolate_process(limits)
     except (OSError, KeyError) as error:
         channel.send("unavailable", why=str(error))
         return
     threading.Thread(target=_end_with_server, args=[channel], daemon=True).start()
     with Monty(max_processes=1, request_timeout=limits["run_seconds"] + 1) as pool:
         session = _RestrictedSession(channel, limits, pool)
-        channel.ready()
+        channel.report_ready()
         for head, body in channel.requests():
-            session.answer(head, body)
+            session.handle_request(head, body)
 
 
-def build_walls(limits: dict[str, Any]) -> None:
+def isolate_process(limits: dict[str, Any]) -> None:
     """Isolate this process and the worker that it starts later.
 
     Raises:
@@ -79,7 +79,7 @@ def build_walls(limits: dict[str, Any]) -> None:
         landlock.hide_files(readable=READABLE, writable=[Path("/dev/null")])
 
 
-def _end_with_server(channel: Channel) -> None:
+def _end_with_server(channel: FrameChannel) -> None:
     """Kill the process group, because the worker would finish its current run first."""
     channel.wait_for_end()
     os.killpg(0, signal.SIGKILL)
@@ -88,25 +88,25 @@ def _end_with_server(channel: Channel) -> None:
 class _RestrictedSession:
     """A session that dispatches requests to the interpreter and the files."""
 
-    def __init__(self, channel: Channel, limits: dict[str, Any], pool: Monty) -> None:
+    def __init__(self, channel: FrameChannel, limits: dict[str, Any], pool: Monty) -> None:
         self._channel = channel
         self._limits = limits
         self._pool = pool
-        self._shelf = Shelf(limits)
+        self._file_system = VirtualFileSystem(limits)
         self._charts = 0
         self._kept: bytes | None = None  # dump of the variables after the last successful run
         self._open = ExitStack()
         self._monty = self._check_out()
 
-    def answer(self, head: dict[str, Any], body: bytes) -> None:
+    def handle_request(self, head: dict[str, Any], body: bytes) -> None:
         """Handle one request and send the response."""
         match head["do"]:
             case "put":
-                self._channel.send("put", why=self._shelf.lay(head["name"], body))
+                self._channel.send("put", why=self._file_system.put_file(head["name"], body))
             case "run":
                 self._run(body.decode())
             case "save":
-                files = self._shelf.files.items()
+                files = self._file_system.files.items()
                 parts = [frames.pack({"file": name}, bytes(data)) for name, data in files]
                 if self._kept is not None:
                     parts.append(frames.pack({"variables": True}, self._kept))
@@ -122,7 +122,7 @@ class _RestrictedSession:
             limits={
                 "max_feed_duration_secs": limits["run_seconds"],
                 "max_memory": limits["memory"],
-                "max_suspensions": CALLS,
+                "max_suspensions": MAX_CALLS,
             },
             os_policy={"sleep": "zero"},
         )
@@ -149,7 +149,7 @@ class _RestrictedSession:
             while (part := frames.read(file)) is not None:
                 head, body = part
                 if "file" in head:
-                    self._shelf.lay(str(head["file"]), body)
+                    self._file_system.put_file(str(head["file"]), body)
                 else:
                     self._kept = body
         except frames.FrameError:
@@ -163,24 +163,24 @@ class _RestrictedSession:
         try:
             found = self._monty.feed_run(
                 code,
-                external_lookup={"chart": self._chart},
+                external_lookup={"chart": self._send_chart},
                 print_callback=lambda stream, text: _print(log, text),
-                os=self._shelf,
+                os=self._file_system,
                 cwd=FOLDER,
             )
             value = None if found is None else repr(found)[: self._limits["value"]]
             self._kept = self._monty.dump()
             ended = "finished"
         except (MontyError, MemoryError) as problem:
-            ended, error = self._tell(problem)
-        for name in sorted(self._shelf.changed):
-            self._channel.send("file", bytes(self._shelf.files[name]), name=name)
-        self._shelf.changed.clear()
+            ended, error = self._describe_error(problem)
+        for name in sorted(self._file_system.changed):
+            self._channel.send("file", bytes(self._file_system.files[name]), name=name)
+        self._file_system.changed.clear()
         log.flush()
         met = ["logs"] if log.cut else []
         self._channel.send("done", ended=ended, value=value, error=error, limits=met)
 
-    def _tell(self, problem: MontyError | MemoryError) -> tuple[str, str]:
+    def _describe_error(self, problem: MontyError | MemoryError) -> tuple[str, str]:
         if isinstance(problem, MontyRuntimeError | MontySyntaxError):
             text = problem.display()[-MAX_ERROR_LENGTH:]
             reason = problem.display("type-msg")
@@ -197,9 +197,9 @@ class _RestrictedSession:
             self._kept = self._monty.dump()
             return "raised", text
         self._renew()
-        return ended, f"{text}\n{ANEW}"
+        return ended, f"{text}\n{VARIABLES_RESET}"
 
-    def _chart(
+    def _send_chart(
         self, kind: str, rows: Any, x: str | None = None, y: Any = None, title: str = ""
     ) -> None:
         if self._charts >= self._limits["images"]:

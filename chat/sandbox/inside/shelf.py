@@ -9,11 +9,11 @@ from pydantic_monty import AbstractOS, MontyFileHandle, StatResult
 
 from chat.sandbox.base import FOLDER, BadFile, check_name
 
-PLACE = PurePosixPath(FOLDER)
+WORKING_FOLDER = PurePosixPath(FOLDER)
 Path = PurePosixPath | MontyFileHandle
 
 
-class Shelf(AbstractOS):
+class VirtualFileSystem(AbstractOS):
     """Implementation of the code's file operations. All other system calls are rejected.
 
     The OSErrors raised here become exceptions in the code.
@@ -24,16 +24,16 @@ class Shelf(AbstractOS):
         self.files: dict[str, bytearray] = {}
         self.changed: set[str] = set()
 
-    def lay(self, name: str, data: bytes) -> str | None:
+    def put_file(self, name: str, data: bytes) -> str | None:
         """Write a file on behalf of the server; return an error message or None."""
         try:
-            self._set(name, bytearray(data))
+            self._store(name, bytearray(data))
         except OSError as error:
             return str(error)
         self.changed.discard(name)
         return None
 
-    def _set(self, name: str, data: bytearray) -> None:
+    def _store(self, name: str, data: bytearray) -> None:
         others = sum(len(held) for other, held in self.files.items() if other != name)
         if len(data) > self._limits["file"] or others + len(data) > self._limits["all_files"]:
             raise OSError("[Errno 28] No space left for files.")
@@ -42,11 +42,11 @@ class Shelf(AbstractOS):
         self.files[name] = data
         self.changed.add(name)
 
-    def _name(self, path: Path) -> str:
+    def _resolve_name(self, path: Path) -> str:
         path = PurePosixPath(path.path) if isinstance(path, MontyFileHandle) else path
-        if path == PLACE:
+        if path == WORKING_FOLDER:
             raise IsADirectoryError(f"[Errno 21] Is a directory: '{path}'")
-        if path.parent != PLACE:
+        if path.parent != WORKING_FOLDER:
             raise FileNotFoundError(f"[Errno 2] No such file or directory: '{path}'")
         try:
             check_name(path.name)
@@ -55,7 +55,7 @@ class Shelf(AbstractOS):
         return path.name
 
     def _get_content(self, path: Path) -> bytearray:
-        name = self._name(path)
+        name = self._resolve_name(path)
         if name not in self.files:
             raise FileNotFoundError(f"[Errno 2] No such file or directory: '{name}'")
         return self.files[name]
@@ -66,11 +66,11 @@ class Shelf(AbstractOS):
 
     def path_is_file(self, path: PurePosixPath) -> bool:
         """Return True if the file exists."""
-        return path.parent == PLACE and path.name in self.files
+        return path.parent == WORKING_FOLDER and path.name in self.files
 
     def path_is_dir(self, path: PurePosixPath) -> bool:
         """Return True for the folder."""
-        return path == PLACE
+        return path == WORKING_FOLDER
 
     def path_is_symlink(self, path: PurePosixPath) -> bool:
         """Return False: there are no symbolic links."""
@@ -82,8 +82,8 @@ class Shelf(AbstractOS):
         action = handle.mode[0]
         if action == "r":
             self._get_content(path)
-        elif action == "w" or self._name(path) not in self.files:
-            self._set(self._name(path), bytearray())
+        elif action == "w" or self._resolve_name(path) not in self.files:
+            self._store(self._resolve_name(path), bytearray())
         return handle
 
     def path_read_text(self, path: Path) -> str:
@@ -96,12 +96,12 @@ class Shelf(AbstractOS):
 
     def path_write_text(self, path: Path, data: str) -> int:
         """Replace a file's text."""
-        self._set(self._name(path), bytearray(data, "utf-8"))
+        self._store(self._resolve_name(path), bytearray(data, "utf-8"))
         return len(data)
 
     def path_write_bytes(self, path: Path, data: bytes) -> int:
         """Replace a file's contents."""
-        self._set(self._name(path), bytearray(data))
+        self._store(self._resolve_name(path), bytearray(data))
         return len(data)
 
     def path_append_text(self, path: Path, data: str) -> int:
@@ -116,12 +116,12 @@ class Shelf(AbstractOS):
         if len(held) + len(data) > self._limits["file"] or total > self._limits["all_files"]:
             raise OSError("[Errno 28] No space left for files.")
         held += data
-        self.changed.add(self._name(path))
+        self.changed.add(self._resolve_name(path))
         return len(data)
 
     def path_mkdir(self, path: PurePosixPath, parents: bool, exist_ok: bool) -> None:
         """Reject every folder except the existing one."""
-        if not (path == PLACE and exist_ok):
+        if not (path == WORKING_FOLDER and exist_ok):
             raise PermissionError("[Errno 1] Other folders are not allowed.")
 
     def path_unlink(self, path: PurePosixPath) -> None:
@@ -136,21 +136,21 @@ class Shelf(AbstractOS):
 
     def path_iterdir(self, path: PurePosixPath) -> list[PurePosixPath]:
         """Return the folder's files."""
-        if path != PLACE:
+        if path != WORKING_FOLDER:
             raise FileNotFoundError(f"[Errno 2] No such file or directory: '{path}'")
-        return [PLACE / name for name in sorted(self.files)]
+        return [WORKING_FOLDER / name for name in sorted(self.files)]
 
     def path_stat(self, path: PurePosixPath) -> StatResult:
         """Return a file's size; all times are zero."""
-        if path == PLACE:
+        if path == WORKING_FOLDER:
             return StatResult.dir_stat(mtime=0)
         return StatResult.file_stat(len(self._get_content(path)), mtime=0)
 
     def path_rename(self, path: PurePosixPath, target: PurePosixPath) -> None:
         """Rename a file."""
-        held, name = self._get_content(path), self._name(target)
+        held, name = self._get_content(path), self._resolve_name(target)
         self.path_unlink(path)
-        self._set(name, held)
+        self._store(name, held)
 
     def path_resolve(self, path: PurePosixPath) -> str:
         """Return the path unchanged: there are no links."""
@@ -158,7 +158,7 @@ class Shelf(AbstractOS):
 
     def path_absolute(self, path: PurePosixPath) -> str:
         """Return the absolute path."""
-        return str(PLACE / path)
+        return str(WORKING_FOLDER / path)
 
     def getenv(self, key: str, default: str | None = None) -> str | None:
         """Return the default: there is no environment."""

@@ -13,7 +13,7 @@ LAST_KNOWN = 452
 CLONE3 = 435  # on both; its flags are in memory, which a seccomp filter cannot read
 
 # Networking, other processes, other views of the file system, and memory outside of the limits.
-NEVER: Numbers = {
+ALWAYS_REFUSED: Numbers = {
     "socket": (41, 198),
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
@@ -64,7 +64,7 @@ NEVER: Numbers = {
 }
 
 # A single task forever: no fork bombs, and its memory limit is that of the session.
-ALONE: Numbers = {
+PROCESS_CALLS: Numbers = {
     "socketpair": (53, 199),
     "fork": (57, None),
     "vfork": (58, None),

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from functools import partial
 
 from chat.sandbox.inside import frames
-from chat.sandbox.inside.caught import caught
+from chat.sandbox.inside.caught import catch_exception
 from chat.sandbox.inside.interpreter import Interpreter
 
 
 def dump_variables(interpreter: Interpreter, files: dict[str, bytes]) -> tuple[bytes, list[str]]:
     """Serialise a session; return the bytes and the names of variables that were not saved."""
-    kept, lost = _picklable(interpreter)
+    kept, lost = _split_picklable(interpreter)
     parts = [
         *(frames.pack({"file": name}, data) for name, data in files.items()),
         *(
@@ -38,7 +38,7 @@ def load_variables(interpreter: Interpreter, data: bytes) -> tuple[dict[str, byt
     for head, body in _parts(data):
         if "file" in head:
             files[str(head["file"])] = body
-        elif caught(partial(_restore, interpreter, head, body)):
+        elif catch_exception(partial(_restore, interpreter, head, body)):
             lost.append(str(head.get("definition", "variables")))
     return files, lost
 
@@ -63,13 +63,13 @@ def _parts(data: bytes) -> Iterator[tuple[frames.Head, bytes]]:
         return
 
 
-def _picklable(interpreter: Interpreter) -> tuple[dict[str, object], list[str]]:
+def _split_picklable(interpreter: Interpreter) -> tuple[dict[str, object], list[str]]:
     kept: dict[str, object] = {}
     lost = []
     for name, value in interpreter.module.__dict__.items():
         if name.startswith("__") or isinstance(value, types.ModuleType):
             continue
-        if caught(partial(pickle.dumps, value)):
+        if catch_exception(partial(pickle.dumps, value)):
             lost.append(name)
         else:
             kept[name] = value

@@ -28,7 +28,7 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
 
 
-def _libc() -> ctypes.CDLL:
+def _load_libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -42,13 +42,13 @@ def mount_memory(folder: str, *, size: int, entries: int) -> None:
     """Mount a tmpfs of `size` bytes with `entries` inodes. Raises OSError if mounting fails."""
     options = f"size={size},nr_inodes={entries},mode=700".encode()
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    _check(_libc().mount(b"tmpfs", folder.encode(), b"tmpfs", flags, options), "mount")
+    _check(_load_libc().mount(b"tmpfs", folder.encode(), b"tmpfs", flags, options), "mount")
 
 
 def drop_capabilities() -> None:
     """Drop all capabilities. Raises OSError if the call fails."""
     head = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION_3, 0))
-    _check(_libc().capset(head, bytes(24)), "capset")
+    _check(_load_libc().capset(head, bytes(24)), "capset")
 
 
 def limit_resources(*, address_space: int, file: int, cpu_seconds: int, open_files: int) -> None:
@@ -66,33 +66,45 @@ def limit_resources(*, address_space: int, file: int, cpu_seconds: int, open_fil
         resource.setrlimit(kind, (allowed, allowed))
 
 
-def filter_program(machine: str, *, alone: bool) -> bytes:
+def build_filter(machine: str, *, alone: bool) -> bytes:
     """Build the BPF program for an architecture. `alone` also refuses new processes and signals.
 
     Raises:
         KeyError: the system call numbers of the architecture are not known.
     """
     column = syscalls.MACHINES[machine]
-    refused = {**syscalls.NEVER, **(syscalls.ALONE if alone else {})}
+    refused = {**syscalls.ALWAYS_REFUSED, **(syscalls.PROCESS_CALLS if alone else {})}
     numbers = [pair[column] for pair in refused.values()]
     code = [
-        _step(LOAD, ARCHITECTURE_AT),
-        _step(EQUAL, ARCHITECTURES[machine], jump=1),
-        _step(RETURN, KILL),
-        _step(LOAD, NUMBER_AT),
+        _encode_instruction(LOAD, ARCHITECTURE_AT),
+        _encode_instruction(EQUAL, ARCHITECTURES[machine], jump=1),
+        _encode_instruction(RETURN, KILL),
+        _encode_instruction(LOAD, NUMBER_AT),
     ]
     if machine == "x86_64":
-        code += [_step(ABOVE, X32 - 1, otherwise=1), _step(RETURN, KILL)]
-    code += [_step(ABOVE, syscalls.LAST_KNOWN, otherwise=1), _step(RETURN, REFUSE | errno.ENOSYS)]
+        code += [
+            _encode_instruction(ABOVE, X32 - 1, otherwise=1),
+            _encode_instruction(RETURN, KILL),
+        ]
+    code += [
+        _encode_instruction(ABOVE, syscalls.LAST_KNOWN, otherwise=1),
+        _encode_instruction(RETURN, REFUSE | errno.ENOSYS),
+    ]
     if alone:
-        code += [_step(EQUAL, syscalls.CLONE3, otherwise=1), _step(RETURN, REFUSE | errno.ENOSYS)]
+        code += [
+            _encode_instruction(EQUAL, syscalls.CLONE3, otherwise=1),
+            _encode_instruction(RETURN, REFUSE | errno.ENOSYS),
+        ]
     for number in numbers:
         if number is not None:
-            code += [_step(EQUAL, number, otherwise=1), _step(RETURN, REFUSE | errno.EPERM)]
-    return b"".join([*code, _step(RETURN, ALLOW)])
+            code += [
+                _encode_instruction(EQUAL, number, otherwise=1),
+                _encode_instruction(RETURN, REFUSE | errno.EPERM),
+            ]
+    return b"".join([*code, _encode_instruction(RETURN, ALLOW)])
 
 
-def _step(code: int, value: int, *, jump: int = 0, otherwise: int = 0) -> bytes:
+def _encode_instruction(code: int, value: int, *, jump: int = 0, otherwise: int = 0) -> bytes:
     return struct.pack("=HBBI", code, jump, otherwise, value)
 
 
@@ -103,8 +115,8 @@ def refuse_system_calls(*, alone: bool) -> None:
         OSError: a system call failed.
         KeyError: the system call numbers of this architecture are not known.
     """
-    libc = _libc()
-    code = filter_program(os.uname().machine, alone=alone)
+    libc = _load_libc()
+    code = build_filter(os.uname().machine, alone=alone)
     program = _Program(len(code) // 8, code)
     _check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
     _check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "seccomp")

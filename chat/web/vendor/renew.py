@@ -90,7 +90,7 @@ def collect_licences(modules: Path) -> None:
     LICENCES.write_text(("\n" + "-" * 80 + "\n\n").join(parts))
 
 
-def digests() -> dict[str, str]:
+def compute_digests() -> dict[str, str]:
     """Return a mapping of repository path to SHA-256 for every vendored file."""
     files = [*sorted(path for path in TARGET.rglob("*") if path.is_file()), AXE]
     return {
@@ -102,7 +102,7 @@ def digests() -> dict[str, str]:
 def check() -> int:
     """Return 1 and print the files if the tree differs from the manifest."""
     recorded: dict[str, str] = json.loads(MANIFEST.read_text())
-    present = digests()
+    present = compute_digests()
     changed = sorted(
         path for path in recorded.keys() | present.keys() if recorded.get(path) != present.get(path)
     )
@@ -122,7 +122,7 @@ def renew() -> None:
         collect_licences(modules)
         AXE.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(modules / "axe-core" / "axe.min.js", AXE)
-    MANIFEST.write_text(json.dumps(digests(), indent=2) + "\n")
+    MANIFEST.write_text(json.dumps(compute_digests(), indent=2) + "\n")
 
 
 if __name__ == "__main__":

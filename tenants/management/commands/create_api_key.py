@@ -41,7 +41,7 @@ class Command(JsonCommand):
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
         """Create the key."""
         principal = console_principal(options["tenant"])
-        member = _member(principal, options["user"], options["program"])
+        member = _find_member(principal, options["user"], options["program"])
         scopes = [scope for words in options["scopes"] for scope in words.split(",") if scope]
         key, secret = create_api_key(
             principal,
@@ -62,7 +62,7 @@ class Command(JsonCommand):
         return found, f"{secret}\nStore it now. It is not shown again."
 
 
-def _member(principal: Principal, email: str | None, program: str | None) -> Membership | None:
+def _find_member(principal: Principal, email: str | None, program: str | None) -> Membership | None:
     """Return the existing member or program; None for a program to be created."""
     with tenant_scope(principal.tenant_id), transaction.atomic():
         active = Membership.objects.all().active()

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import ProgrammingError
 
-from chat.demo.load import DemoSignIn, load, sign_ins
+from chat.demo.load import DemoSignIn, list_sign_ins, load
 
 
 class Command(BaseCommand):
@@ -29,15 +29,15 @@ class Command(BaseCommand):
             loaded = load()
         except ProgrammingError:
             raise CommandError("The tables do not exist yet. Run manage.py migrate.") from None
-        people = sign_ins()
+        people = list_sign_ins()
         if options["json"]:
             listed = [asdict(person) for person in people]
             self.stdout.write(json.dumps({"loaded": loaded, "sign_ins": listed}))
         else:
-            self.stdout.write(as_text(people))
+            self.stdout.write(format_sign_ins(people))
 
 
-def as_text(people: list[DemoSignIn]) -> str:
+def format_sign_ins(people: list[DemoSignIn]) -> str:
     """Return the sign-ins as text, by company."""
     width = max(len(person.email) for person in people)
     lines = [f"Demonstration sign-ins, all with the password {people[0].password}"]

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from config.local import backup, embedded
-from config.local.database_roles import APP, OWNER, roles_sql
+from config.local.database_roles import APP, OWNER, build_roles_sql
 from config.local.environment import serving
 from config.local.postgres_programs import EmbeddedError
 
@@ -75,7 +75,7 @@ class Command(BaseCommand):
         return {"url": address, "running": cluster.is_running()}, address
 
     def _roles(self, data_dir: Path, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
-        return {"sql": roles_sql()}, roles_sql().rstrip()
+        return {"sql": build_roles_sql()}, build_roles_sql().rstrip()
 
     def _backup(self, data_dir: Path, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
         if embedded.locate(data_dir) is None:

@@ -18,12 +18,12 @@ from config.local import embedded
 from config.local.environment import announce
 from config.local.supervisor import (
     Supervisor,
-    check_walls,
+    check_databases,
+    check_port,
+    check_tenant_isolation,
     collect_static,
     find_model_servers,
     migrate,
-    reach_databases,
-    refuse_taken_port,
 )
 
 
@@ -44,16 +44,16 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until SIGINT or SIGTERM."""
         host: str = options["host"]
-        port = options["port"] or _port_from_environment()
+        port = options["port"] or _get_port_from_environment()
         data_dir = Path(settings.DATA_DIR)
         demo = not options["no_demo"]
         if not _is_loopback(host):
             self._refuse_demonstration(host, data_dir, asked=demo)
-        refuse_taken_port(host, port)
+        check_port(host, port)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         announce(data_dir, address)
         sign_ins = self._prepare(data_dir, demo=demo)
-        database = data_dir if embedded.lends(data_dir, os.environ["DATABASE_URL"]) else None
+        database = data_dir if embedded.is_app_url(data_dir, os.environ["DATABASE_URL"]) else None
         supervisor = Supervisor(host=host, port=port, say=self._say, database=database)
         supervisor.run(on_ready=lambda: self._greet(address, port, sign_ins))
         self._say("Stopped.")
@@ -77,10 +77,10 @@ class Command(BaseCommand):
     def _prepare(self, data_dir: Path, *, demo: bool) -> str:
         """Prepare the database and static files; return the demonstration's sign-ins."""
         printed = StringIO()
-        reach_databases()
+        check_databases()
         try:
             migrate(self._say)
-            check_walls()
+            check_tenant_isolation()
             if demo and "load_demo" in get_commands():
                 call_command("load_demo", stdout=printed)
                 (data_dir / "demo.loaded").touch()
@@ -103,7 +103,7 @@ class Command(BaseCommand):
         self._say("\nCtrl-C stops everything.")
 
 
-def _port_from_environment() -> int:
+def _get_port_from_environment() -> int:
     text = os.environ.get("PORT") or "8000"
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
         raise ImproperlyConfigured("PORT must be a number from 1 to 65535.")
