@@ -111,19 +111,25 @@ def create_message(
             if sent is None:
                 raise
             return sent
-        for _attempt in range(MAX_ATTEMPTS):
-            try:
-                with transaction.atomic():
-                    return _create_in_transaction(principal, thread_id, request)
-            except IntegrityError:
-                # The message was sent before, or another run started concurrently.
-                sent = _find_repeated(principal, client_id)
-            except AtriumError:
-                sent = _find_repeated(principal, client_id)
-                if sent is None:
-                    raise
-            if sent is not None:
-                return sent
+        return _create_or_find(principal, thread_id, request)
+
+
+def _create_or_find(
+    principal: Principal, thread_id: str | None, request: MessageRequest
+) -> CreatedMessage:
+    for _attempt in range(MAX_ATTEMPTS):
+        try:
+            with transaction.atomic():
+                return _create_in_transaction(principal, thread_id, request)
+        except IntegrityError:
+            # The message was sent before, or another run started concurrently.
+            sent = _find_repeated(principal, request.client_id)
+        except AtriumError:
+            sent = _find_repeated(principal, request.client_id)
+            if sent is None:
+                raise
+        if sent is not None:
+            return sent
     raise ThreadBusy()
 
 

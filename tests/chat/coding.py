@@ -55,7 +55,7 @@ async def other_process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[CodeSe
     """Sessions as another process would hold them: none of ours."""
     sessions = CodeSessions()
     with monkeypatch.context() as patch:
-        patch.setattr(code_interpreter, "code_sessions", lambda: sessions)
+        patch.setattr(code_interpreter, "get_code_sessions", lambda: sessions)
         try:
             yield sessions
         finally:

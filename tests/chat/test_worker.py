@@ -133,7 +133,7 @@ async def test_a_run_stopped_before_its_first_step_waits_for_a_lock(
     assert taken.started is not None
     holding = asyncio.create_task(in_db(hold))
     await asyncio.wait_for(held.wait(), WAIT_SECONDS)
-    monkeypatch.setattr(recovery, "_locked", locked_at_once)
+    monkeypatch.setattr(recovery, "_lock_run", locked_at_once)
     worker._begin(taken.started)
     worker._end(run.pk, CANCELLED)
     await until(lambda: len(tries) > 1 or not worker.runs)

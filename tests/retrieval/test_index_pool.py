@@ -145,7 +145,7 @@ def test_a_file_that_was_stopped_and_put_in_again_is_not_completed_by_its_old_re
 
 def extract_by(monkeypatch: pytest.MonkeyPatch, extracting: Extracting) -> None:
     """Let `extracting` read in place of a process."""
-    monkeypatch.setattr(pipeline, "_extracted", extracting)
+    monkeypatch.setattr(pipeline, "_extract", extracting)
 
 
 async def test_a_reading_that_takes_longer_than_a_claim_keeps_it(
@@ -356,7 +356,7 @@ def test_no_transaction_is_open_while_rows_are_made(
         within.append(connection.in_atomic_block)
         return str(direction)
 
-    monkeypatch.setattr(index, "written", note)
+    monkeypatch.setattr(index, "format_vector", note)
     monkeypatch.setattr(index, "BATCH_SIZE", 2)
     (row,) = wait_for_reading(world.acme)
     done = cut("Here is a walnut. " * 200)

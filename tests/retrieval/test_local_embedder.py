@@ -20,7 +20,7 @@ class Held(LocalEmbedder):
     def _load(self) -> None:
         self._model = self
 
-    def _batch(self, texts: Sequence[str]) -> list[list[float]]:
+    def _embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
         if len(texts) == BATCH:
             self.begun.set()
             assert self.let_go.wait(WAIT_SECONDS)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 MAX_PIECE_LENGTH = 400
-# A neighbour joins the quote if it adds at least this share of the best score, and `MIN_JOIN_SCORE`.
+# A neighbour joins the quote if it adds this share of the best score, and `MIN_JOIN_SCORE`.
 MIN_JOIN_SHARE = 0.5
 MIN_JOIN_SCORE = 1.0
 # Weight of a heading: the text below it is the better quote.
