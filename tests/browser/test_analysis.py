@@ -57,7 +57,7 @@ def test_totals_a_chart_and_a_file_and_on_with_the_same_variables(
 ) -> None:
     page = visit(world.acme, "alice")
     ask_for_totals(page)
-    chart = answers(page).last.locator(".pictures").get_by_role("img", name="Picture: chart")
+    chart = answers(page).last.locator(".pictures").get_by_role("img", name="chart")
     expect(chart).to_be_visible()
     assert chart.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     page.locator(".step summary", has_text="Ran code").click()

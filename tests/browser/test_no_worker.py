@@ -31,5 +31,5 @@ def test_the_page_says_that_nothing_is_there_to_answer(
     page = visit(world.acme, "alice")
     ask(page, "Is anybody there?")
     expect(page.locator("#banner")).to_have_text(
-        "Nothing is there to answer at the moment: your message is kept and waits."
+        "No worker is available right now. Your message is saved and will be answered soon."
     )

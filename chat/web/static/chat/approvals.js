@@ -1,7 +1,7 @@
 // The assistant wants to change something: exact values, and what each button does.
 import { moment } from "./days.js";
 import { arrange, el, icon } from "./dom.js";
-import { factList } from "./facts.js";
+import { factList, readable } from "./facts.js";
 import { t } from "./page-data.js";
 import { sentence } from "./problems.js";
 
@@ -10,7 +10,7 @@ function until({ expires_at: end }) {
 }
 
 function card(approval, decide) {
-  const label = approval.label || approval.name;
+  const label = approval.label || readable(approval.name);
   const title = `approval-${approval.call_id}`;
   const problem = el("p", { class: "approval-problem", role: "alert" });
   const buttons = [];
@@ -25,8 +25,7 @@ function card(approval, decide) {
     }
   };
   buttons.push(
-    el("button", { type: "button", class: "button primary", on: { click: () => answer("approve") } },
-      t("approve", { label })),
+    el("button", { type: "button", class: "button primary", on: { click: () => answer("approve") } }, label),
     el("button", { type: "button", class: "button", on: { click: () => answer("decline") } }, t("decline")),
   );
   return el(

@@ -41,8 +41,7 @@ export class PictureView {
       return;
     }
     this.name = facts?.name ?? t("picture");
-    const label = t("image", { name: this.name });
-    if (this.image.alt !== label) this.image.alt = label;
+    if (this.image.alt !== this.name) this.image.alt = this.name;
     this.open.title = t("enlarge");
   }
 
