@@ -1,4 +1,4 @@
-// The menu at the foot of the chat list: company, profile, appearance, signing out.
+// Account menu at the bottom of the chat list: company, profile, appearance, sign-out.
 import { attachAppearance } from "./appearance.js";
 import { attachMenu } from "./menu.js";
 import { forgetPerson } from "./storage.js";

@@ -1,4 +1,4 @@
-// One answer: who gives it, its text and steps in order, what it waits for, how it ended.
+// View of one answer: assistant name, text and steps in order, approvals, end state.
 import { Approvals } from "./approvals.js";
 import { citationsOf, labelPlaces, passagesOf, readable, SourceList, withPlaces } from "./citations.js";
 import { isActive, picturesOf, textOf } from "./conversation.js";
@@ -29,11 +29,11 @@ class TextView {
 
   update(message, conversation) {
     this.#made(message);
-    // A finished message changes by being replaced.
+    // A finished message object is never mutated, only replaced.
     if (message === this.settled) return;
     const text = textOf(message);
     const growing = message.status === "in_progress";
-    // A retold answer starts from nothing: what is on screen stays until it is overtaken.
+    // A replayed answer starts empty: keep the text on screen until the replay is longer.
     if (growing && text.length < this.shown.length && this.shown.startsWith(text)) return;
     if (!text.startsWith(this.shown)) {
       this.prose.replaceChildren();
@@ -50,7 +50,7 @@ class TextView {
     this.settled = growing ? null : message;
   }
 
-  // Text that cannot be laid out is shown as it is, and tried once more when it is complete.
+  // Falls back to plain text if Markdown rendering fails, and retries once the text is complete.
   #layOut(source, growing) {
     if (this.plain && !growing) {
       this.plain = false;
@@ -76,7 +76,7 @@ class TextView {
     arrange(this.files, files.map((id) => view(id, () => new FileChip(id))));
   }
 
-  /** Its text as it is copied. */
+  /** The text for the clipboard. */
   get copied() {
     return readable(this.shown, this.citations);
   }
@@ -90,10 +90,10 @@ function ending(run) {
   return run.atrium?.sentence || t(key);
 }
 
-// When a run object that tells of a wait arrived here: the server's clock is not this one.
+// Local arrival time of each run object with `retry_in`; the server's clock may differ from ours.
 const arrivals = new WeakMap();
 
-/** Seconds until the model server is asked again, null unless the run waits for that. */
+/** Return the seconds until the next request to the model server, null if no retry is scheduled. */
 function secondsToRetry(run) {
   const wait = run.atrium?.retry_in ?? null;
   if (wait === null) return null;
@@ -136,7 +136,7 @@ export class AnswerView {
     this.countdown = null;
   }
 
-  /** `entry` and `conversation` as in conversation.js; `last` allows another try. */
+  /** `entry` and `conversation` are those of conversation.js; `last` enables "Try again". */
   update(entry, conversation, last) {
     const run = entry.run ? (conversation.runs.get(entry.run) ?? null) : null;
     const pieces = conversation.pieces(entry);
@@ -156,7 +156,7 @@ export class AnswerView {
     this.actions.hidden = this.text === "" || isActive(run);
   }
 
-  // Redraws the line alone, every second while the run waits for its model server.
+  // Updates only the status line, every second while the run waits for its model server.
   #countDown(run, pieces) {
     clearTimeout(this.countdown);
     if (run?.status !== "in_progress" || !secondsToRetry(run)) return;
@@ -183,11 +183,11 @@ export class AnswerView {
       drawOr(() => this.views.get(key).update(part, conversation), () => this.#plainly(key, piece));
       nodes.push(this.views.get(key).node);
     }
-    // Steps of a retold answer come back one by one: keep the old ones until something is there.
+    // Steps of a replayed answer arrive one by one: keep the old nodes until the first one is here.
     if (nodes.length > 0 || this.run?.status !== "in_progress") arrange(this.body, nodes);
   }
 
-  // A step that cannot be drawn keeps what it has; a text is shown without any layout.
+  // If rendering fails, a step keeps its content and a text is shown as plain text.
   #plainly(key, { kind, message }) {
     if (kind !== "text") return;
     this.views.set(key, new PlainText());
@@ -205,7 +205,7 @@ export class AnswerView {
     if (this.end.textContent !== parts.map((part) => part.textContent).join("")) this.end.replaceChildren(...parts);
   }
 
-  /** The finished answer in words, for a screen reader. */
+  /** The finished answer as text for screen readers. */
   get spoken() {
     const parts = [...this.body.querySelectorAll(".prose")].map((prose) => prose.innerText);
     if (!this.end.hidden) parts.push(this.end.firstElementChild.textContent);

@@ -1,4 +1,4 @@
-// Light, dark or the system's choice, kept for this browser; scheme.js applies it before painting.
+// Colour scheme: light, dark or system. Stored per browser; scheme.js applies it before paint.
 const KEY = "atrium.scheme";
 
 function chosen() {
@@ -11,7 +11,7 @@ function choose(scheme) {
   try {
     localStorage.setItem(KEY, scheme);
   } catch {
-    // Without storage the choice holds until the page is left.
+    // Without storage the choice lasts until the page is closed.
   }
 }
 
@@ -19,7 +19,7 @@ function show(items) {
   for (const item of items) item.setAttribute("aria-checked", String(item.dataset.scheme === chosen()));
 }
 
-/** Wire the items of the account menu that carry data-scheme. */
+/** Attach the scheme items (`data-scheme`) of the account menu. */
 export function attachAppearance(menu) {
   const items = [...menu.querySelectorAll("[data-scheme]")];
   for (const item of items) {

@@ -1,4 +1,4 @@
-// The assistant wants to change something: exact values, and what each button does.
+// Approval cards: the exact arguments of a tool call, with buttons to approve or decline.
 import { moment } from "./days.js";
 import { arrange, el, icon } from "./dom.js";
 import { factList, readable } from "./facts.js";
@@ -40,7 +40,7 @@ function card(approval, decide) {
   );
 }
 
-/** Cards of one answer, kept while the same decision is open. */
+/** Approval cards of one answer; a card is kept while its approval is pending. */
 export class Approvals {
   constructor(decide) {
     this.decide = decide;

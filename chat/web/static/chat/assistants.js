@@ -1,4 +1,4 @@
-// Who answers next: a menu with each assistant's name and what it can do.
+// Assistant menu: name and description of each assistant.
 import { el, icon, setText } from "./dom.js";
 import { get } from "./http.js";
 import { attachMenu } from "./menu.js";
@@ -24,7 +24,7 @@ export class AssistantChoice {
     return this.#chosen;
   }
 
-  /** Choose by id; the first one where that is gone. */
+  /** Choose an assistant by id; falls back to the first if it no longer exists. */
   choose(id) {
     this.#chosen = data.assistants.find((each) => each.id === id) ?? data.assistants[0] ?? null;
     button.hidden = box.disabled = this.#chosen === null;
@@ -38,7 +38,7 @@ export class AssistantChoice {
     this.#renew();
   }
 
-  // An admin may have changed the choice since the page was loaded.
+  // An admin may have changed the list since the page was loaded.
   async #renew() {
     const now = await get(data.urls.assistants).catch(() => null);
     if (now === null || JSON.stringify(now.data) === JSON.stringify(data.assistants)) return;

@@ -1,4 +1,4 @@
-// Files that are to go with the next message: chosen, dropped or pasted, uploaded at once.
+// Attachments of the next message: chosen, dropped or pasted, and uploaded immediately.
 import { arrange, el, icon, setText } from "./dom.js";
 import { keepFiles, readFiles } from "./drafts.js";
 import { iconOf, learn, showName, sizeOf } from "./files.js";
@@ -20,7 +20,7 @@ const TOOLS = {
   other: ["code_interpreter"],
 };
 
-// What an assistant that `reads` these does with a file: {shown, tools}; null for nothing.
+// Return how an assistant with the capabilities `reads` uses a file: {shown, tools}, or null.
 function useOf(kind, reads) {
   if (kind === "image" && reads.includes("images")) return { shown: true, tools: [] };
   if (kind === "document") {
@@ -37,7 +37,7 @@ export class Attachments {
   #assistant = null;
   #onChange;
 
-  /** `onChange(removed)` is told whenever something came, arrived, or was `removed` by the reader. */
+  /** `onChange(removed)` is called on each change; `removed` is true if the user removed a file. */
   constructor(onChange) {
     this.#onChange = onChange;
     button.addEventListener("click", () => chooser.click());
@@ -47,7 +47,7 @@ export class Attachments {
     });
   }
 
-  /** Turn to another chat: what was attached in it before is there again. */
+  /** Switch to another chat and restore the attachments of its draft. */
   open(thread) {
     for (const item of this.#items) item.stop?.();
     this.#thread = thread;
@@ -55,13 +55,14 @@ export class Attachments {
     this.#draw();
   }
 
+  /** Move the attachments to a chat that was just created. */
   named(thread) {
     keepFiles(this.#thread, []);
     this.#thread = thread;
     this.#keep();
   }
 
-  /** Who is going to read them. */
+  /** Set the assistant that will receive the files. */
   readBy(assistant) {
     this.#assistant = assistant;
     button.hidden = !assistant || assistant.reads.length === 0;
@@ -82,7 +83,7 @@ export class Attachments {
     this.#changed();
   }
 
-  /** What was taken back from a message comes here again. */
+  /** Add the files of a message that was removed from the queue or discarded. */
   giveBack(files) {
     for (const facts of files) this.#items.push(this.#item(facts.name, facts.bytes, facts));
     this.#changed();
@@ -96,7 +97,7 @@ export class Attachments {
     return this.#items.some((item) => !item.facts && !item.error);
   }
 
-  /** Why a message cannot go out with these files, null when it can. */
+  /** Why the message cannot be sent with these files, or null. */
   get obstacle() {
     const failed = this.#items.find((item) => item.error);
     if (failed) return t("attached_failed", { name: failed.name });
@@ -106,12 +107,12 @@ export class Attachments {
     return t(unread.facts.kind === "image" ? "cannot_see" : "cannot_read", { assistant, name: unread.name });
   }
 
-  /** True when there is a picture to show, which may go without words. */
+  /** True if there is an image, which can be sent without text. */
   get speaks() {
     return this.#used().some((file) => file.shown);
   }
 
-  /** Hand over the files of a message: facts, and what they are for. */
+  /** Return the files for a message, with their use, and clear the list. */
   take() {
     const used = this.#used();
     this.#items = [];
@@ -162,7 +163,7 @@ export class Attachments {
       learn(item.facts);
     } catch (error) {
       item.error = error.code === "invalid_value" ? t("file_refused") : sentence(error, "not_uploaded");
-      // What is refused once is refused again.
+      // A rejected file would be rejected again: offer no retry.
       item.again.hidden = error.status !== 0 && error.status !== 429 && error.status < 500;
     }
     item.stop = null;
@@ -182,7 +183,7 @@ export class Attachments {
     const at = this.#items.indexOf(item);
     this.#items.splice(at, 1);
     item.stop?.();
-    // Another tab may have sent it meanwhile: then it is no draft any more.
+    // Another tab may have sent the file meanwhile: then it must not be deleted.
     const kept = item.facts && readFiles(this.#thread).some((facts) => facts.id === item.facts.id);
     if (kept) remove(`${data.urls.files}/${item.facts.id}`).catch(() => {});
     this.#changed(true);
@@ -200,7 +201,7 @@ export class Attachments {
     if (this.#thread !== undefined) keepFiles(this.#thread, this.#items.flatMap((item) => item.facts ?? []));
   }
 
-  /** Say what holds a message back; null takes it away. */
+  /** Show a note below the attachments; null removes it. */
   say(text) {
     this.said = text;
     this.#draw();

@@ -1,4 +1,4 @@
-// One line under the header while the line to the server is down; silence for short gaps.
+// Banner under the header while the connection is down; short interruptions are not shown.
 import { setText } from "./dom.js";
 import { t } from "./page-data.js";
 
@@ -36,7 +36,7 @@ export function connectionDown(code) {
   timer = setTimeout(() => show(navigator.onLine ? t("connecting") : t("offline")), QUIET_FOR);
 }
 
-/** Something to know while the line is up; null takes it away. */
+/** Show a notice while connected; null removes it. */
 export function notice(text) {
   noticed = text;
   if (!down && timer === null) showNotice();

@@ -1,4 +1,4 @@
-// What a search of documents found, and what code did, as the lines of a step fold out.
+// Details of built-in tool calls: results of a document search, code and its output.
 import { sourceItem } from "./citations.js";
 import { codeBlock } from "./decorate.js";
 import { el } from "./dom.js";
@@ -51,13 +51,13 @@ function computed(call, views) {
 
 const LABELS = { file_search: ["searching", "searched"], code_interpreter: ["running_code", "ran_code"] };
 
-/** What the line of a built-in tool says, null for other tools. */
+/** Return the label of a built-in tool's line, null for other tools. */
 export function labelOf(call, working) {
   const label = LABELS[call.type]?.[working ? 0 : 1];
   return label ? t(label, { query: call.atrium?.query ?? "" }) : null;
 }
 
-/** What it folds out to; `views` gets what has to be told when more is known of a file. */
+/** Return the details of a built-in tool call; adds views that depend on file data to `views`. */
 export function builtinDetails(call, views) {
   const nodes = call.type === "file_search" ? searched(call) : computed(call, views);
   return el("div", { class: "step-body" }, ...nodes);

@@ -1,15 +1,15 @@
-// Marks of an answer, 【k3f9:1†Policy.md】, as numbered places that lead to what was quoted.
+// Citations: markers such as 【k3f9:1†Policy.md】 become numbered buttons that open the source.
 import { el, setText } from "./dom.js";
 import { t } from "./page-data.js";
 
 const ADDRESS = /[a-z0-9]{4}:\d{1,3}/;
 const MARK = new RegExp(`【(${ADDRESS.source})(?:†[^【】\\n]*)?】`, "g");
-// A place keeps to the word before it.
+// A marker with the space before it, so that the number stays with the preceding word.
 const PLACED = new RegExp(` ?(${MARK.source})`, "g");
-// Around a place's number, for Markdown to carry through: no text of a model holds them.
+// Delimiters around a placeholder's index, passed through Markdown. Removed from model text first.
 export const [BEGIN, END] = ["\ue000", "\ue001"];
 
-/** Returns {source, marks}: the text with numbered places in the marks' stead, and the marks. */
+/** Return {source, marks}: the text with placeholders instead of markers, and the markers. */
 export function withPlaces(text) {
   const marks = [];
   const plain = text.replaceAll(BEGIN, "").replaceAll(END, "");
@@ -17,7 +17,7 @@ export function withPlaces(text) {
   return { source, marks };
 }
 
-/** What searches of a chat found, by the addresses of its marks. */
+/** Return the passages found by searches of a chat, keyed by marker address. */
 export function passagesOf(conversation) {
   const found = new Map();
   for (const call of conversation.toolCalls()) {
@@ -31,8 +31,8 @@ export function passagesOf(conversation) {
 const annotationsOf = (message) => message.content.flatMap((part) => part.text?.annotations ?? []);
 
 /**
- * What each mark stands for, in their order: {number, file_id, file_name, page, store_file, start,
- * end, quote}, null for nothing. `passages()` is asked while the answer has no annotations yet.
+ * Return the citation of each marker in order, null if unknown: {number, file_id, file_name, page,
+ * store_file, start, end, quote}. `passages()` is used while the answer has no annotations yet.
  */
 export function citationsOf(message, marks, passages) {
   if (marks.length === 0) return [];
@@ -53,7 +53,7 @@ export function citationsOf(message, marks, passages) {
   });
 }
 
-// One citation for each number, in order.
+// Return one citation per number, sorted by number.
 function distinct(citations) {
   const found = new Map();
   for (const one of citations) if (one && !found.has(one.number)) found.set(one.number, one);
@@ -62,7 +62,7 @@ function distinct(citations) {
 
 const whereOf = ({ file_name: name, page }) => (page ? t("source_page", { name, page }) : name);
 
-/** Make the buttons of an answer's places say what they lead to. */
+/** Set number, label and citation of an answer's citation buttons. */
 export function labelPlaces(node, citations) {
   for (const button of node.querySelectorAll(".cite")) {
     const citation = citations[Number(button.dataset.place)] ?? null;
@@ -75,22 +75,22 @@ export function labelPlaces(node, citations) {
   }
 }
 
-/** The button of a place in the text; its number comes with `labelPlaces`. */
+/** Return the citation button for a placeholder; `labelPlaces` sets its number. */
 export function placeButton(place) {
-  // Unseen, but there for whoever hears or selects the text.
+  // Invisible, but read by screen readers and included in selections.
   const bracket = (sign) => el("span", { class: "cite-bracket" }, sign);
   return el("button", { type: "button", class: "cite", "data-place": place, "data-source": true },
     bracket("["), el("span", { class: "cite-number" }), bracket("]"));
 }
 
-/** A line of a list of sources; pressing it opens what `citation` names. */
+/** Return a list item with a button that opens the source of `citation`. */
 export function sourceItem(citation, ...children) {
   const button = el("button", { type: "button", class: "source-link", "data-source": true }, ...children);
   button.citation = citation;
   return el("li", {}, button);
 }
 
-/** The list of sources below an answer. */
+/** List of sources below an answer. */
 export class SourceList {
   constructor() {
     this.node = el("ol", { class: "sources", "aria-label": t("sources"), hidden: true });
@@ -109,7 +109,7 @@ export class SourceList {
   }
 }
 
-/** The text of an answer for elsewhere: [1] in the places, and the list of what they are. */
+/** Return the text of an answer for the clipboard: markers as [1], then the list of sources. */
 export function readable(text, citations) {
   let at = 0;
   const numbered = text.replace(MARK, () => {

@@ -1,4 +1,4 @@
-// The box at the bottom: growing text, send that becomes stop, keys.
+// Message composer: auto-growing text box, send and stop buttons, keyboard handling.
 import { Attachments } from "./attachments.js";
 import { keepDraft, readDraft } from "./drafts.js";
 import { attachDrop } from "./drop.js";
@@ -9,7 +9,7 @@ const form = document.getElementById("composer");
 const box = document.getElementById("message");
 const send = document.getElementById("send");
 const stop = document.getElementById("stop");
-// What travels around the text of a message, in bytes.
+// Bytes of a message frame besides its text.
 const ENVELOPE = 1000;
 
 function tooLong(text) {
@@ -18,7 +18,7 @@ function tooLong(text) {
 }
 
 export class Composer {
-  #thread = undefined; // until the first chat is opened
+  #thread = undefined; // undefined until the first chat is opened
   #timer = null;
   #onSend;
   #files = new Attachments((removed) => this.#filesChanged(removed));
@@ -39,16 +39,16 @@ export class Composer {
     });
   }
 
-  /** Who answers next decides what can be read. */
+  /** Set the assistant that answers next; it determines which files can be sent. */
   writeTo(assistant) {
     this.#files.readBy(assistant);
     this.#button();
   }
 
-  /** Turn to another chat: its draft comes, the old one is kept. */
+  /** Switch to another chat: save the current draft and load the new chat's draft. */
   open(thread) {
     this.#keep();
-    // Whoever typed before the scripts were here keeps what they typed.
+    // Keep text that was typed before the scripts had loaded.
     const early = this.#thread === undefined ? box.value : "";
     this.#thread = thread;
     box.value = early || readDraft(thread);
@@ -57,7 +57,7 @@ export class Composer {
     this.#typed({ store: false });
   }
 
-  /** A new chat got its id while it was being written in. */
+  /** Move the draft to a chat that was just created. */
   named(thread) {
     keepDraft(this.#thread, "");
     this.#thread = thread;
@@ -77,7 +77,7 @@ export class Composer {
     box.focus({ preventScroll: true });
   }
 
-  /** Give text and files back to the box, unless something else was typed meanwhile. */
+  /** Restore text and files to the box; text typed meanwhile is not overwritten. */
   giveBack(text, files = []) {
     if (box.value.trim() === "") box.value = text;
     this.#files.giveBack(files);
@@ -104,8 +104,8 @@ export class Composer {
     this.focus();
   }
 
-  // Whoever sends before the files are there has it sent as soon as they are; not without one of
-  // them, which they may have removed to write something else.
+  // A message sent during an upload goes out when the upload finishes. Removing a file cancels
+  // that: the user may want to write something else.
   #hold(waiting) {
     this.#whenUploaded = waiting;
     this.#files.say(waiting ? t("sends_when_uploaded") : null);
@@ -125,14 +125,14 @@ export class Composer {
 
   #key(event) {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-    // On touch keyboards Enter is the only way to a new line.
+    // On touch keyboards Enter is the only way to insert a line break.
     if (matchMedia("(hover: none) and (pointer: coarse)").matches && !event.ctrlKey) return;
     event.preventDefault();
     this.#submit();
   }
 
   #typed({ store = true } = {}) {
-    // Measuring must not give the messages above more room, which would move them.
+    // Keep the form's height while measuring, so that the messages above do not move.
     form.style.minHeight = `${form.offsetHeight}px`;
     box.rows = 1;
     box.classList.add("measuring");

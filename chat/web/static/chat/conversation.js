@@ -1,5 +1,5 @@
-// The state of one chat: stored messages, what is growing, and what this page still has to send.
-// Pure data; transcript.js draws it.
+// State of one chat: stored messages, streaming messages and unsent messages of this page.
+// Pure data; transcript.js renders it.
 
 const ACTIVE = new Set(["queued", "in_progress", "requires_action", "cancelling"]);
 
@@ -9,7 +9,7 @@ export function textOf(message) {
   return message.content.flatMap((part) => part.text?.value ?? part.refusal ?? part.image_url?.url ?? []).join("\n\n");
 }
 
-/** The ids of the pictures in a message. */
+/** Return the file ids of the images in a message. */
 export const picturesOf = (message) => message.content.flatMap((part) => part.image_file?.file_id ?? []);
 
 const textPart = (message) => message.content.find((part) => part.type === "text");
@@ -40,7 +40,7 @@ export class Conversation {
     return null;
   }
 
-  /** True while the active run waits until the reader approves or declines something. */
+  /** True while the active run waits for an approval. */
   get deciding() {
     const run = this.activeRun;
     return run?.status === "requires_action" && (run.atrium?.approvals ?? []).length > 0;
@@ -61,7 +61,7 @@ export class Conversation {
     return this.messages.size === 0 && this.pending.length === 0 && this.runs.size === 0;
   }
 
-  /** A page of stored history; `older` puts it above what is here. */
+  /** Load a page of stored history; `older` prepends it. */
   load(page, { older = false } = {}) {
     const known = this.messages;
     this.messages = new Map();
@@ -79,7 +79,7 @@ export class Conversation {
     for (const message of queued) this.#arrived(message);
   }
 
-  /** Where this page stands in the running answer, for a subscription that goes on. */
+  /** Return the cursor that resumes the subscription to the active run, or null. */
   cursor() {
     const run = [...this.runs.values()].findLast((each) => isActive(each) && this.states.has(each.id));
     if (!run) return null;
@@ -92,7 +92,7 @@ export class Conversation {
     return { run: run.id, state: this.states.get(run.id), items };
   }
 
-  /** The server is about to tell this run from its start: what a stored copy had told is dropped. */
+  /** Prepare for a replay of this run from its start: drop its stored messages and steps. */
   retell(run) {
     for (const message of [...this.messages.values()]) {
       if (message.run_id === run.id) this.messages.delete(message.id);
@@ -103,8 +103,8 @@ export class Conversation {
   }
 
   /**
-   * Take one event frame; returns the name of what changed, or null when nothing did. Stored
-   * events may repeat what is here already: taking one twice is taking it once.
+   * Apply one event frame; return the kind of change, or null if nothing changed. Idempotent:
+   * replayed events may repeat what is already here.
    */
   apply({ run, state, event, data }) {
     if (event.endsWith(".delta")) {
@@ -138,7 +138,7 @@ export class Conversation {
     return "message";
   }
 
-  // Its process died before any of it was stored: the answer begins again in another message.
+  // The server process died before it stored this message: the answer restarts in a new message.
   #drop({ id, run_id: run }) {
     for (const [step, { step_details: details }] of this.steps.get(run) ?? []) {
       if (details?.message_creation?.message_id === id) this.steps.get(run).delete(step);
@@ -156,7 +156,7 @@ export class Conversation {
     this.#arrived(message);
   }
 
-  /** The answer to message.create: a repeat may arrive after its event. */
+  /** Apply the ack of message.create; it may arrive after the message's event. */
   putSent({ message, run, queued, thread }) {
     this.thread = thread;
     if (queued) this.putQueued(message);
@@ -174,7 +174,7 @@ export class Conversation {
     return "run";
   }
 
-  // Of a run that ended while nobody read here, the end of a step may be missing: nothing waits any more.
+  // If a run ended while this page was offline, the end of a step may be missing: close open steps.
   #closeSteps(run) {
     for (const step of this.steps.get(run)?.values() ?? []) {
       if (step.status === "in_progress") this.steps.get(run).set(step.id, { ...step, status: "cancelled" });
@@ -219,7 +219,7 @@ export class Conversation {
     return "step";
   }
 
-  /** What is shown, in order: own messages and answers, then what is still being sent. */
+  /** Return the entries to show, in order: user messages and answers, then unsent messages. */
   entries() {
     const list = [];
     this.#written = new Map();
@@ -240,7 +240,7 @@ export class Conversation {
     return list;
   }
 
-  // A run that wrote nothing stands below the message it was asked with, in the order of tries.
+  // Insert a run without messages below its user message, after earlier attempts.
   #insert(list, run) {
     const after = this.places.get(run.id);
     let place = after ? list.findIndex((entry) => entry.message?.id === after) : list.length - 1;
@@ -252,7 +252,7 @@ export class Conversation {
     list.splice(place + 1, 0, { key: run.id, kind: "answer", run: run.id, lone: null });
   }
 
-  /** The pieces of one answer of the last `entries()`, in the order they were made. */
+  /** Return the pieces of one answer from the last `entries()` call, in order of creation. */
   pieces(entry) {
     if (!entry.run) return [{ kind: "text", message: entry.lone }];
     const messages = this.#written.get(entry.run) ?? [];
@@ -268,7 +268,7 @@ export class Conversation {
     return pieces.filter((piece, index) => !this.#repeated(piece, pieces.slice(index + 1)));
   }
 
-  // A step cut off by a restart was told again in a later message.
+  // A message interrupted by a restart is repeated in a later message.
   #repeated(piece, later) {
     return (
       piece.kind === "text" &&

@@ -1,4 +1,4 @@
-// "Copy" under answers and messages and in the head of code.
+// "Copy" buttons of answers, messages and code blocks.
 import { setText } from "./dom.js";
 import { t } from "./page-data.js";
 
@@ -7,7 +7,7 @@ async function write(text) {
     await navigator.clipboard.writeText(text);
     return;
   }
-  // Plain http in a local network has no clipboard interface.
+  // The Clipboard API needs a secure context: plain http in a local network has none.
   const area = document.createElement("textarea");
   area.className = "visually-hidden";
   area.value = text;
@@ -17,7 +17,7 @@ async function write(text) {
   area.remove();
 }
 
-/** Serve every copy button in `area`; `textFor(button)` gives the text of answers and messages. */
+/** Handle the copy buttons in `area`; `textFor(button)` returns the text of a message. */
 export function attachCopy(area, textFor) {
   area.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");

@@ -1,4 +1,4 @@
-// Times as people read them, and the groups of the chat list by the day of the last activity.
+// Time formatting, and grouping of the chat list by day of last activity.
 import { setText } from "./dom.js";
 import { data, locale, t } from "./page-data.js";
 
@@ -11,13 +11,13 @@ const DAY = 86400000;
 
 const number = (date) => Math.floor(Date.parse(`${dayOf.format(date)}T00:00:00Z`) / DAY);
 
-/** Date and time of `seconds` (Unix) in the reader's zone; of today the time. */
+/** Format `seconds` (Unix) in the user's time zone: only the time if it is today. */
 export function moment(seconds) {
   const date = new Date(seconds * 1000);
   return (number(date) === number(new Date()) ? timeOf : momentOf).format(date);
 }
 
-/** Show `seconds` (Unix) in a <time>. */
+/** Show `seconds` (Unix) in a <time> element. */
 export function showMoment(node, seconds) {
   const date = new Date(seconds * 1000);
   node.dateTime = date.toISOString();
@@ -25,7 +25,7 @@ export function showMoment(node, seconds) {
   setText(node, moment(seconds));
 }
 
-/** The heading under which `seconds` (Unix) stands now. */
+/** Return the group heading for `seconds` (Unix). */
 export function dayGroup(seconds) {
   const date = new Date(seconds * 1000);
   const ago = number(new Date()) - number(date);

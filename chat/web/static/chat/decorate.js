@@ -1,5 +1,5 @@
-// From HTML text to the elements of the page: the second wall against markup, then code heads,
-// tables that scroll in themselves, links that open apart, heading levels and math.
+// Converts HTML text to elements. Sanitises it (second line of defence after grammar.js), then adds
+// code headers, scrollable tables, links in new tabs, heading levels and math.
 import { DOMPurify } from "./vendor/markdown.js";
 import { BEGIN, END, placeButton } from "./citations.js";
 import { el, icon } from "./dom.js";
@@ -18,7 +18,7 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-/** Give a block of code, an element with a parent, its head; `open` says that it still grows. */
+/** Add a header to a code block that has a parent; `open` means that it is still streaming. */
 export function codeBlock(pre, open) {
   const code = pre.firstElementChild;
   if (!code) return;
@@ -44,7 +44,7 @@ function tableBlock(table) {
   scroller.append(table);
 }
 
-// A number does not leave its word for the next line.
+// Keep a citation number on the same line as the word before it.
 function keepToWord(button) {
   const before = button.previousSibling;
   if (before?.nodeType === Node.ELEMENT_NODE && before.className === "cite-word") {
@@ -58,7 +58,7 @@ function keepToWord(button) {
   kept.append(before.splitText(word.index), button);
 }
 
-// In code a place cannot be pressed: it is left out.
+// Remove placeholders inside code: a citation cannot be clicked there.
 function dropPlaces(fragment) {
   const walker = document.createTreeWalker(fragment, NodeFilter.SHOW_TEXT);
   const places = new RegExp(`${BEGIN}\\d*${END}?`, "g");
@@ -72,7 +72,7 @@ function fileLink(link) {
 
 export const NO_HEADINGS = { top: 6, last: 2 };
 
-// The answer's own heading is level 2; the model's begin at 3 and never skip a level.
+// The answer's heading is level 2; headings of the model start at 3 and never skip a level.
 function levelled(fragment, { top, last }) {
   for (const heading of [...fragment.querySelectorAll("h1,h2,h3,h4,h5,h6")]) {
     const depth = Number(heading.localName[1]);
@@ -86,8 +86,8 @@ function levelled(fragment, { top, last }) {
 }
 
 /**
- * Returns {fragment, headings}: safe, decorated elements of `html` and where headings stand now.
- * `open` says that more text is coming, so costly work may wait.
+ * Return {fragment, headings}: sanitised, decorated elements of `html`, current heading levels.
+ * `open` means that more text will follow, so expensive work can wait.
  */
 export function decorate(html, { headings = NO_HEADINGS, open = false } = {}) {
   const fragment = DOMPurify.sanitize(html, ALLOWED);

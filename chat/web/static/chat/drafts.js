@@ -1,4 +1,4 @@
-// What was typed or attached and not sent, per chat.
+// Drafts: unsent text and attachments per chat.
 import { lasting } from "./storage.js";
 
 const keyOf = (thread) => `draft.${thread ?? "new"}`;

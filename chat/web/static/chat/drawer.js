@@ -1,4 +1,4 @@
-// On phones the chat list is a drawer over the page; on wide screens it is always there.
+// On narrow screens the chat list is a drawer over the page; on wide screens it is always visible.
 const side = document.getElementById("side");
 const main = document.getElementById("main");
 const shade = document.getElementById("shade");
@@ -6,7 +6,7 @@ const opener = document.getElementById("open-side");
 const closer = document.getElementById("close-side");
 const skip = document.querySelector(".skip");
 const narrow = matchMedia("(max-width: 53.99rem)");
-// Whether the focus was last in the list: what is hidden has lost it before scripts are told.
+// Whether the list had the focus last: hidden elements lose it before scripts are notified.
 let held = false;
 
 const isOpen = () => document.body.classList.contains("drawer-open");
@@ -20,7 +20,7 @@ function set(open) {
   main.inert = skip.inert = covering;
   shade.hidden = !covering;
   opener.setAttribute("aria-expanded", String(covering));
-  // What leaves the screen keeps no focus.
+  // Move the focus out of the hidden list.
   if (side.inert && focused) opener.focus({ preventScroll: true });
 }
 
@@ -37,7 +37,7 @@ export function attachDrawer() {
   });
   closer.addEventListener("click", () => closeDrawer({ refocus: true }));
   shade.addEventListener("click", () => closeDrawer({ refocus: true }));
-  // Wherever the focus is: a click beside everything leaves it to the body.
+  // Listen on the document: after a click on empty space the focus is on the body.
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.defaultPrevented || !isOpen()) return;
     if (document.querySelector("dialog:modal")) return;

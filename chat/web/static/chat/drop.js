@@ -1,4 +1,4 @@
-// Files dropped anywhere on the chat, or pasted into it.
+// Drag and drop of files onto the chat, and pasting of files.
 
 const main = document.getElementById("main");
 const target = document.getElementById("drop");
@@ -6,7 +6,7 @@ const box = document.getElementById("message");
 
 const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
 
-/** Give dropped and pasted files to `take(files)`. */
+/** Call `take(files)` with dropped and pasted files. */
 export function attachDrop(take) {
   let inside = 0;
   const leave = () => {
@@ -23,7 +23,7 @@ export function attachDrop(take) {
     inside -= 1;
     if (inside <= 0) leave();
   });
-  // A file that misses the chat must not take the page's place.
+  // A file dropped outside the chat must not navigate the page to it.
   addEventListener("dragover", (event) => holdsFiles(event) && event.preventDefault());
   addEventListener("drop", (event) => {
     if (!holdsFiles(event)) return;
@@ -34,7 +34,7 @@ export function attachDrop(take) {
   });
   box.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    // Office programs bring a picture of the text along: the text is what was meant.
+    // Office programs also put an image of the copied text on the clipboard: prefer the text.
     if (files.length === 0 || event.clipboardData.getData("text/plain") !== "") return;
     event.preventDefault();
     take(files);

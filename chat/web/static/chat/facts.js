@@ -1,4 +1,4 @@
-// Values of a tool call laid out for people: names and values, lists of things as a table.
+// Renders values of tool calls: objects as definition lists, lists of objects as tables.
 import { el } from "./dom.js";
 import { t } from "./page-data.js";
 
@@ -20,10 +20,10 @@ function table(rows) {
   return el("div", { class: "table-scroll", tabindex: "0", role: "group", "aria-label": names.map(readable).join(", ") }, whole);
 }
 
-// Characters that show nothing or turn the reading order could make a value look like another.
+// Invisible and bidirectional control characters, which could make a value look like another one.
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]/g;
 
-/** The text of a scalar with nothing hidden in it. */
+/** Return the text of a scalar with invisible characters escaped. */
 function plain(value) {
   if (value === "") return '""';
   return String(value ?? "–").replace(HIDDEN, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
@@ -36,15 +36,15 @@ function shown(value) {
   return plain(JSON.stringify(value, null, 2));
 }
 
-/** What stands above a part of a step. */
+/** Return the caption above a part of a step. */
 export const caption = (key) => el("p", { class: "step-caption" }, t(key));
 
-/** Text that a call gave, in a block that scrolls in itself and is named by `key`. */
+/** Return the output of a call in a scrollable block labelled by `key`. */
 export function resultText(text, key = "result") {
   return el("pre", { class: "result", "data-kind": key, tabindex: "0", role: "group", "aria-label": t(key) }, text);
 }
 
-/** Names and exact values as a definition list. */
+/** Return names and exact values as a definition list. */
 export function factList(values) {
   const list = el("dl", { class: "facts" });
   for (const [name, value] of Object.entries(values)) {

@@ -1,31 +1,31 @@
-// What is known of files: name, size, kind, and how far an assistant has read them.
+// File data: name, size, kind and indexing state, cached and polled.
 import { el, icon, setText } from "./dom.js";
 import { get } from "./http.js";
 import { data, locale, t } from "./page-data.js";
 
 const LOOK_AGAIN = [700, 1000, 1500, 2500, 4000];
-// A file that no search has taken in by then is not going to be read.
+// Polls without an indexing state after which a file is assumed not to be indexed.
 const PATIENCE = 4;
 const AT_ONCE = 50;
 
-const known = new Map(); // id -> facts, null for one that is gone
+const known = new Map(); // id -> facts, null if the file was deleted
 const asked = new Set();
-const followed = new Map(); // id -> how often it was looked at
+const followed = new Map(); // id -> number of polls
 let listener = () => {};
 let due = null;
 let round = 0;
 
-/** Tell `changed()` when more is known than before. */
+/** Call `changed()` when file data changes. */
 export function onFilesKnown(changed) {
   listener = changed;
 }
 
-/** Facts that the server gave: {id, name, bytes, kind, state, problem}. */
+/** Store file data of the server: {id, name, bytes, kind, state, problem}. */
 export function learn(facts) {
   known.set(facts.id, facts);
 }
 
-/** Facts of a file: undefined while they are not known, null when it is gone. */
+/** Return the data of a file: undefined while it is loading, null if the file was deleted. */
 export function factsOf(id) {
   if (!known.has(id) && !asked.has(id)) {
     asked.add(id);
@@ -34,7 +34,7 @@ export function factsOf(id) {
   return known.get(id);
 }
 
-/** Look again and again until an assistant has read this file. */
+/** Poll this file until it is indexed. */
 export function follow(id) {
   const state = known.get(id)?.state;
   if (followed.has(id) || state === "ready" || state === "failed") return;
@@ -55,7 +55,7 @@ async function look() {
       const page = await get(`${data.urls.files}?ids=${ids.join(",")}`);
       note(ids, page.data);
     } catch (error) {
-      // What is refused once is refused again.
+      // A rejected request would be rejected again.
       if (error.status !== 0 && error.status < 500) for (const id of ids) giveUp(id);
     }
   }
@@ -82,7 +82,7 @@ function note(ids, found) {
   if (told(ids) !== before) listener();
 }
 
-// In JSON alone what is not known would be the same as what is gone.
+// JSON alone would not distinguish unknown files from deleted ones.
 const told = (ids) => ids.map((id) => (known.has(id) ? JSON.stringify(known.get(id)) : "")).join();
 
 function unread() {
@@ -98,7 +98,7 @@ export const pictureOf = (id) => `${contentOf(id)}?show=1`;
 
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
 
-/** A size as people read it. */
+/** Format a size in bytes. */
 export function sizeOf(bytes) {
   const step = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
   const value = bytes / 1000 ** step;
@@ -112,7 +112,7 @@ export const iconOf = (kind) => ICONS[kind] ?? "file";
 
 const END = 12;
 
-/** Put a file's name into `node`: where room is short its middle is left out, not its end. */
+/** Show a file name in `node`; if space is short, the middle is truncated instead of the end. */
 export function showName(node, name) {
   if (node.textContent === name) return;
   const letters = [...name];
@@ -122,7 +122,7 @@ export function showName(node, name) {
   );
 }
 
-/** A file one can save: its name and size, or that it is gone. */
+/** Download link of a file with its name and size, or a note that it was deleted. */
 export class FileChip {
   constructor(id, { name = "" } = {}) {
     this.id = id;

@@ -1,4 +1,4 @@
-// Markdown to HTML text. Raw HTML, images and unsafe addresses of a model never become elements.
+// Converts Markdown to HTML text. Raw HTML, images and unsafe URLs never become elements.
 import { Marked } from "./vendor/markdown.js";
 import { BEGIN, END } from "./citations.js";
 import { LINK } from "./made.js";
@@ -27,7 +27,7 @@ function decoded(name) {
   }
 }
 
-// A file that code wrote; which one it is, is found out when the link is on the page.
+// Link to a file written by code; made.js resolves the file id when the link is on the page.
 const fileLink = (name, inner) => `<a class="made-file" title="${escape(name)}">${inner}</a>`;
 
 function anchor(href, title, inner) {
@@ -45,7 +45,7 @@ const renderer = {
   link({ href, title, tokens }) {
     return anchor(href, title, this.parser.parseInline(tokens));
   },
-  // An image would tell another server that this chat was read: it is offered as a link.
+  // Loading an image would reveal to another server that this chat was read: render a link instead.
   image({ href, title, text }) {
     return anchor(href, title, escape(t("image", { name: text || href })));
   },
@@ -54,8 +54,8 @@ const renderer = {
   },
 };
 
-// A dollar sign is money far more often than math: no space inside, no digit after the end. No
-// formula is that long; without a bound each sign would be followed to the end of the text.
+// A dollar sign is usually money: math has no space inside the delimiters and no digit after them.
+// The length bound avoids scanning to the end of the text for each opening sign.
 const INLINE = [/^\\\(([^\n]{1,4000}?)\\\)/, /^\$(?![\s$])((?:\\.|[^$\\\n])+?)(?<!\s)\$(?![\d$])/];
 const BLOCK = [/^\\\[([\s\S]{1,4000}?)\\\](?:\n|$)/, /^\$\$([\s\S]{1,4000}?)\$\$(?:\n|$)/];
 
@@ -101,11 +101,11 @@ const madeFile = {
 
 const marked = new Marked({ gfm: true, renderer, extensions: [mathBlock, mathInline, place, madeFile] });
 
-// What stands in one another deeper than this is text: parser, morphdom and layout recurse.
+// Deeper nesting is rendered as text: the parser, morphdom and layout are recursive.
 const MAX_NESTING = 50;
-// Emphasis and addresses are searched in time that grows with the square of a paragraph's length.
+// Matching emphasis and URLs takes time quadratic in the length of a paragraph.
 const MAX_INLINE = 4000;
-// The markers of lists and quotes at the beginning of one line.
+// More than MAX_NESTING list and quote markers at the beginning of a line.
 const TOO_DEEP = new RegExp(`^(?:[ \\t]*(?:>|(?:[-+*]|\\d{1,9}[.)])(?=[ \\t\\n]))){${MAX_NESTING + 1}}`);
 
 class BoundedTokenizer extends marked.Tokenizer {
@@ -119,7 +119,7 @@ class BoundedTokenizer extends marked.Tokenizer {
     return this.#within(source, () => super.list(source));
   }
 
-  // A line of more markers is refused before its first one: each would be read anew at each depth.
+  // Reject a line with too many markers at its first one: each depth would parse all of them again.
   #within(source, read) {
     if (this.#depth >= MAX_NESTING || TOO_DEEP.test(source)) return undefined;
     this.#depth += 1;
@@ -149,12 +149,12 @@ class BoundedLexer extends marked.Lexer {
   }
 }
 
-/** `source` in parts of at most MAX_INLINE characters, cut behind a space where there is one. */
+/** Yield parts of `source` of at most MAX_INLINE characters, split after a space if possible. */
 function* parts(source) {
   let at = 0;
   while (source.length - at > MAX_INLINE) {
     const space = source.slice(at, at + MAX_INLINE).search(/\s\S*$/);
-    // A pair of surrogates stays together.
+    // Do not split a surrogate pair.
     const full = /[\ud800-\udbff]/.test(source[at + MAX_INLINE - 1]) ? MAX_INLINE - 1 : MAX_INLINE;
     const end = at + (space > 0 ? space + 1 : full);
     yield source.slice(at, end);
@@ -163,8 +163,8 @@ function* parts(source) {
   yield source.slice(at);
 }
 
-/** Top-level tokens; each has `raw`, its exact source, and the list has `links`. */
+/** Return the top-level tokens; each has `raw`, its exact source, and the list has `links`. */
 export const lex = (source) => new BoundedLexer({ ...marked.defaults, tokenizer: new BoundedTokenizer() }).lex(source);
 
-/** HTML text of some tokens of `lex`. */
+/** Return the HTML text of tokens of `lex`. */
 export const toHtml = (tokens) => marked.parser(tokens);

@@ -1,4 +1,4 @@
-// The line above the messages: which chat this is, and what can be done with it.
+// Chat header: title and menu of the open chat.
 import { setText } from "./dom.js";
 import { attachMenu } from "./menu.js";
 import { data } from "./page-data.js";
@@ -8,7 +8,7 @@ const title = document.getElementById("title");
 const button = document.getElementById("chat-menu-button");
 const menu = document.getElementById("chat-menu");
 
-/** Wire the menu; `current()` gives the thread it is about. */
+/** Attach the menu; `current()` returns the open thread. */
 export function attachHeader({ current, rename, remove }) {
   const control = attachMenu(button, menu);
   menu.addEventListener("click", (event) => {

@@ -1,4 +1,4 @@
-// Colours for code. The library is fetched when the first code block appears.
+// Syntax highlighting. The library is loaded when the first code block appears.
 const COSTLY = 6000;
 let library = null;
 let loading = null;
@@ -26,7 +26,7 @@ function load() {
   );
 }
 
-/** Colour `code` now, or as soon as the library is here. */
+/** Highlight `code` now, or when the library has loaded. */
 export function highlight(code, language, open) {
   if (!language) return;
   code.dataset.language = language;

@@ -1,7 +1,8 @@
+// Requests to the server as JSON, and file uploads.
 import { data } from "./page-data.js";
 
 export class HttpError extends Error {
-  /** `retryAfter`: seconds until it may be sent again, where the server named them. */
+  /** `retryAfter`: seconds to wait before a retry, null if the server named none. */
   constructor(status, code, message, retryAfter = null) {
     super(message);
     this.status = status;
@@ -15,7 +16,8 @@ function announceLoss(status, code) {
   if (code === "company_changed") document.dispatchEvent(new CustomEvent("atrium:company-changed"));
 }
 
-// Signing in or changing company in another tab renews the token; X-Atrium-Membership says whose page this is.
+// Signing in or switching company in another tab renews the CSRF token, so it is read each time;
+// X-Atrium-Membership names the membership that this page belongs to.
 function token() {
   return /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie)?.[1] ?? data.csrf;
 }
@@ -33,7 +35,7 @@ function refused(status, answer, retryAfter) {
   return new HttpError(status, error.code ?? "server_error", error.message ?? "", Number.isNaN(seconds) ? null : seconds);
 }
 
-/** Send JSON and return the parsed answer; throws HttpError (status 0 when unreachable). */
+/** Send JSON and return the parsed response; throws HttpError (status 0 if unreachable). */
 export async function request(method, url, body) {
   const headers = headersFor(method);
   if (method !== "GET") headers["Content-Type"] = "application/json";
@@ -54,8 +56,8 @@ export async function request(method, url, body) {
 }
 
 /**
- * Send a file; `onProgress` is told the part that is sent, 0 to 1. Returns {done, stop}: a promise
- * of the parsed answer, and a way to give up.
+ * Upload a file; `onProgress` receives the sent fraction, 0 to 1. Returns {done, stop}: a promise
+ * of the parsed response, and a function that aborts the upload.
  */
 export function upload(url, file, onProgress) {
   const sending = new XMLHttpRequest();

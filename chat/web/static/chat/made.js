@@ -1,9 +1,9 @@
-// Files that code wrote: links in an answer lead to them by name.
+// Files written by code: resolves links in an answer by file name.
 import { contentOf } from "./files.js";
 
 export const LINK = "sandbox:/mnt/data/";
 
-/** Ids of the files that code of a chat wrote, by name; the newest counts. */
+/** Return the ids of files written by code in a chat, by name; the newest wins. */
 export function madeIn(conversation) {
   const found = new Map();
   for (const call of conversation.toolCalls()) {
@@ -12,7 +12,7 @@ export function madeIn(conversation) {
   return found;
 }
 
-/** Make links to files in an answer's `node` save them; those that lead nowhere are text. */
+/** Make file links in an answer's `node` download the file; unresolved links stay text. */
 export function linkFiles(node, message, made) {
   const links = [...node.querySelectorAll("a.made-file")];
   if (links.length === 0) return;

@@ -1,13 +1,13 @@
-// Growing Markdown: finished blocks stay as they are, only the last open block is drawn again.
+// Incremental Markdown: finished blocks are kept, only the last open block is re-rendered.
 import { morphdom, remend } from "./vendor/markdown.js";
 import { decorate, NO_HEADINGS } from "./decorate.js";
 import { el } from "./dom.js";
 import { lex, toHtml } from "./grammar.js";
 
-// Unfinished marks are closed while a block grows, in time that grows with the square of its length.
+// Closing unfinished markup of the open block takes time quadratic in its length.
 const MAX_MENDED = 20_000;
 
-// A formula's measures are inline styles set by script; copying them as an attribute is not allowed.
+// Formulas use inline styles set by script; the CSP forbids copying them as attributes.
 const formulasWhole = {
   onBeforeElUpdated(from, to) {
     if (!to.classList.contains("math")) return true;
@@ -16,7 +16,7 @@ const formulasWhole = {
   },
 };
 
-// A table is drawn from its head on, not as text with bars until its second line is complete.
+// Render a streaming table from its header on, not as text until its second line is complete.
 function begunTable(source) {
   if (/^\|[^\n]*$/.test(source)) return "";
   const head = /^(\|[^\n]*\|)[ \t]*\n[|:\- \t]*$/.exec(source)?.[1];
@@ -40,7 +40,7 @@ export class Markdown {
     this.#root = root;
   }
 
-  /** Show `text`; `final` says that nothing follows. */
+  /** Show `text`; `final` means that it is complete. */
   update(text, final = true) {
     const source = text.replace(/\r\n?/g, "\n");
     if (this.#shown === source + final) return;
@@ -59,7 +59,7 @@ export class Markdown {
     else this.#drawOpen(tail.slice(at));
   }
 
-  // Link definitions at the end change blocks that were settled before them.
+  // Link definitions at the end affect blocks that were settled before them.
   #restart() {
     this.#root.replaceChildren();
     this.#settled = 0;

@@ -1,4 +1,4 @@
-// The menu button pattern: arrows, Home and End, first letters, Escape, focus back to the button.
+// ARIA menu button pattern: arrow keys, Home and End, type-ahead, Escape, focus return.
 
 const ITEMS = '[role^="menuitem"]:not([hidden])';
 
@@ -18,7 +18,7 @@ function step(menu, event) {
   return ring.find((item) => item.textContent.trim().toLocaleLowerCase().startsWith(letter)) ?? null;
 }
 
-/** Join `button` and `menu`; returns {open, close}. `onOpen` may fill the menu. */
+/** Attach `menu` to `button`; return {open, close}. `onOpen` may fill the menu. */
 export function attachMenu(button, menu, { onOpen = () => {} } = {}) {
   button.setAttribute("aria-haspopup", "menu");
   button.setAttribute("aria-expanded", "false");

@@ -1,4 +1,4 @@
-// A message of the reader: as typed, set apart; and what happened to it on its way.
+// View of a user message: text, files, and the state of sending.
 import { picturesOf, textOf } from "./conversation.js";
 import { showMoment } from "./days.js";
 import { arrange, el, icon, setText } from "./dom.js";
@@ -8,7 +8,7 @@ import { PictureView } from "./pictures.js";
 
 const SEARCHED = "file_search";
 
-/** The files of a message on its way or stored: [{id, name, shown, searched}]. */
+/** Return the files of a pending or stored message: [{id, name, shown, searched}]. */
 function filesOf({ kind, entry, message }) {
   if (kind === "pending") {
     return (entry.files ?? []).map((file) => ({ ...file, searched: false }));
@@ -72,7 +72,7 @@ export class OwnView {
     this.#drawReading(files.filter((file) => file.searched).map((file) => factsOf(file.id)));
   }
 
-  // What is being read is found a little later; what could not be read never is.
+  // Files being indexed are searchable a little later, failed ones never.
   #drawReading(facts) {
     const reading = facts.filter((each) => each?.state === "reading").length;
     const failed = facts.filter((each) => each?.state === "failed");

@@ -1,4 +1,4 @@
-// The chat page: one open chat, the list beside it, the box below, one socket.
+// Entry point of the chat page: one open chat, the chat list, the composer, one websocket.
 import { attachAccount } from "./account.js";
 import { AssistantChoice } from "./assistants.js";
 import { connectionDown, connectionUp } from "./banner.js";
@@ -9,7 +9,7 @@ import { attachDrawer, closeDrawer } from "./drawer.js";
 import { factsOf, onFilesKnown } from "./files.js";
 import { attachHeader, drawHeader } from "./header.js";
 import { get } from "./http.js";
-import { data, t } from "./page-data.js";
+import { data } from "./page-data.js";
 import { sentence } from "./problems.js";
 import { drawQueue } from "./queue.js";
 import { attachReadingNotice } from "./readers.js";
@@ -25,7 +25,7 @@ import { Transcript } from "./transcript.js";
 import { lookAfter } from "./unattended.js";
 import { drawWelcome } from "./welcome.js";
 
-// The chat this page made last: a reload that crossed its making still goes there.
+// Storage key of the chat created last: a reload during its creation still opens it.
 const MADE = "made";
 const wide = matchMedia("(min-width: 54rem)");
 const socket = new Socket(new URL(data.urls.socket, location.href.replace(/^http/, "ws")).href);
@@ -36,7 +36,7 @@ const sender = new Sender(socket, { onChange: changed, onSent: sent });
 const subscription = new Subscription(socket, {
   onEvent: (frame) => {
     const what = conversation.apply(frame);
-    // Text alone changes nothing around the messages.
+    // A text delta changes nothing outside the messages.
     if (what === "delta") transcript.changed();
     else if (what !== null) changed(conversation);
   },
@@ -76,7 +76,7 @@ const threads = new ThreadList({
   },
 });
 
-// The button that was pressed goes away. A phone's keyboard should not come up for that.
+// Move the focus from a button that disappears, without opening the keyboard on phones.
 function keepFocus() {
   if (wide.matches) composer.focus();
   else document.getElementById("transcript").focus({ preventScroll: true });
@@ -222,7 +222,7 @@ function start() {
   socket.addEventListener("closed", ({ detail }) => {
     connectionDown(detail.code);
     subscription.lost();
-    // A refused handshake has no code: an ordinary request tells why.
+    // A rejected handshake has no close code: an HTTP request shows the reason.
     if (detail.failures === 2) get(data.urls.threads).catch(() => {});
   });
   socket.addEventListener("ended", ({ detail }) => accessEnded(detail.code));
@@ -237,7 +237,8 @@ function start() {
   socket.connect();
 }
 
-// Signed out, or in another company now? An ordinary request tells; http.js then covers the page.
+// Check with an HTTP request whether the session ended or the company changed: http.js then
+// dispatches the event that blocks the page.
 async function accessEnded(code) {
   subscription.lost();
   if (code === 4003) {

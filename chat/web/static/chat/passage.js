@@ -1,11 +1,11 @@
-// A place in a document as nodes. They hold what was read of the file, sign for sign, so that the
-// offsets of a quote hold; in Markdown the signs of headings and lists give way to what they mean.
+// Renders a passage of a document. The nodes contain the extracted text character for character, so
+// that quote offsets stay valid; Markdown markup of headings, lists and strong text is styled.
 import { el } from "./dom.js";
 
-// A block of code, a heading, the sign of a list's item, strong words.
+// A code block, a heading, a list marker, strong text.
 const MARKDOWN = /^```[^]*?(?:^```|$(?![^]))|^(#{1,6}[ \t]+)(.+)$|^[ \t]*([-*+])(?=[ \t])|(\*\*)(?=\S)([^*\n]+)\*\*/gm;
 
-/** What looks different in a Markdown text: [{start, end, look}], in order. */
+/** Return the styled ranges of a Markdown text in order: [{start, end, look}]. */
 function looks(text) {
   const found = [];
   let at = 0;
@@ -40,7 +40,7 @@ function cut(text, found, from, to) {
   return [...nodes, text.slice(at, to)];
 }
 
-/** Returns three elements: the text before a quote, the quote, and what follows it. */
+/** Return three elements: the text before a quote, the quote, and the text after it. */
 export function passageNodes({ before = "", quote, after = "", markdown = false }) {
   const text = before + quote + after;
   const found = markdown ? looks(text) : [];

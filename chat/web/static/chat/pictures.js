@@ -1,4 +1,4 @@
-// Pictures of a chat: small in the text, large in a dialog, with a way to save them.
+// Images of a chat: thumbnails in messages, and a dialog with the full size and a download link.
 import { el, icon } from "./dom.js";
 import { contentOf, factsOf, pictureOf } from "./files.js";
 import { t } from "./page-data.js";
@@ -12,18 +12,18 @@ function openPicture(id, name) {
   title.textContent = name;
   large.src = pictureOf(id);
   large.alt = name;
-  // A drawing is sharp at every size.
+  // SVG scales without loss.
   large.classList.toggle("drawing", name.toLowerCase().endsWith(".svg"));
   save.href = contentOf(id);
   dialog.showModal();
 }
 
 dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
-// A click beside the picture closes it.
+// A click on the backdrop closes the dialog.
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 dialog.addEventListener("close", () => large.removeAttribute("src"));
 
-/** One picture of a message; `small` for what the reader attached. */
+/** View of one image; `small` for attachments of the user. */
 export class PictureView {
   constructor(id, { small = false } = {}) {
     this.id = id;

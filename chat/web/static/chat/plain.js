@@ -1,9 +1,9 @@
-// What stands in for a part of the page that could not be drawn: its words as they are.
+// Plain-text fallbacks for parts of the page that failed to render.
 import { textOf } from "./conversation.js";
 import { el, setText } from "./dom.js";
 import { t } from "./page-data.js";
 
-/** Return what `draw` returns; where it throws, report the error and return what `instead` does. */
+/** Return the result of `draw`; if it throws, log the error and return the result of `instead`. */
 export function drawOr(draw, instead) {
   try {
     return draw();
@@ -13,7 +13,7 @@ export function drawOr(draw, instead) {
   }
 }
 
-/** The text of a piece of an answer, without any layout. */
+/** Plain text of a piece of an answer. */
 export class PlainText {
   constructor() {
     this.text = el("div", { class: "prose plain-text" });
@@ -29,7 +29,7 @@ export class PlainText {
   }
 }
 
-/** A whole message, without any layout. It has what the transcript asks of every view. */
+/** Plain text of a whole message, with the interface that the transcript expects of a view. */
 export class PlainView {
   constructor(kind) {
     const own = kind !== "answer";

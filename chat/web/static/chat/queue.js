@@ -1,4 +1,4 @@
-// What waits above the box: for a decision of the reader, or until the answer in progress has ended.
+// Queue above the composer: messages that wait for an approval or for the end of the active answer.
 import { textOf } from "./conversation.js";
 import { el, icon, setText } from "./dom.js";
 import { t } from "./page-data.js";
@@ -9,14 +9,14 @@ const list = document.getElementById("queue-list");
 let shown = "";
 
 /**
- * Draw the waiting messages; `deciding` says that the answer waits for a decision of the reader,
- * `withdraw(message)` takes a message back.
+ * Show the queued messages; `deciding` means that the answer waits for an approval,
+ * `withdraw(message)` removes a message from the queue.
  */
 export function drawQueue(messages, { deciding, withdraw }) {
   place.hidden = messages.length === 0 && !deciding;
   setText(title, place.hidden ? "" : t(deciding ? "waiting_for_decision" : "waiting"));
   const wanted = messages.map((message) => message.id).join();
-  // A button that is being pressed stays the same one.
+  // Keep the nodes: a button may be in the middle of a click.
   if (wanted === shown) return;
   shown = wanted;
   list.hidden = messages.length === 0;

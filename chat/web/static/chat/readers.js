@@ -1,4 +1,4 @@
-// Who can read these chats: a line, and a notice that stays until it is acknowledged.
+// Shows who can read these chats: a line, and a notice that stays until it is acknowledged.
 import { el, setText } from "./dom.js";
 import { post, request } from "./http.js";
 import { t } from "./page-data.js";
@@ -9,7 +9,7 @@ const INTERVAL_MS = 60_000;
 
 const notice = document.getElementById("reading-notice");
 const line = document.getElementById("readers");
-// An answer that was under way when this moment was acknowledged must not show it again.
+// The last acknowledged `through`: a response already in flight must not show that notice again.
 let acknowledged = "";
 
 function show({ can_read, could_read, line: text, notice: entries, through }) {
@@ -22,7 +22,7 @@ function show({ can_read, could_read, line: text, notice: entries, through }) {
   notice.hidden = through === "";
 }
 
-/** Ask for changes when the page comes into view, and once a minute while it is in view. */
+/** Poll for changes when the page becomes visible, and once a minute while it is visible. */
 function watch() {
   let asked = Date.now();
   const ask = async () => {
@@ -31,7 +31,7 @@ function watch() {
     try {
       show(await request("GET", line.dataset.url));
     } catch {
-      // Not reachable: the next time will do.
+      // Unreachable: the next poll tries again.
     }
   };
   document.addEventListener("visibilitychange", ask);
@@ -47,7 +47,7 @@ export function attachReadingNotice() {
     try {
       await post(notice.dataset.url, { through });
       acknowledged = through;
-      // A change that came meanwhile is not acknowledged with it.
+      // A change that arrived meanwhile is not acknowledged.
       if (notice.dataset.through === through) {
         notice.dataset.through = "";
         notice.hidden = true;

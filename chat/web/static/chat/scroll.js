@@ -1,4 +1,4 @@
-// The page follows growing text only while its reader is at the end.
+// Scrolls along with streaming text, but only while the user is at the end.
 const NEAR = 56;
 
 export class Follow {
@@ -27,10 +27,10 @@ export class Follow {
     return this.#area.scrollHeight - this.#area.clientHeight - this.#area.scrollTop;
   }
 
-  // Growing text never moves the view upwards: going up is the reader's doing.
+  // Streaming text never scrolls up: only the user does.
   #noticed() {
     const { scrollTop, scrollHeight, clientHeight } = this.#area;
-    // A box below that gives room back moves the view by itself: `settle` is about to come.
+    // A shrinking composer scrolls the area by itself: the resize observer calls `settle` next.
     if (clientHeight !== this.#room) return;
     if (scrollTop < this.#top - 1 && scrollHeight >= this.#height) this.#following = false;
     else if (this.#distance < NEAR) this.#following = true;
@@ -44,7 +44,7 @@ export class Follow {
     this.#jump.hidden = this.#distance < NEAR * 2 || !this.#content.hasChildNodes();
   }
 
-  /** After contents grew or shrank. */
+  /** Adjust after a change of the content's or the area's size. */
   settle() {
     if (this.#following) this.#area.scrollTop = this.#area.scrollHeight;
     this.#measure();
@@ -55,14 +55,14 @@ export class Follow {
     this.settle();
   }
 
-  /** An empty chat is read from its beginning. */
+  /** Show an empty chat from its start. */
   toStart() {
     this.#following = false;
     this.#area.scrollTop = 0;
     this.#measure();
   }
 
-  /** Run `change`, which adds contents above, and keep what is read in place. */
+  /** Run `change`, which adds content above, and keep the scroll position. */
   keepPlace(change) {
     const before = this.#area.scrollHeight - this.#area.scrollTop;
     change();

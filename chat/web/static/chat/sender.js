@@ -1,4 +1,4 @@
-// Sends messages one after the other and keeps each until the server has taken it.
+// Sends messages one at a time and keeps each until the server has acknowledged it.
 import { post } from "./http.js";
 import { drop, newClientId, put, waiting } from "./outbox.js";
 import { data } from "./page-data.js";
@@ -6,10 +6,10 @@ import { sentence } from "./problems.js";
 
 const SLOW = 1500;
 const AGAIN = 2000;
-// What the id and type add to a frame.
+// Bytes that the id and type add to a frame.
 const ENVELOPE = 200;
 
-// The pictures among the files stand in the text, the others go to the assistant's tools.
+// Images become content parts, other files attachments for the assistant's tools.
 function messageOf({ thread, client_id, assistant, content, files = [], busy }) {
   const pictures = files.filter((file) => file.shown);
   const shown = pictures.map(({ id }) => ({ type: "image_file", image_file: { file_id: id } }));
@@ -27,14 +27,14 @@ export class Sender {
   #flying = null;
   #homes = new Map();
 
-  /** `onSent(conversation or null, ack)` is told about each accepted message. */
+  /** `onSent(conversation or null, ack)` is called for each acknowledged message. */
   constructor(socket, { onChange, onSent }) {
     this.#socket = socket;
     this.#onChange = onChange;
     this.#onSent = onSent;
   }
 
-  /** `files` as attachments.js hands them over. */
+  /** Send a message; `files` are those of `Attachments.take`. */
   send(conversation, assistant, content, files = []) {
     const entry = {
       client_id: newClientId(), thread: conversation.id, assistant, content, files, busy: null, failed: null,
@@ -48,7 +48,7 @@ export class Sender {
     this.flush();
   }
 
-  /** Give a chat that was just opened what an earlier page did not get sent. */
+  /** Add messages that an earlier page could not send to a chat that was just opened. */
   adopt(conversation) {
     for (const entry of waiting()) {
       if (entry.thread !== conversation.id || this.#homes.has(entry.client_id)) continue;
@@ -80,7 +80,7 @@ export class Sender {
       await this.#deliver(next);
     } catch (error) {
       if (error.code === "disconnected") return;
-      // Kept, and sent again when the server takes it: nothing was wrong with it.
+      // Temporary: keep the message and retry later.
       if (error.code === "unavailable" || error.code === "rate_limit_exceeded") {
         const seconds = error.retryAfter ?? 0;
         setTimeout(() => this.flush(), Math.max(1000 * seconds, AGAIN));
@@ -103,21 +103,21 @@ export class Sender {
     this.#onSent(home, ack);
   }
 
-  // What does not fit into a frame goes over HTTP; the socket then follows the new chat.
+  // Messages that exceed the frame size go over HTTP; a new chat is then subscribed to explicitly.
   async #hand(message) {
     if (new TextEncoder().encode(JSON.stringify(message)).length < data.limits.frame - ENVELOPE) {
       return this.#socket.send({ type: "message.create", ...message });
     }
     const ack = await post("/page/messages", message);
     if (message.thread === null) {
-      // From the run's start: a quick answer may have ended already.
+      // Subscribe from the run's start: a quick answer may have ended already.
       const cursor = ack.run && { run: ack.run.id, state: 0, items: [] };
       await this.#socket.send({ type: "subscribe", thread: ack.thread.id, cursor });
     }
     return ack;
   }
 
-  // The first message made the chat: those behind it belong there too.
+  // The first message created the chat: later ones of the same conversation belong to it.
   #named(home, thread) {
     if (home === null) return;
     for (const entry of waiting()) {

@@ -1,8 +1,8 @@
-// Keys that work anywhere on the page.
+// Keyboard shortcuts of the whole page.
 
 const typing = (node) => node.matches?.("input, textarea, select, [contenteditable]");
 
-/** `actions`: newChat, focusBox, stop (returns whether there was something to stop). */
+/** Attach the shortcuts for starting a new chat, focusing the composer and stopping the answer. */
 export function attachShortcuts({ newChat, focusBox, stop }) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || document.querySelector("dialog:modal")) return;

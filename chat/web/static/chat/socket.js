@@ -1,4 +1,4 @@
-// One websocket with back-off, frame acknowledgements and a heartbeat. Knows nothing of chats.
+// Websocket with back-off, frame acknowledgements and a heartbeat. Independent of chats.
 
 const BACK_OFF = [300, 800, 1600, 3000, 6000];
 const HEARTBEAT = 25000;
@@ -6,7 +6,7 @@ const ANSWER_WITHIN = 15000;
 const ENDED = new Set([4001, 4003]);
 
 export class SocketError extends Error {
-  /** `retryAfter`: seconds until it may be sent again, where the server named them. */
+  /** `retryAfter`: seconds to wait before a retry, null if the server named none. */
   constructor(code, message, retryAfter = null) {
     super(message);
     this.code = code;
@@ -50,7 +50,7 @@ export class Socket extends EventTarget {
     };
   }
 
-  /** Connect again after a while, as after a failure. */
+  /** Reconnect with back-off, as after a failure. */
   later() {
     this.#failures += 1;
     this.#soon(this.#delay(1006));
@@ -85,7 +85,7 @@ export class Socket extends EventTarget {
     clearTimeout(late);
   }
 
-  // A dead path may take minutes to report itself closed: do not wait for it.
+  // A dead connection may take minutes to report its close: do not wait for it.
   #abandon(socket) {
     if (this.#socket !== socket) return;
     socket.close();
@@ -98,7 +98,7 @@ export class Socket extends EventTarget {
       this.dispatchEvent(new CustomEvent("event", { detail: frame }));
       return;
     }
-    // A frame too broken to read its id is answered in turn, without one.
+    // An error for a frame with an unreadable id has none: it belongs to the oldest frame.
     const id = frame.id ?? this.#pending.keys().next().value;
     const waiting = this.#pending.get(id);
     if (!waiting) return;

@@ -1,4 +1,4 @@
-// The place in a document that an answer quotes: beside the chat, on phones a sheet over it.
+// Source panel: the cited passage, beside the chat or, on phones, as a sheet over it.
 import { contentOf } from "./files.js";
 import { get } from "./http.js";
 import { data, t } from "./page-data.js";
@@ -45,7 +45,7 @@ async function fill(citation) {
   }
 }
 
-// Open what `citation` quotes; `from` gets the focus back.
+// Open the source of `citation`; the focus returns to `from` on close.
 function openSource(citation, from) {
   opener = from;
   if (!panel.open) {
@@ -76,7 +76,7 @@ document.addEventListener("keydown", (event) => {
   closeSource();
 });
 
-/** Let everything in `area` that has a source open it. */
+/** Open sources on click on citation buttons in `area`. */
 export function attachSources(area) {
   area.addEventListener("click", (event) => {
     const button = event.target.closest("[data-source]");

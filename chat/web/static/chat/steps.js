@@ -1,4 +1,4 @@
-// What an assistant did besides writing: one quiet line each, which folds out.
+// Views of tool calls: one collapsible line each.
 import { builtinDetails, labelOf } from "./calls.js";
 import { el, icon, setText } from "./dom.js";
 import { caption, factList, readable, resultText } from "./facts.js";
@@ -38,7 +38,7 @@ const STATES = {
 function stateKey(call, step) {
   const own = STATES[call.atrium?.status];
   if (own && step.status === "in_progress") return own;
-  // What was under way or waited for a decision ended with its step.
+  // A running or pending call ended with its step.
   if (own && own !== "step_working" && own !== "step_waiting") return own;
   return { in_progress: "step_working", failed: "step_failed", cancelled: "step_cancelled", expired: "step_cancelled" }[
     step.status
@@ -62,7 +62,7 @@ function details(call, views) {
   return body;
 }
 
-// What was asked and found, as it is written.
+// Return arguments and output as plain text.
 function plainDetails(call) {
   const { arguments: asked, output: found } = call.function ?? {};
   const texts = [["asked_with", asked], ["result", found]].filter(([, text]) => typeof text === "string");
@@ -82,7 +82,7 @@ class StepLine {
 
   update(call, step) {
     for (const view of this.views) view.update();
-    // Objects are replaced when they change; only arguments grow in place.
+    // Changed objects are replaced, except arguments, which are extended in place.
     const seen = [call, call.function?.arguments.length, step.status];
     if (seen.every((value, index) => value === this.seen[index])) return;
     this.seen = seen;
@@ -99,7 +99,7 @@ class StepLine {
   }
 }
 
-/** The lines of one step that called tools. */
+/** Lines of one step, one for each tool call. */
 export class StepView {
   constructor() {
     this.node = el("div", { class: "steps" });

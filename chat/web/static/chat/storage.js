@@ -1,4 +1,4 @@
-// Browser storage under a prefix of the membership; switched-off storage is not an error.
+// Browser storage with a key prefix per membership; disabled storage is not an error.
 import { data } from "./page-data.js";
 
 let forgotten = false;
@@ -28,7 +28,7 @@ function keyed(area) {
 export const lasting = keyed(() => localStorage);
 export const perTab = keyed(() => sessionStorage);
 
-/** Leave nothing of this person behind on a shared machine, from now until the page is left. */
+/** Delete this member's stored data and store nothing until the page is closed (shared devices). */
 export function forgetPerson() {
   forgotten = true;
   lasting.clear();

@@ -1,9 +1,9 @@
-// Keeps the page subscribed to the open chat: events it lacks come first, then live ones.
+// Keeps the page subscribed to the open chat: the backlog after the cursor, then live events.
 import { get } from "./http.js";
 import { data } from "./page-data.js";
 
 const AGAIN = 2000;
-// Every page is told at the same moment to look again; not all may ask at once.
+// Random delay in ms, so that pages notified at the same moment do not all send requests at once.
 const SPREAD = 3000;
 
 export class Subscription {
@@ -21,7 +21,7 @@ export class Subscription {
     socket.addEventListener("event", ({ detail }) => this.#received(detail));
   }
 
-  /** Leave the former chat and follow this one. */
+  /** Unsubscribe from the previous chat and subscribe to this one. */
   turnTo(conversation) {
     const former = this.#conversation?.id ?? null;
     this.#conversation = conversation;
@@ -30,7 +30,7 @@ export class Subscription {
     this.#subscribe({ refresh: false });
   }
 
-  /** The server subscribed us when it made the chat. */
+  /** The server subscribes the sender when it creates a chat. */
   joined(conversation) {
     if (conversation === this.#conversation) this.#live = true;
   }
@@ -44,7 +44,7 @@ export class Subscription {
     this.#everLost = true;
   }
 
-  /** The line is up: for the first time, or again. */
+  /** Subscribe after a connect or reconnect. */
   renew() {
     this.#subscribe({ refresh: this.#everLost });
     this.#everLost = false;
@@ -61,12 +61,12 @@ export class Subscription {
     } catch (error) {
       if (turn !== this.#turn || error.code === "disconnected") return;
       if (error.code === "not_found") this.#on.onGone(conversation.id);
-      // The server cannot read just now: the line is up, so nothing else would ask again.
+      // Temporary error while the connection is up: nothing else would trigger a retry.
       else if (error.code === "unavailable" || error.code === "rate_limit_exceeded") {
         const wait = Math.max(1000 * (error.retryAfter ?? 0), AGAIN);
         setTimeout(() => turn === this.#turn && this.#subscribe({ refresh, whole }), wait);
       }
-      // A place the server does not take: have everything told again.
+      // The server rejected the cursor: subscribe without it and reload the history.
       else if (cursor) await this.#subscribe({ refresh: true, whole: true });
       return;
     }
@@ -82,7 +82,7 @@ export class Subscription {
     if (refresh || stale || ended) await this.#refresh(conversation);
   }
 
-  // What ended while nobody listened is in the stored history.
+  // Load the stored history: it has the answers that ended while this page was not subscribed.
   async #refresh(conversation) {
     try {
       conversation.load(await get(`${data.urls.threads}/${conversation.id}/messages`));

@@ -1,4 +1,4 @@
-// The list of chats: newest first, by day, paged; open, rename, delete with undo.
+// Chat list: newest first, grouped by day, paginated; open, rename, delete with undo.
 import { dayGroup } from "./days.js";
 import { askTitle } from "./dialogs.js";
 import { arrange, el, icon, setText } from "./dom.js";
@@ -20,7 +20,7 @@ export class ThreadList {
   #groups = new Map();
   #current = null;
   #hasMore = false;
-  #last = null; // the last chat in the server's order, which is finer than seconds
+  #last = null; // id of the last chat in the server's order, which is finer than seconds
   #open;
   #onRemoved;
   #onRenamed;
@@ -36,7 +36,7 @@ export class ThreadList {
     }).observe(more);
   }
 
-  /** Insert or renew a chat. */
+  /** Insert or update a chat. */
   put(thread) {
     const known = this.#threads.get(thread.id);
     if (known) this.#threads.set(thread.id, thread);
@@ -54,7 +54,7 @@ export class ThreadList {
     if (focused) this.#focusNear(at);
   }
 
-  // The row that had the focus is gone: the one in its place takes it.
+  // Move the focus from a removed row to the one in its place.
   #focusNear(at) {
     const rest = this.#ordered();
     const near = rest[Math.min(at, rest.length - 1)];
@@ -114,13 +114,13 @@ export class ThreadList {
       const after = encodeURIComponent(this.#last);
       this.#take(await get(`${data.urls.threads}?after=${after}`));
     } catch {
-      // The button stays; pressing it tries again.
+      // The button stays as a way to retry.
     } finally {
       more.disabled = false;
     }
   }
 
-  // Within one second the order they came in stays.
+  // The sort is stable: chats of the same second keep their order.
   #ordered() {
     return [...this.#threads.values()].sort((a, b) => b.atrium.updated_at - a.atrium.updated_at);
   }

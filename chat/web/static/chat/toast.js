@@ -1,4 +1,4 @@
-// Short notices at the edge of the page, with at most one action. They wait while read.
+// Toasts with at most one action. They stay while hovered or focused.
 import { el } from "./dom.js";
 import { t } from "./page-data.js";
 
@@ -6,7 +6,7 @@ const stack = document.getElementById("toasts");
 const page = document.getElementById("transcript");
 const STAYS = 9000;
 
-/** Show `text`; `action` is {label, run}. */
+/** Show `text`; `action` is {label, run} or null. Returns a function that closes the toast. */
 export function toast(text, action = null) {
   let timer = null;
   let before = null;

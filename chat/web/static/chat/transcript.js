@@ -1,4 +1,4 @@
-// The middle of the page: the messages of one chat, drawn from its conversation.
+// Transcript: renders the messages of a conversation.
 import { announce } from "./announce.js";
 import { AnswerView } from "./answer.js";
 import { isActive } from "./conversation.js";
@@ -35,7 +35,7 @@ export class Transcript {
     }).observe(earlier);
   }
 
-  /** Draw another chat. */
+  /** Show another chat. */
   show(conversation) {
     this.#conversation = conversation;
     this.#views.clear();
@@ -47,7 +47,7 @@ export class Transcript {
     else this.follow.toEnd();
   }
 
-  /** Something changed: draw once, with the next frame. */
+  /** Schedule one redraw with the next animation frame. */
   changed() {
     if (this.#due) return;
     this.#due = true;
@@ -70,7 +70,7 @@ export class Transcript {
     this.#speak(conversation);
   }
 
-  // A message that cannot be drawn takes no other one with it.
+  // A message that fails to render must not affect the others.
   #drawEntry(entry, last) {
     drawOr(
       () => this.#view(entry).update(entry, this.#conversation, last),
@@ -89,7 +89,7 @@ export class Transcript {
     return view;
   }
 
-  // Once for each answer that has ended or asks for a decision, and was not here from the start.
+  // Announce each answer that ended or needs approval once; stored answers are not announced.
   #speak(conversation) {
     for (const view of this.#untold(conversation)) {
       announce(view.spoken || view.approvals.node.innerText);
@@ -120,7 +120,7 @@ export class Transcript {
       this.#untold(conversation);
       if (conversation === this.#conversation) this.follow.keepPlace(() => this.#draw());
     } catch {
-      // The button stays; pressing it tries again.
+      // The button stays as a way to retry.
     } finally {
       this.#loading = false;
     }

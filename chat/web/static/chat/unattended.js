@@ -1,11 +1,11 @@
-// Says why an answer does not begin: the server is asked whether anything runs that could begin it.
+// Shows a notice if an answer stays queued because no worker is available (from /readyz).
 import { notice } from "./banner.js";
 import { data, t } from "./page-data.js";
 
 const PATIENCE = 5000;
 let timer = null;
 
-/** Called whenever the state of the open chat changes; `run` is its active one, or null. */
+/** Update on each change of the open chat; `run` is its active run, or null. */
 export function lookAfter(run) {
   if (run?.status === "queued") {
     if (timer === null) timer = setTimeout(ask, PATIENCE);
@@ -22,6 +22,6 @@ async function ask() {
     const { checks } = await (await fetch(data.urls.ready)).json();
     if (timer !== null) notice(checks.database && !checks.worker ? t("no_worker") : null);
   } catch {
-    // The line is down, which the banner says by itself.
+    // The connection is down: the banner shows that already.
   }
 }
