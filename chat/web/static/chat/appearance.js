@@ -1,11 +1,11 @@
 // Colour scheme: light, dark or system. Stored per browser; scheme.js applies it before paint.
 const KEY = "atrium.scheme";
 
-function chosen() {
+function getScheme() {
   return document.documentElement.dataset.scheme ?? "system";
 }
 
-function choose(scheme) {
+function setScheme(scheme) {
   if (scheme === "system") delete document.documentElement.dataset.scheme;
   else document.documentElement.dataset.scheme = scheme;
   try {
@@ -15,8 +15,8 @@ function choose(scheme) {
   }
 }
 
-function show(items) {
-  for (const item of items) item.setAttribute("aria-checked", String(item.dataset.scheme === chosen()));
+function updateItems(items) {
+  for (const item of items) item.setAttribute("aria-checked", String(item.dataset.scheme === getScheme()));
 }
 
 /** Attach the scheme items (`data-scheme`) of the account menu. */
@@ -24,9 +24,9 @@ export function attachAppearance(menu) {
   const items = [...menu.querySelectorAll("[data-scheme]")];
   for (const item of items) {
     item.addEventListener("click", () => {
-      choose(item.dataset.scheme);
-      show(items);
+      setScheme(item.dataset.scheme);
+      updateItems(items);
     });
   }
-  show(items);
+  updateItems(items);
 }

@@ -5,19 +5,19 @@ const ACTIVE = new Set(["queued", "in_progress", "requires_action", "cancelling"
 
 export const isActive = (run) => Boolean(run) && ACTIVE.has(run.status);
 
-export function textOf(message) {
+export function getText(message) {
   return message.content.flatMap((part) => part.text?.value ?? part.refusal ?? part.image_url?.url ?? []).join("\n\n");
 }
 
 /** Return the file ids of the images in a message. */
-export const picturesOf = (message) => message.content.flatMap((part) => part.image_file?.file_id ?? []);
+export const getImageIds = (message) => message.content.flatMap((part) => part.image_file?.file_id ?? []);
 
-const textPart = (message) => message.content.find((part) => part.type === "text");
+const findTextPart = (message) => message.content.find((part) => part.type === "text");
 
-const codePoints = (text) => [...text].length;
+const countCodePoints = (text) => [...text].length;
 
 export class Conversation {
-  #written = new Map(); // run id -> its messages
+  #messagesByRun = new Map(); // run id -> its messages
 
   constructor(thread = null) {
     this.thread = thread;
@@ -41,7 +41,7 @@ export class Conversation {
   }
 
   /** True while the active run waits for an approval. */
-  get deciding() {
+  get needsApproval() {
     const run = this.activeRun;
     return run?.status === "requires_action" && (run.atrium?.approvals ?? []).length > 0;
   }
@@ -76,24 +76,24 @@ export class Conversation {
     if (page.active_run) this.#putRun(page.active_run);
     const queued = page.queued.filter((message) => !this.messages.has(message.id));
     this.queued = new Map(queued.map((message) => [message.id, message]));
-    for (const message of queued) this.#arrived(message);
+    for (const message of queued) this.#removePending(message);
   }
 
   /** Return the cursor that resumes the subscription to the active run, or null. */
-  cursor() {
-    const run = [...this.runs.values()].findLast((each) => isActive(each) && this.states.has(each.id));
+  getCursor() {
+    const run = [...this.runs.values()].findLast((candidate) => isActive(candidate) && this.states.has(candidate.id));
     if (!run) return null;
     const items = [];
     for (const message of this.messages.values()) {
       if (message.run_id !== run.id) continue;
-      const text = textPart(message)?.text.value;
-      if (text !== undefined) items.push([message.id, 0, "text", codePoints(text)]);
+      const text = findTextPart(message)?.text.value;
+      if (text !== undefined) items.push([message.id, 0, "text", countCodePoints(text)]);
     }
     return { run: run.id, state: this.states.get(run.id), items };
   }
 
   /** Prepare for a replay of this run from its start: drop its stored messages and steps. */
-  retell(run) {
+  prepareReplay(run) {
     for (const message of [...this.messages.values()]) {
       if (message.run_id === run.id) this.messages.delete(message.id);
     }
@@ -104,21 +104,21 @@ export class Conversation {
 
   /**
    * Apply one event frame; return the kind of change, or null if nothing changed. Idempotent:
-   * replayed events may repeat what is already here.
+   * replayed events may repeat applied ones.
    */
   apply({ run, state, event, data }) {
     if (event.endsWith(".delta")) {
       this.states.set(run, state);
-      return event === "thread.message.delta" ? this.#grow(data) : this.#growStep(run, data);
+      return event === "thread.message.delta" ? this.#appendDelta(data) : this.#appendStepDelta(run, data);
     }
     if (run) this.states.set(run, state);
     if (event.startsWith("thread.run.step.")) return this.#putStep(data.run_id, data);
     if (event.startsWith("thread.run.")) return this.#putRun(data);
     if (event.startsWith("thread.message.")) return this.#putMessage(data);
-    return this.#extension(event, data);
+    return this.#applyExtension(event, data);
   }
 
-  #extension(event, data) {
+  #applyExtension(event, data) {
     if (event === "atrium.message.deleted") return this.messages.delete(data.id) ? "message" : null;
     if (event === "atrium.message.queued") this.putQueued(data);
     else if (event === "atrium.message.withdrawn") this.queued.delete(data.id);
@@ -131,10 +131,10 @@ export class Conversation {
     const known = this.messages.get(message.id);
     const growing = message.status === "in_progress";
     if (known && growing && known.status !== "in_progress") return null;
-    const ahead = known && growing && textOf(known).length > textOf(message).length;
+    const ahead = known && growing && getText(known).length > getText(message).length;
     this.messages.set(message.id, ahead ? { ...message, content: known.content } : message);
     if (!message.atrium?.queued) this.queued.delete(message.id);
-    this.#arrived(message);
+    this.#removePending(message);
     return "message";
   }
 
@@ -146,14 +146,14 @@ export class Conversation {
     return this.messages.delete(id) ? "message" : null;
   }
 
-  #arrived(message) {
+  #removePending(message) {
     const client = message.atrium?.client_id;
     if (client) this.pending = this.pending.filter((entry) => entry.client_id !== client);
   }
 
   putQueued(message) {
     this.queued.set(message.id, message);
-    this.#arrived(message);
+    this.#removePending(message);
   }
 
   /** Apply the ack of message.create; it may arrive after the message's event. */
@@ -161,14 +161,14 @@ export class Conversation {
     this.thread = thread;
     if (queued) this.putQueued(message);
     else if (!this.messages.has(message.id)) this.#putMessage(message);
-    else this.#arrived(message);
+    else this.#removePending(message);
     if (run && !this.runs.has(run.id)) this.#putRun(run);
   }
 
   #putRun(run) {
     const known = this.runs.get(run.id);
     if (known && !isActive(known) && isActive(run)) return null;
-    if (!known && !this.places.has(run.id)) this.#place(run.id);
+    if (!known && !this.places.has(run.id)) this.#setPlace(run.id);
     this.runs.set(run.id, run);
     if (!isActive(run)) this.#closeSteps(run.id);
     return "run";
@@ -181,7 +181,7 @@ export class Conversation {
     }
   }
 
-  #place(run) {
+  #setPlace(run) {
     const last = [...this.messages.values()].findLast((message) => message.role === "user");
     if (last) this.places.set(run, last.id);
   }
@@ -195,11 +195,11 @@ export class Conversation {
     return "step";
   }
 
-  #grow({ id, delta }) {
+  #appendDelta({ id, delta }) {
     const message = this.messages.get(id);
     if (!message) return null;
     for (const { index, type, text, refusal } of delta.content ?? []) {
-      let part = type === "refusal" ? message.content[index] : textPart(message);
+      let part = type === "refusal" ? message.content[index] : findTextPart(message);
       if (!part) {
         part = type === "refusal" ? { type, refusal: "" } : { type: "text", text: { value: "", annotations: [] } };
         message.content.push(part);
@@ -210,7 +210,7 @@ export class Conversation {
     return "delta";
   }
 
-  #growStep(run, { id, delta }) {
+  #appendStepDelta(run, { id, delta }) {
     const calls = this.steps.get(run)?.get(id)?.step_details?.tool_calls;
     for (const { index, function: part } of delta.step_details?.tool_calls ?? []) {
       const call = calls?.[index];
@@ -220,17 +220,17 @@ export class Conversation {
   }
 
   /** Return the entries to show, in order: user messages and answers, then unsent messages. */
-  entries() {
+  listEntries() {
     const list = [];
-    this.#written = new Map();
+    this.#messagesByRun = new Map();
     const answers = new Set();
     for (const message of this.messages.values()) {
       if (message.role === "user") {
         list.push({ key: message.atrium?.client_id ?? message.id, kind: "own", message });
       } else {
         const key = message.run_id ?? message.id;
-        if (!this.#written.has(key)) this.#written.set(key, []);
-        this.#written.get(key).push(message);
+        if (!this.#messagesByRun.has(key)) this.#messagesByRun.set(key, []);
+        this.#messagesByRun.get(key).push(message);
         if (!answers.has(key)) list.push({ key, kind: "answer", run: message.run_id, lone: message });
         answers.add(key);
       }
@@ -246,30 +246,30 @@ export class Conversation {
     let place = after ? list.findIndex((entry) => entry.message?.id === after) : list.length - 1;
     if (after && place === -1) return;
     const tries = [...this.runs.keys()];
-    const mine = tries.indexOf(run.id);
-    const earlier = (entry) => entry?.kind === "answer" && entry.run && tries.indexOf(entry.run) < mine;
+    const index = tries.indexOf(run.id);
+    const earlier = (entry) => entry?.kind === "answer" && entry.run && tries.indexOf(entry.run) < index;
     while (earlier(list[place + 1])) place += 1;
     list.splice(place + 1, 0, { key: run.id, kind: "answer", run: run.id, lone: null });
   }
 
-  /** Return the pieces of one answer from the last `entries()` call, in order of creation. */
-  pieces(entry) {
+  /** Return the pieces of one answer from the last `listEntries()` call, in order of creation. */
+  listPieces(entry) {
     if (!entry.run) return [{ kind: "text", message: entry.lone }];
-    const messages = this.#written.get(entry.run) ?? [];
-    const given = new Map(messages.map((message) => [message.id, message]));
+    const messages = this.#messagesByRun.get(entry.run) ?? [];
+    const remaining = new Map(messages.map((message) => [message.id, message]));
     const pieces = [];
     for (const step of this.steps.get(entry.run)?.values() ?? []) {
       const id = step.step_details?.message_creation?.message_id;
       if (step.type === "tool_calls") pieces.push({ kind: "tools", step });
-      else if (given.has(id)) pieces.push({ kind: "text", message: given.get(id) });
-      given.delete(id);
+      else if (remaining.has(id)) pieces.push({ kind: "text", message: remaining.get(id) });
+      remaining.delete(id);
     }
-    for (const message of given.values()) pieces.push({ kind: "text", message });
-    return pieces.filter((piece, index) => !this.#repeated(piece, pieces.slice(index + 1)));
+    for (const message of remaining.values()) pieces.push({ kind: "text", message });
+    return pieces.filter((piece, index) => !this.#isRepeated(piece, pieces.slice(index + 1)));
   }
 
   // A message interrupted by a restart is repeated in a later message.
-  #repeated(piece, later) {
+  #isRepeated(piece, later) {
     return (
       piece.kind === "text" &&
       piece.message.status === "incomplete" &&

@@ -2,7 +2,7 @@
 import { setText } from "./dom.js";
 import { t } from "./page-data.js";
 
-async function write(text) {
+async function writeClipboard(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
     return;
@@ -23,7 +23,7 @@ export function attachCopy(area, textFor) {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
     const code = button.closest(".code-block")?.querySelector("code");
-    await write(code ? code.textContent.replace(/\n$/, "") : textFor(button));
+    await writeClipboard(code ? code.textContent.replace(/\n$/, "") : textFor(button));
     const label = button.querySelector("span");
     setText(label, t("copied"));
     setTimeout(() => setText(label, t("copy")), 1600);

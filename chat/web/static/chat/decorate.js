@@ -1,7 +1,7 @@
 // Converts HTML text to elements. Sanitises it (second line of defence after grammar.js), then adds
 // code headers, scrollable tables, links in new tabs, heading levels and math.
 import { DOMPurify } from "./vendor/markdown.js";
-import { BEGIN, END, placeButton } from "./citations.js";
+import { BEGIN, createCitationButton, END } from "./citations.js";
 import { el, icon } from "./dom.js";
 import { highlight } from "./highlight.js";
 import { typeset } from "./math.js";
@@ -19,7 +19,7 @@ const ALLOWED = {
 };
 
 /** Add a header to a code block that has a parent; `open` means that it is still streaming. */
-export function codeBlock(pre, open) {
+export function wrapCodeBlock(pre, open) {
   const code = pre.firstElementChild;
   if (!code) return;
   const language = /language-([\w+#-]+)/.exec(code.className)?.[1] ?? "";
@@ -36,7 +36,7 @@ export function codeBlock(pre, open) {
   box.append(pre);
 }
 
-function tableBlock(table) {
+function wrapTable(table) {
   const scroller = el("div", {
     class: "table-scroll", tabindex: "0", role: "group", "aria-label": t("table"),
   });
@@ -53,9 +53,9 @@ function keepToWord(button) {
   }
   const word = before?.nodeType === Node.TEXT_NODE ? /\S{1,30}$/.exec(before.data) : null;
   if (word === null || (word.index > 0 && /\S/.test(before.data[word.index - 1]))) return;
-  const kept = el("span", { class: "cite-word" });
-  button.before(kept);
-  kept.append(before.splitText(word.index), button);
+  const wrapper = el("span", { class: "cite-word" });
+  button.before(wrapper);
+  wrapper.append(before.splitText(word.index), button);
 }
 
 // Remove placeholders inside code: a citation cannot be clicked there.
@@ -65,7 +65,7 @@ function dropPlaces(fragment) {
   while (walker.nextNode()) walker.currentNode.data = walker.currentNode.data.replace(places, "");
 }
 
-function fileLink(link) {
+function setFileName(link) {
   link.dataset.name = link.title;
   link.removeAttribute("title");
 }
@@ -73,7 +73,7 @@ function fileLink(link) {
 export const NO_HEADINGS = { top: 6, last: 2 };
 
 // The answer's heading is level 2; headings of the model start at 3 and never skip a level.
-function levelled(fragment, { top, last }) {
+function adjustHeadings(fragment, { top, last }) {
   for (const heading of [...fragment.querySelectorAll("h1,h2,h3,h4,h5,h6")]) {
     const depth = Number(heading.localName[1]);
     top = Math.min(top, depth);
@@ -92,18 +92,18 @@ function levelled(fragment, { top, last }) {
 export function decorate(html, { headings = NO_HEADINGS, open = false } = {}) {
   const fragment = DOMPurify.sanitize(html, ALLOWED);
   for (const place of fragment.querySelectorAll("code.cite-place")) {
-    const button = placeButton(place.textContent);
+    const button = createCitationButton(place.textContent);
     place.replaceWith(button);
     keepToWord(button);
   }
   if (html.includes(BEGIN)) dropPlaces(fragment);
-  for (const link of fragment.querySelectorAll("a.made-file")) fileLink(link);
+  for (const link of fragment.querySelectorAll("a.made-file")) setFileName(link);
   for (const link of fragment.querySelectorAll("a:not(.made-file)")) {
     link.target = "_blank";
     link.rel = "noopener noreferrer";
   }
-  for (const pre of [...fragment.querySelectorAll("pre")]) codeBlock(pre, open);
-  for (const table of [...fragment.querySelectorAll("table")]) tableBlock(table);
+  for (const pre of [...fragment.querySelectorAll("pre")]) wrapCodeBlock(pre, open);
+  for (const table of [...fragment.querySelectorAll("table")]) wrapTable(table);
   for (const code of [...fragment.querySelectorAll("code.math-inline, code.math-block")]) typeset(code);
-  return { fragment, headings: levelled(fragment, headings) };
+  return { fragment, headings: adjustHeadings(fragment, headings) };
 }

@@ -7,14 +7,14 @@ const closer = document.getElementById("close-side");
 const skip = document.querySelector(".skip");
 const narrow = matchMedia("(max-width: 53.99rem)");
 // Whether the list had the focus last: hidden elements lose it before scripts are notified.
-let held = false;
+let hadFocus = false;
 
 const isOpen = () => document.body.classList.contains("drawer-open");
 
-function set(open) {
+function setOpen(open) {
   const covering = open && narrow.matches;
   const { activeElement } = document;
-  const focused = side.contains(activeElement) || (held && activeElement === document.body);
+  const focused = side.contains(activeElement) || (hadFocus && activeElement === document.body);
   document.body.classList.toggle("drawer-open", covering);
   side.inert = narrow.matches && !open;
   main.inert = skip.inert = covering;
@@ -26,13 +26,13 @@ function set(open) {
 
 export function closeDrawer({ refocus = false } = {}) {
   if (!narrow.matches) return;
-  set(false);
+  setOpen(false);
   if (refocus) opener.focus({ preventScroll: true });
 }
 
 export function attachDrawer() {
   opener.addEventListener("click", () => {
-    set(true);
+    setOpen(true);
     closer.focus({ preventScroll: true });
   });
   closer.addEventListener("click", () => closeDrawer({ refocus: true }));
@@ -45,8 +45,8 @@ export function attachDrawer() {
     closeDrawer({ refocus: true });
   });
   document.addEventListener("focusin", ({ target }) => {
-    held = side.contains(target);
+    hadFocus = side.contains(target);
   });
-  narrow.addEventListener("change", () => set(false));
-  set(false);
+  narrow.addEventListener("change", () => setOpen(false));
+  setOpen(false);
 }

@@ -4,31 +4,31 @@ const main = document.getElementById("main");
 const target = document.getElementById("drop");
 const box = document.getElementById("message");
 
-const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
 
 /** Call `take(files)` with dropped and pasted files. */
 export function attachDrop(take) {
   let inside = 0;
-  const leave = () => {
+  const hideTarget = () => {
     inside = 0;
     target.hidden = true;
   };
   main.addEventListener("dragenter", (event) => {
-    if (!holdsFiles(event)) return;
+    if (!hasFiles(event)) return;
     inside += 1;
     target.hidden = false;
   });
   main.addEventListener("dragleave", (event) => {
-    if (!holdsFiles(event)) return;
+    if (!hasFiles(event)) return;
     inside -= 1;
-    if (inside <= 0) leave();
+    if (inside <= 0) hideTarget();
   });
   // A file dropped outside the chat must not navigate the page to it.
-  addEventListener("dragover", (event) => holdsFiles(event) && event.preventDefault());
+  addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
   addEventListener("drop", (event) => {
-    if (!holdsFiles(event)) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
-    leave();
+    hideTarget();
     const files = [...event.dataTransfer.files];
     if (main.contains(event.target) && files.length > 0) take(files);
   });

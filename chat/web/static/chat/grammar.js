@@ -1,7 +1,7 @@
 // Converts Markdown to HTML text. Raw HTML, images and unsafe URLs never become elements.
 import { Marked } from "./vendor/markdown.js";
 import { BEGIN, END } from "./citations.js";
-import { LINK } from "./made.js";
+import { FILE_LINK_PREFIX } from "./made.js";
 import { t } from "./page-data.js";
 
 const SAFE = new Set(["http:", "https:", "mailto:"]);
@@ -10,7 +10,7 @@ export function escape(text) {
   return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 }
 
-function safeAddress(href) {
+function getSafeUrl(href) {
   try {
     const url = new URL(href);
     return SAFE.has(url.protocol) ? url.href : null;
@@ -19,7 +19,7 @@ function safeAddress(href) {
   }
 }
 
-function decoded(name) {
+function decodeName(name) {
   try {
     return decodeURIComponent(name);
   } catch {
@@ -28,11 +28,11 @@ function decoded(name) {
 }
 
 // Link to a file written by code; made.js resolves the file id when the link is on the page.
-const fileLink = (name, inner) => `<a class="made-file" title="${escape(name)}">${inner}</a>`;
+const renderFileLink = (name, inner) => `<a class="made-file" title="${escape(name)}">${inner}</a>`;
 
-function anchor(href, title, inner) {
-  if (href.startsWith(LINK)) return fileLink(decoded(href.slice(LINK.length)), inner);
-  const address = safeAddress(href);
+function renderLink(href, title, inner) {
+  if (href.startsWith(FILE_LINK_PREFIX)) return renderFileLink(decodeName(href.slice(FILE_LINK_PREFIX.length)), inner);
+  const address = getSafeUrl(href);
   if (address === null) return inner;
   const hint = title ? ` title="${escape(title)}"` : "";
   return `<a href="${escape(address)}"${hint}>${inner}</a>`;
@@ -43,11 +43,11 @@ const renderer = {
     return /^<br\s*\/?>$/i.test(raw.trim()) ? "<br>" : escape(raw);
   },
   link({ href, title, tokens }) {
-    return anchor(href, title, this.parser.parseInline(tokens));
+    return renderLink(href, title, this.parser.parseInline(tokens));
   },
   // Loading an image would reveal to another server that this chat was read: render a link instead.
   image({ href, title, text }) {
-    return anchor(href, title, escape(t("image", { name: text || href })));
+    return renderLink(href, title, escape(t("image", { name: text || href })));
   },
   checkbox({ checked }) {
     return checked ? "☑ " : "☐ ";
@@ -59,7 +59,7 @@ const renderer = {
 const INLINE = [/^\\\(([^\n]{1,4000}?)\\\)/, /^\$(?![\s$])((?:\\.|[^$\\\n])+?)(?<!\s)\$(?![\d$])/];
 const BLOCK = [/^\\\[([\s\S]{1,4000}?)\\\](?:\n|$)/, /^\$\$([\s\S]{1,4000}?)\$\$(?:\n|$)/];
 
-function firstMatch(patterns, source, type) {
+function matchFirst(patterns, source, type) {
   for (const pattern of patterns) {
     const match = pattern.exec(source);
     if (match) return { type, raw: match[0], text: match[1].trim() };
@@ -71,7 +71,7 @@ const mathInline = {
   name: "mathInline",
   level: "inline",
   start: (source) => source.match(/\$|\\\(/)?.index,
-  tokenizer: (source) => firstMatch(INLINE, source, "mathInline"),
+  tokenizer: (source) => matchFirst(INLINE, source, "mathInline"),
   renderer: ({ text }) => `<code class="math-inline">${escape(text)}</code>`,
 };
 
@@ -79,7 +79,7 @@ const mathBlock = {
   name: "mathBlock",
   level: "block",
   start: (source) => source.match(/\$\$|\\\[/)?.index,
-  tokenizer: (source) => firstMatch(BLOCK, source, "mathBlock"),
+  tokenizer: (source) => matchFirst(BLOCK, source, "mathBlock"),
   renderer: ({ text }) => `<code class="math-block">${escape(text)}</code>`,
 };
 
@@ -87,16 +87,16 @@ const place = {
   name: "place",
   level: "inline",
   start: (source) => source.indexOf(BEGIN),
-  tokenizer: (source) => firstMatch([new RegExp(`^${BEGIN}(\\d+)${END}`)], source, "place"),
+  tokenizer: (source) => matchFirst([new RegExp(`^${BEGIN}(\\d+)${END}`)], source, "place"),
   renderer: ({ text }) => `<code class="cite-place">${text}</code>`,
 };
 
 const madeFile = {
   name: "madeFile",
   level: "inline",
-  start: (source) => source.indexOf(LINK),
-  tokenizer: (source) => firstMatch([/^sandbox:\/mnt\/data\/([^\s()<>[\]"'`]*[^\s()<>[\]"'`.,;:!?*_])/], source, "madeFile"),
-  renderer: ({ text }) => fileLink(text, escape(text)),
+  start: (source) => source.indexOf(FILE_LINK_PREFIX),
+  tokenizer: (source) => matchFirst([/^sandbox:\/mnt\/data\/([^\s()<>[\]"'`]*[^\s()<>[\]"'`.,;:!?*_])/], source, "madeFile"),
+  renderer: ({ text }) => renderFileLink(text, escape(text)),
 };
 
 const marked = new Marked({ gfm: true, renderer, extensions: [mathBlock, mathInline, place, madeFile] });
@@ -112,15 +112,15 @@ class BoundedTokenizer extends marked.Tokenizer {
   #depth = 0;
 
   blockquote(source) {
-    return this.#within(source, () => super.blockquote(source));
+    return this.#nest(source, () => super.blockquote(source));
   }
 
   list(source) {
-    return this.#within(source, () => super.list(source));
+    return this.#nest(source, () => super.list(source));
   }
 
   // Reject a line with too many markers at its first one: each depth would parse all of them again.
-  #within(source, read) {
+  #nest(source, read) {
     if (this.#depth >= MAX_NESTING || TOO_DEEP.test(source)) return undefined;
     this.#depth += 1;
     try {
@@ -141,7 +141,7 @@ class BoundedLexer extends marked.Lexer {
     }
     this.#depth += 1;
     try {
-      for (const part of parts(source)) super.inlineTokens(part, tokens);
+      for (const part of splitText(source)) super.inlineTokens(part, tokens);
     } finally {
       this.#depth -= 1;
     }
@@ -150,7 +150,7 @@ class BoundedLexer extends marked.Lexer {
 }
 
 /** Yield parts of `source` of at most MAX_INLINE characters, split after a space if possible. */
-function* parts(source) {
+function* splitText(source) {
   let at = 0;
   while (source.length - at > MAX_INLINE) {
     const space = source.slice(at, at + MAX_INLINE).search(/\s\S*$/);

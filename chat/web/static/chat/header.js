@@ -2,7 +2,7 @@
 import { setText } from "./dom.js";
 import { attachMenu } from "./menu.js";
 import { data } from "./page-data.js";
-import { titleOf } from "./threads.js";
+import { getTitle } from "./threads.js";
 
 const title = document.getElementById("title");
 const button = document.getElementById("chat-menu-button");
@@ -21,7 +21,7 @@ export function attachHeader({ current, rename, remove }) {
 }
 
 export function drawHeader(thread) {
-  setText(title, titleOf(thread));
+  setText(title, getTitle(thread));
   button.hidden = thread === null;
-  document.title = thread === null ? data.company.name : `${titleOf(thread)} · ${data.company.name}`;
+  document.title = thread === null ? data.company.name : `${getTitle(thread)} · ${data.company.name}`;
 }

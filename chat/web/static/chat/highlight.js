@@ -1,9 +1,9 @@
 // Syntax highlighting. The library is loaded when the first code block appears.
-const COSTLY = 6000;
+const MAX_STREAMING_LENGTH = 6000;
 let library = null;
 let loading = null;
 
-function colour(code, language) {
+function colourCode(code, language) {
   const known = library.getLanguage(language);
   if (!known || code.dataset.lit) return;
   const source = code.textContent;
@@ -17,7 +17,7 @@ function load() {
     ({ hljs }) => {
       library = hljs;
       for (const code of document.querySelectorAll("code[data-language]:not([data-lit])")) {
-        colour(code, code.dataset.language);
+        colourCode(code, code.dataset.language);
       }
     },
     () => {
@@ -31,5 +31,5 @@ export function highlight(code, language, open) {
   if (!language) return;
   code.dataset.language = language;
   if (library === null) load();
-  else if (!open || code.textContent.length < COSTLY) colour(code, language);
+  else if (!open || code.textContent.length < MAX_STREAMING_LENGTH) colourCode(code, language);
 }

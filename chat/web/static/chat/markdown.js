@@ -8,7 +8,7 @@ import { lex, toHtml } from "./grammar.js";
 const MAX_MENDED = 20_000;
 
 // Formulas use inline styles set by script; the CSP forbids copying them as attributes.
-const formulasWhole = {
+const MORPH_OPTIONS = {
   onBeforeElUpdated(from, to) {
     if (!to.classList.contains("math")) return true;
     from.replaceWith(to);
@@ -17,13 +17,13 @@ const formulasWhole = {
 };
 
 // Render a streaming table from its header on, not as text until its second line is complete.
-function begunTable(source) {
+function completeTable(source) {
   if (/^\|[^\n]*$/.test(source)) return "";
   const head = /^(\|[^\n]*\|)[ \t]*\n[|:\- \t]*$/.exec(source)?.[1];
   return head ? `${head}\n${"|---".repeat(head.split("|").length - 2)}|` : source;
 }
 
-function lastBlock(tokens) {
+function findLastBlock(tokens) {
   let at = tokens.length - 1;
   while (at > 0 && tokens[at].type === "space") at -= 1;
   return at;
@@ -34,7 +34,7 @@ export class Markdown {
   #settled = 0;
   #headings = NO_HEADINGS;
   #open = null;
-  #shown = null;
+  #rendered = null;
 
   constructor(root) {
     this.#root = root;
@@ -43,12 +43,12 @@ export class Markdown {
   /** Show `text`; `final` means that it is complete. */
   update(text, final = true) {
     const source = text.replace(/\r\n?/g, "\n");
-    if (this.#shown === source + final) return;
-    this.#shown = source + final;
+    if (this.#rendered === source + final) return;
+    this.#rendered = source + final;
     if (final && /^ {0,3}\[[^\]\n]+\]:/m.test(source)) this.#restart();
     const tail = source.slice(this.#settled);
     const tokens = lex(tail);
-    const open = final ? tokens.length : lastBlock(tokens);
+    const open = final ? tokens.length : findLastBlock(tokens);
     let at = 0;
     for (const token of tokens.slice(0, open)) {
       this.#settle(token);
@@ -71,11 +71,11 @@ export class Markdown {
     const { fragment, headings } = decorate(toHtml(tokens), { headings: this.#headings, open });
     const wanted = el("div", { class: "block" });
     wanted.append(fragment);
-    morphdom(block, wanted, formulasWhole);
+    morphdom(block, wanted, MORPH_OPTIONS);
     return headings;
   }
 
-  #block() {
+  #getOpenBlock() {
     if (this.#open === null) {
       this.#open = el("div", { class: "block" });
       this.#root.append(this.#open);
@@ -85,17 +85,17 @@ export class Markdown {
 
   #settle(token) {
     if (token.type === "space" || token.type === "def") return;
-    this.#headings = this.#draw(this.#block(), [token], false);
+    this.#headings = this.#draw(this.#getOpenBlock(), [token], false);
     this.#open = null;
   }
 
   #drawOpen(tail) {
-    const source = begunTable(tail);
+    const source = completeTable(tail);
     if (source.trim() === "") {
       this.#dropOpen();
       return;
     }
-    this.#draw(this.#block(), lex(source.length > MAX_MENDED ? source : remend(source)), true);
+    this.#draw(this.#getOpenBlock(), lex(source.length > MAX_MENDED ? source : remend(source)), true);
   }
 
   #dropOpen() {

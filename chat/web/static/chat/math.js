@@ -12,7 +12,7 @@ const CLOSING = new Set(["\\end", "\\right", "}"]);
 let library = null;
 let loading = null;
 
-function nestingOf(source) {
+function getNesting(source) {
   let [depth, deepest] = [0, 0];
   for (const [sign] of source.matchAll(GROUPS)) {
     if (OPENING.has(sign)) deepest = Math.max(deepest, ++depth);
@@ -21,7 +21,7 @@ function nestingOf(source) {
   return deepest;
 }
 
-function depthOf(element) {
+function getDepth(element) {
   let deepest = 0;
   const open = [[element, 0]];
   while (open.length > 0) {
@@ -34,7 +34,7 @@ function depthOf(element) {
 
 /** Render a formula into `place`; return false if it is nested too deeply. */
 function render(source, place, displayMode) {
-  if (nestingOf(source) > MAX_NESTING) return false;
+  if (getNesting(source) > MAX_NESTING) return false;
   try {
     library.render(source, place, {
       displayMode, throwOnError: false, trust: false, strict: "ignore", maxExpand: 200, maxSize: 20,
@@ -44,7 +44,7 @@ function render(source, place, displayMode) {
     if (error instanceof RangeError) return false;
     throw error;
   }
-  return depthOf(place) <= MAX_DEPTH;
+  return getDepth(place) <= MAX_DEPTH;
 }
 
 // A formula that cannot be rendered stays as source text.

@@ -14,12 +14,12 @@ export function newClientId() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-export const waiting = () => perTab.read(KEY) ?? [];
+export const listPending = () => perTab.read(KEY) ?? [];
 
-export function put(entry) {
-  perTab.write(KEY, [...waiting().filter((other) => other.client_id !== entry.client_id), entry]);
+export function savePending(entry) {
+  perTab.write(KEY, [...listPending().filter((other) => other.client_id !== entry.client_id), entry]);
 }
 
-export function drop(clientId) {
-  perTab.write(KEY, waiting().filter((entry) => entry.client_id !== clientId));
+export function removePending(clientId) {
+  perTab.write(KEY, listPending().filter((entry) => entry.client_id !== clientId));
 }

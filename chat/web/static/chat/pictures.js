@@ -1,6 +1,6 @@
 // Images of a chat: thumbnails in messages, and a dialog with the full size and a download link.
 import { el, icon } from "./dom.js";
-import { contentOf, factsOf, pictureOf } from "./files.js";
+import { getContentUrl, getFacts, getImageUrl } from "./files.js";
 import { t } from "./page-data.js";
 
 const dialog = document.getElementById("picture");
@@ -10,11 +10,11 @@ const save = document.getElementById("picture-save");
 
 function openPicture(id, name) {
   title.textContent = name;
-  large.src = pictureOf(id);
+  large.src = getImageUrl(id);
   large.alt = name;
   // SVG scales without loss.
   large.classList.toggle("drawing", name.toLowerCase().endsWith(".svg"));
-  save.href = contentOf(id);
+  save.href = getContentUrl(id);
   dialog.showModal();
 }
 
@@ -27,7 +27,7 @@ dialog.addEventListener("close", () => large.removeAttribute("src"));
 export class PictureView {
   constructor(id, { small = false } = {}) {
     this.id = id;
-    this.image = el("img", { src: pictureOf(id), alt: "", decoding: "async" });
+    this.image = el("img", { src: getImageUrl(id), alt: "", decoding: "async" });
     this.open = el("button", { type: "button", class: "picture-open", on: { click: () => openPicture(id, this.name) } },
       this.image);
     this.node = el("div", { class: small ? "picture small" : "picture" }, this.open);
@@ -35,9 +35,9 @@ export class PictureView {
   }
 
   update() {
-    const facts = factsOf(this.id);
+    const facts = getFacts(this.id);
     if (facts === null) {
-      this.#gone();
+      this.#showDeleted();
       return;
     }
     this.name = facts?.name ?? t("picture");
@@ -45,7 +45,7 @@ export class PictureView {
     this.open.title = t("enlarge");
   }
 
-  #gone() {
+  #showDeleted() {
     this.node.replaceChildren(el("p", { class: "file-chip gone" }, icon("picture"), t("picture_gone")));
   }
 }

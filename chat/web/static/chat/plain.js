@@ -1,15 +1,15 @@
 // Plain-text fallbacks for parts of the page that failed to render.
-import { textOf } from "./conversation.js";
+import { getText } from "./conversation.js";
 import { el, setText } from "./dom.js";
 import { t } from "./page-data.js";
 
-/** Return the result of `draw`; if it throws, log the error and return the result of `instead`. */
-export function drawOr(draw, instead) {
+/** Return the result of `draw`; if it throws, log the error and return that of `fallback`. */
+export function tryDraw(draw, fallback) {
   try {
     return draw();
   } catch (error) {
     console.error(error);
-    return instead();
+    return fallback();
   }
 }
 
@@ -21,10 +21,10 @@ export class PlainText {
   }
 
   update(message) {
-    setText(this.text, textOf(message));
+    setText(this.text, getText(message));
   }
 
-  get copied() {
+  get copyText() {
     return this.text.textContent;
   }
 }
@@ -46,11 +46,11 @@ export class PlainView {
     const messages = entry.run
       ? [...conversation.messages.values()].filter((message) => message.run_id === entry.run)
       : [entry.message ?? entry.lone].filter(Boolean);
-    this.text = entry.entry?.content ?? messages.map(textOf).join("\n\n");
+    this.text = entry.entry?.content ?? messages.map(getText).join("\n\n");
     setText(this.body, this.text);
   }
 
-  get spoken() {
+  get announcement() {
     return this.text;
   }
 }

@@ -2,7 +2,7 @@
 import { el, setText } from "./dom.js";
 import { post, request } from "./http.js";
 import { t } from "./page-data.js";
-import { toast } from "./toast.js";
+import { showToast } from "./toast.js";
 
 const MIN_PAUSE_MS = 5_000;
 const INTERVAL_MS = 60_000;
@@ -12,7 +12,7 @@ const line = document.getElementById("readers");
 // The last acknowledged `through`: a response already in flight must not show that notice again.
 let acknowledged = "";
 
-function show({ can_read, could_read, line: text, notice: entries, through }) {
+function update({ can_read, could_read, line: text, notice: entries, through }) {
   line.classList.toggle("told", can_read);
   setText(line.querySelector("span"), text);
   line.querySelector("a").hidden = !could_read;
@@ -23,20 +23,20 @@ function show({ can_read, could_read, line: text, notice: entries, through }) {
 }
 
 /** Poll for changes when the page becomes visible, and once a minute while it is visible. */
-function watch() {
-  let asked = Date.now();
-  const ask = async () => {
-    if (document.visibilityState !== "visible" || Date.now() - asked < MIN_PAUSE_MS) return;
-    asked = Date.now();
+function startPolling() {
+  let lastPoll = Date.now();
+  const poll = async () => {
+    if (document.visibilityState !== "visible" || Date.now() - lastPoll < MIN_PAUSE_MS) return;
+    lastPoll = Date.now();
     try {
-      show(await request("GET", line.dataset.url));
+      update(await request("GET", line.dataset.url));
     } catch {
       // Unreachable: the next poll tries again.
     }
   };
-  document.addEventListener("visibilitychange", ask);
-  addEventListener("focus", ask);
-  setInterval(ask, INTERVAL_MS);
+  document.addEventListener("visibilitychange", poll);
+  addEventListener("focus", poll);
+  setInterval(poll, INTERVAL_MS);
 }
 
 export function attachReadingNotice() {
@@ -54,9 +54,9 @@ export function attachReadingNotice() {
         document.getElementById("message").focus();
       }
     } catch {
-      toast(t("not_done"));
+      showToast(t("not_done"));
     }
     button.disabled = false;
   });
-  watch();
+  startPolling();
 }

@@ -1,7 +1,7 @@
 // Scrolls along with streaming text, but only while the user is at the end.
-const NEAR = 56;
+const NEAR_END = 56;
 
-export class Follow {
+export class AutoScroll {
   #area;
   #content;
   #jump;
@@ -14,9 +14,9 @@ export class Follow {
     this.#area = area;
     this.#content = content;
     this.#jump = jump;
-    area.addEventListener("scroll", () => this.#noticed(), { passive: true });
+    area.addEventListener("scroll", () => this.#handleScroll(), { passive: true });
     jump.addEventListener("click", () => {
-      this.toEnd();
+      this.scrollToEnd();
       area.focus({ preventScroll: true });
     });
     new ResizeObserver(() => this.settle()).observe(content);
@@ -28,12 +28,12 @@ export class Follow {
   }
 
   // Streaming text never scrolls up: only the user does.
-  #noticed() {
+  #handleScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.#area;
     // A shrinking composer scrolls the area by itself: the resize observer calls `settle` next.
     if (clientHeight !== this.#room) return;
     if (scrollTop < this.#top - 1 && scrollHeight >= this.#height) this.#following = false;
-    else if (this.#distance < NEAR) this.#following = true;
+    else if (this.#distance < NEAR_END) this.#following = true;
     this.#measure();
   }
 
@@ -41,7 +41,7 @@ export class Follow {
     this.#top = this.#area.scrollTop;
     this.#height = this.#area.scrollHeight;
     this.#room = this.#area.clientHeight;
-    this.#jump.hidden = this.#distance < NEAR * 2 || !this.#content.hasChildNodes();
+    this.#jump.hidden = this.#distance < NEAR_END * 2 || !this.#content.hasChildNodes();
   }
 
   /** Adjust after a change of the content's or the area's size. */
@@ -50,20 +50,20 @@ export class Follow {
     this.#measure();
   }
 
-  toEnd() {
+  scrollToEnd() {
     this.#following = true;
     this.settle();
   }
 
   /** Show an empty chat from its start. */
-  toStart() {
+  scrollToStart() {
     this.#following = false;
     this.#area.scrollTop = 0;
     this.#measure();
   }
 
   /** Run `change`, which adds content above, and keep the scroll position. */
-  keepPlace(change) {
+  keepPosition(change) {
     const before = this.#area.scrollHeight - this.#area.scrollTop;
     change();
     this.#area.scrollTop = this.#area.scrollHeight - before;

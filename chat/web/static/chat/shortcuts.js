@@ -1,6 +1,6 @@
 // Keyboard shortcuts of the whole page.
 
-const typing = (node) => node.matches?.("input, textarea, select, [contenteditable]");
+const isTyping = (node) => node.matches?.("input, textarea, select, [contenteditable]");
 
 /** Attach the shortcuts for starting a new chat, focusing the composer and stopping the answer. */
 export function attachShortcuts({ newChat, focusBox, stop }) {
@@ -9,7 +9,7 @@ export function attachShortcuts({ newChat, focusBox, stop }) {
     if ((event.ctrlKey || event.metaKey) && event.shiftKey && event.key.toLowerCase() === "o") {
       event.preventDefault();
       newChat();
-    } else if (event.key === "/" && !typing(event.target) && !event.ctrlKey && !event.metaKey) {
+    } else if (event.key === "/" && !isTyping(event.target) && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
       focusBox();
     } else if (event.key === "Escape" && !document.body.classList.contains("drawer-open")) {

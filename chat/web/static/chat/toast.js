@@ -4,10 +4,10 @@ import { t } from "./page-data.js";
 
 const stack = document.getElementById("toasts");
 const page = document.getElementById("transcript");
-const STAYS = 9000;
+const DURATION_MS = 9000;
 
 /** Show `text`; `action` is {label, run} or null. Returns a function that closes the toast. */
-export function toast(text, action = null) {
+export function showToast(text, action = null) {
   let timer = null;
   let before = null;
   const close = () => {
@@ -17,7 +17,7 @@ export function toast(text, action = null) {
     if (focused) (before?.isConnected ? before : page).focus({ preventScroll: true });
   };
   const start = () => {
-    timer = setTimeout(close, STAYS);
+    timer = setTimeout(close, DURATION_MS);
   };
   const act = () => {
     close();

@@ -1,26 +1,26 @@
 // Shows a notice if an answer stays queued because no worker is available (from /readyz).
-import { notice } from "./banner.js";
+import { setNotice } from "./banner.js";
 import { data, t } from "./page-data.js";
 
-const PATIENCE = 5000;
+const POLL_MS = 5000;
 let timer = null;
 
 /** Update on each change of the open chat; `run` is its active run, or null. */
-export function lookAfter(run) {
+export function updateWorkerNotice(run) {
   if (run?.status === "queued") {
-    if (timer === null) timer = setTimeout(ask, PATIENCE);
+    if (timer === null) timer = setTimeout(checkWorker, POLL_MS);
     return;
   }
   clearTimeout(timer);
   timer = null;
-  notice(null);
+  setNotice(null);
 }
 
-async function ask() {
-  timer = setTimeout(ask, PATIENCE);
+async function checkWorker() {
+  timer = setTimeout(checkWorker, POLL_MS);
   try {
     const { checks } = await (await fetch(data.urls.ready)).json();
-    if (timer !== null) notice(checks.database && !checks.worker ? t("no_worker") : null);
+    if (timer !== null) setNotice(checks.database && !checks.worker ? t("no_worker") : null);
   } catch {
     // The connection is down: the banner shows that already.
   }
