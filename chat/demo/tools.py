@@ -16,7 +16,7 @@ MAX_LISTED = 50
 MIN_ADDRESS_LENGTH = 5
 
 
-@tool(effect=Effect.READ, label=_("Look through the orders"))
+@tool(effect=Effect.READ, label=_("List orders"))
 def list_orders(ctx: ToolContext, status: Status | None = None) -> dict[str, Any]:
     """List the orders of the person you talk to, newest first.
 
@@ -39,7 +39,7 @@ def list_orders(ctx: ToolContext, status: Status | None = None) -> dict[str, Any
     return {"orders": shown, "has_more": len(found) > MAX_LISTED}
 
 
-@tool(effect=Effect.READ, label=_("Look up an order"))
+@tool(effect=Effect.READ, label=_("Look up order"))
 def get_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
     """Look up one order: where it is, what is in it, who brings it and when.
 
@@ -50,7 +50,7 @@ def get_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
     return describe_order(_require_order(order, order_number))
 
 
-@tool(effect=Effect.WRITE_ONCE, label=_("Change the delivery address"))
+@tool(effect=Effect.WRITE_ONCE, label=_("Change delivery address"))
 def update_delivery_address(
     ctx: ToolContext, order_number: int, address: Annotated[str, Limits(MIN_ADDRESS_LENGTH, 200)]
 ) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def update_delivery_address(
     return describe_order(order)
 
 
-@tool(effect=Effect.DESTRUCTIVE, label=_("Cancel an order"))
+@tool(effect=Effect.DESTRUCTIVE, label=_("Cancel order"))
 def cancel_order(ctx: ToolContext, order_number: int) -> dict[str, Any]:
     """Cancel an order for good, as long as it has not been shipped.
 

@@ -37,24 +37,22 @@ def _describe_newest(period: ReadingPeriod | None) -> str:
         return _("Only you can read your chats.")
     start = _format_moment(period.started_at, "DATE_FORMAT")
     if period.ended_at is None:
-        return _("Since {start} the admins of your company can read your chats.").format(
-            start=start
-        )
-    end = _format_moment(period.ended_at, "DATE_FORMAT")
+        return _("Since {start}, company admins can read your chats.").format(start=start)
+    end = _show(period.ended_at, "DATE_FORMAT")
     if start == end:
-        former = _("On {start} admins could read them.").format(start=start)
+        former = _("On {start}, admins could read them.").format(start=start)
     else:
-        former = _("From {start} to {end} admins could read them.").format(start=start, end=end)
+        former = _("From {start} to {end}, admins could read them.").format(start=start, end=end)
     return f"{_('Only you can read your chats.')} {former}"
 
 
 def _describe(period: ReadingPeriod) -> str:
     start = _format_moment(period.started_at, "DATETIME_FORMAT")
     if period.ended_at is None:
-        text = _("Since {start} the admins of your company can read your chats, past ones too.")
+        text = _("Since {start}, company admins can read your chats, including past ones.")
         return text.format(start=start)
-    text = _("From {start} to {end} the admins of your company could read your chats.")
-    return text.format(start=start, end=_format_moment(period.ended_at, "DATETIME_FORMAT"))
+    text = _("From {start} to {end}, company admins could read your chats.")
+    return text.format(start=start, end=_show(period.ended_at, "DATETIME_FORMAT"))
 
 
 def _format_moment(moment: datetime, style: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext_lazy as _
 
 WORDS = {
-    # Connection and messages being sent
+    # Connection and sending
     "connecting": _("Reconnecting… Your messages are saved."),
     "offline": _("You're offline. Messages will send when you're back."),
     "too_many_pages": _("Too many tabs are open. Close one to continue here."),
@@ -13,13 +13,13 @@ WORDS = {
         "No worker is available right now. Your message is saved and will be answered soon."
     ),
     "sending": _("Sending…"),
-    "not_sent": _("This message was not sent."),
+    "not_sent": _("Message not sent."),
     "not_done": _("Something went wrong. Try again in a moment."),
-    "send_again": _("Send again"),
+    "send_again": _("Resend"),
     "discard": _("Discard"),
     "too_long": _("This message is too long. Split it into several messages."),
-    "waiting": _("Queued \u2013 sends when this answer is done"),
-    "waiting_for_decision": _("Waiting for your decision above"),
+    "waiting": _("Queued – sends when this answer is done"),  # noqa: RUF001
+    "waiting_for_decision": _("Waiting for your approval above"),
     "withdraw": _("Remove"),
     "placeholder": _("Write a message"),
     "placeholder_busy": _("Send a follow-up"),
@@ -30,25 +30,25 @@ WORDS = {
     "download_file": _("Download {name}"),
     "file_gone": _("Deleted file"),
     "file_empty": _("This file is empty."),
-    "file_refused": _("This file can't be used."),
+    "file_refused": _("This file cannot be used."),
     "not_uploaded": _("Upload failed. Remove the file and try again."),
-    "attached_failed": _("“{name}” was not uploaded. Remove it to send your message."),
+    "attached_failed": _("“{name}” failed to upload. Remove it to send your message."),
     "attached_full": _("You can attach up to {count} files. The others were not added."),
-    "sends_when_uploaded": _("Your message will send when the files are uploaded."),
+    "sends_when_uploaded": _("Your message will be sent when the upload finishes."),
     "cannot_read": _("{assistant} cannot read “{name}”. Remove it or choose another assistant."),
     "cannot_see": _("{assistant} cannot view “{name}”. Remove it or choose another assistant."),
-    "reading_file": _("Reading the file…"),
+    "reading_file": _("Reading file…"),
     "reading_files": _("Reading {count} files…"),
     "file_unread": _("“{name}” could not be read. {problem}"),
     "picture": _("Image"),
     "picture_gone": _("This image was deleted."),
     "enlarge": _("Enlarge"),
     # Answers
-    "you_said": _("You"),
+    "you_said": _("You said"),
     "assistant": _("Assistant"),
     "demonstration": _("Demonstration, not a language model"),
     "starting": _("Starting…"),
-    "thinking": _("Working on it…"),
+    "thinking": _("Thinking…"),
     "retrying_in": _("The model server is unavailable. Retrying in {seconds} s."),
     "retrying": _("The model server is unavailable. Retrying…"),
     "stopping": _("Stopping…"),
@@ -62,21 +62,21 @@ WORDS = {
     "code": _("Code"),
     "code_in": _("Code: {language}"),
     "table": _("Table"),
-    "image": _("{name}"),
+    "image": _("Image: {name}"),
     # Sources
     "sources": _("Sources"),
     "source_of": _("Source {number}: {name}"),
     "source_page": _("{name}, page {page}"),
     "page_number": _("Page {page}"),
     "pages": _("pages {pages}"),
-    "source_gone": _("This document was deleted, or you no longer have access. Quoted text:"),
+    "source_gone": _("This document was deleted or is no longer shared with you. Quoted text:"),
     "source_changed": _("This document has changed since. Quoted text:"),
     "source_unreachable": _(
         "The document could not be opened. Try again in a moment. Quoted text:"
     ),
-    # Steps and tool calls
-    "step_working": _("working…"),
-    "step_waiting": _("waiting for you"),
+    # Tool calls
+    "step_working": _("running…"),
+    "step_waiting": _("needs approval"),
     "step_declined": _("declined"),
     "step_failed": _("failed"),
     "step_unknown": _("outcome unknown"),
@@ -95,7 +95,6 @@ WORDS = {
     "approval_title": _("{label}?"),
     "approval_text": _("The assistant wants to do this. Nothing happens until you approve."),
     "approval_until": _("Expires {time}."),
-    "approve": _("{label}"),
     "decline": _("Decline"),
     # Chats
     "new_chat": _("New chat"),
@@ -110,13 +109,13 @@ WORDS = {
     "undo": _("Undo"),
     "not_opened": _("This chat could not be opened. Try again in a moment."),
     "close": _("Close"),
-    # Errors from the server, by code
+    # Errors of the server, by code
     "problem_not_found": _("This no longer exists."),
     "problem_disconnected": _("Could not reach the server. Try again in a moment."),
     "problem_unreachable": _("Could not reach the server. Try again in a moment."),
     "problem_rate_limit_exceeded": _("Too many requests. Try again in a minute."),
     "problem_too_many_runs": _("Too many answers are in progress. Wait for one to finish."),
-    "problem_thread_busy": _("The assistant is still answering. Wait for it or stop it first."),
+    "problem_thread_busy": _("The assistant is still answering. Wait or stop it first."),
     "problem_thread_full": _("This chat is full. Start a new one."),
     "problem_queue_full": _(
         "Too many messages are queued in this chat. Wait for an answer or remove a message."
@@ -127,14 +126,12 @@ WORDS = {
     "problem_run_finished": _("This answer has already ended."),
     "problem_nothing_to_decide": _("This approval is no longer pending."),
     "problem_approval_changed": _("The request has changed. Please review it again."),
-    "problem_assistant_disabled": _("This assistant is disabled. Choose another."),
-    # The page is out of date
+    "problem_assistant_disabled": _("This assistant is turned off. Choose another."),
+    # Dialogs over an outdated page
     "signed_out": _("You are signed out"),
     "signed_out_text": _("Sign in again to continue. Your drafts are saved in this browser."),
     "signed_out_go": _("Sign in"),
-    "company_changed": _("You switched companies"),
-    "company_changed_text": _(
-        "This page shows your previous company, or you no longer have access to it."
-    ),
+    "company_changed": _("You switched to another company"),
+    "company_changed_text": _("This page shows a company that you left or can no longer access."),
     "company_changed_go": _("Reload"),
 }

@@ -33,7 +33,7 @@ def test_a_switch_of_company_in_one_tab_ends_the_other(
     second.locator("#account-button").click()
     second.get_by_role("menuitem", name="Switch to Globex").click()
     expect(second.locator(".company")).to_contain_text("CANARY-GLOBEX-COMPANY")
-    expect(first.get_by_role("dialog")).to_contain_text("You switched companies")
+    expect(first.get_by_role("dialog")).to_contain_text("You switched to another company")
     model.go_on()
     assert "CANARY-GLOBEX" not in first.locator("#main").inner_html()
     first.get_by_role("link", name="Reload").click()

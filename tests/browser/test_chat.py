@@ -157,10 +157,10 @@ def test_an_answer_that_waits_for_its_model_server_says_when_it_tries_again(
         if number < 2:
             wait_until_idle(page)
     waits = answers(page).last.locator(".busy")
-    expect(waits).to_contain_text(re.compile(r"Trying again in \d+ s"))
+    expect(waits).to_contain_text(re.compile(r"Retrying in \d+ s"))
     # Of the stored run, as well as of the event that told of it.
     page.reload()
-    expect(waits).to_contain_text(re.compile(r"Trying again in \d+ s"))
+    expect(waits).to_contain_text(re.compile(r"Retrying in \d+ s"))
     model.when("down", Answer(say=("It is back.",)))
     expect(last_text(page)).to_have_text("It is back.")
 
@@ -264,7 +264,7 @@ def test_a_refused_message_can_be_taken_back(world: World, visit: Visit) -> None
     with world.acme.scope():
         Assistant.objects.update(enabled=False)
     ask(page, "Anybody?")
-    expect(page.locator(".own-note")).to_contain_text("disabled")
+    expect(page.locator(".own-note")).to_contain_text("turned off")
     page.get_by_role("button", name="Discard").click()
     expect(page.get_by_label("Message", exact=True)).to_have_value("Anybody?")
     expect(page.locator(".own-text")).to_have_count(0)

@@ -118,7 +118,7 @@ def test_a_message_sent_during_an_upload_goes_out_after_it(
     with page.expect_request("**/page/files"):
         page.locator("#attach-files").set_input_files([a_file("policy.md", POLICY)])
     ask(page, "Read this")
-    expect(page.locator("#attached-note")).to_contain_text("when the files are uploaded")
+    expect(page.locator("#attached-note")).to_contain_text("will be sent")
     expect(page.locator(".own-text")).to_have_count(0)
     model.expect(say=("Thank you.",))
     held[0].continue_()
@@ -138,7 +138,7 @@ def test_a_message_that_waits_for_a_file_does_not_go_out_without_it(
     page.route("**/page/files", lambda route: None)
     page.locator("#attach-files").set_input_files([a_file("policy.md", POLICY)])
     ask(page, "Read this")
-    expect(page.locator("#attached-note")).to_contain_text("when the files are uploaded")
+    expect(page.locator("#attached-note")).to_contain_text("will be sent")
     page.get_by_label("Remove policy.md").click()
     expect(page.locator("#attached-note")).to_be_hidden()
     expect(page.locator("#message")).to_have_value("Read this")

@@ -85,7 +85,7 @@ def test_a_step_folds_out_to_what_was_asked_and_found(shops: World, visit: Visit
     ask(page, "Where is my order 1042?")
     wait_until_idle(page)
     step = page.locator(".step").first
-    expect(step).to_contain_text("Look up an order")
+    expect(step).to_contain_text("Look up order")
     step.locator("summary").click()
     expect(step.locator("dl").first.locator("dd")).to_have_text("1042")
     expect(step.locator("td", has_text="CANARY-ACME-TENT")).to_be_visible()
@@ -98,7 +98,7 @@ def test_approving_does_exactly_what_the_card_shows(shops: World, visit: Visit) 
     expect(page.locator(".approval dd")).to_have_text("1042")
     assert findings(page) == []
     assert status_of_order(shops.acme) == "placed"
-    page.locator(".approval").get_by_role("button", name="Cancel an order").click()
+    page.locator(".approval").get_by_role("button", name="Cancel order").click()
     expect(page.locator(".approval")).to_be_hidden()
     wait_until_idle(page)
     assert (status_of_order(shops.acme), status_of_order(shops.globex)) == ("cancelled", "placed")
@@ -118,7 +118,7 @@ def test_declining_changes_nothing_and_the_answer_goes_on(shops: World, visit: V
 def test_a_stopped_approval_does_not_wait_for_anybody(shops: World, visit: Visit) -> None:
     page = visit(shops.acme, "alice")
     ask_to_cancel(page)
-    expect(page.locator(".step").first).to_contain_text("waiting for you")
+    expect(page.locator(".step").first).to_contain_text("needs approval")
     page.locator("#stop").click()
     wait_until_idle(page)
     expect(page.locator(".approval")).to_be_hidden()
@@ -130,7 +130,7 @@ def test_a_card_is_still_there_after_a_reload(shops: World, visit: Visit) -> Non
     page = visit(shops.acme, "alice")
     ask_to_cancel(page)
     page.reload()
-    page.locator(".approval").get_by_role("button", name="Cancel an order").click()
+    page.locator(".approval").get_by_role("button", name="Cancel order").click()
     wait_until_idle(page)
     assert status_of_order(shops.acme) == "cancelled"
 
@@ -154,24 +154,24 @@ def test_a_card_hides_nothing_of_a_value(shops: World, visit: Visit, model: Scri
 
 
 @pytest.mark.parametrize(
-    ("button", "status"), [("Cancel an order", "cancelled"), ("Decline", "placed")]
+    ("button", "status"), [("Cancel order", "cancelled"), ("Decline", "placed")]
 )
 def test_a_message_waits_for_the_decision_and_is_answered_after_it(
     shops: World, visit: Visit, button: str, status: str
 ) -> None:
     page = visit(shops.acme, "alice")
     ask_to_cancel(page)
-    expect(page.get_by_text("Waiting for your decision above")).to_be_visible()
+    expect(page.get_by_text("Waiting for your approval above")).to_be_visible()
     ask(page, "Where is my order 1042?")
     expect(page.locator("#queue li")).to_contain_text("Where is my order 1042?")
     page.reload()
-    expect(page.get_by_text("Waiting for your decision above")).to_be_visible()
+    expect(page.get_by_text("Waiting for your approval above")).to_be_visible()
     expect(page.locator("#queue li")).to_contain_text("Where is my order 1042?")
     expect(page.locator(".approval")).to_be_visible()
     assert findings(page) == []
     assert status_of_order(shops.acme) == "placed"
     page.locator(".approval").get_by_role("button", name=button).click()
-    expect(page.get_by_text("Waiting for your decision above")).to_be_hidden()
+    expect(page.get_by_text("Waiting for your approval above")).to_be_hidden()
     expect(answers(page)).to_have_count(2)
     expect(last_text(page)).to_contain_text("CANARY-ACME-CARRIER")
     wait_until_idle(page)
@@ -190,6 +190,6 @@ def test_on_another_device_the_message_waits_and_can_be_taken_back(
     laptop.locator("#queue").get_by_role("button", name="Remove").click()
     for page in (laptop, phone):
         expect(page.locator("#queue li")).to_have_count(0)
-        expect(page.get_by_text("Waiting for your decision above")).to_be_visible()
+        expect(page.get_by_text("Waiting for your approval above")).to_be_visible()
         expect(page.locator(".approval")).to_be_visible()
     assert status_of_order(shops.acme) == "placed"

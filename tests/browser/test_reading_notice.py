@@ -21,11 +21,11 @@ def test_the_notice_stays_until_it_is_acknowledged(world: World, visit: Visit) -
     update_tenant_settings(world.acme.principal("olga"), admins_read_threads=False)
     page = visit(world.acme, "alice", "/", viewport={"width": 320, "height": 700})
     notice = page.locator("#reading-notice")
-    expect(notice).to_contain_text("admins of your company could read your chats")
+    expect(notice).to_contain_text("company admins could read your chats")
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
     assert findings(page) == []
     page.reload()
-    notice.get_by_role("button", name="I have read this").focus()
+    notice.get_by_role("button", name="Got it").focus()
     page.keyboard.press("Enter")
     expect(notice).to_be_hidden()
     expect(page.locator("#message")).to_be_focused()
@@ -44,10 +44,10 @@ def test_an_open_page_is_told_of_a_change(world: World, visit: Visit) -> None:
     # The page asks when it comes into view, at most once in five seconds.
     page.evaluate("(now => { Date.now = () => now() + 60_000 })(Date.now)")
     wait_until(lambda: page.evaluate(COME_INTO_VIEW))
-    expect(line).to_contain_text("the admins of your company can read your chats")
-    expect(notice).to_contain_text("past ones too")
+    expect(line).to_contain_text("company admins can read your chats")
+    expect(notice).to_contain_text("including past ones")
     assert findings(page) == []
-    notice.get_by_role("button", name="I have read this").click()
+    notice.get_by_role("button", name="Got it").click()
     expect(notice).to_be_hidden()
 
 

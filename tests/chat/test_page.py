@@ -130,7 +130,7 @@ def test_members_are_told_who_reads_their_chats(world: World) -> None:
     client = world.acme.client("alice")
     assert "Only you can read your chats." in client.get("/").content.decode()
     update_tenant_settings(world.acme.principal("olga"), admins_read_threads=True)
-    assert "the admins of your company can read your chats." in client.get("/").content.decode()
+    assert "company admins can read your chats." in client.get("/").content.decode()
 
 
 def test_unknown_parameters_are_refused(world: World) -> None:

@@ -1,4 +1,4 @@
-// Screen readers hear a finished answer once; the growing text itself is not a live region.
+// Announces each finished answer to screen readers once. The streaming text is not a live region.
 const region = document.getElementById("announcer");
 
 export function announce(text) {

@@ -1,32 +1,32 @@
-// Light, dark or the system's choice, kept for this browser; scheme.js applies it before painting.
+// Colour scheme: light, dark or system. Stored per browser; scheme.js applies it before paint.
 const KEY = "atrium.scheme";
 
-function chosen() {
+function getScheme() {
   return document.documentElement.dataset.scheme ?? "system";
 }
 
-function choose(scheme) {
+function setScheme(scheme) {
   if (scheme === "system") delete document.documentElement.dataset.scheme;
   else document.documentElement.dataset.scheme = scheme;
   try {
     localStorage.setItem(KEY, scheme);
   } catch {
-    // Without storage the choice holds until the page is left.
+    // Without storage the choice lasts until the page is closed.
   }
 }
 
-function show(items) {
-  for (const item of items) item.setAttribute("aria-checked", String(item.dataset.scheme === chosen()));
+function updateItems(items) {
+  for (const item of items) item.setAttribute("aria-checked", String(item.dataset.scheme === getScheme()));
 }
 
-/** Wire the items of the account menu that carry data-scheme. */
+/** Attach the scheme items (`data-scheme`) of the account menu. */
 export function attachAppearance(menu) {
   const items = [...menu.querySelectorAll("[data-scheme]")];
   for (const item of items) {
     item.addEventListener("click", () => {
-      choose(item.dataset.scheme);
-      show(items);
+      setScheme(item.dataset.scheme);
+      updateItems(items);
     });
   }
-  show(items);
+  updateItems(items);
 }

@@ -1,47 +1,46 @@
-// The assistant wants to change something: exact values, and what each button does.
-import { moment } from "./days.js";
+// Approval cards: the exact arguments of a tool call, with buttons to approve or decline.
+import { formatMoment } from "./days.js";
 import { arrange, el, icon } from "./dom.js";
-import { factList } from "./facts.js";
+import { createFactList, humanize } from "./facts.js";
 import { t } from "./page-data.js";
-import { sentence } from "./problems.js";
+import { getErrorMessage } from "./problems.js";
 
-function until({ expires_at: end }) {
-  return end ? el("p", { class: "hint" }, t("approval_until", { time: moment(end) })) : null;
+function renderExpiry({ expires_at: end }) {
+  return end ? el("p", { class: "hint" }, t("approval_until", { time: formatMoment(end) })) : null;
 }
 
-function card(approval, decide) {
-  const label = approval.label || approval.name;
+function renderCard(approval, decide) {
+  const label = approval.label || humanize(approval.name);
   const title = `approval-${approval.call_id}`;
   const problem = el("p", { class: "approval-problem", role: "alert" });
   const buttons = [];
-  const answer = async (decision) => {
+  const submit = async (decision) => {
     for (const button of buttons) button.disabled = true;
     problem.textContent = "";
     try {
       await decide(approval, decision);
     } catch (error) {
       for (const button of buttons) button.disabled = false;
-      problem.textContent = sentence(error, "not_done");
+      problem.textContent = getErrorMessage(error, "not_done");
     }
   };
   buttons.push(
-    el("button", { type: "button", class: "button primary", on: { click: () => answer("approve") } },
-      t("approve", { label })),
-    el("button", { type: "button", class: "button", on: { click: () => answer("decline") } }, t("decline")),
+    el("button", { type: "button", class: "button primary", on: { click: () => submit("approve") } }, label),
+    el("button", { type: "button", class: "button", on: { click: () => submit("decline") } }, t("decline")),
   );
   return el(
     "section",
     { class: "approval", "aria-labelledby": title },
     el("h3", { id: title }, icon("hand"), t("approval_title", { label })),
     el("p", {}, t("approval_text")),
-    factList(typeof approval.arguments === "string" ? { value: approval.arguments } : approval.arguments),
-    until(approval),
+    createFactList(typeof approval.arguments === "string" ? { value: approval.arguments } : approval.arguments),
+    renderExpiry(approval),
     el("div", { class: "approval-buttons" }, ...buttons),
     problem,
   );
 }
 
-/** Cards of one answer, kept while the same decision is open. */
+/** Approval cards of one answer; a card is kept while its approval is pending. */
 export class Approvals {
   constructor(decide) {
     this.decide = decide;
@@ -54,7 +53,8 @@ export class Approvals {
     const wanted = new Map();
     for (const approval of open) {
       const key = `${approval.call_id}:${approval.arguments_hash}`;
-      wanted.set(key, this.cards.get(key) ?? card(approval, (each, word) => this.decide(run, each, word)));
+      const decide = (pending, decision) => this.decide(run, pending, decision);
+      wanted.set(key, this.cards.get(key) ?? renderCard(approval, decide));
     }
     this.cards = wanted;
     arrange(this.node, [...wanted.values()]);

@@ -1,4 +1,4 @@
-// Who answers next: a menu with each assistant's name and what it can do.
+// Assistant menu: name and description of each assistant.
 import { el, icon, setText } from "./dom.js";
 import { get } from "./http.js";
 import { attachMenu } from "./menu.js";
@@ -24,9 +24,9 @@ export class AssistantChoice {
     return this.#chosen;
   }
 
-  /** Choose by id; the first one where that is gone. */
+  /** Choose an assistant by id; falls back to the first if it no longer exists. */
   choose(id) {
-    this.#chosen = data.assistants.find((each) => each.id === id) ?? data.assistants[0] ?? null;
+    this.#chosen = data.assistants.find((assistant) => assistant.id === id) ?? data.assistants[0] ?? null;
     button.hidden = box.disabled = this.#chosen === null;
     setText(label, this.#chosen?.name ?? "");
     badge.hidden = !this.#chosen?.demonstration;
@@ -34,22 +34,22 @@ export class AssistantChoice {
   }
 
   #fill() {
-    menu.replaceChildren(...data.assistants.map((assistant) => this.#item(assistant)));
-    this.#renew();
+    menu.replaceChildren(...data.assistants.map((assistant) => this.#createItem(assistant)));
+    this.#refresh();
   }
 
-  // An admin may have changed the choice since the page was loaded.
-  async #renew() {
+  // An admin may have changed the list since the page was loaded.
+  async #refresh() {
     const now = await get(data.urls.assistants).catch(() => null);
     if (now === null || JSON.stringify(now.data) === JSON.stringify(data.assistants)) return;
     data.assistants = now.data;
     const inside = menu.contains(document.activeElement);
     this.choose(this.#chosen?.id);
-    menu.replaceChildren(...data.assistants.map((assistant) => this.#item(assistant)));
+    menu.replaceChildren(...data.assistants.map((assistant) => this.#createItem(assistant)));
     if (inside) menu.querySelector('[aria-checked="true"]')?.focus();
   }
 
-  #item(assistant) {
+  #createItem(assistant) {
     const chosen = assistant === this.#chosen;
     const pick = () => {
       this.choose(assistant.id);

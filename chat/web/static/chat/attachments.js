@@ -1,10 +1,10 @@
-// Files that are to go with the next message: chosen, dropped or pasted, uploaded at once.
+// Attachments of the next message: chosen, dropped or pasted, and uploaded immediately.
 import { arrange, el, icon, setText } from "./dom.js";
-import { keepFiles, readFiles } from "./drafts.js";
-import { iconOf, learn, showName, sizeOf } from "./files.js";
+import { readFiles, saveFiles } from "./drafts.js";
+import { formatSize, getIconName, showName, storeFacts } from "./files.js";
 import { remove, upload } from "./http.js";
 import { data, locale, t } from "./page-data.js";
-import { sentence } from "./problems.js";
+import { getErrorMessage } from "./problems.js";
 
 const list = document.getElementById("attached");
 const note = document.getElementById("attached-note");
@@ -20,14 +20,14 @@ const TOOLS = {
   other: ["code_interpreter"],
 };
 
-// What an assistant that `reads` these does with a file: {shown, tools}; null for nothing.
-function useOf(kind, reads) {
+// Return how an assistant with the capabilities `reads` uses a file: {shown, tools}, or null.
+function getFileUse(kind, reads) {
   if (kind === "image" && reads.includes("images")) return { shown: true, tools: [] };
   if (kind === "document") {
-    const tool = ["file_search", "code_interpreter"].find((each) => reads.includes(each));
+    const tool = ["file_search", "code_interpreter"].find((name) => reads.includes(name));
     return tool ? { shown: false, tools: [tool] } : null;
   }
-  const tools = TOOLS[kind].filter((each) => reads.includes(each));
+  const tools = TOOLS[kind].filter((name) => reads.includes(name));
   return tools.length > 0 ? { shown: false, tools } : null;
 }
 
@@ -37,7 +37,7 @@ export class Attachments {
   #assistant = null;
   #onChange;
 
-  /** `onChange(removed)` is told whenever something came, arrived, or was `removed` by the reader. */
+  /** `onChange(removed)` is called on each change; `removed` is true if the user removed a file. */
   constructor(onChange) {
     this.#onChange = onChange;
     button.addEventListener("click", () => chooser.click());
@@ -47,22 +47,23 @@ export class Attachments {
     });
   }
 
-  /** Turn to another chat: what was attached in it before is there again. */
+  /** Switch to another chat and restore the attachments of its draft. */
   open(thread) {
     for (const item of this.#items) item.stop?.();
     this.#thread = thread;
-    this.#items = readFiles(thread).map((facts) => this.#item(facts.name, facts.bytes, facts));
+    this.#items = readFiles(thread).map((facts) => this.#createItem(facts.name, facts.bytes, facts));
     this.#draw();
   }
 
-  named(thread) {
-    keepFiles(this.#thread, []);
+  /** Move the attachments to a chat that was just created. */
+  setThreadId(thread) {
+    saveFiles(this.#thread, []);
     this.#thread = thread;
-    this.#keep();
+    this.#saveDraft();
   }
 
-  /** Who is going to read them. */
-  readBy(assistant) {
+  /** Set the assistant that will receive the files. */
+  setAssistant(assistant) {
     this.#assistant = assistant;
     button.hidden = !assistant || assistant.reads.length === 0;
     this.#draw();
@@ -72,20 +73,20 @@ export class Attachments {
     const room = data.limits.files - this.#items.length;
     this.full = files.length > room;
     for (const file of files.slice(0, room)) {
-      const item = this.#item(file.name, file.size, null);
+      const item = this.#createItem(file.name, file.size, null);
       item.file = file;
       this.#items.push(item);
       if (file.size > data.limits.file) item.error = t("problem_file_too_large");
       else if (file.size === 0) item.error = t("file_empty");
       else this.#upload(item);
     }
-    this.#changed();
+    this.#handleChange();
   }
 
-  /** What was taken back from a message comes here again. */
-  giveBack(files) {
-    for (const facts of files) this.#items.push(this.#item(facts.name, facts.bytes, facts));
-    this.#changed();
+  /** Add the files of a message that was removed from the queue or discarded. */
+  restore(files) {
+    for (const facts of files) this.#items.push(this.#createItem(facts.name, facts.bytes, facts));
+    this.#handleChange();
   }
 
   get empty() {
@@ -96,54 +97,54 @@ export class Attachments {
     return this.#items.some((item) => !item.facts && !item.error);
   }
 
-  /** Why a message cannot go out with these files, null when it can. */
+  /** Why the message cannot be sent with these files, or null. */
   get obstacle() {
     const failed = this.#items.find((item) => item.error);
     if (failed) return t("attached_failed", { name: failed.name });
-    const unread = this.#unread();
-    if (!unread) return null;
+    const unusable = this.#findUnusable();
+    if (!unusable) return null;
     const assistant = this.#assistant?.name ?? t("assistant");
-    return t(unread.facts.kind === "image" ? "cannot_see" : "cannot_read", { assistant, name: unread.name });
+    return t(unusable.facts.kind === "image" ? "cannot_see" : "cannot_read", { assistant, name: unusable.name });
   }
 
-  /** True when there is a picture to show, which may go without words. */
-  get speaks() {
-    return this.#used().some((file) => file.shown);
+  /** True if there is an image, which can be sent without text. */
+  get hasImage() {
+    return this.#listUsable().some((file) => file.shown);
   }
 
-  /** Hand over the files of a message: facts, and what they are for. */
+  /** Return the files for a message, with their use, and clear the list. */
   take() {
-    const used = this.#used();
+    const used = this.#listUsable();
     this.#items = [];
-    this.#changed();
+    this.#handleChange();
     return used;
   }
 
-  #used() {
+  #listUsable() {
     const reads = this.#assistant?.reads ?? [];
     return this.#items
       .filter((item) => item.facts)
-      .map(({ facts: { id, name, bytes, kind } }) => ({ id, name, bytes, kind, ...useOf(kind, reads) }));
+      .map(({ facts: { id, name, bytes, kind } }) => ({ id, name, bytes, kind, ...getFileUse(kind, reads) }));
   }
 
-  #unread() {
+  #findUnusable() {
     const reads = this.#assistant?.reads ?? [];
-    return this.#items.find((item) => item.facts && useOf(item.facts.kind, reads) === null);
+    return this.#items.find((item) => item.facts && getFileUse(item.facts.kind, reads) === null);
   }
 
-  #item(name, bytes, facts) {
+  #createItem(name, bytes, facts) {
     const item = { name, bytes, facts, error: null, progress: 0, stop: null, file: null };
     item.sign = el("span", { class: "file-sign" });
     item.state = el("span", { class: "file-size" });
     item.bar = el("progress", { max: "1", value: "0", "aria-label": t("uploading_file", { name }) });
-    item.again = el("button", {
+    item.retryButton = el("button", {
       type: "button", class: "icon-button", title: t("try_again"), "aria-label": t("upload_again", { name }), hidden: true,
-      on: { click: () => this.#uploadAgain(item) },
+      on: { click: () => this.#retryUpload(item) },
     }, icon("again"));
     const label = el("span", { class: "file-name", title: name });
     showName(label, name);
     item.node = el("li", { class: "attached-file" }, item.sign,
-      el("span", { class: "file-text" }, label, item.state), item.bar, item.again,
+      el("span", { class: "file-text" }, label, item.state), item.bar, item.retryButton,
       el("button", {
         type: "button", class: "icon-button", "aria-label": t("remove_file", { name }), on: { click: () => this.#remove(item) },
       }, icon("close")));
@@ -159,50 +160,50 @@ export class Attachments {
     try {
       item.facts = await done;
       item.name = item.facts.name;
-      learn(item.facts);
+      storeFacts(item.facts);
     } catch (error) {
-      item.error = error.code === "invalid_value" ? t("file_refused") : sentence(error, "not_uploaded");
-      // What is refused once is refused again.
-      item.again.hidden = error.status !== 0 && error.status !== 429 && error.status < 500;
+      item.error = error.code === "invalid_value" ? t("file_refused") : getErrorMessage(error, "not_uploaded");
+      // A rejected file would be rejected again: offer no retry.
+      item.retryButton.hidden = error.status !== 0 && error.status !== 429 && error.status < 500;
     }
     item.stop = null;
-    if (this.#items.includes(item)) this.#changed();
+    if (this.#items.includes(item)) this.#handleChange();
     else if (item.facts) remove(`${data.urls.files}/${item.facts.id}`).catch(() => {});
   }
 
-  #uploadAgain(item) {
+  #retryUpload(item) {
     Object.assign(item, { error: null, progress: 0 });
-    item.again.hidden = true;
+    item.retryButton.hidden = true;
     item.node.lastElementChild.focus();
     this.#upload(item);
-    this.#changed();
+    this.#handleChange();
   }
 
   #remove(item) {
     const at = this.#items.indexOf(item);
     this.#items.splice(at, 1);
     item.stop?.();
-    // Another tab may have sent it meanwhile: then it is no draft any more.
-    const kept = item.facts && readFiles(this.#thread).some((facts) => facts.id === item.facts.id);
-    if (kept) remove(`${data.urls.files}/${item.facts.id}`).catch(() => {});
-    this.#changed(true);
+    // Another tab may have sent the file meanwhile: then it must not be deleted.
+    const isDraft = item.facts && readFiles(this.#thread).some((facts) => facts.id === item.facts.id);
+    if (isDraft) remove(`${data.urls.files}/${item.facts.id}`).catch(() => {});
+    this.#handleChange(true);
     const next = this.#items[Math.min(at, this.#items.length - 1)];
     (next ? next.node.lastElementChild : document.getElementById("message")).focus();
   }
 
-  #changed(removed = false) {
-    this.#keep();
+  #handleChange(removed = false) {
+    this.#saveDraft();
     this.#draw();
     this.#onChange(removed);
   }
 
-  #keep() {
-    if (this.#thread !== undefined) keepFiles(this.#thread, this.#items.flatMap((item) => item.facts ?? []));
+  #saveDraft() {
+    if (this.#thread !== undefined) saveFiles(this.#thread, this.#items.flatMap((item) => item.facts ?? []));
   }
 
-  /** Say what holds a message back; null takes it away. */
-  say(text) {
-    this.said = text;
+  /** Show a note below the attachments; null removes it. */
+  setNote(text) {
+    this.noteText = text;
     this.#draw();
   }
 
@@ -211,7 +212,7 @@ export class Attachments {
     for (const item of this.#items) this.#drawItem(item);
     arrange(list, this.#items.map((item) => item.node));
     const full = this.full ? t("attached_full", { count: data.limits.files }) : null;
-    const text = this.empty && !full ? null : (this.obstacle ?? this.said ?? full);
+    const text = this.empty && !full ? null : (this.obstacle ?? this.noteText ?? full);
     note.hidden = !text;
     note.dataset.kind = this.obstacle ? "bad" : "quiet";
     setText(note, text ?? "");
@@ -221,8 +222,8 @@ export class Attachments {
   #drawItem(item) {
     const busy = !item.facts && !item.error;
     item.node.dataset.state = item.error ? "bad" : busy ? "busy" : "ready";
-    item.sign.replaceChildren(icon(item.error ? "alert" : iconOf(item.facts?.kind)));
-    setText(item.state, item.error ?? (busy ? percent.format(item.progress) : sizeOf(item.bytes)));
+    item.sign.replaceChildren(icon(item.error ? "alert" : getIconName(item.facts?.kind)));
+    setText(item.state, item.error ?? (busy ? percent.format(item.progress) : formatSize(item.bytes)));
     item.bar.hidden = !busy;
     item.bar.value = item.progress;
   }

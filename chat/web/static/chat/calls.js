@@ -1,43 +1,43 @@
-// What a search of documents found, and what code did, as the lines of a step fold out.
-import { sourceItem } from "./citations.js";
-import { codeBlock } from "./decorate.js";
+// Details of built-in tool calls: results of a document search, code and its output.
+import { createSourceItem } from "./citations.js";
+import { wrapCodeBlock } from "./decorate.js";
 import { el } from "./dom.js";
-import { caption, resultText } from "./facts.js";
+import { createCaption, createResultBlock } from "./facts.js";
 import { FileChip } from "./files.js";
 import { t } from "./page-data.js";
 import { PictureView } from "./pictures.js";
 
-function foundFiles(passages) {
+function renderFileList(passages) {
   const files = new Map();
   for (const passage of passages) {
     if (!files.has(passage.file_id)) files.set(passage.file_id, []);
     files.get(passage.file_id).push(passage);
   }
-  const rows = [...files.values()].map((several) => {
-    const [first] = several;
-    const pages = [...new Set(several.flatMap(({ page }) => page ?? []))].sort((a, b) => a - b);
+  const rows = [...files.values()].map((filePassages) => {
+    const [first] = filePassages;
+    const pages = [...new Set(filePassages.flatMap(({ page }) => page ?? []))].sort((a, b) => a - b);
     const where = pages.length > 0 ? t("pages", { pages: pages.join(", ") }) : "";
-    return sourceItem({ ...first, quote: null },
+    return createSourceItem({ ...first, quote: null },
       el("span", { class: "source-name" }, first.file_name), where && el("span", { class: "source-where" }, where));
   });
   return el("ul", { class: "sources" }, ...rows);
 }
 
-function searched(call) {
+function renderSearch(call) {
   const passages = call.atrium?.passages ?? [];
-  if (passages.length === 0) return [caption("found_nothing")];
-  return [caption("found_in"), foundFiles(passages)];
+  if (passages.length === 0) return [createCaption("found_nothing")];
+  return [createCaption("found_in"), renderFileList(passages)];
 }
 
-function computed(call, views) {
+function renderCode(call, views) {
   const { input = "", outputs = [] } = call.code_interpreter ?? {};
   const code = el("div", {}, el("pre", {}, el("code", { class: "language-python" }, input)));
-  if (input) codeBlock(code.firstElementChild, false);
+  if (input) wrapCodeBlock(code.firstElementChild, false);
   const nodes = input ? [code] : [];
   const logs = outputs.flatMap((output) => output.logs ?? []).join("");
-  if (logs) nodes.push(caption("result"), resultText(logs));
+  if (logs) nodes.push(createCaption("result"), createResultBlock(logs));
   const error = call.atrium?.error;
-  if (error) nodes.push(caption("code_error"), resultText(error, "code_error"));
+  if (error) nodes.push(createCaption("code_error"), createResultBlock(error, "code_error"));
   for (const output of outputs) if (output.image) views.push(new PictureView(output.image.file_id));
   const shown = new Set(outputs.flatMap((output) => output.image?.file_id ?? []));
   nodes.push(...views.map((view) => view.node));
@@ -51,14 +51,14 @@ function computed(call, views) {
 
 const LABELS = { file_search: ["searching", "searched"], code_interpreter: ["running_code", "ran_code"] };
 
-/** What the line of a built-in tool says, null for other tools. */
-export function labelOf(call, working) {
+/** Return the label of a built-in tool's line, null for other tools. */
+export function getToolLabel(call, working) {
   const label = LABELS[call.type]?.[working ? 0 : 1];
   return label ? t(label, { query: call.atrium?.query ?? "" }) : null;
 }
 
-/** What it folds out to; `views` gets what has to be told when more is known of a file. */
-export function builtinDetails(call, views) {
-  const nodes = call.type === "file_search" ? searched(call) : computed(call, views);
+/** Return the details of a built-in tool call; adds views that depend on file data to `views`. */
+export function renderBuiltinDetails(call, views) {
+  const nodes = call.type === "file_search" ? renderSearch(call) : renderCode(call, views);
   return el("div", { class: "step-body" }, ...nodes);
 }

@@ -1,24 +1,27 @@
-// Marks of an answer, 【k3f9:1†Policy.md】, as numbered places that lead to what was quoted.
+// Citations: markers such as 【k3f9:1†Policy.md】 become numbered buttons that open the source.
 import { el, setText } from "./dom.js";
 import { t } from "./page-data.js";
 
 const ADDRESS = /[a-z0-9]{4}:\d{1,3}/;
 const MARK = new RegExp(`【(${ADDRESS.source})(?:†[^【】\\n]*)?】`, "g");
-// A place keeps to the word before it.
-const PLACED = new RegExp(` ?(${MARK.source})`, "g");
-// Around a place's number, for Markdown to carry through: no text of a model holds them.
+// A marker with the space before it, so that the number stays with the preceding word.
+const MARK_WITH_SPACE = new RegExp(` ?(${MARK.source})`, "g");
+// Delimiters around a placeholder's index, passed through Markdown. Removed from model text first.
 export const [BEGIN, END] = ["\ue000", "\ue001"];
 
-/** Returns {source, marks}: the text with numbered places in the marks' stead, and the marks. */
-export function withPlaces(text) {
+/** Return {source, marks}: the text with placeholders instead of markers, and the markers. */
+export function replaceMarks(text) {
   const marks = [];
   const plain = text.replaceAll(BEGIN, "").replaceAll(END, "");
-  const source = plain.replace(PLACED, (_, mark, address) => `${BEGIN}${marks.push({ mark, address }) - 1}${END}`);
+  const source = plain.replace(MARK_WITH_SPACE, (_, mark, address) => {
+    const index = marks.push({ mark, address }) - 1;
+    return `${BEGIN}${index}${END}`;
+  });
   return { source, marks };
 }
 
-/** What searches of a chat found, by the addresses of its marks. */
-export function passagesOf(conversation) {
+/** Return the passages found by searches of a chat, keyed by marker address. */
+export function getPassages(conversation) {
   const found = new Map();
   for (const call of conversation.toolCalls()) {
     for (const passage of call.atrium?.passages ?? []) {
@@ -28,21 +31,21 @@ export function passagesOf(conversation) {
   return found;
 }
 
-const annotationsOf = (message) => message.content.flatMap((part) => part.text?.annotations ?? []);
+const getAnnotations = (message) => message.content.flatMap((part) => part.text?.annotations ?? []);
 
 /**
- * What each mark stands for, in their order: {number, file_id, file_name, page, store_file, start,
- * end, quote}, null for nothing. `passages()` is asked while the answer has no annotations yet.
+ * Return the citation of each marker in order, null if unknown: {number, file_id, file_name, page,
+ * store_file, start, end, quote}. `passages()` is used while the answer has no annotations yet.
  */
-export function citationsOf(message, marks, passages) {
+export function getCitations(message, marks, passages) {
   if (marks.length === 0) return [];
-  const given = annotationsOf(message).filter((one) => one.type === "file_citation");
-  const known = message.status === "in_progress" || given.length === 0 ? passages() : null;
+  const annotations = getAnnotations(message).filter((annotation) => annotation.type === "file_citation");
+  const known = message.status === "in_progress" || annotations.length === 0 ? passages() : null;
   const numbers = new Map();
   return marks.map(({ mark, address }) => {
-    const at = given.findIndex((one) => one.text === mark);
+    const at = annotations.findIndex((annotation) => annotation.text === mark);
     if (at >= 0) {
-      const { file_citation: cited, atrium } = given.splice(at, 1)[0];
+      const { file_citation: cited, atrium } = annotations.splice(at, 1)[0];
       return { ...atrium, ...cited };
     }
     const passage = known?.get(address);
@@ -53,44 +56,44 @@ export function citationsOf(message, marks, passages) {
   });
 }
 
-// One citation for each number, in order.
-function distinct(citations) {
+// Return one citation per number, sorted by number.
+function listDistinct(citations) {
   const found = new Map();
-  for (const one of citations) if (one && !found.has(one.number)) found.set(one.number, one);
-  return [...found.values()].sort((one, other) => one.number - other.number);
+  for (const citation of citations) if (citation && !found.has(citation.number)) found.set(citation.number, citation);
+  return [...found.values()].sort((first, second) => first.number - second.number);
 }
 
-const whereOf = ({ file_name: name, page }) => (page ? t("source_page", { name, page }) : name);
+const formatLocation = ({ file_name: name, page }) => (page ? t("source_page", { name, page }) : name);
 
-/** Make the buttons of an answer's places say what they lead to. */
-export function labelPlaces(node, citations) {
+/** Set number, label and citation of an answer's citation buttons. */
+export function labelCitations(node, citations) {
   for (const button of node.querySelectorAll(".cite")) {
     const citation = citations[Number(button.dataset.place)] ?? null;
     button.citation = citation;
     button.hidden = citation === null;
     if (citation === null) continue;
-    button.setAttribute("aria-label", t("source_of", { number: citation.number, name: whereOf(citation) }));
-    button.title = whereOf(citation);
+    button.setAttribute("aria-label", t("source_of", { number: citation.number, name: formatLocation(citation) }));
+    button.title = formatLocation(citation);
     setText(button.querySelector(".cite-number"), String(citation.number));
   }
 }
 
-/** The button of a place in the text; its number comes with `labelPlaces`. */
-export function placeButton(place) {
-  // Unseen, but there for whoever hears or selects the text.
+/** Return the citation button for a placeholder; `labelCitations` sets its number. */
+export function createCitationButton(place) {
+  // Invisible, but read by screen readers and included in selections.
   const bracket = (sign) => el("span", { class: "cite-bracket" }, sign);
   return el("button", { type: "button", class: "cite", "data-place": place, "data-source": true },
     bracket("["), el("span", { class: "cite-number" }), bracket("]"));
 }
 
-/** A line of a list of sources; pressing it opens what `citation` names. */
-export function sourceItem(citation, ...children) {
+/** Return a list item with a button that opens the source of `citation`. */
+export function createSourceItem(citation, ...children) {
   const button = el("button", { type: "button", class: "source-link", "data-source": true }, ...children);
   button.citation = citation;
   return el("li", {}, button);
 }
 
-/** The list of sources below an answer. */
+/** List of sources below an answer. */
 export class SourceList {
   constructor() {
     this.node = el("ol", { class: "sources", "aria-label": t("sources"), hidden: true });
@@ -98,25 +101,25 @@ export class SourceList {
   }
 
   update(citations) {
-    const sources = distinct(citations);
+    const sources = listDistinct(citations);
     this.node.hidden = sources.length === 0;
     const shown = JSON.stringify(sources);
     if (shown === this.shown) return;
     this.shown = shown;
-    this.node.replaceChildren(...sources.map((citation) => sourceItem(citation,
+    this.node.replaceChildren(...sources.map((citation) => createSourceItem(citation,
       el("span", { class: "source-number" }, String(citation.number)),
-      el("span", { class: "source-name" }, whereOf(citation)))));
+      el("span", { class: "source-name" }, formatLocation(citation)))));
   }
 }
 
-/** The text of an answer for elsewhere: [1] in the places, and the list of what they are. */
-export function readable(text, citations) {
+/** Return the text of an answer for the clipboard: markers as [1], then the list of sources. */
+export function getReadableText(text, citations) {
   let at = 0;
   const numbered = text.replace(MARK, () => {
     const citation = citations[at++];
     return citation ? `[${citation.number}]` : "";
   });
   const plain = numbered.replace(/\[([^\]\n]*)\]\(sandbox:\/mnt\/data\/([^)\s]+)\)/g, "$1 ($2)");
-  const lines = distinct(citations).map((one) => `[${one.number}] ${whereOf(one)}`);
+  const lines = listDistinct(citations).map((citation) => `[${citation.number}] ${formatLocation(citation)}`);
   return lines.length > 0 ? `${plain}\n\n${lines.join("\n")}` : plain;
 }

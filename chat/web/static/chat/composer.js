@@ -1,28 +1,28 @@
-// The box at the bottom: growing text, send that becomes stop, keys.
+// Message composer: auto-growing text box, send and stop buttons, keyboard handling.
 import { Attachments } from "./attachments.js";
-import { keepDraft, readDraft } from "./drafts.js";
+import { readDraft, saveDraft } from "./drafts.js";
 import { attachDrop } from "./drop.js";
 import { data, t } from "./page-data.js";
-import { toast } from "./toast.js";
+import { showToast } from "./toast.js";
 
 const form = document.getElementById("composer");
 const box = document.getElementById("message");
 const send = document.getElementById("send");
 const stop = document.getElementById("stop");
-// What travels around the text of a message, in bytes.
+// Bytes of a message frame other than its text.
 const ENVELOPE = 1000;
 
-function tooLong(text) {
+function isTooLong(text) {
   const bytes = new TextEncoder().encode(JSON.stringify(text)).length;
   return text.length > data.limits.characters || bytes > data.limits.bytes - ENVELOPE;
 }
 
 export class Composer {
-  #thread = undefined; // until the first chat is opened
+  #thread = undefined; // undefined until the first chat is opened
   #timer = null;
   #onSend;
-  #files = new Attachments((removed) => this.#filesChanged(removed));
-  #whenUploaded = false;
+  #files = new Attachments((removed) => this.#handleFilesChange(removed));
+  #sendAfterUpload = false;
 
   constructor({ onSend, onStop }) {
     this.#onSend = onSend;
@@ -31,38 +31,38 @@ export class Composer {
       this.#submit();
     });
     stop.addEventListener("click", onStop);
-    box.addEventListener("keydown", (event) => this.#key(event));
-    box.addEventListener("input", () => this.#typed());
-    addEventListener("pagehide", () => this.#keep());
+    box.addEventListener("keydown", (event) => this.#handleKey(event));
+    box.addEventListener("input", () => this.#handleInput());
+    addEventListener("pagehide", () => this.#saveDraft());
     attachDrop((files) => {
       if (!box.disabled) this.#files.add(files);
     });
   }
 
-  /** Who answers next decides what can be read. */
-  writeTo(assistant) {
-    this.#files.readBy(assistant);
-    this.#button();
+  /** Set the assistant that answers next; it determines which files can be sent. */
+  setAssistant(assistant) {
+    this.#files.setAssistant(assistant);
+    this.#updateButtons();
   }
 
-  /** Turn to another chat: its draft comes, the old one is kept. */
+  /** Switch to another chat: save the current draft and load the new chat's draft. */
   open(thread) {
-    this.#keep();
-    // Whoever typed before the scripts were here keeps what they typed.
+    this.#saveDraft();
+    // Keep text that was typed before the scripts had loaded.
     const early = this.#thread === undefined ? box.value : "";
     this.#thread = thread;
     box.value = early || readDraft(thread);
-    this.#hold(false);
+    this.#setSendAfterUpload(false);
     this.#files.open(thread);
-    this.#typed({ store: false });
+    this.#handleInput({ store: false });
   }
 
-  /** A new chat got its id while it was being written in. */
-  named(thread) {
-    keepDraft(this.#thread, "");
+  /** Move the draft to a chat that was just created. */
+  setThreadId(thread) {
+    saveDraft(this.#thread, "");
     this.#thread = thread;
-    this.#files.named(thread);
-    this.#keep();
+    this.#files.setThreadId(thread);
+    this.#saveDraft();
   }
 
   setBusy(busy) {
@@ -70,69 +70,69 @@ export class Composer {
     stop.hidden = !busy;
     box.placeholder = busy ? t("placeholder_busy") : t("placeholder");
     if (!busy && stopping) box.focus();
-    this.#button();
+    this.#updateButtons();
   }
 
   focus() {
     box.focus({ preventScroll: true });
   }
 
-  /** Give text and files back to the box, unless something else was typed meanwhile. */
-  giveBack(text, files = []) {
+  /** Restore text and files to the box; text typed meanwhile is not overwritten. */
+  restore(text, files = []) {
     if (box.value.trim() === "") box.value = text;
-    this.#files.giveBack(files);
-    this.#typed();
+    this.#files.restore(files);
+    this.#handleInput();
     this.focus();
   }
 
   #submit() {
     const text = box.value.trim();
-    if (this.#empty) return;
-    if (tooLong(text)) {
-      toast(t("too_long"));
+    if (this.#isEmpty) return;
+    if (isTooLong(text)) {
+      showToast(t("too_long"));
       return;
     }
     if (this.#files.obstacle !== null) return;
     if (this.#files.uploading) {
-      this.#hold(true);
+      this.#setSendAfterUpload(true);
       return;
     }
-    this.#hold(false);
+    this.#setSendAfterUpload(false);
     if (!this.#onSend(text, () => this.#files.take())) return;
     box.value = "";
-    this.#typed();
+    this.#handleInput();
     this.focus();
   }
 
-  // Whoever sends before the files are there has it sent as soon as they are; not without one of
-  // them, which they may have removed to write something else.
-  #hold(waiting) {
-    this.#whenUploaded = waiting;
-    this.#files.say(waiting ? t("sends_when_uploaded") : null);
+  // A message sent during an upload goes out when the upload finishes. Removing a file cancels
+  // that: the user may want to write something else.
+  #setSendAfterUpload(waiting) {
+    this.#sendAfterUpload = waiting;
+    this.#files.setNote(waiting ? t("sends_when_uploaded") : null);
   }
 
-  #filesChanged(removed) {
-    if (removed) this.#hold(false);
-    this.#button();
-    if (!this.#whenUploaded || this.#files.uploading) return;
-    this.#hold(false);
+  #handleFilesChange(removed) {
+    if (removed) this.#setSendAfterUpload(false);
+    this.#updateButtons();
+    if (!this.#sendAfterUpload || this.#files.uploading) return;
+    this.#setSendAfterUpload(false);
     this.#submit();
   }
 
-  get #empty() {
-    return box.value.trim() === "" && (this.#files.uploading || !this.#files.speaks);
+  get #isEmpty() {
+    return box.value.trim() === "" && (this.#files.uploading || !this.#files.hasImage);
   }
 
-  #key(event) {
+  #handleKey(event) {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-    // On touch keyboards Enter is the only way to a new line.
+    // On touch keyboards Enter is the only way to insert a line break.
     if (matchMedia("(hover: none) and (pointer: coarse)").matches && !event.ctrlKey) return;
     event.preventDefault();
     this.#submit();
   }
 
-  #typed({ store = true } = {}) {
-    // Measuring must not give the messages above more room, which would move them.
+  #handleInput({ store = true } = {}) {
+    // Keep the form's height while measuring, so that the messages above do not move.
     form.style.minHeight = `${form.offsetHeight}px`;
     box.rows = 1;
     box.classList.add("measuring");
@@ -140,20 +140,20 @@ export class Composer {
     box.classList.remove("measuring");
     box.rows = Math.min(Math.max(lines, 1), 10);
     form.style.minHeight = "";
-    this.#button();
+    this.#updateButtons();
     if (!store) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#keep(), 250);
+    this.#timer = setTimeout(() => this.#saveDraft(), 250);
   }
 
-  #button() {
-    const empty = this.#empty;
+  #updateButtons() {
+    const empty = this.#isEmpty;
     send.disabled = empty || this.#files.obstacle !== null;
     send.hidden = empty && !stop.hidden;
   }
 
-  #keep() {
+  #saveDraft() {
     clearTimeout(this.#timer);
-    if (this.#thread !== undefined) keepDraft(this.#thread, box.value);
+    if (this.#thread !== undefined) saveDraft(this.#thread, box.value);
   }
 }

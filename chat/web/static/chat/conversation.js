@@ -1,23 +1,23 @@
-// The state of one chat: stored messages, what is growing, and what this page still has to send.
-// Pure data; transcript.js draws it.
+// State of one chat: stored messages, streaming messages and unsent messages of this page.
+// Pure data; transcript.js renders it.
 
 const ACTIVE = new Set(["queued", "in_progress", "requires_action", "cancelling"]);
 
 export const isActive = (run) => Boolean(run) && ACTIVE.has(run.status);
 
-export function textOf(message) {
+export function getText(message) {
   return message.content.flatMap((part) => part.text?.value ?? part.refusal ?? part.image_url?.url ?? []).join("\n\n");
 }
 
-/** The ids of the pictures in a message. */
-export const picturesOf = (message) => message.content.flatMap((part) => part.image_file?.file_id ?? []);
+/** Return the file ids of the images in a message. */
+export const getImageIds = (message) => message.content.flatMap((part) => part.image_file?.file_id ?? []);
 
-const textPart = (message) => message.content.find((part) => part.type === "text");
+const findTextPart = (message) => message.content.find((part) => part.type === "text");
 
-const codePoints = (text) => [...text].length;
+const countCodePoints = (text) => [...text].length;
 
 export class Conversation {
-  #written = new Map(); // run id -> its messages
+  #messagesByRun = new Map(); // run id -> its messages
 
   constructor(thread = null) {
     this.thread = thread;
@@ -40,8 +40,8 @@ export class Conversation {
     return null;
   }
 
-  /** True while the active run waits until the reader approves or declines something. */
-  get deciding() {
+  /** True while the active run waits for an approval. */
+  get needsApproval() {
     const run = this.activeRun;
     return run?.status === "requires_action" && (run.atrium?.approvals ?? []).length > 0;
   }
@@ -61,7 +61,7 @@ export class Conversation {
     return this.messages.size === 0 && this.pending.length === 0 && this.runs.size === 0;
   }
 
-  /** A page of stored history; `older` puts it above what is here. */
+  /** Load a page of stored history; `older` prepends it. */
   load(page, { older = false } = {}) {
     const known = this.messages;
     this.messages = new Map();
@@ -76,24 +76,24 @@ export class Conversation {
     if (page.active_run) this.#putRun(page.active_run);
     const queued = page.queued.filter((message) => !this.messages.has(message.id));
     this.queued = new Map(queued.map((message) => [message.id, message]));
-    for (const message of queued) this.#arrived(message);
+    for (const message of queued) this.#removePending(message);
   }
 
-  /** Where this page stands in the running answer, for a subscription that goes on. */
-  cursor() {
-    const run = [...this.runs.values()].findLast((each) => isActive(each) && this.states.has(each.id));
+  /** Return the cursor that resumes the subscription to the active run, or null. */
+  getCursor() {
+    const run = [...this.runs.values()].findLast((candidate) => isActive(candidate) && this.states.has(candidate.id));
     if (!run) return null;
     const items = [];
     for (const message of this.messages.values()) {
       if (message.run_id !== run.id) continue;
-      const text = textPart(message)?.text.value;
-      if (text !== undefined) items.push([message.id, 0, "text", codePoints(text)]);
+      const text = findTextPart(message)?.text.value;
+      if (text !== undefined) items.push([message.id, 0, "text", countCodePoints(text)]);
     }
     return { run: run.id, state: this.states.get(run.id), items };
   }
 
-  /** The server is about to tell this run from its start: what a stored copy had told is dropped. */
-  retell(run) {
+  /** Prepare for a replay of this run from its start: drop its stored messages and steps. */
+  prepareReplay(run) {
     for (const message of [...this.messages.values()]) {
       if (message.run_id === run.id) this.messages.delete(message.id);
     }
@@ -103,22 +103,22 @@ export class Conversation {
   }
 
   /**
-   * Take one event frame; returns the name of what changed, or null when nothing did. Stored
-   * events may repeat what is here already: taking one twice is taking it once.
+   * Apply one event frame; return the kind of change, or null if nothing changed. Idempotent:
+   * replayed events may repeat applied ones.
    */
   apply({ run, state, event, data }) {
     if (event.endsWith(".delta")) {
       this.states.set(run, state);
-      return event === "thread.message.delta" ? this.#grow(data) : this.#growStep(run, data);
+      return event === "thread.message.delta" ? this.#appendDelta(data) : this.#appendStepDelta(run, data);
     }
     if (run) this.states.set(run, state);
     if (event.startsWith("thread.run.step.")) return this.#putStep(data.run_id, data);
     if (event.startsWith("thread.run.")) return this.#putRun(data);
     if (event.startsWith("thread.message.")) return this.#putMessage(data);
-    return this.#extension(event, data);
+    return this.#applyExtension(event, data);
   }
 
-  #extension(event, data) {
+  #applyExtension(event, data) {
     if (event === "atrium.message.deleted") return this.messages.delete(data.id) ? "message" : null;
     if (event === "atrium.message.queued") this.putQueued(data);
     else if (event === "atrium.message.withdrawn") this.queued.delete(data.id);
@@ -131,14 +131,14 @@ export class Conversation {
     const known = this.messages.get(message.id);
     const growing = message.status === "in_progress";
     if (known && growing && known.status !== "in_progress") return null;
-    const ahead = known && growing && textOf(known).length > textOf(message).length;
+    const ahead = known && growing && getText(known).length > getText(message).length;
     this.messages.set(message.id, ahead ? { ...message, content: known.content } : message);
     if (!message.atrium?.queued) this.queued.delete(message.id);
-    this.#arrived(message);
+    this.#removePending(message);
     return "message";
   }
 
-  // Its process died before any of it was stored: the answer begins again in another message.
+  // The server process died before it stored this message: the answer restarts in a new message.
   #drop({ id, run_id: run }) {
     for (const [step, { step_details: details }] of this.steps.get(run) ?? []) {
       if (details?.message_creation?.message_id === id) this.steps.get(run).delete(step);
@@ -146,42 +146,42 @@ export class Conversation {
     return this.messages.delete(id) ? "message" : null;
   }
 
-  #arrived(message) {
+  #removePending(message) {
     const client = message.atrium?.client_id;
     if (client) this.pending = this.pending.filter((entry) => entry.client_id !== client);
   }
 
   putQueued(message) {
     this.queued.set(message.id, message);
-    this.#arrived(message);
+    this.#removePending(message);
   }
 
-  /** The answer to message.create: a repeat may arrive after its event. */
+  /** Apply the ack of message.create; it may arrive after the message's event. */
   putSent({ message, run, queued, thread }) {
     this.thread = thread;
     if (queued) this.putQueued(message);
     else if (!this.messages.has(message.id)) this.#putMessage(message);
-    else this.#arrived(message);
+    else this.#removePending(message);
     if (run && !this.runs.has(run.id)) this.#putRun(run);
   }
 
   #putRun(run) {
     const known = this.runs.get(run.id);
     if (known && !isActive(known) && isActive(run)) return null;
-    if (!known && !this.places.has(run.id)) this.#place(run.id);
+    if (!known && !this.places.has(run.id)) this.#setPlace(run.id);
     this.runs.set(run.id, run);
     if (!isActive(run)) this.#closeSteps(run.id);
     return "run";
   }
 
-  // Of a run that ended while nobody read here, the end of a step may be missing: nothing waits any more.
+  // If a run ended while this page was offline, the end of a step may be missing: close open steps.
   #closeSteps(run) {
     for (const step of this.steps.get(run)?.values() ?? []) {
       if (step.status === "in_progress") this.steps.get(run).set(step.id, { ...step, status: "cancelled" });
     }
   }
 
-  #place(run) {
+  #setPlace(run) {
     const last = [...this.messages.values()].findLast((message) => message.role === "user");
     if (last) this.places.set(run, last.id);
   }
@@ -195,11 +195,11 @@ export class Conversation {
     return "step";
   }
 
-  #grow({ id, delta }) {
+  #appendDelta({ id, delta }) {
     const message = this.messages.get(id);
     if (!message) return null;
     for (const { index, type, text, refusal } of delta.content ?? []) {
-      let part = type === "refusal" ? message.content[index] : textPart(message);
+      let part = type === "refusal" ? message.content[index] : findTextPart(message);
       if (!part) {
         part = type === "refusal" ? { type, refusal: "" } : { type: "text", text: { value: "", annotations: [] } };
         message.content.push(part);
@@ -210,7 +210,7 @@ export class Conversation {
     return "delta";
   }
 
-  #growStep(run, { id, delta }) {
+  #appendStepDelta(run, { id, delta }) {
     const calls = this.steps.get(run)?.get(id)?.step_details?.tool_calls;
     for (const { index, function: part } of delta.step_details?.tool_calls ?? []) {
       const call = calls?.[index];
@@ -219,18 +219,18 @@ export class Conversation {
     return "step";
   }
 
-  /** What is shown, in order: own messages and answers, then what is still being sent. */
-  entries() {
+  /** Return the entries to show, in order: user messages and answers, then unsent messages. */
+  listEntries() {
     const list = [];
-    this.#written = new Map();
+    this.#messagesByRun = new Map();
     const answers = new Set();
     for (const message of this.messages.values()) {
       if (message.role === "user") {
         list.push({ key: message.atrium?.client_id ?? message.id, kind: "own", message });
       } else {
         const key = message.run_id ?? message.id;
-        if (!this.#written.has(key)) this.#written.set(key, []);
-        this.#written.get(key).push(message);
+        if (!this.#messagesByRun.has(key)) this.#messagesByRun.set(key, []);
+        this.#messagesByRun.get(key).push(message);
         if (!answers.has(key)) list.push({ key, kind: "answer", run: message.run_id, lone: message });
         answers.add(key);
       }
@@ -240,36 +240,36 @@ export class Conversation {
     return list;
   }
 
-  // A run that wrote nothing stands below the message it was asked with, in the order of tries.
+  // Insert a run without messages below its user message, after earlier attempts.
   #insert(list, run) {
     const after = this.places.get(run.id);
     let place = after ? list.findIndex((entry) => entry.message?.id === after) : list.length - 1;
     if (after && place === -1) return;
     const tries = [...this.runs.keys()];
-    const mine = tries.indexOf(run.id);
-    const earlier = (entry) => entry?.kind === "answer" && entry.run && tries.indexOf(entry.run) < mine;
+    const index = tries.indexOf(run.id);
+    const earlier = (entry) => entry?.kind === "answer" && entry.run && tries.indexOf(entry.run) < index;
     while (earlier(list[place + 1])) place += 1;
     list.splice(place + 1, 0, { key: run.id, kind: "answer", run: run.id, lone: null });
   }
 
-  /** The pieces of one answer of the last `entries()`, in the order they were made. */
-  pieces(entry) {
+  /** Return the pieces of one answer from the last `listEntries()` call, in order of creation. */
+  listPieces(entry) {
     if (!entry.run) return [{ kind: "text", message: entry.lone }];
-    const messages = this.#written.get(entry.run) ?? [];
-    const given = new Map(messages.map((message) => [message.id, message]));
+    const messages = this.#messagesByRun.get(entry.run) ?? [];
+    const remaining = new Map(messages.map((message) => [message.id, message]));
     const pieces = [];
     for (const step of this.steps.get(entry.run)?.values() ?? []) {
       const id = step.step_details?.message_creation?.message_id;
       if (step.type === "tool_calls") pieces.push({ kind: "tools", step });
-      else if (given.has(id)) pieces.push({ kind: "text", message: given.get(id) });
-      given.delete(id);
+      else if (remaining.has(id)) pieces.push({ kind: "text", message: remaining.get(id) });
+      remaining.delete(id);
     }
-    for (const message of given.values()) pieces.push({ kind: "text", message });
-    return pieces.filter((piece, index) => !this.#repeated(piece, pieces.slice(index + 1)));
+    for (const message of remaining.values()) pieces.push({ kind: "text", message });
+    return pieces.filter((piece, index) => !this.#isRepeated(piece, pieces.slice(index + 1)));
   }
 
-  // A step cut off by a restart was told again in a later message.
-  #repeated(piece, later) {
+  // A message interrupted by a restart is repeated in a later message.
+  #isRepeated(piece, later) {
     return (
       piece.kind === "text" &&
       piece.message.status === "incomplete" &&

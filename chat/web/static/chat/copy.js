@@ -1,13 +1,13 @@
-// "Copy" under answers and messages and in the head of code.
+// "Copy" buttons of answers, messages and code blocks.
 import { setText } from "./dom.js";
 import { t } from "./page-data.js";
 
-async function write(text) {
+async function writeClipboard(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
     return;
   }
-  // Plain http in a local network has no clipboard interface.
+  // The Clipboard API needs a secure context: plain http in a local network has none.
   const area = document.createElement("textarea");
   area.className = "visually-hidden";
   area.value = text;
@@ -17,13 +17,13 @@ async function write(text) {
   area.remove();
 }
 
-/** Serve every copy button in `area`; `textFor(button)` gives the text of answers and messages. */
+/** Handle the copy buttons in `area`; `textFor(button)` returns the text of a message. */
 export function attachCopy(area, textFor) {
   area.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
     const code = button.closest(".code-block")?.querySelector("code");
-    await write(code ? code.textContent.replace(/\n$/, "") : textFor(button));
+    await writeClipboard(code ? code.textContent.replace(/\n$/, "") : textFor(button));
     const label = button.querySelector("span");
     setText(label, t("copied"));
     setTimeout(() => setText(label, t("copy")), 1600);

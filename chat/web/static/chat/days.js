@@ -1,37 +1,37 @@
-// Times as people read them, and the groups of the chat list by the day of the last activity.
+// Time formatting, and grouping of the chat list by day of last activity.
 import { setText } from "./dom.js";
 import { data, locale, t } from "./page-data.js";
 
 const zone = data.person.zone || undefined;
-const dayOf = new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" });
-const monthOf = new Intl.DateTimeFormat(locale, { timeZone: zone, month: "long", year: "numeric" });
-const timeOf = new Intl.DateTimeFormat(locale, { timeZone: zone, timeStyle: "short" });
-const momentOf = new Intl.DateTimeFormat(locale, { timeZone: zone, dateStyle: "medium", timeStyle: "short" });
+const dayFormat = new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" });
+const monthFormat = new Intl.DateTimeFormat(locale, { timeZone: zone, month: "long", year: "numeric" });
+const timeFormat = new Intl.DateTimeFormat(locale, { timeZone: zone, timeStyle: "short" });
+const momentFormat = new Intl.DateTimeFormat(locale, { timeZone: zone, dateStyle: "medium", timeStyle: "short" });
 const DAY = 86400000;
 
-const number = (date) => Math.floor(Date.parse(`${dayOf.format(date)}T00:00:00Z`) / DAY);
+const getDayNumber = (date) => Math.floor(Date.parse(`${dayFormat.format(date)}T00:00:00Z`) / DAY);
 
-/** Date and time of `seconds` (Unix) in the reader's zone; of today the time. */
-export function moment(seconds) {
+/** Format `seconds` (Unix) in the user's time zone: only the time if it is today. */
+export function formatMoment(seconds) {
   const date = new Date(seconds * 1000);
-  return (number(date) === number(new Date()) ? timeOf : momentOf).format(date);
+  return (getDayNumber(date) === getDayNumber(new Date()) ? timeFormat : momentFormat).format(date);
 }
 
-/** Show `seconds` (Unix) in a <time>. */
+/** Show `seconds` (Unix) in a <time> element. */
 export function showMoment(node, seconds) {
   const date = new Date(seconds * 1000);
   node.dateTime = date.toISOString();
-  node.title = momentOf.format(date);
-  setText(node, moment(seconds));
+  node.title = momentFormat.format(date);
+  setText(node, formatMoment(seconds));
 }
 
-/** The heading under which `seconds` (Unix) stands now. */
-export function dayGroup(seconds) {
+/** Return the group heading for `seconds` (Unix). */
+export function getDayGroup(seconds) {
   const date = new Date(seconds * 1000);
-  const ago = number(new Date()) - number(date);
+  const ago = getDayNumber(new Date()) - getDayNumber(date);
   if (ago <= 0) return t("today");
   if (ago === 1) return t("yesterday");
   if (ago < 7) return t("last_week");
   if (ago < 30) return t("last_month");
-  return monthOf.format(date);
+  return monthFormat.format(date);
 }

@@ -1,7 +1,7 @@
-// From HTML text to the elements of the page: the second wall against markup, then code heads,
-// tables that scroll in themselves, links that open apart, heading levels and math.
+// Converts HTML text to elements. Sanitises it (second line of defence after grammar.js), then adds
+// code headers, scrollable tables, links in new tabs, heading levels and math.
 import { DOMPurify } from "./vendor/markdown.js";
-import { BEGIN, END, placeButton } from "./citations.js";
+import { BEGIN, createCitationButton, END } from "./citations.js";
 import { el, icon } from "./dom.js";
 import { highlight } from "./highlight.js";
 import { typeset } from "./math.js";
@@ -18,8 +18,8 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-/** Give a block of code, an element with a parent, its head; `open` says that it still grows. */
-export function codeBlock(pre, open) {
+/** Add a header to a code block that has a parent; `open` means that it is still streaming. */
+export function wrapCodeBlock(pre, open) {
   const code = pre.firstElementChild;
   if (!code) return;
   const language = /language-([\w+#-]+)/.exec(code.className)?.[1] ?? "";
@@ -36,7 +36,7 @@ export function codeBlock(pre, open) {
   box.append(pre);
 }
 
-function tableBlock(table) {
+function wrapTable(table) {
   const scroller = el("div", {
     class: "table-scroll", tabindex: "0", role: "group", "aria-label": t("table"),
   });
@@ -44,7 +44,7 @@ function tableBlock(table) {
   scroller.append(table);
 }
 
-// A number does not leave its word for the next line.
+// Keep a citation number on the same line as the word before it.
 function keepToWord(button) {
   const before = button.previousSibling;
   if (before?.nodeType === Node.ELEMENT_NODE && before.className === "cite-word") {
@@ -53,27 +53,27 @@ function keepToWord(button) {
   }
   const word = before?.nodeType === Node.TEXT_NODE ? /\S{1,30}$/.exec(before.data) : null;
   if (word === null || (word.index > 0 && /\S/.test(before.data[word.index - 1]))) return;
-  const kept = el("span", { class: "cite-word" });
-  button.before(kept);
-  kept.append(before.splitText(word.index), button);
+  const wrapper = el("span", { class: "cite-word" });
+  button.before(wrapper);
+  wrapper.append(before.splitText(word.index), button);
 }
 
-// In code a place cannot be pressed: it is left out.
+// Remove placeholders inside code: a citation cannot be clicked there.
 function dropPlaces(fragment) {
   const walker = document.createTreeWalker(fragment, NodeFilter.SHOW_TEXT);
   const places = new RegExp(`${BEGIN}\\d*${END}?`, "g");
   while (walker.nextNode()) walker.currentNode.data = walker.currentNode.data.replace(places, "");
 }
 
-function fileLink(link) {
+function setFileName(link) {
   link.dataset.name = link.title;
   link.removeAttribute("title");
 }
 
 export const NO_HEADINGS = { top: 6, last: 2 };
 
-// The answer's own heading is level 2; the model's begin at 3 and never skip a level.
-function levelled(fragment, { top, last }) {
+// The answer's heading is level 2; headings of the model start at 3 and never skip a level.
+function adjustHeadings(fragment, { top, last }) {
   for (const heading of [...fragment.querySelectorAll("h1,h2,h3,h4,h5,h6")]) {
     const depth = Number(heading.localName[1]);
     top = Math.min(top, depth);
@@ -86,24 +86,24 @@ function levelled(fragment, { top, last }) {
 }
 
 /**
- * Returns {fragment, headings}: safe, decorated elements of `html` and where headings stand now.
- * `open` says that more text is coming, so costly work may wait.
+ * Return {fragment, headings}: sanitised, decorated elements of `html`, current heading levels.
+ * `open` means that more text will follow, so expensive work can wait.
  */
 export function decorate(html, { headings = NO_HEADINGS, open = false } = {}) {
   const fragment = DOMPurify.sanitize(html, ALLOWED);
   for (const place of fragment.querySelectorAll("code.cite-place")) {
-    const button = placeButton(place.textContent);
+    const button = createCitationButton(place.textContent);
     place.replaceWith(button);
     keepToWord(button);
   }
   if (html.includes(BEGIN)) dropPlaces(fragment);
-  for (const link of fragment.querySelectorAll("a.made-file")) fileLink(link);
+  for (const link of fragment.querySelectorAll("a.made-file")) setFileName(link);
   for (const link of fragment.querySelectorAll("a:not(.made-file)")) {
     link.target = "_blank";
     link.rel = "noopener noreferrer";
   }
-  for (const pre of [...fragment.querySelectorAll("pre")]) codeBlock(pre, open);
-  for (const table of [...fragment.querySelectorAll("table")]) tableBlock(table);
+  for (const pre of [...fragment.querySelectorAll("pre")]) wrapCodeBlock(pre, open);
+  for (const table of [...fragment.querySelectorAll("table")]) wrapTable(table);
   for (const code of [...fragment.querySelectorAll("code.math-inline, code.math-block")]) typeset(code);
-  return { fragment, headings: levelled(fragment, headings) };
+  return { fragment, headings: adjustHeadings(fragment, headings) };
 }

@@ -1,11 +1,11 @@
-// The two dialogs of the page: renaming a chat, and "this page is out of date".
+// Dialogs: rename a chat, and the blocking "signed out" or "company changed" dialog.
 import { t } from "./page-data.js";
 
 const rename = document.getElementById("rename");
 const title = document.getElementById("rename-title");
 const lost = document.getElementById("lost");
 
-/** Ask for a title; resolves with the text or null. */
+/** Ask for a title; resolves to the text, or null if cancelled. */
 export function askTitle(current) {
   title.value = current;
   rename.returnValue = "";
@@ -20,7 +20,7 @@ export function askTitle(current) {
   });
 }
 
-/** Cover the page for good: `kind` is "signed_out" or "company_changed". */
+/** Block the page permanently: `kind` is "signed_out" or "company_changed". */
 export function coverPage(kind, address) {
   if (lost.open) return;
   document.getElementById("lost-title").textContent = t(kind);

@@ -1,6 +1,7 @@
+// DOM helpers.
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Build an element; `on` holds listeners, true/false/null attributes are set or left out. */
+/** Create an element. `on` has listeners; true sets an empty attribute, false and null omit it. */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -14,7 +15,7 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** An icon of the page's sprite; always decoration beside words or an aria-label. */
+/** Create an icon from the page's sprite. Decorative: always next to text or an aria-label. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
@@ -25,7 +26,7 @@ export function icon(name) {
   return svg;
 }
 
-/** Put `nodes` into `parent` in this order, moving only what is out of place. */
+/** Make `nodes` the children of `parent` in this order, moving only misplaced ones. */
 export function arrange(parent, nodes) {
   const wanted = new Set(nodes);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
@@ -37,7 +38,7 @@ export function arrange(parent, nodes) {
   }
 }
 
-/** Set text only when it differs, so that selections and readers are left alone. */
+/** Set text only if it differs, so that selections and screen readers are not disturbed. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

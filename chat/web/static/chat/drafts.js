@@ -1,20 +1,20 @@
-// What was typed or attached and not sent, per chat.
-import { lasting } from "./storage.js";
+// Drafts: unsent text and attachments per chat.
+import { perBrowser } from "./storage.js";
 
-const keyOf = (thread) => `draft.${thread ?? "new"}`;
+const getDraftKey = (thread) => `draft.${thread ?? "new"}`;
 
-export const readDraft = (thread) => lasting.read(keyOf(thread)) ?? "";
+export const readDraft = (thread) => perBrowser.read(getDraftKey(thread)) ?? "";
 
-export function keepDraft(thread, text) {
-  if (text.trim() === "") lasting.remove(keyOf(thread));
-  else lasting.write(keyOf(thread), text);
+export function saveDraft(thread, text) {
+  if (text.trim() === "") perBrowser.remove(getDraftKey(thread));
+  else perBrowser.write(getDraftKey(thread), text);
 }
 
-const filesOf = (thread) => `files.${thread ?? "new"}`;
+const getFilesKey = (thread) => `files.${thread ?? "new"}`;
 
-export const readFiles = (thread) => lasting.read(filesOf(thread)) ?? [];
+export const readFiles = (thread) => perBrowser.read(getFilesKey(thread)) ?? [];
 
-export function keepFiles(thread, files) {
-  if (files.length === 0) lasting.remove(filesOf(thread));
-  else lasting.write(filesOf(thread), files);
+export function saveFiles(thread, files) {
+  if (files.length === 0) perBrowser.remove(getFilesKey(thread));
+  else perBrowser.write(getFilesKey(thread), files);
 }

@@ -1,105 +1,105 @@
-// What is known of files: name, size, kind, and how far an assistant has read them.
+// File data: name, size, kind and indexing state, cached and polled.
 import { el, icon, setText } from "./dom.js";
 import { get } from "./http.js";
 import { data, locale, t } from "./page-data.js";
 
-const LOOK_AGAIN = [700, 1000, 1500, 2500, 4000];
-// A file that no search has taken in by then is not going to be read.
-const PATIENCE = 4;
-const AT_ONCE = 50;
+const POLL_DELAYS = [700, 1000, 1500, 2500, 4000];
+// Polls without an indexing state after which a file is assumed not to be indexed.
+const MAX_POLLS = 4;
+const MAX_IDS = 50;
 
-const known = new Map(); // id -> facts, null for one that is gone
-const asked = new Set();
-const followed = new Map(); // id -> how often it was looked at
+const factsById = new Map(); // id -> facts, null if the file was deleted
+const requested = new Set();
+const pollCounts = new Map(); // id -> number of polls
 let listener = () => {};
-let due = null;
+let timer = null;
 let round = 0;
 
-/** Tell `changed()` when more is known than before. */
-export function onFilesKnown(changed) {
+/** Call `changed()` when file data changes. */
+export function onFilesChange(changed) {
   listener = changed;
 }
 
-/** Facts that the server gave: {id, name, bytes, kind, state, problem}. */
-export function learn(facts) {
-  known.set(facts.id, facts);
+/** Store file data of the server: {id, name, bytes, kind, state, problem}. */
+export function storeFacts(facts) {
+  factsById.set(facts.id, facts);
 }
 
-/** Facts of a file: undefined while they are not known, null when it is gone. */
-export function factsOf(id) {
-  if (!known.has(id) && !asked.has(id)) {
-    asked.add(id);
-    later(0);
+/** Return the data of a file: undefined while it is loading, null if the file was deleted. */
+export function getFacts(id) {
+  if (!factsById.has(id) && !requested.has(id)) {
+    requested.add(id);
+    schedulePoll(0);
   }
-  return known.get(id);
+  return factsById.get(id);
 }
 
-/** Look again and again until an assistant has read this file. */
-export function follow(id) {
-  const state = known.get(id)?.state;
-  if (followed.has(id) || state === "ready" || state === "failed") return;
-  followed.set(id, 0);
+/** Poll this file until it is indexed. */
+export function pollFile(id) {
+  const state = factsById.get(id)?.state;
+  if (pollCounts.has(id) || state === "ready" || state === "failed") return;
+  pollCounts.set(id, 0);
   round = 0;
-  later(LOOK_AGAIN[0]);
+  schedulePoll(POLL_DELAYS[0]);
 }
 
-function later(delay) {
-  if (due !== null) return;
-  due = setTimeout(look, delay);
+function schedulePoll(delay) {
+  if (timer !== null) return;
+  timer = setTimeout(poll, delay);
 }
 
-async function look() {
-  const ids = [...new Set([...asked, ...unread()])].slice(0, AT_ONCE);
+async function poll() {
+  const ids = [...new Set([...requested, ...listUnread()])].slice(0, MAX_IDS);
   if (ids.length > 0) {
     try {
       const page = await get(`${data.urls.files}?ids=${ids.join(",")}`);
-      note(ids, page.data);
+      applyFacts(ids, page.data);
     } catch (error) {
-      // What is refused once is refused again.
+      // A rejected request would be rejected again.
       if (error.status !== 0 && error.status < 500) for (const id of ids) giveUp(id);
     }
   }
-  due = null;
-  if (asked.size > 0 || unread().length > 0) {
-    later(LOOK_AGAIN[Math.min(round, LOOK_AGAIN.length - 1)]);
+  timer = null;
+  if (requested.size > 0 || listUnread().length > 0) {
+    schedulePoll(POLL_DELAYS[Math.min(round, POLL_DELAYS.length - 1)]);
     round += 1;
   }
 }
 
 function giveUp(id) {
-  asked.delete(id);
-  followed.delete(id);
+  requested.delete(id);
+  pollCounts.delete(id);
 }
 
-function note(ids, found) {
-  const before = told(ids);
-  const given = new Map(found.map((facts) => [facts.id, facts]));
+function applyFacts(ids, found) {
+  const before = serialize(ids);
+  const byId = new Map(found.map((facts) => [facts.id, facts]));
   for (const id of ids) {
-    known.set(id, given.get(id) ?? null);
-    asked.delete(id);
-    if (followed.has(id)) followed.set(id, followed.get(id) + 1);
+    factsById.set(id, byId.get(id) ?? null);
+    requested.delete(id);
+    if (pollCounts.has(id)) pollCounts.set(id, pollCounts.get(id) + 1);
   }
-  if (told(ids) !== before) listener();
+  if (serialize(ids) !== before) listener();
 }
 
-// In JSON alone what is not known would be the same as what is gone.
-const told = (ids) => ids.map((id) => (known.has(id) ? JSON.stringify(known.get(id)) : "")).join();
+// JSON alone would not distinguish unknown files from deleted ones.
+const serialize = (ids) => ids.map((id) => (factsById.has(id) ? JSON.stringify(factsById.get(id)) : "")).join();
 
-function unread() {
-  return [...followed.keys()].filter((id) => {
-    const facts = known.get(id);
+function listUnread() {
+  return [...pollCounts.keys()].filter((id) => {
+    const facts = factsById.get(id);
     if (facts === null) return false;
-    return facts?.state === "reading" || (!facts?.state && followed.get(id) < PATIENCE);
+    return facts?.state === "reading" || (!facts?.state && pollCounts.get(id) < MAX_POLLS);
   });
 }
 
-export const contentOf = (id) => `${data.urls.files}/${id}/content`;
-export const pictureOf = (id) => `${contentOf(id)}?show=1`;
+export const getContentUrl = (id) => `${data.urls.files}/${id}/content`;
+export const getImageUrl = (id) => `${getContentUrl(id)}?show=1`;
 
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
 
-/** A size as people read it. */
-export function sizeOf(bytes) {
+/** Format a size in bytes. */
+export function formatSize(bytes) {
   const step = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
   const value = bytes / 1000 ** step;
   return new Intl.NumberFormat(locale, {
@@ -108,11 +108,11 @@ export function sizeOf(bytes) {
 }
 
 const ICONS = { image: "picture", data: "table", table: "table" };
-export const iconOf = (kind) => ICONS[kind] ?? "file";
+export const getIconName = (kind) => ICONS[kind] ?? "file";
 
 const END = 12;
 
-/** Put a file's name into `node`: where room is short its middle is left out, not its end. */
+/** Show a file name in `node`; if space is short, the middle is truncated instead of the end. */
 export function showName(node, name) {
   if (node.textContent === name) return;
   const letters = [...name];
@@ -122,24 +122,24 @@ export function showName(node, name) {
   );
 }
 
-/** A file one can save: its name and size, or that it is gone. */
+/** Download link of a file with its name and size, or a note that it was deleted. */
 export class FileChip {
   constructor(id, { name = "" } = {}) {
     this.id = id;
-    this.given = name;
+    this.fallbackName = name;
     this.sign = el("span", { class: "file-sign" });
     this.name = el("span", { class: "file-name" });
     this.size = el("span", { class: "file-size" });
-    this.node = el("a", { class: "file-chip", href: contentOf(id), download: "" }, this.sign, this.name, this.size);
+    this.node = el("a", { class: "file-chip", href: getContentUrl(id), download: "" }, this.sign, this.name, this.size);
   }
 
   update() {
-    const facts = factsOf(this.id);
+    const facts = getFacts(this.id);
     const gone = facts === null;
-    const name = facts?.name ?? this.given;
-    this.sign.replaceChildren(icon(iconOf(facts?.kind)));
+    const name = facts?.name ?? this.fallbackName;
+    this.sign.replaceChildren(icon(getIconName(facts?.kind)));
     showName(this.name, gone ? t("file_gone") : name || "…");
-    setText(this.size, facts ? sizeOf(facts.bytes) : "");
+    setText(this.size, facts ? formatSize(facts.bytes) : "");
     this.node.classList.toggle("gone", gone);
     if (gone) this.node.removeAttribute("href");
     else if (name) this.node.title = t("download_file", { name });

@@ -1,7 +1,7 @@
-// Markdown to HTML text. Raw HTML, images and unsafe addresses of a model never become elements.
+// Converts Markdown to HTML text. Raw HTML, images and unsafe URLs never become elements.
 import { Marked } from "./vendor/markdown.js";
 import { BEGIN, END } from "./citations.js";
-import { LINK } from "./made.js";
+import { FILE_LINK_PREFIX } from "./made.js";
 import { t } from "./page-data.js";
 
 const SAFE = new Set(["http:", "https:", "mailto:"]);
@@ -10,7 +10,7 @@ export function escape(text) {
   return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 }
 
-function safeAddress(href) {
+function getSafeUrl(href) {
   try {
     const url = new URL(href);
     return SAFE.has(url.protocol) ? url.href : null;
@@ -19,7 +19,7 @@ function safeAddress(href) {
   }
 }
 
-function decoded(name) {
+function decodeName(name) {
   try {
     return decodeURIComponent(name);
   } catch {
@@ -27,12 +27,12 @@ function decoded(name) {
   }
 }
 
-// A file that code wrote; which one it is, is found out when the link is on the page.
-const fileLink = (name, inner) => `<a class="made-file" title="${escape(name)}">${inner}</a>`;
+// Link to a file written by code; made.js resolves the file id when the link is on the page.
+const renderFileLink = (name, inner) => `<a class="made-file" title="${escape(name)}">${inner}</a>`;
 
-function anchor(href, title, inner) {
-  if (href.startsWith(LINK)) return fileLink(decoded(href.slice(LINK.length)), inner);
-  const address = safeAddress(href);
+function renderLink(href, title, inner) {
+  if (href.startsWith(FILE_LINK_PREFIX)) return renderFileLink(decodeName(href.slice(FILE_LINK_PREFIX.length)), inner);
+  const address = getSafeUrl(href);
   if (address === null) return inner;
   const hint = title ? ` title="${escape(title)}"` : "";
   return `<a href="${escape(address)}"${hint}>${inner}</a>`;
@@ -43,23 +43,23 @@ const renderer = {
     return /^<br\s*\/?>$/i.test(raw.trim()) ? "<br>" : escape(raw);
   },
   link({ href, title, tokens }) {
-    return anchor(href, title, this.parser.parseInline(tokens));
+    return renderLink(href, title, this.parser.parseInline(tokens));
   },
-  // An image would tell another server that this chat was read: it is offered as a link.
+  // Loading an image would reveal to another server that this chat was read: render a link instead.
   image({ href, title, text }) {
-    return anchor(href, title, escape(t("image", { name: text || href })));
+    return renderLink(href, title, escape(t("image", { name: text || href })));
   },
   checkbox({ checked }) {
     return checked ? "☑ " : "☐ ";
   },
 };
 
-// A dollar sign is money far more often than math: no space inside, no digit after the end. No
-// formula is that long; without a bound each sign would be followed to the end of the text.
+// A dollar sign is usually money: math has no space inside the delimiters and no digit after them.
+// The length bound avoids scanning to the end of the text for each opening sign.
 const INLINE = [/^\\\(([^\n]{1,4000}?)\\\)/, /^\$(?![\s$])((?:\\.|[^$\\\n])+?)(?<!\s)\$(?![\d$])/];
 const BLOCK = [/^\\\[([\s\S]{1,4000}?)\\\](?:\n|$)/, /^\$\$([\s\S]{1,4000}?)\$\$(?:\n|$)/];
 
-function firstMatch(patterns, source, type) {
+function matchFirst(patterns, source, type) {
   for (const pattern of patterns) {
     const match = pattern.exec(source);
     if (match) return { type, raw: match[0], text: match[1].trim() };
@@ -71,7 +71,7 @@ const mathInline = {
   name: "mathInline",
   level: "inline",
   start: (source) => source.match(/\$|\\\(/)?.index,
-  tokenizer: (source) => firstMatch(INLINE, source, "mathInline"),
+  tokenizer: (source) => matchFirst(INLINE, source, "mathInline"),
   renderer: ({ text }) => `<code class="math-inline">${escape(text)}</code>`,
 };
 
@@ -79,7 +79,7 @@ const mathBlock = {
   name: "mathBlock",
   level: "block",
   start: (source) => source.match(/\$\$|\\\[/)?.index,
-  tokenizer: (source) => firstMatch(BLOCK, source, "mathBlock"),
+  tokenizer: (source) => matchFirst(BLOCK, source, "mathBlock"),
   renderer: ({ text }) => `<code class="math-block">${escape(text)}</code>`,
 };
 
@@ -87,40 +87,40 @@ const place = {
   name: "place",
   level: "inline",
   start: (source) => source.indexOf(BEGIN),
-  tokenizer: (source) => firstMatch([new RegExp(`^${BEGIN}(\\d+)${END}`)], source, "place"),
+  tokenizer: (source) => matchFirst([new RegExp(`^${BEGIN}(\\d+)${END}`)], source, "place"),
   renderer: ({ text }) => `<code class="cite-place">${text}</code>`,
 };
 
 const madeFile = {
   name: "madeFile",
   level: "inline",
-  start: (source) => source.indexOf(LINK),
-  tokenizer: (source) => firstMatch([/^sandbox:\/mnt\/data\/([^\s()<>[\]"'`]*[^\s()<>[\]"'`.,;:!?*_])/], source, "madeFile"),
-  renderer: ({ text }) => fileLink(text, escape(text)),
+  start: (source) => source.indexOf(FILE_LINK_PREFIX),
+  tokenizer: (source) => matchFirst([/^sandbox:\/mnt\/data\/([^\s()<>[\]"'`]*[^\s()<>[\]"'`.,;:!?*_])/], source, "madeFile"),
+  renderer: ({ text }) => renderFileLink(text, escape(text)),
 };
 
 const marked = new Marked({ gfm: true, renderer, extensions: [mathBlock, mathInline, place, madeFile] });
 
-// What stands in one another deeper than this is text: parser, morphdom and layout recurse.
+// Deeper nesting is rendered as text: the parser, morphdom and layout are recursive.
 const MAX_NESTING = 50;
-// Emphasis and addresses are searched in time that grows with the square of a paragraph's length.
+// Matching emphasis and URLs takes time quadratic in the length of a paragraph.
 const MAX_INLINE = 4000;
-// The markers of lists and quotes at the beginning of one line.
+// More than MAX_NESTING list and quote markers at the beginning of a line.
 const TOO_DEEP = new RegExp(`^(?:[ \\t]*(?:>|(?:[-+*]|\\d{1,9}[.)])(?=[ \\t\\n]))){${MAX_NESTING + 1}}`);
 
 class BoundedTokenizer extends marked.Tokenizer {
   #depth = 0;
 
   blockquote(source) {
-    return this.#within(source, () => super.blockquote(source));
+    return this.#nest(source, () => super.blockquote(source));
   }
 
   list(source) {
-    return this.#within(source, () => super.list(source));
+    return this.#nest(source, () => super.list(source));
   }
 
-  // A line of more markers is refused before its first one: each would be read anew at each depth.
-  #within(source, read) {
+  // Reject a line with too many markers at its first one: each depth would parse all of them again.
+  #nest(source, read) {
     if (this.#depth >= MAX_NESTING || TOO_DEEP.test(source)) return undefined;
     this.#depth += 1;
     try {
@@ -141,7 +141,7 @@ class BoundedLexer extends marked.Lexer {
     }
     this.#depth += 1;
     try {
-      for (const part of parts(source)) super.inlineTokens(part, tokens);
+      for (const part of splitText(source)) super.inlineTokens(part, tokens);
     } finally {
       this.#depth -= 1;
     }
@@ -149,12 +149,12 @@ class BoundedLexer extends marked.Lexer {
   }
 }
 
-/** `source` in parts of at most MAX_INLINE characters, cut behind a space where there is one. */
-function* parts(source) {
+/** Yield parts of `source` of at most MAX_INLINE characters, split after a space if possible. */
+function* splitText(source) {
   let at = 0;
   while (source.length - at > MAX_INLINE) {
     const space = source.slice(at, at + MAX_INLINE).search(/\s\S*$/);
-    // A pair of surrogates stays together.
+    // Do not split a surrogate pair.
     const full = /[\ud800-\udbff]/.test(source[at + MAX_INLINE - 1]) ? MAX_INLINE - 1 : MAX_INLINE;
     const end = at + (space > 0 ? space + 1 : full);
     yield source.slice(at, end);
@@ -163,8 +163,8 @@ function* parts(source) {
   yield source.slice(at);
 }
 
-/** Top-level tokens; each has `raw`, its exact source, and the list has `links`. */
+/** Return the top-level tokens; each has `raw`, its exact source, and the list has `links`. */
 export const lex = (source) => new BoundedLexer({ ...marked.defaults, tokenizer: new BoundedTokenizer() }).lex(source);
 
-/** HTML text of some tokens of `lex`. */
+/** Return the HTML text of tokens of `lex`. */
 export const toHtml = (tokens) => marked.parser(tokens);

@@ -1,14 +1,14 @@
-// The line above the messages: which chat this is, and what can be done with it.
+// Chat header: title and menu of the open chat.
 import { setText } from "./dom.js";
 import { attachMenu } from "./menu.js";
 import { data } from "./page-data.js";
-import { titleOf } from "./threads.js";
+import { getTitle } from "./threads.js";
 
 const title = document.getElementById("title");
 const button = document.getElementById("chat-menu-button");
 const menu = document.getElementById("chat-menu");
 
-/** Wire the menu; `current()` gives the thread it is about. */
+/** Attach the menu; `current()` returns the open thread. */
 export function attachHeader({ current, rename, remove }) {
   const control = attachMenu(button, menu);
   menu.addEventListener("click", (event) => {
@@ -21,7 +21,7 @@ export function attachHeader({ current, rename, remove }) {
 }
 
 export function drawHeader(thread) {
-  setText(title, titleOf(thread));
+  setText(title, getTitle(thread));
   button.hidden = thread === null;
-  document.title = thread === null ? data.company.name : `${titleOf(thread)} · ${data.company.name}`;
+  document.title = thread === null ? data.company.name : `${getTitle(thread)} · ${data.company.name}`;
 }

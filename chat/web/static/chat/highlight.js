@@ -1,9 +1,9 @@
-// Colours for code. The library is fetched when the first code block appears.
-const COSTLY = 6000;
+// Syntax highlighting. The library is loaded when the first code block appears.
+const MAX_STREAMING_LENGTH = 6000;
 let library = null;
 let loading = null;
 
-function colour(code, language) {
+function colourCode(code, language) {
   const known = library.getLanguage(language);
   if (!known || code.dataset.lit) return;
   const source = code.textContent;
@@ -17,7 +17,7 @@ function load() {
     ({ hljs }) => {
       library = hljs;
       for (const code of document.querySelectorAll("code[data-language]:not([data-lit])")) {
-        colour(code, code.dataset.language);
+        colourCode(code, code.dataset.language);
       }
     },
     () => {
@@ -26,10 +26,10 @@ function load() {
   );
 }
 
-/** Colour `code` now, or as soon as the library is here. */
+/** Highlight `code` now, or when the library has loaded. */
 export function highlight(code, language, open) {
   if (!language) return;
   code.dataset.language = language;
   if (library === null) load();
-  else if (!open || code.textContent.length < COSTLY) colour(code, language);
+  else if (!open || code.textContent.length < MAX_STREAMING_LENGTH) colourCode(code, language);
 }

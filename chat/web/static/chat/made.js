@@ -1,10 +1,10 @@
-// Files that code wrote: links in an answer lead to them by name.
-import { contentOf } from "./files.js";
+// Files written by code: resolves links in an answer by file name.
+import { getContentUrl } from "./files.js";
 
-export const LINK = "sandbox:/mnt/data/";
+export const FILE_LINK_PREFIX = "sandbox:/mnt/data/";
 
-/** Ids of the files that code of a chat wrote, by name; the newest counts. */
-export function madeIn(conversation) {
+/** Return the ids of files written by code in a chat, by name; the newest wins. */
+export function getCreatedFileIds(conversation) {
   const found = new Map();
   for (const call of conversation.toolCalls()) {
     for (const file of call.atrium?.files ?? []) found.set(file.name, file.file_id);
@@ -12,20 +12,20 @@ export function madeIn(conversation) {
   return found;
 }
 
-/** Make links to files in an answer's `node` save them; those that lead nowhere are text. */
-export function linkFiles(node, message, made) {
+/** Make file links in an answer's `node` download the file; unresolved links stay text. */
+export function linkFiles(node, message, getFileIds) {
   const links = [...node.querySelectorAll("a.made-file")];
   if (links.length === 0) return;
-  const known = made();
+  const known = getFileIds();
   for (const part of message.content) {
     for (const { type, text, file_path: path } of part.text?.annotations ?? []) {
-      if (type === "file_path") known.set(text.slice(LINK.length), path.file_id);
+      if (type === "file_path") known.set(text.slice(FILE_LINK_PREFIX.length), path.file_id);
     }
   }
   for (const link of links) {
     const id = known.get(link.dataset.name);
     if (!id) continue;
-    link.href = contentOf(id);
+    link.href = getContentUrl(id);
     link.download = link.dataset.name;
   }
 }

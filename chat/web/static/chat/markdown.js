@@ -1,14 +1,14 @@
-// Growing Markdown: finished blocks stay as they are, only the last open block is drawn again.
+// Incremental Markdown: finished blocks are kept, only the last open block is re-rendered.
 import { morphdom, remend } from "./vendor/markdown.js";
 import { decorate, NO_HEADINGS } from "./decorate.js";
 import { el } from "./dom.js";
 import { lex, toHtml } from "./grammar.js";
 
-// Unfinished marks are closed while a block grows, in time that grows with the square of its length.
+// Closing unfinished markup of the open block takes time quadratic in its length.
 const MAX_MENDED = 20_000;
 
-// A formula's measures are inline styles set by script; copying them as an attribute is not allowed.
-const formulasWhole = {
+// Formulas use inline styles set by script; the CSP forbids copying them as attributes.
+const MORPH_OPTIONS = {
   onBeforeElUpdated(from, to) {
     if (!to.classList.contains("math")) return true;
     from.replaceWith(to);
@@ -16,14 +16,14 @@ const formulasWhole = {
   },
 };
 
-// A table is drawn from its head on, not as text with bars until its second line is complete.
-function begunTable(source) {
+// Render a streaming table from its header on, not as text until its second line is complete.
+function completeTable(source) {
   if (/^\|[^\n]*$/.test(source)) return "";
   const head = /^(\|[^\n]*\|)[ \t]*\n[|:\- \t]*$/.exec(source)?.[1];
   return head ? `${head}\n${"|---".repeat(head.split("|").length - 2)}|` : source;
 }
 
-function lastBlock(tokens) {
+function findLastBlock(tokens) {
   let at = tokens.length - 1;
   while (at > 0 && tokens[at].type === "space") at -= 1;
   return at;
@@ -34,21 +34,21 @@ export class Markdown {
   #settled = 0;
   #headings = NO_HEADINGS;
   #open = null;
-  #shown = null;
+  #rendered = null;
 
   constructor(root) {
     this.#root = root;
   }
 
-  /** Show `text`; `final` says that nothing follows. */
+  /** Show `text`; `final` means that it is complete. */
   update(text, final = true) {
     const source = text.replace(/\r\n?/g, "\n");
-    if (this.#shown === source + final) return;
-    this.#shown = source + final;
+    if (this.#rendered === source + final) return;
+    this.#rendered = source + final;
     if (final && /^ {0,3}\[[^\]\n]+\]:/m.test(source)) this.#restart();
     const tail = source.slice(this.#settled);
     const tokens = lex(tail);
-    const open = final ? tokens.length : lastBlock(tokens);
+    const open = final ? tokens.length : findLastBlock(tokens);
     let at = 0;
     for (const token of tokens.slice(0, open)) {
       this.#settle(token);
@@ -59,7 +59,7 @@ export class Markdown {
     else this.#drawOpen(tail.slice(at));
   }
 
-  // Link definitions at the end change blocks that were settled before them.
+  // Link definitions at the end affect blocks that were settled before them.
   #restart() {
     this.#root.replaceChildren();
     this.#settled = 0;
@@ -71,11 +71,11 @@ export class Markdown {
     const { fragment, headings } = decorate(toHtml(tokens), { headings: this.#headings, open });
     const wanted = el("div", { class: "block" });
     wanted.append(fragment);
-    morphdom(block, wanted, formulasWhole);
+    morphdom(block, wanted, MORPH_OPTIONS);
     return headings;
   }
 
-  #block() {
+  #getOpenBlock() {
     if (this.#open === null) {
       this.#open = el("div", { class: "block" });
       this.#root.append(this.#open);
@@ -85,17 +85,17 @@ export class Markdown {
 
   #settle(token) {
     if (token.type === "space" || token.type === "def") return;
-    this.#headings = this.#draw(this.#block(), [token], false);
+    this.#headings = this.#draw(this.#getOpenBlock(), [token], false);
     this.#open = null;
   }
 
   #drawOpen(tail) {
-    const source = begunTable(tail);
+    const source = completeTable(tail);
     if (source.trim() === "") {
       this.#dropOpen();
       return;
     }
-    this.#draw(this.#block(), lex(source.length > MAX_MENDED ? source : remend(source)), true);
+    this.#draw(this.#getOpenBlock(), lex(source.length > MAX_MENDED ? source : remend(source)), true);
   }
 
   #dropOpen() {

@@ -1,8 +1,8 @@
-// Formulas. The library and its fonts are fetched when the first formula appears.
+// Math rendering. The library and its fonts are loaded when the first formula appears.
 import { data } from "./page-data.js";
 
-// Groups in one another, and elements in one another of what is drawn: the library and the
-// browser's layout recurse.
+// Limits for nested groups in the source and nested elements in the output: the library and the
+// browser's layout are recursive.
 const MAX_NESTING = 50;
 const MAX_DEPTH = 500;
 const GROUPS = /\\(?:begin|left)(?![a-zA-Z])|\\(?:end|right)(?![a-zA-Z])|\\[^]|[{}]/g;
@@ -12,7 +12,7 @@ const CLOSING = new Set(["\\end", "\\right", "}"]);
 let library = null;
 let loading = null;
 
-function nestingOf(source) {
+function getNesting(source) {
   let [depth, deepest] = [0, 0];
   for (const [sign] of source.matchAll(GROUPS)) {
     if (OPENING.has(sign)) deepest = Math.max(deepest, ++depth);
@@ -21,7 +21,7 @@ function nestingOf(source) {
   return deepest;
 }
 
-function depthOf(element) {
+function getDepth(element) {
   let deepest = 0;
   const open = [[element, 0]];
   while (open.length > 0) {
@@ -32,22 +32,22 @@ function depthOf(element) {
   return deepest;
 }
 
-/** Draw a formula into `place`; returns false where it is too deep for that. */
+/** Render a formula into `place`; return false if it is nested too deeply. */
 function render(source, place, displayMode) {
-  if (nestingOf(source) > MAX_NESTING) return false;
+  if (getNesting(source) > MAX_NESTING) return false;
   try {
     library.render(source, place, {
       displayMode, throwOnError: false, trust: false, strict: "ignore", maxExpand: 200, maxSize: 20,
     });
   } catch (error) {
-    // Commands nest without groups too: the stack is the library's only bound.
+    // Commands can also nest without groups: then the stack is the library's only limit.
     if (error instanceof RangeError) return false;
     throw error;
   }
-  return depthOf(place) <= MAX_DEPTH;
+  return getDepth(place) <= MAX_DEPTH;
 }
 
-// What cannot be drawn stays as it was written.
+// A formula that cannot be rendered stays as source text.
 function draw(code) {
   const block = code.classList.contains("math-block");
   const place = document.createElement("span");
@@ -78,7 +78,7 @@ function load() {
   );
 }
 
-/** Replace the source in `code` by a formula now, or as soon as the library is here. */
+/** Replace the source in `code` by the rendered formula now, or when the library has loaded. */
 export function typeset(code) {
   if (library === null) load();
   else draw(code);

@@ -1,13 +1,13 @@
-// The menu button pattern: arrows, Home and End, first letters, Escape, focus back to the button.
+// ARIA menu button pattern: arrow keys, Home and End, type-ahead, Escape, focus return.
 
 const ITEMS = '[role^="menuitem"]:not([hidden])';
 
-function reachable(menu) {
+function listItems(menu) {
   return [...menu.querySelectorAll(ITEMS)];
 }
 
-function step(menu, event) {
-  const items = reachable(menu);
+function findTarget(menu, event) {
+  const items = listItems(menu);
   const at = items.indexOf(document.activeElement);
   const last = items.length - 1;
   const targets = { ArrowDown: at === last ? 0 : at + 1, ArrowUp: at <= 0 ? last : at - 1, Home: 0, End: last };
@@ -18,7 +18,7 @@ function step(menu, event) {
   return ring.find((item) => item.textContent.trim().toLocaleLowerCase().startsWith(letter)) ?? null;
 }
 
-/** Join `button` and `menu`; returns {open, close}. `onOpen` may fill the menu. */
+/** Attach `menu` to `button`; return {open, close}. `onOpen` may fill the menu. */
 export function attachMenu(button, menu, { onOpen = () => {} } = {}) {
   button.setAttribute("aria-haspopup", "menu");
   button.setAttribute("aria-expanded", "false");
@@ -28,11 +28,11 @@ export function attachMenu(button, menu, { onOpen = () => {} } = {}) {
     if (menu.hidden) return;
     menu.hidden = true;
     button.setAttribute("aria-expanded", "false");
-    document.removeEventListener("pointerdown", outside, true);
+    document.removeEventListener("pointerdown", closeOutside, true);
     if (refocus) button.focus();
   }
 
-  function outside(event) {
+  function closeOutside(event) {
     if (!menu.contains(event.target) && !button.contains(event.target)) close(false);
   }
 
@@ -40,8 +40,8 @@ export function attachMenu(button, menu, { onOpen = () => {} } = {}) {
     onOpen();
     menu.hidden = false;
     button.setAttribute("aria-expanded", "true");
-    document.addEventListener("pointerdown", outside, true);
-    const items = reachable(menu);
+    document.addEventListener("pointerdown", closeOutside, true);
+    const items = listItems(menu);
     for (const item of items) item.tabIndex = -1;
     const choice = items.every((item) => item.getAttribute("role") === "menuitemradio");
     const checked = items.find((item) => item.getAttribute("aria-checked") === "true");
@@ -61,7 +61,7 @@ export function attachMenu(button, menu, { onOpen = () => {} } = {}) {
       close(event.key === "Escape");
       return;
     }
-    const target = step(menu, event);
+    const target = findTarget(menu, event);
     if (!target) return;
     event.preventDefault();
     target.focus();

@@ -1,25 +1,25 @@
-// A message of the reader: as typed, set apart; and what happened to it on its way.
-import { picturesOf, textOf } from "./conversation.js";
+// View of a user message: text, files, and the state of sending.
+import { getImageIds, getText } from "./conversation.js";
 import { showMoment } from "./days.js";
 import { arrange, el, icon, setText } from "./dom.js";
-import { FileChip, factsOf, follow } from "./files.js";
+import { FileChip, getFacts, pollFile } from "./files.js";
 import { t } from "./page-data.js";
 import { PictureView } from "./pictures.js";
 
-const SEARCHED = "file_search";
+const SEARCH_TOOL = "file_search";
 
-/** The files of a message on its way or stored: [{id, name, shown, searched}]. */
-function filesOf({ kind, entry, message }) {
+/** Return the files of a pending or stored message: [{id, name, shown, searched}]. */
+function getFiles({ kind, entry, message }) {
   if (kind === "pending") {
     return (entry.files ?? []).map((file) => ({ ...file, searched: false }));
   }
   const attached = (message.attachments ?? []).map(({ file_id: id, tools }) => ({
-    id, shown: false, searched: tools.some((tool) => tool.type === SEARCHED),
+    id, shown: false, searched: tools.some((tool) => tool.type === SEARCH_TOOL),
   }));
-  return [...picturesOf(message).map((id) => ({ id, shown: true })), ...attached];
+  return [...getImageIds(message).map((id) => ({ id, shown: true })), ...attached];
 }
 
-export class OwnView {
+export class UserMessageView {
   constructor({ resend, discard }) {
     this.text = el("div", { class: "own-text" });
     this.pictures = el("div", { class: "own-pictures" });
@@ -44,10 +44,10 @@ export class OwnView {
 
   update(entry) {
     this.entry = entry.entry ?? null;
-    const text = entry.kind === "pending" ? entry.entry.content : textOf(entry.message);
+    const text = entry.kind === "pending" ? entry.entry.content : getText(entry.message);
     setText(this.text, text);
     this.text.hidden = text === "";
-    this.#drawFiles(filesOf(entry));
+    this.#drawFiles(getFiles(entry));
     if (entry.message) showMoment(this.when, entry.message.created_at);
     const failed = this.entry?.failed ?? null;
     const sending = this.entry !== null && failed === null && this.entry.slow;
@@ -64,18 +64,18 @@ export class OwnView {
         this.views.set(file.id, file.shown ? new PictureView(file.id, { small: true }) : new FileChip(file.id, file));
       }
       this.views.get(file.id).update();
-      if (file.searched) follow(file.id);
+      if (file.searched) pollFile(file.id);
     }
     const nodes = (shown) => files.filter((file) => file.shown === shown).map((file) => this.views.get(file.id).node);
     arrange(this.pictures, nodes(true));
     arrange(this.files, nodes(false));
-    this.#drawReading(files.filter((file) => file.searched).map((file) => factsOf(file.id)));
+    this.#drawReading(files.filter((file) => file.searched).map((file) => getFacts(file.id)));
   }
 
-  // What is being read is found a little later; what could not be read never is.
+  // Files being indexed are searchable a little later, failed ones never.
   #drawReading(facts) {
-    const reading = facts.filter((each) => each?.state === "reading").length;
-    const failed = facts.filter((each) => each?.state === "failed");
+    const reading = facts.filter((file) => file?.state === "reading").length;
+    const failed = facts.filter((file) => file?.state === "failed");
     const lines = failed.map(({ name, problem }) => t("file_unread", { name, problem }));
     if (reading > 0) lines.push(reading === 1 ? t("reading_file") : t("reading_files", { count: reading }));
     this.reading.hidden = lines.length === 0;
@@ -83,7 +83,7 @@ export class OwnView {
     setText(this.reading, lines.join(" "));
   }
 
-  get copied() {
+  get copyText() {
     return this.text.textContent;
   }
 }

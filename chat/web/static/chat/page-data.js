@@ -1,7 +1,7 @@
-// What the server put into the page: addresses, people, first contents and every visible string.
+// Data embedded in the page: URLs, user and company, initial content and all visible strings.
 export const data = JSON.parse(document.getElementById("page-data").textContent);
 
-/** The translated string `key` with {placeholders} filled in. */
+/** Return the translated string `key` with {placeholders} filled in. */
 export function t(key, values = {}) {
   const text = data.words[key];
   if (text === undefined) throw new Error(`no string named ${key}`);

@@ -1,16 +1,16 @@
-// The chat page: one open chat, the list beside it, the box below, one socket.
+// Entry point of the chat page: one open chat, the chat list, the composer, one websocket.
 import { attachAccount } from "./account.js";
 import { AssistantChoice } from "./assistants.js";
-import { connectionDown, connectionUp } from "./banner.js";
+import { showConnected, showDisconnected } from "./banner.js";
 import { Composer } from "./composer.js";
-import { Conversation, picturesOf, textOf } from "./conversation.js";
+import { Conversation, getImageIds, getText } from "./conversation.js";
 import { coverPage } from "./dialogs.js";
 import { attachDrawer, closeDrawer } from "./drawer.js";
-import { factsOf, onFilesKnown } from "./files.js";
+import { getFacts, onFilesChange } from "./files.js";
 import { attachHeader, drawHeader } from "./header.js";
 import { get } from "./http.js";
-import { data, t } from "./page-data.js";
-import { sentence } from "./problems.js";
+import { data } from "./page-data.js";
+import { getErrorMessage } from "./problems.js";
 import { drawQueue } from "./queue.js";
 import { attachReadingNotice } from "./readers.js";
 import { Sender } from "./sender.js";
@@ -20,32 +20,32 @@ import { Socket } from "./socket.js";
 import { perTab } from "./storage.js";
 import { Subscription } from "./subscription.js";
 import { ThreadList } from "./threads.js";
-import { toast } from "./toast.js";
+import { showToast } from "./toast.js";
 import { Transcript } from "./transcript.js";
-import { lookAfter } from "./unattended.js";
+import { updateWorkerNotice } from "./unattended.js";
 import { drawWelcome } from "./welcome.js";
 
-// The chat this page made last: a reload that crossed its making still goes there.
-const MADE = "made";
+// Storage key of the chat created last: a reload during its creation still opens it.
+const CREATED_CHAT = "made";
 const wide = matchMedia("(min-width: 54rem)");
 const socket = new Socket(new URL(data.urls.socket, location.href.replace(/^http/, "ws")).href);
 let conversation = new Conversation();
 let opening = 0;
 
-const sender = new Sender(socket, { onChange: changed, onSent: sent });
+const sender = new Sender(socket, { onChange: redraw, onSent: handleSent });
 const subscription = new Subscription(socket, {
   onEvent: (frame) => {
-    const what = conversation.apply(frame);
-    // Text alone changes nothing around the messages.
-    if (what === "delta") transcript.changed();
-    else if (what !== null) changed(conversation);
+    const change = conversation.apply(frame);
+    // A text delta changes nothing outside the messages.
+    if (change === "delta") transcript.scheduleDraw();
+    else if (change !== null) redraw(conversation);
   },
-  onThread: threadChanged,
-  onGone: (id) => {
+  onThread: updateThread,
+  onDeleted: (id) => {
     threads.remove(id);
-    if (id === conversation.id) open(null);
+    if (id === conversation.id) openThread(null);
   },
-  onRenewed: changed,
+  onRefreshed: redraw,
 });
 const transcript = new Transcript({
   decide: async (run, approval, decision) => {
@@ -54,120 +54,120 @@ const transcript = new Transcript({
     keepFocus();
   },
   retry: async () => {
-    await tell({ type: "run.retry", thread: conversation.id, assistant: choice.chosen?.id });
+    await sendFrame({ type: "run.retry", thread: conversation.id, assistant: choice.chosen?.id });
     keepFocus();
   },
-  resend: (entry) => sender.again(entry),
+  resend: (entry) => sender.resend(entry),
   discard: (entry) => {
     sender.discard(entry);
-    composer.giveBack(entry.content, entry.files);
+    composer.restore(entry.content, entry.files);
   },
 });
-const composer = new Composer({ onSend: ask, onStop: stop });
+const composer = new Composer({ onSend: sendMessage, onStop: stop });
 const choice = new AssistantChoice((assistant) => {
-  composer.writeTo(assistant);
-  drawAround();
+  composer.setAssistant(assistant);
+  drawControls();
 });
 const threads = new ThreadList({
-  open: (id) => open(id),
-  onRenamed: threadChanged,
+  open: (id) => openThread(id),
+  onRenamed: updateThread,
   onRemoved: (thread) => {
-    if (thread.id === conversation.id) open(null);
+    if (thread.id === conversation.id) openThread(null);
   },
 });
 
-// The button that was pressed goes away. A phone's keyboard should not come up for that.
+// Move the focus from a button that disappears, without opening the keyboard on phones.
 function keepFocus() {
   if (wide.matches) composer.focus();
   else document.getElementById("transcript").focus({ preventScroll: true });
 }
 
-async function tell(frame) {
+async function sendFrame(frame) {
   try {
     return await socket.send(frame);
   } catch (error) {
-    toast(sentence(error, "not_done"));
+    showToast(getErrorMessage(error, "not_done"));
     return null;
   }
 }
 
-function ask(text, takeFiles = () => []) {
+function sendMessage(text, takeFiles = () => []) {
   if (!choice.chosen) return false;
   sender.send(conversation, choice.chosen.id, text, takeFiles());
-  transcript.follow.toEnd();
+  transcript.autoScroll.scrollToEnd();
   return true;
 }
 
 function stop() {
   const run = conversation.activeRun;
-  if (run && run.status !== "cancelling") tell({ type: "run.cancel", run: run.id });
+  if (run && run.status !== "cancelling") sendFrame({ type: "run.cancel", run: run.id });
 }
 
 function withdraw(message) {
-  tell({ type: "message.delete_queued", message: message.id }).then((ack) => {
+  sendFrame({ type: "message.delete_queued", message: message.id }).then((ack) => {
     if (ack === null) return;
     conversation.queued.delete(message.id);
-    changed(conversation);
-    const ids = [...picturesOf(message), ...message.attachments.map((each) => each.file_id)];
-    composer.giveBack(textOf(message), ids.flatMap((id) => factsOf(id) ?? []));
+    redraw(conversation);
+    const ids = [...getImageIds(message), ...message.attachments.map((attachment) => attachment.file_id)];
+    composer.restore(getText(message), ids.flatMap((id) => getFacts(id) ?? []));
   });
 }
 
-function sent(home, ack) {
+function handleSent(home, ack) {
   threads.put(ack.thread);
   if (home === null || home !== conversation) {
-    subscription.leave(ack.thread.id);
+    subscription.unsubscribe(ack.thread.id);
     return;
   }
   const isNew = home.id === null;
   home.putSent(ack);
   if (isNew) {
     history.replaceState(null, "", data.urls.chat + home.id);
-    perTab.write(MADE, home.id);
-    composer.named(home.id);
+    perTab.write(CREATED_CHAT, home.id);
+    composer.setThreadId(home.id);
     threads.select(home.id);
-    subscription.joined(home);
+    subscription.markSubscribed(home);
   }
-  changed(home);
+  redraw(home);
 }
 
-function threadChanged(thread) {
+function updateThread(thread) {
   threads.put(thread);
   if (thread.id !== conversation.id) return;
   conversation.thread = thread;
   drawHeader(thread);
 }
 
-function changed(which) {
-  if (which !== conversation) return;
-  transcript.changed();
-  drawAround();
+function redraw(target) {
+  if (target !== conversation) return;
+  transcript.scheduleDraw();
+  drawControls();
 }
 
-function drawAround() {
+function drawControls() {
   composer.setBusy(conversation.activeRun !== null);
-  lookAfter(conversation.activeRun);
-  drawQueue([...conversation.queued.values()], { deciding: conversation.deciding, withdraw });
-  drawWelcome(conversation.empty, choice.chosen, ask);
+  updateWorkerNotice(conversation.activeRun);
+  drawQueue([...conversation.queued.values()], { needsApproval: conversation.needsApproval, withdraw });
+  drawWelcome(conversation.empty, choice.chosen, sendMessage);
   drawHeader(conversation.thread);
 }
 
-function show(next) {
+function showConversation(next) {
   conversation = next;
   closeSource();
-  subscription.turnTo(next);
+  subscription.switchTo(next);
   threads.select(next.id);
   composer.open(next.id);
   transcript.show(next);
   const last = [...next.messages.values()].findLast((message) => message.atrium?.assistant);
   choice.choose(last?.atrium.assistant.id ?? data.assistants[0]?.id);
-  sender.adopt(next);
-  if (!next.empty) transcript.follow.toEnd();
+  sender.restorePending(next);
+  if (!next.empty) transcript.autoScroll.scrollToEnd();
 }
 
-async function open(id, { push = true, focus = true } = {}) {
+async function openThread(id, { push = true, focus = true } = {}) {
   const turn = ++opening;
-  perTab.remove(MADE);
+  perTab.remove(CREATED_CHAT);
   closeDrawer();
   let next = new Conversation();
   if (id !== null) {
@@ -179,24 +179,24 @@ async function open(id, { push = true, focus = true } = {}) {
     } catch (error) {
       if (turn !== opening) return;
       threads.select(conversation.id);
-      toast(sentence(error, "not_opened"));
+      showToast(getErrorMessage(error, "not_opened"));
       return;
     }
   }
   if (turn !== opening) return;
   if (push) history.pushState(null, "", id === null ? data.urls.home : data.urls.chat + id);
-  show(next);
+  showConversation(next);
   if (focus && wide.matches) composer.focus();
   else if (document.activeElement === document.body) keepFocus();
 }
 
-function shownByAddress() {
+function getThreadIdFromUrl() {
   const { pathname } = location;
   return pathname.startsWith(data.urls.chat) ? pathname.slice(data.urls.chat.length) : null;
 }
 
 function start() {
-  onFilesKnown(() => changed(conversation));
+  onFilesChange(() => redraw(conversation));
   attachAccount();
   attachReadingNotice();
   attachDrawer();
@@ -205,53 +205,55 @@ function start() {
     rename: (thread) => threads.rename(thread),
     remove: (thread) => threads.delete(thread),
   });
-  attachShortcuts({ newChat: () => open(null), focusBox: () => composer.focus(), stop });
+  attachShortcuts({ newChat: () => openThread(null), focusBox: () => composer.focus(), stop });
   document.getElementById("new-chat").addEventListener("click", (event) => {
     event.preventDefault();
-    open(null);
+    openThread(null);
   });
   addEventListener("popstate", () => {
-    const id = shownByAddress();
-    if (id !== conversation.id) open(id, { push: false });
+    const id = getThreadIdFromUrl();
+    if (id !== conversation.id) openThread(id, { push: false });
   });
   socket.addEventListener("open", () => {
-    connectionUp();
-    subscription.renew();
+    showConnected();
+    subscription.resubscribe();
     sender.flush();
   });
   socket.addEventListener("closed", ({ detail }) => {
-    connectionDown(detail.code);
-    subscription.lost();
-    // A refused handshake has no code: an ordinary request tells why.
+    showDisconnected(detail.code);
+    subscription.handleDisconnect();
+    // A rejected handshake has no close code: an HTTP request shows the reason.
     if (detail.failures === 2) get(data.urls.threads).catch(() => {});
   });
-  socket.addEventListener("ended", ({ detail }) => accessEnded(detail.code));
-  document.addEventListener("atrium:signed-out", () => lost("signed_out", data.urls.sign_in));
-  document.addEventListener("atrium:company-changed", () => lost("company_changed", data.urls.home));
+  socket.addEventListener("ended", ({ detail }) => checkAccess(detail.code));
+  document.addEventListener("atrium:signed-out", () => blockPage("signed_out", data.urls.sign_in));
+  document.addEventListener("atrium:company-changed", () => blockPage("company_changed", data.urls.home));
   const first = new Conversation(data.opened?.thread ?? null);
   if (data.opened) first.load(data.opened);
-  show(first);
+  showConversation(first);
   if (wide.matches) composer.focus();
-  const made = perTab.read(MADE);
-  if (made && first.id === null && performance.getEntriesByType("navigation")[0]?.type === "reload") open(made);
+  const created = perTab.read(CREATED_CHAT);
+  const reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
+  if (created && first.id === null && reloaded) openThread(created);
   socket.connect();
 }
 
-// Signed out, or in another company now? An ordinary request tells; http.js then covers the page.
-async function accessEnded(code) {
-  subscription.lost();
+// Check with an HTTP request whether the session ended or the company changed: http.js then
+// dispatches the event that blocks the page.
+async function checkAccess(code) {
+  subscription.handleDisconnect();
   if (code === 4003) {
-    lost("company_changed", data.urls.home);
+    blockPage("company_changed", data.urls.home);
     return;
   }
-  const fine = await get(data.urls.threads).then(
+  const allowed = await get(data.urls.threads).then(
     () => true,
     (error) => error.status !== 401 && error.status !== 409,
   );
-  if (fine) socket.later();
+  if (allowed) socket.reconnectLater();
 }
 
-function lost(kind, address) {
+function blockPage(kind, address) {
   socket.stop();
   coverPage(kind, address);
 }

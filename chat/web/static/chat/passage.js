@@ -1,15 +1,15 @@
-// A place in a document as nodes. They hold what was read of the file, sign for sign, so that the
-// offsets of a quote hold; in Markdown the signs of headings and lists give way to what they mean.
+// Renders a passage of a document. The nodes contain the extracted text character for character, so
+// that quote offsets stay valid; Markdown markup of headings, lists and strong text is styled.
 import { el } from "./dom.js";
 
-// A block of code, a heading, the sign of a list's item, strong words.
+// A code block, a heading, a list marker, strong text.
 const MARKDOWN = /^```[^]*?(?:^```|$(?![^]))|^(#{1,6}[ \t]+)(.+)$|^[ \t]*([-*+])(?=[ \t])|(\*\*)(?=\S)([^*\n]+)\*\*/gm;
 
-/** What looks different in a Markdown text: [{start, end, look}], in order. */
-function looks(text) {
+/** Return the styled ranges of a Markdown text in order: [{start, end, look}]. */
+function findStyles(text) {
   const found = [];
   let at = 0;
-  const add = (part, look) => found.push({ start: at, end: (at += part.length), look });
+  const add = (part, style) => found.push({ start: at, end: (at += part.length), look: style });
   for (const match of text.matchAll(MARKDOWN)) {
     const [whole, sign, heading, item, stars, strong] = match;
     at = match.index;
@@ -28,26 +28,26 @@ function looks(text) {
   return found;
 }
 
-function cut(text, found, from, to) {
+function renderSlice(text, found, from, to) {
   const nodes = [];
   let at = from;
-  for (const one of found) {
-    const [start, end] = [Math.max(one.start, from), Math.min(one.end, to)];
+  for (const range of found) {
+    const [start, end] = [Math.max(range.start, from), Math.min(range.end, to)];
     if (start >= end) continue;
-    nodes.push(text.slice(at, start), el("span", { class: `source-${one.look}` }, text.slice(start, end)));
+    nodes.push(text.slice(at, start), el("span", { class: `source-${range.look}` }, text.slice(start, end)));
     at = end;
   }
   return [...nodes, text.slice(at, to)];
 }
 
-/** Returns three elements: the text before a quote, the quote, and what follows it. */
-export function passageNodes({ before = "", quote, after = "", markdown = false }) {
+/** Return three elements: the text before a quote, the quote, and the text after it. */
+export function renderPassage({ before = "", quote, after = "", markdown = false }) {
   const text = before + quote + after;
-  const found = markdown ? looks(text) : [];
+  const found = markdown ? findStyles(text) : [];
   const [start, end] = [before.length, before.length + quote.length];
   return [
-    el("span", {}, ...cut(text, found, 0, start)),
-    el("mark", { id: "source-quote" }, ...cut(text, found, start, end)),
-    el("span", {}, ...cut(text, found, end, text.length)),
+    el("span", {}, ...renderSlice(text, found, 0, start)),
+    el("mark", { id: "source-quote" }, ...renderSlice(text, found, start, end)),
+    el("span", {}, ...renderSlice(text, found, end, text.length)),
   ];
 }

@@ -1,6 +1,6 @@
-// Pictures of a chat: small in the text, large in a dialog, with a way to save them.
+// Images of a chat: thumbnails in messages, and a dialog with the full size and a download link.
 import { el, icon } from "./dom.js";
-import { contentOf, factsOf, pictureOf } from "./files.js";
+import { getContentUrl, getFacts, getImageUrl } from "./files.js";
 import { t } from "./page-data.js";
 
 const dialog = document.getElementById("picture");
@@ -10,24 +10,24 @@ const save = document.getElementById("picture-save");
 
 function openPicture(id, name) {
   title.textContent = name;
-  large.src = pictureOf(id);
+  large.src = getImageUrl(id);
   large.alt = name;
-  // A drawing is sharp at every size.
+  // SVG scales without loss.
   large.classList.toggle("drawing", name.toLowerCase().endsWith(".svg"));
-  save.href = contentOf(id);
+  save.href = getContentUrl(id);
   dialog.showModal();
 }
 
 dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
-// A click beside the picture closes it.
+// A click on the backdrop closes the dialog.
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 dialog.addEventListener("close", () => large.removeAttribute("src"));
 
-/** One picture of a message; `small` for what the reader attached. */
+/** View of one image; `small` for attachments of the user. */
 export class PictureView {
   constructor(id, { small = false } = {}) {
     this.id = id;
-    this.image = el("img", { src: pictureOf(id), alt: "", decoding: "async" });
+    this.image = el("img", { src: getImageUrl(id), alt: "", decoding: "async" });
     this.open = el("button", { type: "button", class: "picture-open", on: { click: () => openPicture(id, this.name) } },
       this.image);
     this.node = el("div", { class: small ? "picture small" : "picture" }, this.open);
@@ -35,18 +35,17 @@ export class PictureView {
   }
 
   update() {
-    const facts = factsOf(this.id);
+    const facts = getFacts(this.id);
     if (facts === null) {
-      this.#gone();
+      this.#showDeleted();
       return;
     }
     this.name = facts?.name ?? t("picture");
-    const label = t("image", { name: this.name });
-    if (this.image.alt !== label) this.image.alt = label;
+    if (this.image.alt !== this.name) this.image.alt = this.name;
     this.open.title = t("enlarge");
   }
 
-  #gone() {
+  #showDeleted() {
     this.node.replaceChildren(el("p", { class: "file-chip gone" }, icon("picture"), t("picture_gone")));
   }
 }

@@ -1,19 +1,19 @@
-// What stands in for a part of the page that could not be drawn: its words as they are.
-import { textOf } from "./conversation.js";
+// Plain-text fallbacks for parts of the page that failed to render.
+import { getText } from "./conversation.js";
 import { el, setText } from "./dom.js";
 import { t } from "./page-data.js";
 
-/** Return what `draw` returns; where it throws, report the error and return what `instead` does. */
-export function drawOr(draw, instead) {
+/** Return the result of `draw`; if it throws, log the error and return that of `fallback`. */
+export function tryDraw(draw, fallback) {
   try {
     return draw();
   } catch (error) {
     console.error(error);
-    return instead();
+    return fallback();
   }
 }
 
-/** The text of a piece of an answer, without any layout. */
+/** Plain text of a piece of an answer. */
 export class PlainText {
   constructor() {
     this.text = el("div", { class: "prose plain-text" });
@@ -21,15 +21,15 @@ export class PlainText {
   }
 
   update(message) {
-    setText(this.text, textOf(message));
+    setText(this.text, getText(message));
   }
 
-  get copied() {
+  get copyText() {
     return this.text.textContent;
   }
 }
 
-/** A whole message, without any layout. It has what the transcript asks of every view. */
+/** Plain text of a whole message, with the interface that the transcript expects of a view. */
 export class PlainView {
   constructor(kind) {
     const own = kind !== "answer";
@@ -46,11 +46,11 @@ export class PlainView {
     const messages = entry.run
       ? [...conversation.messages.values()].filter((message) => message.run_id === entry.run)
       : [entry.message ?? entry.lone].filter(Boolean);
-    this.text = entry.entry?.content ?? messages.map(textOf).join("\n\n");
+    this.text = entry.entry?.content ?? messages.map(getText).join("\n\n");
     setText(this.body, this.text);
   }
 
-  get spoken() {
+  get announcement() {
     return this.text;
   }
 }

@@ -1,8 +1,8 @@
-// What went wrong, in the reader's words. Texts of the server may be written for programs.
+// Error messages for users. Error texts of the server may be written for API clients.
 import { data, t } from "./page-data.js";
 
-/** A sentence for `error` (of http.js or socket.js); `otherwise` names the one for unknown codes. */
-export function sentence(error, otherwise) {
+/** Return the message for an HttpError or SocketError; `fallback` is the key for unknown codes. */
+export function getErrorMessage(error, fallback) {
   const key = `problem_${error.code}`;
-  return t(key in data.words ? key : otherwise);
+  return t(key in data.words ? key : fallback);
 }

@@ -1,18 +1,18 @@
-// Who can read these chats: a line, and a notice that stays until it is acknowledged.
+// Shows who can read these chats: a line, and a notice that stays until it is acknowledged.
 import { el, setText } from "./dom.js";
 import { post, request } from "./http.js";
 import { t } from "./page-data.js";
-import { toast } from "./toast.js";
+import { showToast } from "./toast.js";
 
 const MIN_PAUSE_MS = 5_000;
 const INTERVAL_MS = 60_000;
 
 const notice = document.getElementById("reading-notice");
 const line = document.getElementById("readers");
-// An answer that was under way when this moment was acknowledged must not show it again.
+// The last acknowledged `through`: a response already in flight must not show that notice again.
 let acknowledged = "";
 
-function show({ can_read, could_read, line: text, notice: entries, through }) {
+function update({ can_read, could_read, line: text, notice: entries, through }) {
   line.classList.toggle("told", can_read);
   setText(line.querySelector("span"), text);
   line.querySelector("a").hidden = !could_read;
@@ -22,21 +22,21 @@ function show({ can_read, could_read, line: text, notice: entries, through }) {
   notice.hidden = through === "";
 }
 
-/** Ask for changes when the page comes into view, and once a minute while it is in view. */
-function watch() {
-  let asked = Date.now();
-  const ask = async () => {
-    if (document.visibilityState !== "visible" || Date.now() - asked < MIN_PAUSE_MS) return;
-    asked = Date.now();
+/** Poll for changes when the page becomes visible, and once a minute while it is visible. */
+function startPolling() {
+  let lastPoll = Date.now();
+  const poll = async () => {
+    if (document.visibilityState !== "visible" || Date.now() - lastPoll < MIN_PAUSE_MS) return;
+    lastPoll = Date.now();
     try {
-      show(await request("GET", line.dataset.url));
+      update(await request("GET", line.dataset.url));
     } catch {
-      // Not reachable: the next time will do.
+      // Unreachable: the next poll tries again.
     }
   };
-  document.addEventListener("visibilitychange", ask);
-  addEventListener("focus", ask);
-  setInterval(ask, INTERVAL_MS);
+  document.addEventListener("visibilitychange", poll);
+  addEventListener("focus", poll);
+  setInterval(poll, INTERVAL_MS);
 }
 
 export function attachReadingNotice() {
@@ -47,16 +47,16 @@ export function attachReadingNotice() {
     try {
       await post(notice.dataset.url, { through });
       acknowledged = through;
-      // A change that came meanwhile is not acknowledged with it.
+      // A change that arrived meanwhile is not acknowledged.
       if (notice.dataset.through === through) {
         notice.dataset.through = "";
         notice.hidden = true;
         document.getElementById("message").focus();
       }
     } catch {
-      toast(t("not_done"));
+      showToast(t("not_done"));
     }
     button.disabled = false;
   });
-  watch();
+  startPolling();
 }

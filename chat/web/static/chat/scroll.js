@@ -1,7 +1,7 @@
-// The page follows growing text only while its reader is at the end.
-const NEAR = 56;
+// Scrolls along with streaming text, but only while the user is at the end.
+const NEAR_END = 56;
 
-export class Follow {
+export class AutoScroll {
   #area;
   #content;
   #jump;
@@ -14,9 +14,9 @@ export class Follow {
     this.#area = area;
     this.#content = content;
     this.#jump = jump;
-    area.addEventListener("scroll", () => this.#noticed(), { passive: true });
+    area.addEventListener("scroll", () => this.#handleScroll(), { passive: true });
     jump.addEventListener("click", () => {
-      this.toEnd();
+      this.scrollToEnd();
       area.focus({ preventScroll: true });
     });
     new ResizeObserver(() => this.settle()).observe(content);
@@ -27,13 +27,13 @@ export class Follow {
     return this.#area.scrollHeight - this.#area.clientHeight - this.#area.scrollTop;
   }
 
-  // Growing text never moves the view upwards: going up is the reader's doing.
-  #noticed() {
+  // Streaming text never scrolls up: only the user does.
+  #handleScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.#area;
-    // A box below that gives room back moves the view by itself: `settle` is about to come.
+    // A shrinking composer scrolls the area by itself: the resize observer calls `settle` next.
     if (clientHeight !== this.#room) return;
     if (scrollTop < this.#top - 1 && scrollHeight >= this.#height) this.#following = false;
-    else if (this.#distance < NEAR) this.#following = true;
+    else if (this.#distance < NEAR_END) this.#following = true;
     this.#measure();
   }
 
@@ -41,29 +41,29 @@ export class Follow {
     this.#top = this.#area.scrollTop;
     this.#height = this.#area.scrollHeight;
     this.#room = this.#area.clientHeight;
-    this.#jump.hidden = this.#distance < NEAR * 2 || !this.#content.hasChildNodes();
+    this.#jump.hidden = this.#distance < NEAR_END * 2 || !this.#content.hasChildNodes();
   }
 
-  /** After contents grew or shrank. */
+  /** Adjust after a change of the content's or the area's size. */
   settle() {
     if (this.#following) this.#area.scrollTop = this.#area.scrollHeight;
     this.#measure();
   }
 
-  toEnd() {
+  scrollToEnd() {
     this.#following = true;
     this.settle();
   }
 
-  /** An empty chat is read from its beginning. */
-  toStart() {
+  /** Show an empty chat from its start. */
+  scrollToStart() {
     this.#following = false;
     this.#area.scrollTop = 0;
     this.#measure();
   }
 
-  /** Run `change`, which adds contents above, and keep what is read in place. */
-  keepPlace(change) {
+  /** Run `change`, which adds content above, and keep the scroll position. */
+  keepPosition(change) {
     const before = this.#area.scrollHeight - this.#area.scrollTop;
     change();
     this.#area.scrollTop = this.#area.scrollHeight - before;

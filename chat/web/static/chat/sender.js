@@ -1,142 +1,143 @@
-// Sends messages one after the other and keeps each until the server has taken it.
+// Sends messages one at a time and keeps each until the server has acknowledged it.
 import { post } from "./http.js";
-import { drop, newClientId, put, waiting } from "./outbox.js";
+import { listPending, newClientId, removePending, savePending } from "./outbox.js";
 import { data } from "./page-data.js";
-import { sentence } from "./problems.js";
+import { getErrorMessage } from "./problems.js";
 
-const SLOW = 1500;
-const AGAIN = 2000;
-// What the id and type add to a frame.
+const SLOW_MS = 1500;
+const RETRY_MS = 2000;
+// Bytes that the id and type add to a frame.
 const ENVELOPE = 200;
 
-// The pictures among the files stand in the text, the others go to the assistant's tools.
-function messageOf({ thread, client_id, assistant, content, files = [], busy }) {
+// Images become content parts, other files attachments for the assistant's tools.
+function buildMessage({ thread, client_id, assistant, content, files = [], busy }) {
   const pictures = files.filter((file) => file.shown);
   const shown = pictures.map(({ id }) => ({ type: "image_file", image_file: { file_id: id } }));
-  const words = content === "" ? [] : [{ type: "text", text: content }];
+  const textParts = content === "" ? [] : [{ type: "text", text: content }];
   const attachments = files
     .filter((file) => !file.shown)
     .map(({ id, tools }) => ({ file_id: id, tools: tools.map((type) => ({ type })) }));
-  return { thread, client_id, assistant, content: shown.length ? [...words, ...shown] : content, attachments, busy };
+  const parts = shown.length ? [...textParts, ...shown] : content;
+  return { thread, client_id, assistant, content: parts, attachments, busy };
 }
 
 export class Sender {
   #socket;
   #onChange;
   #onSent;
-  #flying = null;
-  #homes = new Map();
+  #inFlight = null;
+  #conversations = new Map();
 
-  /** `onSent(conversation or null, ack)` is told about each accepted message. */
+  /** `onSent(conversation or null, ack)` is called for each acknowledged message. */
   constructor(socket, { onChange, onSent }) {
     this.#socket = socket;
     this.#onChange = onChange;
     this.#onSent = onSent;
   }
 
-  /** `files` as attachments.js hands them over. */
+  /** Send a message; `files` are those of `Attachments.take`. */
   send(conversation, assistant, content, files = []) {
     const entry = {
       client_id: newClientId(), thread: conversation.id, assistant, content, files, busy: null, failed: null,
     };
-    this.#join(conversation, entry);
-    put(entry);
+    this.#addPending(conversation, entry);
+    savePending(entry);
     setTimeout(() => {
       entry.slow = true;
       this.#onChange(conversation);
-    }, SLOW);
+    }, SLOW_MS);
     this.flush();
   }
 
-  /** Give a chat that was just opened what an earlier page did not get sent. */
-  adopt(conversation) {
-    for (const entry of waiting()) {
-      if (entry.thread !== conversation.id || this.#homes.has(entry.client_id)) continue;
-      this.#join(conversation, entry);
+  /** Add messages that an earlier page could not send to a chat that was just opened. */
+  restorePending(conversation) {
+    for (const entry of listPending()) {
+      if (entry.thread !== conversation.id || this.#conversations.has(entry.client_id)) continue;
+      this.#addPending(conversation, entry);
     }
     this.flush();
   }
 
-  again(entry) {
+  resend(entry) {
     entry.failed = null;
-    put(entry);
-    this.#onChange(this.#homes.get(entry.client_id));
+    savePending(entry);
+    this.#onChange(this.#conversations.get(entry.client_id));
     this.flush();
   }
 
   discard(entry) {
-    drop(entry.client_id);
-    const home = this.#homes.get(entry.client_id);
+    removePending(entry.client_id);
+    const home = this.#conversations.get(entry.client_id);
     home.pending = home.pending.filter((other) => other !== entry);
     this.#onChange(home);
   }
 
   async flush() {
-    if (this.#flying || !this.#socket.open) return;
-    const next = waiting().find((entry) => !entry.failed);
+    if (this.#inFlight || !this.#socket.open) return;
+    const next = listPending().find((entry) => !entry.failed);
     if (!next) return;
-    this.#flying = next.client_id;
+    this.#inFlight = next.client_id;
     try {
       await this.#deliver(next);
     } catch (error) {
       if (error.code === "disconnected") return;
-      // Kept, and sent again when the server takes it: nothing was wrong with it.
+      // Temporary: keep the message and retry later.
       if (error.code === "unavailable" || error.code === "rate_limit_exceeded") {
         const seconds = error.retryAfter ?? 0;
-        setTimeout(() => this.flush(), Math.max(1000 * seconds, AGAIN));
+        setTimeout(() => this.flush(), Math.max(1000 * seconds, RETRY_MS));
         return;
       }
-      this.#refused(next, error);
+      this.#markFailed(next, error);
     } finally {
-      this.#flying = null;
+      this.#inFlight = null;
     }
     this.flush();
   }
 
   async #deliver(entry) {
     const { client_id, thread } = entry;
-    const ack = await this.#hand(messageOf(entry));
-    drop(client_id);
-    const home = this.#homes.get(client_id) ?? null;
-    this.#homes.delete(client_id);
-    if (thread === null) this.#named(home, ack.thread.id);
+    const ack = await this.#transmit(buildMessage(entry));
+    removePending(client_id);
+    const home = this.#conversations.get(client_id) ?? null;
+    this.#conversations.delete(client_id);
+    if (thread === null) this.#setThreadId(home, ack.thread.id);
     this.#onSent(home, ack);
   }
 
-  // What does not fit into a frame goes over HTTP; the socket then follows the new chat.
-  async #hand(message) {
+  // Messages that exceed the frame size go over HTTP; a new chat is then subscribed to explicitly.
+  async #transmit(message) {
     if (new TextEncoder().encode(JSON.stringify(message)).length < data.limits.frame - ENVELOPE) {
       return this.#socket.send({ type: "message.create", ...message });
     }
     const ack = await post("/page/messages", message);
     if (message.thread === null) {
-      // From the run's start: a quick answer may have ended already.
+      // Subscribe from the run's start: a quick answer may have ended already.
       const cursor = ack.run && { run: ack.run.id, state: 0, items: [] };
       await this.#socket.send({ type: "subscribe", thread: ack.thread.id, cursor });
     }
     return ack;
   }
 
-  // The first message made the chat: those behind it belong there too.
-  #named(home, thread) {
+  // The first message created the chat: later ones of the same conversation belong to it.
+  #setThreadId(home, thread) {
     if (home === null) return;
-    for (const entry of waiting()) {
-      if (entry.thread === null && this.#homes.get(entry.client_id) === home) put({ ...entry, thread });
+    for (const entry of listPending()) {
+      if (entry.thread === null && this.#conversations.get(entry.client_id) === home) savePending({ ...entry, thread });
     }
     for (const entry of home.pending) entry.thread = thread;
   }
 
-  #refused(next, error) {
-    const home = this.#homes.get(next.client_id);
+  #markFailed(next, error) {
+    const home = this.#conversations.get(next.client_id);
     const shown = home?.pending.find((entry) => entry.client_id === next.client_id);
-    const failed = sentence(error, "not_sent");
+    const failed = getErrorMessage(error, "not_sent");
     if (shown) shown.failed = failed;
-    put({ ...next, failed });
+    savePending({ ...next, failed });
     if (home) this.#onChange(home);
   }
 
-  #join(conversation, entry) {
-    this.#homes.set(entry.client_id, conversation);
+  #addPending(conversation, entry) {
+    this.#conversations.set(entry.client_id, conversation);
     conversation.pending.push(entry);
     this.#onChange(conversation);
   }

@@ -1,12 +1,12 @@
-// One websocket with back-off, frame acknowledgements and a heartbeat. Knows nothing of chats.
+// Websocket with back-off, frame acknowledgements and a heartbeat. Independent of chats.
 
-const BACK_OFF = [300, 800, 1600, 3000, 6000];
-const HEARTBEAT = 25000;
-const ANSWER_WITHIN = 15000;
-const ENDED = new Set([4001, 4003]);
+const BACK_OFF_MS = [300, 800, 1600, 3000, 6000];
+const HEARTBEAT_MS = 25000;
+const PONG_TIMEOUT_MS = 15000;
+const ACCESS_ENDED = new Set([4001, 4003]);
 
 export class SocketError extends Error {
-  /** `retryAfter`: seconds until it may be sent again, where the server named them. */
+  /** `retryAfter`: seconds to wait before a retry, null if the server named none. */
   constructor(code, message, retryAfter = null) {
     super(message);
     this.code = code;
@@ -27,10 +27,10 @@ export class Socket extends EventTarget {
   constructor(url) {
     super();
     this.#url = url;
-    addEventListener("online", () => this.#soon(0));
+    addEventListener("online", () => this.#connectAfter(0));
     addEventListener("offline", () => this.open && this.#socket.close());
     document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "visible" && !this.open) this.#soon(0);
+      if (document.visibilityState === "visible" && !this.open) this.#connectAfter(0);
     });
   }
 
@@ -43,17 +43,17 @@ export class Socket extends EventTarget {
     if (this.#stopped || (this.#socket && this.#socket.readyState <= WebSocket.OPEN)) return;
     const socket = new WebSocket(this.#url);
     this.#socket = socket;
-    socket.onopen = () => this.#opened();
-    socket.onmessage = (event) => this.#received(JSON.parse(event.data));
+    socket.onopen = () => this.#handleOpen();
+    socket.onmessage = (event) => this.#handleFrame(JSON.parse(event.data));
     socket.onclose = (event) => {
-      if (this.#socket === socket) this.#closed(event.code);
+      if (this.#socket === socket) this.#handleClose(event.code);
     };
   }
 
-  /** Connect again after a while, as after a failure. */
-  later() {
+  /** Reconnect with back-off, as after a failure. */
+  reconnectLater() {
     this.#failures += 1;
-    this.#soon(this.#delay(1006));
+    this.#connectAfter(this.#getDelay(1006));
   }
 
   stop() {
@@ -73,32 +73,32 @@ export class Socket extends EventTarget {
     });
   }
 
-  #opened() {
-    this.#heartbeat = setInterval(() => this.#ping(), HEARTBEAT);
+  #handleOpen() {
+    this.#heartbeat = setInterval(() => this.#ping(), HEARTBEAT_MS);
     this.dispatchEvent(new CustomEvent("open"));
   }
 
   async #ping() {
     const socket = this.#socket;
-    const late = setTimeout(() => this.#abandon(socket), ANSWER_WITHIN);
+    const late = setTimeout(() => this.#abandon(socket), PONG_TIMEOUT_MS);
     await this.send({ type: "ping" }).catch(() => {});
     clearTimeout(late);
   }
 
-  // A dead path may take minutes to report itself closed: do not wait for it.
+  // A dead connection may take minutes to report its close: do not wait for it.
   #abandon(socket) {
     if (this.#socket !== socket) return;
     socket.close();
-    this.#closed(1006);
+    this.#handleClose(1006);
   }
 
-  #received(frame) {
+  #handleFrame(frame) {
     this.#failures = 0;
     if (frame.type === "event") {
       this.dispatchEvent(new CustomEvent("event", { detail: frame }));
       return;
     }
-    // A frame too broken to read its id is answered in turn, without one.
+    // An error for a frame with an unreadable id has none: it belongs to the oldest frame.
     const id = frame.id ?? this.#pending.keys().next().value;
     const waiting = this.#pending.get(id);
     if (!waiting) return;
@@ -107,27 +107,27 @@ export class Socket extends EventTarget {
     else waiting.reject(new SocketError(frame.error.code, frame.error.message, frame.error.retry_after ?? null));
   }
 
-  #closed(code) {
+  #handleClose(code) {
     clearInterval(this.#heartbeat);
     this.#socket = null;
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     for (const { reject } of pending) reject(new SocketError("disconnected", ""));
-    if (ENDED.has(code)) {
+    if (ACCESS_ENDED.has(code)) {
       this.dispatchEvent(new CustomEvent("ended", { detail: { code } }));
       return;
     }
     this.#failures += 1;
     this.dispatchEvent(new CustomEvent("closed", { detail: { code, failures: this.#failures } }));
-    this.#soon(code === 4008 ? 0 : this.#delay(code));
+    this.#connectAfter(code === 4008 ? 0 : this.#getDelay(code));
   }
 
-  #delay(code) {
-    const base = code === 4029 ? 12000 : BACK_OFF[Math.min(this.#failures - 1, BACK_OFF.length - 1)];
+  #getDelay(code) {
+    const base = code === 4029 ? 12000 : BACK_OFF_MS[Math.min(this.#failures - 1, BACK_OFF_MS.length - 1)];
     return base * (0.75 + Math.random() / 2);
   }
 
-  #soon(delay) {
+  #connectAfter(delay) {
     clearTimeout(this.#retry);
     if (!this.#stopped) this.#retry = setTimeout(() => this.connect(), delay);
   }

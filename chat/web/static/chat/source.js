@@ -1,8 +1,8 @@
-// The place in a document that an answer quotes: beside the chat, on phones a sheet over it.
-import { contentOf } from "./files.js";
+// Source panel: the cited passage, beside the chat or, on phones, as a sheet over it.
+import { getContentUrl } from "./files.js";
 import { get } from "./http.js";
 import { data, t } from "./page-data.js";
-import { passageNodes } from "./passage.js";
+import { renderPassage } from "./passage.js";
 
 const panel = document.getElementById("source");
 const title = document.getElementById("source-title");
@@ -15,37 +15,37 @@ const narrow = matchMedia("(max-width: 53.99rem)");
 let opener = null;
 let turn = 0;
 
-function show(passage, { said = null } = {}) {
+function showPassage(passage, { message = null } = {}) {
   text.hidden = !passage.quote;
-  text.replaceChildren(...passageNodes(passage));
-  note.hidden = said === null;
-  note.textContent = said ?? "";
+  text.replaceChildren(...renderPassage(passage));
+  note.hidden = message === null;
+  note.textContent = message ?? "";
   if (passage.quote) text.querySelector("mark").scrollIntoView({ block: "center" });
 }
 
-async function fill(citation) {
-  const mine = ++turn;
+async function loadSource(citation) {
+  const request = ++turn;
   const { file_id: id, store_file: store, start, end, quote } = citation;
   title.textContent = citation.file_name;
   page.textContent = citation.page ? t("page_number", { page: citation.page }) : "";
-  save.href = contentOf(id);
+  save.href = getContentUrl(id);
   save.hidden = false;
-  show({ quote: quote ?? "" });
+  showPassage({ quote: quote ?? "" });
   const place = new URLSearchParams({ ...(store && { store_file: store }), start, end });
   try {
     const passage = await get(`${data.urls.files}/${id}/passage?${place}`);
-    if (mine !== turn) return;
-    if (quote && passage.quote !== quote) show({ quote }, { said: t("source_changed") });
-    else show(passage);
+    if (request !== turn) return;
+    if (quote && passage.quote !== quote) showPassage({ quote }, { message: t("source_changed") });
+    else showPassage(passage);
   } catch (error) {
-    if (mine !== turn) return;
+    if (request !== turn) return;
     const gone = error.status === 404;
     save.hidden = gone;
-    show({ quote: quote ?? "" }, { said: t(gone ? "source_gone" : "source_unreachable") });
+    showPassage({ quote: quote ?? "" }, { message: t(gone ? "source_gone" : "source_unreachable") });
   }
 }
 
-// Open what `citation` quotes; `from` gets the focus back.
+// Open the source of `citation`; the focus returns to `from` on close.
 function openSource(citation, from) {
   opener = from;
   if (!panel.open) {
@@ -53,7 +53,7 @@ function openSource(citation, from) {
     if (narrow.matches) panel.showModal();
     else panel.show();
   }
-  fill(citation);
+  loadSource(citation);
   title.focus();
 }
 
@@ -76,7 +76,7 @@ document.addEventListener("keydown", (event) => {
   closeSource();
 });
 
-/** Let everything in `area` that has a source open it. */
+/** Open sources on click on citation buttons in `area`. */
 export function attachSources(area) {
   area.addEventListener("click", (event) => {
     const button = event.target.closest("[data-source]");

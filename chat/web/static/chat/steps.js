@@ -1,11 +1,11 @@
-// What an assistant did besides writing: one quiet line each, which folds out.
-import { builtinDetails, labelOf } from "./calls.js";
+// Views of tool calls: one collapsible line each.
+import { getToolLabel, renderBuiltinDetails } from "./calls.js";
 import { el, icon, setText } from "./dom.js";
-import { caption, factList, readable, resultText } from "./facts.js";
+import { createCaption, createFactList, createResultBlock, humanize } from "./facts.js";
 import { t } from "./page-data.js";
-import { drawOr } from "./plain.js";
+import { tryDraw } from "./plain.js";
 
-function parsed(text) {
+function parseJson(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -15,12 +15,12 @@ function parsed(text) {
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
-function output(call) {
+function renderOutput(call) {
   const text = call.function?.output;
   if (text === null || text === undefined) return null;
-  const value = parsed(text);
-  if (isObject(value)) return factList(value);
-  return resultText(value === null ? text : JSON.stringify(value, null, 2));
+  const value = parseJson(text);
+  if (isObject(value)) return createFactList(value);
+  return createResultBlock(value === null ? text : JSON.stringify(value, null, 2));
 }
 
 const STATES = {
@@ -35,11 +35,11 @@ const STATES = {
   cancelled: "step_cancelled",
 };
 
-function stateKey(call, step) {
-  const own = STATES[call.atrium?.status];
-  if (own && step.status === "in_progress") return own;
-  // What was under way or waited for a decision ended with its step.
-  if (own && own !== "step_working" && own !== "step_waiting") return own;
+function getStateKey(call, step) {
+  const known = STATES[call.atrium?.status];
+  if (known && step.status === "in_progress") return known;
+  // A running or pending call ended with its step.
+  if (known && known !== "step_working" && known !== "step_waiting") return known;
   return { in_progress: "step_working", failed: "step_failed", cancelled: "step_cancelled", expired: "step_cancelled" }[
     step.status
   ] ?? "step_done";
@@ -49,24 +49,25 @@ const SIGNS = {
   step_working: "dots", step_waiting: "hand", step_done: "check", step_declined: "close", step_cancelled: "close",
 };
 
-function details(call, views) {
-  if (call.type !== "function") return builtinDetails(call, views);
+function renderDetails(call, views) {
+  if (call.type !== "function") return renderBuiltinDetails(call, views);
   const body = el("div", { class: "step-body" });
-  const values = parsed(call.function?.arguments || "{}");
+  const values = parseJson(call.function?.arguments || "{}");
   if (isObject(values) && Object.keys(values).length > 0) {
-    body.append(caption("asked_with"), factList(values));
+    body.append(createCaption("asked_with"), createFactList(values));
   }
-  const result = output(call);
-  if (result) body.append(caption("result"), result);
-  if (!body.hasChildNodes()) body.append(caption("no_details"));
+  const result = renderOutput(call);
+  if (result) body.append(createCaption("result"), result);
+  if (!body.hasChildNodes()) body.append(createCaption("no_details"));
   return body;
 }
 
-// What was asked and found, as it is written.
-function plainDetails(call) {
-  const { arguments: asked, output: found } = call.function ?? {};
-  const texts = [["asked_with", asked], ["result", found]].filter(([, text]) => typeof text === "string");
-  return el("div", { class: "step-body" }, ...texts.flatMap(([key, text]) => [caption(key), resultText(text, key)]));
+// Return arguments and output as plain text.
+function renderPlainDetails(call) {
+  const { arguments: input, output: result } = call.function ?? {};
+  const texts = [["asked_with", input], ["result", result]].filter(([, text]) => typeof text === "string");
+  const nodes = texts.flatMap(([key, text]) => [createCaption(key), createResultBlock(text, key)]);
+  return el("div", { class: "step-body" }, ...nodes);
 }
 
 class StepLine {
@@ -82,24 +83,24 @@ class StepLine {
 
   update(call, step) {
     for (const view of this.views) view.update();
-    // Objects are replaced when they change; only arguments grow in place.
+    // Changed objects are replaced, except arguments, which are extended in place.
     const seen = [call, call.function?.arguments.length, step.status];
     if (seen.every((value, index) => value === this.seen[index])) return;
     this.seen = seen;
-    const key = stateKey(call, step);
+    const key = getStateKey(call, step);
     this.node.dataset.state = key;
     this.sign.replaceChildren(icon(SIGNS[key] ?? "alert"));
-    const own = labelOf(call, key === "step_working");
-    setText(this.label, own ?? (call.atrium?.label || readable(call.function?.name ?? call.type)));
-    setText(this.state, key === "step_done" || (own && key === "step_working") ? "" : t(key));
+    const builtinLabel = getToolLabel(call, key === "step_working");
+    setText(this.label, builtinLabel ?? (call.atrium?.label || humanize(call.function?.name ?? call.type)));
+    setText(this.state, key === "step_done" || (builtinLabel && key === "step_working") ? "" : t(key));
     this.node.querySelector(".step-body")?.remove();
     this.views = [];
-    this.node.append(drawOr(() => details(call, this.views), () => plainDetails(call)));
+    this.node.append(tryDraw(() => renderDetails(call, this.views), () => renderPlainDetails(call)));
     for (const view of this.views) view.update();
   }
 }
 
-/** The lines of one step that called tools. */
+/** Lines of one step, one for each tool call. */
 export class StepView {
   constructor() {
     this.node = el("div", { class: "steps" });

@@ -1,7 +1,7 @@
-// Browser storage under a prefix of the membership; switched-off storage is not an error.
+// Browser storage with a key prefix per membership; disabled storage is not an error.
 import { data } from "./page-data.js";
 
-let forgotten = false;
+let disabled = false;
 const prefix = `atrium.${data.membership}.`;
 
 function attempt(action) {
@@ -12,10 +12,10 @@ function attempt(action) {
   }
 }
 
-function keyed(area) {
+function createStore(area) {
   return {
     read: (key) => attempt(() => JSON.parse(area().getItem(prefix + key))),
-    write: (key, value) => forgotten || attempt(() => area().setItem(prefix + key, JSON.stringify(value))),
+    write: (key, value) => disabled || attempt(() => area().setItem(prefix + key, JSON.stringify(value))),
     remove: (key) => attempt(() => area().removeItem(prefix + key)),
     clear() {
       attempt(() => {
@@ -25,12 +25,12 @@ function keyed(area) {
   };
 }
 
-export const lasting = keyed(() => localStorage);
-export const perTab = keyed(() => sessionStorage);
+export const perBrowser = createStore(() => localStorage);
+export const perTab = createStore(() => sessionStorage);
 
-/** Leave nothing of this person behind on a shared machine, from now until the page is left. */
-export function forgetPerson() {
-  forgotten = true;
-  lasting.clear();
+/** Delete this member's stored data and store nothing until the page is closed (shared devices). */
+export function clearMemberData() {
+  disabled = true;
+  perBrowser.clear();
   perTab.clear();
 }

@@ -1,107 +1,107 @@
-// Keeps the page subscribed to the open chat: events it lacks come first, then live ones.
+// Keeps the page subscribed to the open chat: the backlog after the cursor, then live events.
 import { get } from "./http.js";
 import { data } from "./page-data.js";
 
-const AGAIN = 2000;
-// Every page is told at the same moment to look again; not all may ask at once.
-const SPREAD = 3000;
+const RETRY_MS = 2000;
+// Random delay in ms, so that pages notified at the same moment do not all send requests at once.
+const SPREAD_MS = 3000;
 
 export class Subscription {
   #socket;
-  #on;
+  #handlers;
   #conversation = null;
   #live = false;
   #turn = 0;
-  #everLost = false;
+  #wasDisconnected = false;
 
-  /** `on`: onEvent(frame), onThread(thread), onGone(id), onRenewed(conversation). */
+  /** `on`: onEvent(frame), onThread(thread), onDeleted(id), onRefreshed(conversation). */
   constructor(socket, on) {
     this.#socket = socket;
-    this.#on = on;
-    socket.addEventListener("event", ({ detail }) => this.#received(detail));
+    this.#handlers = on;
+    socket.addEventListener("event", ({ detail }) => this.#handleEvent(detail));
   }
 
-  /** Leave the former chat and follow this one. */
-  turnTo(conversation) {
+  /** Unsubscribe from the previous chat and subscribe to this one. */
+  switchTo(conversation) {
     const former = this.#conversation?.id ?? null;
     this.#conversation = conversation;
     this.#live = false;
-    if (former !== null && former !== conversation.id) this.leave(former);
+    if (former !== null && former !== conversation.id) this.unsubscribe(former);
     this.#subscribe({ refresh: false });
   }
 
-  /** The server subscribed us when it made the chat. */
-  joined(conversation) {
+  /** The server subscribes the sender when it creates a chat. */
+  markSubscribed(conversation) {
     if (conversation === this.#conversation) this.#live = true;
   }
 
-  leave(id) {
+  unsubscribe(id) {
     this.#socket.send({ type: "unsubscribe", thread: id }).catch(() => {});
   }
 
-  lost() {
+  handleDisconnect() {
     this.#live = false;
-    this.#everLost = true;
+    this.#wasDisconnected = true;
   }
 
-  /** The line is up: for the first time, or again. */
-  renew() {
-    this.#subscribe({ refresh: this.#everLost });
-    this.#everLost = false;
+  /** Subscribe after a connect or reconnect. */
+  resubscribe() {
+    this.#subscribe({ refresh: this.#wasDisconnected });
+    this.#wasDisconnected = false;
   }
 
   async #subscribe({ refresh, whole = false }) {
     const conversation = this.#conversation;
     if (!conversation?.id || !this.#socket.open) return;
     const turn = ++this.#turn;
-    const cursor = whole ? null : conversation.cursor();
+    const cursor = whole ? null : conversation.getCursor();
     let ack;
     try {
       ack = await this.#socket.send({ type: "subscribe", thread: conversation.id, ...(cursor && { cursor }) });
     } catch (error) {
       if (turn !== this.#turn || error.code === "disconnected") return;
-      if (error.code === "not_found") this.#on.onGone(conversation.id);
-      // The server cannot read just now: the line is up, so nothing else would ask again.
+      if (error.code === "not_found") this.#handlers.onDeleted(conversation.id);
+      // Temporary error while the connection is up: nothing else would trigger a retry.
       else if (error.code === "unavailable" || error.code === "rate_limit_exceeded") {
-        const wait = Math.max(1000 * (error.retryAfter ?? 0), AGAIN);
+        const wait = Math.max(1000 * (error.retryAfter ?? 0), RETRY_MS);
         setTimeout(() => turn === this.#turn && this.#subscribe({ refresh, whole }), wait);
       }
-      // A place the server does not take: have everything told again.
+      // The server rejected the cursor: subscribe without it and reload the history.
       else if (cursor) await this.#subscribe({ refresh: true, whole: true });
       return;
     }
     if (turn !== this.#turn || conversation !== this.#conversation) return;
     this.#live = true;
     const active = ack.active_run;
-    const believed = conversation.activeRun;
-    if (active && active.id !== cursor?.run) conversation.retell(active);
+    const knownActive = conversation.activeRun;
+    if (active && active.id !== cursor?.run) conversation.prepareReplay(active);
     const stale = ack.thread.atrium.updated_at !== conversation.thread.atrium.updated_at;
-    const ended = believed && believed.id !== active?.id;
-    this.#on.onThread(ack.thread);
-    this.#on.onRenewed(conversation);
+    const ended = knownActive && knownActive.id !== active?.id;
+    this.#handlers.onThread(ack.thread);
+    this.#handlers.onRefreshed(conversation);
     if (refresh || stale || ended) await this.#refresh(conversation);
   }
 
-  // What ended while nobody listened is in the stored history.
+  // Load the stored history: it has the answers that ended while this page was not subscribed.
   async #refresh(conversation) {
     try {
       conversation.load(await get(`${data.urls.threads}/${conversation.id}/messages`));
     } catch {
       return;
     }
-    this.#on.onRenewed(conversation);
+    this.#handlers.onRefreshed(conversation);
   }
 
-  #changed(id) {
+  #scheduleRefresh(id) {
     const conversation = this.#conversation;
     if (conversation.id !== id) return;
-    setTimeout(() => conversation === this.#conversation && this.#refresh(conversation), Math.random() * SPREAD);
+    setTimeout(() => conversation === this.#conversation && this.#refresh(conversation), Math.random() * SPREAD_MS);
   }
 
-  #received(frame) {
-    if (frame.event === "atrium.thread.updated") this.#on.onThread(frame.data);
-    else if (frame.event === "atrium.thread.deleted") this.#on.onGone(frame.thread);
-    else if (frame.event === "atrium.thread.changed") this.#changed(frame.thread);
-    else if (this.#live && frame.thread === this.#conversation.id) this.#on.onEvent(frame);
+  #handleEvent(frame) {
+    if (frame.event === "atrium.thread.updated") this.#handlers.onThread(frame.data);
+    else if (frame.event === "atrium.thread.deleted") this.#handlers.onDeleted(frame.thread);
+    else if (frame.event === "atrium.thread.changed") this.#scheduleRefresh(frame.thread);
+    else if (this.#live && frame.thread === this.#conversation.id) this.#handlers.onEvent(frame);
   }
 }

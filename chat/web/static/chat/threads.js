@@ -1,18 +1,18 @@
-// The list of chats: newest first, by day, paged; open, rename, delete with undo.
-import { dayGroup } from "./days.js";
+// Chat list: newest first, grouped by day, paginated; open, rename, delete with undo.
+import { getDayGroup } from "./days.js";
 import { askTitle } from "./dialogs.js";
 import { arrange, el, icon, setText } from "./dom.js";
 import { get, post } from "./http.js";
 import { attachMenu } from "./menu.js";
 import { data, t } from "./page-data.js";
-import { sentence } from "./problems.js";
-import { toast } from "./toast.js";
+import { getErrorMessage } from "./problems.js";
+import { showToast } from "./toast.js";
 
 const place = document.getElementById("threads");
 const more = document.getElementById("more-threads");
 const none = document.getElementById("no-threads");
 
-export const titleOf = (thread) => thread?.atrium.title || t("new_chat");
+export const getTitle = (thread) => thread?.atrium.title || t("new_chat");
 
 export class ThreadList {
   #threads = new Map();
@@ -20,7 +20,7 @@ export class ThreadList {
   #groups = new Map();
   #current = null;
   #hasMore = false;
-  #last = null; // the last chat in the server's order, which is finer than seconds
+  #last = null; // id of the last chat in the server's order, which is finer than seconds
   #open;
   #onRemoved;
   #onRenamed;
@@ -29,14 +29,14 @@ export class ThreadList {
     this.#open = open;
     this.#onRemoved = onRemoved;
     this.#onRenamed = onRenamed;
-    this.#take(data.threads);
-    more.addEventListener("click", () => this.#next());
-    new IntersectionObserver((seen) => seen[0].isIntersecting && this.#next(), {
+    this.#addPage(data.threads);
+    more.addEventListener("click", () => this.#loadMore());
+    new IntersectionObserver((seen) => seen[0].isIntersecting && this.#loadMore(), {
       root: place.parentElement, rootMargin: "0px 0px 200px 0px",
     }).observe(more);
   }
 
-  /** Insert or renew a chat. */
+  /** Insert or update a chat. */
   put(thread) {
     const known = this.#threads.get(thread.id);
     if (known) this.#threads.set(thread.id, thread);
@@ -45,18 +45,18 @@ export class ThreadList {
   }
 
   remove(id) {
-    const at = this.#ordered().findIndex((thread) => thread.id === id);
+    const at = this.#listOrdered().findIndex((thread) => thread.id === id);
     const focused = this.#rows.get(id)?.contains(document.activeElement);
     this.#threads.delete(id);
     this.#rows.delete(id);
-    if (id === this.#last) this.#last = this.#ordered().at(-1)?.id ?? null;
+    if (id === this.#last) this.#last = this.#listOrdered().at(-1)?.id ?? null;
     this.#draw();
     if (focused) this.#focusNear(at);
   }
 
-  // The row that had the focus is gone: the one in its place takes it.
+  // Move the focus from a removed row to the one in its place.
   #focusNear(at) {
-    const rest = this.#ordered();
+    const rest = this.#listOrdered();
     const near = rest[Math.min(at, rest.length - 1)];
     (near ? this.#rows.get(near.id).firstElementChild : document.getElementById("new-chat")).focus();
   }
@@ -67,14 +67,14 @@ export class ThreadList {
   }
 
   async rename(thread) {
-    const title = await askTitle(titleOf(thread));
-    if (title === null || title === titleOf(thread)) return;
+    const title = await askTitle(getTitle(thread));
+    if (title === null || title === getTitle(thread)) return;
     try {
       const renamed = await post(`${data.urls.threads}/${thread.id}/rename`, { title });
       this.put(renamed);
       this.#onRenamed(renamed);
     } catch (error) {
-      toast(sentence(error, "not_done"));
+      showToast(getErrorMessage(error, "not_done"));
     }
   }
 
@@ -82,12 +82,12 @@ export class ThreadList {
     try {
       await post(`${data.urls.threads}/${thread.id}/delete`);
     } catch (error) {
-      toast(sentence(error, "not_done"));
+      showToast(getErrorMessage(error, "not_done"));
       return;
     }
     this.remove(thread.id);
     this.#onRemoved(thread);
-    toast(t("deleted", { title: titleOf(thread) }), { label: t("undo"), run: () => this.#restore(thread) });
+    showToast(t("deleted", { title: getTitle(thread) }), { label: t("undo"), run: () => this.#restore(thread) });
   }
 
   async #restore(thread) {
@@ -96,48 +96,48 @@ export class ThreadList {
       this.put(restored);
       this.#open(restored.id);
     } catch (error) {
-      toast(sentence(error, "not_done"));
+      showToast(getErrorMessage(error, "not_done"));
     }
   }
 
-  #take(page) {
+  #addPage(page) {
     for (const thread of page.data) this.#threads.set(thread.id, thread);
     this.#last = page.data.at(-1)?.id ?? this.#last;
     this.#hasMore = page.has_more;
     this.#draw();
   }
 
-  async #next() {
+  async #loadMore() {
     if (!this.#hasMore || more.disabled || this.#last === null) return;
     more.disabled = true;
     try {
       const after = encodeURIComponent(this.#last);
-      this.#take(await get(`${data.urls.threads}?after=${after}`));
+      this.#addPage(await get(`${data.urls.threads}?after=${after}`));
     } catch {
-      // The button stays; pressing it tries again.
+      // The button stays as a way to retry.
     } finally {
       more.disabled = false;
     }
   }
 
-  // Within one second the order they came in stays.
-  #ordered() {
+  // The sort is stable: chats of the same second keep their order.
+  #listOrdered() {
     return [...this.#threads.values()].sort((a, b) => b.atrium.updated_at - a.atrium.updated_at);
   }
 
   #draw() {
     const groups = new Map();
-    for (const thread of this.#ordered()) {
-      const name = dayGroup(thread.atrium.updated_at);
+    for (const thread of this.#listOrdered()) {
+      const name = getDayGroup(thread.atrium.updated_at);
       if (!groups.has(name)) groups.set(name, []);
-      groups.get(name).push(this.#row(thread));
+      groups.get(name).push(this.#updateRow(thread));
     }
-    arrange(place, [...groups].map(([name, rows]) => this.#group(name, rows)));
+    arrange(place, [...groups].map(([name, rows]) => this.#updateGroup(name, rows)));
     none.hidden = this.#threads.size > 0;
     more.hidden = !this.#hasMore;
   }
 
-  #group(name, rows) {
+  #updateGroup(name, rows) {
     let group = this.#groups.get(name);
     if (!group) {
       group = el("section", { class: "day" }, el("h2", {}, name), el("ul", {}));
@@ -147,19 +147,19 @@ export class ThreadList {
     return group;
   }
 
-  #row(thread) {
-    const row = this.#rows.get(thread.id) ?? this.#newRow(thread.id);
+  #updateRow(thread) {
+    const row = this.#rows.get(thread.id) ?? this.#createRow(thread.id);
     const link = row.firstElementChild;
-    setText(link, titleOf(thread));
-    link.title = titleOf(thread);
-    row.querySelector(".row-menu-button").setAttribute("aria-label", t("chat_actions", { title: titleOf(thread) }));
+    setText(link, getTitle(thread));
+    link.title = getTitle(thread);
+    row.querySelector(".row-menu-button").setAttribute("aria-label", t("chat_actions", { title: getTitle(thread) }));
     if (thread.id === this.#current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
     return row;
   }
 
-  #newRow(id) {
-    const link = el("a", { href: `${data.urls.chat}${id}`, on: { click: (event) => this.#followed(event, id) } });
+  #createRow(id) {
+    const link = el("a", { href: `${data.urls.chat}${id}`, on: { click: (event) => this.#handleClick(event, id) } });
     const button = el("button", { type: "button", class: "row-menu-button" }, icon("more"));
     const menu = el("div", { class: "menu row-menu", hidden: true },
       el("button", { type: "button", role: "menuitem", "data-do": "rename" }, icon("pencil"), t("rename")),
@@ -176,7 +176,7 @@ export class ThreadList {
     return row;
   }
 
-  #followed(event, id) {
+  #handleClick(event, id) {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
     event.preventDefault();
     this.#open(id);

@@ -1,13 +1,13 @@
-// Short notices at the edge of the page, with at most one action. They wait while read.
+// Toasts with at most one action. They stay while hovered or focused.
 import { el } from "./dom.js";
 import { t } from "./page-data.js";
 
 const stack = document.getElementById("toasts");
 const page = document.getElementById("transcript");
-const STAYS = 9000;
+const DURATION_MS = 9000;
 
-/** Show `text`; `action` is {label, run}. */
-export function toast(text, action = null) {
+/** Show `text`; `action` is {label, run} or null. Returns a function that closes the toast. */
+export function showToast(text, action = null) {
   let timer = null;
   let before = null;
   const close = () => {
@@ -17,7 +17,7 @@ export function toast(text, action = null) {
     if (focused) (before?.isConnected ? before : page).focus({ preventScroll: true });
   };
   const start = () => {
-    timer = setTimeout(close, STAYS);
+    timer = setTimeout(close, DURATION_MS);
   };
   const act = () => {
     close();

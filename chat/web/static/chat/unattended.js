@@ -1,27 +1,27 @@
-// Says why an answer does not begin: the server is asked whether anything runs that could begin it.
-import { notice } from "./banner.js";
+// Shows a notice if an answer stays queued because no worker is available (from /readyz).
+import { setNotice } from "./banner.js";
 import { data, t } from "./page-data.js";
 
-const PATIENCE = 5000;
+const POLL_MS = 5000;
 let timer = null;
 
-/** Called whenever the state of the open chat changes; `run` is its active one, or null. */
-export function lookAfter(run) {
+/** Update on each change of the open chat; `run` is its active run, or null. */
+export function updateWorkerNotice(run) {
   if (run?.status === "queued") {
-    if (timer === null) timer = setTimeout(ask, PATIENCE);
+    if (timer === null) timer = setTimeout(checkWorker, POLL_MS);
     return;
   }
   clearTimeout(timer);
   timer = null;
-  notice(null);
+  setNotice(null);
 }
 
-async function ask() {
-  timer = setTimeout(ask, PATIENCE);
+async function checkWorker() {
+  timer = setTimeout(checkWorker, POLL_MS);
   try {
     const { checks } = await (await fetch(data.urls.ready)).json();
-    if (timer !== null) notice(checks.database && !checks.worker ? t("no_worker") : null);
+    if (timer !== null) setNotice(checks.database && !checks.worker ? t("no_worker") : null);
   } catch {
-    // The line is down, which the banner says by itself.
+    // The connection is down: the banner shows that already.
   }
 }

@@ -1,4 +1,4 @@
-// An empty chat: who answers, what it can do, and questions to begin with.
+// Welcome view of an empty chat: assistant, description and suggested questions.
 import { el, setText } from "./dom.js";
 
 const welcome = document.getElementById("welcome");
