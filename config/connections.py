@@ -79,7 +79,7 @@ class ConnectionCount:
         if files != resource.RLIM_INFINITY:
             total = max(1, min(total, files - RESERVED_FILES))
         if total < settings.CONNECTIONS:
-            log.warning("connections_limited_by_open_files", connections=total, files=files)
+            log.warning("connection_limit_lowered", connections=total, files=files)
         return cls(
             total=total,
             per_address=settings.CONNECTIONS_PER_ADDRESS,

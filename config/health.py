@@ -58,6 +58,6 @@ def check_readiness() -> HttpResponse:
     except Error as error:
         # Details of a database error are only logged: this endpoint is public.
         if not log_outage(error, work="readyz"):
-            log.exception("database_not_ready")
+            log.exception("database_check_failed")
     ready = all(checks.values())
     return JsonResponse({"ready": ready, "checks": checks}, status=200 if ready else 503)

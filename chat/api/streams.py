@@ -133,7 +133,7 @@ async def stream_events(
             yield events.encode_error("not_found", "The thread was deleted.")
         except DatabaseError as error:
             if not log_outage(error, work="stream"):
-                log.exception("stream_not_served")
+                log.exception("stream_failed")
             yield events.encode_error("unavailable", "Temporarily unavailable. Please try again.")
         except asyncio.CancelledError:
             if not access.revoked:

@@ -91,7 +91,7 @@ async def _keep_claim(task: IndexTask) -> None:
         try:
             await run_in_pool(DatabasePool.FILES, index.renew_claim, task)
         except (DatabaseError, InterfaceError):
-            log.warning("claim_not_renewed", tenant_id=str(task.tenant_id))
+            log.warning("claim_renewal_failed", tenant_id=str(task.tenant_id))
 
 
 async def _stop(*tasks: asyncio.Task[None]) -> None:
@@ -108,7 +108,7 @@ async def _store_error(task: IndexTask, error: BaseException) -> None:
     """Store the error that stopped the indexing as the file's status."""
     fields = {"tenant_id": str(task.tenant_id), "store_file": task.store_file_id}
     if isinstance(error, ClaimLost):
-        log.info("indexing_given_up", **fields)
+        log.info("indexing_abandoned", **fields)
         await run_in_pool(DatabasePool.FILES, index.remove_leftovers, task)
         return
     if isinstance(error, Unreadable):

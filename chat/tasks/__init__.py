@@ -97,7 +97,7 @@ async def erase_deleted_threads(timestamp: int) -> None:
             await _delete_conversations(tenant_id, thread_id)
         except UpstreamError as error:
             # Retried by the next run of this job; one server must not delay other threads.
-            log.warning("copy_not_deleted", tenant_id=str(tenant_id), code=error.code)
+            log.warning("conversation_deletion_failed", tenant_id=str(tenant_id), code=error.code)
         else:
             await in_db(_erase, tenant_id, thread_id)
 
@@ -110,7 +110,7 @@ async def _delete_conversations(tenant_id: UUID, thread_id: str) -> None:
 async def _delete_conversation(upstream: str, conversation: str) -> None:
     if not conf.has_upstream(upstream):
         # The server has been removed from the settings. Erase the local data regardless.
-        log.warning("copy_left_behind", upstream=upstream, conversation=conversation)
+        log.warning("conversation_orphaned", upstream=upstream, conversation=conversation)
         return
     server = upstreams.get_upstream(upstream)
     if isinstance(server, KeepsConversations):

@@ -39,7 +39,7 @@ async def erase_files(timestamp: int) -> None:
                 await run_in_pool(DatabasePool.FILES, erase)
         except OSError:
             # Retried by the next run of this job; one file must not delay the others.
-            log.exception("file_not_erased", tenant_id=str(tenant_id), file_id=file_id)
+            log.exception("file_erasure_failed", tenant_id=str(tenant_id), file_id=file_id)
 
 
 @app.periodic(cron="* * * * *")

@@ -128,7 +128,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         except DatabaseError as error:
             if not log_outage(error, work="frame"):
-                log.exception("frame_not_served")
+                log.exception("frame_failed")
             await self._send_error(text_data, Unavailable())
             return
         await self._send_response({"type": "ack", "id": frame["id"], **answer})

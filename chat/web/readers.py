@@ -38,7 +38,7 @@ def _describe_newest(period: ReadingPeriod | None) -> str:
     start = _format_moment(period.started_at, "DATE_FORMAT")
     if period.ended_at is None:
         return _("Since {start}, company admins can read your chats.").format(start=start)
-    end = _show(period.ended_at, "DATE_FORMAT")
+    end = _format_moment(period.ended_at, "DATE_FORMAT")
     if start == end:
         former = _("On {start}, admins could read them.").format(start=start)
     else:
@@ -52,7 +52,7 @@ def _describe(period: ReadingPeriod) -> str:
         text = _("Since {start}, company admins can read your chats, including past ones.")
         return text.format(start=start)
     text = _("From {start} to {end}, company admins could read your chats.")
-    return text.format(start=start, end=_show(period.ended_at, "DATETIME_FORMAT"))
+    return text.format(start=start, end=_format_moment(period.ended_at, "DATETIME_FORMAT"))
 
 
 def _format_moment(moment: datetime, style: str) -> str:

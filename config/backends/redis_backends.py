@@ -103,7 +103,7 @@ class SharedCache(BaseCache):
                 return getattr(self._shared, name)(*args, **kwargs)
             except RedisError as error:
                 self._away_until = monotonic() + OUTAGE_PAUSE_SECONDS
-                log.warning("shared_cache_away", error=type(error).__qualname__)
+                log.warning("shared_cache_lost", error=type(error).__qualname__)
         return getattr(self._own, name)(*args, **kwargs)
 
     def add(

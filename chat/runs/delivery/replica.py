@@ -96,7 +96,7 @@ class Replica:
                 try:
                     active = await self._replicate(active)
                 except (DatabaseError, InterfaceError) as error:
-                    log.warning("rows_not_read", error=type(error).__qualname__)
+                    log.warning("rows_read_failed", error=type(error).__qualname__)
                     await self._pause()
                     continue
                 active = active or self._find_begun_run()

@@ -42,7 +42,7 @@ THREAD_CHANGED = "atrium.thread.changed"
 def log_failure(task: asyncio.Task[None]) -> None:
     """Log the exception of a failed task."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("forwarding_failed", exc_info=error)
+        log.error("replication_task_failed", exc_info=error)
 
 
 class ReplicationTransport(Protocol):

@@ -138,7 +138,7 @@ class RedisTransport:
             except UNAVAILABLE_ERRORS as error:
                 if operation == "send":
                     self._record_missed(group, message)
-                log.debug("channel_layer_refused", error=type(error).__qualname__)
+                log.debug("channel_layer_send_failed", error=type(error).__qualname__)
             finally:
                 self._outgoing.task_done()
 
@@ -169,7 +169,7 @@ class RedisTransport:
                 await asyncio.sleep(PING_SECONDS)
             except (InvalidToken, KeyError, TypeError, ValueError) as error:
                 # Sent by another installation, or by another version of this one.
-                log.warning("channel_layer_message_refused", error=type(error).__qualname__)
+                log.warning("channel_layer_message_rejected", error=type(error).__qualname__)
 
     async def _open_channel(self) -> str:
         name: str = await self.layer.new_channel()
@@ -204,7 +204,7 @@ class RedisTransport:
                 self._ping()
             if not self._unavailable and monotonic() - self._last_ping_at > MAX_SILENCE_SECONDS:
                 self.up, self._unavailable = False, True
-                log.warning("channel_layer_away")
+                log.warning("channel_layer_lost")
 
     def _handle_ping(self, number: int) -> None:
         whole = number == self._last_ping + 1 and self.up
@@ -212,7 +212,7 @@ class RedisTransport:
         if whole or number < self._reconnect_ping:
             return
         self.up, self._unavailable = True, False
-        log.info("channel_layer_heard")
+        log.info("channel_layer_recovered")
         for group, joined in self._groups.items():
             if not joined.is_set():
                 self._enqueue("add", group, {})

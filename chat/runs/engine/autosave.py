@@ -105,7 +105,7 @@ async def _write(
         claimed = await run_in_pool(DatabasePool.AUTOSAVE, write, snapshots)
     except DatabaseError as error:
         # The complete text is stored when the run ends.
-        log.warning("partial_copies_failed", error=type(error).__qualname__, runs=len(snapshots))
+        log.warning("autosave_failed", error=type(error).__qualname__, runs=len(snapshots))
         return
     for snapshot, turn in zip(snapshots, turns, strict=True):
         snapshot.draft.stored = True

@@ -126,7 +126,7 @@ class WaitingRuns:
                     await in_db(store_waits, waits)
                 except DatabaseError as error:
                     # Local readers have the event; the next change is stored again.
-                    log.warning("waits_not_stored", error=type(error).__qualname__)
+                    log.warning("wait_save_failed", error=type(error).__qualname__)
 
 
 waiting_runs = WaitingRuns()

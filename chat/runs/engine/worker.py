@@ -176,7 +176,7 @@ class Worker:
         except DatabaseError as error:
             # If the database is unreachable, the heartbeat lapses anyway.
             if not log_outage(error, work="deregister"):
-                log.exception("worker_left_untold")
+                log.exception("worker_deregistration_failed")
         self.event_loop = None
 
     async def _hand_over(self) -> None:
@@ -251,7 +251,7 @@ class Worker:
             log.info("run_handed_over")
             self._abandoned[claim] = AbandonedRun(turn=run.turn)
         except Exception as error:
-            log.exception("run_not_concluded")
+            log.exception("run_conclusion_failed")
             if run.turn is not None:
                 run.turn.record_interrupted_call(None)
             lost = isinstance(error, DatabaseError) and is_lost(error)
@@ -336,7 +336,7 @@ class Worker:
             except Exception as error:
                 # The database may be unreachable for a moment; retried after `period`.
                 if not log_outage(error, work=work.__name__):
-                    log.exception("worker_beat_failed", work=work.__name__)
+                    log.exception("worker_task_failed", work=work.__name__)
             if sooner is None:
                 await asyncio.sleep(period)
                 continue
@@ -361,7 +361,7 @@ class Worker:
             await in_db(recovery.release, claim, failed=abandoned.failed, turn=abandoned.turn)
         except DatabaseError as error:
             if not log_outage(error, work="release"):
-                log.exception("run_not_given_back")
+                log.exception("run_release_failed")
         else:
             self._abandoned.pop(claim, None)
 
@@ -391,7 +391,7 @@ class Worker:
         for run_id, tenant_id in found & self._unattended:
             if run_id in self._list_known_runs():
                 continue
-            log.warning("run_unattended", run_id=run_id)
+            log.warning("unattended_run_found", run_id=run_id)
             started = await in_db(recovery.reclaim, tenant_id, run_id, owner=self.process_id)
             if started is not None:
                 self._begin(started)
@@ -422,7 +422,7 @@ class Worker:
             return await self.take_over(tenant_id, run_id)
         except Exception:
             # One run with broken rows must not block the others.
-            log.exception("run_not_taken_over", run_id=run_id)
+            log.exception("run_takeover_failed", run_id=run_id)
             return False
 
     async def take_over(self, tenant_id: UUID, run_id: str) -> bool:
