@@ -363,7 +363,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_METADATA_CLASS": None,
-    "DEFAULT_SCHEMA_CLASS": "chat.api.schema.ViewSchema",
+    "DEFAULT_SCHEMA_CLASS": "chat.api.openapi.schema.ViewSchema",
 }
 SPECTACULAR_SETTINGS = SPECTACULAR
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 from moto.server import ThreadedMotoServer
 
 from chat import storage
-from chat.actions import files as actions
+from chat.actions.files import manage as actions
 from chat.errors import FileTooLarge
 from chat.models import File, StoreFile
 from chat.retrieval import embed, pipeline

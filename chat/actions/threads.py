@@ -8,15 +8,10 @@ from typing import Any
 from django.db import transaction
 
 from chat import wire
-from chat.actions.appending import (
-    append_messages,
-    clean_messages,
-    copy_messages,
-    lock_thread,
-)
+from chat.actions.assistants.tool_resources import clean_tool_resources, resolve_tool_resources
 from chat.actions.fields import clean_metadata
-from chat.actions.resources import clean_tool_resources, resolve_tool_resources
-from chat.actions.runs import request_cancel
+from chat.actions.messages.append import append_messages, clean_messages, copy_messages, lock_thread
+from chat.actions.runs.manage import request_cancel
 from chat.conf import conf
 from chat.errors import InvalidInput, NotAllowed, NotFound, ThreadTooLong
 from chat.models import Run, RunStatus, Thread

@@ -24,15 +24,15 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from chat.actions.assistants import (
+from chat.actions.assistants.manage import (
     EFFORTS,
     create_assistant,
     delete_assistant,
     set_default_assistant,
     update_assistant,
 )
-from chat.admin import knowledge_choice as knowledge
-from chat.admin.models_offered import (
+from chat.admin import collection_choice as knowledge
+from chat.admin.offered_models import (
     get_server_label,
     list_known_models,
     list_server_choices,

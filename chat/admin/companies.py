@@ -22,7 +22,7 @@ from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidg
 
 from chat.admin.invitation_mail import mail_invitation
 from chat.admin.people import build_invitation_path
-from chat.admin.shown_once import render_secret
+from chat.admin.show_secret import render_secret
 from tenants.accounts.adapter import base_url
 from tenants.actions import (
     create_tenant,

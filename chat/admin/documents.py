@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.decorators import display
 
-from chat.actions.store_files import reindex_store_file, remove_store_file
+from chat.actions.vector_stores.files import reindex_store_file, remove_store_file
 from chat.models import IndexStatus, StoreFile, VectorStore
 from tenants.admin import Button, Group, TenantScopedAdmin, site
 from tenants.authentication import Principal

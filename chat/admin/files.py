@@ -19,9 +19,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.decorators import display
 
-from chat.actions.documents import create_files
-from chat.actions.files import delete_file, record_download
-from chat.admin.received import iter_uploads, report_uploads
+from chat.actions.files.manage import delete_file, record_download
+from chat.actions.vector_stores.collection_uploads import create_files
+from chat.admin.upload_form import iter_uploads, report_uploads
 from chat.conf import conf
 from chat.downloads import build_file_response
 from chat.errors import NotFound, Unavailable

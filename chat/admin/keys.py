@@ -17,8 +17,8 @@ from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
-from chat.admin.made_once import CreateOnlyAdmin
-from chat.admin.shown_once import render_secret
+from chat.admin.create_only import CreateOnlyAdmin
+from chat.admin.show_secret import render_secret
 from tenants import clock
 from tenants.accounts.recent_sign_in import confirm_first, is_recent
 from tenants.actions import create_api_key, revoke_api_key

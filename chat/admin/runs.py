@@ -21,8 +21,8 @@ from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
-from chat.admin.chats import record_opening
-from chat.admin.models_offered import get_server_label
+from chat.admin.offered_models import get_server_label
+from chat.admin.threads import record_opening
 from chat.admin.usage_words import get_outcome_label
 from chat.models import Run, RunStep, Thread, Usage, UsageOutcome
 from chat.models.reasons import Reason

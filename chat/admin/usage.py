@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
-from chat.admin.chats import get_run_url
+from chat.admin.threads import get_run_url
 from chat.admin.usage_export import export_usage_csv, parse_month
 from chat.admin.usage_words import (
     get_kind_label,

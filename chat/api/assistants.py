@@ -9,12 +9,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.assistant_files import list_assistant_file_ids
-from chat.actions.assistants import EFFORTS, create_assistant, delete_assistant, update_assistant
+from chat.actions.assistants.files import list_assistant_file_ids
+from chat.actions.assistants.manage import (
+    EFFORTS,
+    create_assistant,
+    delete_assistant,
+    update_assistant,
+)
 from chat.actions.fields import get_row
 from chat.api.base import ApiView
 from chat.api.fields import Choice, Input, Number, RawValue, Text
-from chat.api.pages import PageQuery
+from chat.api.pagination import PageQuery
 from chat.conf import conf
 from chat.models import Assistant
 from tenants.authentication import Principal

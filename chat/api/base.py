@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat import wire
-from chat.api import pages
+from chat.api import pagination
 from chat.api.errors import (
     MissingBeta,
     MissingKey,
@@ -25,7 +25,7 @@ from chat.api.errors import (
 from chat.api.fields import Input, read_input
 from chat.api.idempotency import delete_earlier_record, once
 from chat.api.throttles import count_request
-from chat.api.version1 import from_version1, to_version1
+from chat.api.v1_compat import from_version1, to_version1
 from chat.errors import InvalidInput
 from chat.json_input import parse_json_body
 from chat.rates import Rate
@@ -189,11 +189,11 @@ class ApiView(APIView):
         Raises:
             InvalidInput: a parameter is repeated or invalid; `param` names it.
         """
-        return read_input(shape, pages.parse_query(self.request._request))
+        return read_input(shape, pagination.parse_query(self.request._request))
 
     def page(
         self,
-        rows: pages.Rows,
+        rows: pagination.Rows,
         render: Callable[[Any], dict[str, Any]],
         *,
         query: dict[str, Any],
@@ -202,7 +202,7 @@ class ApiView(APIView):
         key: str = "pk",
     ) -> Response:
         """Return one page of `rows` (see `pages.read_page`); call it in a transaction."""
-        page, has_more = pages.read_page(rows, query=query, prefix=prefix, by=by, key=key)
+        page, has_more = pagination.read_page(rows, query=query, prefix=prefix, by=by, key=key)
         return self.answer(wire.list_object([render(row) for row in page], has_more=has_more))
 
     def handle_exception(self, exc: Exception) -> Response:

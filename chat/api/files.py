@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import storage, wire
-from chat.actions.files import (
+from chat.actions.files.manage import (
     clean_name,
     delete_file,
     finalize_file,
@@ -22,7 +22,7 @@ from chat.actions.files import (
 from chat.api.base import ApiView
 from chat.api.fields import Choice
 from chat.api.idempotency import find_answer, once
-from chat.api.pages import PageQuery, QueryNumber
+from chat.api.pagination import PageQuery, QueryNumber
 from chat.downloads import build_file_response
 from chat.errors import MissingParameter
 from chat.form_input import read_form

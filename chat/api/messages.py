@@ -10,12 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.appending import ROLES
 from chat.actions.fields import clean_id, get_row
-from chat.actions.messages import add_message, delete_message, update_message
+from chat.actions.messages.append import ROLES
+from chat.actions.messages.manage import add_message, delete_message, update_message
 from chat.api.base import ApiView
 from chat.api.fields import Choice, Input, RawValue, Text
-from chat.api.pages import PageQuery, PaginatedQuery
+from chat.api.pagination import PageQuery, PaginatedQuery
 from chat.api.threads import get_own_thread
 from chat.models import Message
 from tenants.authentication import Principal

@@ -13,14 +13,14 @@ from rest_framework.response import Response
 
 from chat import wire
 from chat.actions.fields import build_not_found, clean_id
-from chat.actions.new_runs import create_run, create_thread_and_run
-from chat.actions.outputs import submit_tool_outputs
-from chat.actions.runs import cancel_run, update_run
+from chat.actions.runs.create import create_run, create_thread_and_run
+from chat.actions.runs.manage import cancel_run, update_run
+from chat.actions.runs.tool_outputs import submit_tool_outputs
 from chat.api import events
 from chat.api.base import ApiView
 from chat.api.events import EventId
 from chat.api.fields import Choice, Input, RawValue, StrictBoolean, Text
-from chat.api.pages import PageQuery, PaginatedQuery
+from chat.api.pagination import PageQuery, PaginatedQuery
 from chat.api.streams import EventStream, StreamStart, check_stream_limit
 from chat.api.threads import get_own_thread
 from chat.errors import InvalidInput

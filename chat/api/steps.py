@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from chat import wire
 from chat.actions.fields import get_row
 from chat.api.base import ApiView
-from chat.api.pages import PageQuery
+from chat.api.pagination import PageQuery
 from chat.api.runs import IncludeQuery, includes_content, read_run
 from chat.models import Run, RunStep, ToolCall
 from chat.tools import registry

@@ -9,12 +9,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.appending import COPY_BATCH_SIZE
 from chat.actions.fields import build_not_found, clean_id
+from chat.actions.messages.append import COPY_BATCH_SIZE
 from chat.actions.threads import copy_thread, create_thread, delete_thread, update_thread
 from chat.api.base import ApiView
 from chat.api.fields import Input, RawValue, Text
-from chat.api.pages import PageQuery, PaginatedQuery, Rows
+from chat.api.pagination import PageQuery, PaginatedQuery, Rows
 from chat.models import Thread
 from chat.models.threads import ThreadQuerySet, find_own_thread
 from tenants.authentication import Principal

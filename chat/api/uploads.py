@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import storage, wire
-from chat.actions.uploads import (
+from chat.actions.files.uploads import (
     cancel_upload,
     check_upload,
     complete_upload,

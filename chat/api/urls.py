@@ -5,10 +5,10 @@ from __future__ import annotations
 from django.urls import path
 
 from chat.api.assistants import AssistantsView, AssistantView
-from chat.api.document import serve_openapi
 from chat.api.files import FileContentView, FilesView, FileView
 from chat.api.messages import MessagesView, MessageView
 from chat.api.models import ModelsView, ModelView
+from chat.api.openapi.view import serve_openapi
 from chat.api.runs import (
     CancelRunView,
     EventsView,
@@ -20,6 +20,12 @@ from chat.api.runs import (
 from chat.api.steps import StepsView, StepView
 from chat.api.threads import ThreadCopyView, ThreadsView, ThreadView
 from chat.api.uploads import CancelUploadView, CompleteUploadView, PartsView, UploadsView
+from chat.api.v1_compat_files import (
+    AssistantFilesView,
+    AssistantFileView,
+    MessageFilesView,
+    MessageFileView,
+)
 from chat.api.vector_stores import (
     BatchesView,
     BatchFilesView,
@@ -31,12 +37,6 @@ from chat.api.vector_stores import (
     StoreFileView,
     VectorStoresView,
     VectorStoreView,
-)
-from chat.api.version1_files import (
-    AssistantFilesView,
-    AssistantFileView,
-    MessageFilesView,
-    MessageFileView,
 )
 
 ASSISTANT = "assistants/<str:assistant_id>"

@@ -9,8 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import wire
-from chat.actions.files import record_download
-from chat.actions.store_files import (
+from chat.actions.files.manage import record_download
+from chat.actions.vector_stores.files import (
     add_store_file,
     cancel_batch,
     create_batch,
@@ -20,8 +20,7 @@ from chat.actions.store_files import (
     remove_store_file,
     update_store_file,
 )
-from chat.actions.store_search import search_store
-from chat.actions.stores import (
+from chat.actions.vector_stores.manage import (
     create_store,
     delete_store,
     get_own_store,
@@ -29,10 +28,11 @@ from chat.actions.stores import (
     summarize_stores,
     update_store,
 )
-from chat.api import pages
+from chat.actions.vector_stores.search import search_store
+from chat.api import pagination
 from chat.api.base import ApiView
 from chat.api.fields import Choice, Input, Number, RawValue, StrictBoolean, StrictInteger
-from chat.api.pages import PageQuery
+from chat.api.pagination import PageQuery
 from chat.errors import StoreExpired
 from chat.models import FileBatch, IndexStatus, StoreFile, VectorStore
 
@@ -145,7 +145,7 @@ class VectorStoresView(ApiView):
         query = self.query(PageQuery)
         with transaction.atomic():
             rows = VectorStore.objects.for_principal(self.principal)
-            stores, has_more = pages.read_page(
+            stores, has_more = pagination.read_page(
                 rows, query=query, prefix="vs_", by=("created_at", "id")
             )
             filled = summarize_stores(stores)

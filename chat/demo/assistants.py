@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
-from chat.actions import assistants as actions
+from chat.actions.assistants import manage as actions
 from chat.conf import conf
 from chat.models import Assistant
 from tenants.authentication import Principal

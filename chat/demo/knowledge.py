@@ -8,11 +8,11 @@ from typing import Any
 
 from django.db import transaction
 
-from chat.actions.assistants import MAX_PROMPTS, update_assistant
-from chat.actions.files import create_file
-from chat.actions.store_files import create_batch
-from chat.actions.stores import create_store
-from chat.actions.tool_definitions import BUILT_IN_TOOLS
+from chat.actions.assistants.manage import MAX_PROMPTS, update_assistant
+from chat.actions.assistants.tool_definitions import BUILT_IN_TOOLS
+from chat.actions.files.manage import create_file
+from chat.actions.vector_stores.files import create_batch
+from chat.actions.vector_stores.manage import create_store
 from chat.demo.assistants import DESKS, DOCUMENT_PROMPT
 from chat.models import Assistant, File, VectorStore
 from chat.models.resources import build_search_resources, get_store_ids

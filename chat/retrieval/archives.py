@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from xml.etree import ElementTree as ET  # nosec B405
 
-from chat.retrieval.bounds import MAX_UNZIPPED, TOO_LONG
 from chat.retrieval.errors import Unreadable
+from chat.retrieval.limits import MAX_UNZIPPED, TOO_LONG
 
 MAX_NAMESPACE = 1000
 # The part in which OpenDocument files declare which parts are encrypted.

@@ -1,7 +1,7 @@
 """Text extraction from files, with the offsets of their pages.
 
 Files are untrusted: this code runs in a separate process with bounded time and memory
-(chat.retrieval.reading).
+(chat.retrieval.subprocess_reader).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from chat.retrieval import office
-from chat.retrieval.books import extract_epub
-from chat.retrieval.bounds import MAX_CHARACTERS, MAX_PAGES, TOO_LONG, Paged, join_pages
+from chat.retrieval.epub import extract_epub
 from chat.retrieval.errors import Unreadable, UnsupportedFile
-from chat.retrieval.hypertext import extract_html
-from chat.retrieval.kinds import Kind, detect_kind
-from chat.retrieval.rich_text import extract_rtf
-from chat.retrieval.sheets import extract_spreadsheet
+from chat.retrieval.file_types import Kind, detect_kind
+from chat.retrieval.html_text import extract_html
+from chat.retrieval.limits import MAX_CHARACTERS, MAX_PAGES, TOO_LONG, Paged, join_pages
+from chat.retrieval.rtf import extract_rtf
+from chat.retrieval.spreadsheets import extract_spreadsheet
 from chat.retrieval.text import clean, decode
 
 

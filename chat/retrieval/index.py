@@ -22,11 +22,11 @@ from django.utils import timezone
 from chat.conf import conf
 from chat.models import Chunk, IndexStatus, StoreFile, Vector, VectorStore
 from chat.models.vectors import format_vector
-from chat.retrieval.bounds import TOO_LONG
 from chat.retrieval.chunk import Span, chunks
 from chat.retrieval.embed import Embedder, split_windows
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.extract import ExtractedText
+from chat.retrieval.limits import TOO_LONG
 from tenants.db import call_privileged
 from tenants.scope import tenant_scope
 

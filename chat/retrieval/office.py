@@ -5,7 +5,7 @@ from __future__ import annotations
 from posixpath import join, normpath
 
 from chat.retrieval.archives import Markup, open_archive
-from chat.retrieval.bounds import Paged, join_pages
+from chat.retrieval.limits import Paged, join_pages
 from chat.retrieval.text import clean
 
 # Shapes are repeated in Fallback elements for older readers; pPr contains tab stops, not tabs.

@@ -17,7 +17,7 @@ from chat.retrieval.embed import get_embedder
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.extract import ExtractedText
 from chat.retrieval.index import ClaimLost, IndexedFile, IndexTask
-from chat.retrieval.reading import ReadingLimits, read_file
+from chat.retrieval.subprocess_reader import ReadingLimits, read_file
 from chat.upstream.errors import UpstreamError
 from tenants.db import DatabasePool, run_in_pool
 

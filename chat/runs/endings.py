@@ -31,6 +31,9 @@ COMPLETED = Ending(status=RunStatus.COMPLETED)
 CANCELLED = Ending(
     status=RunStatus.CANCELLED, reason=Reason.STOPPED, message_reason="run_cancelled"
 )
+INTERRUPTED = Ending(
+    status=RunStatus.CANCELLED, reason=Reason.INTERRUPTED, message_reason="run_cancelled"
+)
 EXPIRED = Ending(status=RunStatus.EXPIRED, reason=Reason.DEADLINE, message_reason="run_expired")
 
 

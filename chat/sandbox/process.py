@@ -22,7 +22,7 @@ from chat.sandbox.base import (
     check_size,
     clean,
 )
-from chat.sandbox.gather import FrameCollector
+from chat.sandbox.frame_collector import FrameCollector
 from chat.sandbox.inside import frames
 
 FILE_SECONDS = 20

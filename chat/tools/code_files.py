@@ -17,7 +17,7 @@ from chat.errors import ChatError
 from chat.models import File, Run, Thread
 from chat.models.files import Purpose
 from chat.models.resources import get_code_file_ids
-from chat.retrieval.kinds import SNIFF_BYTES, detect_media_type
+from chat.retrieval.file_types import SNIFF_BYTES, detect_media_type
 from chat.sandbox.base import MAX_NAME_LENGTH, CodeResult
 from chat.tools.resources import get_resources
 from tenants.authentication import Principal

@@ -19,8 +19,8 @@ from chat.models import Run, RunStatus, RunStep, StepStatus, ToolCall
 from chat.models.runs import CallStatus
 from chat.tools.arguments import redact
 from chat.tools.base import ToolContext, ToolError
-from chat.tools.ending import end_call
 from chat.tools.outputs import build_error_output, build_output_text
+from chat.tools.tool_call_sql import end_call
 from tenants import audit
 from tenants.authentication import Principal, principal_for_run
 from tenants.keyed_hash import hash_private, is_hash_of

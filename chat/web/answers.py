@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chat import wire
-from chat.actions.sending import CreatedMessage
+from chat.actions.send_message import CreatedMessage
 
 
 def render_created_message(sent: CreatedMessage) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 
 from chat import wire
-from chat.actions.approvals import decide_call
-from chat.actions.runs import cancel_run, retry_run
-from chat.actions.sending import create_message, delete_queued_message
+from chat.actions.runs.approvals import decide_call
+from chat.actions.runs.manage import cancel_run, retry_run
+from chat.actions.send_message import create_message, delete_queued_message
 from chat.conf import conf
 from chat.errors import RateLimited, Unavailable
 from chat.rates import FrameRate

@@ -10,7 +10,7 @@ from django.middleware.csrf import get_token
 from django.templatetags.static import static
 from django.urls import reverse
 
-from chat.actions.tool_definitions import BUILT_IN_TOOLS
+from chat.actions.assistants.tool_definitions import BUILT_IN_TOOLS
 from chat.conf import conf
 from chat.models import Assistant
 from chat.web.words import WORDS

@@ -10,16 +10,16 @@ from django.db.models.functions import Substr
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext as _
 
-from chat.actions.attachments import create_attachable
 from chat.actions.fields import build_not_found
-from chat.actions.files import delete_file, record_download
+from chat.actions.files.manage import delete_file, record_download
+from chat.actions.messages.attachments import create_attachable
 from chat.downloads import build_file_response
 from chat.errors import InvalidInput
 from chat.form_input import read_form
 from chat.ids import is_id
 from chat.models import File, IndexStatus, StoreFile
 from chat.models.stores import get_page_number, list_readable_files
-from chat.retrieval.kinds import Kind
+from chat.retrieval.file_types import Kind
 from chat.web.http import (
     delete_endpoint,
     dispatch_by_method,

@@ -15,7 +15,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_safe
 
 from chat import wire
-from chat.actions.sending import create_message
+from chat.actions.send_message import create_message
 from chat.actions.threads import delete_thread, rename_thread, restore_thread
 from chat.errors import InvalidInput, NotFound, RateLimited
 from chat.rates import count_page_request

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from chat.api.published import load_reference
+from chat.api.openapi.reference import load_reference
 
 PUBLISHED: dict[str, Any] = load_reference()
 # The object's name in answers to its schema.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chat.actions.new_runs import MAX_WAITING_RUNS
+from chat.actions.runs.create import MAX_WAITING_RUNS
 from chat.models import Message, Run
 from tenants.db import call_privileged
 from tests.api.conftest import Api, assert_error

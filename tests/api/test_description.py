@@ -17,14 +17,14 @@ from chat.api import (
     threads,
     uploads,
     urls,
+    v1_compat_files,
     vector_stores,
-    version1_files,
 )
-from chat.api.differences import ADDED, iterate_differences, merge_patch
-from chat.api.extensions import EXTENSION_OPERATIONS
 from chat.api.fields import Input
 from chat.api.idempotency import KEY_HEADER, RETRY_HEADER
-from chat.api.schema import description
+from chat.api.openapi.extensions import EXTENSION_OPERATIONS
+from chat.api.openapi.overrides import ADDED, iterate_differences, merge_patch
+from chat.api.openapi.schema import description
 from tenants.actions.external import USER_HEADER
 from tests.api.published import PUBLISHED
 
@@ -107,7 +107,7 @@ def test_components_are_the_published_ones_but_for_the_listed_differences() -> N
 
 BODIES: dict[str, type[Input]] = {
     "CreateAssistantRequest": assistants.NewAssistant,
-    "CreateAssistantFileRequest": version1_files.NewAssistantFile,
+    "CreateAssistantFileRequest": v1_compat_files.NewAssistantFile,
     "ModifyAssistantRequest": assistants.AssistantUpdate,
     "CreateThreadRequest": threads.NewThread,
     "ModifyThreadRequest": threads.ThreadUpdate,

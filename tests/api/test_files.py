@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat import storage
-from chat.actions import files as actions
+from chat.actions.files import manage as actions
 from chat.errors import StorageFull, Unavailable
 from chat.models import File, StorageUse
 from chat.tasks import erase_files

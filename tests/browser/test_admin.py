@@ -9,8 +9,8 @@ import pytest
 from django.contrib.admin.utils import quote
 from playwright.sync_api import Page, expect
 
-from chat.actions.documents import create_documents
-from chat.actions.stores import create_store
+from chat.actions.vector_stores.collection_uploads import create_documents
+from chat.actions.vector_stores.manage import create_store
 from chat.models import StoreFile
 from tests.browser.axe import findings
 from tests.browser.conftest import Visit

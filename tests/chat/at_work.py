@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from chat.actions.sending import CreatedMessage
+from chat.actions.send_message import CreatedMessage
 from chat.models import Message, Run, RunStep, ToolCall, Usage
 from chat.runs import upstreams
 from chat.runs.delivery.hub import LiveRun, hub

@@ -11,8 +11,8 @@ from django.utils import timezone
 from chat import storage
 from chat.models import Assistant, File, Message, StoreFile, Thread, VectorStore
 from chat.retrieval.extract import ExtractedText
+from chat.retrieval.file_types import Kind
 from chat.retrieval.index import IndexedFile, claim_file, split_passages
-from chat.retrieval.kinds import Kind
 from tenants.scope import tenant_scope
 from tests.indexing import store_indexed
 from tests.model_server import make_assistant

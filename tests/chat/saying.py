@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from chat.actions.sending import CreatedMessage, create_message
+from chat.actions.send_message import CreatedMessage, create_message
 from chat.models import Run
 from tenants.authentication import Principal
 from tests.world import Company

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from chat.actions.sending import create_message
+from chat.actions.send_message import create_message
 from chat.models import Message, Run, RunStep, ToolCall
 from chat.models.runs import ACTIVE_STATUSES
 from chat.runs.engine.subscribe import follow

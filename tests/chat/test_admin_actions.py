@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from chat.actions.assistants import (
+from chat.actions.assistants.manage import (
     create_assistant,
     delete_assistant,
     set_default_assistant,

@@ -12,8 +12,8 @@ from django.test import Client
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
-from chat.actions.documents import create_documents, create_files
-from chat.actions.stores import create_store
+from chat.actions.vector_stores.collection_uploads import create_documents, create_files
+from chat.actions.vector_stores.manage import create_store
 from chat.models import Assistant, File, StoreFile, VectorStore
 from tenants.models import AuditEvent
 from tests.chat.test_admin_pages import assistant_data, page_of, save

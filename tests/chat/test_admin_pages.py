@@ -100,7 +100,7 @@ def test_a_connection_test_says_what_it_found(
     async def probe(name: str, model: str) -> Capabilities:
         return Capabilities(models=("demo-scripted", "another-model"), tools=True)
 
-    monkeypatch.setattr("chat.admin.models_offered._probe", probe)
+    monkeypatch.setattr("chat.admin.offered_models._probe", probe)
     response = admin.post(page_of(acme.assistant, "do/test"), follow=True)
     assert "demo answers with demo-scripted. Tools are supported." in response.content.decode()
     assert "another-model" in response.content.decode()

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from django.conf import settings
 
-from chat.actions.new_runs import create_run
-from chat.actions.runs import cancel_run, retry_run
-from chat.actions.sending import delete_queued_message
+from chat.actions.runs.create import create_run
+from chat.actions.runs.manage import cancel_run, retry_run
+from chat.actions.send_message import delete_queued_message
 from chat.errors import NothingToRetry, QueueFull, ThreadBusy, TooManyRuns
 from chat.models import Assistant, Message, Run, Thread
 from chat.models.reasons import Reason

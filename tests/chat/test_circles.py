@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chat.actions.new_runs import create_thread_and_run
-from chat.actions.outputs import submit_tool_outputs
+from chat.actions.runs.create import create_thread_and_run
+from chat.actions.runs.tool_outputs import submit_tool_outputs
 from chat.models import ToolCall
 from tenants.db import in_db
 from tests.api.streaming import WEATHER

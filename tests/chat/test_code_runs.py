@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from chat.actions.sending import create_message
+from chat.actions.send_message import create_message
 from chat.api.events import Sequencer
 from chat.models import Message
 from chat.runs.events import Entry

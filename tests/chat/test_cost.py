@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings
 from django.db.backends.signals import connection_created
 
-from chat.actions.sending import CreatedMessage, create_message
+from chat.actions.send_message import CreatedMessage, create_message
 from chat.conf import conf
 from chat.runs import upstreams
 from chat.runs.billing import tenant_policy_cache

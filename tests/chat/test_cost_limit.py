@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chat.actions.new_runs import create_thread_and_run
+from chat.actions.runs.create import create_thread_and_run
 from chat.errors import PriceUnknown
 from chat.models import Assistant, Price, Run, TenantPolicy, Usage
 from chat.runs.billing import tenant_policy_cache

@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 
 from chat import wire
-from chat.actions.new_runs import create_thread_and_run
-from chat.actions.runs import cancel_run
+from chat.actions.runs.create import create_thread_and_run
+from chat.actions.runs.manage import cancel_run
 from chat.actions.threads import delete_thread
 from chat.models import Assistant, Run, TenantPolicy
 from chat.models.reasons import Reason

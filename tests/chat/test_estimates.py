@@ -14,8 +14,8 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from chat import wire
-from chat.actions.runs import cancel_run
-from chat.actions.sending import CreatedMessage
+from chat.actions.runs.manage import cancel_run
+from chat.actions.send_message import CreatedMessage
 from chat.models import Process, Run, Usage
 from chat.runs.engine import model_step as answering
 from chat.runs.engine.worker import worker

@@ -18,7 +18,7 @@ from django.utils import timezone
 from chat.models import Run, Thread
 from chat.runs.engine.worker import Worker
 from chat.runs.state import recovery
-from chat.runs.state.wake import TenantPriorities
+from chat.runs.state.enqueue import TenantPriorities
 from tenants.db import in_db, use_lanes_as
 from tenants.fair_executor import FairExecutor
 from tests.world import Company, World

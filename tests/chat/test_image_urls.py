@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from chat.actions.new_runs import create_run
+from chat.actions.runs.create import create_run
 from chat.models import Message, Thread
 from chat.runs.prompt import images
 from tenants.db import in_db

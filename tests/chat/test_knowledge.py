@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chat.actions.runs import cancel_run
+from chat.actions.runs.manage import cancel_run
 from chat.models import File, Message, StoreFile, ToolCall, VectorStore
 from chat.runs.citations.markers import CitationMarks, Passage, find_file_links
 from tenants.db import in_db

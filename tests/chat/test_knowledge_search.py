@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from chat.actions.tool_definitions import clean_tools
+from chat.actions.assistants.tool_definitions import clean_tools
 from chat.models import Assistant, File, StoreFile, ToolCall, VectorStore
 from chat.models.runs import Run
 from chat.retrieval import embed

@@ -12,8 +12,8 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from chat.actions.attachments import create_attachable
-from chat.actions.files import create_file
+from chat.actions.files.manage import create_file
+from chat.actions.messages.attachments import create_attachable
 from chat.actions.threads import copy_thread, create_thread, delete_thread
 from chat.models import (
     Chunk,

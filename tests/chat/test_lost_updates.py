@@ -11,7 +11,7 @@ import pytest
 from django.db import models
 from django.test import Client
 
-from chat.actions.assistants import create_assistant, set_default_assistant
+from chat.actions.assistants.manage import create_assistant, set_default_assistant
 from chat.actions.settings import set_price, update_limits
 from chat.models import Assistant, Price, TenantPolicy, VectorStore
 from tenants.models import AuditEvent, Membership, Tenant

@@ -103,7 +103,7 @@ def test_forms_without_a_file_are_refused(alice: Client, form: Any, code: str) -
 def test_an_empty_file_and_too_large_a_picture_are_refused(
     alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.actions.files.MAX_IMAGE_BYTES", 20)
+    monkeypatch.setattr("chat.actions.files.manage.MAX_IMAGE_BYTES", 20)
     assert upload(alice, b"").json()["error"]["code"] == "invalid_value"
     assert upload(alice, PNG).json()["error"]["code"] == "file_too_large"
 

@@ -10,8 +10,8 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from chat.actions.files import create_file, delete_file
-from chat.actions.new_runs import create_thread_and_run
+from chat.actions.files.manage import create_file, delete_file
+from chat.actions.runs.create import create_thread_and_run
 from chat.models import File, Run
 from chat.runs.prompt import images
 from chat.upstream.base import InputMessage, TextPart

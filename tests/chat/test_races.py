@@ -14,10 +14,10 @@ from asgiref.sync import async_to_sync
 from django.db import connection
 from django.utils import timezone
 
-from chat.actions.approvals import decide_call
-from chat.actions.outputs import submit_tool_outputs
-from chat.actions.runs import cancel_run, retry_run
-from chat.actions.sending import create_message, delete_queued_message
+from chat.actions.runs.approvals import decide_call
+from chat.actions.runs.manage import cancel_run, retry_run
+from chat.actions.runs.tool_outputs import submit_tool_outputs
+from chat.actions.send_message import create_message, delete_queued_message
 from chat.actions.threads import delete_thread
 from chat.models import Message, Process, Run, RunStep, ToolCall
 from chat.runs.billing.metering import ModelCallUsage

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command
 
-from chat.actions.assistants import update_assistant
-from chat.admin.models_offered import test_connection as try_connection
+from chat.actions.assistants.manage import update_assistant
+from chat.admin.offered_models import test_connection as try_connection
 from chat.models import Assistant, ThreadMapping
 from tenants.db import in_db
 from tests.api.conftest import assert_error, program_of

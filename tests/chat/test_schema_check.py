@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from chat.actions.tool_definitions import MAX_OBJECTS, clean_tools
+from chat.actions.assistants.tool_definitions import MAX_OBJECTS, clean_tools
 from chat.errors import InvalidInput
 from chat.tools.schema_check import _CHECKS, _ONE_SCHEMA, InvalidSchema, check_schema
 

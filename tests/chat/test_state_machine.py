@@ -21,11 +21,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from chat.actions.approvals import decide_call
-from chat.actions.new_runs import create_run
-from chat.actions.outputs import submit_tool_outputs
-from chat.actions.runs import cancel_run, retry_run
-from chat.actions.sending import create_message, delete_queued_message
+from chat.actions.runs.approvals import decide_call
+from chat.actions.runs.create import create_run
+from chat.actions.runs.manage import cancel_run, retry_run
+from chat.actions.runs.tool_outputs import submit_tool_outputs
+from chat.actions.send_message import create_message, delete_queued_message
 from chat.actions.threads import delete_thread, restore_thread
 from chat.errors import NothingToRetry, ThreadBusy
 from chat.models import Message, ToolCall

@@ -12,11 +12,11 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from chat.actions.runs import cancel_run, request_cancel
-from chat.actions.sending import INTERRUPTED, CreatedMessage
+from chat.actions.runs.manage import cancel_run, request_cancel
+from chat.actions.send_message import CreatedMessage
 from chat.errors import RunFinished
 from chat.models import Run, RunStatus, Thread
-from chat.runs.endings import EXPIRED
+from chat.runs.endings import EXPIRED, INTERRUPTED
 from chat.runs.engine.worker import Worker, worker
 from chat.runs.state import recovery, transactions
 from chat.runs.state.lifecycle import advance

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 
-from chat.actions.tool_definitions import clean_tools
+from chat.actions.assistants.tool_definitions import clean_tools
 from chat.models import Run, Thread
 from chat.tools import registry
 from chat.tools.base import Effect, InjectedArgument, Limits, ObjectId, ToolContext

@@ -10,8 +10,8 @@ import pytest
 from django.conf import settings
 
 from chat import wire
-from chat.actions.runs import cancel_run
-from chat.actions.sending import CreatedMessage
+from chat.actions.runs.manage import cancel_run
+from chat.actions.send_message import CreatedMessage
 from chat.models import Run
 from chat.runs import upstreams
 from chat.runs.delivery.replica import catch_up

@@ -13,7 +13,7 @@ from uuid import uuid4
 import aiohttp
 from websockets.exceptions import WebSocketException
 
-from chat.actions.sending import create_message
+from chat.actions.send_message import create_message
 from tests.crash.invariants import Acknowledged
 from tests.crash.seen import Seen, follow_socket, follow_stream
 from tests.crash.stand import Stand

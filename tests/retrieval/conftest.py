@@ -13,8 +13,8 @@ from django.db import transaction
 from chat.models import File, StoreFile, VectorStore
 from chat.retrieval.embed import Embedder
 from chat.retrieval.extract import ExtractedText
+from chat.retrieval.file_types import Kind
 from chat.retrieval.index import IndexedFile, claim_file, embed_passages, split_passages
-from chat.retrieval.kinds import Kind
 from chat.retrieval.search import PassageMatch, embed_query, search
 from tests.indexing import store_indexed
 from tests.world import Company

@@ -7,7 +7,7 @@ import pytest
 from chat.models.stores import get_page_number
 from chat.retrieval.errors import Unreadable, UnsupportedFile
 from chat.retrieval.extract import extract
-from chat.retrieval.kinds import Kind, detect_kind
+from chat.retrieval.file_types import Kind, detect_kind
 from tests.retrieval import files
 
 

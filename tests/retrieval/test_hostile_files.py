@@ -11,7 +11,7 @@ import pytest
 from chat.retrieval.chunk import chunks
 from chat.retrieval.errors import Unreadable
 from chat.retrieval.extract import extract
-from chat.retrieval.hypertext import extract_html
+from chat.retrieval.html_text import extract_html
 from chat.retrieval.text import clean
 from tests.retrieval import files
 from tests.retrieval.office_files import archive

@@ -19,13 +19,13 @@ from django.db import connection, transaction
 from django.utils import timezone
 from procrastinate.contrib.django import app as jobs
 
-from chat.actions.store_files import cancel_batch, create_batch
+from chat.actions.vector_stores.files import cancel_batch, create_batch
 from chat.models import Chunk, File, StoreFile
 from chat.retrieval import embed, index, pipeline
 from chat.retrieval.extract import ExtractedText
+from chat.retrieval.file_types import Kind
 from chat.retrieval.index import IndexedFile, IndexTask, claim_file, split_passages
 from chat.retrieval.index_pool import IndexPool
-from chat.retrieval.kinds import Kind
 from chat.runs.engine import lifespan
 from chat.runs.engine.worker import worker
 from chat.tasks import index_store_file

@@ -10,7 +10,7 @@ import pytest
 from chat.models.stores import get_page_number
 from chat.retrieval.errors import Unreadable, UnsupportedFile
 from chat.retrieval.extract import ExtractedText, extract
-from chat.retrieval.kinds import Kind, detect_media_type
+from chat.retrieval.file_types import Kind, detect_media_type
 from tests.retrieval import files
 from tests.retrieval import office_files as made
 from tests.retrieval.test_reading import read

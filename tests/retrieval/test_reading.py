@@ -10,7 +10,7 @@ import pytest
 
 from chat.retrieval.errors import Unreadable, UnsupportedFile
 from chat.retrieval.extract import ExtractedText
-from chat.retrieval.reading import ReadingLimits, read_file
+from chat.retrieval.subprocess_reader import ReadingLimits, read_file
 from tests.retrieval import files
 
 

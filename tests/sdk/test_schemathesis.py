@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from chat.api.schema import description
+from chat.api.openapi.schema import description
 from tests.api.conftest import program_of
 from tests.server import Server
 from tests.world import World

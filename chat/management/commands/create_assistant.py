@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from chat.actions.assistants import create_assistant
+from chat.actions.assistants.manage import create_assistant
 from tenants.authentication import console_principal
 from tenants.json_output import JsonCommand
 

@@ -17,7 +17,7 @@ from django.db.models import Q
 from chat import storage
 from chat.conf import conf
 from chat.models import File, Run
-from chat.retrieval.kinds import SNIFF_BYTES, detect_media_type
+from chat.retrieval.file_types import SNIFF_BYTES, detect_media_type
 from chat.upstream.base import ImagePart, InputMessage, Item, Part, TextPart
 from tenants.addresses import RefusedAddress, check_web_address
 from tenants.db import in_db

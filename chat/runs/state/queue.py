@@ -13,9 +13,9 @@ from chat.conf import conf
 from chat.models import Assistant, Message, Run, Thread
 from chat.runs.state.claims import Claim, pending_claims
 from chat.runs.state.create import insert_run
+from chat.runs.state.enqueue import enqueue
 from chat.runs.state.thread_end import append_to_thread
 from chat.runs.state.turn import ClaimedRun, Event
-from chat.runs.state.wake import enqueue
 from tenants import clock
 
 

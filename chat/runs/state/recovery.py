@@ -29,10 +29,10 @@ from chat.models.runs import CallStatus
 from chat.runs.endings import CANCELLED, EXPIRED, Ending, build_failure
 from chat.runs.state import queue, snapshots, transactions
 from chat.runs.state.claims import Claim, pending_claims
+from chat.runs.state.enqueue import enqueue
 from chat.runs.state.lifecycle import advance
 from chat.runs.state.lost_calls import meter_lost_call
 from chat.runs.state.turn import ClaimedRun, Event, Turn
-from chat.runs.state.wake import enqueue
 from chat.tools import registry
 from tenants import clock
 from tenants.bulk_insert import insert_many_tables

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chat.sandbox.inside import walls
+from chat.sandbox.inside import seccomp
 from chat.sandbox.inside.channel import FrameChannel, Log, send_saved
 from chat.sandbox.inside.folder import Folder
 from chat.sandbox.inside.interpreter import CodeRun, Interpreter
@@ -37,10 +37,10 @@ def main(packages: str, limits: dict[str, Any]) -> None:
 
 
 def _isolate_process(packages: str, limits: dict[str, Any]) -> None:
-    walls.mount_memory(
+    seccomp.mount_memory(
         MEMORY, size=limits["all_files"] + SCRATCH, entries=2 * limits["files"] + 256
     )
-    walls.drop_capabilities()
+    seccomp.drop_capabilities()
     for folder in (WORKING_FOLDER, TEMPORARY, f"{TEMPORARY}/matplotlib"):
         Path(folder).mkdir()
     # The font cache comes with the environment, because building it would start a thread.
@@ -48,13 +48,13 @@ def _isolate_process(packages: str, limits: dict[str, Any]) -> None:
         Path(TEMPORARY, "matplotlib", cache.name).write_bytes(cache.read_bytes())
     os.chdir(WORKING_FOLDER)
     os.nice(5)
-    walls.limit_resources(
+    seccomp.limit_resources(
         address_space=limits["memory"] + LIBRARIES,
         file=limits["file"],
         cpu_seconds=limits["cpu_seconds"],
         open_files=OPEN_FILES,
     )
-    walls.refuse_system_calls(alone=True)
+    seccomp.refuse_system_calls(alone=True)
 
 
 class _PythonSession:

@@ -14,8 +14,8 @@ import warnings
 from types import CodeType, FrameType
 from typing import Any
 
-from chat.sandbox.inside.caught import catch_exception
 from chat.sandbox.inside.channel import Log
+from chat.sandbox.inside.errors import catch_exception
 
 DEFINITION_NODES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 MAX_ERROR_LENGTH = 16 * 1024

@@ -26,9 +26,9 @@ from pydantic_monty import (
 
 from chat.sandbox.base import FOLDER
 from chat.sandbox.chart import parse_chart
-from chat.sandbox.inside import frames, landlock, walls
+from chat.sandbox.inside import frames, landlock, seccomp
 from chat.sandbox.inside.channel import FrameChannel, Log, send_saved
-from chat.sandbox.inside.shelf import VirtualFileSystem
+from chat.sandbox.inside.virtual_fs import VirtualFileSystem
 
 # Address space of this process and of the worker (each) before any data is loaded.
 PROGRAMS = 1024 * 1024 * 1024
@@ -68,14 +68,14 @@ def isolate_process(limits: dict[str, Any]) -> None:
         KeyError: the system call numbers of this architecture are not known.
     """
     os.nice(5)
-    walls.limit_resources(
+    seccomp.limit_resources(
         address_space=2 * limits["memory"] + PROGRAMS,
         file=0,
         cpu_seconds=limits["cpu_seconds"],
         open_files=OPEN_FILES,
     )
     if sys.platform == "linux":
-        walls.refuse_system_calls(alone=False)
+        seccomp.refuse_system_calls(alone=False)
         landlock.hide_files(readable=READABLE, writable=[Path("/dev/null")])
 
 

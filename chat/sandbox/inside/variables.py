@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from chat.sandbox.inside import frames
-from chat.sandbox.inside.caught import catch_exception
+from chat.sandbox.inside.errors import catch_exception
 from chat.sandbox.inside.interpreter import Interpreter
 
 
