@@ -1,4 +1,4 @@
-"""System checks: no tenant model without both walls."""
+"""System checks of tenant isolation: ORM scoping, composite keys and row-level security."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tenants.constraints import TenantForeignKey, TenantKey
 from tenants.managers import TenantManager, TenantModel
 from tenants.row_level_security import APP
 
-# Tables outside the wall, each with its reason. They hold no tenant content.
+# Tables without row-level security, each with its reason. They hold no tenant content.
 OUTSIDE_THE_WALL = {
     "account_emailaddress": "addresses of users, who may be in several tenants",
     "account_emailconfirmation": "links sent to addresses",
@@ -44,7 +44,7 @@ def tenant_models() -> list[type[TenantModel]]:
 def check_tenant_models(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Hold each model with a tenant column to the first wall and composite keys."""
+    """Check that each model with a tenant column has ORM scoping and composite keys."""
     errors: list[CheckMessage] = []
     for model in apps.get_models():
         if any(
@@ -87,7 +87,7 @@ def check_walls(
     databases: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> list[CheckMessage]:
-    """Ask PostgreSQL: forced row-level security everywhere, and a role that cannot step over it."""
+    """Check that row-level security is forced on every table and binds the database role."""
     if "default" not in (databases or ()):
         return []
     try:
@@ -116,8 +116,8 @@ def _role_errors() -> Iterator[CheckMessage]:
 def _table_errors() -> Iterator[CheckMessage]:
     with connections["default"].cursor() as cursor:
         cursor.execute(
-            # Policies add up: one more for the application would open the wall. A view reads
-            # with its owner's rights, past every wall.
+            # Policies are combined with OR, so a second policy for the application's role would
+            # disable the first. A view reads with its owner's rights, which bypasses policies.
             "SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AND EXISTS "
             "(SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'tenant_wall') "
             "AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid "

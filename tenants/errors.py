@@ -1,4 +1,4 @@
-"""The root of every error a person or a program can cause; `chat.errors` builds on it."""
+"""Errors that a user or a client can cause; `chat.errors` extends them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class AtriumError(Exception):
     code = "error"
     http_status = 400
     retryable = False
-    # Seconds until a repetition may succeed, where that is known.
+    # Seconds until a retry may succeed, if known.
     retry_after: int | None = None
 
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
@@ -23,12 +23,12 @@ class AtriumError(Exception):
         super().__init__(self.message)
 
 
-# What a client waits, in seconds, before it asks again where nothing tells how long.
+# Default Retry-After in seconds.
 RETRY_AFTER = 5
 
 
 def error_body(code: str | None, message: str, *, status: int, param: str | None = None) -> Any:
-    """Return the one shape of an error in JSON, as the Assistants API has it."""
+    """Return an error as JSON in the Assistants API's format."""
     kind = {429: "requests"}.get(status, "server_error" if status >= 500 else _INVALID)
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
@@ -64,7 +64,7 @@ class KeyRefused(AccessDenied):
     """This API key is not valid."""
 
     code = "invalid_api_key"
-    # Key and tenant, for our own records, where there is a key with this secret.
+    # Ids of the key and its tenant, for the audit log, if the secret belongs to a key.
     place: tuple[UUID, UUID] | None = None
 
 
@@ -114,18 +114,18 @@ class ChangedMeanwhile(AtriumError):
 
     def __init__(self, row: Any = None) -> None:
         super().__init__()
-        # As it is now, None where it is not known.
+        # The current row, or None if it is not known.
         self.row = row
 
     @classmethod
     def check(cls, row: Any, version: int | None) -> None:
-        """Compare the version that somebody saw with that of the locked row.
+        """Compare the version that the client read with that of the locked row.
 
-        `version` is None where any is accepted, and 0 where no row was seen; `row` is None
-        where there is none.
+        `version` is None to accept any version, and 0 if the client saw no row; `row` is None if
+        there is no row.
 
         Raises:
-            ChangedMeanwhile: where it is another.
+            ChangedMeanwhile: The row has another version.
         """
         if version is not None and row is not None and row.version != version:
             raise cls(row)

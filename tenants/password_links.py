@@ -1,4 +1,4 @@
-"""What the commands that trust an account print about its password."""
+"""Password information printed by the commands that create users."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _RESET = (
 def describe_password(
     user: User, created: bool, password: str | None
 ) -> tuple[dict[str, Any], str]:
-    """Return what to add to a command's JSON object and to its line for people.
+    """Return additions to a command's JSON output and to its text output.
 
-    A link stands there for a new account without a password, and for one whose address was
-    never proven: it goes to the operator, who knows whom to send it to.
+    A new account without a password, and one whose address was never verified, gets a password
+    link. The operator receives it and sends it to the person.
     """
     if created and password is not None:
         return {}, ""

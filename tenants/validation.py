@@ -1,4 +1,4 @@
-"""Text from outside, made fit for the database or refused with `Invalid`."""
+"""Validation and normalization of user input; invalid values raise `Invalid`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-# Control characters, NUL among them, and surrogates: PostgreSQL stores neither sensibly.
+# Control characters, including NUL, and surrogates: PostgreSQL cannot store them properly.
 _UNFIT = {"Cc", "Cs"}
 MAX_PASSWORD_LENGTH = 4096
 
 
 def clean_text(value: object, *, param: str, most: int, least: int = 1) -> str:
-    """Return one line of `least` to `most` characters, without spaces around it."""
+    """Return one line of `least` to `most` characters, stripped of surrounding whitespace."""
     if not isinstance(value, str):
         raise Invalid(_("This must be text."), param=param)
     text = value.strip()
@@ -50,7 +50,7 @@ def clean_email_address(value: object, *, param: str = "email") -> str:
 
 
 def clean_slug(value: object, *, param: str = "slug") -> str:
-    """Return a short name of small letters, digits and single hyphens."""
+    """Return a slug of lower-case letters, digits and single hyphens."""
     slug = clean_text(value, param=param, most=50)
     if not _SLUG.fullmatch(slug):
         message = _("A short name has small letters, digits and hyphens between them.")
@@ -67,14 +67,14 @@ def clean_color(value: object, *, param: str = "color") -> str:
 
 
 def clean_choice(value: object, choices: list[str], *, param: str) -> str:
-    """Return `value` where it is one of `choices`."""
+    """Return `value` if it is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise Invalid(_("Choose one of: %s.") % ", ".join(choices), param=param)
     return str(value)
 
 
 def clean_language(value: object, *, param: str = "language") -> str:
-    """Return the code of a language that Atrium speaks."""
+    """Return the code of a supported language."""
     return clean_choice(value, [code for code, name in settings.LANGUAGES], param=param)
 
 
@@ -86,7 +86,7 @@ def clean_zone(value: object, *, param: str = "zone") -> str:
 
 
 def clean_password(value: object, *, user: User | None = None, param: str = "password") -> str:
-    """Return a password that is strong enough; spaces and any characters are its own affair."""
+    """Return a password that is strong enough; it is not stripped, any character is allowed."""
     if not isinstance(value, str) or not value or "\x00" in value:
         raise Invalid(_("Choose a password."), param=param)
     try:
