@@ -60,25 +60,25 @@ def check_web_address(url: str, *, allowed_hosts: Collection[str] = ()) -> None:
             an address, in any spelling, that is not globally routable.
     """
     if any(_is_unclear(character) for character in url):
-        raise RefusedAddress("The address holds a blank, a control character or a backslash.")
+        raise RefusedAddress("The URL contains a space, control character or backslash.")
     found = _URL.fullmatch(url)
     if found is None:
-        raise RefusedAddress("Expected a http or https address.")
+        raise RefusedAddress("Expected an http or https URL.")
     scheme, authority = found[1].lower(), found[2]
     if "@" in authority:
-        raise RefusedAddress("The address must not hold a user name or password.")
+        raise RefusedAddress("The URL must not contain a user name or password.")
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None or not parts[1]:
-        raise RefusedAddress("The address has no valid host and port.")
+        raise RefusedAddress("The URL has no valid host and port.")
     host = normalize_host(parts[1])
     port = int(parts[2] or _DEFAULT_PORTS[scheme])
     allowed = {entry.lower() for entry in allowed_hosts}
     if f"{host}:{port}" in allowed or (host in allowed and port in WEB_PORTS):
         return
     if port not in WEB_PORTS:
-        raise RefusedAddress("The address must use port 80 or 443.")
+        raise RefusedAddress("The URL must use port 80 or 443.")
     if not is_global_host(host):
-        raise RefusedAddress("The address must lead to a host on the public internet.")
+        raise RefusedAddress("The URL must point to a host on the public internet.")
 
 
 def _is_unclear(character: str) -> bool:
@@ -113,7 +113,7 @@ def normalize_host(host: str) -> str:
 
 
 def _refuse_host() -> str:
-    raise RefusedAddress("The address has no valid host and port.")
+    raise RefusedAddress("The URL has no valid host and port.")
 
 
 def is_global_host(host: str) -> bool:

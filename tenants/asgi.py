@@ -49,7 +49,9 @@ class SocketPath:
         if scope["path"].removeprefix(scope.get("root_path", "")) == self.path:
             await self.app(scope, receive, send)
         elif "websocket.http.response" in scope.get("extensions", {}):
-            body = json.dumps(error_body("not_found", "There is no websocket here.", status=404))
+            body = json.dumps(
+                error_body("not_found", "No websocket endpoint at this path.", status=404)
+            )
             headers = [(b"content-type", b"application/json")]
             start = {"type": "websocket.http.response.start", "status": 404, "headers": headers}
             await send(start)

@@ -293,7 +293,7 @@ def console_principal(slug: str) -> Principal:
     for (tenant_id,) in call_privileged("tenant_of_slug", slug):
         with tenant_scope(tenant_id), transaction.atomic():
             return Principal(tenant=Tenant.objects.get(), membership=None, role=Role.OWNER)
-    raise NotFound(f"There is no company with the short name {slug}.")
+    raise NotFound(f"No company has the short name {slug}.")
 
 
 def _is_usable(membership: Membership) -> bool:

@@ -61,14 +61,16 @@ def _tenant() -> type[models.Model]:
 def _errors_of(model: type[models.Model]) -> Iterator[CheckMessage]:
     label = model._meta.label
     if not issubclass(model, TenantModel):
-        yield Error(f"{label} has a tenant but is no TenantModel.", id="tenants.E001", obj=model)
+        yield Error(f"{label} has a tenant but is not a TenantModel.", id="tenants.E001", obj=model)
         return
     for manager in (model._default_manager, model._base_manager):
         if not isinstance(manager, TenantManager):
-            yield Error(f"{label} can be read outside the scope.", id="tenants.E002", obj=model)
+            yield Error(
+                f"{label} can be read without a tenant scope.", id="tenants.E002", obj=model
+            )
     constraints = model._meta.constraints
     if not any(isinstance(constraint, TenantKey) for constraint in constraints):
-        yield Error(f"{label} lacks its tenant key.", id="tenants.E003", obj=model)
+        yield Error(f"{label} has no TenantKey.", id="tenants.E003", obj=model)
     composite = {c.field for c in constraints if isinstance(c, TenantForeignKey)}
     for field in model._meta.concrete_fields:
         related = field.related_model
@@ -78,7 +80,7 @@ def _errors_of(model: type[models.Model]) -> Iterator[CheckMessage]:
             and field.name not in composite
         ):
             yield Error(
-                f"{label}.{field.name} lacks its composite key.", id="tenants.E004", obj=model
+                f"{label}.{field.name} has no TenantForeignKey.", id="tenants.E004", obj=model
             )
 
 
@@ -93,7 +95,7 @@ def check_walls(
     try:
         return [*_role_errors(), *_table_errors()]
     except DatabaseError as error:
-        return [Error(f"The walls could not be checked: {error}", id="tenants.E010")]
+        return [Error(f"Row-level security could not be checked: {error}", id="tenants.E010")]
 
 
 def _role_errors() -> Iterator[CheckMessage]:
@@ -107,8 +109,8 @@ def _role_errors() -> Iterator[CheckMessage]:
         too_strong, owns, member = cursor.fetchone()
     if too_strong or owns or member:
         yield Error(
-            "The application's database role is too strong: row-level security does not bind it.",
-            hint=f"DATABASE_URL must name {APP}: no superuser, no BYPASSRLS, owner of nothing.",
+            "Row-level security does not apply to the application's database role.",
+            hint=f"DATABASE_URL must use role {APP}: no superuser, no BYPASSRLS, no owned tables.",
             id="tenants.E011",
         )
 
@@ -130,4 +132,4 @@ def _table_errors() -> Iterator[CheckMessage]:
         walled = dict(cursor.fetchall())
     for table, has_wall in walled.items():
         if not has_wall and table not in OUTSIDE_THE_WALL:
-            yield Error(f"Table {table} stands outside the wall.", id="tenants.E012")
+            yield Error(f"Table {table} has no row-level security.", id="tenants.E012")

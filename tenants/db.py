@@ -100,7 +100,7 @@ class TenantSetting:
             return None
         if self.sent is None:
             return tenant_id
-        raise TenantScopeError("One transaction cannot serve two tenants.")
+        raise TenantScopeError("A transaction cannot access two tenants.")
 
 
 def install_tenant_setting(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:

@@ -31,28 +31,28 @@ def answer_error(request: HttpRequest, error: AtriumError) -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Any = None) -> HttpResponse:
     """Return a 400 response."""
-    return _answer(request, "bad_request", _("This request cannot be understood."), 400)
+    return _answer(request, "bad_request", _("This request is invalid."), 400)
 
 
 def permission_denied(request: HttpRequest, exception: Any = None) -> HttpResponse:
     """Return a 403 response."""
-    return _answer(request, "not_allowed", _("You may not see this page."), 403)
+    return _answer(request, "not_allowed", _("You don't have permission to view this page."), 403)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Return a 403 response for a missing or outdated CSRF token."""
-    message = _("This form is out of date: go back, reload the page, and send it again.")
+    message = _("This form has expired. Go back, reload the page and try again.")
     return _answer(request, "csrf_failed", message, 403)
 
 
 def page_not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
     """Return a 404 response, also for pages that this user may not see."""
-    return _answer(request, "not_found", _("There is nothing at this address."), 404)
+    return _answer(request, "not_found", _("This page doesn't exist."), 404)
 
 
 def too_many_requests(request: HttpRequest, exception: Any = None) -> HttpResponse:
     """Return a 429 response."""
-    message = _("That was too often: wait a few minutes, then try again.")
+    message = _("Too many attempts. Wait a few minutes, then try again.")
     return _answer(request, "too_many_requests", message, 429)
 
 
@@ -61,7 +61,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     outage = current_outage()
     if outage is not None:
         return _outage(request, outage)
-    message = _("Something went wrong on our side. It has been recorded; try again later.")
+    message = _("Something went wrong on our side. Please try again later.")
     if wants_json(request):
         return error_response("server_error", message, status=500)
     return HttpResponse(
@@ -88,13 +88,13 @@ def _answer(
 
 def _build_context(status: int, message: str) -> dict[str, Any]:
     titles = {
-        400: _("That did not work"),
-        403: _("Not allowed"),
+        400: _("Something went wrong"),
+        403: _("Access denied"),
         404: _("Not found"),
         410: _("No longer valid"),
-        429: _("Too many tries"),
-        500: _("Our mistake"),
-        503: _("Not available right now"),
-        507: _("The disk is full"),
+        429: _("Too many attempts"),
+        500: _("Server error"),
+        503: _("Temporarily unavailable"),
+        507: _("Server disk is full"),
     }
     return {"title": titles.get(status, titles[400]), "message": message}

@@ -34,7 +34,7 @@ def error_body(code: str | None, message: str, *, status: int, param: str | None
 
 
 class NotFound(AtriumError):
-    """There is nothing with this id."""
+    """No object has this id."""
 
     code = "not_found"
     http_status = 404
@@ -48,20 +48,20 @@ class NotAllowed(AtriumError):
 
 
 class Invalid(AtriumError):
-    """This value cannot be used."""
+    """This value is invalid."""
 
     code = "invalid"
 
 
 class AccessDenied(AtriumError):
-    """Sign in to go on."""
+    """Sign in to continue."""
 
     code = "access_denied"
     http_status = 401
 
 
 class KeyRefused(AccessDenied):
-    """This API key is not valid."""
+    """This API key is invalid."""
 
     code = "invalid_api_key"
     # Ids of the key and its tenant, for the audit log, if the secret belongs to a key.
@@ -69,19 +69,19 @@ class KeyRefused(AccessDenied):
 
 
 class BeyondKey(NotAllowed):
-    """This API key does not have the scope for this."""
+    """This API key does not have the required scope."""
 
     code = "permission_denied"
 
 
 class UserShutOut(NotAllowed):
-    """This user was shut out by an admin of the company."""
+    """This user has been disabled by a company admin."""
 
     code = "permission_denied"
 
 
 class TooManyNewUsers(AtriumError):
-    """The programs of your company brought too many new users at once: wait a while."""
+    """Your company's programs created too many new users. Try again later."""
 
     code = "too_many_new_users"
     http_status = 429
@@ -89,25 +89,25 @@ class TooManyNewUsers(AtriumError):
 
 
 class TooManyUsers(AtriumError):
-    """The programs of your company have as many users as they may."""
+    """Your company's programs have reached the user limit."""
 
     code = "too_many_users"
 
 
 class TooManyKeys(AtriumError):
-    """As many API keys act for this member as may: revoke one first."""
+    """This member has reached the API key limit. Revoke a key first."""
 
     code = "too_many_keys"
 
 
 class FactorNeeded(NotAllowed):
-    """This sign-in opens one company only: sign in again with your second factor."""
+    """This session is limited to one company. Sign in again with two-factor authentication."""
 
     code = "second_factor_needed"
 
 
 class ChangedMeanwhile(AtriumError):
-    """Somebody else changed this meanwhile: read it again, then decide."""
+    """This was changed in the meantime. Reload it and try again."""
 
     code = "changed_meanwhile"
     http_status = 412
@@ -132,35 +132,35 @@ class ChangedMeanwhile(AtriumError):
 
 
 class LastOwner(AtriumError):
-    """A company needs at least one owner: make somebody else an owner first."""
+    """A company needs at least one owner. Make another member an owner first."""
 
     code = "last_owner"
     http_status = 409
 
 
 class InvitationGone(AtriumError):
-    """This invitation was used, withdrawn or has expired: ask for a new one."""
+    """This invitation was used, withdrawn or has expired. Ask for a new one."""
 
     code = "invitation_gone"
     http_status = 410
 
 
 class WrongAccount(AtriumError):
-    """This invitation is for another address: sign out, then open its link again."""
+    """This invitation is for another address. Sign out, then open the link again."""
 
     code = "wrong_account"
     http_status = 409
 
 
 class AddressUnproven(AtriumError):
-    """Confirm your address first: set a new password with "Forgot your password?"."""
+    """Confirm your email address first: set a new password with "Forgot your password?"."""
 
     code = "address_unproven"
     http_status = 403
 
 
 class SignInFirst(AtriumError):
-    """This did not work. If you have an account with this address, sign in first."""
+    """Something went wrong. If you have an account with this address, sign in first."""
 
     code = "sign_in_first"
     http_status = 409

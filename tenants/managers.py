@@ -43,7 +43,7 @@ class CurrentTenant(Expression):
         if not connection.in_atomic_block:
             # Row-level security reads a transaction-local setting: outside a
             # transaction every table would look empty instead of failing.
-            raise TenantScopeError("Tenant data was asked for outside a transaction.")
+            raise TenantScopeError("Tenant-scoped query executed outside a transaction.")
         return tenant_id
 
 
@@ -107,7 +107,7 @@ class TenantModel(models.Model):
         if own is None:
             self.tenant_id = tenant_id
         elif own != tenant_id:
-            raise TenantScopeError("A row of another tenant cannot be saved in this scope.")
+            raise TenantScopeError("Cannot save a row of another tenant in this scope.")
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save in the tenant in scope; raises the same errors as `stamp_tenant`."""

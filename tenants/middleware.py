@@ -48,7 +48,7 @@ class PrincipalMiddleware:
         asserted = request.headers.get(MEMBERSHIP_HEADER)
         if asserted is not None and asserted != str(principal.membership_id):
             return error_response(
-                "company_changed", _("You changed company: reload the page."), status=409
+                "company_changed", _("You switched companies. Reload the page."), status=409
             )
         with tenant_scope(principal.tenant_id), localised(principal):
             return self.get_response(request)

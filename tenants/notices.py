@@ -17,7 +17,7 @@ def mail_notice(address: str, subject: str, text: str) -> bool:
     """
     if not settings.EMAIL_URL:
         return False
-    closing = _("If you did not expect this, tell an owner of your company or the operator.")
+    closing = _("If you did not expect this, contact an owner of your company or the operator.")
     body = f"{text}\n\n{closing}"
     transaction.on_commit(
         partial(send_mail, " ".join(subject.split()), body, None, [address]), robust=True

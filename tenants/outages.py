@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class DatabaseAway(AtriumError):
-    """The database is not available right now. Try again in a moment."""
+    """The database is temporarily unavailable. Try again in a moment."""
 
     code = "unavailable"
     http_status = 503
@@ -28,7 +28,7 @@ class DatabaseAway(AtriumError):
 
 
 class DiskFull(AtriumError):
-    """The server's disk is full. Nothing can be stored until its operator makes room."""
+    """The server's disk is full. Nothing can be saved until the operator frees space."""
 
     code = "disk_full"
     http_status = 507

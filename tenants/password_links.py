@@ -9,8 +9,8 @@ from tenants.actions import make_reset_link
 from tenants.models import User
 
 _RESET = (
-    " The account was there already, but its address was never proven: its password, second "
-    "factor, sign-ins and API keys have ended. It opens with this link only."
+    " The account already existed, but its address was never verified: its password, second "
+    "factor, sessions and API keys have been revoked. Only this link gives access."
 )
 
 
@@ -25,7 +25,7 @@ def describe_password(
     if created and password is not None:
         return {}, ""
     if not created and user.address_proven_at is not None:
-        return {}, " The account was there already and keeps its password."
+        return {}, " The account already existed and keeps its password."
     link = make_reset_link(None, user.email, base_url=base_url(None))
     says = "" if created else _RESET
     return {"password_link": link}, f"{says}\nTo set a password: {link}"

@@ -146,4 +146,4 @@ class SecurityDefinerFunction(Operation):
 
     def describe(self) -> str:
         """Return the line that `migrate` prints."""
-        return f"Door {self.signature}"
+        return f"SECURITY DEFINER function {self.signature}"

@@ -42,5 +42,5 @@ def current_tenant_id() -> UUID:
     """
     tenant_id = _tenant_id.get()
     if tenant_id is None:
-        raise TenantScopeError("Tenant data was asked for outside any tenant's scope.")
+        raise TenantScopeError("Tenant-scoped query executed without an active tenant scope.")
     return tenant_id
