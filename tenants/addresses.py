@@ -61,10 +61,10 @@ def check_web_address(url: str, *, allowed_hosts: Collection[str] = ()) -> None:
     """
     if any(_is_unclear(character) for character in url):
         raise RefusedAddress("The URL contains a space, control character or backslash.")
-    found = _URL.fullmatch(url)
-    if found is None:
+    match = _URL.fullmatch(url)
+    if match is None:
         raise RefusedAddress("Expected an http or https URL.")
-    scheme, authority = found[1].lower(), found[2]
+    scheme, authority = match[1].lower(), match[2]
     if "@" in authority:
         raise RefusedAddress("The URL must not contain a user name or password.")
     parts = _AUTHORITY.fullmatch(authority)

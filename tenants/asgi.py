@@ -83,10 +83,10 @@ class SameOrigin:
 
 def parse_origin(text: str) -> Origin | None:
     """Return scheme, host and port of an http or https origin, or None."""
-    found = _ORIGIN.fullmatch(text.lower())
-    if found is None:
+    match = _ORIGIN.fullmatch(text.lower())
+    if match is None:
         return None
-    scheme, host, port = found.groups()
+    scheme, host, port = match.groups()
     return scheme, host, int(port) if port else DEFAULT_PORTS[scheme]
 
 
@@ -95,8 +95,8 @@ def own_origins(scheme: str, host: str) -> set[Origin]:
     public = [origin for url in settings.CSRF_TRUSTED_ORIGINS if (origin := parse_origin(url))]
     if any(parse_origin(f"{origin[0]}://{host}") == origin for origin in public):
         return set(public)
-    asked = parse_origin(f"{'https' if scheme in ('wss', 'https') else 'http'}://{host}")
-    return {*public, asked} if asked else set(public)
+    requested = parse_origin(f"{'https' if scheme in ('wss', 'https') else 'http'}://{host}")
+    return {*public, requested} if requested else set(public)
 
 
 class PrincipalSocketMiddleware:

@@ -65,12 +65,12 @@ def record_for_account(
             )
             if hourly_limit is not None:
                 since = timezone.now() - timedelta(hours=1)
-                kept = AuditEvent.objects.filter(
+                count = AuditEvent.objects.filter(
                     concerns=membership.pk, action=action, created_at__gt=since
                 ).count()
-                if kept >= hourly_limit:
+                if count >= hourly_limit:
                     continue
-                if kept == hourly_limit - 1:
+                if count == hourly_limit - 1:
                     row.data["more_not_recorded"] = True
             row.save(force_insert=True)
 

@@ -137,20 +137,24 @@ def memberships_of(user: User) -> list[Membership]:
     Must run outside any scope and transaction, because each tenant is read in its own.
     """
     rows = call_privileged("memberships_of", user.pk)
-    found = []
+    memberships = []
     for membership_id, tenant_id in rows:
         with tenant_scope(tenant_id), transaction.atomic():
             membership = _active_membership(membership_id)
             if membership is not None and _is_admitted(membership):
-                found.append(membership)
-    return sorted(found, key=lambda membership: membership.tenant.name)
+                memberships.append(membership)
+    return sorted(memberships, key=lambda membership: membership.tenant.name)
 
 
 def memberships_for_session(user: User, session: SessionBase) -> list[Membership]:
     """Return the memberships that this session can use; see `memberships_of` for where to call."""
     limit = CompanyOnly.of_session(session)
-    found = memberships_of(user)
-    return [each for each in found if limit is None or each.pk == limit.membership_id]
+    memberships = memberships_of(user)
+    return [
+        membership
+        for membership in memberships
+        if limit is None or membership.pk == limit.membership_id
+    ]
 
 
 def opens_whole_account(session: SessionBase) -> bool:

@@ -43,17 +43,17 @@ class Insert:
 
 def insert_many_tables(inserts: Iterable[Insert]) -> None:
     """Insert all rows in one statement; foreign keys are checked at its end."""
-    given = [insert for insert in inserts if insert.rows]
-    if not given:
+    filled = [insert for insert in inserts if insert.rows]
+    if not filled:
         return
-    made = [insert.as_sql() for insert in given]
-    *earlier, last = (sql for sql, _parameters in made)
+    statements = [insert.as_sql() for insert in filled]
+    *earlier, last = (sql for sql, _parameters in statements)
     named = ", ".join(f"part_{number} AS ({sql})" for number, sql in enumerate(earlier))
     with connection.cursor() as cursor:
         cursor.execute(
             f"WITH {named} {last}" if named else last,
-            [value for _sql, parameters in made for value in parameters],
+            [value for _sql, parameters in statements for value in parameters],
         )
-    for insert in given:
+    for insert in filled:
         for row in insert.rows:
             row._state.adding, row._state.db = False, connection.alias

@@ -129,7 +129,7 @@ def _table_errors() -> Iterator[CheckMessage]:
             "WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'm', 'v', 'f') "
             "AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')"
         )
-        walled = dict(cursor.fetchall())
-    for table, has_wall in walled.items():
-        if not has_wall and table not in OUTSIDE_THE_WALL:
+        protected = dict(cursor.fetchall())
+    for table, is_protected in protected.items():
+        if not is_protected and table not in OUTSIDE_THE_WALL:
             yield Error(f"Table {table} has no row-level security.", id="tenants.E012")

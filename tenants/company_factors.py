@@ -49,8 +49,8 @@ class CompanyFactor(TenantModel):
     def counter_of(self, code: str) -> int | None:
         """Return the time step of a code, or None if the code is wrong or was used."""
         secret = SealedAdapter().decrypt(self.secret)
-        found = counter_of(secret, code) if secret else None
-        return found if found is not None and found > self.last_counter else None
+        counter = counter_of(secret, code) if secret else None
+        return counter if counter is not None and counter > self.last_counter else None
 
 
 def counter_of(secret: str, code: str) -> int | None:

@@ -52,8 +52,8 @@ class AnyOf(models.Lookup):
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
         """Return `column = ANY(array)`."""
         column, before = self.process_lhs(compiler, connection)
-        values, given = self.process_rhs(compiler, connection)
-        return f"{column} = ANY({values})", (*before, *given)
+        values, after = self.process_rhs(compiler, connection)
+        return f"{column} = ANY({values})", (*before, *after)
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,12 @@ class _Statement:
     def read(self, values: dict[str, Any]) -> list[Any]:
         compiler, rows = copy(self.compiler), self.rows.all()
         compiler.connection = connections[self.rows.db]
-        made = self.sql, tuple(_fill(parameter, values, compiler) for parameter in self.parameters)
+        statement = (
+            self.sql,
+            tuple(_fill(parameter, values, compiler) for parameter in self.parameters),
+        )
         # Skip what Django would compute again on each execution.
-        vars(compiler).update(as_sql=lambda: made, get_converters=lambda _: self.converters)
+        vars(compiler).update(as_sql=lambda: statement, get_converters=lambda _: self.converters)
         vars(rows.query).update(get_compiler=lambda using: compiler)
         return list(rows)
 
@@ -122,10 +125,10 @@ class CompiledQuery(Generic[M]):
             )
 
     def _write(self, shape: tuple[Any, ...], names: tuple[str, ...]) -> _Statement:
-        given: dict[str, Any] = {name: Param(name) for name in names}
-        if "principal" in given:
-            given["principal"] = _PlaceholderPrincipal(given["principal"])
-        rows = self.build(*shape, **given)
+        arguments: dict[str, Any] = {name: Param(name) for name in names}
+        if "principal" in arguments:
+            arguments["principal"] = _PlaceholderPrincipal(arguments["principal"])
+        rows = self.build(*shape, **arguments)
         compiler = rows.query.get_compiler(rows.db)
         with tenant_scope(_ANY_TENANT):
             sql, parameters = compiler.as_sql()

@@ -81,13 +81,13 @@ class TenantSetting:
         setting = f"SELECT set_config('{SETTING}', '{tenant_id}', true)"
         if many or not isinstance(sql, str) or type(context["cursor"].cursor) is not Cursor:
             execute(setting, None, False, context)
-            found = execute(sql, params, many, context)
+            result = execute(sql, params, many, context)
         else:
             # Send both in one round trip.
-            found = execute(f"{setting}; {sql}", params, many, context)
+            result = execute(f"{setting}; {sql}", params, many, context)
             context["cursor"].nextset()
         self.sent = tenant_id
-        return found
+        return result
 
     def _due(self) -> UUID | None:
         """Return the tenant that still has to be set in this transaction, or None."""
@@ -132,13 +132,13 @@ def _run_and_give_back(fn: Callable[[], T]) -> T:
 
 def _wait_for_locks(fn: Callable[[], T]) -> T:
     """Retry `fn` on lock timeouts, for a minute at most; this blocks only the files pool."""
-    give_up = monotonic() + PATIENCE_SECONDS
+    deadline = monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return fn()
         except OperationalError as error:
             state = getattr(error.__cause__, "sqlstate", None)
-            if state != LOCK_NOT_AVAILABLE or monotonic() > give_up:
+            if state != LOCK_NOT_AVAILABLE or monotonic() > deadline:
                 raise
 
 
@@ -181,19 +181,19 @@ async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 async def run_in_pool(
-    lane: DatabasePool, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    pool: DatabasePool, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Run `fn` like `in_db`, on the threads of pool `lane`, which is fair among tenants."""
-    if lane not in _executors:
-        threads = FEW_THREADS.get(lane, settings.DATABASE_THREADS)
-        _executors[lane] = FairExecutor(threads, name=lane.value)
+    """Run `fn` like `in_db`, on the threads of `pool`, fair among tenants."""
+    if pool not in _executors:
+        threads = FEW_THREADS.get(pool, settings.DATABASE_THREADS)
+        _executors[pool] = FairExecutor(threads, name=pool.value)
     context = contextvars.copy_context()
     work = partial(fn, *args, **kwargs)
-    if lane is DatabasePool.FILES:
+    if pool is DatabasePool.FILES:
         work = partial(_wait_for_locks, work)
     call = partial(context.run, _run_and_give_back, work)
     tenant_id = get_scoped_tenant_id() or _lane_tenant.get()
-    return await asyncio.wrap_future(_executors[lane].submit(tenant_id, call))
+    return await asyncio.wrap_future(_executors[pool].submit(tenant_id, call))
 
 
 def use_lanes_as(tenant_id: UUID) -> None:
@@ -210,12 +210,12 @@ async def run_with_retry(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     Raises:
         OperationalError, InterfaceError: The database was unreachable for a minute.
     """
-    give_up = monotonic() + PATIENCE_SECONDS
+    deadline = monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return await in_db(fn, *args, **kwargs)
         except (InterfaceError, OperationalError) as error:
-            if monotonic() > give_up:
+            if monotonic() > deadline:
                 raise
             log.warning("database_away", work=fn.__name__, error=type(error).__qualname__)
         await asyncio.sleep(PAUSE_SECONDS)

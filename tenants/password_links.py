@@ -27,5 +27,5 @@ def describe_password(
     if not created and user.address_proven_at is not None:
         return {}, " The account already existed and keeps its password."
     link = make_reset_link(None, user.email, base_url=base_url(None))
-    says = "" if created else _RESET
-    return {"password_link": link}, f"{says}\nTo set a password: {link}"
+    note = "" if created else _RESET
+    return {"password_link": link}, f"{note}\nTo set a password: {link}"

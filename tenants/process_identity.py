@@ -27,10 +27,10 @@ def current_identity() -> ProcessIdentity:
     return _identity
 
 
-def set_identity(told: dict[str, Any]) -> None:
+def set_identity(message: dict[str, Any]) -> None:
     """Store the identity sent by the supervisor."""
     global _identity
     _identity = ProcessIdentity(
-        process_id=UUID(told["process_id"]),
-        predecessors=tuple(UUID(dead) for dead in told["predecessors"]),
+        process_id=UUID(message["process_id"]),
+        predecessors=tuple(UUID(dead) for dead in message["predecessors"]),
     )

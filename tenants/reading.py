@@ -61,7 +61,9 @@ def readings_of(principal: Principal) -> list[Reading]:
     with transaction.atomic():
         events = list(AuditEvent.objects.all().readings_of(membership_id)[:MAX_OPENINGS])
         ids = {event.pk: _chats_in(event) for event in events}
-        titles = _chats.titles(principal, {chat_id for found in ids.values() for chat_id in found})
+        titles = _chats.titles(
+            principal, {chat_id for chat_ids in ids.values() for chat_id in chat_ids}
+        )
     return [
         Reading(
             at=event.created_at,

@@ -25,8 +25,8 @@ class ReadingPeriodQuerySet(TenantQuerySet["ReadingPeriod"]):
 
     def concerning(self, membership: Membership) -> ReadingPeriodQuerySet:
         """Return the periods in which this member's chats could be read, newest first."""
-        while_here = models.Q(ended_at=None) | models.Q(ended_at__gt=membership.created_at)
-        return self.filter(while_here).order_by("-started_at", "-id")
+        overlapping = models.Q(ended_at=None) | models.Q(ended_at__gt=membership.created_at)
+        return self.filter(overlapping).order_by("-started_at", "-id")
 
 
 class ReadingPeriod(TenantModel):
@@ -89,11 +89,11 @@ def notice_for(membership: Membership, periods: Iterable[ReadingPeriod]) -> Read
     """
     acknowledged = membership.reading_acknowledged_at
     since = acknowledged or membership.created_at
-    news = [
+    changed = [
         period
         for period in periods
         if period.changed_at > since or (acknowledged is None and period.ended_at is None)
     ]
-    if not news:
+    if not changed:
         return None
-    return ReadingNotice(periods=news, through=max(period.changed_at for period in news))
+    return ReadingNotice(periods=changed, through=max(period.changed_at for period in changed))
