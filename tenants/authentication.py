@@ -147,7 +147,7 @@ def memberships_of(user: User) -> list[Membership]:
 
 
 def memberships_for_session(user: User, session: SessionBase) -> list[Membership]:
-    """Return the memberships that this session can use; see `memberships_of` for where to call."""
+    """Return the memberships that this session can use; call it like `memberships_of`."""
     limit = CompanyOnly.of_session(session)
     memberships = memberships_of(user)
     return [
