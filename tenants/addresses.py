@@ -1,7 +1,7 @@
-"""Which addresses on the web may be handed to, or reached for, somebody who is not trusted.
+"""Checks of untrusted URLs, hosts and IP addresses (protection against SSRF).
 
-Names are not resolved here: whoever connects to one has to check the address it resolves to,
-with `is_global_address`.
+Names are not resolved here. Code that connects to a host must check the resolved address with
+`is_global_address`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 WEB_PORTS = frozenset({80, 443})
 MAX_HOST = 253
-# Names that mean this machine or the network it stands in.
+# Names of this machine and of the local network.
 LOCAL_DOMAINS = frozenset(
     {
         *("localhost", "localdomain", "local", "internal", "intranet", "private", "lan", "home"),
@@ -32,11 +32,11 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
 _TEREDO = IPv6Network("2001::/32")
 _ISATAP = (0x00005EFE, 0x02005EFE)
-# Not for the public, and not known as such to every version of Python.
+# Not globally routable, although some versions of Python report these as global.
 _RESERVED = (
     IPv4Network("192.0.0.0/24"),
     IPv4Network("192.88.99.0/24"),
-    # Within Azure it answers every machine with its configuration.
+    # Azure's virtual public IP: it serves a machine's configuration.
     IPv4Network("168.63.129.16/32"),
     IPv6Network("3fff::/20"),
     IPv6Network("fec0::/10"),
@@ -46,60 +46,59 @@ Address = IPv4Address | IPv6Address
 
 
 class RefusedAddress(ValueError):
-    """An address that may not be used. Its text is a sentence for whoever gave it."""
+    """A forbidden address. The message is a sentence to show to the user."""
 
 
 def check_web_address(url: str, *, allowed_hosts: Collection[str] = ()) -> None:
-    """Check that `url` leads to the public web, whichever program reads it.
+    """Check that `url` leads to the public web, regardless of which program parses it.
 
-    `allowed_hosts` are hosts, as "name" or "name:port", that are exempt from what is checked of
-    hosts and ports.
+    `allowed_hosts` ("name" or "name:port") are exempt from the checks of hosts and ports.
 
     Raises:
-        RefusedAddress: for another scheme than http and https; control characters, blanks and
-            backslashes; a user name; ports but 80 and 443; names of the local network; and
-            addresses that are not globally routable, however they are written.
+        RefusedAddress: The scheme is not http or https; the URL has control characters, blanks,
+            backslashes or a user name; the port is not 80 or 443; or the host is a local name or
+            an address, in any spelling, that is not globally routable.
     """
     if any(_is_unclear(character) for character in url):
-        raise RefusedAddress("The address holds a blank, a control character or a backslash.")
-    found = _URL.fullmatch(url)
-    if found is None:
-        raise RefusedAddress("Expected a http or https address.")
-    scheme, authority = found[1].lower(), found[2]
+        raise RefusedAddress("The URL contains a space, control character or backslash.")
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise RefusedAddress("Expected an http or https URL.")
+    scheme, authority = match[1].lower(), match[2]
     if "@" in authority:
-        raise RefusedAddress("The address must not hold a user name or password.")
+        raise RefusedAddress("The URL must not contain a user name or password.")
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None or not parts[1]:
-        raise RefusedAddress("The address has no valid host and port.")
+        raise RefusedAddress("The URL has no valid host and port.")
     host = normalize_host(parts[1])
     port = int(parts[2] or _DEFAULT_PORTS[scheme])
     allowed = {entry.lower() for entry in allowed_hosts}
     if f"{host}:{port}" in allowed or (host in allowed and port in WEB_PORTS):
         return
     if port not in WEB_PORTS:
-        raise RefusedAddress("The address must use port 80 or 443.")
+        raise RefusedAddress("The URL must use port 80 or 443.")
     if not is_global_host(host):
-        raise RefusedAddress("The address must lead to a host on the public internet.")
+        raise RefusedAddress("The URL must point to a host on the public internet.")
 
 
 def _is_unclear(character: str) -> bool:
-    """Tell whether programs disagree about what a character in an address means."""
+    """Return True for a character that programs interpret differently in an address."""
     # Cc: control characters, Cs: surrogates, Z: blanks and line ends.
     return character == "\\" or unicodedata.category(character) in ("Cc", "Cs", "Zs", "Zl", "Zp")
 
 
 def normalize_host(host: str) -> str:
-    """Return a host in lower-case ASCII without a dot at its end, an IPv6 one in brackets.
+    """Return a host in lower-case ASCII without a trailing dot; IPv6 addresses in brackets.
 
     Raises:
-        RefusedAddress: for one that is percent-encoded or no host.
+        RefusedAddress: The host is invalid or percent-encoded.
     """
     if host.startswith("["):
         try:
             return f"[{IPv6Address(host[1:-1])}]" if "%" not in host else _refuse_host()
         except ValueError:
             return _refuse_host()
-    # As programs read international names: compatible characters are one, ignorable ones nothing.
+    # Programs fold compatible characters in international names and drop ignorable ones.
     text = unicodedata.normalize("NFKC", host.translate(_DOTS)).translate(_DOTS)
     text = "".join(character for character in text if unicodedata.category(character) != "Cf")
     try:
@@ -114,14 +113,14 @@ def normalize_host(host: str) -> str:
 
 
 def _refuse_host() -> str:
-    raise RefusedAddress("The address has no valid host and port.")
+    raise RefusedAddress("The URL has no valid host and port.")
 
 
 def is_global_host(host: str) -> bool:
-    """Tell whether a normalized host is a public name, or a globally routable address.
+    """Return True if a normalized host is a public name or a globally routable address.
 
-    IPv4 has many spellings (short, decimal, octal, hexadecimal) that programs read differently:
-    only four decimal numbers are taken for an address, any other spelling is refused.
+    Programs interpret short, decimal, octal and hexadecimal spellings of IPv4 addresses
+    differently, so only four decimal numbers are accepted.
     """
     if host.startswith("["):
         return is_global_address(IPv6Address(host[1:-1]))
@@ -132,12 +131,12 @@ def is_global_host(host: str) -> bool:
         except ValueError:
             return False
     suffixes = {".".join(labels[at:]) for at in range(len(labels))}
-    # A name without a dot is one of the local network.
+    # A name without a dot belongs to the local network.
     return len(labels) > 1 and not suffixes & LOCAL_DOMAINS
 
 
 def is_global_address(address: Address | str) -> bool:
-    """Tell whether an address is globally routable, also one that an IPv6 address wraps."""
+    """Return True if an address, or the IPv4 address embedded in it, is globally routable."""
     if isinstance(address, str):
         address = ip_address(address)
     if isinstance(address, IPv6Address):
@@ -152,7 +151,7 @@ def is_global_address(address: Address | str) -> bool:
 
 
 def _extract_ipv4(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address leads to, None where it wraps none."""
+    """Return the IPv4 address embedded in an IPv6 address, or None."""
     last = int(address) & 0xFFFFFFFF
     wraps = address in _NAT64 or address in _COMPATIBLE
     if wraps or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:

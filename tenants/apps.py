@@ -7,13 +7,16 @@ from django.core.checks import Tags, register
 
 
 class TenantsConfig(AppConfig):
-    """Who may come in."""
+    """Tenants, authentication and permissions."""
 
     name = "tenants"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Put the second wall's setting on each connection and its checks in place."""
+        """Connect signals and register system checks.
+
+        Every database connection passes the tenant to row-level security.
+        """
         from tenants import checks, db
         from tenants.accounts import adapter
 

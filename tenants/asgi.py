@@ -1,4 +1,4 @@
-"""Websocket adapter of the access decision."""
+"""Websocket authentication and origin checks (ASGI middleware)."""
 
 from __future__ import annotations
 
@@ -38,18 +38,20 @@ Origin = tuple[str, str, int]
 
 
 class SocketPath:
-    """Answer 404 to the handshake of a websocket at any other path."""
+    """Middleware that rejects websocket handshakes at other paths with 404."""
 
     def __init__(self, app: App, *, path: str) -> None:
         self.app = app
         self.path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the one path."""
+        """Forward handshakes at `path`; reject others."""
         if scope["path"].removeprefix(scope.get("root_path", "")) == self.path:
             await self.app(scope, receive, send)
         elif "websocket.http.response" in scope.get("extensions", {}):
-            body = json.dumps(error_body("not_found", "There is no websocket here.", status=404))
+            body = json.dumps(
+                error_body("not_found", "No websocket endpoint at this path.", status=404)
+            )
             headers = [(b"content-type", b"application/json")]
             start = {"type": "websocket.http.response.start", "status": 404, "headers": headers}
             await send(start)
@@ -59,17 +61,17 @@ class SocketPath:
 
 
 class SameOrigin:
-    """Refuse handshakes from pages of another origin: scheme, host and port must be ours.
+    """Middleware that rejects cross-origin handshakes; scheme, host and port must match.
 
-    Ours is PUBLIC_URL, and for a request that names another host that host, with the scheme
-    the request came by. The scheme is the one that a trusted proxy names, if any.
+    Allowed origins are PUBLIC_URL and, for a request to another host, that host with the
+    request's scheme. A trusted proxy may set the scheme.
     """
 
     def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on what comes from our own pages, close anything else."""
+        """Forward same-origin handshakes; close others."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = parse_origin(headers.get(b"origin", ""))
         own = own_origins(scope.get("scheme", "ws"), headers.get(b"host", ""))
@@ -80,33 +82,36 @@ class SameOrigin:
 
 
 def parse_origin(text: str) -> Origin | None:
-    """Return scheme, host and port of an origin on the web, None for any other text."""
-    found = _ORIGIN.fullmatch(text.lower())
-    if found is None:
+    """Return scheme, host and port of an http or https origin, or None."""
+    match = _ORIGIN.fullmatch(text.lower())
+    if match is None:
         return None
-    scheme, host, port = found.groups()
+    scheme, host, port = match.groups()
     return scheme, host, int(port) if port else DEFAULT_PORTS[scheme]
 
 
 def own_origins(scheme: str, host: str) -> set[Origin]:
-    """Return the origins of our pages for a websocket that came by `scheme` to `host`."""
+    """Return the allowed origins for a websocket request to `host` over `scheme`."""
     public = [origin for url in settings.CSRF_TRUSTED_ORIGINS if (origin := parse_origin(url))]
     if any(parse_origin(f"{origin[0]}://{host}") == origin for origin in public):
         return set(public)
-    asked = parse_origin(f"{'https' if scheme in ('wss', 'https') else 'http'}://{host}")
-    return {*public, asked} if asked else set(public)
+    requested = parse_origin(f"{'https' if scheme in ('wss', 'https') else 'http'}://{host}")
+    return {*public, requested} if requested else set(public)
 
 
 class PrincipalSocketMiddleware:
-    """Put `principal`, `sign_in` (session key), `since`, `asserted_membership` into the scope."""
+    """Middleware that authenticates a websocket.
+
+    It adds `principal`, `sign_in` (session key), `since` and `asserted_membership` to the scope.
+    """
 
     def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Decide once, at the handshake; the watcher takes it from there."""
+        """Authenticate at the handshake; the access watcher detects later changes."""
         session_key = _session_key(scope)
-        # Before the decision: an end that falls between it and the watcher's first look counts.
+        # Read before authenticating, so that the watcher also sees access that ends in between.
         since = clock.now()
         structlog.contextvars.bind_contextvars(request_id=str(uuid4()))
         try:
@@ -131,14 +136,14 @@ class PrincipalSocketMiddleware:
 
 
 async def _close_for_now(receive: Receive, send: Send) -> None:
-    """Accept a socket, since a browser sees no other reason, and have it come again later."""
+    """Accept and close a socket, so that the browser sees the close code and retries later."""
     await receive()
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
 
 
 async def principal_of_cookie(scope: Scope) -> Principal | None:
-    """Return who is signed in by the cookie of a request that Django has not seen yet."""
+    """Return the principal of a raw ASGI request's session cookie, or None."""
     session_key = _session_key(scope)
     return await in_db(_decide, session_key) if session_key else None
 

@@ -1,4 +1,4 @@
-"""The audit trail: one append-only row for each thing an admin, operator or tool did."""
+"""The audit log: one append-only row for each action of an admin, operator or tool."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tenants.scope import tenant_scope
 
 
 def record(principal: Principal, action: str, subject: str = "", **data: Any) -> None:
-    """Insert an audit event in the transaction of what it tells of; see `event`."""
+    """Insert an audit event, in the transaction of the action itself; see `event`."""
     event(principal, action, subject, **data).save(force_insert=True)
 
 
 def record_reading(
     principal: Principal, action: str, subject: str, *, member_ids: Iterable[UUID], **data: Any
 ) -> None:
-    """Record for each of other members that the principal saw content of their chats.
+    """Record, for each member except the principal, that the principal read their chats.
 
-    Must run in the transaction in which the content is read. One's own chats are not recorded.
+    Must run in the transaction that reads the content.
     """
     others = {member_id for member_id in member_ids if member_id != principal.membership_id}
     events = []
@@ -45,11 +45,11 @@ def record_for_account(
     hourly_limit: int | None = None,
     **data: Any,
 ) -> None:
-    """Record what happened to an account in the log of every company that it opens.
+    """Record an account event in the audit log of every company that the account can access.
 
-    Accounts are outside of companies, so each of them learns of it. Without `actor` it was the
-    person. With `hourly_limit` at most so many of these events are kept for each member and
-    hour, and the last of them says so.
+    Accounts do not belong to a company, so each company gets a row. Without `actor`, the actor is
+    the member. `hourly_limit` is the maximum number of these events per member and hour; the last
+    one has `more_not_recorded` set.
 
     Must run outside any transaction.
     """
@@ -65,18 +65,18 @@ def record_for_account(
             )
             if hourly_limit is not None:
                 since = timezone.now() - timedelta(hours=1)
-                kept = AuditEvent.objects.filter(
+                count = AuditEvent.objects.filter(
                     concerns=membership.pk, action=action, created_at__gt=since
                 ).count()
-                if kept >= hourly_limit:
+                if count >= hourly_limit:
                     continue
-                if kept == hourly_limit - 1:
+                if count == hourly_limit - 1:
                     row.data["more_not_recorded"] = True
             row.save(force_insert=True)
 
 
 def event(principal: Principal, action: str, subject: str = "", **data: Any) -> AuditEvent:
-    """Return an audit event, to be stored in the transaction of what it tells of.
+    """Return an unsaved audit event. Save it in the transaction of the action itself.
 
     `data` holds ids and settings, never secrets or message text.
     """

@@ -1,4 +1,4 @@
-"""The access decision: a signed-in user or an API key becomes a Principal, or nothing does."""
+"""Authentication: resolve a session or an API key to a Principal."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ SESSION_COMPANY_ONLY = "company_only"
 
 @dataclass(frozen=True, kw_only=True)
 class CompanyOnly:
-    """The limit of a sign-in without the account's second factor: it opens one membership.
+    """The limit of a sign-in without the account's second factor: one membership only.
 
-    While `must_set_up`, it opens nothing but the page where a new second factor is set up.
+    While `must_set_up` is set, only the page that sets up a new second factor is accessible.
     """
 
     membership_id: UUID
@@ -45,14 +45,14 @@ class CompanyOnly:
 
     @classmethod
     def of_session(cls, session: SessionBase) -> CompanyOnly | None:
-        """Return the limit of a session, None for a sign-in that opens the whole account."""
+        """Return the limit of a session, or None if it gives access to the whole account."""
         stored = session.get(SESSION_COMPANY_ONLY)
         if not stored:
             return None
         return cls(membership_id=UUID(stored["id"]), must_set_up=stored["must_set_up"])
 
     def store(self, session: SessionBase) -> None:
-        """Limit a session from now on."""
+        """Apply this limit to a session."""
         session[SESSION_COMPANY_ONLY] = {
             "id": str(self.membership_id),
             "must_set_up": self.must_set_up,
@@ -61,10 +61,10 @@ class CompanyOnly:
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """Who acts, for which tenant. Made here only; nothing a model or user sends changes it.
+    """The authenticated actor and its tenant.
 
-    `membership` is None for an operator inside a tenant and for the command line; `key` is
-    set for programs.
+    Constructed only in this module; never derived from client or model input. `membership` is
+    None for an operator inside a tenant and for the command line; `key` is set for programs.
     """
 
     tenant: Tenant
@@ -100,26 +100,26 @@ class Principal:
 
     @property
     def is_command_line(self) -> bool:
-        """True for whoever may run management commands."""
+        """True for management commands."""
         return self.membership is None and self.operator is None
 
     @property
     def label(self) -> str:
-        """Who this is, for the audit trail."""
+        """Name of the actor in the audit log."""
         if self.operator is not None:
             return f"operator {self.operator.email}"
         name = self.membership.name if self.membership else "command line"
         return f"{name} (key {self.key.prefix}…)" if self.key else name
 
     def may(self, scope: str) -> bool:
-        """Tell whether the key's scopes include this one; without a key there is no narrowing."""
+        """Return True if the key has this scope; without a key, every scope is allowed."""
         return self.key is None or scope in self.key.scopes
 
     def require(self, role: str) -> None:
-        """Do nothing for `role` or more.
+        """Check that the principal has at least `role`.
 
         Raises:
-            NotAllowed: for less.
+            NotAllowed: The principal's role is lower.
         """
         allowed = {Role.ADMIN: self.is_admin, Role.OWNER: self.is_owner}.get(Role(role), True)
         if not allowed:
@@ -127,42 +127,46 @@ class Principal:
 
 
 def hash_secret(secret: str) -> str:
-    """Return the hex SHA-256 of a high-entropy secret: what is kept of keys and invitations."""
+    """Return the hex SHA-256 of a high-entropy secret, as stored for keys and invitations."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def memberships_of(user: User) -> list[Membership]:
-    """Return the memberships `user` may choose from, with their tenants, by tenant name.
+    """Return the memberships that `user` can choose from, with tenants, by tenant name.
 
-    Must run outside any scope and transaction: each tenant is read in its own.
+    Must run outside any scope and transaction, because each tenant is read in its own.
     """
     rows = call_privileged("memberships_of", user.pk)
-    found = []
+    memberships = []
     for membership_id, tenant_id in rows:
         with tenant_scope(tenant_id), transaction.atomic():
             membership = _active_membership(membership_id)
             if membership is not None and _is_admitted(membership):
-                found.append(membership)
-    return sorted(found, key=lambda membership: membership.tenant.name)
+                memberships.append(membership)
+    return sorted(memberships, key=lambda membership: membership.tenant.name)
 
 
 def memberships_for_session(user: User, session: SessionBase) -> list[Membership]:
-    """Return the memberships that this sign-in of `user` opens; runs like `memberships_of`."""
+    """Return the memberships that this session can use; call it like `memberships_of`."""
     limit = CompanyOnly.of_session(session)
-    found = memberships_of(user)
-    return [each for each in found if limit is None or each.pk == limit.membership_id]
+    memberships = memberships_of(user)
+    return [
+        membership
+        for membership in memberships
+        if limit is None or membership.pk == limit.membership_id
+    ]
 
 
 def opens_whole_account(session: SessionBase) -> bool:
-    """Return whether a sign-in passed all that the account asks for."""
+    """Return True if the sign-in completed every factor that the account requires."""
     return CompanyOnly.of_session(session) is None
 
 
 def choose_membership(session: SessionBase, membership: Membership) -> None:
-    """Make `membership` the one this sign-in acts for, until an explicit switch.
+    """Make `membership` the active one of this session until an explicit switch.
 
     Raises:
-        FactorNeeded: when the sign-in opens another company only.
+        FactorNeeded: The session is limited to another company.
     """
     limit = CompanyOnly.of_session(session)
     if limit is not None and limit.membership_id != membership.pk:
@@ -176,10 +180,10 @@ def choose_membership(session: SessionBase, membership: Membership) -> None:
 
 
 def principal_for_session(user: Any, session: SessionBase) -> Principal | None:
-    """Return the principal of a signed-in browser, None where it has no membership now.
+    """Return the principal of a browser session, or None if it has no active membership.
 
-    Checked against the database each time: a suspended tenant, a removed or
-    disabled membership or a sign-out by an admin ends access at once.
+    Checked against the database on each call, so a suspended tenant, a removed or disabled
+    membership or a sign-out by an admin ends access immediately.
     """
     if not user.is_authenticated or not user.is_active:
         return None
@@ -204,8 +208,8 @@ def principal_for_key(secret: str) -> Principal:
     """Return the principal of an API key's secret.
 
     Raises:
-        KeyRefused: for an unknown, revoked or expired key, a membership or an
-            account that is gone, or a suspended tenant; the reason is not told.
+        KeyRefused: The key is unknown, revoked or expired, its membership or account is no
+            longer active, or its tenant is suspended. The reason is not disclosed.
     """
     hashed, refusal = hash_secret(secret), KeyRefused()
     for key_id, tenant_id in _get_key_location(hashed) if secret.startswith(KEY_PREFIX) else ():
@@ -228,10 +232,9 @@ def principal_for_key(secret: str) -> Principal:
 
 
 def _get_key_location(hashed: str) -> list[tuple[Any, ...]]:
-    """Return the key with this hash and its tenant, if there is one.
+    """Return the ids of the key with this hash and of its tenant, or an empty list.
 
-    Neither ever changes, so both are remembered; whether the key still opens anything is
-    asked of its row each time.
+    Neither changes, so both are cached. Whether the key is usable is read from its row each time.
     """
     place = _places.get(hashed)
     if place is None:
@@ -246,10 +249,10 @@ def _get_key_location(hashed: str) -> list[tuple[Any, ...]]:
 
 
 def principal_for_external(principal: Principal, membership: Membership) -> Principal:
-    """Return the principal of a user whom a program names; its key stays the credential.
+    """Return the principal of a program's external user; the credential is the program's key.
 
     Raises:
-        UserShutOut: for one whom an admin disabled or removed.
+        UserShutOut: The user belongs to another program, or was disabled or removed by an admin.
     """
     if membership.sponsor_id != principal.membership_id or not membership.is_active:
         raise UserShutOut
@@ -261,7 +264,7 @@ def principal_for_external(principal: Principal, membership: Membership) -> Prin
 def principal_for_run(
     tenant_id: UUID, membership_id: UUID, key_id: UUID | None
 ) -> Principal | None:
-    """Return the stored principal of a run as it stands now, None where access has ended.
+    """Return the current principal of a run, or None if its access has ended.
 
     Must run inside the tenant's scope and a transaction.
     """
@@ -277,7 +280,7 @@ def principal_for_run(
 
 
 def operator_principal(user: User, tenant_id: UUID) -> Principal | None:
-    """Return the principal of an operator inside a tenant, None where there is no such tenant."""
+    """Return the principal of an operator inside a tenant, or None if there is no such tenant."""
     with tenant_scope(tenant_id), transaction.atomic():
         tenant = Tenant.objects.filter(pk=tenant_id).first()
     if tenant is None:
@@ -286,19 +289,19 @@ def operator_principal(user: User, tenant_id: UUID) -> Principal | None:
 
 
 def console_principal(slug: str) -> Principal:
-    """Return the principal of whoever may run management commands, inside one tenant.
+    """Return the principal of a management command inside one tenant.
 
     Raises:
-        NotFound: when no tenant has this short name.
+        NotFound: No tenant has this short name.
     """
     for (tenant_id,) in call_privileged("tenant_of_slug", slug):
         with tenant_scope(tenant_id), transaction.atomic():
             return Principal(tenant=Tenant.objects.get(), membership=None, role=Role.OWNER)
-    raise NotFound(f"There is no company with the short name {slug}.")
+    raise NotFound(f"No company has the short name {slug}.")
 
 
 def _is_usable(membership: Membership) -> bool:
-    """Tell whether programs and runs may act for a member: the same for every credential."""
+    """Return True if programs and runs may act for a member, with any credential."""
     if membership.tenant.suspended_at is not None or not _is_present(membership):
         return False
     return membership.sponsor is None or _is_present(membership.sponsor)
@@ -309,7 +312,7 @@ def _is_present(membership: Membership) -> bool:
 
 
 def _is_admitted(membership: Membership) -> bool:
-    """Tell whether the account of an active membership may act in its company now."""
+    """Return True if the account of an active membership may act in its company."""
     return membership.tenant.suspended_at is None and membership.is_open_to_account
 
 

@@ -1,4 +1,4 @@
-"""Several tables' rows in one statement, for which the ORM has none; its own SQL is joined."""
+"""Insert rows of several tables in one statement by chaining the ORM's INSERTs as CTEs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tenants.managers import TenantModel
 
 @dataclass(frozen=True, kw_only=True)
 class Insert:
-    """Rows of one model to insert. Where `changes` names fields, a row that is there gets those."""
+    """Rows of one model to insert; existing rows get the fields named in `changes` updated."""
 
     rows: Sequence[TenantModel]
     changes: Sequence[str] = ()
@@ -24,7 +24,7 @@ class Insert:
         """Return the statement and its parameters.
 
         Raises:
-            TenantScopeError: without a scope, or for a row of another tenant.
+            TenantScopeError: There is no scope, or a row belongs to another tenant.
         """
         for row in self.rows:
             row.stamp_tenant()
@@ -42,18 +42,18 @@ class Insert:
 
 
 def insert_many_tables(inserts: Iterable[Insert]) -> None:
-    """Insert all rows in one statement; references among them are checked at its end."""
-    given = [insert for insert in inserts if insert.rows]
-    if not given:
+    """Insert all rows in one statement; foreign keys are checked at its end."""
+    filled = [insert for insert in inserts if insert.rows]
+    if not filled:
         return
-    made = [insert.as_sql() for insert in given]
-    *earlier, last = (sql for sql, _parameters in made)
+    statements = [insert.as_sql() for insert in filled]
+    *earlier, last = (sql for sql, _parameters in statements)
     named = ", ".join(f"part_{number} AS ({sql})" for number, sql in enumerate(earlier))
     with connection.cursor() as cursor:
         cursor.execute(
             f"WITH {named} {last}" if named else last,
-            [value for _sql, parameters in made for value in parameters],
+            [value for _sql, parameters in statements for value in parameters],
         )
-    for insert in given:
+    for insert in filled:
         for row in insert.rows:
             row._state.adding, row._state.db = False, connection.alias

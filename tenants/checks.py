@@ -1,4 +1,4 @@
-"""System checks: no tenant model without both walls."""
+"""System checks of tenant isolation: ORM scoping, composite keys and row-level security."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tenants.constraints import TenantForeignKey, TenantKey
 from tenants.managers import TenantManager, TenantModel
 from tenants.row_level_security import APP
 
-# Tables outside the wall, each with its reason. They hold no tenant content.
+# Tables without row-level security, each with its reason. They hold no tenant content.
 OUTSIDE_THE_WALL = {
     "account_emailaddress": "addresses of users, who may be in several tenants",
     "account_emailconfirmation": "links sent to addresses",
@@ -44,7 +44,7 @@ def tenant_models() -> list[type[TenantModel]]:
 def check_tenant_models(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Hold each model with a tenant column to the first wall and composite keys."""
+    """Check that each model with a tenant column has ORM scoping and composite keys."""
     errors: list[CheckMessage] = []
     for model in apps.get_models():
         if any(
@@ -61,14 +61,16 @@ def _tenant() -> type[models.Model]:
 def _errors_of(model: type[models.Model]) -> Iterator[CheckMessage]:
     label = model._meta.label
     if not issubclass(model, TenantModel):
-        yield Error(f"{label} has a tenant but is no TenantModel.", id="tenants.E001", obj=model)
+        yield Error(f"{label} has a tenant but is not a TenantModel.", id="tenants.E001", obj=model)
         return
     for manager in (model._default_manager, model._base_manager):
         if not isinstance(manager, TenantManager):
-            yield Error(f"{label} can be read outside the scope.", id="tenants.E002", obj=model)
+            yield Error(
+                f"{label} can be read without a tenant scope.", id="tenants.E002", obj=model
+            )
     constraints = model._meta.constraints
     if not any(isinstance(constraint, TenantKey) for constraint in constraints):
-        yield Error(f"{label} lacks its tenant key.", id="tenants.E003", obj=model)
+        yield Error(f"{label} has no TenantKey.", id="tenants.E003", obj=model)
     composite = {c.field for c in constraints if isinstance(c, TenantForeignKey)}
     for field in model._meta.concrete_fields:
         related = field.related_model
@@ -78,7 +80,7 @@ def _errors_of(model: type[models.Model]) -> Iterator[CheckMessage]:
             and field.name not in composite
         ):
             yield Error(
-                f"{label}.{field.name} lacks its composite key.", id="tenants.E004", obj=model
+                f"{label}.{field.name} has no TenantForeignKey.", id="tenants.E004", obj=model
             )
 
 
@@ -87,13 +89,13 @@ def check_walls(
     databases: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> list[CheckMessage]:
-    """Ask PostgreSQL: forced row-level security everywhere, and a role that cannot step over it."""
+    """Check that row-level security is forced on every table and binds the database role."""
     if "default" not in (databases or ()):
         return []
     try:
         return [*_role_errors(), *_table_errors()]
     except DatabaseError as error:
-        return [Error(f"The walls could not be checked: {error}", id="tenants.E010")]
+        return [Error(f"Row-level security could not be checked: {error}", id="tenants.E010")]
 
 
 def _role_errors() -> Iterator[CheckMessage]:
@@ -107,8 +109,8 @@ def _role_errors() -> Iterator[CheckMessage]:
         too_strong, owns, member = cursor.fetchone()
     if too_strong or owns or member:
         yield Error(
-            "The application's database role is too strong: row-level security does not bind it.",
-            hint=f"DATABASE_URL must name {APP}: no superuser, no BYPASSRLS, owner of nothing.",
+            "Row-level security does not apply to the application's database role.",
+            hint=f"DATABASE_URL must use role {APP}: no superuser, no BYPASSRLS, no owned tables.",
             id="tenants.E011",
         )
 
@@ -116,8 +118,8 @@ def _role_errors() -> Iterator[CheckMessage]:
 def _table_errors() -> Iterator[CheckMessage]:
     with connections["default"].cursor() as cursor:
         cursor.execute(
-            # Policies add up: one more for the application would open the wall. A view reads
-            # with its owner's rights, past every wall.
+            # Policies are combined with OR, so a second policy for the application's role would
+            # disable the first. A view reads with its owner's rights, which bypasses policies.
             "SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AND EXISTS "
             "(SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'tenant_wall') "
             "AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid "
@@ -127,7 +129,7 @@ def _table_errors() -> Iterator[CheckMessage]:
             "WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'm', 'v', 'f') "
             "AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')"
         )
-        walled = dict(cursor.fetchall())
-    for table, has_wall in walled.items():
-        if not has_wall and table not in OUTSIDE_THE_WALL:
-            yield Error(f"Table {table} stands outside the wall.", id="tenants.E012")
+        protected = dict(cursor.fetchall())
+    for table, is_protected in protected.items():
+        if not is_protected and table not in OUTSIDE_THE_WALL:
+            yield Error(f"Table {table} has no row-level security.", id="tenants.E012")

@@ -1,7 +1,7 @@
-"""The clock that every process shares: the database's.
+"""The database's clock, shared by all processes.
 
-The clocks of hosts differ. What one process stores and another one compares with the present
-(deadlines, expiry, sign-outs) is taken from here.
+The clocks of hosts differ. Times that one process stores and another process compares with the
+present (deadlines, expiry, sign-outs) come from here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from django.utils import timezone
 
-# What has to be added to this host's clock; zero until it is known to be wrong.
+# Database time minus this host's time; zero until a difference is measured.
 _offset = timedelta(0)
 _measured = False
 
@@ -23,7 +23,7 @@ def now() -> datetime:
 
 
 def offset_seconds() -> float:
-    """Return what has to be added to this host's clock."""
+    """Return the seconds to add to this host's clock to get the database's time."""
     return _offset.total_seconds()
 
 
@@ -38,9 +38,9 @@ def is_measured() -> bool:
 
 
 def learn(before: datetime, database: datetime, after: datetime) -> None:
-    """Correct the offset by a time that the database told between two readings of our clock.
+    """Correct the offset from a database time read between two readings of our clock.
 
-    An offset that may be right is kept, so that the time does not jump with each measurement.
+    An offset consistent with the measurement is kept, so that the time does not jump each time.
     """
     global _offset, _measured
     _measured = True
@@ -50,7 +50,7 @@ def learn(before: datetime, database: datetime, after: datetime) -> None:
 
 
 def measure(connection: Any) -> None:
-    """Ask the database for its time, on a psycopg connection outside of a transaction."""
+    """Measure the offset on a psycopg connection outside a transaction."""
     before = timezone.now()
     row = connection.execute("SELECT clock_timestamp()").fetchone()
     learn(before, row[0], timezone.now())

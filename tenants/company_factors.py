@@ -1,7 +1,7 @@
-"""Second factors that open one company only.
+"""Second factors that are valid for one company only.
 
-A person whose second factor an owner waived sets up one of these. The factors of the account
-stay in force everywhere else.
+A member sets one up after an owner has waived the account's second factor. The account's own
+factors still apply to every other company.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class CompanyFactor(TenantModel):
     """An authenticator app of one member, for sign-ins to this company only.
 
     `secret` is encrypted with FIELD_ENCRYPTION_KEYS. `last_counter` is the time step of the
-    last accepted code: no code is accepted twice.
+    last accepted code, so that no code is accepted twice.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -47,14 +47,14 @@ class CompanyFactor(TenantModel):
         return str(self.id)
 
     def counter_of(self, code: str) -> int | None:
-        """Return the time step whose code this is, None for a wrong or used code."""
+        """Return the time step of a code, or None if the code is wrong or was used."""
         secret = SealedAdapter().decrypt(self.secret)
-        found = counter_of(secret, code) if secret else None
-        return found if found is not None and found > self.last_counter else None
+        counter = counter_of(secret, code) if secret else None
+        return counter if counter is not None and counter > self.last_counter else None
 
 
 def counter_of(secret: str, code: str) -> int | None:
-    """Return the time step at which `secret` gives `code`, None when it does not at present."""
+    """Return the current time step at which `secret` yields `code`, or None."""
     for counter in auth.yield_hotp_counters_from_time():
         expected = auth.format_hotp_value(auth.hotp_value(secret, counter))
         if compare_user_code(actual=code, expected=expected):

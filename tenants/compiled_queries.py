@@ -1,4 +1,8 @@
-"""Reads whose SQL is written once: Django takes longer for it than PostgreSQL for the answer."""
+"""Compile a queryset's SQL once per process and re-run it with new parameters.
+
+Compiling dominates the cost of our hot reads: Django takes longer to write the SQL than
+PostgreSQL takes to answer.
+"""
 
 from __future__ import annotations
 
@@ -21,47 +25,47 @@ from tenants.scope import tenant_scope
 M = TypeVar("M", bound=models.Model)
 
 SHAPES = 64
-# Stands for the tenant in scope while SQL is written; it is told from others by identity.
+# Placeholder for the tenant in scope while SQL is compiled; recognised by identity.
 _ANY_TENANT = uuid4()
-# What decorates, for `write_reads`.
+# All decorated queries, for `write_reads`.
 _known: list[CompiledQuery[Any]] = []
 
 
 class Param(Expression):
-    """A value that comes with each run of a read."""
+    """A parameter whose value is given on each execution."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
-        """Leave itself among the parameters."""
+        """Emit a placeholder that is replaced on each execution."""
         return "%s", (self,)
 
 
 class AnyOf(models.Lookup):
-    """`Among(F("id"), ids)`: what `id__in=ids` says, in the same SQL however many there are."""
+    """`AnyOf(F("id"), ids)`: like `id__in=ids`, with the same SQL for any number of ids."""
 
     lookup_name = "among"
     prepare_rhs = False
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
-        """Compare with an array."""
+        """Return `column = ANY(array)`."""
         column, before = self.process_lhs(compiler, connection)
-        values, given = self.process_rhs(compiler, connection)
-        return f"{column} = ANY({values})", (*before, *given)
+        values, after = self.process_rhs(compiler, connection)
+        return f"{column} = ANY({values})", (*before, *after)
 
 
 @dataclass(frozen=True)
 class _PlaceholderPrincipal:
-    """What `for_principal` sees of a principal while SQL is written."""
+    """The principal that `for_principal` gets while SQL is compiled."""
 
     membership_id: Param
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Statement:
-    """SQL with the parameters to fill in, and Django's compiler, which makes rows of what comes."""
+    """Compiled SQL, its parameters, and the Django compiler that turns results into rows."""
 
     rows: models.QuerySet[Any]
     compiler: SQLCompiler
@@ -72,19 +76,22 @@ class _Statement:
     def read(self, values: dict[str, Any]) -> list[Any]:
         compiler, rows = copy(self.compiler), self.rows.all()
         compiler.connection = connections[self.rows.db]
-        made = self.sql, tuple(_fill(parameter, values, compiler) for parameter in self.parameters)
-        # What Django would find out anew each time.
-        vars(compiler).update(as_sql=lambda: made, get_converters=lambda _: self.converters)
+        statement = (
+            self.sql,
+            tuple(_fill(parameter, values, compiler) for parameter in self.parameters),
+        )
+        # Skip what Django would compute again on each execution.
+        vars(compiler).update(as_sql=lambda: statement, get_converters=lambda _: self.converters)
         vars(rows.query).update(get_compiler=lambda using: compiler)
         return list(rows)
 
 
 class CompiledQuery(Generic[M]):
-    """Decorates what builds a queryset, and reads it without writing its SQL anew.
+    """Decorator of a function that builds a queryset; runs it without compiling it again.
 
-    Keyword arguments are values, by which its SQL must not differ; where they are ids in a list,
-    compare by `AnyOf`. `principal` is there for `for_principal`. Positional arguments, and which
-    of the values are given, are its shape: the SQL is written once for each.
+    Keyword arguments are values and must not change the SQL; compare lists of ids with `AnyOf`.
+    `principal` is passed to `for_principal`. The positional arguments and the names of the given
+    values form the shape of the query; the SQL is compiled once per shape.
     """
 
     def __init__(self, build: Callable[..., models.QuerySet[M]]) -> None:
@@ -96,16 +103,16 @@ class CompiledQuery(Generic[M]):
         """Return the rows.
 
         Raises:
-            TenantScopeError: for a tenant's rows, outside any scope or transaction.
+            TenantScopeError: The rows belong to a tenant, and there is no scope or transaction.
         """
         return self._written(shape, tuple(values)).read(values)
 
     def one(self, *shape: Any, **values: Any) -> M | None:
-        """Return the first row, None where there is none; raises as `read`."""
+        """Return the first row, or None; raises the same errors as `read`."""
         return next(iter(self.read(*shape, **values)), None)
 
     def write(self) -> None:
-        """Write the SQL ahead of the first read, if it has but one shape."""
+        """Compile the SQL before the first read, if the query has only one shape."""
         parameters = signature(self.build).parameters.values()
         if all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters):
             self._written(
@@ -118,10 +125,10 @@ class CompiledQuery(Generic[M]):
             )
 
     def _write(self, shape: tuple[Any, ...], names: tuple[str, ...]) -> _Statement:
-        given: dict[str, Any] = {name: Param(name) for name in names}
-        if "principal" in given:
-            given["principal"] = _PlaceholderPrincipal(given["principal"])
-        rows = self.build(*shape, **given)
+        arguments: dict[str, Any] = {name: Param(name) for name in names}
+        if "principal" in arguments:
+            arguments["principal"] = _PlaceholderPrincipal(arguments["principal"])
+        rows = self.build(*shape, **arguments)
         compiler = rows.query.get_compiler(rows.db)
         with tenant_scope(_ANY_TENANT):
             sql, parameters = compiler.as_sql()
@@ -137,7 +144,7 @@ class CompiledQuery(Generic[M]):
 
 @transaction.atomic
 def write_reads() -> None:
-    """Write what can be written ahead: the first request of a process is not to wait for it."""
+    """Compile queries at start-up, so that the first request of a process does not wait."""
     for item in _known:
         item.write()
 

@@ -1,7 +1,7 @@
 """Composite foreign keys: a row of one tenant cannot point at a row of another.
 
-PostgreSQL checks foreign keys behind row-level security's back, so a plain
-key would accept a foreign tenant's id. `(tenant_id, x_id)` cannot.
+PostgreSQL bypasses row-level security when it checks foreign keys, so a plain key would accept
+another tenant's id. `(tenant_id, x_id)` cannot.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from django.db.backends.ddl_references import Columns, Statement, Table
 
 
 class TenantKey(models.UniqueConstraint):
-    """Unique (tenant, id): what composite foreign keys point at."""
+    """Unique (tenant, id): the target of composite foreign keys."""
 
     def __init__(self, *, name: str, fields: tuple[str, ...] = ("tenant", "id")) -> None:
         super().__init__(fields=fields, name=name)
 
 
 class TenantForeignKey(models.BaseConstraint):
-    """FOREIGN KEY (tenant_id, <field>_id) beside a ForeignKey(db_constraint=False).
+    """FOREIGN KEY (tenant_id, <field>_id) in addition to a ForeignKey(db_constraint=False).
 
-    `on_delete` is what the database does when the row pointed at goes:
+    `on_delete` is the database's action when the referenced row is deleted:
     "NO ACTION", "CASCADE" or "SET NULL" (which keeps tenant_id).
     """
 
@@ -42,7 +42,7 @@ class TenantForeignKey(models.BaseConstraint):
     def create_sql(  # type: ignore[override]
         self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
     ) -> None:
-        """Add the key at the end of the migration, when every table and tenant key is there."""
+        """Add the key at the end of the migration, when all tables and tenant keys exist."""
         assert model is not None and schema_editor is not None
         quote = schema_editor.quote_name
         field: Any = model._meta.get_field(self.field)
@@ -84,10 +84,10 @@ class TenantForeignKey(models.BaseConstraint):
     def validate(
         self, model: Any, instance: Any, exclude: Any = None, using: str = "default"
     ) -> None:
-        """Leave it to the field: forms resolve choices through the tenant's manager."""
+        """Do nothing; forms already resolve choices through the tenant's manager."""
 
     def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        """Return what a migration writes."""
+        """Return the arguments that a migration writes."""
         path, args, kwargs = super().deconstruct()
         kwargs["field"] = self.field
         if self.on_delete != "NO ACTION":
@@ -103,10 +103,10 @@ class TenantForeignKey(models.BaseConstraint):
 
 
 def tenant_constraints(table: str, **foreign_keys: str) -> list[models.BaseConstraint]:
-    """Return the constraints every tenant model needs.
+    """Return the constraints that every tenant model needs.
 
-    `table` prefixes the names; each keyword is a foreign key to another tenant
-    table and what its deletion does, e.g. `thread="CASCADE"`.
+    `table` is the prefix of the names. Each keyword is a foreign key to another tenant table and
+    its `on_delete` action, e.g. `thread="CASCADE"`.
     """
     return [
         TenantKey(name=f"{table}_tenant_key"),

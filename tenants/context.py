@@ -1,4 +1,4 @@
-"""Template context every page shares."""
+"""Template context processor of every page."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from django.http import HttpRequest
 
 
 def principal(request: HttpRequest) -> dict[str, Any]:
-    """Give templates `principal`, None for the signed-out."""
+    """Return `principal` for templates, None if signed out."""
     return {"principal": getattr(request, "principal", None)}

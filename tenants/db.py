@@ -1,4 +1,4 @@
-"""How queries reach PostgreSQL: the tenant setting of each transaction, and `in_db`."""
+"""Database access: the tenant setting of each transaction, and `in_db` for async code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class DatabasePool(Enum):
-    """Threads of their own: slow tools and large files hold up neither others nor heartbeats."""
+    """Separate thread pools, so slow tools or large files cannot block other work or heartbeats."""
 
     WORK = "in_db"
     TOOLS = "tools"
@@ -53,10 +53,10 @@ _lane_tenant: contextvars.ContextVar[UUID | None] = contextvars.ContextVar(
 
 
 class TenantSetting:
-    """Execute wrapper that tells row-level security the tenant, once per transaction.
+    """Execute wrapper that sets the tenant for row-level security once per transaction.
 
-    The setting is transaction-local: it is gone after COMMIT and ROLLBACK, so
-    a pooled connection never carries a tenant over.
+    The setting is transaction-local and ends with COMMIT or ROLLBACK, so a pooled connection
+    never keeps a tenant.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -66,13 +66,13 @@ class TenantSetting:
     def __call__(
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
     ) -> Any:
-        """Send the setting first where this transaction has not seen it.
+        """Send the setting first if this transaction does not have it yet.
 
         Raises:
-            TenantScopeError: when the transaction already belongs to another tenant.
+            TenantScopeError: The transaction already belongs to another tenant.
         """
         if isinstance(sql, str) and sql.startswith("ROLLBACK TO SAVEPOINT"):
-            # A setting made inside the savepoint goes with it; send it again.
+            # The rollback also reverts a setting made inside the savepoint; send it again.
             self.sent = None
             return execute(sql, params, many, context)
         tenant_id = self._due() if self.connection.in_atomic_block else None
@@ -81,16 +81,16 @@ class TenantSetting:
         setting = f"SELECT set_config('{SETTING}', '{tenant_id}', true)"
         if many or not isinstance(sql, str) or type(context["cursor"].cursor) is not Cursor:
             execute(setting, None, False, context)
-            found = execute(sql, params, many, context)
+            result = execute(sql, params, many, context)
         else:
-            # Together they are one round trip.
-            found = execute(f"{setting}; {sql}", params, many, context)
+            # Send both in one round trip.
+            result = execute(f"{setting}; {sql}", params, many, context)
             context["cursor"].nextset()
         self.sent = tenant_id
-        return found
+        return result
 
     def _due(self) -> UUID | None:
-        """Return the tenant that this transaction has not been told of."""
+        """Return the tenant that still has to be set in this transaction, or None."""
         raw: Any = self.connection.connection
         status = raw.info.transaction_status
         if status == TransactionStatus.IDLE:
@@ -100,11 +100,11 @@ class TenantSetting:
             return None
         if self.sent is None:
             return tenant_id
-        raise TenantScopeError("One transaction cannot serve two tenants.")
+        raise TenantScopeError("A transaction cannot access two tenants.")
 
 
 def install_tenant_setting(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Wrap a new connection once (receiver of `connection_created`)."""
+    """Install the wrapper on a new connection (receiver of `connection_created`)."""
     if connection.alias != "owner" and not any(
         isinstance(wrapper, TenantSetting) for wrapper in connection.execute_wrappers
     ):
@@ -115,7 +115,7 @@ def install_tenant_setting(connection: BaseDatabaseWrapper, **kwargs: Any) -> No
 
 
 def connect_signals() -> None:
-    """Install the wrapper on every connection from now on."""
+    """Install the wrapper on every new connection."""
     connection_created.connect(install_tenant_setting, dispatch_uid="tenants.db")
 
 
@@ -131,21 +131,21 @@ def _run_and_give_back(fn: Callable[[], T]) -> T:
 
 
 def _wait_for_locks(fn: Callable[[], T]) -> T:
-    """Run `fn` again while it meets locks, for a minute at most: it holds up nothing but files."""
-    give_up = monotonic() + PATIENCE_SECONDS
+    """Retry `fn` on lock timeouts, for a minute at most; this blocks only the files pool."""
+    deadline = monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return fn()
         except OperationalError as error:
             state = getattr(error.__cause__, "sqlstate", None)
-            if state != LOCK_NOT_AVAILABLE or monotonic() > give_up:
+            if state != LOCK_NOT_AVAILABLE or monotonic() > deadline:
                 raise
 
 
 def release_connection() -> None:
-    """Let others have this thread's connections and its request's turn.
+    """Return this thread's connections to the pool, and end its request's turn.
 
-    A connection within a transaction stays.
+    A connection inside a transaction is kept.
     """
     _close_connections()
     end_turn()
@@ -158,82 +158,82 @@ def _close_connections() -> None:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Tell whether the connection is gone, not just the statement."""
+    """Return True if the connection was lost, and not only the statement failed."""
     state: str | None = getattr(error.__cause__, "sqlstate", None)
     return state is None or state.startswith(("08", "57P"))
 
 
 def _empty_pool() -> None:
-    """Forget the idle connections: they went with the same server, and each would fail once."""
+    """Drop the idle connections: the same server is gone, so each would fail once."""
     pool = getattr(connections["default"], "pool", None)
     if pool is not None:
         pool.drain()
 
 
 async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run `fn` in the database executor with this context, and return what it returns.
+    """Run `fn` in the database executor with this context, and return its result.
 
-    The one way from async code to the database: asgiref would put all calls
-    outside a request on one thread. The connection goes back to the pool when
-    `fn` ends. A cancelled caller does not stop `fn`; its transaction finishes.
+    Async code must use this for database access: asgiref would run all calls outside a request
+    on one thread. The connection returns to the pool when `fn` ends. Cancelling the caller does
+    not stop `fn`; its transaction finishes.
     """
     return await run_in_pool(DatabasePool.WORK, fn, *args, **kwargs)
 
 
 async def run_in_pool(
-    lane: DatabasePool, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    pool: DatabasePool, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Do as `in_db`, on the threads of `lane`, where tenants take turns."""
-    if lane not in _executors:
-        threads = FEW_THREADS.get(lane, settings.DATABASE_THREADS)
-        _executors[lane] = FairExecutor(threads, name=lane.value)
+    """Run `fn` like `in_db`, on the threads of `pool`, fair among tenants."""
+    if pool not in _executors:
+        threads = FEW_THREADS.get(pool, settings.DATABASE_THREADS)
+        _executors[pool] = FairExecutor(threads, name=pool.value)
     context = contextvars.copy_context()
     work = partial(fn, *args, **kwargs)
-    if lane is DatabasePool.FILES:
+    if pool is DatabasePool.FILES:
         work = partial(_wait_for_locks, work)
     call = partial(context.run, _run_and_give_back, work)
     tenant_id = get_scoped_tenant_id() or _lane_tenant.get()
-    return await asyncio.wrap_future(_executors[lane].submit(tenant_id, call))
+    return await asyncio.wrap_future(_executors[pool].submit(tenant_id, call))
 
 
 def use_lanes_as(tenant_id: UUID) -> None:
-    """Let what this task does in lanes count as the tenant's, also outside of its scope."""
+    """Attribute this task's work in the pools to the tenant, also outside its scope."""
     _lane_tenant.set(tenant_id)
 
 
 async def run_with_retry(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do as `in_db`, and do it again while the database is away, for a minute at most.
+    """Run `fn` like `in_db`, but retry for up to a minute while the database is unreachable.
 
-    `fn` must be one transaction that may be repeated, also after one that was committed and
-    whose answer got lost.
+    `fn` must be one idempotent transaction: it may run again after a commit whose confirmation
+    was lost.
 
     Raises:
-        OperationalError, InterfaceError: when the minute is over.
+        OperationalError, InterfaceError: The database was unreachable for a minute.
     """
-    give_up = monotonic() + PATIENCE_SECONDS
+    deadline = monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return await in_db(fn, *args, **kwargs)
         except (InterfaceError, OperationalError) as error:
-            if monotonic() > give_up:
+            if monotonic() > deadline:
                 raise
             log.warning("database_away", work=fn.__name__, error=type(error).__qualname__)
         await asyncio.sleep(PAUSE_SECONDS)
 
 
 def call_privileged(name: str, *args: Any) -> list[tuple[Any, ...]]:
-    """Call the door function `name` (schema `doors`) and return its rows."""
+    """Call the SECURITY DEFINER function `name` (schema `doors`) and return its rows."""
     placeholders = ", ".join(["%s"] * len(args))
     with connections["default"].cursor() as cursor:
-        # The name is ours; arguments travel as parameters.
+        # The name is a constant of our code; arguments are passed as parameters.
         cursor.execute(f"SELECT * FROM doors.{name}({placeholders})", args)  # nosec B608
         return list(cursor.fetchall())
 
 
 async def run_uncancelled(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do as `run_with_retry`, but a cancelled caller waits until `fn` is done.
+    """Run `fn` like `run_with_retry`; a cancelled caller waits until `fn` is done.
 
-    What follows a cancellation writes the same rows.
+    The code that handles the cancellation writes the same rows, so it must not run concurrently.
     """
     work = asyncio.ensure_future(run_with_retry(fn, *args, **kwargs))
     try:

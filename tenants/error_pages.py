@@ -1,4 +1,4 @@
-"""Errors as pages, or as JSON where a program asks."""
+"""Error responses: HTML pages, or JSON for programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JSON_PATHS = ("/page/", "/v1/")
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Tell whether the asker is a program: by its address, or by what it accepts."""
+    """Return True if the client is a program, judged by the path or the Accept header."""
     if request.path.startswith(JSON_PATHS):
         return True
     accepted = request.headers.get("Accept", "")
@@ -25,43 +25,43 @@ def wants_json(request: HttpRequest) -> bool:
 
 
 def answer_error(request: HttpRequest, error: AtriumError) -> HttpResponse:
-    """Return an action's refusal as a page or as JSON."""
+    """Return an action's error as a page or as JSON."""
     return _answer(request, error.code, error.message, error.http_status, param=error.param)
 
 
 def bad_request(request: HttpRequest, exception: Any = None) -> HttpResponse:
-    """Answer what cannot be read."""
-    return _answer(request, "bad_request", _("This request cannot be understood."), 400)
+    """Return a 400 response."""
+    return _answer(request, "bad_request", _("This request is invalid."), 400)
 
 
 def permission_denied(request: HttpRequest, exception: Any = None) -> HttpResponse:
-    """Answer what is not theirs to do."""
-    return _answer(request, "not_allowed", _("You may not see this page."), 403)
+    """Return a 403 response."""
+    return _answer(request, "not_allowed", _("You don't have permission to view this page."), 403)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Answer a form whose token is missing or old."""
-    message = _("This form is out of date: go back, reload the page, and send it again.")
+    """Return a 403 response for a missing or outdated CSRF token."""
+    message = _("This form has expired. Go back, reload the page and try again.")
     return _answer(request, "csrf_failed", message, 403)
 
 
 def page_not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
-    """Answer an address with nothing behind it, or nothing for this person."""
-    return _answer(request, "not_found", _("There is nothing at this address."), 404)
+    """Return a 404 response, also for pages that this user may not see."""
+    return _answer(request, "not_found", _("This page doesn't exist."), 404)
 
 
 def too_many_requests(request: HttpRequest, exception: Any = None) -> HttpResponse:
-    """Answer somebody who tries too often."""
-    message = _("That was too often: wait a few minutes, then try again.")
+    """Return a 429 response."""
+    message = _("Too many attempts. Wait a few minutes, then try again.")
     return _answer(request, "too_many_requests", message, 429)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer our own failure; without the request's context, which may be what failed."""
+    """Return a 500 response; without context processors, because one may be the cause."""
     outage = current_outage()
     if outage is not None:
         return _outage(request, outage)
-    message = _("Something went wrong on our side. It has been recorded; try again later.")
+    message = _("Something went wrong on our side. Please try again later.")
     if wants_json(request):
         return error_response("server_error", message, status=500)
     return HttpResponse(
@@ -70,7 +70,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _outage(request: HttpRequest, outage: AtriumError) -> HttpResponse:
-    """Answer where the database is away or the disk is full."""
+    """Return the response for an unreachable database or a full disk."""
     status, message = outage.http_status, _(outage.message)
     if wants_json(request):
         return error_response(outage.code, message, status=status)
@@ -88,13 +88,13 @@ def _answer(
 
 def _build_context(status: int, message: str) -> dict[str, Any]:
     titles = {
-        400: _("That did not work"),
-        403: _("Not allowed"),
+        400: _("Something went wrong"),
+        403: _("Access denied"),
         404: _("Not found"),
         410: _("No longer valid"),
-        429: _("Too many tries"),
-        500: _("Our mistake"),
-        503: _("Not available right now"),
-        507: _("The disk is full"),
+        429: _("Too many attempts"),
+        500: _("Server error"),
+        503: _("Temporarily unavailable"),
+        507: _("Server disk is full"),
     }
     return {"title": titles.get(status, titles[400]), "message": message}

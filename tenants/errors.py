@@ -1,4 +1,4 @@
-"""The root of every error a person or a program can cause; `chat.errors` builds on it."""
+"""Errors that a user or a client can cause; `chat.errors` extends them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class AtriumError(Exception):
     code = "error"
     http_status = 400
     retryable = False
-    # Seconds until a repetition may succeed, where that is known.
+    # Seconds until a retry may succeed, if known.
     retry_after: int | None = None
 
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
@@ -23,18 +23,18 @@ class AtriumError(Exception):
         super().__init__(self.message)
 
 
-# What a client waits, in seconds, before it asks again where nothing tells how long.
+# Default Retry-After in seconds.
 RETRY_AFTER = 5
 
 
 def error_body(code: str | None, message: str, *, status: int, param: str | None = None) -> Any:
-    """Return the one shape of an error in JSON, as the Assistants API has it."""
+    """Return an error as JSON in the Assistants API's format."""
     kind = {429: "requests"}.get(status, "server_error" if status >= 500 else _INVALID)
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 class NotFound(AtriumError):
-    """There is nothing with this id."""
+    """No object has this id."""
 
     code = "not_found"
     http_status = 404
@@ -48,40 +48,40 @@ class NotAllowed(AtriumError):
 
 
 class Invalid(AtriumError):
-    """This value cannot be used."""
+    """This value is invalid."""
 
     code = "invalid"
 
 
 class AccessDenied(AtriumError):
-    """Sign in to go on."""
+    """Sign in to continue."""
 
     code = "access_denied"
     http_status = 401
 
 
 class KeyRefused(AccessDenied):
-    """This API key is not valid."""
+    """This API key is invalid."""
 
     code = "invalid_api_key"
-    # Key and tenant, for our own records, where there is a key with this secret.
+    # Ids of the key and its tenant, for the audit log, if the secret belongs to a key.
     place: tuple[UUID, UUID] | None = None
 
 
 class BeyondKey(NotAllowed):
-    """This API key does not have the scope for this."""
+    """This API key does not have the required scope."""
 
     code = "permission_denied"
 
 
 class UserShutOut(NotAllowed):
-    """This user was shut out by an admin of the company."""
+    """This user has been disabled by a company admin."""
 
     code = "permission_denied"
 
 
 class TooManyNewUsers(AtriumError):
-    """The programs of your company brought too many new users at once: wait a while."""
+    """Your company's programs created too many new users. Try again later."""
 
     code = "too_many_new_users"
     http_status = 429
@@ -89,78 +89,78 @@ class TooManyNewUsers(AtriumError):
 
 
 class TooManyUsers(AtriumError):
-    """The programs of your company have as many users as they may."""
+    """Your company's programs have reached the user limit."""
 
     code = "too_many_users"
 
 
 class TooManyKeys(AtriumError):
-    """As many API keys act for this member as may: revoke one first."""
+    """This member has reached the API key limit. Revoke a key first."""
 
     code = "too_many_keys"
 
 
 class FactorNeeded(NotAllowed):
-    """This sign-in opens one company only: sign in again with your second factor."""
+    """This session is limited to one company. Sign in again with two-factor authentication."""
 
     code = "second_factor_needed"
 
 
 class ChangedMeanwhile(AtriumError):
-    """Somebody else changed this meanwhile: read it again, then decide."""
+    """This was changed in the meantime. Reload it and try again."""
 
     code = "changed_meanwhile"
     http_status = 412
 
     def __init__(self, row: Any = None) -> None:
         super().__init__()
-        # As it is now, None where it is not known.
+        # The current row, or None if it is not known.
         self.row = row
 
     @classmethod
     def check(cls, row: Any, version: int | None) -> None:
-        """Compare the version that somebody saw with that of the locked row.
+        """Compare the version that the client read with that of the locked row.
 
-        `version` is None where any is accepted, and 0 where no row was seen; `row` is None
-        where there is none.
+        `version` is None to accept any version, and 0 if the client saw no row; `row` is None if
+        there is no row.
 
         Raises:
-            ChangedMeanwhile: where it is another.
+            ChangedMeanwhile: The row has another version.
         """
         if version is not None and row is not None and row.version != version:
             raise cls(row)
 
 
 class LastOwner(AtriumError):
-    """A company needs at least one owner: make somebody else an owner first."""
+    """A company needs at least one owner. Make another member an owner first."""
 
     code = "last_owner"
     http_status = 409
 
 
 class InvitationGone(AtriumError):
-    """This invitation was used, withdrawn or has expired: ask for a new one."""
+    """This invitation was used, withdrawn or has expired. Ask for a new one."""
 
     code = "invitation_gone"
     http_status = 410
 
 
 class WrongAccount(AtriumError):
-    """This invitation is for another address: sign out, then open its link again."""
+    """This invitation is for another address. Sign out, then open the link again."""
 
     code = "wrong_account"
     http_status = 409
 
 
 class AddressUnproven(AtriumError):
-    """Confirm your address first: set a new password with "Forgot your password?"."""
+    """Confirm your email address first: set a new password with "Forgot your password?"."""
 
     code = "address_unproven"
     http_status = 403
 
 
 class SignInFirst(AtriumError):
-    """This did not work. If you have an account with this address, sign in first."""
+    """Something went wrong. If you have an account with this address, sign in first."""
 
     code = "sign_in_first"
     http_status = 409

@@ -1,4 +1,4 @@
-"""First wall: tenant models answer for the tenant in scope and raise without one."""
+"""ORM scoping: tenant models read the tenant in scope and raise an error without a scope."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ M = TypeVar("M", bound="TenantModel", covariant=True)
 
 
 class CurrentTenant(Expression):
-    """The tenant in scope when the SQL is made, not when the query is built.
+    """The tenant in scope when the SQL is compiled, not when the query is built.
 
-    ModelForms and FilterSets build their querysets at import time, so the
-    check has to wait until the query runs.
+    ModelForms and FilterSets build their querysets at import time, so the check must wait until
+    the query runs.
     """
 
     output_field = models.UUIDField()
@@ -37,24 +37,24 @@ class CurrentTenant(Expression):
         """Return the tenant in scope.
 
         Raises:
-            TenantScopeError: outside any scope or transaction.
+            TenantScopeError: There is no scope, or no transaction.
         """
         tenant_id = current_tenant_id()
         if not connection.in_atomic_block:
             # Row-level security reads a transaction-local setting: outside a
             # transaction every table would look empty instead of failing.
-            raise TenantScopeError("Tenant data was asked for outside a transaction.")
+            raise TenantScopeError("Tenant-scoped query executed outside a transaction.")
         return tenant_id
 
 
 class TenantQuerySet(models.QuerySet[M]):
-    """Rows of the tenant in scope; new rows are stamped with it."""
+    """Rows of the tenant in scope; new rows get this tenant."""
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
-        """Stamp each row like `TenantModel.save`, then insert them.
+        """Set the tenant of each row like `TenantModel.save`, then insert them.
 
         Raises:
-            TenantScopeError: without a scope, or for a row of another tenant.
+            TenantScopeError: There is no scope, or a row belongs to another tenant.
         """
         rows = list(objs)
         for row in rows:
@@ -63,10 +63,10 @@ class TenantQuerySet(models.QuerySet[M]):
 
 
 class TenantManager(models.Manager.from_queryset(TenantQuerySet)):  # type: ignore[misc]
-    """Adds the tenant's condition to every queryset, relations and refreshes included."""
+    """Manager that filters every queryset by tenant, including relations and refreshes."""
 
     def get_queryset(self) -> TenantQuerySet[Any]:
-        """Return the rows of whichever tenant is in scope when they are read."""
+        """Return the rows of the tenant that is in scope when they are read."""
         queryset: TenantQuerySet[Any] = super().get_queryset()
         return queryset.filter(tenant_id=CurrentTenant())
 
@@ -97,19 +97,19 @@ class TenantModel(models.Model):
         default_manager_name = "objects"
 
     def stamp_tenant(self) -> None:
-        """Give a new row the tenant in scope.
+        """Set the tenant in scope on a new row.
 
         Raises:
-            TenantScopeError: without a scope, or when the row is another tenant's.
+            TenantScopeError: There is no scope, or the row belongs to another tenant.
         """
         tenant_id = current_tenant_id()
         own: UUID | None = self.tenant_id
         if own is None:
             self.tenant_id = tenant_id
         elif own != tenant_id:
-            raise TenantScopeError("A row of another tenant cannot be saved in this scope.")
+            raise TenantScopeError("Cannot save a row of another tenant in this scope.")
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save within the tenant in scope; see `stamp_tenant` for what it raises."""
+        """Save in the tenant in scope; raises the same errors as `stamp_tenant`."""
         self.stamp_tenant()
         super().save(*args, **kwargs)

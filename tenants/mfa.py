@@ -1,4 +1,7 @@
-"""Second factors, sealed at rest: the secret of an authenticator app is as good as the app."""
+"""Encrypt MFA secrets at rest.
+
+The secret of an authenticator app is enough to generate its codes.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from encrypted_fields.fields import EncryptedTextField
 
 
 class SealedAdapter(DefaultMFAAdapter):  # type: ignore[misc]
-    """Encrypts with FIELD_ENCRYPTION_KEYS, the newest first; the older ones still open."""
+    """MFA adapter that encrypts with the newest FIELD_ENCRYPTION_KEYS and decrypts with all."""
 
     def encrypt(self, text: str) -> str:
-        """Seal a secret for the database."""
+        """Encrypt a secret for the database."""
         return _fernet().encrypt(text.encode()).decode()
 
     def decrypt(self, encrypted_text: str) -> str:
-        """Open a sealed secret; one that no key opens is as good as none."""
+        """Decrypt a secret; return "" if no key fits."""
         try:
             return _fernet().decrypt(encrypted_text.encode()).decode()
         except InvalidToken:

@@ -1,4 +1,4 @@
-"""HTTP adapter of the access decision."""
+"""HTTP authentication middleware."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MEMBERSHIP_HEADER = "X-Atrium-Membership"
 
 
 class PrincipalMiddleware:
-    """Set `request.principal` (None where there is none) and enter its tenant's scope."""
+    """Middleware that sets `request.principal` (or None) and enters its tenant's scope."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Serve, and let no cache keep what the signed-in get, unless the view says otherwise."""
+        """Serve the request; authenticated responses are not cached unless the view allows it."""
         response = self._serve(request)
         asks_as_somebody = request.user.is_authenticated or "Authorization" in request.headers
         if asks_as_somebody and not response.has_header("Cache-Control"):
@@ -34,7 +34,7 @@ class PrincipalMiddleware:
         return response
 
     def _serve(self, request: HttpRequest) -> HttpResponse:
-        """Decide, compare what the page was made for, then serve in scope."""
+        """Authenticate, compare with the membership the page was rendered for, serve in scope."""
         try:
             principal = self._decide(request)
         except AtriumError as error:
@@ -48,7 +48,7 @@ class PrincipalMiddleware:
         asserted = request.headers.get(MEMBERSHIP_HEADER)
         if asserted is not None and asserted != str(principal.membership_id):
             return error_response(
-                "company_changed", _("You changed company: reload the page."), status=409
+                "company_changed", _("You switched companies. Reload the page."), status=409
             )
         with tenant_scope(principal.tenant_id), localised(principal):
             return self.get_response(request)
@@ -56,7 +56,7 @@ class PrincipalMiddleware:
     def _decide(self, request: HttpRequest) -> Principal | None:
         scheme, _sep, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            # A key never falls back to a cookie that happens to travel along.
+            # An invalid key never falls back to a session cookie sent with the same request.
             try:
                 principal = principal_for_key(secret.strip())
             except KeyRefused as refusal:
@@ -69,13 +69,13 @@ class PrincipalMiddleware:
 
 
 def log_ids(principal: Principal) -> dict[str, str]:
-    """Return what each line that is logged for a principal carries."""
+    """Return the ids that each log line of a principal contains."""
     ids = {"tenant_id": principal.tenant_id, "membership_id": principal.membership_id}
     return {name: str(value) for name, value in ids.items() if value is not None}
 
 
 class localised:  # noqa: N801
-    """The reader's language and zone, for as long as the request lasts."""
+    """Context manager that activates the member's language and time zone."""
 
     def __init__(self, principal: Principal) -> None:
         membership = principal.membership
@@ -94,11 +94,11 @@ class localised:  # noqa: N801
 def error_response(
     code: str | None, message: str, *, status: int, param: str | None = None
 ) -> JsonResponse:
-    """Return the one shape of an error in JSON."""
+    """Return an error as a JSON response."""
     body = error_body(code, message, status=status, param=param)
     return JsonResponse(body, status=status, headers=retry_headers(status))
 
 
 def retry_headers(status: int) -> dict[str, str]:
-    """Return the headers that say when to ask again where something is away for a moment."""
+    """Return the Retry-After header for a 503, and no headers for other statuses."""
     return {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}

@@ -1,4 +1,4 @@
-"""Who may come in: tenants, people, their memberships, invitations, keys, and the audit trail."""
+"""Models: tenants, users, memberships, invitations, API keys and the audit log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tenants.authentication import Principal
 
-# Django finds a model where its app's models are.
+# Django discovers models in an app's `models` module, so the other modules' models are here.
 __all__ = [
     "ACT_FOR_USERS",
     "ApiKey",
@@ -44,19 +44,19 @@ __all__ = [
 
 
 class Role(models.TextChoices):
-    """What a membership may do; each role includes the ones before it."""
+    """Role of a membership; each role includes the permissions of the ones before it."""
 
     MEMBER = "member", _("Member")
     ADMIN = "admin", _("Admin")
     OWNER = "owner", _("Owner")
 
 
-# A key's scope: its program may name users of its own, each with their own chats.
+# API key scope: the program can act on behalf of its own users, each with separate chats.
 ACT_FOR_USERS = "act_for_users"
 
 
 class MemberKind(models.TextChoices):
-    """Who a membership stands for; the last two do not sign in."""
+    """Kind of a membership; programs and external users cannot sign in."""
 
     PERSON = "person", _("Person")
     PROGRAM = "program", _("Program")
@@ -64,15 +64,15 @@ class MemberKind(models.TextChoices):
 
 
 class OwnTenantManager(models.Manager["Tenant"]):
-    """Tenant's own table: only the row of the tenant in scope."""
+    """Manager of `Tenant`, limited to the row of the tenant in scope."""
 
     def get_queryset(self) -> models.QuerySet[Tenant]:
-        """Return the tenant in scope and no other."""
+        """Return only the tenant in scope."""
         return super().get_queryset().filter(id=CurrentTenant())
 
 
 class Tenant(models.Model):
-    """A company. Its own row stands behind the second wall too."""
+    """A company. Row-level security also protects its own row."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(_("short name"), max_length=50, unique=True)
@@ -112,12 +112,12 @@ class Tenant(models.Model):
 
 
 class UserManager(BaseUserManager["User"]):
-    """Users sign in by e-mail, compared without case."""
+    """Manager of users, who sign in by e-mail, case-insensitively."""
 
     def create_user(self, email: str, password: str | None = None, **flags: Any) -> User:
-        """Insert a user for the operator, so with a proven address.
+        """Create a user on behalf of the operator, with a verified address.
 
-        Without a password they can only set one through a reset link.
+        Without a password, the user can only set one through a reset link.
         """
         flags.setdefault("address_proven_at", timezone.now())
         user = self.model(email=self.normalize_email(email).lower(), **flags)
@@ -126,23 +126,23 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **flags: Any) -> User:
-        """Insert a platform operator."""
+        """Create a platform operator."""
         return self.create_user(email, password, is_staff=True, is_superuser=True, **flags)
 
     def get_by_natural_key(self, username: str | None) -> User:
-        """Find by e-mail without case."""
-        # Stored in lower case. PostgreSQL's own folding takes a dotless i for an i.
+        """Return the user with this e-mail address, case-insensitively."""
+        # Stored in lower case. PostgreSQL's case folding treats a dotless i as an i.
         return self.get(email=(username or "").lower())
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person who signs in. What a tenant sees of them lives on Membership."""
+    """A person who signs in. The data that a tenant can see is on Membership."""
 
     email = models.EmailField(_("e-mail address"), unique=True)
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=timezone.now)
-    # When the owner of the address was known to hold this account; None: never (decision 0016).
+    # When the account was known to belong to the address's owner; None: never (decision 0016).
     address_proven_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -162,13 +162,13 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @property
     def is_operator(self) -> bool:
-        """True for a platform operator whose address is proven."""
+        """True for a platform operator with a verified address."""
         return self.is_active and self.is_superuser and self.address_proven_at is not None
 
     def check_password(self, raw_password: str | None) -> bool:
-        """Compare, and renew the hash where it is of an older kind and still the stored one.
+        """Check the password; upgrade an outdated hash if it is still the stored one.
 
-        Django's own method would store the old password again where it was replaced meanwhile.
+        Django's own method would restore the old password if it was changed concurrently.
         """
         stored = self.password
 
@@ -180,7 +180,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 def _is_somebody() -> models.Q:
-    """Return what each kind of membership names: an account, nobody, or somebody's user."""
+    """Return the valid combinations of `kind`, `user`, `sponsor` and `external_id`."""
     alone = models.Q(sponsor__isnull=True, external_id__isnull=True)
     sponsored = models.Q(sponsor__isnull=False, external_id__isnull=False)
     return (
@@ -194,20 +194,20 @@ class MembershipQuerySet(TenantQuerySet["Membership"]):
     """Memberships of the tenant in scope."""
 
     def active(self) -> MembershipQuerySet:
-        """Leave out the disabled and the removed."""
+        """Exclude disabled and removed memberships."""
         return self.filter(disabled_at=None, removed_at=None)
 
     def owners_locked(self) -> MembershipQuerySet:
-        """Lock the owners who can act, in the order of their keys.
+        """Lock the active owners in primary key order.
 
-        Of two people who take each other's ownership away, the second waits here and
-        then finds only the one who is left. Not FOR UPDATE: an audit row that the same request
-        inserted refers to its actor, so two owners would wait for each other.
+        If two owners demote each other concurrently, the second waits here and then finds only
+        the remaining owner. FOR UPDATE would deadlock two owners, because an audit row inserted
+        by the same request references its actor.
         """
         return self.active().filter(role=Role.OWNER).order_by("pk").select_for_update(no_key=True)
 
     def for_principal(self, principal: Principal) -> MembershipQuerySet:
-        """Return what `principal` may name: admins everybody, members themselves."""
+        """Return all present members for admins, and members themselves for others."""
         present = self.filter(removed_at=None)
         if principal.is_admin:
             return present
@@ -215,10 +215,10 @@ class MembershipQuerySet(TenantQuerySet["Membership"]):
 
 
 class Membership(TenantModel):
-    """One person in one tenant, a program, or a user of a program.
+    """A person in one tenant, a program, or an external user of a program.
 
-    An external user is known by the id that the program gives them (`external_id`) and comes
-    in through its keys only: `sponsor` is whose keys those are.
+    An external user is identified by the program's id for them (`external_id`) and has access
+    only through the API keys of `sponsor`, the program's membership.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -252,9 +252,9 @@ class Membership(TenantModel):
     removed_at = models.DateTimeField(null=True, editable=False)
     signed_out_at = models.DateTimeField(null=True, editable=False)
     reading_acknowledged_at = models.DateTimeField(null=True, editable=False)
-    # Until then one sign-in to this company may go without the account's second factor.
+    # Until then, one sign-in to this company does not need the account's second factor.
     factor_waived_until = models.DateTimeField(null=True, editable=False)
-    # Set where this company's invitation made the account: it opens without a proven address.
+    # Set if this company's invitation created the account: no verified address is needed here.
     admits_unproven = models.BooleanField(default=False, editable=False)
     # Counted by a trigger: it grows with each change that a form shows.
     version = models.IntegerField(default=1, db_default=1, editable=False)
@@ -291,12 +291,12 @@ class Membership(TenantModel):
 
     @property
     def is_active(self) -> bool:
-        """True while this membership opens doors."""
+        """True unless the membership is disabled or removed."""
         return self.disabled_at is None and self.removed_at is None
 
     @property
     def is_open_to_account(self) -> bool:
-        """True where the account may act here: active, and proven or made by this company."""
+        """True if the account is active, and verified or created by this company's invitation."""
         if self.user is None:
             return True
         is_trusted = self.user.address_proven_at is not None or self.admits_unproven
@@ -307,16 +307,16 @@ class InvitationQuerySet(TenantQuerySet["Invitation"]):
     """Invitations of the tenant in scope."""
 
     def open(self) -> InvitationQuerySet:
-        """Leave out the accepted, the withdrawn and the expired."""
+        """Exclude accepted, withdrawn and expired invitations."""
         return self.filter(accepted_at=None, withdrawn_at=None, expires_at__gt=clock.now())
 
     def for_principal(self, principal: Principal) -> InvitationQuerySet:
-        """Admins see all invitations, members none."""
+        """Return all invitations for admins, none for members."""
         return self.all() if principal.is_admin else self.none()
 
 
 class Invitation(TenantModel):
-    """An open door for one address, by a link whose secret is kept as a hash only."""
+    """An invitation of one e-mail address. Only the hash of the link's secret is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField(_("e-mail address"))
@@ -332,7 +332,7 @@ class Invitation(TenantModel):
     )
     created_at = models.DateTimeField(_("sent"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(_("valid until"), editable=False)
-    # Whether only the owner of the address, or the operator, was given the link.
+    # True if only the owner of the address, or the operator, received the link.
     proves_address = models.BooleanField(default=False, editable=False)
     accepted_at = models.DateTimeField(_("accepted"), null=True, editable=False)
     withdrawn_at = models.DateTimeField(_("withdrawn"), null=True, editable=False)
@@ -354,12 +354,12 @@ class ApiKeyQuerySet(TenantQuerySet["ApiKey"]):
     """Keys of the tenant in scope."""
 
     def usable(self, now: datetime) -> ApiKeyQuerySet:
-        """Leave out the revoked and the expired."""
+        """Exclude revoked and expired keys."""
         unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=now)
         return self.filter(unexpired, revoked_at=None)
 
     def for_principal(self, principal: Principal) -> ApiKeyQuerySet:
-        """Return every key for owners, all but other owners' for admins, for others their own."""
+        """Return all keys for owners, all except owners' for admins, own keys for others."""
         if principal.is_owner:
             return self.all()
         own = models.Q(membership_id__in=[principal.membership_id])
@@ -369,7 +369,7 @@ class ApiKeyQuerySet(TenantQuerySet["ApiKey"]):
 
 
 class ApiKey(TenantModel):
-    """A program's credential. The secret is shown once; only its SHA-256 is kept."""
+    """A program's credential. The secret is shown once; only its SHA-256 is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     membership = models.ForeignKey(
@@ -401,7 +401,7 @@ class ApiKey(TenantModel):
         return f"{self.name} ({self.prefix}…)"
 
 
-# An admin opened a member's chat, or saw titles or beginnings of its texts in a list.
+# An admin opened a member's chat, or saw chat titles or text previews in a list.
 CHAT_OPENED, CHATS_LISTED = "chat.opened", "chat.listed"
 READING_ACTIONS = (CHAT_OPENED, CHATS_LISTED)
 
@@ -410,17 +410,17 @@ class AuditQuerySet(TenantQuerySet["AuditEvent"]):
     """Audit events of the tenant in scope."""
 
     def for_principal(self, principal: Principal) -> AuditQuerySet:
-        """Admins read the trail, members do not."""
+        """Return all events for admins, none for members."""
         return self.all() if principal.is_admin else self.none()
 
     def readings_of(self, membership_id: UUID) -> AuditQuerySet:
-        """Return the events of admins who read a member's chats, newest first."""
+        """Return the events of admins reading a member's chats, newest first."""
         rows = self.filter(concerns=membership_id, action__in=READING_ACTIONS)
         return rows.order_by("-created_at", "-id")
 
 
 class AuditEvent(TenantModel):
-    """Something that was done. The application's role can insert these and nothing else."""
+    """An entry of the audit log. The application's database role can only insert and read."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     created_at = models.DateTimeField(_("when"), default=timezone.now)
@@ -429,7 +429,7 @@ class AuditEvent(TenantModel):
     action = models.CharField(_("what"), max_length=64)
     subject = models.CharField(_("on"), max_length=200, blank=True)
     data = models.JSONField(_("details"), default=dict)
-    # The member whose account or chats it is about, where that is not the one who acted.
+    # The member whose account or chats are affected, if any.
     concerns = models.UUIDField(null=True)
 
     objects: ClassVar[TenantManager] = TenantManager.of(AuditQuerySet)

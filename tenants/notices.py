@@ -1,4 +1,4 @@
-"""Mails that tell a person of a change to their account, where mail is configured."""
+"""E-mail notifications about account changes, if mail is configured."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from django.utils.translation import gettext as _
 
 
 def mail_notice(address: str, subject: str, text: str) -> bool:
-    """Mail a notice once the transaction is committed; return whether mail is configured.
+    """Send a notification after the commit; return whether mail is configured.
 
-    A mail server that is down is logged and does not undo the change.
+    A failure of the mail server is logged and does not undo the change.
     """
     if not settings.EMAIL_URL:
         return False
-    closing = _("If you did not expect this, tell an owner of your company or the operator.")
+    closing = _("If you did not expect this, contact an owner of your company or the operator.")
     body = f"{text}\n\n{closing}"
     transaction.on_commit(
         partial(send_mail, " ".join(subject.split()), body, None, [address]), robust=True

@@ -1,4 +1,4 @@
-"""Failures of what Atrium stands on, which are no fault of a request: database, disk."""
+"""Infrastructure failures that no request causes: unreachable database, full disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class DatabaseAway(AtriumError):
-    """The database is not available right now. Try again in a moment."""
+    """The database is temporarily unavailable. Try again in a moment."""
 
     code = "unavailable"
     http_status = 503
@@ -28,17 +28,16 @@ class DatabaseAway(AtriumError):
 
 
 class DiskFull(AtriumError):
-    """The server's disk is full. Nothing can be stored until its operator makes room."""
+    """The server's disk is full. Nothing can be saved until the operator frees space."""
 
     code = "disk_full"
     http_status = 507
 
 
 def outage_of(error: BaseException | None) -> AtriumError | None:
-    """Return how to answer a failure of the database or the disk; None for any other error.
+    """Return the error to report for a database or disk failure; None for any other error.
 
-    A lock that is not granted in time and a connection that is not free in time are failures of
-    the database, too: the same request may succeed in a moment.
+    Lock timeouts and connection pool timeouts count as database failures: a retry may succeed.
     """
     if isinstance(error, OperationalError | InterfaceError):
         state = getattr(error.__cause__, "sqlstate", None)
@@ -49,7 +48,7 @@ def outage_of(error: BaseException | None) -> AtriumError | None:
 
 
 def log_outage(error: BaseException, **where: Any) -> bool:
-    """Log one line, without a traceback, when the error is an outage; return whether it is."""
+    """Log an outage in one line, without a traceback; return whether the error is one."""
     outage = outage_of(error)
     if outage is None:
         return False
@@ -60,7 +59,7 @@ def log_outage(error: BaseException, **where: Any) -> bool:
 
 
 class RequestLog(RequestMiddleware):
-    """One line for each request. One that met an outage has no traceback and asks for no user."""
+    """Middleware that logs requests; an outage is logged without traceback or user query."""
 
     def _process_exception(self, request: HttpRequest, exception: Exception) -> None:
         outage = outage_of(exception)
@@ -68,12 +67,12 @@ class RequestLog(RequestMiddleware):
             super()._process_exception(request, exception)
             return
         request._raised_exception = exception  # type: ignore[attr-defined]
-        # Several layers of middleware may meet the same outage in one request.
+        # Several middlewares may report the same outage in one request.
         if not hasattr(request, "_outage_logged"):
             request._outage_logged = True  # type: ignore[attr-defined]
             log_outage(exception, code=outage.http_status, request=self.format_request(request))
 
 
 def current_outage() -> AtriumError | None:
-    """Return how to answer the error that is being handled, if it is an outage."""
+    """Return the error to report for the exception being handled, if it is an outage."""
     return outage_of(sys.exc_info()[1])

@@ -1,4 +1,4 @@
-"""What the commands that trust an account print about its password."""
+"""Password information printed by the commands that create users."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from tenants.actions import make_reset_link
 from tenants.models import User
 
 _RESET = (
-    " The account was there already, but its address was never proven: its password, second "
-    "factor, sign-ins and API keys have ended. It opens with this link only."
+    " The account already existed, but its address was never verified: its password, second "
+    "factor, sessions and API keys have been revoked. Only this link gives access."
 )
 
 
 def describe_password(
     user: User, created: bool, password: str | None
 ) -> tuple[dict[str, Any], str]:
-    """Return what to add to a command's JSON object and to its line for people.
+    """Return additions to a command's JSON output and to its text output.
 
-    A link stands there for a new account without a password, and for one whose address was
-    never proven: it goes to the operator, who knows whom to send it to.
+    A new account without a password, and one whose address was never verified, gets a password
+    link. The operator receives it and sends it to the person.
     """
     if created and password is not None:
         return {}, ""
     if not created and user.address_proven_at is not None:
-        return {}, " The account was there already and keeps its password."
+        return {}, " The account already existed and keeps its password."
     link = make_reset_link(None, user.email, base_url=base_url(None))
-    says = "" if created else _RESET
-    return {"password_link": link}, f"{says}\nTo set a password: {link}"
+    note = "" if created else _RESET
+    return {"password_link": link}, f"{note}\nTo set a password: {link}"

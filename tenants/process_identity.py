@@ -1,7 +1,7 @@
-"""Which server process this is, and which ones of the same supervisor died before it.
+"""Identity of this server process, and its dead predecessors under the same supervisor.
 
-The supervisor tells a process over its standard input, which nobody else can write to. It names
-a process as dead only after it has waited for its end.
+The supervisor sends both over the process's standard input, which no other process can write
+to. It reports a process as dead only after it has waited for its exit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessIdentity:
-    """The id that this process claims work with, and ids whose claims it may free."""
+    """The id that this process claims work with, and the ids whose claims it may release."""
 
     process_id: UUID | None = None
     predecessors: tuple[UUID, ...] = ()
@@ -23,14 +23,14 @@ _identity = ProcessIdentity()
 
 
 def current_identity() -> ProcessIdentity:
-    """Return what the supervisor said; a process without one has no id and no predecessors."""
+    """Return the identity; without a supervisor it has no id and no predecessors."""
     return _identity
 
 
-def set_identity(told: dict[str, Any]) -> None:
-    """Keep what the supervisor says of this process."""
+def set_identity(message: dict[str, Any]) -> None:
+    """Store the identity sent by the supervisor."""
     global _identity
     _identity = ProcessIdentity(
-        process_id=UUID(told["process_id"]),
-        predecessors=tuple(UUID(dead) for dead in told["predecessors"]),
+        process_id=UUID(message["process_id"]),
+        predecessors=tuple(UUID(dead) for dead in message["predecessors"]),
     )

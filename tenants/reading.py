@@ -1,4 +1,4 @@
-"""What members see of who could read their chats, and of who did."""
+"""Transparency for members: when admins could read their chats, and when they did."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tenants.reading_periods import ReadingPeriod
 MAX_PERIODS = 50
 MAX_OPENINGS = 100
 
-# Return the titles of those of a member's chats that still exist, by id.
+# Returns the titles of a member's existing chats by id.
 Titles = Callable[[Principal, Iterable[str]], dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One time that an admin saw something of a member's chats.
+    """An admin's access to a member's chats.
 
-    `chats` are pairs of id and title; the title is "" for a deleted chat. `opened` is False
-    where only titles or beginnings of messages were shown, in a list.
+    `chats` are pairs of id and title; the title is "" for a deleted chat. `opened` is False if
+    only titles or message previews were shown in a list.
     """
 
     at: datetime
@@ -34,7 +34,7 @@ class Reading:
 
 
 class _Chats:
-    """Where the titles of chats come from: the app that has chats says so at start-up."""
+    """Source of chat titles, registered at start-up by the app that has chats."""
 
     def __init__(self) -> None:
         self.titles: Titles = lambda _principal, _ids: {}
@@ -44,24 +44,26 @@ _chats = _Chats()
 
 
 def provide_titles(titles: Titles) -> None:
-    """Make `titles` the source of the titles of chats."""
+    """Register `titles` as the source of chat titles."""
     _chats.titles = titles
 
 
 def periods_of(membership: Membership) -> list[ReadingPeriod]:
-    """Return when admins could read a member's chats, newest first; in the tenant's scope."""
+    """Return when admins could read a member's chats, newest first. Call in the tenant scope."""
     periods = ReadingPeriod.objects.all()
     return list(periods.concerning(membership)[:MAX_PERIODS])
 
 
 def readings_of(principal: Principal) -> list[Reading]:
-    """Return the newest times that admins saw something of the principal's chats."""
+    """Return the latest accesses of admins to the principal's chats."""
     membership_id = principal.membership_id
     assert membership_id is not None
     with transaction.atomic():
         events = list(AuditEvent.objects.all().readings_of(membership_id)[:MAX_OPENINGS])
         ids = {event.pk: _chats_in(event) for event in events}
-        titles = _chats.titles(principal, {chat_id for found in ids.values() for chat_id in found})
+        titles = _chats.titles(
+            principal, {chat_id for chat_ids in ids.values() for chat_id in chat_ids}
+        )
     return [
         Reading(
             at=event.created_at,

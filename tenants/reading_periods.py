@@ -25,15 +25,15 @@ class ReadingPeriodQuerySet(TenantQuerySet["ReadingPeriod"]):
 
     def concerning(self, membership: Membership) -> ReadingPeriodQuerySet:
         """Return the periods in which this member's chats could be read, newest first."""
-        while_here = models.Q(ended_at=None) | models.Q(ended_at__gt=membership.created_at)
-        return self.filter(while_here).order_by("-started_at", "-id")
+        overlapping = models.Q(ended_at=None) | models.Q(ended_at__gt=membership.created_at)
+        return self.filter(overlapping).order_by("-started_at", "-id")
 
 
 class ReadingPeriod(TenantModel):
-    """From when to when admins could read members' chats, and who decided it.
+    """A period in which admins could read members' chats, and who started and ended it.
 
     `Tenant.admins_read_threads` is true exactly while a period without an end exists. The
-    application's role can insert a period and end it, and change nothing else.
+    application's database role can only insert a period and end it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -66,15 +66,15 @@ class ReadingPeriod(TenantModel):
 
     @property
     def changed_at(self) -> datetime:
-        """When the period began, or ended where it has ended."""
+        """Time of the end, or of the start if the period is still open."""
         return self.ended_at or self.started_at
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingNotice:
-    """Periods that began or ended since the member acknowledged them last, newest first.
+    """Periods that began or ended since the member's last acknowledgement, newest first.
 
-    `through` is the moment up to which an acknowledgement of this notice counts.
+    `through` is the time up to which an acknowledgement of this notice applies.
     """
 
     periods: list[ReadingPeriod]
@@ -82,18 +82,18 @@ class ReadingNotice:
 
 
 def notice_for(membership: Membership, periods: Iterable[ReadingPeriod]) -> ReadingNotice | None:
-    """Return what a member has to be told of `periods`, None for nothing.
+    """Return the notice about `periods` that a member must see, or None.
 
-    Nobody has acknowledged anything before the first time: a period that is open then counts
-    even if it began before the person joined.
+    For a member who has never acknowledged a notice, an open period counts even if it began
+    before the member joined.
     """
     acknowledged = membership.reading_acknowledged_at
     since = acknowledged or membership.created_at
-    news = [
+    changed = [
         period
         for period in periods
         if period.changed_at > since or (acknowledged is None and period.ended_at is None)
     ]
-    if not news:
+    if not changed:
         return None
-    return ReadingNotice(periods=news, through=max(period.changed_at for period in news))
+    return ReadingNotice(periods=changed, through=max(period.changed_at for period in changed))

@@ -1,6 +1,6 @@
-"""Second wall, as migration operations: row-level security and the doors through it.
+"""Migration operations for row-level security and SECURITY DEFINER functions.
 
-Role names are fixed: the cluster's set-up (`manage.py db roles`) makes them.
+Role names are fixed; `manage.py db roles` creates the roles.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ CURRENT_TENANT_SQL = f"NULLIF(current_setting('{SETTING}', true), '')::uuid"
 class EnableRowLevelSecurity(Operation):
     """Enable and force row-level security on a model's table.
 
-    `append_only` also takes UPDATE and DELETE from the application's role.
-    `door_columns` are the columns that door functions may read (and no others).
+    `append_only` also revokes UPDATE and DELETE from the application's role.
+    `door_columns` are the only columns that SECURITY DEFINER functions may read.
     """
 
     reduces_to_sql = True
@@ -38,7 +38,7 @@ class EnableRowLevelSecurity(Operation):
         self.door_columns = door_columns
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Walls change no model."""
+        """Do nothing: row-level security does not change model state."""
 
     def _table(self, app_label: str, state: ProjectState) -> str:
         model = state.apps.get_model(app_label, self.model_name)
@@ -51,14 +51,14 @@ class EnableRowLevelSecurity(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        """Put the wall up."""
+        """Enable row-level security and create the policies."""
         table = self._table(app_label, to_state)
         own = f"{self.column} = {CURRENT_TENANT_SQL}"
         statements = [
             f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
             f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
             f"CREATE POLICY tenant_wall ON {table} TO {APP} USING ({own}) WITH CHECK ({own})",
-            # Data migrations run as the owner, who is bound by FORCE like anybody.
+            # Data migrations run as the owner, to whom policies apply because of FORCE.
             f"CREATE POLICY owner_migrates ON {table} TO {OWNER} USING (true) WITH CHECK (true)",
         ]
         if self.append_only:
@@ -79,7 +79,7 @@ class EnableRowLevelSecurity(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        """Leave the wall up: the table is dropped next, and a table without one is a leak."""
+        """Keep row-level security: the table is dropped next, and would leak without it."""
 
     def describe(self) -> str:
         """Return the line that `migrate` prints."""
@@ -87,7 +87,7 @@ class EnableRowLevelSecurity(Operation):
 
 
 class SecurityDefinerFunction(Operation):
-    """A SECURITY DEFINER function in schema `doors`, run as the doors role.
+    """A SECURITY DEFINER function in schema `doors`, run as the definer role `atrium_doors`.
 
     `signature` is e.g. "memberships_of(wanted bigint)", `returns` e.g.
     "TABLE (membership_id uuid, tenant_id uuid)"; `body` is one SQL query.
@@ -102,7 +102,7 @@ class SecurityDefinerFunction(Operation):
         self.body = body
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Doors change no model."""
+        """Do nothing: functions do not change model state."""
 
     def database_forwards(
         self,
@@ -111,7 +111,7 @@ class SecurityDefinerFunction(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        """Cut the door, hand it to the doors role, and let only the application use it."""
+        """Create the function, owned by the definer role, executable by the app role only."""
         name = f"doors.{self.signature}"
         for statement in (
             f"SET LOCAL ROLE {DOORS}",
@@ -131,13 +131,13 @@ class SecurityDefinerFunction(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        """Brick the door up."""
+        """Drop the function."""
         schema_editor.execute(f"SET LOCAL ROLE {DOORS}")
         schema_editor.execute(f"DROP FUNCTION {self._bare()}")
         schema_editor.execute("RESET ROLE")
 
     def _bare(self) -> str:
-        """Return name(types): argument names and defaults mean nothing to GRANT and DROP."""
+        """Return name(types), because GRANT and DROP ignore argument names and defaults."""
         name, _, arguments = self.signature.partition("(")
         types = [
             argument.split(" ", 1)[1] for argument in arguments.rstrip(")").split(", ") if argument
@@ -146,4 +146,4 @@ class SecurityDefinerFunction(Operation):
 
     def describe(self) -> str:
         """Return the line that `migrate` prints."""
-        return f"Door {self.signature}"
+        return f"SECURITY DEFINER function {self.signature}"

@@ -1,4 +1,4 @@
-"""The tenant of the work at hand, kept in a ContextVar: the first wall stands on it."""
+"""The current tenant, kept in a ContextVar; ORM scoping is based on it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 
 
 class TenantScopeError(RuntimeError):
-    """Tenant data was touched without a tenant, without a transaction, or with another tenant."""
+    """Access to tenant data without a tenant scope, without a transaction, or of another tenant."""
 
 
 _tenant_id: ContextVar[UUID | None] = ContextVar("atrium_tenant_id", default=None)
@@ -19,7 +19,7 @@ _tenant_id: ContextVar[UUID | None] = ContextVar("atrium_tenant_id", default=Non
 def tenant_scope(tenant_id: UUID) -> Iterator[None]:
     """Make `tenant_id` the tenant of every query in this context.
 
-    Scopes nest, but inside one open transaction the tenant may not change
+    Scopes nest, but the tenant must not change inside an open transaction
     (`tenants.db` raises TenantScopeError).
     """
     token = _tenant_id.set(tenant_id)
@@ -30,7 +30,7 @@ def tenant_scope(tenant_id: UUID) -> Iterator[None]:
 
 
 def get_scoped_tenant_id() -> UUID | None:
-    """Return the tenant in scope, None outside any scope."""
+    """Return the tenant in scope, or None outside any scope."""
     return _tenant_id.get()
 
 
@@ -38,9 +38,9 @@ def current_tenant_id() -> UUID:
     """Return the tenant in scope.
 
     Raises:
-        TenantScopeError: outside any scope; there is no default tenant.
+        TenantScopeError: There is no scope; there is no default tenant.
     """
     tenant_id = _tenant_id.get()
     if tenant_id is None:
-        raise TenantScopeError("Tenant data was asked for outside any tenant's scope.")
+        raise TenantScopeError("Tenant-scoped query executed without an active tenant scope.")
     return tenant_id

@@ -1,4 +1,4 @@
-"""Turns of requests: a company that asks much keeps only its own requests waiting."""
+"""Fair request concurrency: a company with many requests delays only its own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _current: ContextVar[RequestTurn | None] = ContextVar("atrium_turn", default=Non
 
 
 class RequestTurns:
-    """Lets `room` holders through at a time, `per_key` of one key; the others wait.
+    """Limit of `room` concurrent holders, at most `per_key` per key; others wait.
 
-    What is freed goes to the waiting key that holds least.
+    A released turn goes to the waiting key that holds the fewest turns.
     """
 
     def __init__(self, room: int, *, per_key: int) -> None:
@@ -25,7 +25,7 @@ class RequestTurns:
 
     @asynccontextmanager
     async def taken(self, key: Hashable) -> AsyncIterator[None]:
-        """Wait for a turn and hold it for the block, or until `end_turn`."""
+        """Wait for a turn and hold it until the block or `end_turn` ends it."""
         await self._take(key)
         turn = RequestTurn(self, key)
         token = _current.set(turn)
@@ -54,12 +54,12 @@ class RequestTurns:
             raise
 
     def give_up(self, key: Hashable) -> None:
-        """Let the next one through."""
+        """Release a turn and grant it to the next waiting request."""
         self._held[key] -= 1
         if not self._held[key]:
             del self._held[key]
         while self._waiting:
-            # Of keys that hold as much, the one that has waited longest.
+            # Among keys with equally many turns, the one that has waited longest.
             key = min(self._waiting, key=lambda waiting: self._held[waiting])
             if not self._has_room_for(key):
                 return
@@ -80,7 +80,7 @@ class RequestTurns:
 
 
 class RequestTurn:
-    """A turn that a request holds."""
+    """A turn held by a request."""
 
     def __init__(self, turns: RequestTurns, key: Hashable) -> None:
         self._turns = turns
@@ -89,19 +89,19 @@ class RequestTurn:
         self._ended = False
 
     def end(self) -> None:
-        """Let the next one through, once; in the thread of the event loop."""
+        """Release the turn once. Call in the event loop's thread."""
         if not self._ended:
             self._ended = True
             self._turns.give_up(self._key)
 
     def end_soon(self) -> None:
-        """Do as `end`, from any thread."""
+        """Release the turn from any thread; see `end`."""
         if not self._ended and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.end)
 
 
 def end_turn() -> None:
-    """End the turn of this request, if it holds one: what follows is slow and not the database's.
+    """End this request's turn, if it holds one, before slow work outside the database.
 
     Callable from the thread that serves the request.
     """

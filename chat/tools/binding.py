@@ -14,7 +14,7 @@ from django.db import models
 
 from chat.tools.base import Parameter, Tool, ToolContext, ToolError
 
-NOT_FOUND = "There is nothing with this id."
+NOT_FOUND = "No object has this id."
 
 
 def bind(tool: Tool, arguments: dict[str, Any], context: ToolContext) -> dict[str, Any]:
