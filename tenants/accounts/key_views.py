@@ -1,4 +1,4 @@
-"""One's own API keys: list, make, revoke. Each secret is in one answer and nowhere else."""
+"""Personal API keys: list, create, revoke. A secret is shown once, in the response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tenants.models import ACT_FOR_USERS, ApiKey
 @login_required
 @answers_errors
 def keys(request: HttpRequest) -> HttpResponse:
-    """List one's keys; make one, and show its secret in the answer."""
+    """List the member's keys; on POST, create a key and show its secret once."""
     principal = _member(request)
     recent = is_recent(request)
     if request.method == "POST" and not recent:
@@ -58,9 +58,9 @@ def keys(request: HttpRequest) -> HttpResponse:
 @login_required
 @answers_errors
 def revoke(request: HttpRequest, key_id: UUID) -> HttpResponse:
-    """End one of one's keys."""
+    """Revoke a key of the member."""
     principal = _member(request)
-    # Admins and owners revoke the keys of others on the pages of the administration.
+    # Admins and owners revoke the keys of other members in the admin.
     if not any(key.pk == key_id for key in _own_keys(principal)):
         raise NotFound
     key = revoke_api_key(principal, key_id)
@@ -76,7 +76,7 @@ def _member(request: HttpRequest) -> Principal:
 
 
 def _own_keys(principal: Principal) -> list[ApiKey]:
-    """Return the keys that still work, the newest first."""
+    """Return the usable keys of the member, newest first."""
     with transaction.atomic():
         own = ApiKey.objects.usable(clock.now()).filter(membership=principal.membership)
         return list(own.order_by("-created_at", "-id"))

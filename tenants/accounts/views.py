@@ -1,4 +1,4 @@
-"""Pages around signing in: company choice, profile, invitations."""
+"""Account pages: sign-in, company choice, profile, invitations."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ View = Callable[..., HttpResponse]
 
 
 def answers_errors(view: View) -> View:
-    """Answer an AtriumError that a view lets through."""
+    """Return an error response if the view raises an AtriumError."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, **kwargs: Any) -> HttpResponse:
@@ -72,16 +72,16 @@ def answers_errors(view: View) -> View:
 
 
 def principal_of(request: HttpRequest) -> Principal | None:
-    """Return the principal of a signed-in person; programs with keys have no pages."""
+    """Return the principal of a signed-in user; None for API keys, which have no pages."""
     principal: Principal | None = getattr(request, "principal", None)
     return None if principal is None or principal.key is not None else principal
 
 
 class SignIn(LoginView):  # type: ignore[misc]
-    """allauth's page, which must not send somebody without a company round in a circle."""
+    """allauth's sign-in page without its redirect loop for users without a company."""
 
     def get_authenticated_redirect_url(self) -> str:
-        """Return where the signed-in go on."""
+        """Return the page to which a signed-in user is redirected."""
         if principal_of(self.request) is None:
             return landing_page(self.request)
         return str(super().get_authenticated_redirect_url())
@@ -89,22 +89,22 @@ class SignIn(LoginView):  # type: ignore[misc]
 
 @method_decorator(never_cache, name="dispatch")
 class PasswordReset(PasswordResetView):  # type: ignore[misc]
-    """allauth's page; where no mail can be sent it says who helps instead."""
+    """allauth's password reset page; without a mail server it says who can help instead."""
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Send the link, where mail is set up."""
+        """Send the link if e-mail is configured; otherwise show the page again."""
         if not settings.EMAIL_URL:
             return self.get(request, *args, **kwargs)  # type: ignore[no-any-return]
         response: HttpResponse = super().post(request, *args, **kwargs)
         return response
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add whether mail is set up."""
+        """Add whether e-mail is configured."""
         return {**super().get_context_data(**kwargs), "mail": bool(settings.EMAIL_URL)}
 
 
 def answer_waits(view: View) -> View:
-    """Answer 429 where a try at a password or a code has to wait."""
+    """Set status 429 if a password or code attempt in the view has to wait."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -117,7 +117,7 @@ def answer_waits(view: View) -> View:
 @never_cache
 @login_required
 def companies(request: HttpRequest) -> HttpResponse:
-    """Let somebody choose which company to act for."""
+    """Show the companies of the user, to choose one."""
     limit = CompanyOnly.of_session(request.session)
     memberships = memberships_for_session(_user(request), request.session)
     if not memberships or (limit is not None and limit.must_set_up):
@@ -137,7 +137,7 @@ def companies(request: HttpRequest) -> HttpResponse:
 @login_required
 @answers_errors
 def switch(request: HttpRequest) -> HttpResponse:
-    """Act for another of one's own memberships from now on."""
+    """Switch the session to another membership of the user."""
     wanted = request.POST.get("membership", "")
     found = [m for m in memberships_of(_user(request)) if str(m.pk) == wanted]
     if not found:
@@ -162,7 +162,7 @@ def switch(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def no_company(request: HttpRequest) -> HttpResponse:
-    """Say what somebody without a company can do."""
+    """Show what a user without a company can do."""
     place = landing_page(request)
     if place != "/no-company/":
         return HttpResponseRedirect(place)
@@ -175,7 +175,7 @@ def no_company(request: HttpRequest) -> HttpResponse:
 @login_required
 @answers_errors
 def profile(request: HttpRequest) -> HttpResponse:
-    """Show and change what this company sees of a person; link what belongs to the account."""
+    """Show and change the profile in this company; link to the settings of the account."""
     principal = principal_of(request)
     membership = principal.membership if principal else None
     form: Form | None = None
@@ -203,12 +203,12 @@ def profile(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("password")
 @answers_errors
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """Show an invitation, and let the invited join with an old or a new account.
+    """Show an invitation, and accept it with an existing or a new account.
 
-    Signed out, the page is the same whether or not the address has an account.
+    When signed out, the page does not reveal whether the address has an account.
     """
     found = find_invitation(token)
-    # By invitation, not by address: an office may join at the same time.
+    # Per invitation, not per IP address: a whole office may join at the same time.
     if not ratelimit.consume(request, action="signup", key=token):
         refused: HttpResponse = ratelimit.respond_429(request)
         return refused
@@ -221,7 +221,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     data = request.POST if request.method == "POST" else None
     known = user is not None
     if user is not None and user.address_proven_at is None and found.proves_address:
-        user = None  # the password may be somebody else's: the proof comes with a new one
+        user = None  # the password may not be theirs; a new one proves the address
     form = NewAccountForm(data) if user is None else JoinForm(data, initial=_names_of(user))
     if request.method == "POST" and form.is_valid():
         membership = _join_company(token, user, form)
@@ -251,29 +251,29 @@ def _join_company(token: str, user: User | None, form: Form) -> Membership | Non
 
 
 def _enter(request: HttpRequest, membership: Membership, *, signs_in: bool) -> None:
-    """Sign a new account in, and act for the company just joined."""
+    """Sign in a new account, and enter the company just joined."""
     if signs_in:
         login(request, membership.user, backend=settings.AUTHENTICATION_BACKENDS[0])
         record_authentication(request, membership.user, method="password")
     chosen = request.session.get(SESSION_MEMBERSHIP)
-    # A sign-in with one membership has entered it already.
+    # The sign-in of a user with one membership has already entered it.
     if not signs_in or not chosen or chosen["id"] != str(membership.pk):
         enter_company(request, membership)
     renew_sign_in(request)
 
 
 def renew_sign_in(request: HttpRequest) -> None:
-    """After a change of company, end the sockets and the forms of the former one.
+    """Invalidate the sockets and forms of the previous company after a switch.
 
-    Sockets are known by the sign-in's key. A form that was filled in for the former company
-    must not be carried out in the new one: its token is void.
+    Sockets are identified by the session key, so the key changes. A form of the previous company
+    must not be submitted to the new one, so the CSRF token changes.
     """
     request.session.cycle_key()
     rotate_token(request)
 
 
 def _reading_of(principal: Principal | None) -> dict[str, Any]:
-    """Return what the profile shows of who could read a member's chats, and who did."""
+    """Return the context that shows which admins could read the member's chats, and who did."""
     if principal is None or principal.membership is None:
         return {}
     with transaction.atomic():
