@@ -54,9 +54,9 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     error_messages = {
         **DefaultAccountAdapter.error_messages,
         "account_inactive": _("This account is closed."),
-        "email_password_mismatch": _("The e-mail address or the password is not right."),
-        "incorrect_password": _("This is not your password."),
-        "rate_limited": _("That was too often: wait a few minutes."),
+        "email_password_mismatch": _("Incorrect email or password."),
+        "incorrect_password": _("Incorrect password."),
+        "rate_limited": _("Too many attempts. Try again in a few minutes."),
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -208,8 +208,8 @@ def note_proof(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
         messages.info(
             request,
             _(
-                "Your e-mail address is confirmed. The second factor, API keys and sign-ins "
-                "that this account had before have ended."
+                "Your email address is confirmed. Two-factor authentication, API keys and sessions "
+                "that this account had before have been removed."
             ),
         )
 

@@ -91,7 +91,7 @@ def set_up_company_factor(request: HttpRequest) -> HttpResponse:
         clear_totp_secret(request)
         CompanyOnly(membership_id=limit.membership_id).store(request.session)
         renew_sign_in(request)
-        messages.success(request, _("Your second factor for this company is set up."))
+        messages.success(request, _("Two-factor authentication is set up for this company."))
         return HttpResponseRedirect("/")
     url = get_adapter().build_totp_url(request.user, form.secret)
     drawing = base64.b64encode(get_adapter().build_totp_svg(url).encode()).decode()

@@ -21,7 +21,7 @@ from tenants.authentication import CompanyOnly
 from tenants.errors import AtriumError
 from tenants.models import Membership, User
 
-PASSWORD_RULE = _("At least eight characters, and not a common one.")
+PASSWORD_RULE = _("At least 8 characters, and not a common password.")
 
 
 class WithoutPlaceholders:
@@ -42,20 +42,20 @@ class WithoutPlaceholders:
 class SignInForm(WithoutPlaceholders, account_forms.LoginForm):  # type: ignore[misc]
     """Sign-in form with e-mail address and password."""
 
-    labels = {"login": _("E-mail address"), "remember": _("Stay signed in on this device")}
+    labels = {"login": _("Email address"), "remember": _("Keep me signed in")}
     helps = {"password": ""}
 
 
 class ResetForm(WithoutPlaceholders, account_forms.ResetPasswordForm):  # type: ignore[misc]
     """Form that requests a password reset link by e-mail."""
 
-    labels = {"email": _("E-mail address")}
+    labels = {"email": _("Email address")}
 
 
 class NewPasswordForm(WithoutPlaceholders, account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
     """Form that sets a new password after a reset link was opened."""
 
-    labels = {"password1": _("New password"), "password2": _("New password again")}
+    labels = {"password1": _("New password"), "password2": _("Confirm new password")}
     helps = {"password1": PASSWORD_RULE}
 
 
@@ -63,9 +63,9 @@ class ChangePasswordForm(WithoutPlaceholders, account_forms.ChangePasswordForm):
     """Form that changes the password of a signed-in user."""
 
     labels = {
-        "oldpassword": _("Present password"),
+        "oldpassword": _("Current password"),
         "password1": _("New password"),
-        "password2": _("New password again"),
+        "password2": _("Confirm new password"),
     }
     helps = {"oldpassword": "", "password1": PASSWORD_RULE}
 
@@ -93,7 +93,7 @@ class LimitedCode:
 class AnyCodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
     """Form for a code of the account's second factor or of a company-only factor."""
 
-    labels = {"code": _("Code from your app, or a recovery code")}
+    labels = {"code": _("Authenticator code or recovery code")}
     membership: Membership | None = None
     _refusing: Authenticator | None = None
 
@@ -130,13 +130,13 @@ class CodeForm(LimitedCode, AnyCodeForm):
 class ConfirmCodeForm(LimitedCode, WithoutPlaceholders, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
     """Form that asks for an MFA code again before a sensitive action."""
 
-    labels = {"code": _("Code from your app, or a recovery code")}
+    labels = {"code": _("Authenticator code or recovery code")}
 
 
 class ActivateForm(WithoutPlaceholders, ActivateTOTPForm):  # type: ignore[misc]
     """Form for the first code of a new authenticator app."""
 
-    labels = {"code": _("The six digits your app shows")}
+    labels = {"code": _("Six-digit code from your app")}
 
 
 def zone_choices() -> list[tuple[str, list[tuple[str, str]]]]:
@@ -156,13 +156,13 @@ class ProfileForm(forms.Form):
         label=_("Name"),
         max_length=100,
         widget=forms.TextInput(attrs={"autocomplete": "name"}),
-        help_text=_("Your colleagues and the assistants see this name."),
+        help_text=_("Visible to your colleagues and to assistants."),
     )
     language = forms.ChoiceField(label=_("Language"), choices=lambda: settings.LANGUAGES)
     zone = forms.ChoiceField(
         label=_("Time zone"),
         choices=zone_choices,
-        help_text=_("Times on every page are shown in it."),
+        help_text=_("All times are shown in this time zone."),
     )
 
 
@@ -189,27 +189,28 @@ class KeyForm(forms.Form):
     """Form that creates a personal API key."""
 
     name = forms.CharField(
-        label=_("What is it for?"),
+        label=_("Name"),
         max_length=100,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text=_("The program that will use it, for instance."),
+        help_text=_("For example, the app that will use the key."),
     )
     days = forms.TypedChoiceField(
-        label=_("Valid"),
+        label=_("Expiration"),
         choices=[
             ("30", _("30 days")),
             ("90", _("90 days")),
-            ("365", _("one year")),
-            ("", _("until revoked")),
+            ("365", _("1 year")),
+            ("", _("No expiration")),
         ],
         initial="90",
         required=False,
         coerce=int,
         empty_value=None,
-        help_text=_("A key that nobody needs any more should end by itself."),
+        help_text=_("Keys expire automatically so that unused ones don't stay active."),
     )
     act_for_users = forms.BooleanField(
-        label=_("May act for users of the program, each with chats of their own"), required=False
+        label=_("Can act on behalf of the app's end users (each gets separate chats)"),
+        required=False,
     )
 
     def __init__(self, *args: Any, may_act_for_users: bool, **kwargs: Any) -> None:

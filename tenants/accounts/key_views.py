@@ -64,7 +64,7 @@ def revoke(request: HttpRequest, key_id: UUID) -> HttpResponse:
     if not any(key.pk == key_id for key in _own_keys(principal)):
         raise NotFound
     key = revoke_api_key(principal, key_id)
-    messages.success(request, _("The key “{name}” no longer works.").format(name=key.name))
+    messages.success(request, _("The key “{name}” has been revoked.").format(name=key.name))
     return HttpResponseRedirect("/keys/")
 
 

@@ -204,8 +204,8 @@ def start_attempt(request: HttpRequest, attempt: Attempt) -> None:
 def _refuse(request: HttpRequest, seconds: int) -> NoReturn:
     request.sign_in_wait = seconds  # type: ignore[attr-defined]
     message = ngettext(
-        "Too many failed tries. Try again in %(seconds)s second.",
-        "Too many failed tries. Try again in %(seconds)s seconds.",
+        "Too many failed attempts. Try again in %(seconds)s second.",
+        "Too many failed attempts. Try again in %(seconds)s seconds.",
         seconds,
     )
     raise ValidationError(message % {"seconds": seconds}, code="too_many_login_attempts")

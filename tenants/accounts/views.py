@@ -144,12 +144,12 @@ def switch(request: HttpRequest) -> HttpResponse:
         raise NotFound
     if must_sign_in_again(request.session, found[0]):
         logout(request)
-        messages.warning(request, _("This company asks you to sign in again."))
+        messages.warning(request, _("This company requires you to sign in again."))
         return HttpResponseRedirect("/accounts/login/")
     limit = CompanyOnly.of_session(request.session)
     if limit is not None and limit.membership_id != found[0].pk:
         logout(request)
-        messages.warning(request, _("Sign in with your second factor to open this company."))
+        messages.warning(request, _("Sign in with two-factor authentication to open this company."))
         return HttpResponseRedirect("/accounts/login/")
     enter_company(request, found[0])
     renew_sign_in(request)
