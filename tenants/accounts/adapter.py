@@ -108,9 +108,9 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
         A concurrent request must not restore access that was revoked in the meantime.
         """
-        former = user.password
+        old_hash = user.password
         user.set_password(password)
-        unchanged = User.objects.filter(pk=user.pk, password=former)
+        unchanged = User.objects.filter(pk=user.pk, password=old_hash)
         if not unchanged.update(password=user.password):
             raise ImmediateHttpResponse(HttpResponseRedirect("/accounts/login/"))
 
@@ -122,8 +122,8 @@ class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
 def is_sign_in_outdated(request: HttpRequest, user: User) -> bool:
     """Return whether the password of the account has changed since this sign-in began."""
-    begun = str(request.session.get(SESSION_PENDING_HASH, ""))
-    return not constant_time_compare(begun, user.get_session_auth_hash())
+    pending_hash = str(request.session.get(SESSION_PENDING_HASH, ""))
+    return not constant_time_compare(pending_hash, user.get_session_auth_hash())
 
 
 def display_name(user: User) -> str:
@@ -147,9 +147,9 @@ def base_url(request: HttpRequest | None) -> str:
     if not host or not str(port).isdigit():  # not set for a Unix socket
         return DEFAULT_ADDRESS
     scheme = request.scheme or "http"
-    shown = f"[{host}]" if ":" in host else host
+    url_host = f"[{host}]" if ":" in host else host
     default = {"http": "80", "https": "443"}.get(scheme)
-    return f"{scheme}://{shown}" if str(port) == default else f"{scheme}://{shown}:{port}"
+    return f"{scheme}://{url_host}" if str(port) == default else f"{scheme}://{url_host}:{port}"
 
 
 def landing_page(request: HttpRequest) -> str:

@@ -57,9 +57,9 @@ def record_failed_sign_in(address: str) -> Future[None] | None:
     """
     if not _room.acquire(blocking=False):
         return None
-    waiting = _recorder.submit(_record_failed, address)
-    waiting.add_done_callback(lambda _done: _room.release())
-    return waiting
+    future = _recorder.submit(_record_failed, address)
+    future.add_done_callback(lambda _done: _room.release())
+    return future
 
 
 def _record_failed(address: str) -> None:

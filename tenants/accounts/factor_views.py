@@ -43,8 +43,8 @@ def log_shown_codes(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(request, *args, **kwargs)
-        shown = getattr(response, "context_data", None) or {}
-        if response.status_code == 200 and shown.get("can_view_codes", True):
+        context = getattr(response, "context_data", None) or {}
+        if response.status_code == 200 and context.get("can_view_codes", True):
             log.info("recovery_codes_shown", user_id=request.user.pk)
         return response
 
@@ -85,8 +85,8 @@ def set_up_company_factor(request: HttpRequest) -> HttpResponse:
     limit = CompanyOnly.of_session(request.session)
     if limit is None or not limit.must_set_up:
         return HttpResponseRedirect(landing_page(request))
-    posted = request.POST if request.method == "POST" else None
-    form = ActivateForm(data=posted, user=request.user)
+    data = request.POST if request.method == "POST" else None
+    form = ActivateForm(data=data, user=request.user)
     if form.is_bound and form.is_valid() and _is_set_up(request, limit, form):
         clear_totp_secret(request)
         CompanyOnly(membership_id=limit.membership_id).store(request.session)
@@ -94,10 +94,10 @@ def set_up_company_factor(request: HttpRequest) -> HttpResponse:
         messages.success(request, _("Two-factor authentication is set up for this company."))
         return HttpResponseRedirect("/")
     url = get_adapter().build_totp_url(request.user, form.secret)
-    drawing = base64.b64encode(get_adapter().build_totp_svg(url).encode()).decode()
-    shown = {"form": form, "qr": f"data:image/svg+xml;base64,{drawing}"}
+    svg = base64.b64encode(get_adapter().build_totp_svg(url).encode()).decode()
+    context = {"form": form, "qr": f"data:image/svg+xml;base64,{svg}"}
     status = 400 if form.is_bound else 200
-    return render(request, "tenants/company_factor.html", shown, status=status)
+    return render(request, "tenants/company_factor.html", context, status=status)
 
 
 def _is_set_up(request: HttpRequest, limit: CompanyOnly, form: ActivateForm) -> bool:

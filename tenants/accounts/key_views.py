@@ -36,21 +36,21 @@ def keys(request: HttpRequest) -> HttpResponse:
     recent = is_recent(request)
     if request.method == "POST" and not recent:
         return confirm_first(request)
-    posted = request.POST if request.method == "POST" else None
-    form = KeyForm(posted, may_act_for_users=principal.is_admin)
-    made = _create_key(principal, form) if form.is_bound and form.is_valid() else None
-    if made is not None:
+    data = request.POST if request.method == "POST" else None
+    form = KeyForm(data, may_act_for_users=principal.is_admin)
+    created = _create_key(principal, form) if form.is_bound and form.is_valid() else None
+    if created is not None:
         form = KeyForm(may_act_for_users=principal.is_admin)
-    shown = {
+    context = {
         "form": form,
-        "made": made,
+        "created": created,
         "keys": _own_keys(principal),
         "base_url": base_url(request) + "/v1",
         "recent": recent,
         "confirm_url": "" if recent else confirm_first(request).url,
     }
     status = 400 if form.is_bound and form.errors else 200
-    return render(request, "tenants/keys.html", shown, status=status)
+    return render(request, "tenants/keys.html", context, status=status)
 
 
 @require_POST
@@ -78,18 +78,18 @@ def _member(request: HttpRequest) -> Principal:
 def _own_keys(principal: Principal) -> list[ApiKey]:
     """Return the usable keys of the member, newest first."""
     with transaction.atomic():
-        own = ApiKey.objects.usable(clock.now()).filter(membership=principal.membership)
-        return list(own.order_by("-created_at", "-id"))
+        usable_keys = ApiKey.objects.usable(clock.now()).filter(membership=principal.membership)
+        return list(usable_keys.order_by("-created_at", "-id"))
 
 
 def _create_key(principal: Principal, form: KeyForm) -> dict[str, str] | None:
     days = form.cleaned_data["days"]
-    acting = form.cleaned_data.get(ACT_FOR_USERS)
+    acts_for_users = form.cleaned_data.get(ACT_FOR_USERS)
     try:
         key, secret = create_api_key(
             principal,
             name=form.cleaned_data["name"],
-            scopes=[*DEFAULT_SCOPES, *([ACT_FOR_USERS] if acting else [])],
+            scopes=[*DEFAULT_SCOPES, *([ACT_FOR_USERS] if acts_for_users else [])],
             expires_at=clock.now() + timedelta(days=days) if days else None,
         )
     except AtriumError as error:

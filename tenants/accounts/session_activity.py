@@ -33,15 +33,15 @@ def forget() -> None:
 
 def is_due(request: HttpRequest) -> bool:
     """Return whether this use must be recorded, and remember it as recorded."""
-    sign_in = request.session.session_key
-    if not sign_in or not request.user.is_authenticated:
+    session_key = request.session.session_key
+    if not session_key or not request.user.is_authenticated:
         return False
     address = str(get_adapter().get_client_ip(request))
-    place = (sign_in, address, request.headers.get("User-Agent", ""))
-    now, before = monotonic(), _noted.get(place)
-    if before is not None and now - before < NOTED_SECONDS:
+    client = (session_key, address, request.headers.get("User-Agent", ""))
+    now, last = monotonic(), _noted.get(client)
+    if last is not None and now - last < NOTED_SECONDS:
         return False
     if len(_noted) >= MAX_KNOWN:
         _noted.clear()
-    _noted[place] = now
+    _noted[client] = now
     return True

@@ -24,7 +24,7 @@ class SessionStore(db.SessionStore):
         return bool(key and key.isascii() and key.isalnum() and 8 <= len(key) <= 40)
 
     def _get_session_from_db(self) -> Any:
-        found = _lasting.one(session_key=self.session_key, now=clock.now())
-        if found is None:
+        session = _lasting.one(session_key=self.session_key, now=clock.now())
+        if session is None:
             self._session_key = None
-        return found
+        return session

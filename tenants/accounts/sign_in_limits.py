@@ -58,11 +58,11 @@ class TurnPolicy:
         """Return the number of failures per period before clients need a turn."""
         return int(getattr(settings, self.setting))
 
-    def get_wait(self, key: str, place: str) -> int:
+    def get_wait(self, key: str, client: str) -> int:
         """Return the seconds until the client may try; assign a turn if it needs one."""
         if cache.get(key, 0) < self.free_failures:
             return 0
-        now, turn = clock.now_seconds(), f"{key}:{place}"
+        now, turn = clock.now_seconds(), f"{key}:{client}"
         due: float | None = cache.get(turn)
         if due is None:
             number = self._next(key, now)
@@ -72,9 +72,9 @@ class TurnPolicy:
             cache.set(turn, due, timeout=self.max_wait + TURN_SECONDS)
         return max(0, math.ceil(due - now))
 
-    def use(self, key: str, place: str) -> bool:
+    def use(self, key: str, client: str) -> bool:
         """Count the attempt as a failure; return False if another request has used the turn."""
-        if cache.get(key, 0) >= self.free_failures and not cache.delete(f"{key}:{place}"):
+        if cache.get(key, 0) >= self.free_failures and not cache.delete(f"{key}:{client}"):
             return False
         _add(key, 1, seconds=self.period)
         return True
@@ -187,8 +187,8 @@ def get_code_attempt(request: HttpRequest, user: User) -> Attempt:
     account, device = _hash("code", str(user.pk)), find_known_device(request, user.email)
     if device is not None:
         return Attempt(pair=_hash(account, "device", device))
-    place = _hash(account, "address", get_ip(request))
-    return Attempt(pair=place, turns=((account, CODES_OF_ACCOUNT),))
+    pair = _hash(account, "address", get_ip(request))
+    return Attempt(pair=pair, turns=((account, CODES_OF_ACCOUNT),))
 
 
 def start_attempt(request: HttpRequest, attempt: Attempt) -> None:
@@ -226,8 +226,8 @@ def find_known_device(request: HttpRequest, email: str) -> str | None:
     if cookie is None:
         return None
     try:
-        kept = signing.loads(cookie, salt=DEVICE_SALT, max_age=DEVICE_SECONDS)
-        device, fingerprint = str(kept["device"]), str(kept["fingerprint"])
+        payload = signing.loads(cookie, salt=DEVICE_SALT, max_age=DEVICE_SECONDS)
+        device, fingerprint = str(payload["device"]), str(payload["fingerprint"])
     except (signing.BadSignature, TypeError, KeyError):
         return None
     user = User.objects.filter(email=email.lower()).first()
@@ -239,10 +239,10 @@ def find_known_device(request: HttpRequest, email: str) -> str | None:
 def remember_device(request: HttpRequest, response: HttpResponse, user: User) -> None:
     """Set the cookie that identifies a known device, after a complete sign-in."""
     device = find_known_device(request, user.email) or secrets.token_urlsafe(12)
-    kept = {"device": device, "fingerprint": _compute_fingerprint(user)}
+    payload = {"device": device, "fingerprint": _compute_fingerprint(user)}
     response.set_cookie(
         _get_cookie_name(user.email),
-        signing.dumps(kept, salt=DEVICE_SALT),
+        signing.dumps(payload, salt=DEVICE_SALT),
         max_age=DEVICE_SECONDS,
         path="/accounts/",
         secure=settings.SESSION_COOKIE_SECURE,

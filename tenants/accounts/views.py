@@ -123,13 +123,13 @@ def companies(request: HttpRequest) -> HttpResponse:
     if not memberships or (limit is not None and limit.must_set_up):
         return HttpResponseRedirect("/no-company/")
     principal = principal_of(request)
-    shown = {
+    context = {
         "memberships": memberships,
         "present": principal.membership_id if principal else None,
         "next": _safe_next(request, request.GET.get("next", "")),
         "company_only": limit is not None,
     }
-    return render(request, "tenants/companies.html", shown)
+    return render(request, "tenants/companies.html", context)
 
 
 @require_POST
@@ -138,23 +138,24 @@ def companies(request: HttpRequest) -> HttpResponse:
 @answers_errors
 def switch(request: HttpRequest) -> HttpResponse:
     """Switch the session to another membership of the user."""
-    wanted = request.POST.get("membership", "")
-    found = [m for m in memberships_of(_user(request)) if str(m.pk) == wanted]
-    if not found:
+    membership_id = request.POST.get("membership", "")
+    memberships = [m for m in memberships_of(_user(request)) if str(m.pk) == membership_id]
+    if not memberships:
         raise NotFound
-    if must_sign_in_again(request.session, found[0]):
+    membership = memberships[0]
+    if must_sign_in_again(request.session, membership):
         logout(request)
         messages.warning(request, _("This company requires you to sign in again."))
         return HttpResponseRedirect("/accounts/login/")
     limit = CompanyOnly.of_session(request.session)
-    if limit is not None and limit.membership_id != found[0].pk:
+    if limit is not None and limit.membership_id != membership.pk:
         logout(request)
         messages.warning(request, _("Sign in with two-factor authentication to open this company."))
         return HttpResponseRedirect("/accounts/login/")
-    enter_company(request, found[0])
+    enter_company(request, membership)
     renew_sign_in(request)
     if wants_json(request):
-        return JsonResponse({"membership": str(found[0].pk)})
+        return JsonResponse({"membership": str(membership.pk)})
     return HttpResponseRedirect(_safe_next(request, request.POST.get("next", "")) or "/")
 
 
@@ -163,11 +164,11 @@ def switch(request: HttpRequest) -> HttpResponse:
 @login_required
 def no_company(request: HttpRequest) -> HttpResponse:
     """Show what a user without a company can do."""
-    place = landing_page(request)
-    if place != "/no-company/":
-        return HttpResponseRedirect(place)
-    shown = {"address": _user(request).email, "mail": bool(settings.EMAIL_URL)}
-    return render(request, "tenants/no_company.html", shown)
+    landing_url = landing_page(request)
+    if landing_url != "/no-company/":
+        return HttpResponseRedirect(landing_url)
+    context = {"address": _user(request).email, "mail": bool(settings.EMAIL_URL)}
+    return render(request, "tenants/no_company.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -186,7 +187,7 @@ def profile(request: HttpRequest) -> HttpResponse:
             return HttpResponseRedirect("/profile/")
     elif request.method == "POST":
         raise NotAllowed
-    shown = {
+    context = {
         "form": form,
         "membership": membership,
         **_reading_of(principal),
@@ -195,7 +196,7 @@ def profile(request: HttpRequest) -> HttpResponse:
         "mail": bool(settings.EMAIL_URL),
         "second_factor": Authenticator.objects.filter(user=_user(request)).exists(),
     }
-    return render(request, "tenants/profile.html", shown, status=_status_of(form))
+    return render(request, "tenants/profile.html", context, status=_status_of(form))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -210,14 +211,14 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     found = find_invitation(token)
     # Per invitation, not per IP address: a whole office may join at the same time.
     if not ratelimit.consume(request, action="signup", key=token):
-        refused: HttpResponse = ratelimit.respond_429(request)
-        return refused
+        rate_limited: HttpResponse = ratelimit.respond_429(request)
+        return rate_limited
     user = _user(request) if request.user.is_authenticated else None
     if user is not None and not opens_whole_account(request.session):
         raise FactorNeeded
     if user is not None and user.email.lower() != found.email:
-        shown = {"invitation": found, "address": user.email, "wrong": WrongAccount().message}
-        return render(request, "tenants/invitation.html", shown, status=409)
+        context = {"invitation": found, "address": user.email, "wrong": WrongAccount().message}
+        return render(request, "tenants/invitation.html", context, status=409)
     data = request.POST if request.method == "POST" else None
     known = user is not None
     if user is not None and user.address_proven_at is None and found.proves_address:
@@ -227,12 +228,12 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         membership = _join_company(token, user, form)
         if membership is not None:
             _enter(request, membership, signs_in=user is None)
-            entered = HttpResponseRedirect("/")
+            response = HttpResponseRedirect("/")
             assert membership.user is not None  # nosec B101 - people have accounts
-            remember_device(request, entered, membership.user)
-            return entered
-    shown = {"invitation": found, "form": form, "known": known}
-    return render(request, "tenants/invitation.html", shown, status=_status_of(form))
+            remember_device(request, response, membership.user)
+            return response
+    context = {"invitation": found, "form": form, "known": known}
+    return render(request, "tenants/invitation.html", context, status=_status_of(form))
 
 
 def _join_company(token: str, user: User | None, form: Form) -> Membership | None:
@@ -255,9 +256,9 @@ def _enter(request: HttpRequest, membership: Membership, *, signs_in: bool) -> N
     if signs_in:
         login(request, membership.user, backend=settings.AUTHENTICATION_BACKENDS[0])
         record_authentication(request, membership.user, method="password")
-    chosen = request.session.get(SESSION_MEMBERSHIP)
+    current = request.session.get(SESSION_MEMBERSHIP)
     # The sign-in of a user with one membership has already entered it.
-    if not signs_in or not chosen or chosen["id"] != str(membership.pk):
+    if not signs_in or not current or current["id"] != str(membership.pk):
         enter_company(request, membership)
     renew_sign_in(request)
 
