@@ -1,4 +1,4 @@
-"""The pages of allauth that are used, one by one: its sign-up and address pages are not."""
+"""URLs of the allauth pages in use; its sign-up and e-mail management pages are left out."""
 
 from __future__ import annotations
 

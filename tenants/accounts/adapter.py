@@ -1,4 +1,4 @@
-"""Signing in: closed to strangers, by e-mail, and where a person lands."""
+"""allauth adapter: e-mail login, no open sign-up, post-login redirects."""
 
 from __future__ import annotations
 
@@ -43,100 +43,100 @@ from tenants.models import Membership, User
 
 log = structlog.get_logger(__name__)
 SESSION_SIGNED_IN = "signed_in_at"
-# Of the password that a sign-in began with, until its last step.
+# Session auth hash of the password that a pending sign-in used; removed when it completes.
 SESSION_PENDING_HASH = "pending_password_hash"
 DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 
 
 class ClosedAccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """Nobody signs up but through an invitation."""
+    """allauth adapter without open sign-up: accounts are created by invitation only."""
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
         "account_inactive": _("This account is closed."),
-        "email_password_mismatch": _("The e-mail address or the password is not right."),
-        "incorrect_password": _("This is not your password."),
-        "rate_limited": _("That was too often: wait a few minutes."),
+        "email_password_mismatch": _("Incorrect email or password."),
+        "incorrect_password": _("Incorrect password."),
+        "rate_limited": _("Too many attempts. Try again in a few minutes."),
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        """Refuse: allauth's own page would be open."""
+        """Return False, because allauth's sign-up page is open to everyone."""
         return False
 
     def is_safe_url(self, url: str) -> bool:
-        """Refuse what is no address at all, besides what leads away."""
+        """Return whether the URL stays on this site; a malformed URL is unsafe."""
         try:
             return bool(super().is_safe_url(url))
         except ValueError:
             return False
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
-        """Return where somebody lands who asked for no page in particular."""
+        """Return the page to open after a sign-in without a `next` parameter."""
         return landing_page(request)
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
-        """Return to the profile, where the change began."""
+        """Return the URL of the profile, where the password change started."""
         return "/profile/"
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Count the try at a password; allauth's own limits would lock the owner out."""
+        """Count the password attempt; allauth's own rate limits could lock the owner out."""
         self._attempt = get_password_attempt(request, str(credentials.get("email") or ""))
         start_attempt(request, self._attempt)
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
-        """Check a password, and forget this place's failures where it is right."""
+        """Check the password; on success, reset the failure counter of this client."""
         user: User | None = super().authenticate(request, **credentials)
         if user is not None:
             self._attempt.succeed()
         return user
 
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
-        """Note the password that this sign-in begins with: a code may have to follow."""
+        """Store the session auth hash of the password, because a second step may follow."""
         request.session[SESSION_PENDING_HASH] = user.get_session_auth_hash()
         response: HttpResponse | None = super().pre_login(request, user, **kwargs)
         return response
 
     def login(self, request: HttpRequest, user: User) -> None:
-        """Sign in, unless the password that this sign-in began with has ended."""
+        """Sign in, unless the password has changed since this sign-in began."""
         if is_sign_in_outdated(request, user):
             raise ImmediateHttpResponse(HttpResponseRedirect("/accounts/login/"))
         request.session.pop(SESSION_PENDING_HASH, None)
         super().login(request, user)
 
     def set_password(self, user: User, password: str) -> None:
-        """Store a new password, unless another was stored since this request began.
+        """Store a new password, unless another one was stored since this request began.
 
-        A request under way must not bring back access that has ended meanwhile.
+        A concurrent request must not restore access that was revoked in the meantime.
         """
-        former = user.password
+        old_hash = user.password
         user.set_password(password)
-        unchanged = User.objects.filter(pk=user.pk, password=former)
+        unchanged = User.objects.filter(pk=user.pk, password=old_hash)
         if not unchanged.update(password=user.password):
             raise ImmediateHttpResponse(HttpResponseRedirect("/accounts/login/"))
 
     def get_reset_password_from_key_url(self, key: str) -> str:
-        """Return the link in the mail, on our public address."""
+        """Return the password reset link, based on the public URL."""
         path = f"/accounts/password/reset/key/{key}/"
         return base_url(self.request) + path
 
 
 def is_sign_in_outdated(request: HttpRequest, user: User) -> bool:
-    """Return whether the account has another password than when this sign-in began."""
-    begun = str(request.session.get(SESSION_PENDING_HASH, ""))
-    return not constant_time_compare(begun, user.get_session_auth_hash())
+    """Return whether the password of the account has changed since this sign-in began."""
+    pending_hash = str(request.session.get(SESSION_PENDING_HASH, ""))
+    return not constant_time_compare(pending_hash, user.get_session_auth_hash())
 
 
 def display_name(user: User) -> str:
-    """Return how allauth's pages and mails address a person: their own address."""
+    """Return the name that allauth shows on pages and in e-mails: the e-mail address."""
     return user.email
 
 
 def base_url(request: HttpRequest | None) -> str:
-    """Return this installation's address without a slash at the end: where its links lead.
+    """Return the base URL of this installation for links, without a trailing slash.
 
-    Without PUBLIC_URL it is the address at which the server took the connection, or, for
-    commands, the one at which `manage.py up` serves. The Host header is chosen by the client,
-    so it never becomes part of a link.
+    Without PUBLIC_URL, it is the address on which the server accepted the connection or, for
+    commands, the address that `manage.py up` serves. The Host header is never used in a link,
+    because the client chooses it.
     """
     if settings.PUBLIC_URL:
         return str(settings.PUBLIC_URL)
@@ -144,16 +144,16 @@ def base_url(request: HttpRequest | None) -> str:
         read_served_address = import_string(settings.SERVED_ADDRESS)
         return read_served_address(Path(settings.DATA_DIR)) or DEFAULT_ADDRESS
     host, port = request.META.get("SERVER_NAME", ""), request.META.get("SERVER_PORT", "")
-    if not host or not str(port).isdigit():  # a Unix socket has neither
+    if not host or not str(port).isdigit():  # not set for a Unix socket
         return DEFAULT_ADDRESS
     scheme = request.scheme or "http"
-    shown = f"[{host}]" if ":" in host else host
+    url_host = f"[{host}]" if ":" in host else host
     default = {"http": "80", "https": "443"}.get(scheme)
-    return f"{scheme}://{shown}" if str(port) == default else f"{scheme}://{shown}:{port}"
+    return f"{scheme}://{url_host}" if str(port) == default else f"{scheme}://{url_host}:{port}"
 
 
 def landing_page(request: HttpRequest) -> str:
-    """Return the page for a signed-in person by what they may enter."""
+    """Return the first page for a signed-in user, depending on what the session may open."""
     limit = CompanyOnly.of_session(request.session)
     if limit is not None and limit.must_set_up:
         return reverse("company_factor")
@@ -167,7 +167,7 @@ def landing_page(request: HttpRequest) -> str:
 
 
 def must_sign_in_again(session: SessionBase, membership: Membership) -> bool:
-    """Tell whether the company has ended this sign-in: choosing it anew must not undo that."""
+    """Return whether the company has ended this sign-in; switching back must not undo that."""
     if membership.signed_out_at is None:
         return False
     signed_in: datetime | None = parse_datetime(session.get(SESSION_SIGNED_IN, ""))
@@ -175,13 +175,13 @@ def must_sign_in_again(session: SessionBase, membership: Membership) -> bool:
 
 
 def remember_sign_in(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """At sign-in note the moment, and choose the membership where there is only one.
+    """Store the time of the sign-in, and enter the company if there is only one membership.
 
-    A sign-in that went without the account's second factor (`request.company_only`) is limited
-    to its company; any other ends the waivers, which are not needed any more.
+    A sign-in without the account's second factor (`request.company_only`) is limited to one
+    company. Any other sign-in ends the waivers, which are no longer needed.
     """
     request.session[SESSION_SIGNED_IN] = clock.now().isoformat()
-    if user.is_operator:  # who may be in no company, so in no audit log
+    if user.is_operator:  # may have no membership, hence no audit log
         log.info("operator_signed_in", user_id=user.pk)
     limit: CompanyOnly | None = getattr(request, "company_only", None)
     if limit is None:
@@ -195,39 +195,39 @@ def remember_sign_in(*, request: HttpRequest, user: User, **kwargs: Any) -> None
 
 
 def end_other_sign_ins(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """After a new password, end every other sign-in and with it its sockets."""
+    """End all other sessions of the user, and their sockets, after a password change."""
     for sign_in in UserSession.objects.filter(user_id=user.pk):
         if sign_in.session_key != request.session.session_key:
             sign_in.end()
 
 
 def note_proof(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """After a link for a new password was used, note that it proves the address."""
+    """Mark the e-mail address as proven after a password reset link was used."""
     get_password_attempt(request, user.email).forget()
     if prove_by_reset(user.pk, keep_sign_in=request.session.session_key):
         messages.info(
             request,
             _(
-                "Your e-mail address is confirmed. The second factor, API keys and sign-ins "
-                "that this account had before have ended."
+                "Your email address is confirmed. Two-factor authentication, API keys and sessions "
+                "that this account had before have been removed."
             ),
         )
 
 
 def note_device(*, request: HttpRequest, response: HttpResponse, user: User, **kwargs: Any) -> None:
-    """After a sign-in with all its steps, let the device be known at the next one."""
+    """Set the cookie of a known device after a complete sign-in."""
     remember_device(request, response, user)
 
 
 def drop_late_factor(*, user: User, authenticator: Authenticator, **kwargs: Any) -> None:
-    """Remove a second factor whose set-up began before the account's credentials ended."""
+    """Remove a second factor whose setup began before the account's credentials were reset."""
     with transaction.atomic():
         if lock_account(user.pk).password != user.password:
             authenticator.delete()
 
 
 def connect_signals() -> None:
-    """Listen to sign-ins, new passwords and what is recorded of accounts."""
+    """Connect the handlers of sign-ins, password changes and account events."""
     events.connect_signals()
     user_logged_in.connect(remember_sign_in, dispatch_uid="tenants.remember_sign_in")
     sign_in_completed.connect(note_device, dispatch_uid="tenants.note_device")

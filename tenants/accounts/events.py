@@ -1,7 +1,7 @@
-"""What happens to accounts, in the audit logs of the companies they open.
+"""Account events (sign-ins, passwords, second factors) in the audit logs of companies.
 
-Accounts are outside of companies; allauth and Django tell of them by signals. The address of
-a browser is not recorded.
+An account belongs to no single company, so an event is recorded in each company of the user.
+The events come from signals of allauth and Django. The IP address is not recorded.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from tenants.models import Membership, User
 from tenants.scope import tenant_scope
 
 SIGN_IN_FAILED = "sign_in.failed"
-# Failed sign-ins that wait to be recorded in this process; more are dropped.
+# Failed sign-ins queued for recording in this process; more are dropped.
 MAX_WAITING = 200
 
 log = structlog.get_logger(__name__)
-# A failed sign-in is recorded beside its answer, so that the answer takes as long for an
-# unknown address as for a known one.
+# Failed sign-ins are recorded in a background thread, so that response times do not reveal
+# whether an e-mail address has an account.
 _recorder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="failed-sign-ins")
 _room = BoundedSemaphore(MAX_WAITING)
 
 
 def enter_company(request: HttpRequest, membership: Membership) -> None:
-    """Make this sign-in act for `membership`, and record it in that company's log.
+    """Make this session act for `membership`, and record it in the company's audit log.
 
     Raises:
-        FactorNeeded: when the sign-in opens another company only.
+        FactorNeeded: the sign-in is limited to another company.
     """
     choose_membership(request.session, membership)
     with tenant_scope(membership.tenant_id), transaction.atomic():
@@ -50,16 +50,16 @@ def enter_company(request: HttpRequest, membership: Membership) -> None:
 
 
 def record_failed_sign_in(address: str) -> Future[None] | None:
-    """Record a failed sign-in in the log of each company of the account, soon.
+    """Queue a failed sign-in for the audit log of each company of the account.
 
-    An address without an account or membership leaves no trace. Each member has a limit by the
-    hour, so that strangers cannot fill a company's log.
+    Nothing is recorded for an address without an account or membership. An hourly limit per
+    member prevents attackers from filling a company's audit log.
     """
     if not _room.acquire(blocking=False):
         return None
-    waiting = _recorder.submit(_record_failed, address)
-    waiting.add_done_callback(lambda _done: _room.release())
-    return waiting
+    future = _recorder.submit(_record_failed, address)
+    future.add_done_callback(lambda _done: _room.release())
+    return future
 
 
 def _record_failed(address: str) -> None:
@@ -81,7 +81,7 @@ def _record_failed(address: str) -> None:
 
 
 def wait_for_records() -> None:
-    """Wait until the failed sign-ins so far are recorded."""
+    """Block until all queued failed sign-ins are recorded."""
     _recorder.submit(lambda: None).result()
 
 
@@ -96,7 +96,7 @@ def _on_factor_failed(*, user: User, **kwargs: Any) -> None:
 
 
 def _on_factor_changed(*, user: User, **kwargs: Any) -> None:
-    # Without which way it changed: no company learns whether an account has a second factor.
+    # Added or removed is not recorded: no company learns whether an account has a second factor.
     transaction.on_commit(partial(audit.record_for_account, user, FACTOR_CHANGED))
 
 
@@ -105,7 +105,7 @@ def _on_password_changed(*, user: User, **kwargs: Any) -> None:
 
 
 def connect_signals() -> None:
-    """Listen to failed sign-ins and to changes of passwords and second factors."""
+    """Connect the handlers of failed sign-ins, password changes and second factor changes."""
     user_login_failed.connect(_on_login_failed, dispatch_uid="tenants.login_failed")
     mfa.authentication_failed.connect(_on_factor_failed, dispatch_uid="tenants.factor_failed")
     for signal in (mfa.authenticator_added, mfa.authenticator_removed, mfa.authenticator_reset):

@@ -1,4 +1,4 @@
-"""Signing in without the account's second factor: the waiver, and the factor set up after it."""
+"""Sign-in with a waived second factor, and the setup of a company-only factor after it."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ STAGE = login_stage_required(stage=AuthenticateStage.key, redirect_urlname="acco
 
 
 def log_shown_codes(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Log that somebody saw their recovery codes.
+    """Log that a user viewed their recovery codes.
 
-    The audit logs of companies have nothing of it: no company learns who has a second factor.
+    It is not in the audit logs of companies: no company learns who has a second factor.
     """
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(request, *args, **kwargs)
-        shown = getattr(response, "context_data", None) or {}
-        if response.status_code == 200 and shown.get("can_view_codes", True):
+        context = getattr(response, "context_data", None) or {}
+        if response.status_code == 200 and context.get("can_view_codes", True):
             log.info("recovery_codes_shown", user_id=request.user.pk)
         return response
 
@@ -52,10 +52,10 @@ def log_shown_codes(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
 
 
 class CodePage(AuthenticateView):  # type: ignore[misc]
-    """allauth's page that asks for a code, with the companies that waive it."""
+    """allauth's page for the MFA code, extended by the companies that waive the code."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add the memberships that open without a code."""
+        """Add the memberships that can be entered without a code."""
         waived = list_waived_memberships(self.stage.login.user)
         return {**super().get_context_data(**kwargs), "waived": waived}
 
@@ -64,7 +64,7 @@ class CodePage(AuthenticateView):  # type: ignore[misc]
 @answers_errors
 @STAGE  # type: ignore[untyped-decorator]
 def sign_in_waived(request: HttpRequest) -> HttpResponse:
-    """After the password, go without the second factor into the company that waived it."""
+    """Complete a sign-in without the second factor, limited to the company that waived it."""
     stage: Any = request._login_stage  # type: ignore[attr-defined]
     if is_sign_in_outdated(request, stage.login.user):
         clear_login(request)
@@ -81,23 +81,23 @@ def sign_in_waived(request: HttpRequest) -> HttpResponse:
 @login_required
 @answers_errors
 def set_up_company_factor(request: HttpRequest) -> HttpResponse:
-    """Set up the second factor for one company that has to be there before anything opens."""
+    """Set up a second factor for one company; required before the session opens other pages."""
     limit = CompanyOnly.of_session(request.session)
     if limit is None or not limit.must_set_up:
         return HttpResponseRedirect(landing_page(request))
-    posted = request.POST if request.method == "POST" else None
-    form = ActivateForm(data=posted, user=request.user)
+    data = request.POST if request.method == "POST" else None
+    form = ActivateForm(data=data, user=request.user)
     if form.is_bound and form.is_valid() and _is_set_up(request, limit, form):
         clear_totp_secret(request)
         CompanyOnly(membership_id=limit.membership_id).store(request.session)
         renew_sign_in(request)
-        messages.success(request, _("Your second factor for this company is set up."))
+        messages.success(request, _("Two-factor authentication is set up for this company."))
         return HttpResponseRedirect("/")
     url = get_adapter().build_totp_url(request.user, form.secret)
-    drawing = base64.b64encode(get_adapter().build_totp_svg(url).encode()).decode()
-    shown = {"form": form, "qr": f"data:image/svg+xml;base64,{drawing}"}
+    svg = base64.b64encode(get_adapter().build_totp_svg(url).encode()).decode()
+    context = {"form": form, "qr": f"data:image/svg+xml;base64,{svg}"}
     status = 400 if form.is_bound else 200
-    return render(request, "tenants/company_factor.html", shown, status=status)
+    return render(request, "tenants/company_factor.html", context, status=status)
 
 
 def _is_set_up(request: HttpRequest, limit: CompanyOnly, form: ActivateForm) -> bool:

@@ -1,4 +1,4 @@
-"""Forms of the account pages. allauth's own repeat each label as a placeholder: not here."""
+"""Forms of the account pages, without allauth's placeholders, which repeat the labels."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tenants.authentication import CompanyOnly
 from tenants.errors import AtriumError
 from tenants.models import Membership, User
 
-PASSWORD_RULE = _("At least eight characters, and not a common one.")
+PASSWORD_RULE = _("At least 8 characters, and not a common password.")
 
 
 class WithoutPlaceholders:
-    """Mixin that leaves it to labels and helps to say what a field is."""
+    """Mixin that removes placeholders and sets labels and help texts by field name."""
 
     fields: dict[str, forms.Field]
     labels: dict[str, Any] = {}
@@ -40,49 +40,49 @@ class WithoutPlaceholders:
 
 
 class SignInForm(WithoutPlaceholders, account_forms.LoginForm):  # type: ignore[misc]
-    """E-mail address and password."""
+    """Sign-in form with e-mail address and password."""
 
-    labels = {"login": _("E-mail address"), "remember": _("Stay signed in on this device")}
+    labels = {"login": _("Email address"), "remember": _("Keep me signed in")}
     helps = {"password": ""}
 
 
 class ResetForm(WithoutPlaceholders, account_forms.ResetPasswordForm):  # type: ignore[misc]
-    """The address that gets a link."""
+    """Form that requests a password reset link by e-mail."""
 
-    labels = {"email": _("E-mail address")}
+    labels = {"email": _("Email address")}
 
 
 class NewPasswordForm(WithoutPlaceholders, account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
-    """A new password, by the link."""
+    """Form that sets a new password after a reset link was opened."""
 
-    labels = {"password1": _("New password"), "password2": _("New password again")}
+    labels = {"password1": _("New password"), "password2": _("Confirm new password")}
     helps = {"password1": PASSWORD_RULE}
 
 
 class ChangePasswordForm(WithoutPlaceholders, account_forms.ChangePasswordForm):  # type: ignore[misc]
-    """The old password and a new one."""
+    """Form that changes the password of a signed-in user."""
 
     labels = {
-        "oldpassword": _("Present password"),
+        "oldpassword": _("Current password"),
         "password1": _("New password"),
-        "password2": _("New password again"),
+        "password2": _("Confirm new password"),
     }
     helps = {"oldpassword": "", "password1": PASSWORD_RULE}
 
 
 class ConfirmForm(WithoutPlaceholders, account_forms.ReauthenticateForm):  # type: ignore[misc]
-    """The password once more."""
+    """Form that asks for the password again before a sensitive action."""
 
     helps = {"password": ""}
 
 
 class LimitedCode:
-    """Mixin that limits tries at a code by place; allauth's limit locks the owner out."""
+    """Mixin that limits code attempts per client; allauth's limit could lock the owner out."""
 
     user: User
 
     def clean_code(self) -> str:
-        """Check the code, unless this place has to wait."""
+        """Check the code, unless this client has to wait."""
         attempt = get_code_attempt(context.request, self.user)
         start_attempt(context.request, attempt)
         code: str = super().clean_code()  # type: ignore[misc]
@@ -91,14 +91,14 @@ class LimitedCode:
 
 
 class AnyCodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ignore[misc]
-    """A code of the account, or of a second factor for one company only."""
+    """Form for a code of the account's second factor or of a company-only factor."""
 
-    labels = {"code": _("Code from your app, or a recovery code")}
+    labels = {"code": _("Authenticator code or recovery code")}
     membership: Membership | None = None
     _refusing: Authenticator | None = None
 
     def clean_code(self) -> str:
-        """Accept a code of the account; else one of a company, which then is all that opens."""
+        """Accept an account code, or a company code, which limits the sign-in to that company."""
         try:
             return str(super().clean_code())
         except forms.ValidationError:
@@ -115,7 +115,7 @@ class AnyCodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ign
         self._refusing = authenticator
 
     def save(self) -> None:
-        """Record the proof; the code of a company limits the sign-in to it."""
+        """Record the authentication; a company code limits the sign-in to that company."""
         if self.membership is None:
             super().save()
             return
@@ -124,23 +124,23 @@ class AnyCodeForm(WithoutPlaceholders, mfa_forms.AuthenticateForm):  # type: ign
 
 
 class CodeForm(LimitedCode, AnyCodeForm):
-    """A code at sign-in."""
+    """Form for the MFA code at sign-in."""
 
 
 class ConfirmCodeForm(LimitedCode, WithoutPlaceholders, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
-    """A code once more."""
+    """Form that asks for an MFA code again before a sensitive action."""
 
-    labels = {"code": _("Code from your app, or a recovery code")}
+    labels = {"code": _("Authenticator code or recovery code")}
 
 
 class ActivateForm(WithoutPlaceholders, ActivateTOTPForm):  # type: ignore[misc]
-    """The first code of a new authenticator."""
+    """Form for the first code of a new authenticator app."""
 
-    labels = {"code": _("The six digits your app shows")}
+    labels = {"code": _("Six-digit code from your app")}
 
 
 def zone_choices() -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the time zones, grouped by their first part."""
+    """Return the time zones, grouped by region (the part before the first slash)."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for name in sorted(available_timezones()):
         region, _sep, place = name.partition("/")
@@ -150,24 +150,24 @@ def zone_choices() -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 class ProfileForm(forms.Form):
-    """What one company sees of a person."""
+    """Form for the profile of a member in one company."""
 
     name = forms.CharField(
         label=_("Name"),
         max_length=100,
         widget=forms.TextInput(attrs={"autocomplete": "name"}),
-        help_text=_("Your colleagues and the assistants see this name."),
+        help_text=_("Visible to your colleagues and to assistants."),
     )
     language = forms.ChoiceField(label=_("Language"), choices=lambda: settings.LANGUAGES)
     zone = forms.ChoiceField(
         label=_("Time zone"),
         choices=zone_choices,
-        help_text=_("Times on every page are shown in it."),
+        help_text=_("All times are shown in this time zone."),
     )
 
 
 class JoinForm(forms.Form):
-    """Accept an invitation with an account that is there already."""
+    """Form that accepts an invitation with an existing account."""
 
     name = forms.CharField(
         label=_("Your name"), max_length=100, widget=forms.TextInput(attrs={"autocomplete": "name"})
@@ -175,7 +175,7 @@ class JoinForm(forms.Form):
 
 
 class NewAccountForm(JoinForm):
-    """Accept an invitation with a new account."""
+    """Form that accepts an invitation and sets the password of a new account."""
 
     password = forms.CharField(
         label=_("Choose a password"),
@@ -186,30 +186,31 @@ class NewAccountForm(JoinForm):
 
 
 class KeyForm(forms.Form):
-    """A key of one's own."""
+    """Form that creates a personal API key."""
 
     name = forms.CharField(
-        label=_("What is it for?"),
+        label=_("Name"),
         max_length=100,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text=_("The program that will use it, for instance."),
+        help_text=_("For example, the app that will use the key."),
     )
     days = forms.TypedChoiceField(
-        label=_("Valid"),
+        label=_("Expiration"),
         choices=[
             ("30", _("30 days")),
             ("90", _("90 days")),
-            ("365", _("one year")),
-            ("", _("until revoked")),
+            ("365", _("1 year")),
+            ("", _("No expiration")),
         ],
         initial="90",
         required=False,
         coerce=int,
         empty_value=None,
-        help_text=_("A key that nobody needs any more should end by itself."),
+        help_text=_("Keys expire automatically so that unused ones don't stay active."),
     )
     act_for_users = forms.BooleanField(
-        label=_("May act for users of the program, each with chats of their own"), required=False
+        label=_("Can act on behalf of the app's end users (each gets separate chats)"),
+        required=False,
     )
 
     def __init__(self, *args: Any, may_act_for_users: bool, **kwargs: Any) -> None:
@@ -219,5 +220,5 @@ class KeyForm(forms.Form):
 
 
 def show_error(form: forms.Form, error: AtriumError) -> None:
-    """Put an action's refusal where it belongs in the form."""
+    """Add the error of an action to its form field, or to the whole form."""
     form.add_error(error.param if error.param in form.fields else None, error.message)

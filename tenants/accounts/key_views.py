@@ -1,4 +1,4 @@
-"""One's own API keys: list, make, revoke. Each secret is in one answer and nowhere else."""
+"""Personal API keys: list, create, revoke. A secret is shown once, in the response."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ from tenants.models import ACT_FOR_USERS, ApiKey
 @login_required
 @answers_errors
 def keys(request: HttpRequest) -> HttpResponse:
-    """List one's keys; make one, and show its secret in the answer."""
+    """List the member's keys; on POST, create a key and show its secret once."""
     principal = _member(request)
     recent = is_recent(request)
     if request.method == "POST" and not recent:
         return confirm_first(request)
-    posted = request.POST if request.method == "POST" else None
-    form = KeyForm(posted, may_act_for_users=principal.is_admin)
-    made = _create_key(principal, form) if form.is_bound and form.is_valid() else None
-    if made is not None:
+    data = request.POST if request.method == "POST" else None
+    form = KeyForm(data, may_act_for_users=principal.is_admin)
+    created = _create_key(principal, form) if form.is_bound and form.is_valid() else None
+    if created is not None:
         form = KeyForm(may_act_for_users=principal.is_admin)
-    shown = {
+    context = {
         "form": form,
-        "made": made,
+        "created": created,
         "keys": _own_keys(principal),
         "base_url": base_url(request) + "/v1",
         "recent": recent,
         "confirm_url": "" if recent else confirm_first(request).url,
     }
     status = 400 if form.is_bound and form.errors else 200
-    return render(request, "tenants/keys.html", shown, status=status)
+    return render(request, "tenants/keys.html", context, status=status)
 
 
 @require_POST
@@ -58,13 +58,13 @@ def keys(request: HttpRequest) -> HttpResponse:
 @login_required
 @answers_errors
 def revoke(request: HttpRequest, key_id: UUID) -> HttpResponse:
-    """End one of one's keys."""
+    """Revoke a key of the member."""
     principal = _member(request)
-    # Admins and owners revoke the keys of others on the pages of the administration.
+    # Admins and owners revoke the keys of other members in the admin.
     if not any(key.pk == key_id for key in _own_keys(principal)):
         raise NotFound
     key = revoke_api_key(principal, key_id)
-    messages.success(request, _("The key “{name}” no longer works.").format(name=key.name))
+    messages.success(request, _("The key “{name}” has been revoked.").format(name=key.name))
     return HttpResponseRedirect("/keys/")
 
 
@@ -76,20 +76,20 @@ def _member(request: HttpRequest) -> Principal:
 
 
 def _own_keys(principal: Principal) -> list[ApiKey]:
-    """Return the keys that still work, the newest first."""
+    """Return the usable keys of the member, newest first."""
     with transaction.atomic():
-        own = ApiKey.objects.usable(clock.now()).filter(membership=principal.membership)
-        return list(own.order_by("-created_at", "-id"))
+        usable_keys = ApiKey.objects.usable(clock.now()).filter(membership=principal.membership)
+        return list(usable_keys.order_by("-created_at", "-id"))
 
 
 def _create_key(principal: Principal, form: KeyForm) -> dict[str, str] | None:
     days = form.cleaned_data["days"]
-    acting = form.cleaned_data.get(ACT_FOR_USERS)
+    acts_for_users = form.cleaned_data.get(ACT_FOR_USERS)
     try:
         key, secret = create_api_key(
             principal,
             name=form.cleaned_data["name"],
-            scopes=[*DEFAULT_SCOPES, *([ACT_FOR_USERS] if acting else [])],
+            scopes=[*DEFAULT_SCOPES, *([ACT_FOR_USERS] if acts_for_users else [])],
             expires_at=clock.now() + timedelta(days=days) if days else None,
         )
     except AtriumError as error:

@@ -1,4 +1,4 @@
-"""Pages that ask for a recent sign-in: a browser left open must not make lasting credentials."""
+"""Recent sign-in checks, so that an unattended browser cannot create lasting credentials."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ View = Callable[..., HttpResponseBase]
 
 
 def is_recent(request: HttpRequest) -> bool:
-    """Return whether the person gave a password or code within RECENT_SIGN_IN_SECONDS."""
+    """Return whether the user entered a password or code within RECENT_SIGN_IN_SECONDS."""
     records = get_authentication_records(request, request.user)
     newest = max((float(record["at"]) for record in records), default=0.0)
     return bool(time.time() - newest < settings.RECENT_SIGN_IN_SECONDS)
 
 
 def confirm_first(request: HttpRequest) -> HttpResponseRedirect:
-    """Send a signed-in person to give a password or code again, and then back here."""
+    """Redirect the user to enter a password or code again and to return to this page."""
     methods = get_adapter().get_reauthentication_methods(request.user)
     url = methods[0]["url"] if methods else "/accounts/login/"
     return HttpResponseRedirect(f"{url}?{urlencode({REDIRECT_FIELD_NAME: request.path})}")
 
 
 def whole_account(view: View) -> View:
-    """Refuse sign-ins that open one company only: this belongs to the account."""
+    """Reject sessions that are limited to one company; the view changes the account itself."""
 
     @wraps(view)
     def check_session(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

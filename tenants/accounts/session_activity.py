@@ -1,4 +1,4 @@
-"""When and where a sign-in was last used, as the list of a person's sign-ins shows it."""
+"""Last use of each session (time, IP address, browser), for the list of active sessions."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from django.http import HttpRequest, HttpResponse
 NOTED_SECONDS = 60.0
 MAX_KNOWN = 10_000
 
-# By the sign-in and where it was used from: when this process noted it, in seconds of
+# (session key, IP address, User-Agent): when this process last recorded it, in seconds of
 # time.monotonic.
 _noted: dict[tuple[str, str, str], float] = {}
 
 
 class SignInActivity(UserSessionsMiddleware):  # type: ignore[misc]
-    """Notes each use, but one from the same place once a minute: a write for each page is many."""
+    """Middleware that records the use of a session at most once a minute per client."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Serve, noting the use first where it is due."""
+        """Handle the request, and record the use of the session first if it is due."""
         serve = super().__call__ if is_due(request) else self.get_response
         response: HttpResponse = serve(request)
         return response
 
 
 def forget() -> None:
-    """Note the next use of every sign-in."""
+    """Clear the cache, so that the next use of every session is recorded."""
     _noted.clear()
 
 
 def is_due(request: HttpRequest) -> bool:
-    """Tell whether this use is to be noted, and count it as noted."""
-    sign_in = request.session.session_key
-    if not sign_in or not request.user.is_authenticated:
+    """Return whether this use must be recorded, and remember it as recorded."""
+    session_key = request.session.session_key
+    if not session_key or not request.user.is_authenticated:
         return False
     address = str(get_adapter().get_client_ip(request))
-    place = (sign_in, address, request.headers.get("User-Agent", ""))
-    now, before = monotonic(), _noted.get(place)
-    if before is not None and now - before < NOTED_SECONDS:
+    client = (session_key, address, request.headers.get("User-Agent", ""))
+    now, last = monotonic(), _noted.get(client)
+    if last is not None and now - last < NOTED_SECONDS:
         return False
     if len(_noted) >= MAX_KNOWN:
         _noted.clear()
-    _noted[place] = now
+    _noted[client] = now
     return True

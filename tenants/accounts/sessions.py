@@ -1,4 +1,4 @@
-"""Sign-ins in the database, asked for only by keys that could be ours."""
+"""Database session store that queries only well-formed session keys."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def _lasting(*, session_key: Any, now: Any) -> QuerySet[Any]:
 
 
 class SessionStore(db.SessionStore):
-    """Django's own store. A cookie may hold anything, NUL too, which no query can carry."""
+    """Django's database store that rejects malformed cookies; PostgreSQL cannot take NUL."""
 
     def _validate_session_key(self, key: str | None) -> bool:
         return bool(key and key.isascii() and key.isalnum() and 8 <= len(key) <= 40)
 
     def _get_session_from_db(self) -> Any:
-        found = _lasting.one(session_key=self.session_key, now=clock.now())
-        if found is None:
+        session = _lasting.one(session_key=self.session_key, now=clock.now())
+        if session is None:
             self._session_key = None
-        return found
+        return session

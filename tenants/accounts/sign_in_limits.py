@@ -1,12 +1,13 @@
-"""Rate limits of sign-in: they slow guesses down and never close an account to its owner.
+"""Rate limits of sign-in that slow down guessing without locking out the owner.
 
-Wrong passwords and codes count by account and place, so a stranger's failures are no concern of
-the owner elsewhere. A place is a device on which the account signed in before, known by a signed
-cookie, or else the address of the request. Where many unknown places guess at one account, or
-one address guesses at many, unknown places take turns; a known device takes none, and an account
-that signed in from the address before takes none for what others do there.
+Wrong passwords and codes are counted per account and client, so failures of an attacker do not
+affect the owner on another client. A client is a known device (the account has signed in on it
+before, proven by a signed cookie) or else the IP address of the request. If many unknown clients
+guess at one account, or one address guesses at many accounts, each unknown client must wait for
+a turn (a time slot). A known device needs no turn. An account that has signed in from an address
+before needs no turn for failures of other accounts at that address.
 
-Every refusal names the seconds to wait and costs no thread. All counters are in the cache.
+A rejected attempt names the seconds to wait and blocks no thread. All counters are in the cache.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from django.utils.translation import ngettext
 from tenants import clock
 from tenants.models import User
 
-FAILURES_SECONDS = 3600  # failures of a place are forgotten so long after the last one
-TURN_SECONDS = 1800  # for so long a place may use its turn
+FAILURES_SECONDS = 3600  # a client's failures expire this long after the last one
+TURN_SECONDS = 1800  # a client may use its turn for this long
 KNOWN_ADDRESS_SECONDS = 30 * 86_400
 DEVICE_SECONDS = 180 * 86_400
 DEVICE_SALT = "tenants.device"
@@ -38,11 +39,12 @@ DEVICE_SALT = "tenants.device"
 
 @dataclass(frozen=True, kw_only=True)
 class TurnPolicy:
-    """When unknown places begin to take turns, and how: one try each `interval` seconds.
+    """Rule for when unknown clients need a turn: one attempt per `interval` seconds.
 
-    A place keeps its turn until it uses it, and waits `max_wait` seconds at most. Where more
-    are waiting, `shares_last` decides: they share the last turn, so that nobody is shut out by
-    a crowd, or they get none yet, so that there is never more than one try in an interval.
+    A client keeps its turn until it uses it, and waits at most `max_wait` seconds. If all turns
+    within `max_wait` are taken, `shares_last` decides. True: further clients share the last
+    turn, so that many attackers cannot shut out the owner. False: they get no turn yet, so that
+    there is never more than one attempt per interval.
     """
 
     setting: str
@@ -53,14 +55,14 @@ class TurnPolicy:
 
     @property
     def free_failures(self) -> int:
-        """Return how many failures in a period cost nobody a turn."""
+        """Return the number of failures per period before clients need a turn."""
         return int(getattr(settings, self.setting))
 
-    def get_wait(self, key: str, place: str) -> int:
-        """Return the seconds until a place may try, giving it a turn where it needs one."""
+    def get_wait(self, key: str, client: str) -> int:
+        """Return the seconds until the client may try; assign a turn if it needs one."""
         if cache.get(key, 0) < self.free_failures:
             return 0
-        now, turn = clock.now_seconds(), f"{key}:{place}"
+        now, turn = clock.now_seconds(), f"{key}:{client}"
         due: float | None = cache.get(turn)
         if due is None:
             number = self._next(key, now)
@@ -70,15 +72,15 @@ class TurnPolicy:
             cache.set(turn, due, timeout=self.max_wait + TURN_SECONDS)
         return max(0, math.ceil(due - now))
 
-    def use(self, key: str, place: str) -> bool:
-        """Count a try, as a failure for now; False where its turn was used by another request."""
-        if cache.get(key, 0) >= self.free_failures and not cache.delete(f"{key}:{place}"):
+    def use(self, key: str, client: str) -> bool:
+        """Count the attempt as a failure; return False if another request has used the turn."""
+        if cache.get(key, 0) >= self.free_failures and not cache.delete(f"{key}:{client}"):
             return False
         _add(key, 1, seconds=self.period)
         return True
 
     def _next(self, key: str, now: float) -> int | None:
-        """Return the number of the next free interval since the epoch, None where none is."""
+        """Return the next free interval, numbered from the epoch, or None if none is free."""
         first, last = int(now / self.interval) + 1, int((now + self.max_wait) / self.interval)
         number = _add(f"{key}:turns", 1, seconds=2 * self.max_wait)
         if first <= number <= last:
@@ -92,7 +94,7 @@ class TurnPolicy:
 PASSWORDS_OF_ACCOUNT = TurnPolicy(
     setting="SIGN_IN_FAILURES_OF_ACCOUNT", period=3600, interval=10, max_wait=300
 )
-# An address that tries many accounts waits for each of them, longer with each, up to an hour.
+# An address that tries many accounts waits longer for each of them, up to an hour.
 PASSWORDS_FROM_ADDRESS = TurnPolicy(
     setting="SIGN_IN_FAILURES_FROM_ADDRESS",
     period=3600,
@@ -100,7 +102,7 @@ PASSWORDS_FROM_ADDRESS = TurnPolicy(
     max_wait=3600,
     shares_last=False,
 )
-# Who gets here knows the password, and a code has six digits.
+# Strict, because the client already knows the password and a code has only six digits.
 CODES_OF_ACCOUNT = TurnPolicy(
     setting="SIGN_IN_FAILURES_OF_CODES", period=3600, interval=60, max_wait=900
 )
@@ -108,10 +110,10 @@ CODES_OF_ACCOUNT = TurnPolicy(
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One try at a password or a code, from one place.
+    """One password or code attempt of one client.
 
-    `turns` has the counters for unknown places; a known device has none. With `known` a success
-    is remembered under that key.
+    `turns` holds the counters of unknown clients and is empty for a known device. If `known` is
+    set, a success is remembered under that cache key.
     """
 
     pair: str
@@ -119,14 +121,14 @@ class Attempt:
     known: str = ""
 
     def begin(self) -> int:
-        """Count the try and return 0, or the seconds to wait; it is a failure until `succeed`."""
+        """Count the attempt as a failure until `succeed`; return 0 or the seconds to wait."""
         if cache.get(f"{self.pair}:good", 0) >= settings.SIGN_INS_PER_MINUTE:
             return 60
         tries, until = _add(self.pair, 1, seconds=FAILURES_SECONDS), f"{self.pair}:until"
         free = settings.SIGN_IN_FREE_TRIES
         if tries > free:
             wait = min(2 ** min(tries - free, 16), settings.SIGN_IN_MAX_WAIT_SECONDS)
-            # Of several requests at once one is let through, and the others wait.
+            # Of several concurrent requests, one passes and the others wait.
             if not cache.add(until, clock.now_seconds() + wait, timeout=wait):
                 _add(self.pair, -1, seconds=FAILURES_SECONDS)
                 return max(1, math.ceil(float(cache.get(until, 0)) - clock.now_seconds()))
@@ -138,7 +140,7 @@ class Attempt:
         return 0
 
     def _take_turns(self) -> int:
-        """Use a turn at each counter and return 0, or use none and return the seconds to wait."""
+        """Use a turn of each counter and return 0, or use none and return the seconds to wait."""
         if wait := max((turns.get_wait(key, self.pair) for key, turns in self.turns), default=0):
             return wait
         used: list[str] = []
@@ -151,7 +153,7 @@ class Attempt:
         return 0
 
     def succeed(self) -> None:
-        """Forget the failures of this place; those of others stay."""
+        """Reset the failures of this client; those of other clients are kept."""
         self.forget()
         for key, turns in self.turns:
             _add(key, -1, seconds=turns.period)
@@ -160,13 +162,13 @@ class Attempt:
             cache.set(self.known, True, timeout=KNOWN_ADDRESS_SECONDS)
 
     def forget(self) -> None:
-        """Let this place begin anew."""
+        """Reset the failures and the waiting time of this client."""
         cache.delete(self.pair)
         cache.delete(f"{self.pair}:until")
 
 
 def get_password_attempt(request: HttpRequest, email: str) -> Attempt:
-    """Return the try at the password of an address, whether or not it has an account."""
+    """Return the attempt at the password of an e-mail address, with or without an account."""
     account, device = _hash("password", email.lower()), find_known_device(request, email)
     if device is not None:
         return Attempt(pair=_hash(account, "device", device))
@@ -174,26 +176,26 @@ def get_password_attempt(request: HttpRequest, email: str) -> Attempt:
     pair = _hash(account, "address", address)
     known = f"{pair}:known"
     turns = [(account, PASSWORDS_OF_ACCOUNT)]
-    # Who signed in from here before does not wait for what others do at the same address.
+    # An account that has signed in from this address before does not wait because of others.
     if not cache.get(known):
         turns.append((_hash("passwords", "address", address), PASSWORDS_FROM_ADDRESS))
     return Attempt(pair=pair, turns=tuple(turns), known=known)
 
 
 def get_code_attempt(request: HttpRequest, user: User) -> Attempt:
-    """Return the try at the second factor of an account."""
+    """Return the attempt at the second factor of an account."""
     account, device = _hash("code", str(user.pk)), find_known_device(request, user.email)
     if device is not None:
         return Attempt(pair=_hash(account, "device", device))
-    place = _hash(account, "address", get_ip(request))
-    return Attempt(pair=place, turns=((account, CODES_OF_ACCOUNT),))
+    pair = _hash(account, "address", get_ip(request))
+    return Attempt(pair=pair, turns=((account, CODES_OF_ACCOUNT),))
 
 
 def start_attempt(request: HttpRequest, attempt: Attempt) -> None:
-    """Begin a try.
+    """Begin an attempt.
 
     Raises:
-        ValidationError: where it has to wait; `set_wait_status` then answers 429.
+        ValidationError: the client has to wait; `set_wait_status` then sets status 429.
     """
     if seconds := attempt.begin():
         _refuse(request, seconds)
@@ -202,15 +204,15 @@ def start_attempt(request: HttpRequest, attempt: Attempt) -> None:
 def _refuse(request: HttpRequest, seconds: int) -> NoReturn:
     request.sign_in_wait = seconds  # type: ignore[attr-defined]
     message = ngettext(
-        "Too many failed tries. Try again in %(seconds)s second.",
-        "Too many failed tries. Try again in %(seconds)s seconds.",
+        "Too many failed attempts. Try again in %(seconds)s second.",
+        "Too many failed attempts. Try again in %(seconds)s seconds.",
         seconds,
     )
     raise ValidationError(message % {"seconds": seconds}, code="too_many_login_attempts")
 
 
 def set_wait_status(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """Turn the answer to a try that has to wait into a 429 that says for how long."""
+    """Set status 429 and Retry-After on the response if the attempt has to wait."""
     seconds: int | None = getattr(request, "sign_in_wait", None)
     if seconds is not None:
         response.status_code = 429
@@ -219,13 +221,13 @@ def set_wait_status(request: HttpRequest, response: HttpResponse) -> HttpRespons
 
 
 def find_known_device(request: HttpRequest, email: str) -> str | None:
-    """Return the id of the device, where this account has signed in on it with this password."""
+    """Return the device id if the account signed in on it with its current password, or None."""
     cookie = request.COOKIES.get(_get_cookie_name(email))
     if cookie is None:
         return None
     try:
-        kept = signing.loads(cookie, salt=DEVICE_SALT, max_age=DEVICE_SECONDS)
-        device, fingerprint = str(kept["device"]), str(kept["fingerprint"])
+        payload = signing.loads(cookie, salt=DEVICE_SALT, max_age=DEVICE_SECONDS)
+        device, fingerprint = str(payload["device"]), str(payload["fingerprint"])
     except (signing.BadSignature, TypeError, KeyError):
         return None
     user = User.objects.filter(email=email.lower()).first()
@@ -235,12 +237,12 @@ def find_known_device(request: HttpRequest, email: str) -> str | None:
 
 
 def remember_device(request: HttpRequest, response: HttpResponse, user: User) -> None:
-    """Set the cookie by which the device is known, after a sign-in that was complete."""
+    """Set the cookie that identifies a known device, after a complete sign-in."""
     device = find_known_device(request, user.email) or secrets.token_urlsafe(12)
-    kept = {"device": device, "fingerprint": _compute_fingerprint(user)}
+    payload = {"device": device, "fingerprint": _compute_fingerprint(user)}
     response.set_cookie(
         _get_cookie_name(user.email),
-        signing.dumps(kept, salt=DEVICE_SALT),
+        signing.dumps(payload, salt=DEVICE_SALT),
         max_age=DEVICE_SECONDS,
         path="/accounts/",
         secure=settings.SESSION_COOKIE_SECURE,
@@ -250,7 +252,7 @@ def remember_device(request: HttpRequest, response: HttpResponse, user: User) ->
 
 
 def _compute_fingerprint(user: User) -> str:
-    # Of the account and its password: after a new one a device has to become known again.
+    # Depends on the password: after a password change, no device is known any more.
     return salted_hmac(DEVICE_SALT, f"{user.pk}:{user.password}").hexdigest()[:32]
 
 
@@ -263,10 +265,10 @@ def _hash(*parts: str) -> str:
 
 
 def _add(key: str, number: int, *, seconds: int) -> int:
-    """Add to a counter in one step and return it; a new one lasts `seconds`."""
+    """Increment a counter atomically and return it; a new counter expires after `seconds`."""
     cache.add(key, 0, timeout=seconds)
     try:
         return int(cache.incr(key, number))
-    except ValueError:  # it ended between the two calls
+    except ValueError:  # the counter expired between the two calls
         cache.set(key, max(number, 0), timeout=seconds)
         return max(number, 0)

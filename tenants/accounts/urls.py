@@ -1,4 +1,4 @@
-"""Addresses around signing in."""
+"""URLs of the company, profile, API key and invitation pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages around signing in: company choice, profile, invitations."""
+"""Account pages: sign-in, company choice, profile, invitations."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ View = Callable[..., HttpResponse]
 
 
 def answers_errors(view: View) -> View:
-    """Answer an AtriumError that a view lets through."""
+    """Return an error response if the view raises an AtriumError."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, **kwargs: Any) -> HttpResponse:
@@ -72,16 +72,16 @@ def answers_errors(view: View) -> View:
 
 
 def principal_of(request: HttpRequest) -> Principal | None:
-    """Return the principal of a signed-in person; programs with keys have no pages."""
+    """Return the principal of a signed-in user; None for API keys, which have no pages."""
     principal: Principal | None = getattr(request, "principal", None)
     return None if principal is None or principal.key is not None else principal
 
 
 class SignIn(LoginView):  # type: ignore[misc]
-    """allauth's page, which must not send somebody without a company round in a circle."""
+    """allauth's sign-in page without its redirect loop for users without a company."""
 
     def get_authenticated_redirect_url(self) -> str:
-        """Return where the signed-in go on."""
+        """Return the page to which a signed-in user is redirected."""
         if principal_of(self.request) is None:
             return landing_page(self.request)
         return str(super().get_authenticated_redirect_url())
@@ -89,22 +89,22 @@ class SignIn(LoginView):  # type: ignore[misc]
 
 @method_decorator(never_cache, name="dispatch")
 class PasswordReset(PasswordResetView):  # type: ignore[misc]
-    """allauth's page; where no mail can be sent it says who helps instead."""
+    """allauth's password reset page; without a mail server it says who can help instead."""
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Send the link, where mail is set up."""
+        """Send the link if e-mail is configured; otherwise show the page again."""
         if not settings.EMAIL_URL:
             return self.get(request, *args, **kwargs)  # type: ignore[no-any-return]
         response: HttpResponse = super().post(request, *args, **kwargs)
         return response
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add whether mail is set up."""
+        """Add whether e-mail is configured."""
         return {**super().get_context_data(**kwargs), "mail": bool(settings.EMAIL_URL)}
 
 
 def answer_waits(view: View) -> View:
-    """Answer 429 where a try at a password or a code has to wait."""
+    """Set status 429 if a password or code attempt in the view has to wait."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -117,19 +117,19 @@ def answer_waits(view: View) -> View:
 @never_cache
 @login_required
 def companies(request: HttpRequest) -> HttpResponse:
-    """Let somebody choose which company to act for."""
+    """Show the companies of the user, to choose one."""
     limit = CompanyOnly.of_session(request.session)
     memberships = memberships_for_session(_user(request), request.session)
     if not memberships or (limit is not None and limit.must_set_up):
         return HttpResponseRedirect("/no-company/")
     principal = principal_of(request)
-    shown = {
+    context = {
         "memberships": memberships,
         "present": principal.membership_id if principal else None,
         "next": _safe_next(request, request.GET.get("next", "")),
         "company_only": limit is not None,
     }
-    return render(request, "tenants/companies.html", shown)
+    return render(request, "tenants/companies.html", context)
 
 
 @require_POST
@@ -137,24 +137,25 @@ def companies(request: HttpRequest) -> HttpResponse:
 @login_required
 @answers_errors
 def switch(request: HttpRequest) -> HttpResponse:
-    """Act for another of one's own memberships from now on."""
-    wanted = request.POST.get("membership", "")
-    found = [m for m in memberships_of(_user(request)) if str(m.pk) == wanted]
-    if not found:
+    """Switch the session to another membership of the user."""
+    membership_id = request.POST.get("membership", "")
+    memberships = [m for m in memberships_of(_user(request)) if str(m.pk) == membership_id]
+    if not memberships:
         raise NotFound
-    if must_sign_in_again(request.session, found[0]):
+    membership = memberships[0]
+    if must_sign_in_again(request.session, membership):
         logout(request)
-        messages.warning(request, _("This company asks you to sign in again."))
+        messages.warning(request, _("This company requires you to sign in again."))
         return HttpResponseRedirect("/accounts/login/")
     limit = CompanyOnly.of_session(request.session)
-    if limit is not None and limit.membership_id != found[0].pk:
+    if limit is not None and limit.membership_id != membership.pk:
         logout(request)
-        messages.warning(request, _("Sign in with your second factor to open this company."))
+        messages.warning(request, _("Sign in with two-factor authentication to open this company."))
         return HttpResponseRedirect("/accounts/login/")
-    enter_company(request, found[0])
+    enter_company(request, membership)
     renew_sign_in(request)
     if wants_json(request):
-        return JsonResponse({"membership": str(found[0].pk)})
+        return JsonResponse({"membership": str(membership.pk)})
     return HttpResponseRedirect(_safe_next(request, request.POST.get("next", "")) or "/")
 
 
@@ -162,12 +163,12 @@ def switch(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def no_company(request: HttpRequest) -> HttpResponse:
-    """Say what somebody without a company can do."""
-    place = landing_page(request)
-    if place != "/no-company/":
-        return HttpResponseRedirect(place)
-    shown = {"address": _user(request).email, "mail": bool(settings.EMAIL_URL)}
-    return render(request, "tenants/no_company.html", shown)
+    """Show what a user without a company can do."""
+    landing_url = landing_page(request)
+    if landing_url != "/no-company/":
+        return HttpResponseRedirect(landing_url)
+    context = {"address": _user(request).email, "mail": bool(settings.EMAIL_URL)}
+    return render(request, "tenants/no_company.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -175,7 +176,7 @@ def no_company(request: HttpRequest) -> HttpResponse:
 @login_required
 @answers_errors
 def profile(request: HttpRequest) -> HttpResponse:
-    """Show and change what this company sees of a person; link what belongs to the account."""
+    """Show and change the profile in this company; link to the settings of the account."""
     principal = principal_of(request)
     membership = principal.membership if principal else None
     form: Form | None = None
@@ -186,7 +187,7 @@ def profile(request: HttpRequest) -> HttpResponse:
             return HttpResponseRedirect("/profile/")
     elif request.method == "POST":
         raise NotAllowed
-    shown = {
+    context = {
         "form": form,
         "membership": membership,
         **_reading_of(principal),
@@ -195,7 +196,7 @@ def profile(request: HttpRequest) -> HttpResponse:
         "mail": bool(settings.EMAIL_URL),
         "second_factor": Authenticator.objects.filter(user=_user(request)).exists(),
     }
-    return render(request, "tenants/profile.html", shown, status=_status_of(form))
+    return render(request, "tenants/profile.html", context, status=_status_of(form))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -203,36 +204,36 @@ def profile(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("password")
 @answers_errors
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """Show an invitation, and let the invited join with an old or a new account.
+    """Show an invitation, and accept it with an existing or a new account.
 
-    Signed out, the page is the same whether or not the address has an account.
+    When signed out, the page does not reveal whether the address has an account.
     """
     found = find_invitation(token)
-    # By invitation, not by address: an office may join at the same time.
+    # Per invitation, not per IP address: a whole office may join at the same time.
     if not ratelimit.consume(request, action="signup", key=token):
-        refused: HttpResponse = ratelimit.respond_429(request)
-        return refused
+        rate_limited: HttpResponse = ratelimit.respond_429(request)
+        return rate_limited
     user = _user(request) if request.user.is_authenticated else None
     if user is not None and not opens_whole_account(request.session):
         raise FactorNeeded
     if user is not None and user.email.lower() != found.email:
-        shown = {"invitation": found, "address": user.email, "wrong": WrongAccount().message}
-        return render(request, "tenants/invitation.html", shown, status=409)
+        context = {"invitation": found, "address": user.email, "wrong": WrongAccount().message}
+        return render(request, "tenants/invitation.html", context, status=409)
     data = request.POST if request.method == "POST" else None
     known = user is not None
     if user is not None and user.address_proven_at is None and found.proves_address:
-        user = None  # the password may be somebody else's: the proof comes with a new one
+        user = None  # the password may not be theirs; a new one proves the address
     form = NewAccountForm(data) if user is None else JoinForm(data, initial=_names_of(user))
     if request.method == "POST" and form.is_valid():
         membership = _join_company(token, user, form)
         if membership is not None:
             _enter(request, membership, signs_in=user is None)
-            entered = HttpResponseRedirect("/")
+            response = HttpResponseRedirect("/")
             assert membership.user is not None  # nosec B101 - people have accounts
-            remember_device(request, entered, membership.user)
-            return entered
-    shown = {"invitation": found, "form": form, "known": known}
-    return render(request, "tenants/invitation.html", shown, status=_status_of(form))
+            remember_device(request, response, membership.user)
+            return response
+    context = {"invitation": found, "form": form, "known": known}
+    return render(request, "tenants/invitation.html", context, status=_status_of(form))
 
 
 def _join_company(token: str, user: User | None, form: Form) -> Membership | None:
@@ -251,29 +252,29 @@ def _join_company(token: str, user: User | None, form: Form) -> Membership | Non
 
 
 def _enter(request: HttpRequest, membership: Membership, *, signs_in: bool) -> None:
-    """Sign a new account in, and act for the company just joined."""
+    """Sign in a new account, and enter the company just joined."""
     if signs_in:
         login(request, membership.user, backend=settings.AUTHENTICATION_BACKENDS[0])
         record_authentication(request, membership.user, method="password")
-    chosen = request.session.get(SESSION_MEMBERSHIP)
-    # A sign-in with one membership has entered it already.
-    if not signs_in or not chosen or chosen["id"] != str(membership.pk):
+    current = request.session.get(SESSION_MEMBERSHIP)
+    # The sign-in of a user with one membership has already entered it.
+    if not signs_in or not current or current["id"] != str(membership.pk):
         enter_company(request, membership)
     renew_sign_in(request)
 
 
 def renew_sign_in(request: HttpRequest) -> None:
-    """After a change of company, end the sockets and the forms of the former one.
+    """Invalidate the sockets and forms of the previous company after a switch.
 
-    Sockets are known by the sign-in's key. A form that was filled in for the former company
-    must not be carried out in the new one: its token is void.
+    Sockets are identified by the session key, so the key changes. A form of the previous company
+    must not be submitted to the new one, so the CSRF token changes.
     """
     request.session.cycle_key()
     rotate_token(request)
 
 
 def _reading_of(principal: Principal | None) -> dict[str, Any]:
-    """Return what the profile shows of who could read a member's chats, and who did."""
+    """Return the context that shows which admins could read the member's chats, and who did."""
     if principal is None or principal.membership is None:
         return {}
     with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Names of browsers, for the list of sign-ins."""
+"""Template filter for browser names, for the list of active sessions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 
 register = template.Library()
 
-# The first that fits: most browsers also name those they imitate.
+# The first match counts, because most browsers also name the ones they imitate.
 BROWSERS = (
     ("Edg", "Edge"),
     ("OPR", "Opera"),
@@ -28,7 +28,7 @@ SYSTEMS = (
 
 @register.filter
 def browser_name(user_agent: str) -> str:
-    """Return e.g. "Chrome on Linux" for a User-Agent header, or the start of an unknown one."""
+    """Return e.g. "Chrome on Linux" for a User-Agent; the first 60 characters if unknown."""
     browser = next((name for mark, name in BROWSERS if mark in user_agent), "")
     system = next((name for mark, name in SYSTEMS if mark in user_agent), "")
     if browser and system:

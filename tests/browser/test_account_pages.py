@@ -46,7 +46,7 @@ def test_signing_in_and_choosing_takes_keys_alone(world: World, visit: Visit) ->
     page = visit(world.acme, "pat", "/profile/")
     page.context.clear_cookies()
     page.goto(page.url.partition("/profile/")[0] + "/accounts/login/")
-    page.get_by_label("E-mail address").focus()
+    page.get_by_label("Email address").focus()
     page.keyboard.type("pat@both.example")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
@@ -56,7 +56,7 @@ def test_signing_in_and_choosing_takes_keys_alone(world: World, visit: Visit) ->
     page.keyboard.press("Enter")
     expect(page.locator(".company")).to_contain_text("Globex")
     page.goto(page.url.rstrip("/") + "/profile/")
-    expect(page.get_by_role("heading", name="In Globex")).to_be_visible()
+    expect(page.get_by_role("heading", name="Your profile at Globex")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [320, 1280])
@@ -68,15 +68,15 @@ def test_a_key_is_made_copied_and_revoked(world: World, visit: Visit, width: int
         viewport={"width": width, "height": 800},
         permissions=["clipboard-read", "clipboard-write"],
     )
-    page.get_by_label("What is it for?").fill("Nightly import of the orders of the web shop")
-    page.get_by_role("button", name="Make key").click()
+    page.get_by_label("Name", exact=True).fill("Nightly import of the orders of the web shop")
+    page.get_by_role("button", name="Create key").click()
     secret = page.get_by_label("Key", exact=True)
     expect(secret).to_have_value(re.compile(r"atr_\w{54}"))
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
     assert findings(page) == []
     assert copy_with(page.get_by_role("button", name="Copy")) == secret.input_value()
     page.get_by_role("button", name="Revoke Nightly").click()
-    expect(page.get_by_text("no longer works")).to_be_visible()
+    expect(page.get_by_text("has been revoked")).to_be_visible()
     expect(page.get_by_text("You have no keys.")).to_be_visible()
 
 
@@ -85,4 +85,4 @@ def test_the_chat_page_leads_to_the_keys(world: World, visit: Visit) -> None:
     page.locator("#account-button").click()
     page.get_by_role("menuitem", name="API keys").click()
     expect(page.get_by_role("heading", name="API keys")).to_be_visible()
-    expect(page.get_by_label("act for users")).to_have_count(0)
+    expect(page.get_by_label("act on behalf of")).to_have_count(0)

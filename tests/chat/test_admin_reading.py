@@ -232,7 +232,7 @@ def test_afterwards_page_and_profile_say_from_when_to_when(acme: Company) -> Non
     assert "Only you can read your chats." in page
     assert "admins could read them." in page
     profile = client.get("/profile/").content.decode()
-    assert "admins could read." in profile
+    assert "admins could read your chats." in profile
     assert acme.olga.name in profile
     assert "No admin has opened any of your chats." in profile
 

@@ -249,11 +249,11 @@ def test_a_key_needs_a_recent_sign_in(world: World, path: str, without: str) -> 
 def test_how_recent_is_a_setting(world: World, settings: Settings) -> None:
     client = world.acme.client("alice")
     age_sign_in(client, 100)
-    assert "Make key" in client.get("/keys/").content.decode()
+    assert "Create key" in client.get("/keys/").content.decode()
     settings.RECENT_SIGN_IN_SECONDS = 50
     page = client.get("/keys/").content.decode()
-    assert "Make key" not in page
-    assert "Confirm it is you" in page
+    assert "Create key" not in page
+    assert "Confirm it's you" in page
 
 
 @pytest.mark.parametrize("end", ["disabled", "revoked"])

@@ -135,7 +135,7 @@ def test_lost_second_factor_is_taken_off_by_the_operator_alone(world: World) -> 
 
 def test_signing_out_elsewhere_ends_the_other_devices(world: World) -> None:
     here, there = sign_in("alice@acme.example"), sign_in("alice@acme.example")
-    assert here.get("/accounts/sign-ins/").content.decode().count("last seen") == 1
+    assert here.get("/accounts/sign-ins/").content.decode().count("last active") == 1
     here.post("/accounts/sign-ins/")
     assert there.get("/profile/").status_code == 302
     assert here.get("/profile/").status_code == 200

@@ -79,7 +79,7 @@ def test_pages_of_allauth_that_would_open_the_door_are_not_there(world: World, p
 def test_too_many_failures_are_stopped(world: World) -> None:
     for _try in range(12):
         answer = Client().post(LOGIN, {"login": "alice@acme.example", "password": "wrong"})
-    assert "Too many failed tries" in answer.content.decode()
+    assert "Too many failed attempts" in answer.content.decode()
 
 
 def test_inactive_account_does_not_get_in(world: World) -> None:

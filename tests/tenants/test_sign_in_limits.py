@@ -81,7 +81,7 @@ def test_a_stranger_keeps_nobody_out_elsewhere(world: World, skip: Skip) -> None
 def test_a_refused_try_says_when_to_come_again(world: World, skip: Skip) -> None:
     answer = fail(FREE_TRIES + 2)
     assert (answer.status_code, answer["Retry-After"]) == (429, "2")
-    assert "Too many failed tries. Try again in 2 seconds." in answer.content.decode()
+    assert "Too many failed attempts. Try again in 2 seconds." in answer.content.decode()
 
 
 def test_the_right_password_waits_at_a_place_of_many_failures_and_then_opens(

@@ -1,4 +1,4 @@
-// The copy button beside a secret that is shown once.
+// Copy button next to a secret that is shown once.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copies]");
   if (!button) return;
@@ -8,13 +8,13 @@ document.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(field.value);
     button.textContent = button.dataset.copied;
   } catch {
-    // Without the right to the clipboard the text stays selected, for the keyboard.
+    // Without clipboard permission the text stays selected, to be copied with the keyboard.
     field.focus();
   }
 });
 
-// Files that are too much are said to be before they are sent. The theme's own listener writes
-// their name into a text field beside, which ours has not.
+// Reject files that are too large before the upload. The theme's own listener is stopped: it
+// writes the file name into a neighbouring text field, which our form does not have.
 document.addEventListener("change", (event) => {
   const field = event.target;
   if (!field.matches(".admin-files input")) return;

@@ -1,4 +1,4 @@
-// The button beside a secret that is shown once.
+// Copy button next to a secret that is shown once.
 const button = document.getElementById("copy-secret");
 const field = document.getElementById("secret");
 
@@ -6,7 +6,7 @@ async function copy() {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(field.value);
   } else {
-    // Plain http in a local network has no clipboard interface.
+    // The Clipboard API needs HTTPS; plain HTTP in a local network has none.
     field.select();
     document.execCommand("copy");
   }
