@@ -39,7 +39,7 @@ class JsonCommand(BaseCommand):
             self._refuse(error.message)
         except (OperationalError, ProgrammingError) as error:
             words = str(error).strip().splitlines()[0]
-            self._refuse(f"The database is not ready ({words}): run make up once.")
+            self._refuse(f"The database is not ready ({words}). Run `make up` once.")
         self.stdout.write(json.dumps(found) if options["json"] else line)
 
     def _refuse(self, message: str) -> NoReturn:

@@ -51,7 +51,7 @@ def create_tenant(
             tenant.save(force_insert=True)
             audit.record(actor, "tenant.created", tenant.slug)
     except IntegrityError:
-        message = _("There is a company with the short name %s already.") % tenant.slug
+        message = _("A company with the short name %s already exists.") % tenant.slug
         raise Invalid(message, param="slug") from None
     return tenant
 

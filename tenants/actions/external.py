@@ -40,10 +40,10 @@ def get_or_build_external_principal(principal: Principal, external_id: str) -> P
         user.
     """
     if principal.key is None or ACT_FOR_USERS not in principal.key.scopes:
-        message = _("This API key may not act for users: it lacks the scope act_for_users.")
+        message = _("This API key cannot act for users. It needs the scope act_for_users.")
         raise BeyondKey(message, param=USER_HEADER)
     if not _EXTERNAL_ID.fullmatch(external_id):
-        message = _("%s takes 1 to 200 visible ASCII characters.") % USER_HEADER
+        message = _("%s must be 1 to 200 visible ASCII characters.") % USER_HEADER
         raise Invalid(message, param=USER_HEADER)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         membership = _find_member(principal, external_id)
@@ -74,11 +74,12 @@ def _check_room() -> None:
     hour_ago = clock.now() - timedelta(hours=1)
     if external.filter(created_at__gt=hour_ago).count() >= settings.EXTERNAL_USERS_PER_HOUR:
         message = _(
-            "Your company's programs have brought {most} new users in an hour: wait a while."
+            "Your company's programs have reached the limit of {most} new users per hour. "
+            "Try again later."
         )
         raise TooManyNewUsers(message.format(most=settings.EXTERNAL_USERS_PER_HOUR))
     if external.count() >= settings.EXTERNAL_USERS:
-        message = _("Your company's programs have as many users as they may: {most}.")
+        message = _("Your company's programs have reached the limit of {most} users.")
         raise TooManyUsers(message.format(most=settings.EXTERNAL_USERS))
 
 

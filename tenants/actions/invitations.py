@@ -62,7 +62,7 @@ def invite(principal: Principal, email: str, *, role: str = Role.MEMBER) -> tupl
     now = clock.now()
     with tenant_scope(principal.tenant_id), transaction.atomic():
         if Membership.objects.filter(email=address, removed_at=None).exists():
-            raise Invalid(_("This person is a member already."), param="email")
+            raise Invalid(_("This person is already a member."), param="email")
         Invitation.objects.all().open().filter(email=address).update(withdrawn_at=now)
         invitation: Invitation = Invitation.objects.create(
             email=address,

@@ -58,7 +58,7 @@ def create_api_key(
     name = clean_text(name, param="name", most=100)
     kept = clean_scopes(scopes)
     if expires_at is not None and expires_at <= clock.now():
-        raise Invalid(_("This moment has passed."), param="expires_at")
+        raise Invalid(_("The expiry date must be in the future."), param="expires_at")
     if principal.key is not None:
         raise NotAllowed
     secret = new_secret()
@@ -69,7 +69,7 @@ def create_api_key(
         else:
             member = _acting_member(principal, member_id or principal.membership_id)
         if ACT_FOR_USERS in kept and member.kind == MemberKind.PERSON and member.role == "member":
-            raise NotAllowed(_("Only admins and programs may act for users."), param="scopes")
+            raise NotAllowed(_("Only admins and programs can act for users."), param="scopes")
         _check_room(member)
         key: ApiKey = ApiKey.objects.create(
             membership=member,
@@ -98,7 +98,7 @@ def _check_room(member: Membership) -> None:
     Membership.objects.select_for_update(no_key=True).get(pk=member.pk)
     usable = ApiKey.objects.all().usable(clock.now()).filter(membership=member)
     if usable.count() >= settings.KEYS_PER_MEMBER:
-        message = _("{name} has {most} keys, as many as there may be: revoke one first.")
+        message = _("{name} has reached the limit of {most} API keys. Revoke a key first.")
         raise TooManyKeys(message.format(name=member.name, most=settings.KEYS_PER_MEMBER))
 
 
@@ -117,7 +117,7 @@ def _new_program(principal: Principal, name: str, scopes: list[str]) -> Membersh
 def _acting_member(principal: Principal, member_id: UUID | None) -> Membership:
     """Return the member that a new key acts for: the principal, or for owners a program."""
     if member_id is None:
-        raise Invalid(_("Name the program that the key acts for."), param="member")
+        raise Invalid(_("Specify the program that the key acts for."), param="member")
     visible = Membership.objects.all().for_principal(principal).active()
     member: Membership | None = (
         visible.exclude(kind=MemberKind.EXTERNAL).filter(pk=member_id).first()
@@ -127,9 +127,9 @@ def _acting_member(principal: Principal, member_id: UUID | None) -> Membership:
     if member.pk == principal.membership_id or principal.is_command_line:
         return member
     if member.kind != MemberKind.PROGRAM:
-        raise NotAllowed(_("A key for a person is made by themselves."), param="member")
+        raise NotAllowed(_("Members can only create API keys for themselves."), param="member")
     if not principal.is_owner:
-        raise NotAllowed(_("A key for a program is made by an owner."), param="member")
+        raise NotAllowed(_("Only owners can create API keys for a program."), param="member")
     return member
 
 
@@ -181,7 +181,7 @@ def clean_scopes(scopes: Iterable[str]) -> list[str]:
     asked = set(scopes)
     unknown = sorted(asked - set(KEY_SCOPES))
     if unknown or not asked:
-        message = _("A key's scopes are some of: %s.") % ", ".join(KEY_SCOPES)
+        message = _("Scopes must be one or more of: %s.") % ", ".join(KEY_SCOPES)
         raise Invalid(message, param="scopes")
     return [scope for scope in KEY_SCOPES if scope in asked]
 

@@ -102,7 +102,7 @@ def find_or_create_user(address: str, password: str | None) -> tuple[User, bool]
         except IntegrityError:
             found = User.objects.get(email=address)
     if password is not None:
-        message = _("There is an account with the address %s already: give no password for it.")
+        message = _("An account with the address %s already exists. Leave out the password.")
         raise Invalid(message % address, param="password")
     return found, False
 
@@ -136,7 +136,7 @@ def add_membership(
 
 
 def _build_member_error(address: str) -> Invalid:
-    return Invalid(_("%s is a member already.") % address, param="email")
+    return Invalid(_("%s is already a member.") % address, param="email")
 
 
 def change_role(
@@ -268,7 +268,7 @@ def _check_role_fits(member: Membership, changes: dict[str, Any]) -> None:
         MemberKind.EXTERNAL: [Role.MEMBER],
     }
     if changes.get("role", member.role) not in fits[member.kind]:
-        raise Invalid(_("Only people can have this role."), param="role")
+        raise Invalid(_("This kind of member cannot have this role."), param="role")
 
 
 def _takes_ownership(changes: dict[str, Any]) -> bool:

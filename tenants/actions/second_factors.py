@@ -35,7 +35,7 @@ def waive_second_factor(principal: Principal, member_id: UUID) -> Membership:
     """
     principal.require(Role.OWNER)
     if member_id == principal.membership_id:
-        raise NotAllowed(_("Ask another owner or the operator: nobody waives their own."))
+        raise NotAllowed(_("You cannot do this for yourself. Ask another owner or the operator."))
     with tenant_scope(principal.tenant_id), transaction.atomic():
         people = Membership.objects.all().active().filter(kind=MemberKind.PERSON)
         member: Membership | None = (
@@ -49,11 +49,11 @@ def waive_second_factor(principal: Principal, member_id: UUID) -> Membership:
         audit.record(principal, "member.second_factor_waived", member.name, member=str(member.pk))
         mail_notice(
             member.email,
-            _("Your second factor in {company}").format(company=principal.tenant.name),
+            _("Two-factor authentication at {company}").format(company=principal.tenant.name),
             _(
-                "{who} lets you sign in to {company} once without your second factor, within "
-                "three days. You will then set up a new one for this company. The second factor "
-                "of your account stays in force for every other company."
+                "{who} lets you sign in to {company} once without two-factor authentication, "
+                "within three days. You will then set it up again for this company. Other "
+                "companies still require the second factor of your account."
             ).format(who=principal.label, company=principal.tenant.name),
         )
     return member
@@ -102,7 +102,7 @@ def set_company_factor(user: User, membership_id: UUID, *, secret: str, code: st
         raise NotFound
     counter = counter_of(secret, code)
     if counter is None:
-        raise Invalid(_("This code is not right."), param="code")
+        raise Invalid(_("Incorrect code."), param="code")
     with tenant_scope(member.tenant_id), transaction.atomic():
         CompanyFactor.objects.filter(member=member).delete()
         CompanyFactor.objects.create(

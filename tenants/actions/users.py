@@ -53,7 +53,7 @@ def create_operator(
 
 def _refuse_member(user: User) -> None:
     if not user.is_superuser and has_memberships(user.pk):
-        message = _("{address} is a member of a company: add --existing to use this account.")
+        message = _("{address} is a member of a company. Add --existing to use this account.")
         raise Invalid(message.format(address=user.email), param="email")
 
 
@@ -89,10 +89,10 @@ def remove_second_factor(operator: User | None, email: str) -> None:
         Authenticator.objects.filter(user=user).delete()
         mail_notice(
             user.email,
-            _("Your second factor was removed"),
+            _("Two-factor authentication was removed"),
             _(
-                "The operator removed the second factor of your account. Until you set up a new "
-                "one, your password alone signs you in."
+                "The operator removed two-factor authentication from your account. Until you set "
+                "it up again, you sign in with your password only."
             ),
         )
     remove_company_factors(user)
@@ -114,5 +114,5 @@ def _account(operator: User | None, email: str) -> User:
     address = clean_email_address(email)
     user = User.objects.filter(email=address).first()
     if user is None:
-        raise NotFound("There is no account with this address.", param="email")
+        raise NotFound("No account has this address.", param="email")
     return user
