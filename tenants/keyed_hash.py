@@ -22,8 +22,9 @@ def hash_private(tenant_id: UUID, purpose: str, text: str) -> str:
 
 def is_hash_of(hashed: str, tenant_id: UUID, purpose: str, text: str) -> bool:
     """Return True if `hashed` is the hash of `text` under the newest key or a former one."""
-    found = [hmac.compare_digest(hashed, each) for each in _hashes(tenant_id, purpose, text)]
-    return any(found)
+    candidates = _hashes(tenant_id, purpose, text)
+    matches = [hmac.compare_digest(hashed, candidate) for candidate in candidates]
+    return any(matches)
 
 
 def _hashes(tenant_id: UUID, purpose: str, text: str) -> Iterator[str]:

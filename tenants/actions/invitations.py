@@ -86,16 +86,16 @@ def withdraw_invitation(principal: Principal, invitation_id: UUID) -> Invitation
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        found: Invitation | None = (
+        invitation: Invitation | None = (
             Invitation.objects.select_for_update().filter(pk=invitation_id).first()
         )
-        if found is None:
+        if invitation is None:
             raise NotFound
-        if found.accepted_at is None and found.withdrawn_at is None:
-            found.withdrawn_at = clock.now()
-            found.save(update_fields=["withdrawn_at"])
-            audit.record(principal, "invitation.withdrawn", found.email)
-    return found
+        if invitation.accepted_at is None and invitation.withdrawn_at is None:
+            invitation.withdrawn_at = clock.now()
+            invitation.save(update_fields=["withdrawn_at"])
+            audit.record(principal, "invitation.withdrawn", invitation.email)
+    return invitation
 
 
 def find_invitation(token: str) -> OpenInvitation:
@@ -168,12 +168,12 @@ def _take_account(invitation: Invitation, password: str | None) -> tuple[User, b
         proven_at = clock.now() if invitation.proves_address else None
         try:
             with transaction.atomic():
-                made = User.objects.create_user(
+                account = User.objects.create_user(
                     invitation.email, password, address_proven_at=proven_at
                 )
         except IntegrityError:
             raise SignInFirst from None
-        return made, False
+        return account, False
     if not invitation.proves_address or not found.is_active:
         raise SignInFirst
     account = lock_account(found.pk)

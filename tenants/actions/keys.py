@@ -56,7 +56,7 @@ def create_api_key(
         member has reached the limit of keys.
     """
     name = clean_text(name, param="name", most=100)
-    kept = clean_scopes(scopes)
+    key_scopes = clean_scopes(scopes)
     if expires_at is not None and expires_at <= clock.now():
         raise Invalid(_("The expiry date must be in the future."), param="expires_at")
     if principal.key is not None:
@@ -65,10 +65,14 @@ def create_api_key(
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _check_account_unchanged(principal)
         if program is not None:
-            member = _new_program(principal, program, kept)
+            member = _new_program(principal, program, key_scopes)
         else:
             member = _acting_member(principal, member_id or principal.membership_id)
-        if ACT_FOR_USERS in kept and member.kind == MemberKind.PERSON and member.role == "member":
+        if (
+            ACT_FOR_USERS in key_scopes
+            and member.kind == MemberKind.PERSON
+            and member.role == "member"
+        ):
             raise NotAllowed(_("Only admins and programs can act for users."), param="scopes")
         _check_room(member)
         key: ApiKey = ApiKey.objects.create(
@@ -76,7 +80,7 @@ def create_api_key(
             name=name,
             prefix=secret[: len(KEY_PREFIX) + _SHOWN],
             secret_hash=hash_secret(secret),
-            scopes=kept,
+            scopes=key_scopes,
             expires_at=expires_at,
         )
         audit.record(principal, "key.created", name, key=str(key.pk), member=str(member.pk))
@@ -105,13 +109,13 @@ def _check_room(member: Membership) -> None:
 def _new_program(principal: Principal, name: str, scopes: list[str]) -> Membership:
     # Its key outlives the membership of its creator, and reads the chats of all its users.
     principal.require(Role.OWNER)
-    made: Membership = Membership.objects.create(
+    program: Membership = Membership.objects.create(
         kind=MemberKind.PROGRAM,
         name=clean_text(name, param="program", most=100),
         role=Role.ADMIN if "admin" in scopes else Role.MEMBER,
     )
-    audit.record(principal, "program.created", made.name, member=str(made.pk))
-    return made
+    audit.record(principal, "program.created", program.name, member=str(program.pk))
+    return program
 
 
 def _acting_member(principal: Principal, member_id: UUID | None) -> Membership:
@@ -178,12 +182,12 @@ def clean_scopes(scopes: Iterable[str]) -> list[str]:
     Raises:
         Invalid: no scope is given, or an unknown one.
     """
-    asked = set(scopes)
-    unknown = sorted(asked - set(KEY_SCOPES))
-    if unknown or not asked:
+    requested = set(scopes)
+    unknown = requested - set(KEY_SCOPES)
+    if unknown or not requested:
         message = _("Scopes must be one or more of: %s.") % ", ".join(KEY_SCOPES)
         raise Invalid(message, param="scopes")
-    return [scope for scope in KEY_SCOPES if scope in asked]
+    return [scope for scope in KEY_SCOPES if scope in requested]
 
 
 def new_secret() -> str:
@@ -191,7 +195,7 @@ def new_secret() -> str:
 
     The checksum lets a secret scanner recognise a key without a request to this server.
     """
-    body = "".join(secrets.choice(_ALPHABET) for _place in range(_SHOWN + _SECRET))
+    body = "".join(secrets.choice(_ALPHABET) for _index in range(_SHOWN + _SECRET))
     return f"{KEY_PREFIX}{body}{checksum(body)}"
 
 
@@ -199,7 +203,7 @@ def checksum(body: str) -> str:
     """Return the CRC-32 of `body` in base 62, as six characters."""
     number = zlib.crc32(body.encode())
     digits = []
-    for _place in range(_CHECKSUM):
+    for _index in range(_CHECKSUM):
         number, digit = divmod(number, len(_ALPHABET))
         digits.append(_ALPHABET[digit])
     return "".join(reversed(digits))

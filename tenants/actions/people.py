@@ -122,10 +122,10 @@ def add_membership(
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     former: Membership | None = Membership.objects.filter(user=user).first()
     if former is None:
-        made: Membership = Membership.objects.create(
+        membership: Membership = Membership.objects.create(
             user=user, role=role, name=name, email=user.email, admits_unproven=admits_unproven
         )
-        return made
+        return membership
     if former.removed_at is None:
         raise _build_member_error(user.email)
     former.role, former.name, former.email = role, name, user.email
@@ -220,8 +220,8 @@ def _change_member(
         # may change between two requests.
         Tenant.objects.select_for_update(no_key=True).get()
         owners = list(Membership.objects.all().owners_locked())
-        found = Membership.objects.all().for_principal(principal).select_for_update(no_key=True)
-        member: Membership | None = found.filter(pk=member_id).first()
+        visible = Membership.objects.all().for_principal(principal).select_for_update(no_key=True)
+        member: Membership | None = visible.filter(pk=member_id).first()
         if member is None:
             raise NotFound
         ChangedMeanwhile.check(member, version)
@@ -242,12 +242,12 @@ def _change_member(
 
 def _withdraw_invitations_beyond(member: Membership) -> None:
     """Withdraw invitations that the member may no longer send, as they could be a way back in."""
-    made = Invitation.objects.all().open().filter(invited_by=member)
+    invitations = Invitation.objects.all().open().filter(invited_by=member)
     if member.is_active and member.role == Role.ADMIN:
-        made = made.filter(role=Role.OWNER)
+        invitations = invitations.filter(role=Role.OWNER)
     elif member.is_active and member.role == Role.OWNER:
         return
-    made.update(withdrawn_at=clock.now())
+    invitations.update(withdrawn_at=clock.now())
 
 
 def _revoke_keys_beyond(member: Membership) -> None:

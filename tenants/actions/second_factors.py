@@ -61,7 +61,7 @@ def waive_second_factor(principal: Principal, member_id: UUID) -> Membership:
 
 def list_waived_memberships(user: User) -> list[Membership]:
     """Return the memberships of `user` with an unused, unexpired waiver."""
-    return [each for each in memberships_of(user) if _is_waived(each)]
+    return [member for member in memberships_of(user) if _is_waived(member)]
 
 
 def use_waiver(user: User, membership_id: str) -> Membership:
@@ -70,24 +70,24 @@ def use_waiver(user: User, membership_id: str) -> Membership:
     Raises:
         NotFound: the user has no membership with this id and an open waiver.
     """
-    for found in list_waived_memberships(user):
-        if str(found.pk) != membership_id:
+    for member in list_waived_memberships(user):
+        if str(member.pk) != membership_id:
             continue
-        with tenant_scope(found.tenant_id), transaction.atomic():
+        with tenant_scope(member.tenant_id), transaction.atomic():
             open_waivers = Membership.objects.filter(
-                pk=found.pk, factor_waived_until__gt=clock.now()
+                pk=member.pk, factor_waived_until__gt=clock.now()
             )
             if open_waivers.update(factor_waived_until=None):
-                return found
+                return member
     raise NotFound
 
 
 def end_waivers(user: User) -> None:
     """Remove the waivers of a user who has signed in with all their factors."""
-    for found in memberships_of(user):
-        if found.factor_waived_until is not None:
-            with tenant_scope(found.tenant_id), transaction.atomic():
-                Membership.objects.filter(pk=found.pk).update(factor_waived_until=None)
+    for member in memberships_of(user):
+        if member.factor_waived_until is not None:
+            with tenant_scope(member.tenant_id), transaction.atomic():
+                Membership.objects.filter(pk=member.pk).update(factor_waived_until=None)
 
 
 def set_company_factor(user: User, membership_id: UUID, *, secret: str, code: str) -> Membership:
@@ -97,7 +97,7 @@ def set_company_factor(user: User, membership_id: UUID, *, secret: str, code: st
         NotFound: the user has no membership with this id. Invalid: the code is not a current
         code of the secret.
     """
-    member = next((each for each in memberships_of(user) if each.pk == membership_id), None)
+    member = next((row for row in memberships_of(user) if row.pk == membership_id), None)
     if member is None:
         raise NotFound
     counter = counter_of(secret, code)
