@@ -1,4 +1,4 @@
-"""A thread pool in which waiting calls take turns by key, so that no key holds up the others."""
+"""Thread pool that serves keys in turn, so that no key can starve the others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _Call = tuple["Future[Any]", Callable[[], Any]]
 
 
 class FairExecutor:
-    """Runs calls on `threads` threads. Those of one key run in their order.
+    """Thread pool with `threads` threads and one queue per key, served round-robin.
 
-    A key whose calls wait is served once before any other key is served again.
+    Calls of one key start in the order of submission.
     """
 
     def __init__(self, threads: int, *, name: str) -> None:
@@ -23,7 +23,7 @@ class FairExecutor:
         self._lock = Lock()
 
     def submit(self, key: Hashable, call: Callable[[], Any]) -> Future[Any]:
-        """Have `call` run for `key`; a future that is cancelled before is left out."""
+        """Schedule `call` in the queue of `key`; it is skipped if the future is cancelled first."""
         future: Future[Any] = Future()
         with self._lock:
             self._waiting.setdefault(key, deque()).append((future, call))
@@ -38,10 +38,13 @@ class FairExecutor:
             future.set_result(call())
         except BaseException as error:
             future.set_exception(error)
-            raise  # into a future that nobody reads
+            raise  # into the inner pool's future, whose result is never read
 
     def _take_next(self) -> _Call:
-        """Take the first call of the key that has waited longest; each submission takes one."""
+        """Remove and return the first call of the key whose turn it is.
+
+        Each submission runs this once, so a call is always available.
+        """
         with self._lock:
             key, calls = next(iter(self._waiting.items()))
             taken = calls.popleft()

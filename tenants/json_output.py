@@ -1,4 +1,4 @@
-"""Commands for people and scripts: a line of text, or exactly one JSON object."""
+"""Base of management commands that print a line of text or one JSON object."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from tenants.errors import AtriumError
 
 
 class JsonCommand(BaseCommand):
-    """Base of commands with `--json`; subclasses write `perform`.
+    """Base of commands with `--json`; subclasses implement `perform`.
 
-    Every refusal is one sentence on standard error and exit status 1.
+    Every error is one sentence on standard error, with exit status 1.
     """
 
     requires_system_checks: list[str] = []
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Add --json, and let mistakes in the arguments read like any other."""
+        """Add --json, and report errors in the arguments like all other errors."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.error = self._refuse  # type: ignore[method-assign]
         return parser
 
     def perform(self, **options: Any) -> tuple[dict[str, Any], str]:
-        """Return the JSON object and the line for people."""
+        """Return the JSON object and the line of text."""
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Perform and print."""
+        """Perform the command and print its result."""
         try:
             found, line = self.perform(**options)
         except AtriumError as error:
             self._refuse(error.message)
         except (OperationalError, ProgrammingError) as error:
             words = str(error).strip().splitlines()[0]
-            self._refuse(f"The database is not ready ({words}): run make up once.")
+            self._refuse(f"The database is not ready ({words}). Run `make up` once.")
         self.stdout.write(json.dumps(found) if options["json"] else line)
 
     def _refuse(self, message: str) -> NoReturn:

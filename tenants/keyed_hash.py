@@ -1,7 +1,7 @@
-"""Keyed hashes of a company's private values: without the installation's key, no guess fits.
+"""Keyed hashes of private values, which cannot be guessed without the installation's key.
 
-The key of a company is derived from FIELD_ENCRYPTION_KEYS, which is in no row of the database,
-and the company's id.
+The key of a company is derived from its id and FIELD_ENCRYPTION_KEYS, which are not stored in
+the database.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ def hash_private(tenant_id: UUID, purpose: str, text: str) -> str:
 
 
 def is_hash_of(hashed: str, tenant_id: UUID, purpose: str, text: str) -> bool:
-    """Return whether `hashed` was made of `text`, with the newest key or a former one."""
-    found = [hmac.compare_digest(hashed, each) for each in _hashes(tenant_id, purpose, text)]
-    return any(found)
+    """Return True if `hashed` is the hash of `text` under the newest key or a former one."""
+    candidates = _hashes(tenant_id, purpose, text)
+    matches = [hmac.compare_digest(hashed, candidate) for candidate in candidates]
+    return any(matches)
 
 
 def _hashes(tenant_id: UUID, purpose: str, text: str) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""JSON that no door may accept, and values that no field may."""
+"""Invalid JSON documents and field values that every endpoint must reject."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# By what is wrong with it; `{field}` is a field that the door knows.
+# Documents by their error; `{field}` is the name of a field that the endpoint accepts.
 BAD_JSON: dict[str, bytes] = {
     "nothing at all": b" ",
     "not JSON": b"title=x",
@@ -57,5 +57,5 @@ ID_FORMS = (
 
 
 def bad_bodies(field: str) -> dict[str, bytes]:
-    """Return every bad document, about this field."""
+    """Return all bad documents with this field name."""
     return {name: raw.replace(b"{field}", field.encode()) for name, raw in BAD_JSON.items()}

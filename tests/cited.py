@@ -1,4 +1,4 @@
-"""Every citation that a test leaves in the database holds: looked at before it is cleaned."""
+"""Check that every citation left in the database by a test is valid, before cleaning it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FOUND = "SELECT details -> 'results' FROM chat_toolcall WHERE details @> %s::jso
 def check_citations(database: TestDatabase) -> None:
     """Compare each citation with its message and with the text of its source.
 
-    Where the source was deleted since, with what the search had found in it.
+    If the source has been deleted since, its search results are used instead.
 
     Raises:
-        AssertionError: for the first that does not hold.
+        AssertionError: a citation is invalid; only the first one is reported.
     """
     for message, content in database.owner.execute(CITING).fetchall():
         for part in content:
@@ -43,7 +43,7 @@ def _check(database: TestDatabase, which: str, value: str, citation: dict[str, A
 
 
 def _texts_at(database: TestDatabase, place: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the file's id and the text at a place."""
+    """Yield the file id and the text of the cited passage."""
     start, end = place["start"], place["end"]
     row = database.owner.execute(SOURCE, [place["store_file"]]).fetchone()
     if row is not None:

@@ -1,4 +1,4 @@
-"""Time in tests: what comes by itself is waited for, and time that has to pass is skipped."""
+"""Time in tests: wait for conditions by polling, and skip delays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Far beyond what anything takes, for machines that stand still now and then.
+# Far longer than any operation takes, since a busy machine may pause for a while.
 WAIT_SECONDS = 60.0
 TICK_SECONDS = 0.01
 
 
 async def until(look: Callable[[], T]) -> T:
-    """Return what `look` finds, once it is true. Raises TimeoutError where it never is."""
+    """Poll `look` and return its first true result. Raises TimeoutError after WAIT_SECONDS."""
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             if found := look():
@@ -26,7 +26,7 @@ async def until(look: Callable[[], T]) -> T:
 
 
 def wait_until(done: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> None:
-    """Wait in a thread, or where nothing else goes on, for what is true sooner or later."""
+    """Block until `done` returns a true value; for threads and synchronous tests."""
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, "It did not happen."
@@ -35,10 +35,10 @@ def wait_until(done: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> 
 
 @contextmanager
 def promised(seconds: float) -> Iterator[None]:
-    """Fail when the block takes longer than `seconds` on a machine that lets it run.
+    """Fail if the block takes longer than `seconds`, not counting time the machine was busy.
 
-    They are counted in short sleeps: what a sleep takes beyond its time, the machine was busy
-    with something else, and so it was for those that the block waits for.
+    The time is counted in short sleeps. A sleep that takes longer than requested shows that the
+    machine was busy, which also delayed the block.
     """
     over = threading.Event()
     sleeps = int(seconds / TICK_SECONDS)
@@ -58,7 +58,7 @@ def promised(seconds: float) -> Iterator[None]:
 
 
 def pass_time(seconds: float) -> None:
-    """Let the running event loop's timers go off that are due within `seconds`."""
+    """Advance the running event loop's clock, so that timers due within `seconds` fire."""
     loop = asyncio.get_running_loop()
     now = loop.time
     loop.time = lambda: now() + seconds  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""What every test stands on: database, two-tenant world, coroutine tests, a server process."""
+"""Fixtures shared by all tests: database, two-tenant world, coroutine tests, server process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.world import World, build_world
 
 pytest_plugins = ["tests.upstream.fixtures", "tests.model_server"]
 
-# A busy machine is slow: what an example does is tested, never how long it takes.
+# No deadlines: a busy machine is slow, and examples test results, not durations.
 hypothesis.settings.register_profile(
     "atrium",
     deadline=None,
@@ -42,7 +42,7 @@ hypothesis.settings.load_profile("atrium")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settings that differ under test: cheap passwords, static files as they lie."""
+    """Adjust settings for tests: cheap password hashing, static files without a manifest."""
     begin_watch()
     settings.SECRET_KEY, settings.SALT_KEY = "x" * 50, ["y" * 50]
     settings.PASSWORD_HASHERS = ["tests.passwords.OneRound", *settings.PASSWORD_HASHERS]
@@ -55,14 +55,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave no process behind, and name what was skipped where everybody looks: at the end."""
+    """End all remaining processes, and list skipped tests in the last line of the output."""
     end_watch()
     print_skip_summary(config)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run coroutine tests; the database is reached through `in_db` there."""
+    """Run coroutine tests, which access the database through `in_db`."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = pyfuncitem._fixtureinfo.argnames
@@ -83,7 +83,7 @@ def database(
 
 @pytest.fixture(scope="session")
 def django_db_setup(database: TestDatabase) -> Iterator[None]:
-    """Transactional tests are cleaned by the owner: the application's role may not TRUNCATE."""
+    """Clean up after transactional tests as the owner: the app role may not TRUNCATE."""
     patch = pytest.MonkeyPatch()
 
     def clean(_case: TransactionTestCase) -> None:
@@ -100,9 +100,9 @@ def django_db_setup(database: TestDatabase) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_memory_of_other_tests() -> None:
-    """Empty what a process remembers of a tenant: rate limits, limits and prices, activity.
+    """Clear per-process caches: rate limits, tenant limits and prices, session activity.
 
-    Every test has tenants of the same ids.
+    The tenants have the same ids in every test.
     """
     cache.clear()
     tenant_policy_cache.clear()
@@ -111,22 +111,22 @@ def _no_memory_of_other_tests() -> None:
 
 @pytest.fixture(autouse=True)
 def _ignore_freezes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a busy machine's pauses not pass for freezes, in which failures do not count."""
+    """Disable freeze detection, in which a busy machine's pauses would hide failures."""
     monkeypatch.setattr(freeze, "FREEZE_SECONDS", math.inf)
 
 
 @pytest.fixture(autouse=True)
 def _quiet_log() -> Iterator[None]:
-    """Whatever a test does, its log holds no canary and no password."""
+    """Fail a test whose log contains a canary or a password."""
     with scanned_log():
         yield
 
 
 @pytest.fixture
 def committed(transactional_db: None) -> None:
-    """A test whose writes are committed, for other connections and both tenants to see.
+    """Commit the writes of a test, so that other connections and both tenants see them.
 
-    A test inside one transaction can serve one tenant only, as in production.
+    A test within one transaction is limited to one tenant, as in production.
     """
 
 
@@ -144,21 +144,21 @@ def _world_as_built(
 
 @pytest.fixture
 def world(_world_as_built: World, committed: None, database: TestDatabase) -> World:
-    """Two tenants, acme and globex, with the same roles and the same kinds of rows in each."""
+    """Two tenants, acme and globex, each with the same roles and kinds of rows."""
     database.restore()
     return copy.deepcopy(_world_as_built)
 
 
 @pytest.fixture
 def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The folder in which files are stored: one of the test's own."""
+    """Folder for stored files, separate for each test."""
     request.getfixturevalue("settings").MEDIA_ROOT = tmp_path
     return tmp_path
 
 
 @pytest.fixture(autouse=True)
 def only_its_servers(request: pytest.FixtureRequest) -> None:
-    """Let no server but those the test uses touch its database."""
+    """Freeze all servers except those used by the test, so that they leave its database alone."""
     if RUNNING:
         only(request.fixturenames)
 
@@ -172,5 +172,5 @@ def _server(database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def server(world: World, _server: Server) -> Server:
-    """A real server process on the test database, beside the world."""
+    """Real server process on the test database, which contains the world."""
     return _server

@@ -1,7 +1,6 @@
-"""The test database: one migrated template, a copy per test process, cleaned as the owner.
+"""Test database: a migrated template, copied for each test process, cleaned as the owner.
 
-The suite's own connection is the application's role: as anybody stronger it would prove
-nothing about row-level security.
+The tests connect as the application role: a more privileged role would bypass row-level security.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from tenants import constraints, row_level_security
 from tests.reaper import watch_cluster
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# Rows that `migrate` makes, and that a test may rely on.
+# Tables whose rows are created by `migrate`; tests may rely on them.
 MADE_BY_MIGRATE = ("django_migrations", "django_content_type", "auth_permission")
-# A server process writes these once, at its start.
+# Tables written by a server process only once, at its start.
 HEARTBEATS = ("chat_process", "procrastinate_workers")
 CLEANING_TRIES = 5
 STILL_WRITTEN = (
@@ -60,7 +59,7 @@ def django_settings(url: str) -> dict[str, Any]:
 
 @dataclass(kw_only=True)
 class TestDatabase:
-    """One database of the cluster, and the owner's connection that cleans it."""
+    """Database of the cluster, with the owner's connection that cleans it."""
 
     __test__ = False
 
@@ -72,11 +71,11 @@ class TestDatabase:
 
     @property
     def app_url(self) -> str:
-        """The application role's address, for a server process."""
+        """URL of the application role, for a server process."""
         return self.cluster.app_url(self.name)
 
     def tables(self) -> list[str]:
-        """Return the tables a test may fill."""
+        """Return the tables that tests may write to."""
         rows = self.owner.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
             "AND relkind = 'r' ORDER BY relname"
@@ -84,7 +83,7 @@ class TestDatabase:
         return [name for (name,) in rows if name not in self.kept]
 
     def is_used(self) -> bool:
-        """Tell whether another connection has a statement or a transaction under way."""
+        """Return True if another connection is running a statement or is in a transaction."""
         row = self.owner.execute(
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() "
             "AND pid <> pg_backend_pid() AND state <> 'idle')"
@@ -92,13 +91,13 @@ class TestDatabase:
         return bool(row and row[0])
 
     def clean(self) -> None:
-        """Empty every table that has rows, and every one that points at it."""
+        """Delete the rows of all tables that have any, and rows that refer to them."""
         for _attempt in range(CLEANING_TRIES - 1):
             try:
                 self._empty()
             except STILL_WRITTEN:
-                # A server process was still writing the end of an answer, or what it read of a
-                # document, or was frozen with a statement on its way.
+                # A server process was still writing the end of an answer or an indexed document,
+                # or was frozen while it sent a statement.
                 self.let_go()
                 continue
             return
@@ -108,7 +107,7 @@ class TestDatabase:
         with self.owner.transaction():
             filled = [table for table in self.tables() if self._has_rows(table)]
             for table in filled:
-                # TRUNCATE makes new files for each table; these hold a handful of rows.
+                # DELETE is faster for a few rows: TRUNCATE creates new files for each table.
                 self.owner.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
 
     def _has_rows(self, table: str) -> bool:
@@ -117,7 +116,7 @@ class TestDatabase:
         return bool(row and row[0])
 
     def remember(self) -> None:
-        """Keep what the tables hold now, for `restore`."""
+        """Save the current contents of the tables for `restore`."""
         with self.owner.transaction():
             self.owner.execute("DROP SCHEMA IF EXISTS kept CASCADE")
             self.owner.execute("CREATE SCHEMA kept")
@@ -130,7 +129,7 @@ class TestDatabase:
                     )
 
     def restore(self) -> None:
-        """Fill the empty tables with what `remember` kept; foreign keys are deferred."""
+        """Fill the empty tables with the rows saved by `remember`; foreign keys are deferred."""
         rows = self.owner.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'kept'::regnamespace "
             "AND relkind = 'r'"
@@ -146,7 +145,7 @@ class TestDatabase:
 
 @contextmanager
 def test_database(worker: str) -> Iterator[TestDatabase]:
-    """Lend a fresh database to this test process, with alias `default` connected as the app."""
+    """Create a database for this test process, with alias `default` connected as the app."""
     watch_cluster(data_dir())
     with embedded.running(data_dir(), durable=False) as cluster:
         template = migrated_template(cluster)
@@ -155,7 +154,7 @@ def test_database(worker: str) -> Iterator[TestDatabase]:
         cluster.create_database(name, template)
         connect_default(cluster.app_url(name))
         owner = psycopg.connect(cluster.owner_url(name), autocommit=True)
-        # A transaction that somebody left open should fail the test, not hang it.
+        # A transaction left open should fail the test instead of blocking it.
         owner.execute("SET lock_timeout = '10s'")
         try:
             yield TestDatabase(cluster=cluster, name=name, owner=owner)
@@ -169,14 +168,14 @@ test_database.__test__ = False  # type: ignore[attr-defined]
 
 
 def connect_default(url: str) -> None:
-    """Put this process's own connection on another database."""
+    """Connect this process's `default` alias to another database."""
     connection = connections["default"]
     connection.close()
     connection.settings_dict.update({"OPTIONS": {}, **django_settings(url)})
 
 
 def migrated_template(cluster: embedded.Cluster) -> str:
-    """Return the name of a migrated database, made once for each state of the migrations."""
+    """Return the name of a migrated database, created once per state of the migrations."""
     name = f"test_template_{_state_of_migrations()}"
     with (cluster.data_dir / "template.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -208,7 +207,7 @@ def _databases(cluster: embedded.Cluster) -> list[str]:
 
 
 def _drop_leftovers(cluster: embedded.Cluster, present: list[str]) -> None:
-    """Drop old templates and what killed test processes left behind."""
+    """Drop old templates and the databases of killed test processes."""
     for name in present:
         pid = name.rpartition("_")[2]
         if name.startswith("test_template_") or (

@@ -1,4 +1,4 @@
-"""What the indexing job does with rows, on the thread and in the transaction of the test."""
+"""Database steps of the indexing job, run on the test's thread and in its transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.world import Company
 
 
 def store_indexed(task: IndexTask, indexed: IndexedFile) -> None:
-    """Write a claimed file's passages and complete it."""
+    """Store a claimed file's passages and mark it as completed."""
     assert index.begin_storing(task, indexed)
     for piece in index.iter_batches(task, indexed):
         index.store_batch(task, piece)
@@ -21,6 +21,6 @@ def store_indexed(task: IndexTask, indexed: IndexedFile) -> None:
 
 
 def lapse_claim(company: Company, row: StoreFile) -> None:
-    """Let the claim of a file be an hour older than it is."""
+    """Backdate the claim of a file by one hour."""
     with company.scope():
         StoreFile.objects.filter(pk=row.pk).update(claimed_at=F("claimed_at") - timedelta(hours=1))

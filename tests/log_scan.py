@@ -1,4 +1,4 @@
-"""No test may make the application log what people wrote, who they are, or a secret."""
+"""Check that the log of a test contains no user content, personal data or secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORBIDDEN = ("CANARY-", PASSWORD)
 
 
 class Lines(logging.Handler):
-    """Keeps each line as the real handler would write it."""
+    """Logging handler that keeps each line as the real handler would write it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Lines(logging.Handler):
 
 @contextmanager
 def scanned_log(*forbidden: str) -> Iterator[list[str]]:
-    """Lend the lines logged in the block, and fail at its end when one holds what it may not."""
+    """Collect the lines logged in the block; fail at its end if one contains a forbidden word."""
     root = logging.getLogger()
     formatters = [
         handler.formatter
@@ -45,6 +45,6 @@ def scanned_log(*forbidden: str) -> Iterator[list[str]]:
 
 
 def forbidden_in(text: str, *forbidden: str) -> list[str]:
-    """Return the lines that hold one of the words; by default what no log may hold."""
+    """Return the lines that contain one of the words, by default those of FORBIDDEN."""
     words = forbidden or FORBIDDEN
     return [line for line in text.splitlines() if any(word in line for word in words)]

@@ -1,4 +1,4 @@
-"""A server process whose model server is the scripted test upstream."""
+"""Fixtures for a server process that uses the scripted test upstream as its model server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.server import Server, serve
 from tests.upstream.server import ScriptedServer
 from tests.world import Company, World
 
-# Quick where the server has to look again, patient with a model and a process that stand still.
+# Short polling intervals, but long timeouts for a model server or process that is paused.
 QUICK = {
     "OPENAI_API_KEY": "sk-canary-upstream-key-000000000000",
     "ATRIUM_MODEL": "test-model",
@@ -31,7 +31,7 @@ QUICK = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModelServer:
-    """Atrium's server, the scripted model behind it, and an assistant of each tenant on it."""
+    """Atrium server with the scripted model behind it, and an assistant of each tenant."""
 
     server: Server
     upstream: ScriptedServer
@@ -54,7 +54,7 @@ def _model_server(
 
 @pytest.fixture
 def model(world: World, _model_server: Server, upstream_server: ScriptedServer) -> ModelServer:
-    """The scripted model behind a real server; unexpected and unfetched answers fail the test."""
+    """Scripted model behind a real server; unexpected requests and unused answers fail the test."""
     return ModelServer(
         server=_model_server,
         upstream=upstream_server,
@@ -70,7 +70,7 @@ def conversing(
     upstream_server: ScriptedServer,
     tmp_path: Path,
 ) -> Iterator[ModelServer]:
-    """The same, with threads mapped to conversations that the model server keeps."""
+    """Like `model`, but threads are mapped to conversations stored at the model server."""
     environment = {
         **QUICK,
         "OPENAI_BASE_URL": upstream_server.base_url,
@@ -86,6 +86,6 @@ def conversing(
 
 
 def make_assistant(company: Company, **fields: object) -> str:
-    """Make an assistant on the scripted model and return its id."""
+    """Create an assistant that uses the scripted model, and return its id."""
     with company.scope():
         return str(Assistant.objects.create(name="Scripted", model="test-model", **fields).pk)

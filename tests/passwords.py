@@ -1,4 +1,4 @@
-"""Password hashing that a test can afford and a real server can still check."""
+"""Password hashing that is fast in tests and that a real server can still check."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
 
 class OneRound(PBKDF2PasswordHasher):
-    """PBKDF2 with its number of rounds, which the hash names, at one."""
+    """PBKDF2 with a single iteration; each hash contains its number of iterations."""
 
     iterations = 1

@@ -1,4 +1,4 @@
-"""Ports that belong to a test until it is over."""
+"""TCP ports reserved for a test until it ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """Lend a port of 127.0.0.1 that nobody is given meanwhile.
+    """Reserve a port of 127.0.0.1, which the system does not assign meanwhile.
 
-    Nothing listens there: who connects is refused. A server that binds it by number, with
-    SO_REUSEADDR as servers do, may listen there, and another one after it.
+    Nothing listens on it, so connections are refused. Servers that bind it explicitly, with
+    SO_REUSEADDR as is usual, can listen on it one after another.
     """
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,9 +1,9 @@
-"""A watch over what a test process started: when it ends, however it ends, nothing is left.
+"""Watchdog that ends all processes of a test run when it ends, even if it was killed.
 
-A small process of its own, out of reach of Ctrl-C and of a killed process group, reads from a
-pipe what was started and what has ended. The pipe closes with the test process: then it kills
-what is left, and stops the databases of which the tests were the last user. A pytest plugin
-(`-p tests.reaper`); `python -m tests.reaper` is the process.
+A small separate process, which neither Ctrl-C nor killing the process group reaches, reads from a
+pipe which processes were started. The pipe closes when the test process ends. The watchdog then
+kills the remaining processes and stops the databases that no other process uses. The module is
+also a pytest plugin (`-p tests.reaper`); `python -m tests.reaper` runs the watchdog.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from typing import Any, TextIO
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# Children of a process that was killed a moment ago may still start others.
+# Children of a process that has just been killed may still start others.
 LOOKS, PAUSE_SECONDS = 5, 0.2
 _reaper: list[subprocess.Popen[str]] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch a run of pytest that loads this as a plugin."""
+    """Start the watchdog for a test run that loads this module as a plugin."""
     begin_watch()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave no process behind."""
+    """End all remaining processes."""
     end_watch()
 
 
 def begin_watch() -> None:
-    """Begin to watch every process that this one starts."""
+    """Start the watchdog for all processes that this one starts."""
     if not _reaper:
         _reaper.append(_start())
         _watch_children()
 
 
 def end_watch() -> None:
-    """End the watch, and wait until what is left is gone."""
+    """Close the pipe, and wait until the watchdog has ended the remaining processes."""
     while _reaper:
         process = _reaper.pop()
         assert process.stdin is not None
@@ -54,7 +54,7 @@ def end_watch() -> None:
 
 
 def watch_cluster(data_dir: Path) -> None:
-    """Have the database below this folder stopped once the tests have ended without doing so."""
+    """Register a database folder: the watchdog stops its server if the tests left it running."""
     _tell(cluster=str(data_dir))
 
 
@@ -71,7 +71,7 @@ def _start() -> subprocess.Popen[str]:
 
 
 def _watch_children() -> None:
-    """Report each child, also those of libraries."""
+    """Report each child process, including those started by libraries."""
     create = subprocess.Popen.__init__
 
     def reported(child: Any, *args: Any, **kwargs: Any) -> None:
@@ -90,9 +90,9 @@ def _tell(**what: object) -> None:
 
 
 def start_of(pid: int) -> str | None:
-    """Return when a process began, in ticks since the machine did: with its number it is unique.
+    """Return the start time of a process in ticks since boot, or None if it is gone or a zombie.
 
-    None where there is none, a zombie counting as none.
+    Together with the process id it identifies a process uniquely.
     """
     try:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -102,7 +102,7 @@ def start_of(pid: int) -> str | None:
 
 
 def reap(told: TextIO) -> None:
-    """Read until the test process has ended, then end what it left."""
+    """Read until the test process has ended, then end the processes it left running."""
     children: dict[int, str] = {}
     clusters: list[str] = []
     for line in told:
@@ -123,7 +123,7 @@ def reap(told: TextIO) -> None:
 
 
 def descendants_of(pid: int) -> list[int]:
-    """Return the processes below this one, but for those that watch over others."""
+    """Return the descendants of a process, except other watchdogs."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -137,7 +137,7 @@ def descendants_of(pid: int) -> list[int]:
 
 
 def is_reaper(pid: int) -> bool:
-    """Return True for another watch, which has databases to stop."""
+    """Return True if the process is another watchdog, which has databases to stop."""
     try:
         return "tests.reaper" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
@@ -150,8 +150,8 @@ def _kill(pid: int) -> None:
 
 
 def stop_unused(data_dir: Path) -> None:
-    """Stop the database below a folder unless another process still uses it."""
-    from config.local import embedded  # it needs nothing of Django, but takes a moment to import
+    """Stop the database in a folder unless another process still uses it."""
+    from config.local import embedded  # imported late, as it is slow to import
 
     if not data_dir.exists() or (cluster := embedded.locate(data_dir)) is None:
         return

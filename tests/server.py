@@ -1,4 +1,4 @@
-"""A real server process on the test database."""
+"""Real server processes on the test database."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tests.database import CHECKOUT, TestDatabase
 from tests.log_scan import forbidden_in
 from tests.ports import reserved_port
 
-# Only for what hangs: on a busy machine it may take long.
+# Only to detect a hang: on a busy machine the start may take long.
 START_SECONDS = 180
-# The servers of this test process; those that a test does not use are frozen for as long.
+# Servers of this test process; those that a test does not use are frozen meanwhile.
 RUNNING: list[Server] = []
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """Where it answers and what it logs. `process` may be signalled by crash tests.
+    """Running server process with its address and log. Crash tests may signal `process`.
 
-    `fixture` names the fixture that keeps it over several tests, if one does.
+    `fixture` is the name of the fixture that shares it between tests, if any.
     """
 
     port: int
@@ -40,16 +40,16 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The address of its pages, without a slash at the end."""
+        """Base URL of its pages, without a trailing slash."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def socket_url(self) -> str:
-        """The address of its websocket."""
+        """URL of its websocket."""
         return f"ws://127.0.0.1:{self.port}/ws/"
 
     def logged(self) -> str:
-        """Return everything it has written to its log."""
+        """Return the contents of its log."""
         return self.log.read_text()
 
 
@@ -65,13 +65,13 @@ def serve(
     successor_of: Server | None = None,
     grace_seconds: int = 3,
 ) -> Iterator[Server]:
-    """Start a server, wait until it answers, and stop it at the end.
+    """Start a server, wait until it is ready, and stop it when the context exits.
 
-    `folder` takes its data and its log; `environment` adds variables; `fixture`
-    names the fixture that keeps it over several tests; without `pages` no static
-    files are collected, which takes a second; without `worker` it executes nothing.
-    `successor_of` is a server that has ended and whose address this one takes; `grace_seconds`
-    is how long open connections are waited for at the end.
+    Its data and log are written to `folder`. `environment` adds variables. `fixture` is the name
+    of the fixture that shares the server between tests. Without `pages`, static files are not
+    collected, which saves a second. Without `worker`, it executes no runs or jobs.
+    `successor_of` is an ended server whose address is reused. `grace_seconds` is the time limit
+    for open connections at shutdown.
     """
     env = {**environment_of(database, folder), **(environment or {})}
     if pages:
@@ -108,10 +108,10 @@ _FROZEN: set[int] = set()
 
 
 def only(fixtures: Collection[str]) -> None:
-    """Freeze the kept servers of other fixtures, which would take over a test's unheld runs.
+    """Freeze shared servers of other fixtures, which would claim unowned runs of the test.
 
-    A server that used the database at that moment is let go on and stopped a
-    little later: a frozen transaction would block everybody.
+    A server that is using the database is resumed and frozen a little later, since a frozen
+    transaction would block all others.
     """
     for server in RUNNING:
         process, wanted = server.process, not server.fixture or server.fixture in fixtures
@@ -124,7 +124,7 @@ def only(fixtures: Collection[str]) -> None:
 
 @contextmanager
 def suspended(server: Server) -> Iterator[None]:
-    """Stop a server for as long, at whatever it does."""
+    """Suspend a server process with SIGSTOP inside the context."""
     server.process.send_signal(signal.SIGSTOP)
     try:
         yield
@@ -142,13 +142,13 @@ def _freeze(process: subprocess.Popen[bytes], database: TestDatabase) -> None:
 
 
 def _is_used_in_a_moment(database: TestDatabase) -> bool:
-    # What the process sent just before may still be on its way to PostgreSQL.
+    # A statement sent just before the freeze may not have reached PostgreSQL yet.
     time.sleep(0.03)
     return database.is_used()
 
 
 def _thaw() -> None:
-    """Let every server go on; the next test freezes those it does not use."""
+    """Resume all frozen servers; the next test freezes those it does not use."""
     for server in RUNNING:
         if server.process.pid in _FROZEN:
             server.process.send_signal(signal.SIGCONT)
@@ -156,7 +156,7 @@ def _thaw() -> None:
 
 
 def environment_of(database: TestDatabase, folder: Path) -> dict[str, str]:
-    """Return the variables of a process of ours on the test database."""
+    """Return the environment of an Atrium process on the test database."""
     inherited = {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""The last line of a test run with skipped tests: how many, and what was missing."""
+"""Summary of skipped tests in the last line of a test run: their number and reasons."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 def print_skip_summary(config: pytest.Config) -> None:
-    """Print the line below pytest's own summary; xdist's workers print nothing."""
+    """Print the line below pytest's summary, except in xdist workers."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or hasattr(config, "workerinput"):
         return

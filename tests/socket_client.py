@@ -1,4 +1,4 @@
-"""A websocket client that speaks docs/websocket.md, for tests against a real server."""
+"""Websocket client for the protocol of docs/websocket.md, for tests against a real server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Frame = dict[str, Any]
 
 @dataclass(kw_only=True)
 class ChatSocket:
-    """One open socket. Frames that are not answers gather in `events`, in order."""
+    """Open websocket. Frames that are not answers are collected in `events`, in order."""
 
     connection: ClientConnection
     events: list[Frame] = field(default_factory=list)
@@ -38,7 +38,7 @@ class ChatSocket:
         return await self.answer(frame_id)
 
     async def answer(self, frame_id: str | None) -> Frame:
-        """Return the answer to a frame that was sent; None is that to an unreadable one."""
+        """Return the answer to the frame with this id, or to an unreadable frame for None."""
         key = str(frame_id)
         while key not in self._answers:
             await self._read()
@@ -54,7 +54,7 @@ class ChatSocket:
         )
 
     async def until(self, wanted: Callable[[Frame], bool]) -> Frame:
-        """Return the first event, gathered or coming, for which `wanted` is true."""
+        """Return the first received or future event for which `wanted` returns True."""
         checked = 0
         while True:
             while checked < len(self.events):
@@ -64,17 +64,17 @@ class ChatSocket:
             await self._read()
 
     async def until_event(self, name: str) -> Frame:
-        """Return the first event of that name."""
+        """Return the first event with this name."""
         return await self.until(lambda frame: frame["event"] == name)
 
     async def until_more(self, seen: int) -> Frame:
-        """Return the event after the first `seen` ones."""
+        """Return the event after the first `seen` events."""
         while len(self.events) <= seen:
             await self._read()
         return self.events[seen]
 
     async def until_ended(self, run: str) -> Frame:
-        """Return the terminal run object of `run`."""
+        """Wait until `run` has ended and return its run object."""
         ends = {"completed", "failed", "cancelled", "incomplete", "expired"}
         frame = await self.until(
             lambda frame: (
@@ -87,7 +87,7 @@ class ChatSocket:
         return data
 
     def text_of(self, message: str) -> str:
-        """Return the text that deltas brought of a message."""
+        """Return the text of a message received in deltas."""
         return "".join(
             frame["data"]["delta"]["content"][0]["text"]["value"]
             for frame in self.events
@@ -112,7 +112,7 @@ async def chat_socket(
     membership: object = None,
     session_key: str | None = None,
 ) -> AsyncIterator[ChatSocket]:
-    """Open a socket as a browser would in which `name` is signed in for `company`."""
+    """Open a websocket like a browser in which `name` is signed in to `company`."""
     session_key = session_key or await in_db(company.session_key, name)
     query = f"?membership={membership}" if membership else ""
     headers = {"Cookie": f"sessionid={session_key}"}
@@ -121,7 +121,7 @@ async def chat_socket(
         additional_headers=headers,
         origin=server.url,  # type: ignore[arg-type]
         max_size=None,
-        # A test that starts a process meanwhile answers no pings, and a busy server late.
+        # A test that is starting a process answers no pings, and a busy server answers late.
         open_timeout=WAIT_SECONDS,
         ping_interval=None,
     ) as connection:

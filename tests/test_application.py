@@ -1,4 +1,4 @@
-"""Requests are served on threads that are kept."""
+"""Requests are served on reused threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from config.middleware.single_thread_handler import SingleThreadHandler
 
 
 class Noting(SingleThreadHandler):
-    """Notes the threads on which it serves; `at_once` requests wait for one another there."""
+    """Application that records its threads and makes `at_once` requests wait for each other."""
 
     def __init__(self, *, at_once: int = 1) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Noting(SingleThreadHandler):
 
 
 class Held(SingleThreadHandler):
-    """Serves each key for a company named like it; holds what is asked with one of `held`."""
+    """Application that derives the company from the key, and blocks requests with `held` keys."""
 
     def __init__(self, *, held: frozenset[str]) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Held(SingleThreadHandler):
         self.go_on = threading.Event()
 
     async def have_begun(self, count: int) -> None:
-        """Wait until that many more requests are worked on."""
+        """Wait until `count` more requests have started."""
         for _request in range(count):
             assert await asyncio.to_thread(self.began.acquire, timeout=60)
 
@@ -56,7 +56,7 @@ class Held(SingleThreadHandler):
 
 
 async def asked(app: SingleThreadHandler, key: str = "") -> bytes:
-    """Return the body of an answer."""
+    """Send a request and return the body of the response."""
     asked_for = [{"type": "http.request", "body": b""}]
     body = bytearray()
 
@@ -96,7 +96,7 @@ async def test_one_company_has_a_few_requests_at_a_time_with_all_its_keys_togeth
     monkeypatch.setattr(settings, "DATABASE_REQUESTS_PER_COMPANY", 2)
     app = Held(held=frozenset())
     for key in ("a1", "a2", "b1"):
-        await asked(app, key)  # from now on it is known whose they are
+        await asked(app, key)  # from now on the company of the key is known
     await app.have_begun(3)
     app.held, app.served = frozenset({"a1", "a2"}), Counter()
     flood = [asyncio.create_task(asked(app, key)) for key in ("a1", "a2") * 3]

@@ -1,4 +1,4 @@
-"""The shape of the code: layers, sizes, types, where errors may be swallowed, what lies about."""
+"""Structure of the code: layers, sizes, types, caught errors, and files in the repository."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ TOP_LEVEL = {
     *("CONTRIBUTING.md", "SECURITY.md", "Dockerfile", "compose.yaml"),
     *(".dockerignore", ".gitignore", ".pre-commit-config.yaml", ".ci", ".github"),
 }
-# What must survive whatever a run, a job, a tool or a model's own code throws at it.
+# Modules that must survive any error of a run, a job, a tool or code written by a model.
 MAY_CATCH_EVERYTHING = re.compile(
     r"chat/runs/engine/worker\.py|chat/tools/dispatch\.py|chat/sandbox/inside/caught\.py"
 )
-# Names that say nothing of what a module holds.
+# Module names that do not describe the contents.
 FORBIDDEN_NAMES = re.compile(r"(?:^|_)(?:helpers?|utils?|common|misc)$")
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """Return the files of the repository that match, as they lie in the tree."""
+    """Return the tracked files of the working tree that match the patterns."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     return [ROOT / name for name in names.split("\0") if name and (ROOT / name).is_file()]
@@ -45,12 +45,12 @@ SOURCES = [path for path in tracked("*.py") if "migrations" not in path.parts]
 
 
 def label(path: Path) -> str:
-    """Return the path as test ids and messages show it."""
+    """Return the path as shown in test ids and messages."""
     return str(path.relative_to(ROOT))
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield every function of a file, nested ones too."""
+    """Yield every function of a file, including nested ones."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
@@ -155,7 +155,7 @@ def test_the_contracts_notice_a_forbidden_import(tmp_path: Path) -> None:
 class TestRequirements:
     @pytest.fixture(params=[*REQUIREMENTS, "tests/upstream/local-requirements.txt"])
     def text(self, request: pytest.FixtureRequest) -> str:
-        """One requirements file's text."""
+        """Text of a requirements file."""
         return (ROOT / str(request.param)).read_text()
 
     def test_every_package_is_pinned_and_hashed(self, text: str) -> None:
@@ -191,7 +191,7 @@ def _package(entry: str) -> str:
 
 
 def _pins(name: str) -> dict[str, str]:
-    """Return package name to version."""
+    """Return the versions by package name."""
     found = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE)
     return {package.lower(): version for package, version in found}
 
@@ -206,7 +206,7 @@ def test_extra_documents_is_the_one_that_tests_use() -> None:
 def test_no_lock_file_with_addresses() -> None:
     names = {path.name for path in tracked()}
     assert "uv.lock" not in names
-    # Where the packages of a lock file for Node lie is left out; their checksums are in.
+    # Lock files for Node contain the checksums of packages, but not their URLs.
     locks = [path.read_text() for path in tracked() if path.name == "package-lock.json"]
     assert not [text for text in locks if '"resolved"' in text or "integrity" not in text]
 

@@ -1,4 +1,4 @@
-"""What the websocket may not choke on: one error frame, nothing changed, the socket stays."""
+"""Invalid websocket frames cause one error frame, change nothing and leave the socket open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.test_bad_input import NESTED
 from tests.world import World
 
 LIMIT = 65_536
-# What a field takes although it looks wrong: an id of one's own making, text, null for "none".
+# Values that a field accepts although they look wrong, such as null for "none".
 TAKEN: dict[tuple[str, str], tuple[Any, ...]] = {
     ("message.create", "thread"): (None,),
     ("message.create", "busy"): (None,),
@@ -32,7 +32,7 @@ TAKEN: dict[tuple[str, str], tuple[Any, ...]] = {
     ("subscribe", "cursor"): (None,),
     ("run.retry", "assistant"): (None,),
 }
-# Fields of free text: any text that is not empty.
+# Fields of free text, which accept any non-empty text.
 FREE = {("message.create", "content"), ("message.create", "client_id")}
 FREE |= {(kind, "id") for kind in FRAMES} | {("tool.decide", "arguments_hash")}
 CURSORS: tuple[Any, ...] = (
@@ -54,7 +54,7 @@ CURSORS: tuple[Any, ...] = (
 
 @pytest.fixture(autouse=True)
 def _many_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One socket sends every frame of a test, as quickly as it can."""
+    """Open socket that sends all frames of a test as fast as possible."""
     monkeypatch.setitem(django_settings.CHAT, "FRAMES_PER_SECOND", 1_000_000)
 
 
@@ -69,7 +69,7 @@ def sound(kind: str, rows: Rows) -> dict[str, Any]:
 
 
 async def assert_refused(socket: SocketInProcess, raw: str, *, code: str | None = None) -> None:
-    """One error frame answers, and no other."""
+    """Assert that exactly one error frame is received."""
     answers = await socket.ask_raw(raw)
     assert [answer["type"] for answer in answers] == ["error"], (raw[:200], answers)
     error = answers[0]["error"]
@@ -89,14 +89,14 @@ async def test_bad_json_is_answered(rows: Rows, database: TestDatabase) -> None:
             try:
                 text = raw.decode()
             except UnicodeDecodeError:
-                continue  # the protocol ends such a frame before it reaches the application
+                continue  # rejected by the protocol before it reaches the application
             await assert_refused(socket, text, code="invalid_json")
         await assert_alive(socket)
     assert await in_db(contents, database) == before
 
 
 def bad_values(kind: str, field: str) -> list[Any]:
-    """Return what this field must refuse."""
+    """Return the values that this field must reject."""
     values = [v for v in WRONG_VALUES if v not in TAKEN.get((kind, field), ()) or v is False]
     if (kind, field) in FREE:
         long = (kind, field) != ("message.create", "content")

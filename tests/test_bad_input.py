@@ -1,4 +1,4 @@
-"""What no address may choke on: one clear error, nothing changed, never a 5xx."""
+"""Bad input to any URL causes one clear error, changes nothing and is never a 5xx."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.isolation.test_routes import RECIPES
 from tests.world import PASSWORD, World
 
 JSON = "application/json"
-# The addresses that take JSON, with the field each knows ("" where it takes none).
+# URLs that accept JSON, each with a field it accepts, or "" if it has no fields.
 JSON_ADDRESSES = {"rename": "title", "delete": "", "restore": "", "send": "content"}
-# The addresses that take forms, with what a sound form holds.
+# URLs that accept forms, each with the fields of a valid form.
 FORMS: dict[str, dict[str, str]] = {
     "/accounts/login/": {"login": "alice@acme.example", "password": PASSWORD},
     "/accounts/logout/": {},
@@ -56,7 +56,7 @@ def thread_url(world: World, action: str) -> str:
 
 
 def assert_one_error(response: Any, *, status: range = range(400, 500)) -> None:
-    """One error in the page's shape."""
+    """Assert that the response is one error in the format of the page."""
     assert response.status_code in status, response.content
     assert response.headers["Content-Type"] == JSON
     body = response.json()
@@ -101,7 +101,7 @@ def test_wrong_fields_of_a_message_change_nothing(world: World, database: TestDa
         free = field in ("content", "client_id")
         for value in (v for v in WRONG_VALUES if not free or not isinstance(v, str) or not v):
             if value is None and field in ("thread", "busy"):
-                continue  # a new chat, and what is usual
+                continue  # null means a new chat or the default
             body = {**sound_message(world), field: value}
             assert_one_error(client.post("/page/messages", body, content_type=JSON))
     assert contents(database) == before
@@ -182,7 +182,7 @@ def test_bad_forms_change_nothing(world: World, database: TestDatabase, url: str
 
 
 def without_profiles(found: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what a form changed in its other, sound fields."""
+    """Exclude the tables that a form changes with its other, valid fields."""
     changing = ("tenants_membership", "tenants_auditevent")
     return {table: rows for table, rows in found.items() if table not in changing}
 

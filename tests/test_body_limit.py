@@ -1,4 +1,4 @@
-"""Bodies beyond the limit, on a real server: announced, not announced, and announced falsely."""
+"""Bodies over the limit on a real server: with, without and with a wrong Content-Length."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def url(world: World) -> str:
 
 
 def exchange(server: Server, head: list[str], pieces: Iterator[bytes] | list[bytes]) -> bytes:
-    """Send a request byte by byte as told; return what comes back before the server closes."""
+    """Send a raw request in pieces; return the response received before the server closes."""
     with closing(
         socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_SECONDS)
     ) as connection:
@@ -47,7 +47,7 @@ def exchange(server: Server, head: list[str], pieces: Iterator[bytes] | list[byt
             for piece in pieces:
                 connection.sendall(piece)
         except ConnectionError:
-            pass  # refused before all of it was sent
+            pass  # rejected before all of it was sent
         return received(connection)
 
 

@@ -1,4 +1,4 @@
-"""Bodies that come too slowly, or several at once, ahead of Django."""
+"""Slow and concurrent request bodies, handled before they reach Django."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers
 
 
 async def taken(*pieces: bytes, patience: float, more: bool) -> tuple[bytes, list[Any]]:
-    """Return what of a body arrives behind the wrapper, and what it answers by itself."""
+    """Return the part of the body that reaches the application, and the wrapper's own response."""
     coming = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     arrived, sent = bytearray(), list[Any]()
 

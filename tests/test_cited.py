@@ -1,4 +1,4 @@
-"""The suite's own look at citations notices one that does not hold."""
+"""The test suite's citation check detects invalid citations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.world import World
 
 @pytest.fixture
 def cited(world: World) -> tuple[StoreFile, dict[str, Any]]:
-    """A source, and a citation of its first words that holds, ready to be stored."""
+    """Source and a valid citation of its first words, ready to be stored."""
     source = add_file(world.acme, make_store(world.acme), POLICY)
     citation = {
         "type": "file_citation",

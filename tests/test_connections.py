@@ -1,4 +1,4 @@
-"""Connections and header sections of a real server: how many, how large, how slow."""
+"""Limits on connections and header sections of a real server: number, size and speed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.world import World
 
 LIMIT = 65_536
 MIB = 1_048_576
-# Shorter than uvicorn keeps a connection without a request.
+# Shorter than uvicorn's keep-alive timeout.
 KEPT_SECONDS = 4.5
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 HANDSHAKE = (
@@ -46,7 +46,7 @@ def connected(server: Server) -> Iterator[socket.socket]:
 
 
 def received(connection: socket.socket) -> bytes:
-    """Return everything until the server closes the connection."""
+    """Return all data received until the server closes the connection."""
     found = b""
     try:
         while chunk := connection.recv(65_536):
@@ -57,7 +57,7 @@ def received(connection: socket.socket) -> bytes:
 
 
 def read_answer(connection: socket.socket) -> bytes:
-    """Return one answer of a connection that stays open."""
+    """Return one response from a connection that stays open."""
     answer = chunk = connection.recv(65_536)
     while chunk and not answer.endswith(b"0\r\n\r\n"):
         chunk = connection.recv(65_536)
@@ -71,7 +71,7 @@ def exchange(server: Server, *pieces: bytes) -> bytes:
             for piece in pieces:
                 connection.sendall(piece)
         except ConnectionError:
-            pass  # refused before all of it was sent
+            pass  # rejected before all of it was sent
         return received(connection)
 
 
@@ -101,7 +101,7 @@ class TestHeaderSize:
     @pytest.mark.parametrize("piece", [1 << 20, 1000])
     def test_the_limit_is_exact(self, server: Server, piece: int) -> None:
         for size, status in ((LIMIT, b"200"), (LIMIT + 1, b"431")):
-            # Counted: the path, each name and value, and four bytes around them.
+            # The size counts the path, each name and value, and four bytes per header.
             lines = (b"Host: 127.0.0.1", b"Connection: close", b"X-Long: ")
             counted = len(b"/healthz") + sum(len(line) + 2 for line in lines)
             long = b"x" * (size - counted)
@@ -156,7 +156,7 @@ class TestHandshake:
             assert_refused(answer, 400, "bad_handshake")
 
     async def test_one_behind_an_answer_under_way_ends_the_connection_after_it(self) -> None:
-        # Handed over, the connection would end without the application being told.
+        # If handed over, the connection would end without notifying the application.
         asked, goes_on = asyncio.Event(), asyncio.Event()
 
         async def answer_later(scope: Any, receive: Any, send: Any) -> None:
@@ -217,7 +217,7 @@ def _strict(database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def strict(world: World, _strict: Server) -> Server:
-    """A server with room for five connections, and a second for headers."""
+    """Server that accepts five connections and allows one second for headers."""
     return _strict
 
 
@@ -244,7 +244,7 @@ class TestSlowHeaders:
                 except TimeoutError:
                     continue
                 except ConnectionError:
-                    return  # closed while a drop was on its way
+                    return  # closed while a byte was being sent
             assert_refused(answer, 408, "headers_too_slow")
 
     def test_a_connection_may_rest_between_requests(self, strict: Server) -> None:
@@ -253,7 +253,7 @@ class TestSlowHeaders:
                 connection.sendall(GET + b"\r\n")
                 assert status_of(read_answer(connection)) == b"200"
                 answered = time.monotonic()
-                time.sleep(1.5)  # longer than headers may take
+                time.sleep(1.5)  # longer than the header timeout
                 connection.sendall(GET + b"\r\n")
                 if time.monotonic() - answered < KEPT_SECONDS:
                     assert status_of(read_answer(connection)) == b"200"
@@ -287,7 +287,7 @@ class TestSlowHeaders:
 
 
 def until_served(server: Server, request: bytes) -> None:
-    """Wait until the server has noticed that connections ended."""
+    """Wait until the server has noticed closed connections."""
     began = time.monotonic()
     while time.monotonic() - began < WAIT_SECONDS:
         if status_of(exchange(server, request)) == b"200":
@@ -379,7 +379,7 @@ async def answer_unread(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def listen(application: Any) -> asyncio.Server:
-    """Serve an application with this protocol, in this process."""
+    """Serve an application with this protocol in the current process."""
     config, state = uvicorn.Config(application, lifespan="off", log_config=None), ServerState()
     config.load()
     return await asyncio.get_running_loop().create_server(
@@ -408,7 +408,7 @@ async def test_the_rest_of_an_answered_requests_body_has_the_time_of_headers(
 
 
 async def answer_at_length(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with more than any buffer holds, in pieces or, for "/once", in one."""
+    """Send a response larger than all buffers, in pieces or, for "/once", in one piece."""
     headers = [(b"content-length", b"%d" % (32 * MIB)), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     pieces = 1 if scope["path"] == "/once" else 32
@@ -431,7 +431,7 @@ async def test_a_client_that_takes_no_answer_is_cut_off(
 
 
 def take_nothing(address: Any, path: bytes, counted: ConnectionCount) -> None:
-    """Ask, read no answer, and wait until the server has closed the connection."""
+    """Send a request without reading the response; wait until the server closes the connection."""
     began = time.monotonic()
     with socket.create_connection(address, timeout=WAIT_SECONDS) as connection:
         connection.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Every page obeys the strict policy it is served with, and carries the security headers."""
+"""Every page complies with its strict Content Security Policy and has security headers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.world import PASSWORD, World
 
 __all__ = ["walked"]
 
-# What the policy must say, and nothing looser: no inline code, no eval, no other host.
+# Required directives, none of them looser: no inline code, no eval, no other host.
 ALLOWED = {"'none'", "'self'", "data:"}
 LINKED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "form": "action"}
-# The admin's theme needs exactly these two on top.
+# The admin's theme needs exactly these two in addition.
 IN_ADMIN = {"script-src": {"'unsafe-eval'"}, "style-src": {"'unsafe-inline'"}}
 
 
 class Offences(HTMLParser):
-    """Collects what a strict policy would block, and what leads to another host."""
+    """HTML parser that collects content a strict policy blocks, and links to other hosts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Offences(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Look at one element."""
+        """Check one element."""
         values = dict(attrs)
         if tag == "script" and "src" not in values and values.get("type") != "application/json":
             self.found.append("inline script")

@@ -17,29 +17,29 @@ from tests.test_architecture import ROOT, tracked
 PAGES = tracked("*.md")
 OPERATIONS = ROOT / "docs" / "operations.md"
 WEBSOCKET = ROOT / "docs" / "websocket.md"
-# Read by a command itself, not by the settings.
+# Read by a command, not by the settings.
 READ_ELSEWHERE = {"PORT"}
 RESTARTING = 1012
 
 
 def label(path: Path) -> str:
-    """Return the path as test ids show it."""
+    """Return the path as shown in test ids."""
     return str(path.relative_to(ROOT))
 
 
 def anchor(heading: str) -> str:
-    """Return what a heading's link ends in."""
+    """Return the anchor of a heading."""
     words = re.sub(r"[^\w\- ]", "", heading.strip().lower())
     return words.replace(" ", "-")
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings."""
+    """Return the anchors of all headings of a page."""
     return {anchor(found) for found in re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)}
 
 
 def links(page: Path) -> Iterator[str]:
-    """Yield the targets of a page's links and images within the repository."""
+    """Yield the targets of a page's links and images that are in the repository."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" not in target:
@@ -47,7 +47,7 @@ def links(page: Path) -> Iterator[str]:
 
 
 def table_rows(page: Path, heading: str) -> list[list[str]]:
-    """Return the cells of the tables below a heading, without their heads."""
+    """Return the cells of the tables below a heading, without the header rows."""
     section = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)
     body = next(part for part in section if part.startswith(f"{heading}\n"))
     lines = [line for line in body.splitlines() if line.startswith("| ")]

@@ -1,4 +1,4 @@
-"""Apps named by ATRIUM_APPS bring tools, admin pages and tables from outside the checkout."""
+"""Apps listed in ATRIUM_APPS add tools, admin pages and tables from outside the checkout."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ print(json.dumps({"tool": "get_opening_hours" in TOOLS, "page": reverse("admin:h
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder outside the checkout that contains the app `hours`."""
+    """Folder outside the checkout that contains the app `hours`."""
     app = tmp_path / "hours"
     app.mkdir()
     files = {"__init__": "", "apps": APPS, "tools": TOOLS, "admin": ADMIN}
@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run_shell(folder: Path, apps: str) -> subprocess.CompletedProcess[str]:
-    """Run REPORT in a process of its own whose environment names the apps."""
+    """Run REPORT in a separate process with the apps in its environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ATRIUM_")}
     address = "postgresql://nobody@127.0.0.1/none"
     variables = {"ATRIUM_APPS": apps, "PYTHONPATH": str(folder), "DATABASE_URL": address}

@@ -1,4 +1,4 @@
-"""Liveness and readiness: what they say when something is missing, and that they say no more."""
+"""Liveness and readiness checks: reported problems, and no other information."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.world import World
 
 @pytest.fixture
 def now(committed: None, monkeypatch: pytest.MonkeyPatch) -> datetime:
-    """A moment at which no other server of the suite has given a heartbeat."""
+    """Current time, set to a day on which no other server of the suite sent a heartbeat."""
     moment = timezone.now() + timedelta(days=1)
     monkeypatch.setattr("config.health.clock.now", lambda: moment)
     return moment
@@ -30,7 +30,7 @@ def now(committed: None, monkeypatch: pytest.MonkeyPatch) -> datetime:
 
 @pytest.fixture
 def beating(now: datetime) -> Iterator[Process]:
-    """A worker that has just given its heartbeat."""
+    """Worker that has just sent its heartbeat."""
     process: Process = Process.objects.create(beat_at=now)
     yield process
     Process.objects.filter(pk=process.pk).delete()
@@ -108,6 +108,6 @@ def test_only_asked_never_told(beating: Process) -> None:
 
 
 def test_a_server_process_is_ready(server: Server, world: World) -> None:
-    # Frozen before, it may still have to give its heartbeat.
+    # If it was frozen before, it may not have sent its heartbeat yet.
     wait_until(lambda: request(server, "GET", "/readyz") == 200)
     assert request(server, "GET", "/healthz") == 200

@@ -1,4 +1,4 @@
-"""The language of the code: names, bounds, loop variables and prose."""
+"""Language of the code: names, bounds, loop variables and prose."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tests.test_architecture import ROOT, SOURCES, label, tracked
 
 PRODUCT = [path for path in SOURCES if not label(path).startswith("tests/")]
 TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
-# A module of fewer lines joins its only user, except for what Django looks for by name.
+# A smaller module should be part of its only user, except modules that Django finds by name.
 MIN_MODULE_LINES = 30
 SMALL_MODULES = {"__init__", "__main__", "apps", "urls", "conftest", "manage"}
-# Verbs that end as participles do, and nouns.
+# Verbs and nouns that end like participles.
 NO_PARTICIPLES = {"need", "feed", "speed", "seed", "breed", "embed", "proceed", "exceed", "succeed"}
 IRREGULAR_PARTICIPLES = {
     *("told", "held", "kept", "made", "given", "found", "bound", "written", "taken", "seen"),
     *("been", "done", "gone", "sent", "spent", "lost", "built", "stood", "understood", "begun"),
     *("chosen", "known", "shown", "drawn", "grown", "meant", "said"),
 }
-# Filters of a QuerySet and overrides of a library's methods are named as Django names its own.
+# QuerySet filters and overrides follow the naming of Django and other libraries.
 NAMED_ELSEWHERE = {"QuerySet", "Manager"}
 ROUNDABOUT = re.compile(
     r"\b(whoever|nobody|goes on|go on|gone on|stands?|told|anew|besides|elsewhere|as they say"
@@ -32,12 +32,12 @@ ROUNDABOUT = re.compile(
     r"|what was|it is where|of nobody)\b",
     re.IGNORECASE,
 )
-# In 1,000 words.
+# Per 1,000 words.
 MAX_ROUNDABOUT = 2
 
 
 def is_participle(word: str) -> bool:
-    """Return True for a participle that stands where a verb or a noun should."""
+    """Return True if the word is a participle."""
     regular = word.endswith("ed") and len(word) > 3 and word not in NO_PARTICIPLES
     return regular or word in IRREGULAR_PARTICIPLES
 
@@ -45,7 +45,7 @@ def is_participle(word: str) -> bool:
 def list_functions(
     tree: ast.Module,
 ) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, str]]:
-    """Yield each function with the bases of its class, nested functions too."""
+    """Yield each function, including nested ones, with the bases of its class."""
     for node in ast.walk(tree):
         bases = ""
         if isinstance(node, ast.ClassDef):

@@ -1,4 +1,4 @@
-"""The log of a whole server: ids on its lines, and nothing that people wrote or keep secret."""
+"""Log of a whole server: its lines have ids and contain no user content or secrets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def logging_server(
 
 @pytest.fixture
 def log_of(logging_server: Server, world: World) -> tuple[Server, int]:
-    """The server, and where its log ended before this test."""
+    """Server, and the length of its log before this test."""
     return logging_server, len(logging_server.logged())
 
 
@@ -73,7 +73,7 @@ def request(
 
 
 async def talk(server: Server, upstream: ScriptedServer, world: World) -> str:
-    """Have an answer with a tool call, one that fails, and a message that is refused."""
+    """Run an answer with a tool call and a failing answer, and send a rejected message."""
     assistant = await scripted_assistant(world.acme)
     quoting = json.dumps({"error": {"message": f"Cannot read: {WORDS}", "code": "bad"}})
     for answer in (
@@ -154,7 +154,7 @@ async def test_a_run_is_logged_with_whose_it_is(
         return [line for line in lines(server, start) if line["event"] == "run_ended"]
 
     run_id = await talk(server, upstream_server, world)
-    # Who watches is told of the end before the log is.
+    # Subscribers are notified of the end before it is logged.
     await asyncio.to_thread(wait_until, lambda: len(ended()) == 3)
     line = next(item for item in lines(server, start) if item.get("run_id") == run_id)
     alice = world.acme.alice

@@ -1,4 +1,4 @@
-"""EMAIL_URL."""
+"""Parsing of EMAIL_URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files in a bucket: against a real server of the S3 protocol, over HTTP."""
+"""Files in a bucket, tested over HTTP against a real server for the S3 protocol."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BEYOND_ONE_PART = b"0123456789" * 900_000
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    """A server of the protocol."""
+    """Server for the S3 protocol."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -50,7 +50,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def bucket(endpoint: str, settings: Any) -> Iterator[Any]:
-    """The files of this test are in a bucket of its own."""
+    """Store the files of this test in a separate bucket."""
     entry = build_file_storage(bucket=BUCKET, endpoint=endpoint, region="us-east-1", **KEYS)
     settings.STORAGES = {**settings.STORAGES, "default": entry}
     found = default_storage.bucket  # type: ignore[attr-defined]
@@ -68,7 +68,7 @@ def alice(world: World) -> Api:
 
 
 def left(bucket: Any) -> list[str]:
-    """Return what is in the bucket, whole or in parts."""
+    """Return the objects and incomplete uploads in the bucket."""
     whole = [item.key for item in bucket.objects.all()]
     return whole + [upload.object_key for upload in bucket.multipart_uploads.all()]
 

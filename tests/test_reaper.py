@@ -18,7 +18,7 @@ from tests.reaper import is_reaper, start_of
 from tests.server import START_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
-# A server (what ignores Ctrl-C), a frozen one, one with a child, and a database.
+# Processes: one that ignores Ctrl-C like a server, a frozen one, one with a child, a database.
 SAMPLE = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_with_processes():
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that the database's account can enter."""
+    """Folder that the database's account can enter."""
     made = Path(tempfile.mkdtemp(prefix="atrium-test-"))
     made.chmod(0o711)
     yield made
@@ -60,7 +60,7 @@ def folder() -> Iterator[Path]:
 
 
 def run_sample(folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    """Start pytest on the sample, in a process group of its own as a terminal would."""
+    """Start pytest on the sample in a separate process group, like a terminal."""
     (folder / "test_sample.py").write_text(SAMPLE)
     command = [
         *(sys.executable, "-m", "pytest", "-p", "tests.reaper", "-p", "no:cacheprovider"),
@@ -78,14 +78,14 @@ def run_sample(folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 
 def interrupt(run: subprocess.Popen[bytes], pids: list[int]) -> None:
-    """Do as Ctrl-C does: every process of the group is told."""
+    """Signal every process of the group, like Ctrl-C."""
     os.killpg(run.pid, signal.SIGINT)
 
 
 def kill_workers(run: subprocess.Popen[bytes], pids: list[int]) -> None:
-    """Kill the processes that execute tests, then their parent, but nothing that the tests began.
+    """Kill the processes that execute tests, then their parent, but no process the tests started.
 
-    Who kills a process of the tests by hand has to end what it started, too.
+    Killing one of those would orphan its children, which the watchdog could then not find.
     """
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     workers = [pid for pid in map(int, children) if pid not in pids and not is_reaper(pid)]

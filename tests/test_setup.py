@@ -1,4 +1,4 @@
-"""`manage.py` and `up` as real processes on a data folder of their own."""
+"""`manage.py` and `up` as real processes with a separate data folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "SECRET_KEY", "FIELD_ENCRYPTIO
 
 
 def manage(data_dir: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run one management command to its end."""
+    """Run one management command until it exits."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
@@ -45,7 +45,7 @@ def manage(data_dir: Path, *arguments: str, **variables: str) -> subprocess.Comp
 
 
 def environment(data_dir: Path, **variables: str) -> dict[str, str]:
-    """Return this process's environment without Atrium's own variables, plus `variables`."""
+    """Return this process's environment without Atrium's variables, plus `variables`."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -56,14 +56,14 @@ def environment(data_dir: Path, **variables: str) -> dict[str, str]:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A port that nobody listens on but what the test starts there."""
+    """Port on which only servers started by the test listen."""
     with reserved_port() as reserved:
         yield reserved
 
 
 @pytest.fixture(scope="module")
 def data_dir() -> Iterator[Path]:
-    """One data folder for this module; the database in it is made by the first command."""
+    """Data folder of this module; the first command creates its database."""
     folder = Path(tempfile.mkdtemp(prefix="atrium-test-"))
     folder.chmod(0o711)
     watch_cluster(folder)
@@ -74,7 +74,7 @@ def data_dir() -> Iterator[Path]:
 
 
 def refusal(data_dir: Path, *arguments: str, **variables: str) -> str:
-    """Return the one sentence with which a command ends; fail when it ends otherwise."""
+    """Return the one-sentence error of a command; fail if it ends in any other way."""
     result = manage(data_dir, *arguments, **variables)
     assert result.returncode == 1
     assert result.stdout == ""
@@ -150,7 +150,7 @@ class TestDatabaseCommands:
 class TestSecrets:
     def test_made_once_and_private(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "private").mkdir()
-        variables = {"DATABASE_URL": "mysql://nowhere"}  # up stops there, after the secrets
+        variables = {"DATABASE_URL": "mysql://nowhere"}  # up fails here, after the secrets
         manage(tmp_path / "private", "up", **variables)
         file = tmp_path / "private" / "secrets.json"
         before = file.read_text()
@@ -164,7 +164,7 @@ class TestSecrets:
 
 
 class Listing(BaseHTTPRequestHandler):
-    """A model server that lists one model."""
+    """Model server that lists one model."""
 
     def do_GET(self) -> None:
         """Answer /v1/models."""
@@ -173,7 +173,7 @@ class Listing(BaseHTTPRequestHandler):
         self.wfile.write(b'{"data": [{"id": "small-model"}]}')
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        """Say nothing."""
+        """Log nothing."""
 
 
 class TestModelServers:
@@ -191,7 +191,7 @@ class TestModelServers:
 @pytest.mark.slow
 class TestUp:
     def start(self, data_dir: Path, port: int, **variables: str) -> subprocess.Popen[str]:
-        """Start `up` and return it once it printed its address."""
+        """Start `up` and return it when it has printed its address."""
         process = subprocess.Popen(
             [sys.executable, "manage.py", "up", "--no-demo", "--port", str(port)],
             cwd=ROOT,
@@ -209,7 +209,7 @@ class TestUp:
         raise AssertionError("".join(read))
 
     def healthy(self, port: int) -> bool:
-        """Tell whether the server answers."""
+        """Return True if the server answers."""
         with urllib.request.urlopen(
             f"http://127.0.0.1:{port}/healthz", timeout=WAIT_SECONDS
         ) as answer:
@@ -237,7 +237,7 @@ class TestUp:
     def test_successor_of_a_killed_server_takes_its_answers_over_at_once(
         self, data_dir: Path, port: int
     ) -> None:
-        # Nothing lapses in an hour: the claims of the dead process are freed by its successor.
+        # No lease expires within an hour: the successor releases the claims of the dead process.
         slow = {"ATRIUM_LAPSE_SECONDS": "3600", "ATRIUM_DEMO_TOKENS_PER_SECOND": "0.2"}
         with self.start(data_dir, port, **slow) as process:
             run = begin_answer(data_dir, port)
@@ -271,7 +271,7 @@ class TestUp:
             process.kill()
             process.wait(WAIT_SECONDS)
             assert process.stdout is not None
-            process.stdout.read()  # ends when the server, too, has closed its output
+            process.stdout.read()  # returns when the server has closed its output as well
         with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
             pass
         assert manage(data_dir, "db", "stop").returncode == 0
@@ -288,7 +288,7 @@ def test_server_knows_no_owner(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begin_answer(data_dir: Path, port: int) -> str:
-    """Make a company with an assistant and a key, and return the run of a question to it."""
+    """Create a company with an assistant and a key; return the run of a question to it."""
     company = ("--tenant", "harbor")
     manage(data_dir, "create_tenant", "harbor", "--name", "Harbor")
     manage(data_dir, "create_user", "lena@harbor.example", *company, "--role", "owner", "--json")
@@ -319,7 +319,7 @@ def begin_answer(data_dir: Path, port: int) -> str:
 
 
 def claim_of(cluster: embedded.Cluster, run: str) -> tuple[Any, ...]:
-    """Return owner, status, token and take-overs of a run."""
+    """Return the owner, status, token and number of take-overs of a run."""
     with cluster.connect_as_superuser(embedded.MAIN) as connection:
         rows = connection.execute(
             "SELECT owner, status, token, takeovers FROM chat_run WHERE id = %s", [run]
@@ -328,7 +328,7 @@ def claim_of(cluster: embedded.Cluster, run: str) -> tuple[Any, ...]:
 
 
 def is_ready(port: int) -> bool:
-    """Tell whether the server has its database and a worker."""
+    """Return True if the server has its database and a worker."""
     try:
         with urllib.request.urlopen(
             f"http://127.0.0.1:{port}/readyz", timeout=WAIT_SECONDS
@@ -339,6 +339,6 @@ def is_ready(port: int) -> bool:
 
 
 def server_of(supervisor_pid: int) -> int:
-    """Return the process id of the server below an `up`."""
+    """Return the process id of the server started by `up`."""
     children = Path(f"/proc/{supervisor_pid}/task/{supervisor_pid}/children").read_text().split()
     return int(children[0])

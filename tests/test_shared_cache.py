@@ -1,4 +1,4 @@
-"""The cache of several processes: what it keeps, and while its Redis cannot be reached."""
+"""Cache shared by processes: its contents, and behaviour while Redis is unavailable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A test run names what it skipped, and why, in its last line."""
+"""A test run lists its skipped tests and the reasons in its last line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def last_line(folder: Path, source: str, *options: str) -> str:
-    """Run the tests of `source` and return the last line that is printed."""
+    """Run the tests of `source` and return the last printed line."""
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_some.py").write_text(source)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:django"]

@@ -1,4 +1,4 @@
-"""Requests of companies take turns at the room for them."""
+"""Companies share the capacity for concurrent requests in turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tenants.turns import RequestTurns
 
 
 class Desk:
-    """Holds turns until they are told to end, and notes in which order they were let through."""
+    """Holder of turns, released on request, that records the order in which they began."""
 
     def __init__(self, *, room: int, per_key: int) -> None:
         self.turns = RequestTurns(room, per_key=per_key)
@@ -19,7 +19,7 @@ class Desk:
         self.ends: dict[str, asyncio.Event] = {}
 
     async def ask(self, *names: str) -> None:
-        """Ask for a turn for each; the first letter of a name is its key."""
+        """Request a turn for each name; the first letter of a name is its key."""
         for name in names:
             self.ends[name] = asyncio.Event()
             self.tasks[name] = asyncio.create_task(self._hold(name))
@@ -74,7 +74,7 @@ async def test_one_that_leaves_while_it_waits_is_passed_over() -> None:
 async def test_one_that_leaves_as_it_is_let_through_keeps_no_turn() -> None:
     desk = Desk(room=1, per_key=1)
     await desk.ask("a1", "a2", "a3")
-    desk.turns.give_up("a")  # as the end of a1 does: a2 has a turn and does not know yet
+    desk.turns.give_up("a")  # as at the end of a1: a2 has a turn but has not been resumed yet
     await desk.leave("a2")
     assert desk.let_through == ["a1", "a3"]
 
@@ -85,7 +85,7 @@ async def test_slow_work_holds_no_turn() -> None:
         await asyncio.to_thread(release_connection)
         async with asyncio.timeout(10), turns.taken("a"):
             pass
-        # The first has ended once: its block ends no other's.
+        # The first turn ends only once: its block does not end that of another request.
         assert turns._held.total() == 0
 
 

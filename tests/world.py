@@ -1,7 +1,7 @@
-"""The two-tenant world: the same people, roles and kinds of rows in acme and in globex.
+"""Two-tenant world: the same people, roles and kinds of rows in acme and globex.
 
-Every free text carries a canary of its tenant: one of them seen on the other side, or in a
-log, is a leak.
+Every free text contains a canary of its tenant. A canary seen by the other tenant or in a log is a
+leak.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PEOPLE = {
 
 @dataclass(kw_only=True)
 class Company:
-    """One tenant with its rows; `company.alice` is alice's membership."""
+    """Tenant with its rows; `company.alice` is Alice's membership."""
 
     tenant: Tenant
     people: dict[str, Membership] = field(default_factory=dict)
@@ -62,12 +62,12 @@ class Company:
 
     @property
     def canary(self) -> str:
-        """What every free text of this tenant contains."""
+        """Marker contained in every free text of this tenant."""
         return f"CANARY-{self.tenant.slug.upper()}-"
 
     @property
     def member_names(self) -> tuple[str, str]:
-        """The two plain members who are in this tenant only: alice, bob or gina, hugo."""
+        """Names of the two plain members of only this tenant: alice, bob or gina, hugo."""
         first, second = [n for n, m in self.people.items() if m.role == "member" and n != "pat"]
         return first, second
 
@@ -77,17 +77,17 @@ class Company:
         return Principal(tenant=self.tenant, membership=membership, role=membership.role)
 
     def scope(self) -> transaction.Atomic:
-        """Return a `with` block: this tenant's scope and a transaction."""
+        """Return a context manager that enters this tenant's scope and a transaction."""
         return _Scope(self.tenant)
 
     def client(self, name: str) -> Client:
-        """Return a test client signed in as this person for this tenant."""
+        """Return a test client signed in as this person to this tenant."""
         client = Client()
         client.cookies[settings.SESSION_COOKIE_NAME] = self.session_key(name)
         return client
 
     def session_key(self, name: str) -> str:
-        """Sign a person in, and return what their session cookie holds."""
+        """Sign a person in and return their session key."""
         membership = self.people[name]
         assert membership.user is not None
         session = signed_in_session(membership.user)
@@ -129,7 +129,7 @@ class World:
 
 
 def signed_in_session(user: User) -> SessionBase:
-    """Return an unsaved session as sign-in makes it, before a membership is chosen."""
+    """Return an unsaved session as after sign-in, before a membership is chosen."""
     session: SessionBase = import_module(settings.SESSION_ENGINE).SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
@@ -192,7 +192,7 @@ def _membership(tenant: Tenant, user: User, name: str, role: Role, mark: str) ->
 
 
 def _build_doors(company: Company, mark: str) -> None:
-    """Make an open invitation, and an API key of the owner and of the first member."""
+    """Create an open invitation, and API keys of the owner and the first member."""
     owner = next(iter(company.people))
     company.invitation_token = uuid.uuid4().hex
     company.invitation = Invitation.objects.create(
@@ -214,7 +214,7 @@ def _build_doors(company: Company, mark: str) -> None:
 
 
 def _build_thread(company: Company, name: str, mark: str) -> None:
-    """Make a chat of one question and one answer that called a tool."""
+    """Create a chat with one question and one answer that called a tool."""
     mark += name.upper()
     member = company.people[name]
     thread = Thread.objects.create(

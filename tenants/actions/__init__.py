@@ -1,7 +1,8 @@
-"""Every write to the tables of `tenants` that people or programs ask for.
+"""All writes to the tables of `tenants` that people or programs request.
 
-Each is one transaction in its tenant's scope, checks who asks, writes the audit trail and
-raises an AtriumError. `principal` is who asks; an operator is a superuser outside tenants.
+Each action runs in one transaction within the tenant scope, checks the permissions of
+`principal` (the actor), writes to the audit log and raises an AtriumError. An operator is a
+superuser who belongs to no tenant.
 """
 
 from __future__ import annotations

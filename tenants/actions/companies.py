@@ -1,4 +1,4 @@
-"""Tenants: made, set up, suspended, and entered by the operator."""
+"""Actions that create, configure, suspend and enter tenants."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 def create_tenant(
     operator: User | None, slug: str, *, name: str, color: str | None = None
 ) -> Tenant:
-    """Make a company; `operator` is None on the command line.
+    """Create a company; `operator` is None on the command line.
 
     Raises:
-        Invalid: for a short name that is malformed or taken, an empty name, a bad colour.
+        Invalid: the short name is malformed or taken, the name is empty, or the colour is
+        invalid.
     """
     tenant = Tenant(
         id=uuid.uuid4(),
@@ -50,7 +51,7 @@ def create_tenant(
             tenant.save(force_insert=True)
             audit.record(actor, "tenant.created", tenant.slug)
     except IntegrityError:
-        message = _("There is a company with the short name %s already.") % tenant.slug
+        message = _("A company with the short name %s already exists.") % tenant.slug
         raise Invalid(message, param="slug") from None
     return tenant
 
@@ -63,16 +64,16 @@ def update_tenant_settings(
     admins_read_threads: bool | None = None,
     version: int | None = None,
 ) -> Tenant:
-    """Change the company's settings; what is None stays.
+    """Change the company's settings; a setting that is None is kept.
 
-    With `version` only where nobody changed them since that one. Whether admins may read
-    members' chats is an owner's decision, and kept as periods, so that members are told of each
-    beginning and end.
+    If `version` is given, it must be the current version. Only an owner may change whether
+    admins can read members' chats. This setting is also stored as periods, so that members are
+    notified whenever reading access begins or ends.
 
     Raises:
-        NotAllowed: for members, and for admins who would change who reads chats.
-        Invalid: for a bad name or colour.
-        ChangedMeanwhile: for a version that is not the present one.
+        NotAllowed: the principal is a member, or an admin who changes `admins_read_threads`.
+        Invalid: the name or colour is invalid.
+        ChangedMeanwhile: `version` is not the current version.
     """
     principal.require(Role.ADMIN)
     changed: dict[str, object] = {}
@@ -97,24 +98,25 @@ def update_tenant_settings(
 
 
 def suspend_tenant(operator: User, tenant_id: UUID) -> Tenant:
-    """Close a company's doors: nobody of it gets in, nothing is deleted.
+    """Suspend a company: its members lose access, no data is deleted.
 
     Raises:
-        NotAllowed: for anybody but the operator. NotFound: for an unknown id.
+        NotAllowed: the user is not an operator. NotFound: the id is unknown.
     """
     return _set_suspended(operator, tenant_id, suspended=True)
 
 
 def resume_tenant(operator: User, tenant_id: UUID) -> Tenant:
-    """Open a suspended company again; raises like `suspend_tenant`."""
+    """Resume a suspended company; raises like `suspend_tenant`."""
     return _set_suspended(operator, tenant_id, suspended=False)
 
 
 def enter_tenant(operator: User, session: SessionBase, tenant_id: UUID) -> Principal:
-    """Let the operator act inside a company, on its record, until `leave_tenant`.
+    """Let the operator act inside a company until `leave_tenant`; the audit log records it.
 
     Raises:
-        NotAllowed: for anybody but the operator. NotFound: for an unknown id.
+        NotAllowed: the user is not an operator, or the session is limited to one company.
+        NotFound: the id is unknown.
     """
     if not opens_whole_account(session):
         raise NotAllowed
@@ -127,15 +129,15 @@ def enter_tenant(operator: User, session: SessionBase, tenant_id: UUID) -> Princ
 
 
 def leave_tenant(operator: User, session: SessionBase) -> None:
-    """End what `enter_tenant` began; outside any company it does nothing.
+    """Leave the company entered with `enter_tenant`; do nothing outside any company.
 
     Raises:
-        NotAllowed: for anybody but the operator.
+        NotAllowed: the user is not an operator. NotFound: the company no longer exists.
     """
     entered = session.pop(SESSION_OPERATED_TENANT, None)
     if entered is None:
         return
-    # The sockets of the company just left are closed with the old key.
+    # Rotating the session key closes the websockets of the company just left.
     session.cycle_key()
     principal = _operator_inside(operator, UUID(entered))
     with tenant_scope(principal.tenant_id), transaction.atomic():

@@ -1,4 +1,4 @@
-"""Users of a program: members by the ids it gives them, made on first use."""
+"""External users: members identified by a program's own ids and created on first use."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ _EXTERNAL_ID = re.compile(r"[!-~]{1,200}")
 
 
 def act_for_user(principal: Principal, external_id: str) -> Principal:
-    """Return the principal of the user whom a key's program names, a member from now on.
+    """Return the principal of the user that a program names; a new user becomes a member.
 
-    Raises as `get_or_build_external_principal` and `admit_user` do.
+    Raises like `get_or_build_external_principal` and `admit_user`.
     """
     return admit_user(get_or_build_external_principal(principal, external_id))
 
 
 def get_or_build_external_principal(principal: Principal, external_id: str) -> Principal:
-    """Return the principal of the user whom a key's program names, whether or not there is one.
+    """Return the principal of the user that a program names, with an unsaved member if new.
 
-    Each program has users of its own: the same id of two programs names two members. One who
-    is named for the first time has nothing and can own nothing before `admit_user`.
+    Ids are scoped to a program: the same id from two programs identifies two members. An
+    unsaved member has no data and can own none before `admit_user`.
 
     Raises:
-        BeyondKey: without a key that has the scope. Invalid: for an id that is not 1 to 200
-        visible ASCII characters. UserShutOut: for one whom an admin disabled or removed.
+        BeyondKey: there is no API key, or it lacks the scope act_for_users. Invalid: the id is
+        not 1 to 200 visible ASCII characters. UserShutOut: an admin disabled or removed the
+        user.
     """
     if principal.key is None or ACT_FOR_USERS not in principal.key.scopes:
-        message = _("This API key may not act for users: it lacks the scope act_for_users.")
+        message = _("This API key cannot act for users. It needs the scope act_for_users.")
         raise BeyondKey(message, param=USER_HEADER)
     if not _EXTERNAL_ID.fullmatch(external_id):
-        message = _("%s takes 1 to 200 visible ASCII characters.") % USER_HEADER
+        message = _("%s must be 1 to 200 visible ASCII characters.") % USER_HEADER
         raise Invalid(message, param=USER_HEADER)
     with tenant_scope(principal.tenant_id), transaction.atomic():
         membership = _find_member(principal, external_id)
@@ -50,13 +51,13 @@ def get_or_build_external_principal(principal: Principal, external_id: str) -> P
 
 
 def admit_user(principal: Principal) -> Principal:
-    """Make a member of the user whom a program named; who is one already stays as they are.
+    """Save the member of a new external user; an existing member is returned unchanged.
 
-    The counts are guards, not accounts: requests at the same moment may all pass.
+    The limits are not exact: concurrent requests may exceed them.
 
     Raises:
-        TooManyNewUsers, TooManyUsers: when the company's programs have brought as many
-        as they may, in an hour and at all.
+        TooManyNewUsers: the company has reached its hourly limit of new external users.
+        TooManyUsers: the company has reached its limit of external users.
     """
     user = principal.membership
     if user is None or not user._state.adding:
@@ -73,11 +74,12 @@ def _check_room() -> None:
     hour_ago = clock.now() - timedelta(hours=1)
     if external.filter(created_at__gt=hour_ago).count() >= settings.EXTERNAL_USERS_PER_HOUR:
         message = _(
-            "Your company's programs have brought {most} new users in an hour: wait a while."
+            "Your company's programs have reached the limit of {most} new users per hour. "
+            "Try again later."
         )
         raise TooManyNewUsers(message.format(most=settings.EXTERNAL_USERS_PER_HOUR))
     if external.count() >= settings.EXTERNAL_USERS:
-        message = _("Your company's programs have as many users as they may: {most}.")
+        message = _("Your company's programs have reached the limit of {most} users.")
         raise TooManyUsers(message.format(most=settings.EXTERNAL_USERS))
 
 
@@ -104,7 +106,7 @@ def _create_member(program: Principal, user: Membership) -> Membership:
         with transaction.atomic():
             user.save(force_insert=True)
     except IntegrityError:
-        # Another request of the same program was quicker.
+        # A concurrent request of the same program created the member first.
         assert user.external_id is not None
         found = _find_member(program, user.external_id)
         assert found is not None

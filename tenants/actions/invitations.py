@@ -1,4 +1,4 @@
-"""Invitations: an address gets a link; whoever proves to be that person joins through it."""
+"""Invitations: a link sent to an address, with which its owner joins a company."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ VALID_FOR = timedelta(days=7)
 
 @dataclass(frozen=True, kw_only=True)
 class OpenInvitation:
-    """What the page of an invitation shows."""
+    """Open invitation as shown on its page."""
 
     id: UUID
     tenant: Tenant
@@ -42,15 +42,16 @@ class OpenInvitation:
 
 
 def invite(principal: Principal, email: str, *, role: str = Role.MEMBER) -> tuple[Invitation, str]:
-    """Invite an address and return the invitation with its token, which is kept nowhere.
+    """Invite an address; return the invitation and its token, of which only a hash is stored.
 
-    Earlier open invitations of the address end. The answer is the same whether or not the
-    address has an account. Where mail is set up the link of a member of the company goes by
-    mail only; that, and a link of the operator's, proves the address to `accept_invitation`.
+    Earlier open invitations of the address are withdrawn. The result is the same whether or not
+    the address has an account. If e-mail is configured, a member's invitation link is sent by
+    e-mail only. Such a link, like one created by an operator, proves the address to
+    `accept_invitation`.
 
     Raises:
-        NotAllowed: for members, and for admins who would make an owner. Invalid: for a bad
-        address or role, or a member of this company.
+        NotAllowed: the principal is a member, or an admin who invites an owner.
+        Invalid: the address or role is invalid, or the person is already a member.
     """
     principal.require(Role.ADMIN)
     address = clean_email_address(email)
@@ -61,7 +62,7 @@ def invite(principal: Principal, email: str, *, role: str = Role.MEMBER) -> tupl
     now = clock.now()
     with tenant_scope(principal.tenant_id), transaction.atomic():
         if Membership.objects.filter(email=address, removed_at=None).exists():
-            raise Invalid(_("This person is a member already."), param="email")
+            raise Invalid(_("This person is already a member."), param="email")
         Invitation.objects.all().open().filter(email=address).update(withdrawn_at=now)
         invitation: Invitation = Invitation.objects.create(
             email=address,
@@ -78,30 +79,30 @@ def invite(principal: Principal, email: str, *, role: str = Role.MEMBER) -> tupl
 
 
 def withdraw_invitation(principal: Principal, invitation_id: UUID) -> Invitation:
-    """End an open invitation; one that has ended already stays as it is.
+    """Withdraw an open invitation; an accepted or withdrawn one is unchanged.
 
     Raises:
-        NotAllowed: for members. NotFound: for an unknown id.
+        NotAllowed: the principal is a member. NotFound: the id is unknown.
     """
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        found: Invitation | None = (
+        invitation: Invitation | None = (
             Invitation.objects.select_for_update().filter(pk=invitation_id).first()
         )
-        if found is None:
+        if invitation is None:
             raise NotFound
-        if found.accepted_at is None and found.withdrawn_at is None:
-            found.withdrawn_at = clock.now()
-            found.save(update_fields=["withdrawn_at"])
-            audit.record(principal, "invitation.withdrawn", found.email)
-    return found
+        if invitation.accepted_at is None and invitation.withdrawn_at is None:
+            invitation.withdrawn_at = clock.now()
+            invitation.save(update_fields=["withdrawn_at"])
+            audit.record(principal, "invitation.withdrawn", invitation.email)
+    return invitation
 
 
 def find_invitation(token: str) -> OpenInvitation:
-    """Return what an open invitation says.
+    """Return the open invitation with this token.
 
     Raises:
-        InvitationGone: for any other token; why is not told.
+        InvitationGone: the token matches no open invitation; the reason is not disclosed.
     """
     for invitation_id, tenant_id in _door(token):
         with tenant_scope(tenant_id), transaction.atomic():
@@ -120,17 +121,17 @@ def find_invitation(token: str) -> OpenInvitation:
 def accept_invitation(
     token: str, *, user: User | None, name: str, password: str | None = None
 ) -> Membership:
-    """Join through an invitation: as `user` who is signed in, else with a new account.
+    """Accept an invitation as the signed-in `user`, or with a new account if it is None.
 
-    An invitation that proves its address also takes over an account of that address that has
-    no proof yet: `password` becomes its own, and all other credentials end.
-    Must run outside any transaction and scope.
+    An invitation that proves its address also takes over an existing account whose address is
+    unproven: it gets `password`, and all its other credentials are revoked.
+    Must run outside any transaction and tenant scope.
 
     Raises:
-        InvitationGone: for a used, withdrawn, expired or unknown token. WrongAccount: when
-        `user` has another address. SignInFirst: when a new account cannot be made.
-        AddressUnproven: when `user` has no proven address and another company made the
-        account. Invalid: for a bad name or password.
+        InvitationGone: the token is used, withdrawn, expired or unknown. WrongAccount: `user`
+        has a different address. SignInFirst: the address has an account that cannot be taken
+        over. AddressUnproven: the address of `user` is unproven, and another company created
+        the account. Invalid: the name or password is invalid.
     """
     invitation = find_invitation(token)
     name = clean_text(name, param="name", most=100)
@@ -161,18 +162,18 @@ def accept_invitation(
 
 
 def _take_account(invitation: Invitation, password: str | None) -> tuple[User, bool]:
-    """Return the new account of a locked invitation, or the one taken over, and which it is."""
+    """Return the account for a locked invitation and True if it was taken over, not created."""
     found = User.objects.filter(email=invitation.email).first()
     if found is None:
         proven_at = clock.now() if invitation.proves_address else None
         try:
             with transaction.atomic():
-                made = User.objects.create_user(
+                account = User.objects.create_user(
                     invitation.email, password, address_proven_at=proven_at
                 )
         except IntegrityError:
             raise SignInFirst from None
-        return made, False
+        return account, False
     if not invitation.proves_address or not found.is_active:
         raise SignInFirst
     account = lock_account(found.pk)
@@ -182,7 +183,11 @@ def _take_account(invitation: Invitation, password: str | None) -> tuple[User, b
 
 
 def _lock_joining(user: User) -> User:
-    """Return a signed-in account as it is now; one without proof joins who made it only."""
+    """Lock and return the account; an unproven one may rejoin only the company that created it.
+
+    Raises:
+        AddressUnproven: the account is unproven and was created by another company.
+    """
     account = lock_account(user.pk)
     if account.address_proven_at is None:
         made_here = Membership.objects.filter(user=account, admits_unproven=True)
@@ -192,5 +197,5 @@ def _lock_joining(user: User) -> User:
 
 
 def _door(token: str) -> list[tuple[UUID, UUID]]:
-    # The hash of any string is harmless to ask for, a malformed token's too.
+    # The token needs no validation: looking up the hash of any string is harmless.
     return [(row[0], row[1]) for row in call_privileged("tenant_of_invitation", hash_secret(token))]

@@ -1,4 +1,4 @@
-"""API keys: made, shown once, revoked."""
+"""Actions that create and revoke API keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tenants.scope import tenant_scope
 from tenants.validation import clean_text
 
 KEY_SCOPES = ("read", "write", "admin", ACT_FOR_USERS)
-# All that the member may do themselves: programs written for another server know no scopes.
+# Everything that the member may do: clients written for OpenAI's API do not know scopes.
 DEFAULT_SCOPES = ("read", "write", "admin")
 _ALPHABET = string.digits + string.ascii_letters
 _SHOWN = 8
@@ -40,40 +40,47 @@ def create_api_key(
     scopes: Iterable[str] = DEFAULT_SCOPES,
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key and return it with its secret, which is kept nowhere.
+    """Create an API key; return it and its secret, of which only a hash is stored.
 
-    A key acts as oneself, or, made by an owner, as a program that is there (`member_id`) or
-    as a new one (named `program`): whoever holds a key reads the chats of whom it acts for,
-    so nobody makes one for another person; the command line, which reads everything anyway,
-    may. It can do what they can do, narrowed by `scopes`; a new program is an admin where the
-    key has that scope.
+    A key acts as the principal. An owner may also create a key for an existing program
+    (`member_id`) or for a new one (named `program`). The holder of a key can read the chats of
+    the member it acts for, so a key cannot be created for another person, except on the command
+    line, which has full access anyway. A key has the member's permissions, limited to `scopes`.
+    A new program gets the role admin if the key has the scope admin.
 
     Raises:
-        NotAllowed, NotFound, and Invalid: for a bad name, scope or date. TooManyKeys: when
-        as many keys act for this member as may.
+        NotAllowed: the request uses an API key, the principal may not create a key for this
+        member, or a plain member requests the scope act_for_users. NotFound: there is no such
+        active member. Invalid: the name, a scope or the expiry date is invalid, or no member is
+        given. AccessDenied: the account's credentials were revoked meanwhile. TooManyKeys: the
+        member has reached the limit of keys.
     """
     name = clean_text(name, param="name", most=100)
-    kept = clean_scopes(scopes)
+    key_scopes = clean_scopes(scopes)
     if expires_at is not None and expires_at <= clock.now():
-        raise Invalid(_("This moment has passed."), param="expires_at")
+        raise Invalid(_("The expiry date must be in the future."), param="expires_at")
     if principal.key is not None:
         raise NotAllowed
     secret = new_secret()
     with tenant_scope(principal.tenant_id), transaction.atomic():
         _check_account_unchanged(principal)
         if program is not None:
-            member = _new_program(principal, program, kept)
+            member = _new_program(principal, program, key_scopes)
         else:
             member = _acting_member(principal, member_id or principal.membership_id)
-        if ACT_FOR_USERS in kept and member.kind == MemberKind.PERSON and member.role == "member":
-            raise NotAllowed(_("Only admins and programs may act for users."), param="scopes")
+        if (
+            ACT_FOR_USERS in key_scopes
+            and member.kind == MemberKind.PERSON
+            and member.role == "member"
+        ):
+            raise NotAllowed(_("Only admins and programs can act for users."), param="scopes")
         _check_room(member)
         key: ApiKey = ApiKey.objects.create(
             membership=member,
             name=name,
             prefix=secret[: len(KEY_PREFIX) + _SHOWN],
             secret_hash=hash_secret(secret),
-            scopes=kept,
+            scopes=key_scopes,
             expires_at=expires_at,
         )
         audit.record(principal, "key.created", name, key=str(key.pk), member=str(member.pk))
@@ -81,9 +88,9 @@ def create_api_key(
 
 
 def _check_account_unchanged(principal: Principal) -> None:
-    """Refuse a request that began before the account's credentials ended.
+    """Refuse a request that began before the account's credentials were revoked.
 
-    The lock makes the two wait for each other: what ends them sees every key made before.
+    The lock serializes the two, so a revocation includes every key created before it.
     """
     user = principal.membership.user if principal.membership else None
     if user is not None and lock_account(user.pk).password != user.password:
@@ -91,30 +98,30 @@ def _check_account_unchanged(principal: Principal) -> None:
 
 
 def _check_room(member: Membership) -> None:
-    # One key of a member at a time: the next one counts it.
+    # Serialize key creation per member, so that each count includes the previous key.
     Membership.objects.select_for_update(no_key=True).get(pk=member.pk)
     usable = ApiKey.objects.all().usable(clock.now()).filter(membership=member)
     if usable.count() >= settings.KEYS_PER_MEMBER:
-        message = _("{name} has {most} keys, as many as there may be: revoke one first.")
+        message = _("{name} has reached the limit of {most} API keys. Revoke a key first.")
         raise TooManyKeys(message.format(name=member.name, most=settings.KEYS_PER_MEMBER))
 
 
 def _new_program(principal: Principal, name: str, scopes: list[str]) -> Membership:
-    # Its key outlives whoever made it, and opens the chats of all its users.
+    # Its key outlives the membership of its creator, and reads the chats of all its users.
     principal.require(Role.OWNER)
-    made: Membership = Membership.objects.create(
+    program: Membership = Membership.objects.create(
         kind=MemberKind.PROGRAM,
         name=clean_text(name, param="program", most=100),
         role=Role.ADMIN if "admin" in scopes else Role.MEMBER,
     )
-    audit.record(principal, "program.created", made.name, member=str(made.pk))
-    return made
+    audit.record(principal, "program.created", program.name, member=str(program.pk))
+    return program
 
 
 def _acting_member(principal: Principal, member_id: UUID | None) -> Membership:
-    """Return whom a key may act for: oneself, or for owners a program."""
+    """Return the member that a new key acts for: the principal, or for owners a program."""
     if member_id is None:
-        raise Invalid(_("Name the program that the key acts for."), param="member")
+        raise Invalid(_("Specify the program that the key acts for."), param="member")
     visible = Membership.objects.all().for_principal(principal).active()
     member: Membership | None = (
         visible.exclude(kind=MemberKind.EXTERNAL).filter(pk=member_id).first()
@@ -124,17 +131,20 @@ def _acting_member(principal: Principal, member_id: UUID | None) -> Membership:
     if member.pk == principal.membership_id or principal.is_command_line:
         return member
     if member.kind != MemberKind.PROGRAM:
-        raise NotAllowed(_("A key for a person is made by themselves."), param="member")
+        raise NotAllowed(_("Members can only create API keys for themselves."), param="member")
     if not principal.is_owner:
-        raise NotAllowed(_("A key for a program is made by an owner."), param="member")
+        raise NotAllowed(_("Only owners can create API keys for a program."), param="member")
     return member
 
 
 def revoke_api_key(principal: Principal, key_id: UUID) -> ApiKey:
-    """End a key for good; owners any of the company, admins all but owners', others their own.
+    """Revoke a key permanently.
+
+    Owners may revoke any key of the company, admins all except those of owners, members their
+    own.
 
     Raises:
-        NotFound: for a key that is not theirs to see.
+        NotFound: the key is not visible to the principal.
     """
     with tenant_scope(principal.tenant_id), transaction.atomic():
         visible = ApiKey.objects.all().for_principal(principal).select_for_update()
@@ -149,9 +159,9 @@ def revoke_api_key(principal: Principal, key_id: UUID) -> ApiKey:
 
 
 def record_refused_key(key_id: UUID, tenant_id: UUID) -> None:
-    """Record that somebody still uses a key that opens nothing, once an hour for each key.
+    """Record the use of a key without access in the audit log, at most hourly per key.
 
-    Its member may be disabled or gone, the key revoked or expired, the company suspended.
+    The member is disabled or removed, the key revoked or expired, or the company suspended.
     """
     if not cache.add(f"key-refused:{key_id}", True, timeout=3600):
         return
@@ -167,29 +177,33 @@ def record_refused_key(key_id: UUID, tenant_id: UUID) -> None:
 
 
 def clean_scopes(scopes: Iterable[str]) -> list[str]:
-    """Return the scopes in their own order; raises Invalid for none or an unknown one."""
-    asked = set(scopes)
-    unknown = sorted(asked - set(KEY_SCOPES))
-    if unknown or not asked:
-        message = _("A key's scopes are some of: %s.") % ", ".join(KEY_SCOPES)
+    """Return the scopes in the order of KEY_SCOPES.
+
+    Raises:
+        Invalid: no scope is given, or an unknown one.
+    """
+    requested = set(scopes)
+    unknown = requested - set(KEY_SCOPES)
+    if unknown or not requested:
+        message = _("Scopes must be one or more of: %s.") % ", ".join(KEY_SCOPES)
         raise Invalid(message, param="scopes")
-    return [scope for scope in KEY_SCOPES if scope in asked]
+    return [scope for scope in KEY_SCOPES if scope in requested]
 
 
 def new_secret() -> str:
-    """Return "atr_", eight characters that may be shown, 40 random ones and a checksum.
+    """Return "atr_", eight random characters safe to display, 40 secret ones and a checksum.
 
-    The checksum lets a secret scanner tell a key from noise without asking us.
+    The checksum lets a secret scanner recognise a key without a request to this server.
     """
-    body = "".join(secrets.choice(_ALPHABET) for _place in range(_SHOWN + _SECRET))
+    body = "".join(secrets.choice(_ALPHABET) for _index in range(_SHOWN + _SECRET))
     return f"{KEY_PREFIX}{body}{checksum(body)}"
 
 
 def checksum(body: str) -> str:
-    """Return the CRC-32 of the middle part in base 62, six characters."""
+    """Return the CRC-32 of `body` in base 62, as six characters."""
     number = zlib.crc32(body.encode())
     digits = []
-    for _place in range(_CHECKSUM):
+    for _index in range(_CHECKSUM):
         number, digit = divmod(number, len(_ALPHABET))
         digits.append(_ALPHABET[digit])
     return "".join(reversed(digits))

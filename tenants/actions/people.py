@@ -1,4 +1,4 @@
-"""Memberships: joining, roles, shutting out, and one's own profile."""
+"""Actions on memberships: join, change roles, disable, remove, and edit one's profile."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def join(
     name: str | None = None,
     password: str | None = None,
 ) -> tuple[Membership, bool]:
-    """Take a person into the company at once, and tell whether their account is new.
+    """Add a person to the company without an invitation; return True if the account is new.
 
-    For the operator and the command line; admins invite. An account that exists keeps its
-    password where its address is proven; without proof its credentials end, and the membership
-    opens once a link that the operator hands out was used. Without `password` a new account
-    gets one through such a link. Must run outside any transaction and scope.
+    For operators and the command line; admins invite. An existing account keeps its password if
+    its address is proven. Otherwise its credentials are revoked, and the person can sign in
+    after using a password link from the operator. A new account without `password` gets one
+    through such a link, too. Must run outside any transaction and tenant scope.
 
     Raises:
-        NotAllowed: for members and admins of the company. Invalid: for a bad address,
-        role, name or password, a password for an account that exists, or somebody who is a
-        member already.
+        NotAllowed: the principal is a member of the company. Invalid: the address, role, name
+        or password is invalid, a password is given for an existing account, or the person is
+        already a member.
     """
     if principal.membership is not None:
         raise NotAllowed
@@ -59,7 +59,7 @@ def join(
     role = clean_choice(role, Role.values, param="role")
     name = clean_text(name or address.partition("@")[0], param="name", most=100)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        # Asked first: a refusal must not end anybody's credentials.
+        # Checked first: a refused request must not revoke credentials.
         if Membership.objects.filter(user__email=address, removed_at=None).exists():
             raise _build_member_error(address)
     user, created = get_account_for_operator(address, password)
@@ -70,13 +70,13 @@ def join(
 
 
 def get_account_for_operator(address: str, password: str | None) -> tuple[User, bool]:
-    """Return the account of a clean address and whether it is new, for the operator to trust.
+    """Return the account of a validated address, safe to grant access, and True if it is new.
 
-    One that exists without proof of its address loses its credentials first. Must run outside
-    any transaction and scope.
+    An existing account with an unproven address loses its credentials first. Must run outside
+    any transaction and tenant scope.
 
     Raises:
-        Invalid: for a bad password, or any password for an account that exists.
+        Invalid: the password is invalid, or one is given for an existing account.
     """
     user, created = find_or_create_user(address, password)
     if not created and end_unproven_credentials(user.pk):
@@ -85,10 +85,12 @@ def get_account_for_operator(address: str, password: str | None) -> tuple[User, 
 
 
 def find_or_create_user(address: str, password: str | None) -> tuple[User, bool]:
-    """Return the account of a clean address, made where there is none; a new one is proven.
+    """Return the account of a validated address and True if it is new.
+
+    The address of a new account counts as proven.
 
     Raises:
-        Invalid: for a bad password, or any password for an account that exists.
+        Invalid: the password is invalid, or one is given for an existing account.
     """
     found = User.objects.filter(email=address).first()
     if found is None:
@@ -100,7 +102,7 @@ def find_or_create_user(address: str, password: str | None) -> tuple[User, bool]
         except IntegrityError:
             found = User.objects.get(email=address)
     if password is not None:
-        message = _("There is an account with the address %s already: give no password for it.")
+        message = _("An account with the address %s already exists. Leave out the password.")
         raise Invalid(message % address, param="password")
     return found, False
 
@@ -108,22 +110,22 @@ def find_or_create_user(address: str, password: str | None) -> tuple[User, bool]
 def add_membership(
     user: User, *, role: str, name: str, admits_unproven: bool = False
 ) -> Membership:
-    """Make `user` a member, or once more one; within the tenant's transaction.
+    """Create or restore the membership of `user`. Call within a tenant transaction.
 
-    `admits_unproven` lets the account in without a proven address; a membership that had it
-    keeps it.
+    `admits_unproven` grants access without a proven address; a restored membership keeps its
+    former value.
 
     Raises:
-        Invalid: for somebody who is a member already.
+        Invalid: the user is already a member.
     """
-    # The lock on the account makes two joins of one person wait for each other.
+    # The lock on the account serializes concurrent joins of one person.
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     former: Membership | None = Membership.objects.filter(user=user).first()
     if former is None:
-        made: Membership = Membership.objects.create(
+        membership: Membership = Membership.objects.create(
             user=user, role=role, name=name, email=user.email, admits_unproven=admits_unproven
         )
-        return made
+        return membership
     if former.removed_at is None:
         raise _build_member_error(user.email)
     former.role, former.name, former.email = role, name, user.email
@@ -134,17 +136,19 @@ def add_membership(
 
 
 def _build_member_error(address: str) -> Invalid:
-    return Invalid(_("%s is a member already.") % address, param="email")
+    return Invalid(_("%s is already a member.") % address, param="email")
 
 
 def change_role(
     principal: Principal, member_id: UUID, *, role: str, version: int | None = None
 ) -> Membership:
-    """Give a member another role; with `version` only where nobody changed it since that one.
+    """Change a member's role; if `version` is given, it must be the current version.
 
     Raises:
-        NotAllowed: for members; for admins where an owner is or would be concerned.
-        NotFound, Invalid, LastOwner, ChangedMeanwhile.
+        NotAllowed: the principal is a member, or an admin and the old or new role is owner.
+        NotFound: the id is unknown. Invalid: the role is unknown or does not fit the kind of
+        member. LastOwner: the company would have no owner. ChangedMeanwhile: `version` is not
+        the current version.
     """
     role = clean_choice(role, Role.values, param="role")
     if role == Role.OWNER:
@@ -153,31 +157,32 @@ def change_role(
 
 
 def disable_member(principal: Principal, member_id: UUID) -> Membership:
-    """Shut a member out of this company, until enabled; raises like `change_role`."""
+    """Revoke a member's access until `enable_member`; raises like `change_role`."""
     return _change_member(principal, member_id, "member.disabled", disabled_at=clock.now())
 
 
 def enable_member(principal: Principal, member_id: UUID) -> Membership:
-    """Let a disabled member in again; raises like `change_role`."""
+    """Restore the access of a disabled member; raises like `change_role`."""
     return _change_member(principal, member_id, "member.enabled", disabled_at=None)
 
 
 def remove_member(principal: Principal, member_id: UUID) -> Membership:
-    """End a membership and its keys for good; the chats stay kept. Raises like `change_role`."""
+    """Remove a member and revoke their keys; the chats are kept. Raises like `change_role`."""
     now = clock.now()
     return _change_member(principal, member_id, "member.removed", removed_at=now, signed_out_at=now)
 
 
 def sign_out_member(principal: Principal, member_id: UUID) -> Membership:
-    """End a member's sign-ins for this company only; raises like `change_role`."""
+    """End a member's sessions in this company only; raises like `change_role`."""
     return _change_member(principal, member_id, "member.signed_out", signed_out_at=clock.now())
 
 
 def update_profile(principal: Principal, *, name: str, language: str, zone: str) -> Membership:
-    """Change what one's own company sees of one.
+    """Change the principal's own name, language and time zone in this company.
 
     Raises:
-        NotAllowed: without a membership. Invalid: for a bad name, language or zone.
+        NotAllowed: the principal has no membership. Invalid: the name, language or time zone
+        is invalid.
     """
     if principal.membership is None:
         raise NotAllowed
@@ -208,14 +213,15 @@ def _change_member(
     version: int | None = None,
     **changes: Any,
 ) -> Membership:
-    """Apply `changes` to one member, under the lock that keeps the last owner."""
+    """Apply `changes` to a member, under the lock that protects the last owner."""
     principal.require(Role.ADMIN)
     with tenant_scope(principal.tenant_id), transaction.atomic():
-        # First, since the set of owners may change between two requests that lock it in order.
+        # Lock the tenant first: locking the owners in order is not enough, as the set of owners
+        # may change between two requests.
         Tenant.objects.select_for_update(no_key=True).get()
         owners = list(Membership.objects.all().owners_locked())
-        found = Membership.objects.all().for_principal(principal).select_for_update(no_key=True)
-        member: Membership | None = found.filter(pk=member_id).first()
+        visible = Membership.objects.all().for_principal(principal).select_for_update(no_key=True)
+        member: Membership | None = visible.filter(pk=member_id).first()
         if member is None:
             raise NotFound
         ChangedMeanwhile.check(member, version)
@@ -235,23 +241,23 @@ def _change_member(
 
 
 def _withdraw_invitations_beyond(member: Membership) -> None:
-    """Withdraw what a member could not offer any more: nobody keeps a way back in."""
-    made = Invitation.objects.all().open().filter(invited_by=member)
+    """Withdraw invitations that the member may no longer send, as they could be a way back in."""
+    invitations = Invitation.objects.all().open().filter(invited_by=member)
     if member.is_active and member.role == Role.ADMIN:
-        made = made.filter(role=Role.OWNER)
+        invitations = invitations.filter(role=Role.OWNER)
     elif member.is_active and member.role == Role.OWNER:
         return
-    made.update(withdrawn_at=clock.now())
+    invitations.update(withdrawn_at=clock.now())
 
 
 def _revoke_keys_beyond(member: Membership) -> None:
-    """Revoke the keys that a member could not make any more."""
+    """Revoke the keys that the member may no longer create."""
     keys = ApiKey.objects.filter(membership=member, revoked_at=None)
     if member.removed_at is None:
         if member.kind == MemberKind.PROGRAM or member.role != Role.MEMBER:
             return
         keys = keys.filter(scopes__contains=[ACT_FOR_USERS])
-    # Whoever comes back one day does not bring forgotten keys back to life.
+    # Revoked, not just unusable: a restored membership must not revive old keys.
     keys.update(revoked_at=clock.now())
 
 
@@ -262,7 +268,7 @@ def _check_role_fits(member: Membership, changes: dict[str, Any]) -> None:
         MemberKind.EXTERNAL: [Role.MEMBER],
     }
     if changes.get("role", member.role) not in fits[member.kind]:
-        raise Invalid(_("Only people can have this role."), param="role")
+        raise Invalid(_("This kind of member cannot have this role."), param="role")
 
 
 def _takes_ownership(changes: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
-"""Proof that the owner of an address holds its account (decision 0016).
+"""Proof that an account belongs to the owner of its e-mail address (decision 0016).
 
-Without it anybody may have chosen the account's password, so what was set up before the proof
-ends with it: password, second factors, sign-ins and API keys.
+Until then, somebody else may have chosen the account's password. The proof therefore revokes
+everything set up before: password, second factors, sessions and API keys.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 
 
 def end_unproven_credentials(user_id: int) -> bool:
-    """End every credential of an account without proof; return whether it is one.
+    """Revoke all credentials of an account if its address is unproven; return True if it was.
 
-    Must run outside any transaction and scope, as `end_access` must.
+    Must run outside any transaction and tenant scope, like `end_access`.
     """
     with transaction.atomic():
         user = lock_account(user_id)
@@ -40,10 +40,10 @@ def end_unproven_credentials(user_id: int) -> bool:
 
 
 def prove_address(user: User, *, password: str | None = None) -> bool:
-    """Note the proof of a locked account, within its transaction; return whether it is the first.
+    """Mark the address of a locked account as proven; return True if it was unproven.
 
-    `password` replaces the present one; None keeps it, where it was just set. The caller calls
-    `end_access` after the commit of a first proof.
+    Call within the transaction of the lock, and if it returns True call `end_access` after the
+    commit. `password` replaces the current password; None keeps it, if it has just been set.
     """
     if user.address_proven_at is not None:
         return False
@@ -57,9 +57,9 @@ def prove_address(user: User, *, password: str | None = None) -> bool:
 
 
 def prove_by_reset(user_id: int, *, keep_sign_in: str | None = None) -> bool:
-    """Note that a link for a new password was used; return whether this is the first proof.
+    """Mark an address as proven by a password reset; return True if it was unproven.
 
-    These links go by mail to the address, or to the operator.
+    Reset links are sent only to the address or given to the operator.
     """
     with transaction.atomic():
         is_first = prove_address(lock_account(user_id))
@@ -69,14 +69,15 @@ def prove_by_reset(user_id: int, *, keep_sign_in: str | None = None) -> bool:
 
 
 def lock_account(user_id: int) -> User:
-    """Return the account as it is now, locked until the transaction ends."""
+    """Return the account, freshly read and locked until the transaction ends."""
     return User.objects.select_for_update().get(pk=user_id)
 
 
 def end_access(user_id: int, *, keep_sign_in: str | None = None) -> None:
-    """End an account's sign-ins, but for one session key, and its keys and factors in companies.
+    """Revoke an account's sessions, API keys and second factors for single companies.
 
-    Each company's API keys are revoked in a transaction of their own, on the company's record.
+    The session with the key `keep_sign_in` is kept. The API keys of each company are revoked in
+    a separate transaction and recorded in the company's audit log.
     """
     for sign_in in UserSession.objects.filter(user_id=user_id):
         if sign_in.session_key != keep_sign_in:
@@ -95,5 +96,5 @@ def end_access(user_id: int, *, keep_sign_in: str | None = None) -> None:
 
 
 def has_memberships(user_id: int) -> bool:
-    """Tell whether an account is a member of any company, disabled there or not."""
+    """Return True if an account is a member of any company, even if disabled there."""
     return bool(call_privileged("present_memberships_of", user_id))

@@ -1,4 +1,4 @@
-"""When admins could read members' chats, and what members have acknowledged of it."""
+"""Periods in which admins can read members' chats, and members' acknowledgements of them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tenants.scope import tenant_scope
 
 
 def change_period(principal: Principal, *, is_open: bool) -> None:
-    """Begin a reading period or end the open one, in the caller's transaction.
+    """Start a reading period, or end the current one, in the caller's transaction.
 
-    The caller holds the lock on the tenant and changes its setting alike.
+    The caller must hold the lock on the tenant and change its setting accordingly.
     """
     if is_open:
         ReadingPeriod.objects.create(
@@ -30,12 +30,12 @@ def change_period(principal: Principal, *, is_open: bool) -> None:
 
 
 def acknowledge_reading(principal: Principal, *, through: datetime) -> Membership:
-    """Note that a member has read the notice of all periods that changed until `through`.
+    """Record that a member has seen the notice about all period changes up to `through`.
 
-    A moment in the future counts as now, and an earlier one than before changes nothing.
+    A time in the future counts as now. A time before the last acknowledgement has no effect.
 
     Raises:
-        NotAllowed: without a membership, and for programs.
+        NotAllowed: the principal has no membership or uses an API key.
     """
     if principal.membership is None or principal.key is not None:
         raise NotAllowed

@@ -1,4 +1,4 @@
-"""Second factors that open one company only, and the waiver that leads to one."""
+"""Second factors valid for a single company, and the waivers that lead to them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tenants.models import MemberKind, Membership, Role, User
 from tenants.notices import mail_notice
 from tenants.scope import tenant_scope
 
-# How long a waiver can be used.
+# Validity of a waiver.
 WAIVED_FOR = timedelta(days=3)
 FACTOR_CHANGED = "account.second_factor_changed"
 
 
 def waive_second_factor(principal: Principal, member_id: UUID) -> Membership:
-    """Let a member's next sign-in to this company go without their second factor, once.
+    """Waive the second factor for a member's next sign-in to this company.
 
-    It is for owners, and for members other than themselves. Whether the account has a second
-    factor is not looked at. A former second factor for this company alone ends.
+    Only owners may do this, and not for themselves. It does not check whether the account has a
+    second factor. An existing second factor for this company is removed.
 
     Raises:
-        NotAllowed: for anybody but an owner, and for oneself. NotFound: for an unknown id, or
-        a member who cannot sign in.
+        NotAllowed: the principal is not an owner, or is the member. NotFound: the id is unknown
+        or the member cannot sign in.
     """
     principal.require(Role.OWNER)
     if member_id == principal.membership_id:
-        raise NotAllowed(_("Ask another owner or the operator: nobody waives their own."))
+        raise NotAllowed(_("You cannot do this for yourself. Ask another owner or the operator."))
     with tenant_scope(principal.tenant_id), transaction.atomic():
         people = Membership.objects.all().active().filter(kind=MemberKind.PERSON)
         member: Membership | None = (
@@ -49,60 +49,60 @@ def waive_second_factor(principal: Principal, member_id: UUID) -> Membership:
         audit.record(principal, "member.second_factor_waived", member.name, member=str(member.pk))
         mail_notice(
             member.email,
-            _("Your second factor in {company}").format(company=principal.tenant.name),
+            _("Two-factor authentication at {company}").format(company=principal.tenant.name),
             _(
-                "{who} lets you sign in to {company} once without your second factor, within "
-                "three days. You will then set up a new one for this company. The second factor "
-                "of your account stays in force for every other company."
+                "{who} lets you sign in to {company} once without two-factor authentication, "
+                "within three days. You will then set it up again for this company. Other "
+                "companies still require the second factor of your account."
             ).format(who=principal.label, company=principal.tenant.name),
         )
     return member
 
 
 def list_waived_memberships(user: User) -> list[Membership]:
-    """Return the memberships that `user` may now sign in to without a second factor."""
-    return [each for each in memberships_of(user) if _is_waived(each)]
+    """Return the memberships of `user` with an unused, unexpired waiver."""
+    return [member for member in memberships_of(user) if _is_waived(member)]
 
 
 def use_waiver(user: User, membership_id: str) -> Membership:
-    """End a waiver by using it, and return the membership that the sign-in then opens.
+    """Use up a waiver and return the membership to sign in to.
 
     Raises:
-        NotFound: for an id that is not one of the user's waived memberships, or not any more.
+        NotFound: the user has no membership with this id and an open waiver.
     """
-    for found in list_waived_memberships(user):
-        if str(found.pk) != membership_id:
+    for member in list_waived_memberships(user):
+        if str(member.pk) != membership_id:
             continue
-        with tenant_scope(found.tenant_id), transaction.atomic():
+        with tenant_scope(member.tenant_id), transaction.atomic():
             open_waivers = Membership.objects.filter(
-                pk=found.pk, factor_waived_until__gt=clock.now()
+                pk=member.pk, factor_waived_until__gt=clock.now()
             )
             if open_waivers.update(factor_waived_until=None):
-                return found
+                return member
     raise NotFound
 
 
 def end_waivers(user: User) -> None:
-    """End the waivers of a person who has signed in with all that their account asks for."""
-    for found in memberships_of(user):
-        if found.factor_waived_until is not None:
-            with tenant_scope(found.tenant_id), transaction.atomic():
-                Membership.objects.filter(pk=found.pk).update(factor_waived_until=None)
+    """Remove the waivers of a user who has signed in with all their factors."""
+    for member in memberships_of(user):
+        if member.factor_waived_until is not None:
+            with tenant_scope(member.tenant_id), transaction.atomic():
+                Membership.objects.filter(pk=member.pk).update(factor_waived_until=None)
 
 
 def set_company_factor(user: User, membership_id: UUID, *, secret: str, code: str) -> Membership:
-    """Set up the second factor of a member for this company only, in place of a former one.
+    """Set or replace a member's second factor for this company only.
 
     Raises:
-        NotFound: for an id that is not one of the user's memberships. Invalid: for a code that
-        the secret does not give at present.
+        NotFound: the user has no membership with this id. Invalid: the code is not a current
+        code of the secret.
     """
-    member = next((each for each in memberships_of(user) if each.pk == membership_id), None)
+    member = next((row for row in memberships_of(user) if row.pk == membership_id), None)
     if member is None:
         raise NotFound
     counter = counter_of(secret, code)
     if counter is None:
-        raise Invalid(_("This code is not right."), param="code")
+        raise Invalid(_("Incorrect code."), param="code")
     with tenant_scope(member.tenant_id), transaction.atomic():
         CompanyFactor.objects.filter(member=member).delete()
         CompanyFactor.objects.create(
@@ -114,7 +114,7 @@ def set_company_factor(user: User, membership_id: UUID, *, secret: str, code: st
 
 
 def use_company_code(user: User, code: str) -> Membership | None:
-    """Return the membership whose own second factor gives this code, and use the code up."""
+    """Use up a code; return the membership whose company-only second factor it matches."""
     for member in memberships_of(user):
         with tenant_scope(member.tenant_id), transaction.atomic():
             factor: CompanyFactor | None = CompanyFactor.objects.filter(member=member).first()
@@ -128,9 +128,9 @@ def use_company_code(user: User, code: str) -> Membership | None:
 
 
 def remove_company_factors(user: User) -> None:
-    """Remove every second factor and open waiver that `user` has in single companies.
+    """Remove all second factors for single companies and all waivers of `user`.
 
-    Companies that have disabled the person are included.
+    This includes companies in which the member is disabled.
     """
     for membership_id, tenant_id in call_privileged("present_memberships_of", user.pk):
         with tenant_scope(tenant_id), transaction.atomic():

@@ -1,4 +1,4 @@
-"""Accounts: what only their owner or the operator changes."""
+"""Actions on accounts, independent of any company; only operators may perform them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ log = structlog.get_logger(__name__)
 def create_operator(
     email: str, *, password: str | None = None, existing: bool = False
 ) -> tuple[User, bool]:
-    """Make the account of `email` a platform operator, and tell whether it is new.
+    """Make an account a platform operator, created if missing; return True if it is new.
 
-    For the command line. An account that exists keeps its password where its address is
-    proven; without proof its credentials end, and the rights count once a link that the
-    operator hands out was used. Must run outside any transaction and scope.
+    For the command line. An existing account keeps its password if its address is proven.
+    Otherwise its credentials are revoked, and it has operator rights after a password link was
+    used. Must run outside any transaction and tenant scope.
 
     Raises:
-        Invalid: for a bad address or password, a password for an account that exists, or,
-        unless `existing`, an account that is a member of a company.
+        Invalid: the address or password is invalid, a password is given for an existing
+        account, or the account is a member of a company and `existing` is False.
     """
     address = clean_email_address(email)
-    # Asked first, so that a refusal ends no credentials, and again under the lock.
+    # Checked first, as a refused request must not revoke credentials, and again under the lock.
     found = User.objects.filter(email=address).first()
     if found is not None and not existing:
         _refuse_member(found)
@@ -53,18 +53,19 @@ def create_operator(
 
 def _refuse_member(user: User) -> None:
     if not user.is_superuser and has_memberships(user.pk):
-        message = _("{address} is a member of a company: add --existing to use this account.")
+        message = _("{address} is a member of a company. Add --existing to use this account.")
         raise Invalid(message.format(address=user.email), param="email")
 
 
 def make_reset_link(operator: User | None, email: str, *, base_url: str) -> str:
-    """Return a link with which the owner of `email` sets a new password, once.
+    """Return a single-use link for setting a new password for the account of `email`.
 
-    Its use proves the address. `operator` is None on the command line; `base_url` is the
-    address of this installation.
+    Using it proves the address. `operator` is None on the command line. `base_url` is the URL of
+    this installation.
 
     Raises:
-        NotAllowed: for anybody but the operator. Invalid, NotFound: for the address.
+        NotAllowed: `operator` is not an operator. Invalid: the address is invalid. NotFound:
+        the address has no account.
     """
     user = _account(operator, email)
     token = app_settings.PASSWORD_RESET_TOKEN_GENERATOR().make_token(user)
@@ -78,19 +79,20 @@ def make_reset_link(operator: User | None, email: str, *, base_url: str) -> str:
 
 
 def remove_second_factor(operator: User | None, email: str) -> None:
-    """Remove every second factor of an account whose owner has lost it; raises like the link.
+    """Remove all second factors of an account whose owner lost access to them.
 
-    It is recorded in the log of each company that the account opens, and mailed to its owner.
+    The removal is recorded in the audit log of each of the account's companies, and the owner is
+    notified by e-mail. Raises like `make_reset_link`.
     """
     user = _account(operator, email)
     with transaction.atomic():
         Authenticator.objects.filter(user=user).delete()
         mail_notice(
             user.email,
-            _("Your second factor was removed"),
+            _("Two-factor authentication was removed"),
             _(
-                "The operator removed the second factor of your account. Until you set up a new "
-                "one, your password alone signs you in."
+                "The operator removed two-factor authentication from your account. Until you set "
+                "it up again, you sign in with your password only."
             ),
         )
     remove_company_factors(user)
@@ -112,5 +114,5 @@ def _account(operator: User | None, email: str) -> User:
     address = clean_email_address(email)
     user = User.objects.filter(email=address).first()
     if user is None:
-        raise NotFound("There is no account with this address.", param="email")
+        raise NotFound("No account has this address.", param="email")
     return user

@@ -132,4 +132,4 @@ def test_refusal_on_the_command_line_is_status_one(world: World, database: TestD
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "There is a company with the short name acme already.\n"
+    assert done.stderr == "A company with the short name acme already exists.\n"

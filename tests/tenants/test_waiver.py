@@ -402,5 +402,5 @@ def test_the_operators_page_says_that_an_account_is_unknown(world: World) -> Non
 def test_the_command_removes_every_factor(world: World, account_secret: str) -> None:
     call_command("remove_second_factor", PAT, "--json")
     assert not Authenticator.objects.filter(user__email=PAT).exists()
-    with pytest.raises(CommandError, match="no account"):
+    with pytest.raises(CommandError, match="No account"):
         call_command("remove_second_factor", "nobody@nowhere.example")
